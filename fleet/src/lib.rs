@@ -1,0 +1,1 @@
+//! Fleet cuts: graph registry, reporting client and collector

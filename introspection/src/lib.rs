@@ -1,0 +1,1 @@
+//! A node's live libp2p state over WebSocket

@@ -1,0 +1,52 @@
+//! Every bound of the protocol, in one place (`wire.md` section 1).
+
+use std::time::Duration;
+
+/// Largest request, bytes of JSON.
+pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
+/// Largest response, bytes of JSON.
+pub const MAX_RESPONSE_BYTES: usize = 8 * 1024 * 1024;
+/// Smallest chunk size, bytes.
+pub const MIN_CHUNK_SIZE: u64 = 16 * 1024;
+/// Largest chunk size, bytes.
+pub const MAX_CHUNK_SIZE: u64 = 4 * 1024 * 1024;
+/// Chunk size unless asked otherwise, bytes.
+pub const DEFAULT_CHUNK_SIZE: u64 = 1024 * 1024;
+/// Deepest nesting of a JSON document.
+pub const MAX_JSON_DEPTH: usize = 16;
+/// Time for one request, everything included.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Request streams per connection.
+pub const MAX_STREAMS_PER_CONNECTION: usize = 16;
+/// Response bytes under way on a provider, in all.
+pub const MAX_RESPONSE_BYTES_IN_FLIGHT: usize = 32 * 1024 * 1024;
+/// Response bytes under way on a provider, to one peer.
+pub const MAX_RESPONSE_BYTES_IN_FLIGHT_PER_PEER: usize = 8 * 1024 * 1024;
+/// How long a response waits for room among the bytes under way before it becomes `busy`.
+pub const RESPONSE_ROOM_WAIT: Duration = Duration::from_secs(5);
+/// Session slots on a provider, in all.
+pub const MAX_SLOTS: usize = 64;
+/// Session slots on a provider, of one peer.
+pub const MAX_SLOTS_PER_PEER: usize = 8;
+/// A slot is freed after this long without a request.
+pub const SLOT_IDLE: Duration = Duration::from_secs(60);
+/// How long a provider keeps the record of a session that has no slot.
+pub const RECORD_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
+/// Records of sessions on a provider, in all.
+pub const MAX_RECORDS: usize = 4096;
+/// Records of sessions on a provider, of one peer.
+pub const MAX_RECORDS_PER_PEER: usize = 64;
+/// Updates in one plan.
+pub const MAX_UPDATES: u64 = 65_536;
+/// Publishers in one genesis descriptor.
+pub const MAX_PUBLISHERS: usize = 64;
+/// Text from a peer is cut to this many bytes before it is kept or shown.
+pub const MAX_PEER_TEXT_BYTES: usize = 512;
+/// Bytes made durable in one group before they are acknowledged.
+pub const ACK_BYTES: u64 = 16 * 1024 * 1024;
+/// Longest time before a group is made durable and acknowledged.
+pub const ACK_INTERVAL: Duration = Duration::from_millis(500);
+/// First back-off of a consumer; it doubles up to [`BACKOFF_MAX`].
+pub const BACKOFF_MIN: Duration = Duration::from_secs(1);
+/// Longest back-off of a consumer.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(60);

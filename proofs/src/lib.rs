@@ -1,0 +1,1 @@
+//! The commitment chain and its recursive proof.

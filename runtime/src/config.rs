@@ -1,0 +1,145 @@
+//! The configuration file (`node.md` section 4). Field names are the keys of the file.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use libp2p::Multiaddr;
+use rpp_p2p::Hash;
+use serde::{Deserialize, Serialize};
+
+/// The whole configuration, every value effective, every path absolute.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)] // each key is documented in the commented file that `rpp-node init` writes
+pub struct Config {
+    pub data_dir: PathBuf,
+    pub p2p: P2p,
+    pub rpc: Rpc,
+    pub snapshots: Snapshots,
+    pub trust: Trust,
+    pub publisher: Publisher,
+    pub introspection: Introspection,
+    pub fleet: Fleet,
+    pub log: Log,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct P2p {
+    pub listen: Vec<Multiaddr>,
+    pub peers: Vec<Multiaddr>,
+    pub max_connections: u32,
+    pub max_connections_per_peer: u32,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Rpc {
+    pub listen: SocketAddr,
+    pub token_file: PathBuf,
+    pub allowed_hosts: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Snapshots {
+    pub chunk_size: u64,
+    pub min_chunk_size: u64,
+    pub max_chunk_size: u64,
+    pub protocol: Protocol,
+    pub window: u64,
+    pub durability: Durability,
+    pub ack_bytes: u64,
+    pub ack_ms: u64,
+    pub auto_resume: bool,
+    pub give_up_after_s: u64,
+    pub max_inbound_sessions: usize,
+    pub max_inbound_sessions_per_peer: usize,
+    pub session_retention_s: u64,
+    pub max_sessions: usize,
+    pub max_active_sessions: usize,
+    pub max_updates: u64,
+    pub max_payload_bytes: u64,
+    pub keep: usize,
+}
+
+/// Which wire version a consumer uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum Protocol {
+    #[serde(rename = "auto")]
+    Auto,
+    #[serde(rename = "1.0.0")]
+    V1,
+    #[serde(rename = "2.0.0")]
+    V2,
+}
+
+/// What an acknowledged chunk survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// A power loss.
+    Strict,
+    /// SIGKILL of the process.
+    Process,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Trust {
+    /// `None` (an empty string in the file): this node cannot consume.
+    pub genesis: Option<Hash>,
+    pub publishers: Vec<Hash>,
+    pub threshold: u64,
+    pub revoked: Vec<Hash>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Publisher {
+    pub key_file: PathBuf,
+    pub chain_id: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Introspection {
+    pub enabled: bool,
+    pub listen: SocketAddr,
+    /// `None` (an empty string in the file): the control plane's token.
+    pub token_file: Option<PathBuf>,
+    pub allowed_origins: Vec<String>,
+    pub max_clients: usize,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Fleet {
+    /// `host:port`, or empty.
+    pub dashboard: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Log {
+    pub format: LogFormat,
+    pub filter: String,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum LogFormat {
+    Auto,
+    Text,
+    Json,
+}

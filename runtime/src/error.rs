@@ -1,0 +1,88 @@
+//! What can go wrong between an operator's request and the node, with who is at fault in the variant.
+
+use libp2p::PeerId;
+use rpp_p2p::SnapshotSessionId;
+
+use crate::status::SnapshotStreamStatus;
+
+/// Why the node did not do what it was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum SnapshotRuntimeError {
+    /// The operator's: neither a peer id nor a multiaddr that ends in one.
+    #[error("{given:?} is neither a peer id nor a multiaddr ending in /p2p/<peer id>")]
+    InvalidPeer {
+        /// What was given, escaped and cut.
+        given: String,
+    },
+    /// The operator's: a bare peer id of which the node knows no address.
+    #[error("no address is known for peer {peer}: give a multiaddr ending in /p2p/{peer}, or add one to [p2p] peers")]
+    UnknownAddress {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// The operator's: a number outside what is allowed.
+    #[error("{message}")]
+    InvalidArgument {
+        /// Which, and what is allowed.
+        message: String,
+    },
+    /// The operator's: a resume that names another peer or chunk size than the session has.
+    #[error("{message}")]
+    PeerMismatch {
+        /// What the session has and what was asked.
+        message: String,
+    },
+    /// The operator's: `[trust] genesis` is not set.
+    #[error("no trust anchor is configured: set [trust] genesis to the provider's genesis commitment")]
+    NoTrustAnchor,
+    /// The operator's: no such session.
+    #[error("session {session} is unknown")]
+    UnknownSession {
+        /// The id asked for.
+        session: SnapshotSessionId,
+    },
+    /// The operator's: as many records as allowed.
+    #[error("{max} sessions are recorded, as many as [snapshots] max_sessions allows: delete one first")]
+    TooManySessions {
+        /// The bound.
+        max: usize,
+    },
+    /// The operator's or the provider's: offsets that are stale or impossible, or another plan.
+    #[error("{message}")]
+    ResumeMismatch {
+        /// Names the offending chunk or update and the number expected.
+        message: String,
+        /// The session, when it was touched.
+        status: Option<Box<SnapshotStreamStatus>>,
+    },
+    /// The provider's: it refused for good, or broke the protocol.
+    #[error("{message}")]
+    Provider {
+        /// Who and why.
+        message: String,
+        /// The session, `failed`.
+        status: Option<Box<SnapshotStreamStatus>>,
+    },
+    /// The node's: its disk or its records.
+    #[error("{message}")]
+    Storage {
+        /// What and what to do.
+        message: String,
+    },
+    /// The node's: not ready yet.
+    #[error("the node is not ready: {reason}")]
+    NotReady {
+        /// What is missing.
+        reason: String,
+    },
+    /// The node's: it is shutting down.
+    #[error("the node is shutting down")]
+    ShuttingDown,
+    /// The node's: no answer from its task in time.
+    #[error("the node did not answer within {seconds} s")]
+    TimedOut {
+        /// How long was waited.
+        seconds: u64,
+    },
+}

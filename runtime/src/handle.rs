@@ -1,0 +1,238 @@
+//! The handle through which everything outside looks at the node.
+
+use std::{sync::Arc, time::Duration};
+
+use libp2p::{Multiaddr, PeerId};
+use rpp_p2p::{Hash, SnapshotSessionId};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use crate::{
+    error::SnapshotRuntimeError,
+    status::{Head, Identity, NodeEvent, PeerInfo, SnapshotStreamStatus},
+};
+
+/// Time for the node's task to answer a call.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A peer as an operator names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerTarget {
+    /// Who.
+    pub peer: PeerId,
+    /// Where, when given.
+    pub address: Option<Multiaddr>,
+}
+
+impl std::str::FromStr for PeerTarget {
+    type Err = SnapshotRuntimeError;
+
+    /// Reads a peer id, or a multiaddr that ends in `/p2p/<peer id>`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let invalid = || SnapshotRuntimeError::InvalidPeer { given: text.chars().take(128).collect() };
+        if let Ok(peer) = text.parse() {
+            return Ok(Self { peer, address: None });
+        }
+        let address: Multiaddr = text.parse().map_err(|_| invalid())?;
+        match address.iter().last() {
+            Some(libp2p::multiaddr::Protocol::P2p(peer)) => Ok(Self { peer, address: Some(address) }),
+            _ => Err(invalid()),
+        }
+    }
+}
+
+/// What `start_snapshot_stream` is asked for.
+#[derive(Clone, Debug)]
+pub struct StartStream {
+    /// The provider.
+    pub peer: PeerTarget,
+    /// Wanted chunk size in bytes; the configured one when absent.
+    pub chunk_size: Option<u64>,
+    /// Smallest chunk size; the configured one when absent.
+    pub min_chunk_size: Option<u64>,
+    /// Largest chunk size; the configured one when absent.
+    pub max_chunk_size: Option<u64>,
+    /// Only this payload.
+    pub root: Option<Hash>,
+    /// Only this height.
+    pub height: Option<u64>,
+}
+
+/// What `resume_snapshot_stream` is asked for.
+#[derive(Clone, Debug)]
+pub struct ResumeStream {
+    /// Which session.
+    pub session: SnapshotSessionId,
+    /// Must be the session's peer when given; a new address of it is welcome.
+    pub peer: Option<PeerTarget>,
+    /// Must be the session's when given.
+    pub chunk_size: Option<u64>,
+    /// Explicit plan.
+    pub plan_id: Option<Hash>,
+    /// Explicit next chunk.
+    pub chunk_index: Option<u64>,
+    /// Explicit next update.
+    pub update_index: Option<u64>,
+}
+
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, SnapshotRuntimeError>>;
+
+/// What the handle asks of the node's task.
+pub(crate) enum Command {
+    Start(StartStream, Reply<watch::Receiver<SnapshotStreamStatus>>),
+    Resume(ResumeStream, Reply<watch::Receiver<SnapshotStreamStatus>>),
+    Cancel(SnapshotSessionId, Reply<()>),
+    Status(SnapshotSessionId, Reply<SnapshotStreamStatus>),
+    Watch(SnapshotSessionId, Reply<watch::Receiver<SnapshotStreamStatus>>),
+    List(Reply<Vec<SnapshotStreamStatus>>),
+    Peers(Reply<Vec<PeerInfo>>),
+    Identity(Reply<Identity>),
+    Metrics(Reply<String>),
+    Shutdown(Reply<()>),
+}
+
+/// A cheap handle to a running node.
+#[derive(Clone)]
+pub struct NodeHandle {
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) events: broadcast::Sender<NodeEvent>,
+    pub(crate) head: watch::Receiver<Option<Head>>,
+    pub(crate) ready: watch::Receiver<Result<(), String>>,
+    pub(crate) peer_id: PeerId,
+    pub(crate) config: Arc<crate::Config>,
+}
+
+impl NodeHandle {
+    /// Starts a stream. Returns once the session is persisted, with a receiver of its status: the newest value at each
+    /// change, closed when the session is cancelled.
+    ///
+    /// # Errors
+    /// The operator's mistakes, a full record table, a store that cannot be written, a node that shuts down.
+    pub async fn start_snapshot_stream(
+        &self,
+        request: StartStream,
+    ) -> Result<watch::Receiver<SnapshotStreamStatus>, SnapshotRuntimeError> {
+        self.call(|reply| Command::Start(request, reply)).await
+    }
+
+    /// Resumes a session: ends a back-off at once, restarts a failed one, changes nothing on a running or complete one.
+    ///
+    /// # Errors
+    /// Unknown session, another peer or chunk size than the session's, offsets that do not fit the node's own record.
+    pub async fn resume_snapshot_stream(
+        &self,
+        request: ResumeStream,
+    ) -> Result<watch::Receiver<SnapshotStreamStatus>, SnapshotRuntimeError> {
+        self.call(|reply| Command::Resume(request, reply)).await
+    }
+
+    /// Cancels a session and removes its status; its partial payload goes unless another session uses it.
+    ///
+    /// # Errors
+    /// Unknown session.
+    pub async fn cancel_snapshot_stream(&self, session: SnapshotSessionId) -> Result<(), SnapshotRuntimeError> {
+        self.call(|reply| Command::Cancel(session, reply)).await
+    }
+
+    /// The status of one session.
+    ///
+    /// # Errors
+    /// Unknown session.
+    pub async fn snapshot_stream_status(
+        &self,
+        session: SnapshotSessionId,
+    ) -> Result<SnapshotStreamStatus, SnapshotRuntimeError> {
+        self.call(|reply| Command::Status(session, reply)).await
+    }
+
+    /// A receiver of one session's status.
+    ///
+    /// # Errors
+    /// Unknown session.
+    pub async fn watch_snapshot_stream(
+        &self,
+        session: SnapshotSessionId,
+    ) -> Result<watch::Receiver<SnapshotStreamStatus>, SnapshotRuntimeError> {
+        self.call(|reply| Command::Watch(session, reply)).await
+    }
+
+    /// All sessions, by session id.
+    ///
+    /// # Errors
+    /// Only those of a node that does not answer.
+    pub async fn snapshot_streams(&self) -> Result<Vec<SnapshotStreamStatus>, SnapshotRuntimeError> {
+        self.call(Command::List).await
+    }
+
+    /// Peers, connected and configured.
+    ///
+    /// # Errors
+    /// Only those of a node that does not answer.
+    pub async fn peers(&self) -> Result<Vec<PeerInfo>, SnapshotRuntimeError> {
+        self.call(Command::Peers).await
+    }
+
+    /// Who this node is and what it serves.
+    ///
+    /// # Errors
+    /// Only those of a node that does not answer.
+    pub async fn identity(&self) -> Result<Identity, SnapshotRuntimeError> {
+        self.call(Command::Identity).await
+    }
+
+    /// All metrics as Prometheus text (OpenMetrics).
+    ///
+    /// # Errors
+    /// Only those of a node that does not answer.
+    pub async fn metrics_text(&self) -> Result<String, SnapshotRuntimeError> {
+        self.call(Command::Metrics).await
+    }
+
+    /// The node's events from now on. A receiver that falls more than 1,024 behind loses the oldest.
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<NodeEvent> {
+        self.events.subscribe()
+    }
+
+    /// The newest checkpoint that the node has fully verified.
+    #[must_use]
+    pub fn head(&self) -> watch::Receiver<Option<Head>> {
+        self.head.clone()
+    }
+
+    /// `Ok` when the node listens, its store is open and its sessions are reloaded; else the reason.
+    #[must_use]
+    pub fn readiness(&self) -> Result<(), String> {
+        self.ready.borrow().clone()
+    }
+
+    /// This node's peer id.
+    #[must_use]
+    pub fn peer_id(&self) -> PeerId {
+        self.peer_id
+    }
+
+    /// The configuration the node runs with.
+    #[must_use]
+    pub fn config(&self) -> &crate::Config {
+        &self.config
+    }
+
+    /// Stops accepting, finishes what is in flight within 10 s, flushes; returns when all is on disk.
+    pub async fn shutdown(&self) {
+        let (reply, done) = oneshot::channel();
+        if self.commands.send(Command::Shutdown(reply)).await.is_ok() {
+            let _ = done.await;
+        }
+    }
+
+    async fn call<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, SnapshotRuntimeError> {
+        let (reply, answer) = oneshot::channel();
+        let exchange = async {
+            self.commands.send(command(reply)).await.map_err(|_| SnapshotRuntimeError::ShuttingDown)?;
+            answer.await.map_err(|_| SnapshotRuntimeError::ShuttingDown)?
+        };
+        tokio::time::timeout(CALL_TIMEOUT, exchange)
+            .await
+            .unwrap_or(Err(SnapshotRuntimeError::TimedOut { seconds: CALL_TIMEOUT.as_secs() }))
+    }
+}

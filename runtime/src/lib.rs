@@ -1,0 +1,10 @@
+//! The node: swarm loop, session manager, catalog and disk.
+pub mod config;
+pub mod error;
+pub mod handle;
+pub mod status;
+
+pub use config::Config;
+pub use error::SnapshotRuntimeError;
+pub use handle::NodeHandle;
+pub use status::{NodeEvent, SessionState, SnapshotStreamStatus, WaitingOn};
