@@ -1,0 +1,1 @@
+//! What every HTTP port of ours shares: the accept loop, host and origin rules, bearer auth.
