@@ -232,3 +232,45 @@ pub struct OfferedSnapshot {
     pub bytes: u64,
     pub format: PayloadFormat,
 }
+
+impl SessionState {
+    /// The word that statuses and metrics use.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Planning => "planning",
+            Self::Streaming => "streaming",
+            Self::Verifying => "verifying",
+            Self::BackingOff => "backing_off",
+            Self::Paused => "paused",
+            Self::Complete => "complete",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Whether nothing more happens without the operator.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Complete | Self::Failed)
+    }
+}
+
+impl StatusErrorCode {
+    /// The word that statuses and metrics use.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Network => "network",
+            Self::Checksum => "checksum",
+            Self::Authentication => "authentication",
+            Self::ResumeMismatch => "resume_mismatch",
+            Self::Provider => "provider",
+            Self::Storage => "storage",
+            Self::Proof => "proof",
+            Self::Stale => "stale",
+            Self::Equivocation => "equivocation",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
