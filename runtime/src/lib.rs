@@ -2,6 +2,7 @@
 pub mod config;
 pub mod error;
 pub mod handle;
+pub mod keys;
 pub mod status;
 
 mod clock;
