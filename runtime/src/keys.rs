@@ -17,6 +17,7 @@ use std::{
 };
 
 use libp2p::identity::Keypair;
+use rpp_proofs::Signer;
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
@@ -105,11 +106,11 @@ pub fn load_or_create_identity(path: &Path) -> Result<Keypair, KeyError> {
     Keypair::from_protobuf_encoding(&bytes).map_err(|_| malformed())
 }
 
-/// Loads the seed of the publisher's key, or makes one, saying so in the log.
+/// Loads the publisher's key, or makes one, saying so in the log.
 ///
 /// # Errors
 /// See [`KeyError`].
-pub fn load_or_create_publisher_seed(path: &Path) -> Result<Zeroizing<[u8; 32]>, KeyError> {
+pub fn load_or_create_publisher(path: &Path) -> Result<Signer, KeyError> {
     let bytes = load_or_create(PUBLISHER, path, Links::Followed, || Ok(hex_line(&*random_bytes()?)))?;
     let mut seed = Zeroizing::new([0_u8; 32]);
     hex::decode_to_slice(bytes.trim_ascii_end(), seed.as_mut_slice()).map_err(|_| KeyError::Malformed {
@@ -117,7 +118,7 @@ pub fn load_or_create_publisher_seed(path: &Path) -> Result<Zeroizing<[u8; 32]>,
         path: path.to_owned(),
         expected: "an Ed25519 seed of 64 hex digits",
     })?;
-    Ok(seed)
+    Ok(Signer::from_seed(*seed))
 }
 
 /// The control plane's token: from `RPP_RPC_TOKEN` (given as `variable`; empty counts as unset), else from the file.

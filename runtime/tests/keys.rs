@@ -8,8 +8,7 @@ use std::{
 };
 
 use rpp_runtime::keys::{
-    KeyError, create_token, load_introspection_token, load_or_create_identity, load_or_create_publisher_seed,
-    load_token,
+    KeyError, create_token, load_introspection_token, load_or_create_identity, load_or_create_publisher, load_token,
 };
 use secrecy::ExposeSecret as _;
 
@@ -36,14 +35,14 @@ fn an_identity_is_made_once_and_kept() {
 fn a_publishers_key_is_the_seed_in_hex() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("publisher.key");
-    let made = load_or_create_publisher_seed(&path).unwrap();
+    let made = load_or_create_publisher(&path).unwrap().public();
     assert_eq!(mode(&path), 0o600);
     assert_eq!(fs::metadata(&path).unwrap().len(), 65);
-    assert_eq!(load_or_create_publisher_seed(&path).unwrap(), made);
+    assert_eq!(load_or_create_publisher(&path).unwrap().public(), made);
     // RFC 8032, section 7.1, test 1.
     write_private(&path, b"9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60\n");
-    let seed = load_or_create_publisher_seed(&path).unwrap();
-    assert_eq!(hex::encode(*seed), "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60");
+    let public = load_or_create_publisher(&path).unwrap().public();
+    assert_eq!(hex::encode(public), "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
 }
 
 #[test]
@@ -55,7 +54,7 @@ fn files_that_others_can_read_are_refused() {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         assert!(matches!(load_token(None, &path), Err(KeyError::Exposed { .. })), "{mode:o}");
         assert!(matches!(load_or_create_identity(&path), Err(KeyError::Exposed { .. })), "{mode:o}");
-        let error = load_or_create_publisher_seed(&path).err().unwrap().to_string();
+        let error = load_or_create_publisher(&path).err().unwrap().to_string();
         assert!(error.contains("chmod 600"), "{error}");
     }
 }
@@ -67,14 +66,14 @@ fn damaged_keys_are_refused_and_left_alone() {
     for content in [&b""[..], b"short", &[0; 68], &[b'z'; 64], &[b'0'; 66], &[0; 5000]] {
         write_private(&path, content);
         assert!(matches!(load_or_create_identity(&path), Err(KeyError::Malformed { .. })));
-        assert!(matches!(load_or_create_publisher_seed(&path), Err(KeyError::Malformed { .. })));
+        assert!(matches!(load_or_create_publisher(&path), Err(KeyError::Malformed { .. })));
         assert_eq!(fs::read(&path).unwrap(), content);
     }
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
     assert!(load_or_create_identity(&path).is_err());
-    assert!(load_or_create_publisher_seed(&path).is_err());
+    assert!(load_or_create_publisher(&path).is_err());
 }
 
 #[test]
