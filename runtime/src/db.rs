@@ -168,6 +168,12 @@ impl Db {
             };
             found.push((record, progress));
         }
+        for key in self.progress.iter().keys() {
+            let key = key?;
+            if !self.sessions.contains_key(&key)? {
+                self.progress.remove(&key)?; // a worker's last flush after its session was removed
+            }
+        }
         Ok((found, notices))
     }
 

@@ -5,7 +5,8 @@ mod commands;
 mod tracked;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -13,15 +14,18 @@ use std::{
 use futures::future::join_all;
 use libp2p::{PeerId, Swarm};
 use rpp_p2p::{
-    Hash, SnapshotProtocolError, SnapshotSessionId, SnapshotsRequest, TrustAnchor,
-    consumer::{self, Action, Storage},
+    Hash, RequestFailure, SnapshotProtocolError, SnapshotSessionId, SnapshotsRequest, TrustAnchor,
+    consumer::{self, Action, ExplicitResume, Storage},
     limits,
     plan::PlanBounds,
     snapshots,
 };
-use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+use tokio::{
+    sync::{Semaphore, broadcast, mpsc, watch},
+    task::JoinHandle,
+};
 
-use self::tracked::{Hold, Tracked};
+use self::tracked::{Hold, Tracked, trouble};
 use crate::{
     clock::now_text,
     config::Config,
@@ -29,26 +33,22 @@ use crate::{
     error::SnapshotRuntimeError,
     handle::Reply,
     head::HeadFile,
-    jobs::{self, Done, Entry, Place},
+    jobs::{self, Done, Entry, Place, Unsettled},
     metrics::Metrics,
     peers::Peers,
     record,
     status::{Head, NodeEvent, SessionState, SnapshotStreamStatus, StatusErrorCode},
-    store::{Offer, Store, StoreError},
+    store::{Offer, Store},
     swarm::{self, NodeBehaviour},
-    writer::{self, Job, Report, Reported, Writer},
+    writer::{self, Job, Report, Reported, Trouble, Writer},
 };
 
 /// Records that may wait to be written.
 const RECORDER_QUEUE: usize = 1024;
 /// Proofs checked at once; each holds the verifier's working memory.
 const PROOF_JOBS: usize = 1;
-/// How often a session that waits for free space looks again.
-const SPACE_RETRY: Duration = Duration::from_secs(2);
 /// Addresses kept of one session's peer.
 const MAX_ADDRESSES: usize = 8;
-/// Sessions of peers whose wait for another session's payload is over are told in this order.
-type Waiters = VecDeque<SnapshotSessionId>;
 
 /// All consumer sessions of a node.
 pub(crate) struct Manager {
@@ -64,14 +64,14 @@ pub(crate) struct Manager {
     events: broadcast::Sender<NodeEvent>,
     metrics: Arc<Metrics>,
     me: PeerId,
+    /// `data/snapshots/`.
+    snapshots: PathBuf,
     proofs: Arc<Semaphore>,
     sessions: BTreeMap<SnapshotSessionId, Tracked>,
     /// Who writes which payload.
     roots: HashMap<Hash, SnapshotSessionId>,
-    /// Who waits for a payload that another session writes.
-    waiting: HashMap<Hash, Waiters>,
-    /// Sessions whose disk was full, and when they look again.
-    starved: HashMap<SnapshotSessionId, Instant>,
+    /// Disk workers that are finishing, by payload: the next one waits for them.
+    closing: HashMap<Hash, JoinHandle<()>>,
     /// Answers that wait for a record to be durable.
     started: HashMap<SnapshotSessionId, Reply<watch::Receiver<SnapshotStreamStatus>>>,
     removed: HashMap<SnapshotSessionId, Reply<()>>,
@@ -93,6 +93,7 @@ impl Manager {
     ) -> Self {
         let recorder = jobs::spawn_recorder(db.clone(), Arc::clone(&store), done.clone(), RECORDER_QUEUE);
         let disk = forward_disk(done.clone());
+        let snapshots = config.data_dir.join("snapshots");
         if let Some(head) = &*head.borrow() {
             metrics.head(head.height);
         }
@@ -109,11 +110,11 @@ impl Manager {
             events,
             metrics,
             me,
+            snapshots,
             proofs: Arc::new(Semaphore::new(PROOF_JOBS)),
             sessions: BTreeMap::new(),
             roots: HashMap::new(),
-            waiting: HashMap::new(),
-            starved: HashMap::new(),
+            closing: HashMap::new(),
             started: HashMap::new(),
             removed: HashMap::new(),
         }
@@ -125,16 +126,19 @@ impl Manager {
     }
 
     /// Takes up the sessions that the database knows.
-    pub(crate) fn reload(&mut self, sessions: Vec<(record::Session, record::Progress)>) {
+    pub(crate) fn reload(&mut self, sessions: Vec<Reloaded>) {
         let now = Instant::now();
-        for (record, progress) in sessions {
+        for Reloaded { record, progress, updates } in sessions {
             let hold = match (record.state.is_final(), self.config.snapshots.auto_resume) {
                 (true, _) => None,
                 (false, true) => Some(Hold::Turn),
                 (false, false) => Some(Hold::Operator),
             };
             tracing::info!(session = %record.session, state = record.state.name(), "session reloaded");
-            self.sessions.insert(record.session, Tracked::new(record, progress, hold, now));
+            let session = record.session;
+            let mut tracked = Tracked::new(record, progress, hold, now);
+            tracked.updates = updates;
+            self.sessions.insert(session, tracked);
         }
     }
 
@@ -178,7 +182,7 @@ impl Manager {
     }
 
     /// Makes the machine of a session from what is recorded of it. `explicit`: offsets that an operator insists on.
-    fn set_machine(&mut self, session: SnapshotSessionId, explicit: Option<(Hash, u64, u64)>, now: Instant) {
+    fn set_machine(&mut self, session: SnapshotSessionId, explicit: Option<ExplicitResume>, now: Instant) {
         let options = self.options(session);
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
         let (id, peer) = (tracked.record.session, tracked.record.peer);
@@ -186,6 +190,7 @@ impl Manager {
             Some(plan) => {
                 let saved = consumer::Saved {
                     plan: Arc::new(plan.clone()),
+                    updates: std::mem::take(&mut tracked.updates),
                     confirmed_chunks: tracked.progress.confirmed_chunks,
                     confirmed_updates: tracked.progress.confirmed_updates,
                 };
@@ -208,11 +213,10 @@ impl Manager {
             ack_interval: Duration::from_millis(snapshots.ack_ms),
             window: snapshots.window,
             give_up_after: (snapshots.give_up_after_s > 0).then(|| Duration::from_secs(snapshots.give_up_after_s)),
-            jitter_seed: rand::random(),
             ..consumer::Options::default()
         };
         if let Some(wanted) = wanted {
-            options.chunk_size = Some(wanted.chunk_size);
+            options.chunk_size = wanted.chunk_size;
             options.min_chunk_size = wanted.min_chunk_size;
             options.max_chunk_size = wanted.max_chunk_size;
             options.root = wanted.root;
@@ -242,9 +246,8 @@ impl Manager {
             Action::OpenStorage { plan, updates } => self.open(session, plan, updates, now),
             Action::Write(chunk) => self.disk_job(session, Job::Write(chunk), now),
             Action::Sync => self.disk_job(session, Job::Sync, now),
-            Action::Place { plan, updates } => {
-                self.disk_job(session, Job::Place(Box::new(Offer::new(&plan, &updates))), now);
-            }
+            Action::Place => self.disk_job(session, Job::Place, now),
+            other => tracing::error!(%session, "an action this node does not know: {other:?}"),
         }
     }
 
@@ -272,38 +275,21 @@ impl Manager {
     ) {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
         let peer = tracked.record.peer;
-        let plan = tracked.record.plan.clone();
         let behaviour = &mut swarm.behaviour_mut().snapshots;
-        let sent = match request {
-            SnapshotsRequest::Plan { chunk_size, min_chunk_size, max_chunk_size, root, height, .. } => {
-                let options = snapshots::PlanOptions { chunk_size, min_chunk_size, max_chunk_size, root, height };
-                behaviour.request_plan(peer, session, options)
+        let sent = match (request, tracked.machine.as_ref().and_then(|machine| machine.view().plan)) {
+            (SnapshotsRequest::Resume { chunk_index, update_index, .. }, Some(plan)) => {
+                behaviour.resume(peer, session, plan, chunk_index, update_index)
             }
-            SnapshotsRequest::Resume { chunk_index, update_index, plan_id, .. } => {
-                self.metrics.resumed("asked");
-                match plan {
-                    Some(plan) => {
-                        let plan = Arc::new(rpp_p2p::Plan { plan_id, ..plan });
-                        behaviour.resume(peer, session, plan, chunk_index, update_index)
-                    }
-                    None => None,
-                }
-            }
-            SnapshotsRequest::Chunk { chunk_index, .. } => behaviour.request_chunk(peer, session, chunk_index),
-            SnapshotsRequest::LightClientUpdate { update_index, .. } => {
-                behaviour.request_update(peer, session, update_index)
-            }
-            SnapshotsRequest::Ack { kind, index, .. } => behaviour.acknowledge(peer, session, kind, index),
-            SnapshotsRequest::Error { message, .. } => behaviour.cancel(peer, session, message),
+            (request, _) => behaviour.send(peer, request),
         };
         if sent.is_none() {
             let Some(machine) = &mut tracked.machine else { return };
             let reason = "a request of an earlier try is still under way".to_owned();
-            machine.handle_request_failed(now, rpp_p2p::RequestFailure::Io { reason });
+            machine.handle_request_failed(now, &RequestFailure::Io { reason });
         }
     }
 
-    fn verify(&mut self, session: SnapshotSessionId, plan: Arc<rpp_p2p::Plan>, updates: Vec<rpp_p2p::Update>) {
+    fn verify(&mut self, session: SnapshotSessionId, plan: Arc<rpp_p2p::Plan>, updates: Arc<Vec<rpp_p2p::Update>>) {
         let (Some(tracked), Some(trust)) = (self.sessions.get(&session), self.trust.clone()) else { return };
         let epoch = tracked.epoch;
         let head = self.head_file.clone();
@@ -314,10 +300,10 @@ impl Manager {
                 let _permit = permit;
                 match head {
                     Ok(head) => jobs::check_authority(&plan, &updates, &trust, &head),
-                    Err(reason) => Err(consumer::AuthorityError::Storage(reason)),
+                    Err(reason) => Err(Unsettled::Storage(reason)),
                 }
             });
-            let result = checked.await.unwrap_or_else(|error| Err(consumer::AuthorityError::Proof(error.to_string())));
+            let result = checked.await.unwrap_or_else(|error| Err(Unsettled::Storage(error.to_string())));
             let _ = done.send(Done::Authority { session, epoch, result }).await;
         });
     }
@@ -326,7 +312,7 @@ impl Manager {
         &mut self,
         session: SnapshotSessionId,
         plan: Arc<rpp_p2p::Plan>,
-        updates: Vec<rpp_p2p::Update>,
+        updates: Arc<Vec<rpp_p2p::Update>>,
         now: Instant,
     ) {
         let root = plan.snapshot.checkpoint.state_root;
@@ -334,22 +320,36 @@ impl Manager {
         let Some(machine) = &mut tracked.machine else { return };
         if let Some(&holder) = self.roots.get(&root).filter(|holder| **holder != session) {
             machine.handle_storage(now, Storage::HeldBy(holder));
-            self.waiting.entry(root).or_default().push_back(session);
             return;
         }
         self.roots.insert(root, session);
+        self.let_go(session);
+        let Some(tracked) = self.sessions.get(&session) else { return };
         let (epoch, record) = (tracked.epoch, tracked.record.clone());
-        let (store, done) = (Arc::clone(&self.store), self.done.clone());
-        let previous = tracked.writer.take().map(Writer::close);
+        let recorded = tracked.progress.bytes_durable;
+        let (store, done, snapshots) = (Arc::clone(&self.store), self.done.clone(), self.snapshots.clone());
+        let db = self.db.clone();
+        let previous = self.closing.remove(&root);
         tokio::spawn(async move {
             if let Some(previous) = previous {
                 let _ = previous.await; // one writer a payload, also across tries
             }
             let opened =
-                tokio::task::spawn_blocking(move || jobs::open_place(&store, &plan, &updates, &record)).await;
-            let result = opened.unwrap_or_else(|error| Err(StoreError::failed(&error)));
+                tokio::task::spawn_blocking(move || {
+                    jobs::open_place(&store, &db, &snapshots, &plan, &updates, &record, recorded)
+                })
+                .await;
+            let result = opened.unwrap_or_else(|error| Err(Trouble::Other(error.to_string())));
             let _ = done.send(Done::Opened { session, epoch, result }).await;
         });
+    }
+
+    /// Lets a session's disk worker finish on its own; the payload's next worker waits for it.
+    fn let_go(&mut self, session: SnapshotSessionId) {
+        let Some(tracked) = self.sessions.get_mut(&session) else { return };
+        let (Some(writer), Some(plan)) = (tracked.writer.take(), &tracked.record.plan) else { return };
+        self.closing.insert(plan.snapshot.checkpoint.state_root, writer.close());
+        self.closing.retain(|_, worker| !worker.is_finished());
     }
 
     fn disk_job(&mut self, session: SnapshotSessionId, job: Job, now: Instant) {
@@ -361,14 +361,20 @@ impl Manager {
         }
     }
 
-    /// Persists a session's record; its status is renewed when that is done.
-    fn put(&mut self, session: SnapshotSessionId) {
-        let Some(tracked) = self.sessions.get_mut(&session) else { return };
+    /// Persists a session's record; its status is renewed when that is done. `false` when the database does not keep up.
+    fn put(&mut self, session: SnapshotSessionId) -> bool {
+        let Some(tracked) = self.sessions.get_mut(&session) else { return false };
         tracked.record.updated_at = now_text();
         let entry = Entry::Put { record: Box::new(tracked.record.clone()), epoch: tracked.epoch };
         match self.recorder.try_send(entry) {
-            Ok(()) => tracked.recording += 1,
-            Err(error) => tracing::error!(%session, "the record could not be handed to the database: {error}"),
+            Ok(()) => {
+                tracked.recording += 1;
+                true
+            }
+            Err(error) => {
+                tracing::error!(%session, "the record could not be handed to the database: {error}");
+                false
+            }
         }
     }
 
@@ -376,12 +382,12 @@ impl Manager {
     fn settle(&mut self, session: SnapshotSessionId, now: Instant) {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
         if let Some(view) = tracked.machine.as_ref().map(consumer::Session::view)
-            && view.state.is_final()
-            && tracked.record.state != view.state
+            && SessionState::from(view.state).is_final()
+            && !tracked.record.state.is_final()
         {
-            tracked.record.state = view.state;
-            tracked.record.error = view.error;
-            tracked.record.error_code = view.error_code;
+            let trouble = view.failure.as_ref().and_then(|_| trouble(&view));
+            tracked.record.state = view.state.into();
+            (tracked.record.error_code, tracked.record.error) = trouble.unzip();
             tracked.record.payload_path = view.payload_path;
             self.put(session);
             return;
@@ -425,36 +431,17 @@ impl Manager {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
         tracked.machine = None;
         tracked.held_since = now;
-        tracked.writer = None;
-        self.starved.remove(&session);
-        self.release_root(session, now);
+        self.let_go(session);
+        self.release_root(session);
     }
 
-    fn release_root(&mut self, session: SnapshotSessionId, now: Instant) {
-        self.waiting.values_mut().for_each(|waiters| waiters.retain(|waiter| *waiter != session));
-        let Some(root) = self.roots.iter().find(|(_, holder)| **holder == session).map(|(root, _)| *root) else {
-            return;
-        };
-        self.roots.remove(&root);
-        let Some(waiters) = self.waiting.remove(&root) else { return };
-        for waiter in waiters {
-            if let Some(machine) = self.sessions.get_mut(&waiter).and_then(|tracked| tracked.machine.as_mut()) {
-                machine.handle_storage(now, Storage::Released);
-            }
-        }
+    fn release_root(&mut self, session: SnapshotSessionId) {
+        self.roots.retain(|_, holder| *holder != session);
     }
 
     // ---- what happened
 
     pub(crate) fn on_time(&mut self, now: Instant) {
-        let room: Vec<_> =
-            self.starved.iter().filter(|(_, at)| **at <= now).map(|(session, _)| *session).collect();
-        for session in room {
-            self.starved.remove(&session);
-            if let Some(machine) = self.machine(session) {
-                machine.handle_storage(now, Storage::Released);
-            }
-        }
         for machine in self.sessions.values_mut().filter_map(|tracked| tracked.machine.as_mut()) {
             if machine.poll_timeout().is_some_and(|at| at <= now) {
                 machine.handle_timeout(now);
@@ -466,7 +453,6 @@ impl Manager {
         self.sessions
             .values()
             .filter_map(|tracked| tracked.machine.as_ref()?.poll_timeout())
-            .chain(self.starved.values().copied())
             .min()
     }
 
@@ -515,9 +501,9 @@ impl Manager {
         match error {
             SnapshotProtocolError::Provider { code, message } => machine.handle_refused(now, code, &message),
             SnapshotProtocolError::Remote(violation) => machine.handle_violation(now, &violation),
-            SnapshotProtocolError::Outbound(failure) => machine.handle_request_failed(now, failure),
+            SnapshotProtocolError::Outbound(failure) => machine.handle_request_failed(now, &failure),
             other => {
-                machine.handle_request_failed(now, rpp_p2p::RequestFailure::Io { reason: other.to_string() });
+                machine.handle_request_failed(now, &RequestFailure::Io { reason: other.to_string() });
             }
         }
     }
@@ -555,9 +541,11 @@ impl Manager {
             return;
         }
         if let Some(reply) = answer {
-            tracked.hold.get_or_insert(Hold::Turn);
             let _ = reply.send(Ok(tracked.status.subscribe()));
+            tracked.hold = Some(Hold::Turn);
+            self.activate(now);
         }
+        let Some(tracked) = self.sessions.get_mut(&session) else { return };
         let ended = tracked.record.state.is_final() && tracked.recording == 0 && tracked.machine.is_some();
         let peer = tracked.record.peer;
         self.publish(session, now);
@@ -579,7 +567,7 @@ impl Manager {
         &mut self,
         session: SnapshotSessionId,
         epoch: u64,
-        result: Result<Head, consumer::AuthorityError>,
+        result: Result<Head, Unsettled>,
         now: Instant,
     ) {
         match &result {
@@ -596,40 +584,40 @@ impl Manager {
                 self.metrics.verification_failed("authority");
             }
         }
-        if let Some(machine) = self.current(session, epoch) {
-            machine.handle_authority(now, result.map(|_| ()));
+        let Some(machine) = self.current(session, epoch) else { return };
+        match result {
+            Ok(_) => machine.handle_authority(now, Ok(())),
+            Err(Unsettled::Refused(error)) => machine.handle_authority(now, Err(error)),
+            Err(Unsettled::Storage(message)) => machine.handle_storage(now, Storage::Failed(message)),
         }
     }
 
-    fn on_opened(&mut self, session: SnapshotSessionId, epoch: u64, result: Result<Place, StoreError>, now: Instant) {
+    fn on_opened(&mut self, session: SnapshotSessionId, epoch: u64, result: Result<Place, Trouble>, now: Instant) {
         let Some(tracked) = self.sessions.get_mut(&session).filter(|tracked| tracked.epoch == epoch) else { return };
         let (Some(machine), Some(plan)) = (&mut tracked.machine, &tracked.record.plan) else { return };
         let storage = match result {
-            Ok(Place::Stored(path)) => Storage::AlreadyStored { path },
-            Ok(Place::Partial(partial, durable)) => {
-                let payload_bytes = plan.snapshot.checkpoint.payload_bytes;
-                let durable_chunks =
-                    if durable >= payload_bytes { plan.total_chunks } else { durable / plan.chunk_size };
+            Ok(Place::Stored(path, progress)) => {
+                tracked.progress = progress;
+                Storage::AlreadyStored { path }
+            }
+            Ok(Place::Partial(partial, updates, progress)) => {
+                tracked.progress = progress;
+                let durable_chunks = progress.confirmed_chunks;
                 let queue = usize::try_from(self.config.snapshots.window / plan.chunk_size).unwrap_or(1024) + 8;
                 let setting = writer::Setting {
                     session,
                     epoch,
-                    chunk_size: plan.chunk_size,
-                    total_chunks: plan.total_chunks,
-                    payload_bytes,
-                    total_updates: plan.total_updates,
+                    plan: Arc::new(plan.clone()),
                     durability: self.config.snapshots.durability,
                     db: self.db.clone(),
                     reports: self.disk.clone(),
+                    offer: Offer::from_plan(plan, &updates),
                 };
                 tracked.writer = Some(Writer::spawn(*partial, setting, queue));
                 Storage::Ready { durable_chunks }
             }
-            Err(StoreError::Full { needed, free }) => {
-                self.starved.insert(session, now + SPACE_RETRY);
-                Storage::Full { needed, free }
-            }
-            Err(error) => Storage::Failed(error.to_string()),
+            Err(Trouble::Full { needed, free }) => Storage::Full { needed, free },
+            Err(Trouble::Other(message)) => Storage::Failed(message),
         };
         machine.handle_storage(now, storage);
     }
@@ -646,13 +634,12 @@ impl Manager {
             }
             Report::Placed(path) => machine.handle_placed(now, path),
             Report::Full { needed, free } => {
-                tracked.writer = None;
-                self.starved.insert(session, now + SPACE_RETRY);
                 machine.handle_storage(now, Storage::Full { needed, free });
+                self.let_go(session);
             }
             Report::Failed(message) => {
-                tracked.writer = None;
                 machine.handle_storage(now, Storage::Failed(message));
+                self.let_go(session);
             }
         }
     }
@@ -671,8 +658,13 @@ impl Manager {
 
     /// Ends all writers after what they have; resolves when everything they wrote is durable and recorded.
     pub(crate) fn close(&mut self) -> impl Future<Output = ()> + use<> {
-        let writers: Vec<_> =
-            self.sessions.values_mut().filter_map(|tracked| tracked.writer.take()).map(Writer::close).collect();
+        let writers: Vec<_> = self
+            .sessions
+            .values_mut()
+            .filter_map(|tracked| tracked.writer.take())
+            .map(Writer::close)
+            .chain(self.closing.drain().map(|(_, worker)| worker))
+            .collect();
         let db = self.db.clone();
         async move {
             join_all(writers).await;
@@ -691,6 +683,14 @@ impl Manager {
     fn current(&mut self, session: SnapshotSessionId, epoch: u64) -> Option<&mut consumer::Session> {
         self.sessions.get_mut(&session).filter(|tracked| tracked.epoch == epoch)?.machine.as_mut()
     }
+}
+
+/// A session as start-up found it.
+pub(crate) struct Reloaded {
+    pub(crate) record: record::Session,
+    pub(crate) progress: record::Progress,
+    /// Updates that lie beside its partial payload.
+    pub(crate) updates: Vec<rpp_p2p::Update>,
 }
 
 /// What this node accepts of a plan, from its configuration.

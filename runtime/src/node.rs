@@ -10,7 +10,7 @@ use std::{
 
 use futures::StreamExt as _;
 use libp2p::{Swarm, identity::Keypair, swarm::SwarmEvent};
-use rpp_p2p::{TrustAnchor, snapshots};
+use rpp_p2p::{TrustAnchor, provider::SlotLimits, snapshots};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     head::HeadFile,
     jobs::Done,
     lock::{DataLock, LockError},
-    manager::Manager,
+    manager::{Manager, Reloaded},
     metrics::Metrics,
     peers::Peers,
     serve::Provider,
@@ -367,7 +367,7 @@ struct Opened {
     head: Result<HeadFile, crate::head::HeadError>,
     db: Db,
     provider: Provider,
-    sessions: Vec<(crate::record::Session, crate::record::Progress)>,
+    sessions: Vec<Reloaded>,
     notices: Vec<Notice>,
 }
 
@@ -393,6 +393,22 @@ impl Opened {
             let known = sessions.iter().map(|(record, _)| record.session).collect();
             sessions.extend(crate::rebuild::from_partials(&snapshots.join("partial"), &known));
         }
+        let sessions = sessions
+            .into_iter()
+            .map(|(record, progress)| {
+                let updates = record
+                    .plan
+                    .as_ref()
+                    .filter(|_| !record.state.is_final())
+                    .and_then(|plan| {
+                        let found = store.partial_plan(&plan.snapshot.checkpoint.state_root).ok()?;
+                        (found.plan.plan_id == plan.plan_id).then_some(found)
+                    })
+                    .map(|found| found.updates)
+                    .unwrap_or_default();
+                Reloaded { record, progress, updates }
+            })
+            .collect();
         let provider = Provider::open(Arc::clone(&store), Arc::new(db.clone()), crate::serve::Bounds::from(&config.snapshots))
             .map_err(io(&snapshots))?;
         Ok(Self { lock, store, head, db, provider, sessions, notices })
@@ -411,9 +427,12 @@ pub(crate) fn trust_anchor(config: &Config) -> Option<Arc<TrustAnchor>> {
 
 fn protocol_config(config: &Config, trust: Option<Arc<TrustAnchor>>) -> snapshots::Config {
     let protocol = snapshots::Config::default()
-        .with_max_slots(config.snapshots.max_inbound_sessions)
-        .with_max_slots_per_peer(config.snapshots.max_inbound_sessions_per_peer)
-        .with_bounds(crate::manager::plan_bounds(config));
+        .with_slots(SlotLimits {
+            total: config.snapshots.max_inbound_sessions,
+            per_peer: config.snapshots.max_inbound_sessions_per_peer,
+            ..SlotLimits::default()
+        })
+        .with_plan_bounds(crate::manager::plan_bounds(config));
     match trust {
         Some(trust) => protocol.with_trust((*trust).clone()),
         None => protocol,

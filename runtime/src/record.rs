@@ -62,6 +62,16 @@ pub struct Progress {
     pub bytes_durable: u64,
 }
 
+impl Progress {
+    /// What `bytes_durable` bytes of a plan's payload mean. The updates are recorded before the first byte is.
+    #[must_use]
+    pub fn of(plan: &Plan, bytes_durable: u64) -> Self {
+        let complete = bytes_durable >= plan.snapshot.checkpoint.payload_bytes;
+        let confirmed_chunks = if complete { plan.total_chunks } else { bytes_durable / plan.chunk_size };
+        Self { confirmed_chunks, confirmed_updates: plan.total_updates, bytes_durable }
+    }
+}
+
 mod peer_text {
     use libp2p::PeerId;
     use serde::{Deserialize, Deserializer, Serializer, de};

@@ -3,12 +3,15 @@
 //! Order, per group: write, make durable, record, and only then report durable, which is what an acknowledgement may
 //! say. A crash between any two loses work at most.
 
-use rpp_p2p::{SnapshotSessionId, VerifiedChunk};
+use std::sync::Arc;
+
+use rpp_p2p::{Plan, SnapshotSessionId, VerifiedChunk};
 use tokio::sync::mpsc;
 
 use crate::{
     config::Durability,
     db::Db,
+    jobs::explain,
     record::Progress,
     store::{Offer, Partial, StoreError},
 };
@@ -20,7 +23,7 @@ pub(crate) enum Job {
     /// Make everything written durable, then record it.
     Sync,
     /// Put the complete payload in place.
-    Place(Box<Offer>),
+    Place,
 }
 
 /// What the worker reports.
@@ -53,10 +56,8 @@ pub(crate) struct Reported {
 pub(crate) struct Setting {
     pub(crate) session: SnapshotSessionId,
     pub(crate) epoch: u64,
-    pub(crate) chunk_size: u64,
-    pub(crate) total_chunks: u64,
-    pub(crate) payload_bytes: u64,
-    pub(crate) total_updates: u64,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) offer: Offer,
     pub(crate) durability: Durability,
     pub(crate) db: Db,
     pub(crate) reports: mpsc::Sender<Reported>,
@@ -119,12 +120,12 @@ impl Worker {
         match job {
             Job::Write(chunk) => {
                 self.partial()?.write(&chunk)?;
-                Ok(Report::Written(chunk.index()))
+                Ok(Report::Written(chunk.index))
             }
             Job::Sync => self.sync().map(Report::Durable),
-            Job::Place(offer) => {
+            Job::Place => {
                 let partial = self.partial.take().ok_or_else(placed_already)?;
-                let stored = partial.finish(*offer)?;
+                let stored = partial.finish(self.setting.offer.clone())?;
                 Ok(Report::Placed(stored.payload_path()))
             }
         }
@@ -133,13 +134,8 @@ impl Worker {
     fn sync(&mut self) -> Result<Progress, Trouble> {
         let durability = self.setting.durability;
         let bytes_durable = self.partial()?.sync(durability)?;
-        let confirmed_chunks = if bytes_durable >= self.setting.payload_bytes {
-            self.setting.total_chunks
-        } else {
-            bytes_durable / self.setting.chunk_size
-        };
-        let progress = Progress { confirmed_chunks, confirmed_updates: self.setting.total_updates, bytes_durable };
-        self.setting.db.put_progress(self.setting.session, &progress).map_err(|e| Trouble::Other(e.to_string()))?;
+        let progress = Progress::of(&self.setting.plan, bytes_durable);
+        self.setting.db.put_progress(self.setting.session, &progress).map_err(|e| Trouble::Other(explain(&e)))?;
         Ok(progress)
     }
 
@@ -152,7 +148,8 @@ fn placed_already() -> Trouble {
     Trouble::Other("the payload is in place already".to_owned())
 }
 
-enum Trouble {
+/// What keeps the disk from doing its part.
+pub(crate) enum Trouble {
     Full { needed: u64, free: u64 },
     Other(String),
 }
@@ -161,7 +158,7 @@ impl From<StoreError> for Trouble {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Full { needed, free } => Self::Full { needed, free },
-            other => Self::Other(other.to_string()),
+            other => Self::Other(explain(&other)),
         }
     }
 }

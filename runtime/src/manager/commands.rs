@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use libp2p::Swarm;
-use rpp_p2p::{Hash, SnapshotSessionId};
+use rpp_p2p::{SnapshotSessionId, consumer::ExplicitResume};
 use tokio::sync::watch;
 
 use super::{Hold, Manager, Tracked};
@@ -42,8 +42,13 @@ impl Manager {
         // Held until its record is durable; `on_recorded` gives it its turn.
         let tracked = Tracked::new(record, record::Progress::default(), None, now);
         self.sessions.insert(session, tracked);
-        self.started.insert(session, reply);
-        self.put(session);
+        if self.put(session) {
+            self.started.insert(session, reply);
+        } else {
+            self.sessions.remove(&session);
+            let message = "the session database does not keep up; try again".to_owned();
+            let _ = reply.send(Err(SnapshotRuntimeError::Storage { message }));
+        }
     }
 
     fn new_record(
@@ -151,7 +156,7 @@ impl Manager {
         }
         let watched = tracked.status.subscribe();
         match &mut tracked.machine {
-            Some(machine) if !machine.view().state.is_final() => machine.retry_now(now),
+            Some(machine) if !SessionState::from(machine.view().state).is_final() => machine.retry_now(now),
             _ if tracked.record.state == SessionState::Complete => {}
             _ => {
                 if self.trust.is_none() {
@@ -166,7 +171,7 @@ impl Manager {
         Ok(watched)
     }
 
-    fn restart(&mut self, session: SnapshotSessionId, explicit: Option<(Hash, u64, u64)>, now: Instant) {
+    fn restart(&mut self, session: SnapshotSessionId, explicit: Option<ExplicitResume>, now: Instant) {
         let active = self.sessions.values().filter(|tracked| tracked.is_active()).count();
         if active < self.config.snapshots.max_active_sessions {
             self.set_machine(session, explicit, now);
@@ -193,12 +198,11 @@ impl Manager {
             let _ = reply.send(Err(SnapshotRuntimeError::UnknownSession { session }));
             return;
         }
-        let now = Instant::now();
         let Some(mut tracked) = self.sessions.remove(&session) else { return };
         let peer = tracked.record.peer;
         let behaviour = &mut swarm.behaviour_mut().snapshots;
         if tracked.machine.is_some() {
-            behaviour.cancel(peer, session, "cancelled by the consumer's operator".to_owned());
+            behaviour.cancel(peer, session, "cancelled by the consumer's operator");
         } else {
             behaviour.forget(peer, session);
         }
@@ -209,14 +213,17 @@ impl Manager {
                     && other.record.plan.as_ref().is_some_and(|plan| plan.snapshot.checkpoint.state_root == root)
             })
         });
+        let mut writer = tracked.writer.take().map(Writer::close);
+        if let (true, Some(root), Some(worker)) = (others, root, writer.take_if(|_| others)) {
+            self.closing.insert(root, worker);
+        }
         let partial = root.map(|root| RemovePartial {
             root,
-            writer: tracked.writer.take().map(Writer::close),
+            writer: writer.or_else(|| self.closing.remove(&root).filter(|_| !others)),
             remove: !others && tracked.record.state != SessionState::Complete,
         });
         drop(tracked); // watchers see the end of the status
-        self.starved.remove(&session);
-        self.release_root(session, now);
+        self.release_root(session);
         match self.recorder.try_send(Entry::Remove { session, partial }) {
             Ok(()) => {
                 self.removed.insert(session, reply);
@@ -275,7 +282,7 @@ fn same_peer_and_size(tracked: &Tracked, request: &ResumeStream) -> Result<(), S
 fn explicit_offsets(
     tracked: &Tracked,
     request: &ResumeStream,
-) -> Result<Option<(Hash, u64, u64)>, SnapshotRuntimeError> {
+) -> Result<Option<ExplicitResume>, SnapshotRuntimeError> {
     if request.plan_id.is_none() && request.chunk_index.is_none() && request.update_index.is_none() {
         return Ok(None);
     }
@@ -301,5 +308,5 @@ fn explicit_offsets(
     };
     let chunk = check("chunk", request.chunk_index, tracked.progress.confirmed_chunks, plan.total_chunks)?;
     let update = check("update", request.update_index, tracked.progress.confirmed_updates, plan.total_updates)?;
-    Ok(Some((plan.plan_id, chunk, update)))
+    Ok(Some(ExplicitResume { plan_id: plan.plan_id, chunk_index: chunk, update_index: update }))
 }

@@ -2,13 +2,16 @@
 
 use std::time::Instant;
 
-use rpp_p2p::consumer::{self, View};
+use rpp_p2p::{
+    Update,
+    consumer::{self, View},
+};
 use tokio::sync::watch;
 
 use crate::{
     clock::{Meter, instant_text, now_text},
     record,
-    status::{SessionState, SnapshotStreamStatus, WaitKind, WaitingOn},
+    status::{SessionState, SnapshotStreamStatus, StatusErrorCode, WaitKind, WaitingOn},
     writer::Writer,
 };
 
@@ -25,6 +28,8 @@ pub(super) enum Hold {
 pub(super) struct Tracked {
     pub(super) record: record::Session,
     pub(super) progress: record::Progress,
+    /// Updates that the disk already had at start-up; taken by the first machine.
+    pub(super) updates: Vec<Update>,
     pub(super) machine: Option<consumer::Session>,
     pub(super) hold: Option<Hold>,
     pub(super) held_since: Instant,
@@ -45,6 +50,7 @@ impl Tracked {
         Self {
             record,
             progress,
+            updates: Vec::new(),
             machine: None,
             hold,
             held_since: now,
@@ -109,7 +115,7 @@ fn describe(
     let plan = record.plan.as_ref();
     let total_bytes = plan.map(|plan| plan.snapshot.checkpoint.payload_bytes);
     let state = match (view, hold) {
-        (Some(view), _) => view.state,
+        (Some(view), _) => view.state.into(),
         (None, Some(_)) => SessionState::Paused,
         (None, None) => record.state,
     };
@@ -129,8 +135,8 @@ fn describe(
         total_chunks: plan.map(|plan| plan.total_chunks),
         total_updates: plan.map(|plan| plan.total_updates),
         total_bytes,
-        last_chunk_index: view.and_then(|view| view.last_chunk_index),
-        last_update_index: view.and_then(|view| view.last_update_index),
+        last_chunk_index: view.and_then(|view| view.verified_chunks.checked_sub(1)),
+        last_update_index: view.and_then(|view| view.verified_updates.checked_sub(1)),
         last_update_height: view.and_then(|view| view.last_update_height),
         confirmed_chunk_index: progress.confirmed_chunks.checked_sub(1),
         confirmed_update_index: progress.confirmed_updates.checked_sub(1),
@@ -145,8 +151,8 @@ fn describe(
         verified: complete,
         protocol: view.and_then(|view| view.plan.as_ref()).map(|_| rpp_p2p::PROTOCOL_V1.to_owned()),
         waiting_on: waiting(view, hold, state, record, held_since, now),
-        error: view.map_or_else(|| record.error.clone(), |view| view.error.clone()),
-        error_code: view.map_or(record.error_code, |view| view.error_code),
+        error: view.map_or_else(|| record.error.clone(), |view| trouble(view).map(|(_, message)| message)),
+        error_code: view.map_or(record.error_code, |view| trouble(view).map(|(code, _)| code)),
         payload_path: record.payload_path.clone().filter(|_| complete),
         started_at: record.started_at.clone(),
         updated_at: record.updated_at.clone(),
@@ -164,11 +170,12 @@ fn waiting(
     let since_ms = |since: Instant| u64::try_from(now.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX);
     if let Some(view) = view {
         return view.waiting.as_ref().map(|wait| WaitingOn {
-            what: wait.what,
+            what: wait.what.into(),
             index: wait.index,
-            peer: match wait.session {
-                Some(session) => Some(session.to_string()),
-                None => wait.peer.map(|peer| peer.to_string()),
+            peer: match (wait.session, wait.what) {
+                (Some(session), _) => Some(session.to_string()),
+                (None, consumer::WaitKind::Disk | consumer::WaitKind::Proof | consumer::WaitKind::Operator) => None,
+                (None, _) => Some(record.peer.to_string()),
             },
             since_ms: since_ms(wait.since),
             reason: wait.reason.clone(),
@@ -198,6 +205,12 @@ fn waiting(
         _ => return None,
     };
     Some(WaitingOn { what, index: None, peer: None, since_ms: since_ms(held_since), reason, retry_at: None })
+}
+
+/// What failed the session, or what it is recovering from.
+pub(super) fn trouble(view: &View) -> Option<(StatusErrorCode, String)> {
+    let failure = view.failure.as_ref().or(view.trouble.as_ref())?;
+    Some((failure.code.into(), failure.message.clone()))
 }
 
 #[allow(clippy::cast_precision_loss)]
