@@ -57,13 +57,17 @@ pub async fn serve<F, R>(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()>
 where
-    F: Filter<Extract = (R,), Error = warp::Rejection> + Clone + Send + Sync + 'static,
+    F: Filter<Extract = (R,), Error: Into<warp::Rejection>> + Clone + Send + Sync + 'static,
     R: Reply + 'static,
 {
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
     warn_unless_loopback(listener.local_addr()?);
-    let service = TowerToHyperService::new(warp::service(routes.recover(recover)));
+    let routes = routes
+        .map(Reply::into_response)
+        .boxed()
+        .or_else(|rejection| async { recover(rejection).await.map(|answer| (answer,)) });
+    let service = TowerToHyperService::new(warp::service(routes));
     let port = Port::new(gate, limits);
     {
         let mut shutdown = std::pin::pin!(shutdown);
