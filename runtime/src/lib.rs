@@ -3,10 +3,14 @@ pub mod config;
 pub mod error;
 pub mod files;
 pub mod handle;
+pub mod head;
+pub mod publish;
+pub mod serve;
 pub mod status;
 pub mod store;
 pub mod tar;
 pub mod unpack;
+pub mod verify;
 
 pub use config::Config;
 pub use error::SnapshotRuntimeError;
