@@ -4,6 +4,7 @@
 //! through a [`SnapshotProvider`] (`inbound`). It decides nothing: which request comes next is the application's or
 //! [`consumer::Session`](crate::consumer::Session)'s business.
 
+mod admission;
 mod config;
 mod event;
 mod inbound;

@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use libp2p::{PeerId, Swarm, Transport as _, core::upgrade::Version, swarm};
+use libp2p::PeerId;
 use rpp_p2p::{
     ErrorCode, Hash, RequestFailure, SnapshotProtocolError, SnapshotsRequest, SnapshotsResponse, Verified, Violation,
     limits::MIN_CHUNK_SIZE,
@@ -96,17 +96,8 @@ async fn lazy_negotiation_works_with_a_provider() {
 
 /// With `V1Lazy` for substreams, as a node should.
 async fn lazy_consumer(fixture: &Fixture) -> Peer {
-    let identity = libp2p::identity::Keypair::generate_ed25519();
-    let transport = libp2p::core::transport::MemoryTransport::default()
-        .upgrade(Version::V1)
-        .authenticate(libp2p::plaintext::Config::new(&identity))
-        .multiplex(libp2p::yamux::Config::default())
-        .boxed();
     let memory = MemoryProvider::new(fixture.clone());
-    let behaviour = Behaviour::new(memory, Config::default().with_trust(fixture.trust()));
-    let config = swarm::Config::with_tokio_executor().with_substream_upgrade_protocol_override(Version::V1Lazy);
-    let swarm = Swarm::new(transport, behaviour, identity.public().to_peer_id(), config);
-    Node::over(swarm, "/memory/0").await
+    Node::start_lazy(Behaviour::new(memory, Config::default().with_trust(fixture.trust()))).await
 }
 
 #[tokio::test]
@@ -264,10 +255,10 @@ async fn a_chunk_that_does_not_verify_is_a_violation() {
     let changes: [Change; 7] = [
         |bytes, _| bytes[0] ^= 1,
         |bytes, _| *bytes.last_mut().unwrap() ^= 0x80,
-        |bytes, _| drop(bytes.pop()),
+        |bytes, _| bytes.truncate(bytes.len() - 1),
         |bytes, _| bytes.push(0),
         |_, proof| proof[1].0[31] ^= 1,
-        |_, proof| drop(proof.pop()),
+        |_, proof| proof.truncate(proof.len() - 1),
         |_, proof| proof.push(Hash([0; 32])),
     ];
     for change in changes {
@@ -421,9 +412,11 @@ async fn what_a_stranger_sends_never_touches_a_session_with_another_peer() {
 
     let error = SnapshotsRequest::Error { session_id: session(7), message: "over".to_owned() };
     assert!(stranger.ask(consumer.peer, support::request(&error)).await.contains("\"cancelled\""));
-    // A response where a request belongs.
+    // Responses where a request belongs: at most a request for a session that the stranger has not opened.
     let chunk = response(&fixture.chunk_response(session(7), 0));
-    assert!(stranger.ask(consumer.peer, chunk).await.contains("\"invalid\""));
+    assert!(stranger.ask(consumer.peer, chunk).await.contains("\"not_found\""));
+    let ack = SnapshotsResponse::Ack { session_id: session(7), kind: rpp_p2p::ArtefactKind::Chunk, index: 3 };
+    assert!(stranger.ask(consumer.peer, response(&ack)).await.contains("\"not_found\""));
 
     raw.answer(asked, response(&fixture.chunk_response(session(7), 0))).await;
     assert!(matches!(consumer.verified().await, Verified::Chunk(..)));

@@ -27,7 +27,7 @@ async fn a_session_from_plan_to_last_ack() {
     consumer.know(&provider).await; // the first request dials
 
     consumer.request_plan(them, 7).await;
-    let Verified::Plan(plan, ..) = consumer.verified().await else { panic!() };
+    let Verified::Plan(plan) = consumer.verified().await else { panic!() };
     assert_eq!(*plan, fixture.plan);
 
     for index in 0..3 {
@@ -38,7 +38,7 @@ async fn a_session_from_plan_to_last_ack() {
     let mut payload = Vec::new();
     for index in 0..4 {
         consumer.request_chunk(them, 7, index).await;
-        let Verified::Chunk(chunk, ..) = consumer.verified().await else { panic!() };
+        let Verified::Chunk(chunk) = consumer.verified().await else { panic!() };
         assert_eq!(chunk.index, index);
         payload.extend_from_slice(&chunk.bytes);
         assert_eq!(consumer.markers(them, 7).await, Some((index + 1, 3)));
@@ -109,7 +109,7 @@ async fn none_while_a_request_is_in_flight() {
     assert_eq!(consumer.with(move |b| b.is_in_flight(them, session(7))).await, Some(true));
     gate.open();
     // The next event is the chunk's: backpressure makes none of its own.
-    assert!(matches!(consumer.verified().await, Verified::Chunk(chunk, ..) if chunk.index == 0));
+    assert!(matches!(consumer.verified().await, Verified::Chunk(chunk) if chunk.index == 0));
     consumer.request_chunk(them, 7, 1).await;
 }
 

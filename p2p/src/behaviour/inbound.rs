@@ -14,7 +14,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use futures::FutureExt as _;
@@ -25,20 +25,19 @@ use libp2p::{
 use tokio::time::Sleep;
 
 use super::{
+    admission::{Admission, Verdict},
     config::Config,
     event::{Event, Outcome, RequestId, RequestKind},
     observer::{Activity, Ended, Job, Observer},
     reply::{self, Effect, Reply, index_of},
-    size,
     work::{Done, Pool},
 };
 use crate::{
     codec::{Codec, ResponseFrame},
     error::SnapshotProtocolError,
     json::DecodeError,
-    limits::{MAX_CHUNK_SIZE, MAX_LOOSE_CANCELS},
     messages::{ErrorCode, SnapshotsRequest},
-    provider::{Outcome as SlotOutcome, Room, RoomWait, SessionKey, Slots, SnapshotProvider, Ticket},
+    provider::{Room, Slots, SnapshotProvider},
     types::SnapshotSessionId,
 };
 
@@ -50,22 +49,13 @@ pub(super) struct Inbound<P> {
     provider: Arc<P>,
     observer: Arc<dyn Observer>,
     max_response: usize,
-    slot_idle: Duration,
-    slots: Slots,
-    room: Room,
-    /// Chunk size of the sessions that have a slot: what their chunks need as room.
-    chunk_sizes: HashMap<SessionKey, u64>,
+    admission: Admission,
     /// Arrived and not ended: at most the streams of all connections.
     calls: HashMap<RequestId, Call>,
     ids: HashMap<InboundRequestId, RequestId>,
-    /// Admitted and waiting for room: at most one per slot.
-    waiting: HashMap<SessionKey, (RequestId, SnapshotsRequest)>,
-    /// Cancels of sessions that found no slot; at most [`MAX_LOOSE_CANCELS`].
-    loose_cancels: usize,
     jobs: Pool<Reply>,
     next_id: u64,
     failures: u64,
-    next_expiry: Option<Instant>,
     timer: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
@@ -73,10 +63,6 @@ struct Call {
     activity: Activity,
     /// `None` once the answer is handed over or the stream is gone.
     channel: Option<ResponseChannel<ResponseFrame>>,
-    /// Its session's request in flight, unless it was refused or is a loose cancel.
-    ticket: Option<Ticket>,
-    holds_room: bool,
-    loose: bool,
     /// A job runs, or is queued, for it.
     running: bool,
     gone: bool,
@@ -94,18 +80,12 @@ impl<P: SnapshotProvider> Inbound<P> {
             provider,
             observer: Arc::clone(&config.observer),
             max_response: config.max_response_bytes,
-            slot_idle: config.slots.idle,
-            slots: Slots::new(config.slots),
-            room: Room::new(config.room),
-            chunk_sizes: HashMap::new(),
+            admission: Admission::new(config.slots, config.room),
             calls: HashMap::new(),
             ids: HashMap::new(),
-            waiting: HashMap::new(),
-            loose_cancels: 0,
             jobs: Pool::new(Job::Provide, config.max_provider_jobs, Arc::clone(&config.observer)),
             next_id: 1,
             failures: 0,
-            next_expiry: None,
             timer: None,
         }
     }
@@ -127,11 +107,11 @@ impl<P: SnapshotProvider> Inbound<P> {
     }
 
     pub(super) fn slots(&self) -> &Slots {
-        &self.slots
+        self.admission.slots()
     }
 
     pub(super) fn room(&self) -> &Room {
-        &self.room
+        self.admission.room()
     }
 
     /// A request arrived.
@@ -156,7 +136,10 @@ impl<P: SnapshotProvider> Inbound<P> {
         self.calls.insert(activity.id, Call::new(activity, request_bytes, channel));
         self.observer.response_started(&activity);
         match request {
-            Ok(request) => self.admit(wire, activity, request),
+            Ok(request) => {
+                let verdict = self.admission.arrive(Instant::now(), activity, request);
+                self.follow(wire, activity, verdict);
+            }
             Err(error) => {
                 let reason = format!("the request cannot be read: {error}");
                 self.refuse(wire, activity.id, ErrorCode::Invalid, &reason);
@@ -201,65 +184,24 @@ impl<P: SnapshotProvider> Inbound<P> {
             self.handle_done(wire, done, events);
             return Poll::Ready(());
         }
-        if self.poll_room(wire) {
+        if let Some((activity, verdict)) = self.admission.poll(Instant::now()) {
+            self.follow(wire, activity, verdict);
             return Poll::Ready(());
         }
         self.poll_timer(cx)
     }
 
-    fn admit(&mut self, wire: &mut Wire, activity: Activity, request: SnapshotsRequest) {
-        let Activity { id, peer, session, .. } = activity;
-        match self.slots.admit(Instant::now(), peer, session) {
-            Ok(ticket) => {
-                self.update(id, |call| call.ticket = Some(ticket));
-                self.make_room(activity, request);
-            }
-            Err(_) if self.is_loose_cancel(&activity) => {
-                self.loose_cancels += 1;
-                self.update(id, |call| call.loose = true);
-                self.start(activity, request);
-            }
-            Err(busy) => self.refuse(wire, id, busy.code(), &busy.to_string()),
+    fn follow(&mut self, wire: &mut Wire, activity: Activity, verdict: Verdict) {
+        match verdict {
+            Verdict::Serve(request) => self.start(activity, request),
+            Verdict::Wait => {}
+            Verdict::Refuse(refusal) => self.refuse(wire, activity.id, refusal.code(), &refusal.to_string()),
         }
-    }
-
-    /// A cancel is answered `cancelled` even when there is no slot for it.
-    fn is_loose_cancel(&self, activity: &Activity) -> bool {
-        activity.kind == Some(RequestKind::Cancel)
-            && !self.slots.contains(activity.peer, activity.session)
-            && self.loose_cancels < MAX_LOOSE_CANCELS
-    }
-
-    /// Answers that may be large wait for room; the others are bounded by the slots.
-    fn make_room(&mut self, activity: Activity, request: SnapshotsRequest) {
-        let key = (activity.peer, activity.session);
-        let kind = RequestKind::of(&request);
-        if matches!(kind, RequestKind::Resume | RequestKind::Ack | RequestKind::Cancel) {
-            return self.start(activity, request);
-        }
-        let chunk_size = self.chunk_sizes.get(&key).copied().unwrap_or(MAX_CHUNK_SIZE);
-        self.update(activity.id, |call| call.holds_room = true);
-        match self.room.ask(Instant::now(), key, size::response(kind, chunk_size)) {
-            RoomWait::Granted => self.start(activity, request),
-            RoomWait::Waiting => drop(self.waiting.insert(key, (activity.id, request))),
-        }
-    }
-
-    /// Serves the next that found room, or refuses the next that waited too long; whether there was one.
-    fn poll_room(&mut self, wire: &mut Wire) -> bool {
-        let Some((key, granted)) = self.room.poll(Instant::now()) else { return false };
-        let Some((id, request)) = self.waiting.remove(&key) else { return true };
-        let Some(activity) = self.calls.get(&id).map(|call| call.activity) else { return true };
-        if granted {
-            self.start(activity, request);
-        } else {
-            self.refuse(wire, id, ErrorCode::Busy, "too many response bytes are under way; retry later");
-        }
-        true
     }
 
     fn start(&mut self, activity: Activity, request: SnapshotsRequest) {
-        self.update(activity.id, |call| call.running = true);
+        let Some(call) = self.calls.get_mut(&activity.id) else { return };
+        call.running = true;
         let (provider, max_response) = (Arc::clone(&self.provider), self.max_response);
         self.jobs.push(activity, move || reply::answer(provider.as_ref(), activity.peer, request, max_response));
     }
@@ -270,7 +212,7 @@ impl<P: SnapshotProvider> Inbound<P> {
             reply::refusal(activity.session, ErrorCode::Internal, "the provider failed", Effect::Keep)
         });
         if let Effect::Open { chunk_size } = reply.effect {
-            self.remember(&activity, chunk_size);
+            self.admission.opened(&activity, chunk_size);
         }
         let Some(call) = self.calls.get_mut(&activity.id) else { return };
         call.running = false;
@@ -279,14 +221,6 @@ impl<P: SnapshotProvider> Inbound<P> {
             return self.end(activity.id, events);
         }
         self.respond(wire, activity.id, reply);
-    }
-
-    fn remember(&mut self, activity: &Activity, chunk_size: u64) {
-        let slots = &self.slots;
-        self.chunk_sizes.retain(|(peer, session), _| slots.contains(*peer, *session));
-        if slots.contains(activity.peer, activity.session) {
-            self.chunk_sizes.insert((activity.peer, activity.session), chunk_size);
-        }
     }
 
     fn refuse(&mut self, wire: &mut Wire, id: RequestId, code: ErrorCode, words: &str) {
@@ -300,6 +234,11 @@ impl<P: SnapshotProvider> Inbound<P> {
         let Some(channel) = call.channel.take() else { return };
         call.outcome = reply.outcome;
         call.response_bytes = reply.body.len();
+        match call.effect {
+            // The peer's next request may come before our word that this answer is written: it finds the slot free.
+            Effect::Free => self.admission.end(Instant::now(), &call.activity, true),
+            Effect::Keep | Effect::Open { .. } => self.admission.handed_over(&call.activity),
+        }
         // When the stream is gone already, its failure event ends the call.
         let _ = wire.send_response(channel, ResponseFrame::Whole(reply.body));
     }
@@ -308,19 +247,7 @@ impl<P: SnapshotProvider> Inbound<P> {
     fn end(&mut self, id: RequestId, events: &mut VecDeque<Event>) {
         let Some(call) = self.calls.remove(&id) else { return };
         let Activity { peer, session, kind, .. } = call.activity;
-        let now = Instant::now();
-        if call.holds_room {
-            self.room.leave((peer, session));
-            self.waiting.remove(&(peer, session));
-        }
-        if call.loose {
-            self.loose_cancels = self.loose_cancels.saturating_sub(1);
-        }
-        if let Some(ticket) = call.ticket {
-            let outcome = if call.effect == Effect::Free { SlotOutcome::Free } else { SlotOutcome::Keep };
-            self.slots.release(now, ticket, outcome);
-            self.next_expiry.get_or_insert(now + self.slot_idle);
-        }
+        self.admission.end(Instant::now(), &call.activity, call.effect == Effect::Free);
         let elapsed = call.since.elapsed();
         let ended = Ended {
             outcome: call.outcome,
@@ -341,21 +268,13 @@ impl<P: SnapshotProvider> Inbound<P> {
         });
     }
 
-    fn update(&mut self, id: RequestId, change: impl FnOnce(&mut Call)) {
-        if let Some(call) = self.calls.get_mut(&id) {
-            change(call);
-        }
-    }
-
-    /// Wakes for the end of a wait for room and for idle slots.
+    /// Wakes when the admission has something to do.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let due = [self.room.poll_timeout(), self.next_expiry].into_iter().flatten().min();
-        let Some(due) = due else {
+        let Some(due) = self.admission.poll_timeout() else {
             self.timer = None;
             return Poll::Pending;
         };
-        let now = Instant::now();
-        if due > now {
+        if due > Instant::now() {
             let (_, sleep) = match self.timer.take() {
                 Some(timer) if timer.0 == due => self.timer.insert(timer),
                 _ if tokio::runtime::Handle::try_current().is_err() => return Poll::Pending,
@@ -366,10 +285,6 @@ impl<P: SnapshotProvider> Inbound<P> {
             }
         }
         self.timer = None;
-        if self.next_expiry.is_some_and(|expiry| expiry <= now) {
-            self.slots.expire(now);
-            self.next_expiry = (!self.slots.is_empty()).then(|| now + self.slot_idle);
-        }
         Poll::Ready(())
     }
 }
@@ -379,9 +294,6 @@ impl Call {
         Self {
             activity,
             channel: Some(channel),
-            ticket: None,
-            holds_room: false,
-            loose: false,
             running: false,
             gone: false,
             outcome: Outcome::Lost,

@@ -198,7 +198,7 @@ impl MemoryProvider {
 impl SnapshotProvider for MemoryProvider {
     fn plan(&self, peer: PeerId, request: &PlanRequest) -> Result<PlanOffer, PipelineError> {
         self.enter("plan")?;
-        self.sessions.lock().unwrap().insert((peer, request.session_id), Markers::default());
+        self.sessions.lock().unwrap().insert((peer, request.session), Markers::default());
         Ok(PlanOffer {
             plan: self.fixture.plan.clone(),
             min_chunk_size: MIN_CHUNK_SIZE,

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use libp2p::PeerId;
 use rpp_p2p::{
     SnapshotProtocolError, SnapshotSessionId, SnapshotsRequest, SnapshotsResponse, Verified, Violation, json,
-    light_client::RecursiveProofVerifier,
     snapshots::{Behaviour, Config, Event, Outcome, PlanOptions, RequestId},
 };
 
@@ -159,19 +158,5 @@ impl Peer {
 
     pub async fn markers(&self, with: PeerId, id: u64) -> Option<(u64, u64)> {
         self.with(move |b| b.markers(with, session(id))).await
-    }
-}
-
-/// Takes [`PROOF`] and nothing else.
-pub struct FakeVerifier;
-
-impl RecursiveProofVerifier for FakeVerifier {
-    fn verify(
-        &self,
-        _: &rpp_proofs::Genesis,
-        _: &rpp_p2p::Checkpoint,
-        proof: &[u8],
-    ) -> Result<(), rpp_proofs::ProofError> {
-        if proof == PROOF { Ok(()) } else { Err(rpp_proofs::ProofError::Length { found: proof.len() }) }
     }
 }

@@ -4,10 +4,13 @@ use std::{collections::HashSet, fmt::Debug, time::Duration};
 
 use futures::StreamExt as _;
 use libp2p::{
-    Multiaddr, PeerId, Swarm,
-    swarm::{NetworkBehaviour, SwarmEvent},
+    Multiaddr, PeerId, Swarm, Transport as _,
+    core::{transport::MemoryTransport, upgrade::Version},
+    identity::Keypair,
+    noise,
+    swarm::{self, NetworkBehaviour, SwarmEvent},
+    yamux,
 };
-use libp2p_swarm_test::SwarmExt as _;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
@@ -33,14 +36,26 @@ where
     B: NetworkBehaviour + Send,
     B::ToSwarm: Debug + Send,
 {
-    /// Listens on a fresh memory address.
+    /// With a fresh identity, on a fresh memory address.
     pub async fn start(behaviour: B) -> Self {
-        Self::over(Swarm::new_ephemeral_tokio(|_| behaviour), "/memory/0").await
+        Self::negotiating(behaviour, Version::V1).await
     }
 
-    /// Over a swarm made elsewhere.
-    pub async fn over(mut swarm: Swarm<B>, listen: &str) -> Self {
-        swarm.listen_on(listen.parse().unwrap()).unwrap();
+    /// With `V1Lazy` for substreams, as a node should.
+    pub async fn start_lazy(behaviour: B) -> Self {
+        Self::negotiating(behaviour, Version::V1Lazy).await
+    }
+
+    async fn negotiating(behaviour: B, version: Version) -> Self {
+        let identity = Keypair::generate_ed25519();
+        let transport = MemoryTransport::default()
+            .upgrade(Version::V1)
+            .authenticate(noise::Config::new(&identity).unwrap())
+            .multiplex(yamux::Config::default())
+            .boxed();
+        let config = swarm::Config::with_tokio_executor().with_substream_upgrade_protocol_override(version);
+        let mut swarm = Swarm::new(transport, behaviour, identity.public().to_peer_id(), config);
+        swarm.listen_on("/memory/0".parse().unwrap()).unwrap();
         let address = loop {
             if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await {
                 break address;
@@ -101,7 +116,8 @@ where
 
     /// Closes all connections to `peer` and waits until this side knows.
     pub async fn disconnect(&self, peer: PeerId) {
-        self.call(move |swarm| drop(swarm.disconnect_peer_id(peer))).await;
+        // An error says that there is no connection, which is as well.
+        let _ = self.call(move |swarm| swarm.disconnect_peer_id(peer)).await;
         self.connected_to(peer, false).await;
     }
 
@@ -138,10 +154,10 @@ async fn run<B>(
             event = swarm.select_next_some() => match event {
                 SwarmEvent::Behaviour(event) => assert!(outbox.try_send(event).is_ok(), "events nobody reads"),
                 SwarmEvent::ConnectionEstablished { peer_id, .. } => {
-                    connected.send_modify(|peers| drop(peers.insert(peer_id)));
+                    connected.send_if_modified(|peers| peers.insert(peer_id));
                 }
                 SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => {
-                    connected.send_modify(|peers| drop(peers.remove(&peer_id)));
+                    connected.send_if_modified(|peers| peers.remove(&peer_id));
                 }
                 _ => {}
             },
