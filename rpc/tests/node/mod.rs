@@ -192,11 +192,7 @@ pub fn planned(session: u64, state: SessionState) -> SnapshotStreamStatus {
 }
 
 pub fn failed(session: u64, code: StatusErrorCode, error: &str) -> SnapshotStreamStatus {
-    SnapshotStreamStatus {
-        error: Some(error.into()),
-        error_code: Some(code),
-        ..planned(session, SessionState::Failed)
-    }
+    SnapshotStreamStatus { error: Some(error.into()), error_code: Some(code), ..planned(session, SessionState::Failed) }
 }
 
 /// Every field has a value.
@@ -227,7 +223,7 @@ pub fn full(session: u64) -> SnapshotStreamStatus {
     }
 }
 
-fn config() -> Config {
+pub fn config() -> Config {
     let config = serde_json::json!({
         "data_dir": "/nowhere",
         "p2p": { "listen": [], "peers": [], "max_connections": 256, "max_connections_per_peer": 4 },
