@@ -50,3 +50,17 @@ pub const ACK_INTERVAL: Duration = Duration::from_millis(500);
 pub const BACKOFF_MIN: Duration = Duration::from_secs(1);
 /// Longest back-off of a consumer.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// Members of one JSON object; more is refused.
+pub const MAX_JSON_MEMBERS: usize = 1024;
+/// Sibling hashes of one chunk; no tree of 2^64 bytes has more.
+pub const MAX_PROOF_HASHES: usize = 64;
+/// Signatures on one update; more is refused.
+pub const MAX_SIGNATURES: usize = 256;
+/// Bytes of a recursive proof kept from one update; the verifier takes an exact length below this.
+pub const MAX_RECURSIVE_PROOF_BYTES: usize = 64 * 1024;
+/// What a consumer fetches of a session before its chain is verified.
+pub const MAX_UNVERIFIED_BYTES: u64 = 64 * 1024 * 1024;
+/// What a consumer has verified but not yet made durable, unless configured otherwise.
+pub const WINDOW: u64 = 16 * 1024 * 1024;
+/// How often a paused consumer looks again for free disk or for a payload that another session holds.
+pub const PAUSE_RECHECK: Duration = Duration::from_secs(2);
