@@ -1,9 +1,13 @@
 //! The node: swarm loop, session manager, catalog and disk.
 pub mod config;
 pub mod error;
+pub mod files;
 pub mod handle;
 pub mod keys;
 pub mod status;
+pub mod store;
+pub mod tar;
+pub mod unpack;
 
 pub use config::Config;
 pub use error::SnapshotRuntimeError;
