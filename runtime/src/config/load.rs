@@ -69,6 +69,14 @@ pub struct Setting {
     pub source: Source,
 }
 
+impl Setting {
+    /// `section.key`.
+    #[must_use]
+    pub fn path(&self) -> String {
+        if self.section.is_empty() { self.name.to_owned() } else { format!("{}.{}", self.section, self.name) }
+    }
+}
+
 /// A configuration and where each value of it comes from.
 #[derive(Clone, Debug)]
 pub struct Effective {
