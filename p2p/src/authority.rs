@@ -173,9 +173,6 @@ fn signature(signature: &Signature) -> Result<CheckpointSignature, String> {
 
 impl From<&CheckpointSignature> for Signature {
     fn from(signature: &CheckpointSignature) -> Self {
-        Self {
-            publisher: Hash(signature.publisher),
-            signature: bytes::Bytes::copy_from_slice(&signature.signature),
-        }
+        Self { publisher: Hash(signature.publisher), signature: bytes::Bytes::copy_from_slice(&signature.signature) }
     }
 }

@@ -37,22 +37,65 @@ use crate::{
 pub struct Session {}
 #[allow(missing_docs, unused_variables, clippy::todo)] // bodies follow
 impl Session {
-    pub fn new(session: SnapshotSessionId, peer: PeerId, options: Options, now: Instant) -> Self { todo!() }
-    pub fn restore(session: SnapshotSessionId, peer: PeerId, options: Options, saved: Saved, explicit: Option<ExplicitResume>, now: Instant) -> Self { todo!() }
-    pub fn handle_connected(&mut self, now: Instant) { todo!() }
-    pub fn handle_disconnected(&mut self, now: Instant, reason: &str) { todo!() }
-    pub fn handle_dial_failed(&mut self, now: Instant, reason: &str) { todo!() }
-    pub fn handle_verified(&mut self, now: Instant, verified: Verified) { todo!() }
-    pub fn handle_request_failed(&mut self, now: Instant, failure: &RequestFailure) { todo!() }
-    pub fn handle_violation(&mut self, now: Instant, violation: &Violation) { todo!() }
-    pub fn handle_authority(&mut self, now: Instant, result: Result<(), AuthorityError>) { todo!() }
-    pub fn handle_storage(&mut self, now: Instant, storage: Storage) { todo!() }
-    pub fn handle_written(&mut self, now: Instant, index: u64) { todo!() }
-    pub fn handle_durable(&mut self, now: Instant, chunks: u64) { todo!() }
-    pub fn handle_placed(&mut self, now: Instant, path: PathBuf) { todo!() }
-    pub fn handle_timeout(&mut self, now: Instant) { todo!() }
-    pub fn retry_now(&mut self, now: Instant) { todo!() }
-    pub fn poll_action(&mut self, now: Instant) -> Option<Action> { todo!() }
-    pub fn poll_timeout(&self) -> Option<Instant> { todo!() }
-    pub fn view(&self) -> View { todo!() }
+    pub fn new(session: SnapshotSessionId, peer: PeerId, options: Options, now: Instant) -> Self {
+        todo!()
+    }
+    pub fn restore(
+        session: SnapshotSessionId,
+        peer: PeerId,
+        options: Options,
+        saved: Saved,
+        explicit: Option<ExplicitResume>,
+        now: Instant,
+    ) -> Self {
+        todo!()
+    }
+    pub fn handle_connected(&mut self, now: Instant) {
+        todo!()
+    }
+    pub fn handle_disconnected(&mut self, now: Instant, reason: &str) {
+        todo!()
+    }
+    pub fn handle_dial_failed(&mut self, now: Instant, reason: &str) {
+        todo!()
+    }
+    pub fn handle_verified(&mut self, now: Instant, verified: Verified) {
+        todo!()
+    }
+    pub fn handle_request_failed(&mut self, now: Instant, failure: &RequestFailure) {
+        todo!()
+    }
+    pub fn handle_violation(&mut self, now: Instant, violation: &Violation) {
+        todo!()
+    }
+    pub fn handle_authority(&mut self, now: Instant, result: Result<(), AuthorityError>) {
+        todo!()
+    }
+    pub fn handle_storage(&mut self, now: Instant, storage: Storage) {
+        todo!()
+    }
+    pub fn handle_written(&mut self, now: Instant, index: u64) {
+        todo!()
+    }
+    pub fn handle_durable(&mut self, now: Instant, chunks: u64) {
+        todo!()
+    }
+    pub fn handle_placed(&mut self, now: Instant, path: PathBuf) {
+        todo!()
+    }
+    pub fn handle_timeout(&mut self, now: Instant) {
+        todo!()
+    }
+    pub fn retry_now(&mut self, now: Instant) {
+        todo!()
+    }
+    pub fn poll_action(&mut self, now: Instant) -> Option<Action> {
+        todo!()
+    }
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        todo!()
+    }
+    pub fn view(&self) -> View {
+        todo!()
+    }
 }

@@ -80,7 +80,10 @@ async fn a_start_reaches_the_node_as_it_was_sent() {
     let seen = seen.lock().unwrap();
     let [first, second] = &**seen else { panic!("{seen:?}") };
     assert_eq!((first.peer.peer.to_string(), first.peer.address.as_ref().unwrap().to_string()), (PEER.into(), address));
-    assert_eq!((first.chunk_size, first.min_chunk_size, first.max_chunk_size), (Some(32_768), Some(16_384), Some(65_536)));
+    assert_eq!(
+        (first.chunk_size, first.min_chunk_size, first.max_chunk_size),
+        (Some(32_768), Some(16_384), Some(65_536))
+    );
     assert_eq!((first.root, first.height), (Some(root), Some(1200)));
     assert_eq!((second.peer.peer.to_string(), &second.peer.address), (PEER.into(), &None));
     assert_eq!((second.chunk_size, second.root, second.height), (None, None, None));
@@ -200,10 +203,9 @@ async fn a_final_refusal_meanwhile_is_an_error_that_names_the_session() {
         (C::Equivocation, 502, "equivocation"),
         (C::Network, 502, "network"),
     ] {
-        for (first, body) in [
-            (status(7, SessionState::Connecting), start()),
-            (planned(7, SessionState::Connecting), resume()),
-        ] {
+        for (first, body) in
+            [(status(7, SessionState::Connecting), start()), (planned(7, SessionState::Connecting), resume())]
+        {
             let mut stage = stage(first, DEADLINE);
             let mut client = stage.port.connect().await;
             client.send(stage.port.request("POST", "/p2p/snapshots", &body)).await;
@@ -257,13 +259,19 @@ async fn refusals_of_the_node_come_through() {
     let errors = [
         (SnapshotRuntimeError::UnknownAddress { peer: PEER.parse().unwrap() }, (400, "unknown_address")),
         (SnapshotRuntimeError::NoTrustAnchor, (400, "no_trust_anchor")),
-        (SnapshotRuntimeError::InvalidArgument { message: "chunk_size must be at least 1".into() }, (400, "invalid_argument")),
+        (
+            SnapshotRuntimeError::InvalidArgument { message: "chunk_size must be at least 1".into() },
+            (400, "invalid_argument"),
+        ),
         (SnapshotRuntimeError::TooManySessions { max: 256 }, (409, "too_many_sessions")),
         (SnapshotRuntimeError::NotReady { reason: "the store is being opened".into() }, (503, "not_ready")),
         (SnapshotRuntimeError::ShuttingDown, (503, "shutting_down")),
         (SnapshotRuntimeError::TimedOut { seconds: 5 }, (504, "timed_out")),
         (SnapshotRuntimeError::Storage { message: "the disk cannot be written".into() }, (500, "storage")),
-        (SnapshotRuntimeError::PeerMismatch { message: "session 7 streams from another".into() }, (400, "peer_mismatch")),
+        (
+            SnapshotRuntimeError::PeerMismatch { message: "session 7 streams from another".into() },
+            (400, "peer_mismatch"),
+        ),
         (
             SnapshotRuntimeError::ResumeMismatch { message: "chunk 3 is behind, expected 5".into(), status: None },
             (500, "resume_mismatch"),

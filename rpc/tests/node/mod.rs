@@ -192,11 +192,7 @@ pub fn planned(session: u64, state: SessionState) -> SnapshotStreamStatus {
 }
 
 pub fn failed(session: u64, code: StatusErrorCode, error: &str) -> SnapshotStreamStatus {
-    SnapshotStreamStatus {
-        error: Some(error.into()),
-        error_code: Some(code),
-        ..planned(session, SessionState::Failed)
-    }
+    SnapshotStreamStatus { error: Some(error.into()), error_code: Some(code), ..planned(session, SessionState::Failed) }
 }
 
 /// Every field has a value.
