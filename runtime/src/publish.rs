@@ -307,8 +307,14 @@ impl Publisher<'_, '_> {
         let input = Input::open(self.request.input)?;
         let staging = if copy { Some(self.chain.new_staging()?) } else { None };
         let space = self.store.space().clone();
-        let ingested = ingest::run(&input, staging.as_ref(), &*space, self.progress)?;
-        Ok((ingested, input.format()))
+        match ingest::run(&input, staging.as_ref(), &*space, self.progress) {
+            Ok(ingested) => Ok((ingested, input.format())),
+            Err(error) => {
+                // Gives back what was taken of a disk that may be full.
+                let _ = self.chain.remove_staging();
+                Err(error)
+            }
+        }
     }
 
     /// The history's entry of a step that the prover has taken; made and signed if it is not there yet.

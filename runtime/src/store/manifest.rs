@@ -1,7 +1,7 @@
 //! `manifest.json` and `plan.json`: what is known of a payload beside its bytes.
 
 use rpp_p2p::{Checkpoint, GenesisDescriptor, Hash, PayloadFormat, Plan, SnapshotHeader, Update, limits, plan, tree};
-use rpp_proofs::PROOF_SYSTEM;
+use rpp_proofs::{GenesisError, PROOF_SYSTEM};
 use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
@@ -38,8 +38,10 @@ impl Offer {
     }
 
     /// The plan for a session with this chunk size.
-    #[must_use]
-    pub fn plan(&self, chunk_size: u64) -> Plan {
+    ///
+    /// # Errors
+    /// When the descriptor is not a genesis.
+    pub fn plan(&self, chunk_size: u64) -> Result<Plan, GenesisError> {
         let mut plan = Plan {
             plan_id: Hash::default(),
             proof: PROOF_SYSTEM.to_owned(),
@@ -50,8 +52,8 @@ impl Offer {
             total_chunks: tree::total_chunks(self.snapshot.checkpoint.payload_bytes, chunk_size),
             total_updates: self.updates.len() as u64,
         };
-        plan.plan_id = plan::plan_id(&plan);
-        plan
+        plan.plan_id = plan::plan_id(&plan)?;
+        Ok(plan)
     }
 
     /// Update `index` as it goes over the wire.

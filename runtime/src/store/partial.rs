@@ -181,7 +181,7 @@ impl Partial {
             return Ok(());
         }
         // Hashes can be lost where bytes were not; the bytes decide.
-        let rebuilt = nodes::rebuild(&mut self.payload, &self.outboard, &self.layout)
+        let rebuilt = nodes::rebuild(&self.payload, &self.outboard, &self.layout)
             .map_err(|error| self.failed("rebuild the outboard of", error))?;
         if rebuilt == self.root {
             return Ok(());

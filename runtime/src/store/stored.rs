@@ -174,12 +174,17 @@ impl Payload {
         Ok((bytes.into(), proof.map_err(failed)?))
     }
 
-    /// The whole payload as a file of its own position.
+    /// The payload's file. Its position is shared: read with `read_at`, or one reader at a time.
     ///
     /// # Errors
-    /// When it cannot be opened again.
+    /// When there is no descriptor left.
     pub fn reader(&self) -> io::Result<File> {
-        crate::files::open_nofollow(&self.path)
+        self.payload.try_clone()
+    }
+
+    /// The outboard.
+    pub(crate) fn outboard(&self) -> io::Result<File> {
+        self.outboard.try_clone()
     }
 }
 
