@@ -204,7 +204,11 @@ struct Visitor {
 impl Visitor {
     async fn serve<S: Routes>(self, io: Io, routes: S) {
         let mut builder = http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(self.limits.header_timeout()).max_buf_size(MAX_HEAD_BYTES);
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.limits.header_timeout())
+            .max_header_size(MAX_HEAD_BYTES)
+            .max_buf_size(MAX_HEAD_BYTES);
         let visitor = self.clone();
         let service = service_fn(move |request| {
             let (visitor, routes) = (visitor.clone(), routes.clone());

@@ -162,7 +162,7 @@ fn check_attachments(update: &Update, is_last: bool) -> Result<(), String> {
 }
 
 /// A signature of a message as the proofs know it.
-fn signature(signature: &Signature) -> Result<CheckpointSignature, String> {
+pub(crate) fn signature(signature: &Signature) -> Result<CheckpointSignature, String> {
     let bytes: [u8; 64] = signature
         .signature
         .as_ref()

@@ -28,10 +28,8 @@ use crate::{
 #[non_exhaustive]
 pub enum Verified {
     /// A plan that is acceptable under the trust anchor. Its authority is not checked yet.
-    #[non_exhaustive]
     Plan(Arc<Plan>),
     /// A chunk of the plan's payload.
-    #[non_exhaustive]
     Chunk(VerifiedChunk),
     /// An update that continues the chain.
     #[non_exhaustive]

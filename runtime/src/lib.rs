@@ -13,7 +13,24 @@ pub mod tar;
 pub mod unpack;
 pub mod verify;
 
+mod clock;
+mod db;
+mod jobs;
+mod lock;
+mod manager;
+mod metrics;
+mod node;
+mod peers;
+mod rebuild;
+mod record;
+mod swarm;
+mod writer;
+
 pub use config::Config;
+pub use db::DbError;
 pub use error::SnapshotRuntimeError;
 pub use handle::NodeHandle;
+pub use lock::{DataLock, LockError};
+pub use node::{Node, SHUTDOWN_GRACE, StartError};
 pub use status::{NodeEvent, SessionState, SnapshotStreamStatus, WaitingOn};
+pub use swarm::SwarmError;

@@ -223,7 +223,7 @@ pub fn full(session: u64) -> SnapshotStreamStatus {
     }
 }
 
-fn config() -> Config {
+pub fn config() -> Config {
     let config = serde_json::json!({
         "data_dir": "/nowhere",
         "p2p": { "listen": [], "peers": [], "max_connections": 256, "max_connections_per_peer": 4 },
