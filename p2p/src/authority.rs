@@ -195,9 +195,6 @@ pub(crate) fn signature(signature: &Signature) -> Result<CheckpointSignature, St
 
 impl From<&CheckpointSignature> for Signature {
     fn from(signature: &CheckpointSignature) -> Self {
-        Self {
-            publisher: Hash(signature.publisher),
-            signature: bytes::Bytes::copy_from_slice(&signature.signature),
-        }
+        Self { publisher: Hash(signature.publisher), signature: bytes::Bytes::copy_from_slice(&signature.signature) }
     }
 }
