@@ -181,7 +181,7 @@ pub(crate) fn remove(args: &RemoveArgs) -> anyhow::Result<()> {
         }
         Err(error) => return Err(error.into()),
     };
-    store.remove(&args.root)?;
+    store.remove(&args.root, args.force)?;
     drop(lock);
     output::line(&format!("removed {}", args.root))
 }
