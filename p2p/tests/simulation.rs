@@ -86,9 +86,9 @@ impl Faults {
             lies: some(rng, 25, &[2, 10, 40]),
             damage: some(rng, 10, &[2, 10]),
             bad_disk: rng.chance(25),
-            rotates: rng.chance(25).then(|| {
-                rng.pick(&[Rotation::Publish, Rotation::NewTip, Rotation::Replace, Rotation::ChangePlans])
-            }),
+            rotates: rng
+                .chance(25)
+                .then(|| rng.pick(&[Rotation::Publish, Rotation::NewTip, Rotation::Replace, Rotation::ChangePlans])),
             stranger: rng.chance(25),
             twin: rng.chance(15),
         }
@@ -97,20 +97,51 @@ impl Faults {
 
 enum Event {
     /// A request reaches the provider.
-    Request { from: usize, life: u32, connection: u32, id: u64, bytes: Vec<u8> },
+    Request {
+        from: usize,
+        life: u32,
+        connection: u32,
+        id: u64,
+        bytes: Vec<u8>,
+    },
     /// The provider has an answer ready.
-    Served { from: usize, life: u32, id: u64, serving: Box<Serving> },
+    Served {
+        from: usize,
+        life: u32,
+        id: u64,
+        serving: Box<Serving>,
+    },
     /// An answer reaches the consumer.
-    Response { to: usize, life: u32, id: u64, bytes: Vec<u8> },
+    Response {
+        to: usize,
+        life: u32,
+        id: u64,
+        bytes: Vec<u8>,
+    },
     /// A request has taken too long.
-    Late { who: usize, life: u32, id: u64 },
-    Work { who: usize, life: u32, work: Box<Local>, epoch: u32 },
-    Tick { who: usize, life: u32 },
+    Late {
+        who: usize,
+        life: u32,
+        id: u64,
+    },
+    Work {
+        who: usize,
+        life: u32,
+        work: Box<Local>,
+        epoch: u32,
+    },
+    Tick {
+        who: usize,
+        life: u32,
+    },
     RestartConsumer(usize),
     ProviderDown,
     ProviderUp,
     Disconnect(usize),
-    Disk { who: usize, full: bool },
+    Disk {
+        who: usize,
+        full: bool,
+    },
     Rotate(Rotation),
     Stranger,
 }
@@ -488,10 +519,7 @@ impl Simulation {
         }
         let failure = view.failure.expect("neither complete nor failed");
         let lied = faults.lies > 0 || faults.damage > 0;
-        let rotated = matches!(
-            faults.rotates,
-            Some(Rotation::NewTip | Rotation::Replace | Rotation::ChangePlans)
-        );
+        let rotated = matches!(faults.rotates, Some(Rotation::NewTip | Rotation::Replace | Rotation::ChangePlans));
         let is_honest = match failure.code {
             FailureCode::Network => true, // only `give_up_after` makes it
             FailureCode::Provider | FailureCode::ResumeMismatch => lied || rotated,

@@ -161,7 +161,8 @@ impl Consumer {
                 return Some(Wish::Send(self.requests, request));
             }
             Action::PlanAccepted(plan) => {
-                let (chunks, updates) = self.disk.record.as_ref().map_or((0, 0), |(_, chunks, updates)| (*chunks, *updates));
+                let (chunks, updates) =
+                    self.disk.record.as_ref().map_or((0, 0), |(_, chunks, updates)| (*chunks, *updates));
                 self.disk.record = Some((plan, chunks, updates));
                 return None;
             }
@@ -189,7 +190,10 @@ impl Consumer {
                 assert!(*index < *chunks, "ack of chunk {index}, recorded are {chunks}");
                 let end = chunk_range(plan.snapshot.checkpoint.payload_bytes, plan.chunk_size, *index).end as usize;
                 let partial = self.disk.partial.get(&root).map_or(0, |partial| partial.durable);
-                assert!(self.disk.stored.contains_key(&root) || end <= partial, "ack of chunk {index}: {partial} durable");
+                assert!(
+                    self.disk.stored.contains_key(&root) || end <= partial,
+                    "ack of chunk {index}: {partial} durable"
+                );
             }
             ArtefactKind::LightClientUpdate => {
                 assert!(*index < *updates && *index < self.disk.updates.len() as u64, "ack of update {index}");
@@ -217,7 +221,10 @@ impl Consumer {
         assert!(confirmed.0 >= self.confirmed.0 && confirmed.1 >= self.confirmed.1, "confirmed fell: {confirmed:?}");
         self.confirmed = confirmed;
         let recorded = self.disk.record.as_ref().map_or((0, 0), |(_, chunks, updates)| (*chunks, *updates));
-        assert!(recorded.0 >= confirmed.0 && recorded.1 >= confirmed.1, "confirmed {confirmed:?}, recorded {recorded:?}");
+        assert!(
+            recorded.0 >= confirmed.0 && recorded.1 >= confirmed.1,
+            "confirmed {confirmed:?}, recorded {recorded:?}"
+        );
         assert_eq!(view.verified, view.state == State::Complete);
         match view.state {
             State::Complete => self.check_complete(),
@@ -232,8 +239,7 @@ impl Consumer {
                 let waiting = view.waiting.unwrap_or_else(|| panic!("{state:?} waits for nothing: {:?}", self.session));
                 assert!(!waiting.reason.is_empty());
                 // An answer, a timeout or local work will come.
-                let goes_on =
-                    self.session.in_flight() || self.session.poll_timeout().is_some() || self.pending > 0;
+                let goes_on = self.session.in_flight() || self.session.poll_timeout().is_some() || self.pending > 0;
                 assert!(goes_on, "stuck: {:?}", self.session);
             }
         }
