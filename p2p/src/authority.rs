@@ -72,7 +72,15 @@ pub fn check_authority_signatures(plan: &Plan, updates: &[Update], trust: &Trust
 ///
 /// # Errors
 /// Too few, or a wrong one.
+<<<<<<< HEAD
 pub fn check_tip_signatures(plan: &Plan, tip: &Update, trust: &TrustAnchor) -> Result<Vec<Signature>, AuthorityError> {
+=======
+pub fn check_tip_signatures(
+    plan: &Plan,
+    tip: &Update,
+    trust: &TrustAnchor,
+) -> Result<Vec<Signature>, AuthorityError> {
+>>>>>>> node
     let refused = |reason: String| AuthorityError::Authentication { reason };
     let genesis = genesis(&plan.genesis).map_err(|error| refused(error.to_string()))?;
     if genesis.commitment().to_bytes() != trust.genesis.0 {
@@ -180,7 +188,7 @@ fn check_attachments(update: &Update, is_last: bool) -> Result<(), String> {
 }
 
 /// A signature of a message as the proofs know it.
-fn signature(signature: &Signature) -> Result<CheckpointSignature, String> {
+pub(crate) fn signature(signature: &Signature) -> Result<CheckpointSignature, String> {
     let bytes: [u8; 64] = signature
         .signature
         .as_ref()

@@ -1,0 +1,3 @@
+//! Text from outside.
+
+pub(crate) use rpp_p2p::text::{cut, escape};
