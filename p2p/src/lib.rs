@@ -75,7 +75,7 @@ pub mod types;
 
 pub use authority::AuthorityError;
 pub use error::{PipelineError, RequestFailure, ResumeReason, SnapshotProtocolError, Violation};
-pub use exchange::{Exchange, Expectation, Verified, VerifiedChunk};
+pub use exchange::{Exchange, Expectation, Verified, VerifiedChunk, VerifiedPlan};
 pub use light_client::{Head, LightClientSync, RecursiveProofVerifier, SyncError};
 pub use messages::{
     ArtefactKind, Checkpoint, ErrorCode, GenesisDescriptor, PayloadFormat, Plan, Signature, SnapshotHeader,
