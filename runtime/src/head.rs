@@ -265,6 +265,5 @@ impl Chain {
     }
 }
 
-
 #[cfg(test)]
 mod tests;

@@ -283,3 +283,6 @@ fn not_offered(request: &PlanRequest) -> String {
     }
 }
 
+
+#[cfg(test)]
+mod tests;

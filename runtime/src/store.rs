@@ -440,3 +440,6 @@ enum Entry {
     Damaged(Damaged),
     Gone,
 }
+
+#[cfg(test)]
+mod tests;
