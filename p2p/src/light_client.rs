@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::{
-    authority::{check_update, signature},
+    authority::{AuthorityError, check_update, signature},
     messages::{Checkpoint, Plan, Update},
     plan::{self, PlanBounds, PlanError, TrustAnchor},
     tree::{self, ChunkError},
@@ -41,7 +41,7 @@ impl RecursiveProofVerifier for rpp_proofs::Verifier {
         tip: &Checkpoint,
         proof: &[u8],
     ) -> Result<(), rpp_proofs::ProofError> {
-        let commitment = plan::commitment(&tip.commitment)?;
+        let commitment = plan::commitment(&tip.commitment).map_err(|_| rpp_proofs::ProofError::Commitment)?;
         let tip = rpp_proofs::Tip { step: tip.step, height: tip.height, commitment };
         Self::verify(self, genesis, &tip, proof)
     }
@@ -100,6 +100,20 @@ pub enum SyncError {
         /// What is wrong with it.
         reason: ChunkError,
     },
+}
+
+impl From<SyncError> for AuthorityError {
+    fn from(error: SyncError) -> Self {
+        match error {
+            SyncError::Signatures(error) => Self::Signatures(error),
+            SyncError::Update { index, reason } => Self::Chain { index, reason },
+            SyncError::Proof(error) => Self::Proof { reason: error.to_string() },
+            SyncError::Equivocation { .. } => Self::Equivocation { reason: error.to_string() },
+            SyncError::NoPlan | SyncError::OutOfOrder { .. } | SyncError::Plan(_) | SyncError::Chunk { .. } => {
+                Self::Authentication { reason: error.to_string() }
+            }
+        }
+    }
 }
 
 /// Consumes plan, updates and chunks of one session and publishes a head when the chain is complete and verified.

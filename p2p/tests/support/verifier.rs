@@ -14,6 +14,6 @@ impl RecursiveProofVerifier for FakeVerifier {
         _: &Checkpoint,
         proof: &[u8],
     ) -> Result<(), rpp_proofs::ProofError> {
-        if proof == PROOF { Ok(()) } else { Err(rpp_proofs::ProofError::Length { found: proof.len() }) }
+        if proof == PROOF { Ok(()) } else { Err(rpp_proofs::ProofError::Invalid("not the one".to_owned())) }
     }
 }
