@@ -7,6 +7,7 @@
 mod admission;
 mod config;
 mod event;
+mod feed;
 mod inbound;
 mod observer;
 mod outbound;
@@ -35,7 +36,10 @@ pub use self::{
     event::{Event, Outcome, PlanOptions, RequestId, RequestKind},
     observer::{Activity, Ended, Job, Observer, Unobserved},
 };
-use self::{inbound::Inbound, outbound::{NotSent, Outbound}};
+use self::{
+    inbound::Inbound,
+    outbound::{NotSent, Outbound},
+};
 use crate::{
     codec::{Codec, PROTOCOL, RequestFrame, ResponseFrame},
     messages::{ArtefactKind, Plan, SnapshotsRequest},
@@ -158,6 +162,19 @@ impl<P: SnapshotProvider> Behaviour<P> {
     pub fn cancel(&mut self, peer: PeerId, session: SnapshotSessionId, message: &str) -> Option<RequestId> {
         let message = text::cut(message).to_owned();
         self.send(peer, SnapshotsRequest::Error { session_id: session, message })
+    }
+
+    /// Makes the request that a [`consumer::Session`](crate::consumer::Session) wants: a plan opens its session here, a
+    /// resume takes it up with `plan` (without one, it goes on with the plan it has here).
+    pub fn request(&mut self, peer: PeerId, request: SnapshotsRequest, plan: Option<&Arc<Plan>>) -> Option<RequestId> {
+        match (&request, plan) {
+            (SnapshotsRequest::Plan { session_id, .. }, _) => self.opened(peer, *session_id)?,
+            (SnapshotsRequest::Resume { session_id, chunk_index, update_index, .. }, Some(plan)) => {
+                return self.resume(peer, *session_id, Arc::clone(plan), *chunk_index, *update_index);
+            }
+            _ => {}
+        }
+        self.send(peer, request)
     }
 
     /// Sends `request` in a session that is open.
@@ -309,12 +326,7 @@ impl<P: SnapshotProvider> NetworkBehaviour for Behaviour<P> {
         self.wire.on_swarm_event(event);
     }
 
-    fn on_connection_handler_event(
-        &mut self,
-        peer: PeerId,
-        connection: ConnectionId,
-        event: THandlerOutEvent<Self>,
-    ) {
+    fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, event: THandlerOutEvent<Self>) {
         self.wire.on_connection_handler_event(peer, connection, event);
     }
 

@@ -47,6 +47,18 @@ impl RecursiveProofVerifier for rpp_proofs::Verifier {
     }
 }
 
+/// So that the process's one verifier can be handed on: `Arc::new(rpp_proofs::Verifier::shared())`.
+impl<V: RecursiveProofVerifier + ?Sized> RecursiveProofVerifier for &V {
+    fn verify(
+        &self,
+        genesis: &rpp_proofs::Genesis,
+        tip: &Checkpoint,
+        proof: &[u8],
+    ) -> Result<(), rpp_proofs::ProofError> {
+        V::verify(self, genesis, tip, proof)
+    }
+}
+
 /// Why a session's payloads are refused. But for [`SyncError::NoPlan`] and [`SyncError::OutOfOrder`], which are the
 /// caller's, the peer that sent the payload is at fault.
 #[derive(Debug, thiserror::Error)]
@@ -248,6 +260,22 @@ impl LightClientSync {
         Ok(head)
     }
 
+    /// All of [`accept_plan`](Self::accept_plan) and [`accept_update`](Self::accept_update) at once, in a session of its
+    /// own: what [`Action::VerifyAuthority`](crate::consumer::Action::VerifyAuthority) asks for. Blocks.
+    ///
+    /// # Errors
+    /// Plan or updates are refused, or are not all there.
+    pub fn authorize(&self, plan: Arc<Plan>, updates: &[Update]) -> Result<Head, SyncError> {
+        let mut session = self.another();
+        session.accept_plan(plan)?;
+        let mut head = None;
+        for (index, update) in (0..).zip(updates) {
+            head = session.accept_update(index, update)?;
+        }
+        let got = updates.len() as u64;
+        head.ok_or(SyncError::OutOfOrder { what: "end of the updates", expected: got.saturating_add(1), got })
+    }
+
     /// Takes the next chunk.
     ///
     /// # Errors
@@ -296,11 +324,8 @@ fn publish(heads: &watch::Sender<Option<Head>>, tip: Head) -> Result<(), SyncErr
         Some(head) if head.step > tip.step => false,
         Some(head) if head.step == tip.step => {
             if head.commitment != tip.commitment {
-                result = Err(SyncError::Equivocation {
-                    step: tip.step,
-                    accepted: head.commitment,
-                    offered: tip.commitment,
-                });
+                result =
+                    Err(SyncError::Equivocation { step: tip.step, accepted: head.commitment, offered: tip.commitment });
             }
             false
         }

@@ -5,10 +5,7 @@ mod support;
 
 use std::sync::Arc;
 
-use rpp_p2p::{
-    AuthorityError, Head, LightClientSync, PlanBounds, SyncError, Update,
-    limits::MIN_CHUNK_SIZE,
-};
+use rpp_p2p::{AuthorityError, Head, LightClientSync, PlanBounds, SyncError, Update, limits::MIN_CHUNK_SIZE};
 use support::{FakeVerifier, Fixture};
 
 const PAYLOAD: usize = 3 * MIN_CHUNK_SIZE as usize + 17;
