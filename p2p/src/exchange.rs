@@ -310,9 +310,10 @@ impl Expectation {
             return Err(mismatch(format!("session {} instead of {session}", response.session_id())));
         }
         match (&self.request, response) {
-            (SnapshotsRequest::Plan { .. }, SnapshotsResponse::Plan { plan, min_chunk_size, max_chunk_size, .. }) => {
-                self.check_plan(plan, min_chunk_size, max_chunk_size)
-            }
+            (
+                SnapshotsRequest::Plan { .. },
+                SnapshotsResponse::Plan { plan, min_chunk_size, max_chunk_size, .. },
+            ) => self.check_plan(plan, min_chunk_size, max_chunk_size),
             (
                 SnapshotsRequest::Chunk { chunk_index: asked, .. },
                 SnapshotsResponse::Chunk { chunk_index, chunk, proof, .. },
