@@ -75,7 +75,7 @@ pub mod types;
 
 pub use authority::AuthorityError;
 pub use error::{PipelineError, RequestFailure, ResumeReason, SnapshotProtocolError, Violation};
-pub use exchange::{Exchange, Expectation, Verified, VerifiedChunk, VerifiedPlan};
+pub use exchange::{Exchange, Expectation, Verified, VerifiedChunk};
 pub use light_client::{Head, LightClientSync, RecursiveProofVerifier, SyncError};
 pub use messages::{
     ArtefactKind, Checkpoint, ErrorCode, GenesisDescriptor, PayloadFormat, Plan, Signature, SnapshotHeader,
@@ -95,3 +95,8 @@ pub mod snapshots {
 
 /// The request/response protocol that this crate speaks.
 pub const PROTOCOL_V1: &str = "/rpp/snapshots/1.0.0";
+
+/// The examples of the embedder's page compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/embedding.md")]
+struct Embedding;

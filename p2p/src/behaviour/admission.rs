@@ -73,7 +73,8 @@ impl Admission {
         Self {
             slots: Slots::new(slots),
             room: Room::new(room),
-            idle: slots.idle,
+            // Never a timer that is due again at once.
+            idle: slots.idle.max(Duration::from_millis(1)),
             chunk_sizes: HashMap::new(),
             serving: HashMap::new(),
             waiting: HashMap::new(),
@@ -221,8 +222,7 @@ mod tests {
 
     fn chunk(id: u64, peer: PeerId) -> (Activity, SnapshotsRequest) {
         let session = SnapshotSessionId::new(7).unwrap();
-        let activity =
-            Activity { id: RequestId(id), peer, session, kind: Some(RequestKind::Chunk), index: Some(id) };
+        let activity = Activity { id: RequestId(id), peer, session, kind: Some(RequestKind::Chunk), index: Some(id) };
         (activity, SnapshotsRequest::Chunk { session_id: session, chunk_index: id })
     }
 

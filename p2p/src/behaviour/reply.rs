@@ -88,8 +88,7 @@ fn provide<P: SnapshotProvider>(
         }
         SnapshotsRequest::Chunk { session_id, chunk_index } => {
             let data = provider.chunk(peer, session_id, chunk_index)?;
-            let response =
-                SnapshotsResponse::Chunk { session_id, chunk_index, chunk: data.bytes, proof: data.proof };
+            let response = SnapshotsResponse::Chunk { session_id, chunk_index, chunk: data.bytes, proof: data.proof };
             Ok((response, Effect::Keep))
         }
         SnapshotsRequest::LightClientUpdate { session_id, update_index } => {
@@ -113,7 +112,8 @@ fn provide<P: SnapshotProvider>(
             let effect = if acknowledged.finished { Effect::Free } else { Effect::Keep };
             Ok((SnapshotsResponse::Ack { session_id, kind, index }, effect))
         }
-        SnapshotsRequest::Error { session_id, .. } => {
+        SnapshotsRequest::Error { session_id, message } => {
+            tracing::debug!(%peer, session = %session_id, reason = %text::escape(&message), "cancelled by its consumer");
             provider.cancel(peer, session_id);
             Err(PipelineError::Cancelled)
         }
