@@ -12,6 +12,7 @@ mod logging;
 mod output;
 mod publish;
 mod run;
+mod run_file;
 mod status;
 mod stored;
 

@@ -16,7 +16,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use tokio::net::TcpStream;
 
-use super::{output::escape, run::RunFile};
+use super::{output::escape, run_file::RunFile};
 
 /// Longer answers are refused; 256 sessions are well below.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
@@ -167,11 +167,9 @@ impl Api {
 
 fn refusal(status: StatusCode, body: &[u8]) -> ApiError {
     match serde_json::from_slice::<Problem>(body) {
-        Ok(problem) => ApiError::Refused {
-            status,
-            code: problem.code.as_deref().map(escape),
-            message: escape(&problem.error),
-        },
+        Ok(problem) => {
+            ApiError::Refused { status, code: problem.code.as_deref().map(escape), message: escape(&problem.error) }
+        }
         Err(_) => ApiError::Refused { status, code: None, message: format!("the node answers {status}") },
     }
 }

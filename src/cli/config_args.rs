@@ -1,6 +1,6 @@
 //! `--config FILE`, and one hidden flag for each key of the configuration.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::LazyLock};
 
 use anyhow::Context as _;
 use clap::{ArgMatches, Command};
@@ -22,20 +22,32 @@ pub(crate) struct ConfigArgs {
 impl ConfigArgs {
     /// Reads the file, with environment and flags over it.
     pub(crate) fn load(&self) -> anyhow::Result<Effective> {
-        let overrides =
-            self.flags.iter().fold(Overrides::from_env(), |all, (key, value)| all.with_flag(key.clone(), value.clone()));
+        let overrides = self
+            .flags
+            .iter()
+            .fold(Overrides::from_env(), |all, (key, value)| all.with_flag(key.clone(), value.clone()));
         Config::load(&self.file, &overrides).context("the configuration is not usable")
     }
 }
 
-fn flag_name(section: &str, name: &str) -> String {
-    let joined = if section.is_empty() { name.to_owned() } else { format!("{section}-{name}") };
-    joined.replace('_', "-")
+/// The flag of one key.
+struct Flag {
+    /// `section.key`, as the configuration names it.
+    key: String,
+    /// `section-key`, without the dashes before it.
+    long: String,
+    allowed: String,
 }
 
-fn key_path(section: &str, name: &str) -> String {
-    if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") }
-}
+/// clap keeps names for the life of the process.
+static FLAGS: LazyLock<Vec<Flag>> = LazyLock::new(|| {
+    let flag = |(section, name, allowed): (&str, &str, String)| {
+        let key = if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") };
+        let long = key.replace(['.', '_'], "-");
+        Flag { key, long, allowed }
+    };
+    Config::keys().map(flag).collect()
+});
 
 impl clap::Args for ConfigArgs {
     fn augment_args(command: Command) -> Command {
@@ -47,10 +59,9 @@ impl clap::Args for ConfigArgs {
             .required(true)
             .value_parser(clap::value_parser!(PathBuf))
             .help("The configuration file; each of its keys can also be given as --<section>-<key> VALUE");
-        Config::keys().fold(command.arg(file), |command, (section, name, allowed)| {
-            let flag = flag_name(section, name);
-            let id = key_path(section, name);
-            command.arg(clap::Arg::new(id).long(flag).value_name("VALUE").hide(true).help(allowed))
+        FLAGS.iter().fold(command.arg(file), |command, flag| {
+            let arg = clap::Arg::new(flag.key.as_str()).long(flag.long.as_str());
+            command.arg(arg.value_name("VALUE").hide(true).help(flag.allowed.as_str()))
         })
     }
 
@@ -65,10 +76,8 @@ impl clap::FromArgMatches for ConfigArgs {
             .get_one::<PathBuf>(FILE)
             .cloned()
             .ok_or_else(|| clap::Error::new(clap::error::ErrorKind::MissingRequiredArgument))?;
-        let flags = Config::keys()
-            .map(|(section, name, _)| key_path(section, name))
-            .filter_map(|key| matches.get_one::<String>(&key).cloned().map(|value| (key, value)))
-            .collect();
+        let given = |flag: &Flag| matches.get_one::<String>(&flag.key).map(|value| (flag.key.clone(), value.clone()));
+        let flags = FLAGS.iter().filter_map(given).collect();
         Ok(Self { file, flags })
     }
 

@@ -127,7 +127,8 @@ fn write_template(path: &Path, genesis: Option<Hash>) -> anyhow::Result<bool> {
         Some(genesis) => TEMPLATE.replace("\ngenesis = \"\"\n", &format!("\ngenesis = \"{genesis}\"\n")),
         None => TEMPLATE.to_owned(),
     };
-    match fs::File::create_new(path).and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all())) {
+    match fs::File::create_new(path).and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+    {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error).with_context(|| format!("cannot write {}", path.display())),
@@ -151,7 +152,8 @@ fn describe(done: &Done) -> String {
         ("publisher's key", done.publisher.as_ref().map(|publisher| &publisher.key_file)),
     ] {
         let Some(path) = path else { continue };
-        let how = if done.created.iter().any(|made| made.ends_with(path) || path.ends_with(made)) { "made" } else { "kept" };
+        let how =
+            if done.created.iter().any(|made| made.ends_with(path) || path.ends_with(made)) { "made" } else { "kept" };
         lines.push(format!("{name:<16} {} ({how})", path.display()));
     }
     lines.push(format!("{:<16} {}", "peer id", done.peer_id));

@@ -10,10 +10,8 @@ use anyhow::Context as _;
 use rpp_runtime::{Config, NodeHandle, config::Effective, keys, node::Node};
 use tokio::sync::watch;
 
-pub(crate) use announce::RunFile;
-
 use self::{services::Services, signals::Signals};
-use super::{config_args::ConfigArgs, logging};
+use super::{config_args::ConfigArgs, logging, run_file::RunFile};
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -89,7 +87,7 @@ async fn node(effective: &Effective, json: bool) -> anyhow::Result<()> {
         () = stopped => {}
         () = signals.next() => anyhow::bail!("stopped at once by a second signal"),
     }
-    announce::remove(&config.data_dir);
+    RunFile::remove(&config.data_dir);
     tracing::info!("stopped");
     ended
 }

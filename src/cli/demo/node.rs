@@ -16,7 +16,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::cli::{api::Api, run::RunFile};
+use crate::cli::{api::Api, run_file::RunFile};
 
 /// A node must say within this time that it listens.
 const START: Duration = Duration::from_secs(60);
@@ -77,7 +77,8 @@ impl Node {
             arguments.push(fixed.as_ref());
         }
         arguments.extend(flags.iter().map(OsStr::new));
-        let mut child = command(&arguments)?.stdout(Stdio::piped()).stderr(log).spawn().context("cannot start a node")?;
+        let mut child =
+            command(&arguments)?.stdout(Stdio::piped()).stderr(log).spawn().context("cannot start a node")?;
         let said = match tokio::time::timeout(START, first_line(&mut child)).await {
             Ok(Ok(said)) => said,
             Ok(Err(error)) => return Err(error.context(format!("a node did not start; see {}", log_path.display()))),

@@ -167,10 +167,9 @@ async fn resume(
         crash.durable,
         first.bytes_durable
     );
-    let finished = wait(&consumer, crash.session, |status| {
-        (status.state == SessionState::Complete).then(|| status.clone())
-    })
-    .await?;
+    let finished =
+        wait(&consumer, crash.session, |status| (status.state == SessionState::Complete).then(|| status.clone()))
+            .await?;
     ensure!(finished.verified, "the session is complete, but not verified");
     Ok((consumer, finished, begun.elapsed()))
 }
@@ -231,11 +230,7 @@ async fn verify(
 }
 
 /// Looks at a session until `enough` finds what it waits for.
-async fn wait<T>(
-    node: &Node,
-    session: u64,
-    enough: impl Fn(&SnapshotStreamStatus) -> Option<T>,
-) -> anyhow::Result<T> {
+async fn wait<T>(node: &Node, session: u64, enough: impl Fn(&SnapshotStreamStatus) -> Option<T>) -> anyhow::Result<T> {
     let mut last = (0, Instant::now());
     loop {
         let status = node.api.session(session).await?;

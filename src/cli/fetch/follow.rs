@@ -60,7 +60,9 @@ async fn look(api: &Api, session: u64, progress: &mut Progress) -> Result<Option
         match api.session(session).await {
             Ok(status) => return Ok(Some(status)),
             Err(ApiError::Refused { status, .. }) if status == hyper::StatusCode::NOT_FOUND => return Ok(None),
-            Err(ApiError::Refused { status, message, .. }) if status.is_server_error() && begun.elapsed() < NODE_GONE => {
+            Err(ApiError::Refused { status, message, .. })
+                if status.is_server_error() && begun.elapsed() < NODE_GONE =>
+            {
                 progress.hint(&message);
             }
             Err(ApiError::Unreachable { reason, .. }) if begun.elapsed() < NODE_GONE => {

@@ -1,44 +1,21 @@
 //! Says where the node listens: one line on standard output, and `run.json` in the data folder.
 
 use std::{
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, IsTerminal as _},
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
 
 use anyhow::Context as _;
 use rpp_runtime::NodeHandle;
-use serde::{Deserialize, Serialize};
 
-use crate::cli::output;
+use crate::cli::{output, run_file::RunFile};
 
 /// How often readiness is looked at.
 const POLL: Duration = Duration::from_millis(20);
 /// After this long without being ready the log says why.
 const SLOW: Duration = Duration::from_secs(5);
-
-/// Where a running node listens.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct RunFile {
-    /// Always `listening`.
-    pub(crate) event: String,
-    pub(crate) pid: u32,
-    pub(crate) peer_id: String,
-    /// Multiaddrs ending in the peer id.
-    pub(crate) listen: Vec<String>,
-    pub(crate) rpc: SocketAddr,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) introspection: Option<SocketAddr>,
-    pub(crate) version: String,
-}
-
-impl RunFile {
-    /// Where it lies.
-    pub(crate) fn path(data_dir: &Path) -> PathBuf {
-        data_dir.join("run.json")
-    }
-}
 
 /// The HTTP ports as bound.
 #[derive(Clone, Copy)]
@@ -54,7 +31,7 @@ pub(super) async fn when_ready(
     data_dir: &Path,
     json: bool,
 ) -> anyhow::Result<()> {
-    remove(data_dir); // of a process that was killed
+    RunFile::remove(data_dir); // of a process that was killed
     wait_until_ready(handle).await;
     let identity = handle.identity().await.context("the node does not say where it listens")?;
     let file = RunFile {
@@ -66,7 +43,7 @@ pub(super) async fn when_ready(
         introspection: addresses.introspection,
         version: identity.version,
     };
-    write(data_dir, &file).with_context(|| format!("cannot write {}", RunFile::path(data_dir).display()))?;
+    file.write(data_dir).with_context(|| format!("cannot write {}", RunFile::path(data_dir).display()))?;
     if json || !io::stdout().is_terminal() {
         return output::json(&file);
     }
@@ -83,20 +60,6 @@ async fn wait_until_ready(handle: &NodeHandle) {
         }
         tokio::time::sleep(POLL).await;
     }
-}
-
-/// Whole or not at all. Nothing relies on it after a power loss.
-fn write(data_dir: &Path, file: &RunFile) -> io::Result<()> {
-    let mut new = tempfile::Builder::new().prefix(".run-").tempfile_in(data_dir)?;
-    serde_json::to_writer(&mut new, file)?;
-    new.write_all(b"\n")?;
-    new.persist(RunFile::path(data_dir)).map_err(|error| error.error)?;
-    Ok(())
-}
-
-/// Removes the file, if it is there.
-pub(super) fn remove(data_dir: &Path) {
-    let _ = std::fs::remove_file(RunFile::path(data_dir));
 }
 
 fn describe(file: &RunFile) -> String {
