@@ -10,12 +10,14 @@ use hyper::body::{Body as _, Incoming};
 use super::{Bearer, HostOriginRules, body};
 use crate::{Limits, Problem};
 
+type Observer = Box<dyn Fn(&Problem) + Send + Sync>;
+
 /// Which requests reach the routes: [`HostOriginRules`], then the token, then the body, in this order.
 pub struct Gate {
     rules: HostOriginRules,
     bearer: Option<Bearer>,
     open: Vec<String>,
-    observer: Option<Box<dyn Fn(&Problem) + Send + Sync>>,
+    observer: Option<Observer>,
 }
 
 impl Gate {
