@@ -7,7 +7,7 @@ mod signals;
 use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _, path::Path};
 
 use anyhow::Context as _;
-use rpp_runtime::{Config, NodeHandle, config::Effective, keys, node::Node};
+use rpp_runtime::{Config, Node, NodeHandle, config::Effective, keys};
 use tokio::sync::watch;
 
 use self::{services::Services, signals::Signals};
