@@ -58,24 +58,46 @@ pub enum AuthorityError {
 /// # Errors
 /// What is missing or wrong.
 pub fn check_authority_signatures(plan: &Plan, updates: &[Update], trust: &TrustAnchor) -> Result<(), AuthorityError> {
+    let count = updates.len() as u64;
+    let Some(last) = updates.last().filter(|_| count == plan.total_updates) else {
+        let reason = format!("there are {count} updates instead of {}", plan.total_updates);
+        return Err(AuthorityError::Chain { index: count, reason });
+    };
+    check_tip_signatures(plan, last, trust)?;
+    rehash(plan, updates, &trust.genesis)
+}
+
+/// Checks that enough publishers signed the plan's tip, and that no publisher's signature is wrong. Returns the
+/// signatures that say something: those of the genesis' publishers.
+///
+/// # Errors
+/// Too few, or a wrong one.
+pub fn check_tip_signatures(
+    plan: &Plan,
+    tip: &Update,
+    trust: &TrustAnchor,
+) -> Result<Vec<Signature>, AuthorityError> {
     let refused = |reason: String| AuthorityError::Authentication { reason };
     let genesis = genesis(&plan.genesis).map_err(|error| refused(error.to_string()))?;
     if genesis.commitment().to_bytes() != trust.genesis.0 {
         return Err(refused("the genesis descriptor is not the trusted one".to_owned()));
     }
-    let count = updates.len() as u64;
-    if count != plan.total_updates {
-        let reason = format!("there are {count} updates instead of {}", plan.total_updates);
-        return Err(AuthorityError::Chain { index: count, reason });
-    }
-    let Some(last) = updates.last() else {
-        return Err(AuthorityError::Chain { index: 0, reason: "there is no update".to_owned() });
-    };
-    let tip = commitment(&plan.tip.commitment).map_err(|error| refused(error.to_string()))?;
-    let signatures = last.signatures.iter().map(signature).collect::<Result<Vec<_>, _>>().map_err(refused)?;
+    let commitment = commitment(&plan.tip.commitment).map_err(|error| refused(error.to_string()))?;
+    let signatures = tip.signatures.iter().map(signature).collect::<Result<Vec<_>, _>>().map_err(refused)?;
     let revoked: Vec<_> = trust.revoked.iter().map(|key| key.0).collect();
-    rpp_proofs::verify_signatures(&genesis, &tip, plan.tip.height, plan.tip.step, &signatures, &revoked)?;
-    rehash(plan, updates, &trust.genesis)
+    let verify = |signatures: &[CheckpointSignature], revoked: &[[u8; 32]]| {
+        rpp_proofs::verify_signatures(&genesis, &commitment, plan.tip.height, plan.tip.step, signatures, revoked)
+    };
+    verify(&signatures, &revoked)?;
+    let mut kept = Vec::new();
+    for (each, carried) in signatures.iter().zip(&tip.signatures) {
+        match verify(std::slice::from_ref(each), &[]) {
+            Ok(_) | Err(SignatureError::BelowThreshold { valid: 1, .. }) => kept.push(carried.clone()),
+            Err(SignatureError::BelowThreshold { unknown: 1, .. }) => {}
+            Err(_) => return Err(refused(format!("the signature of publisher {} is wrong", carried.publisher))),
+        }
+    }
+    Ok(kept)
 }
 
 /// Re-hashes the chain of updates from the snapshot to the tip.

@@ -6,6 +6,7 @@
 //! * [`SnapshotProtocolError`]: what the behaviour reports, one variant per side at fault.
 
 use crate::{
+    authority::AuthorityError,
     json::DecodeError,
     messages::{ArtefactKind, ErrorCode},
     plan::PlanError,
@@ -165,6 +166,9 @@ pub enum Violation {
         /// What is wrong.
         reason: String,
     },
+    /// The tip does not have the authority of its publishers.
+    #[error("{0}")]
+    Authority(#[from] AuthorityError),
 }
 
 /// No answer came. Whether the provider acted on the request is unknown; every request is safe to repeat after `resume`.

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use libp2p::PeerId;
 
 use crate::{
-    authority::check_update,
+    authority::{check_tip_signatures, check_update},
     error::Violation,
     messages::{ArtefactKind, Checkpoint, ErrorCode, Plan, SnapshotsRequest, SnapshotsResponse, Update},
     plan::{PlanBounds, PlanError, TrustAnchor, check_plan},
@@ -28,8 +28,10 @@ use crate::{
 #[non_exhaustive]
 pub enum Verified {
     /// A plan that is acceptable under the trust anchor. Its authority is not checked yet.
+    #[non_exhaustive]
     Plan(Arc<Plan>),
     /// A chunk of the plan's payload.
+    #[non_exhaustive]
     Chunk(VerifiedChunk),
     /// An update that continues the chain.
     #[non_exhaustive]
@@ -375,9 +377,17 @@ impl Expectation {
             .map_err(|source| Violation::Chunk { index, received, source })
     }
 
-    fn check_update(&self, index: u64, update: Box<Update>) -> Result<Verified, Violation> {
-        check_update(self.plan()?, &self.trust.genesis, index, &update, self.previous.as_ref())
+    /// Of the signatures only the publishers' over the tip say anything: they are checked, the others are dropped. The
+    /// recursive proof is checked with the whole chain.
+    fn check_update(&self, index: u64, mut update: Box<Update>) -> Result<Verified, Violation> {
+        let plan = self.plan()?;
+        check_update(plan, &self.trust.genesis, index, &update, self.previous.as_ref())
             .map_err(|reason| Violation::Update { index, reason })?;
+        update.signatures = if index + 1 == plan.total_updates {
+            check_tip_signatures(plan, &update, &self.trust)?
+        } else {
+            Vec::new()
+        };
         Ok(Verified::Update { index, update })
     }
 

@@ -63,7 +63,7 @@ pub mod consumer;
 pub mod error;
 pub mod exchange;
 pub mod json;
-//LC pub mod light_client;
+pub mod light_client;
 pub mod limits;
 pub mod messages;
 pub mod outboard;
@@ -76,7 +76,7 @@ pub mod types;
 pub use authority::AuthorityError;
 pub use error::{PipelineError, RequestFailure, ResumeReason, SnapshotProtocolError, Violation};
 pub use exchange::{Exchange, Expectation, Verified, VerifiedChunk};
-//LC pub use light_client::{Head, LightClientSync, RecursiveProofVerifier, SyncError};
+pub use light_client::{Head, LightClientSync, RecursiveProofVerifier, SyncError};
 pub use messages::{
     ArtefactKind, Checkpoint, ErrorCode, GenesisDescriptor, PayloadFormat, Plan, Signature, SnapshotHeader,
     SnapshotsRequest, SnapshotsResponse, Update,

@@ -41,7 +41,7 @@ impl RecursiveProofVerifier for rpp_proofs::Verifier {
         tip: &Checkpoint,
         proof: &[u8],
     ) -> Result<(), rpp_proofs::ProofError> {
-        let commitment = plan::commitment(&tip.commitment)?;
+        let commitment = plan::commitment(&tip.commitment).map_err(|_| rpp_proofs::ProofError::Commitment)?;
         let tip = rpp_proofs::Tip { step: tip.step, height: tip.height, commitment };
         Self::verify(self, genesis, &tip, proof)
     }

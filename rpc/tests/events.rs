@@ -18,7 +18,8 @@ struct Events(Client);
 impl Events {
     async fn open(port: &Port, path: &str) -> Self {
         let mut client = port.connect().await;
-        client.send(port.request("GET", path, "")).await;
+        let request = port.request("GET", path, "").replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n");
+        client.send(request).await;
         let head = client.until("\r\n\r\n").await.unwrap();
         assert!(head.starts_with("HTTP/1.1 200"), "{head}");
         assert!(head.contains("content-type: text/event-stream"), "{head}");

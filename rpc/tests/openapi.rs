@@ -7,7 +7,7 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use node::{PEER, Sessions, full, open, status, with_sessions};
+use node::{PEER, Sessions, full, open, status};
 use rpp_p2p::{Hash, PayloadFormat};
 use rpp_rpc::{OPENAPI, ROUTES};
 use rpp_runtime::{

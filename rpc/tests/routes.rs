@@ -129,12 +129,12 @@ async fn health_and_readiness_need_no_token_and_say_why_not() {
         let answer = once(port.address, get(path)).await;
         assert_eq!((answer.status, answer.json()), (200, json!({ "status": "ok" })));
     }
-    port.ready.send_replace(Err("the store is not open yet".into()));
+    drop(port.ready.send_replace(Err("the store is not open yet".into())));
     let answer = once(port.address, get("/readyz")).await;
     assert_eq!(answer.problem(), (503, "not_ready".into()));
     assert!(answer.json()["error"].as_str().unwrap().contains("the store is not open yet"));
     assert_eq!(once(port.address, get("/healthz")).await.status, 200, "alive all the same");
-    port.ready.send_replace(Ok(()));
+    drop(port.ready.send_replace(Ok(())));
     // The node's task is gone.
     port.node.abort();
     for path in ["/healthz", "/readyz"] {

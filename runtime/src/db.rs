@@ -18,10 +18,15 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use rpp_p2p::SnapshotSessionId;
+use libp2p::PeerId;
+use rpp_p2p::{SnapshotSessionId, provider::Record};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{config::Durability, record};
+use crate::{
+    config::Durability,
+    record,
+    serve::{Ledger, LedgerError},
+};
 
 /// Bytes of sled's page cache.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
@@ -50,7 +55,7 @@ pub enum DbError {
 
 /// What the operator should know about how the database was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Notice {
+pub(crate) enum Notice {
     /// A leftover of a kill was removed.
     RemovedLeftover(PathBuf),
     /// The database did not open and was moved here; the node started with an empty one.
@@ -80,7 +85,7 @@ impl std::fmt::Display for Notice {
 
 /// The open database.
 #[derive(Clone)]
-pub struct Db {
+pub(crate) struct Db {
     db: sled::Db,
     sessions: sled::Tree,
     progress: sled::Tree,
@@ -95,7 +100,7 @@ impl Db {
     ///
     /// # Errors
     /// Only when not even an empty database can be made there.
-    pub fn open(folder: &Path, durability: Durability) -> Result<(Self, Vec<Notice>), DbError> {
+    pub(crate) fn open(folder: &Path, durability: Durability) -> Result<(Self, Vec<Notice>), DbError> {
         let mut notices = Vec::new();
         remove_leftovers(folder, &mut notices)?;
         let opened = match try_open(folder) {
@@ -122,7 +127,7 @@ impl Db {
     ///
     /// # Errors
     /// The database or its file failed: nothing may be acknowledged on the strength of this call.
-    pub fn put_session(&self, record: &record::Session) -> Result<(), DbError> {
+    pub(crate) fn put_session(&self, record: &record::Session) -> Result<(), DbError> {
         self.sessions.insert(session_key(record.session), encode(record)?)?;
         self.flush()
     }
@@ -131,7 +136,7 @@ impl Db {
     ///
     /// # Errors
     /// As [`Self::put_session`].
-    pub fn put_progress(&self, session: SnapshotSessionId, progress: &record::Progress) -> Result<(), DbError> {
+    pub(crate) fn put_progress(&self, session: SnapshotSessionId, progress: &record::Progress) -> Result<(), DbError> {
         self.progress.insert(session_key(session), encode(progress)?)?;
         self.flush()
     }
@@ -140,7 +145,7 @@ impl Db {
     ///
     /// # Errors
     /// As [`Self::put_session`].
-    pub fn remove_session(&self, session: SnapshotSessionId) -> Result<(), DbError> {
+    pub(crate) fn remove_session(&self, session: SnapshotSessionId) -> Result<(), DbError> {
         self.sessions.remove(session_key(session))?;
         self.progress.remove(session_key(session))?;
         self.flush()
@@ -150,7 +155,7 @@ impl Db {
     ///
     /// # Errors
     /// The database failed.
-    pub fn sessions(&self) -> Result<(Vec<(record::Session, record::Progress)>, Vec<Notice>), DbError> {
+    pub(crate) fn sessions(&self) -> Result<(Vec<(record::Session, record::Progress)>, Vec<Notice>), DbError> {
         let mut found = Vec::new();
         let mut notices = Vec::new();
         for entry in &self.sessions {
@@ -177,17 +182,11 @@ impl Db {
         Ok((found, notices))
     }
 
-    /// The tree of the provider side's records; values are the provider's own.
-    #[must_use]
-    pub fn served(&self) -> &sled::Tree {
-        &self.served
-    }
-
     /// Makes everything written so far durable.
     ///
     /// # Errors
     /// The database or its file failed.
-    pub fn flush(&self) -> Result<(), DbError> {
+    pub(crate) fn flush(&self) -> Result<(), DbError> {
         self.db.flush()?;
         if let Some(file) = &self.file {
             file.sync_data().map_err(|source| DbError::Io { path: self.path.join("db"), source })?;
@@ -196,23 +195,40 @@ impl Db {
     }
 }
 
-impl crate::serve::Ledger for Db {
-    fn save(&self, key: &[u8], value: &[u8]) -> io::Result<()> {
-        self.served.insert(key, value).map_err(io::Error::other)?;
-        self.flush().map_err(io::Error::other)
+impl Ledger for Db {
+    fn load_all(&self) -> Result<Vec<(PeerId, SnapshotSessionId, Record)>, LedgerError> {
+        let mut records = Vec::new();
+        for entry in &self.served {
+            let (key, value) = entry?;
+            match (served_parts(&key), decode(&value)) {
+                (Some((peer, session)), Some(record)) => records.push((peer, session, record)),
+                _ => tracing::warn!("a record of a served session is unreadable and is left out: {}", hex::encode(&key)),
+            }
+        }
+        Ok(records)
     }
 
-    fn remove(&self, key: &[u8]) -> io::Result<()> {
-        self.served.remove(key).map_err(io::Error::other)?;
-        Ok(())
+    fn save(&self, peer: PeerId, session: SnapshotSessionId, record: &Record) -> Result<(), LedgerError> {
+        self.served.insert(served_key(peer, session), encode(record)?)?;
+        Ok(self.flush()?)
     }
 
-    fn load_all(&self) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        self.served
-            .iter()
-            .map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(io::Error::other))
-            .collect()
+    fn remove(&self, peer: PeerId, session: SnapshotSessionId) -> Result<(), LedgerError> {
+        self.served.remove(served_key(peer, session))?;
+        Ok(self.flush()?)
     }
+}
+
+/// The session first, so that a peer id of any length can follow.
+fn served_key(peer: PeerId, session: SnapshotSessionId) -> Vec<u8> {
+    let mut key = session.get().to_be_bytes().to_vec();
+    key.extend(peer.to_bytes());
+    key
+}
+
+fn served_parts(key: &[u8]) -> Option<(PeerId, SnapshotSessionId)> {
+    let (session, peer) = key.split_first_chunk::<8>()?;
+    Some((PeerId::from_bytes(peer).ok()?, SnapshotSessionId::new(u64::from_be_bytes(*session))?))
 }
 
 type Opened = (sled::Db, sled::Tree, sled::Tree, sled::Tree);

@@ -6,12 +6,15 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use rpp_p2p::{AuthorityError, LightClientSync, Plan, RecursiveProofVerifier, SnapshotSessionId, SyncError, TrustAnchor, Update};
+use rpp_p2p::{
+    AuthorityError, Plan, SnapshotSessionId, TrustAnchor, Update,
+    light_client::{LightClientSync, RecursiveProofVerifier, SyncError},
+};
 use tokio::sync::mpsc;
 
 use crate::{
     db::Db,
-    head::HeadFile,
+    head::{HeadError, HeadFile, Verdict},
     record,
     status::Head,
     store::{Offer, Partial, Store, StoreError},
@@ -80,13 +83,42 @@ pub(crate) fn check_authority(
         for (index, update) in (0..).zip(updates) {
             light.accept_update(index, update).map_err(refusal)?;
         }
-        let mut head = head.lock().unwrap_or_else(PoisonError::into_inner);
-        head.judge_and_accept(plan, updates)
+        accept(plan, updates, &mut head.lock().unwrap_or_else(PoisonError::into_inner))
     };
     catch_unwind(AssertUnwindSafe(check)).unwrap_or_else(|_| {
         let reason = "the check failed in an unforeseen way".to_owned();
         Err(AuthorityError::Proof { reason }.into())
     })
+}
+
+/// Rollback and equivocation rules (`node.md` section 1); durable before it returns.
+fn accept(plan: &Plan, updates: &[Update], head: &mut HeadFile) -> Result<Head, Unsettled> {
+    match head.judge(plan, updates) {
+        Verdict::Newer | Verdict::Known => {}
+        Verdict::Stale { newest } => {
+            let reason = format!(
+                "its tip is step {}, the accepted head is step {newest}, and nothing in it was accepted before: \
+                 ask another provider, or wait until this one has caught up",
+                plan.tip.step
+            );
+            return Err(AuthorityError::Stale { reason }.into());
+        }
+        Verdict::Equivocation { step, accepted, offered } => {
+            let evidence = match head.keep_evidence(plan, updates) {
+                Ok(Some(path)) => format!("the evidence is kept in {}", path.display()),
+                Ok(None) => "there is evidence enough already".to_owned(),
+                Err(error) => format!("the evidence could not be kept: {}", explain(&error)),
+            };
+            let reason = format!(
+                "publishers signed two histories: step {step} was accepted as {accepted} and is offered as {offered}; \
+                 {evidence}. Ask the publishers which one holds"
+            );
+            return Err(AuthorityError::Equivocation { reason }.into());
+        }
+    }
+    let storage = |error: HeadError| Unsettled::Storage(explain(&error));
+    head.accept(plan, updates).map_err(storage)?;
+    head.newest().ok_or_else(|| Unsettled::Storage("the head is empty after it was written".to_owned()))
 }
 
 fn refusal(error: SyncError) -> Unsettled {

@@ -14,7 +14,7 @@ use std::{
 use futures::future::join_all;
 use libp2p::{PeerId, Swarm};
 use rpp_p2p::{
-    Hash, RequestFailure, SnapshotProtocolError, SnapshotSessionId, SnapshotsRequest, TrustAnchor,
+    Hash, RequestFailure, SnapshotProtocolError, SnapshotSessionId, SnapshotsRequest, TrustAnchor, Violation,
     consumer::{self, Action, ExplicitResume, Storage},
     limits,
     plan::PlanBounds,
@@ -490,7 +490,7 @@ impl Manager {
     fn on_error(&mut self, peer: PeerId, session: SnapshotSessionId, error: SnapshotProtocolError, now: Instant) {
         if let SnapshotProtocolError::Remote(violation) = &error {
             tracing::warn!(%peer, %session, "protocol violation: {violation}");
-            self.metrics.verification_failed(violation.kind());
+            self.metrics.verification_failed(violation_kind(violation));
             let _ = self.events.send(NodeEvent::ProtocolViolation {
                 peer,
                 session: Some(session),
@@ -672,10 +672,6 @@ impl Manager {
         }
     }
 
-    fn machine(&mut self, session: SnapshotSessionId) -> Option<&mut consumer::Session> {
-        self.sessions.get_mut(&session)?.machine.as_mut()
-    }
-
     fn machine_of(&mut self, session: SnapshotSessionId, peer: PeerId) -> Option<&mut consumer::Session> {
         self.sessions.get_mut(&session).filter(|tracked| tracked.record.peer == peer)?.machine.as_mut()
     }
@@ -700,6 +696,17 @@ pub(crate) fn plan_bounds(config: &Config) -> PlanBounds {
         max_chunk_size: config.snapshots.max_chunk_size,
         max_updates: config.snapshots.max_updates.min(limits::MAX_UPDATES),
         max_payload_bytes: config.snapshots.max_payload_bytes,
+    }
+}
+
+fn violation_kind(violation: &Violation) -> &'static str {
+    match violation {
+        Violation::Plan(_) => "plan",
+        Violation::Chunk { .. } => "chunk",
+        Violation::Update { .. } => "light_client_update",
+        Violation::Unreadable(_) => "unreadable",
+        Violation::Mismatch { .. } => "mismatch",
+        _ => "other",
     }
 }
 

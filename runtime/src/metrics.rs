@@ -7,7 +7,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::Registry,
 };
-use rpp_p2p::ArtefactKind;
+use rpp_p2p::snapshots::{Activity, Ended, Job, Observer, Outcome, RequestKind};
 
 use crate::status::SessionState;
 
@@ -24,6 +24,13 @@ pub(crate) enum Direction {
 struct DirectionKind {
     direction: Direction,
     kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    direction: Direction,
+    kind: &'static str,
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -63,7 +70,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     pub(crate) libp2p: libp2p::metrics::Metrics,
     bytes: Family<DirectionKind, Counter>,
-    requests: Family<DirectionKind, Counter>,
+    requests: Family<RequestLabels, Counter>,
     round_trip: Family<Kind, Histogram>,
     sessions: Family<State, Gauge>,
     resumes: Family<Result_, Counter>,
@@ -88,8 +95,8 @@ impl Metrics {
                 metric
             }};
         }
-        let bytes = metric!("snapshot_bytes", "Payload and message bytes by direction and kind", Family::default());
-        let requests = metric!("snapshot_requests", "Requests by direction and kind", Family::default());
+        let bytes = metric!("snapshot_bytes", "Message bytes by direction and kind of request", Family::default());
+        let requests = metric!("snapshot_requests", "Requests by direction, kind and outcome", Family::default());
         let round_trip = metric!(
             "snapshot_request_seconds",
             "Time from a request to its checked answer",
@@ -101,7 +108,7 @@ impl Metrics {
         let resumes = metric!("resumes", "Resumes by result", Family::default());
         let verification_failures =
             metric!("verification_failures", "Answers that did not verify, by kind", Family::default());
-        let acks = metric!("acks", "Acknowledgements by direction and kind", Family::default());
+        let acks = metric!("acks", "Acknowledgements that were persisted, by direction", Family::default());
         let retries = metric!("retries", "Back-offs by cause", Family::default());
         let queue_depth = metric!("queue_depth", "Entries waiting, by queue", Family::default());
         let durable_lag =
@@ -122,28 +129,6 @@ impl Metrics {
             durable_lag,
             head_height,
         }
-    }
-
-    /// One exchange that this node asked for.
-    pub(crate) fn asked(&self, kind: ArtefactKind, received: usize, elapsed: Duration) {
-        let kind = kind_name(kind);
-        self.requests.get_or_create(&DirectionKind { direction: Direction::sent, kind }).inc();
-        self.bytes.get_or_create(&DirectionKind { direction: Direction::received, kind }).inc_by(received as u64);
-        self.round_trip.get_or_create(&Kind { kind }).observe(elapsed.as_secs_f64());
-    }
-
-    /// One exchange that this node answered.
-    pub(crate) fn answered(&self, kind: &'static str, sent: usize) {
-        self.requests.get_or_create(&DirectionKind { direction: Direction::received, kind }).inc();
-        self.bytes.get_or_create(&DirectionKind { direction: Direction::sent, kind }).inc_by(sent as u64);
-    }
-
-    pub(crate) fn acked(&self, direction: Direction, kind: ArtefactKind) {
-        self.acks.get_or_create(&DirectionKind { direction, kind: kind_name(kind) }).inc();
-    }
-
-    pub(crate) fn resumed(&self, result: &'static str) {
-        self.resumes.get_or_create(&Result_ { result }).inc();
     }
 
     pub(crate) fn verification_failed(&self, kind: &'static str) {
@@ -187,10 +172,70 @@ impl Metrics {
     }
 }
 
-pub(crate) fn kind_name(kind: ArtefactKind) -> &'static str {
-    match kind {
-        ArtefactKind::Plan => "plan",
-        ArtefactKind::Chunk => "chunk",
-        ArtefactKind::LightClientUpdate => "light_client_update",
+impl Observer for Metrics {
+    fn request_finished(&self, request: &Activity, ended: &Ended) {
+        let kind = kind_name(request.kind);
+        self.exchanged(Direction::sent, Direction::received, kind, ended);
+        self.round_trip.get_or_create(&Kind { kind }).observe(ended.elapsed.as_secs_f64());
+        match (request.kind, ended.outcome) {
+            (Some(RequestKind::Resume), outcome) => {
+                self.resumes.get_or_create(&Result_ { result: outcome_name(outcome) }).inc();
+            }
+            (Some(RequestKind::Ack), Outcome::Served) => {
+                self.acks.get_or_create(&DirectionKind { direction: Direction::sent, kind }).inc();
+            }
+            _ => {}
+        }
+    }
+
+    fn response_finished(&self, response: &Activity, ended: &Ended) {
+        let kind = kind_name(response.kind);
+        self.exchanged(Direction::received, Direction::sent, kind, ended);
+        if let (Some(RequestKind::Ack), Outcome::Served) = (response.kind, ended.outcome) {
+            self.acks.get_or_create(&DirectionKind { direction: Direction::received, kind }).inc();
+        }
+    }
+
+    fn blocking_job_started(&self, job: Job, _about: &Activity) {
+        self.queue_depth.get_or_create(&Queue { queue: job_name(job) }).inc();
+    }
+
+    fn blocking_job_finished(&self, job: Job, _about: &Activity, _elapsed: Duration) {
+        self.queue_depth.get_or_create(&Queue { queue: job_name(job) }).dec();
+    }
+}
+
+impl Metrics {
+    /// `request` is the way that the request went, `response` that of the answer.
+    fn exchanged(&self, request: Direction, response: Direction, kind: &'static str, ended: &Ended) {
+        self.requests
+            .get_or_create(&RequestLabels { direction: request, kind, outcome: outcome_name(ended.outcome) })
+            .inc();
+        let bytes = |direction, bytes: usize| {
+            self.bytes.get_or_create(&DirectionKind { direction, kind }).inc_by(bytes as u64);
+        };
+        bytes(request, ended.request_bytes);
+        bytes(response, ended.response_bytes);
+    }
+}
+
+fn kind_name(kind: Option<RequestKind>) -> &'static str {
+    kind.map_or("unreadable", RequestKind::as_str)
+}
+
+fn outcome_name(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Served => "served",
+        Outcome::Refused(code) => code.as_str(),
+        Outcome::Violation => "violation",
+        Outcome::Lost => "lost",
+        Outcome::Abandoned => "abandoned",
+    }
+}
+
+fn job_name(job: Job) -> &'static str {
+    match job {
+        Job::Check => "check",
+        Job::Provide => "provide",
     }
 }

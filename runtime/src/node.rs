@@ -10,22 +10,22 @@ use std::{
 
 use futures::StreamExt as _;
 use libp2p::{Swarm, identity::Keypair, swarm::SwarmEvent};
-use rpp_p2p::{TrustAnchor, provider::SlotLimits, snapshots};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use rpp_p2p::{TrustAnchor, provider::{RecordLimits, SlotLimits}, snapshots};
+use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::{
     config::Config,
     db::{Db, DbError, Notice},
     error::SnapshotRuntimeError,
     handle::{Command, NodeHandle},
-    head::HeadFile,
-    jobs::Done,
+    head::{HeadError, HeadFile},
+    jobs::{self, Done},
     lock::{DataLock, LockError},
     manager::{Manager, Reloaded},
     metrics::Metrics,
     peers::Peers,
-    serve::Provider,
-    status::{Head, Identity, NodeEvent, OfferedSnapshot},
+    serve::{Provider, ProviderConfig},
+    status::{Identity, NodeEvent, OfferedSnapshot},
     store::{Store, StoreError},
     swarm::{self, NodeBehaviour, NodeBehaviourEvent, SwarmError},
 };
@@ -116,7 +116,7 @@ impl Node {
         let trust = trust_anchor(&config);
         let metrics = Arc::new(Metrics::new());
         let provider = Arc::new(opened.provider);
-        let protocol = protocol_config(&config, trust.clone());
+        let protocol = protocol_config(&config, trust.clone(), Arc::clone(&metrics));
         let mut swarm = swarm::build(keypair, &config, provider, protocol)?;
         for address in &config.p2p.listen {
             swarm.listen_on(address.clone()).map_err(|error| StartError::Listen {
@@ -127,7 +127,7 @@ impl Node {
         let (events, _) = broadcast::channel(EVENT_QUEUE);
         let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
         let (done, done_queue) = mpsc::channel(DONE_QUEUE);
-        let (head, head_seen) = watch::channel(opened.head.as_ref().ok().and_then(HeadFile::newest));
+        let (head, head_seen) = watch::channel(opened.head.as_ref().ok().and_then(|head| head.as_ref()?.newest()));
         let (ready, ready_seen) = watch::channel(Err("not listening yet".to_owned()));
         let peer_id = *swarm.local_peer_id();
         let manager = Manager::new(
@@ -135,7 +135,11 @@ impl Node {
             trust,
             opened.db,
             Arc::clone(&opened.store),
-            opened.head.map(|head| Arc::new(Mutex::new(head))).map_err(|error| error.to_string()),
+            match opened.head {
+                Ok(Some(head)) => Ok(Arc::new(Mutex::new(head))),
+                Ok(None) => Err(SnapshotRuntimeError::NoTrustAnchor.to_string()),
+                Err(error) => Err(jobs::explain(&error)),
+            },
             head,
             done,
             events.clone(),
@@ -248,13 +252,13 @@ impl Node {
                 tracing::info!("listening on {address}");
                 self.listening += 1;
                 if self.listening >= self.config.p2p.listen.len() {
-                    self.ready.send_replace(Ok(()));
+                    let _ = self.ready.send_replace(Ok(()));
                 }
             }
             SwarmEvent::ListenerError { error, .. } => tracing::warn!("a listener reported: {error}"),
             SwarmEvent::ListenerClosed { reason: Err(error), .. } => {
                 tracing::error!("a listener closed: {error}");
-                self.ready.send_replace(Err(format!("a listener closed: {error}")));
+                let _ = self.ready.send_replace(Err(format!("a listener closed: {error}")));
             }
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 if self.peers.connected(peer_id, connection_id, endpoint.get_remote_address().clone()) {
@@ -339,7 +343,7 @@ impl Node {
 
     /// Accepts nothing more, lets writers flush, and closes; at most [`SHUTDOWN_GRACE`].
     async fn stop(mut self, mut done: mpsc::Receiver<Done>, reply: Option<crate::handle::Reply<()>>) {
-        self.ready.send_replace(Err("shutting down".to_owned()));
+        let _ = self.ready.send_replace(Err("shutting down".to_owned()));
         let deadline = tokio::time::Instant::now() + SHUTDOWN_GRACE;
         let mut closing = std::pin::pin!(self.manager.close());
         let finished = tokio::time::timeout_at(deadline, async {
@@ -364,7 +368,8 @@ impl Node {
 struct Opened {
     lock: DataLock,
     store: Arc<Store>,
-    head: Result<HeadFile, crate::head::HeadError>,
+    /// `None` without a trust anchor.
+    head: Result<Option<HeadFile>, HeadError>,
     db: Db,
     provider: Provider,
     sessions: Vec<Reloaded>,
@@ -382,7 +387,10 @@ impl Opened {
         let snapshots = config.data_dir.join("snapshots");
         crate::files::create_dir_private(&snapshots).map_err(io(&snapshots))?;
         let store = Arc::new(Store::open(&snapshots)?);
-        let head = HeadFile::load(&snapshots.join("head.json"));
+        let head = match config.trust.genesis {
+            Some(genesis) => HeadFile::load(&snapshots.join("head.json"), genesis).map(Some),
+            None => Ok(None),
+        };
         if let Err(error) = &head {
             tracing::error!("{error}");
         }
@@ -409,8 +417,14 @@ impl Opened {
                 Reloaded { record, progress, updates }
             })
             .collect();
-        let provider = Provider::open(Arc::clone(&store), Arc::new(db.clone()), crate::serve::Bounds::from(&config.snapshots))
-            .map_err(io(&snapshots))?;
+        let bounds = ProviderConfig::default()
+            .with_chunk_sizes(config.snapshots.min_chunk_size, config.snapshots.max_chunk_size)
+            .with_records(RecordLimits {
+                retention: Duration::from_secs(config.snapshots.session_retention_s),
+                ..RecordLimits::default()
+            });
+        let provider = Provider::new((*store).clone(), Arc::new(db.clone()), bounds)
+            .map_err(|error| StartError::Io { path: snapshots.join("sessions"), source: std::io::Error::other(error) })?;
         Ok(Self { lock, store, head, db, provider, sessions, notices })
     }
 }
@@ -425,14 +439,15 @@ pub(crate) fn trust_anchor(config: &Config) -> Option<Arc<TrustAnchor>> {
     }))
 }
 
-fn protocol_config(config: &Config, trust: Option<Arc<TrustAnchor>>) -> snapshots::Config {
+fn protocol_config(config: &Config, trust: Option<Arc<TrustAnchor>>, metrics: Arc<Metrics>) -> snapshots::Config {
     let protocol = snapshots::Config::default()
         .with_slots(SlotLimits {
             total: config.snapshots.max_inbound_sessions,
             per_peer: config.snapshots.max_inbound_sessions_per_peer,
             ..SlotLimits::default()
         })
-        .with_plan_bounds(crate::manager::plan_bounds(config));
+        .with_plan_bounds(crate::manager::plan_bounds(config))
+        .with_observer(metrics);
     match trust {
         Some(trust) => protocol.with_trust((*trust).clone()),
         None => protocol,

@@ -95,10 +95,6 @@ impl Peers {
         self.live.contains_key(peer)
     }
 
-    pub(crate) fn connections(&self) -> usize {
-        self.live.values().map(|live| live.connections.len()).sum()
-    }
-
     /// Addresses from the configuration.
     pub(crate) fn addresses(&self, peer: &PeerId) -> &[Multiaddr] {
         self.configured.get(peer).map_or(&[], |configured| &configured.addresses)

@@ -10,62 +10,62 @@ use crate::status::{SessionState, StatusErrorCode};
 
 /// A session, but for its progress. Written before a change of it shows in the status.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Session {
+pub(crate) struct Session {
     /// The id.
-    pub session: SnapshotSessionId,
+    pub(crate) session: SnapshotSessionId,
     /// The provider.
     #[serde(with = "peer_text")]
-    pub peer: PeerId,
+    pub(crate) peer: PeerId,
     /// Addresses that the operator gave for it.
-    pub addresses: Vec<Multiaddr>,
+    pub(crate) addresses: Vec<Multiaddr>,
     /// What was asked for.
-    pub wanted: Wanted,
+    pub(crate) wanted: Wanted,
     /// The plan, once accepted.
-    pub plan: Option<Plan>,
+    pub(crate) plan: Option<Plan>,
     /// Final states are kept as they are; any other is taken up again.
-    pub state: SessionState,
+    pub(crate) state: SessionState,
     /// Why it failed.
-    pub error: Option<String>,
+    pub(crate) error: Option<String>,
     /// The word for it.
-    pub error_code: Option<StatusErrorCode>,
+    pub(crate) error_code: Option<StatusErrorCode>,
     /// Where the verified payload is.
-    pub payload_path: Option<PathBuf>,
+    pub(crate) payload_path: Option<PathBuf>,
     /// RFC 3339.
-    pub started_at: String,
+    pub(crate) started_at: String,
     /// RFC 3339.
-    pub updated_at: String,
+    pub(crate) updated_at: String,
 }
 
 /// What an operator asked for when the session was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     /// Bytes.
-    pub chunk_size: u64,
+    pub(crate) chunk_size: u64,
     /// Bytes.
-    pub min_chunk_size: u64,
+    pub(crate) min_chunk_size: u64,
     /// Bytes.
-    pub max_chunk_size: u64,
+    pub(crate) max_chunk_size: u64,
     /// Only this payload.
-    pub root: Option<Hash>,
+    pub(crate) root: Option<Hash>,
     /// Only this height.
-    pub height: Option<u64>,
+    pub(crate) height: Option<u64>,
 }
 
 /// How far a session is durable on this disk. Counts, so that nothing yet is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
+pub(crate) struct Progress {
     /// Chunks from the first on.
-    pub confirmed_chunks: u64,
+    pub(crate) confirmed_chunks: u64,
     /// Updates from the first on.
-    pub confirmed_updates: u64,
+    pub(crate) confirmed_updates: u64,
     /// Payload bytes.
-    pub bytes_durable: u64,
+    pub(crate) bytes_durable: u64,
 }
 
 impl Progress {
     /// What `bytes_durable` bytes of a plan's payload mean. The updates are recorded before the first byte is.
     #[must_use]
-    pub fn of(plan: &Plan, bytes_durable: u64) -> Self {
+    pub(crate) fn of(plan: &Plan, bytes_durable: u64) -> Self {
         let complete = bytes_durable >= plan.snapshot.checkpoint.payload_bytes;
         let confirmed_chunks = if complete { plan.total_chunks } else { bytes_durable / plan.chunk_size };
         Self { confirmed_chunks, confirmed_updates: plan.total_updates, bytes_durable }

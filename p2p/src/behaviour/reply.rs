@@ -46,7 +46,7 @@ pub(super) fn answer<P: SnapshotProvider>(
             if let PipelineError::Internal(source) = &error {
                 tracing::warn!(%peer, session = %session_id, error = %text::escape(&source.to_string()), "provider failed");
             }
-            let gone = opens || error.code() == ErrorCode::NotFound;
+            let gone = opens || matches!(error.code(), ErrorCode::NotFound | ErrorCode::Cancelled);
             refusal(session_id, error.code(), &error.to_string(), if gone { Effect::Free } else { Effect::Keep })
         }
     }

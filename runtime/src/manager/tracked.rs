@@ -92,11 +92,6 @@ impl Tracked {
         })
     }
 
-    /// The state that is shown.
-    pub(super) fn state(&self) -> SessionState {
-        self.status.borrow().state
-    }
-
     pub(super) fn is_active(&self) -> bool {
         self.machine.is_some()
     }
@@ -209,8 +204,10 @@ fn waiting(
 
 /// What failed the session, or what it is recovering from.
 pub(super) fn trouble(view: &View) -> Option<(StatusErrorCode, String)> {
-    let failure = view.failure.as_ref().or(view.trouble.as_ref())?;
-    Some((failure.code.into(), failure.message.clone()))
+    if let Some(failure) = &view.failure {
+        return Some((failure.code.into(), failure.message.clone()));
+    }
+    view.trouble.as_ref().map(|cause| (StatusErrorCode::Network, cause.clone()))
 }
 
 #[allow(clippy::cast_precision_loss)]
