@@ -62,10 +62,8 @@ impl fmt::Debug for ExchangeId {
 /// `<process name with other characters than a-z 0-9 _ - replaced by ->-<pid>`.
 #[must_use]
 pub fn proc_key(process: &str, pid: u64) -> String {
-    let mut key: String = process
-        .chars()
-        .map(|c| if matches!(c, 'a'..='z' | '0'..='9' | '_' | '-') { c } else { '-' })
-        .collect();
+    let mut key: String =
+        process.chars().map(|c| if matches!(c, 'a'..='z' | '0'..='9' | '_' | '-') { c } else { '-' }).collect();
     let _ = write!(key, "-{pid}");
     key
 }
@@ -86,7 +84,9 @@ mod tests {
         let id = |a: &str, b: &str, s: u64, r: &str| ExchangeId::derive(&a, &b, s, &r).to_string();
         let base = id("a", "b", 1, "plan");
         assert_eq!(base.len(), 32);
-        for other in [id("b", "a", 1, "plan"), id("a", "b", 2, "plan"), id("a", "b", 1, "chunk 0"), id("ab", "", 1, "plan")] {
+        for other in
+            [id("b", "a", 1, "plan"), id("a", "b", 2, "plan"), id("a", "b", 1, "chunk 0"), id("ab", "", 1, "plan")]
+        {
             assert_ne!(base, other);
         }
     }

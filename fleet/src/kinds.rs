@@ -133,8 +133,8 @@ fn snake_case(name: &str) -> String {
     let mut chars = name.chars().peekable();
     while let Some(c) = chars.next() {
         let word_ends = previous.is_some_and(|p| p.is_ascii_lowercase() || p.is_ascii_digit());
-        let run_ends = previous.is_some_and(|p| p.is_ascii_uppercase())
-            && chars.peek().is_some_and(char::is_ascii_lowercase);
+        let run_ends =
+            previous.is_some_and(|p| p.is_ascii_uppercase()) && chars.peek().is_some_and(char::is_ascii_lowercase);
         if c.is_ascii_uppercase() && (word_ends || run_ends) {
             out.push('_');
         }

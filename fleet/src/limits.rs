@@ -70,7 +70,7 @@ pub const MAX_EVENTS: u64 = 100_000;
 /// Ingest events written per second; the rest is counted in one row.
 pub const EVENTS_PER_SECOND: u32 = 500;
 /// Memory that SQLite may take in all (a runaway query ends with an error).
-pub const SQLITE_HEAP_BYTES: u64 = 384 * 1024 * 1024;
+pub const SQLITE_HEAP_BYTES: i64 = 384 * 1024 * 1024;
 
 /// Time that one SQL request may run.
 pub const SQL_TIMEOUT: Duration = Duration::from_millis(750);
@@ -95,4 +95,4 @@ pub const MAX_CHAINS: usize = 1000;
 pub const MAX_CHAIN_STEPS: usize = 256;
 
 /// Body of an HTTP request.
-pub const MAX_BODY_BYTES: u64 = 64 * 1024;
+pub const MAX_BODY_BYTES: usize = 64 * 1024;

@@ -104,11 +104,8 @@ struct AnyFrame<'a> {
 /// The request as JSON, without its length.
 #[must_use]
 pub fn encode_request(request: Request) -> Vec<u8> {
-    let frame = RequestFrame {
-        kind: Cow::Borrowed(REQUEST),
-        snapshot_id: request.snapshot_id,
-        timeout_ms: request.timeout_ms,
-    };
+    let frame =
+        RequestFrame { kind: Cow::Borrowed(REQUEST), snapshot_id: request.snapshot_id, timeout_ms: request.timeout_ms };
     // Two numbers and a constant text: nothing in it can fail to serialize.
     serde_json::to_vec(&frame).unwrap_or_default()
 }
@@ -226,12 +223,8 @@ mod tests {
             label: "x".repeat(MAX_REPLY_BYTES / 2).into(),
             attrs_json: "{}".into(),
         };
-        let graph = Graph {
-            process_name: "p".into(),
-            proc_key: "p-1".into(),
-            nodes: vec![node.clone(), node],
-            edges: vec![],
-        };
+        let graph =
+            Graph { process_name: "p".into(), proc_key: "p-1".into(), nodes: vec![node.clone(), node], edges: vec![] };
         let frame = encode_reply(3, "p", 1, Some(&graph));
         assert_eq!(
             String::from_utf8(frame).unwrap(),
