@@ -153,7 +153,12 @@ fn describe(report: &Report) -> Vec<String> {
         };
         lines.push(format!("height      {} (step {})", offer.height, offer.step));
         lines.push(format!("genesis     {} ({trusted})", offer.genesis));
-        lines.push(format!("chain       {} up to height {} (step {})", check(&offer.chain), offer.tip_height, offer.tip_step));
+        lines.push(format!(
+            "chain       {} up to height {} (step {})",
+            check(&offer.chain),
+            offer.tip_height,
+            offer.tip_step
+        ));
         lines.push(format!("signatures  {}", check(&offer.signatures)));
         lines.push(format!("proof       {}", check(&offer.proof)));
     }

@@ -49,9 +49,27 @@ fn every_document_is_in_the_index() {
 fn troubleshooting_has_a_place_for_every_word_of_the_status() {
     let text = read("docs/troubleshooting.md");
     for word in [
-        "connection", "plan", "chunk", "light_client_update", "ack", "proof", "disk", "credit", "throttle", "session",
-        "retry", "operator", "network", "checksum", "authentication", "resume_mismatch", "provider", "storage", "stale",
-        "equivocation", "cancelled",
+        "connection",
+        "plan",
+        "chunk",
+        "light_client_update",
+        "ack",
+        "proof",
+        "disk",
+        "credit",
+        "throttle",
+        "session",
+        "retry",
+        "operator",
+        "network",
+        "checksum",
+        "authentication",
+        "resume_mismatch",
+        "provider",
+        "storage",
+        "stale",
+        "equivocation",
+        "cancelled",
     ] {
         assert!(text.contains(&format!("\n### `{word}`\n")), "{word}");
     }
@@ -67,7 +85,9 @@ fn every_direct_dependency_has_its_reason() {
     for folder in folders {
         let manifest: toml::Table = read(&format!("{folder}/Cargo.toml")).parse().unwrap();
         for table in ["dependencies", "dev-dependencies", "build-dependencies"] {
-            for name in manifest.get(table).and_then(|table| table.as_table()).into_iter().flat_map(|table| table.keys()) {
+            for name in
+                manifest.get(table).and_then(|table| table.as_table()).into_iter().flat_map(|table| table.keys())
+            {
                 assert!(name.starts_with("rpp-") || text.contains(&format!("`{name}`")), "{folder}: {name}");
             }
         }

@@ -59,7 +59,8 @@ fn a_directory_goes_from_one_node_to_another_and_on_to_a_third() {
     consumer.succeed("verify", &[root]);
     let dest = consumer.path("unpacked");
     consumer.succeed("unpack", &[root, dest.to_str().unwrap()]);
-    let diff = std::process::Command::new("diff").args(["-r", "--no-dereference"]).args([&input, &dest]).output().unwrap();
+    let diff =
+        std::process::Command::new("diff").args(["-r", "--no-dereference"]).args([&input, &dest]).output().unwrap();
     assert!(diff.status.success(), "{}", String::from_utf8_lossy(&diff.stdout));
     assert!(fs::metadata(dest.join("script")).unwrap().permissions().mode() & 0o100 != 0);
     let error = consumer.fail("unpack", &[root, dest.to_str().unwrap()]);

@@ -246,7 +246,8 @@ impl Session {
         work.update_bytes = work.update_bytes.saturating_add(weight(&update));
         if work.update_bytes > MAX_UNVERIFIED_BYTES {
             let bound = MAX_UNVERIFIED_BYTES >> 20;
-            let message = format!("the updates of {} take more than {bound} MiB before their chain is verified", self.peer);
+            let message =
+                format!("the updates of {} take more than {bound} MiB before their chain is verified", self.peer);
             return self.fail(now, FailureCode::Provider, message, true);
         }
         Arc::make_mut(&mut work.updates).push(update);
