@@ -184,7 +184,13 @@ async fn what_is_not_http_ends_the_connection() {
         let mut client = Client::connect(port.address).await;
         client.send(&bytes).await;
         let answer = client.rest().await;
-        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"), "{:?}", String::from_utf8_lossy(&answer));
+        let start = String::from_utf8_lossy(&bytes[..60.min(bytes.len())]).into_owned();
+        assert!(
+            answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"),
+            "{start:?} ({} bytes): {:?}",
+            bytes.len(),
+            String::from_utf8_lossy(&answer)
+        );
     }
     assert_eq!(once(port.address, get("/healthz")).await.status, 200);
 }
