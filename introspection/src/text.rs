@@ -1,9 +1,3 @@
-//! Text from outside.
+//! Text from outside: one helper for all of us.
 
-pub(crate) fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(512)]
-}
-
-pub(crate) fn escape(text: &str) -> String {
-    cut(text).escape_debug().to_string()
-}
+pub(crate) use rpp_p2p::text::{cut, escape};
