@@ -239,3 +239,59 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::poll;
+
+    use super::*;
+
+    fn hub(dir: &tempfile::TempDir, timeout: Duration) -> Arc<Hub> {
+        let (writer, _) = Writer::start(&dir.path().join("hub.sqlite"), 1 << 30).unwrap();
+        Hub::new(writer, timeout, "127.0.0.1:9119".into())
+    }
+
+    #[tokio::test]
+    async fn a_second_caller_joins_and_gets_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let hub = hub(&dir, Duration::from_secs(60));
+        let (id, mut requests) = hub.enter("test".into()).unwrap();
+        let first = tokio::spawn({
+            let hub = hub.clone();
+            async move { hub.jump().await }
+        });
+        requests.recv().await.unwrap();
+        let mut second = std::pin::pin!(hub.jump());
+        assert!(poll!(second.as_mut()).is_pending());
+        // The first caller hangs up; the cut goes on.
+        first.abort();
+        hub.answered(id, 1, "svc", 1, Answer::Nothing("none".into()));
+        let second = second.await.unwrap();
+        assert_eq!((second.snapshot_id, second.responded), (1, 1));
+        assert!(requests.try_recv().is_err(), "asked twice");
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_is_a_process_that_does_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let hub = hub(&dir, Duration::from_secs(60));
+        let (_, requests) = hub.enter("test".into()).unwrap();
+        hub.with_roster(|roster| {
+            let queue = &roster.iter().next().unwrap().1.queue;
+            while queue.try_send(Arc::from(&b"x"[..])).is_ok() {}
+        });
+        assert_eq!(requests.len(), REQUEST_QUEUE);
+        let cut = hub.jump().await.unwrap();
+        assert_eq!((cut.timed_out, cut.processes[0].error_text.as_deref()), (1, Some("not reading")));
+    }
+
+    #[tokio::test]
+    async fn places_are_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let hub = hub(&dir, Duration::from_secs(60));
+        let held: Vec<_> = (0..MAX_CONNECTIONS).map(|_| hub.enter("test".into()).unwrap()).collect();
+        assert!(hub.enter("one more".into()).is_none());
+        hub.leave(held[0].0);
+        assert!(hub.enter("one more".into()).is_some());
+    }
+}

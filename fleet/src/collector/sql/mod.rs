@@ -77,6 +77,7 @@ pub(crate) fn run(path: &Path, query: &Query) -> Result<Rows, SqlError> {
         return Err(SqlError::NoSuchCut(query.snapshot_id));
     }
     let scope = Scope::install(&db, query.snapshot_id)?;
+    db.pragma_update(None, "query_only", true)?;
     bound(&db)?;
     let refusals = scope.enforce(&mut db)?;
     db.progress_handler(STEPS_BETWEEN_LOOKS, Some(move || Instant::now() >= deadline))?;

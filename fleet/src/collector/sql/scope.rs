@@ -107,8 +107,10 @@ const FUNCTIONS: &[&str] = &[
 pub(super) struct Scope {
     /// Random names of the inner views, in the order of [`VIEWS`].
     inner: [String; 4],
-    /// Every name that means something to SQLite, in lower case.
+    /// Names of everything in the schemas, in lower case.
     existing: HashSet<String>,
+    /// Knows the tables that SQLite makes by itself, and nothing else.
+    bare: Mutex<Connection>,
 }
 
 /// What was refused, for the answer.
@@ -139,15 +141,12 @@ impl Scope {
             );
         }
         db.execute_batch(&sql)?;
-        let mut names = db.prepare(
-            "SELECT name FROM main.sqlite_schema UNION SELECT name FROM temp.sqlite_schema \
-             UNION SELECT name FROM pragma_module_list",
-        )?;
+        let mut names = db.prepare("SELECT name FROM main.sqlite_schema UNION SELECT name FROM temp.sqlite_schema")?;
         let existing = names
             .query_map([], |row| row.get::<_, String>(0))?
             .map(|name| name.map(|name| name.to_ascii_lowercase()))
             .collect::<Result<_, _>>()?;
-        Ok(Self { inner, existing })
+        Ok(Self { inner, existing, bare: Mutex::new(Connection::open_in_memory()?) })
     }
 
     /// From here on the connection reads nothing else.
@@ -196,9 +195,18 @@ impl Scope {
         }
     }
 
-    /// Whether SQLite knows nothing of this name.
+    /// Whether SQLite knows nothing of this name. Virtual tables as `json_each` come into being when they are asked for:
+    /// no list has them all, so an empty database is asked.
     fn is_nothing(&self, name: &str) -> bool {
-        let name = name.to_ascii_lowercase();
-        !(name.starts_with("sqlite_") || name.starts_with("pragma_") || self.existing.contains(&name))
+        let lower = name.to_ascii_lowercase();
+        if lower.starts_with("sqlite_") || lower.starts_with("pragma_") || self.existing.contains(&lower) {
+            return false;
+        }
+        let quoted = name.replace('"', "\"\"");
+        let bare = self.bare.lock().unwrap_or_else(PoisonError::into_inner);
+        match bare.prepare(&format!("SELECT 1 FROM \"{quoted}\"")) {
+            Ok(_) => false,
+            Err(error) => error.to_string().contains("no such table"),
+        }
     }
 }

@@ -108,7 +108,6 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection, rusqlite::Error> {
     harden(&db)?;
     db.pragma_update(None, "temp_store", "MEMORY")?;
     db.pragma_update(None, "cache_size", -8192)?;
-    db.pragma_update(None, "query_only", true)?;
     Ok(db)
 }
 
