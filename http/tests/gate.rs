@@ -171,6 +171,28 @@ async fn a_request_with_two_lengths_is_never_two_requests() {
 }
 
 #[tokio::test]
+async fn odd_request_lines_are_answered() {
+    let port = guarded(Limits::default());
+    let rest = format!("HTTP/1.1\r\nhost: localhost\r\n{}\r\n", bearer(TOKEN));
+    for (line, expected) in [
+        ("GET http://127.0.0.1/healthz", 200),
+        ("GET http://localhost/uri?a=1&token=x", 200),
+        ("GET http://evil.example/healthz", 403),
+        ("GET /healthz?a#b", 200),
+        ("GET //healthz", 404),
+        ("GET /%68ealthz", 404),
+        ("GET /../healthz", 404),
+        ("OPTIONS *", 404),
+        ("CONNECT localhost:22", 404),
+        ("CONNECT evil.example:22", 403),
+        ("BREW /healthz", 405),
+    ] {
+        assert_eq!(once(port.address, format!("{line} {rest}")).await.status, expected, "{line}");
+    }
+    assert_eq!(once(port.address, get("/%68ealthz")).await.status, 401, "open is what is spelt so");
+}
+
+#[tokio::test]
 async fn what_is_not_http_ends_the_connection() {
     let port = plain(Limits::default());
     for bytes in [

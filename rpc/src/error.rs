@@ -59,16 +59,7 @@ pub(crate) fn failure(status: &SnapshotStreamStatus) -> Option<SnapshotRuntimeEr
 
 /// The session's own word for what went wrong.
 fn provider_code(status: Option<&SnapshotStreamStatus>) -> &'static str {
-    match status.and_then(|status| status.error_code) {
-        Some(StatusErrorCode::Network) => "network",
-        Some(StatusErrorCode::Checksum) => "checksum",
-        Some(StatusErrorCode::Authentication) => "authentication",
-        Some(StatusErrorCode::Proof) => "proof",
-        Some(StatusErrorCode::Stale) => "stale",
-        Some(StatusErrorCode::Equivocation) => "equivocation",
-        Some(StatusErrorCode::Cancelled) => "cancelled",
-        _ => "provider",
-    }
+    status.and_then(|status| status.error_code).unwrap_or(StatusErrorCode::Provider).name()
 }
 
 fn with_location(problem: Problem, status: &SnapshotStreamStatus) -> Problem {
@@ -80,5 +71,5 @@ fn with_location(problem: Problem, status: &SnapshotStreamStatus) -> Problem {
 
 /// Text of a request, fit to be shown.
 pub(crate) fn shown(text: &str) -> String {
-    text.escape_debug().take(512).collect()
+    rpp_p2p::text::escape(text)
 }

@@ -28,9 +28,16 @@ struct Route {
     route: &'static str,
 }
 
-/// Counts what the routes answer. Requests that the gate refuses never reach a route and are not in here.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Refused {
+    /// Each a word of ours, never the caller's.
+    code: &'static str,
+}
+
+/// Counts what the routes answer, and what the gate refuses.
 pub(crate) struct Metrics {
     registry: Registry,
+    refused: Family<Refused, Counter>,
     answered: Family<Answered, Counter>,
     seconds: Family<Route, Histogram>,
     event_streams: Gauge,
@@ -41,11 +48,13 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix("rpp_http");
         let answered = Family::default();
         registry.register("requests", "Requests answered by the control plane's routes", answered.clone());
+        let refused = Family::default();
+        registry.register("refusals", "Requests refused before they reached a route", refused.clone());
         let seconds = Family::new_with_constructor(seconds as fn() -> Histogram);
         registry.register("request_seconds", "Time until a route answered", seconds.clone());
         let event_streams = Gauge::default();
         registry.register("event_streams", "Streams of session events that are open", event_streams.clone());
-        Self { registry, answered, seconds, event_streams }
+        Self { registry, refused, answered, seconds, event_streams }
     }
 }
 
@@ -59,6 +68,10 @@ impl Metrics {
         let answered = Answered { route, method: known(method), status: status.as_u16() };
         self.answered.get_or_create(&answered).inc();
         self.seconds.get_or_create(&Route { route }).observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn note_refusal(&self, code: &'static str) {
+        self.refused.get_or_create(&Refused { code }).inc();
     }
 
     /// The node's text with ours added.

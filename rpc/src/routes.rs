@@ -66,12 +66,12 @@ pub(crate) struct App {
     node: NodeHandle,
     first_answer: Duration,
     places: events::Places,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
 }
 
 /// All routes as one filter, which answers every request.
-pub(crate) fn filter(node: NodeHandle, first_answer: Duration) -> BoxedFilter<(Response,)> {
-    let app = Arc::new(App { node, first_answer, places: events::Places::default(), metrics: Metrics::default() });
+pub(crate) fn filter(node: NodeHandle, first_answer: Duration, metrics: Arc<Metrics>) -> BoxedFilter<(Response,)> {
+    let app = Arc::new(App { node, first_answer, places: events::Places::default(), metrics });
     warp::method()
         .and(warp::path::full())
         .and(warp::body::bytes())

@@ -1,6 +1,6 @@
 //! Puts gate, routes and limits together.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use rpp_http::{
     Limits,
@@ -9,7 +9,7 @@ use rpp_http::{
 use rpp_runtime::NodeHandle;
 use secrecy::SecretString;
 
-use crate::{answer::FIRST_ANSWER, routes};
+use crate::{answer::FIRST_ANSWER, metrics::Metrics, routes};
 
 /// How the control plane is set up.
 #[derive(Debug)]
@@ -72,10 +72,13 @@ pub async fn serve(
     options: Options,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
+    let metrics = Arc::new(Metrics::default());
+    let counted = Arc::clone(&metrics);
     let gate = Gate::new(HostOriginRules::default().with_hosts(options.allowed_hosts))
         .with_bearer(Bearer::new(&options.token)?)
         .with_open_path("/healthz")
-        .with_open_path("/readyz");
-    let routes = routes::filter(node, options.first_answer);
+        .with_open_path("/readyz")
+        .with_observer(move |problem| counted.note_refusal(problem.code()));
+    let routes = routes::filter(node, options.first_answer, metrics);
     Ok(rpp_http::serve(listener, routes, gate, options.limits, shutdown).await?)
 }

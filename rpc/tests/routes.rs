@@ -166,6 +166,8 @@ async fn metrics_are_openmetrics() {
     port.get("/p2p/snapshots/7").await;
     port.get("/p2p/snapshots/8").await;
     port.ask("PATCH", "/p2p/snapshots", "").await;
+    once(port.address, get("/p2p/peers")).await;
+    once(port.address, get("/p2p/peers").replace("localhost", "evil.example")).await;
     let answer = port.get("/metrics").await;
     assert_eq!(answer.header("content-type"), Some("application/openmetrics-text; version=1.0.0; charset=utf-8"));
     let text = answer.text();
@@ -175,6 +177,8 @@ async fn metrics_are_openmetrics() {
         r#"rpp_http_requests_total{route="/p2p/snapshots/{session}",method="GET",status="404"} 2"#,
         r#"rpp_http_requests_total{route="/p2p/snapshots",method="other",status="405"} 1"#,
         r#"rpp_http_request_seconds_count{route="/p2p/snapshots/{session}"} 2"#,
+        r#"rpp_http_refusals_total{code="unauthorized"} 1"#,
+        r#"rpp_http_refusals_total{code="host_not_allowed"} 1"#,
         "rpp_http_event_streams 0",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} in {text}");
