@@ -15,7 +15,10 @@ pub struct Clock(Source);
 #[derive(Clone, Debug)]
 enum Source {
     /// The wall clock of the start plus the monotonic time since: a step of the wall clock does not show.
-    System { start: Instant, unix_ms: u64 },
+    System {
+        start: Instant,
+        unix_ms: u64,
+    },
     Manual(Arc<AtomicU64>),
 }
 

@@ -113,49 +113,57 @@ pub fn read_message(bytes: &[u8], checksum: u32, offset: usize) -> Result<proto:
     if fnv1a32(bytes) != checksum {
         return Err(EnvelopeError::Checksum { offset });
     }
-    proto::ServerMessage::decode(bytes)
-        .map_err(|error| EnvelopeError::Message { offset, reason: error.to_string() })
+    proto::ServerMessage::decode(bytes).map_err(|error| EnvelopeError::Message { offset, reason: error.to_string() })
 }
 
 /// The messages of one WebSocket message, one after the other.
 ///
 /// # Errors
 /// Too few bytes for a version, another version.
-pub fn messages(bytes: &[u8]) -> Result<Messages<'_>, EnvelopeError> {
-    read_version(bytes)?;
+pub fn messages(bytes: Bytes) -> Result<Messages, EnvelopeError> {
+    read_version(&bytes)?;
     Ok(Messages { bytes, offset: VERSION_BYTES })
+}
+
+/// One message, and its bytes with checksum and length in front: what a recording holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    /// The message.
+    pub message: proto::ServerMessage,
+    /// As it came.
+    pub bytes: Bytes,
 }
 
 /// See [`messages`]. Ends after the first error.
 #[derive(Debug)]
-pub struct Messages<'a> {
-    bytes: &'a [u8],
+pub struct Messages {
+    bytes: Bytes,
     offset: usize,
 }
 
-impl Messages<'_> {
-    fn read(&mut self) -> Result<proto::ServerMessage, EnvelopeError> {
+impl Messages {
+    fn read(&mut self) -> Result<Part, EnvelopeError> {
         let offset = self.offset;
         let (checksum, length) = read_head(&self.bytes[offset..], offset, self.bytes.len())?;
-        let start = offset + HEAD_BYTES;
-        let message = self.bytes.get(start..start + length).ok_or(EnvelopeError::Truncated { offset })?;
-        self.offset = start + length;
-        read_message(message, checksum, offset)
+        let (start, end) = (offset + HEAD_BYTES, offset + HEAD_BYTES + length);
+        let message = self.bytes.get(start..end).ok_or(EnvelopeError::Truncated { offset })?;
+        self.offset = end;
+        Ok(Part { message: read_message(message, checksum, offset)?, bytes: self.bytes.slice(offset..end) })
     }
 }
 
-impl Iterator for Messages<'_> {
-    type Item = Result<proto::ServerMessage, EnvelopeError>;
+impl Iterator for Messages {
+    type Item = Result<Part, EnvelopeError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.offset >= self.bytes.len() {
             return None;
         }
-        let message = self.read();
-        if message.is_err() {
+        let part = self.read();
+        if part.is_err() {
             self.offset = self.bytes.len();
         }
-        Some(message)
+        Some(part)
     }
 }
 

@@ -228,10 +228,14 @@ mod tests {
 
     #[test]
     fn an_event_carries_the_name_alone_and_its_content_as_json() {
-        let event = Event::new(Kind::ProtocolViolation, 7).with("peer", "P").with("session", 3).with("reason", None::<u64>);
-        let message = envelope::messages(&event.frame().bytes).unwrap().next().unwrap().unwrap();
+        let event =
+            Event::new(Kind::ProtocolViolation, 7).with("peer", "P").with("session", 3).with("reason", None::<u64>);
+        let message = envelope::messages(event.frame().bytes).unwrap().next().unwrap().unwrap().message;
         let Some(Payload::Event(event)) = message.payload else { panic!("{message:?}") };
-        assert_eq!(event.r#type.unwrap(), proto::EventType { name: "ProtocolViolation".into(), property_types: vec![] });
+        assert_eq!(
+            event.r#type.unwrap(),
+            proto::EventType { name: "ProtocolViolation".into(), property_types: vec![] }
+        );
         assert_eq!((event.ts, event.content.as_str()), (7, r#"{"peer":"P","session":3}"#));
     }
 

@@ -41,7 +41,7 @@ pub const EVENT_BUFFER: usize = 1_024;
 /// Events under way from the registry to the clients' tasks.
 pub const EVENT_CHANNEL: usize = 1_024;
 /// Time for a client to take the close message.
-pub const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
+pub const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// `SessionProgress` and `SessionWaiting`: at most one of each per session in this time.
 pub const SESSION_EVENT_SPACING_MS: u64 = 250;

@@ -32,7 +32,11 @@ impl<M> Counting<M> {
     }
 
     fn wrap<S>(&self, stream: S, role: Role, side: Side) -> CountedStream<S> {
-        CountedStream { stream, record: self.connection.stream_opened(role), sniffer: Some(Box::new(Sniffer::new(side))) }
+        CountedStream {
+            stream,
+            record: self.connection.stream_opened(role),
+            sniffer: Some(Box::new(Sniffer::new(side))),
+        }
     }
 }
 

@@ -16,7 +16,7 @@
 //! let swarm = SwarmBuilder::with_existing_identity(keypair)
 //!     .with_tokio()
 //!     .with_other_transport(|keypair| transport::tcp(keypair, &registry))?
-//!     .with_other_transport(|keypair| Ok(transport::quic(keypair, &registry)))?
+//!     .with_other_transport(|keypair| transport::quic(keypair, &registry))?
 //!     .with_dns()?
 //!     .with_behaviour(|_| ping::Behaviour::default())?
 //!     .build();
@@ -30,7 +30,6 @@ mod security;
 
 use std::{
     future::Future,
-    io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -89,13 +88,13 @@ pub fn tcp(
     registry: &Registry,
 ) -> TransportResult<
     impl Transport<
-        Output = (PeerId, impl StreamMuxer<Substream: Send + 'static, Error: Send + Sync + 'static> + Send + 'static),
+        Output = (PeerId, impl StreamMuxer<Substream: Send + 'static, Error: Send + Sync + 'static> + Send + use<>),
         Error: Send + Sync + 'static,
         Dial: Send,
         ListenerUpgrade: Send,
     > + Send
     + Unpin
-    + 'static,
+    + use<>,
 > {
     let socket = libp2p::tcp::tokio::Transport::new(libp2p::tcp::Config::default().nodelay(true)).map(
         |stream: libp2p::tcp::tokio::TcpStream, _| {
@@ -117,13 +116,13 @@ pub fn quic(
     keypair: &Keypair,
     registry: &Registry,
 ) -> impl Transport<
-    Output = (PeerId, impl StreamMuxer<Substream: Send + 'static, Error: Send + Sync + 'static> + Send + 'static),
+    Output = (PeerId, impl StreamMuxer<Substream: Send + 'static, Error: Send + Sync + 'static> + Send + use<>),
     Error: Send + Sync + 'static,
     Dial: Send,
     ListenerUpgrade: Send,
 > + Send
 + Unpin
-+ 'static {
++ use<> {
     let transport = libp2p::quic::tokio::Transport::new(libp2p::quic::Config::new(keypair));
     observe(transport, registry, Names::new("quic-v1", "quic-v1", "/tls/1.0.0"))
 }
@@ -184,23 +183,17 @@ where
 
     fn dial(&mut self, address: Multiaddr, options: DialOpts) -> Result<Self::Dial, TransportError<T::Error>> {
         let dial = self.transport.dial(address.clone(), options)?;
-        let endpoint =
-            ConnectedPoint::Dialer { address, role_override: options.role, port_use: options.port_use };
+        let endpoint = ConnectedPoint::Dialer { address, role_override: options.role, port_use: options.port_use };
         Ok(self.watch(dial, endpoint))
     }
 
-    fn poll(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<TransportEvent<Self::ListenerUpgrade, Self::Error>> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<TransportEvent<Self::ListenerUpgrade, Self::Error>> {
         let this = self.get_mut();
         let event = ready!(Pin::new(&mut this.transport).poll(cx));
         Poll::Ready(match event {
             TransportEvent::Incoming { listener_id, upgrade, local_addr, send_back_addr } => {
-                let endpoint = ConnectedPoint::Listener {
-                    local_addr: local_addr.clone(),
-                    send_back_addr: send_back_addr.clone(),
-                };
+                let endpoint =
+                    ConnectedPoint::Listener { local_addr: local_addr.clone(), send_back_addr: send_back_addr.clone() };
                 let upgrade = this.watch(upgrade, endpoint);
                 TransportEvent::Incoming { listener_id, upgrade, local_addr, send_back_addr }
             }
@@ -263,4 +256,3 @@ impl<F> Watched<F> {
         }
     }
 }
-

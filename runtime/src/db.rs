@@ -202,7 +202,9 @@ impl Ledger for Db {
             let (key, value) = entry?;
             match (served_parts(&key), decode(&value)) {
                 (Some((peer, session)), Some(record)) => records.push((peer, session, record)),
-                _ => tracing::warn!("a record of a served session is unreadable and is left out: {}", hex::encode(&key)),
+                _ => {
+                    tracing::warn!("a record of a served session is unreadable and is left out: {}", hex::encode(&key))
+                }
             }
         }
         Ok(records)

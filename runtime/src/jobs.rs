@@ -155,8 +155,10 @@ pub(crate) fn open_place(
             let partial = store.partial_from(plan, updates, recorded)?;
             partial.preflight()?;
             let folder = snapshots.join("partial").join(root.to_string());
-            crate::rebuild::note_session(&folder, record).map_err(|source| {
-                StoreError::Io { doing: "write the session's note in", path: folder, source }
+            crate::rebuild::note_session(&folder, record).map_err(|source| StoreError::Io {
+                doing: "write the session's note in",
+                path: folder,
+                source,
             })?;
             let durable = progress(partial.durable_bytes());
             Place::Partial(Box::new(partial), Arc::clone(updates), durable)
@@ -233,4 +235,3 @@ fn remove(
     }
     if remove { store.remove_partial(&root).map_err(|error| explain(&error)) } else { Ok(()) }
 }
-

@@ -334,11 +334,10 @@ impl Manager {
             if let Some(previous) = previous {
                 let _ = previous.await; // one writer a payload, also across tries
             }
-            let opened =
-                tokio::task::spawn_blocking(move || {
-                    jobs::open_place(&store, &db, &snapshots, &plan, &updates, &record, recorded)
-                })
-                .await;
+            let opened = tokio::task::spawn_blocking(move || {
+                jobs::open_place(&store, &db, &snapshots, &plan, &updates, &record, recorded)
+            })
+            .await;
             let result = opened.unwrap_or_else(|error| Err(Trouble::Other(error.to_string())));
             let _ = done.send(Done::Opened { session, epoch, result }).await;
         });
@@ -450,10 +449,7 @@ impl Manager {
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.sessions
-            .values()
-            .filter_map(|tracked| tracked.machine.as_ref()?.poll_timeout())
-            .min()
+        self.sessions.values().filter_map(|tracked| tracked.machine.as_ref()?.poll_timeout()).min()
     }
 
     pub(crate) fn on_connected(&mut self, peer: PeerId, now: Instant) {
@@ -563,13 +559,7 @@ impl Manager {
         let _ = self.events.send(NodeEvent::SnapshotStreamCancelled(session));
     }
 
-    fn on_authority(
-        &mut self,
-        session: SnapshotSessionId,
-        epoch: u64,
-        result: Result<Head, Unsettled>,
-        now: Instant,
-    ) {
+    fn on_authority(&mut self, session: SnapshotSessionId, epoch: u64, result: Result<Head, Unsettled>, now: Instant) {
         match &result {
             Ok(head) => {
                 self.metrics.head(head.height);
@@ -733,4 +723,3 @@ fn forward_disk(done: mpsc::Sender<Done>) -> mpsc::Sender<Reported> {
     });
     reports
 }
-

@@ -100,9 +100,9 @@ impl Metrics {
         let round_trip = metric!(
             "snapshot_request_seconds",
             "Time from a request to its checked answer",
-            Family::<Kind, Histogram>::new_with_constructor(|| Histogram::new(
-                [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]
-            ))
+            Family::<Kind, Histogram>::new_with_constructor(|| Histogram::new([
+                0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0
+            ]))
         );
         let sessions = metric!("sessions", "Consumer sessions by state", Family::default());
         let resumes = metric!("resumes", "Resumes by result", Family::default());

@@ -10,7 +10,11 @@ use std::{
 
 use futures::StreamExt as _;
 use libp2p::{Swarm, identity::Keypair, swarm::SwarmEvent};
-use rpp_p2p::{TrustAnchor, provider::{RecordLimits, SlotLimits}, snapshots};
+use rpp_p2p::{
+    TrustAnchor,
+    provider::{RecordLimits, SlotLimits},
+    snapshots,
+};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::{
@@ -119,10 +123,9 @@ impl Node {
         let protocol = protocol_config(&config, trust.clone(), Arc::clone(&metrics));
         let mut swarm = swarm::build(keypair, &config, provider, protocol)?;
         for address in &config.p2p.listen {
-            swarm.listen_on(address.clone()).map_err(|error| StartError::Listen {
-                address: address.to_string(),
-                reason: error.to_string(),
-            })?;
+            swarm
+                .listen_on(address.clone())
+                .map_err(|error| StartError::Listen { address: address.to_string(), reason: error.to_string() })?;
         }
         let (events, _) = broadcast::channel(EVENT_QUEUE);
         let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
@@ -356,7 +359,10 @@ impl Node {
             }
         });
         if finished.await.is_err() {
-            tracing::warn!("some writes did not finish within {} s; nothing acknowledged is lost", SHUTDOWN_GRACE.as_secs());
+            tracing::warn!(
+                "some writes did not finish within {} s; nothing acknowledged is lost",
+                SHUTDOWN_GRACE.as_secs()
+            );
         }
         if let Some(reply) = reply {
             let _ = reply.send(Ok(()));
@@ -423,8 +429,9 @@ impl Opened {
                 retention: Duration::from_secs(config.snapshots.session_retention_s),
                 ..RecordLimits::default()
             });
-        let provider = Provider::new((*store).clone(), Arc::new(db.clone()), bounds)
-            .map_err(|error| StartError::Io { path: snapshots.join("sessions"), source: std::io::Error::other(error) })?;
+        let provider = Provider::new((*store).clone(), Arc::new(db.clone()), bounds).map_err(|error| {
+            StartError::Io { path: snapshots.join("sessions"), source: std::io::Error::other(error) }
+        })?;
         Ok(Self { lock, store, head, db, provider, sessions, notices })
     }
 }
@@ -460,4 +467,3 @@ async fn sleep_until(at: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
-

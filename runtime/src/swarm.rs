@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use libp2p::{
-    Multiaddr, PeerId, Swarm, SwarmBuilder, allow_block_list, connection_limits, core::upgrade::Version, identify, identity::Keypair,
+    Multiaddr, PeerId, Swarm, SwarmBuilder, allow_block_list, connection_limits,
+    core::upgrade::Version,
+    identify,
+    identity::Keypair,
     memory_connection_limits, noise, ping,
     swarm::{
         DialError, NetworkBehaviour,

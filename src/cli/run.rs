@@ -7,7 +7,7 @@ mod signals;
 use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _, path::Path};
 
 use anyhow::Context as _;
-use rpp_runtime::{Config, NodeHandle, config::Effective, keys, node::Node};
+use rpp_runtime::{Config, DataLock, Node, NodeHandle, config::Effective, keys};
 use tokio::sync::watch;
 
 use self::{services::Services, signals::Signals};
@@ -50,8 +50,9 @@ const MAX_BLOCKING_THREADS: usize = 64;
 async fn node(effective: &Effective, json: bool) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let config = &effective.config;
-    let services = Services::prepare(config)?;
     make_data_dir(&config.data_dir)?;
+    refuse_second(&config.data_dir)?;
+    let services = Services::prepare(config)?;
     let identity = keys::load_or_create_identity(&config.data_dir.join("identity.key"))?;
     let started = Node::start(config.clone(), identity);
     let handle = tokio::select! {
@@ -105,6 +106,11 @@ fn make_data_dir(path: &Path) -> anyhow::Result<()> {
         .mode(0o700)
         .create(path)
         .with_context(|| format!("cannot make the data folder {} (`data_dir`)", path.display()))
+}
+
+/// A second node on the folder is told so, not that its ports are taken. The node itself takes the lock for good.
+fn refuse_second(data_dir: &Path) -> anyhow::Result<()> {
+    DataLock::acquire(data_dir).map(drop).context("the node did not start")
 }
 
 /// A variable that carries a token; empty counts as unset.

@@ -6,7 +6,6 @@ use anyhow::{Context as _, bail};
 use rpp_p2p::{Hash, TrustAnchor};
 use rpp_runtime::{
     Config,
-    lock::{DataLock, LockError},
     store::{Store, Stored},
     unpack::{self, Limits},
     verify::{self, Check, Report},
@@ -45,7 +44,7 @@ pub(crate) struct RemoveArgs {
     config: ConfigArgs,
     /// The snapshot's root.
     root: Hash,
-    /// Remove it although a running node serves it; sessions that stream it will fail.
+    /// Remove it although a node is serving it; sessions that stream it cannot be resumed.
     #[arg(long)]
     force: bool,
 }
@@ -154,7 +153,12 @@ fn describe(report: &Report) -> Vec<String> {
         };
         lines.push(format!("height      {} (step {})", offer.height, offer.step));
         lines.push(format!("genesis     {} ({trusted})", offer.genesis));
-        lines.push(format!("chain       {} up to height {} (step {})", check(&offer.chain), offer.tip_height, offer.tip_step));
+        lines.push(format!(
+            "chain       {} up to height {} (step {})",
+            check(&offer.chain),
+            offer.tip_height,
+            offer.tip_step
+        ));
         lines.push(format!("signatures  {}", check(&offer.signatures)));
         lines.push(format!("proof       {}", check(&offer.proof)));
     }
@@ -172,17 +176,7 @@ pub(crate) fn remove(args: &RemoveArgs) -> anyhow::Result<()> {
     let config = args.config.load()?.config;
     let store = open(&config)?;
     find(&store, &args.root)?;
-    // A running node offers everything that is in its store. While the lock is held no node can start.
-    let lock = match DataLock::acquire(&config.data_dir) {
-        Ok(lock) => Some(lock),
-        Err(LockError::Held { .. }) if args.force => None,
-        Err(LockError::Held { .. }) => {
-            bail!("{} is served by a running node: stop the node, or say --force", args.root)
-        }
-        Err(error) => return Err(error.into()),
-    };
     store.remove(&args.root, args.force)?;
-    drop(lock);
     output::line(&format!("removed {}", args.root))
 }
 

@@ -105,7 +105,10 @@ fn config_check_refuses_what_run_would_refuse() {
     assert!(check(&[]).contains("16"));
     fs::write(place.config(), "[p2p]\nlisten_on = []\n").unwrap();
     let error = check(&[]);
-    assert!(error.contains("p2p.listen_on") && error.contains("line 2") && error.contains("max_connections"), "{error}");
+    assert!(
+        error.contains("p2p.listen_on") && error.contains("line 2") && error.contains("max_connections"),
+        "{error}"
+    );
 }
 
 #[test]

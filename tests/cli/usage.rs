@@ -3,7 +3,18 @@
 use crate::harness::{run, stderr, succeed};
 
 const COMMANDS: [&str; 12] = [
-    "init", "run", "config", "publish", "fetch", "status", "list", "verify", "remove", "unpack", "demo", "completions",
+    "init",
+    "run",
+    "config",
+    "publish",
+    "fetch",
+    "status",
+    "list",
+    "verify",
+    "remove",
+    "unpack",
+    "demo",
+    "completions",
 ];
 
 #[test]

@@ -89,10 +89,7 @@ impl Measured {
 
     pub(crate) fn traffic(self) -> proto::Traffic {
         let gauge = |cum_bytes, inst_bw| Some(proto::DataGauge { cum_bytes, cum_packets: 0, inst_bw });
-        proto::Traffic {
-            traffic_in: gauge(self.received, self.rates.0),
-            traffic_out: gauge(self.sent, self.rates.1),
-        }
+        proto::Traffic { traffic_in: gauge(self.received, self.rates.0), traffic_out: gauge(self.sent, self.rates.1) }
     }
 }
 

@@ -67,7 +67,12 @@ impl SessionView {
     fn moved_since(&self, before: &Self) -> bool {
         let marks = |view: &Self| {
             (
-                (view.last_chunk_index, view.last_update_index, view.confirmed_chunk_index, view.confirmed_update_index),
+                (
+                    view.last_chunk_index,
+                    view.last_update_index,
+                    view.confirmed_chunk_index,
+                    view.confirmed_update_index,
+                ),
                 (view.bytes_verified, view.bytes_durable, view.total_chunks, view.total_updates),
             )
         };
@@ -267,8 +272,7 @@ impl Entry {
             *self = Self { view, wait: None, progress: Spaced::default(), waiting: Spaced::default() };
             return vec![event];
         }
-        let wait =
-            view.waiting_on.clone().map(|view| Wait { since: now_ms.saturating_sub(view.since_ms), view });
+        let wait = view.waiting_on.clone().map(|view| Wait { since: now_ms.saturating_sub(view.since_ms), view });
         self.waiting.due |= match (&wait, &self.wait) {
             (Some(new), Some(old)) => !new.is_same(old),
             (new, _) => new.is_some(),
@@ -373,7 +377,10 @@ mod tests {
             sessions.handle_status(0, SessionView { session, state: "failed".into(), ..SessionView::default() });
         }
         assert_eq!(sessions.0.len(), MAX_SESSIONS);
-        assert_eq!(kinds(&sessions.handle_status(0, SessionView { session: 5_000, ..view(0) })), [Kind::SessionStarted]);
+        assert_eq!(
+            kinds(&sessions.handle_status(0, SessionView { session: 5_000, ..view(0) })),
+            [Kind::SessionStarted]
+        );
         assert!(sessions.0.contains_key(&5_000));
     }
 

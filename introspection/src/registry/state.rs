@@ -6,7 +6,7 @@ use super::{
     gauge::Measured,
     records::{ConnectionRecord, StreamRecord},
 };
-use crate::proto::{self, stream::connection_ref, stream::ConnectionRef};
+use crate::proto::{self, stream::ConnectionRef, stream::connection_ref};
 
 /// A connection's entry, and what it adds to the node's traffic.
 pub(super) fn connection(record: &ConnectionRecord, now_ms: u64) -> (proto::Connection, Measured) {
@@ -48,7 +48,8 @@ pub(super) fn connection(record: &ConnectionRecord, now_ms: u64) -> (proto::Conn
 
 fn stream_entry(connection: &ConnectionRecord, record: &StreamRecord, now_ms: u64) -> proto::Stream {
     let close_ts = record.closed_ms.load(Relaxed);
-    let measured = if close_ts == 0 { record.gauges.measure(now_ms, record.opened_ms) } else { record.gauges.at_rest() };
+    let measured =
+        if close_ts == 0 { record.gauges.measure(now_ms, record.opened_ms) } else { record.gauges.at_rest() };
     let labels = record.labels().clone();
     proto::Stream {
         id: record.wire_id.clone(),

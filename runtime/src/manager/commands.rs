@@ -98,7 +98,9 @@ impl Manager {
     fn wanted(&self, request: &StartStream) -> Result<Wanted, SnapshotRuntimeError> {
         let ours = &self.config.snapshots;
         let positive = |name: &str, value: Option<u64>, default: u64| match value {
-            Some(0) => Err(SnapshotRuntimeError::InvalidArgument { message: format!("{name} must be at least 1 byte") }),
+            Some(0) => {
+                Err(SnapshotRuntimeError::InvalidArgument { message: format!("{name} must be at least 1 byte") })
+            }
             Some(value) => Ok(value),
             None => Ok(default),
         };
@@ -188,12 +190,7 @@ impl Manager {
     }
 
     /// Removes a session: status at once, record and partial payload before the answer.
-    pub(crate) fn cancel(
-        &mut self,
-        session: SnapshotSessionId,
-        reply: Reply<()>,
-        swarm: &mut Swarm<NodeBehaviour>,
-    ) {
+    pub(crate) fn cancel(&mut self, session: SnapshotSessionId, reply: Reply<()>, swarm: &mut Swarm<NodeBehaviour>) {
         if self.started.contains_key(&session) || !self.sessions.contains_key(&session) {
             let _ = reply.send(Err(SnapshotRuntimeError::UnknownSession { session }));
             return;
@@ -269,20 +266,18 @@ fn same_peer_and_size(tracked: &Tracked, request: &ResumeStream) -> Result<(), S
     }
     let size = record.plan.as_ref().map_or(record.wanted.chunk_size, |plan| plan.chunk_size);
     match request.chunk_size {
-        Some(asked) if asked != size && asked != record.wanted.chunk_size => {
-            Err(SnapshotRuntimeError::PeerMismatch {
-                message: format!("session {} has chunks of {size} bytes, not {asked}; a chunk size never changes within a session", record.session),
-            })
-        }
+        Some(asked) if asked != size && asked != record.wanted.chunk_size => Err(SnapshotRuntimeError::PeerMismatch {
+            message: format!(
+                "session {} has chunks of {size} bytes, not {asked}; a chunk size never changes within a session",
+                record.session
+            ),
+        }),
         _ => Ok(()),
     }
 }
 
 /// Explicit offsets are checked against this node's own record before anything goes over the network.
-fn explicit_offsets(
-    tracked: &Tracked,
-    request: &ResumeStream,
-) -> Result<Option<ExplicitResume>, SnapshotRuntimeError> {
+fn explicit_offsets(tracked: &Tracked, request: &ResumeStream) -> Result<Option<ExplicitResume>, SnapshotRuntimeError> {
     if request.plan_id.is_none() && request.chunk_index.is_none() && request.update_index.is_none() {
         return Ok(None);
     }

@@ -143,12 +143,13 @@ async fn half_way(consumer: &Node, session: u64) -> anyhow::Result<Option<(u64, 
 fn tell_crash(crash: &Crash) -> anyhow::Result<()> {
     output::line(&format!(
         "3. The consumer was told over HTTP to stream it (without the token: 401), in chunks of {}\n   SIGKILL after {}: \
-         {} of {} were durable, {}",
+         {} of {} were durable, {}, {} on average from the first request on",
         human::bytes(crash.chunk_size),
         human::duration(crash.after),
         human::bytes(crash.durable),
         human::bytes(crash.total),
         human::percent(crash.durable, crash.total),
+        human::rate(crash.durable, crash.after),
     ))
 }
 

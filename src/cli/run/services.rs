@@ -30,9 +30,9 @@ impl Services {
         let mut tasks = JoinSet::new();
         let (listener, _, options) = self.rpc;
         let (node, stop) = (handle.clone(), stopped(stopping.clone()));
-        tasks.spawn(async move {
-            rpp_rpc::serve(listener, node, options, stop).await.context("the control plane ended")
-        });
+        tasks.spawn(
+            async move { rpp_rpc::serve(listener, node, options, stop).await.context("the control plane ended") },
+        );
         Running(tasks)
     }
 }
