@@ -55,8 +55,7 @@ fn a_file_and_a_folder_are_published_with_their_formats() {
     tar::pack(&folder, &mut packed).unwrap();
     let mut seen = Vec::new();
     let progress = &mut |progress| seen.push(progress);
-    let published =
-        run(&request(&snapshots, &folder, 21, &signer()), Arc::new(DiskSpace), OPEN, progress).unwrap();
+    let published = run(&request(&snapshots, &folder, 21, &signer()), Arc::new(DiskSpace), OPEN, progress).unwrap();
     assert_eq!(published.root, blake3::hash(&packed).into());
     assert_eq!((published.format, published.step), (PayloadFormat::Tar, 6));
     assert_sound(&snapshots, &published.root);
@@ -210,10 +209,9 @@ fn a_file_that_changes_while_it_is_read_is_refused() {
     let temp = tempfile::tempdir().unwrap();
     let (snapshots, file) = (temp.path().join("snapshots"), temp.path().join("file"));
     let signer = signer();
-    for change in [
-        |file: &Path| fs::write(file, "short").unwrap(),
-        |file: &Path| fs::write(file, bytes(9_000_001, 2)).unwrap(),
-    ] {
+    for change in
+        [|file: &Path| fs::write(file, "short").unwrap(), |file: &Path| fs::write(file, bytes(9_000_001, 2)).unwrap()]
+    {
         fs::write(&file, bytes(9_000_000, 1)).unwrap();
         let mut pending = Some(change);
         let meddle = &mut |progress| {

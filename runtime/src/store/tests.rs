@@ -204,9 +204,13 @@ fn what_is_damaged_while_nobody_looks_does_not_count() {
     };
     let cases: [(&str, Damage, u64); 5] = [
         ("a bit of the payload", |_| {}, 1_000_000 / 16_384 * 16_384),
-        ("the end of the payload", |folder| {
-            fs::File::options().write(true).open(folder.join(PAYLOAD)).unwrap().set_len(2_000_000).unwrap();
-        }, 2_000_000 / 16_384 * 16_384),
+        (
+            "the end of the payload",
+            |folder| {
+                fs::File::options().write(true).open(folder.join(PAYLOAD)).unwrap().set_len(2_000_000).unwrap();
+            },
+            2_000_000 / 16_384 * 16_384,
+        ),
         ("all of the payload", |folder| fs::remove_file(folder.join(PAYLOAD)).unwrap(), 0),
         ("all hashes", |folder| fs::write(folder.join(OUTBOARD), "").unwrap(), 0),
         ("the plan", |folder| fs::write(folder.join(PLAN), "{").unwrap(), 3 * MIB as u64),

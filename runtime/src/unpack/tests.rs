@@ -199,7 +199,10 @@ fn damaged_archives_are_refused_and_leave_nothing() {
         ("checksum", vec![b'a'; 4096]),
         ("beyond the end", tar(&[Raw { size: 1 << 32, ..Raw::new(b'0', "huge") }])),
         ("beyond the end", tar(&[Raw { size: 2000, content: vec![1; 20], ..Raw::new(b'0', "f") }])),
-        ("beyond the end", tar(&[Raw { flag: b'x', ..Raw::file("p", "30 size=18446744073709551615\n") }, Raw::file("f", "x")])),
+        (
+            "beyond the end",
+            tar(&[Raw { flag: b'x', ..Raw::file("p", "30 size=18446744073709551615\n") }, Raw::file("f", "x")]),
+        ),
         ("pax", tar(&[Raw { flag: b'x', ..Raw::file("p", "999 path=a\n") }, Raw::file("f", "x")])),
         ("pax size", tar(&[Raw { flag: b'x', ..Raw::file("p", "11 size=-1\n") }, Raw::file("f", "x")])),
         ("1 MiB", tar(&[Raw { flag: b'x', size: 2 << 20, content: vec![b'x'; 2 << 20], ..Raw::new(b'0', "p") }])),
