@@ -83,6 +83,9 @@ impl std::fmt::Display for Notice {
     }
 }
 
+/// A session and how far it is durable.
+pub(crate) type Known = (record::Session, record::Progress);
+
 /// The open database.
 #[derive(Clone)]
 pub(crate) struct Db {
@@ -155,7 +158,7 @@ impl Db {
     ///
     /// # Errors
     /// The database failed.
-    pub(crate) fn sessions(&self) -> Result<(Vec<(record::Session, record::Progress)>, Vec<Notice>), DbError> {
+    pub(crate) fn sessions(&self) -> Result<(Vec<Known>, Vec<Notice>), DbError> {
         let mut found = Vec::new();
         let mut notices = Vec::new();
         for entry in &self.sessions {

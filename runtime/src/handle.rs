@@ -225,8 +225,10 @@ impl NodeHandle {
         self.head.clone()
     }
 
-    /// `Ok` when the node listens, its store is open and its sessions are reloaded; else the reason.
-    #[must_use]
+    /// `Ok` when the node listens, its store is open and its sessions are reloaded.
+    ///
+    /// # Errors
+    /// The reason why not.
     pub fn readiness(&self) -> Result<(), String> {
         self.ready.borrow().clone()
     }

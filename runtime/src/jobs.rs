@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use crate::{
     db::Db,
     head::{HeadError, HeadFile, Verdict},
+    hooks::{Watchers, Work},
     record,
     status::Head,
     store::{Offer, Partial, Store, StoreError},
@@ -195,11 +196,22 @@ pub(crate) struct RemovePartial {
 }
 
 /// Starts the one thread that writes session records, so that they are written in order.
-pub(crate) fn spawn_recorder(db: Db, store: Arc<Store>, done: mpsc::Sender<Done>, queue: usize) -> mpsc::Sender<Entry> {
+pub(crate) fn spawn_recorder(
+    db: Db,
+    store: Arc<Store>,
+    done: mpsc::Sender<Done>,
+    watchers: Watchers,
+    queue: usize,
+) -> mpsc::Sender<Entry> {
     let (entries, mut received) = mpsc::channel(queue);
     let runtime = tokio::runtime::Handle::current();
     tokio::task::spawn_blocking(move || {
         while let Some(entry) = received.blocking_recv() {
+            let session = match &entry {
+                Entry::Put { record, .. } => record.session,
+                Entry::Remove { session, .. } => *session,
+            };
+            let work = watchers.work(Work::Record, session);
             let report = match entry {
                 Entry::Put { record, epoch } => Done::Recorded {
                     session: record.session,
@@ -210,6 +222,7 @@ pub(crate) fn spawn_recorder(db: Db, store: Arc<Store>, done: mpsc::Sender<Done>
                     Done::Removed { session, result: remove(&db, &store, session, partial, &runtime) }
                 }
             };
+            drop(work);
             if done.blocking_send(report).is_err() {
                 return; // the node is gone
             }

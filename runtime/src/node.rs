@@ -23,6 +23,7 @@ use crate::{
     error::SnapshotRuntimeError,
     handle::{Command, NodeHandle},
     head::{HeadError, HeadFile},
+    hooks::{Hooks, Watchers},
     jobs::{self, Done},
     lock::{DataLock, LockError},
     manager::{Manager, Reloaded},
@@ -30,7 +31,7 @@ use crate::{
     peers::Peers,
     serve::{Provider, ProviderConfig},
     status::{Identity, NodeEvent, OfferedSnapshot},
-    store::{Store, StoreError},
+    store::{DiskSpace, Space, Store, StoreError},
     swarm::{self, NodeBehaviour, NodeBehaviourEvent, SwarmError},
 };
 
@@ -88,6 +89,7 @@ pub struct Node {
     pub(crate) manager: Manager,
     pub(crate) peers: Peers,
     pub(crate) metrics: Arc<Metrics>,
+    watchers: Watchers,
     pub(crate) store: Arc<Store>,
     pub(crate) config: Arc<Config>,
     events: broadcast::Sender<NodeEvent>,
@@ -104,11 +106,20 @@ impl Node {
     /// # Errors
     /// Everything that an operator must put right first; the message says what.
     pub async fn start(config: Config, keypair: Keypair) -> Result<NodeHandle, StartError> {
+        Self::start_with(config, keypair, Hooks::default()).await
+    }
+
+    /// [`Node::start`] with something plugged in.
+    ///
+    /// # Errors
+    /// As [`Node::start`].
+    pub async fn start_with(config: Config, keypair: Keypair, hooks: Hooks) -> Result<NodeHandle, StartError> {
         rpp_proofs::check_cpu()?;
         let config = Arc::new(config);
         let opened = {
             let config = Arc::clone(&config);
-            tokio::task::spawn_blocking(move || Opened::open(&config)).await
+            let space = hooks.space.unwrap_or_else(|| Arc::new(DiskSpace));
+            tokio::task::spawn_blocking(move || Opened::open(&config, space)).await
         };
         let opened = opened.map_err(|error| StartError::Io {
             path: config.data_dir.clone(),
@@ -119,9 +130,10 @@ impl Node {
         }
         let trust = trust_anchor(&config);
         let metrics = Arc::new(Metrics::new());
+        let watchers = Watchers::new(hooks.watchers);
         let provider = Arc::new(opened.provider);
-        let protocol = protocol_config(&config, trust.clone(), Arc::clone(&metrics));
-        let mut swarm = swarm::build(keypair, &config, provider, protocol)?;
+        let protocol = protocol_config(&config, trust.clone(), watchers.observer(Arc::clone(&metrics)));
+        let mut swarm = swarm::build(keypair, &config, provider, protocol, hooks.transport)?;
         for address in &config.p2p.listen {
             swarm
                 .listen_on(address.clone())
@@ -147,6 +159,7 @@ impl Node {
             done,
             events.clone(),
             Arc::clone(&metrics),
+            watchers.clone(),
             peer_id,
         );
         let mut node = Self {
@@ -154,6 +167,7 @@ impl Node {
             manager,
             peers: Peers::new(&config.p2p.peers, Instant::now()),
             metrics,
+            watchers,
             store: opened.store,
             config: Arc::clone(&config),
             events: events.clone(),
@@ -264,15 +278,23 @@ impl Node {
                 let _ = self.ready.send_replace(Err(format!("a listener closed: {error}")));
             }
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
-                if self.peers.connected(peer_id, connection_id, endpoint.get_remote_address().clone()) {
+                let first = self.peers.connected(peer_id, connection_id, endpoint.get_remote_address().clone());
+                self.watchers.each(|watcher| {
+                    watcher.connection_established(peer_id, connection_id, &endpoint, first);
+                });
+                if first {
                     let _ = self.events.send(NodeEvent::PeerConnected(peer_id));
                     self.manager.on_connected(peer_id, now);
                 }
             }
-            SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
-                if self.peers.disconnected(peer_id, connection_id, now) {
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, endpoint, cause, .. } => {
+                let last = self.peers.disconnected(peer_id, connection_id, now);
+                let reason = cause.map_or_else(|| "it was closed".to_owned(), |cause| cause.to_string());
+                self.watchers.each(|watcher| {
+                    watcher.connection_closed(peer_id, connection_id, &endpoint, &reason, last);
+                });
+                if last {
                     let _ = self.events.send(NodeEvent::PeerDisconnected(peer_id));
-                    let reason = cause.map_or_else(|| "it was closed".to_owned(), |cause| cause.to_string());
                     self.manager.on_disconnected(peer_id, &reason, now);
                 }
             }
@@ -299,6 +321,7 @@ impl Node {
                 self.metrics.libp2p.record(&event);
                 if let Ok(rtt) = event.result {
                     self.peers.measured(event.peer, rtt);
+                    self.watchers.each(|watcher| watcher.round_trip(event.peer, event.connection, rtt));
                 }
             }
             NodeBehaviourEvent::Snapshots(event) => self.manager.on_snapshots(event, now),
@@ -325,7 +348,7 @@ impl Node {
             .list()
             .iter()
             .flat_map(|stored| {
-                stored.offers().into_iter().map(|offer| OfferedSnapshot {
+                stored.offers().iter().map(|offer| OfferedSnapshot {
                     root: offer.snapshot.checkpoint.state_root,
                     height: offer.snapshot.checkpoint.height,
                     bytes: offer.snapshot.checkpoint.payload_bytes,
@@ -383,7 +406,7 @@ struct Opened {
 }
 
 impl Opened {
-    fn open(config: &Config) -> Result<Self, StartError> {
+    fn open(config: &Config, space: Arc<dyn Space>) -> Result<Self, StartError> {
         let io = |path: &std::path::Path| {
             let path = path.to_owned();
             move |source| StartError::Io { path, source }
@@ -392,7 +415,7 @@ impl Opened {
         let lock = DataLock::acquire(&config.data_dir)?;
         let snapshots = config.data_dir.join("snapshots");
         crate::files::create_dir_private(&snapshots).map_err(io(&snapshots))?;
-        let store = Arc::new(Store::open(&snapshots)?);
+        let store = Arc::new(Store::open_with(&snapshots, space)?);
         let head = match config.trust.genesis {
             Some(genesis) => HeadFile::load(&snapshots.join("head.json"), genesis).map(Some),
             None => Ok(None),
@@ -446,7 +469,11 @@ pub(crate) fn trust_anchor(config: &Config) -> Option<Arc<TrustAnchor>> {
     }))
 }
 
-fn protocol_config(config: &Config, trust: Option<Arc<TrustAnchor>>, metrics: Arc<Metrics>) -> snapshots::Config {
+fn protocol_config(
+    config: &Config,
+    trust: Option<Arc<TrustAnchor>>,
+    observer: Arc<dyn snapshots::Observer>,
+) -> snapshots::Config {
     let protocol = snapshots::Config::default()
         .with_slots(SlotLimits {
             total: config.snapshots.max_inbound_sessions,
@@ -454,7 +481,7 @@ fn protocol_config(config: &Config, trust: Option<Arc<TrustAnchor>>, metrics: Ar
             ..SlotLimits::default()
         })
         .with_plan_bounds(crate::manager::plan_bounds(config))
-        .with_observer(metrics);
+        .with_observer(observer);
     match trust {
         Some(trust) => protocol.with_trust((*trust).clone()),
         None => protocol,

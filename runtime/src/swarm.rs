@@ -9,14 +9,14 @@ use libp2p::{
     identity::Keypair,
     memory_connection_limits, noise, ping,
     swarm::{
-        DialError, NetworkBehaviour,
+        self, DialError, NetworkBehaviour,
         dial_opts::{DialOpts, PeerCondition},
     },
     tcp, tls, yamux,
 };
 use rpp_p2p::snapshots;
 
-use crate::{config::Config, serve::Provider};
+use crate::{config::Config, hooks::TransportBuilder, serve::Provider};
 
 /// What identify says we speak.
 const IDENTIFY_PROTOCOL: &str = "/rpp/1.0.0";
@@ -54,6 +54,7 @@ pub(crate) fn build(
     config: &Config,
     provider: Arc<Provider>,
     protocol: snapshots::Config,
+    transport: Option<TransportBuilder>,
 ) -> Result<Swarm<NodeBehaviour>, SwarmError> {
     let transport_error = |error: &dyn std::fmt::Display| SwarmError::Transport(error.to_string());
     let limits = connection_limits::ConnectionLimits::default()
@@ -61,32 +62,42 @@ pub(crate) fn build(
         .with_max_established_per_peer(Some(config.p2p.max_connections_per_peer))
         .with_max_pending_incoming(Some(MAX_PENDING_CONNECTIONS))
         .with_max_pending_outgoing(Some(MAX_PENDING_CONNECTIONS));
-    let swarm = SwarmBuilder::with_existing_identity(keypair)
-        .with_tokio()
-        .with_tcp(tcp::Config::new(), (noise::Config::new, tls::Config::new), yamux::Config::default)
-        .map_err(|error| transport_error(&error))?
-        .with_quic()
-        .with_dns()
-        .map_err(|error| transport_error(&error))?
-        .with_behaviour(|key| NodeBehaviour {
-            blocked: allow_block_list::Behaviour::default(),
-            limits: connection_limits::Behaviour::new(limits),
-            memory: memory_connection_limits::Behaviour::with_max_percentage(MAX_MEMORY_SHARE),
-            identify: identify::Behaviour::new(
-                identify::Config::new(IDENTIFY_PROTOCOL.to_owned(), key.public())
-                    .with_agent_version(format!("rpp-node/{}", env!("CARGO_PKG_VERSION"))),
-            ),
-            ping: ping::Behaviour::default(),
-            snapshots: snapshots::Behaviour::new(provider, protocol),
-        })
-        .map_err(|error| transport_error(&error))?
-        .with_swarm_config(|swarm| {
-            swarm
-                .with_idle_connection_timeout(IDLE_CONNECTION)
-                .with_substream_upgrade_protocol_override(Version::V1Lazy)
-        })
-        .build();
-    Ok(swarm)
+    let behaviour = NodeBehaviour {
+        blocked: allow_block_list::Behaviour::default(),
+        limits: connection_limits::Behaviour::new(limits),
+        memory: memory_connection_limits::Behaviour::with_max_percentage(MAX_MEMORY_SHARE),
+        identify: identify::Behaviour::new(
+            identify::Config::new(IDENTIFY_PROTOCOL.to_owned(), keypair.public())
+                .with_agent_version(format!("rpp-node/{}", env!("CARGO_PKG_VERSION"))),
+        ),
+        ping: ping::Behaviour::default(),
+        snapshots: snapshots::Behaviour::new(provider, protocol),
+    };
+    let tuned = |swarm: swarm::Config| {
+        swarm.with_idle_connection_timeout(IDLE_CONNECTION).with_substream_upgrade_protocol_override(Version::V1Lazy)
+    };
+    let builder = SwarmBuilder::with_existing_identity(keypair).with_tokio();
+    Ok(match transport {
+        None => builder
+            .with_tcp(tcp::Config::new(), (noise::Config::new, tls::Config::new), yamux::Config::default)
+            .map_err(|error| transport_error(&error))?
+            .with_quic()
+            .with_dns()
+            .map_err(|error| transport_error(&error))?
+            .with_behaviour(|_| behaviour)
+            .map_err(|error| transport_error(&error))?
+            .with_swarm_config(tuned)
+            .build(),
+        Some(transport) => builder
+            .with_other_transport(transport)
+            .map_err(|error| transport_error(&error))?
+            .with_dns()
+            .map_err(|error| transport_error(&error))?
+            .with_behaviour(|_| behaviour)
+            .map_err(|error| transport_error(&error))?
+            .with_swarm_config(tuned)
+            .build(),
+    })
 }
 
 /// Dials a peer unless it is connected or being dialled already.

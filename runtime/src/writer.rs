@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use crate::{
     config::Durability,
     db::Db,
+    hooks::{Watchers, Work},
     jobs::explain,
     record::Progress,
     store::{Offer, Partial, StoreError},
@@ -61,6 +62,7 @@ pub(crate) struct Setting {
     pub(crate) durability: Durability,
     pub(crate) db: Db,
     pub(crate) reports: mpsc::Sender<Reported>,
+    pub(crate) watchers: Watchers,
 }
 
 /// The sending side. Dropping it ends the worker after the jobs it has.
@@ -117,6 +119,12 @@ impl Worker {
     }
 
     fn execute(&mut self, job: Job) -> Result<Report, Trouble> {
+        let work = match &job {
+            Job::Write(_) => Work::Write,
+            Job::Sync => Work::Sync,
+            Job::Place => Work::Place,
+        };
+        let _work = self.setting.watchers.work(work, self.setting.session);
         match job {
             Job::Write(chunk) => {
                 self.partial()?.write(&chunk)?;

@@ -219,6 +219,7 @@ impl Manager {
             writer: writer.or_else(|| self.closing.remove(&root).filter(|_| !others)),
             remove: !others && tracked.record.state != SessionState::Complete,
         });
+        self.watchers.each(|watcher| watcher.session_removed(session));
         drop(tracked); // watchers see the end of the status
         self.release_root(session);
         match self.recorder.try_send(Entry::Remove { session, partial }) {
