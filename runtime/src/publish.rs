@@ -311,7 +311,7 @@ impl Publisher<'_, '_> {
         let input = Input::open(self.request.input)?;
         let staging = if copy { Some(self.chain.new_staging()?) } else { None };
         let space = self.store.space().clone();
-        match ingest::run(&input, staging.as_ref(), &*space, self.progress) {
+        match ingest::run(&input, staging.as_ref(), self.chain.folder().path(), &*space, self.progress) {
             Ok(ingested) => Ok((ingested, input.format())),
             Err(error) => {
                 // Gives back what was taken of a disk that may be full.

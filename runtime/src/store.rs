@@ -38,7 +38,7 @@ pub use error::StoreError;
 pub use manifest::{Manifest, Offer};
 pub use partial::{Partial, PartialPlan};
 pub use space::{DiskSpace, Quota, Space};
-pub use stored::{Payload, Stored};
+pub use stored::{OfferSummary, Payload, Stored, Summary};
 
 pub(crate) use manifest::{OUTBOARD, PAYLOAD};
 

@@ -19,7 +19,10 @@ use std::{
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::tar::{Kind, MAX_DEPTH, MAX_ENTRIES};
+use crate::{
+    store::Stored,
+    tar::{Kind, MAX_DEPTH, MAX_ENTRIES},
+};
 use reader::{Entry, Reader};
 
 const COPY_BUFFER: usize = 256 * 1024;
@@ -101,12 +104,27 @@ pub enum UnpackError {
 }
 
 /// Extracts `payload` into `dest`, which must not exist and appears only when everything is there.
+///
+/// # Errors
+/// See [`UnpackError`]; nothing is left behind.
 pub fn unpack(payload: &Path, dest: &Path, limits: &Limits) -> Result<Unpacked, UnpackError> {
     let file = crate::files::open_nofollow(payload).map_err(UnpackError::Read)?;
     unpack_file(file, dest, limits)
 }
 
-/// [`unpack`] of an open file.
+/// [`unpack`] of a stored payload, which is not removed meanwhile.
+///
+/// # Errors
+/// As [`unpack`].
+pub fn unpack_stored(stored: &Stored, dest: &Path, limits: &Limits) -> Result<Unpacked, UnpackError> {
+    let _held = stored.open().map_err(|error| UnpackError::Read(io::Error::other(error)))?;
+    unpack(&stored.payload_path(), dest, limits)
+}
+
+/// [`unpack`] of an open file, from its position on.
+///
+/// # Errors
+/// As [`unpack`].
 pub fn unpack_file(payload: File, dest: &Path, limits: &Limits) -> Result<Unpacked, UnpackError> {
     let length = payload.metadata().map_err(UnpackError::Read)?.len();
     let staging = Staging::new(dest)?;

@@ -149,7 +149,8 @@ fn find(store: &Store, root: &Hash) -> Result<Arc<Stored>, VerifyError> {
 fn check_bytes(stored: &Stored) -> io::Result<(Check, Check)> {
     let layout = Layout::new(stored.bytes());
     let open = stored.open().map_err(io::Error::other)?;
-    let fresh = tempfile::tempfile()?;
+    // A file without a name, on the disk that has room for such things.
+    let fresh = tempfile::tempfile_in(stored.folder_path())?;
     let root = nodes::rebuild(&open.reader()?, &fresh, &layout)?;
     if root != stored.root() {
         let unknown = Check::Failed("not checked, because the payload is damaged".to_owned());

@@ -8,7 +8,7 @@ use std::{
     fs::File,
     io::{self, Read, Write},
     os::unix::fs::FileExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::mpsc::{Receiver, SyncSender, sync_channel},
     thread,
 };
@@ -39,10 +39,12 @@ pub(super) struct Ingested {
     pub(super) bytes: u64,
 }
 
-/// Reads the input; into `staging`, durable when it returns, or only to know its hash.
+/// Reads the input; into `staging`, durable when it returns, or only to know its hash (`scratch` then takes the hashes, in
+/// a file without a name).
 pub(super) fn run(
     input: &Input,
     staging: Option<&Dir>,
+    scratch: &Path,
     space: &dyn Space,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Ingested, PublishError> {
@@ -51,7 +53,7 @@ pub(super) fn run(
             preflight(input.bytes(), folder, space)?;
             Sink::copy(folder, space)?
         }
-        None => Sink::hash_only(space)?,
+        None => Sink::hash_only(scratch, space)?,
     };
     let (full, pieces) = sync_channel(BUFFERS);
     let (free, spare) = sync_channel(BUFFERS);
@@ -213,9 +215,10 @@ impl<'a> Sink<'a> {
         })
     }
 
-    fn hash_only(space: &'a dyn Space) -> Result<Self, PublishError> {
-        let path = std::env::temp_dir();
-        let outboard = tempfile::tempfile().map_err(|source| PublishError::Io { path: path.clone(), source })?;
+    fn hash_only(scratch: &Path, space: &'a dyn Space) -> Result<Self, PublishError> {
+        let path = scratch.to_owned();
+        let outboard =
+            tempfile::tempfile_in(scratch).map_err(|source| PublishError::Io { path: path.clone(), source })?;
         Ok(Self { space, payload: None, outboard, path, flusher: None, since_flush: 0, first: Vec::new() })
     }
 

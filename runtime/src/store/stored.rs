@@ -14,6 +14,7 @@ use rpp_p2p::{
     outboard::Layout,
     tree::{chunk_range, total_chunks},
 };
+use serde::Serialize;
 
 use super::{
     error::StoreError,
@@ -31,6 +32,36 @@ pub struct Stored {
     path: PathBuf,
     pub(crate) mark: Mark,
     open: Mutex<Weak<Payload>>,
+}
+
+/// A stored payload in short, for `list`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// The payload's BLAKE3 hash.
+    pub root: Hash,
+    /// Its length.
+    pub bytes: u64,
+    /// A hint.
+    pub format: PayloadFormat,
+    /// Its snapshots, by height.
+    pub offers: Vec<OfferSummary>,
+    /// Where it lies.
+    pub path: PathBuf,
+}
+
+/// One snapshot in short.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OfferSummary {
+    /// Of which chain.
+    pub chain_id: String,
+    /// Its height.
+    pub height: u64,
+    /// Its step.
+    pub step: u64,
+    /// Its block hash.
+    pub block_hash: Hash,
+    /// Its commitment.
+    pub commitment: Hash,
 }
 
 /// Tells whether a manifest is still the one that was read.
@@ -100,6 +131,14 @@ impl Stored {
         self.path.join(PAYLOAD)
     }
 
+    /// What `list` shows.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        let mut offers: Vec<_> = self.offers.iter().map(|offer| OfferSummary::of(offer)).collect();
+        offers.sort_by_key(|offer| offer.height);
+        Summary { root: self.root(), bytes: self.bytes(), format: self.format(), offers, path: self.payload_path() }
+    }
+
     pub(crate) fn folder_path(&self) -> &Path {
         &self.path
     }
@@ -127,6 +166,19 @@ impl Stored {
     /// When there is no such chunk, or reading fails.
     pub fn read_chunk(&self, index: u64, chunk_size: u64) -> Result<(Bytes, Vec<Hash>), StoreError> {
         self.open()?.read_chunk(index, chunk_size)
+    }
+}
+
+impl OfferSummary {
+    fn of(offer: &Offer) -> Self {
+        let snapshot = &offer.snapshot.checkpoint;
+        Self {
+            chain_id: offer.genesis.chain_id.clone(),
+            height: snapshot.height,
+            step: snapshot.step,
+            block_hash: snapshot.block_hash,
+            commitment: snapshot.commitment,
+        }
     }
 }
 

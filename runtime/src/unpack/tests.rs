@@ -46,6 +46,13 @@ impl Raw {
     }
 }
 
+/// A pax header with one record.
+fn pax(record: &str) -> Raw {
+    let rest = record.len() + 2;
+    let length = (rest + 1..rest + 8).find(|length| rest + length.to_string().len() == *length).unwrap();
+    Raw { flag: b'x', ..Raw::file("pax", &format!("{length} {record}\n")) }
+}
+
 fn tar(entries: &[Raw]) -> Vec<u8> {
     let mut bytes: Vec<u8> = entries.iter().flat_map(Raw::bytes).collect();
     bytes.extend_from_slice(&[0; 2 * BLOCK]);
@@ -134,7 +141,6 @@ fn other_programs_long_names_and_dots_are_understood() {
 
 #[test]
 fn hostile_entries_are_refused_and_leave_nothing() {
-    let pax = |record: &str| Raw { flag: b'x', ..Raw::file("pax", record) };
     let cases: Vec<(&str, Vec<Raw>)> = vec![
         ("absolute", vec![Raw::file("/tmp/absolute-path-of-a-tar", "x")]),
         ("'..'", vec![Raw::file("../outside", "x")]),
@@ -166,10 +172,10 @@ fn hostile_entries_are_refused_and_leave_nothing() {
         ("no name", vec![Raw::file(".", "x")]),
         ("no name", vec![Raw::link("./", "x")]),
         ("no name", vec![Raw::file("", "x")]),
-        ("'..'", vec![pax("17 path=../../x\n"), Raw::file("innocent", "x")]),
-        ("absolute", vec![pax("15 path=/tmp/x\n"), Raw::file("innocent", "x")]),
-        ("absolute", vec![pax("17 linkpath=/etc\n"), Raw::link("innocent", "f")]),
-        ("zero byte", vec![pax("13 path=a\0bc\n"), Raw::file("innocent", "x")]),
+        ("'..'", vec![pax("path=../../x"), Raw::file("innocent", "x")]),
+        ("absolute", vec![pax("path=/tmp/x"), Raw::file("innocent", "x")]),
+        ("absolute", vec![pax("linkpath=/etc"), Raw::link("innocent", "f")]),
+        ("zero byte", vec![pax("path=a\0bc"), Raw::file("innocent", "x")]),
     ];
     for (reason, entries) in cases {
         let place = Place::new();
@@ -199,16 +205,13 @@ fn damaged_archives_are_refused_and_leave_nothing() {
         ("checksum", vec![b'a'; 4096]),
         ("beyond the end", tar(&[Raw { size: 1 << 32, ..Raw::new(b'0', "huge") }])),
         ("beyond the end", tar(&[Raw { size: 2000, content: vec![1; 20], ..Raw::new(b'0', "f") }])),
-        (
-            "beyond the end",
-            tar(&[Raw { flag: b'x', ..Raw::file("p", "30 size=18446744073709551615\n") }, Raw::file("f", "x")]),
-        ),
+        ("beyond the end", tar(&[pax("size=999999999999999999"), Raw::file("f", "x")])),
         ("pax", tar(&[Raw { flag: b'x', ..Raw::file("p", "999 path=a\n") }, Raw::file("f", "x")])),
-        ("pax size", tar(&[Raw { flag: b'x', ..Raw::file("p", "11 size=-1\n") }, Raw::file("f", "x")])),
+        ("pax size", tar(&[pax("size=-1"), Raw::file("f", "x")])),
         ("1 MiB", tar(&[Raw { flag: b'x', size: 2 << 20, content: vec![b'x'; 2 << 20], ..Raw::new(b'0', "p") }])),
         ("1 MiB", tar(&[Raw { flag: b'L', size: 2 << 20, content: vec![b'x'; 2 << 20], ..Raw::new(b'0', "p") }])),
-        ("sparse", tar(&[Raw { flag: b'x', ..Raw::file("p", "22 GNU.sparse.major=1\n") }, Raw::file("f", "x")])),
-        ("global", tar(&[Raw { flag: b'g', ..Raw::file("p", "10 path=x\n") }, Raw::file("f", "x")])),
+        ("sparse", tar(&[pax("GNU.sparse.major=1"), Raw::file("f", "x")])),
+        ("global", tar(&[Raw { flag: b'g', ..pax("path=x") }, Raw::file("f", "x")])),
     ];
     for (reason, bytes) in cases {
         let place = Place::new();
@@ -226,9 +229,8 @@ fn too_many_entries_and_too_deep_paths_are_refused() {
     let error = place.unpack_limited(&tar(&entries), &Limits { max_entries: 4 }).unwrap_err();
     assert!(matches!(error, UnpackError::TooManyEntries { max: 4 }));
     assert!(place.is_clean());
-    let record = format!(" path={}x\n", "d/".repeat(300));
-    let record = format!("{}{record}", record.len() + 3);
-    let error = place.unpack(&tar(&[Raw { flag: b'x', ..Raw::file("p", &record) }, Raw::file("f", "x")])).unwrap_err();
+    let record = format!("path={}x", "d/".repeat(300));
+    let error = place.unpack(&tar(&[pax(&record), Raw::file("f", "x")])).unwrap_err();
     assert!(error.to_string().contains("nested"), "{error}");
     assert!(place.is_clean());
 }
