@@ -7,6 +7,7 @@
 mod admission;
 mod config;
 mod event;
+mod feed;
 mod inbound;
 mod observer;
 mod outbound;
@@ -115,8 +116,7 @@ impl<P: SnapshotProvider> Behaviour<P> {
         session: SnapshotSessionId,
         options: &PlanOptions,
     ) -> Option<RequestId> {
-        self.opened(peer, session)?;
-        self.send(peer, options.request(session))
+        self.in_opened(peer, session, |this| this.send(peer, options.request(session)))
     }
 
     /// Reopens a session after a lost connection or a restart of either side: takes up its plan and markers here, and asks
@@ -129,11 +129,12 @@ impl<P: SnapshotProvider> Behaviour<P> {
         chunk_index: u64,
         update_index: u64,
     ) -> Option<RequestId> {
-        self.opened(peer, session)?;
-        let plan_id = plan.plan_id;
-        let adopted = self.outbound.adopt(peer, session, plan, chunk_index, update_index);
-        self.told(peer, session, adopted)?;
-        self.send(peer, SnapshotsRequest::Resume { session_id: session, plan_id, chunk_index, update_index })
+        self.in_opened(peer, session, |this| {
+            let plan_id = plan.plan_id;
+            let adopted = this.outbound.adopt(peer, session, plan, chunk_index, update_index);
+            this.told(peer, session, adopted)?;
+            this.send(peer, SnapshotsRequest::Resume { session_id: session, plan_id, chunk_index, update_index })
+        })
     }
 
     /// Asks for one chunk.
@@ -161,6 +162,21 @@ impl<P: SnapshotProvider> Behaviour<P> {
     pub fn cancel(&mut self, peer: PeerId, session: SnapshotSessionId, message: &str) -> Option<RequestId> {
         let message = text::cut(message).to_owned();
         self.send(peer, SnapshotsRequest::Error { session_id: session, message })
+    }
+
+    /// Makes the request that a [`consumer::Session`](crate::consumer::Session) wants: a plan opens its session here, a
+    /// resume takes it up with `plan` (without one, it goes on with the plan it has here).
+    pub fn request(&mut self, peer: PeerId, request: SnapshotsRequest, plan: Option<&Arc<Plan>>) -> Option<RequestId> {
+        match (&request, plan) {
+            (SnapshotsRequest::Plan { session_id, .. }, _) => {
+                let session = *session_id;
+                self.in_opened(peer, session, |this| this.send(peer, request))
+            }
+            (SnapshotsRequest::Resume { session_id, chunk_index, update_index, .. }, Some(plan)) => {
+                self.resume(peer, *session_id, Arc::clone(plan), *chunk_index, *update_index)
+            }
+            _ => self.send(peer, request),
+        }
     }
 
     /// Sends `request` in a session that is open.
@@ -214,9 +230,21 @@ impl<P: SnapshotProvider> Behaviour<P> {
         }
     }
 
-    fn opened(&mut self, peer: PeerId, session: SnapshotSessionId) -> Option<()> {
+    /// Sends in a session that is opened for it unless it is open; it does not stay open for a request that was not sent.
+    fn in_opened(
+        &mut self,
+        peer: PeerId,
+        session: SnapshotSessionId,
+        send: impl FnOnce(&mut Self) -> Option<RequestId>,
+    ) -> Option<RequestId> {
+        let was_open = self.outbound.exchange(peer, session).is_some();
         let opened = self.outbound.open(peer, session);
-        self.told(peer, session, opened)
+        self.told(peer, session, opened)?;
+        let sent = send(self);
+        if sent.is_none() && !was_open {
+            self.outbound.forget(peer, session);
+        }
+        sent
     }
 
     fn told<T>(&mut self, peer: PeerId, session: SnapshotSessionId, result: Result<T, NotSent>) -> Option<T> {

@@ -89,7 +89,6 @@ impl request_response::Codec for Codec {
         T: AsyncRead + Unpin + Send,
     {
         let (bytes, request) = match read_bounded(io, self.max_request, SMALL).await? {
-            ResponseFrame::Whole(body) if body.is_empty() => return Err(io::ErrorKind::UnexpectedEof.into()),
             ResponseFrame::Whole(body) => (body.len(), json::decode_request_within(&body, self.max_request)),
             ResponseFrame::Oversize { seen, bound } => {
                 let size = seen + discard(io, bound.saturating_mul(DISCARDED_BOUNDS)).await?;
@@ -193,13 +192,6 @@ mod tests {
         let frame = block_on(codec.read_request(&PROTOCOL, &mut Cursor::new(vec![b' '; 333]))).unwrap();
         let RequestFrame::Incoming { bytes: 333, request: Err(error) } = frame else { panic!("{frame:?}") };
         assert!(error.to_string().contains("333") && error.to_string().contains("100"), "{error}");
-    }
-
-    #[test]
-    fn an_empty_stream_is_an_end_not_a_message() {
-        let mut codec = Codec::default();
-        let error = block_on(codec.read_request(&PROTOCOL, &mut Cursor::new(Vec::new()))).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]

@@ -95,3 +95,8 @@ pub mod snapshots {
 
 /// The request/response protocol that this crate speaks.
 pub const PROTOCOL_V1: &str = "/rpp/snapshots/1.0.0";
+
+/// The examples of the embedder's page compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/embedding.md")]
+struct Embedding;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::{
-    authority::{check_update, signature},
+    authority::{AuthorityError, check_update, signature},
     messages::{Checkpoint, Plan, Update},
     plan::{self, PlanBounds, PlanError, TrustAnchor},
     tree::{self, ChunkError},
@@ -44,6 +44,18 @@ impl RecursiveProofVerifier for rpp_proofs::Verifier {
         let commitment = plan::commitment(&tip.commitment).map_err(|_| rpp_proofs::ProofError::Commitment)?;
         let tip = rpp_proofs::Tip { step: tip.step, height: tip.height, commitment };
         Self::verify(self, genesis, &tip, proof)
+    }
+}
+
+/// So that the process's one verifier can be handed on: `Arc::new(rpp_proofs::Verifier::shared())`.
+impl<V: RecursiveProofVerifier + ?Sized> RecursiveProofVerifier for &V {
+    fn verify(
+        &self,
+        genesis: &rpp_proofs::Genesis,
+        tip: &Checkpoint,
+        proof: &[u8],
+    ) -> Result<(), rpp_proofs::ProofError> {
+        V::verify(self, genesis, tip, proof)
     }
 }
 
@@ -100,6 +112,20 @@ pub enum SyncError {
         /// What is wrong with it.
         reason: ChunkError,
     },
+}
+
+impl From<SyncError> for AuthorityError {
+    fn from(error: SyncError) -> Self {
+        match error {
+            SyncError::Signatures(error) => Self::Signatures(error),
+            SyncError::Update { index, reason } => Self::Chain { index, reason },
+            SyncError::Proof(error) => Self::Proof { reason: error.to_string() },
+            SyncError::Equivocation { .. } => Self::Equivocation { reason: error.to_string() },
+            SyncError::NoPlan | SyncError::OutOfOrder { .. } | SyncError::Plan(_) | SyncError::Chunk { .. } => {
+                Self::Authentication { reason: error.to_string() }
+            }
+        }
+    }
 }
 
 /// Consumes plan, updates and chunks of one session and publishes a head when the chain is complete and verified.
@@ -232,6 +258,22 @@ impl LightClientSync {
         session.previous = Some(update.checkpoint);
         session.next_update += 1;
         Ok(head)
+    }
+
+    /// All of [`accept_plan`](Self::accept_plan) and [`accept_update`](Self::accept_update) at once, in a session of its
+    /// own: what [`Action::VerifyAuthority`](crate::consumer::Action::VerifyAuthority) asks for. Blocks.
+    ///
+    /// # Errors
+    /// Plan or updates are refused, or are not all there.
+    pub fn authorize(&self, plan: Arc<Plan>, updates: &[Update]) -> Result<Head, SyncError> {
+        let mut session = self.another();
+        session.accept_plan(plan)?;
+        let mut head = None;
+        for (index, update) in (0..).zip(updates) {
+            head = session.accept_update(index, update)?;
+        }
+        let got = updates.len() as u64;
+        head.ok_or(SyncError::OutOfOrder { what: "end of the updates", expected: got.saturating_add(1), got })
     }
 
     /// Takes the next chunk.

@@ -6,9 +6,7 @@
 
 use std::ops::Range;
 
-use blake3::hazmat::{
-    ChainingValue, HasherExt as _, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root,
-};
+use blake3::hazmat::{ChainingValue, HasherExt as _, Mode, merge_subtrees_non_root, merge_subtrees_root};
 
 use crate::types::Hash;
 
@@ -143,6 +141,13 @@ fn path(payload_bytes: u64, chunk_size: u64, index: u64) -> Vec<Side> {
     }
     sides.reverse();
     sides
+}
+
+/// The largest power-of-two number of units that is smaller than those of `len`, in bytes. `len` is above one unit.
+/// (blake3's own overflows near 2^64.)
+fn left_subtree_len(len: u64) -> u64 {
+    const UNIT: u64 = blake3::CHUNK_LEN as u64;
+    1 << (len.div_ceil(UNIT) - 1).ilog2() << UNIT.ilog2()
 }
 
 fn climb(start: u64, bytes: &[u8], path: &[Side], proof: &[Hash]) -> Hash {

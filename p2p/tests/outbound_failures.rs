@@ -176,6 +176,7 @@ async fn requests_to_one_peer_are_bounded_by_the_streams_of_a_connection() {
         .with(move |b| [1, 2, 3].map(|id| b.request_plan(from, session(id), &PlanOptions::default()).is_some()))
         .await;
     assert_eq!(sent, [true, true, false]);
+    assert_eq!(consumer.with(|b| b.load().sessions).await, 2, "what was not sent opened nothing");
     let asked = raw.asked().await;
     drop(asked);
     outbound(&mut consumer, from).await;

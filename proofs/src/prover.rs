@@ -225,3 +225,6 @@ fn tip(link: &Link) -> Tip {
 fn outputs(tip: &Tip) -> [Scalar; 2] {
     [tip.commitment.scalar(), Scalar::from(tip.height)]
 }
+
+#[cfg(test)]
+mod tests;

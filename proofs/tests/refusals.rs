@@ -5,7 +5,7 @@ mod support;
 
 use rand::{Rng as _, RngCore as _, SeedableRng as _, rngs::StdRng};
 use rpp_proofs::{Checkpoint, Commitment, EncodingError, PROOF_BYTES, ProofError, Tip, Verifier};
-use support::{Fixture, STEPS, checkpoint, fixture, length_fields, parts, told};
+use support::{Fixture, STEPS, checkpoint, elements, fixture, length_fields, parts, told};
 
 fn verify(fixture: &Fixture, tip: &Tip, proof: &[u8]) -> Result<(), ProofError> {
     Verifier::shared().verify(&fixture.genesis, tip, proof)
@@ -276,22 +276,6 @@ fn mutate(proof: &mut Vec<u8>, rng: &mut StdRng, lengths: &[(usize, u64)]) {
 fn element(rng: &mut StdRng) -> usize {
     let elements = elements();
     elements[rng.random_range(0..elements.len())]
-}
-
-/// Every place that is not a length field is an element of 32 bytes.
-fn elements() -> Vec<usize> {
-    let lengths: std::collections::BTreeSet<_> = length_fields().into_iter().map(|(offset, _)| offset).collect();
-    let mut offsets = vec![];
-    let mut offset = 0;
-    while offset < PROOF_BYTES {
-        if lengths.contains(&offset) {
-            offset += 8;
-        } else {
-            offsets.push(offset);
-            offset += 32;
-        }
-    }
-    offsets
 }
 
 /// A change in an element's low bytes: numbers stay canonical, and half of the points stay on their curve.

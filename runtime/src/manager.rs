@@ -280,6 +280,10 @@ impl Manager {
             (SnapshotsRequest::Resume { chunk_index, update_index, .. }, Some(plan)) => {
                 behaviour.resume(peer, session, plan, chunk_index, update_index)
             }
+            (SnapshotsRequest::Plan { chunk_size, min_chunk_size, max_chunk_size, root, height, .. }, _) => {
+                let options = snapshots::PlanOptions { chunk_size, min_chunk_size, max_chunk_size, root, height };
+                behaviour.request_plan(peer, session, &options)
+            }
             (request, _) => behaviour.send(peer, request),
         };
         if sent.is_none() {

@@ -17,6 +17,8 @@
 //! back if it was removed. A block hash that is not given is 32 zero bytes.
 
 mod chain;
+#[cfg(test)]
+pub(crate) mod fake;
 mod ingest;
 mod input;
 

@@ -444,3 +444,6 @@ enum Entry {
     Damaged(Damaged),
     Gone,
 }
+
+#[cfg(test)]
+mod tests;

@@ -161,10 +161,10 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        if !self.placed {
-            if let Err(error) = std::fs::remove_dir_all(&self.path) {
-                tracing::warn!(path = %self.path.display(), %error, "a half-extracted folder stays behind");
-            }
+        if !self.placed
+            && let Err(error) = std::fs::remove_dir_all(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "a half-extracted folder stays behind");
         }
     }
 }
@@ -331,3 +331,6 @@ fn taken(path: &[u8], error: io::Error) -> UnpackError {
 fn shown(path: &[u8]) -> String {
     rpp_p2p::text::escape(&String::from_utf8_lossy(path))
 }
+
+#[cfg(test)]
+mod tests;

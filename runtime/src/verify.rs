@@ -247,3 +247,6 @@ fn check_tip(offer: &Offer, genesis: &Genesis, check_proof: CheckProof<'_>) -> C
     };
     Check::of(check_proof(genesis, &Tip { step: offer.tip.step, height: offer.tip.height, commitment }, proof))
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,7 +73,8 @@ impl Admission {
         Self {
             slots: Slots::new(slots),
             room: Room::new(room),
-            idle: slots.idle,
+            // Never a timer that is due again at once.
+            idle: slots.idle.max(Duration::from_millis(1)),
             chunk_sizes: HashMap::new(),
             serving: HashMap::new(),
             waiting: HashMap::new(),

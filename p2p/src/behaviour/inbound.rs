@@ -209,7 +209,9 @@ impl<P: SnapshotProvider> Inbound<P> {
     fn handle_done(&mut self, wire: &mut Wire, (activity, result): Done<Reply>, events: &mut VecDeque<Event>) {
         let reply = result.unwrap_or_else(|error| {
             tracing::error!(peer = %activity.peer, session = %activity.session, %error, "the provider did not answer");
-            reply::refusal(activity.session, ErrorCode::Internal, "the provider failed", Effect::Keep)
+            let opens = matches!(activity.kind, Some(RequestKind::Plan | RequestKind::Resume));
+            let effect = if opens { Effect::Free } else { Effect::Keep };
+            reply::refusal(activity.session, ErrorCode::Internal, "the provider failed", effect)
         });
         if let Effect::Open { chunk_size } = reply.effect {
             self.admission.opened(&activity, chunk_size);

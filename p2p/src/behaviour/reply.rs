@@ -112,7 +112,8 @@ fn provide<P: SnapshotProvider>(
             let effect = if acknowledged.finished { Effect::Free } else { Effect::Keep };
             Ok((SnapshotsResponse::Ack { session_id, kind, index }, effect))
         }
-        SnapshotsRequest::Error { session_id, .. } => {
+        SnapshotsRequest::Error { session_id, message } => {
+            tracing::debug!(%peer, session = %session_id, reason = %text::escape(&message), "cancelled by its consumer");
             provider.cancel(peer, session_id);
             Err(PipelineError::Cancelled)
         }

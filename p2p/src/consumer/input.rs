@@ -55,7 +55,7 @@ impl Session {
             return;
         }
         match verified {
-            Verified::Plan(plan) => self.accept_plan(now, plan),
+            Verified::Plan(plan) => self.accept_plan(now, plan.into()),
             Verified::Chunk(chunk) => self.accept_chunk(chunk),
             Verified::Update { index, update } => self.accept_update(now, index, *update),
             Verified::Resumed { .. } => {

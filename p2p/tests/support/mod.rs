@@ -5,6 +5,7 @@ mod fixture;
 mod gate;
 mod node;
 mod raw;
+mod verifier;
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ pub use self::{
     gate::Gate,
     node::{DEADLINE, Node, within},
     raw::{Asked, Bytes, Raw, raw_peer, raw_peer_speaking},
+    verifier::FakeVerifier,
 };
 
 /// A peer that does both: consumes and serves from memory.

@@ -8,12 +8,7 @@ use super::PROOF;
 pub struct FakeVerifier;
 
 impl RecursiveProofVerifier for FakeVerifier {
-    fn verify(
-        &self,
-        _: &rpp_proofs::Genesis,
-        _: &Checkpoint,
-        proof: &[u8],
-    ) -> Result<(), rpp_proofs::ProofError> {
-        if proof == PROOF { Ok(()) } else { Err(rpp_proofs::ProofError::Length { found: proof.len() }) }
+    fn verify(&self, _: &rpp_proofs::Genesis, _: &Checkpoint, proof: &[u8]) -> Result<(), rpp_proofs::ProofError> {
+        if proof == PROOF { Ok(()) } else { Err(rpp_proofs::ProofError::Invalid("not the one".to_owned())) }
     }
 }

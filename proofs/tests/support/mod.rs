@@ -3,26 +3,26 @@
 
 use std::sync::OnceLock;
 
-use rpp_proofs::{Checkpoint, Commitment, Genesis, Prover, Signer, Tip, next_commitment};
+use rpp_proofs::{Checkpoint, Commitment, Genesis, PROOF_BYTES, Prover, Signer, Tip, next_commitment};
 
 /// A chain of three steps with proofs of the last two, and another genesis with the same checkpoints.
-pub struct Fixture {
-    pub genesis: Genesis,
-    pub other_genesis: Genesis,
+pub(crate) struct Fixture {
+    pub(crate) genesis: Genesis,
+    pub(crate) other_genesis: Genesis,
     /// Genesis first.
-    pub tips: Vec<Tip>,
-    pub other_tip: Tip,
+    pub(crate) tips: Vec<Tip>,
+    pub(crate) other_tip: Tip,
     /// The last two checkpoints' proofs.
-    pub proof_2: Vec<u8>,
-    pub proof_3: Vec<u8>,
+    pub(crate) proof_2: Vec<u8>,
+    pub(crate) proof_3: Vec<u8>,
     /// The last checkpoint's again: proofs are randomised.
-    pub proof_3_again: Vec<u8>,
-    pub other_proof: Vec<u8>,
+    pub(crate) proof_3_again: Vec<u8>,
+    pub(crate) other_proof: Vec<u8>,
 }
 
-pub const STEPS: u64 = 3;
+pub(crate) const STEPS: u64 = 3;
 
-pub fn fixture() -> &'static Fixture {
+pub(crate) fn fixture() -> &'static Fixture {
     static FIXTURE: OnceLock<Fixture> = OnceLock::new();
     FIXTURE.get_or_init(|| {
         let (genesis, other_genesis) = (genesis("one"), genesis("two"));
@@ -43,20 +43,20 @@ pub fn fixture() -> &'static Fixture {
 }
 
 impl Fixture {
-    pub fn tip(&self) -> Tip {
+    pub(crate) fn tip(&self) -> Tip {
         self.tips[3]
     }
 
-    pub fn previous(&self) -> Commitment {
+    pub(crate) fn previous(&self) -> Commitment {
         self.tips[2].commitment
     }
 }
 
-pub fn genesis(chain_id: &str) -> Genesis {
+pub(crate) fn genesis(chain_id: &str) -> Genesis {
     Genesis::new(chain_id.into(), vec![Signer::from_seed([1; 32]).public()], 1).unwrap()
 }
 
-pub fn checkpoint(step: u64) -> Checkpoint {
+pub(crate) fn checkpoint(step: u64) -> Checkpoint {
     let byte = u8::try_from(step % 251).unwrap();
     Checkpoint {
         step,
@@ -68,12 +68,12 @@ pub fn checkpoint(step: u64) -> Checkpoint {
 }
 
 /// The tip that a consumer computes when it is told this checkpoint after `previous`.
-pub fn told(previous: &Commitment, checkpoint: &Checkpoint) -> Tip {
+pub(crate) fn told(previous: &Commitment, checkpoint: &Checkpoint) -> Tip {
     Tip { step: checkpoint.step, height: checkpoint.height, commitment: next_commitment(previous, checkpoint) }
 }
 
 /// The parts of a proof, from its description in `docs/proofs.md`: lengths in bytes, in order.
-pub const PARTS: [(&str, usize); 17] = [
+pub(crate) const PARTS: [(&str, usize); 17] = [
     ("running instance, secondary", 168),
     ("its randomness", 32),
     ("last instance, secondary", 104),
@@ -94,7 +94,7 @@ pub const PARTS: [(&str, usize); 17] = [
 ];
 
 /// Where each part stands.
-pub fn parts() -> Vec<(&'static str, std::ops::Range<usize>)> {
+pub(crate) fn parts() -> Vec<(&'static str, std::ops::Range<usize>)> {
     let mut offset = 0;
     let parts = PARTS.iter().map(|(name, length)| {
         offset += length;
@@ -104,7 +104,7 @@ pub fn parts() -> Vec<(&'static str, std::ops::Range<usize>)> {
 }
 
 /// Where each length field stands, and what it says.
-pub fn length_fields() -> Vec<(usize, u64)> {
+pub(crate) fn length_fields() -> Vec<(usize, u64)> {
     let mut fields = vec![];
     let mut offset = 0;
     let relaxed = |offset: &mut usize, fields: &mut Vec<(usize, u64)>| {
@@ -138,4 +138,20 @@ pub fn length_fields() -> Vec<(usize, u64)> {
     }
     fields.push((offset, 2));
     fields
+}
+
+/// Every place that is not a length field is an element of 32 bytes.
+pub(crate) fn elements() -> Vec<usize> {
+    let lengths: std::collections::BTreeSet<_> = length_fields().into_iter().map(|(offset, _)| offset).collect();
+    let mut offsets = vec![];
+    let mut offset = 0;
+    while offset < PROOF_BYTES {
+        if lengths.contains(&offset) {
+            offset += 8;
+        } else {
+            offsets.push(offset);
+            offset += 32;
+        }
+    }
+    offsets
 }

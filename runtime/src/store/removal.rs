@@ -11,6 +11,9 @@ use super::{
     stored::{Stored, lock_alone, read_manifest},
 };
 
+/// The offers of a payload, by height and commitment.
+type Keys = BTreeSet<(u64, Hash)>;
+
 impl Store {
     /// Removes a payload with all its offers. A session that streams it goes on: its files stay open; but it cannot be
     /// resumed after it ended. So a payload that is served is removed only with `force`.
@@ -61,7 +64,7 @@ impl Store {
 
 impl Inner {
     /// Each payload of this chain, with the keys of the offers that stay.
-    fn to_drop(&self, genesis: &GenesisDescriptor, keep: usize) -> Vec<(Arc<Stored>, BTreeSet<(u64, Hash)>)> {
+    fn to_drop(&self, genesis: &GenesisDescriptor, keep: usize) -> Vec<(Arc<Stored>, Keys)> {
         let catalog = self.catalog();
         let of_chain = |offer: &Arc<Offer>| offer.genesis == *genesis;
         let mut newest: Vec<(u64, Hash)> = catalog
@@ -85,7 +88,7 @@ impl Inner {
     }
 
     /// Drops some offers of a payload that stays.
-    fn retain(&self, stored: &Stored, kept: &BTreeSet<(u64, Hash)>) -> Result<(), StoreError> {
+    fn retain(&self, stored: &Stored, kept: &Keys) -> Result<(), StoreError> {
         let path = stored.folder_path().to_owned();
         let folder =
             self.store.dir(&stored.root().to_string()).map_err(|source| self.io("open", path.clone(), source))?;
