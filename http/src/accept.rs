@@ -57,13 +57,17 @@ pub async fn serve<F, R>(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()>
 where
-    F: Filter<Extract = (R,), Error = warp::Rejection> + Clone + Send + Sync + 'static,
+    F: Filter<Extract = (R,), Error: Into<warp::Rejection>> + Clone + Send + Sync + 'static,
     R: Reply + 'static,
 {
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
     warn_unless_loopback(listener.local_addr()?);
-    let service = TowerToHyperService::new(warp::service(routes.recover(recover)));
+    let routes = routes
+        .map(Reply::into_response)
+        .boxed()
+        .or_else(|rejection| async { recover(rejection).await.map(|answer| (answer,)) });
+    let service = TowerToHyperService::new(warp::service(routes));
     let port = Port::new(gate, limits);
     {
         let mut shutdown = std::pin::pin!(shutdown);
@@ -200,7 +204,11 @@ struct Visitor {
 impl Visitor {
     async fn serve<S: Routes>(self, io: Io, routes: S) {
         let mut builder = http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(self.limits.header_timeout()).max_buf_size(MAX_HEAD_BYTES);
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.limits.header_timeout())
+            .max_header_size(MAX_HEAD_BYTES)
+            .max_buf_size(MAX_HEAD_BYTES);
         let visitor = self.clone();
         let service = service_fn(move |request| {
             let (visitor, routes) = (visitor.clone(), routes.clone());

@@ -36,6 +36,14 @@ pub const RECORD_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 pub const MAX_RECORDS: usize = 4096;
 /// Records of sessions on a provider, of one peer.
 pub const MAX_RECORDS_PER_PEER: usize = 64;
+/// Consumer sessions that one behaviour keeps open.
+pub const MAX_SESSIONS: usize = 256;
+/// Blocking jobs that run at the same time, of each kind (provider calls, checks).
+pub const MAX_BLOCKING_JOBS: usize = 4;
+/// How long a session's next request waits for the word that the last answer is written, before it is `busy`.
+pub const HANDOVER_WAIT: Duration = Duration::from_secs(1);
+/// Cancels served at the same time for sessions that found no slot.
+pub const MAX_LOOSE_CANCELS: usize = 64;
 /// Updates in one plan.
 pub const MAX_UPDATES: u64 = 65_536;
 /// Publishers in one genesis descriptor.
@@ -50,3 +58,17 @@ pub const ACK_INTERVAL: Duration = Duration::from_millis(500);
 pub const BACKOFF_MIN: Duration = Duration::from_secs(1);
 /// Longest back-off of a consumer.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// Members of one JSON object; more is refused.
+pub const MAX_JSON_MEMBERS: usize = 1024;
+/// Sibling hashes of one chunk; no tree of 2^64 bytes has more.
+pub const MAX_PROOF_HASHES: usize = 64;
+/// Signatures on one update; more is refused.
+pub const MAX_SIGNATURES: usize = 256;
+/// Bytes of a recursive proof kept from one update; the verifier takes an exact length below this.
+pub const MAX_RECURSIVE_PROOF_BYTES: usize = 64 * 1024;
+/// What a consumer fetches of a session before its chain is verified.
+pub const MAX_UNVERIFIED_BYTES: u64 = 64 * 1024 * 1024;
+/// What a consumer has verified but not yet made durable, unless configured otherwise.
+pub const WINDOW: u64 = 16 * 1024 * 1024;
+/// How often a paused consumer looks again for free disk or for a payload that another session holds.
+pub const PAUSE_RECHECK: Duration = Duration::from_secs(2);

@@ -133,6 +133,62 @@ pub enum SnapshotsResponse {
     },
 }
 
+impl SnapshotsRequest {
+    /// The session it belongs to.
+    #[must_use]
+    pub fn session_id(&self) -> SnapshotSessionId {
+        match self {
+            Self::Plan { session_id, .. }
+            | Self::Chunk { session_id, .. }
+            | Self::LightClientUpdate { session_id, .. }
+            | Self::Resume { session_id, .. }
+            | Self::Ack { session_id, .. }
+            | Self::Error { session_id, .. } => *session_id,
+        }
+    }
+
+    /// Its `type` on the wire.
+    #[must_use]
+    pub fn tag(&self) -> &'static str {
+        match self {
+            Self::Plan { .. } => "plan",
+            Self::Chunk { .. } => "chunk",
+            Self::LightClientUpdate { .. } => "light_client_update",
+            Self::Resume { .. } => "resume",
+            Self::Ack { .. } => "ack",
+            Self::Error { .. } => "error",
+        }
+    }
+}
+
+impl SnapshotsResponse {
+    /// The session it belongs to; 0 in the answer to a request that could not be read.
+    #[must_use]
+    pub fn session_id(&self) -> SnapshotSessionId {
+        match self {
+            Self::Plan { session_id, .. }
+            | Self::Chunk { session_id, .. }
+            | Self::LightClientUpdate { session_id, .. }
+            | Self::Resume { session_id, .. }
+            | Self::Ack { session_id, .. }
+            | Self::Error { session_id, .. } => *session_id,
+        }
+    }
+
+    /// Its `type` on the wire.
+    #[must_use]
+    pub fn tag(&self) -> &'static str {
+        match self {
+            Self::Plan { .. } => "plan",
+            Self::Chunk { .. } => "chunk",
+            Self::LightClientUpdate { .. } => "light_client_update",
+            Self::Resume { .. } => "resume",
+            Self::Ack { .. } => "ack",
+            Self::Error { .. } => "error",
+        }
+    }
+}
+
 /// What an ack, a request or a served artefact is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -167,6 +223,36 @@ pub enum ErrorCode {
     Cancelled,
     /// The provider failed.
     Internal,
+}
+
+impl ArtefactKind {
+    /// The word on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Plan => "plan",
+            Self::Chunk => "chunk",
+            Self::LightClientUpdate => "light_client_update",
+        }
+    }
+}
+
+impl ErrorCode {
+    /// The word on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::Unauthorized => "unauthorized",
+            Self::Busy => "busy",
+            Self::Invalid => "invalid",
+            Self::PlanChanged => "plan_changed",
+            Self::ResumeRegressed => "resume_regressed",
+            Self::ResumeOutOfBounds => "resume_out_of_bounds",
+            Self::Cancelled => "cancelled",
+            Self::Internal => "internal",
+        }
+    }
 }
 
 /// The genesis descriptor as a plan carries it (`proofs.md`, Genesis).

@@ -10,19 +10,21 @@ use hyper::body::{Body as _, Incoming};
 use super::{Bearer, HostOriginRules, body};
 use crate::{Limits, Problem};
 
+type Observer = Box<dyn Fn(&Problem) + Send + Sync>;
+
 /// Which requests reach the routes: [`HostOriginRules`], then the token, then the body, in this order.
-#[derive(Debug)]
 pub struct Gate {
     rules: HostOriginRules,
     bearer: Option<Bearer>,
     open: Vec<String>,
+    observer: Option<Observer>,
 }
 
 impl Gate {
     /// A gate that asks for no token.
     #[must_use]
     pub fn new(rules: HostOriginRules) -> Self {
-        Self { rules, bearer: None, open: Vec::new() }
+        Self { rules, bearer: None, open: Vec::new(), observer: None }
     }
 
     /// Asks for a token on every path but the open ones, also on those that do not exist.
@@ -39,8 +41,28 @@ impl Gate {
         self
     }
 
+    /// Is told of every refusal, to count it.
+    #[must_use]
+    pub fn with_observer(mut self, observer: impl Fn(&Problem) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Box::new(observer));
+        self
+    }
+
     /// The request with its body read, or why it is refused.
     pub(crate) async fn admit(
+        &self,
+        from: SocketAddr,
+        limits: &Limits,
+        request: Request<Incoming>,
+    ) -> Result<Request<Full<Bytes>>, Problem> {
+        self.judge(from, limits, request).await.inspect_err(|problem| {
+            if let Some(observer) = &self.observer {
+                observer(problem);
+            }
+        })
+    }
+
+    async fn judge(
         &self,
         from: SocketAddr,
         limits: &Limits,

@@ -1,0 +1,201 @@
+//! What is verified, handed out to be written, written, and durable: four counts of chunks from the first on, in falling
+//! order, and the window between the first and the last.
+//!
+//! Example, chunks of 1 MiB, window 4 MiB, group 2 MiB. Chunks 0 to 3 are verified: nothing more is asked for, because a
+//! fifth would make 5 MiB that are not durable. 0 and 1 are written: a group is full, a sync is due. While it runs 2 and 3
+//! are written. The sync ends with 2 durable chunks: 2 MiB are left of the window, 4 and 5 may be asked for.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use crate::{exchange::VerifiedChunk, messages::Plan, tree::chunk_range};
+
+#[derive(Debug)]
+pub(super) struct Disk {
+    payload_bytes: u64,
+    chunk_size: u64,
+    total: u64,
+    window: u64,
+    group: u64,
+    interval: Duration,
+    /// Whether chunks may be handed out: the partial payload is open.
+    open: bool,
+    /// Verified, not yet handed out; at most the window.
+    queue: VecDeque<VerifiedChunk>,
+    verified: u64,
+    handed: u64,
+    written: u64,
+    durable: u64,
+    /// Since when a chunk that was handed out is being written.
+    writing: Option<Instant>,
+    syncing: Option<Instant>,
+    /// When the first chunk was written that no sync covers yet.
+    dirty_since: Option<Instant>,
+}
+
+impl Disk {
+    pub(super) fn new(plan: &Plan, window: u64, group: u64, interval: Duration) -> Self {
+        Self {
+            payload_bytes: plan.snapshot.checkpoint.payload_bytes,
+            chunk_size: plan.chunk_size,
+            total: plan.total_chunks,
+            window,
+            group,
+            interval,
+            open: false,
+            queue: VecDeque::new(),
+            verified: 0,
+            handed: 0,
+            written: 0,
+            durable: 0,
+            writing: None,
+            syncing: None,
+            dirty_since: None,
+        }
+    }
+
+    /// The partial payload is open, with this many durable chunks.
+    pub(super) fn open(&mut self, durable: u64) {
+        self.rewind(durable.min(self.total));
+        self.open = true;
+    }
+
+    /// The payload was complete already.
+    pub(super) fn open_complete(&mut self) {
+        self.open(self.total);
+    }
+
+    /// The disk is in trouble: what is not durable counts as lost, and nothing is handed out until it is opened again.
+    pub(super) fn close(&mut self) {
+        self.rewind(self.durable);
+        self.open = false;
+    }
+
+    fn rewind(&mut self, durable: u64) {
+        self.queue.clear();
+        (self.verified, self.handed, self.written, self.durable) = (durable, durable, durable, durable);
+        (self.writing, self.syncing, self.dirty_since) = (None, None, None);
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Takes a verified chunk if it is the next one.
+    pub(super) fn push(&mut self, chunk: VerifiedChunk) -> bool {
+        let is_next = self.open && chunk.index == self.verified && chunk.index < self.total;
+        if is_next {
+            self.verified += 1;
+            self.queue.push_back(chunk);
+        }
+        is_next
+    }
+
+    /// The next chunk to ask for, while it fits the window.
+    pub(super) fn wanted(&self) -> Option<u64> {
+        (self.open && self.verified < self.total && self.fits()).then_some(self.verified)
+    }
+
+    fn fits(&self) -> bool {
+        let pending = self.bytes(self.verified) - self.bytes(self.durable);
+        pending == 0 || pending + self.size(self.verified) <= self.window
+    }
+
+    /// Verified chunks stand in the way of the next one.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.open && self.verified < self.total && !self.fits()
+    }
+
+    /// The next chunk to write.
+    pub(super) fn next_write(&mut self, now: Instant) -> Option<VerifiedChunk> {
+        let chunk = self.queue.pop_front()?;
+        self.handed += 1;
+        self.writing.get_or_insert(now);
+        Some(chunk)
+    }
+
+    pub(super) fn written(&mut self, now: Instant, index: u64) {
+        if index == self.written && index < self.handed {
+            self.written += 1;
+            self.writing = (self.written < self.handed).then_some(now);
+            self.dirty_since.get_or_insert(now);
+        }
+    }
+
+    /// Whether a sync starts now: a group is full or old enough, or nothing more comes before it (the last chunk, a full
+    /// window, or `flush`).
+    pub(super) fn start_sync(&mut self, now: Instant, flush: bool) -> bool {
+        let dirty = self.bytes(self.written) - self.bytes(self.durable);
+        let is_quiet = self.queue.is_empty() && self.handed == self.written;
+        let due = dirty >= self.group
+            || self.sync_at().is_some_and(|at| at <= now)
+            || (is_quiet && (flush || self.verified == self.total || self.is_blocked()));
+        let starts = self.open && self.syncing.is_none() && self.written > self.durable && due;
+        if starts {
+            self.syncing = Some(now);
+            self.dirty_since = None;
+        }
+        starts
+    }
+
+    /// When a sync is due by age.
+    pub(super) fn sync_at(&self) -> Option<Instant> {
+        if self.syncing.is_some() {
+            return None;
+        }
+        self.dirty_since.map(|since| since + self.interval)
+    }
+
+    pub(super) fn synced(&mut self, now: Instant, durable: u64) {
+        self.syncing = None;
+        self.durable = self.durable.max(durable.min(self.written));
+        // A sync may cover what was written while it ran.
+        self.dirty_since = (self.written > self.durable).then(|| self.dirty_since.unwrap_or(now));
+    }
+
+    /// Nothing is queued, handed out or being synced.
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.handed == self.written && self.syncing.is_none() && self.written == self.durable
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        self.open && self.durable == self.total
+    }
+
+    /// Since when a write or a sync is waited for.
+    pub(super) fn busy_since(&self) -> Option<Instant> {
+        self.syncing.or(self.writing).or(self.dirty_since)
+    }
+
+    pub(super) fn verified_chunks(&self) -> u64 {
+        self.verified
+    }
+
+    pub(super) fn durable_chunks(&self) -> u64 {
+        self.durable
+    }
+
+    pub(super) fn verified_bytes(&self) -> u64 {
+        self.bytes(self.verified)
+    }
+
+    pub(super) fn written_bytes(&self) -> u64 {
+        self.bytes(self.written)
+    }
+
+    pub(super) fn durable_bytes(&self) -> u64 {
+        self.bytes(self.durable)
+    }
+
+    /// Bytes of the first `chunks` chunks.
+    pub(super) fn bytes(&self, chunks: u64) -> u64 {
+        chunk_range(self.payload_bytes, self.chunk_size, chunks).start
+    }
+
+    fn size(&self, index: u64) -> u64 {
+        let range = chunk_range(self.payload_bytes, self.chunk_size, index);
+        range.end - range.start
+    }
+}

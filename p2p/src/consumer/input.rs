@@ -1,0 +1,292 @@
+//! What happened.
+
+use std::{path::PathBuf, sync::Arc, time::Instant};
+
+use super::{FailureCode, Link, Pause, Session, Storage, StorageState};
+use crate::{
+    authority::AuthorityError,
+    error::Violation,
+    exchange::{Verified, VerifiedChunk},
+    limits::{MAX_UNVERIFIED_BYTES, PAUSE_RECHECK},
+    messages::{ArtefactKind, Plan, Update},
+    text,
+};
+
+/// About what an update occupies in memory.
+pub(super) fn weight(update: &Update) -> u64 {
+    256 + update.recursive_proof.as_ref().map_or(0, |proof| proof.len() as u64) + 160 * update.signatures.len() as u64
+}
+
+impl Session {
+    /// There is a connection to the peer.
+    pub fn handle_connected(&mut self, _now: Instant) {
+        self.link = Link::Up;
+        if self.retry.as_ref().is_some_and(|retry| retry.for_connection) {
+            self.retry = None;
+        }
+    }
+
+    /// The last connection to the peer is gone. A request in flight is answered by its own failure.
+    pub fn handle_disconnected(&mut self, now: Instant, reason: &str) {
+        if self.link == Link::Down {
+            return;
+        }
+        self.link = Link::Down;
+        self.opened = false;
+        if self.needs_provider() || self.asked.is_some() {
+            self.back_off(now, format!("the connection was lost: {}", text::escape(reason)), true);
+        }
+        self.settle();
+    }
+
+    /// The peer could not be reached.
+    pub fn handle_dial_failed(&mut self, now: Instant, reason: &str) {
+        if !matches!(self.link, Link::Dialing(_)) {
+            return;
+        }
+        self.link = Link::Down;
+        self.back_off(now, format!("it cannot be reached: {}", text::escape(reason)), true);
+    }
+
+    /// The request in flight was answered, and its answer checked.
+    pub fn handle_verified(&mut self, now: Instant, verified: Verified) {
+        let Some(asked) = self.asked.take() else { return };
+        if self.is_over() {
+            return;
+        }
+        match verified {
+            Verified::Plan(plan) => self.accept_plan(now, plan.into()),
+            Verified::Chunk(chunk) => self.accept_chunk(chunk),
+            Verified::Update { index, update } => self.accept_update(now, index, *update),
+            Verified::Resumed { .. } => {
+                self.opened = true;
+                self.explicit = None;
+            }
+            Verified::Acked { kind, index } => self.accept_ack(kind, index),
+            Verified::Refused { code, message } => self.refused(now, &asked.request, code, &message),
+        }
+        self.settle();
+    }
+
+    /// The request in flight was refused. The same as [`Self::handle_verified`] with [`Verified::Refused`], for a driver that
+    /// learns of it as an error.
+    pub fn handle_refused(&mut self, now: Instant, code: crate::ErrorCode, message: &str) {
+        self.handle_verified(now, Verified::Refused { code, message: message.to_owned() });
+    }
+
+    /// The provider broke the protocol: the session is over, and it is not trusted again.
+    pub fn handle_violation(&mut self, now: Instant, violation: &Violation) {
+        self.asked = None;
+        if self.is_over() {
+            return;
+        }
+        let (code, distrust) = match violation {
+            Violation::Chunk { received, .. } => {
+                self.bytes_refused += received;
+                (FailureCode::Checksum, true)
+            }
+            // The anchor may be wrong on this side.
+            Violation::Plan(error) if error.is_about_trust() => (FailureCode::Authentication, false),
+            Violation::Update { .. } => (FailureCode::Proof, true),
+            Violation::Authority(_) => (FailureCode::Authentication, true),
+            _ => (FailureCode::Provider, true),
+        };
+        self.fail(now, code, format!("{} broke the protocol: {violation}", self.peer), distrust);
+    }
+
+    /// The authority over the plan was checked.
+    pub fn handle_authority(&mut self, now: Instant, result: Result<(), AuthorityError>) {
+        if self.is_over() || !matches!(self.storage, StorageState::Checking(_)) {
+            return;
+        }
+        self.storage = StorageState::Closed;
+        match result {
+            Ok(()) => self.authority = true,
+            Err(error) => {
+                let (code, distrust) = match &error {
+                    AuthorityError::Signatures(_) | AuthorityError::Authentication { .. } => {
+                        (FailureCode::Authentication, true)
+                    }
+                    AuthorityError::Chain { .. } | AuthorityError::Proof { .. } => (FailureCode::Proof, true),
+                    AuthorityError::Stale { .. } => (FailureCode::Stale, false),
+                    AuthorityError::Equivocation { .. } => (FailureCode::Equivocation, false),
+                };
+                self.fail(now, code, format!("the plan of {} is refused: {error}", self.peer), distrust);
+            }
+        }
+    }
+
+    /// What became of the partial payload: the answer to `OpenStorage`, or trouble with a write, a sync or placing. After
+    /// trouble, whatever else was outstanding is dropped by the driver and asked for again.
+    pub fn handle_storage(&mut self, now: Instant, storage: Storage) {
+        if self.is_over() {
+            return;
+        }
+        let was_opening = matches!(self.storage, StorageState::Opening(_));
+        match storage {
+            Storage::Ready { durable_chunks } if was_opening => {
+                self.storage = StorageState::Open;
+                self.opened_storage(|work| work.disk.open(durable_chunks));
+            }
+            Storage::AlreadyStored { path } if was_opening => {
+                self.storage = StorageState::Placed;
+                self.placed = Some(path);
+                self.opened_storage(|work| work.disk.open_complete());
+            }
+            Storage::Ready { .. } | Storage::AlreadyStored { .. } => {}
+            Storage::HeldBy(session) => self.pause(now, Pause::Held(session)),
+            Storage::Full { needed, free } => self.pause(now, Pause::Full { needed, free }),
+            Storage::Failed(reason) => {
+                let message = format!("the payload cannot be stored: {}", text::escape(&reason));
+                self.fail(now, FailureCode::Storage, message, false);
+            }
+        }
+        self.settle();
+    }
+
+    fn opened_storage(&mut self, open: impl FnOnce(&mut super::Work)) {
+        let Some(work) = &mut self.work else { return };
+        open(work);
+        self.confirmed_chunks = self.confirmed_chunks.max(work.disk.durable_chunks());
+        self.confirmed_updates = self.confirmed_updates.max(work.plan.total_updates);
+    }
+
+    fn pause(&mut self, now: Instant, why: Pause) {
+        let since = match &self.storage {
+            StorageState::Paused { since, why: before, .. } if *before == why => *since,
+            _ => now,
+        };
+        self.storage = StorageState::Paused { why, since, recheck: now + PAUSE_RECHECK };
+        if let Some(work) = &mut self.work {
+            let lost = work.disk.verified_bytes() - work.disk.durable_bytes();
+            work.disk.close();
+            self.bytes_dropped += lost;
+        }
+    }
+
+    /// A chunk was written; not durable yet.
+    pub fn handle_written(&mut self, now: Instant, index: u64) {
+        if let Some(work) = &mut self.work {
+            work.disk.written(now, index);
+        }
+    }
+
+    /// The first `chunks` chunks are durable and recorded.
+    pub fn handle_durable(&mut self, now: Instant, chunks: u64) {
+        if let Some(work) = &mut self.work {
+            work.disk.synced(now, chunks);
+            self.confirmed_chunks = self.confirmed_chunks.max(work.disk.durable_chunks());
+        }
+    }
+
+    /// The payload is in its place.
+    pub fn handle_placed(&mut self, _now: Instant, path: PathBuf) {
+        if self.is_over() || !matches!(self.storage, StorageState::Placing(_)) {
+            return;
+        }
+        self.storage = StorageState::Placed;
+        self.placed = Some(path);
+        self.settle();
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.retry.as_ref().is_some_and(|retry| retry.at <= now) {
+            self.retry = None;
+        }
+        if matches!(self.storage, StorageState::Paused { recheck, .. } if recheck <= now) {
+            self.storage = StorageState::Closed;
+        }
+    }
+
+    /// The operator (or whoever knows that something changed) wants it to go on: ends a back-off or a pause at once, else
+    /// changes nothing.
+    pub fn retry_now(&mut self, _now: Instant) {
+        self.retry = None;
+        if matches!(self.storage, StorageState::Paused { .. }) {
+            self.storage = StorageState::Closed;
+        }
+    }
+
+    fn accept_plan(&mut self, now: Instant, plan: Arc<Plan>) {
+        self.opened = true;
+        self.plan_anew = false;
+        // The provider has a new record.
+        (self.acked_chunks, self.acked_updates) = (0, 0);
+        let Some(work) = &mut self.work else {
+            self.work = Some(self.work_on(plan));
+            self.announce = true;
+            return;
+        };
+        let (old, new) = (&work.plan.snapshot.checkpoint, &plan.snapshot.checkpoint);
+        if old.state_root != new.state_root || work.plan.chunk_size != plan.chunk_size {
+            // The check of the answer refuses this already.
+            let message = format!("{} answered with another snapshot than the session's", self.peer);
+            return self.fail(now, FailureCode::Provider, message, true);
+        }
+        if work.plan.plan_id == plan.plan_id {
+            return;
+        }
+        // The same snapshot under another tip: its chain is checked, and recorded, like the first one.
+        work.plan = plan;
+        work.updates = Arc::default();
+        work.update_bytes = 0;
+        self.authority = false;
+        self.announce = true;
+        if self.storage == StorageState::Open {
+            self.storage = StorageState::Closed;
+        }
+    }
+
+    fn accept_update(&mut self, now: Instant, index: u64, update: Update) {
+        let Some(work) = &mut self.work else { return };
+        if index != work.updates.len() as u64 {
+            return;
+        }
+        work.update_bytes = work.update_bytes.saturating_add(weight(&update));
+        if work.update_bytes > MAX_UNVERIFIED_BYTES {
+            let bound = MAX_UNVERIFIED_BYTES >> 20;
+            let message =
+                format!("the updates of {} take more than {bound} MiB before their chain is verified", self.peer);
+            return self.fail(now, FailureCode::Provider, message, true);
+        }
+        Arc::make_mut(&mut work.updates).push(update);
+        self.progressed();
+    }
+
+    fn accept_chunk(&mut self, chunk: VerifiedChunk) {
+        let Some(work) = &mut self.work else { return };
+        let size = chunk.bytes.len() as u64;
+        if work.disk.push(chunk) {
+            self.planned_anew = false;
+            self.progressed();
+        } else {
+            self.bytes_dropped += size;
+        }
+    }
+
+    fn accept_ack(&mut self, kind: ArtefactKind, index: u64) {
+        match kind {
+            ArtefactKind::Plan => {}
+            ArtefactKind::Chunk => {
+                self.acked_chunks = self.acked_chunks.max(index + 1);
+                self.progressed();
+            }
+            ArtefactKind::LightClientUpdate => self.acked_updates = self.acked_updates.max(index + 1),
+        }
+    }
+
+    fn progressed(&mut self) {
+        self.backoff.reset();
+        self.trouble = None;
+    }
+
+    /// Complete when the payload is in its place and nobody is left to be told.
+    pub(super) fn settle(&mut self) {
+        let is_done = self.storage == StorageState::Placed && self.asked.is_none() && !self.can_ack();
+        if is_done && self.failure.is_none() {
+            self.complete = true;
+            self.retry = None;
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! What to say: the state, and what is waited for, with what the operator can do.
+
+use std::{
+    fmt::Display,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{Asked, FailureCode, Link, Pause, Session, State, StorageState, View, WaitKind, Waiting, types::Failure};
+use crate::{
+    limits::REQUEST_TIMEOUT,
+    messages::{SnapshotsRequest, Update},
+};
+
+impl Session {
+    /// Everything the session can say of itself, true now.
+    #[must_use]
+    pub fn view(&self) -> View {
+        let work = self.work.as_ref();
+        let disk = work.map(|work| &work.disk);
+        let verified = disk.map_or(0, |disk| disk.verified_bytes());
+        View {
+            session: self.id,
+            peer: self.peer,
+            state: self.state(),
+            waiting: self.waiting(),
+            failure: self.failure.as_ref().map(|(failure, _)| failure.clone()),
+            trouble: self.trouble.clone(),
+            plan: work.map(|work| Arc::clone(&work.plan)),
+            verified_chunks: disk.map_or(0, |disk| disk.verified_chunks()),
+            verified_updates: self.verified_updates().len() as u64,
+            last_update_height: self.verified_updates().last().map(|update| update.checkpoint.height),
+            confirmed_chunks: self.confirmed_chunks,
+            confirmed_updates: self.confirmed_updates,
+            bytes_received: verified + self.bytes_refused + self.bytes_dropped,
+            bytes_verified: verified,
+            bytes_written: disk.map_or(0, |disk| disk.written_bytes()),
+            bytes_durable: self.durable_bytes(),
+            verified: self.complete,
+            payload_path: self.placed.clone().filter(|_| self.complete),
+            failed_tries: self.backoff.tries(),
+        }
+    }
+
+    /// The last update carries the proof of the others: it counts when that is checked.
+    fn verified_updates(&self) -> &[Update] {
+        let Some(work) = &self.work else { return &[] };
+        let is_unproven = !self.authority && !work.has_missing_updates();
+        match work.updates.split_last() {
+            Some((_, others)) if is_unproven => others,
+            _ => &work.updates,
+        }
+    }
+
+    /// Before the partial payload is open, what the record says of it.
+    fn durable_bytes(&self) -> u64 {
+        let Some(work) = &self.work else { return 0 };
+        if work.disk.is_open() || work.disk.durable_chunks() > 0 {
+            work.disk.durable_bytes()
+        } else {
+            work.disk.bytes(self.confirmed_chunks)
+        }
+    }
+
+    fn state(&self) -> State {
+        if self.failure.is_some() {
+            return State::Failed;
+        }
+        if self.complete {
+            return State::Complete;
+        }
+        match self.storage {
+            StorageState::Paused { .. } => return State::Paused,
+            StorageState::Checking(_) | StorageState::Opening(_) | StorageState::Placing(_) => return State::Verifying,
+            StorageState::Closed | StorageState::Open | StorageState::Placed => {}
+        }
+        if self.retry.is_some() && self.needs_provider() {
+            return State::BackingOff;
+        }
+        if !self.opened && self.needs_provider() {
+            return if self.link == Link::Up { State::Planning } else { State::Connecting };
+        }
+        if self.storage == StorageState::Open { State::Streaming } else { State::Verifying }
+    }
+
+    fn waiting(&self) -> Option<Waiting> {
+        if let Some((failure, since)) = &self.failure {
+            return Some(wait(WaitKind::Operator, *since, advice(failure)));
+        }
+        if self.complete {
+            return None;
+        }
+        self.waiting_on_this_side().or_else(|| self.waiting_on_provider()).or_else(|| self.waiting_on_disk())
+    }
+
+    fn waiting_on_this_side(&self) -> Option<Waiting> {
+        Some(match &self.storage {
+            StorageState::Paused { why: Pause::Held(session), since, recheck } => Waiting {
+                session: Some(*session),
+                retry_at: Some(*recheck),
+                ..wait(
+                    WaitKind::Session,
+                    *since,
+                    format!(
+                        "session {session} of this node writes the same payload: this one goes on by itself when that one \
+                         ends; cancel either to go on with the other"
+                    ),
+                )
+            },
+            StorageState::Paused { why: Pause::Full { needed, free }, since, recheck } => Waiting {
+                retry_at: Some(*recheck),
+                ..wait(
+                    WaitKind::Disk,
+                    *since,
+                    format!(
+                        "the disk is full: {needed} bytes are needed, {free} are free; make room, and the session goes on by \
+                         itself"
+                    ),
+                )
+            },
+            StorageState::Checking(since) => wait(
+                WaitKind::Proof,
+                *since,
+                "signatures, commitment chain and recursive proof of the tip are being checked on this machine"
+                    .to_owned(),
+            ),
+            StorageState::Opening(since) => wait(
+                WaitKind::Disk,
+                *since,
+                "the partial payload is being opened, and what is already there is being checked".to_owned(),
+            ),
+            StorageState::Placing(since) => wait(
+                WaitKind::Disk,
+                *since,
+                "every byte is verified and durable; the payload is being put in its place".to_owned(),
+            ),
+            StorageState::Closed | StorageState::Open | StorageState::Placed => return None,
+        })
+    }
+
+    fn waiting_on_provider(&self) -> Option<Waiting> {
+        if let Some(asked) = &self.asked {
+            return Some(self.waiting_on_answer(asked));
+        }
+        if !self.needs_provider() {
+            return None;
+        }
+        let peer = self.peer;
+        if let Some(retry) = &self.retry {
+            let reason = format!(
+                "try {} failed: {}; the next one comes by itself, or at once by a resume of this session; look at {peer} if it \
+                 goes on",
+                self.backoff.tries(),
+                retry.cause
+            );
+            return Some(Waiting { retry_at: Some(retry.at), ..wait(WaitKind::Retry, retry.since, reason) });
+        }
+        let dialling = |since| {
+            let reason = format!("connecting to {peer}; check its address and that it runs if this takes long");
+            Some(wait(WaitKind::Connection, since, reason))
+        };
+        match self.link {
+            Link::Dialing(since) => dialling(since),
+            Link::Down => dialling(self.started),
+            Link::Up => None,
+        }
+    }
+
+    fn waiting_on_answer(&self, asked: &Asked) -> Waiting {
+        let (what, index, thing) = match &asked.request {
+            SnapshotsRequest::Plan { .. } => (WaitKind::Plan, None, "a plan".to_owned()),
+            SnapshotsRequest::Resume { chunk_index, update_index, .. } => {
+                (WaitKind::Plan, None, format!("to go on at chunk {chunk_index} and update {update_index}"))
+            }
+            SnapshotsRequest::Chunk { chunk_index, .. } => {
+                (WaitKind::Chunk, Some(*chunk_index), format!("for chunk {chunk_index}"))
+            }
+            SnapshotsRequest::LightClientUpdate { update_index, .. } => {
+                (WaitKind::LightClientUpdate, Some(*update_index), format!("for update {update_index}"))
+            }
+            SnapshotsRequest::Ack { index, .. } => {
+                (WaitKind::Ack, Some(*index), format!("to record what is durable here, up to {index}"))
+            }
+            SnapshotsRequest::Error { .. } => (WaitKind::Ack, None, "to end the session".to_owned()),
+        };
+        let reason = format!(
+            "asked {} {thing}, not answered yet; a request is given up after {} s and tried again",
+            self.peer,
+            REQUEST_TIMEOUT.as_secs()
+        );
+        Waiting { index, ..wait(what, asked.since, reason) }
+    }
+
+    fn waiting_on_disk(&self) -> Option<Waiting> {
+        let disk = &self.work.as_ref()?.disk;
+        let since = disk.busy_since()?;
+        let pending = disk.verified_bytes() - disk.durable_bytes();
+        let reason = format!("{pending} verified bytes are being made durable; a slow disk shows here");
+        Some(wait(WaitKind::Disk, since, reason))
+    }
+}
+
+fn wait(what: WaitKind, since: Instant, reason: String) -> Waiting {
+    Waiting { what, index: None, session: None, since, reason, retry_at: None }
+}
+
+/// What the operator of a failed session can do.
+fn advice(failure: &Failure) -> String {
+    let kept = "what is verified is kept";
+    match failure.code {
+        _ if failure.distrust => {
+            format!("the provider is not trusted again: start a session with another peer; {kept}")
+        }
+        FailureCode::Network => format!("resume this session when the provider is reachable; {kept}"),
+        FailureCode::Authentication => {
+            "check [trust] against what the chain's publisher announced, or that this node may consume there".to_owned()
+        }
+        FailureCode::ResumeMismatch => {
+            format!("resume without explicit offsets, or start a new session for the same root; {kept}")
+        }
+        FailureCode::Storage => format!("look at the disk and the node's log, then resume this session; {kept}"),
+        FailureCode::Stale => "ask a peer whose tip is newer than this node's head".to_owned(),
+        FailureCode::Equivocation => {
+            "the publishers signed two histories: ask them which one holds before you consume anything".to_owned()
+        }
+        FailureCode::Provider | FailureCode::Checksum | FailureCode::Proof | FailureCode::Cancelled => {
+            format!("start a session with another peer, or resume this one when the cause is gone; {kept}")
+        }
+    }
+}
+
+macro_rules! words {
+    ($kind:ident: $($variant:ident => $word:literal),+ $(,)?) => {
+        impl $kind {
+            /// The word of the status.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word),+
+                }
+            }
+        }
+
+        impl Display for $kind {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+words!(State:
+    Connecting => "connecting", Planning => "planning", Streaming => "streaming", Verifying => "verifying",
+    BackingOff => "backing_off", Paused => "paused", Complete => "complete", Failed => "failed");
+words!(WaitKind:
+    Connection => "connection", Plan => "plan", Chunk => "chunk", LightClientUpdate => "light_client_update",
+    Ack => "ack", Proof => "proof", Disk => "disk", Session => "session", Retry => "retry", Operator => "operator");
+words!(FailureCode:
+    Network => "network", Checksum => "checksum", Authentication => "authentication",
+    ResumeMismatch => "resume_mismatch", Provider => "provider", Storage => "storage", Proof => "proof",
+    Stale => "stale", Equivocation => "equivocation", Cancelled => "cancelled");
+
+impl Waiting {
+    /// Time since it began.
+    #[must_use]
+    pub fn elapsed(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since)
+    }
+}

@@ -1,0 +1,284 @@
+//! What goes into and comes out of a consumer [`Session`](super::Session).
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use libp2p::PeerId;
+
+use crate::{
+    exchange::VerifiedChunk,
+    limits::{ACK_BYTES, ACK_INTERVAL, DEFAULT_CHUNK_SIZE, MAX_CHUNK_SIZE, MIN_CHUNK_SIZE, WINDOW},
+    messages::{Plan, SnapshotsRequest, Update},
+    types::{Hash, SnapshotSessionId},
+};
+
+/// How a session behaves; see `[snapshots]` in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Wanted chunk size; any positive number.
+    pub chunk_size: u64,
+    /// Smallest chunk size taken.
+    pub min_chunk_size: u64,
+    /// Largest chunk size taken.
+    pub max_chunk_size: u64,
+    /// Only this payload.
+    pub root: Option<Hash>,
+    /// Only this height; the highest offer when absent.
+    pub height: Option<u64>,
+    /// A group is made durable and acknowledged after this many bytes,
+    pub ack_bytes: u64,
+    /// or after this long, whichever comes first.
+    pub ack_interval: Duration,
+    /// Most bytes that are verified but not yet durable. At least one chunk is always let through.
+    pub window: u64,
+    /// A session that got nowhere for this long fails; `None`: it tries for ever.
+    pub give_up_after: Option<Duration>,
+    /// Makes the jitter of back-offs repeatable.
+    pub seed: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            chunk_size: DEFAULT_CHUNK_SIZE,
+            min_chunk_size: MIN_CHUNK_SIZE,
+            max_chunk_size: MAX_CHUNK_SIZE,
+            root: None,
+            height: None,
+            ack_bytes: ACK_BYTES,
+            ack_interval: ACK_INTERVAL,
+            window: WINDOW,
+            give_up_after: None,
+            seed: rand::random(),
+        }
+    }
+}
+
+/// What is on disk of a session that an earlier process ran.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Saved {
+    /// The accepted plan.
+    pub plan: Arc<Plan>,
+    /// Its first updates, as many as are at hand (0 will do: the others are fetched again).
+    pub updates: Vec<Update>,
+    /// How many chunks are recorded as durable.
+    pub confirmed_chunks: u64,
+    /// How many updates are recorded as durable.
+    pub confirmed_updates: u64,
+}
+
+/// Offsets that an operator names for a resume. They are never "recovered": a refusal fails the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExplicitResume {
+    /// The plan.
+    pub plan_id: Hash,
+    /// The next chunk.
+    pub chunk_index: u64,
+    /// The next update.
+    pub update_index: u64,
+}
+
+/// What the session wants done. Each is wanted once; the answer that ends it is named.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Action {
+    /// Connect to the peer: `handle_connected` (at once if connected already) or `handle_dial_failed`.
+    Connect,
+    /// Send a request: `handle_verified`, `handle_request_failed` or `handle_violation`. No other is wanted before.
+    Request(SnapshotsRequest),
+    /// The plan was accepted (it may be another one than before): persist the session's record. No answer; do it before
+    /// asking for the next action.
+    PlanAccepted(Arc<Plan>),
+    /// Check signatures, chain, recursive proof, and the tip against the node's head: `handle_authority`.
+    VerifyAuthority {
+        /// The plan.
+        plan: Arc<Plan>,
+        /// All its updates.
+        updates: Arc<Vec<Update>>,
+    },
+    /// Open, or look again at, the partial payload, check that it fits the disk, make plan and updates durable and record
+    /// them: `handle_storage`. Nothing was or is being written when this is asked.
+    OpenStorage {
+        /// The plan.
+        plan: Arc<Plan>,
+        /// All its updates.
+        updates: Arc<Vec<Update>>,
+    },
+    /// Write a chunk: `handle_written`, or `handle_storage` with what went wrong. In order; several may be outstanding.
+    Write(VerifiedChunk),
+    /// Make everything written so far durable, then record it: `handle_durable`, or `handle_storage` with what went wrong.
+    Sync,
+    /// Everything is verified and durable: put the payload in its place: `handle_placed`, or `handle_storage`.
+    Place,
+}
+
+/// What became of the partial payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Storage {
+    /// It is open and fits the disk; plan and updates are durable and recorded, and so are this many chunks.
+    Ready {
+        /// From the first on, without a gap.
+        durable_chunks: u64,
+    },
+    /// The payload is stored already, complete and verified; the offer of this plan was added to it.
+    AlreadyStored {
+        /// Where.
+        path: PathBuf,
+    },
+    /// Another session writes the same payload.
+    HeldBy(SnapshotSessionId),
+    /// It does not fit.
+    Full {
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes free.
+        free: u64,
+    },
+    /// The disk failed.
+    Failed(String),
+}
+
+/// Where a session stands. The words are those of the status.
+///
+/// ```text
+/// connecting -> planning -> verifying -> streaming -> verifying -> complete
+///      ^            │           │            │            │
+///      │            └───────────┴─────┬──────┴────────────┴──────> failed
+///      └── backing_off, paused <──────┘ (and back, by themselves)
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// No connection yet.
+    Connecting,
+    /// The plan, or the answer to a resume, is asked for.
+    Planning,
+    /// Chunks are coming.
+    Streaming,
+    /// Updates, signatures and proof are fetched and checked, or the payload is put in place.
+    Verifying,
+    /// Something failed that may pass.
+    BackingOff,
+    /// The disk is full, or another session has the payload.
+    Paused,
+    /// The verified payload is in place.
+    Complete,
+    /// It is over; the error says why.
+    Failed,
+}
+
+/// What a session waits for. The words are those of the status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WaitKind {
+    /// A connection.
+    Connection,
+    /// The plan, or the answer to a resume.
+    Plan,
+    /// A chunk.
+    Chunk,
+    /// An update.
+    LightClientUpdate,
+    /// The mirror of an ack.
+    Ack,
+    /// The check of signatures, chain and proof.
+    Proof,
+    /// A write, a flush, or free space.
+    Disk,
+    /// Another session.
+    Session,
+    /// The end of a back-off.
+    Retry,
+    /// The operator.
+    Operator,
+}
+
+/// Stable words for what ended a session. The words are those of the status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // the words are the documentation; `docs/protocol.md` explains each
+pub enum FailureCode {
+    Network,
+    Checksum,
+    Authentication,
+    ResumeMismatch,
+    Provider,
+    Storage,
+    Proof,
+    Stale,
+    Equivocation,
+    Cancelled,
+}
+
+/// What a session waits for, since when, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// What.
+    pub what: WaitKind,
+    /// Which chunk or update.
+    pub index: Option<u64>,
+    /// The session that holds the payload, for [`WaitKind::Session`].
+    pub session: Option<SnapshotSessionId>,
+    /// Since when.
+    pub since: Instant,
+    /// One sentence, with what the operator can do.
+    pub reason: String,
+    /// When the next try is.
+    pub retry_at: Option<Instant>,
+}
+
+/// Why a session is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The stable word.
+    pub code: FailureCode,
+    /// One sentence that names the peer, and the chunk or update if it is about one.
+    pub message: String,
+    /// The provider broke the protocol or invented a chain: it is not to be trusted again.
+    pub distrust: bool,
+}
+
+/// Everything a session can say of itself. Counts are numbers of chunks or updates from the first on; the last index is one
+/// less.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View {
+    /// The session.
+    pub session: SnapshotSessionId,
+    /// The provider.
+    pub peer: PeerId,
+    /// Where it stands.
+    pub state: State,
+    /// What it waits for; `None` when it is complete or the next action is about to be taken.
+    pub waiting: Option<Waiting>,
+    /// Why it is over.
+    pub failure: Option<Failure>,
+    /// The last trouble that it is recovering from.
+    pub trouble: Option<String>,
+    /// The accepted plan.
+    pub plan: Option<Arc<Plan>>,
+    /// Chunks verified.
+    pub verified_chunks: u64,
+    /// Updates verified.
+    pub verified_updates: u64,
+    /// Height of the newest verified update.
+    pub last_update_height: Option<u64>,
+    /// Chunks durable and recorded. Never falls.
+    pub confirmed_chunks: u64,
+    /// Updates durable and recorded. Never falls.
+    pub confirmed_updates: u64,
+    /// Payload bytes received, the refused ones included.
+    pub bytes_received: u64,
+    /// Payload bytes verified.
+    pub bytes_verified: u64,
+    /// Payload bytes written.
+    pub bytes_written: u64,
+    /// Payload bytes durable.
+    pub bytes_durable: u64,
+    /// Every byte, the chain and its authority are verified, and the payload is in place.
+    pub verified: bool,
+    /// Where the payload is.
+    pub payload_path: Option<PathBuf>,
+    /// Tries that failed since the last progress.
+    pub failed_tries: u32,
+}

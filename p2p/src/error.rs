@@ -1,0 +1,234 @@
+//! What goes wrong, with who is at fault in the type.
+//!
+//! * [`PipelineError`]: the provider's own answer to a request that it cannot serve.
+//! * [`Violation`]: the other side broke the protocol; nothing of its message is used.
+//! * [`RequestFailure`]: no answer came; whether the provider acted on the request is unknown.
+//! * [`SnapshotProtocolError`]: what the behaviour reports, one variant per side at fault.
+
+use crate::{
+    authority::AuthorityError,
+    json::DecodeError,
+    messages::{ArtefactKind, ErrorCode},
+    plan::PlanError,
+    text,
+    tree::ChunkError,
+    types::Hash,
+};
+
+/// Why a provider does not serve a request.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PipelineError {
+    /// No such session of this peer, or nothing to offer.
+    #[error("{what}")]
+    NotFound {
+        /// What was looked for.
+        what: String,
+    },
+    /// This peer may not consume here.
+    #[error("this peer may not consume snapshots here")]
+    Unauthorized,
+    /// The consumer's request breaks a rule.
+    #[error("{reason}")]
+    Invalid {
+        /// Which rule, with the numbers.
+        reason: String,
+    },
+    /// The plan named is not the session's.
+    #[error("this session streams plan {current}, not {asked}")]
+    PlanChanged {
+        /// The session's.
+        current: Hash,
+        /// What the consumer named.
+        asked: Hash,
+    },
+    /// A resume that does not fit the session's markers.
+    #[error("{reason}")]
+    SnapshotVerification {
+        /// Which index, and what was expected.
+        reason: ResumeReason,
+    },
+    /// No room now; retry later.
+    #[error("{reason}; retry later")]
+    Busy {
+        /// What is full.
+        reason: String,
+    },
+    /// The session was given up.
+    #[error("the session was cancelled")]
+    Cancelled,
+    /// The provider's own failure. The source is for its operator; the consumer is not told.
+    #[error("the provider failed to serve the request")]
+    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl PipelineError {
+    /// Wraps a failure of the provider's own.
+    pub fn internal(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Internal(source.into())
+    }
+
+    /// The answer to a request for a session that this peer has not opened.
+    #[must_use]
+    pub fn unknown_session(session: crate::SnapshotSessionId) -> Self {
+        Self::NotFound { what: format!("session {session} is not open here") }
+    }
+
+    /// The code on the wire.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::NotFound { .. } => ErrorCode::NotFound,
+            Self::Unauthorized => ErrorCode::Unauthorized,
+            Self::Invalid { .. } => ErrorCode::Invalid,
+            Self::PlanChanged { .. } => ErrorCode::PlanChanged,
+            Self::SnapshotVerification { reason: ResumeReason::ResumeRegressed { .. } } => ErrorCode::ResumeRegressed,
+            Self::SnapshotVerification { reason: ResumeReason::ResumeOutOfBounds { .. } } => {
+                ErrorCode::ResumeOutOfBounds
+            }
+            Self::Busy { .. } => ErrorCode::Busy,
+            Self::Cancelled => ErrorCode::Cancelled,
+            Self::Internal(_) => ErrorCode::Internal,
+        }
+    }
+}
+
+/// Why a resume does not fit; the words name the offending chunk or update and the number expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResumeReason {
+    /// Behind what was acknowledged.
+    #[error(
+        "resume at {} {asked} is behind what was acknowledged: expected {expected} or later",
+        kind_word(*.kind)
+    )]
+    ResumeRegressed {
+        /// Chunk or update.
+        kind: ArtefactKind,
+        /// The index asked for.
+        asked: u64,
+        /// The smallest that is accepted.
+        expected: u64,
+    },
+    /// Beyond the totals.
+    #[error("resume at {} {asked} is beyond the plan: expected {total} at most", kind_word(*.kind))]
+    ResumeOutOfBounds {
+        /// Chunk or update.
+        kind: ArtefactKind,
+        /// The index asked for.
+        asked: u64,
+        /// The plan's total, the largest that is accepted.
+        total: u64,
+    },
+}
+
+/// "chunk", "update" or "plan", as messages say it.
+#[must_use]
+pub fn kind_word(kind: ArtefactKind) -> &'static str {
+    match kind {
+        ArtefactKind::Plan => "plan",
+        ArtefactKind::Chunk => "chunk",
+        ArtefactKind::LightClientUpdate => "update",
+    }
+}
+
+/// The provider broke the protocol. Nothing of its message is used, and the session does not trust it again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Violation {
+    /// The answer is not a message of the protocol.
+    #[error("an unreadable answer: {0}")]
+    Unreadable(#[from] DecodeError),
+    /// The answer belongs to something that was not asked.
+    #[error("the answer does not match the request: {what}")]
+    Mismatch {
+        /// What was asked and what came.
+        what: String,
+    },
+    /// The plan breaks a rule, or is not of the chain that is trusted here.
+    #[error("an unacceptable plan: {0}")]
+    Plan(#[from] PlanError),
+    /// A chunk does not verify against the root.
+    #[error("chunk {index} does not verify: {source}")]
+    Chunk {
+        /// Which.
+        index: u64,
+        /// How many bytes came.
+        received: u64,
+        /// What is wrong.
+        source: ChunkError,
+    },
+    /// An update does not continue the chain.
+    #[error("update {index} does not verify: {reason}")]
+    Update {
+        /// Which.
+        index: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The tip does not have the authority of its publishers.
+    #[error("{0}")]
+    Authority(#[from] AuthorityError),
+}
+
+/// No answer came. Whether the provider acted on the request is unknown; every request is safe to repeat after `resume`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestFailure {
+    /// No answer within the time for a request.
+    #[error("no answer in time")]
+    Timeout,
+    /// The connection ended, or the provider closed the stream without an answer (it has no room for another stream).
+    #[error("the connection was lost before the answer came")]
+    ConnectionClosed,
+    /// The peer could not be dialled.
+    #[error("the peer cannot be reached: {reason}")]
+    Dial {
+        /// Why.
+        reason: String,
+    },
+    /// The peer does not speak the protocol.
+    #[error("the peer does not offer {}", crate::PROTOCOL_V1)]
+    Unsupported,
+    /// The stream failed.
+    #[error("the stream failed: {reason}")]
+    Io {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What the behaviour reports as an error, with the side at fault as the variant.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SnapshotProtocolError {
+    /// The provider answered with a refusal.
+    #[error("the provider refused ({}): {}", .code.as_str(), text::escape(.message))]
+    Provider {
+        /// Its code.
+        code: ErrorCode,
+        /// Its words, not escaped.
+        message: String,
+    },
+    /// The remote broke the protocol.
+    #[error("the provider broke the protocol: {0}")]
+    Remote(#[from] Violation),
+    /// Our request got no answer.
+    #[error(transparent)]
+    Outbound(#[from] RequestFailure),
+    /// A consumer's request could not be answered: it was unreadable, or its stream failed.
+    #[error("a consumer's request failed: {reason}")]
+    Inbound {
+        /// Why.
+        reason: String,
+    },
+    /// Ours: the session was never opened here, or is forgotten.
+    #[error("session {0} is unknown")]
+    UnknownSession(crate::SnapshotSessionId),
+    /// Ours: the request does not fit the session (no plan yet, or an index beyond its totals).
+    #[error("the request does not fit the session: {reason}")]
+    Unfit {
+        /// Why.
+        reason: String,
+    },
+}

@@ -1,0 +1,135 @@
+//! The JSON of the wire, read strictly and written by hand (`wire.md` section 1, Strict).
+//!
+//! One document with nothing after it but white space; no key twice in an object; at most 16 objects and arrays inside
+//! one another; every integer a plain literal in `0 ..= 2^53 - 1`; binary in padded standard base64, hashes in lower-case
+//! hex of the exact length. Unknown fields are ignored (they must still be JSON); an unknown `type` is refused.
+//!
+//! Reading scans the text once and borrows from it: besides the message, a reader allocates a list of the members of each
+//! object on the way, at most 1,024 each. A chunk's base64 is decoded straight from the text.
+
+mod read;
+mod scan;
+mod write;
+
+use crate::{
+    limits::{MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES},
+    messages::{SnapshotsRequest, SnapshotsResponse},
+};
+
+/// Why a message cannot be read. Text in it is escaped and short.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// Larger than allowed. Nothing of it was looked at.
+    #[error("a message of {size} bytes: the bound is {bound}")]
+    TooLarge {
+        /// Its size, as far as it is known.
+        size: usize,
+        /// The bound.
+        bound: usize,
+    },
+    /// Not UTF-8.
+    #[error("the message is not UTF-8")]
+    Utf8,
+    /// Not JSON.
+    #[error("not JSON at byte {at}: {what}")]
+    Syntax {
+        /// Where.
+        at: usize,
+        /// What was expected, or is wrong.
+        what: &'static str,
+    },
+    /// More objects and arrays inside one another than allowed.
+    #[error("nested deeper than {} at byte {at}", crate::limits::MAX_JSON_DEPTH)]
+    TooDeep {
+        /// Where.
+        at: usize,
+    },
+    /// A key twice in one object.
+    #[error("the key {key:?} stands twice in one object")]
+    DuplicateKey {
+        /// Which, escaped and cut.
+        key: String,
+    },
+    /// More members in one object than allowed.
+    #[error("more than {} members in one object", crate::limits::MAX_JSON_MEMBERS)]
+    TooManyMembers,
+    /// A field that must be there is not.
+    #[error("the field {field:?} is missing")]
+    Missing {
+        /// Which.
+        field: &'static str,
+    },
+    /// A field does not hold what it must.
+    #[error("the field {field:?} must be {expected}")]
+    Field {
+        /// Which.
+        field: &'static str,
+        /// What it must hold.
+        expected: &'static str,
+    },
+    /// A message of no known type.
+    #[error("the type {found:?} is unknown")]
+    UnknownType {
+        /// Which, escaped and cut.
+        found: String,
+    },
+}
+
+/// Writes a request.
+#[must_use]
+pub fn encode_request(request: &SnapshotsRequest) -> Vec<u8> {
+    write::request(request)
+}
+
+/// Writes a response. The buffer is allocated once, at its final size.
+#[must_use]
+pub fn encode_response(response: &SnapshotsResponse) -> Vec<u8> {
+    write::response(response)
+}
+
+/// Reads a request of at most 64 KiB.
+///
+/// # Errors
+/// Why it cannot be read; the answer is then `invalid` with `session_id` 0.
+pub fn decode_request(bytes: &[u8]) -> Result<SnapshotsRequest, DecodeError> {
+    decode_request_within(bytes, MAX_REQUEST_BYTES)
+}
+
+/// Reads a request of at most `bound` bytes.
+///
+/// # Errors
+/// Why it cannot be read.
+pub fn decode_request_within(bytes: &[u8], bound: usize) -> Result<SnapshotsRequest, DecodeError> {
+    check_size(bytes.len(), bound)?;
+    read::request(text(bytes)?)
+}
+
+/// Reads a response of at most 8 MiB.
+///
+/// # Errors
+/// Why it cannot be read: the provider broke the protocol.
+pub fn decode_response(bytes: &[u8]) -> Result<SnapshotsResponse, DecodeError> {
+    decode_response_within(bytes, MAX_RESPONSE_BYTES)
+}
+
+/// Reads a response of at most `bound` bytes.
+///
+/// # Errors
+/// Why it cannot be read.
+pub fn decode_response_within(bytes: &[u8], bound: usize) -> Result<SnapshotsResponse, DecodeError> {
+    check_size(bytes.len(), bound)?;
+    read::response(text(bytes)?)
+}
+
+/// Refuses a message above its bound: for whoever reads or writes the stream.
+///
+/// # Errors
+/// [`DecodeError::TooLarge`], naming size and bound.
+pub fn check_size(size: usize, bound: usize) -> Result<(), DecodeError> {
+    if size <= bound { Ok(()) } else { Err(DecodeError::TooLarge { size, bound }) }
+}
+
+fn text(bytes: &[u8]) -> Result<&str, DecodeError> {
+    std::str::from_utf8(bytes).map_err(|_| DecodeError::Utf8)
+}

@@ -1,0 +1,344 @@
+//! The rules of a plan (`wire.md` section 1): its id, its chunk size, and when it is refused.
+
+use rpp_proofs::{Commitment, Genesis, GenesisError, NotCanonical};
+
+pub use crate::authority::{AuthorityError, check_authority_signatures, check_update};
+use crate::{
+    limits::{DEFAULT_CHUNK_SIZE, MAX_CHUNK_SIZE, MAX_UPDATES, MIN_CHUNK_SIZE},
+    messages::{Checkpoint, GenesisDescriptor, PayloadFormat, Plan},
+    tree,
+    types::Hash,
+};
+
+/// What a consumer trusts: one genesis commitment, which pins chain, publishers and threshold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrustAnchor {
+    /// `C_0`.
+    pub genesis: Hash,
+    /// Must be the descriptor's publishers, in any order, unless empty.
+    pub publishers: Vec<Hash>,
+    /// Must be the descriptor's threshold, unless 0.
+    pub threshold: u64,
+    /// Keys whose signatures no longer count.
+    pub revoked: Vec<Hash>,
+}
+
+/// What a consumer accepts of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlanBounds {
+    /// Smallest chunk size.
+    pub min_chunk_size: u64,
+    /// Largest chunk size.
+    pub max_chunk_size: u64,
+    /// Most updates.
+    pub max_updates: u64,
+    /// Largest payload; 0: no bound of its own.
+    pub max_payload_bytes: u64,
+}
+
+impl Default for PlanBounds {
+    fn default() -> Self {
+        Self {
+            min_chunk_size: MIN_CHUNK_SIZE,
+            max_chunk_size: MAX_CHUNK_SIZE,
+            max_updates: MAX_UPDATES,
+            max_payload_bytes: 0,
+        }
+    }
+}
+
+/// Why a plan is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// The descriptor is not a genesis.
+    #[error("its genesis descriptor is invalid: {0}")]
+    Genesis(#[from] GenesisError),
+    /// A genesis, but not the one that is trusted here.
+    #[error("its genesis is {found}, the trusted one is {trusted}: check [trust] genesis, or ask another peer")]
+    Anchor {
+        /// The trust anchor's.
+        trusted: Hash,
+        /// The plan's.
+        found: Hash,
+    },
+    /// Publishers or threshold are not those of the trust anchor.
+    #[error("its {what} are not the configured ones: check [trust] {what}")]
+    AnchorDetail {
+        /// `publishers` or `threshold`.
+        what: &'static str,
+    },
+    /// Another proof system.
+    #[error("it is proved by {found:?}, this node verifies {:?} only", rpp_proofs::PROOF_SYSTEM)]
+    ProofSystem {
+        /// Escaped.
+        found: String,
+    },
+    /// A commitment that is not a field element.
+    #[error("a commitment is not canonical")]
+    Commitment,
+    /// The id is not that of its contents.
+    #[error("its plan_id is {found}, its contents make {computed}")]
+    PlanId {
+        /// What the plan says.
+        found: Hash,
+        /// What it should say.
+        computed: Hash,
+    },
+    /// The chunk size is not a power of two within both sides' bounds.
+    #[error("its chunk_size {chunk_size} is not a power of two between {min} and {max}")]
+    ChunkSize {
+        /// The plan's.
+        chunk_size: u64,
+        /// Smallest that both sides take.
+        min: u64,
+        /// Largest that both sides take.
+        max: u64,
+    },
+    /// A number does not follow from the others.
+    #[error("its {what} is {found}, it must be {expected}")]
+    Number {
+        /// Which field.
+        what: &'static str,
+        /// What the plan says.
+        found: u64,
+        /// What it should say, in words.
+        expected: String,
+    },
+    /// A single update, but tip and snapshot differ.
+    #[error("it has one update, but its tip is not its snapshot")]
+    TipDiffers,
+    /// Not the payload or height that was asked for.
+    #[error("its {what} is not the one that was asked for")]
+    NotAsked {
+        /// `root` or `height`.
+        what: &'static str,
+    },
+}
+
+impl PlanError {
+    /// Whether it is about trust (a wrong anchor on our side is possible), rather than a plan that nobody should send.
+    #[must_use]
+    pub fn is_about_trust(&self) -> bool {
+        matches!(self, Self::Anchor { .. } | Self::AnchorDetail { .. })
+    }
+}
+
+impl From<NotCanonical> for PlanError {
+    fn from(_: NotCanonical) -> Self {
+        Self::Commitment
+    }
+}
+
+/// The id of a plan's contents, whatever its chunk size.
+///
+/// # Errors
+/// The descriptor is not a genesis.
+pub fn plan_id(plan: &Plan) -> Result<Hash, GenesisError> {
+    Ok(plan_id_under(&Hash(genesis(&plan.genesis)?.commitment().to_bytes()), plan))
+}
+
+/// The same under a genesis commitment that is known already.
+#[must_use]
+pub fn plan_id_under(genesis: &Hash, plan: &Plan) -> Hash {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"rpp/plan/1\0").update(&genesis.0);
+    for checkpoint in [&plan.snapshot.checkpoint, &plan.tip] {
+        hasher.update(&checkpoint.step.to_le_bytes());
+        hasher.update(&checkpoint.height.to_le_bytes());
+        hasher.update(&checkpoint.block_hash.0);
+        hasher.update(&checkpoint.state_root.0);
+        hasher.update(&checkpoint.payload_bytes.to_le_bytes());
+        hasher.update(&checkpoint.commitment.0);
+    }
+    let format = match plan.snapshot.format {
+        PayloadFormat::Raw => 0,
+        PayloadFormat::Tar => 1,
+    };
+    let name = plan.proof.as_bytes();
+    let name = &name[..name.len().min(usize::from(u8::MAX))];
+    hasher.update(&[format]).update(&plan.total_updates.to_le_bytes());
+    hasher.update(&[name.len() as u8]).update(name);
+    hasher.finalize().into()
+}
+
+/// The descriptor as the proofs know it, checked.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn genesis(descriptor: &GenesisDescriptor) -> Result<Genesis, GenesisError> {
+    let publishers = descriptor.publishers.iter().map(|key| key.0).collect();
+    // A threshold beyond u32 is beyond the number of publishers too.
+    let threshold = u32::try_from(descriptor.threshold).unwrap_or(u32::MAX);
+    Genesis::new(descriptor.chain_id.clone(), publishers, threshold)
+}
+
+/// The descriptor of a genesis, as plans carry it.
+#[must_use]
+pub fn descriptor(genesis: &Genesis) -> GenesisDescriptor {
+    GenesisDescriptor {
+        chain_id: genesis.chain_id().to_owned(),
+        publishers: genesis.publishers().iter().copied().map(Hash).collect(),
+        threshold: genesis.threshold().into(),
+    }
+}
+
+/// A commitment of a message as the proofs know it.
+///
+/// # Errors
+/// It is not a field element in its one encoding.
+pub fn commitment(hash: &Hash) -> Result<Commitment, NotCanonical> {
+    Commitment::from_bytes(hash.0)
+}
+
+impl From<&Checkpoint> for rpp_proofs::Checkpoint {
+    fn from(checkpoint: &Checkpoint) -> Self {
+        Self {
+            step: checkpoint.step,
+            height: checkpoint.height,
+            block_hash: checkpoint.block_hash.0,
+            state_root: checkpoint.state_root.0,
+            payload_bytes: checkpoint.payload_bytes,
+        }
+    }
+}
+
+/// Chunk sizes that one side takes. Not necessarily powers of two: minima round up, maxima down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkBounds {
+    /// Smallest.
+    pub min: u64,
+    /// Largest.
+    pub max: u64,
+}
+
+impl Default for ChunkBounds {
+    fn default() -> Self {
+        Self { min: MIN_CHUNK_SIZE, max: MAX_CHUNK_SIZE }
+    }
+}
+
+/// No chunk size suits both sides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChunkSizeError {
+    /// 0 was asked for.
+    #[error("chunk_size must be positive")]
+    Zero,
+    /// The bounds do not overlap.
+    #[error(
+        "no chunk size suits both sides: the consumer takes {} to {}, the provider {} to {} (powers of two)",
+        .consumer.min, .consumer.max, .provider.min, .provider.max
+    )]
+    NoOverlap {
+        /// The consumer's.
+        consumer: ChunkBounds,
+        /// The provider's.
+        provider: ChunkBounds,
+    },
+}
+
+/// The largest power of two not above what is asked (1 MiB by default), within both sides' bounds.
+///
+/// # Errors
+/// 0 was asked for, or the bounds do not overlap.
+pub fn choose_chunk_size(
+    asked: Option<u64>,
+    consumer: ChunkBounds,
+    provider: ChunkBounds,
+) -> Result<u64, ChunkSizeError> {
+    let asked = asked.unwrap_or(DEFAULT_CHUNK_SIZE);
+    if asked == 0 {
+        return Err(ChunkSizeError::Zero);
+    }
+    let (min, max) = common(consumer, provider).ok_or(ChunkSizeError::NoOverlap { consumer, provider })?;
+    Ok(floor_power(asked).clamp(min, max))
+}
+
+/// The powers of two that both sides take, the protocol's own bounds included.
+fn common(consumer: ChunkBounds, provider: ChunkBounds) -> Option<(u64, u64)> {
+    let min = consumer.min.max(provider.min).clamp(MIN_CHUNK_SIZE, MAX_CHUNK_SIZE + 1).next_power_of_two();
+    let max = floor_power(consumer.max.min(provider.max).min(MAX_CHUNK_SIZE));
+    (min <= max).then_some((min, max))
+}
+
+/// The largest power of two not above `n`; 0 for 0.
+fn floor_power(n: u64) -> u64 {
+    n.checked_ilog2().map_or(0, |log| 1 << log)
+}
+
+/// Checks everything that a plan can be checked for on its own, cheap things first. Nothing is allocated or extended from
+/// its numbers before [`check_authority_signatures`] and the recursive proof.
+///
+/// # Errors
+/// The first rule that it breaks.
+pub fn check_plan(plan: &Plan, trust: &TrustAnchor, bounds: &PlanBounds) -> Result<Genesis, PlanError> {
+    if plan.proof != rpp_proofs::PROOF_SYSTEM {
+        return Err(PlanError::ProofSystem { found: crate::text::escape(&plan.proof) });
+    }
+    let genesis = genesis(&plan.genesis)?;
+    check_anchor(plan, &genesis, trust)?;
+    check_sizes(plan, bounds)?;
+    check_steps(plan, bounds)?;
+    commitment(&plan.snapshot.checkpoint.commitment)?;
+    commitment(&plan.tip.commitment)?;
+    let computed = plan_id_under(&trust.genesis, plan);
+    if computed != plan.plan_id {
+        return Err(PlanError::PlanId { found: plan.plan_id, computed });
+    }
+    Ok(genesis)
+}
+
+fn check_anchor(plan: &Plan, genesis: &Genesis, trust: &TrustAnchor) -> Result<(), PlanError> {
+    let found = Hash(genesis.commitment().to_bytes());
+    if found != trust.genesis {
+        return Err(PlanError::Anchor { trusted: trust.genesis, found });
+    }
+    let mut publishers = trust.publishers.clone();
+    publishers.sort_unstable();
+    publishers.dedup();
+    if !publishers.is_empty() && publishers != plan.genesis.publishers {
+        return Err(PlanError::AnchorDetail { what: "publishers" });
+    }
+    if trust.threshold != 0 && trust.threshold != plan.genesis.threshold {
+        return Err(PlanError::AnchorDetail { what: "threshold" });
+    }
+    Ok(())
+}
+
+fn check_sizes(plan: &Plan, bounds: &PlanBounds) -> Result<(), PlanError> {
+    let (min, max) = (bounds.min_chunk_size.max(MIN_CHUNK_SIZE), bounds.max_chunk_size.min(MAX_CHUNK_SIZE));
+    let chunk_size = plan.chunk_size;
+    if !chunk_size.is_power_of_two() || chunk_size < min || chunk_size > max {
+        return Err(PlanError::ChunkSize { chunk_size, min, max });
+    }
+    let payload_bytes = plan.snapshot.checkpoint.payload_bytes;
+    if bounds.max_payload_bytes != 0 && payload_bytes > bounds.max_payload_bytes {
+        let expected = format!("{} at most ([snapshots] max_payload_bytes)", bounds.max_payload_bytes);
+        return Err(PlanError::Number { what: "payload_bytes", found: payload_bytes, expected });
+    }
+    let total_chunks = tree::total_chunks(payload_bytes, chunk_size);
+    number("total_chunks", plan.total_chunks, plan.total_chunks == total_chunks, || total_chunks.to_string())
+}
+
+fn check_steps(plan: &Plan, bounds: &PlanBounds) -> Result<(), PlanError> {
+    let (snapshot, tip, updates) = (&plan.snapshot.checkpoint, &plan.tip, plan.total_updates);
+    let most = bounds.max_updates;
+    number("total_updates", updates, (1..=most).contains(&updates), || format!("1 to {most}"))?;
+    number("snapshot step", snapshot.step, snapshot.step >= 1, || "1 or more".to_owned())?;
+    let last = snapshot.step.checked_add(updates - 1);
+    number("tip step", tip.step, last == Some(tip.step), || "snapshot step + total_updates - 1".to_owned())?;
+    // Heights start at 1 and rise by at least 1 a step.
+    number("snapshot height", snapshot.height, snapshot.height >= snapshot.step, || {
+        format!("{} or more at step {}", snapshot.step, snapshot.step)
+    })?;
+    let lowest = snapshot.height.checked_add(updates - 1);
+    number("tip height", tip.height, lowest.is_some_and(|lowest| tip.height >= lowest), || {
+        "the snapshot's plus 1 for each update after the first, or more".to_owned()
+    })?;
+    if updates == 1 && snapshot != tip { Err(PlanError::TipDiffers) } else { Ok(()) }
+}
+
+fn number(what: &'static str, found: u64, holds: bool, expected: impl FnOnce() -> String) -> Result<(), PlanError> {
+    if holds { Ok(()) } else { Err(PlanError::Number { what, found, expected: expected() }) }
+}

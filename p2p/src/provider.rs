@@ -1,0 +1,135 @@
+//! The provider's side: the trait through which artefacts are served, and the pure rules of its sessions.
+//!
+//! A session is keyed by (authenticated peer, session id), so nothing that one peer sends can touch another's. A *slot*
+//! ([`Slots`]) is what an active session occupies; its *record* ([`Records`]: plan and acknowledged markers) outlives
+//! the slot, the connection and the process.
+
+mod records;
+mod room;
+mod slots;
+
+use bytes::Bytes;
+use libp2p::PeerId;
+
+pub use records::{Record, RecordLimits, Records};
+pub use room::{Room, RoomLimits, RoomWait};
+pub use slots::{Outcome, SlotLimits, Slots, Ticket};
+
+use crate::{
+    error::PipelineError,
+    messages::{ArtefactKind, Plan, Update},
+    types::{Hash, SnapshotSessionId},
+};
+
+/// (authenticated peer, session id): what every map of a provider is keyed by.
+pub type SessionKey = (PeerId, SnapshotSessionId);
+
+/// A consumer's wish for a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlanRequest {
+    /// The session to open, or to start anew.
+    pub session: SnapshotSessionId,
+    /// Wanted chunk size; any positive number.
+    pub chunk_size: Option<u64>,
+    /// Smallest chunk size the consumer takes.
+    pub min_chunk_size: Option<u64>,
+    /// Largest chunk size the consumer takes.
+    pub max_chunk_size: Option<u64>,
+    /// Only this payload.
+    pub root: Option<Hash>,
+    /// Only this height; the highest offer when absent.
+    pub height: Option<u64>,
+}
+
+/// A plan for a session, and the provider's bounds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanOffer {
+    /// What the session streams.
+    pub plan: Plan,
+    /// The provider's smallest chunk size.
+    pub min_chunk_size: u64,
+    /// The provider's largest chunk size.
+    pub max_chunk_size: u64,
+}
+
+/// One chunk with its proof.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChunkData {
+    /// The bytes.
+    pub bytes: Bytes,
+    /// Sibling chaining values, leaf to root.
+    pub proof: Vec<Hash>,
+}
+
+/// The offsets that a provider accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resumed {
+    /// The session's plan.
+    pub plan_id: Hash,
+    /// The next chunk.
+    pub chunk_index: u64,
+    /// The next update.
+    pub update_index: u64,
+    /// The session's chunk size.
+    pub chunk_size: u64,
+}
+
+/// What an ack led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// Everything is acknowledged: the session's slot is free.
+    pub finished: bool,
+}
+
+/// Serves snapshots. Calls may block: the behaviour runs them on blocking threads, never on the swarm's task, and never
+/// two at once for one session.
+///
+/// `peer` is authenticated. A session that this peer has not opened is [`PipelineError::NotFound`], whatever others have.
+pub trait SnapshotProvider: Send + Sync + 'static {
+    /// Opens a session, or starts it anew.
+    ///
+    /// # Errors
+    /// Nothing to offer, no common chunk size, no room for a record.
+    fn plan(&self, peer: PeerId, request: &PlanRequest) -> Result<PlanOffer, PipelineError>;
+
+    /// A chunk of the session's plan, any within the totals.
+    ///
+    /// # Errors
+    /// Unknown session, an index beyond the totals, a payload that is gone or unreadable.
+    fn chunk(&self, peer: PeerId, session: SnapshotSessionId, index: u64) -> Result<ChunkData, PipelineError>;
+
+    /// An update of the session's plan, any within the totals.
+    ///
+    /// # Errors
+    /// Unknown session, an index beyond the totals.
+    fn update(&self, peer: PeerId, session: SnapshotSessionId, index: u64) -> Result<Update, PipelineError>;
+
+    /// Accepts or refuses the offsets at which a consumer wants to go on. Moves no marker.
+    ///
+    /// # Errors
+    /// Unknown session, another plan, offsets behind what was acknowledged or beyond the totals.
+    fn resume_session(
+        &self,
+        peer: PeerId,
+        session: SnapshotSessionId,
+        plan_id: Hash,
+        chunk_index: u64,
+        update_index: u64,
+    ) -> Result<Resumed, PipelineError>;
+
+    /// Records that everything of `kind` up to and including `index` is durable at the consumer. Persisted before it
+    /// returns.
+    ///
+    /// # Errors
+    /// Unknown session, an index beyond the last or below the latest, a record that cannot be persisted.
+    fn acknowledge(
+        &self,
+        peer: PeerId,
+        session: SnapshotSessionId,
+        kind: ArtefactKind,
+        index: u64,
+    ) -> Result<Acknowledged, PipelineError>;
+
+    /// The consumer gives the session up. Unknown sessions are ignored.
+    fn cancel(&self, peer: PeerId, session: SnapshotSessionId);
+}

@@ -1,0 +1,295 @@
+//! What a provider remembers of each session: its plan and what the consumer has acknowledged.
+//!
+//! Pure: the caller persists a [`Record`] before it puts it here, so what is answered from here is on disk.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use libp2p::PeerId;
+use serde::{Deserialize, Serialize};
+
+use super::{Resumed, SessionKey};
+use crate::{
+    error::{PipelineError, ResumeReason, kind_word},
+    limits::{MAX_RECORDS, MAX_RECORDS_PER_PEER, RECORD_RETENTION, SLOT_IDLE},
+    messages::{ArtefactKind, Plan},
+    types::{Hash, SnapshotSessionId},
+};
+
+/// How many records are kept, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordLimits {
+    /// In all.
+    pub total: usize,
+    /// Of one peer.
+    pub per_peer: usize,
+    /// A record that was not used for this long is forgotten.
+    pub retention: Duration,
+    /// A record that was used within this time has a slot, and is not evicted.
+    pub idle: Duration,
+}
+
+impl Default for RecordLimits {
+    fn default() -> Self {
+        Self { total: MAX_RECORDS, per_peer: MAX_RECORDS_PER_PEER, retention: RECORD_RETENTION, idle: SLOT_IDLE }
+    }
+}
+
+/// One session as a provider remembers it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// What the session streams, its chunk size included.
+    pub plan: Arc<Plan>,
+    /// Everything up to this chunk is durable at the consumer.
+    pub confirmed_chunk: Option<u64>,
+    /// Everything up to this update is durable at the consumer.
+    pub confirmed_update: Option<u64>,
+    /// When the session was opened, seconds since 1970.
+    pub opened: u64,
+    /// When it was used last, seconds since 1970.
+    pub last_used: u64,
+}
+
+impl Record {
+    /// A session that has acknowledged nothing.
+    #[must_use]
+    pub fn new(plan: Arc<Plan>, now: SystemTime) -> Self {
+        let now = seconds(now);
+        Self { plan, confirmed_chunk: None, confirmed_update: None, opened: now, last_used: now }
+    }
+
+    /// Whether everything is acknowledged.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        next(self.confirmed_chunk) == self.plan.total_chunks && next(self.confirmed_update) == self.plan.total_updates
+    }
+}
+
+/// The records of a provider.
+#[derive(Debug, Default)]
+pub struct Records {
+    limits: RecordLimits,
+    records: HashMap<SessionKey, Record>,
+}
+
+impl Records {
+    /// Nothing is remembered.
+    #[must_use]
+    pub fn new(limits: RecordLimits) -> Self {
+        Self { limits, records: HashMap::new() }
+    }
+
+    /// Puts a record that is on disk. At start-up: all that were found; later: one that [`Self::acknowledged`] or
+    /// [`Record::new`] made, once it is persisted.
+    pub fn put(&mut self, peer: PeerId, session: SnapshotSessionId, record: Record) {
+        self.records.insert((peer, session), record);
+    }
+
+    /// Makes room for one more record of this peer, and says which one goes; the caller removes it from disk too (and
+    /// calls [`Self::expire`] before). Finished ones go first, then idle ones, oldest first. One with acknowledged chunks
+    /// never goes for a new one, which has none, unless it is finished.
+    ///
+    /// # Errors
+    /// [`PipelineError::Busy`]: none may go.
+    pub fn make_room(
+        &mut self,
+        peer: PeerId,
+        session: SnapshotSessionId,
+        now: SystemTime,
+    ) -> Result<Option<SessionKey>, PipelineError> {
+        if self.records.contains_key(&(peer, session)) {
+            return Ok(None);
+        }
+        let now = seconds(now);
+        let of_peer = self.records.keys().filter(|(owner, _)| *owner == peer).count();
+        let (evicted, whose) = if of_peer >= self.limits.per_peer {
+            (self.evict(now, |(owner, _)| *owner == peer), format!("{} session records of this peer", of_peer))
+        } else if self.records.len() >= self.limits.total {
+            (self.evict(now, |_| true), format!("{} session records", self.records.len()))
+        } else {
+            return Ok(None);
+        };
+        evicted.map(Some).ok_or_else(|| PipelineError::Busy { reason: format!("all {whose} are in use") })
+    }
+
+    /// Forgets what was not used for the time of retention, and says which.
+    pub fn expire(&mut self, now: SystemTime) -> Vec<SessionKey> {
+        let (now, retention) = (seconds(now), self.limits.retention.as_secs());
+        self.records
+            .extract_if(|_, record| now.saturating_sub(record.last_used) >= retention)
+            .map(|(key, _)| key)
+            .collect()
+    }
+
+    fn evict(&mut self, now: u64, candidate: impl Fn(&SessionKey) -> bool) -> Option<SessionKey> {
+        let idle = self.limits.idle.as_secs();
+        let key = self
+            .records
+            .iter()
+            .filter(|(key, record)| {
+                let is_idle = now.saturating_sub(record.last_used) >= idle && record.confirmed_chunk.is_none();
+                candidate(key) && (record.is_finished() || is_idle)
+            })
+            .min_by_key(|(key, record)| (!record.is_finished(), record.last_used, **key))
+            .map(|(key, _)| *key)?;
+        self.records.remove(&key);
+        Some(key)
+    }
+
+    /// A session of this peer.
+    ///
+    /// # Errors
+    /// [`PipelineError::NotFound`]: this peer has not opened it.
+    pub fn get(&self, peer: PeerId, session: SnapshotSessionId) -> Result<&Record, PipelineError> {
+        self.records.get(&(peer, session)).ok_or_else(|| PipelineError::unknown_session(session))
+    }
+
+    /// The plan of a session, when it has an artefact with this index. Counts as use.
+    ///
+    /// # Errors
+    /// Unknown session, or an index beyond the totals.
+    pub fn serve(
+        &mut self,
+        peer: PeerId,
+        session: SnapshotSessionId,
+        kind: ArtefactKind,
+        index: u64,
+        now: SystemTime,
+    ) -> Result<Arc<Plan>, PipelineError> {
+        let record = self.touch(peer, session, now)?;
+        let total = total(&record.plan, kind);
+        if index >= total {
+            let reason = format!("{} {index} is beyond the plan: there are {total}", kind_word(kind));
+            return Err(PipelineError::Invalid { reason });
+        }
+        Ok(Arc::clone(&record.plan))
+    }
+
+    /// Whether a session may go on at these offsets. Moves no marker.
+    ///
+    /// # Errors
+    /// Unknown session, another plan, offsets behind what was acknowledged or beyond the totals.
+    pub fn resume(
+        &mut self,
+        peer: PeerId,
+        session: SnapshotSessionId,
+        plan_id: Hash,
+        chunk_index: u64,
+        update_index: u64,
+        now: SystemTime,
+    ) -> Result<Resumed, PipelineError> {
+        let record = self.touch(peer, session, now)?;
+        if record.plan.plan_id != plan_id {
+            return Err(PipelineError::PlanChanged { current: record.plan.plan_id, asked: plan_id });
+        }
+        check_offset(ArtefactKind::Chunk, chunk_index, record.confirmed_chunk, record.plan.total_chunks)?;
+        check_offset(
+            ArtefactKind::LightClientUpdate,
+            update_index,
+            record.confirmed_update,
+            record.plan.total_updates,
+        )?;
+        Ok(Resumed { plan_id, chunk_index, update_index, chunk_size: record.plan.chunk_size })
+    }
+
+    /// The record as an ack leaves it. The caller persists it, then [`Self::put`]s it, then answers.
+    ///
+    /// # Errors
+    /// Unknown session, an index beyond the last or below the latest.
+    pub fn acknowledged(
+        &self,
+        peer: PeerId,
+        session: SnapshotSessionId,
+        kind: ArtefactKind,
+        index: u64,
+        now: SystemTime,
+    ) -> Result<Record, PipelineError> {
+        let mut record = self.get(peer, session)?.clone();
+        let total = total(&record.plan, kind);
+        let latest = match kind {
+            ArtefactKind::Plan => None,
+            ArtefactKind::Chunk => record.confirmed_chunk,
+            ArtefactKind::LightClientUpdate => record.confirmed_update,
+        };
+        if index >= total {
+            let reason = format!("ack of {} {index} is beyond the plan: there are {total}", kind_word(kind));
+            return Err(PipelineError::Invalid { reason });
+        }
+        if let Some(latest) = latest.filter(|latest| index < *latest) {
+            let reason = format!("ack of {} {index} is below the latest, {latest}", kind_word(kind));
+            return Err(PipelineError::Invalid { reason });
+        }
+        match kind {
+            ArtefactKind::Plan => {}
+            ArtefactKind::Chunk => record.confirmed_chunk = Some(index),
+            ArtefactKind::LightClientUpdate => record.confirmed_update = Some(index),
+        }
+        record.last_used = record.last_used.max(seconds(now));
+        Ok(record)
+    }
+
+    /// Forgets a session of this peer; whether there was one.
+    pub fn remove(&mut self, peer: PeerId, session: SnapshotSessionId) -> bool {
+        self.records.remove(&(peer, session)).is_some()
+    }
+
+    /// All records, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&SessionKey, &Record)> {
+        self.records.iter()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    fn touch(
+        &mut self,
+        peer: PeerId,
+        session: SnapshotSessionId,
+        now: SystemTime,
+    ) -> Result<&mut Record, PipelineError> {
+        let record = self.records.get_mut(&(peer, session)).ok_or_else(|| PipelineError::unknown_session(session))?;
+        record.last_used = record.last_used.max(seconds(now));
+        Ok(record)
+    }
+}
+
+/// confirmed + 1 (0 if none) <= index <= total.
+fn check_offset(kind: ArtefactKind, asked: u64, confirmed: Option<u64>, total: u64) -> Result<(), PipelineError> {
+    let expected = next(confirmed);
+    let reason = if asked < expected {
+        ResumeReason::ResumeRegressed { kind, asked, expected }
+    } else if asked > total {
+        ResumeReason::ResumeOutOfBounds { kind, asked, total }
+    } else {
+        return Ok(());
+    };
+    Err(PipelineError::SnapshotVerification { reason })
+}
+
+fn total(plan: &Plan, kind: ArtefactKind) -> u64 {
+    match kind {
+        ArtefactKind::Plan => 1,
+        ArtefactKind::Chunk => plan.total_chunks,
+        ArtefactKind::LightClientUpdate => plan.total_updates,
+    }
+}
+
+fn next(confirmed: Option<u64>) -> u64 {
+    confirmed.map_or(0, |index| index.saturating_add(1))
+}
+
+fn seconds(now: SystemTime) -> u64 {
+    now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

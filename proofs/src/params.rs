@@ -1,0 +1,134 @@
+//! The parameters of the proof system: transparent (no ceremony, no secret), deterministic, made once a process on first use.
+//!
+//! Prover and verifier have their own. A process that only verifies builds what both need, keeps the verifier's key and
+//! drops the rest.
+
+use std::sync::{Arc, OnceLock};
+
+use nova_snark::{
+    nova::{CompressedSNARK, ProverKey, PublicParams, RecursiveSNARK, VerifierKey},
+    provider::{PallasEngine, VestaEngine, ipa_pc::EvaluationEngine},
+    spartan::snark::RelaxedR1CSSNARK,
+    traits::snark::RelaxedR1CSSNARKTrait,
+};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    circuit::Link,
+    cpu::{CpuError, check_cpu},
+};
+
+type Primary = PallasEngine;
+type Secondary = VestaEngine;
+type Spartan<E> = RelaxedR1CSSNARK<E, EvaluationEngine<E>>;
+
+/// What folding needs.
+pub(crate) type Public = PublicParams<Primary, Secondary, Link>;
+/// The chain folded so far; the prover's state.
+pub(crate) type Folded = RecursiveSNARK<Primary, Secondary, Link>;
+/// The proof.
+pub(crate) type Compressed = CompressedSNARK<Primary, Secondary, Link, Spartan<Primary>, Spartan<Secondary>>;
+/// What verifying needs.
+pub(crate) type Key = VerifierKey<Primary, Secondary, Link, Spartan<Primary>, Spartan<Secondary>>;
+type CompressingKey = ProverKey<Primary, Secondary, Link, Spartan<Primary>, Spartan<Secondary>>;
+
+/// The SHA-256 of the verifier's key in nova-snark's encoding, in hex.
+///
+/// It fixes the circuit, the curves, the library's version and its features: with another key, proofs of the two sides are
+/// worthless to each other. So a change of this constant is a change of [`crate::PROOF_SYSTEM`].
+pub const VERIFIER_KEY_SHA256: &str = "b8716748a3852d0ccb93c2f2cbb6284eb9d562bd17f892228cd1491488a9325b";
+
+/// The parameters could not be made: nobody's proof is to blame, this program or machine is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SetupError {
+    /// The processor cannot run the curve library.
+    #[error(transparent)]
+    Cpu(#[from] CpuError),
+    /// The library refused the circuit.
+    #[error("the proof system's parameters could not be made: {0}")]
+    Library(#[from] nova_snark::errors::NovaError),
+    /// They came out other than they are pinned: another version or feature of the library, or a faulty machine.
+    #[error("the verifier's key has the SHA-256 {found}; it must be {VERIFIER_KEY_SHA256}")]
+    OtherKey {
+        /// What this process made.
+        found: String,
+    },
+}
+
+/// What a publisher's process keeps.
+pub(crate) struct Proving {
+    pub(crate) public: Public,
+    pub(crate) compressing: CompressingKey,
+}
+
+static PROVING: OnceLock<Result<Arc<Proving>, SetupError>> = OnceLock::new();
+static VERIFYING: OnceLock<Result<Arc<Key>, SetupError>> = OnceLock::new();
+
+/// The prover's parameters; makes them, and the verifier's with them, on first use.
+pub(crate) fn proving() -> Result<Arc<Proving>, SetupError> {
+    PROVING
+        .get_or_init(|| {
+            let (proving, key) = make()?;
+            // A verifier that was there before keeps its own, equal key.
+            let _ = VERIFYING.set(Ok(Arc::new(key)));
+            Ok(Arc::new(proving))
+        })
+        .clone()
+}
+
+/// The verifier's key; makes it on first use and drops what only a prover needs.
+pub(crate) fn verifying() -> Result<Arc<Key>, SetupError> {
+    VERIFYING.get_or_init(|| make().map(|(_, key)| Arc::new(key))).clone()
+}
+
+fn make() -> Result<(Proving, Key), SetupError> {
+    check_cpu()?;
+    let (primary, secondary) = (Spartan::<Primary>::ck_floor(), Spartan::<Secondary>::ck_floor());
+    let public = Public::setup(&Link::shape(), &*primary, &*secondary)?;
+    let (compressing, key) = Compressed::setup(&public)?;
+    let found = fingerprint(&key)?;
+    if found != VERIFIER_KEY_SHA256 {
+        return Err(SetupError::OtherKey { found });
+    }
+    Ok((Proving { public, compressing }, key))
+}
+
+fn fingerprint(key: &Key) -> Result<String, SetupError> {
+    let mut hasher = Hasher(Sha256::new());
+    bincode::serde::encode_into_std_write(key, &mut hasher, bincode::config::legacy())
+        .map_err(|_| nova_snark::errors::NovaError::DigestError)?;
+    Ok(hex::encode(hasher.0.finalize()))
+}
+
+/// Hashes what is written, so that the key is never in memory twice.
+struct Hasher(Sha256);
+
+impl std::io::Write for Hasher {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verifiers_key_is_the_pinned_one() {
+        let key = verifying().unwrap();
+        assert_eq!(fingerprint(&key).unwrap(), VERIFIER_KEY_SHA256);
+        assert_eq!(VERIFIER_KEY_SHA256, "b8716748a3852d0ccb93c2f2cbb6284eb9d562bd17f892228cd1491488a9325b");
+    }
+
+    /// What the lengths in a proof come from: both circuits are padded to 2^14.
+    #[test]
+    fn the_circuits_have_their_sizes() {
+        assert_eq!(proving().unwrap().public.num_constraints(), (10_221, 10_349));
+    }
+}

@@ -1,0 +1,99 @@
+//! A publisher killed between any two steps of a publish.
+//!
+//! The test's own executable is started again as the publisher, which kills itself (SIGKILL: nothing is flushed, dropped or
+//! cleaned up) at the moment that it is told. The next one must go on from what it left behind.
+
+use std::{
+    os::unix::process::ExitStatusExt as _,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use rustix::process::{Signal, getpid, kill_process};
+
+use super::*;
+use crate::signature::Signer;
+
+const FOLDER: &str = "RPP_TEST_CRASH_FOLDER";
+const STEP: &str = "RPP_TEST_CRASH_STEP";
+const MOMENT: &str = "RPP_TEST_CRASH_MOMENT";
+
+/// The moments of a publish before the new state has taken the old one's place. The first finds no state at all.
+const BEFORE: [&str; 5] = ["HalfWritten", "Opened", "Created", "Written", "Synced"];
+/// The moments after that.
+const AFTER: [&str; 3] = ["Renamed", "Durable", "Proven"];
+
+fn genesis() -> Genesis {
+    Genesis::new("crash".into(), vec![Signer::from_seed([1; 32]).public()], 1).unwrap()
+}
+
+fn checkpoint(step: u64) -> Checkpoint {
+    Checkpoint { step, height: step, block_hash: [1; 32], state_root: [2; 32], payload_bytes: step }
+}
+
+/// Not a test of its own: the publisher that the others start. Without its environment it does nothing.
+#[test]
+fn publisher() {
+    let Some(folder) = std::env::var_os(FOLDER) else { return };
+    let moment = std::env::var(MOMENT).unwrap();
+    let die_at = |reached: &str| {
+        if reached == moment {
+            let _ = kill_process(getpid(), Signal::KILL);
+        }
+    };
+    let mut prover = Prover::open(Path::new(&folder), genesis()).unwrap();
+    die_at("Opened");
+    let step = std::env::var(STEP).unwrap().parse().unwrap();
+    prover.extend_observed(&checkpoint(step), &mut |moment| die_at(&format!("{moment:?}"))).unwrap();
+    prover.prove().unwrap();
+    die_at("Proven");
+    panic!("not killed at {moment}");
+}
+
+fn crash(folder: &Path, step: u64, moment: &str) {
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "prover::tests::publisher", "--nocapture", "--test-threads=1"])
+        .envs([(STEP, step.to_string().as_str()), (MOMENT, moment)])
+        .env(FOLDER, folder)
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert_eq!(status.signal(), Some(9), "at {moment}: {status}");
+}
+
+#[test]
+fn a_publish_killed_at_any_moment_can_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("chain");
+    // Each crash is in a publish of the chain's next step.
+    for (step, moment) in (1..).zip(BEFORE.into_iter().chain(AFTER)) {
+        crash(&folder, step, moment);
+        let mut prover = Prover::open(&folder, genesis()).unwrap_or_else(|error| panic!("after {moment}: {error}"));
+        if AFTER.contains(&moment) {
+            assert_eq!(prover.last().unwrap().checkpoint, checkpoint(step), "after {moment}");
+        } else {
+            assert_eq!(prover.tip().map_or(0, |tip| tip.step), step - 1, "after {moment}");
+            prover.extend(&checkpoint(step)).unwrap();
+        }
+        assert_eq!(prover.tip(), Some(native_tip(step)), "after {moment}");
+        let names: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names.len(), 2, "only the state and its lock: {names:?}");
+    }
+    Prover::open(&folder, genesis()).unwrap().prove().unwrap();
+}
+
+/// The other way for a first publish to end early: its state is in place, and is all there is.
+#[test]
+fn a_first_publish_killed_after_its_state_is_in_place_has_taken_its_step() {
+    let dir = tempfile::tempdir().unwrap();
+    crash(dir.path(), 1, "Renamed");
+    assert_eq!(Prover::open(dir.path(), genesis()).unwrap().tip(), Some(native_tip(1)));
+}
+
+fn native_tip(steps: u64) -> Tip {
+    let mut chain = Chain::genesis(&genesis());
+    for step in 1..=steps {
+        chain.extend(&checkpoint(step)).unwrap();
+    }
+    chain.tip()
+}

@@ -1,0 +1,240 @@
+//! The prover's state on disk: one file, replaced as a whole.
+//!
+//! ```text
+//! magic 8 | verifier's key 32 | genesis 32 | previous commitment 32 | step 8 | height 8 | block hash 32
+//! | state root 32 | payload bytes 8 | commitment 32 | length 8 | folded chain | BLAKE3 of all that 32
+//! ```
+//!
+//! **Durability.** The new state is written beside the old one, synced, renamed over it, and the folder is synced. A crash at
+//! any moment leaves the old state or the new one, whole; a test kills a process between any two of these steps.
+//! Damage that the disk does later is found by the checksum at the next load and reported, never repaired by guessing.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::OFlags;
+
+use crate::{chain::Checkpoint, commitment::Commitment, params::VERIFIER_KEY_SHA256};
+
+/// The state's name in the prover's folder.
+pub(crate) const FILE: &str = "state";
+/// Where a new state is written before it takes the old one's place.
+const TEMPORARY: &str = "state.tmp";
+/// Format and its version.
+const MAGIC: &[u8; 8] = b"rppst\0\0\x01";
+/// A state is about 1.7 MB; what is larger is not one.
+const MAX_BYTES: u64 = 16 << 20;
+/// Everything but the folded chain.
+const FIXED: usize = 8 + 3 * 32 + 2 * 8 + 2 * 32 + 8 + 32 + 8 + 32;
+
+/// One link of the chain with both its ends: what a publisher needs to offer it as an update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    /// The commitment before it.
+    pub previous: Commitment,
+    /// What it commits to.
+    pub checkpoint: Checkpoint,
+    /// Its own commitment.
+    pub commitment: Commitment,
+}
+
+/// What the file holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct State {
+    pub(crate) genesis: Commitment,
+    pub(crate) last: Link,
+    pub(crate) folded: Vec<u8>,
+}
+
+/// The state file is not a state that can be extended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StateError {
+    /// It is shorter or longer than it says.
+    #[error("it is cut short or has bytes left over")]
+    Length,
+    /// Some byte is not as it was written.
+    #[error("its checksum does not match")]
+    Checksum,
+    /// It is something else, or of another format.
+    #[error("it is not a prover's state of this version")]
+    Format,
+    /// It was made with another circuit or version of the proof system.
+    #[error("it was made with another proof system")]
+    ProofSystem,
+    /// It is another chain's.
+    #[error("it belongs to the chain with genesis {0}")]
+    Genesis(Commitment),
+    /// The checksum is right, but the folded chain does not prove what stands beside it.
+    #[error("its proof does not verify")]
+    Proof,
+}
+
+/// The moments of writing a state between which a crash can fall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    Created,
+    HalfWritten,
+    Written,
+    Synced,
+    Renamed,
+    Durable,
+}
+
+impl State {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let Link { previous, checkpoint, commitment } = &self.last;
+        let mut bytes = Vec::with_capacity(FIXED + self.folded.len());
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&key());
+        bytes.extend_from_slice(self.genesis.as_bytes());
+        bytes.extend_from_slice(previous.as_bytes());
+        bytes.extend_from_slice(&checkpoint.step.to_le_bytes());
+        bytes.extend_from_slice(&checkpoint.height.to_le_bytes());
+        bytes.extend_from_slice(&checkpoint.block_hash);
+        bytes.extend_from_slice(&checkpoint.state_root);
+        bytes.extend_from_slice(&checkpoint.payload_bytes.to_le_bytes());
+        bytes.extend_from_slice(commitment.as_bytes());
+        bytes.extend_from_slice(&(self.folded.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(&self.folded);
+        bytes.extend_from_slice(blake3::hash(&bytes).as_bytes());
+        bytes
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, StateError> {
+        let (content, checksum) = bytes.split_last_chunk::<32>().ok_or(StateError::Length)?;
+        let mut reader = Reader(content);
+        if reader.array::<8>()? != *MAGIC {
+            return Err(StateError::Format);
+        }
+        if blake3::hash(content) != blake3::Hash::from_bytes(*checksum) {
+            return Err(StateError::Checksum);
+        }
+        if reader.array()? != key() {
+            return Err(StateError::ProofSystem);
+        }
+        let genesis = reader.commitment()?;
+        let previous = reader.commitment()?;
+        let checkpoint = Checkpoint {
+            step: reader.number()?,
+            height: reader.number()?,
+            block_hash: reader.array()?,
+            state_root: reader.array()?,
+            payload_bytes: reader.number()?,
+        };
+        let commitment = reader.commitment()?;
+        if reader.number()? != reader.0.len() as u64 {
+            return Err(StateError::Length);
+        }
+        Ok(Self { genesis, last: Link { previous, checkpoint, commitment }, folded: reader.0.to_vec() })
+    }
+}
+
+fn key() -> [u8; 32] {
+    let mut key = [0; 32];
+    // The constant is hex; a test holds it to the real key.
+    let _ = hex::decode_to_slice(VERIFIER_KEY_SHA256, &mut key);
+    key
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], StateError> {
+        let (array, rest) = self.0.split_first_chunk().ok_or(StateError::Length)?;
+        self.0 = rest;
+        Ok(*array)
+    }
+
+    fn number(&mut self) -> Result<u64, StateError> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn commitment(&mut self) -> Result<Commitment, StateError> {
+        Commitment::from_bytes(self.array()?).map_err(|_| StateError::Format)
+    }
+}
+
+/// The prover's folder, held by this process alone.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    path: PathBuf,
+    /// Its lock goes with it.
+    _lock: File,
+}
+
+/// The folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FolderError {
+    #[error("another process holds it")]
+    Held,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl Folder {
+    /// Creates the folder if it is absent and locks it. What an interrupted write left behind is removed.
+    pub(crate) fn open(path: &Path) -> Result<Self, FolderError> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        let lock = options().create(true).truncate(false).open(path.join("state.lock"))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Err(FolderError::Held),
+            Err(fs::TryLockError::Error(error)) => return Err(error.into()),
+        }
+        match fs::remove_file(path.join(TEMPORARY)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(Self { path: path.to_owned(), _lock: lock }),
+        }
+    }
+
+    pub(crate) fn file(&self) -> PathBuf {
+        self.path.join(FILE)
+    }
+
+    /// The file's bytes; `None` when there is no state yet.
+    pub(crate) fn load(&self) -> io::Result<Option<Vec<u8>>> {
+        let file = match OpenOptions::new().read(true).custom_flags(no_follow()).open(self.file()) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut bytes = Vec::new();
+        file.take(MAX_BYTES).read_to_end(&mut bytes)?;
+        Ok(Some(bytes))
+    }
+
+    /// Replaces the state; once this returns, the new one survives a power loss. `observe` is told of each moment.
+    pub(crate) fn save(&self, bytes: &[u8], observe: &mut dyn FnMut(Moment)) -> io::Result<()> {
+        let temporary = self.path.join(TEMPORARY);
+        let mut file = options().create(true).truncate(true).open(&temporary)?;
+        observe(Moment::Created);
+        let (first, second) = bytes.split_at(bytes.len() / 2);
+        file.write_all(first)?;
+        observe(Moment::HalfWritten);
+        file.write_all(second)?;
+        observe(Moment::Written);
+        file.sync_all()?;
+        observe(Moment::Synced);
+        fs::rename(&temporary, self.file())?;
+        observe(Moment::Renamed);
+        File::open(&self.path)?.sync_all()?;
+        observe(Moment::Durable);
+        Ok(())
+    }
+}
+
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600).custom_flags(no_follow());
+    options
+}
+
+/// Nothing in the folder is opened through a symbolic link.
+fn no_follow() -> i32 {
+    OFlags::NOFOLLOW.bits().cast_signed()
+}

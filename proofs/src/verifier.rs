@@ -1,0 +1,126 @@
+//! Verifying a stranger's proof.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use ff::PrimeField;
+use nova_snark::errors::NovaError;
+
+use crate::{
+    chain::Tip,
+    encoding::{self, EncodingError},
+    field::Scalar,
+    genesis::Genesis,
+    params::{self, Compressed, SetupError},
+};
+
+/// Verifies proofs; its parameters are made once a process, on first use (about two seconds), and shared.
+///
+/// Blocking: call it on a thread that may block. The work uses rayon's pool.
+#[derive(Debug)]
+pub struct Verifier(());
+
+/// A proof does not show what it was presented for. All but [`ProofError::Setup`] are the fault of whoever sent it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProofError {
+    /// The bytes are not a proof.
+    #[error(transparent)]
+    Encoding(#[from] EncodingError),
+    /// Genesis has no proof, and this machine cannot count as many steps.
+    #[error("no proof has {step} steps")]
+    Step {
+        /// The tip's.
+        step: u64,
+    },
+    /// The proof is about another commitment.
+    #[error("the proof ends in another commitment than the tip's")]
+    Commitment,
+    /// The proof is about another height.
+    #[error("the proof ends at another height than the tip's")]
+    Height,
+    /// It does not verify: another genesis or number of steps, or no proof at all.
+    #[error("the proof does not verify: {0}")]
+    Invalid(String),
+    /// The library gave up on it in a way it should not.
+    #[error("the proof does not verify: checking it failed")]
+    Panicked,
+    /// Not the proof's fault: the parameters could not be made.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+}
+
+impl ProofError {
+    /// Whether this program or machine is at fault, rather than the proof's sender.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        matches!(self, Self::Setup(_))
+    }
+}
+
+impl Verifier {
+    /// The process's verifier. Cheap: the parameters come with the first [`Verifier::prepare`] or [`Verifier::verify`].
+    #[must_use]
+    pub fn shared() -> &'static Self {
+        static SHARED: Verifier = Verifier(());
+        &SHARED
+    }
+
+    /// Makes the parameters now rather than with the first proof. Blocking, about two seconds.
+    ///
+    /// # Errors
+    /// When they cannot be made on this machine.
+    pub fn prepare(&self) -> Result<(), SetupError> {
+        params::verifying().map(drop)
+    }
+
+    /// Checks that some chain leads from `genesis` to `tip` in `tip.step` steps with rising heights.
+    ///
+    /// It does not say who made that chain: see [`crate::verify_signatures`]. `tip.commitment` must be one that the caller
+    /// computed from the tip's checkpoint.
+    ///
+    /// # Errors
+    /// See [`ProofError`]. No input makes this panic, or allocate more than a constant.
+    pub fn verify(&self, genesis: &Genesis, tip: &Tip, proof: &[u8]) -> Result<(), ProofError> {
+        let steps = usize::try_from(tip.step).ok().filter(|steps| *steps > 0);
+        let steps = steps.ok_or(ProofError::Step { step: tip.step })?;
+        let decoded = decode(proof)?;
+        check_claim(tip, proof)?;
+        check_argument(genesis, tip, steps, &decoded)
+    }
+}
+
+/// The claim stands at the proof's end in its only encoding: compared before anything expensive.
+fn check_claim(tip: &Tip, proof: &[u8]) -> Result<(), ProofError> {
+    let (commitment, height) = encoding::claimed(proof).ok_or(EncodingError::Length { found: proof.len() })?;
+    if commitment != tip.commitment.as_bytes() {
+        return Err(ProofError::Commitment);
+    }
+    if height.as_slice() != Scalar::from(tip.height).to_repr().as_ref() {
+        return Err(ProofError::Height);
+    }
+    Ok(())
+}
+
+fn decode(proof: &[u8]) -> Result<Compressed, ProofError> {
+    Ok(catch_unwind(|| encoding::decode(proof)).map_err(|_| ProofError::Panicked)??)
+}
+
+fn check_argument(genesis: &Genesis, tip: &Tip, steps: usize, proof: &Compressed) -> Result<(), ProofError> {
+    let key = params::verifying()?;
+    let start = [genesis.commitment().scalar(), Scalar::zero()];
+    let verify = AssertUnwindSafe(|| proof.verify(&key, steps, &start));
+    let end = catch_unwind(verify).map_err(|_| ProofError::Panicked)?.map_err(invalid)?;
+    match end.as_slice() {
+        [commitment, _] if *commitment != tip.commitment.scalar() => Err(ProofError::Commitment),
+        [_, height] if *height != Scalar::from(tip.height) => Err(ProofError::Height),
+        [_, _] => Ok(()),
+        _ => Err(ProofError::Invalid("another number of outputs".into())),
+    }
+}
+
+fn invalid(error: NovaError) -> ProofError {
+    ProofError::Invalid(match error {
+        NovaError::ProofVerifyError { reason } => reason,
+        other => other.to_string(),
+    })
+}

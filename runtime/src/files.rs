@@ -1,0 +1,355 @@
+//! Folders and files under `data/`: nothing is opened through a symlink, nothing appears half-written.
+//!
+//! [`Dir`] is an open folder. Everything in it is reached by a single name relative to its descriptor, never by a
+//! path that could have been replaced by a link in between.
+//!
+//! [`Dir::write_atomic`] writes a temporary sibling, makes it durable, renames it, and makes the folder durable: after
+//! a crash at any moment the file holds the old bytes or the new ones.
+
+use std::{
+    ffi::OsStr,
+    fs::File,
+    io::{self, Write},
+    os::{fd::OwnedFd, unix::ffi::OsStrExt},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawMode, RenameFlags, Stat};
+
+/// JSON documents with a checksum.
+pub mod sealed;
+
+/// Names that start so are temporary files of [`Dir::write_atomic`]; a killed process may leave one.
+pub const TEMPORARY_PREFIX: &str = ".tmp-";
+
+/// An open folder.
+#[derive(Debug)]
+pub struct Dir {
+    fd: OwnedFd,
+    /// For messages, and for what must be given to others by path.
+    path: PathBuf,
+}
+
+impl Dir {
+    /// Opens a folder; its last component must not be a symlink.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let fd = rustix::fs::open(path, dir_flags(), Mode::empty())?;
+        Ok(Self { fd, path: path.to_owned() })
+    }
+
+    /// Opens a folder, created with mode 0700 when absent, missing parents as well.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        create_dir_private(path)?;
+        Self::open(path)
+    }
+
+    /// Where the folder was when it was opened.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens a folder inside.
+    pub fn dir(&self, name: &str) -> io::Result<Self> {
+        let fd = rustix::fs::openat(&self.fd, single(name)?, dir_flags(), Mode::empty())?;
+        Ok(Self { fd, path: self.path.join(name) })
+    }
+
+    /// Opens a folder inside, created with mode 0700 when absent.
+    pub fn create_dir(&self, name: &str) -> io::Result<Self> {
+        match rustix::fs::mkdirat(&self.fd, single(name)?, Mode::RWXU) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => self.dir(name),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Opens a regular file for reading.
+    pub fn open_read(&self, name: &str) -> io::Result<File> {
+        self.open_with(name, OFlags::RDONLY)
+    }
+
+    /// Opens a regular file for reading and writing, created with mode 0600 when absent.
+    pub fn open_write(&self, name: &str) -> io::Result<File> {
+        self.open_with(name, OFlags::RDWR | OFlags::CREATE)
+    }
+
+    /// Creates a file that must not exist, mode 0600.
+    pub fn create_new(&self, name: &str) -> io::Result<File> {
+        self.open_with(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)
+    }
+
+    fn open_with(&self, name: &str, flags: OFlags) -> io::Result<File> {
+        // NONBLOCK: opening a FIFO must not hang; for regular files it means nothing.
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = File::from(rustix::fs::openat(&self.fd, single(name)?, flags, Mode::RUSR | Mode::WUSR)?);
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{} is not a regular file", self.path.join(name).display()),
+            ));
+        }
+        Ok(file)
+    }
+
+    /// The whole of a file that must not be larger than `bound` bytes.
+    pub fn read(&self, name: &str, bound: u64) -> io::Result<Vec<u8>> {
+        read_bounded(self.open_read(name)?, bound)
+    }
+
+    /// Puts `bytes` in place of a file, or makes it: all of it or nothing, durable when it returns.
+    pub fn write_atomic(&self, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
+        let temporary = temporary_name();
+        let written = self.write_temporary(&temporary, bytes, mode).and_then(|()| {
+            rustix::fs::renameat(&self.fd, &temporary, &self.fd, single(name)?)?;
+            self.sync()
+        });
+        if written.is_err() {
+            // Already renamed or never made: both fine.
+            let _ = rustix::fs::unlinkat(&self.fd, &temporary, AtFlags::empty());
+        }
+        written
+    }
+
+    fn write_temporary(&self, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
+        let mut file = self.create_new(name)?;
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode as RawMode))?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    }
+
+    /// Moves an entry into another folder where nothing of that name may be. Neither folder is synced.
+    pub fn rename_new(&self, name: &str, to: &Self, new_name: &str) -> io::Result<()> {
+        let (name, new_name) = (single(name)?, single(new_name)?);
+        match rustix::fs::renameat_with(&self.fd, name, &to.fd, new_name, RenameFlags::NOREPLACE) {
+            // Some file systems do not know the flag.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+                if to.exists(new_name)? {
+                    return Err(io::ErrorKind::AlreadyExists.into());
+                }
+                Ok(rustix::fs::renameat(&self.fd, name, &to.fd, new_name)?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Whether there is anything of that name, a dangling link included.
+    pub fn exists(&self, name: &str) -> io::Result<bool> {
+        Ok(self.stat(name)?.is_some())
+    }
+
+    /// What is there under that name, links not followed; `None` when nothing.
+    pub fn stat(&self, name: &str) -> io::Result<Option<Stat>> {
+        match rustix::fs::statat(&self.fd, single(name)?, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The names in the folder, sorted. A name that is not UTF-8 is none of ours and left out.
+    pub fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&self.fd)? {
+            let entry = entry?;
+            match entry.file_name().to_str() {
+                Ok("." | "..") | Err(_) => {}
+                Ok(name) => names.push(name.to_owned()),
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Removes a file; fine when it is not there.
+    pub fn remove_file(&self, name: &str) -> io::Result<()> {
+        match rustix::fs::unlinkat(&self.fd, single(name)?, AtFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes a file, a link (not what it points to) or a folder with all that is in it; fine when it is not there.
+    pub fn remove_all(&self, name: &str) -> io::Result<()> {
+        let Some(stat) = self.stat(name)? else { return Ok(()) };
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            return self.remove_file(name);
+        }
+        self.dir(name)?.clear(0)?;
+        Ok(rustix::fs::unlinkat(&self.fd, single(name)?, AtFlags::REMOVEDIR)?)
+    }
+
+    fn clear(&self, depth: u8) -> io::Result<()> {
+        const DEEPEST: u8 = 16;
+        for entry in rustix::fs::Dir::read_from(&self.fd)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let stat = rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+                rustix::fs::unlinkat(&self.fd, name, AtFlags::empty())?;
+                continue;
+            }
+            if depth == DEEPEST {
+                return Err(io::Error::other(format!("{} is nested too deeply to remove", self.path.display())));
+            }
+            let fd = rustix::fs::openat(&self.fd, name, dir_flags(), Mode::empty())?;
+            let path = self.path.join(OsStr::from_bytes(name.to_bytes()));
+            Self { fd, path }.clear(depth + 1)?;
+            rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR)?;
+        }
+        Ok(())
+    }
+
+    /// Removes temporary files that a killed writer left.
+    pub fn remove_temporaries(&self) -> io::Result<()> {
+        for name in self.names()?.iter().filter(|name| name.starts_with(TEMPORARY_PREFIX)) {
+            self.remove_all(name)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the folder's entries durable.
+    pub fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::fsync(&self.fd)?)
+    }
+
+    /// Bytes that an ordinary user may still write here.
+    pub fn free_bytes(&self) -> io::Result<u64> {
+        let stat = rustix::fs::fstatvfs(&self.fd)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}
+
+fn dir_flags() -> OFlags {
+    OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC
+}
+
+/// A name that stays in its folder.
+fn single(name: &str) -> io::Result<&str> {
+    if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{name:?} is not a plain file name")));
+    }
+    Ok(name)
+}
+
+fn temporary_name() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!("{TEMPORARY_PREFIX}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn read_bounded(file: File, bound: u64) -> io::Result<Vec<u8>> {
+    use io::Read as _;
+    let mut bytes = Vec::new();
+    file.take(bound.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bound {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {bound} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// Puts `bytes` in place of the file at `path`, or makes it: all of it or nothing, durable when it returns.
+pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let (parent, name) = split(path)?;
+    Dir::open(parent)?.write_atomic(name, bytes, mode)
+}
+
+/// Opens a regular file for reading; its last component must not be a symlink.
+pub fn open_nofollow(path: &Path) -> io::Result<File> {
+    let (parent, name) = split(path)?;
+    Dir::open(parent)?.open_read(name)
+}
+
+fn split(path: &Path) -> io::Result<(&Path, &str)> {
+    let invalid = || io::Error::new(io::ErrorKind::InvalidInput, format!("{} names no file", path.display()));
+    let name = path.file_name().and_then(OsStr::to_str).ok_or_else(invalid)?;
+    let parent = path.parent().ok_or_else(invalid)?;
+    Ok((if parent.as_os_str().is_empty() { Path::new(".") } else { parent }, name))
+}
+
+/// Makes a folder and its missing parents, each with mode 0700.
+pub fn create_dir_private(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Bytes that an ordinary user may still write on the file system of `path`.
+pub fn free_bytes(path: &Path) -> io::Result<u64> {
+    let stat = rustix::fs::statvfs(path)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Whether a write failed for want of room: full file system, quota, or file size limit.
+#[must_use]
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole_and_leaves_no_temporary() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = Dir::open(temp.path()).unwrap();
+        dir.write_atomic("a", b"one", 0o600).unwrap();
+        dir.write_atomic("a", b"two", 0o600).unwrap();
+        assert_eq!(dir.read("a", 3).unwrap(), b"two");
+        assert_eq!(dir.names().unwrap(), ["a"]);
+        assert_eq!(dir.read("a", 2).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+    }
+
+    #[test]
+    fn nothing_is_opened_through_a_symlink() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = Dir::open(temp.path()).unwrap();
+        dir.write_atomic("real", b"secret", 0o600).unwrap();
+        dir.create_dir("folder").unwrap();
+        std::os::unix::fs::symlink("real", temp.path().join("link")).unwrap();
+        std::os::unix::fs::symlink("folder", temp.path().join("linked-folder")).unwrap();
+        assert!(dir.open_read("link").is_err());
+        assert!(dir.open_write("link").is_err());
+        assert!(dir.dir("linked-folder").is_err());
+        assert!(dir.create_dir("linked-folder").is_err());
+        assert!(Dir::open(&temp.path().join("linked-folder")).is_err());
+        assert!(open_nofollow(&temp.path().join("link")).is_err());
+        dir.remove_all("linked-folder").unwrap();
+        assert!(dir.exists("folder").unwrap());
+    }
+
+    #[test]
+    fn a_name_that_leaves_the_folder_is_refused() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = Dir::open(temp.path()).unwrap();
+        for name in ["", ".", "..", "a/b", "/etc", "a\0b"] {
+            assert!(dir.open_read(name).is_err(), "{name:?}");
+            assert!(dir.write_atomic(name, b"", 0o600).is_err(), "{name:?}");
+            assert!(dir.remove_all(name).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_fifo_is_refused_without_hanging() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = Dir::open(temp.path()).unwrap();
+        rustix::fs::mknodat(&dir.fd, "fifo", FileType::Fifo, Mode::RWXU, 0).unwrap();
+        assert!(dir.open_read("fifo").is_err());
+        dir.remove_all("fifo").unwrap();
+    }
+
+    #[test]
+    fn a_rename_never_replaces() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = Dir::open(temp.path()).unwrap();
+        dir.create_dir("a").unwrap();
+        dir.create_dir("b").unwrap().write_atomic("kept", b"", 0o600).unwrap();
+        assert_eq!(dir.rename_new("a", &dir, "b").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert!(dir.dir("b").unwrap().exists("kept").unwrap());
+        dir.remove_all("b").unwrap();
+        dir.rename_new("a", &dir, "b").unwrap();
+        assert_eq!(dir.names().unwrap(), ["b"]);
+    }
+}

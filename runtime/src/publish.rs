@@ -1,0 +1,419 @@
+//! Makes a snapshot of a file or folder, extends the chain by it, proves and signs (`node.md` section 3).
+//!
+//! Works beside a running node: it never opens the database, changes `store/` as [`crate::store`] says, and holds the
+//! lock of `chain/` all the while. What a publish does, in this order, and what the next publish makes of it after a
+//! kill in between:
+//!
+//! | step | killed after it |
+//! |---|---|
+//! | the payload is read once: hashed, its outboard made, copied to `chain/staging/`, made durable | staging is removed |
+//! | `chain/pending.json` says which checkpoint comes | both are removed: nothing was published |
+//! | the prover's state takes the step, atomically | proven, signed and put in place |
+//! | proof and signature go to `chain/history/<step>.json` | put in place |
+//! | payload, outboard and manifest appear in `store/` by one rename | the pending file is removed |
+//! | `pending.json` is removed; old snapshots too, as `keep` says | - |
+//!
+//! The same height, block hash and content again give the same answer again, also much later, and bring the payload
+//! back if it was removed. A block hash that is not given is 32 zero bytes.
+
+mod chain;
+#[cfg(test)]
+pub(crate) mod fake;
+mod ingest;
+mod input;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rpp_p2p::{Checkpoint, Hash, PayloadFormat, SnapshotHeader, Update, plan};
+use rpp_proofs::{Genesis, GenesisError, ProverError, Signer};
+use serde::Serialize;
+
+use crate::{
+    store::{DiskSpace, Offer, Space, Store, StoreError},
+    tar::TarError,
+};
+use chain::{ChainFolder, Published as Entry};
+
+pub(crate) use chain::{OpenProver, Prove};
+use ingest::Ingested;
+use input::Input;
+
+/// What is to be published, and where.
+#[derive(Debug)]
+pub struct PublishRequest<'a> {
+    /// `data/snapshots`.
+    pub snapshots_dir: &'a Path,
+    /// A file or a folder.
+    pub input: &'a Path,
+    /// Above that of the last checkpoint, and at least 1.
+    pub height: u64,
+    /// 32 zero bytes when absent.
+    pub block_hash: Option<Hash>,
+    /// `[publisher] chain_id`.
+    pub chain_id: &'a str,
+    /// The publisher's key.
+    pub signer: &'a Signer,
+    /// `[snapshots] keep`.
+    pub keep: usize,
+}
+
+/// What was published; in JSON the fields of `rpp-node publish --json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)] // named and defined in `docs/storage.md`
+pub struct Published {
+    pub root: Hash,
+    pub height: u64,
+    pub step: u64,
+    pub bytes: u64,
+    pub format: PayloadFormat,
+    pub commitment: Hash,
+    pub genesis: Hash,
+    pub publisher: Hash,
+}
+
+/// How far a publish is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Progress {
+    /// An earlier publish, which was killed, is completed first.
+    Completing {
+        /// Its height.
+        height: u64,
+    },
+    /// The payload is read, hashed and copied.
+    Reading {
+        /// Bytes so far.
+        done: u64,
+        /// Bytes in all.
+        total: u64,
+    },
+    /// What was copied is made durable.
+    Flushing,
+    /// The chain takes the step.
+    Extending,
+    /// The proof is made; takes seconds, whatever the payload's size.
+    Proving,
+    /// The payload appears in the store.
+    Placing,
+}
+
+/// Why nothing was published.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The operator's: heights rise.
+    #[error(
+        "height {height} is not above the last published height {last}, and not a repetition of what was published there"
+    )]
+    NotAbove {
+        /// What was asked.
+        height: u64,
+        /// The last.
+        last: u64,
+    },
+    /// The operator's: heights begin at 1.
+    #[error("height must be at least 1")]
+    HeightZero,
+    /// The operator's: the input cannot be published.
+    #[error("{path} is neither a file nor a directory")]
+    Unsupported {
+        /// The input.
+        path: PathBuf,
+    },
+    /// The operator's: the input cannot be read, or changed meanwhile.
+    #[error(transparent)]
+    Input(#[from] TarError),
+    /// The operator's: the chain id is not one.
+    #[error("[publisher] chain_id: {0}")]
+    Genesis(#[from] GenesisError),
+    /// The operator's: the folder has another publisher's chain.
+    #[error(
+        "{path} belongs to the chain with genesis {found}, key and chain_id make {expected}: \
+         restore [publisher] key_file and chain_id, or use another data_dir"
+    )]
+    OtherChain {
+        /// The chain's folder.
+        path: PathBuf,
+        /// Whose it is.
+        found: Hash,
+        /// Whose it should be.
+        expected: Hash,
+    },
+    /// Another publish is running.
+    #[error("another publish is running: {path} is locked")]
+    InUse {
+        /// The chain's folder.
+        path: PathBuf,
+    },
+    /// The machine's: the chain's files do not fit together.
+    #[error("{path} is damaged: {reason}; restore the chain folder from a backup")]
+    ChainDamaged {
+        /// The chain's folder.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The machine's: no room.
+    #[error("not enough disk space: {needed} bytes are needed, {free} are free")]
+    Full {
+        /// For this.
+        needed: u64,
+        /// There are.
+        free: u64,
+    },
+    /// The machine's: this processor cannot prove.
+    #[error(transparent)]
+    Cpu(#[from] rpp_proofs::CpuError),
+    /// The machine's: proving failed.
+    #[error("the chain could not be extended or proven")]
+    Prover(#[from] ProverError),
+    /// The machine's: the store failed.
+    #[error(transparent)]
+    Store(StoreError),
+    /// The machine's: reading or writing failed.
+    #[error("cannot write {path}")]
+    Io {
+        /// What.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+impl From<StoreError> for PublishError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Full { needed, free } => Self::Full { needed, free },
+            other => Self::Store(other),
+        }
+    }
+}
+
+/// Publishes. Blocks for as long as reading the input takes, and some seconds for the proof.
+///
+/// # Errors
+/// See [`PublishError`]; nothing was published then, and what was published before is untouched.
+pub fn publish(request: &PublishRequest<'_>, progress: &mut dyn FnMut(Progress)) -> Result<Published, PublishError> {
+    publish_with(request, Arc::new(DiskSpace), progress)
+}
+
+/// [`publish`] with another idea of how much room there is.
+///
+/// # Errors
+/// As [`publish`].
+pub fn publish_with(
+    request: &PublishRequest<'_>,
+    space: Arc<dyn Space>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Published, PublishError> {
+    rpp_proofs::check_cpu()?;
+    run(request, space, &chain::open_prover, progress)
+}
+
+pub(crate) fn run(
+    request: &PublishRequest<'_>,
+    space: Arc<dyn Space>,
+    open_prover: OpenProver<'_>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Published, PublishError> {
+    if request.height == 0 {
+        return Err(PublishError::HeightZero);
+    }
+    let genesis = Genesis::new(request.chain_id.to_owned(), vec![request.signer.public()], 1)?;
+    let store = Store::open_with(request.snapshots_dir, space)?;
+    let chain = ChainFolder::open(&request.snapshots_dir.join("chain"), &genesis)?;
+    let mut publisher = Publisher { request, genesis, store, chain, open_prover, prover: None, progress };
+    publisher.complete_pending()?;
+    let published = match publisher.chain.at_height(request.height)? {
+        Some(entry) => publisher.repeat(&entry)?,
+        None => publisher.publish()?,
+    };
+    publisher.store.keep(&plan::descriptor(&publisher.genesis), request.keep)?;
+    Ok(published)
+}
+
+struct Publisher<'a, 'b> {
+    request: &'a PublishRequest<'a>,
+    genesis: Genesis,
+    store: Store,
+    chain: ChainFolder,
+    open_prover: OpenProver<'a>,
+    /// Opened when needed: that takes seconds.
+    prover: Option<Box<dyn Prove>>,
+    progress: &'b mut dyn FnMut(Progress),
+}
+
+impl Publisher<'_, '_> {
+    /// Completes or undoes what a killed publish left.
+    fn complete_pending(&mut self) -> Result<(), PublishError> {
+        let Some(pending) = self.chain.pending()? else {
+            return self.chain.remove_staging();
+        };
+        let last = self.prover()?.last();
+        let took_the_step = last.is_some_and(|last| last.step == pending.checkpoint.step);
+        if took_the_step {
+            (self.progress)(Progress::Completing { height: pending.checkpoint.height });
+            let entry = self.entry(&pending.checkpoint, pending.format)?;
+            self.place(&entry)?;
+        }
+        self.chain.remove_pending()?;
+        self.chain.remove_staging()
+    }
+
+    fn publish(&mut self) -> Result<Published, PublishError> {
+        let last = self.chain.last()?;
+        if let Some(last) = last.as_ref().filter(|last| last.height() >= self.request.height) {
+            return Err(PublishError::NotAbove { height: self.request.height, last: last.height() });
+        }
+        let (ingested, format) = self.ingest(true)?;
+        let checkpoint = rpp_proofs::Checkpoint {
+            step: last.as_ref().map_or(1, |last| last.step() + 1),
+            height: self.request.height,
+            block_hash: self.block_hash().0,
+            state_root: ingested.root.0,
+            payload_bytes: ingested.bytes,
+        };
+        self.check_prover(last.as_ref())?;
+        self.chain.set_pending(&checkpoint, format)?;
+        (self.progress)(Progress::Extending);
+        self.prover()?.extend(&checkpoint)?;
+        let entry = self.entry(&checkpoint, format)?;
+        self.place(&entry)?;
+        self.chain.remove_pending()?;
+        self.chain.remove_staging()?;
+        Ok(self.published(&entry))
+    }
+
+    /// The same again: the same answer, and the payload is there again if it was not.
+    fn repeat(&mut self, entry: &Entry) -> Result<Published, PublishError> {
+        let last = self.chain.last()?.map_or(0, |last| last.height());
+        let different = PublishError::NotAbove { height: self.request.height, last };
+        if entry.update.checkpoint.block_hash != self.block_hash() {
+            return Err(different);
+        }
+        let root = entry.update.checkpoint.state_root;
+        let is_stored = self.store.get(&root).is_some();
+        let (ingested, _) = self.ingest(!is_stored)?;
+        if ingested.root != root || ingested.bytes != entry.update.checkpoint.payload_bytes {
+            self.chain.remove_staging()?;
+            return Err(different);
+        }
+        self.place(entry)?;
+        self.chain.remove_staging()?;
+        Ok(self.published(entry))
+    }
+
+    /// Reads the input once; copies it to staging if asked.
+    fn ingest(&mut self, copy: bool) -> Result<(Ingested, PayloadFormat), PublishError> {
+        let input = Input::open(self.request.input)?;
+        let staging = if copy { Some(self.chain.new_staging()?) } else { None };
+        let space = self.store.space().clone();
+        match ingest::run(&input, staging.as_ref(), &*space, self.progress) {
+            Ok(ingested) => Ok((ingested, input.format())),
+            Err(error) => {
+                // Gives back what was taken of a disk that may be full.
+                let _ = self.chain.remove_staging();
+                Err(error)
+            }
+        }
+    }
+
+    /// The history's entry of a step that the prover has taken; made and signed if it is not there yet.
+    fn entry(&mut self, checkpoint: &rpp_proofs::Checkpoint, format: PayloadFormat) -> Result<Entry, PublishError> {
+        if let Some(entry) = self.chain.entry(checkpoint.step)? {
+            return Ok(entry);
+        }
+        let last =
+            self.prover()?.last().filter(|last| last.step == checkpoint.step && last.height == checkpoint.height);
+        let last = last.ok_or_else(|| self.chain.damaged("the prover stands elsewhere than pending.json says"))?;
+        let previous = self.chain.entry(checkpoint.step - 1)?.map(|entry| entry.update.checkpoint.commitment);
+        let genesis = self.genesis.commitment();
+        (self.progress)(Progress::Proving);
+        let proof = self.prover()?.prove()?;
+        let signature = self.request.signer.sign(&genesis, &last.commitment, last.height, last.step);
+        let update = Update {
+            checkpoint: Checkpoint {
+                step: checkpoint.step,
+                height: checkpoint.height,
+                block_hash: Hash(checkpoint.block_hash),
+                state_root: Hash(checkpoint.state_root),
+                payload_bytes: checkpoint.payload_bytes,
+                commitment: Hash(last.commitment.to_bytes()),
+            },
+            previous_commitment: previous.unwrap_or(Hash(genesis.to_bytes())),
+            recursive_proof: Some(proof.into()),
+            signatures: vec![(&signature).into()],
+        };
+        let entry = Entry::new(update, format);
+        self.chain.check_link(&entry)?;
+        self.chain.add(&entry)?;
+        Ok(entry)
+    }
+
+    /// Puts payload and offer of an entry into the store, as far as they are not there.
+    fn place(&mut self, entry: &Entry) -> Result<(), PublishError> {
+        (self.progress)(Progress::Placing);
+        let checkpoint = entry.update.checkpoint;
+        let offer = Offer {
+            genesis: plan::descriptor(&self.genesis),
+            snapshot: SnapshotHeader { checkpoint, format: entry.format },
+            tip: checkpoint,
+            updates: vec![entry.update.clone()],
+        };
+        match self.chain.staging()? {
+            _ if self.store.get(&checkpoint.state_root).is_some() => {
+                self.store.add_offer(&checkpoint.state_root, offer)?;
+            }
+            Some(staging) => {
+                self.store.place(&staging, self.chain.folder(), chain::STAGING, offer)?;
+            }
+            None => tracing::warn!(
+                root = %checkpoint.state_root, height = checkpoint.height,
+                "the payload of a publish that was killed is gone: publish it again to offer it"
+            ),
+        }
+        Ok(())
+    }
+
+    /// Opens the prover, and sees that it stands where the history ends.
+    fn check_prover(&mut self, last: Option<&Entry>) -> Result<(), PublishError> {
+        let stands = self.prover()?.last().map(|tip| (tip.step, Hash(tip.commitment.to_bytes())));
+        let expected = last.map(|entry| (entry.step(), entry.update.checkpoint.commitment));
+        if stands == expected {
+            return Ok(());
+        }
+        Err(self.chain.damaged("the prover's state and the history do not end at the same step"))
+    }
+
+    fn prover(&mut self) -> Result<&mut Box<dyn Prove>, PublishError> {
+        let prover = match self.prover.take() {
+            Some(prover) => prover,
+            None => (self.open_prover)(&self.chain.prover_path(), &self.genesis)?,
+        };
+        Ok(self.prover.insert(prover))
+    }
+
+    fn block_hash(&self) -> Hash {
+        self.request.block_hash.unwrap_or_default()
+    }
+
+    fn published(&self, entry: &Entry) -> Published {
+        let checkpoint = &entry.update.checkpoint;
+        Published {
+            root: checkpoint.state_root,
+            height: checkpoint.height,
+            step: checkpoint.step,
+            bytes: checkpoint.payload_bytes,
+            format: entry.format,
+            commitment: checkpoint.commitment,
+            genesis: Hash(self.genesis.commitment().to_bytes()),
+            publisher: Hash(self.request.signer.public()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,298 @@
+//! One pass over the input: read, hash, outboard, durable copy.
+//!
+//! Two threads share the work: one reads and hashes, this one writes; [`BUFFERS`] pieces of [`PIECE`] bytes go around
+//! between them, and no more memory is used. A third one has written data brought to the disk early, so that the last flush
+//! is short.
+
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    os::unix::fs::FileExt as _,
+    path::PathBuf,
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    thread,
+};
+
+use rpp_p2p::{
+    Hash,
+    outboard::{GROUP, Layout, NODE},
+};
+
+use super::{Progress, PublishError, input::Input};
+use crate::{
+    files::{Dir, is_full},
+    store::{OUTBOARD, PAYLOAD, Space, nodes},
+    tar::{self, TarError},
+};
+
+const PIECE: usize = 4 * 1024 * 1024;
+const BUFFERS: usize = 6;
+/// Written bytes after which the disk is asked to begin.
+const FLUSH_EVERY: u64 = 128 * 1024 * 1024;
+/// Room for manifest, history and folder entries.
+const SLACK: u64 = 4 * 1024 * 1024;
+
+/// The payload's hash and length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ingested {
+    pub(super) root: Hash,
+    pub(super) bytes: u64,
+}
+
+/// Reads the input; into `staging`, durable when it returns, or only to know its hash.
+pub(super) fn run(
+    input: &Input,
+    staging: Option<&Dir>,
+    space: &dyn Space,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Ingested, PublishError> {
+    let mut sink = match staging {
+        Some(folder) => {
+            preflight(input.bytes(), folder, space)?;
+            Sink::copy(folder, space)?
+        }
+        None => Sink::hash_only(space)?,
+    };
+    let (full, pieces) = sync_channel(BUFFERS);
+    let (free, spare) = sync_channel(BUFFERS);
+    for _ in 0..BUFFERS {
+        // There is room for all of them.
+        let _ = free.try_send(Vec::with_capacity(PIECE));
+    }
+    let bytes = thread::scope(|scope| {
+        let reader = scope.spawn(move || read(input, Pieces { full, spare, piece: Vec::new(), start: 0 }));
+        let written = write(&mut sink, pieces, &free, input.bytes(), progress);
+        // Unblocks the reader when writing failed.
+        drop(free);
+        let read = reader.join().unwrap_or_else(|_| Err(TarError::Write(io::Error::other("the reader panicked"))));
+        // The cause first: a failed write also ends the reader.
+        written.and_then(|()| Ok(read?))
+    })?;
+    input.check_unchanged(bytes)?;
+    progress(Progress::Flushing);
+    let root = sink.finish(bytes)?;
+    Ok(Ingested { root, bytes })
+}
+
+fn preflight(bytes: u64, folder: &Dir, space: &dyn Space) -> Result<(), PublishError> {
+    let needed = bytes.saturating_add(Layout::new(bytes).file_len()).saturating_add(SLACK);
+    let path = folder.path();
+    let free = space.free_bytes(path).map_err(|source| PublishError::Io { path: path.to_owned(), source })?;
+    if needed > free { Err(PublishError::Full { needed, free }) } else { Ok(()) }
+}
+
+/// A piece of the payload, and the hashes of its groups.
+struct Piece {
+    start: u64,
+    bytes: Vec<u8>,
+    groups: Vec<u8>,
+}
+
+fn read(input: &Input, mut pieces: Pieces) -> Result<u64, TarError> {
+    match input {
+        Input::Folder { path, .. } => tar::pack(path, &mut pieces)?,
+        Input::File { path, file, .. } => {
+            let failed = |source| TarError::Read { path: path.clone(), source };
+            while pieces.fill(file).map_err(failed)? {}
+        }
+    }
+    pieces.finish().map_err(TarError::Write)
+}
+
+/// Collects what is read into pieces, hashes them and hands them on.
+struct Pieces {
+    full: SyncSender<Piece>,
+    spare: Receiver<Vec<u8>>,
+    piece: Vec<u8>,
+    start: u64,
+}
+
+impl Pieces {
+    /// Reads up to the end of the piece; says whether there may be more.
+    fn fill(&mut self, mut file: &File) -> io::Result<bool> {
+        self.begin()?;
+        let room = (PIECE - self.piece.len()) as u64;
+        let read = Read::by_ref(&mut file).take(room).read_to_end(&mut self.piece)?;
+        if self.piece.len() == PIECE {
+            self.send()?;
+        }
+        Ok(read as u64 == room)
+    }
+
+    fn begin(&mut self) -> io::Result<()> {
+        if self.piece.capacity() == 0 {
+            self.piece = self.spare.recv().map_err(|_| gone())?;
+        }
+        Ok(())
+    }
+
+    fn send(&mut self) -> io::Result<()> {
+        let bytes = std::mem::take(&mut self.piece);
+        let start = self.start;
+        self.start += bytes.len() as u64;
+        let groups = nodes::groups(start, &bytes);
+        self.full.send(Piece { start, bytes, groups }).map_err(|_| gone())
+    }
+
+    fn finish(mut self) -> io::Result<u64> {
+        if !self.piece.is_empty() {
+            self.send()?;
+        }
+        Ok(self.start)
+    }
+}
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.begin()?;
+        let taken = bytes.len().min(PIECE - self.piece.len());
+        self.piece.extend_from_slice(&bytes[..taken]);
+        if self.piece.len() == PIECE {
+            self.send()?;
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The other side stopped; its own error says why.
+fn gone() -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, "writing stopped")
+}
+
+fn write(
+    sink: &mut Sink<'_>,
+    pieces: Receiver<Piece>,
+    free: &SyncSender<Vec<u8>>,
+    total: u64,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(), PublishError> {
+    progress(Progress::Reading { done: 0, total });
+    for piece in pieces {
+        sink.write(&piece)?;
+        let done = piece.start + piece.bytes.len() as u64;
+        progress(Progress::Reading { done, total: total.max(done) });
+        let mut bytes = piece.bytes;
+        bytes.clear();
+        // The reader may be done already.
+        let _ = free.try_send(bytes);
+    }
+    Ok(())
+}
+
+/// Where the pieces go.
+struct Sink<'a> {
+    space: &'a dyn Space,
+    /// `None`: only the hash is wanted.
+    payload: Option<File>,
+    outboard: File,
+    path: PathBuf,
+    flusher: Option<Flusher>,
+    since_flush: u64,
+    /// Of a payload that is a single group.
+    first: Vec<u8>,
+}
+
+impl<'a> Sink<'a> {
+    fn copy(folder: &Dir, space: &'a dyn Space) -> Result<Self, PublishError> {
+        let path = folder.path().join(PAYLOAD);
+        let opened = folder.create_new(PAYLOAD).and_then(|payload| Ok((payload, folder.create_new(OUTBOARD)?)));
+        let (payload, outboard) = opened.map_err(|source| PublishError::Io { path: path.clone(), source })?;
+        let flusher = Flusher::start(&payload).map_err(|source| PublishError::Io { path: path.clone(), source })?;
+        Ok(Self {
+            space,
+            payload: Some(payload),
+            outboard,
+            path,
+            flusher: Some(flusher),
+            since_flush: 0,
+            first: Vec::new(),
+        })
+    }
+
+    fn hash_only(space: &'a dyn Space) -> Result<Self, PublishError> {
+        let path = std::env::temp_dir();
+        let outboard = tempfile::tempfile().map_err(|source| PublishError::Io { path: path.clone(), source })?;
+        Ok(Self { space, payload: None, outboard, path, flusher: None, since_flush: 0, first: Vec::new() })
+    }
+
+    fn write(&mut self, piece: &Piece) -> Result<(), PublishError> {
+        if piece.start == 0 && piece.bytes.len() as u64 <= GROUP {
+            self.first.clone_from(&piece.bytes);
+        }
+        let length = piece.bytes.len() as u64;
+        let written = match &self.payload {
+            Some(payload) => {
+                self.space.before_write(length).and_then(|()| payload.write_all_at(&piece.bytes, piece.start))
+            }
+            None => Ok(()),
+        };
+        written
+            .and_then(|()| self.outboard.write_all_at(&piece.groups, piece.start / GROUP * NODE))
+            .map_err(|error| self.failed(error, length))?;
+        self.since_flush += length;
+        if self.since_flush >= FLUSH_EVERY {
+            self.since_flush = 0;
+            if let Some(flusher) = &self.flusher {
+                flusher.nudge();
+            }
+        }
+        Ok(())
+    }
+
+    /// Completes the outboard, makes everything durable, and says the root.
+    fn finish(mut self, bytes: u64) -> Result<Hash, PublishError> {
+        let layout = Layout::new(bytes);
+        let done = self.outboard.set_len(layout.file_len()).and_then(|()| nodes::fill(&self.outboard, &layout));
+        let root = done.map_err(|error| self.failed(error, layout.file_len()))?;
+        let root = root.unwrap_or_else(|| blake3::hash(&self.first).into());
+        let flushed = match self.flusher.take() {
+            Some(flusher) => flusher.stop(),
+            None => Ok(()),
+        };
+        let flushed = flushed.and_then(|()| match &self.payload {
+            Some(payload) => payload.sync_data().and_then(|()| self.outboard.sync_data()),
+            None => Ok(()),
+        });
+        flushed.map_err(|error| self.failed(error, bytes))?;
+        Ok(root)
+    }
+
+    fn failed(&self, source: io::Error, needed: u64) -> PublishError {
+        if is_full(&source) {
+            let folder = self.path.parent().unwrap_or(&self.path);
+            return PublishError::Full { needed, free: self.space.free_bytes(folder).unwrap_or(0) };
+        }
+        PublishError::Io { path: self.path.clone(), source }
+    }
+}
+
+/// Flushes in the background; at most one flush is under way and one more is wanted.
+struct Flusher {
+    nudge: SyncSender<()>,
+    thread: thread::JoinHandle<io::Result<()>>,
+}
+
+impl Flusher {
+    fn start(file: &File) -> io::Result<Self> {
+        let file = file.try_clone()?;
+        let (nudge, nudged) = sync_channel(1);
+        let thread = thread::Builder::new()
+            .name("publish-flush".to_owned())
+            .spawn(move || nudged.iter().try_for_each(|()| file.sync_data()))?;
+        Ok(Self { nudge, thread })
+    }
+
+    fn nudge(&self) {
+        // Full: a flush is wanted already.
+        let _ = self.nudge.try_send(());
+    }
+
+    fn stop(self) -> io::Result<()> {
+        drop(self.nudge);
+        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the flush panicked")))
+    }
+}

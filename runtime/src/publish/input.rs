@@ -1,0 +1,61 @@
+//! What is published: a file as it is, or a folder as a tar.
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
+
+use rpp_p2p::PayloadFormat;
+use rustix::fs::{Mode, OFlags};
+
+use super::PublishError;
+use crate::tar::{self, Stamp, TarError};
+
+pub(super) enum Input {
+    File { path: PathBuf, file: File, before: Stamp },
+    Folder { path: PathBuf, bytes: u64 },
+}
+
+impl Input {
+    pub(super) fn open(path: &Path) -> Result<Self, PublishError> {
+        let failed = |source: io::Error| TarError::Read { path: path.to_owned(), source };
+        // NONBLOCK: a FIFO must be refused, not waited for.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(|error| failed(error.into()))?);
+        let kind = file.metadata().map_err(failed)?.file_type();
+        if kind.is_dir() {
+            return Ok(Self::Folder { path: path.to_owned(), bytes: tar::measure(path)? });
+        }
+        if !kind.is_file() {
+            return Err(PublishError::Unsupported { path: path.to_owned() });
+        }
+        let before = Stamp::of(&file).map_err(failed)?;
+        Ok(Self::File { path: path.to_owned(), file, before })
+    }
+
+    pub(super) fn format(&self) -> PayloadFormat {
+        match self {
+            Self::File { .. } => PayloadFormat::Raw,
+            Self::Folder { .. } => PayloadFormat::Tar,
+        }
+    }
+
+    /// How long the payload will be, unless the input changes.
+    pub(super) fn bytes(&self) -> u64 {
+        match self {
+            Self::File { before, .. } => before.size,
+            Self::Folder { bytes, .. } => *bytes,
+        }
+    }
+
+    /// Whether the file is still what it was when it was opened. A folder is checked while it is packed.
+    pub(super) fn check_unchanged(&self, read: u64) -> Result<(), TarError> {
+        let Self::File { path, file, before } = self else { return Ok(()) };
+        let after = Stamp::of(file).map_err(|source| TarError::Read { path: path.clone(), source })?;
+        if after == *before && read == before.size {
+            return Ok(());
+        }
+        Err(TarError::Changed { path: path.clone() })
+    }
+}

@@ -1,0 +1,287 @@
+//! Serves what is stored: the provider's side of every session.
+//!
+//! What a session was promised is in its record ([`Records`]), which a [`Ledger`] makes durable before it is answered from.
+//! While a session is active it also holds its payload open, so neither a removal nor something newer disturbs it.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
+
+use libp2p::PeerId;
+use rpp_p2p::{
+    Acknowledged, ArtefactKind, ChunkData, Hash, PipelineError, Plan, PlanOffer, PlanRequest, Resumed,
+    SnapshotProvider, SnapshotSessionId, Update,
+    limits::SLOT_IDLE,
+    plan::{ChunkBounds, choose_chunk_size},
+    provider::{Record, RecordLimits, Records, SessionKey},
+};
+
+use crate::store::{Offer, Payload, Store};
+
+/// Why a ledger failed.
+pub type LedgerError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Where records are kept. Calls block; what `save` and `remove` did survives a crash once they have returned.
+pub trait Ledger: Send + Sync + 'static {
+    /// All records, at start-up.
+    ///
+    /// # Errors
+    /// The ledger's own.
+    fn load_all(&self) -> Result<Vec<(PeerId, SnapshotSessionId, Record)>, LedgerError>;
+
+    /// Keeps a record, in place of an earlier one of the session.
+    ///
+    /// # Errors
+    /// The ledger's own.
+    fn save(&self, peer: PeerId, session: SnapshotSessionId, record: &Record) -> Result<(), LedgerError>;
+
+    /// Forgets a record.
+    ///
+    /// # Errors
+    /// The ledger's own.
+    fn remove(&self, peer: PeerId, session: SnapshotSessionId) -> Result<(), LedgerError>;
+}
+
+/// Bounds of a provider.
+#[derive(Clone, Copy, Debug)]
+pub struct ProviderConfig {
+    chunks: ChunkBounds,
+    records: RecordLimits,
+    idle: Duration,
+}
+
+impl Default for ProviderConfig {
+    fn default() -> Self {
+        Self { chunks: ChunkBounds::default(), records: RecordLimits::default(), idle: SLOT_IDLE }
+    }
+}
+
+impl ProviderConfig {
+    /// Smallest and largest chunk size served.
+    #[must_use]
+    pub fn with_chunk_sizes(mut self, min: u64, max: u64) -> Self {
+        self.chunks = ChunkBounds { min, max };
+        self
+    }
+
+    /// How many records are kept, and for how long.
+    #[must_use]
+    pub fn with_records(mut self, limits: RecordLimits) -> Self {
+        self.records = limits;
+        self
+    }
+
+    /// After this time without a request a session no longer holds its payload.
+    #[must_use]
+    pub fn with_idle(mut self, idle: Duration) -> Self {
+        self.idle = idle;
+        self
+    }
+}
+
+/// Serves a [`Store`].
+pub struct Provider {
+    store: Store,
+    ledger: Arc<dyn Ledger>,
+    config: ProviderConfig,
+    records: Mutex<Records>,
+    active: Mutex<HashMap<SessionKey, Active>>,
+}
+
+/// What an active session holds.
+#[derive(Clone)]
+struct Active {
+    plan_id: Hash,
+    offer: Arc<Offer>,
+    payload: Arc<Payload>,
+    last_used: Instant,
+}
+
+impl Provider {
+    /// Loads the records and serves.
+    ///
+    /// # Errors
+    /// The ledger's own.
+    pub fn new(store: Store, ledger: Arc<dyn Ledger>, config: ProviderConfig) -> Result<Self, LedgerError> {
+        let mut records = Records::new(config.records);
+        for (peer, session, record) in ledger.load_all()? {
+            records.put(peer, session, record);
+        }
+        Ok(Self { store, ledger, config, records: Mutex::new(records), active: Mutex::default() })
+    }
+
+    /// What is served.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Sessions that hold a payload now.
+    #[must_use]
+    pub fn active_sessions(&self) -> usize {
+        self.active().len()
+    }
+
+    /// Sessions that are remembered.
+    #[must_use]
+    pub fn recorded_sessions(&self) -> usize {
+        self.records().len()
+    }
+
+    /// Lets go of the payloads of sessions that were idle for too long; called now and then. Each new session does it, too.
+    pub fn release_idle(&self) {
+        let (now, idle) = (Instant::now(), self.config.idle);
+        self.active().retain(|_, active| now.saturating_duration_since(active.last_used) < idle);
+    }
+
+    fn records(&self) -> MutexGuard<'_, Records> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn active(&self) -> MutexGuard<'_, HashMap<SessionKey, Active>> {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes room for a new record, on disk as well.
+    fn make_room(&self, peer: PeerId, session: SnapshotSessionId) -> Result<(), PipelineError> {
+        let now = SystemTime::now();
+        let mut records = self.records();
+        let mut gone = records.expire(now);
+        let made = records.make_room(peer, session, now);
+        drop(records);
+        gone.extend(made.as_ref().ok().copied().flatten());
+        for (peer, session) in gone {
+            self.active().remove(&(peer, session));
+            self.ledger.remove(peer, session).map_err(PipelineError::Internal)?;
+        }
+        made.map(drop)
+    }
+
+    /// What the session streams, opened if it is not open.
+    fn activate(&self, key: SessionKey, plan: &Plan) -> Result<Active, PipelineError> {
+        if let Some(active) = self.active().get_mut(&key).filter(|active| active.plan_id == plan.plan_id) {
+            active.last_used = Instant::now();
+            return Ok(active.clone());
+        }
+        let (stored, offer) = self.store.resolve(plan).ok_or_else(|| PipelineError::NotFound {
+            what: format!("the snapshot of session {} is not offered any more", key.1),
+        })?;
+        let payload = stored.open().map_err(PipelineError::internal)?;
+        Ok(self.hold(key, Active { plan_id: plan.plan_id, offer, payload, last_used: Instant::now() }))
+    }
+
+    fn hold(&self, key: SessionKey, active: Active) -> Active {
+        self.release_idle();
+        self.active().insert(key, active.clone());
+        active
+    }
+}
+
+impl SnapshotProvider for Provider {
+    fn plan(&self, peer: PeerId, request: &PlanRequest) -> Result<PlanOffer, PipelineError> {
+        let (stored, offer) = self
+            .store
+            .best_offer(request.root, request.height)
+            .ok_or_else(|| PipelineError::NotFound { what: not_offered(request) })?;
+        let mut consumer = ChunkBounds::default();
+        consumer.min = request.min_chunk_size.unwrap_or(consumer.min);
+        consumer.max = request.max_chunk_size.unwrap_or(consumer.max);
+        let chunk_size = choose_chunk_size(request.chunk_size, consumer, self.config.chunks)
+            .map_err(|error| PipelineError::Invalid { reason: error.to_string() })?;
+        let plan = offer.plan(chunk_size).map_err(PipelineError::internal)?;
+        let payload = stored.open().map_err(PipelineError::internal)?;
+
+        self.make_room(peer, request.session)?;
+        let record = Record::new(Arc::new(plan.clone()), SystemTime::now());
+        self.ledger.save(peer, request.session, &record).map_err(PipelineError::Internal)?;
+        self.records().put(peer, request.session, record);
+        let last_used = Instant::now();
+        self.hold((peer, request.session), Active { plan_id: plan.plan_id, offer, payload, last_used });
+        let ChunkBounds { min, max } = self.config.chunks;
+        Ok(PlanOffer { plan, min_chunk_size: min, max_chunk_size: max })
+    }
+
+    fn chunk(&self, peer: PeerId, session: SnapshotSessionId, index: u64) -> Result<ChunkData, PipelineError> {
+        let plan = self.records().serve(peer, session, ArtefactKind::Chunk, index, SystemTime::now())?;
+        let active = self.activate((peer, session), &plan)?;
+        let (bytes, proof) = active.payload.read_chunk(index, plan.chunk_size).map_err(PipelineError::internal)?;
+        Ok(ChunkData { bytes, proof })
+    }
+
+    fn update(&self, peer: PeerId, session: SnapshotSessionId, index: u64) -> Result<Update, PipelineError> {
+        let plan = self.records().serve(peer, session, ArtefactKind::LightClientUpdate, index, SystemTime::now())?;
+        let active = self.activate((peer, session), &plan)?;
+        active
+            .offer
+            .update(index)
+            .ok_or_else(|| PipelineError::Invalid { reason: format!("there is no update {index}") })
+    }
+
+    fn resume_session(
+        &self,
+        peer: PeerId,
+        session: SnapshotSessionId,
+        plan_id: Hash,
+        chunk_index: u64,
+        update_index: u64,
+    ) -> Result<Resumed, PipelineError> {
+        let mut records = self.records();
+        let resumed = records.resume(peer, session, plan_id, chunk_index, update_index, SystemTime::now())?;
+        let plan = records.get(peer, session)?.plan.clone();
+        drop(records);
+        // Better known now than at the first chunk.
+        self.activate((peer, session), &plan)?;
+        Ok(resumed)
+    }
+
+    fn acknowledge(
+        &self,
+        peer: PeerId,
+        session: SnapshotSessionId,
+        kind: ArtefactKind,
+        index: u64,
+    ) -> Result<Acknowledged, PipelineError> {
+        let record = self.records().acknowledged(peer, session, kind, index, SystemTime::now())?;
+        self.ledger.save(peer, session, &record).map_err(PipelineError::Internal)?;
+        let finished = record.is_finished();
+        let mut records = self.records();
+        if records.get(peer, session).is_err() {
+            // Cancelled meanwhile: it stays so.
+            drop(records);
+            self.ledger.remove(peer, session).map_err(PipelineError::Internal)?;
+            return Err(PipelineError::Cancelled);
+        }
+        records.put(peer, session, record);
+        drop(records);
+        if finished {
+            self.active().remove(&(peer, session));
+        }
+        Ok(Acknowledged { finished })
+    }
+
+    fn cancel(&self, peer: PeerId, session: SnapshotSessionId) {
+        self.active().remove(&(peer, session));
+        if self.records().remove(peer, session)
+            && let Err(error) = self.ledger.remove(peer, session)
+        {
+            tracing::warn!(%peer, %session, %error, "the record of a cancelled session stays until it expires");
+        }
+    }
+}
+
+impl std::fmt::Debug for Provider {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Provider").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+fn not_offered(request: &PlanRequest) -> String {
+    match (request.root, request.height) {
+        (None, None) => "no snapshot is offered here".to_owned(),
+        (Some(root), None) => format!("no snapshot with root {root} is offered here"),
+        (None, Some(height)) => format!("no snapshot at height {height} is offered here"),
+        (Some(root), Some(height)) => format!("no snapshot with root {root} at height {height} is offered here"),
+    }
+}

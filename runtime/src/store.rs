@@ -1,0 +1,449 @@
+//! What is stored: finished payloads in `store/<root>/`, payloads on their way in in `partial/<root>/`.
+//!
+//! `publish` and the other commands work beside a running node. What they and the node change in `store/`, they change
+//! under the lock of `store/.lock`, each by one rename; so whoever reads sees the state before or after. A killed
+//! process leaves a state that the next [`Store::open`] completes or cleans up:
+//!
+//! | left behind | what happens |
+//! |---|---|
+//! | a temporary file | removed |
+//! | `partial/<root>/` with a manifest | everything in it was durable before the manifest was: moved into `store/` |
+//! | `store/.removed-*` | removed |
+//! | `store/<root>/plan.json` | removed |
+//! | a damaged or incomplete `store/<root>/` | reported and left out; not touched |
+//!
+//! A payload counts as served while a [`Payload`] of it is open, in whatever process.
+
+mod catalog;
+mod error;
+mod manifest;
+pub(crate) mod nodes;
+mod partial;
+mod removal;
+mod space;
+mod stored;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+};
+
+use rpp_p2p::{Hash, Plan, Update};
+
+pub use catalog::Damaged;
+pub use error::StoreError;
+pub use manifest::{Manifest, Offer};
+pub use partial::{Partial, PartialPlan};
+pub use space::{DiskSpace, Quota, Space};
+pub use stored::{Payload, Stored};
+
+pub(crate) use manifest::{OUTBOARD, PAYLOAD};
+
+use crate::files::{Dir, sealed};
+use catalog::Catalog;
+use manifest::{MANIFEST, PLAN};
+use stored::{Mark, read_manifest};
+
+const LOCK: &str = ".lock";
+const REMOVED: &str = ".removed-";
+
+/// The store under one `snapshots` folder. Cheap to clone; calls block.
+#[derive(Clone, Debug)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    store: Dir,
+    partial: Dir,
+    space: Arc<dyn Space>,
+    catalog: RwLock<Arc<Catalog>>,
+    /// Roots that are being written, and how many bytes each still needs.
+    held: Mutex<HashMap<Hash, u64>>,
+    /// One scan at a time.
+    scan: Mutex<()>,
+}
+
+impl Store {
+    /// Opens the store under `data/snapshots/`, made when absent; completes or cleans up what a killed process left.
+    ///
+    /// # Errors
+    /// When the folders cannot be made, opened or listed. A damaged entry is not an error: see [`Store::damaged`].
+    pub fn open(snapshots_dir: &Path) -> Result<Self, StoreError> {
+        Self::open_with(snapshots_dir, Arc::new(DiskSpace))
+    }
+
+    /// [`Store::open`] with another idea of how much room there is.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_with(snapshots_dir: &Path, space: Arc<dyn Space>) -> Result<Self, StoreError> {
+        let failed = |source| StoreError::Io { doing: "open", path: snapshots_dir.to_owned(), source };
+        let snapshots = Dir::create(snapshots_dir).map_err(failed)?;
+        let store = snapshots.create_dir("store").map_err(failed)?;
+        let partial = snapshots.create_dir("partial").map_err(failed)?;
+        let inner = Arc::new(Inner {
+            store,
+            partial,
+            space,
+            catalog: RwLock::default(),
+            held: Mutex::default(),
+            scan: Mutex::default(),
+        });
+        inner.recover().map_err(failed)?;
+        inner.scan().map_err(failed)?;
+        Ok(Self { inner })
+    }
+
+    /// Everything that is stored, by root.
+    #[must_use]
+    pub fn list(&self) -> Vec<Arc<Stored>> {
+        self.inner.catalog().stored.values().cloned().collect()
+    }
+
+    /// Entries of `store/` that are left out, and why.
+    #[must_use]
+    pub fn damaged(&self) -> Vec<Damaged> {
+        self.inner.catalog().damaged.values().cloned().collect()
+    }
+
+    /// Looks what others have changed; cheap when nothing was. Says whether anything was.
+    ///
+    /// # Errors
+    /// When `store/` cannot be listed.
+    pub fn refresh(&self) -> io::Result<bool> {
+        self.inner.scan()
+    }
+
+    /// One stored payload.
+    #[must_use]
+    pub fn get(&self, root: &Hash) -> Option<Arc<Stored>> {
+        self.inner.catalog().stored.get(root).cloned()
+    }
+
+    /// The highest snapshot, or that of this root or height, with the updates to the newest checkpoint that is known to
+    /// follow.
+    #[must_use]
+    pub fn best_offer(&self, root: Option<Hash>, height: Option<u64>) -> Option<(Arc<Stored>, Arc<Offer>)> {
+        self.inner.catalog().best(root, height)
+    }
+
+    /// What a plan of this store is served from, newer ones notwithstanding; `None` when its payload or its proof is gone.
+    #[must_use]
+    pub fn resolve(&self, plan: &Plan) -> Option<(Arc<Stored>, Arc<Offer>)> {
+        self.inner.catalog().resolve(plan)
+    }
+
+    /// Begins or continues the payload of a plan. Everything that is there is checked again against the root, which takes
+    /// as long as reading it.
+    ///
+    /// # Errors
+    /// [`StoreError::Stored`] when it is complete already, [`StoreError::Held`] when another session writes it.
+    pub fn partial(&self, plan: &Plan, updates: &[Update]) -> Result<Partial, StoreError> {
+        self.partial_from(plan, updates, 0)
+    }
+
+    /// [`Store::partial`], but the first `recorded` bytes are known from a durable record and not read again.
+    ///
+    /// # Errors
+    /// As [`Store::partial`].
+    pub fn partial_from(&self, plan: &Plan, updates: &[Update], recorded: u64) -> Result<Partial, StoreError> {
+        let root = plan.snapshot.checkpoint.state_root;
+        if self.get(&root).is_some() {
+            return Err(StoreError::Stored { root });
+        }
+        Partial::open(self.inner.clone(), plan, updates, recorded)
+    }
+
+    /// Roots that have a partial payload.
+    ///
+    /// # Errors
+    /// When `partial/` cannot be listed.
+    pub fn partials(&self) -> io::Result<Vec<Hash>> {
+        Ok(self.inner.partial.names()?.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    /// What the partial payload of `root` was begun for.
+    ///
+    /// # Errors
+    /// When there is none, or its `plan.json` is damaged.
+    pub fn partial_plan(&self, root: &Hash) -> Result<PartialPlan, StoreError> {
+        partial::read_plan(&self.inner.partial, root)
+    }
+
+    /// Removes a partial payload; fine when there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::Held`] while a session writes it.
+    pub fn remove_partial(&self, root: &Hash) -> Result<(), StoreError> {
+        self.inner.hold(*root)?;
+        let removed = self.inner.partial.remove_all(&root.to_string());
+        self.inner.release(root);
+        let path = self.inner.partial.path().join(root.to_string());
+        removed.map_err(|source| StoreError::Io { doing: "remove", path, source })
+    }
+
+    /// Gives a stored payload another offer. Says whether that changed anything.
+    ///
+    /// # Errors
+    /// [`StoreError::Unknown`] when the payload is not stored.
+    pub fn add_offer(&self, root: &Hash, offer: Offer) -> Result<bool, StoreError> {
+        let lock = self.inner.lock()?;
+        let changed = self.inner.add_offer(&lock, root, offer)?;
+        drop(lock);
+        self.inner.rescan()?;
+        Ok(changed)
+    }
+
+    /// Bytes that may still be written.
+    ///
+    /// # Errors
+    /// When the file system cannot say.
+    pub fn free_bytes(&self) -> Result<u64, StoreError> {
+        self.inner.free_bytes()
+    }
+
+    /// Moves a folder with a durable payload and outboard into the store.
+    pub(crate) fn place(
+        &self,
+        folder: &Dir,
+        parent: &Dir,
+        name: &str,
+        offer: Offer,
+    ) -> Result<Arc<Stored>, StoreError> {
+        self.inner.place(folder, parent, name, Manifest::new(offer))
+    }
+
+    pub(crate) fn space(&self) -> &Arc<dyn Space> {
+        &self.inner.space
+    }
+}
+
+/// Held while `store/` is changed.
+pub(crate) struct Lock(#[allow(dead_code)] File);
+
+impl Inner {
+    fn catalog(&self) -> Arc<Catalog> {
+        self.catalog.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn lock(&self) -> Result<Lock, StoreError> {
+        let locked = self.store.open_write(LOCK).and_then(|file| file.lock().map(|()| Lock(file)));
+        locked.map_err(|source| self.io("lock", self.store.path().join(LOCK), source))
+    }
+
+    fn recover(&self) -> io::Result<()> {
+        let file = self.store.open_write(LOCK)?;
+        file.lock()?;
+        for name in self.store.names()? {
+            if name.starts_with(REMOVED) {
+                self.store.remove_all(&name)?;
+            } else if name.parse::<Hash>().is_ok() {
+                // What cannot be cleaned is reported by the scan.
+                let _ = self.store.dir(&name).and_then(|folder| {
+                    folder.remove_temporaries()?;
+                    folder.remove_file(PLAN)
+                });
+            }
+        }
+        for name in self.partial.names()? {
+            if let (Ok(root), Ok(folder)) = (name.parse::<Hash>(), self.partial.dir(&name)) {
+                self.complete(&name, &root, &folder)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A partial payload whose manifest was written needs only the rename.
+    fn complete(&self, name: &str, root: &Hash, folder: &Dir) -> io::Result<()> {
+        if !folder.exists(MANIFEST)? {
+            return Ok(());
+        }
+        if let Err(reason) = Stored::load(folder, root) {
+            tracing::warn!(%root, reason, "a payload was not finished: it goes on as a partial one");
+            return folder.remove_file(MANIFEST);
+        }
+        if self.store.exists(name)? {
+            return self.partial.remove_all(name);
+        }
+        self.partial.rename_new(name, &self.store, name)?;
+        self.store.sync()?;
+        self.partial.sync()?;
+        folder.remove_file(PLAN)
+    }
+
+    /// Brings the catalog up to date; says whether that changed it.
+    fn scan(&self) -> io::Result<bool> {
+        let _one = self.scan.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.catalog();
+        let (mut stored, mut damaged) = (BTreeMap::new(), BTreeMap::new());
+        let mut changed = false;
+        for name in self.store.names()? {
+            let Ok(root) = name.parse::<Hash>() else { continue };
+            match self.entry(&name, &root, &old) {
+                Entry::Known(known) => drop(stored.insert(root, known)),
+                Entry::New(new) => {
+                    changed = true;
+                    stored.insert(root, Arc::new(*new));
+                }
+                Entry::Damaged(entry) => {
+                    if old.damaged.get(&root) != Some(&entry) {
+                        tracing::warn!(path = %entry.path.display(), reason = entry.reason, "left out of the store");
+                    }
+                    damaged.insert(root, entry);
+                }
+                Entry::Gone => {}
+            }
+        }
+        changed |= stored.len() != old.stored.len() || damaged != old.damaged;
+        if changed {
+            *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Catalog::new(stored, damaged));
+        }
+        Ok(changed)
+    }
+
+    fn entry(&self, name: &str, root: &Hash, old: &Catalog) -> Entry {
+        let path = self.store.path().join(name);
+        let damaged = |mark, reason| Entry::Damaged(Damaged { path: path.clone(), reason, mark });
+        let folder = match self.store.dir(name) {
+            Ok(folder) => folder,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Entry::Gone,
+            Err(error) => return damaged(None, error.to_string()),
+        };
+        let mark = Mark::of(&folder).ok().flatten();
+        if let Some(known) = old.stored.get(root).filter(|known| Some(known.mark) == mark) {
+            return Entry::Known(known.clone());
+        }
+        if let Some(known) = old.damaged.get(root).filter(|known| mark.is_some() && known.mark == mark) {
+            return Entry::Damaged(known.clone());
+        }
+        match Stored::load(&folder, root) {
+            Ok(stored) => Entry::New(Box::new(stored)),
+            // Removed between listing and reading.
+            Err(_) if matches!(self.store.exists(name), Ok(false)) => Entry::Gone,
+            Err(reason) => damaged(mark, reason),
+        }
+    }
+
+    fn rescan(&self) -> Result<(), StoreError> {
+        self.scan().map(drop).map_err(|source| self.io("list", self.store.path().to_owned(), source))
+    }
+
+    fn add_offer(&self, _lock: &Lock, root: &Hash, offer: Offer) -> Result<bool, StoreError> {
+        let name = root.to_string();
+        let folder = match self.store.dir(&name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(StoreError::Unknown { root: *root }),
+            other => other.map_err(|source| self.io("open", self.store.path().join(&name), source))?,
+        };
+        let damaged = |reason| StoreError::Damaged { path: folder.path().to_owned(), reason };
+        let mut manifest = read_manifest(&folder, root).map_err(damaged)?;
+        let changed = manifest.add(offer)?;
+        if changed {
+            self.write_manifest(&folder, &manifest)?;
+        }
+        Ok(changed)
+    }
+
+    fn write_manifest(&self, folder: &Dir, manifest: &Manifest) -> Result<(), StoreError> {
+        let bytes = sealed::seal(manifest).map_err(|error| StoreError::unfit(error.to_string()))?;
+        let written =
+            self.space.before_write(bytes.len() as u64).and_then(|()| folder.write_atomic(MANIFEST, &bytes, 0o600));
+        written.map_err(|error| self.failed("write", folder.path().join(MANIFEST), error, bytes.len() as u64))
+    }
+
+    /// Moves `parent/name`, in which payload and outboard are durable, into the store.
+    fn place(&self, folder: &Dir, parent: &Dir, name: &str, manifest: Manifest) -> Result<Arc<Stored>, StoreError> {
+        let root = manifest.root;
+        let lock = self.lock()?;
+        self.place_locked(&lock, folder, parent, name, manifest)?;
+        drop(lock);
+        self.rescan()?;
+        self.catalog().stored.get(&root).cloned().ok_or_else(|| StoreError::Damaged {
+            path: self.store.path().join(root.to_string()),
+            reason: "it is not readable after it was put in place".to_owned(),
+        })
+    }
+
+    fn place_locked(
+        &self,
+        lock: &Lock,
+        folder: &Dir,
+        parent: &Dir,
+        name: &str,
+        manifest: Manifest,
+    ) -> Result<(), StoreError> {
+        let root = manifest.root;
+        let final_name = root.to_string();
+        let failed = |source| self.io("place", self.store.path().join(&final_name), source);
+        if self.store.exists(&final_name).map_err(failed)? {
+            let whole = self.store.dir(&final_name).map_err(|error| error.to_string());
+            if whole.and_then(|there| Stored::load(&there, &root)).is_ok() {
+                for offer in manifest.offers {
+                    self.add_offer(lock, &root, offer)?;
+                }
+                return parent.remove_all(name).map_err(failed);
+            }
+            // What is there cannot be read; what comes is verified.
+            self.set_aside(&final_name).map_err(failed)?;
+        }
+        self.write_manifest(folder, &manifest)?;
+        parent.rename_new(name, &self.store, &final_name).map_err(failed)?;
+        self.store.sync().and_then(|()| parent.sync()).and_then(|()| folder.remove_file(PLAN)).map_err(failed)
+    }
+
+    fn hold(&self, root: Hash) -> Result<(), StoreError> {
+        match self.held().entry(root) {
+            std::collections::hash_map::Entry::Occupied(_) => Err(StoreError::Held { root }),
+            std::collections::hash_map::Entry::Vacant(free) => {
+                free.insert(0);
+                Ok(())
+            }
+        }
+    }
+
+    fn release(&self, root: &Hash) {
+        self.held().remove(root);
+    }
+
+    fn reserve(&self, root: Hash, missing: u64) {
+        if let Some(reserved) = self.held().get_mut(&root) {
+            *reserved = missing;
+        }
+    }
+
+    fn reserved_by_others(&self, root: &Hash) -> u64 {
+        self.held().iter().filter(|(other, _)| *other != root).map(|(_, bytes)| *bytes).sum()
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<Hash, u64>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn free_bytes(&self) -> Result<u64, StoreError> {
+        self.space
+            .free_bytes(self.partial.path())
+            .map_err(|source| self.io("ask for the free space of", self.partial.path().to_owned(), source))
+    }
+
+    fn failed(&self, doing: &'static str, path: PathBuf, source: io::Error, needed: u64) -> StoreError {
+        partial::write_error(doing, path, source, needed, || self.free_bytes().unwrap_or(0))
+    }
+
+    fn io(&self, doing: &'static str, path: PathBuf, source: io::Error) -> StoreError {
+        StoreError::Io { doing, path, source }
+    }
+}
+
+enum Entry {
+    Known(Arc<Stored>),
+    New(Box<Stored>),
+    Damaged(Damaged),
+    Gone,
+}
+
+#[cfg(test)]
+mod tests;

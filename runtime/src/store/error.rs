@@ -1,0 +1,73 @@
+//! What goes wrong with the store.
+
+use std::{io, path::PathBuf};
+
+use rpp_p2p::Hash;
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The machine's: no room. Goes away when there is.
+    #[error("not enough disk space: {needed} bytes are needed, {free} are free")]
+    Full {
+        /// Bytes still to be written.
+        needed: u64,
+        /// Bytes that may be written, what other sessions still need taken off.
+        free: u64,
+    },
+    /// Another session of this node writes this payload.
+    #[error("payload {root} is being written by another session")]
+    Held {
+        /// Which.
+        root: Hash,
+    },
+    /// The payload is stored already.
+    #[error("payload {root} is stored already")]
+    Stored {
+        /// Which.
+        root: Hash,
+    },
+    /// The operator's: it cannot be removed now.
+    #[error("payload {root} is being served: try again later, or force it")]
+    Served {
+        /// Which.
+        root: Hash,
+    },
+    /// The operator's: there is no such payload.
+    #[error("no payload {root} is stored")]
+    Unknown {
+        /// Which.
+        root: Hash,
+    },
+    /// The caller's: a chunk, plan or offer that does not fit the payload.
+    #[error("{reason}")]
+    Unfit {
+        /// What does not fit.
+        reason: String,
+    },
+    /// The disk's: what is stored is not what was written.
+    #[error("{path} is damaged: {reason}")]
+    Damaged {
+        /// What.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The machine's: reading or writing failed.
+    #[error("cannot {doing} {path}")]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl StoreError {
+    pub(crate) fn unfit(reason: impl Into<String>) -> Self {
+        Self::Unfit { reason: reason.into() }
+    }
+}

@@ -1,0 +1,179 @@
+//! `manifest.json` and `plan.json`: what is known of a payload beside its bytes.
+
+use rpp_p2p::{Checkpoint, GenesisDescriptor, Hash, PayloadFormat, Plan, SnapshotHeader, Update, limits, plan, tree};
+use rpp_proofs::{GenesisError, PROOF_SYSTEM};
+use serde::{Deserialize, Serialize};
+
+use super::error::StoreError;
+
+pub(crate) const MANIFEST: &str = "manifest.json";
+pub(crate) const PLAN: &str = "plan.json";
+pub(crate) const PAYLOAD: &str = "payload";
+pub(crate) const OUTBOARD: &str = "outboard";
+const VERSION: u32 = 1;
+/// Largest manifest or plan file; some hundred thousand updates fit.
+pub(crate) const MAX_DOCUMENT: u64 = 256 * 1024 * 1024;
+
+/// One snapshot of a payload, and how it is proven: all that plans and updates are served from.
+///
+/// The first update is the snapshot's own checkpoint, the last is the tip and carries proof and signatures. Other
+/// updates may carry theirs; on the wire only the last one does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// Pins chain, publishers and threshold.
+    pub genesis: GenesisDescriptor,
+    /// The snapshot.
+    pub snapshot: SnapshotHeader,
+    /// Where the updates lead.
+    pub tip: Checkpoint,
+    /// From the snapshot to the tip.
+    pub updates: Vec<Update>,
+}
+
+impl Offer {
+    /// What a consumer has verified: the plan of its session, with all updates.
+    #[must_use]
+    pub fn from_plan(plan: &Plan, updates: &[Update]) -> Self {
+        Self { genesis: plan.genesis.clone(), snapshot: plan.snapshot, tip: plan.tip, updates: updates.to_vec() }
+    }
+
+    /// The plan for a session with this chunk size.
+    ///
+    /// # Errors
+    /// When the descriptor is not a genesis.
+    pub fn plan(&self, chunk_size: u64) -> Result<Plan, GenesisError> {
+        let mut plan = Plan {
+            plan_id: Hash::default(),
+            proof: PROOF_SYSTEM.to_owned(),
+            genesis: self.genesis.clone(),
+            snapshot: self.snapshot,
+            tip: self.tip,
+            chunk_size,
+            total_chunks: tree::total_chunks(self.snapshot.checkpoint.payload_bytes, chunk_size),
+            total_updates: self.updates.len() as u64,
+        };
+        plan.plan_id = plan::plan_id(&plan)?;
+        Ok(plan)
+    }
+
+    /// Update `index` as it goes over the wire.
+    #[must_use]
+    pub fn update(&self, index: u64) -> Option<Update> {
+        let mut update = self.updates.get(usize::try_from(index).ok()?)?.clone();
+        if index + 1 != self.updates.len() as u64 {
+            update.recursive_proof = None;
+        }
+        Some(update)
+    }
+
+    /// The offers of one payload are told apart by this.
+    pub(crate) fn key(&self) -> (u64, Hash) {
+        (self.snapshot.checkpoint.height, self.snapshot.checkpoint.commitment)
+    }
+
+    /// Whether the numbers fit together and to the payload. Hashes, signatures and proof are `verify`'s.
+    pub(crate) fn check(&self, root: &Hash, bytes: u64) -> Result<(), String> {
+        let snapshot = &self.snapshot.checkpoint;
+        if snapshot.state_root != *root || snapshot.payload_bytes != bytes {
+            return Err(format!("the offer at height {} is of another payload", snapshot.height));
+        }
+        let (Some(first), Some(last)) = (self.updates.first(), self.updates.last()) else {
+            return Err(format!("the offer at height {} has no updates", snapshot.height));
+        };
+        let linked = self.updates.windows(2).all(|pair| {
+            let (one, next) = (&pair[0].checkpoint, &pair[1]);
+            next.previous_commitment == one.commitment
+                && Some(next.checkpoint.step) == one.step.checked_add(1)
+                && next.checkpoint.height > one.height
+        });
+        if first.checkpoint != *snapshot || last.checkpoint != self.tip || !linked {
+            return Err(format!("the updates of the offer at height {} do not lead to its tip", snapshot.height));
+        }
+        if last.recursive_proof.is_none() {
+            return Err(format!("the offer at height {} has no proof", snapshot.height));
+        }
+        if self.updates.len() as u64 > limits::MAX_UPDATES {
+            return Err(format!(
+                "the offer at height {} has more than {} updates",
+                snapshot.height,
+                limits::MAX_UPDATES
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// `store/<root>/manifest.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    version: u32,
+    /// The payload's BLAKE3 hash.
+    pub root: Hash,
+    /// Its length.
+    pub bytes: u64,
+    /// A hint for the operator.
+    pub format: PayloadFormat,
+    /// The snapshots it is.
+    pub offers: Vec<Offer>,
+}
+
+impl Manifest {
+    pub(crate) fn new(offer: Offer) -> Self {
+        let snapshot = &offer.snapshot;
+        Self {
+            version: VERSION,
+            root: snapshot.checkpoint.state_root,
+            bytes: snapshot.checkpoint.payload_bytes,
+            format: snapshot.format,
+            offers: vec![offer],
+        }
+    }
+
+    /// Whether it says what a manifest of `root` must say.
+    pub(crate) fn check(&self, root: &Hash) -> Result<(), String> {
+        if self.version != VERSION {
+            return Err(format!("version {} is unknown here", self.version));
+        }
+        if self.root != *root {
+            return Err(format!("it names another root, {}", self.root));
+        }
+        if self.offers.is_empty() {
+            return Err("it has no offers".to_owned());
+        }
+        self.offers.iter().try_for_each(|offer| offer.check(root, self.bytes))
+    }
+
+    /// Takes another offer in; one of the same snapshot is replaced unless it leads further. Says whether anything
+    /// changed.
+    pub(crate) fn add(&mut self, mut offer: Offer) -> Result<bool, StoreError> {
+        offer.check(&self.root, self.bytes).map_err(StoreError::unfit)?;
+        let Some(known) = self.offers.iter_mut().find(|known| known.key() == offer.key()) else {
+            self.offers.push(offer);
+            return Ok(true);
+        };
+        if *known == offer || known.tip.step > offer.tip.step {
+            return Ok(false);
+        }
+        // The snapshot's own proof lets older plans of it be served still.
+        if offer.updates[0].recursive_proof.is_none() {
+            offer.updates[0] = known.updates[0].clone();
+        }
+        let changed = *known != offer;
+        *known = offer;
+        Ok(changed)
+    }
+}
+
+/// `partial/<root>/plan.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct PlanFile {
+    version: u32,
+    pub(crate) plan: Plan,
+    pub(crate) updates: Vec<Update>,
+}
+
+impl PlanFile {
+    pub(crate) fn new(plan: Plan, updates: Vec<Update>) -> Self {
+        Self { version: VERSION, plan, updates }
+    }
+}

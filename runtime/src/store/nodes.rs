@@ -1,0 +1,177 @@
+//! The outboard file: hashes written in runs, read through a window, levels filled upwards.
+
+use std::{fs::File, io, os::unix::fs::FileExt as _};
+
+use blake3::hazmat::HasherExt as _;
+use rpp_p2p::{
+    Hash,
+    outboard::{self, GROUP, Layout, NODE},
+};
+
+const WINDOW: usize = 256 * 1024;
+
+/// Writes nodes, neighbours together.
+pub(crate) fn write(file: &File, mut nodes: Vec<(u64, Hash)>) -> io::Result<()> {
+    nodes.sort_unstable_by_key(|&(offset, _)| offset);
+    nodes.dedup_by_key(|&mut (offset, _)| offset);
+    let mut run = Vec::new();
+    let mut start = 0;
+    for (offset, hash) in nodes {
+        if offset != start + run.len() as u64 {
+            file.write_all_at(&run, start)?;
+            run.clear();
+            start = offset;
+        }
+        run.extend_from_slice(&hash.0);
+    }
+    file.write_all_at(&run, start)
+}
+
+/// Reads the nodes at these offsets.
+pub(crate) fn read(file: &File, offsets: &[u64]) -> io::Result<Vec<Hash>> {
+    offsets
+        .iter()
+        .map(|&offset| {
+            let mut hash = [0; NODE as usize];
+            file.read_exact_at(&mut hash, offset)?;
+            Ok(Hash(hash))
+        })
+        .collect()
+}
+
+/// The chaining values of the groups in `bytes`, which begin at `start` in the payload; for level 0.
+pub(crate) fn groups(start: u64, bytes: &[u8]) -> Vec<u8> {
+    let mut values = Vec::with_capacity(bytes.len().div_ceil(GROUP as usize) * NODE as usize);
+    for (group, at) in bytes.chunks(GROUP as usize).zip((start..).step_by(GROUP as usize)) {
+        let mut hasher = blake3::Hasher::new();
+        hasher.set_input_offset(at);
+        hasher.update(group);
+        values.extend_from_slice(&hasher.finalize_non_root());
+    }
+    values
+}
+
+/// Fills the levels above the groups and returns the root; `None` for a payload of a single group.
+pub(crate) fn fill(file: &File, layout: &Layout) -> io::Result<Option<Hash>> {
+    let window = std::cell::RefCell::new(Window { file, start: 0, bytes: Vec::new(), run: Vec::new(), run_start: 0 });
+    let root = outboard::parents(
+        layout,
+        GROUP,
+        |offset| window.borrow_mut().read(offset),
+        |offset, hash| window.borrow_mut().write(offset, hash),
+    )?;
+    window.into_inner().flush()?;
+    Ok(root)
+}
+
+/// Computes the whole outboard anew from the payload, and its root.
+pub(crate) fn rebuild(payload: &File, file: &File, layout: &Layout) -> io::Result<Hash> {
+    const PIECE: usize = 4 * 1024 * 1024;
+    if layout.levels() == 0 {
+        return single(payload, layout.payload_bytes());
+    }
+    file.set_len(layout.file_len())?;
+    let mut buffer = vec![0; PIECE];
+    let mut at = 0;
+    while at < layout.payload_bytes() {
+        let want = PIECE.min(usize::try_from(layout.payload_bytes() - at).unwrap_or(PIECE));
+        payload.read_exact_at(&mut buffer[..want], at)?;
+        file.write_all_at(&groups(at, &buffer[..want]), at / GROUP * NODE)?;
+        at += want as u64;
+    }
+    fill(file, layout)?.ok_or_else(|| io::Error::other("a tree without a root"))
+}
+
+/// The root of a payload of a single group.
+pub(crate) fn single(payload: &File, length: u64) -> io::Result<Hash> {
+    let mut bytes = vec![0; length.min(GROUP) as usize];
+    payload.read_exact_at(&mut bytes, 0)?;
+    Ok(blake3::hash(&bytes).into())
+}
+
+/// Reads ahead and writes behind; reading and writing each go upwards, so few calls reach the file.
+struct Window<'a> {
+    file: &'a File,
+    start: u64,
+    bytes: Vec<u8>,
+    run: Vec<u8>,
+    run_start: u64,
+}
+
+impl Window<'_> {
+    fn read(&mut self, offset: u64) -> io::Result<Hash> {
+        if offset < self.start || offset + NODE > self.start + self.bytes.len() as u64 {
+            self.load(offset)?;
+        }
+        let at = (offset - self.start) as usize;
+        let bytes = self.bytes.get(at..at + NODE as usize).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let mut hash = [0; NODE as usize];
+        hash.copy_from_slice(bytes);
+        Ok(Hash(hash))
+    }
+
+    fn load(&mut self, offset: u64) -> io::Result<()> {
+        self.flush()?;
+        self.bytes.resize(WINDOW, 0);
+        let mut filled = 0;
+        while filled < WINDOW {
+            match self.file.read_at(&mut self.bytes[filled..], offset + filled as u64)? {
+                0 => break,
+                read => filled += read,
+            }
+        }
+        self.bytes.truncate(filled);
+        self.start = offset;
+        Ok(())
+    }
+
+    fn write(&mut self, offset: u64, hash: Hash) -> io::Result<()> {
+        if offset != self.run_start + self.run.len() as u64 || self.run.len() >= WINDOW {
+            self.flush()?;
+            self.run_start = offset;
+        }
+        self.run.extend_from_slice(&hash.0);
+        // The window may have been read beyond the level that it was for.
+        if offset >= self.start && offset + NODE <= self.start + self.bytes.len() as u64 {
+            let at = (offset - self.start) as usize;
+            self.bytes[at..at + NODE as usize].copy_from_slice(&hash.0);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.write_all_at(&self.run, self.run_start)?;
+        self.run_start += self.run.len() as u64;
+        self.run.clear();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rebuilt_outboard_has_the_root_of_the_bytes() {
+        for length in [0, 1, 16_384, 16_385, 32_768, 49_153, 5 * 1024 * 1024 + 17, 9_000_000] {
+            let bytes: Vec<u8> = (0..length).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+            let payload = tempfile::tempfile().unwrap();
+            payload.write_all_at(&bytes, 0).unwrap();
+            let file = tempfile::tempfile().unwrap();
+            let layout = Layout::new(u64::from(length));
+            let root = rebuild(&payload, &file, &layout).unwrap();
+            assert_eq!(root, blake3::hash(&bytes).into(), "{length}");
+            assert_eq!(file.metadata().unwrap().len(), layout.file_len());
+        }
+    }
+
+    #[test]
+    fn nodes_are_written_where_they_belong() {
+        let file = tempfile::tempfile().unwrap();
+        let nodes: Vec<(u64, Hash)> = [5, 1, 2, 9, 0].map(|i: u8| (u64::from(i) * NODE, Hash([i; 32]))).to_vec();
+        write(&file, nodes.clone()).unwrap();
+        for (offset, hash) in nodes {
+            assert_eq!(read(&file, &[offset]).unwrap(), [hash]);
+        }
+    }
+}

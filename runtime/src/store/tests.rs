@@ -1,0 +1,519 @@
+use std::{fs, os::unix::fs::FileExt as _};
+
+use proptest::prelude::*;
+use rpp_p2p::{
+    Plan, TrustAnchor, VerifiedChunk,
+    plan::{PlanBounds, check_authority_signatures, check_plan},
+    tree::verify_chunk,
+};
+
+use super::*;
+use crate::{
+    config::Durability,
+    publish::fake::{self, bytes, publish_bytes},
+};
+
+const MIB: usize = 1024 * 1024;
+
+/// A provider's store with some published payloads, and a consumer's empty one.
+struct Pair {
+    provider: tempfile::TempDir,
+    consumer: tempfile::TempDir,
+}
+
+impl Pair {
+    fn new() -> Self {
+        Self { provider: tempfile::tempdir().unwrap(), consumer: tempfile::tempdir().unwrap() }
+    }
+
+    fn publish(&self, content: &[u8], height: u64) -> Hash {
+        publish_bytes(self.provider.path(), content, height).root
+    }
+
+    fn provider(&self) -> Store {
+        Store::open(self.provider.path()).unwrap()
+    }
+
+    fn consumer(&self) -> Store {
+        Store::open(self.consumer.path()).unwrap()
+    }
+}
+
+/// What a consumer has of an offer.
+struct Source {
+    stored: Arc<Stored>,
+    offer: Arc<Offer>,
+    plan: Plan,
+    updates: Vec<Update>,
+}
+
+impl Source {
+    fn new(store: &Store, root: Hash, chunk_size: u64) -> Self {
+        let (stored, offer) = store.best_offer(Some(root), None).unwrap();
+        let plan = offer.plan(chunk_size).unwrap();
+        let updates = (0..plan.total_updates).map(|index| offer.update(index).unwrap()).collect();
+        Self { stored, offer, plan, updates }
+    }
+
+    fn chunk(&self, index: u64) -> VerifiedChunk {
+        let (bytes, proof) = self.stored.read_chunk(index, self.plan.chunk_size).unwrap();
+        let root = self.stored.root();
+        VerifiedChunk::verify(&root, self.stored.bytes(), self.plan.chunk_size, index, bytes, proof).unwrap()
+    }
+
+    fn partial(&self, store: &Store) -> Partial {
+        store.partial(&self.plan, &self.updates).unwrap()
+    }
+
+    fn copy(&self, partial: &mut Partial, chunks: std::ops::Range<u64>) {
+        for index in chunks {
+            partial.write(&self.chunk(index)).unwrap();
+        }
+    }
+
+    fn offer(&self) -> Offer {
+        Offer::from_plan(&self.plan, &self.updates)
+    }
+}
+
+fn trust() -> TrustAnchor {
+    TrustAnchor { genesis: Hash(fake::genesis().commitment().to_bytes()), ..TrustAnchor::default() }
+}
+
+/// A plan and its updates pass everything that a consumer checks before the proof.
+fn assert_acceptable(offer: &Offer) {
+    let plan = offer.plan(MIB as u64).unwrap();
+    check_plan(&plan, &trust(), &PlanBounds::default()).unwrap();
+    let updates: Vec<_> = (0..plan.total_updates).map(|index| offer.update(index).unwrap()).collect();
+    check_authority_signatures(&plan, &updates, &trust()).unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn every_chunk_of_every_size_verifies_and_makes_the_same_payload(
+        length in prop_oneof![0usize..40_000, (1usize..40).prop_map(|n| n * 16_384), 0usize..3_000_000],
+        seed in any::<u64>(),
+        first in 14u32..=22,
+        second in 14u32..=22,
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let pair = Pair::new();
+        let content = bytes(length, seed);
+        let root = pair.publish(&content, 1);
+        let provider = pair.provider();
+        let stored = provider.get(&root).unwrap();
+        for power in 14..=22 {
+            let source = Source::new(&provider, root, 1 << power);
+            for index in 0..source.plan.total_chunks {
+                let (bytes, proof) = stored.read_chunk(index, 1 << power).unwrap();
+                verify_chunk(&root, length as u64, 1 << power, index, &bytes, &proof).unwrap();
+            }
+            prop_assert!(stored.read_chunk(source.plan.total_chunks, 1 << power).is_err());
+        }
+        // A consumer that stops in the middle and goes on with another chunk size.
+        let consumer = pair.consumer();
+        let source = Source::new(&provider, root, 1 << first);
+        let mut partial = source.partial(&consumer);
+        let stop = cut.index(source.plan.total_chunks as usize + 1) as u64;
+        source.copy(&mut partial, 0..stop);
+        drop(partial);
+        let source = Source::new(&provider, root, 1 << second);
+        let mut partial = source.partial(&consumer);
+        prop_assert_eq!(partial.durable_bytes(), (stop << first).min(length as u64));
+        let next = if partial.durable_bytes() == length as u64 { source.plan.total_chunks }
+            else { partial.durable_bytes() >> second };
+        source.copy(&mut partial, next..source.plan.total_chunks);
+        let mirrored = partial.finish(source.offer()).unwrap();
+        prop_assert_eq!(fs::read(mirrored.payload_path()).unwrap(), content);
+        let outboards = [&stored, &mirrored].map(|stored| fs::read(stored.payload_path().with_file_name(OUTBOARD)).unwrap());
+        prop_assert_eq!(&outboards[0], &outboards[1]);
+    }
+}
+
+#[test]
+fn a_chunk_that_is_not_there_is_refused() {
+    let pair = Pair::new();
+    let root = pair.publish(&bytes(100_000, 1), 1);
+    let stored = pair.provider().get(&root).unwrap();
+    for (index, size) in [(7, 16_384), (u64::MAX, 16_384), (0, 0), (0, 1000), (0, 8192), (0, 8 << 20), (0, 1 << 63)] {
+        assert!(matches!(stored.read_chunk(index, size), Err(StoreError::Unfit { .. })), "{index} of {size}");
+    }
+}
+
+#[test]
+fn a_payload_has_one_writer_and_is_written_once() {
+    let pair = Pair::new();
+    let root = pair.publish(&bytes(MIB, 1), 1);
+    let source = Source::new(&pair.provider(), root, 65_536);
+    let consumer = pair.consumer();
+    let mut partial = source.partial(&consumer);
+    assert!(matches!(consumer.partial(&source.plan, &source.updates), Err(StoreError::Held { .. })));
+    assert!(matches!(consumer.remove_partial(&root), Err(StoreError::Held { .. })));
+    source.copy(&mut partial, 0..3);
+    drop(partial);
+    assert_eq!(consumer.partials().unwrap(), [root]);
+    assert_eq!(consumer.partial_plan(&root).unwrap().plan, source.plan);
+    consumer.remove_partial(&root).unwrap();
+    let mut partial = source.partial(&consumer);
+    assert_eq!(partial.durable_bytes(), 0);
+    source.copy(&mut partial, 0..16);
+    partial.finish(source.offer()).unwrap();
+    assert!(matches!(consumer.partial(&source.plan, &source.updates), Err(StoreError::Stored { .. })));
+    assert!(consumer.partials().unwrap().is_empty());
+    // Only what belongs there.
+    let mut names: Vec<_> = fs::read_dir(consumer.get(&root).unwrap().folder_path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, [MANIFEST, OUTBOARD, PAYLOAD]);
+}
+
+#[test]
+fn gaps_and_wrong_chunks_are_refused_and_an_incomplete_payload_is_not_finished() {
+    let pair = Pair::new();
+    let root = pair.publish(&bytes(MIB, 1), 1);
+    let source = Source::new(&pair.provider(), root, 65_536);
+    let other = Source::new(&pair.provider(), root, 16_384);
+    let consumer = pair.consumer();
+    let mut partial = source.partial(&consumer);
+    assert!(matches!(partial.write(&source.chunk(1)), Err(StoreError::Unfit { .. })));
+    assert!(matches!(partial.write(&other.chunk(0)), Err(StoreError::Unfit { .. })));
+    source.copy(&mut partial, 0..15);
+    assert_eq!(partial.sync(Durability::Strict).unwrap(), 15 * 65_536);
+    assert!(matches!(partial.finish(source.offer()), Err(StoreError::Unfit { .. })));
+    let mut partial = source.partial(&consumer);
+    source.copy(&mut partial, 15..16);
+    let mut wrong = source.offer();
+    wrong.updates.clear();
+    assert!(matches!(partial.finish(wrong), Err(StoreError::Unfit { .. })));
+    source.partial(&consumer).finish(source.offer()).unwrap();
+}
+
+#[test]
+fn what_is_damaged_while_nobody_looks_does_not_count() {
+    let content = bytes(3 * MIB + 17, 1);
+    type Damage = fn(&Path);
+    let flip = |path: PathBuf, at: u64| {
+        let file = fs::File::options().read(true).write(true).open(path).unwrap();
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+    };
+    let cases: [(&str, Damage, u64); 5] = [
+        ("a bit of the payload", |_| {}, 1_000_000 / 16_384 * 16_384),
+        (
+            "the end of the payload",
+            |folder| {
+                fs::File::options().write(true).open(folder.join(PAYLOAD)).unwrap().set_len(2_000_000).unwrap();
+            },
+            2_000_000 / 16_384 * 16_384,
+        ),
+        ("all of the payload", |folder| fs::remove_file(folder.join(PAYLOAD)).unwrap(), 0),
+        ("all hashes", |folder| fs::write(folder.join(OUTBOARD), "").unwrap(), 0),
+        ("the plan", |folder| fs::write(folder.join(PLAN), "{").unwrap(), 3 * MIB as u64),
+    ];
+    for (what, damage, durable) in cases {
+        let pair = Pair::new();
+        let root = pair.publish(&content, 1);
+        let source = Source::new(&pair.provider(), root, 65_536);
+        let consumer = pair.consumer();
+        let mut partial = source.partial(&consumer);
+        source.copy(&mut partial, 0..48);
+        drop(partial);
+        let folder = pair.consumer.path().join("partial").join(root.to_string());
+        if what == "a bit of the payload" {
+            flip(folder.join(PAYLOAD), 1_000_000);
+        }
+        damage(&folder);
+        let mut partial = source.partial(&consumer);
+        assert_eq!(partial.durable_bytes(), durable, "{what}");
+        source.copy(&mut partial, durable / 65_536..49);
+        let stored = partial.finish(source.offer()).unwrap();
+        assert_eq!(fs::read(stored.payload_path()).unwrap(), content, "{what}");
+    }
+}
+
+#[test]
+fn a_recorded_prefix_is_not_read_again_but_what_follows_is() {
+    let pair = Pair::new();
+    let root = pair.publish(&bytes(MIB, 1), 1);
+    let source = Source::new(&pair.provider(), root, 65_536);
+    let consumer = pair.consumer();
+    let mut partial = source.partial(&consumer);
+    source.copy(&mut partial, 0..8);
+    drop(partial);
+    let at = |recorded| consumer.partial_from(&source.plan, &source.updates, recorded).unwrap().durable_bytes();
+    assert_eq!(at(4 * 65_536), 8 * 65_536);
+    // A record cannot make bytes appear.
+    assert_eq!(at(12 * 65_536), 8 * 65_536);
+}
+
+#[test]
+fn lost_inner_hashes_are_made_again_at_the_end() {
+    let pair = Pair::new();
+    let content = bytes(2 * MIB, 1);
+    let root = pair.publish(&content, 1);
+    let source = Source::new(&pair.provider(), root, 1 << 20);
+    let consumer = pair.consumer();
+    let mut partial = source.partial(&consumer);
+    source.copy(&mut partial, 0..2);
+    let outboard = pair.consumer.path().join("partial").join(root.to_string()).join(OUTBOARD);
+    fs::File::options().write(true).open(&outboard).unwrap().write_all_at(&[0; 64], 320).unwrap();
+    let stored = partial.finish(source.offer()).unwrap();
+    let original = fs::read(source.stored.payload_path().with_file_name(OUTBOARD)).unwrap();
+    assert_eq!(fs::read(stored.payload_path().with_file_name(OUTBOARD)).unwrap(), original);
+}
+
+#[test]
+fn a_payload_damaged_behind_the_writers_back_is_not_finished() {
+    let pair = Pair::new();
+    let root = pair.publish(&bytes(MIB, 1), 1);
+    let source = Source::new(&pair.provider(), root, 1 << 20);
+    let consumer = pair.consumer();
+    let mut partial = source.partial(&consumer);
+    source.copy(&mut partial, 0..1);
+    let folder = pair.consumer.path().join("partial").join(root.to_string());
+    for name in [PAYLOAD, OUTBOARD] {
+        fs::File::options().write(true).open(folder.join(name)).unwrap().write_all_at(&[0; 64], 320).unwrap();
+    }
+    assert!(matches!(partial.finish(source.offer()), Err(StoreError::Damaged { .. })));
+    assert!(consumer.get(&root).is_none());
+}
+
+#[test]
+fn a_full_disk_says_what_is_needed_and_goes_on_when_there_is_room() {
+    let pair = Pair::new();
+    let content = bytes(3 * MIB, 1);
+    let root = pair.publish(&content, 1);
+    let source = Source::new(&pair.provider(), root, 1 << 20);
+    let quota = Arc::new(Quota::new(2 * MIB as u64));
+    let consumer = Store::open_with(pair.consumer.path(), quota.clone()).unwrap();
+    let mut partial = source.partial(&consumer);
+    match partial.preflight() {
+        Err(StoreError::Full { needed, free }) => assert!(needed > 3 * MIB as u64 && free == 2 * MIB as u64),
+        other => panic!("{other:?}"),
+    }
+    source.copy(&mut partial, 0..2);
+    assert!(matches!(partial.write(&source.chunk(2)), Err(StoreError::Full { free: 0, .. })));
+    assert_eq!(partial.written_bytes(), 2 * MIB as u64);
+    quota.set_free(8 * MIB as u64);
+    partial.preflight().unwrap();
+    source.copy(&mut partial, 2..3);
+    assert_eq!(fs::read(partial.finish(source.offer()).unwrap().payload_path()).unwrap(), content);
+}
+
+#[test]
+fn what_other_sessions_still_need_is_taken_off_the_free_space() {
+    let pair = Pair::new();
+    let roots = [1, 2].map(|seed| pair.publish(&bytes(3 * MIB, seed), seed));
+    let quota = Arc::new(Quota::new(6 * MIB as u64));
+    let consumer = Store::open_with(pair.consumer.path(), quota).unwrap();
+    let provider = pair.provider();
+    let [one, two] = roots.map(|root| Source::new(&provider, root, 1 << 20));
+    let first = one.partial(&consumer);
+    first.preflight().unwrap();
+    let second = two.partial(&consumer);
+    assert!(matches!(second.preflight(), Err(StoreError::Full { .. })));
+    drop(first);
+    second.preflight().unwrap();
+}
+
+#[test]
+fn a_damaged_entry_is_reported_and_the_others_are_served() {
+    let pair = Pair::new();
+    let roots: Vec<Hash> = (1..=5).map(|seed| pair.publish(&bytes(50_000, seed), seed)).collect();
+    let folder = |index: usize| pair.provider.path().join("store").join(roots[index].to_string());
+    let manifest = fs::read(folder(0).join(MANIFEST)).unwrap();
+    fs::write(folder(0).join(MANIFEST), &manifest[..manifest.len() / 2]).unwrap();
+    let text = String::from_utf8(manifest).unwrap().replace("example", "exbmple");
+    fs::write(folder(1).join(MANIFEST), text).unwrap();
+    fs::remove_file(folder(2).join(OUTBOARD)).unwrap();
+    fs::File::options().write(true).open(folder(3).join(PAYLOAD)).unwrap().set_len(49_999).unwrap();
+    let store = pair.provider();
+    assert_eq!(store.list().iter().map(|stored| stored.root()).collect::<Vec<_>>(), [roots[4]]);
+    let reasons: Vec<String> =
+        (0..4).map(|i| store.damaged().into_iter().find(|d| d.path == folder(i)).unwrap().reason).collect();
+    for (reason, word) in reasons.iter().zip(["cut short", "checksum", "outboard", "49999 bytes"]) {
+        assert!(reason.contains(word), "{reason}");
+    }
+    // Not touched, and fetched again it takes the place of the damaged one.
+    assert!(folder(2).join(PAYLOAD).exists());
+}
+
+#[test]
+fn a_damaged_entry_is_replaced_by_a_verified_one() {
+    let pair = Pair::new();
+    let content = bytes(50_000, 1);
+    let root = pair.publish(&content, 1);
+    let source = Source::new(&pair.provider(), root, 65_536);
+    let consumer = pair.consumer();
+    fs::create_dir(pair.consumer.path().join("store").join(root.to_string())).unwrap();
+    let mut partial = source.partial(&consumer);
+    source.copy(&mut partial, 0..1);
+    let stored = partial.finish(source.offer()).unwrap();
+    assert_eq!(fs::read(stored.payload_path()).unwrap(), content);
+    assert!(consumer.damaged().is_empty());
+}
+
+#[test]
+fn what_a_killed_process_left_is_completed_or_cleaned() {
+    let pair = Pair::new();
+    let content = bytes(50_000, 1);
+    let root = pair.publish(&content, 1);
+    let (store, partial) = (pair.provider.path().join("store"), pair.provider.path().join("partial"));
+    // Killed before the rename of a finished payload.
+    fs::rename(store.join(root.to_string()), partial.join(root.to_string())).unwrap();
+    fs::write(partial.join(root.to_string()).join(PLAN), "{}").unwrap();
+    fs::create_dir(store.join(format!("{REMOVED}{root}-1"))).unwrap();
+    fs::write(store.join(format!("{REMOVED}{root}-1/payload")), "x").unwrap();
+    let opened = pair.provider();
+    assert_eq!(fs::read(opened.get(&root).unwrap().payload_path()).unwrap(), content);
+    let names = |path: &Path| fs::read_dir(path).unwrap().count();
+    assert_eq!((names(&store), names(&partial), names(&store.join(root.to_string()))), (2, 0, 3));
+    // Killed between the two renames: a manifest in a partial folder that is not complete.
+    fs::rename(store.join(root.to_string()), partial.join(root.to_string())).unwrap();
+    fs::write(partial.join(root.to_string()).join(PAYLOAD), "short").unwrap();
+    let opened = pair.provider();
+    assert!(opened.get(&root).is_none());
+    assert!(!partial.join(root.to_string()).join(MANIFEST).exists());
+}
+
+#[test]
+fn nothing_is_reached_through_a_symlink() {
+    let pair = Pair::new();
+    let root = pair.publish(&bytes(50_000, 1), 1);
+    let folder = pair.provider.path().join("store").join(root.to_string());
+    let elsewhere = pair.consumer.path().join("elsewhere");
+    fs::rename(&folder, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &folder).unwrap();
+    assert!(pair.provider().get(&root).is_none());
+    fs::remove_file(&folder).unwrap();
+    fs::rename(&elsewhere, &folder).unwrap();
+    fs::rename(folder.join(PAYLOAD), pair.consumer.path().join("payload")).unwrap();
+    std::os::unix::fs::symlink(pair.consumer.path().join("payload"), folder.join(PAYLOAD)).unwrap();
+    assert!(pair.provider().get(&root).is_none());
+    // Removing it removes the link only.
+    pair.provider().remove(&root, false).unwrap();
+    assert!(pair.consumer.path().join("payload").exists());
+}
+
+#[test]
+fn what_is_published_beside_is_seen_at_the_next_refresh() {
+    let pair = Pair::new();
+    let store = pair.provider();
+    assert!(!store.refresh().unwrap());
+    let root = pair.publish(&bytes(50_000, 1), 1);
+    assert!(store.get(&root).is_none());
+    assert!(store.refresh().unwrap());
+    let stored = store.get(&root).unwrap();
+    assert!(!store.refresh().unwrap());
+    assert!(Arc::ptr_eq(&stored, &store.get(&root).unwrap()));
+    // The same payload at another height is the same payload with another offer.
+    pair.publish(&bytes(50_000, 1), 2);
+    assert!(store.refresh().unwrap());
+    assert_eq!(store.get(&root).unwrap().offers().len(), 2);
+    assert_eq!(store.list().len(), 1);
+    pair.provider().remove(&root, false).unwrap();
+    assert!(store.refresh().unwrap());
+    assert!(store.get(&root).is_none());
+}
+
+#[test]
+fn older_snapshots_lead_to_the_newest_tip_and_old_plans_stay_served() {
+    let pair = Pair::new();
+    let store = pair.provider();
+    let mut roots = Vec::new();
+    let mut plans = Vec::new();
+    for height in 1..=4 {
+        roots.push(pair.publish(&bytes(20_000, height), height * 10));
+        store.refresh().unwrap();
+        plans.push(store.best_offer(Some(roots[0]), None).unwrap().1.plan(16_384).unwrap());
+    }
+    let (stored, newest) = store.best_offer(None, None).unwrap();
+    assert_eq!((stored.root(), newest.tip.height, newest.updates.len()), (roots[3], 40, 1));
+    let (_, oldest) = store.best_offer(None, Some(10)).unwrap();
+    assert_eq!((oldest.tip.height, oldest.updates.len()), (40, 4));
+    assert_acceptable(&oldest);
+    assert!(store.best_offer(None, Some(11)).is_none());
+    assert!(store.best_offer(Some(roots[1]), Some(10)).is_none());
+    for (count, plan) in (1..).zip(&plans) {
+        let (stored, offer) = store.resolve(plan).unwrap();
+        assert_eq!((stored.root(), offer.updates.len()), (roots[0], count));
+        assert_eq!(offer.plan(16_384).unwrap(), *plan);
+        assert_acceptable(&offer);
+    }
+    let mut never = plans[3].clone();
+    never.tip.commitment = Hash([1; 32]);
+    assert!(store.resolve(&never).is_none());
+
+    // Without the payload in the middle the older ones still lead to the newest tip.
+    store.remove(&roots[2], false).unwrap();
+    let (_, oldest) = store.best_offer(None, Some(10)).unwrap();
+    assert_eq!((oldest.tip.height, oldest.updates.len()), (40, 4));
+    assert_acceptable(&oldest);
+    let (_, second) = pair.provider().best_offer(None, Some(20)).unwrap();
+    assert_eq!(second.tip.height, 40);
+    assert!(matches!(store.remove(&roots[2], false), Err(StoreError::Unknown { .. })));
+}
+
+#[test]
+fn a_served_payload_is_removed_only_by_force_and_its_session_goes_on() {
+    let pair = Pair::new();
+    let content = bytes(200_000, 1);
+    let root = pair.publish(&content, 1);
+    let serving = pair.provider();
+    let session = serving.get(&root).unwrap().open().unwrap();
+    // Another process would see the same.
+    let remover = pair.provider();
+    assert!(matches!(remover.remove(&root, false), Err(StoreError::Served { .. })));
+    assert!(remover.get(&root).is_some());
+    remover.remove(&root, true).unwrap();
+    serving.refresh().unwrap();
+    assert!(serving.get(&root).is_none());
+    let (bytes, proof) = session.read_chunk(3, 65_536).unwrap();
+    verify_chunk(&root, 200_000, 65_536, 3, &bytes, &proof).unwrap();
+    assert_eq!(bytes, content[3 * 65_536..]);
+    drop(session);
+    pair.publish(&content, 2);
+    remover.refresh().unwrap();
+    remover.remove(&root, false).unwrap();
+}
+
+#[test]
+fn the_newest_offers_are_kept_and_what_is_served_waits() {
+    let pair = Pair::new();
+    // Heights 1 and 4 are the same payload.
+    let roots: Vec<Hash> =
+        [(1, 1), (2, 2), (3, 3), (1, 4)].map(|(seed, height)| pair.publish(&bytes(20_000, seed), height)).to_vec();
+    let store = pair.provider();
+    let genesis = store.list()[0].offers()[0].genesis.clone();
+    assert!(store.keep(&genesis, 0).unwrap().is_empty());
+    assert!(store.keep(&genesis, 4).unwrap().is_empty());
+    let session = store.get(&roots[1]).unwrap().open().unwrap();
+    assert!(store.keep(&genesis, 2).unwrap().is_empty());
+    assert_eq!(store.get(&roots[0]).unwrap().offers().len(), 1, "height 1 is dropped, height 4 stays");
+    drop(session);
+    assert_eq!(store.keep(&genesis, 2).unwrap(), [roots[1]]);
+    assert_eq!(store.list().len(), 2);
+    // Another chain's offers are not counted.
+    let mut other = genesis.clone();
+    other.chain_id = "other".to_owned();
+    assert!(store.keep(&other, 1).unwrap().is_empty());
+    assert_eq!(store.list().len(), 2);
+}
+
+#[test]
+fn an_offer_is_added_once_and_only_to_its_payload() {
+    let pair = Pair::new();
+    let roots = [1, 2].map(|seed| pair.publish(&bytes(20_000, seed), seed));
+    let store = pair.provider();
+    let (_, offer) = store.best_offer(Some(roots[0]), None).unwrap();
+    assert!(store.add_offer(&roots[0], Offer::clone(&offer)).unwrap());
+    assert!(!store.add_offer(&roots[0], Offer::clone(&offer)).unwrap());
+    assert_eq!(store.get(&roots[0]).unwrap().offers().len(), 1);
+    assert!(matches!(store.add_offer(&roots[1], Offer::clone(&offer)), Err(StoreError::Unfit { .. })));
+    assert!(matches!(store.add_offer(&Hash([1; 32]), Offer::clone(&offer)), Err(StoreError::Unknown { .. })));
+}

@@ -1,0 +1,289 @@
+//! A folder as one deterministic byte stream: equal content gives equal bytes on every machine (`node.md` section 3).
+//!
+//! The format is ustar. Entries come sorted by their path bytes as written (a folder's path ends in `/`, so what it
+//! holds follows it directly); the folder itself has no entry. Times, owners and device numbers are zero, names of
+//! owners empty. Modes are 0755 for folders and for files their owner may execute, else 0644. A path longer than 100
+//! bytes is split at the last `/` that leaves at most 155 bytes in front; a pax header comes only where a path, link
+//! or size still does not fit. Hard links are written as files of their own. Two zero blocks end the stream.
+//!
+//! Nothing is held in memory but the names of one folder per level. A file or folder that changes while it is read is
+//! an error, as are sockets, FIFOs and devices, each naming the path.
+
+mod header;
+
+use std::{
+    ffi::{CString, OsStr},
+    fs::File,
+    io::{self, Read, Write},
+    os::{
+        fd::OwnedFd,
+        unix::{ffi::OsStrExt, fs::MetadataExt},
+    },
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+
+pub(crate) use header::{BLOCK, Kind};
+
+/// Entries that a tar may have; more are refused when packing and unpacking.
+pub const MAX_ENTRIES: u64 = 10_000_000;
+/// Folders inside folders; each level holds a descriptor open.
+pub const MAX_DEPTH: usize = 256;
+const COPY_BUFFER: usize = 256 * 1024;
+
+/// Why a folder could not be packed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TarError {
+    /// The input's: reading failed.
+    #[error("cannot read {path}")]
+    Read {
+        /// What was read.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The machine's: the stream could not be written.
+    #[error("cannot write the tar")]
+    Write(#[source] io::Error),
+    /// The input's: neither file, folder nor symlink.
+    #[error("{path} is a {kind}: only files, directories and symlinks can be published")]
+    Unsupported {
+        /// What.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// The input's: it changed while it was read.
+    #[error("{path} changed while it was read: publish from a folder that nobody writes to")]
+    Changed {
+        /// What.
+        path: PathBuf,
+    },
+    /// The input's: more entries than a consumer would unpack.
+    #[error("more than {MAX_ENTRIES} entries")]
+    TooManyEntries,
+    /// The input's: folders nested too deeply.
+    #[error("{path} is more than {MAX_DEPTH} folders deep")]
+    TooDeep {
+        /// Where.
+        path: PathBuf,
+    },
+}
+
+/// Writes the folder `root` as a tar.
+pub fn pack(root: &Path, out: &mut dyn Write) -> Result<(), TarError> {
+    let fd = rustix::fs::open(root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| read_error(root, error.into()))?;
+    let mut packer = Packer { root, out, buffer: vec![0; COPY_BUFFER], entries: 0, skipped: None };
+    packer.folder(fd, &mut Vec::new(), 0)?;
+    packer.out.write_all(&[0; 2 * BLOCK]).map_err(TarError::Write)
+}
+
+/// How long the tar of `root` will be, unless something changes: reads no file's content.
+pub fn measure(root: &Path) -> Result<u64, TarError> {
+    let fd = rustix::fs::open(root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| read_error(root, error.into()))?;
+    let mut counter = Counter(2 * BLOCK as u64);
+    let mut packer = Packer { root, out: &mut counter, buffer: Vec::new(), entries: 0, skipped: Some(0) };
+    packer.folder(fd, &mut Vec::new(), 0)?;
+    let skipped = packer.skipped.unwrap_or(0);
+    Ok(counter.0.saturating_add(skipped))
+}
+
+struct Counter(u64);
+
+impl Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Packer<'a> {
+    root: &'a Path,
+    out: &'a mut dyn Write,
+    buffer: Vec<u8>,
+    entries: u64,
+    /// When only measuring: content bytes that were counted instead of read.
+    skipped: Option<u64>,
+}
+
+/// One name of a folder; folders carry their `/`, so that sorting gives the order of the stream.
+struct Name {
+    bytes: Vec<u8>,
+    kind: FileType,
+}
+
+impl Packer<'_> {
+    /// Writes what `folder` holds; `path` is its path in the stream, with the trailing `/`.
+    fn folder(&mut self, folder: OwnedFd, path: &mut Vec<u8>, depth: usize) -> Result<(), TarError> {
+        let folder = File::from(folder);
+        let before = Stamp::of(&folder).map_err(|error| self.failed(path, error))?;
+        let names = self.names(&folder, path)?;
+        let length = path.len();
+        for name in names {
+            path.extend_from_slice(&name.bytes);
+            self.entry(&folder, path, &name, depth)?;
+            path.truncate(length);
+        }
+        let after = Stamp::of(&folder).map_err(|error| self.failed(path, error))?;
+        self.unchanged(path, before == after)
+    }
+
+    fn names(&mut self, folder: &File, path: &[u8]) -> Result<Vec<Name>, TarError> {
+        let mut names = Vec::new();
+        let listing = rustix::fs::Dir::read_from(folder).map_err(|error| self.failed(path, error.into()))?;
+        for entry in listing {
+            let entry = entry.map_err(|error| self.failed(path, error.into()))?;
+            let mut bytes = entry.file_name().to_bytes().to_vec();
+            if matches!(bytes.as_slice(), b"." | b"..") {
+                continue;
+            }
+            let stat = rustix::fs::statat(folder, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)
+                .map_err(|error| self.failed(&[path, &bytes].concat(), error.into()))?;
+            let kind = FileType::from_raw_mode(stat.st_mode);
+            if kind == FileType::Directory {
+                bytes.push(b'/');
+            }
+            names.push(Name { bytes, kind });
+            self.entries += 1;
+            if self.entries > MAX_ENTRIES {
+                return Err(TarError::TooManyEntries);
+            }
+        }
+        names.sort_unstable_by(|a, b| a.bytes.cmp(&b.bytes));
+        Ok(names)
+    }
+
+    fn entry(&mut self, folder: &File, path: &mut Vec<u8>, name: &Name, depth: usize) -> Result<(), TarError> {
+        match name.kind {
+            FileType::Directory => self.subfolder(folder, path, name, depth),
+            FileType::RegularFile => self.file(folder, path, name),
+            FileType::Symlink => self.symlink(folder, path, name),
+            other => Err(TarError::Unsupported { path: self.shown(path), kind: kind_name(other) }),
+        }
+    }
+
+    fn subfolder(&mut self, folder: &File, path: &mut Vec<u8>, name: &Name, depth: usize) -> Result<(), TarError> {
+        if depth == MAX_DEPTH {
+            return Err(TarError::TooDeep { path: self.shown(path) });
+        }
+        self.header(Kind::Folder, path, b"", 0, 0o755)?;
+        let plain = name.bytes.strip_suffix(b"/").unwrap_or(&name.bytes);
+        let fd = self.open(folder, path, plain, OFlags::DIRECTORY)?;
+        self.folder(fd, path, depth + 1)
+    }
+
+    fn symlink(&mut self, folder: &File, path: &[u8], name: &Name) -> Result<(), TarError> {
+        let target = c_name(&name.bytes)
+            .and_then(|name| Ok(rustix::fs::readlinkat(folder, name, Vec::new())?))
+            .map_err(|error| self.failed(path, error))?;
+        self.header(Kind::Symlink, path, target.as_bytes(), 0, 0o644)
+    }
+
+    fn file(&mut self, folder: &File, path: &[u8], name: &Name) -> Result<(), TarError> {
+        let mut file = File::from(self.open(folder, path, &name.bytes, OFlags::NONBLOCK)?);
+        let before = Stamp::of(&file).map_err(|error| self.failed(path, error))?;
+        self.unchanged(path, FileType::from_raw_mode(before.mode) == FileType::RegularFile)?;
+        let mode = if before.mode & 0o100 == 0 { 0o644 } else { 0o755 };
+        self.header(Kind::File, path, b"", before.size, mode)?;
+        self.content(path, &mut file, before.size)?;
+        let after = Stamp::of(&file).map_err(|error| self.failed(path, error))?;
+        self.unchanged(path, before == after)
+    }
+
+    fn content(&mut self, path: &[u8], file: &mut File, size: u64) -> Result<(), TarError> {
+        if let Some(skipped) = &mut self.skipped {
+            *skipped = skipped.saturating_add(size).saturating_add(header::padding(size) as u64);
+            return Ok(());
+        }
+        let mut left = size;
+        while left > 0 {
+            let want = self.buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            let read = match file.read(&mut self.buffer[..want]) {
+                Ok(0) => return Err(TarError::Changed { path: self.shown(path) }),
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(self.failed(path, error)),
+            };
+            self.out.write_all(&self.buffer[..read]).map_err(TarError::Write)?;
+            left -= read as u64;
+        }
+        self.out.write_all(&[0; BLOCK][..header::padding(size)]).map_err(TarError::Write)
+    }
+
+    fn header(&mut self, kind: Kind, path: &[u8], link: &[u8], size: u64, mode: u32) -> Result<(), TarError> {
+        header::write(self.out, &header::Entry { kind, path, link, size, mode }).map_err(TarError::Write)
+    }
+
+    fn open(&self, folder: &File, path: &[u8], name: &[u8], more: OFlags) -> Result<OwnedFd, TarError> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | more;
+        c_name(name)
+            .and_then(|name| Ok(rustix::fs::openat(folder, name, flags, Mode::empty())?))
+            .map_err(|error| self.failed(path, error))
+    }
+
+    fn unchanged(&self, path: &[u8], same: bool) -> Result<(), TarError> {
+        if same { Ok(()) } else { Err(TarError::Changed { path: self.shown(path) }) }
+    }
+
+    fn failed(&self, path: &[u8], error: io::Error) -> TarError {
+        read_error(&self.shown(path), error)
+    }
+
+    fn shown(&self, path: &[u8]) -> PathBuf {
+        self.root.join(OsStr::from_bytes(path))
+    }
+}
+
+/// What must stay as it is while something is read.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Stamp {
+    device: u64,
+    inode: u64,
+    mode: u32,
+    pub(crate) size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    pub(crate) fn of(file: &File) -> io::Result<Self> {
+        let meta = file.metadata()?;
+        Ok(Self {
+            device: meta.dev(),
+            inode: meta.ino(),
+            mode: meta.mode(),
+            size: meta.size(),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+        })
+    }
+}
+
+fn c_name(bytes: &[u8]) -> io::Result<CString> {
+    CString::new(bytes).map_err(io::Error::other)
+}
+
+fn read_error(path: &Path, source: io::Error) -> TarError {
+    TarError::Read { path: path.to_owned(), source }
+}
+
+fn kind_name(kind: FileType) -> &'static str {
+    match kind {
+        FileType::Fifo => "FIFO",
+        FileType::Socket => "socket",
+        FileType::CharacterDevice => "character device",
+        FileType::BlockDevice => "block device",
+        _ => "file of an unknown kind",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+use std::{
+    fs,
+    io::Read as _,
+    os::unix::{
+        fs::{PermissionsExt as _, symlink},
+        net::UnixListener,
+    },
+    time::{Duration, SystemTime},
+};
+
+use super::*;
+
+/// The tree behind the committed vector: every case that the format knows.
+fn vector_tree(root: &Path) {
+    let write = |name: &str, content: &[u8], mode: u32| {
+        let path = root.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    write("zero", b"", 0o600);
+    write("a/inside", &[7; 513], 0o640);
+    write("a/deep/er", b"deeper\n", 0o444);
+    write("a-b", b"sorted before a/", 0o664);
+    write("a.txt", &[b'x'; 512], 0o644);
+    write("run.sh", b"#!/bin/sh\n", 0o711);
+    write("b\u{e4}r", "\u{fc}".as_bytes(), 0o644);
+    write(&format!("{}/{}", "p".repeat(90), "n".repeat(60)), b"split", 0o644);
+    write(&format!("{}/{}", "q".repeat(200), "m".repeat(120)), b"pax", 0o755);
+    fs::create_dir(root.join("empty")).unwrap();
+    symlink("a/inside", root.join("link")).unwrap();
+    symlink("nowhere", root.join("a/dangling")).unwrap();
+    symlink("t".repeat(150), root.join("long-link")).unwrap();
+    fs::hard_link(root.join("a.txt"), root.join("hard")).unwrap();
+}
+
+fn packed(root: &Path) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    pack(root, &mut bytes).unwrap();
+    bytes
+}
+
+/// The root that this tree has on every machine; an independent program gives the same. A change of it is a change of the format: every published folder would
+/// get another root.
+const VECTOR: &str = "984afcdc6e041edd27f72438c2f1ddce6b86f5d12475949b8e9bec5df1cbd7dc";
+
+#[test]
+fn the_committed_vector_holds() {
+    let temp = tempfile::tempdir().unwrap();
+    vector_tree(temp.path());
+    assert_eq!(blake3::hash(&packed(temp.path())).to_hex().as_str(), VECTOR);
+}
+
+#[test]
+fn times_order_of_creation_and_odd_modes_do_not_matter() {
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for (root, names, mode) in [(one.path(), ["x", "y", "z"], 0o600), (other.path(), ["z", "y", "x"], 0o4666)] {
+        for name in names {
+            fs::write(root.join(name), name).unwrap();
+            fs::set_permissions(root.join(name), fs::Permissions::from_mode(mode)).unwrap();
+        }
+    }
+    let file = fs::File::options().write(true).open(one.path().join("y")).unwrap();
+    file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000)).unwrap();
+    assert_eq!(packed(one.path()), packed(other.path()));
+}
+
+#[test]
+fn another_reader_finds_what_was_packed_in_order() {
+    let temp = tempfile::tempdir().unwrap();
+    vector_tree(temp.path());
+    let bytes = packed(temp.path());
+    assert_eq!(bytes.len() as u64, measure(temp.path()).unwrap());
+    assert!(bytes.ends_with(&[0; 2 * BLOCK]) && !bytes.ends_with(&[0; 3 * BLOCK]));
+    let mut archive = ::tar::Archive::new(bytes.as_slice());
+    let mut paths = Vec::new();
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let header = entry.header().clone();
+        assert_eq!((header.mtime().unwrap(), header.uid().unwrap(), header.gid().unwrap()), (0, 0, 0));
+        let path = entry.path().unwrap().into_owned();
+        let real = temp.path().join(&path);
+        match header.entry_type() {
+            ::tar::EntryType::Regular => {
+                let mut content = Vec::new();
+                entry.read_to_end(&mut content).unwrap();
+                assert_eq!(content, fs::read(&real).unwrap());
+                let executable = fs::metadata(&real).unwrap().permissions().mode() & 0o100 != 0;
+                assert_eq!(header.mode().unwrap(), if executable { 0o755 } else { 0o644 });
+            }
+            ::tar::EntryType::Symlink => assert_eq!(entry.link_name().unwrap().unwrap(), fs::read_link(&real).unwrap()),
+            ::tar::EntryType::Directory => assert!(real.is_dir() && header.mode().unwrap() == 0o755),
+            other => panic!("{other:?}"),
+        }
+        paths.push(entry.path_bytes().into_owned());
+    }
+    assert!(paths.is_sorted());
+    assert_eq!(paths.len(), 18);
+}
+
+#[test]
+fn an_empty_folder_is_two_zero_blocks() {
+    let temp = tempfile::tempdir().unwrap();
+    assert_eq!(packed(temp.path()), [0; 1024]);
+}
+
+#[test]
+fn a_size_beyond_octal_gets_a_pax_header() {
+    let mut out = Vec::new();
+    let entry = header::Entry { kind: Kind::File, path: b"big", link: b"", size: 1 << 33, mode: 0o644 };
+    header::write(&mut out, &entry).unwrap();
+    assert_eq!(out.len(), 3 * BLOCK);
+    assert!(out[BLOCK..].starts_with(b"19 size=8589934592\n"));
+    out.clear();
+    header::write(&mut out, &header::Entry { size: (1 << 33) - 1, ..entry }).unwrap();
+    assert_eq!(out.len(), BLOCK);
+    assert_eq!(&out[124..136], b"77777777777\0");
+}
+
+#[test]
+fn sockets_and_fifos_are_errors_naming_the_path() {
+    let temp = tempfile::tempdir().unwrap();
+    fs::create_dir(temp.path().join("sub")).unwrap();
+    let socket = temp.path().join("sub/socket");
+    let _listener = UnixListener::bind(&socket).unwrap();
+    let error = pack(temp.path(), &mut Vec::new()).unwrap_err();
+    assert!(matches!(&error, TarError::Unsupported { path, kind: "socket" } if *path == socket), "{error}");
+    fs::remove_file(&socket).unwrap();
+    let fifo = temp.path().join("fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let error = pack(temp.path(), &mut Vec::new()).unwrap_err();
+    assert!(error.to_string().contains(fifo.to_str().unwrap()), "{error}");
+}
+
+/// Does something once, when content arrives.
+struct Meddler<F: FnMut()> {
+    act: Option<F>,
+}
+
+impl<F: FnMut()> Write for Meddler<F> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.first() == Some(&b'!')
+            && let Some(mut act) = self.act.take()
+        {
+            act();
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_changes_while_it_is_read_is_an_error() {
+    let changes: [(&str, fn(&Path)); 5] = [
+        ("victim", |root| fs::write(root.join("victim"), "short").unwrap()),
+        ("victim", |root| fs::write(root.join("victim"), vec![b'!'; 600_000]).unwrap()),
+        ("victim", |root| {
+            let file = fs::File::options().write(true).open(root.join("victim")).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&file, b"?", 599_000).unwrap();
+        }),
+        ("", |root| fs::write(root.join("new"), "").unwrap()),
+        ("", |root| fs::remove_file(root.join("other")).unwrap()),
+    ];
+    for (named, change) in changes {
+        let temp = tempfile::tempdir().unwrap();
+        fs::write(temp.path().join("victim"), vec![b'!'; 599_999]).unwrap();
+        fs::write(temp.path().join("a-other"), "").unwrap();
+        fs::write(temp.path().join("other"), "").unwrap();
+        let error = pack(temp.path(), &mut Meddler { act: Some(|| change(temp.path())) }).unwrap_err();
+        let expected = temp.path().join(named);
+        assert!(matches!(&error, TarError::Changed { path } if *path == expected), "{error}");
+    }
+}
+
+#[test]
+fn a_folder_nested_too_deeply_is_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut path = temp.path().to_owned();
+    for _ in 0..=MAX_DEPTH {
+        path.push("d");
+    }
+    fs::create_dir_all(&path).unwrap();
+    assert!(matches!(pack(temp.path(), &mut Vec::new()), Err(TarError::TooDeep { .. })));
+}

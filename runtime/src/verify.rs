@@ -1,0 +1,252 @@
+//! Checks what is stored, without a network: payload, outboard, chain, signatures and proof.
+
+use std::{io, sync::Arc};
+
+use rpp_p2p::{
+    Hash, PayloadFormat, TrustAnchor, limits,
+    outboard::Layout,
+    plan::{self, PlanBounds, check_authority_signatures, check_plan},
+};
+use rpp_proofs::{Genesis, Tip, Verifier};
+use serde::Serialize;
+
+use crate::store::{Offer, Store, Stored, nodes};
+
+/// What was found out about a stored payload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Which.
+    pub root: Hash,
+    /// Its length.
+    pub bytes: u64,
+    /// A hint.
+    pub format: PayloadFormat,
+    /// Whether its bytes hash to the root.
+    pub payload: Check,
+    /// Whether the hashes that chunks are proven with are those of the bytes.
+    pub outboard: Check,
+    /// Each snapshot that it is.
+    pub offers: Vec<OfferReport>,
+    /// Whether everything is as it should be.
+    pub ok: bool,
+}
+
+/// What was found out about one snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OfferReport {
+    /// Its height.
+    pub height: u64,
+    /// Its step.
+    pub step: u64,
+    /// The tip that its updates lead to.
+    pub tip_height: u64,
+    /// The tip's step.
+    pub tip_step: u64,
+    /// The genesis commitment of its chain.
+    pub genesis: Hash,
+    /// Whether that is the configured one; absent when none is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trusted: Option<bool>,
+    /// Whether plan and updates are an unbroken chain.
+    pub chain: Check,
+    /// Whether enough publishers signed the tip.
+    pub signatures: Check,
+    /// Whether the recursive proof leads from genesis to the tip.
+    pub proof: Check,
+}
+
+/// One check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "result", content = "reason")]
+pub enum Check {
+    /// Passed.
+    Ok,
+    /// Not passed, and why.
+    Failed(String),
+}
+
+impl Check {
+    /// Whether it passed.
+    #[must_use]
+    pub fn is_ok(&self) -> bool {
+        *self == Self::Ok
+    }
+
+    fn of<T, E: std::fmt::Display>(result: Result<T, E>) -> Self {
+        match result {
+            Ok(_) => Self::Ok,
+            Err(error) => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+/// Why nothing could be checked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// The operator's: there is no such payload.
+    #[error("no payload {root} is stored")]
+    Unknown {
+        /// Which.
+        root: Hash,
+    },
+    /// The disk's: it is there, but left out of the store.
+    #[error("payload {root} is damaged: {reason}")]
+    Damaged {
+        /// Which.
+        root: Hash,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The machine's: reading failed.
+    #[error("cannot read payload {root}")]
+    Read {
+        /// Which.
+        root: Hash,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// Checks everything about a stored payload. `trust` is the configured anchor; without one, signatures are checked against
+/// the publishers that the offer itself names. Blocks for as long as reading the payload takes.
+///
+/// # Errors
+/// When there is nothing to check, or it cannot be read. What does not pass is in the report.
+pub fn verify(store: &Store, root: &Hash, trust: Option<&TrustAnchor>) -> Result<Report, VerifyError> {
+    verify_with(store, root, trust, &|genesis, tip, proof| {
+        Verifier::shared().verify(genesis, tip, proof).map_err(|error| error.to_string())
+    })
+}
+
+pub(crate) type CheckProof<'a> = &'a dyn Fn(&Genesis, &Tip, &[u8]) -> Result<(), String>;
+
+pub(crate) fn verify_with(
+    store: &Store,
+    root: &Hash,
+    trust: Option<&TrustAnchor>,
+    check_proof: CheckProof<'_>,
+) -> Result<Report, VerifyError> {
+    let stored = find(store, root)?;
+    let (payload, outboard) = check_bytes(&stored).map_err(|source| VerifyError::Read { root: *root, source })?;
+    let offers: Vec<_> = stored.offers().iter().map(|offer| check_offer(offer, trust, check_proof)).collect();
+    let ok = payload.is_ok() && outboard.is_ok() && offers.iter().all(OfferReport::is_ok);
+    Ok(Report { root: *root, bytes: stored.bytes(), format: stored.format(), payload, outboard, offers, ok })
+}
+
+fn find(store: &Store, root: &Hash) -> Result<Arc<Stored>, VerifyError> {
+    if let Some(stored) = store.get(root) {
+        return Ok(stored);
+    }
+    let name = root.to_string();
+    match store.damaged().into_iter().find(|damaged| damaged.path.ends_with(&name)) {
+        Some(damaged) => Err(VerifyError::Damaged { root: *root, reason: damaged.reason }),
+        None => Err(VerifyError::Unknown { root: *root }),
+    }
+}
+
+/// Hashes the payload again and compares the outboard with what comes of it.
+fn check_bytes(stored: &Stored) -> io::Result<(Check, Check)> {
+    let layout = Layout::new(stored.bytes());
+    let open = stored.open().map_err(io::Error::other)?;
+    let fresh = tempfile::tempfile()?;
+    let root = nodes::rebuild(&open.reader()?, &fresh, &layout)?;
+    if root != stored.root() {
+        let unknown = Check::Failed("not checked, because the payload is damaged".to_owned());
+        return Ok((Check::Failed(format!("its bytes hash to {root}")), unknown));
+    }
+    let outboard = match first_difference(&open.outboard()?, &fresh)? {
+        None => Check::Ok,
+        Some(at) => Check::Failed(format!("it differs from what the payload makes at byte {at}")),
+    };
+    Ok((Check::Ok, outboard))
+}
+
+fn first_difference(left: &std::fs::File, right: &std::fs::File) -> io::Result<Option<u64>> {
+    use std::os::unix::fs::FileExt as _;
+    let length = right.metadata()?.len();
+    if left.metadata()?.len() != length {
+        return Ok(Some(length.min(left.metadata()?.len())));
+    }
+    let (mut one, mut other) = (vec![0; 256 * 1024], vec![0; 256 * 1024]);
+    let mut at = 0;
+    while at < length {
+        let want = one.len().min(usize::try_from(length - at).unwrap_or(usize::MAX));
+        left.read_exact_at(&mut one[..want], at)?;
+        right.read_exact_at(&mut other[..want], at)?;
+        if let Some(place) = one[..want].iter().zip(&other[..want]).position(|(a, b)| a != b) {
+            return Ok(Some(at + place as u64));
+        }
+        at += want as u64;
+    }
+    Ok(None)
+}
+
+impl OfferReport {
+    fn is_ok(&self) -> bool {
+        self.trusted != Some(false) && self.chain.is_ok() && self.signatures.is_ok() && self.proof.is_ok()
+    }
+}
+
+fn check_offer(offer: &Offer, trust: Option<&TrustAnchor>, check_proof: CheckProof<'_>) -> OfferReport {
+    let genesis = plan::genesis(&offer.genesis);
+    let named = genesis.as_ref().map_or(Hash::default(), |genesis| Hash(genesis.commitment().to_bytes()));
+    let own = TrustAnchor {
+        genesis: named,
+        revoked: trust.map(|trust| trust.revoked.clone()).unwrap_or_default(),
+        ..TrustAnchor::default()
+    };
+    let mut report = OfferReport {
+        height: offer.snapshot.checkpoint.height,
+        step: offer.snapshot.checkpoint.step,
+        tip_height: offer.tip.height,
+        tip_step: offer.tip.step,
+        genesis: named,
+        trusted: trust.map(|trust| trust.genesis == named),
+        chain: Check::Ok,
+        signatures: Check::Ok,
+        proof: Check::Ok,
+    };
+    let genesis = match genesis {
+        Ok(genesis) => genesis,
+        Err(error) => {
+            report.chain = Check::Failed(error.to_string());
+            return report;
+        }
+    };
+    check_chain(offer, &own, &mut report);
+    report.proof = check_tip(offer, &genesis, check_proof);
+    report
+}
+
+fn check_chain(offer: &Offer, own: &TrustAnchor, report: &mut OfferReport) {
+    let plan = match offer.plan(limits::DEFAULT_CHUNK_SIZE) {
+        Ok(plan) => plan,
+        Err(error) => return report.chain = Check::Failed(error.to_string()),
+    };
+    if let Err(error) = check_plan(&plan, own, &PlanBounds::default()) {
+        return report.chain = Check::Failed(error.to_string());
+    }
+    let updates: Vec<_> = (0..plan.total_updates).filter_map(|index| offer.update(index)).collect();
+    match check_authority_signatures(&plan, &updates, own) {
+        Ok(()) => {}
+        Err(error @ (plan::AuthorityError::Signatures(_) | plan::AuthorityError::Authentication { .. })) => {
+            report.signatures = Check::Failed(error.to_string());
+        }
+        Err(error) => report.chain = Check::Failed(error.to_string()),
+    }
+}
+
+fn check_tip(offer: &Offer, genesis: &Genesis, check_proof: CheckProof<'_>) -> Check {
+    let Some(proof) = offer.updates.last().and_then(|update| update.recursive_proof.as_ref()) else {
+        return Check::Failed("there is none".to_owned());
+    };
+    let commitment = match plan::commitment(&offer.tip.commitment) {
+        Ok(commitment) => commitment,
+        Err(error) => return Check::Failed(error.to_string()),
+    };
+    Check::of(check_proof(genesis, &Tip { step: offer.tip.step, height: offer.tip.height, commitment }, proof))
+}
+
+#[cfg(test)]
+mod tests;
