@@ -8,6 +8,7 @@ mod demo;
 mod fetch;
 mod human;
 mod init;
+mod introspect;
 mod logging;
 mod output;
 mod publish;
@@ -63,6 +64,8 @@ enum Command {
     Remove(stored::RemoveArgs),
     /// Extract a stored snapshot of a directory.
     Unpack(stored::UnpackArgs),
+    /// Watch a node's live state, record it, or print a recording.
+    Introspect(introspect::Args),
     /// Show the whole thing on this machine: publish, stream, crash, resume, verify.
     Demo(demo::Args),
     /// Print shell completions.
@@ -99,6 +102,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Verify(args) => stored::verify(&args),
         Command::Remove(args) => stored::remove(&args),
         Command::Unpack(args) => stored::unpack(&args),
+        Command::Introspect(args) => introspect::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Completions(args) => completions::run(&args),
     }

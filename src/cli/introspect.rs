@@ -146,7 +146,8 @@ impl Target {
     fn of(args: &Args) -> anyhow::Result<Self> {
         let config = match &args.config {
             Some(path) => {
-                let effective = Config::load(path, &Overrides::from_env()).context("the configuration is not usable")?;
+                let effective =
+                    Config::load(path, &Overrides::from_env()).context("the configuration is not usable")?;
                 anyhow::ensure!(effective.config.introspection.enabled, "introspection.enabled is false in {path:?}");
                 Some(effective.config)
             }
