@@ -298,10 +298,10 @@ impl Node {
                     self.manager.on_disconnected(peer_id, &reason, now);
                 }
             }
-            SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. } => {
-                if !self.peers.is_connected(&peer) {
-                    self.manager.on_dial_failed(peer, &swarm::explain_dial_error(&error), now);
-                }
+            SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. }
+                if !self.peers.is_connected(&peer) =>
+            {
+                self.manager.on_dial_failed(peer, &swarm::explain_dial_error(&error), now);
             }
             SwarmEvent::Behaviour(event) => self.on_behaviour(event, now),
             _ => {}

@@ -1,0 +1,198 @@
+//! Streaming a snapshot, end to end: HTTP, network, persistence, verifier.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::fs;
+
+use rpp_runtime::NodeEvent;
+use serde_json::json;
+use support::{CHUNK, FIRST_BYTES, Home, SECOND_BYTES, eventually, http, made, noise};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_is_streamed_verified_and_put_in_place() {
+    let provider = Home::provider().start().await;
+    let consumer = Home::consumer();
+    let node = consumer.start().await;
+    let mut events = node.handle.subscribe();
+    let session = node.stream(json!({ "peer": provider.address.to_string(), "height": 100 })).await;
+    let status = node.complete(session).await;
+
+    let total_chunks = (FIRST_BYTES as u64).div_ceil(CHUNK);
+    assert_eq!(status["verified"], true);
+    assert_eq!(status["root"], made().first.root.to_string());
+    assert_eq!(status["height"], 100);
+    assert_eq!(status["total_bytes"], FIRST_BYTES);
+    assert_eq!(status["total_chunks"], total_chunks);
+    assert_eq!(status["last_chunk_index"], total_chunks - 1);
+    assert_eq!(status["confirmed_chunk_index"], total_chunks - 1);
+    assert_eq!(status["total_updates"], 2, "the snapshot's checkpoint and the tip's");
+    assert_eq!(status["confirmed_update_index"], 1);
+    assert_eq!(status["bytes_durable"], FIRST_BYTES);
+    assert_eq!(status["protocol"], "/rpp/snapshots/1.0.0");
+    assert!(status["error"].is_null() && status["error_code"].is_null() && status["waiting_on"].is_null(), "{status}");
+    let path = status["payload_path"].as_str().unwrap();
+    assert!(fs::read(path).unwrap() == noise(1, FIRST_BYTES), "the payload differs");
+
+    // The light client's head is the tip, not the snapshot.
+    let head = node.get("/p2p/head").await;
+    assert_eq!((head["height"].as_u64(), head["step"].as_u64()), (Some(110), Some(2)));
+    assert_eq!(head["commitment"], made().second.commitment.to_string());
+
+    let mut progressed = false;
+    loop {
+        match events.recv().await.unwrap() {
+            NodeEvent::SnapshotStreamProgress(_) => progressed = true,
+            NodeEvent::SnapshotStreamCompleted(status) => {
+                assert!(status.verified && progressed);
+                break;
+            }
+            NodeEvent::SnapshotStreamFailed(status) => panic!("{:?}", status.error),
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_highest_snapshot_is_the_default_and_a_root_can_be_named() {
+    let provider = Home::provider().start().await;
+    let node = Home::consumer();
+    let node = node.start().await;
+    let session = node.stream_from(&provider).await;
+    let status = node.complete(session).await;
+    assert_eq!((status["height"].as_u64(), status["total_bytes"].as_u64()), (Some(110), Some(SECOND_BYTES as u64)));
+
+    let root = made().first.root.to_string();
+    let session = node.stream(json!({ "peer": provider.address.to_string(), "root": root })).await;
+    assert_eq!(node.complete(session).await["root"], root);
+
+    // What is stored already completes after the authority check, without a chunk.
+    let session = node.stream(json!({ "peer": provider.address.to_string(), "root": root })).await;
+    assert_eq!(node.complete(session).await["root"], root);
+    assert_eq!(node.get("/p2p/snapshots").await.as_array().unwrap().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_becomes_a_mirror_with_the_same_proofs() {
+    let origin = Home::provider().start().await;
+    let mirror = Home::consumer();
+    let mirror = mirror.start().await;
+    let session = mirror.stream_from(&origin).await;
+    mirror.complete(session).await;
+    origin.stop().await;
+
+    let node = Home::consumer();
+    let node = node.start().await;
+    let session = node.stream_from(&mirror).await;
+    let status = node.complete(session).await;
+    assert!(fs::read(status["payload_path"].as_str().unwrap()).unwrap() == noise(2, SECOND_BYTES));
+    let offered = &mirror.get("/p2p/identity").await["snapshots"];
+    assert_eq!(offered[0]["root"], made().second.root.to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_goes_on_after_both_nodes_were_stopped() {
+    let provider = Home::provider();
+    let serving = provider.start().await;
+    let home = Home::consumer();
+    let node = home.start().await;
+    let session = node.stream(json!({ "peer": serving.address.to_string(), "height": 100 })).await;
+    let before = node
+        .status_where(session, "some durable chunks", |status| status["confirmed_chunk_index"].as_u64() > Some(3))
+        .await;
+    let confirmed = before["confirmed_chunk_index"].as_u64().unwrap();
+    serving.stop().await;
+    node.stop().await;
+
+    // The provider comes back on another port: the operator says where.
+    let node = home.start().await;
+    let status = node.get(&format!("/p2p/snapshots/{session}")).await;
+    assert!(status["confirmed_chunk_index"].as_u64().unwrap() >= confirmed, "{status}");
+    assert_eq!(status["root"], made().first.root.to_string());
+    let serving = provider.start().await;
+    let answer = node
+        .request(
+            "POST",
+            "/p2p/snapshots",
+            Some(json!({ "peer": serving.address.to_string(), "resume": { "session": session } })),
+        )
+        .await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let status = node.complete(session).await;
+    assert!(fs::read(status["payload_path"].as_str().unwrap()).unwrap() == noise(1, FIRST_BYTES));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cancelling_removes_status_record_and_partial_payload_for_good() {
+    let provider = Home::provider().start().await;
+    let home = Home::consumer();
+    let node = home.start().await;
+    let session = node.stream(json!({ "peer": provider.address.to_string(), "height": 100 })).await;
+    node.status_where(session, "a durable chunk", |status| status["confirmed_chunk_index"].is_u64()).await;
+    let path = format!("/p2p/snapshots/{session}");
+    assert_eq!(node.request("DELETE", &path, None).await.status, 204);
+    assert_eq!(node.request("DELETE", &path, None).await.status, 404);
+    assert_eq!(node.request("GET", &path, None).await.status, 404);
+    let partial = home.snapshots().join("partial").join(made().first.root.to_string());
+    assert!(!partial.exists());
+    node.stop().await;
+    let node = home.start().await;
+    assert_eq!(node.request("GET", &path, None).await.status, 404);
+    assert!(node.get("/p2p/snapshots").await.as_array().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_identity_health_and_metrics_tell_the_truth() {
+    let home = Home::provider();
+    let provider = home.start().await;
+    let node = Home::consumer();
+    let node = node.start().await;
+    assert_eq!(node.request("GET", "/p2p/head", None).await.status, 404);
+    let session = node.stream_from(&provider).await;
+    node.complete(session).await;
+
+    let row = eventually("the peer to be identified", || async {
+        let peers = node.get("/p2p/peers").await;
+        let row = peers.as_array().unwrap().iter().find(|row| row["peer_id"] == home.peer().to_string()).cloned()?;
+        (row["agent"].is_string() && row["rtt_ms"].is_number()).then_some(row)
+    })
+    .await;
+    assert_eq!(row["connected"], true);
+    assert!(row["protocols"].as_array().unwrap().contains(&json!("/rpp/snapshots/1.0.0")), "{row}");
+
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(http::request(node.http, "GET", path, None, None).await.status, 200);
+    }
+    let metrics = node.request("GET", "/metrics", None).await.body;
+    let chunks = (SECOND_BYTES as u64).div_ceil(CHUNK);
+    for line in [
+        format!("rpp_snapshot_requests_total{{direction=\"sent\",kind=\"chunk\",outcome=\"served\"}} {chunks}"),
+        "rpp_sessions{state=\"complete\"} 1".to_owned(),
+        "rpp_head_height 110".to_owned(),
+        "rpp_durable_lag_bytes 0".to_owned(),
+    ] {
+        assert!(metrics.contains(&line), "{line} in {metrics}");
+    }
+    assert!(metrics.contains("libp2p_"), "libp2p's own metrics are missing");
+    let served = provider.request("GET", "/metrics", None).await.body;
+    assert!(
+        served.contains(&format!(
+            "rpp_snapshot_requests_total{{direction=\"received\",kind=\"chunk\",outcome=\"served\"}} {chunks}"
+        )),
+        "{served}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_token_nothing_is_told_or_done() {
+    let home = Home::consumer();
+    let node = home.start().await;
+    for (method, path) in [("GET", "/p2p/snapshots"), ("POST", "/p2p/snapshots"), ("GET", "/metrics")] {
+        for token in [None, Some("another-token-of-some-length")] {
+            let answer = http::request(node.http, method, path, token, None).await;
+            assert_eq!(answer.status, 401, "{method} {path}");
+            assert_eq!(answer.headers["www-authenticate"], "Bearer");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Resume rules, over HTTP and over the runtime handle.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use rpp_p2p::SnapshotSessionId;
+use rpp_runtime::{SnapshotRuntimeError, handle::ResumeStream};
+use serde_json::{Value, json};
+use support::{Home, Running, made};
+
+/// A consumer whose session stands at some confirmed chunk, because its provider was stopped.
+async fn interrupted(home: &Home, provider: &Home) -> (Running, u64, Value) {
+    let serving = provider.start().await;
+    let node = home.start().await;
+    let session = node.stream(json!({ "peer": serving.address.to_string(), "height": 100 })).await;
+    node.status_where(session, "confirmed chunks", |status| status["confirmed_chunk_index"].as_u64() > Some(2)).await;
+    serving.stop().await;
+    let status = node
+        .status_where(session, "the loss to be noticed", |status| {
+            ["backing_off", "connecting"].contains(&status["state"].as_str().unwrap())
+                && status["bytes_durable"] == status["bytes_verified"]
+        })
+        .await;
+    (node, session, status)
+}
+
+async fn resume(node: &Running, session: u64, marker: Value) -> (u16, Value) {
+    let mut resume = json!({ "session": session });
+    resume.as_object_mut().unwrap().extend(marker.as_object().unwrap().clone());
+    let answer = node.request("POST", "/p2p/snapshots", Some(json!({ "resume": resume }))).await;
+    (answer.status, answer.json())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stale_and_impossible_offsets_are_refused_naming_the_chunk_or_update() {
+    let (home, provider) = (Home::consumer(), Home::provider());
+    let (node, session, status) = interrupted(&home, &provider).await;
+    let confirmed = status["confirmed_chunk_index"].as_u64().unwrap();
+    let total = status["total_chunks"].as_u64().unwrap();
+    for (marker, words) in [
+        (json!({ "chunk_index": confirmed }), vec![format!("chunk {confirmed}"), (confirmed + 1).to_string()]),
+        (json!({ "chunk_index": total + 1 }), vec![format!("chunk {}", total + 1), total.to_string()]),
+        (json!({ "update_index": 0 }), vec!["update 0".to_owned(), "2".to_owned()]),
+        (json!({ "update_index": 3 }), vec!["update 3".to_owned(), "2".to_owned()]),
+        (json!({ "plan_id": "ab".repeat(32) }), vec!["plan".to_owned(), "ab".repeat(32)]),
+    ] {
+        let (code, body) = resume(&node, session, marker.clone()).await;
+        assert_eq!(code, 500, "{marker}: {body}");
+        let error = body["error"].as_str().unwrap();
+        assert!(words.iter().all(|word| error.contains(word)), "{marker}: {error}");
+    }
+    // Nothing of it touched the session.
+    let after = node.get(&format!("/p2p/snapshots/{session}")).await;
+    assert_eq!(after["confirmed_chunk_index"], status["confirmed_chunk_index"]);
+    assert_ne!(after["state"], "failed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_rules_hold_over_the_runtime_handle() {
+    let (home, provider) = (Home::consumer(), Home::provider());
+    let (node, session, status) = interrupted(&home, &provider).await;
+    let confirmed = status["confirmed_chunk_index"].as_u64().unwrap();
+    let request = |chunk_index| ResumeStream {
+        session: SnapshotSessionId::new(session).unwrap(),
+        peer: None,
+        chunk_size: None,
+        plan_id: None,
+        chunk_index,
+        update_index: None,
+    };
+    let error = node.handle.resume_snapshot_stream(request(Some(confirmed))).await.unwrap_err();
+    assert!(matches!(&error, SnapshotRuntimeError::ResumeMismatch { .. }), "{error}");
+    assert!(error.to_string().contains(&format!("chunk {confirmed}")), "{error}");
+    let unknown = ResumeStream { session: SnapshotSessionId::new(12_345).unwrap(), ..request(None) };
+    let error = node.handle.resume_snapshot_stream(unknown).await.unwrap_err();
+    assert!(matches!(error, SnapshotRuntimeError::UnknownSession { .. }), "{error}");
+    node.handle.resume_snapshot_stream(request(Some(confirmed + 1))).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_peer_or_chunk_size_than_the_sessions_is_a_mistake() {
+    let (home, provider) = (Home::consumer(), Home::provider());
+    let (node, session, _) = interrupted(&home, &provider).await;
+    let stranger = Home::new().peer().to_string();
+    for body in [
+        json!({ "peer": stranger, "resume": { "session": session } }),
+        json!({ "chunk_size": 65536, "resume": { "session": session } }),
+    ] {
+        let answer = node.request("POST", "/p2p/snapshots", Some(body)).await;
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (400, Some("peer_mismatch")), "{}", answer.body);
+    }
+    let answer = node.request("POST", "/p2p/snapshots", Some(json!({ "resume": { "session": 4711 } }))).await;
+    assert_eq!(answer.status, 404, "{}", answer.body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn resuming_a_complete_session_gives_its_status_and_changes_nothing() {
+    let provider = Home::provider().start().await;
+    let home = Home::consumer();
+    let node = home.start().await;
+    let session = node.stream_from(&provider).await;
+    let done = node.complete(session).await;
+    let (code, status) = resume(&node, session, json!({})).await;
+    assert_eq!(code, 200, "{status}");
+    assert_eq!((&status["state"], &status["payload_path"]), (&json!("complete"), &done["payload_path"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_session_starts_again_and_clears_its_error() {
+    // The provider has another chain than the one that is trusted here; then the anchor is put right.
+    let provider = Home::provider_of_other_chain().start().await;
+    let mut home = Home::consumer();
+    let node = home.start().await;
+    let answer = node.request("POST", "/p2p/snapshots", Some(json!({ "peer": provider.address.to_string() }))).await;
+    assert_eq!(answer.status, 502, "{}", answer.body);
+    let all = node.get("/p2p/snapshots").await;
+    assert_eq!(all[0]["state"], "failed", "{all}");
+    assert_eq!(all[0]["error_code"], "authentication", "{all}");
+    assert_eq!(all[0]["waiting_on"]["what"], "operator", "{all}");
+    let session = all[0]["session"].as_u64().unwrap();
+    node.stop().await;
+
+    home.config.trust.genesis = Some(made().other_chain.genesis);
+    let node = home.start().await;
+    assert_eq!(node.get(&format!("/p2p/snapshots/{session}")).await["state"], "failed", "a failure survives a restart");
+    let (code, status) = resume(&node, session, json!({})).await;
+    assert_eq!(code, 200, "{status}");
+    let status = node.complete(session).await;
+    assert!(status["error"].is_null() && status["error_code"].is_null(), "{status}");
+    assert_eq!(status["root"], made().other_chain.root.to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_lost_its_records_is_asked_for_the_plan_once_more() {
+    let (home, provider) = (Home::consumer(), Home::provider());
+    let (node, session, before) = interrupted(&home, &provider).await;
+    std::fs::remove_dir_all(provider.snapshots().join("sessions")).unwrap();
+    let serving = provider.start().await;
+    let body = json!({ "peer": serving.address.to_string(), "resume": { "session": session } });
+    assert_eq!(node.request("POST", "/p2p/snapshots", Some(body)).await.status, 200);
+    let status = node.complete(session).await;
+    assert_eq!(status["plan_id"], before["plan_id"]);
+    // Verified bytes were kept: only what was missing came again.
+    let metrics = serving.request("GET", "/metrics", None).await.body;
+    let prefix = "rpp_snapshot_requests_total{direction=\"received\",kind=\"chunk\",outcome=\"served\"} ";
+    let served: u64 = metrics.lines().find_map(|line| line.strip_prefix(prefix)).unwrap().parse().unwrap();
+    let missing = before["total_chunks"].as_u64().unwrap() - (before["confirmed_chunk_index"].as_u64().unwrap() + 1);
+    assert_eq!(served, missing);
+}

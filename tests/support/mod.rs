@@ -1,0 +1,283 @@
+//! Whole nodes in this process: real swarms on loopback, real folders, real proofs, the control plane over real HTTP.
+#![allow(dead_code)] // each test binary uses its part
+
+pub mod http;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use libp2p::{Multiaddr, PeerId, identity::Keypair};
+use rpp_p2p::Hash;
+use rpp_runtime::{
+    Config, Hooks, NodeHandle,
+    node::Node,
+    publish::{PublishRequest, Published, publish},
+};
+use tokio::sync::oneshot;
+
+pub const TOKEN: &str = "a-token-for-tests-only";
+/// Generous: the machine may be busy.
+pub const DEADLINE: Duration = Duration::from_secs(120);
+/// Chunks of the tests, bytes.
+pub const CHUNK: u64 = 16 * 1024;
+
+/// What a publisher made once for all tests of a binary: two snapshots of one chain, and one of another.
+pub struct Made {
+    _folder: tempfile::TempDir,
+    pub first: Published,
+    pub second: Published,
+    pub other_chain: Published,
+    snapshots: PathBuf,
+    other: PathBuf,
+}
+
+/// Bytes of the first payload.
+pub const FIRST_BYTES: usize = 3 * 1024 * 1024 + 777;
+/// Bytes of the second payload.
+pub const SECOND_BYTES: usize = 1_000_000;
+
+/// Bytes that do not compress and differ by seed.
+pub fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut reader = blake3::Hasher::new_derive_key("rpp tests").update(&seed.to_le_bytes()).finalize_xof();
+    let mut bytes = vec![0; len];
+    reader.fill(&mut bytes);
+    bytes
+}
+
+/// Published once: proofs take seconds.
+pub fn made() -> &'static Made {
+    static MADE: OnceLock<Made> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let run = |data: &str, key: u8, height: u64, bytes: Vec<u8>| {
+            let input = folder.path().join("input");
+            fs::write(&input, bytes).unwrap();
+            let snapshots = folder.path().join(data).join("snapshots");
+            let request = PublishRequest {
+                snapshots_dir: &snapshots,
+                input: &input,
+                height,
+                block_hash: Some(Hash([7; 32])),
+                chain_id: "tests",
+                signer: &rpp_proofs::Signer::from_seed([key; 32]),
+                keep: 0,
+            };
+            publish(&request, &mut |_| {}).unwrap()
+        };
+        let first = run("publisher", 1, 100, noise(1, FIRST_BYTES));
+        let second = run("publisher", 1, 110, noise(2, SECOND_BYTES));
+        let other_chain = run("other", 2, 100, noise(3, 50_000));
+        Made {
+            first,
+            second,
+            other_chain,
+            snapshots: folder.path().join("publisher/snapshots"),
+            other: folder.path().join("other/snapshots"),
+            _folder: folder,
+        }
+    })
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_tree(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+/// A folder for a node's data, kept over restarts.
+pub struct Home {
+    folder: tempfile::TempDir,
+    identity: Keypair,
+    pub config: Config,
+}
+
+impl Home {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::defaults_in(folder.path()).unwrap();
+        config.p2p.listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
+        config.snapshots.chunk_size = CHUNK;
+        Self { folder, identity: Keypair::generate_ed25519(), config }
+    }
+
+    /// A node that trusts the publisher of [`made`].
+    pub fn consumer() -> Self {
+        let mut home = Self::new();
+        home.config.trust.genesis = Some(made().first.genesis);
+        home
+    }
+
+    /// A node that offers what [`made`] published.
+    pub fn provider() -> Self {
+        let home = Self::new();
+        copy_tree(&made().snapshots.join("store"), &home.snapshots().join("store"));
+        home
+    }
+
+    /// A node that offers the other chain's snapshot.
+    pub fn provider_of_other_chain() -> Self {
+        let home = Self::new();
+        copy_tree(&made().other.join("store"), &home.snapshots().join("store"));
+        home
+    }
+
+    /// Leaves only the snapshot of this root on offer.
+    pub fn only(self, root: Hash) -> Self {
+        for entry in fs::read_dir(self.snapshots().join("store")).unwrap() {
+            let entry = entry.unwrap();
+            let name = entry.file_name();
+            if name.to_str().is_some_and(|name| name.len() == 64 && name != root.to_string()) {
+                fs::remove_dir_all(entry.path()).unwrap();
+            }
+        }
+        self
+    }
+
+    pub fn snapshots(&self) -> PathBuf {
+        self.config.data_dir.join("snapshots")
+    }
+
+    pub fn peer(&self) -> PeerId {
+        self.identity.public().to_peer_id()
+    }
+
+    pub async fn start(&self) -> Running {
+        self.start_with(Hooks::default()).await
+    }
+
+    pub async fn start_with(&self, hooks: Hooks) -> Running {
+        let handle = Node::start_with(self.config.clone(), self.identity.clone(), hooks).await.unwrap();
+        eventually("the node to listen", || async { handle.readiness().ok() }).await;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let http = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let options = rpp_rpc::Options::new(TOKEN.to_owned().into());
+        let node = handle.clone();
+        let served = tokio::spawn(async move {
+            let _ = rpp_rpc::serve(listener, node, options, async {
+                let _ = stopped.await;
+            })
+            .await;
+        });
+        let address = handle.identity().await.unwrap().listen[0].parse().unwrap();
+        Running { handle, http, address, stop: Some(stop), served }
+    }
+}
+
+/// A running node with its control plane.
+pub struct Running {
+    pub handle: NodeHandle,
+    pub http: SocketAddr,
+    /// Ends in `/p2p/<id>`.
+    pub address: Multiaddr,
+    stop: Option<oneshot::Sender<()>>,
+    served: tokio::task::JoinHandle<()>,
+}
+
+impl Running {
+    /// Ends it gracefully; its folder can be used again.
+    pub async fn stop(mut self) {
+        let _ = self.stop.take().map(|stop| stop.send(()));
+        self.handle.shutdown().await;
+        let _ = (&mut self.served).await;
+    }
+
+    pub async fn request(&self, method: &str, path: &str, body: Option<serde_json::Value>) -> http::Answer {
+        http::request(self.http, method, path, Some(TOKEN), body).await
+    }
+
+    pub async fn get(&self, path: &str) -> serde_json::Value {
+        let answer = self.request("GET", path, None).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        answer.json()
+    }
+
+    /// `POST /p2p/snapshots`, which must succeed; the session's number.
+    pub async fn stream_from(&self, provider: &Running) -> u64 {
+        self.stream(serde_json::json!({ "peer": provider.address.to_string() })).await
+    }
+
+    pub async fn stream(&self, body: serde_json::Value) -> u64 {
+        let answer = self.request("POST", "/p2p/snapshots", Some(body)).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.json()["session"].as_u64().unwrap()
+    }
+
+    /// Polls the status until it is as wanted.
+    pub async fn status_where(
+        &self,
+        session: u64,
+        what: &str,
+        wanted: impl Fn(&serde_json::Value) -> bool,
+    ) -> serde_json::Value {
+        let path = format!("/p2p/snapshots/{session}");
+        eventually(what, || async {
+            let status = self.get(&path).await;
+            wanted(&status).then_some(status)
+        })
+        .await
+    }
+
+    pub async fn complete(&self, session: u64) -> serde_json::Value {
+        let status = self
+            .status_where(session, "the session to end", |status| {
+                ["complete", "failed"].contains(&status["state"].as_str().unwrap())
+            })
+            .await;
+        assert_eq!(status["state"], "complete", "{status}");
+        status
+    }
+}
+
+/// Waits for a condition.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
+    let wait = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    match tokio::time::timeout(DEADLINE, wait).await {
+        Ok(found) => found,
+        Err(_) => panic!("waited too long for {what}"),
+    }
+}
+
+/// What lies in a folder, by relative path.
+pub fn files_under(folder: &Path) -> BTreeMap<PathBuf, u64> {
+    let mut found = BTreeMap::new();
+    let mut todo = vec![folder.to_owned()];
+    while let Some(here) = todo.pop() {
+        for entry in fs::read_dir(&here).into_iter().flatten().flatten() {
+            let path = entry.path();
+            match entry.metadata() {
+                Ok(meta) if meta.is_dir() => todo.push(path),
+                Ok(meta) => {
+                    found.insert(path.strip_prefix(folder).unwrap().to_owned(), meta.len());
+                }
+                Err(_) => {}
+            }
+        }
+    }
+    found
+}
+
+/// A hook that other tests may share.
+pub fn with_space(space: Arc<dyn rpp_runtime::store::Space>) -> Hooks {
+    Hooks { space: Some(space), ..Hooks::default() }
+}
