@@ -142,7 +142,8 @@ impl HeadFile {
     /// The newest accepted checkpoint.
     #[must_use]
     pub fn newest(&self) -> Option<Head> {
-        let Checkpoint { step, height, block_hash, state_root, commitment, .. } = self.chain()?.newest.as_ref()?.checkpoint;
+        let Checkpoint { step, height, block_hash, state_root, commitment, .. } =
+            self.chain()?.newest.as_ref()?.checkpoint;
         Some(Head { step, height, block_hash, state_root, commitment })
     }
 
@@ -224,8 +225,9 @@ impl HeadFile {
     }
 
     fn write(&self, name: &str, value: &impl Serialize) -> Result<(), HeadError> {
-        let written =
-            sealed::seal(value).map_err(io::Error::from).and_then(|bytes| self.folder.write_atomic(name, &bytes, 0o600));
+        let written = sealed::seal(value)
+            .map_err(io::Error::from)
+            .and_then(|bytes| self.folder.write_atomic(name, &bytes, 0o600));
         written.map_err(|source| self.failed(name, source))
     }
 
@@ -253,7 +255,8 @@ impl Chain {
     }
 
     fn add<'a>(&mut self, points: impl Iterator<Item = &'a Checkpoint>) {
-        let mut all: BTreeMap<u64, Accepted> = self.accepted.iter().map(|accepted| (accepted.step, *accepted)).collect();
+        let mut all: BTreeMap<u64, Accepted> =
+            self.accepted.iter().map(|accepted| (accepted.step, *accepted)).collect();
         for point in points {
             let accepted = Accepted { step: point.step, height: point.height, commitment: point.commitment };
             all.entry(point.step).or_insert(accepted);

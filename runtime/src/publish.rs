@@ -105,7 +105,9 @@ pub enum Progress {
 #[non_exhaustive]
 pub enum PublishError {
     /// The operator's: heights rise.
-    #[error("height {height} is not above the last published height {last}, and not a repetition of what was published there")]
+    #[error(
+        "height {height} is not above the last published height {last}, and not a repetition of what was published there"
+    )]
     NotAbove {
         /// What was asked.
         height: u64,
@@ -324,7 +326,8 @@ impl Publisher<'_, '_> {
         if let Some(entry) = self.chain.entry(checkpoint.step)? {
             return Ok(entry);
         }
-        let last = self.prover()?.last().filter(|last| last.step == checkpoint.step && last.height == checkpoint.height);
+        let last =
+            self.prover()?.last().filter(|last| last.step == checkpoint.step && last.height == checkpoint.height);
         let last = last.ok_or_else(|| self.chain.damaged("the prover stands elsewhere than pending.json says"))?;
         let previous = self.chain.entry(checkpoint.step - 1)?.map(|entry| entry.update.checkpoint.commitment);
         let genesis = self.genesis.commitment();

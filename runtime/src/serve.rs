@@ -213,7 +213,10 @@ impl SnapshotProvider for Provider {
     fn update(&self, peer: PeerId, session: SnapshotSessionId, index: u64) -> Result<Update, PipelineError> {
         let plan = self.records().serve(peer, session, ArtefactKind::LightClientUpdate, index, SystemTime::now())?;
         let active = self.activate((peer, session), &plan)?;
-        active.offer.update(index).ok_or_else(|| PipelineError::Invalid { reason: format!("there is no update {index}") })
+        active
+            .offer
+            .update(index)
+            .ok_or_else(|| PipelineError::Invalid { reason: format!("there is no update {index}") })
     }
 
     fn resume_session(
@@ -282,7 +285,6 @@ fn not_offered(request: &PlanRequest) -> String {
         (Some(root), Some(height)) => format!("no snapshot with root {root} at height {height} is offered here"),
     }
 }
-
 
 #[cfg(test)]
 mod tests;

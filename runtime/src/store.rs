@@ -208,7 +208,13 @@ impl Store {
     }
 
     /// Moves a folder with a durable payload and outboard into the store.
-    pub(crate) fn place(&self, folder: &Dir, parent: &Dir, name: &str, offer: Offer) -> Result<Arc<Stored>, StoreError> {
+    pub(crate) fn place(
+        &self,
+        folder: &Dir,
+        parent: &Dir,
+        name: &str,
+        offer: Offer,
+    ) -> Result<Arc<Stored>, StoreError> {
         self.inner.place(folder, parent, name, Manifest::new(offer))
     }
 
@@ -344,10 +350,8 @@ impl Inner {
 
     fn write_manifest(&self, folder: &Dir, manifest: &Manifest) -> Result<(), StoreError> {
         let bytes = sealed::seal(manifest).map_err(|error| StoreError::unfit(error.to_string()))?;
-        let written = self
-            .space
-            .before_write(bytes.len() as u64)
-            .and_then(|()| folder.write_atomic(MANIFEST, &bytes, 0o600));
+        let written =
+            self.space.before_write(bytes.len() as u64).and_then(|()| folder.write_atomic(MANIFEST, &bytes, 0o600));
         written.map_err(|error| self.failed("write", folder.path().join(MANIFEST), error, bytes.len() as u64))
     }
 

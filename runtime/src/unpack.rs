@@ -256,15 +256,15 @@ impl Target {
     }
 
     fn folder(&self, name: &[u8], entry: &Entry) -> Result<(), UnpackError> {
-        let made = c_name(name)
-            .and_then(|name| Ok(rustix::fs::mkdirat(self.parent(), name, Mode::from_raw_mode(0o755))?));
+        let made =
+            c_name(name).and_then(|name| Ok(rustix::fs::mkdirat(self.parent(), name, Mode::from_raw_mode(0o755))?));
         made.map_err(|error| taken(&entry.path, error))
     }
 
     fn symlink(&self, name: &[u8], depth: usize, entry: &Entry) -> Result<(), UnpackError> {
         stays_inside(&entry.link, depth).map_err(|reason| refused(&entry.path, reason))?;
-        let made = c_name(&entry.link)
-            .and_then(|target| Ok(rustix::fs::symlinkat(target, self.parent(), c_name(name)?)?));
+        let made =
+            c_name(&entry.link).and_then(|target| Ok(rustix::fs::symlinkat(target, self.parent(), c_name(name)?)?));
         made.map_err(|error| taken(&entry.path, error))
     }
 

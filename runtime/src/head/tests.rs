@@ -189,10 +189,8 @@ fn what_is_remembered_is_bounded() {
     let (plan, updates) = plans.get(1, 1);
     let update = &updates[0];
     let mut chain = Chain::default();
-    let points: Vec<Checkpoint> = (0..MAX_ACCEPTED as u64 + 10)
-        .map(|step| Checkpoint { step, ..update.checkpoint })
-        .chain([plan.tip])
-        .collect();
+    let points: Vec<Checkpoint> =
+        (0..MAX_ACCEPTED as u64 + 10).map(|step| Checkpoint { step, ..update.checkpoint }).chain([plan.tip]).collect();
     chain.add(points.iter());
     assert_eq!(chain.accepted.len(), MAX_ACCEPTED);
     assert_eq!(chain.accepted[0].step, 10);

@@ -228,10 +228,9 @@ impl<'a> Sink<'a> {
         }
         let length = piece.bytes.len() as u64;
         let written = match &self.payload {
-            Some(payload) => self
-                .space
-                .before_write(length)
-                .and_then(|()| payload.write_all_at(&piece.bytes, piece.start)),
+            Some(payload) => {
+                self.space.before_write(length).and_then(|()| payload.write_all_at(&piece.bytes, piece.start))
+            }
             None => Ok(()),
         };
         written

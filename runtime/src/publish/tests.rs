@@ -55,8 +55,7 @@ fn a_file_and_a_folder_are_published_with_their_formats() {
     tar::pack(&folder, &mut packed).unwrap();
     let mut seen = Vec::new();
     let progress = &mut |progress| seen.push(progress);
-    let published =
-        run(&request(&snapshots, &folder, 21, &signer()), Arc::new(DiskSpace), OPEN, progress).unwrap();
+    let published = run(&request(&snapshots, &folder, 21, &signer()), Arc::new(DiskSpace), OPEN, progress).unwrap();
     assert_eq!(published.root, blake3::hash(&packed).into());
     assert_eq!((published.format, published.step), (PayloadFormat::Tar, 6));
     assert_sound(&snapshots, &published.root);
@@ -210,10 +209,9 @@ fn a_file_that_changes_while_it_is_read_is_refused() {
     let temp = tempfile::tempdir().unwrap();
     let (snapshots, file) = (temp.path().join("snapshots"), temp.path().join("file"));
     let signer = signer();
-    for change in [
-        |file: &Path| fs::write(file, "short").unwrap(),
-        |file: &Path| fs::write(file, bytes(9_000_001, 2)).unwrap(),
-    ] {
+    for change in
+        [|file: &Path| fs::write(file, "short").unwrap(), |file: &Path| fs::write(file, bytes(9_000_001, 2)).unwrap()]
+    {
         fs::write(&file, bytes(9_000_000, 1)).unwrap();
         let mut pending = Some(change);
         let meddle = &mut |progress| {
@@ -344,4 +342,30 @@ fn sigkill_at_random_moments_loses_nothing() {
         assert_sound(&snapshots, &each.root);
     }
     assert_eq!(store.best_offer(None, Some(1)).unwrap().1.tip.commitment, published.last().unwrap().commitment);
+}
+
+/// `cargo test -p rpp-runtime --lib publish_speed -- --ignored --nocapture`; `RPP_TEST_MIB` is the size.
+#[test]
+#[ignore = "a measurement, not a test"]
+fn publish_speed() {
+    let mib: usize = std::env::var("RPP_TEST_MIB").ok().and_then(|mib| mib.parse().ok()).unwrap_or(1024);
+    let temp = tempfile::tempdir_in(std::env::var("RPP_TEST_DIR").unwrap_or("/var/tmp".to_owned())).unwrap();
+    let (snapshots, file) = (temp.path().join("snapshots"), temp.path().join("file"));
+    let piece = bytes(1024 * 1024, 1);
+    let mut out = fs::File::create(&file).unwrap();
+    for _ in 0..mib {
+        std::io::Write::write_all(&mut out, &piece).unwrap();
+    }
+    out.sync_all().unwrap();
+    let mut marks = Vec::new();
+    let started = Instant::now();
+    run(&request(&snapshots, &file, 1, &signer()), Arc::new(DiskSpace), OPEN, &mut |progress| {
+        if !matches!(progress, Progress::Reading { done: 1.., .. }) {
+            marks.push((started.elapsed(), progress));
+        }
+    })
+    .unwrap();
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+    println!("{mib} MiB: {:.0} MiB/s, {peak}, {marks:?}", mib as f64 / started.elapsed().as_secs_f64());
 }

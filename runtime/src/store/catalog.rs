@@ -80,10 +80,8 @@ impl Catalog {
     /// What a plan that was offered once is served from: its snapshot and all updates to its tip are here.
     pub(crate) fn resolve(&self, plan: &Plan) -> Option<(Arc<Stored>, Arc<Offer>)> {
         let stored = self.stored.get(&plan.snapshot.checkpoint.state_root)?;
-        let offer = stored
-            .offers()
-            .iter()
-            .find(|offer| offer.snapshot == plan.snapshot && offer.genesis == plan.genesis)?;
+        let offer =
+            stored.offers().iter().find(|offer| offer.snapshot == plan.snapshot && offer.genesis == plan.genesis)?;
         if offer.tip == plan.tip {
             return Some((stored.clone(), offer.clone()));
         }

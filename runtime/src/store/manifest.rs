@@ -93,7 +93,11 @@ impl Offer {
             return Err(format!("the offer at height {} has no proof", snapshot.height));
         }
         if self.updates.len() as u64 > limits::MAX_UPDATES {
-            return Err(format!("the offer at height {} has more than {} updates", snapshot.height, limits::MAX_UPDATES));
+            return Err(format!(
+                "the offer at height {} has more than {} updates",
+                snapshot.height,
+                limits::MAX_UPDATES
+            ));
         }
         Ok(())
     }

@@ -1,10 +1,6 @@
 //! The outboard file: hashes written in runs, read through a window, levels filled upwards.
 
-use std::{
-    fs::File,
-    io,
-    os::unix::fs::FileExt as _,
-};
+use std::{fs::File, io, os::unix::fs::FileExt as _};
 
 use blake3::hazmat::HasherExt as _;
 use rpp_p2p::{

@@ -50,12 +50,7 @@ pub struct Partial {
 }
 
 impl Partial {
-    pub(super) fn open(
-        store: Arc<Inner>,
-        plan: &Plan,
-        updates: &[Update],
-        recorded: u64,
-    ) -> Result<Self, StoreError> {
+    pub(super) fn open(store: Arc<Inner>, plan: &Plan, updates: &[Update], recorded: u64) -> Result<Self, StoreError> {
         let snapshot = &plan.snapshot.checkpoint;
         let root = snapshot.state_root;
         store.hold(root)?;
@@ -337,4 +332,3 @@ pub(super) fn write_error(
     }
     StoreError::Io { doing, path, source }
 }
-

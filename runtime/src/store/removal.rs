@@ -90,10 +90,8 @@ impl Inner {
     /// Drops some offers of a payload that stays.
     fn retain(&self, stored: &Stored, kept: &Keys) -> Result<(), StoreError> {
         let path = stored.folder_path().to_owned();
-        let folder = self
-            .store
-            .dir(&stored.root().to_string())
-            .map_err(|source| self.io("open", path.clone(), source))?;
+        let folder =
+            self.store.dir(&stored.root().to_string()).map_err(|source| self.io("open", path.clone(), source))?;
         let mut manifest =
             read_manifest(&folder, &stored.root()).map_err(|reason| StoreError::Damaged { path, reason })?;
         manifest.offers.retain(|offer| kept.contains(&offer.key()));

@@ -315,7 +315,16 @@ mod tests {
     #[test]
     fn pax_records_are_read_to_the_byte() {
         assert_eq!(record(b"9 a=bcde\nrest"), Some((b"a".as_slice(), b"bcde".as_slice(), b"rest".as_slice())));
-        for bad in [b"".as_slice(), b"9", b"9 a=bc", b"x a=b\n", b"6 a=bc\n", b"0 a=b\n", b"2 \n", b"99999999999999999999 a=b\n"] {
+        for bad in [
+            b"".as_slice(),
+            b"9",
+            b"9 a=bc",
+            b"x a=b\n",
+            b"6 a=bc\n",
+            b"0 a=b\n",
+            b"2 \n",
+            b"99999999999999999999 a=b\n",
+        ] {
             assert_eq!(record(bad), None, "{bad:?}");
         }
     }

@@ -33,8 +33,7 @@ impl Place {
     /// Rewrites the manifest with another offer, sealed properly.
     fn change(&self, change: impl FnOnce(&mut Offer)) {
         let path = self.temp.path().join("store").join(self.root.to_string()).join("manifest.json");
-        let mut manifest: crate::store::Manifest =
-            crate::files::sealed::open(&std::fs::read(&path).unwrap()).unwrap();
+        let mut manifest: crate::store::Manifest = crate::files::sealed::open(&std::fs::read(&path).unwrap()).unwrap();
         change(&mut manifest.offers[0]);
         std::fs::write(&path, crate::files::sealed::seal(&manifest).unwrap()).unwrap();
     }
