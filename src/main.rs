@@ -1,1 +1,11 @@
-fn main() {}
+//! The command line of rpp-node. See `rpp-node --help`.
+
+mod cli;
+
+/// Hands pages back late, which large messages need; see `docs/dependencies.md`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

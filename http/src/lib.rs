@@ -1,1 +1,42 @@
-//! What every HTTP port of ours shares: the accept loop, host and origin rules, bearer auth.
+//! What every HTTP port of ours shares.
+//!
+//! A port is a warp filter (the routes), a [`guard::Gate`] (who may come in, and with what) and [`Limits`] (how much and
+//! how long); [`serve`] runs the three over a listener:
+//!
+//! ```no_run
+//! use rpp_http::{Limits, guard::{Bearer, Gate, HostOriginRules}};
+//! use warp::Filter as _;
+//!
+//! # async fn run(token: secrecy::SecretString) -> Result<(), Box<dyn std::error::Error>> {
+//! let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+//! let gate = Gate::new(HostOriginRules::default())
+//!     .with_bearer(Bearer::new(&token)?)
+//!     .with_open_path("/healthz");
+//! let routes = warp::path!("healthz").map(|| "ok\n");
+//! rpp_http::serve(listener, routes, gate, Limits::default(), std::future::pending()).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What holds for every request, before a route sees it:
+//!
+//! - `Host` is an IP literal, `localhost` or a configured name, and `Origin`, if any, the listener's own or an allowed
+//!   one; else `403`. So a web page cannot reach a port through the operator's browser, with a rebound name or without.
+//! - The bearer token is checked before a byte of the body is read, and removed from the request.
+//! - A body is JSON, at most [`Limits::max_body`] bytes, and arrives within [`Limits::body_timeout`].
+//!
+//! A route finds the whole body already read (`warp::body::bytes()`), its peer as [`Peer`] and the end of the server as
+//! [`Draining`] among the request's extensions. A request that no route takes, a rejection of warp and a refusal of the
+//! gate all answer with the same JSON: `{"error":"<sentence>","code":"<stable word>"}` ([`Problem`]).
+//!
+//! There is no TLS here: a listener that is not loopback says so at its start.
+
+pub mod accept;
+pub mod guard;
+mod io;
+mod limits;
+mod problem;
+
+pub use accept::{Draining, Peer, serve};
+pub use limits::Limits;
+pub use problem::{Problem, json, recover};

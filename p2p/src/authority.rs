@@ -72,11 +72,7 @@ pub fn check_authority_signatures(plan: &Plan, updates: &[Update], trust: &Trust
 ///
 /// # Errors
 /// Too few, or a wrong one.
-pub fn check_tip_signatures(
-    plan: &Plan,
-    tip: &Update,
-    trust: &TrustAnchor,
-) -> Result<Vec<Signature>, AuthorityError> {
+pub fn check_tip_signatures(plan: &Plan, tip: &Update, trust: &TrustAnchor) -> Result<Vec<Signature>, AuthorityError> {
     let refused = |reason: String| AuthorityError::Authentication { reason };
     let genesis = genesis(&plan.genesis).map_err(|error| refused(error.to_string()))?;
     if genesis.commitment().to_bytes() != trust.genesis.0 {
@@ -184,7 +180,7 @@ fn check_attachments(update: &Update, is_last: bool) -> Result<(), String> {
 }
 
 /// A signature of a message as the proofs know it.
-fn signature(signature: &Signature) -> Result<CheckpointSignature, String> {
+pub(crate) fn signature(signature: &Signature) -> Result<CheckpointSignature, String> {
     let bytes: [u8; 64] = signature
         .signature
         .as_ref()
@@ -195,9 +191,6 @@ fn signature(signature: &Signature) -> Result<CheckpointSignature, String> {
 
 impl From<&CheckpointSignature> for Signature {
     fn from(signature: &CheckpointSignature) -> Self {
-        Self {
-            publisher: Hash(signature.publisher),
-            signature: bytes::Bytes::copy_from_slice(&signature.signature),
-        }
+        Self { publisher: Hash(signature.publisher), signature: bytes::Bytes::copy_from_slice(&signature.signature) }
     }
 }

@@ -130,7 +130,11 @@ enum StorageState {
     Opening(Instant),
     Open,
     /// It cannot go on now.
-    Paused { why: Pause, since: Instant, recheck: Instant },
+    Paused {
+        why: Pause,
+        since: Instant,
+        recheck: Instant,
+    },
     Placing(Instant),
     /// The payload is in its place.
     Placed,

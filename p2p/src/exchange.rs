@@ -9,7 +9,7 @@
 //! At most one request is in flight. Only [`Expectation::check`] makes a [`Verified`], and only a [`Verified`] moves
 //! `next_chunk` and `next_update`.
 
-use std::sync::Arc;
+use std::{ops::Deref, sync::Arc};
 
 use bytes::Bytes;
 use libp2p::PeerId;
@@ -28,10 +28,8 @@ use crate::{
 #[non_exhaustive]
 pub enum Verified {
     /// A plan that is acceptable under the trust anchor. Its authority is not checked yet.
-    #[non_exhaustive]
-    Plan(Arc<Plan>),
+    Plan(VerifiedPlan),
     /// A chunk of the plan's payload.
-    #[non_exhaustive]
     Chunk(VerifiedChunk),
     /// An update that continues the chain.
     #[non_exhaustive]
@@ -67,6 +65,24 @@ pub enum Verified {
         /// Its words, not escaped; at most 512 bytes.
         message: String,
     },
+}
+
+/// A plan that was checked against the trust anchor and what was asked for. Only [`Expectation::check`] makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedPlan(Arc<Plan>);
+
+impl Deref for VerifiedPlan {
+    type Target = Plan;
+
+    fn deref(&self) -> &Plan {
+        &self.0
+    }
+}
+
+impl From<VerifiedPlan> for Arc<Plan> {
+    fn from(plan: VerifiedPlan) -> Self {
+        plan.0
+    }
 }
 
 /// A chunk that verified against its payload's root, with its proof. Only [`VerifiedChunk::verify`] makes one.
@@ -211,7 +227,7 @@ impl Exchange {
     pub fn complete(&mut self, verified: &Verified) {
         self.in_flight = false;
         match verified {
-            Verified::Plan(plan) => self.adopt(Arc::clone(plan), 0, 0),
+            Verified::Plan(plan) => self.adopt(Arc::clone(&plan.0), 0, 0),
             Verified::Chunk(chunk) if chunk.index == self.next_chunk => self.next_chunk += 1,
             Verified::Update { index, update } => {
                 self.last_update = Some((*index, update.checkpoint));
@@ -312,10 +328,9 @@ impl Expectation {
             return Err(mismatch(format!("session {} instead of {session}", response.session_id())));
         }
         match (&self.request, response) {
-            (
-                SnapshotsRequest::Plan { .. },
-                SnapshotsResponse::Plan { plan, min_chunk_size, max_chunk_size, .. },
-            ) => self.check_plan(plan, min_chunk_size, max_chunk_size),
+            (SnapshotsRequest::Plan { .. }, SnapshotsResponse::Plan { plan, min_chunk_size, max_chunk_size, .. }) => {
+                self.check_plan(plan, min_chunk_size, max_chunk_size)
+            }
             (
                 SnapshotsRequest::Chunk { chunk_index: asked, .. },
                 SnapshotsResponse::Chunk { chunk_index, chunk, proof, .. },
@@ -366,7 +381,7 @@ impl Expectation {
         if height.is_some_and(|height| height != snapshot.height) {
             return Err(PlanError::NotAsked { what: "height" }.into());
         }
-        Ok(Verified::Plan(Arc::from(plan)))
+        Ok(Verified::Plan(VerifiedPlan(Arc::from(plan))))
     }
 
     fn check_chunk(&self, index: u64, bytes: Bytes, proof: Vec<Hash>) -> Result<Verified, Violation> {

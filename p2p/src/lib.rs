@@ -1,9 +1,69 @@
-//! The snapshot streaming protocol: messages, codec, session machines and the libp2p behaviour.
+//! Streams state snapshots between libp2p peers that do not trust each other, proves every byte, and always knows where
+//! it stands.
+//!
+//! # Participants
+//!
+//! * A **consumer** wants a snapshot: a payload of any bytes with a height, a block hash and a root. It decides when each
+//!   piece comes; nothing is sent that was not asked for.
+//! * A **provider** has the payload and serves it through a [`SnapshotProvider`]. It is not trusted.
+//! * **Publishers** sign checkpoints of a commitment chain and prove it recursively (`rpp_proofs`). A consumer knows them
+//!   by one string, the genesis commitment in its [`TrustAnchor`].
+//!
+//! A *session* is one consumer streaming one plan from one provider. It belongs to those two peers: it is keyed by the
+//! authenticated peer and the session's id, and no third peer can touch it.
+//!
+//! # Goals
+//!
+//! * Every chunk is checked alone against the BLAKE3 root of the payload before anybody hears of it; a lie is caught in the
+//!   chunk that carries it, and the peer that sent it is named.
+//! * Only verified responses move a marker ([`Exchange`]), and only durable data is acknowledged
+//!   ([`consumer::Session`]). What is verified survives lost connections and restarts.
+//! * The rules are pure state machines: no I/O, no clock, no runtime. [`snapshots::Behaviour`] drives them over
+//!   `/rpp/snapshots/1.0.0` (request/response, JSON); a simulator and other transports can drive the same ones.
+//! * Backpressure is in the types: a call returns `None` while the session has a request in flight.
+//!
+//! # Non-goals
+//!
+//! * No discovery, no peer scoring, no connection management: compose the behaviour with those you like.
+//! * No storage: a provider reads its payload as it likes, a consumer writes chunks where it likes.
+//! * No secrecy: whoever may connect may ask; a provider that minds refuses in [`SnapshotProvider::plan`].
+//!
+//! # Parts
+//!
+//! | module | what | I/O |
+//! |---|---|---|
+//! | [`messages`], [`json`] | the messages and their strict JSON | none |
+//! | [`tree`], [`outboard`] | chunk proofs in the payload's BLAKE3 tree | none |
+//! | [`plan`], [`authority`] | what makes a plan acceptable and authoritative | none |
+//! | [`exchange`], [`consumer`] | a consumer session: its requests, its policy | none |
+//! | [`provider`] | the provider's trait, slots, records, room | none |
+//! | [`codec`], [`snapshots`] | the substreams and the `NetworkBehaviour` | libp2p, tokio's blocking threads |
+//! | [`light_client`] | follows the commitment chain, publishes verified heads | none; proofs block |
+//!
+//! How to embed it in a swarm of your own: `docs/embedding.md` and `p2p/examples/embed.rs`.
+//!
+//! # Limits
+//!
+//! All bounds stand in [`limits`], with [`snapshots::Config`] to change them. The main ones: one request in flight per
+//! session, kept by both sides; requests of 64 KiB and responses of 8 MiB, refused beyond, never cut short; 30 s for one
+//! request; 16 request streams per connection; 64 session slots on a provider, 8 per peer; 32 MiB of response bytes under
+//! way, 8 MiB per peer; text from a peer is cut to 512 bytes and escaped before it is shown ([`text::escape`]).
+//!
+//! # Errors
+//!
+//! Who is at fault is in the type: [`PipelineError`] is a provider's refusal, [`Violation`] a provider's breach of the
+//! protocol, [`RequestFailure`] the transport's (it is not known what the provider did), and
+//! [`SnapshotProtocolError`] brings them together with the caller's own mistakes. After a violation the session is over on
+//! this side; after anything else it can go on.
+
 pub mod authority;
+mod behaviour;
+pub mod codec;
 pub mod consumer;
 pub mod error;
 pub mod exchange;
 pub mod json;
+pub mod light_client;
 pub mod limits;
 pub mod messages;
 pub mod outboard;
@@ -16,6 +76,7 @@ pub mod types;
 pub use authority::AuthorityError;
 pub use error::{PipelineError, RequestFailure, ResumeReason, SnapshotProtocolError, Violation};
 pub use exchange::{Exchange, Expectation, Verified, VerifiedChunk};
+pub use light_client::{Head, LightClientSync, RecursiveProofVerifier, SyncError};
 pub use messages::{
     ArtefactKind, Checkpoint, ErrorCode, GenesisDescriptor, PayloadFormat, Plan, Signature, SnapshotHeader,
     SnapshotsRequest, SnapshotsResponse, Update,
@@ -24,5 +85,18 @@ pub use plan::{PlanBounds, PlanError, TrustAnchor};
 pub use provider::{Acknowledged, ChunkData, PlanOffer, PlanRequest, Resumed, SnapshotProvider};
 pub use types::{Hash, SnapshotSessionId};
 
+/// The `NetworkBehaviour` of snapshot streaming and what belongs to it.
+pub mod snapshots {
+    pub use crate::behaviour::{
+        Activity, Behaviour, Config, Ended, Event, Job, Load, Observer, Outcome, PlanOptions, RequestId, RequestKind,
+        Unobserved,
+    };
+}
+
 /// The request/response protocol that this crate speaks.
 pub const PROTOCOL_V1: &str = "/rpp/snapshots/1.0.0";
+
+/// The examples of the embedder's page compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/embedding.md")]
+struct Embedding;

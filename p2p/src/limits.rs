@@ -36,6 +36,14 @@ pub const RECORD_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 pub const MAX_RECORDS: usize = 4096;
 /// Records of sessions on a provider, of one peer.
 pub const MAX_RECORDS_PER_PEER: usize = 64;
+/// Consumer sessions that one behaviour keeps open.
+pub const MAX_SESSIONS: usize = 256;
+/// Blocking jobs that run at the same time, of each kind (provider calls, checks).
+pub const MAX_BLOCKING_JOBS: usize = 4;
+/// How long a session's next request waits for the word that the last answer is written, before it is `busy`.
+pub const HANDOVER_WAIT: Duration = Duration::from_secs(1);
+/// Cancels served at the same time for sessions that found no slot.
+pub const MAX_LOOSE_CANCELS: usize = 64;
 /// Updates in one plan.
 pub const MAX_UPDATES: u64 = 65_536;
 /// Publishers in one genesis descriptor.

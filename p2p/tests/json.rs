@@ -6,9 +6,7 @@ use proptest::prelude::*;
 use rpp_p2p::{
     ArtefactKind, Checkpoint, ErrorCode, GenesisDescriptor, Hash, PayloadFormat, Plan, Signature, SnapshotHeader,
     SnapshotSessionId, SnapshotsRequest, SnapshotsResponse, Update,
-    json::{
-        DecodeError, decode_request, decode_request_within, decode_response, encode_request, encode_response,
-    },
+    json::{DecodeError, decode_request, decode_request_within, decode_response, encode_request, encode_response},
     limits::{MAX_JSON_DEPTH, MAX_JSON_MEMBERS, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES},
     types::MAX_INTEGER,
 };
@@ -34,8 +32,32 @@ fn integers_are_literals_from_0_to_2_to_the_53() {
         assert_eq!(read(&chunk_request(text)), Ok(expected));
     }
     for text in [
-        "1.0", "1e3", "1E3", "-0", "-1", "0.0", "9007199254740992", "18446744073709551616", "99999999999999999999999",
-        "\"1\"", "null", "true", "[1]", "{}", "01", "+1", "1.", ".5", "0x1", "1_000", "NaN", "Infinity", "", "--1", "1e", "١",
+        "1.0",
+        "1e3",
+        "1E3",
+        "-0",
+        "-1",
+        "0.0",
+        "9007199254740992",
+        "18446744073709551616",
+        "99999999999999999999999",
+        "\"1\"",
+        "null",
+        "true",
+        "[1]",
+        "{}",
+        "01",
+        "+1",
+        "1.",
+        ".5",
+        "0x1",
+        "1_000",
+        "NaN",
+        "Infinity",
+        "",
+        "--1",
+        "1e",
+        "١",
     ] {
         assert!(read(&chunk_request(text)).is_err(), "{text} was taken for an integer");
     }
@@ -159,14 +181,17 @@ fn broken_json_is_refused() {
 #[test]
 fn hashes_are_lower_case_and_of_the_exact_length() {
     let resume = |hash: &str| {
-        read(&format!(
-            r#"{{"type":"resume","session_id":7,"plan_id":"{hash}","chunk_index":1,"update_index":2}}"#
-        ))
+        read(&format!(r#"{{"type":"resume","session_id":7,"plan_id":"{hash}","chunk_index":1,"update_index":2}}"#))
     };
     assert!(resume(HEX).is_ok());
     for bad in [
-        HEX.to_uppercase(), HEX[..62].to_owned(), format!("{HEX}00"), format!("0x{}", &HEX[2..]), format!(" {}", &HEX[1..]),
-        HEX.replace('a', "g"), String::new(),
+        HEX.to_uppercase(),
+        HEX[..62].to_owned(),
+        format!("{HEX}00"),
+        format!("0x{}", &HEX[2..]),
+        format!(" {}", &HEX[1..]),
+        HEX.replace('a', "g"),
+        String::new(),
     ] {
         assert!(resume(&bad).is_err(), "{bad}");
     }
@@ -312,9 +337,8 @@ fn kind() -> impl Strategy<Value = ArtefactKind> {
 }
 
 fn plan() -> impl Strategy<Value = Plan> {
-    let genesis = (words(), prop::collection::vec(hash(), 0..4), integer()).prop_map(
-        |(chain_id, publishers, threshold)| GenesisDescriptor { chain_id, publishers, threshold },
-    );
+    let genesis = (words(), prop::collection::vec(hash(), 0..4), integer())
+        .prop_map(|(chain_id, publishers, threshold)| GenesisDescriptor { chain_id, publishers, threshold });
     let format = prop::sample::select(vec![PayloadFormat::Raw, PayloadFormat::Tar]);
     (hash(), words(), genesis, checkpoint(), format, checkpoint(), (integer(), integer(), integer())).prop_map(
         |(plan_id, proof, genesis, snapshot, format, tip, (chunk_size, total_chunks, total_updates))| Plan {
@@ -363,8 +387,11 @@ fn request() -> impl Strategy<Value = SnapshotsRequest> {
         (session_id(), hash(), integer(), integer()).prop_map(|(session_id, plan_id, chunk_index, update_index)| {
             SnapshotsRequest::Resume { session_id, plan_id, chunk_index, update_index }
         }),
-        (session_id(), kind(), integer())
-            .prop_map(|(session_id, kind, index)| SnapshotsRequest::Ack { session_id, kind, index }),
+        (session_id(), kind(), integer()).prop_map(|(session_id, kind, index)| SnapshotsRequest::Ack {
+            session_id,
+            kind,
+            index
+        }),
         (session_id(), words()).prop_map(|(session_id, message)| SnapshotsRequest::Error { session_id, message }),
     ]
 }
@@ -375,7 +402,12 @@ fn response() -> impl Strategy<Value = SnapshotsResponse> {
             SnapshotsResponse::Plan { session_id, plan: Box::new(plan), min_chunk_size, max_chunk_size }
         }),
         (session_id(), integer(), bytes(300), prop::collection::vec(hash(), 0..6)).prop_map(
-            |(session_id, chunk_index, chunk, proof)| SnapshotsResponse::Chunk { session_id, chunk_index, chunk, proof }
+            |(session_id, chunk_index, chunk, proof)| SnapshotsResponse::Chunk {
+                session_id,
+                chunk_index,
+                chunk,
+                proof
+            }
         ),
         (session_id(), integer(), update()).prop_map(|(session_id, update_index, update)| {
             SnapshotsResponse::LightClientUpdate { session_id, update_index, update: Box::new(update) }
@@ -389,8 +421,11 @@ fn response() -> impl Strategy<Value = SnapshotsResponse> {
                 chunk_size
             }
         ),
-        (session_id(), kind(), integer())
-            .prop_map(|(session_id, kind, index)| SnapshotsResponse::Ack { session_id, kind, index }),
+        (session_id(), kind(), integer()).prop_map(|(session_id, kind, index)| SnapshotsResponse::Ack {
+            session_id,
+            kind,
+            index
+        }),
         (prop::option::of(session_id()), words()).prop_map(|(session_id, message)| SnapshotsResponse::Error {
             session_id: session_id.unwrap_or(SnapshotSessionId::UNREADABLE),
             code: ErrorCode::Busy,

@@ -38,9 +38,7 @@ fn vectors() -> Vec<Case> {
 }
 
 fn payload(bytes: u64) -> Vec<u8> {
-    (0..bytes)
-        .map(|i| ((i.wrapping_mul(i) ^ (i >> 7)).wrapping_mul(31).wrapping_add(7) % 251) as u8)
-        .collect()
+    (0..bytes).map(|i| ((i.wrapping_mul(i) ^ (i >> 7)).wrapping_mul(31).wrapping_add(7) % 251) as u8).collect()
 }
 
 fn slice(payload: &[u8], chunk_size: u64, index: u64) -> &[u8] {
@@ -71,9 +69,8 @@ fn whatever_is_changed_in_a_vector_is_refused() {
         for chunk in &case.chunks {
             let (size, index) = (case.chunk_size, chunk.chunk_index);
             let bytes = slice(&payload, size, index).to_vec();
-            let verify = |bytes: &[u8], proof: &[Hash]| {
-                verify_chunk(&case.root, case.payload_bytes, size, index, bytes, proof)
-            };
+            let verify =
+                |bytes: &[u8], proof: &[Hash]| verify_chunk(&case.root, case.payload_bytes, size, index, bytes, proof);
             let mut longer = bytes.clone();
             longer.push(0);
             assert!(matches!(verify(&longer, &chunk.proof), Err(ChunkError::Length { .. })));
@@ -95,7 +92,9 @@ fn whatever_is_changed_in_a_vector_is_refused() {
                 wrong.remove(level);
                 assert!(matches!(verify(&bytes, &wrong), Err(ChunkError::ProofLength { .. })));
             }
-            assert!(verify_chunk(&case.root, case.payload_bytes, size, case.total_chunks, &bytes, &chunk.proof).is_err());
+            assert!(
+                verify_chunk(&case.root, case.payload_bytes, size, case.total_chunks, &bytes, &chunk.proof).is_err()
+            );
             assert!(verify_chunk(&case.root, case.payload_bytes, size - 1, index, &bytes, &chunk.proof).is_err());
             assert!(verify_chunk(&case.root, case.payload_bytes, 0, index, &bytes, &chunk.proof).is_err());
         }
@@ -130,7 +129,8 @@ fn one_outboard_serves_the_vectors_of_every_chunk_size() {
     let mut files = HashMap::new();
     for case in vectors() {
         let payload = payload(case.payload_bytes);
-        let (layout, file, root) = files.entry(case.payload_bytes).or_insert_with(|| build(&payload, 64 * 1024)).clone();
+        let (layout, file, root) =
+            files.entry(case.payload_bytes).or_insert_with(|| build(&payload, 64 * 1024)).clone();
         assert_eq!(layout.file_len(), file.len() as u64 * outboard::NODE, "no gaps");
         assert!(file.keys().all(|offset| offset % outboard::NODE == 0 && *offset < layout.file_len()));
         assert_eq!(root.unwrap_or_else(|| blake3::hash(&payload).into()), case.root);

@@ -1,4 +1,103 @@
 //! The commitment chain and its recursive proof.
+//!
+//! A publisher commits to one snapshot after the other; each commitment hashes the one before it. A consumer that knows a
+//! single string, the *genesis commitment*, learns from one proof of 10,624 bytes that a tip was reached from there in `n`
+//! valid steps, whatever `n` is, and from signatures that it is the tip which the publishers mean.
+//!
+//! ```
+//! use rpp_proofs::{Chain, Checkpoint, Genesis, Signer, verify_signatures};
+//!
+//! // The publisher.
+//! let signer = Signer::generate();
+//! let genesis = Genesis::new("example".into(), vec![signer.public()], 1)?;
+//! let anchor = genesis.commitment(); // its consumers configure this
+//! let checkpoint = Checkpoint { step: 1, height: 10, block_hash: [1; 32], state_root: [2; 32], payload_bytes: 3 };
+//! let mut chain = Chain::genesis(&genesis);
+//! chain.extend(&checkpoint)?;
+//! let tip = chain.tip();
+//! let signature = signer.sign(&anchor, &tip.commitment, tip.height, tip.step);
+//!
+//! // A consumer, told descriptor, checkpoint and signature by a stranger. Cheap checks first.
+//! genesis.check(&anchor)?;
+//! verify_signatures(&genesis, &tip.commitment, tip.height, tip.step, &[signature], &[])?;
+//! let mut told = Chain::at(0, 0, anchor);
+//! assert_eq!(told.extend(&checkpoint)?, tip.commitment);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! and with the proof, which takes seconds to make ([`Prover`]) and a tenth of one to verify ([`Verifier`]):
+//!
+//! ```no_run
+//! # use rpp_proofs::{Checkpoint, Genesis, Prover, Verifier};
+//! # fn example(genesis: Genesis, checkpoint: Checkpoint) -> Result<(), Box<dyn std::error::Error>> {
+//! let mut prover = Prover::open("data/snapshots/chain".as_ref(), genesis.clone())?;
+//! let tip = prover.extend(&checkpoint)?;
+//! let proof = prover.prove()?;
+//! Verifier::shared().verify(&genesis, &tip, &proof)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is shown, and by what
+//!
+//! | claim | shown by |
+//! |---|---|
+//! | this descriptor is the one I trust | [`Genesis::check`] |
+//! | these bytes are the snapshot of a checkpoint | not here: BLAKE3 against `state_root`, and `payload_bytes` |
+//! | this checkpoint is in the chain that ends at the tip | hashing the updates from it to the tip again ([`Chain`]) |
+//! | the tip is `step` links after genesis, heights rising strictly | the proof ([`Verifier`]) |
+//! | the publishers mean this tip | their signatures ([`verify_signatures`]) |
+//!
+//! **The proof alone shows no authority.** Anyone can invent a chain from a known genesis and prove it. Nor do signatures
+//! alone show that there is a chain. Both are required.
+//!
+//! Not shown at all:
+//!
+//! - that the chain passes through a commitment which a consumer accepted earlier. Who must notice a rollback or a fork
+//!   keeps what it accepted, and hashes the updates since;
+//! - that the state is right. `state_root` and `block_hash` are what the publishers say; nothing is executed;
+//! - anything about earlier checkpoints but that they were there and rose. Their inputs are the prover's choice: a link in
+//!   the middle need not even be the hash of a checkpoint;
+//! - that the tip is the newest.
+//!
+//! # The trust anchor
+//!
+//! [`Genesis`] is a descriptor: chain id, publishers' Ed25519 keys, threshold. Its canonical JSON is hashed with BLAKE3 and that
+//! with Poseidon into `C_0`: one string that pins all three. It has to reach a consumer by a way that the consumer trusts, such as the
+//! publisher's own site or a release; everything else may come from strangers. There is no ceremony and no secret behind
+//! the proof system: its parameters are derived from fixed labels, and [`VERIFIER_KEY_SHA256`] pins the result.
+//!
+//! # Construction
+//!
+//! The chain is folded step by step with Nova (Kothapalli, Setty, Tzialla: *Nova: Recursive Zero-Knowledge Arguments from
+//! Folding Schemes*, CRYPTO 2022; for the two-curve cycle as amended by Nguyen, Boneh, Setty, 2023) and compressed with
+//! Spartan (Setty, CRYPTO 2020) over inner-product commitments, on the Pallas/Vesta cycle, all as implemented by the crate
+//! `nova-snark`, whose exact version is pinned. The hash is its Poseidon (Grassi and others, USENIX Security 2021) of six
+//! elements. Soundness rests on discrete logarithms in these curves (about 126 bits, not against a quantum computer) and,
+//! as everywhere in recursion, on Fiat-Shamir with concrete hashes.
+//!
+//! The step circuit: `z = [commitment, height]`, one Poseidon, and `height + 1 + d = height'` with `d` in 64 bits. 10,221 and
+//! 10,349 constraints with the library's own on the two curves.
+//!
+//! # Strangers' bytes
+//!
+//! [`Verifier::verify`], [`verify_signatures`], [`Genesis::new`] and [`Commitment::from_bytes`] take anything. None panics or
+//! allocates beyond a constant. Of a proof, the length is checked, then every length field inside, then that each number and
+//! point stands in its only encoding, then what it claims, and only then the argument, inside `catch_unwind` (so a program
+//! that verifies must not be built with `panic = "abort"`).
+//!
+//! # Limits
+//!
+//! | | |
+//! |---|---|
+//! | proof | [`PROOF_BYTES`], exactly |
+//! | publishers in a genesis | [`MAX_PUBLISHERS`] |
+//! | chain id | [`MAX_CHAIN_ID`] characters |
+//! | signatures looked at | [`MAX_SIGNATURES`] |
+//!
+//! # Processor
+//!
+//! On x86-64 the curve library uses BMI2 and ADX without asking: call [`check_cpu`] at start.
 
 mod chain;
 mod circuit;

@@ -109,7 +109,8 @@ fn a_consumer_can_join_anywhere() {
     assert_eq!(joined.tip(), whole.tip());
 }
 
-/// Pins hash, field, limbs, order and domain: changing any of these breaks every chain there is.
+/// Pins hash, field, limbs, order and domain: changing any of these breaks every chain there is. A second implementation,
+/// `proofs/reference/commitment.py`, computes the same.
 #[test]
 fn the_chain_of_a_fixed_descriptor_is_pinned() {
     let genesis = Genesis::new("vector".into(), vec![Signer::from_seed([1; 32]).public()], 1).unwrap();

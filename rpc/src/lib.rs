@@ -1,1 +1,27 @@
-//! The HTTP control plane
+//! The HTTP control plane: what operators and their programs ask of a running node.
+//!
+//! [`serve`] puts the routes of `docs/http.md` in front of a [`NodeHandle`](rpp_runtime::NodeHandle). Everything that
+//! every port of ours does - `Host` and `Origin` rules, the bearer token, bounded bodies, time-outs, draining - is in
+//! [`rpp_http`]; here are the routes, the reading of requests, and the one place where a failure of the runtime becomes an
+//! HTTP answer: [`snapshot_runtime_error_to_http`].
+//!
+//! Participants: the operator (or `rpp-node fetch`, or a dashboard), who is trusted once the token is right, and the node's
+//! task, which may be slow or gone. A route never waits longer for the node than
+//! [`CALL_TIMEOUT`](rpp_runtime::handle::CALL_TIMEOUT), and never for a provider longer than [`FIRST_ANSWER`].
+
+mod answer;
+mod error;
+mod events;
+mod metrics;
+mod openapi;
+mod request;
+mod routes;
+mod server;
+mod strict;
+
+pub use answer::FIRST_ANSWER;
+pub use error::snapshot_runtime_error_to_http;
+pub use events::{EVENT_INTERVAL, KEEP_ALIVE, MAX_EVENT_STREAMS};
+pub use openapi::OPENAPI;
+pub use routes::{ROUTES, Route};
+pub use server::{Options, ServeError, serve};

@@ -1,6 +1,18 @@
-//! The configuration file (`node.md` section 4). Field names are the keys of the file.
+//! The configuration. Field names are the keys of the file; every value is the effective one.
+//!
+//! [`Config::load`] reads the file and lays the environment (`RPP_<SECTION>_<KEY>`) and flags over it. What a key may
+//! hold stands once, in `config/table.rs`.
+
+mod error;
+mod load;
+mod sources;
+mod table;
 
 use std::{net::SocketAddr, path::PathBuf};
+
+pub use error::ConfigError;
+pub use load::{Effective, Overrides, Setting};
+pub use sources::Source;
 
 use libp2p::Multiaddr;
 use rpp_p2p::Hash;

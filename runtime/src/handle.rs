@@ -74,10 +74,12 @@ pub struct ResumeStream {
     pub update_index: Option<u64>,
 }
 
-pub(crate) type Reply<T> = oneshot::Sender<Result<T, SnapshotRuntimeError>>;
+/// Where the answer to a [`Command`] goes.
+pub type Reply<T> = oneshot::Sender<Result<T, SnapshotRuntimeError>>;
 
-/// What the handle asks of the node's task.
-pub(crate) enum Command {
+/// What the handle asks of the node's task. Public for those who put another task behind a handle: see [`Seat`].
+#[allow(missing_docs)] // each is the method of [`NodeHandle`] of that name
+pub enum Command {
     Start(StartStream, Reply<watch::Receiver<SnapshotStreamStatus>>),
     Resume(ResumeStream, Reply<watch::Receiver<SnapshotStreamStatus>>),
     Cancel(SnapshotSessionId, Reply<()>),
@@ -88,6 +90,19 @@ pub(crate) enum Command {
     Identity(Reply<Identity>),
     Metrics(Reply<String>),
     Shutdown(Reply<()>),
+}
+
+/// The other end of a handle without a node: for tests of what looks at nodes, and for programs that answer in a node's
+/// stead.
+pub struct Seat {
+    /// What the handle asks.
+    pub commands: mpsc::Receiver<Command>,
+    /// What [`NodeHandle::subscribe`] hands out.
+    pub events: broadcast::Sender<NodeEvent>,
+    /// What [`NodeHandle::head`] shows; at first nothing.
+    pub head: watch::Sender<Option<Head>>,
+    /// What [`NodeHandle::readiness`] answers; at first `Ok`.
+    pub ready: watch::Sender<Result<(), String>>,
 }
 
 /// A cheap handle to a running node.
@@ -102,6 +117,17 @@ pub struct NodeHandle {
 }
 
 impl NodeHandle {
+    /// A handle without a node, and the seat from which it is answered.
+    #[must_use]
+    pub fn detached(peer_id: PeerId, config: Arc<crate::Config>) -> (Self, Seat) {
+        let (commands, queue) = mpsc::channel(64);
+        let (events, _) = broadcast::channel(1024);
+        let (head, head_seen) = watch::channel(None);
+        let (ready, ready_seen) = watch::channel(Ok(()));
+        let handle = Self { commands, events: events.clone(), head: head_seen, ready: ready_seen, peer_id, config };
+        (handle, Seat { commands: queue, events, head, ready })
+    }
+
     /// Starts a stream. Returns once the session is persisted, with a receiver of its status: the newest value at each
     /// change, closed when the session is cancelled.
     ///
@@ -199,8 +225,10 @@ impl NodeHandle {
         self.head.clone()
     }
 
-    /// `Ok` when the node listens, its store is open and its sessions are reloaded; else the reason.
-    #[must_use]
+    /// `Ok` when the node listens, its store is open and its sessions are reloaded.
+    ///
+    /// # Errors
+    /// The reason why not.
     pub fn readiness(&self) -> Result<(), String> {
         self.ready.borrow().clone()
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use libp2p::PeerId;
-use rpp_p2p::{Hash, PayloadFormat, SnapshotSessionId};
+use rpp_p2p::{Hash, PayloadFormat, SnapshotSessionId, consumer};
 use serde::{Deserialize, Serialize, Serializer};
 
 /// Where a session stands.
@@ -231,4 +231,95 @@ pub struct OfferedSnapshot {
     pub height: u64,
     pub bytes: u64,
     pub format: PayloadFormat,
+}
+
+impl SessionState {
+    /// The word that statuses and metrics use.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Planning => "planning",
+            Self::Streaming => "streaming",
+            Self::Verifying => "verifying",
+            Self::BackingOff => "backing_off",
+            Self::Paused => "paused",
+            Self::Complete => "complete",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Whether nothing more happens without the operator.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Complete | Self::Failed)
+    }
+}
+
+impl StatusErrorCode {
+    /// The word that statuses and metrics use.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Network => "network",
+            Self::Checksum => "checksum",
+            Self::Authentication => "authentication",
+            Self::ResumeMismatch => "resume_mismatch",
+            Self::Provider => "provider",
+            Self::Storage => "storage",
+            Self::Proof => "proof",
+            Self::Stale => "stale",
+            Self::Equivocation => "equivocation",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl From<consumer::State> for SessionState {
+    fn from(state: consumer::State) -> Self {
+        match state {
+            consumer::State::Connecting => Self::Connecting,
+            consumer::State::Planning => Self::Planning,
+            consumer::State::Streaming => Self::Streaming,
+            consumer::State::Verifying => Self::Verifying,
+            consumer::State::BackingOff => Self::BackingOff,
+            consumer::State::Paused => Self::Paused,
+            consumer::State::Complete => Self::Complete,
+            consumer::State::Failed => Self::Failed,
+        }
+    }
+}
+
+impl From<consumer::WaitKind> for WaitKind {
+    fn from(what: consumer::WaitKind) -> Self {
+        match what {
+            consumer::WaitKind::Connection => Self::Connection,
+            consumer::WaitKind::Plan => Self::Plan,
+            consumer::WaitKind::Chunk => Self::Chunk,
+            consumer::WaitKind::LightClientUpdate => Self::LightClientUpdate,
+            consumer::WaitKind::Ack => Self::Ack,
+            consumer::WaitKind::Proof => Self::Proof,
+            consumer::WaitKind::Disk => Self::Disk,
+            consumer::WaitKind::Session => Self::Session,
+            consumer::WaitKind::Retry => Self::Retry,
+            consumer::WaitKind::Operator => Self::Operator,
+        }
+    }
+}
+
+impl From<consumer::FailureCode> for StatusErrorCode {
+    fn from(code: consumer::FailureCode) -> Self {
+        match code {
+            consumer::FailureCode::Network => Self::Network,
+            consumer::FailureCode::Checksum => Self::Checksum,
+            consumer::FailureCode::Authentication => Self::Authentication,
+            consumer::FailureCode::ResumeMismatch => Self::ResumeMismatch,
+            consumer::FailureCode::Provider => Self::Provider,
+            consumer::FailureCode::Storage => Self::Storage,
+            consumer::FailureCode::Proof => Self::Proof,
+            consumer::FailureCode::Stale => Self::Stale,
+            consumer::FailureCode::Equivocation => Self::Equivocation,
+            consumer::FailureCode::Cancelled => Self::Cancelled,
+        }
+    }
 }

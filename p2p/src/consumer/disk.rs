@@ -28,6 +28,8 @@ pub(super) struct Disk {
     handed: u64,
     written: u64,
     durable: u64,
+    /// Since when a chunk that was handed out is being written.
+    writing: Option<Instant>,
     syncing: Option<Instant>,
     /// When the first chunk was written that no sync covers yet.
     dirty_since: Option<Instant>,
@@ -48,6 +50,7 @@ impl Disk {
             handed: 0,
             written: 0,
             durable: 0,
+            writing: None,
             syncing: None,
             dirty_since: None,
         }
@@ -73,8 +76,7 @@ impl Disk {
     fn rewind(&mut self, durable: u64) {
         self.queue.clear();
         (self.verified, self.handed, self.written, self.durable) = (durable, durable, durable, durable);
-        self.syncing = None;
-        self.dirty_since = None;
+        (self.writing, self.syncing, self.dirty_since) = (None, None, None);
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -107,15 +109,17 @@ impl Disk {
     }
 
     /// The next chunk to write.
-    pub(super) fn next_write(&mut self) -> Option<VerifiedChunk> {
+    pub(super) fn next_write(&mut self, now: Instant) -> Option<VerifiedChunk> {
         let chunk = self.queue.pop_front()?;
         self.handed += 1;
+        self.writing.get_or_insert(now);
         Some(chunk)
     }
 
     pub(super) fn written(&mut self, now: Instant, index: u64) {
         if index == self.written && index < self.handed {
             self.written += 1;
+            self.writing = (self.written < self.handed).then_some(now);
             self.dirty_since.get_or_insert(now);
         }
     }
@@ -147,9 +151,8 @@ impl Disk {
     pub(super) fn synced(&mut self, now: Instant, durable: u64) {
         self.syncing = None;
         self.durable = self.durable.max(durable.min(self.written));
-        if self.written > self.durable {
-            self.dirty_since.get_or_insert(now);
-        }
+        // A sync may cover what was written while it ran.
+        self.dirty_since = (self.written > self.durable).then(|| self.dirty_since.unwrap_or(now));
     }
 
     /// Nothing is queued, handed out or being synced.
@@ -163,7 +166,7 @@ impl Disk {
 
     /// Since when a write or a sync is waited for.
     pub(super) fn busy_since(&self) -> Option<Instant> {
-        self.syncing.or(self.dirty_since)
+        self.syncing.or(self.writing).or(self.dirty_since)
     }
 
     pub(super) fn verified_chunks(&self) -> u64 {

@@ -55,7 +55,7 @@ impl Session {
             return;
         }
         match verified {
-            Verified::Plan(plan) => self.accept_plan(now, plan),
+            Verified::Plan(plan) => self.accept_plan(now, plan.into()),
             Verified::Chunk(chunk) => self.accept_chunk(chunk),
             Verified::Update { index, update } => self.accept_update(now, index, *update),
             Verified::Resumed { .. } => {
@@ -66,6 +66,12 @@ impl Session {
             Verified::Refused { code, message } => self.refused(now, &asked.request, code, &message),
         }
         self.settle();
+    }
+
+    /// The request in flight was refused. The same as [`Self::handle_verified`] with [`Verified::Refused`], for a driver that
+    /// learns of it as an error.
+    pub fn handle_refused(&mut self, now: Instant, code: crate::ErrorCode, message: &str) {
+        self.handle_verified(now, Verified::Refused { code, message: message.to_owned() });
     }
 
     /// The provider broke the protocol: the session is over, and it is not trusted again.
@@ -240,7 +246,8 @@ impl Session {
         work.update_bytes = work.update_bytes.saturating_add(weight(&update));
         if work.update_bytes > MAX_UNVERIFIED_BYTES {
             let bound = MAX_UNVERIFIED_BYTES >> 20;
-            let message = format!("the updates of {} take more than {bound} MiB before their chain is verified", self.peer);
+            let message =
+                format!("the updates of {} take more than {bound} MiB before their chain is verified", self.peer);
             return self.fail(now, FailureCode::Provider, message, true);
         }
         Arc::make_mut(&mut work.updates).push(update);

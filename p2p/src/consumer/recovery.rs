@@ -98,7 +98,8 @@ impl Session {
             Some(at) => self.retry = Some(Retry { at, since: now, cause, for_connection }),
             None => {
                 let waited = self.options.give_up_after.unwrap_or_default().as_secs();
-                let message = format!("{} was no help for {waited} s, as long as give_up_after_s allows: {cause}", self.peer);
+                let message =
+                    format!("{} was no help for {waited} s, as long as give_up_after_s allows: {cause}", self.peer);
                 self.fail(now, FailureCode::Network, message, false);
             }
         }

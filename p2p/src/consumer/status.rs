@@ -6,9 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    Asked, FailureCode, Link, Pause, Session, State, StorageState, View, WaitKind, Waiting, types::Failure,
-};
+use super::{Asked, FailureCode, Link, Pause, Session, State, StorageState, View, WaitKind, Waiting, types::Failure};
 use crate::{
     limits::REQUEST_TIMEOUT,
     messages::{SnapshotsRequest, Update},
@@ -123,7 +121,8 @@ impl Session {
             StorageState::Checking(since) => wait(
                 WaitKind::Proof,
                 *since,
-                "signatures, commitment chain and recursive proof of the tip are being checked on this machine".to_owned(),
+                "signatures, commitment chain and recursive proof of the tip are being checked on this machine"
+                    .to_owned(),
             ),
             StorageState::Opening(since) => wait(
                 WaitKind::Disk,

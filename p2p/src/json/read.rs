@@ -29,9 +29,7 @@ pub(super) fn request(text: &str) -> Result<SnapshotsRequest, DecodeError> {
             root: message.optional("root", Object::hash)?,
             height: message.optional("height", Object::integer)?,
         },
-        "chunk" => {
-            SnapshotsRequest::Chunk { session_id: session_id()?, chunk_index: message.integer("chunk_index")? }
-        }
+        "chunk" => SnapshotsRequest::Chunk { session_id: session_id()?, chunk_index: message.integer("chunk_index")? },
         "light_client_update" => SnapshotsRequest::LightClientUpdate {
             session_id: session_id()?,
             update_index: message.integer("update_index")?,
@@ -42,11 +40,9 @@ pub(super) fn request(text: &str) -> Result<SnapshotsRequest, DecodeError> {
             chunk_index: message.integer("chunk_index")?,
             update_index: message.integer("update_index")?,
         },
-        "ack" => SnapshotsRequest::Ack {
-            session_id: session_id()?,
-            kind: message.kind()?,
-            index: message.integer("index")?,
-        },
+        "ack" => {
+            SnapshotsRequest::Ack { session_id: session_id()?, kind: message.kind()?, index: message.integer("index")? }
+        }
         "error" => SnapshotsRequest::Error { session_id: session_id()?, message: message.words("message")? },
         other => return Err(unknown(other)),
     })
@@ -226,17 +222,11 @@ impl<'a> Object<'a> {
     }
 
     fn object(&self, field: &'static str) -> Result<Object<'a>, DecodeError> {
-        let members =
-            scan::object(self.raw(field)?).ok_or(DecodeError::Field { field, expected: "an object" })?;
+        let members = scan::object(self.raw(field)?).ok_or(DecodeError::Field { field, expected: "an object" })?;
         Ok(Object { members })
     }
 
-    fn array(
-        &self,
-        field: &'static str,
-        most: usize,
-        expected: &'static str,
-    ) -> Result<Vec<&'a str>, DecodeError> {
+    fn array(&self, field: &'static str, most: usize, expected: &'static str) -> Result<Vec<&'a str>, DecodeError> {
         scan::array(self.raw(field)?, most).ok_or(DecodeError::Field { field, expected })
     }
 

@@ -289,7 +289,10 @@ fn is_plain(byte: u8) -> bool {
 fn check_keys(members: &Members<'_>) -> Result<(), DecodeError> {
     const FEW: usize = 8;
     let twice = if members.len() <= FEW {
-        members.iter().enumerate().find(|(place, (key, _))| members[..*place].iter().any(|(other, _)| other == key))
+        members
+            .iter()
+            .enumerate()
+            .find(|(place, (key, _))| members[..*place].iter().any(|(other, _)| other == key))
             .map(|(_, (key, _))| key.as_ref())
     } else {
         let mut keys: Vec<&str> = members.iter().map(|(key, _)| key.as_ref()).collect();

@@ -112,10 +112,13 @@ fn plan(out: &mut Writer, plan: &Plan) {
     out.key("snapshot");
     out.open(b'{');
     checkpoint(out, &plan.snapshot.checkpoint);
-    out.word("format", match plan.snapshot.format {
-        PayloadFormat::Raw => "raw",
-        PayloadFormat::Tar => "tar",
-    });
+    out.word(
+        "format",
+        match plan.snapshot.format {
+            PayloadFormat::Raw => "raw",
+            PayloadFormat::Tar => "tar",
+        },
+    );
     out.close(b'}');
     out.key("tip");
     out.open(b'{');

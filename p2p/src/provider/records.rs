@@ -34,12 +34,7 @@ pub struct RecordLimits {
 
 impl Default for RecordLimits {
     fn default() -> Self {
-        Self {
-            total: MAX_RECORDS,
-            per_peer: MAX_RECORDS_PER_PEER,
-            retention: RECORD_RETENTION,
-            idle: SLOT_IDLE,
-        }
+        Self { total: MAX_RECORDS, per_peer: MAX_RECORDS_PER_PEER, retention: RECORD_RETENTION, idle: SLOT_IDLE }
     }
 }
 
@@ -264,8 +259,7 @@ impl Records {
         session: SnapshotSessionId,
         now: SystemTime,
     ) -> Result<&mut Record, PipelineError> {
-        let record =
-            self.records.get_mut(&(peer, session)).ok_or_else(|| PipelineError::unknown_session(session))?;
+        let record = self.records.get_mut(&(peer, session)).ok_or_else(|| PipelineError::unknown_session(session))?;
         record.last_used = record.last_used.max(seconds(now));
         Ok(record)
     }

@@ -156,10 +156,8 @@ impl Provider {
                     .max()
                     .ok_or(PipelineError::NotFound { what: "no such snapshot is offered".to_owned() })?;
                 let ours = ChunkBounds::default();
-                let theirs = ChunkBounds {
-                    min: min_chunk_size.unwrap_or(ours.min),
-                    max: max_chunk_size.unwrap_or(ours.max),
-                };
+                let theirs =
+                    ChunkBounds { min: min_chunk_size.unwrap_or(ours.min), max: max_chunk_size.unwrap_or(ours.max) };
                 let chunk_size = choose_chunk_size(chunk_size, theirs, ours)
                     .map_err(|error| PipelineError::Invalid { reason: error.to_string() })?;
                 let plan = WORLD.plan(snapshot, tip, chunk_size);

@@ -114,7 +114,8 @@ impl World {
 
 impl Payload {
     fn new(size: u64, seed: u64) -> Self {
-        let bytes: Vec<u8> = (0..size).map(|i| (i.wrapping_mul(i) ^ (i >> 7) ^ seed.wrapping_mul(0x9d)) as u8).collect();
+        let bytes: Vec<u8> =
+            (0..size).map(|i| (i.wrapping_mul(i) ^ (i >> 7) ^ seed.wrapping_mul(0x9d)) as u8).collect();
         let layout = Layout::new(size);
         let mut file = HashMap::new();
         for index in 0..total_chunks(size, GROUP) {

@@ -1,0 +1,177 @@
+//! Attributes of nodes and edges.
+
+use std::time::Duration;
+
+use serde::{Serialize, Serializer, ser::SerializeMap as _};
+
+use crate::{
+    limits::{MAX_ATTRS, MAX_TEXT_BYTES},
+    text::cut,
+};
+
+/// What an attribute can be.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum Value {
+    /// Yes or no.
+    Bool(bool),
+    /// A count.
+    Unsigned(u64),
+    /// A number that may be negative.
+    Signed(i64),
+    /// A measure.
+    Float(f64),
+    /// A text, cut to 512 bytes.
+    Text(Box<str>),
+}
+
+macro_rules! value_from {
+    ($($from:ty => $variant:ident),*) => {$(
+        impl From<$from> for Value {
+            fn from(value: $from) -> Self {
+                Self::$variant(value.into())
+            }
+        }
+    )*};
+}
+
+value_from!(bool => Bool, u8 => Unsigned, u16 => Unsigned, u32 => Unsigned, u64 => Unsigned,
+    i32 => Signed, i64 => Signed, f64 => Float);
+
+impl From<usize> for Value {
+    fn from(value: usize) -> Self {
+        Self::Unsigned(value as u64)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(cut(text, MAX_TEXT_BYTES).into())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl From<&String> for Value {
+    fn from(text: &String) -> Self {
+        text.as_str().into()
+    }
+}
+
+/// Milliseconds; name the attribute `..._ms`.
+impl From<Duration> for Value {
+    fn from(duration: Duration) -> Self {
+        Self::Unsigned(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// The attributes of one node or edge, in the order in which they were set. At most 32.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Attrs(Vec<(&'static str, Value)>);
+
+impl Attrs {
+    /// Sets `name`, in the place of an earlier value of that name.
+    pub fn set(&mut self, name: &'static str, value: impl Into<Value>) -> &mut Self {
+        let value = value.into();
+        if let Some((_, old)) = self.0.iter_mut().find(|(known, _)| *known == name) {
+            *old = value;
+        } else if self.0.len() < MAX_ATTRS {
+            self.0.push((name, value));
+        }
+        self
+    }
+
+    /// The JSON text that goes over the wire, with the age of what it describes unless it has an `age_ms` of its own.
+    pub(crate) fn to_json(&self, age: Duration) -> Box<str> {
+        serde_json::to_string(&Aged { attrs: self, age }).unwrap_or_else(|_| "{}".into()).into()
+    }
+}
+
+struct Aged<'a> {
+    attrs: &'a Attrs,
+    age: Duration,
+}
+
+impl Serialize for Aged<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        if !self.attrs.0.iter().any(|(name, _)| *name == "age_ms") {
+            map.serialize_entry("age_ms", &Value::from(self.age))?;
+        }
+        for (name, value) in &self.attrs.0 {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+/// What can be given as attributes: `()`, a closure that sets them, or an array of pairs.
+///
+/// None of it runs while the registry is off.
+pub trait IntoAttrs {
+    /// The attributes.
+    fn into_attrs(self) -> Attrs;
+}
+
+impl IntoAttrs for () {
+    fn into_attrs(self) -> Attrs {
+        Attrs::default()
+    }
+}
+
+impl IntoAttrs for Attrs {
+    fn into_attrs(self) -> Attrs {
+        self
+    }
+}
+
+impl<F: FnOnce(&mut Attrs)> IntoAttrs for F {
+    fn into_attrs(self) -> Attrs {
+        let mut attrs = Attrs::default();
+        self(&mut attrs);
+        attrs
+    }
+}
+
+impl<V: Into<Value>, const N: usize> IntoAttrs for [(&'static str, V); N] {
+    fn into_attrs(self) -> Attrs {
+        let mut attrs = Attrs::default();
+        for (name, value) in self {
+            attrs.set(name, value);
+        }
+        attrs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_with_age() {
+        let attrs = [("peer", Value::from("x\"y")), ("bytes", 7u64.into()), ("peer", "z".into())].into_attrs();
+        assert_eq!(&*attrs.to_json(Duration::from_millis(12)), r#"{"age_ms":12,"peer":"z","bytes":7}"#);
+        let own = (|a: &mut Attrs| {
+            a.set("age_ms", Duration::from_secs(1)).set("fill", 0.5).set("nan", f64::NAN);
+        })
+        .into_attrs();
+        assert_eq!(&*own.to_json(Duration::ZERO), r#"{"age_ms":1000,"fill":0.5,"nan":null}"#);
+        assert_eq!(&*().into_attrs().to_json(Duration::ZERO), r#"{"age_ms":0}"#);
+    }
+
+    #[test]
+    fn bounded() {
+        let Value::Text(text) = Value::from("\u{fc}".repeat(600)) else { panic!("a text") };
+        assert_eq!(text.len(), MAX_TEXT_BYTES);
+        let mut attrs = Attrs::default();
+        for i in 0..100u64 {
+            attrs.set(Box::leak(i.to_string().into_boxed_str()), i);
+        }
+        assert_eq!(attrs.0.len(), MAX_ATTRS);
+    }
+}

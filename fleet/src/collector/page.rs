@@ -1,0 +1,55 @@
+//! The web page: three files that are part of the program.
+
+use http::{HeaderName, HeaderValue, header};
+use warp::reply::Response;
+
+/// Paths of the page; none needs a token.
+pub(crate) const PATHS: [&str; 5] = ["/", "/app.js", "/graph.js", "/style.css", "/favicon.svg"];
+
+/// No inline script or style, nothing from elsewhere, in nobody's frame.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
+    base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// The file at this path.
+pub(crate) fn file(path: &str) -> Option<Response> {
+    let (kind, content) = match path {
+        "/" => ("text/html; charset=utf-8", include_str!("page/index.html")),
+        "/app.js" => ("text/javascript; charset=utf-8", include_str!("page/app.js")),
+        "/graph.js" => ("text/javascript; charset=utf-8", include_str!("page/graph.js")),
+        "/style.css" => ("text/css; charset=utf-8", include_str!("page/style.css")),
+        "/favicon.svg" => ("image/svg+xml", include_str!("page/favicon.svg")),
+        _ => return None,
+    };
+    let mut response = Response::new(content.into());
+    for (name, value) in [
+        (header::CONTENT_TYPE, kind),
+        (header::CACHE_CONTROL, "no-cache"),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    Some(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_is_a_file_without_inline_script() {
+        for path in PATHS {
+            assert!(file(path).is_some(), "{path}");
+        }
+        let html = include_str!("page/index.html");
+        assert_eq!(html.matches("<script").count(), html.matches("<script src=").count());
+        assert!(!html.contains("style=") && !html.contains("<style") && !html.contains("onclick"));
+        for script in [include_str!("page/app.js"), include_str!("page/graph.js")] {
+            for way in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"] {
+                assert!(!script.contains(way), "{way}");
+            }
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! What a query may touch.
+//!
+//! SQLite tells its authorizer, for each column that is read, the table, the database and the *accessor*: the name of the
+//! innermost view - or of whatever else stands in the query under a name. A common table expression called `nodes` is an
+//! accessor called `nodes`. So no accessor with a guessable name proves anything, and what is let through to `main` is
+//! only what carries the random name of an inner view. That name is fresh in each request, and each request is one
+//! statement: to learn it is to be too late.
+//!
+//! A table of which no column is read (`SELECT count(*) FROM t`) is reported by its name as it was written, and a common
+//! table expression likewise; then the name decides: everything that exists, under any name that SQLite knows, is refused.
+
+use std::{
+    collections::HashSet,
+    fmt::Write as _,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use rusqlite::{
+    Connection,
+    hooks::{AuthAction, AuthContext, Authorization},
+};
+
+use crate::limits::SQL_MAX_FUNCTIONS;
+
+/// The views, with their columns.
+const VIEWS: [(&str, &str); 4] = [
+    ("nodes", "snapshot_id, id, label, kind, process, proc_key, attrs_json"),
+    ("edges", "snapshot_id, src_id, dst_id, kind, attrs_json"),
+    ("unresolved_edges", "snapshot_id, src_id, dst_id, kind, missing_side, reason, referenced_proc_key, attrs_json"),
+    ("snapshot_processes", "snapshot_id, process, pid, proc_key, status, recv_at_ns, error_text"),
+];
+
+/// Functions that read nothing but their arguments, make nothing larger than these, and take time in proportion to them.
+const FUNCTIONS: &[&str] = &[
+    "->",
+    "->>",
+    "abs",
+    "avg",
+    "ceil",
+    "ceiling",
+    "char",
+    "coalesce",
+    "concat",
+    "concat_ws",
+    "count",
+    "cume_dist",
+    "date",
+    "datetime",
+    "dense_rank",
+    "first_value",
+    "floor",
+    "glob",
+    "group_concat",
+    "hex",
+    "if",
+    "ifnull",
+    "iif",
+    "json",
+    "json_array",
+    "json_array_length",
+    "json_extract",
+    "json_group_array",
+    "json_group_object",
+    "json_object",
+    "json_quote",
+    "json_type",
+    "json_valid",
+    "julianday",
+    "lag",
+    "last_value",
+    "lead",
+    "length",
+    "like",
+    "likelihood",
+    "likely",
+    "lower",
+    "max",
+    "min",
+    "mod",
+    "nth_value",
+    "ntile",
+    "nullif",
+    "octet_length",
+    "percent_rank",
+    "quote",
+    "rank",
+    "round",
+    "row_number",
+    "sign",
+    "strftime",
+    "string_agg",
+    "substr",
+    "substring",
+    "subtype",
+    "sum",
+    "time",
+    "total",
+    "trunc",
+    "typeof",
+    "unicode",
+    "unixepoch",
+    "unlikely",
+    "upper",
+];
+
+/// The views of one request.
+pub(super) struct Scope {
+    /// Random names of the inner views, in the order of [`VIEWS`].
+    inner: [String; 4],
+    /// Names of everything in the schemas, in lower case.
+    existing: HashSet<String>,
+    /// Knows the tables that SQLite makes by itself, and nothing else.
+    bare: Mutex<Connection>,
+}
+
+/// What was refused, for the answer.
+#[derive(Clone, Default)]
+pub(super) struct Refusals(Arc<Mutex<Option<String>>>);
+
+impl Refusals {
+    pub(super) fn last(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, what: String) -> Authorization {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(what);
+        Authorization::Deny
+    }
+}
+
+impl Scope {
+    /// Creates the views in the connection's temporary schema.
+    pub(super) fn install(db: &Connection, snapshot_id: i64) -> Result<Self, rusqlite::Error> {
+        let inner = std::array::from_fn(|_| format!("s_{}", hex::encode(rand::random::<[u8; 16]>())));
+        let mut sql = String::new();
+        for ((table, columns), inner) in VIEWS.iter().zip(&inner) {
+            let _ = write!(
+                sql,
+                "CREATE TEMP VIEW {inner} AS SELECT {columns} FROM main.{table} WHERE snapshot_id = {snapshot_id};\
+                 CREATE TEMP VIEW {table} AS SELECT {columns} FROM temp.{inner};"
+            );
+        }
+        db.execute_batch(&sql)?;
+        let mut names = db.prepare("SELECT name FROM main.sqlite_schema UNION SELECT name FROM temp.sqlite_schema")?;
+        let existing = names
+            .query_map([], |row| row.get::<_, String>(0))?
+            .map(|name| name.map(|name| name.to_ascii_lowercase()))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { inner, existing, bare: Mutex::new(Connection::open_in_memory()?) })
+    }
+
+    /// From here on the connection reads nothing else.
+    pub(super) fn enforce(self, db: &mut Connection) -> Result<Refusals, rusqlite::Error> {
+        let refusals = Refusals::default();
+        let noted = refusals.clone();
+        let mut functions = 0;
+        db.authorizer(Some(move |context: AuthContext<'_>| match context.action {
+            AuthAction::Select | AuthAction::Recursive => Authorization::Allow,
+            AuthAction::Read { table_name, column_name } => {
+                if self.may_read(table_name, column_name, &context) {
+                    Authorization::Allow
+                } else {
+                    noted.note(format!("{table_name} is out of scope"))
+                }
+            }
+            AuthAction::Function { function_name } => {
+                functions += 1;
+                if functions > SQL_MAX_FUNCTIONS {
+                    noted.note(format!("more than {SQL_MAX_FUNCTIONS} calls of functions"))
+                } else if FUNCTIONS.iter().any(|known| known.eq_ignore_ascii_case(function_name)) {
+                    Authorization::Allow
+                } else {
+                    noted.note(format!("the function {function_name} is not allowed"))
+                }
+            }
+            _ => noted.note("the statement does more than read".to_owned()),
+        }))?;
+        Ok(refusals)
+    }
+
+    fn may_read(&self, table: &str, column: &str, context: &AuthContext<'_>) -> bool {
+        let outer = VIEWS.iter().position(|(view, _)| view.eq_ignore_ascii_case(table));
+        let inner = self.inner.iter().position(|name| name == table);
+        match (context.database_name, column) {
+            // The tables: through the inner view of the same table.
+            (Some("main"), _) => outer.is_some_and(|view| context.accessor == Some(&self.inner[view])),
+            // An inner view: through its outer one. An outer one: by everybody.
+            (Some("temp"), _) => match inner {
+                Some(view) => context.accessor.is_some_and(|by| by.eq_ignore_ascii_case(VIEWS[view].0)),
+                None => outer.is_some(),
+            },
+            // No column is read, and the name was written without a database: a view, or a name that the query made.
+            (None, "") => outer.is_some() || self.is_nothing(table),
+            _ => false,
+        }
+    }
+
+    /// Whether SQLite knows nothing of this name. Virtual tables as `json_each` come into being when they are asked for:
+    /// no list has them all, so an empty database is asked.
+    fn is_nothing(&self, name: &str) -> bool {
+        let lower = name.to_ascii_lowercase();
+        if lower.starts_with("sqlite_") || lower.starts_with("pragma_") || self.existing.contains(&lower) {
+            return false;
+        }
+        let quoted = name.replace('"', "\"\"");
+        let bare = self.bare.lock().unwrap_or_else(PoisonError::into_inner);
+        match bare.prepare(&format!("SELECT 1 FROM \"{quoted}\"")) {
+            Ok(_) => false,
+            Err(error) => error.to_string().contains("no such table"),
+        }
+    }
+}

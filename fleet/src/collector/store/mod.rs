@@ -1,0 +1,14 @@
+//! The database: one writer on a thread of its own, any number of short-lived readers.
+//!
+//! What a crash may lose: the cut that is being stored, as a whole. A cut is one transaction, so after a SIGKILL at any
+//! moment it is there completely or not at all; ids are reserved before a process is asked, so none is used twice.
+
+mod error;
+mod retention;
+mod save;
+pub(crate) mod schema;
+mod writer;
+
+pub use error::StoreError;
+pub(crate) use save::Saved;
+pub(crate) use writer::Writer;

@@ -1,0 +1,316 @@
+//! Puts one cut into the database, in one transaction.
+
+use std::collections::{HashMap, HashSet};
+
+use rusqlite::{Connection, Statement, TransactionBehavior, params};
+use serde::Serialize;
+
+use super::StoreError;
+use crate::{
+    collector::{
+        cut::{Finished, Participant, Status},
+        events::{Event, EventKind, now_ns},
+    },
+    limits::{MAX_STORED_ATTRS_BYTES, MAX_STORED_ID_BYTES, MAX_STORED_KIND_BYTES, MAX_STORED_LABEL_BYTES},
+    text::cut,
+    wire::{Edge, Node},
+};
+
+/// What the taker of a cut is told.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Saved {
+    pub(crate) snapshot_id: u64,
+    pub(crate) requested: u64,
+    pub(crate) responded: u64,
+    pub(crate) timed_out: u64,
+    pub(crate) disconnected: u64,
+    pub(crate) nodes: u64,
+    pub(crate) edges: u64,
+    pub(crate) unresolved_edges: u64,
+    pub(crate) elapsed_ms: u64,
+    pub(crate) processes: Vec<ProcessRow>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ProcessRow {
+    pub(crate) proc_key: String,
+    pub(crate) process: String,
+    pub(crate) pid: Option<u64>,
+    pub(crate) status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error_text: Option<String>,
+}
+
+/// About what a cut takes in the file, rather more than less.
+pub(super) fn estimate(finished: &Finished) -> u64 {
+    let graphs = finished.participants.iter().filter_map(|p| p.graph.as_ref().map(|graph| (p, graph)));
+    let bytes = graphs.map(|(p, graph)| {
+        let names = p.name.proc_key.len() + p.name.process.len();
+        let nodes: usize =
+            graph.nodes.iter().map(|n| 2 * n.id.len() + n.label.len() + n.attrs_json.len() + 2 * names + 80).sum();
+        let edges: usize = graph.edges.iter().map(|e| 2 * (e.src.len() + e.dst.len()) + e.attrs_json.len() + 80).sum();
+        (nodes + edges) as u64
+    });
+    // Pages are never quite full.
+    bytes.sum::<u64>() / 4 * 5 + 256 * finished.participants.len() as u64 + 64 * 1024
+}
+
+/// Stores everything, or nothing. Also returns what was noted about the graphs.
+pub(super) fn save(db: &mut Connection, finished: &Finished) -> Result<(Saved, Vec<Event>), StoreError> {
+    let mut notes = Notes { snapshot_id: finished.id, events: Vec::new(), unnoted: 0 };
+    let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let id = finished.id as i64;
+    transaction.execute(
+        "INSERT INTO snapshots VALUES (?1, ?2, ?3, ?4)",
+        params![id, finished.requested_at_ns, now_ns(), finished.timeout_ms as i64],
+    )?;
+    save_processes(&transaction, id, &finished.participants)?;
+    let nodes = save_nodes(&transaction, id, &finished.participants, &mut notes)?;
+    let (edges, unresolved) = save_edges(&transaction, id, &finished.participants, &mut notes)?;
+    transaction.commit()?;
+    let count = |status| finished.participants.iter().filter(|p| p.status == status).count() as u64;
+    let saved = Saved {
+        snapshot_id: finished.id,
+        requested: finished.participants.len() as u64,
+        responded: count(Status::Responded),
+        timed_out: count(Status::Timeout),
+        disconnected: count(Status::Disconnected),
+        nodes,
+        edges,
+        unresolved_edges: unresolved,
+        elapsed_ms: 0,
+        processes: finished.participants.iter().map(process_row).collect(),
+    };
+    Ok((saved, notes.finish()))
+}
+
+fn process_row(participant: &Participant) -> ProcessRow {
+    ProcessRow {
+        proc_key: participant.name.proc_key.clone(),
+        process: participant.name.process.clone(),
+        pid: participant.name.pid,
+        status: participant.status.as_str(),
+        error_text: participant.error_text.clone(),
+    }
+}
+
+fn save_processes(db: &Connection, id: i64, participants: &[Participant]) -> Result<(), StoreError> {
+    let mut insert = db.prepare("INSERT INTO snapshot_processes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+    for p in participants {
+        // SQLite counts to 2^63 - 1; no process id comes near.
+        let pid = p.name.pid.map(|pid| i64::try_from(pid).unwrap_or(i64::MAX));
+        insert.execute(params![
+            id,
+            p.name.process,
+            pid,
+            p.name.proc_key,
+            p.status.as_str(),
+            p.recv_at_ns,
+            p.error_text
+        ])?;
+    }
+    Ok(())
+}
+
+/// In the order of the primary key: the file grows at its end.
+fn save_nodes(db: &Connection, id: i64, all: &[Participant], notes: &mut Notes) -> Result<u64, StoreError> {
+    let mut insert = db.prepare("INSERT INTO nodes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+    let mut participants: Vec<&Participant> = all.iter().filter(|p| p.graph.is_some()).collect();
+    participants.sort_by(|a, b| a.name.proc_key.cmp(&b.name.proc_key));
+    let mut stored = 0;
+    for participant in participants {
+        let Some(graph) = &participant.graph else { continue };
+        let mut nodes: Vec<&Node> = graph.nodes.iter().collect();
+        // Stable: of nodes with one id the first is kept.
+        nodes.sort_by(|a, b| a.id.cmp(&b.id));
+        let mut previous: Option<&str> = None;
+        for node in nodes {
+            if previous == Some(&node.id) {
+                notes.add(participant, EventKind::DuplicateNode, format_args!("node {} came twice", node.id));
+            } else if node.id.len() > MAX_STORED_ID_BYTES {
+                notes.add(participant, EventKind::TooLong, format_args!("left out: node with the id {}", node.id));
+            } else {
+                insert_node(&mut insert, id, participant, node, notes)?;
+                stored += 1;
+            }
+            previous = Some(&node.id);
+        }
+    }
+    Ok(stored)
+}
+
+fn insert_node(
+    insert: &mut Statement<'_>,
+    id: i64,
+    participant: &Participant,
+    node: &Node,
+    notes: &mut Notes,
+) -> Result<(), StoreError> {
+    let label = cut(&node.label, MAX_STORED_LABEL_BYTES);
+    if label.len() < node.label.len() {
+        notes.add(participant, EventKind::TooLong, format_args!("the label of {} was cut", node.id));
+    }
+    let kind = node.kind.snake_case();
+    insert.execute(params![
+        id,
+        node.id,
+        label,
+        cut(&kind, MAX_STORED_KIND_BYTES),
+        participant.name.process,
+        participant.name.proc_key,
+        stored_attrs(&node.attrs_json, participant, &node.id, notes),
+    ])?;
+    Ok(())
+}
+
+fn stored_attrs<'a>(
+    attrs: &'a str,
+    participant: &Participant,
+    owner: &str,
+    notes: &mut Notes,
+) -> std::borrow::Cow<'a, str> {
+    if attrs.len() <= MAX_STORED_ATTRS_BYTES {
+        return attrs.into();
+    }
+    notes.add(participant, EventKind::TooLong, format_args!("attributes of {owner}: {} bytes", attrs.len()));
+    format!("{{\"attrs_left_out_bytes\":{}}}", attrs.len()).into()
+}
+
+fn save_edges(db: &Connection, id: i64, all: &[Participant], notes: &mut Notes) -> Result<(u64, u64), StoreError> {
+    let mut insert = db.prepare("INSERT INTO edges VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    let mut insert_unresolved = db.prepare("INSERT INTO unresolved_edges VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
+    let index = Index::new(all);
+    let (mut resolved, mut unresolved) = (0, 0);
+    let mut previous: Option<(&Edge, *const Participant)> = None;
+    for (edge, participant) in sorted_edges(all) {
+        if edge.src.len().max(edge.dst.len()) > MAX_STORED_ID_BYTES {
+            notes.add(participant, EventKind::TooLong, format_args!("left out: edge {} -> {}", edge.src, edge.dst));
+            continue;
+        }
+        if let Some((same, by)) = previous.filter(|(p, _)| edge_key(p) == edge_key(edge)) {
+            // Two processes may well report one relation; one process should not do it twice.
+            if std::ptr::eq(by, participant) {
+                let what = format_args!("edge {} -> {} ({}) came twice", same.src, same.dst, same.kind);
+                notes.add(participant, EventKind::DuplicateEdge, what);
+            }
+            continue;
+        }
+        previous = Some((edge, participant));
+        let kind = edge.kind.snake_case();
+        let kind = cut(&kind, MAX_STORED_KIND_BYTES);
+        let attrs = stored_attrs(&edge.attrs_json, participant, &edge.src, notes);
+        match index.missing(edge) {
+            None => {
+                insert.execute(params![id, edge.src, edge.dst, kind, attrs])?;
+                resolved += 1;
+            }
+            Some(m) => {
+                insert_unresolved.execute(params![
+                    id,
+                    edge.src,
+                    edge.dst,
+                    kind,
+                    m.side,
+                    m.reason,
+                    m.referenced,
+                    attrs
+                ])?;
+                unresolved += 1;
+            }
+        }
+    }
+    Ok((resolved, unresolved))
+}
+
+fn edge_key(edge: &Edge) -> (&str, &str, &str) {
+    (&edge.src, &edge.dst, edge.kind.as_str())
+}
+
+fn sorted_edges(all: &[Participant]) -> Vec<(&Edge, &Participant)> {
+    let graphs = all.iter().filter_map(|p| p.graph.as_ref().map(|graph| (graph, p)));
+    let mut edges: Vec<(&Edge, &Participant)> =
+        graphs.flat_map(|(graph, p)| graph.edges.iter().map(move |edge| (edge, p))).collect();
+    edges.sort_by(|(a, _), (b, _)| edge_key(a).cmp(&edge_key(b)));
+    edges
+}
+
+/// Which ids exist, and which processes did not answer.
+struct Index<'a> {
+    ids: HashSet<&'a str>,
+    silent: HashMap<&'a str, Status>,
+    answered: HashSet<&'a str>,
+}
+
+/// What is missing of an edge.
+struct Missing<'a> {
+    side: &'static str,
+    reason: &'static str,
+    referenced: Option<&'a str>,
+}
+
+impl<'a> Index<'a> {
+    fn new(all: &'a [Participant]) -> Self {
+        let (mut ids, mut silent, mut answered) = (HashSet::new(), HashMap::new(), HashSet::new());
+        for participant in all {
+            match &participant.graph {
+                Some(graph) => {
+                    ids.extend(graph.nodes.iter().map(|node| &*node.id));
+                    answered.insert(participant.name.proc_key.as_str());
+                }
+                None => {
+                    silent.insert(participant.name.proc_key.as_str(), participant.status);
+                }
+            }
+        }
+        Self { ids, silent, answered }
+    }
+
+    fn missing<'e>(&self, edge: &'e Edge) -> Option<Missing<'e>> {
+        let (side, id) = match (self.ids.contains(&*edge.src), self.ids.contains(&*edge.dst)) {
+            (true, true) => return None,
+            (true, false) => ("dst", &edge.dst),
+            (false, true) => ("src", &edge.src),
+            (false, false) => ("both", &edge.dst),
+        };
+        // Ids of our registry carry the key of their process between colons.
+        for part in id.split(':') {
+            let reason = match self.silent.get(part) {
+                Some(Status::Timeout) => "its process did not answer in time",
+                Some(Status::Disconnected) => "its process went away",
+                Some(Status::Responded) => "its process sent no graph",
+                None if self.answered.contains(part) => "its process did not report it",
+                None => continue,
+            };
+            return Some(Missing { side, reason, referenced: Some(part) });
+        }
+        Some(Missing { side, reason: "no process reported it", referenced: None })
+    }
+}
+
+/// What is to be said about the graphs: at most so many rows a cut.
+struct Notes {
+    snapshot_id: u64,
+    events: Vec<Event>,
+    unnoted: u64,
+}
+
+impl Notes {
+    const MAX: usize = 1000;
+
+    fn add(&mut self, participant: &Participant, kind: EventKind, what: std::fmt::Arguments<'_>) {
+        if self.events.len() >= Self::MAX {
+            self.unnoted += 1;
+            return;
+        }
+        let event = Event::new(kind, &what.to_string());
+        self.events.push(event.of(Some(participant.name.clone())).in_cut(self.snapshot_id));
+    }
+
+    fn finish(mut self) -> Vec<Event> {
+        if self.unnoted > 0 {
+            let what = format!("{} further notes about this cut were not written", self.unnoted);
+            self.events.push(Event::new(EventKind::EventsDropped, &what).in_cut(self.snapshot_id));
+        }
+        self.events
+    }
+}

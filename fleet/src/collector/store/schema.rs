@@ -1,0 +1,120 @@
+//! The tables, and how connections to them are set up.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
+
+use super::StoreError;
+use crate::limits::SQLITE_HEAP_BYTES;
+
+/// Written into `PRAGMA user_version`.
+const VERSION: i64 = 1;
+const PAGE_BYTES: i64 = 4096;
+
+/// Without row ids the primary key is the table, in the order in which a cut is read.
+const TABLES: &str = "
+CREATE TABLE snapshots (
+    snapshot_id INTEGER PRIMARY KEY,
+    requested_at_ns INTEGER NOT NULL,
+    completed_at_ns INTEGER,
+    timeout_ms INTEGER NOT NULL
+);
+CREATE TABLE snapshot_processes (
+    snapshot_id INTEGER NOT NULL,
+    process TEXT NOT NULL,
+    pid INTEGER,
+    proc_key TEXT NOT NULL,
+    status TEXT NOT NULL,
+    recv_at_ns INTEGER,
+    error_text TEXT,
+    PRIMARY KEY (snapshot_id, proc_key)
+) WITHOUT ROWID;
+CREATE TABLE nodes (
+    snapshot_id INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    label TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    process TEXT NOT NULL,
+    proc_key TEXT NOT NULL,
+    attrs_json TEXT NOT NULL,
+    PRIMARY KEY (snapshot_id, proc_key, id)
+) WITHOUT ROWID;
+CREATE TABLE edges (
+    snapshot_id INTEGER NOT NULL,
+    src_id TEXT NOT NULL,
+    dst_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    attrs_json TEXT NOT NULL,
+    PRIMARY KEY (snapshot_id, src_id, dst_id, kind)
+) WITHOUT ROWID;
+CREATE TABLE unresolved_edges (
+    snapshot_id INTEGER NOT NULL,
+    src_id TEXT NOT NULL,
+    dst_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    missing_side TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    referenced_proc_key TEXT,
+    attrs_json TEXT NOT NULL,
+    PRIMARY KEY (snapshot_id, src_id, dst_id, kind)
+) WITHOUT ROWID;
+CREATE TABLE ingest_events (
+    event_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    event_at_ns INTEGER NOT NULL,
+    snapshot_id INTEGER,
+    process TEXT,
+    pid INTEGER,
+    proc_key TEXT,
+    event_kind TEXT NOT NULL,
+    detail TEXT NOT NULL
+);
+CREATE TABLE next_snapshot (id INTEGER NOT NULL);
+INSERT INTO next_snapshot VALUES (1);
+CREATE INDEX nodes_by_kind ON nodes (snapshot_id, kind);
+CREATE INDEX edges_by_destination ON edges (snapshot_id, dst_id);
+";
+
+/// Opens the database for the one writer, and creates it when it is not there.
+pub(crate) fn open_writer(path: &Path, max_bytes: u64) -> Result<Connection, StoreError> {
+    let db = Connection::open(path)?;
+    db.busy_timeout(std::time::Duration::from_secs(5))?;
+    harden(&db)?;
+    // Both count only before the first table is made.
+    db.pragma_update(None, "page_size", PAGE_BYTES)?;
+    db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    db.pragma_update(None, "hard_heap_limit", SQLITE_HEAP_BYTES)?;
+    let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if version != VERSION && !(version == 0 && tables == 0) {
+        return Err(StoreError::Foreign { path: path.into(), found: version, wanted: VERSION });
+    }
+    db.pragma_update(None, "journal_mode", "WAL")?;
+    db.pragma_update(None, "synchronous", "NORMAL")?;
+    db.pragma_update(None, "cache_size", -65_536)?;
+    db.pragma_update(None, "temp_store", "MEMORY")?;
+    db.pragma_update(None, "journal_size_limit", 16 * 1024 * 1024)?;
+    if tables == 0 {
+        db.execute_batch(&format!("BEGIN IMMEDIATE;{TABLES}PRAGMA user_version = {VERSION};COMMIT;"))?;
+    }
+    db.pragma_update(None, "max_page_count", i64::try_from(max_bytes).unwrap_or(i64::MAX) / PAGE_BYTES)?;
+    Ok(db)
+}
+
+/// Opens the database for one request that only reads.
+pub(crate) fn open_reader(path: &Path) -> Result<Connection, rusqlite::Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags)?;
+    db.busy_timeout(std::time::Duration::from_secs(5))?;
+    harden(&db)?;
+    db.pragma_update(None, "temp_store", "MEMORY")?;
+    db.pragma_update(None, "cache_size", -8192)?;
+    Ok(db)
+}
+
+/// The file may have been written by somebody else: its schema must not run anything.
+fn harden(db: &Connection) -> Result<(), rusqlite::Error> {
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    Ok(())
+}

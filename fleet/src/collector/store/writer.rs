@@ -1,0 +1,201 @@
+//! The one writer, on a thread of its own.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rusqlite::{Connection, TransactionBehavior, params};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Saved, StoreError, retention, save, schema};
+use crate::collector::{
+    cut::Finished,
+    events::{Event, Throttle},
+};
+
+/// Commands that wait for the writer; events beyond it are counted and dropped.
+const QUEUE: usize = 1024;
+/// How often old events are looked for.
+const TRIM_INTERVAL: Duration = Duration::from_secs(3600);
+
+enum Command {
+    Allocate(oneshot::Sender<Result<u64, StoreError>>),
+    Save(Box<Finished>, Instant, oneshot::Sender<Result<Saved, StoreError>>),
+    Event(Event),
+}
+
+/// Cheap to clone. The writer ends when the last clone is gone.
+#[derive(Clone)]
+pub(crate) struct Writer {
+    commands: mpsc::Sender<Command>,
+    throttle: Arc<Mutex<Throttle>>,
+}
+
+impl Writer {
+    /// Opens the database and starts the thread; join the thread after the last clone is dropped.
+    pub(crate) fn start(path: &Path, max_bytes: u64) -> Result<(Self, thread::JoinHandle<()>), StoreError> {
+        let db = schema::open_writer(path, max_bytes)?;
+        retention::trim(&db, max_bytes)?;
+        let (commands, queue) = mpsc::channel(QUEUE);
+        let worker = Worker { db, path: path.into(), max_bytes, trimmed: Instant::now() };
+        let thread = thread::Builder::new()
+            .name("rpp-fleet-db".into())
+            .spawn(move || worker.run(queue))
+            .map_err(|_| StoreError::Closed)?;
+        Ok((Self { commands, throttle: Arc::new(Mutex::new(Throttle::new())) }, thread))
+    }
+
+    /// The id of the next cut, durable before it is used.
+    pub(crate) async fn allocate(&self) -> Result<u64, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Allocate(reply)).await.map_err(|_| StoreError::Closed)?;
+        answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Stores a cut. `started` is when its first caller came.
+    pub(crate) async fn save(&self, finished: Finished, started: Instant) -> Result<Saved, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Save(Box::new(finished), started, reply);
+        self.commands.send(command).await.map_err(|_| StoreError::Closed)?;
+        answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Notes an event, unless too many come.
+    pub(crate) fn event(&self, event: Event) {
+        let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
+        if !throttle.admit(Instant::now()) {
+            return;
+        }
+        if let Some(dropped) = throttle.take_dropped() {
+            let _ = self.commands.try_send(Command::Event(dropped));
+        }
+        tracing::debug!(kind = event.kind.as_str(), detail = event.detail, "ingest event");
+        if self.commands.try_send(Command::Event(event)).is_err() {
+            throttle.lost();
+        }
+    }
+}
+
+struct Worker {
+    db: Connection,
+    path: PathBuf,
+    max_bytes: u64,
+    trimmed: Instant,
+}
+
+impl Worker {
+    fn run(mut self, mut queue: mpsc::Receiver<Command>) {
+        while let Some(command) = queue.blocking_recv() {
+            let mut events = Vec::new();
+            self.execute(command, &mut events);
+            // What else waits, so that many events are one transaction.
+            while let Ok(command) = queue.try_recv() {
+                self.execute(command, &mut events);
+            }
+            self.write_events(&events);
+            if self.trimmed.elapsed() >= TRIM_INTERVAL {
+                self.trim();
+            }
+        }
+        let _ = self.db.pragma_update(None, "wal_checkpoint", "TRUNCATE");
+    }
+
+    fn execute(&mut self, command: Command, events: &mut Vec<Event>) {
+        match command {
+            Command::Event(event) => events.push(event),
+            Command::Allocate(reply) => {
+                let id = self.allocate();
+                let _ = reply.send(self.recovered(id));
+            }
+            Command::Save(finished, started, reply) => {
+                let saved = self.save(&finished, started, events);
+                let _ = reply.send(self.recovered(saved));
+                drop(finished);
+                self.trim();
+            }
+        }
+    }
+
+    fn allocate(&mut self) -> Result<u64, StoreError> {
+        // Room is made here already: a full database is said before anybody is asked.
+        let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let id: i64 = transaction.query_row(
+            "UPDATE next_snapshot SET id = max(id, (SELECT coalesce(max(snapshot_id), 0) FROM snapshots) + 1) + 1 \
+             RETURNING id - 1",
+            [],
+            |row| row.get(0),
+        )?;
+        transaction.commit()?;
+        Ok(id.unsigned_abs())
+    }
+
+    fn save(&mut self, finished: &Finished, started: Instant, events: &mut Vec<Event>) -> Result<Saved, StoreError> {
+        const MEMORY_RETRIES: u32 = 3;
+        retention::make_room(&self.db, save::estimate(finished), self.max_bytes)?;
+        let mut attempt = 0;
+        let (mut saved, notes) = loop {
+            match save::save(&mut self.db, finished) {
+                // Queries hold SQLite's memory; they end within a second.
+                Err(error) if error.is_memory() && attempt < MEMORY_RETRIES => thread::sleep(Duration::from_secs(1)),
+                result => break result?,
+            }
+            attempt += 1;
+        };
+        events.extend(notes);
+        saved.elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(saved)
+    }
+
+    fn trim(&mut self) {
+        self.trimmed = Instant::now();
+        if let Err(error) = retention::trim(&self.db, self.max_bytes) {
+            tracing::warn!(%error, "old cuts and events could not be forgotten");
+        }
+    }
+
+    fn write_events(&mut self, events: &[Event]) {
+        if events.is_empty() {
+            return;
+        }
+        if let Err(error) = insert_events(&mut self.db, events) {
+            tracing::warn!(%error, lost = events.len(), "ingest events could not be stored");
+        }
+    }
+
+    /// After a failed disk the connection may be unusable: another one may do.
+    fn recovered<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if result.as_ref().is_err_and(StoreError::is_io) {
+            match schema::open_writer(&self.path, self.max_bytes) {
+                Ok(db) => self.db = db,
+                Err(error) => tracing::warn!(%error, "the database could not be opened again"),
+            }
+        }
+        result
+    }
+}
+
+fn insert_events(db: &mut Connection, events: &[Event]) -> Result<(), StoreError> {
+    let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO ingest_events (event_at_ns, snapshot_id, process, pid, proc_key, event_kind, detail) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?;
+    for event in events {
+        let name = event.name.as_ref();
+        insert.execute(params![
+            event.at_ns,
+            event.snapshot_id.map(|id| i64::try_from(id).unwrap_or(i64::MAX)),
+            name.map(|name| &name.process),
+            name.and_then(|name| name.pid).map(|pid| i64::try_from(pid).unwrap_or(i64::MAX)),
+            name.map(|name| &name.proc_key),
+            event.kind.as_str(),
+            event.detail,
+        ])?;
+    }
+    drop(insert);
+    transaction.commit()?;
+    Ok(())
+}

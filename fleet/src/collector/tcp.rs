@@ -1,0 +1,175 @@
+//! The processes' side: one reader and one writer task a connection.
+
+use std::{io, sync::Arc, time::Duration};
+
+use tokio::{
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::{Semaphore, mpsc},
+    task::{JoinSet, spawn_blocking},
+};
+
+use super::{
+    cut::Answer,
+    events::{Event, EventKind},
+    hub::{Hub, Verdict},
+    roster::ConnectionId,
+};
+use crate::{
+    frame::{self, Budget, Frame, FrameError, Reader},
+    limits::{MAX_FRAMES_BYTES, MAX_PARSERS, MAX_PROCESS_NAME_BYTES, MAX_REPLY_BYTES},
+    socket,
+    text::cut,
+    wire::{self, SkipError},
+};
+
+/// Frames up to this size are parsed where they were read; larger ones on a blocking thread.
+const PARSE_INLINE_BYTES: usize = 128 * 1024;
+
+/// Takes connections until it is dropped; its tasks end with it.
+pub(crate) async fn serve(listener: TcpListener, hub: Arc<Hub>, deadline: Duration) {
+    let budget = Budget::new(MAX_FRAMES_BYTES);
+    let parsers = Arc::new(Semaphore::new(MAX_PARSERS));
+    let mut tasks = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, from)) => match hub.enter(from.to_string()) {
+                    Some((id, requests)) => {
+                        let process = Process { id, hub: Arc::clone(&hub), parsers: Arc::clone(&parsers), deadline };
+                        tasks.spawn(process.run(stream, requests, budget.clone()));
+                    }
+                    None => hub.event(Event::new(EventKind::ConnectionRefused, &format!("{from}: too many connections"))),
+                },
+                Err(error) => pause_after(&error).await,
+            },
+            Some(_) = tasks.join_next() => {}
+        }
+    }
+}
+
+/// A lack of file descriptors passes only with time.
+async fn pause_after(error: &io::Error) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset};
+    if !matches!(error.kind(), ConnectionAborted | ConnectionReset) {
+        tracing::warn!(%error, "a process's connection could not be accepted");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// One connection. Leaves the hub when it is dropped, whatever ended it.
+struct Process {
+    id: ConnectionId,
+    hub: Arc<Hub>,
+    parsers: Arc<Semaphore>,
+    deadline: Duration,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.hub.leave(self.id);
+    }
+}
+
+impl Process {
+    async fn run(self, stream: TcpStream, requests: mpsc::Receiver<Arc<[u8]>>, budget: Budget) {
+        socket::keep_alive(&stream);
+        let (read, write) = stream.into_split();
+        // A set, because it ends its task when it is dropped.
+        let mut writer = JoinSet::new();
+        writer.spawn(write_all(write, requests));
+        let error = self.read_all(read, budget).await;
+        drop(writer);
+        if let Some(event) = event_of(&error) {
+            self.hub.event(event.of(self.hub.name(self.id)));
+        }
+        tracing::debug!(connection = self.id.0, %error, "a process's connection ended");
+    }
+
+    async fn read_all(&self, read: OwnedReadHalf, budget: Budget) -> FrameError {
+        let mut reader = Reader::new(read, MAX_REPLY_BYTES, self.deadline, budget);
+        loop {
+            match reader.next().await {
+                Ok(frame) if frame.len() <= PARSE_INLINE_BYTES => self.take_in(&frame),
+                Ok(frame) => self.take_in_large(frame).await,
+                Err(error) => return error,
+            }
+        }
+    }
+
+    async fn take_in_large(&self, frame: Frame) {
+        let Ok(permit) = Arc::clone(&self.parsers).acquire_owned().await else { return };
+        let reader = FrameReader { id: self.id, hub: Arc::clone(&self.hub) };
+        let parsed = spawn_blocking(move || {
+            reader.take_in(&frame);
+            drop((frame, permit));
+        });
+        if let Err(error) = parsed.await {
+            tracing::error!(%error, "reading a frame failed");
+        }
+    }
+
+    fn take_in(&self, frame: &[u8]) {
+        FrameReader { id: self.id, hub: Arc::clone(&self.hub) }.take_in(frame);
+    }
+}
+
+/// Turns frames into answers and events.
+struct FrameReader {
+    id: ConnectionId,
+    hub: Arc<Hub>,
+}
+
+impl FrameReader {
+    fn take_in(&self, frame: &[u8]) {
+        let reply = match wire::decode_reply(frame) {
+            Ok(reply) => reply,
+            Err(error) => return self.skip(&error),
+        };
+        let process = cut(&reply.process, MAX_PROCESS_NAME_BYTES);
+        if let Verdict::Unwanted = self.hub.judge(self.id, reply.snapshot_id, process, reply.pid) {
+            return;
+        }
+        let answer = match reply.graph() {
+            Ok(Some(graph)) => Answer::Graph(graph),
+            Ok(None) => Answer::Nothing("the process could not build its graph".into()),
+            Err(error) => {
+                let why = format!("the graph cannot be read: {error}");
+                let event = Event::new(EventKind::UnreadableGraph, &why).in_cut(reply.snapshot_id);
+                self.hub.event(event.of(self.hub.name(self.id)));
+                Answer::Nothing(crate::escape(&why))
+            }
+        };
+        self.hub.answered(self.id, reply.snapshot_id, process, reply.pid, answer);
+    }
+
+    fn skip(&self, error: &SkipError) {
+        let kind = match error {
+            SkipError::Unreadable(_) => EventKind::UnreadableFrame,
+            SkipError::UnknownType(_) => EventKind::UnknownType,
+        };
+        self.hub.event(Event::new(kind, &error.to_string()).of(self.hub.name(self.id)));
+    }
+}
+
+async fn write_all(mut write: OwnedWriteHalf, mut requests: mpsc::Receiver<Arc<[u8]>>) {
+    while let Some(request) = requests.recv().await {
+        if let Err(error) = frame::write(&mut write, &request).await {
+            tracing::debug!(%error, "a request could not be written");
+            return;
+        }
+    }
+}
+
+fn event_of(error: &FrameError) -> Option<Event> {
+    let kind = match error {
+        FrameError::Closed => return None,
+        FrameError::Truncated { .. } => EventKind::TruncatedFrame,
+        FrameError::TooLong { .. } => EventKind::OversizeFrame,
+        FrameError::Slow(_) => EventKind::SlowFrame,
+        FrameError::Io(_) => EventKind::ConnectionLost,
+    };
+    Some(Event::new(kind, &error.to_string()))
+}

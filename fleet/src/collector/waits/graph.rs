@@ -1,0 +1,255 @@
+//! The algorithms, without recursion: a chain may be as long as a stranger likes.
+
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, HashSet, VecDeque},
+};
+
+use super::{Ends, Step};
+use crate::limits::MAX_CHAIN_STEPS;
+
+#[derive(Default)]
+pub(super) struct WaitGraph {
+    ids: HashMap<Box<str>, usize>,
+    nodes: Vec<Node>,
+}
+
+#[derive(Default)]
+struct Node {
+    id: Box<str>,
+    about: Option<(String, String, String)>,
+    missing: Option<Box<str>>,
+    /// What the node itself says of its wait.
+    wait: Option<u64>,
+    out: Vec<(usize, Option<u64>)>,
+    waited_for: bool,
+}
+
+/// Strongly connected components.
+pub(super) struct Components {
+    of: Vec<usize>,
+    /// The longest wait at or below each component.
+    longest: Vec<Option<u64>>,
+    /// Members of the components that are cycles.
+    pub(super) cycles: Vec<Vec<usize>>,
+    cycle_index: HashMap<usize, usize>,
+}
+
+impl Components {
+    /// The cycle that a node is caught in.
+    pub(super) fn cycle_of(&self, node: usize) -> Option<&[usize]> {
+        let index = self.cycle_index.get(self.of.get(node)?)?;
+        self.cycles.get(*index).map(Vec::as_slice)
+    }
+}
+
+impl WaitGraph {
+    fn index(&mut self, id: &str) -> usize {
+        if let Some(index) = self.ids.get(id) {
+            return *index;
+        }
+        let index = self.nodes.len();
+        self.ids.insert(id.into(), index);
+        self.nodes.push(Node { id: id.into(), ..Node::default() });
+        index
+    }
+
+    pub(super) fn find(&self, id: &str) -> Option<usize> {
+        self.ids.get(id).copied()
+    }
+
+    pub(super) fn id(&self, index: usize) -> &str {
+        &self.nodes[index].id
+    }
+
+    pub(super) fn edge(&mut self, src: &str, dst: &str, wait: Option<u64>) {
+        let (src, dst) = (self.index(src), self.index(dst));
+        self.nodes[src].out.push((dst, wait));
+        self.nodes[dst].waited_for = true;
+    }
+
+    pub(super) fn missing(&mut self, id: &str, reason: &str) {
+        let index = self.index(id);
+        self.nodes[index].missing = Some(reason.into());
+    }
+
+    pub(super) fn describe(&mut self, node: usize, kind: String, label: String, proc_key: String, wait: Option<u64>) {
+        let node = &mut self.nodes[node];
+        // One id in two processes: the first stands for both.
+        if node.about.is_none() {
+            node.about = Some((kind, label, proc_key));
+            node.wait = wait;
+        }
+    }
+
+    fn wait(&self, src: usize, wait: Option<u64>) -> Option<u64> {
+        wait.or(self.nodes[src].wait)
+    }
+
+    /// Tarjan's algorithm; components come out with those that wait for nothing first.
+    pub(super) fn components(&self) -> Components {
+        const NEW: usize = usize::MAX;
+        let n = self.nodes.len();
+        let (mut order, mut low, mut on_stack) = (vec![NEW; n], vec![0; n], vec![false; n]);
+        let mut found = Components { of: vec![NEW; n], longest: vec![], cycles: vec![], cycle_index: HashMap::new() };
+        let (mut stack, mut calls, mut next) = (Vec::new(), Vec::new(), 0);
+        for root in 0..n {
+            if order[root] != NEW {
+                continue;
+            }
+            calls.push((root, 0));
+            while let Some((node, edge)) = calls.pop() {
+                if edge == 0 {
+                    order[node] = next;
+                    low[node] = next;
+                    next += 1;
+                    stack.push(node);
+                    on_stack[node] = true;
+                }
+                if let Some((to, _)) = self.nodes[node].out.get(edge) {
+                    calls.push((node, edge + 1));
+                    if order[*to] == NEW {
+                        calls.push((*to, 0));
+                    } else if on_stack[*to] {
+                        low[node] = low[node].min(order[*to]);
+                    }
+                    continue;
+                }
+                if low[node] == order[node] {
+                    let at = stack.iter().rposition(|member| *member == node).unwrap_or(0);
+                    let members = stack.split_off(at);
+                    members.iter().for_each(|member| on_stack[*member] = false);
+                    self.close(members, &mut found);
+                }
+                if let Some((parent, _)) = calls.last() {
+                    low[*parent] = low[*parent].min(low[node]);
+                }
+            }
+        }
+        found
+    }
+
+    fn close(&self, members: Vec<usize>, found: &mut Components) {
+        let component = found.longest.len();
+        members.iter().for_each(|member| found.of[*member] = component);
+        let mut longest = None;
+        for member in &members {
+            for (to, wait) in &self.nodes[*member].out {
+                longest = longest.max(self.wait(*member, *wait));
+                if found.of[*to] != component {
+                    longest = longest.max(found.longest[found.of[*to]]);
+                }
+            }
+        }
+        found.longest.push(longest);
+        let itself = |node: usize| self.nodes[node].out.iter().any(|(to, _)| *to == node);
+        if members.len() > 1 || itself(members[0]) {
+            found.cycle_index.insert(component, found.cycles.len());
+            found.cycles.push(members);
+        }
+    }
+
+    /// What waits and is waited for by nothing, longest wait first.
+    pub(super) fn starts(&self, components: &Components) -> Vec<usize> {
+        let mut starts: Vec<usize> =
+            (0..self.nodes.len()).filter(|n| !self.nodes[*n].waited_for && !self.nodes[*n].out.is_empty()).collect();
+        starts.sort_by_key(|node| (Reverse(components.longest[components.of[*node]]), &self.nodes[*node].id));
+        starts
+    }
+
+    /// At most `max` ways from `start` to an end, longest waits first, and whether these are all.
+    pub(super) fn paths(
+        &self,
+        start: usize,
+        components: &Components,
+        max: usize,
+        max_steps: usize,
+    ) -> (Vec<(Vec<usize>, Ends)>, bool) {
+        let mut found = Vec::new();
+        let mut path = vec![start];
+        let mut choices = vec![self.choices(start, components)];
+        while let Some(open) = choices.last_mut() {
+            if found.len() >= max {
+                return (found, false);
+            }
+            let Some(next) = open.pop() else {
+                choices.pop();
+                path.pop();
+                continue;
+            };
+            path.push(next);
+            let node = &self.nodes[next];
+            let ends = if components.cycle_of(next).is_some() {
+                Some(Ends::Deadlock)
+            } else if node.out.is_empty() {
+                Some(if node.missing.is_some() { Ends::Unresolved } else { Ends::Node })
+            } else {
+                (path.len() >= max_steps).then_some(Ends::Truncated)
+            };
+            match ends {
+                Some(ends) => {
+                    found.push((path.clone(), ends));
+                    path.pop();
+                }
+                None => choices.push(self.choices(next, components)),
+            }
+        }
+        (found, true)
+    }
+
+    /// Where to go from here; the longest wait last, because it is taken from the end.
+    fn choices(&self, node: usize, components: &Components) -> Vec<usize> {
+        let mut out: Vec<(Option<u64>, usize)> = self.nodes[node]
+            .out
+            .iter()
+            .map(|(to, wait)| (self.wait(node, *wait).max(components.longest[components.of[*to]]), *to))
+            .collect();
+        out.sort_unstable();
+        out.into_iter().map(|(_, to)| to).collect()
+    }
+
+    /// A shortest way around a cycle, from its first member by id.
+    pub(super) fn way_around(&self, members: &[usize], components: &Components) -> Vec<usize> {
+        let Some(first) = members.iter().copied().min_by_key(|member| &self.nodes[*member].id) else { return vec![] };
+        let (mut from, mut queue) = (HashMap::new(), VecDeque::from([first]));
+        let mut seen = HashSet::from([first]);
+        while let Some(node) = queue.pop_front() {
+            for (to, _) in &self.nodes[node].out {
+                if *to == first {
+                    let mut way = vec![node];
+                    while let Some(previous) = way.last().and_then(|node| from.get(node)) {
+                        way.push(*previous);
+                    }
+                    way.reverse();
+                    way.truncate(MAX_CHAIN_STEPS);
+                    return way;
+                }
+                if components.of[*to] == components.of[first] && seen.insert(*to) {
+                    from.insert(*to, node);
+                    queue.push_back(*to);
+                }
+            }
+        }
+        vec![first]
+    }
+
+    /// A path as it is shown; `closed`: the last waits for the first.
+    pub(super) fn steps(&self, path: &[usize], closed: bool) -> Vec<Step> {
+        let next = path.iter().skip(1).map(Some).chain([if closed { path.first() } else { None }]);
+        path.iter().zip(next).map(|(node, next)| self.step(*node, next.copied())).collect()
+    }
+
+    fn step(&self, index: usize, next: Option<usize>) -> Step {
+        let node = &self.nodes[index];
+        let edge = next.and_then(|next| node.out.iter().filter(|(to, _)| *to == next).map(|(_, wait)| *wait).max());
+        let about = node.about.as_ref();
+        Step {
+            id: node.id.to_string(),
+            kind: about.map(|(kind, ..)| kind.clone()),
+            label: about.map(|(_, label, _)| label.clone()),
+            proc_key: about.map(|(.., key)| key.clone()),
+            wait_ms: edge.and_then(|wait| self.wait(index, wait)),
+            missing: node.missing.as_deref().map(str::to_owned),
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! Who waits for whom: chains of `Needs` edges over all processes of a cut.
+//!
+//! A chain starts at something that nothing else waits for, and ends at what does not wait, at what no process reported,
+//! or in a cycle: that is a deadlock, and is named. Chains are ordered by the longest wait in them.
+
+mod graph;
+
+use std::collections::HashMap;
+
+use rusqlite::Connection;
+use serde::Serialize;
+
+use self::graph::WaitGraph;
+use crate::limits::{MAX_CHAIN_STEPS, MAX_CHAINS};
+
+/// Most chains from one start, so that one busy process does not hide the others.
+const MAX_CHAINS_PER_START: usize = 50;
+const MAX_DEADLOCKS: usize = 100;
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Waits {
+    pub(crate) snapshot_id: i64,
+    pub(crate) chains: Vec<Chain>,
+    pub(crate) deadlocks: Vec<Deadlock>,
+    /// There are more, or longer ones, than are listed.
+    pub(crate) truncated: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Chain {
+    /// The longest wait in the chain, where a process told how long it has been waiting.
+    pub(crate) wait_ms: Option<u64>,
+    pub(crate) length: usize,
+    pub(crate) processes: Vec<String>,
+    pub(crate) ends: Ends,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) deadlock: Option<String>,
+    pub(crate) steps: Vec<Step>,
+}
+
+/// Why a chain ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Ends {
+    /// At something that waits for nothing.
+    Node,
+    /// In a cycle.
+    Deadlock,
+    /// At something that no process reported.
+    Unresolved,
+    /// It goes on; so many steps are listed.
+    Truncated,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Deadlock {
+    pub(crate) name: String,
+    pub(crate) wait_ms: Option<u64>,
+    pub(crate) processes: Vec<String>,
+    /// One way around; the last step waits for the first.
+    pub(crate) steps: Vec<Step>,
+    /// All that are caught in it, this way around or another.
+    pub(crate) members: usize,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Step {
+    pub(crate) id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) kind: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) label: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) proc_key: Option<String>,
+    /// How long it has been waiting for the next step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) wait_ms: Option<u64>,
+    /// Why nothing is known of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) missing: Option<String>,
+}
+
+/// Reads one cut's waits.
+pub(crate) fn read(db: &Connection, snapshot_id: i64) -> Result<Waits, rusqlite::Error> {
+    let mut graph = WaitGraph::default();
+    load_edges(db, snapshot_id, &mut graph)?;
+    load_nodes(db, snapshot_id, &mut graph)?;
+    Ok(trace(&graph, snapshot_id))
+}
+
+fn load_edges(db: &Connection, snapshot_id: i64, graph: &mut WaitGraph) -> Result<(), rusqlite::Error> {
+    let mut resolved =
+        db.prepare("SELECT src_id, dst_id, attrs_json FROM edges WHERE snapshot_id = ?1 AND kind = 'needs'")?;
+    let mut rows = resolved.query([snapshot_id])?;
+    while let Some(row) = rows.next()? {
+        graph.edge(row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?, wait_of(row.get_ref(2)?.as_str()?));
+    }
+    let mut unresolved = db.prepare(
+        "SELECT src_id, dst_id, attrs_json, missing_side, reason FROM unresolved_edges \
+         WHERE snapshot_id = ?1 AND kind = 'needs'",
+    )?;
+    let mut rows = unresolved.query([snapshot_id])?;
+    while let Some(row) = rows.next()? {
+        let (src, dst) = (row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?);
+        graph.edge(src, dst, wait_of(row.get_ref(2)?.as_str()?));
+        let (side, reason) = (row.get_ref(3)?.as_str()?, row.get_ref(4)?.as_str()?);
+        graph.missing(if side == "src" { src } else { dst }, reason);
+        if side == "both" {
+            graph.missing(src, "no process reported it");
+        }
+    }
+    Ok(())
+}
+
+fn load_nodes(db: &Connection, snapshot_id: i64, graph: &mut WaitGraph) -> Result<(), rusqlite::Error> {
+    let mut nodes = db.prepare("SELECT id, kind, label, proc_key, attrs_json FROM nodes WHERE snapshot_id = ?1")?;
+    let mut rows = nodes.query([snapshot_id])?;
+    while let Some(row) = rows.next()? {
+        let Some(index) = graph.find(row.get_ref(0)?.as_str()?) else { continue };
+        let wait = wait_of(row.get_ref(4)?.as_str()?);
+        graph.describe(index, row.get(1)?, row.get(2)?, row.get(3)?, wait);
+    }
+    Ok(())
+}
+
+/// How long, in milliseconds, according to attributes: the names that are in use for it.
+fn wait_of(attrs_json: &str) -> Option<u64> {
+    const MS: [&str; 5] = ["waited_ms", "wait_ms", "age_ms", "elapsed_ms", "since_ms"];
+    const NS: [&str; 4] = ["waited_ns", "wait_ns", "age_ns", "elapsed_ns"];
+    let attrs: HashMap<String, serde_json::Value> = serde_json::from_str(attrs_json).ok()?;
+    let number = |name: &&str| attrs.get(*name).and_then(|value| value.as_f64()).filter(|n| *n >= 0.0);
+    let found = MS.iter().find_map(number).or_else(|| NS.iter().find_map(number).map(|ns| ns / 1e6))?;
+    Some(found as u64)
+}
+
+fn trace(graph: &WaitGraph, snapshot_id: i64) -> Waits {
+    let components = graph.components();
+    let deadlocks: Vec<Deadlock> = components
+        .cycles
+        .iter()
+        .take(MAX_DEADLOCKS)
+        .map(|members| {
+            let cycle = graph.way_around(members, &components);
+            let steps = graph.steps(&cycle, true);
+            Deadlock {
+                name: deadlock_name(graph, members),
+                wait_ms: steps.iter().filter_map(|step| step.wait_ms).max(),
+                processes: processes(&steps),
+                members: members.len(),
+                steps,
+            }
+        })
+        .collect();
+    let mut truncated = components.cycles.len() > MAX_DEADLOCKS;
+    let mut chains = Vec::new();
+    for start in graph.starts(&components) {
+        let room = MAX_CHAINS.saturating_sub(chains.len()).min(MAX_CHAINS_PER_START);
+        let (paths, complete) = graph.paths(start, &components, room, MAX_CHAIN_STEPS);
+        truncated |= !complete;
+        chains.extend(paths.into_iter().map(|(path, ends)| {
+            truncated |= ends == Ends::Truncated;
+            chain(graph, &components, &path, ends)
+        }));
+        if chains.len() >= MAX_CHAINS {
+            truncated = true;
+            break;
+        }
+    }
+    chains.sort_by(|a, b| (b.wait_ms, b.length).cmp(&(a.wait_ms, a.length)));
+    Waits { snapshot_id, chains, deadlocks, truncated }
+}
+
+fn chain(graph: &WaitGraph, components: &graph::Components, path: &[usize], ends: Ends) -> Chain {
+    let steps = graph.steps(path, false);
+    let deadlock = match (ends, path.last()) {
+        (Ends::Deadlock, Some(last)) => components.cycle_of(*last).map(|members| deadlock_name(graph, members)),
+        _ => None,
+    };
+    Chain {
+        wait_ms: steps.iter().filter_map(|step| step.wait_ms).max(),
+        length: steps.len(),
+        processes: processes(&steps),
+        ends,
+        deadlock,
+        steps,
+    }
+}
+
+/// The same for all who meet it: by its first member in the order of ids.
+fn deadlock_name(graph: &WaitGraph, members: &[usize]) -> String {
+    let first = members.iter().map(|member| graph.id(*member)).min().unwrap_or("");
+    format!("deadlock of {} at {}", members.len(), crate::escape(first))
+}
+
+fn processes(steps: &[Step]) -> Vec<String> {
+    let mut processes: Vec<String> = Vec::new();
+    for key in steps.iter().filter_map(|step| step.proc_key.as_ref()) {
+        if !processes.contains(key) {
+            processes.push(key.clone());
+        }
+    }
+    processes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn graph(edges: &[(&str, &str, Option<u64>)]) -> WaitGraph {
+        let mut graph = WaitGraph::default();
+        for (src, dst, wait) in edges {
+            graph.edge(src, dst, *wait);
+        }
+        for id in edges.iter().flat_map(|(src, dst, _)| [src, dst]) {
+            let index = graph.find(id).unwrap();
+            graph.describe(index, "lock".into(), format!("label {id}"), format!("p{}", &id[..1]), None);
+        }
+        graph
+    }
+
+    fn shown(waits: &Waits) -> Vec<String> {
+        let ids = |steps: &[Step]| steps.iter().map(|step| step.id.as_str()).collect::<Vec<_>>().join(">");
+        waits.chains.iter().map(|c| format!("{} {:?} {:?}", ids(&c.steps), c.wait_ms, c.ends)).collect()
+    }
+
+    #[test]
+    fn chains_cross_processes_longest_wait_first() {
+        let waits = trace(
+            &graph(&[("a1", "b1", Some(5)), ("b1", "c1", Some(3)), ("b1", "c2", Some(90)), ("x1", "y1", None)]),
+            7,
+        );
+        assert_eq!(shown(&waits), ["a1>b1>c2 Some(90) Node", "a1>b1>c1 Some(5) Node", "x1>y1 None Node"]);
+        assert_eq!(waits.chains[0].processes, ["pa", "pb", "pc"]);
+        assert!(waits.deadlocks.is_empty() && !waits.truncated);
+    }
+
+    #[test]
+    fn cycles_are_named_once_with_all_who_are_caught() {
+        let waits = trace(
+            &graph(&[
+                ("s1", "a1", Some(1)),
+                ("a1", "b1", Some(2)),
+                ("b1", "c1", Some(9)),
+                ("c1", "a1", None),
+                ("z1", "z1", None),
+            ]),
+            7,
+        );
+        assert_eq!(shown(&waits), ["s1>a1 Some(1) Deadlock"]);
+        let mut names: Vec<&str> = waits.deadlocks.iter().map(|d| d.name.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["deadlock of 1 at z1", "deadlock of 3 at a1"]);
+        let three = waits.deadlocks.iter().find(|d| d.members == 3).unwrap();
+        assert_eq!((three.steps.len(), three.wait_ms, three.processes.len()), (3, Some(9), 3));
+        assert_eq!(waits.chains[0].deadlock.as_deref(), Some("deadlock of 3 at a1"));
+    }
+
+    #[test]
+    fn what_nobody_reported_ends_a_chain() {
+        let mut graph = graph(&[("a1", "b1", Some(5))]);
+        graph.edge("b1", "gone", Some(4));
+        graph.missing("gone", "its process went away");
+        let waits = trace(&graph, 7);
+        assert_eq!(shown(&waits), ["a1>b1>gone Some(5) Unresolved"]);
+        assert_eq!(waits.chains[0].steps[2].missing.as_deref(), Some("its process went away"));
+    }
+
+    #[test]
+    fn a_lattice_and_a_long_line_are_bounded() {
+        let layers: Vec<Vec<String>> = (0..30).map(|l| (0..4).map(|n| format!("n{l:02}.{n}")).collect()).collect();
+        let mut graph = WaitGraph::default();
+        for pair in layers.windows(2) {
+            for src in &pair[0] {
+                for dst in &pair[1] {
+                    graph.edge(src, dst, None);
+                }
+            }
+        }
+        let waits = trace(&graph, 7);
+        assert_eq!((waits.chains.len(), waits.truncated), (4 * MAX_CHAINS_PER_START, true));
+
+        let mut line = WaitGraph::default();
+        for n in 0..20_000 {
+            line.edge(&format!("n{n}"), &format!("n{}", n + 1), Some(1));
+        }
+        let waits = trace(&line, 7);
+        assert_eq!((waits.chains.len(), waits.chains[0].length), (1, MAX_CHAIN_STEPS));
+        assert_eq!(waits.chains[0].ends, Ends::Truncated);
+        line.edge("n20000", "n0", None);
+        assert_eq!(trace(&line, 7).deadlocks[0].members, 20_001);
+    }
+
+    #[test]
+    fn waits_as_programs_tell_them() {
+        assert_eq!(wait_of(r#"{"age_ms":3,"waited_ms":12}"#), Some(12));
+        assert_eq!(wait_of(r#"{"elapsed_ns":5000000}"#), Some(5));
+        for none in ["{}", "[1]", "nonsense", r#"{"age_ms":"x"}"#, r#"{"age_ms":-1}"#] {
+            assert_eq!(wait_of(none), None, "{none}");
+        }
+    }
+}

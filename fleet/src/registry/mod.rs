@@ -1,0 +1,237 @@
+//! What is alive now.
+//!
+//! A node enters when its thing is created and leaves when it is dropped, an edge while the relation holds: guards do
+//! both. One lock guards everything, held for the time it takes to copy one pointer per entry; so a graph is taken in
+//! one step and no half-changed state is ever seen. Texts are made before the lock is taken and freed after it.
+//!
+//! ```
+//! use rpp_fleet::{NodeKind, Registry};
+//! let registry = Registry::new("my-service");
+//! let session = registry.node(NodeKind::Future, format_args!("session:{}", 7), "session 7", ());
+//! let queue = registry.fresh(NodeKind::Tx, "write queue", [("capacity", 16u64)]);
+//! let waits = session.needs(queue.id());
+//! queue.set("fill", 16u64);
+//! assert_eq!((registry.nodes(), registry.edges()), (2, 1));
+//! drop(session); // its edges go with it
+//! assert_eq!((registry.nodes(), registry.edges()), (1, 0));
+//! # drop(waits);
+//! ```
+
+mod guards;
+mod state;
+
+use std::{
+    fmt::{self, Display},
+    process,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Instant,
+};
+
+pub use guards::{EdgeGuard, Group, GroupGuard, NodeGuard};
+use state::{EdgeEntry, NodeEntry, State};
+
+use crate::{
+    attrs::IntoAttrs,
+    ids::proc_key,
+    kinds::{EdgeKind, NodeKind},
+    limits::{MAX_ID_BYTES, MAX_TEXT_BYTES},
+    text::cut,
+    wire::{Edge, Graph, Node},
+};
+
+/// The graph of what is alive in this process, or nothing at all. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Registry {
+    shared: Option<Arc<Shared>>,
+}
+
+/// What a registry that is on consists of.
+struct Shared {
+    process: Box<str>,
+    pid: u64,
+    proc_key: Box<str>,
+    next: AtomicU64,
+    state: Mutex<State>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic of a holder is not possible between two changes that belong together.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Registry {
+    /// A registry that holds nothing and costs one branch a call.
+    #[must_use]
+    pub const fn off() -> Self {
+        Self { shared: None }
+    }
+
+    /// An empty registry of this process, under a name for people.
+    #[must_use]
+    pub fn new(process: &str) -> Self {
+        Self::with_pid(process, u64::from(process::id()))
+    }
+
+    /// An empty registry of a process with another id than this one: for several nodes in one process, and tests.
+    #[must_use]
+    pub fn with_pid(process: &str, pid: u64) -> Self {
+        let process = cut(process, crate::limits::MAX_PROCESS_NAME_BYTES);
+        let shared = Shared {
+            process: process.into(),
+            pid,
+            proc_key: proc_key(process, pid).into(),
+            next: AtomicU64::new(0),
+            state: Mutex::default(),
+        };
+        Self { shared: Some(Arc::new(shared)) }
+    }
+
+    /// Whether anything is recorded.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.shared.is_some()
+    }
+
+    /// Enters a node under an id that must be unique in the fleet. It stays until the guard is dropped.
+    ///
+    /// `id` and `label` are written, and `attrs` evaluated, only when the registry is on: pass `format_args!` and closures.
+    #[inline]
+    pub fn node(&self, kind: NodeKind, id: impl Display, label: impl Display, attrs: impl IntoAttrs) -> NodeGuard {
+        match &self.shared {
+            None => NodeGuard::off(),
+            Some(shared) => NodeGuard::enter(shared, NodeEntry::new(kind, bounded_id(&id), &label, attrs)),
+        }
+    }
+
+    /// Enters a node under an id of its own (`<kind>:<process key>:<number>`).
+    #[inline]
+    pub fn fresh(&self, kind: NodeKind, label: impl Display, attrs: impl IntoAttrs) -> NodeGuard {
+        match &self.shared {
+            None => NodeGuard::off(),
+            Some(shared) => {
+                let number = shared.next.fetch_add(1, Relaxed);
+                let id = bounded_id(&format_args!("{}:{}:{number}", kind.snake_case(), shared.proc_key));
+                NodeGuard::enter(shared, NodeEntry::new(kind, id, &label, attrs))
+            }
+        }
+    }
+
+    /// Enters an edge between any two ids, of this process or another. It stays until the guard is dropped.
+    #[inline]
+    pub fn edge(&self, kind: EdgeKind, src: impl Display, dst: impl Display, attrs: impl IntoAttrs) -> EdgeGuard {
+        match &self.shared {
+            None => EdgeGuard::off(),
+            Some(shared) => {
+                EdgeGuard::enter(shared, None, EdgeEntry::new(kind, bounded_id(&src), bounded_id(&dst), attrs))
+            }
+        }
+    }
+
+    /// Nodes and edges that enter in one step, and leave in one step.
+    #[must_use]
+    pub fn group(&self) -> Group {
+        Group::new(self.shared.clone())
+    }
+
+    /// Nodes that are alive.
+    #[must_use]
+    pub fn nodes(&self) -> usize {
+        self.shared.as_ref().map_or(0, |shared| shared.lock().nodes.len())
+    }
+
+    /// Edges that hold.
+    #[must_use]
+    pub fn edges(&self) -> usize {
+        self.shared.as_ref().map_or(0, |shared| shared.lock().edges.len())
+    }
+
+    /// Nodes and edges that found no room, since the start.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.shared.as_ref().map_or(0, |shared| shared.lock().refused)
+    }
+
+    /// The process's name; empty when off.
+    #[must_use]
+    pub fn process(&self) -> &str {
+        self.shared.as_ref().map_or("", |shared| &shared.process)
+    }
+
+    /// The process id; 0 when off.
+    #[must_use]
+    pub fn pid(&self) -> u64 {
+        self.shared.as_ref().map_or(0, |shared| shared.pid)
+    }
+
+    /// The process's key in the database; empty when off.
+    #[must_use]
+    pub fn proc_key(&self) -> &str {
+        self.shared.as_ref().map_or("", |shared| &shared.proc_key)
+    }
+
+    /// Everything that is alive at one moment; `None` when off.
+    #[must_use]
+    pub fn graph(&self) -> Option<Graph> {
+        let shared = self.shared.as_ref()?;
+        let (nodes, edges) = shared.lock().copy();
+        let now = Instant::now();
+        Some(Graph {
+            process_name: shared.process.clone(),
+            proc_key: shared.proc_key.clone(),
+            nodes: nodes.iter().map(|node| node.to_wire(now)).collect(),
+            edges: edges.iter().map(|edge| edge.to_wire(now)).collect(),
+        })
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry")
+            .field("process", &self.process())
+            .field("nodes", &self.nodes())
+            .field("edges", &self.edges())
+            .finish()
+    }
+}
+
+/// An id that is too long is replaced by its start and a hash, the same in every process.
+fn bounded_id(id: &dyn Display) -> Arc<str> {
+    const HASH: usize = 32;
+    let id = id.to_string();
+    if id.len() <= MAX_ID_BYTES {
+        return id.into();
+    }
+    let hash = blake3::hash(id.as_bytes()).to_hex();
+    format!("{}~{}", cut(&id, MAX_ID_BYTES - HASH - 1), &hash[..HASH]).into()
+}
+
+fn bounded_text(text: &dyn Display) -> Box<str> {
+    cut(&text.to_string(), MAX_TEXT_BYTES).into()
+}
+
+impl NodeEntry {
+    fn to_wire(&self, now: Instant) -> Node {
+        Node {
+            id: (*self.id).into(),
+            kind: self.kind.clone(),
+            label: self.label.clone(),
+            attrs_json: self.attrs.to_json(now.saturating_duration_since(self.since)),
+        }
+    }
+}
+
+impl EdgeEntry {
+    fn to_wire(&self, now: Instant) -> Edge {
+        Edge {
+            src: (*self.src).into(),
+            dst: (*self.dst).into(),
+            kind: self.kind.clone(),
+            attrs_json: self.attrs.to_json(now.saturating_duration_since(self.since)),
+        }
+    }
+}

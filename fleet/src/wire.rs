@@ -1,0 +1,234 @@
+//! The messages: what a collector asks and what a process answers.
+
+use std::{borrow::Cow, io};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{
+    kinds::{EdgeKind, NodeKind},
+    limits::{MAX_REPLY_BYTES, MAX_REQUEST_BYTES},
+};
+
+const REQUEST: &str = "snapshot_request";
+const REPLY: &str = "graph_reply";
+
+/// A process's graph as it goes over the wire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Graph {
+    /// The process's name for people.
+    pub process_name: Box<str>,
+    /// Its name in the database.
+    pub proc_key: Box<str>,
+    /// What is alive.
+    pub nodes: Vec<Node>,
+    /// How it is related.
+    pub edges: Vec<Edge>,
+}
+
+/// One live thing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Unique in the fleet.
+    pub id: Box<str>,
+    /// What it is.
+    pub kind: NodeKind,
+    /// For people.
+    pub label: Box<str>,
+    /// A JSON text.
+    pub attrs_json: Box<str>,
+}
+
+/// One relation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Edge {
+    /// Id of the node that it starts from.
+    pub src: Box<str>,
+    /// Id of the node that it leads to; maybe of another process.
+    pub dst: Box<str>,
+    /// What it says.
+    pub kind: EdgeKind,
+    /// A JSON text.
+    pub attrs_json: Box<str>,
+}
+
+impl Graph {
+    /// About the memory that it takes.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        const PER_TEXT: usize = 16;
+        let nodes: usize = self.nodes.iter().map(|n| n.id.len() + n.label.len() + n.attrs_json.len()).sum();
+        let edges: usize = self.edges.iter().map(|e| e.src.len() + e.dst.len() + e.attrs_json.len()).sum();
+        nodes
+            + edges
+            + self.nodes.len() * (size_of::<Node>() + 3 * PER_TEXT)
+            + self.edges.len() * (size_of::<Edge>() + 3 * PER_TEXT)
+    }
+}
+
+/// What a collector asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Names the cut.
+    pub snapshot_id: u64,
+    /// How long the collector waits.
+    pub timeout_ms: u64,
+}
+
+/// Why a frame was skipped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SkipError {
+    /// The sender wrote something that is not JSON, or lacks what its type needs.
+    #[error("the frame cannot be read: {0}")]
+    Unreadable(#[source] serde_json::Error),
+    /// The sender knows messages that we do not.
+    #[error("unknown type {0:?}")]
+    UnknownType(String),
+}
+
+#[derive(Serialize, Deserialize)]
+struct RequestFrame<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    snapshot_id: u64,
+    timeout_ms: u64,
+}
+
+#[derive(Deserialize)]
+struct AnyFrame<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+}
+
+/// The request as JSON, without its length.
+#[must_use]
+pub fn encode_request(request: Request) -> Vec<u8> {
+    let frame =
+        RequestFrame { kind: Cow::Borrowed(REQUEST), snapshot_id: request.snapshot_id, timeout_ms: request.timeout_ms };
+    // Two numbers and a constant text: nothing in it can fail to serialize.
+    serde_json::to_vec(&frame).unwrap_or_default()
+}
+
+/// Reads a request.
+///
+/// # Errors
+/// The frame is not JSON or not a request; it is to be skipped.
+pub fn decode_request(frame: &[u8]) -> Result<Request, SkipError> {
+    match serde_json::from_slice::<RequestFrame<'_>>(frame) {
+        Ok(request) if request.kind == REQUEST => {
+            Ok(Request { snapshot_id: request.snapshot_id, timeout_ms: request.timeout_ms })
+        }
+        Ok(other) => Err(SkipError::UnknownType(other.kind.into_owned())),
+        Err(error) => Err(classify(frame, REQUEST, error)),
+    }
+}
+
+/// A reply whose graph has not been looked into yet.
+#[derive(Debug, Deserialize)]
+pub struct Reply<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    /// The cut that it answers.
+    pub snapshot_id: u64,
+    /// The process's name.
+    #[serde(borrow)]
+    pub process: Cow<'a, str>,
+    /// Its process id.
+    pub pid: u64,
+    #[serde(borrow)]
+    graph: Option<&'a RawValue>,
+}
+
+impl Reply<'_> {
+    /// The graph; `None` when the process could not build it.
+    ///
+    /// # Errors
+    /// The graph is not what the protocol says.
+    pub fn graph(&self) -> Result<Option<Graph>, serde_json::Error> {
+        self.graph.map(|raw| serde_json::from_str(raw.get())).transpose()
+    }
+}
+
+/// Reads a reply's envelope.
+///
+/// # Errors
+/// The frame is not JSON or not a reply; it is to be skipped.
+pub fn decode_reply(frame: &[u8]) -> Result<Reply<'_>, SkipError> {
+    match serde_json::from_slice::<Reply<'_>>(frame) {
+        Ok(reply) if reply.kind == REPLY => Ok(reply),
+        Ok(other) => Err(SkipError::UnknownType(other.kind.into_owned())),
+        Err(error) => Err(classify(frame, REPLY, error)),
+    }
+}
+
+fn classify(frame: &[u8], expected: &str, error: serde_json::Error) -> SkipError {
+    match serde_json::from_slice::<AnyFrame<'_>>(frame) {
+        Ok(any) if any.kind != expected => SkipError::UnknownType(any.kind.into_owned()),
+        _ => SkipError::Unreadable(error),
+    }
+}
+
+#[derive(Serialize)]
+struct ReplyFrame<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    snapshot_id: u64,
+    process: &'a str,
+    pid: u64,
+    graph: Option<&'a Graph>,
+}
+
+/// The reply as JSON, without its length. A graph that does not fit into a frame is sent as `null`.
+#[must_use]
+pub fn encode_reply(snapshot_id: u64, process: &str, pid: u64, graph: Option<&Graph>) -> Vec<u8> {
+    let frame = |graph| ReplyFrame { kind: REPLY, snapshot_id, process, pid, graph };
+    bounded(&frame(graph), MAX_REPLY_BYTES).or_else(|_| bounded(&frame(None), MAX_REQUEST_BYTES)).unwrap_or_default()
+}
+
+fn bounded(value: &impl Serialize, max: usize) -> Result<Vec<u8>, serde_json::Error> {
+    let mut writer = Bounded { bytes: Vec::new(), max };
+    serde_json::to_writer(&mut writer, value)?;
+    Ok(writer.bytes)
+}
+
+struct Bounded {
+    bytes: Vec<u8>,
+    max: usize,
+}
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + bytes.len() > self.max {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "longer than a frame may be"));
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_graph_that_does_not_fit_is_null() {
+        let node = Node {
+            id: "a".into(),
+            kind: NodeKind::Lock,
+            label: "x".repeat(MAX_REPLY_BYTES / 2).into(),
+            attrs_json: "{}".into(),
+        };
+        let graph =
+            Graph { process_name: "p".into(), proc_key: "p-1".into(), nodes: vec![node.clone(), node], edges: vec![] };
+        let frame = encode_reply(3, "p", 1, Some(&graph));
+        assert_eq!(
+            String::from_utf8(frame).unwrap(),
+            r#"{"type":"graph_reply","snapshot_id":3,"process":"p","pid":1,"graph":null}"#
+        );
+    }
+}

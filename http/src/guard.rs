@@ -1,0 +1,11 @@
+//! Who may come in, and with what.
+
+mod bearer;
+mod body;
+mod gate;
+mod host;
+mod throttle;
+
+pub use bearer::{Bearer, MIN_TOKEN_BYTES, TokenTooShort};
+pub use gate::Gate;
+pub use host::HostOriginRules;

@@ -1,0 +1,119 @@
+//! Counts wrong tokens per address. Pure: time is an argument.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::{Duration, Instant},
+};
+
+/// Wrong tokens within [`WINDOW`] that get an ordinary refusal; further ones are throttled.
+pub(crate) const MAX_WRONG: usize = 20;
+/// See [`MAX_WRONG`].
+pub(crate) const WINDOW: Duration = Duration::from_secs(60);
+/// Addresses that are counted apart. Beyond it, all others share one count: they lose nothing but the difference
+/// between `401` and `429`, since a right token always passes.
+pub(crate) const MAX_ADDRESSES: usize = 4096;
+
+/// What becomes of a wrong token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Refused,
+    /// Until then.
+    Throttled(Duration),
+}
+
+/// When each address was wrong, the newest [`MAX_WRONG`] times.
+#[derive(Debug, Default)]
+pub(crate) struct WrongTokens {
+    seen: HashMap<IpAddr, VecDeque<Instant>>,
+}
+
+impl WrongTokens {
+    /// Counts one wrong token, unless it is throttled.
+    pub(crate) fn note(&mut self, address: IpAddr, now: Instant) -> Verdict {
+        let key = self.key(address, now);
+        let times = self.seen.entry(key).or_default();
+        while times.front().is_some_and(|first| now.saturating_duration_since(*first) >= WINDOW) {
+            times.pop_front();
+        }
+        match times.front() {
+            Some(first) if times.len() >= MAX_WRONG => {
+                Verdict::Throttled(WINDOW.saturating_sub(now.saturating_duration_since(*first)))
+            }
+            _ => {
+                times.push_back(now);
+                Verdict::Refused
+            }
+        }
+    }
+
+    fn key(&mut self, address: IpAddr, now: Instant) -> IpAddr {
+        let key = network_of(address);
+        if self.seen.contains_key(&key) || self.seen.len() < MAX_ADDRESSES {
+            return key;
+        }
+        self.seen.retain(|_, times| times.back().is_some_and(|last| now.saturating_duration_since(*last) < WINDOW));
+        if self.seen.len() < MAX_ADDRESSES { key } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) }
+    }
+}
+
+/// One host of IPv6 has a whole /64 to choose addresses from.
+fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(n: u32) -> IpAddr {
+        Ipv4Addr::from_bits(0x0a00_0000 + n).into()
+    }
+
+    #[test]
+    fn the_twenty_first_within_a_minute_is_throttled() {
+        let (mut wrong, start) = (WrongTokens::default(), Instant::now());
+        for n in 0..20 {
+            assert_eq!(wrong.note(address(1), start + Duration::from_secs(n)), Verdict::Refused);
+        }
+        let later = start + Duration::from_secs(30);
+        assert_eq!(wrong.note(address(1), later), Verdict::Throttled(Duration::from_secs(30)));
+        assert_eq!(wrong.note(address(2), later), Verdict::Refused, "another address is not concerned");
+        // The first falls out of the window after a minute, the second one second later.
+        let minute = start + WINDOW;
+        assert_eq!(wrong.note(address(1), minute), Verdict::Refused);
+        assert_eq!(wrong.note(address(1), minute), Verdict::Throttled(Duration::from_secs(1)));
+        assert_eq!(wrong.note(address(1), minute + Duration::from_secs(1)), Verdict::Refused);
+    }
+
+    #[test]
+    fn one_ipv6_network_is_one_address() {
+        let (mut wrong, now) = (WrongTokens::default(), Instant::now());
+        for n in 0..20_u16 {
+            assert_eq!(wrong.note(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, n, 0, 0, 1).into(), now), Verdict::Refused);
+        }
+        let other = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 9, 9, 9, 9);
+        assert!(matches!(wrong.note(other.into(), now), Verdict::Throttled(_)));
+        let mapped: IpAddr = Ipv4Addr::LOCALHOST.to_ipv6_mapped().into();
+        for _ in 0..20 {
+            assert_eq!(wrong.note(mapped, now), Verdict::Refused);
+        }
+        assert!(matches!(wrong.note(Ipv4Addr::LOCALHOST.into(), now), Verdict::Throttled(_)));
+    }
+
+    #[test]
+    fn the_table_is_bounded_and_frees_itself() {
+        let (mut wrong, now) = (WrongTokens::default(), Instant::now());
+        let many = MAX_ADDRESSES as u32 * 3;
+        for n in 0..many {
+            wrong.note(address(n), now);
+        }
+        assert!(wrong.seen.len() <= MAX_ADDRESSES + 1);
+        assert!(matches!(wrong.note(address(many), now), Verdict::Throttled(_)), "those without a place share a count");
+        assert_eq!(wrong.note(address(many), now + WINDOW), Verdict::Refused);
+        assert!(wrong.seen.len() <= 2, "old rows went");
+    }
+}

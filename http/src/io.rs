@@ -1,0 +1,126 @@
+//! A connection's socket: holds the connection's place, notices a client that does not read, can be cut from outside,
+//! and closes without taking the last answer away.
+
+use std::{
+    future::Future as _,
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    sync::OwnedSemaphorePermit,
+    time::{Instant, Sleep},
+};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use crate::limits::{LINGER, LINGER_BYTES};
+
+/// Lives as long as the connection does, also after it became a WebSocket.
+pub(crate) struct Io {
+    socket: TcpStream,
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    write_timeout: Duration,
+    /// Runs while the client takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
+    closing: Option<Closing>,
+    _place: OwnedSemaphorePermit,
+}
+
+struct Closing {
+    until: Pin<Box<Sleep>>,
+    left: usize,
+}
+
+impl Io {
+    pub(crate) fn new(
+        socket: TcpStream,
+        place: OwnedSemaphorePermit,
+        cut: &CancellationToken,
+        write_timeout: Duration,
+    ) -> Self {
+        let cut = Box::pin(cut.clone().cancelled_owned());
+        Self { socket, cut, write_timeout, stalled: None, closing: None, _place: place }
+    }
+
+    fn check_cut(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match self.cut.as_mut().poll(cx) {
+            Poll::Ready(()) => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server stopped")),
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    fn watch_stall<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let timeout = self.write_timeout;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")))
+    }
+
+    /// Reads and drops what still comes, for a moment.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let closing = self.closing.get_or_insert_with(|| Closing {
+            until: Box::pin(tokio::time::sleep_until(Instant::now() + LINGER)),
+            left: LINGER_BYTES,
+        });
+        let mut scratch = [0; 4096];
+        while closing.left > 0 && closing.until.as_mut().poll(cx).is_pending() {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {
+                    closing.left = closing.left.saturating_sub(buffer.filled().len());
+                }
+                _ => break,
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.check_cut(cx)?;
+        Pin::new(&mut self.socket).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.check_cut(cx)?;
+        let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        self.watch_stall(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.check_cut(cx)?;
+        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, buffers);
+        self.watch_stall(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check_cut(cx)?;
+        if self.closing.is_none() {
+            ready!(Pin::new(&mut self.socket).poll_shutdown(cx))?;
+        }
+        self.poll_linger(cx).map(Ok)
+    }
+}

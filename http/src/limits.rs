@@ -1,0 +1,122 @@
+//! Every bound of a port, in one place.
+
+use std::time::Duration;
+
+/// Connections of one port at once, unless asked otherwise.
+pub(crate) const MAX_CONNECTIONS: usize = 256;
+/// Largest request body in bytes, unless asked otherwise.
+pub(crate) const MAX_BODY_BYTES: usize = 64 * 1024;
+/// Largest request head in bytes; a longer one is `431`.
+pub(crate) const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// Connections that are being told "full" at once; further ones are closed without a word.
+pub(crate) const MAX_REFUSALS: usize = 16;
+/// How long, and for how many bytes, a closing connection still reads: closing with unread bytes would reset the
+/// connection and could take the answer away from the client.
+pub(crate) const LINGER: Duration = Duration::from_secs(1);
+pub(crate) const LINGER_BYTES: usize = 1024 * 1024;
+
+/// How much and how long. The defaults suit a control port.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    max_connections: usize,
+    max_body: usize,
+    header_timeout: Duration,
+    body_timeout: Duration,
+    write_timeout: Duration,
+    drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: MAX_CONNECTIONS,
+            max_body: MAX_BODY_BYTES,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(30),
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Limits {
+    /// Connections at once, WebSockets included (default 256, at least 1). One more is answered `503` and closed.
+    #[must_use]
+    pub fn with_max_connections(mut self, connections: usize) -> Self {
+        self.max_connections = connections.clamp(1, u32::MAX as usize >> 4);
+        self
+    }
+
+    /// Largest request body in bytes (default 64 KiB); a larger one is `413`, chunked or not.
+    #[must_use]
+    pub fn with_max_body(mut self, bytes: usize) -> Self {
+        self.max_body = bytes;
+        self
+    }
+
+    /// Time for a request's head, and how long a connection may be idle between requests (default 10 s). The
+    /// connection is closed then.
+    #[must_use]
+    pub fn with_header_timeout(mut self, timeout: Duration) -> Self {
+        self.header_timeout = timeout;
+        self
+    }
+
+    /// Time for a request's whole body (default 10 s); `408` then.
+    #[must_use]
+    pub fn with_body_timeout(mut self, timeout: Duration) -> Self {
+        self.body_timeout = timeout;
+        self
+    }
+
+    /// How long a client may take not a single byte of what is written to it (default 30 s). The connection is closed
+    /// then. Also for WebSockets and event streams.
+    #[must_use]
+    pub fn with_write_timeout(mut self, timeout: Duration) -> Self {
+        self.write_timeout = timeout;
+        self
+    }
+
+    /// How long requests in flight may go on after shutdown (default 10 s). What is left then is cut.
+    #[must_use]
+    pub fn with_drain(mut self, drain: Duration) -> Self {
+        self.drain = drain;
+        self
+    }
+
+    /// See [`with_max_connections`](Self::with_max_connections).
+    #[must_use]
+    pub fn max_connections(&self) -> usize {
+        self.max_connections
+    }
+
+    /// See [`with_max_body`](Self::with_max_body).
+    #[must_use]
+    pub fn max_body(&self) -> usize {
+        self.max_body
+    }
+
+    /// See [`with_header_timeout`](Self::with_header_timeout).
+    #[must_use]
+    pub fn header_timeout(&self) -> Duration {
+        self.header_timeout
+    }
+
+    /// See [`with_body_timeout`](Self::with_body_timeout).
+    #[must_use]
+    pub fn body_timeout(&self) -> Duration {
+        self.body_timeout
+    }
+
+    /// See [`with_write_timeout`](Self::with_write_timeout).
+    #[must_use]
+    pub fn write_timeout(&self) -> Duration {
+        self.write_timeout
+    }
+
+    /// See [`with_drain`](Self::with_drain).
+    #[must_use]
+    pub fn drain(&self) -> Duration {
+        self.drain
+    }
+}

@@ -1,0 +1,67 @@
+//! What a port says in the log, at the most talkative level: the warning about TLS, and no token ever.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod port;
+mod support;
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
+
+use port::{TOKEN, guarded};
+use rpp_http::{
+    Limits,
+    guard::{Gate, HostOriginRules},
+};
+use support::{get, once, request, soon};
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// One test, since the subscriber is the whole process's.
+#[tokio::test]
+async fn the_log_warns_and_keeps_secrets() {
+    let log = Log::default();
+    let writer = log.clone();
+    tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).init();
+
+    let guess = "a-wrong-token-that-somebody-tried";
+    let port = guarded(Limits::default());
+    for token in [TOKEN, guess] {
+        let header = format!("authorization: Bearer {token}\r\n");
+        for path in ["/peer", "/nowhere", "/echo", &format!("/uri?token={token}"), &format!("/ws?token={token}")] {
+            let answer = once(port.address, request("GET", path, &header, "")).await;
+            assert!(!answer.head.contains(token) && !answer.text().contains(token), "{answer:?}");
+            once(port.address, request("POST", path, &header, "{}")).await;
+            once(port.address, get(path)).await;
+        }
+    }
+    assert!(!log.text().contains("has no TLS"), "a loopback listener needs no warning");
+
+    let listener = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    let gate = Gate::new(HostOriginRules::default());
+    let routes = warp::Filter::map(warp::any(), || "ok");
+    soon(rpp_http::serve(listener, routes, gate, Limits::default(), std::future::ready(()))).await.unwrap();
+    let text = log.text();
+    assert!(text.contains("has no TLS"), "{text}");
+    assert!(text.contains("TRACE") || text.contains("DEBUG"), "the log was listened to: {text}");
+    assert!(!text.contains(TOKEN) && !text.contains(guess), "{text}");
+}

@@ -1,0 +1,133 @@
+//! What the counting wrapper costs: the same transfer over loopback TCP with Noise and yamux, with and without it.
+//!
+//! `cargo bench -p rpp-introspection --bench throughput`. Rounds with and without alternate, and the medians are
+//! compared: on a machine that does other things as well, run it twice before believing it.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    time::{Duration, Instant},
+};
+
+use futures::{AsyncReadExt as _, AsyncWriteExt as _, StreamExt as _, stream};
+use libp2p::{
+    PeerId, Transport,
+    core::{
+        Endpoint,
+        muxing::{StreamMuxer as _, StreamMuxerBox, StreamMuxerExt as _},
+        transport::{Boxed, DialOpts, ListenerId, PortUse, TransportEvent},
+        upgrade::Version,
+    },
+    identity::Keypair,
+    noise, tcp, yamux,
+};
+use rpp_introspection::{
+    Registry,
+    transport::{self, Names},
+};
+
+const BYTES: u64 = 256 * 1024 * 1024;
+const ROUNDS: usize = 11;
+
+type Counted = Boxed<(PeerId, StreamMuxerBox)>;
+
+fn transport(counted: bool) -> Counted {
+    let keypair = Keypair::generate_ed25519();
+    let plain = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
+        .upgrade(Version::V1Lazy)
+        .authenticate(noise::Config::new(&keypair).unwrap())
+        .multiplex(yamux::Config::default());
+    if counted {
+        let registry = Registry::new(&keypair.public().to_peer_id(), "0");
+        transport::observe(plain, &registry, Names::new("tcp", "/yamux/1.0.0", "/noise"))
+            .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
+            .boxed()
+    } else {
+        plain.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer))).boxed()
+    }
+}
+
+/// Drives a muxer for as long as it is polled.
+async fn drive(muxer: &mut StreamMuxerBox) {
+    poll_fn(|cx| {
+        let _ = muxer.poll_unpin(cx);
+        let _ = muxer.poll_inbound_unpin(cx);
+        std::task::Poll::<()>::Pending
+    })
+    .await;
+}
+
+async fn transfer(counted: bool) -> Duration {
+    let mut listening = transport(counted);
+    listening.listen_on(ListenerId::next(), "/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
+    let mut incoming = stream::poll_fn(move |cx| Pin::new(&mut listening).poll(cx).map(Some));
+    let Some(TransportEvent::NewAddress { listen_addr, .. }) = incoming.next().await else { panic!() };
+    let server = tokio::spawn(async move {
+        let Some(TransportEvent::Incoming { upgrade, .. }) = incoming.next().await else { panic!() };
+        let (_, mut muxer) = upgrade.await.unwrap();
+        let mut stream = poll_fn(|cx| {
+            let _ = muxer.poll_unpin(cx);
+            muxer.poll_inbound_unpin(cx)
+        })
+        .await
+        .unwrap();
+        let send = async {
+            // What a responder's negotiation looks like, so that the wrapper learns its protocol as in life.
+            stream.write_all(b"\x13/multistream/1.0.0\n\x03/a\n").await.unwrap();
+            let block = vec![7; 64 * 1024];
+            for _ in 0..BYTES / block.len() as u64 {
+                stream.write_all(&block).await.unwrap();
+            }
+            stream.close().await.unwrap();
+            std::future::pending::<()>().await;
+        };
+        futures::future::join(send, drive(&mut muxer)).await;
+    });
+    let mut dialing = transport(counted);
+    let options = DialOpts { role: Endpoint::Dialer, port_use: PortUse::New };
+    let (_, mut muxer) = dialing.dial(listen_addr, options).unwrap().await.unwrap();
+    let mut stream = poll_fn(|cx| {
+        let _ = muxer.poll_unpin(cx);
+        Pin::new(&mut muxer).poll_outbound(cx)
+    })
+    .await
+    .unwrap();
+    let receive = async {
+        stream.write_all(b"\x13/multistream/1.0.0\n\x03/a\n").await.unwrap();
+        stream.flush().await.unwrap();
+        let mut buffer = vec![0; 64 * 1024];
+        let begun = Instant::now();
+        while stream.read(&mut buffer).await.unwrap() > 0 {}
+        begun.elapsed()
+    };
+    let elapsed = tokio::select! {
+        elapsed = receive => elapsed,
+        () = drive(&mut muxer) => unreachable!(),
+    };
+    server.abort();
+    elapsed
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+#[tokio::main]
+async fn main() {
+    let _unused = support::TOKEN;
+    let (mut plain, mut counted) = (Vec::new(), Vec::new());
+    transfer(false).await;
+    for _ in 0..ROUNDS {
+        plain.push(transfer(false).await);
+        counted.push(transfer(true).await);
+    }
+    let (plain, counted) = (median(plain), median(counted));
+    let speed = |time: Duration| BYTES as f64 / time.as_secs_f64() / 1e6;
+    println!("without the wrapper: {:.0} MB/s; with it: {:.0} MB/s", speed(plain), speed(counted));
+    println!("cost: {:.2} % (bound 2 %)", (counted.as_secs_f64() / plain.as_secs_f64() - 1.0) * 100.0);
+}

@@ -1,0 +1,165 @@
+//! What `introspect` does: watch, record, replay.
+
+use std::{
+    future::Future,
+    io::{self, Write},
+    path::Path,
+};
+
+use super::{
+    connection::{ClientError, Connection},
+    format::instant,
+    recording::{Recorder, Recording, RecordingError},
+    view::{self, View},
+};
+use crate::{
+    envelope::Part,
+    proto::{
+        Configuration, ServerMessage,
+        client_command::{Command, Source},
+        server_message::Payload,
+    },
+};
+
+/// Why a client's work ended early.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The node, or the way to it.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The file.
+    #[error(transparent)]
+    Recording(#[from] RecordingError),
+    /// The output.
+    #[error("the output cannot be written")]
+    Output(#[from] io::Error),
+}
+
+/// How a watcher shows what it sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// Lines, one block a state.
+    Plain,
+    /// A screen that is drawn anew with each state, of so many columns and rows.
+    Screen {
+        /// Characters in a line.
+        columns: usize,
+        /// Lines.
+        rows: usize,
+    },
+}
+
+/// Shows each state, asks for the next one when it is shown, until `stop`.
+///
+/// # Errors
+/// The connection ended, or the output cannot be written.
+pub async fn watch(
+    connection: Connection,
+    style: impl Fn() -> Style,
+    out: &mut impl Write,
+    stop: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    let mut seen = View::default();
+    pull(connection, stop, |part| {
+        if let (Style::Plain, Some(Payload::Event(event))) = (style(), &part.message.payload) {
+            writeln!(out, "event {}", view::event_line(event))?;
+        }
+        if seen.handle(part.message) {
+            draw(&seen, style(), out)?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+fn draw(view: &View, style: Style, out: &mut impl Write) -> io::Result<()> {
+    match style {
+        Style::Plain => {
+            for line in view.plain() {
+                writeln!(out, "{line}")?;
+            }
+        }
+        Style::Screen { columns, rows } => {
+            // Home, each line cleared behind its end, the rest cleared: no flicker.
+            write!(out, "\x1b[H")?;
+            let lines = view.screen(columns, rows.saturating_sub(1));
+            for line in lines {
+                write!(out, "{line}\x1b[K\r\n")?;
+            }
+            write!(out, "\x1b[J")?;
+        }
+    }
+    out.flush()
+}
+
+/// Appends runtime, states and events to a file until `stop`; how many messages were appended.
+///
+/// # Errors
+/// The connection ended, or the file cannot be written.
+pub async fn record(
+    connection: Connection,
+    recorder: &mut Recorder,
+    stop: impl Future<Output = ()>,
+) -> Result<u64, RunError> {
+    let mut count = 0;
+    pull(connection, stop, |part| {
+        count += u64::from(recorder.append(&part)?);
+        Ok(())
+    })
+    .await?;
+    Ok(count)
+}
+
+/// Prints a recording.
+///
+/// # Errors
+/// The file cannot be read, is no recording, or is damaged; what stands before the damage is printed.
+pub fn replay(path: &Path, out: &mut impl Write) -> Result<(), RunError> {
+    for message in Recording::open(path)? {
+        print(&message?, out)?;
+    }
+    Ok(out.flush()?)
+}
+
+fn print(message: &ServerMessage, out: &mut impl Write) -> io::Result<()> {
+    match &message.payload {
+        Some(Payload::Runtime(runtime)) => writeln!(out, "runtime {}", view::runtime_line(runtime)),
+        Some(Payload::Event(event)) => writeln!(out, "event {}", view::event_line(event)),
+        Some(Payload::State(state)) => {
+            writeln!(out, "state {} {}", instant(state.instant_ts), view::traffic(state.traffic.as_ref()))?;
+            let connections = state.subsystems.iter().flat_map(|all| &all.connections);
+            for line in connections.flat_map(view::connection_lines) {
+                writeln!(out, "{line}")?;
+            }
+            Ok(())
+        }
+        Some(Payload::Notice(_)) => writeln!(out, "notice some events were discarded"),
+        Some(Payload::Response(_)) | None => Ok(()),
+    }
+}
+
+/// Takes states and events, and asks for the next state when `take` is done with one.
+async fn pull(
+    mut connection: Connection,
+    stop: impl Future<Output = ()>,
+    mut take: impl FnMut(Part) -> Result<(), RunError>,
+) -> Result<(), RunError> {
+    let mut stop = std::pin::pin!(stop);
+    connection.hello(Configuration::default()).await?;
+    connection.command(Command::PushEnable, Source::Events).await?;
+    loop {
+        let part = tokio::select! {
+            biased;
+            () = &mut stop => break,
+            part = connection.next() => part?,
+        };
+        let is_state = matches!(part.message.payload, Some(Payload::State(_)));
+        take(part)?;
+        if is_state {
+            connection.command(Command::Request, Source::State).await?;
+        }
+    }
+    connection.close().await;
+    Ok(())
+}

@@ -1,0 +1,279 @@
+//! What a client shows: pure, from messages to lines. All text of the node is escaped.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde_json::Value;
+
+use super::format::{bytes, instant, nanos, rate, span_ms};
+use crate::{
+    limits::MAX_SESSIONS,
+    proto::{Connection, Event, Role, Runtime, ServerMessage, State, Status, Stream, Traffic, server_message::Payload},
+    text::escape,
+};
+
+/// Newest events that are shown below everything else.
+const SHOWN_EVENTS: usize = 8;
+/// Longest line of a screen before the terminal's width is known.
+const ID_CHARS: usize = 16;
+
+/// The node as its messages tell.
+#[derive(Debug, Default)]
+pub struct View {
+    runtime: Option<Runtime>,
+    state: Option<State>,
+    sessions: BTreeMap<u64, Session>,
+    events: VecDeque<String>,
+}
+
+/// A session as its newest events tell.
+#[derive(Debug, Default)]
+struct Session {
+    summary: String,
+    progress: String,
+    waiting: Option<Waiting>,
+    ended: bool,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    text: String,
+    since_ms: u64,
+}
+
+impl View {
+    /// Takes a message in; whether it is a state.
+    pub fn handle(&mut self, message: ServerMessage) -> bool {
+        match message.payload {
+            Some(Payload::Runtime(runtime)) => self.runtime = Some(runtime),
+            Some(Payload::State(state)) => {
+                self.state = Some(state);
+                return true;
+            }
+            Some(Payload::Event(event)) => self.handle_event(&event),
+            Some(Payload::Notice(_)) => self.note("some events were discarded: this client was too slow".to_owned()),
+            Some(Payload::Response(_)) | None => {}
+        }
+        false
+    }
+
+    fn handle_event(&mut self, event: &Event) {
+        self.note(event_line(event));
+        let content: Value = serde_json::from_str(&event.content).unwrap_or_default();
+        let Some(id) = content["session"].as_u64() else { return };
+        let Some(name) = event.r#type.as_ref().map(|kind| kind.name.as_str()) else { return };
+        if !name.starts_with("Session") {
+            return;
+        }
+        self.make_room();
+        self.sessions.entry(id).or_default().handle(name, &content, event.ts);
+    }
+
+    fn note(&mut self, line: String) {
+        if self.events.len() >= SHOWN_EVENTS {
+            self.events.pop_front();
+        }
+        self.events.push_back(line);
+    }
+
+    fn make_room(&mut self) {
+        if self.sessions.len() >= MAX_SESSIONS {
+            let ended = self.sessions.iter().find(|(_, session)| session.ended).map(|(id, _)| *id);
+            let gone = ended.or_else(|| self.sessions.keys().next().copied());
+            gone.map(|id| self.sessions.remove(&id));
+        }
+    }
+
+    /// A whole screen, the most urgent first: sessions and what they wait for, connections with their streams, events.
+    #[must_use]
+    pub fn screen(&self, columns: usize, rows: usize) -> Vec<String> {
+        let mut lines = vec![self.title(), String::new(), "SESSIONS".to_owned()];
+        lines.extend(self.session_lines());
+        if self.sessions.is_empty() {
+            lines.push("  none told of".to_owned());
+        }
+        lines.extend([String::new(), "CONNECTIONS".to_owned()]);
+        let events = self.events.iter().map(|line| format!("  {line}"));
+        let tail: Vec<_> = [String::new(), "EVENTS".to_owned()].into_iter().chain(events).collect();
+        let room = rows.saturating_sub(lines.len() + tail.len());
+        let connections = self.connection_lines();
+        let hidden = connections.len().saturating_sub(room);
+        if hidden > 0 {
+            let shown = room.saturating_sub(1);
+            lines.extend(connections.into_iter().take(shown));
+            lines.push(format!("  ... {} more lines", hidden + 1));
+        } else {
+            lines.extend(connections);
+        }
+        lines.extend(tail);
+        lines.into_iter().map(|line| line.chars().take(columns).collect()).collect()
+    }
+
+    /// The newest state as plain lines, each of which says by itself what it is about.
+    #[must_use]
+    pub fn plain(&self) -> Vec<String> {
+        let title = format!("state {}", self.title());
+        let sessions = self.session_lines().into_iter().map(|line| line.trim_start().to_owned());
+        let connections = self.connection_lines().into_iter().map(|line| line.trim_start().to_owned());
+        std::iter::once(title).chain(sessions).chain(connections).collect()
+    }
+
+    fn title(&self) -> String {
+        let node = self.runtime.as_ref().map_or_else(String::new, runtime_line);
+        match &self.state {
+            None => node,
+            Some(state) => format!("{} {node} {}", instant(state.instant_ts), traffic(state.traffic.as_ref())),
+        }
+    }
+
+    fn session_lines(&self) -> Vec<String> {
+        let now_ms = self.state.as_ref().map_or(0, |state| state.instant_ts);
+        let lines = self.sessions.iter().map(|(id, session)| {
+            let waiting = session.waiting.as_ref().map_or_else(String::new, |waiting| {
+                format!(" | waits for {} since {}", waiting.text, span_ms(now_ms.saturating_sub(waiting.since_ms)))
+            });
+            format!("  session {id} {}{}{waiting}", session.summary, session.progress)
+        });
+        lines.collect()
+    }
+
+    fn connection_lines(&self) -> Vec<String> {
+        let subsystems = self.state.as_ref().and_then(|state| state.subsystems.as_ref());
+        let connections = subsystems.map(|all| all.connections.as_slice()).unwrap_or_default();
+        connections.iter().flat_map(connection_lines).collect()
+    }
+}
+
+impl Session {
+    fn handle(&mut self, name: &str, content: &Value, ts: u64) {
+        let text = |key: &str| escape(content[key].as_str().unwrap_or_default());
+        match name {
+            "SessionStarted" => {
+                *self = Self { summary: format!("{} from {}", text("state"), text("peer")), ..Self::default() };
+            }
+            "SessionProgress" => {
+                self.summary = format!("{} from {}", text("state"), text("peer"));
+                self.progress = progress(content);
+            }
+            "SessionWaiting" => {
+                let index = content["index"].as_u64().map_or_else(String::new, |index| format!(" {index}"));
+                let on = if content["on"].is_string() { format!(" on {}", text("on")) } else { String::new() };
+                let retry = if content["retry_at"].is_string() {
+                    format!(", next try {}", text("retry_at"))
+                } else {
+                    String::new()
+                };
+                self.summary = format!("{} from {}", text("state"), text("peer"));
+                self.waiting = Some(Waiting {
+                    text: format!("{}{index}{on} ({}{retry})", text("what"), text("reason")),
+                    since_ms: content["since"].as_u64().unwrap_or(ts),
+                });
+            }
+            "SessionCompleted" => {
+                let summary = format!("complete from {}", text("peer"));
+                *self = Self { summary, ended: true, ..Self::default() };
+            }
+            "SessionFailed" => {
+                let summary = format!("failed from {}: {} ({})", text("peer"), text("error"), text("code"));
+                *self = Self { summary, ended: true, ..Self::default() };
+            }
+            _ => {}
+        }
+    }
+}
+
+/// `, chunk 312 of 1024, 12.0 MiB of 1.0 GiB durable, 5.0 MiB/s`.
+fn progress(content: &Value) -> String {
+    let number = |key: &str| content[key].as_u64();
+    let of = |total: Option<u64>, show: fn(u64) -> String| {
+        total.map_or_else(String::new, |total| format!(" of {}", show(total)))
+    };
+    let mut text = String::new();
+    if let Some(last) = number("last_chunk_index") {
+        text += &format!(", chunk {last}{}", of(number("total_chunks"), |total| total.to_string()));
+    }
+    if let Some(durable) = number("bytes_durable") {
+        text += &format!(", {}{} durable", bytes(durable), of(number("total_bytes"), bytes));
+    }
+    if let Some(speed) = number("bytes_per_second").filter(|speed| *speed > 0) {
+        text += &format!(", {}", rate(speed));
+    }
+    text
+}
+
+/// One line of a runtime.
+pub(super) fn runtime_line(runtime: &Runtime) -> String {
+    let texts = [&runtime.implementation, &runtime.version, &runtime.platform, &runtime.peer_id];
+    texts.map(|text| escape(text)).join(" ")
+}
+
+/// One line of an event.
+pub(super) fn event_line(event: &Event) -> String {
+    let name = event.r#type.as_ref().map_or("?", |kind| kind.name.as_str());
+    format!("{} {} {}", instant(event.ts), escape(name), escape(&event.content))
+}
+
+/// A connection and its streams.
+pub(super) fn connection_lines(connection: &Connection) -> Vec<String> {
+    let endpoints = connection.endpoints.clone().unwrap_or_default();
+    let attributes = connection.attribs.clone().unwrap_or_default();
+    let timeline = connection.timeline.unwrap_or_default();
+    let mut line = format!(
+        "  connection {} {} {} {} {} {}",
+        hex::encode(&connection.id).trim_start_matches('0'),
+        status(connection.status()),
+        role(connection.role()),
+        escape(&connection.peer_id),
+        endpoint_text(connection.role(), &endpoints.src_multiaddr, &endpoints.dst_multiaddr),
+        traffic(connection.traffic.as_ref()),
+    );
+    for (label, text) in [
+        ("", escape(&String::from_utf8_lossy(&connection.transport_id))),
+        ("", escape(&attributes.encryption)),
+        ("", escape(&attributes.multiplexer)),
+        ("latency ", nanos(connection.latency_ns)),
+        ("opened ", instant(timeline.open_ts)),
+    ] {
+        if !text.is_empty() {
+            line += &format!(" {label}{text}");
+        }
+    }
+    let streams = connection.streams.as_ref().map(|list| list.streams.as_slice()).unwrap_or_default();
+    std::iter::once(line).chain(streams.iter().map(stream_line)).collect()
+}
+
+fn stream_line(stream: &Stream) -> String {
+    let protocol = if stream.protocol.is_empty() { "?".to_owned() } else { escape(&stream.protocol) };
+    let tags: String = stream.user_provided_tags.iter().take(ID_CHARS).map(|tag| format!(" {}", escape(tag))).collect();
+    format!(
+        "    stream {} {} {} {protocol} {}{tags}",
+        hex::encode(&stream.id).trim_start_matches('0'),
+        status(stream.status()),
+        role(stream.role()),
+        traffic(stream.traffic.as_ref()),
+    )
+}
+
+fn endpoint_text(role: Role, src: &str, dst: &str) -> String {
+    let arrow = if role == Role::Initiator { "->" } else { "<-" };
+    [escape(src).as_str(), arrow, escape(dst).as_str()].join(" ").trim_start().to_owned()
+}
+
+/// `in 1.0 MiB (5.0 KiB/s) out 3 B`.
+pub(super) fn traffic(traffic: Option<&Traffic>) -> String {
+    let Some(traffic) = traffic else { return String::new() };
+    let part = |label, gauge: Option<crate::proto::DataGauge>| {
+        let gauge = gauge.unwrap_or_default();
+        let speed = rate(gauge.inst_bw);
+        let speed = if speed.is_empty() { speed } else { format!(" ({speed})") };
+        format!("{label} {}{speed}", bytes(gauge.cum_bytes))
+    };
+    format!("{} {}", part("in", traffic.traffic_in), part("out", traffic.traffic_out))
+}
+
+fn status(status: Status) -> String {
+    status.as_str_name().to_ascii_lowercase()
+}
+
+fn role(role: Role) -> String {
+    role.as_str_name().to_ascii_lowercase()
+}

@@ -1,0 +1,51 @@
+//! Milliseconds since the Unix epoch that never step back.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+/// Where times come from.
+#[derive(Clone, Debug)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    /// The wall clock of the start plus the monotonic time since: a step of the wall clock does not show.
+    System {
+        start: Instant,
+        unix_ms: u64,
+    },
+    Manual(Arc<AtomicU64>),
+}
+
+impl Clock {
+    /// The machine's clock.
+    #[must_use]
+    pub fn system() -> Self {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(Source::System { start: Instant::now(), unix_ms: millis(unix) })
+    }
+
+    /// A clock that the holder of the number sets. For tests and simulations.
+    #[must_use]
+    pub fn manual(now_ms: Arc<AtomicU64>) -> Self {
+        Self(Source::Manual(now_ms))
+    }
+
+    /// Now.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        match &self.0 {
+            Source::System { start, unix_ms } => unix_ms.saturating_add(millis(start.elapsed())),
+            Source::Manual(now) => now.load(Ordering::Relaxed),
+        }
+    }
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,403 @@
+//! What the node knows of itself: fed by the counting wrapper and by the node, read by the server.
+//!
+//! Everything in it is bounded ([`limits`](crate::limits)). Closed connections and streams, and events, are kept only
+//! while somebody looks: without a client nothing grows but with the live connections and sessions.
+
+mod gauge;
+mod records;
+mod sessions;
+mod state;
+mod table;
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use libp2p::{
+    Multiaddr, PeerId,
+    core::ConnectedPoint,
+    swarm::{ConnectionId, SwarmEvent},
+};
+use tokio::sync::broadcast;
+
+pub use records::NewConnection;
+pub use sessions::{SessionView, WaitingView};
+pub(crate) use state::without_older;
+pub(crate) use table::without_peer;
+
+use crate::{
+    clock::Clock,
+    events::{Event, Frame, Kind},
+    limits::{DEFAULT_INTERVAL_MS, EVENT_CHANNEL, MAX_CONNECTIONS},
+    proto::{self, Role},
+    tags::{self, TagSource},
+};
+use gauge::Gauges;
+use records::{ConnectionRecord, StreamCounts, StreamRecord};
+use sessions::Sessions;
+use table::Table;
+
+/// A cheap handle to all that introspection knows.
+#[derive(Clone, Debug)]
+pub struct Registry(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    started_ms: u64,
+    clock: Clock,
+    runtime: proto::Runtime,
+    tag_source: TagSource,
+    next_id: AtomicU64,
+    table: Mutex<Table>,
+    counts: Arc<StreamCounts>,
+    /// Traffic of the connections that are gone.
+    past: Gauges,
+    sessions: Mutex<Sessions>,
+    viewers: AtomicUsize,
+    /// The longest retention of a client.
+    retention_ms: AtomicU64,
+    /// When the previous state was taken; 0: never.
+    previous_ms: AtomicU64,
+    events: broadcast::Sender<Arc<Frame>>,
+}
+
+impl Registry {
+    /// For a node with this identity.
+    #[must_use]
+    pub fn new(peer: &PeerId, version: &str) -> Self {
+        Self::with_clock(peer, version, Clock::system())
+    }
+
+    /// With another clock, for tests and simulations.
+    #[must_use]
+    pub fn with_clock(peer: &PeerId, version: &str, clock: Clock) -> Self {
+        Self::build(peer, version, clock, tags::current)
+    }
+
+    /// With the place where streams find their tags; [`tags::current`] unless set.
+    #[must_use]
+    pub fn with_tag_source(peer: &PeerId, version: &str, source: TagSource) -> Self {
+        Self::build(peer, version, Clock::system(), source)
+    }
+
+    fn build(peer: &PeerId, version: &str, clock: Clock, tag_source: TagSource) -> Self {
+        let runtime = proto::Runtime {
+            implementation: "rpp-node".to_owned(),
+            version: version.to_owned(),
+            platform: std::env::consts::OS.to_owned(),
+            peer_id: peer.to_base58(),
+            event_types: Kind::ALL.map(Kind::announcement).to_vec(),
+        };
+        Self(Arc::new(Inner {
+            started_ms: clock.now_ms(),
+            clock,
+            runtime,
+            tag_source,
+            next_id: AtomicU64::new(1),
+            table: Mutex::default(),
+            counts: Arc::default(),
+            past: Gauges::default(),
+            sessions: Mutex::default(),
+            viewers: AtomicUsize::new(0),
+            retention_ms: AtomicU64::new(0),
+            previous_ms: AtomicU64::new(0),
+            events: broadcast::channel(EVENT_CHANNEL).0,
+        }))
+    }
+
+    /// A connection is up. It lives as long as what is returned.
+    #[must_use]
+    pub fn connection_opened(&self, about: NewConnection) -> OpenConnection {
+        let now_ms = self.now_ms();
+        let record = Arc::new(ConnectionRecord::new(self.next_id(), about, now_ms, Arc::clone(&self.0.counts)));
+        self.table().add(&record);
+        OpenConnection { registry: self.clone(), record }
+    }
+
+    /// Tells of a swarm's event: which connection the swarm calls what, and when the first connection to a peer comes
+    /// and the last one goes. Call it with every event.
+    pub fn handle_swarm_event<E>(&self, event: &SwarmEvent<E>) {
+        match event {
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, num_established, .. } => {
+                let (role, remote) = (role_of(endpoint), endpoint.get_remote_address());
+                self.table().bind(*connection_id, peer_id, role, remote);
+                if num_established.get() == 1 {
+                    self.peer_connected(peer_id, remote, role);
+                }
+            }
+            SwarmEvent::ConnectionClosed { peer_id, endpoint, num_established: 0, cause, .. } => {
+                let reason = cause.as_ref().map_or_else(|| "closed".to_owned(), ToString::to_string);
+                self.peer_disconnected(peer_id, endpoint.get_remote_address(), &reason);
+            }
+            _ => {}
+        }
+    }
+
+    /// The first connection to a peer is up. [`Self::handle_swarm_event`] does this.
+    pub fn peer_connected(&self, peer: &PeerId, address: &Multiaddr, role: Role) {
+        self.publish(|now_ms| {
+            vec![
+                Event::new(Kind::PeerConnected, now_ms)
+                    .with("peer", &peer.to_base58())
+                    .with("address", &address.to_string())
+                    .with("role", role.as_str_name().to_ascii_lowercase().as_str()),
+            ]
+        });
+    }
+
+    /// The last connection to a peer is gone. [`Self::handle_swarm_event`] does this.
+    pub fn peer_disconnected(&self, peer: &PeerId, address: &Multiaddr, reason: &str) {
+        self.publish(|now_ms| {
+            vec![
+                Event::new(Kind::PeerDisconnected, now_ms)
+                    .with("peer", &peer.to_base58())
+                    .with("address", &address.to_string())
+                    .with("reason", reason),
+            ]
+        });
+    }
+
+    /// A ping came back on this connection.
+    pub fn latency(&self, peer: &PeerId, connection: ConnectionId, round_trip: Duration) {
+        if let Some(record) = self.table().find(connection, peer) {
+            let nanos = u64::try_from(round_trip.as_nanos()).unwrap_or(u64::MAX);
+            record.latency_ns.store(nanos.max(1), Relaxed);
+        }
+    }
+
+    /// A session's status, whenever it changed. Started, progress, waiting, completed and failed follow from it, and
+    /// how often they are told.
+    pub fn session(&self, status: SessionView) {
+        let now_ms = self.now_ms();
+        let events = self.sessions().handle_status(now_ms, status);
+        self.send(&events);
+    }
+
+    /// A session was cancelled or its record is gone.
+    pub fn session_removed(&self, session: u64) {
+        let now_ms = self.now_ms();
+        let events = self.sessions().handle_removed(now_ms, session);
+        self.send(&events);
+    }
+
+    /// A peer broke the protocol.
+    pub fn protocol_violation(&self, peer: &PeerId, session: Option<u64>, reason: &str) {
+        self.publish(|now_ms| {
+            vec![
+                Event::new(Kind::ProtocolViolation, now_ms)
+                    .with("peer", &peer.to_base58())
+                    .with("session", session)
+                    .with("reason", reason),
+            ]
+        });
+    }
+
+    /// Milliseconds since the Unix epoch, as this registry counts them.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.0.clock.now_ms()
+    }
+
+    /// What the node says of itself once to each client, with all event types.
+    #[must_use]
+    pub fn runtime(&self) -> &proto::Runtime {
+        &self.0.runtime
+    }
+
+    /// The present, measured. Rates are those since the previous call.
+    #[must_use]
+    pub fn state(&self) -> proto::State {
+        let now_ms = self.now_ms();
+        let records = self.table().all(MAX_CONNECTIONS);
+        let mut total = self.0.past.at_rest();
+        let mut connections = Vec::with_capacity(records.len());
+        for record in &records {
+            let (entry, measured) = state::connection(record, now_ms);
+            if entry.status() != proto::Status::Closed {
+                total = total.plus(measured);
+            }
+            connections.push(entry);
+        }
+        let previous_ms = self.0.previous_ms.swap(now_ms, Relaxed);
+        let covered = match previous_ms {
+            0 => now_ms.saturating_sub(self.0.started_ms).min(DEFAULT_INTERVAL_MS),
+            previous_ms => now_ms.saturating_sub(previous_ms),
+        };
+        proto::State {
+            subsystems: Some(proto::Subsystems { connections, dht: None }),
+            traffic: Some(total.traffic()),
+            instant_ts: now_ms,
+            start_ts: now_ms - covered,
+            snapshot_duration_ms: u32::try_from(covered).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// How many look, and the longest retention among them. What is closed longer is forgotten, all of it when nobody
+    /// looks.
+    pub(crate) fn set_viewers(&self, viewers: usize, retention_ms: u64) {
+        self.0.viewers.store(viewers, Relaxed);
+        self.0.retention_ms.store(retention_ms, Relaxed);
+        if viewers == 0 {
+            self.0.previous_ms.store(0, Relaxed);
+            self.forget(u64::MAX);
+        }
+    }
+
+    /// Forgets what was closed longer ago than anyone wants to see it.
+    pub(crate) fn expire(&self) {
+        self.forget(self.now_ms().saturating_sub(self.0.retention_ms.load(Relaxed)));
+    }
+
+    /// Sends the session events that were held back and may go out now.
+    pub(crate) fn handle_timeout(&self) {
+        let now_ms = self.now_ms();
+        let events = self.sessions().handle_timeout(now_ms);
+        self.send(&events);
+    }
+
+    /// Events from now on, and before them the running sessions.
+    pub(crate) fn listen(&self) -> (Vec<Arc<Frame>>, broadcast::Receiver<Arc<Frame>>) {
+        let now_ms = self.now_ms();
+        // The lock keeps session events from falling between the two.
+        let sessions = self.sessions();
+        let receiver = self.0.events.subscribe();
+        let present = sessions.present(now_ms).iter().map(|event| Arc::new(event.frame())).collect();
+        (present, receiver)
+    }
+
+    fn forget(&self, horizon_ms: u64) {
+        self.table().forget(horizon_ms);
+    }
+
+    fn publish(&self, events: impl FnOnce(u64) -> Vec<Event>) {
+        if self.is_watched() {
+            self.send(&events(self.now_ms()));
+        }
+    }
+
+    fn send(&self, events: &[Event]) {
+        if self.is_watched() {
+            for event in events {
+                // Nobody listening is no error.
+                let _ = self.0.events.send(Arc::new(event.frame()));
+            }
+        }
+    }
+
+    fn is_watched(&self) -> bool {
+        self.0.viewers.load(Relaxed) > 0
+    }
+
+    fn next_id(&self) -> u64 {
+        self.0.next_id.fetch_add(1, Relaxed)
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, Sessions> {
+        self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Our role in a connection.
+pub(crate) fn role_of(endpoint: &ConnectedPoint) -> Role {
+    if endpoint.is_dialer() { Role::Initiator } else { Role::Responder }
+}
+
+/// A connection that is up; dropping it closes it in the registry.
+#[derive(Debug)]
+pub struct OpenConnection {
+    registry: Registry,
+    record: Arc<ConnectionRecord>,
+}
+
+impl OpenConnection {
+    /// A stream was opened on it. It lives as long as what is returned.
+    #[must_use]
+    pub fn stream_opened(&self, role: Role) -> OpenStream {
+        let record = Arc::new(StreamRecord::new(self.registry.next_id(), role, self.registry.now_ms()));
+        self.record.add_stream(&record);
+        OpenStream { registry: self.registry.clone(), connection: Arc::clone(&self.record), record, tags: None }
+    }
+
+    /// The remote address changed.
+    pub fn set_remote(&self, address: &Multiaddr) {
+        self.record.addresses().remote = Some(without_peer(address).to_string());
+    }
+
+    /// It is being closed.
+    pub fn closing(&self) {
+        self.record.closing.store(true, Relaxed);
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        let (received, sent) = self.record.gauges.totals();
+        self.registry.0.past.add(received, sent);
+        self.record.closed_ms.store(self.registry.now_ms().max(1), Relaxed);
+        self.registry.table().end(&self.record, self.registry.is_watched());
+    }
+}
+
+/// A stream that is open; dropping it closes it in the registry.
+#[derive(Debug)]
+pub struct OpenStream {
+    registry: Registry,
+    connection: Arc<ConnectionRecord>,
+    record: Arc<StreamRecord>,
+    /// The tags that the record has.
+    tags: Option<tags::Tags>,
+}
+
+impl OpenStream {
+    /// Bytes came in.
+    pub fn received(&mut self, bytes: usize) {
+        self.record.gauges.add_received(bytes);
+        self.connection.gauges.add_received(bytes);
+        self.take_tags();
+    }
+
+    /// Bytes went out.
+    pub fn sent(&mut self, bytes: usize) {
+        self.record.gauges.add_sent(bytes);
+        self.connection.gauges.add_sent(bytes);
+        self.take_tags();
+    }
+
+    /// The protocol that is asked for, or (`agreed`) settled.
+    pub fn set_protocol(&self, protocol: Option<String>, agreed: bool) {
+        self.record.set_protocol(protocol, agreed);
+    }
+
+    /// Says what it works for.
+    pub fn set_tags(&mut self, tags: &tags::Tags) {
+        if !self.tags.as_ref().is_some_and(|known| Arc::ptr_eq(known, tags)) {
+            self.tags = Some(Arc::clone(tags));
+            self.record.labels().tags = Some(Arc::clone(tags));
+        }
+    }
+
+    /// An operation on it failed.
+    pub fn failed(&self) {
+        self.record.fail();
+    }
+
+    fn take_tags(&mut self) {
+        let source = self.registry.0.tag_source;
+        source(&mut |tags| self.set_tags(tags));
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.record.end(self.registry.now_ms());
+        self.connection.end_stream(&self.record, self.registry.is_watched());
+    }
+}

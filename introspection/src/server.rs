@@ -1,0 +1,154 @@
+//! The WebSocket server.
+
+mod client;
+mod hub;
+mod machine;
+mod outbox;
+
+use std::{future::Future, io, net::TcpListener, sync::Arc, time::Duration};
+
+use rpp_http::{
+    Draining, Limits, Peer, Problem,
+    guard::{Bearer, Gate, HostOriginRules},
+};
+use secrecy::SecretString;
+use tokio::sync::Semaphore;
+use warp::{Filter, Reply as _, reply::Response, ws::Ws};
+
+use crate::{
+    limits::{MAX_CLIENTS, MAX_READ_BYTES},
+    registry::Registry,
+};
+use hub::Hub;
+use machine::Bounds;
+
+/// Connections above the number of clients: for those that are still being checked or refused.
+const SPARE_CONNECTIONS: usize = 32;
+/// A client may read nothing for this long, even though something is on its way to it.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Who may connect, and how many.
+#[derive(Clone, Debug)]
+pub struct Options {
+    token: SecretString,
+    allowed_hosts: Vec<String>,
+    allowed_origins: Vec<String>,
+    max_clients: usize,
+    bounds: Bounds,
+}
+
+impl Options {
+    /// With the token that clients must show: the read-only one of introspection if one is configured, else the control
+    /// plane's.
+    #[must_use]
+    pub fn new(token: SecretString) -> Self {
+        Self {
+            token,
+            allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
+            max_clients: MAX_CLIENTS,
+            bounds: Bounds::default(),
+        }
+    }
+
+    /// Names that `Host` may carry besides IP addresses and `localhost`.
+    #[must_use]
+    pub fn with_allowed_hosts(mut self, hosts: impl IntoIterator<Item = String>) -> Self {
+        self.allowed_hosts = hosts.into_iter().collect();
+        self
+    }
+
+    /// Web pages that may connect besides the listener's own.
+    #[must_use]
+    pub fn with_allowed_origins(mut self, origins: impl IntoIterator<Item = String>) -> Self {
+        self.allowed_origins = origins.into_iter().collect();
+        self
+    }
+
+    /// Clients at a time (default 32); the next one gets `503`.
+    #[must_use]
+    pub fn with_max_clients(mut self, clients: usize) -> Self {
+        self.max_clients = clients;
+        self
+    }
+
+    /// The smallest interval a client gets, in milliseconds (default 200). For tests.
+    #[must_use]
+    pub fn with_min_interval_ms(mut self, interval_ms: u64) -> Self {
+        let end = *self.bounds.interval_ms.end();
+        self.bounds.interval_ms = interval_ms.clamp(1, end)..=end;
+        self
+    }
+}
+
+/// Why the server does not run. The operator is at fault, or the machine.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The token could be guessed.
+    #[error("the introspection token cannot be used: {0}")]
+    Token(#[from] rpp_http::guard::TokenTooShort),
+    /// The listener cannot be used.
+    #[error("the introspection listener cannot be used")]
+    Listener(#[from] io::Error),
+}
+
+/// Serves `/introspect` until `shutdown`, then says goodbye to its clients.
+///
+/// # Errors
+/// A token that is too short, a listener that cannot be used.
+pub async fn serve(
+    listener: TcpListener,
+    registry: Registry,
+    options: Options,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let rules = HostOriginRules::default().with_hosts(&options.allowed_hosts).with_origins(&options.allowed_origins);
+    let gate = Gate::new(rules).with_bearer(Bearer::new(&options.token)?.with_query_token());
+    let limits = Limits::default()
+        .with_max_connections(options.max_clients.saturating_add(SPARE_CONNECTIONS))
+        .with_write_timeout(WRITE_TIMEOUT);
+    let hub = Hub::new(registry);
+    let door = Door {
+        hub: Arc::clone(&hub),
+        places: Arc::new(Semaphore::new(options.max_clients.min(Semaphore::MAX_PERMITS))),
+        max_clients: options.max_clients,
+        bounds: options.bounds,
+    };
+    let route = warp::path!("introspect")
+        .and(warp::ws())
+        .and(warp::ext::get::<Peer>())
+        .and(warp::ext::get::<Draining>())
+        .map(move |socket: Ws, peer: Peer, draining: Draining| door.open(socket, peer, draining));
+    tokio::select! {
+        served = rpp_http::serve(listener, route, gate, limits, shutdown) => Ok(served?),
+        () = hub.run() => Ok(()),
+    }
+}
+
+/// Lets clients in, as many as there are places.
+#[derive(Clone)]
+struct Door {
+    hub: Arc<Hub>,
+    places: Arc<Semaphore>,
+    max_clients: usize,
+    bounds: Bounds,
+}
+
+impl Door {
+    fn open(&self, socket: Ws, Peer(from): Peer, Draining(stop): Draining) -> Response {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            let message = format!("{} clients are connected, and no more are allowed", self.max_clients);
+            return Problem::new(http::StatusCode::SERVICE_UNAVAILABLE, "too_many_clients", message).into_response();
+        };
+        let (hub, bounds) = (Arc::clone(&self.hub), self.bounds.clone());
+        socket
+            .max_message_size(MAX_READ_BYTES)
+            .max_frame_size(MAX_READ_BYTES)
+            .on_upgrade(move |socket| async move {
+                client::run(socket, from, hub, bounds, stop).await;
+                drop(place);
+            })
+            .into_response()
+    }
+}

@@ -1,0 +1,97 @@
+//! Who may connect.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod support;
+
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use rpp_introspection::{Options, ServeError};
+use support::{Server, TOKEN, registry, soon, start};
+use tokio_tungstenite::{
+    connect_async,
+    tungstenite::{Error, client::IntoClientRequest as _},
+};
+
+/// The status of the answer: 101 when the server lets the client in.
+async fn status(url: String, headers: &[(HeaderName, &str)]) -> StatusCode {
+    let mut request = url.into_client_request().unwrap();
+    for (name, value) in headers {
+        request.headers_mut().insert(name, HeaderValue::from_str(value).unwrap());
+    }
+    match soon(connect_async(request)).await {
+        Ok((_, response)) => response.status(),
+        Err(Error::Http(response)) => {
+            let body: serde_json::Value = serde_json::from_slice(response.body().as_deref().unwrap()).unwrap();
+            assert!(body["error"].is_string() && body["code"].is_string(), "{body}");
+            assert!(!body.to_string().contains("token-of"), "tokens are not echoed: {body}");
+            response.status()
+        }
+        Err(other) => panic!("{other}"),
+    }
+}
+
+fn bearer(token: &str) -> String {
+    format!("Bearer {token}")
+}
+
+fn server() -> Server {
+    let options = Options::new(TOKEN.into()).with_allowed_origins(["https://observer.example".to_owned()]);
+    start(&registry(), options)
+}
+
+#[tokio::test]
+async fn the_token_may_stand_in_the_header_or_the_query() {
+    let server = server();
+    let right = bearer(TOKEN);
+    let wrong = bearer("a-token-of-somebody-else");
+    assert_eq!(status(server.url(), &[(header::AUTHORIZATION, &right)]).await, 101);
+    assert_eq!(status(format!("{}?token={TOKEN}", server.url()), &[]).await, 101);
+    assert_eq!(status(server.url(), &[]).await, 401);
+    assert_eq!(status(server.url(), &[(header::AUTHORIZATION, &wrong)]).await, 401);
+    assert_eq!(status(format!("{}?token=a-token-of-somebody-else", server.url()), &[]).await, 401);
+}
+
+#[tokio::test]
+async fn a_foreign_origin_or_host_is_forbidden() {
+    let server = server();
+    let token = bearer(TOKEN);
+    let own = format!("http://{}", server.address);
+    for (name, value, expected) in [
+        (header::ORIGIN, "https://evil.example", 403),
+        (header::ORIGIN, "null", 403),
+        (header::HOST, "evil.example", 403),
+        (header::ORIGIN, "https://observer.example", 101),
+        (header::ORIGIN, &own, 101),
+    ] {
+        let got = status(server.url(), &[(header::AUTHORIZATION, &token), (name.clone(), value)]).await;
+        assert_eq!(got.as_u16(), expected, "{name}: {value}");
+    }
+}
+
+#[tokio::test]
+async fn the_33rd_client_is_turned_away_until_another_leaves() {
+    let server = server();
+    let mut clients = Vec::new();
+    for _ in 0..32 {
+        clients.push(server.connect().await);
+    }
+    let token = bearer(TOKEN);
+    assert_eq!(status(server.url(), &[(header::AUTHORIZATION, &token)]).await, 503);
+    for client in &mut clients {
+        client.greeting().await;
+    }
+    clients.pop().unwrap().connection.close().await;
+    soon(async {
+        while status(server.url(), &[(header::AUTHORIZATION, &token)]).await != 101 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_short_token_is_refused_at_start() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let served =
+        rpp_introspection::serve(listener, registry(), Options::new("short".into()), std::future::pending()).await;
+    assert!(matches!(served, Err(ServeError::Token(_))));
+}

@@ -1,0 +1,177 @@
+//! Events over real sockets.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod support;
+
+use std::collections::HashMap;
+
+use rpp_introspection::{
+    Registry, SessionView, WaitingView,
+    limits::EVENT_BUFFER,
+    proto::{
+        self, Role,
+        client_command::{Command, Source},
+        event_type::event_property::PropertyType,
+        server_message::Payload,
+    },
+};
+use serde_json::Value;
+use support::{Client, options, peer, registry, start};
+
+async fn listening(registry: &Registry) -> (support::Server, Client, HashMap<String, proto::EventType>) {
+    let server = start(registry, options());
+    let mut client = server.connect().await;
+    let (runtime, _) = client.greeting().await;
+    client.hello(0).await;
+    client.command(Command::PushEnable, Source::Events).await;
+    let types = runtime.event_types.into_iter().map(|kind| (kind.name.clone(), kind)).collect();
+    (server, client, types)
+}
+
+async fn event(client: &mut Client) -> (String, Value) {
+    match client.next().await {
+        Payload::Event(event) => {
+            let kind = event.r#type.unwrap();
+            assert!(kind.property_types.is_empty(), "the types are announced once, in the runtime");
+            assert!(event.ts > 0);
+            (kind.name, serde_json::from_str(&event.content).unwrap())
+        }
+        other => panic!("no event but {other:?}"),
+    }
+}
+
+fn view(session: u64, state: &str) -> SessionView {
+    SessionView {
+        session,
+        peer: peer().to_base58(),
+        state: state.into(),
+        root: Some("ab".repeat(32)),
+        total_chunks: Some(10),
+        total_bytes: Some(1000),
+        ..SessionView::default()
+    }
+}
+
+#[tokio::test]
+async fn every_event_is_typed_as_announced() {
+    let registry = registry();
+    let (_server, mut client, types) = listening(&registry).await;
+    let (someone, address) = (peer(), "/ip4/1.2.3.4/tcp/4001".parse().unwrap());
+    registry.peer_connected(&someone, &address, Role::Responder);
+    registry.protocol_violation(&someone, Some(7), "an answer to no question");
+    let waiting_on = WaitingView {
+        what: "chunk".into(),
+        index: Some(4),
+        peer: Some(someone.to_base58()),
+        since_ms: 14,
+        reason: "asked, not answered yet".into(),
+        retry_at: Some("2026-01-01T00:00:00Z".into()),
+    };
+    registry.session(SessionView { waiting_on: Some(waiting_on), ..view(7, "streaming") });
+    registry.session(SessionView { last_chunk_index: Some(3), bytes_durable: 300, ..view(7, "streaming") });
+    registry.session(view(7, "complete"));
+    registry.session(view(8, "connecting"));
+    registry.session(SessionView {
+        error: Some("no route".into()),
+        error_code: Some("network".into()),
+        ..view(8, "failed")
+    });
+    registry.peer_disconnected(&someone, &address, "closed");
+    let mut seen = Vec::new();
+    while seen.last().map(String::as_str) != Some("PeerDisconnected") {
+        let (name, content) = event(&mut client).await;
+        let announced: HashMap<_, _> =
+            types[&name].property_types.iter().map(|property| (property.name.as_str(), property.r#type())).collect();
+        for (key, value) in content.as_object().unwrap() {
+            let fits = match announced[key.as_str()] {
+                PropertyType::Number | PropertyType::Time => value.is_u64(),
+                PropertyType::Peerid => value.as_str().unwrap().parse::<libp2p::PeerId>().is_ok(),
+                PropertyType::Multiaddr => value.as_str().unwrap().parse::<libp2p::Multiaddr>().is_ok(),
+                PropertyType::String => value.is_string(),
+                PropertyType::Json => true,
+            };
+            assert!(fits, "{name}.{key} = {value}");
+        }
+        seen.push(name);
+    }
+    seen.retain(|name| name != "SessionProgress"); // held back for up to a quarter of a second
+    let expected = [
+        "PeerConnected",
+        "ProtocolViolation",
+        "SessionStarted",
+        "SessionWaiting",
+        "SessionCompleted",
+        "SessionStarted",
+        "SessionFailed",
+        "PeerDisconnected",
+    ];
+    assert_eq!(seen, expected);
+}
+
+#[tokio::test]
+async fn progress_that_was_held_back_comes_a_moment_later() {
+    let registry = registry();
+    let (_server, mut client, _) = listening(&registry).await;
+    registry.session(view(7, "streaming"));
+    for chunk in 0..500 {
+        registry.session(SessionView { last_chunk_index: Some(chunk), ..view(7, "streaming") });
+    }
+    assert_eq!(event(&mut client).await.0, "SessionStarted");
+    let mut told = 0;
+    loop {
+        let (name, content) = event(&mut client).await;
+        assert_eq!(name, "SessionProgress");
+        told += 1;
+        if content["last_chunk_index"] == 499 {
+            break;
+        }
+    }
+    assert!(told < 500, "{told}");
+}
+
+#[tokio::test]
+async fn who_begins_to_listen_learns_of_running_sessions_and_what_they_wait_for() {
+    let registry = registry();
+    let waiting_on = WaitingView { what: "disk".into(), reason: "full".into(), ..WaitingView::default() };
+    registry.session(SessionView { waiting_on: Some(waiting_on), ..view(7, "paused") });
+    registry.session(view(8, "complete"));
+    let (_server, mut client, _) = listening(&registry).await;
+    let names = [event(&mut client).await.0, event(&mut client).await.0, event(&mut client).await.0];
+    assert_eq!(names, ["SessionStarted", "SessionProgress", "SessionWaiting"]);
+    client.expect_silence().await;
+}
+
+#[tokio::test]
+async fn events_wait_while_paused_and_an_overflow_is_told_once() {
+    let registry = registry();
+    let (_server, mut client, _) = listening(&registry).await;
+    client.command(Command::PushPause, Source::Events).await;
+    let (someone, total) = (peer(), EVENT_BUFFER + 100);
+    for number in 0..total {
+        registry.protocol_violation(&someone, Some(number as u64), "");
+        if number % 100 == 0 {
+            // The client's task keeps up: only its own buffer overflows.
+            client.expect_silence().await;
+        }
+    }
+    client.command(Command::PushResume, Source::Events).await;
+    assert!(
+        matches!(client.next().await, Payload::Notice(notice) if notice.kind() == proto::server_notice::Kind::DiscardingEvents)
+    );
+    let mut last = 0;
+    for _ in 0..EVENT_BUFFER {
+        let (_, content) = event(&mut client).await;
+        last = content["session"].as_u64().unwrap();
+    }
+    assert_eq!(last, total as u64 - 1, "the newest are kept");
+    client.expect_silence().await;
+}
+
+#[tokio::test]
+async fn events_end_with_push_disable() {
+    let registry = registry();
+    let (_server, mut client, _) = listening(&registry).await;
+    client.command(Command::PushDisable, Source::Events).await;
+    registry.protocol_violation(&peer(), None, "x");
+    client.expect_silence().await;
+}

@@ -1,0 +1,369 @@
+//! `/rpp/snapshots/1.0.0` as a [`NetworkBehaviour`].
+//!
+//! Both roles at once: [`Behaviour`] asks other peers on behalf of the application (`outbound`) and serves their requests
+//! through a [`SnapshotProvider`] (`inbound`). It decides nothing: which request comes next is the application's or
+//! [`consumer::Session`](crate::consumer::Session)'s business.
+
+mod admission;
+mod config;
+mod event;
+mod feed;
+mod inbound;
+mod observer;
+mod outbound;
+mod reply;
+mod size;
+mod work;
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use libp2p::{
+    Multiaddr, PeerId,
+    core::{Endpoint, transport::PortUse},
+    request_response::{self, Message, ProtocolSupport},
+    swarm::{
+        ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent,
+        ToSwarm,
+    },
+};
+
+pub use self::{
+    config::Config,
+    event::{Event, Outcome, PlanOptions, RequestId, RequestKind},
+    observer::{Activity, Ended, Job, Observer, Unobserved},
+};
+use self::{
+    inbound::Inbound,
+    outbound::{NotSent, Outbound},
+};
+use crate::{
+    codec::{Codec, PROTOCOL, RequestFrame, ResponseFrame},
+    messages::{ArtefactKind, Plan, SnapshotsRequest},
+    provider::SnapshotProvider,
+    text,
+    types::SnapshotSessionId,
+};
+
+/// Streams snapshots from other peers and serves them through `P`.
+///
+/// Must be polled within a tokio runtime with time enabled: provider calls and checks run on its blocking threads.
+///
+/// Each call that sends returns `None` **while the session has a request in flight** (or as many requests are under way to
+/// that peer as a connection has streams): ask again after the session's next event. A call that makes no sense - an
+/// unknown session, an index outside the plan, too many sessions - returns `None` too, and an [`Event::Error`] says why.
+pub struct Behaviour<P> {
+    wire: request_response::Behaviour<Codec>,
+    outbound: Outbound,
+    inbound: Inbound<P>,
+    /// Drained before anything new is taken in.
+    events: VecDeque<Event>,
+}
+
+/// How much work is under way: for gauges.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Load {
+    /// Consumer sessions that are open here.
+    pub sessions: usize,
+    /// Requests of ours that are not answered or not checked yet.
+    pub requests_in_flight: usize,
+    /// Peers' requests that are not answered yet.
+    pub responses_in_flight: usize,
+    /// Response bytes under way to peers.
+    pub response_bytes_in_flight: usize,
+    /// Answers that wait for room among those bytes.
+    pub waiting_for_room: usize,
+    /// Slots taken by peers' sessions.
+    pub slots: usize,
+    /// Responses waiting for a blocking thread.
+    pub checks_queued: usize,
+    /// Responses being checked.
+    pub checks_running: usize,
+    /// Provider calls waiting for a blocking thread.
+    pub provider_jobs_queued: usize,
+    /// Provider calls that run.
+    pub provider_jobs_running: usize,
+    /// Peers' requests that could not be answered since the start.
+    pub inbound_failures: u64,
+    /// Events not taken yet.
+    pub events_queued: usize,
+}
+
+impl<P: SnapshotProvider> Behaviour<P> {
+    /// Serves through `provider` and consumes as `config` says.
+    #[must_use]
+    pub fn new(provider: Arc<P>, config: Config) -> Self {
+        let codec = Codec::new(config.max_request_bytes, config.max_response_bytes);
+        let wire = request_response::Config::default()
+            .with_request_timeout(config.request_timeout)
+            .with_max_concurrent_streams(config.max_streams_per_connection);
+        Self {
+            wire: request_response::Behaviour::with_codec(codec, [(PROTOCOL, ProtocolSupport::Full)], wire),
+            outbound: Outbound::new(&config),
+            inbound: Inbound::new(provider, &config),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Asks `peer` for a plan: opens the session, or starts it anew when it is open.
+    pub fn request_plan(
+        &mut self,
+        peer: PeerId,
+        session: SnapshotSessionId,
+        options: &PlanOptions,
+    ) -> Option<RequestId> {
+        self.in_opened(peer, session, |this| this.send(peer, options.request(session)))
+    }
+
+    /// Reopens a session after a lost connection or a restart of either side: takes up its plan and markers here, and asks
+    /// `peer` to go on from `chunk_index` and `update_index`, the next ones wanted.
+    pub fn resume(
+        &mut self,
+        peer: PeerId,
+        session: SnapshotSessionId,
+        plan: Arc<Plan>,
+        chunk_index: u64,
+        update_index: u64,
+    ) -> Option<RequestId> {
+        self.in_opened(peer, session, |this| {
+            let plan_id = plan.plan_id;
+            let adopted = this.outbound.adopt(peer, session, plan, chunk_index, update_index);
+            this.told(peer, session, adopted)?;
+            this.send(peer, SnapshotsRequest::Resume { session_id: session, plan_id, chunk_index, update_index })
+        })
+    }
+
+    /// Asks for one chunk.
+    pub fn request_chunk(&mut self, peer: PeerId, session: SnapshotSessionId, index: u64) -> Option<RequestId> {
+        self.send(peer, SnapshotsRequest::Chunk { session_id: session, chunk_index: index })
+    }
+
+    /// Asks for one light-client update.
+    pub fn request_update(&mut self, peer: PeerId, session: SnapshotSessionId, index: u64) -> Option<RequestId> {
+        self.send(peer, SnapshotsRequest::LightClientUpdate { session_id: session, update_index: index })
+    }
+
+    /// Says that everything of `kind` up to and including `index` is durable here.
+    pub fn acknowledge(
+        &mut self,
+        peer: PeerId,
+        session: SnapshotSessionId,
+        kind: ArtefactKind,
+        index: u64,
+    ) -> Option<RequestId> {
+        self.send(peer, SnapshotsRequest::Ack { session_id: session, kind, index })
+    }
+
+    /// Gives the session up; [`Event::Cancelled`] follows. [`forget`](Self::forget) does so without a word to the peer.
+    pub fn cancel(&mut self, peer: PeerId, session: SnapshotSessionId, message: &str) -> Option<RequestId> {
+        let message = text::cut(message).to_owned();
+        self.send(peer, SnapshotsRequest::Error { session_id: session, message })
+    }
+
+    /// Makes the request that a [`consumer::Session`](crate::consumer::Session) wants: a plan opens its session here, a
+    /// resume takes it up with `plan` (without one, it goes on with the plan it has here).
+    pub fn request(&mut self, peer: PeerId, request: SnapshotsRequest, plan: Option<&Arc<Plan>>) -> Option<RequestId> {
+        match (&request, plan) {
+            (SnapshotsRequest::Plan { session_id, .. }, _) => {
+                let session = *session_id;
+                self.in_opened(peer, session, |this| this.send(peer, request))
+            }
+            (SnapshotsRequest::Resume { session_id, chunk_index, update_index, .. }, Some(plan)) => {
+                self.resume(peer, *session_id, Arc::clone(plan), *chunk_index, *update_index)
+            }
+            _ => self.send(peer, request),
+        }
+    }
+
+    /// Sends `request` in a session that is open.
+    pub fn send(&mut self, peer: PeerId, request: SnapshotsRequest) -> Option<RequestId> {
+        let session = request.session_id();
+        let sent = self.outbound.send(&mut self.wire, peer, request);
+        self.told(peer, session, sent)
+    }
+
+    /// Drops the session on our side, in flight or not. An answer that still comes is not looked at.
+    pub fn forget(&mut self, peer: PeerId, session: SnapshotSessionId) {
+        self.outbound.forget(peer, session);
+    }
+
+    /// The next chunk and update of a session: moved by verified responses alone.
+    #[must_use]
+    pub fn markers(&self, peer: PeerId, session: SnapshotSessionId) -> Option<(u64, u64)> {
+        self.outbound.exchange(peer, session).map(|exchange| (exchange.next_chunk(), exchange.next_update()))
+    }
+
+    /// Whether the session has a request in flight; `None` when it is unknown.
+    #[must_use]
+    pub fn is_in_flight(&self, peer: PeerId, session: SnapshotSessionId) -> Option<bool> {
+        self.outbound.exchange(peer, session).map(crate::exchange::Exchange::in_flight)
+    }
+
+    /// Who serves here.
+    #[must_use]
+    pub fn provider(&self) -> &Arc<P> {
+        self.inbound.provider()
+    }
+
+    /// How much is under way.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        let (checks_queued, checks_running) = self.outbound.checks();
+        let (provider_jobs_queued, provider_jobs_running) = self.inbound.jobs();
+        Load {
+            sessions: self.outbound.sessions(),
+            requests_in_flight: self.outbound.in_flight(),
+            responses_in_flight: self.inbound.in_flight(),
+            response_bytes_in_flight: self.inbound.room().under_way(),
+            waiting_for_room: self.inbound.room().waiting(),
+            slots: self.inbound.slots().len(),
+            checks_queued,
+            checks_running,
+            provider_jobs_queued,
+            provider_jobs_running,
+            inbound_failures: self.inbound.failures(),
+            events_queued: self.events.len(),
+        }
+    }
+
+    /// Sends in a session that is opened for it unless it is open; it does not stay open for a request that was not sent.
+    fn in_opened(
+        &mut self,
+        peer: PeerId,
+        session: SnapshotSessionId,
+        send: impl FnOnce(&mut Self) -> Option<RequestId>,
+    ) -> Option<RequestId> {
+        let was_open = self.outbound.exchange(peer, session).is_some();
+        let opened = self.outbound.open(peer, session);
+        self.told(peer, session, opened)?;
+        let sent = send(self);
+        if sent.is_none() && !was_open {
+            self.outbound.forget(peer, session);
+        }
+        sent
+    }
+
+    fn told<T>(&mut self, peer: PeerId, session: SnapshotSessionId, result: Result<T, NotSent>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(NotSent::Backpressure) => None,
+            Err(NotSent::Error(error)) => {
+                // Between two polls an application may make as many senseless calls as it likes; it needs no more news.
+                if self.events.len() < MAX_QUEUED_EVENTS {
+                    self.events.push_back(Event::Error { peer, session, request_id: None, error });
+                }
+                None
+            }
+        }
+    }
+
+    fn handle_wire(&mut self, event: request_response::Event<RequestFrame, ResponseFrame>) {
+        use request_response::Event as Wire;
+        match event {
+            Wire::Message { peer, message: Message::Request { request_id, request, channel }, .. } => {
+                // Only frames that were read arrive; those to be sent never come back.
+                if let RequestFrame::Incoming { bytes, request } = request {
+                    self.inbound.handle_request(&mut self.wire, peer, request_id, (bytes, request), channel);
+                }
+            }
+            Wire::Message { message: Message::Response { request_id, response }, .. } => {
+                self.outbound.handle_response(request_id, response);
+            }
+            Wire::OutboundFailure { request_id, error, .. } => {
+                self.outbound.handle_failure(request_id, error, &mut self.events);
+            }
+            Wire::InboundFailure { request_id, error, .. } => {
+                self.inbound.handle_failure(request_id, &error, &mut self.events);
+            }
+            Wire::ResponseSent { request_id, .. } => self.inbound.handle_sent(request_id, &mut self.events),
+        }
+    }
+}
+
+/// Errors of senseless calls that are kept until the next poll.
+const MAX_QUEUED_EVENTS: usize = 1024;
+
+impl<P: SnapshotProvider> NetworkBehaviour for Behaviour<P> {
+    type ConnectionHandler = THandler<request_response::Behaviour<Codec>>;
+    type ToSwarm = Event;
+
+    fn handle_pending_inbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<(), ConnectionDenied> {
+        self.wire.handle_pending_inbound_connection(connection, local, remote)
+    }
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        peer: PeerId,
+        local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.wire.handle_established_inbound_connection(connection, peer, local, remote)
+    }
+
+    fn handle_pending_outbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        peer: Option<PeerId>,
+        addresses: &[Multiaddr],
+        role: Endpoint,
+    ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
+        self.wire.handle_pending_outbound_connection(connection, peer, addresses, role)
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        peer: PeerId,
+        address: &Multiaddr,
+        role: Endpoint,
+        port_use: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.wire.handle_established_outbound_connection(connection, peer, address, role, port_use)
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        if let FromSwarm::DialFailure(failure) = &event
+            && let Some(peer) = failure.peer_id
+        {
+            self.outbound.note_dial_failure(peer, failure.error);
+        }
+        self.wire.on_swarm_event(event);
+    }
+
+    fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, event: THandlerOutEvent<Self>) {
+        self.wire.on_connection_handler_event(peer, connection, event);
+    }
+
+    // Finished local work first, then what the wire brings.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Poll::Ready(ToSwarm::GenerateEvent(event));
+            }
+            if self.outbound.poll(cx, &mut self.events).is_ready()
+                || self.inbound.poll(cx, &mut self.wire, &mut self.events).is_ready()
+            {
+                continue;
+            }
+            match self.wire.poll(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(ToSwarm::GenerateEvent(event)) => self.handle_wire(event),
+                Poll::Ready(ToSwarm::Dial { opts }) => return Poll::Ready(ToSwarm::Dial { opts }),
+                Poll::Ready(ToSwarm::NotifyHandler { peer_id, handler, event }) => {
+                    return Poll::Ready(ToSwarm::NotifyHandler { peer_id, handler, event });
+                }
+                Poll::Ready(other) => tracing::debug!(?other, "request-response asks for something it never did"),
+            }
+        }
+    }
+}

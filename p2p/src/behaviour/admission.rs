@@ -1,0 +1,273 @@
+//! Which of the peers' requests are served now, which wait, and which are refused. Pure: no I/O, the time is an argument.
+//!
+//! ```text
+//! arrive ──> slot ──> room ──────────────> Serve
+//!   │         │         └── none yet ──> Wait ──> Serve, or Refuse(busy) when its time is up
+//!   │         └── the session's last answer is handed over and not yet known to be written ──> Wait ──> as if it arrived
+//!   └── no slot, or the session has a request in flight ──> Refuse(busy)
+//! ```
+//!
+//! The second kind of waiting is not the peer's doing: on two connections its next request may overtake our own word that
+//! the last answer is written.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::{Duration, Instant},
+};
+
+use super::{
+    event::{RequestId, RequestKind},
+    observer::Activity,
+    size,
+};
+use crate::{
+    error::PipelineError,
+    limits::{HANDOVER_WAIT, MAX_CHUNK_SIZE, MAX_LOOSE_CANCELS},
+    messages::SnapshotsRequest,
+    provider::{Outcome as SlotOutcome, Room, RoomLimits, RoomWait, SessionKey, SlotLimits, Slots, Ticket},
+};
+
+/// Slots and room of a provider, and the requests that wait for them.
+pub(super) struct Admission {
+    slots: Slots,
+    room: Room,
+    idle: Duration,
+    /// Chunk size of the sessions that have a slot: what their chunks need as room.
+    chunk_sizes: HashMap<SessionKey, u64>,
+    /// Each session's request in flight: at most one per slot.
+    serving: HashMap<SessionKey, Serving>,
+    /// Waiting for room: at most one per slot.
+    waiting: HashMap<SessionKey, (Activity, SnapshotsRequest)>,
+    /// Waiting for the end of the session's last request: at most one per slot.
+    parked: HashMap<SessionKey, Parked>,
+    /// Cancels of sessions that found no slot; at most [`MAX_LOOSE_CANCELS`].
+    loose: HashSet<RequestId>,
+    next_expiry: Option<Instant>,
+}
+
+struct Serving {
+    id: RequestId,
+    ticket: Ticket,
+    handed_over: bool,
+}
+
+struct Parked {
+    activity: Activity,
+    request: SnapshotsRequest,
+    until: Instant,
+}
+
+/// What is to be done with a request.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// Ask the provider.
+    Serve(SnapshotsRequest),
+    /// Nothing yet: [`Admission::poll`] comes back to it.
+    Wait,
+    /// Answer with this.
+    Refuse(PipelineError),
+}
+
+impl Admission {
+    pub(super) fn new(slots: SlotLimits, room: RoomLimits) -> Self {
+        Self {
+            slots: Slots::new(slots),
+            room: Room::new(room),
+            // Never a timer that is due again at once.
+            idle: slots.idle.max(Duration::from_millis(1)),
+            chunk_sizes: HashMap::new(),
+            serving: HashMap::new(),
+            waiting: HashMap::new(),
+            parked: HashMap::new(),
+            loose: HashSet::new(),
+            next_expiry: None,
+        }
+    }
+
+    pub(super) fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
+    pub(super) fn room(&self) -> &Room {
+        &self.room
+    }
+
+    /// A request that can be read came.
+    pub(super) fn arrive(&mut self, now: Instant, activity: Activity, request: SnapshotsRequest) -> Verdict {
+        let key = (activity.peer, activity.session);
+        match self.serving.get(&key) {
+            Some(serving) if serving.handed_over && !self.parked.contains_key(&key) => {
+                self.parked.insert(key, Parked { activity, request, until: now + HANDOVER_WAIT });
+                Verdict::Wait
+            }
+            _ => self.admit(now, activity, request),
+        }
+    }
+
+    /// The answer to a request is on its way out.
+    pub(super) fn handed_over(&mut self, activity: &Activity) {
+        if let Some(serving) = self.serving.get_mut(&(activity.peer, activity.session))
+            && serving.id == activity.id
+        {
+            serving.handed_over = true;
+        }
+    }
+
+    /// The session streams chunks of this size from now on.
+    pub(super) fn opened(&mut self, activity: &Activity, chunk_size: u64) {
+        let slots = &self.slots;
+        self.chunk_sizes.retain(|(peer, session), _| slots.contains(*peer, *session));
+        if slots.contains(activity.peer, activity.session) {
+            self.chunk_sizes.insert((activity.peer, activity.session), chunk_size);
+        }
+    }
+
+    /// A request is over, however: what it held is free. `free`: its session needs no slot any more.
+    pub(super) fn end(&mut self, now: Instant, activity: &Activity, free: bool) {
+        let key = (activity.peer, activity.session);
+        self.loose.remove(&activity.id);
+        if self.parked.get(&key).is_some_and(|parked| parked.activity.id == activity.id) {
+            self.parked.remove(&key);
+        }
+        if self.serving.get(&key).is_none_or(|serving| serving.id != activity.id) {
+            return;
+        }
+        self.waiting.remove(&key);
+        self.room.leave(key);
+        if let Some(Serving { ticket, .. }) = self.serving.remove(&key) {
+            self.slots.release(now, ticket, if free { SlotOutcome::Free } else { SlotOutcome::Keep });
+            self.next_expiry.get_or_insert(now + self.idle);
+        }
+    }
+
+    /// The next request whose waiting is over.
+    pub(super) fn poll(&mut self, now: Instant) -> Option<(Activity, Verdict)> {
+        self.expire(now);
+        while let Some((key, granted)) = self.room.poll(now) {
+            let Some((activity, request)) = self.waiting.remove(&key) else { continue };
+            let verdict = if granted { Verdict::Serve(request) } else { Verdict::Refuse(no_room()) };
+            return Some((activity, verdict));
+        }
+        let over = |(key, parked): (&SessionKey, &Parked)| {
+            (parked.until <= now || !self.serving.contains_key(key)).then_some(*key)
+        };
+        let key = self.parked.iter().find_map(over)?;
+        let Parked { activity, request, .. } = self.parked.remove(&key)?;
+        Some((activity, self.admit(now, activity, request)))
+    }
+
+    /// When [`poll`](Self::poll) has something to do at the latest.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let parked = self.parked.values().map(|parked| parked.until).min();
+        [self.room.poll_timeout(), parked, self.next_expiry].into_iter().flatten().min()
+    }
+
+    fn admit(&mut self, now: Instant, activity: Activity, request: SnapshotsRequest) -> Verdict {
+        let key = (activity.peer, activity.session);
+        match self.slots.admit(now, activity.peer, activity.session) {
+            Ok(ticket) => {
+                self.serving.insert(key, Serving { id: activity.id, ticket, handed_over: false });
+                self.make_room(now, activity, request)
+            }
+            Err(_) if self.may_cancel_loosely(key, &request) => {
+                self.loose.insert(activity.id);
+                Verdict::Serve(request)
+            }
+            Err(busy) => Verdict::Refuse(busy),
+        }
+    }
+
+    /// A cancel is answered `cancelled` even when there is no slot for it.
+    fn may_cancel_loosely(&self, key: SessionKey, request: &SnapshotsRequest) -> bool {
+        RequestKind::of(request) == RequestKind::Cancel
+            && !self.serving.contains_key(&key)
+            && self.loose.len() < MAX_LOOSE_CANCELS
+    }
+
+    /// Answers that may be large wait for room; the others are bounded by the slots.
+    fn make_room(&mut self, now: Instant, activity: Activity, request: SnapshotsRequest) -> Verdict {
+        let key = (activity.peer, activity.session);
+        let kind = RequestKind::of(&request);
+        if matches!(kind, RequestKind::Resume | RequestKind::Ack | RequestKind::Cancel) {
+            return Verdict::Serve(request);
+        }
+        let chunk_size = self.chunk_sizes.get(&key).copied().unwrap_or(MAX_CHUNK_SIZE);
+        match self.room.ask(now, key, size::response(kind, chunk_size)) {
+            RoomWait::Granted => Verdict::Serve(request),
+            RoomWait::Waiting => {
+                self.waiting.insert(key, (activity, request));
+                Verdict::Wait
+            }
+        }
+    }
+
+    fn expire(&mut self, now: Instant) {
+        if self.next_expiry.is_some_and(|expiry| expiry <= now) {
+            self.slots.expire(now);
+            self.next_expiry = (!self.slots.is_empty()).then(|| now + self.idle);
+        }
+    }
+}
+
+fn no_room() -> PipelineError {
+    PipelineError::Busy { reason: "too many response bytes are under way".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use libp2p::PeerId;
+
+    use super::*;
+    use crate::types::SnapshotSessionId;
+
+    fn chunk(id: u64, peer: PeerId) -> (Activity, SnapshotsRequest) {
+        let session = SnapshotSessionId::new(7).unwrap();
+        let activity = Activity { id: RequestId(id), peer, session, kind: Some(RequestKind::Chunk), index: Some(id) };
+        (activity, SnapshotsRequest::Chunk { session_id: session, chunk_index: id })
+    }
+
+    #[test]
+    fn the_next_request_may_overtake_our_word_of_the_last_one() {
+        let (now, peer) = (Instant::now(), PeerId::random());
+        let mut admission = Admission::new(SlotLimits::default(), RoomLimits::default());
+        let [(first, one), (second, two), (third, three)] = [1, 2, 3].map(|id| chunk(id, peer));
+        assert!(matches!(admission.arrive(now, first, one), Verdict::Serve(_)));
+        assert!(matches!(admission.arrive(now, second, two.clone()), Verdict::Refuse(_)), "it is being served");
+        admission.handed_over(&first);
+        assert!(matches!(admission.arrive(now, second, two), Verdict::Wait));
+        assert!(matches!(admission.arrive(now, third, three), Verdict::Refuse(_)), "only one may wait");
+        assert!(admission.poll(now).is_none());
+        admission.end(now, &first, false);
+        assert!(matches!(admission.poll(now), Some((activity, Verdict::Serve(_))) if activity == second));
+        admission.end(now, &second, true);
+        assert_eq!((admission.slots.len(), admission.room.under_way()), (0, 0));
+    }
+
+    #[test]
+    fn a_peer_that_does_not_read_its_answer_gets_no_second_one() {
+        let (now, peer) = (Instant::now(), PeerId::random());
+        let mut admission = Admission::new(SlotLimits::default(), RoomLimits::default());
+        let [(first, one), (second, two)] = [1, 2].map(|id| chunk(id, peer));
+        assert!(matches!(admission.arrive(now, first, one), Verdict::Serve(_)));
+        admission.handed_over(&first);
+        assert!(matches!(admission.arrive(now, second, two), Verdict::Wait));
+        assert_eq!(admission.poll_timeout(), Some(now + HANDOVER_WAIT));
+        assert!(matches!(admission.poll(now + HANDOVER_WAIT), Some((_, Verdict::Refuse(_)))));
+        admission.end(now, &second, false);
+        assert!(admission.serving.contains_key(&(peer, first.session)), "the first is still in flight");
+        admission.end(now, &first, false);
+        assert!(admission.serving.is_empty() && admission.parked.is_empty());
+    }
+
+    #[test]
+    fn an_end_of_a_refused_request_frees_nothing_of_the_one_in_flight() {
+        let (now, peer) = (Instant::now(), PeerId::random());
+        let mut admission = Admission::new(SlotLimits::default(), RoomLimits::default());
+        let [(first, one), (second, two)] = [1, 2].map(|id| chunk(id, peer));
+        assert!(matches!(admission.arrive(now, first, one), Verdict::Serve(_)));
+        assert!(matches!(admission.arrive(now, second, two), Verdict::Refuse(_)));
+        admission.end(now, &second, true);
+        assert_eq!(admission.slots.serving(), 1);
+        assert!(admission.room.under_way() > 0);
+    }
+}

@@ -1,0 +1,145 @@
+//! What can be set about the behaviour. Every bound of `wire.md` has its default here.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use super::observer::{Observer, Unobserved};
+use crate::{
+    limits,
+    plan::{PlanBounds, TrustAnchor},
+    provider::{RoomLimits, SlotLimits},
+};
+
+/// Settings of a [`Behaviour`](super::Behaviour); the defaults are those of the protocol.
+#[derive(Clone)]
+pub struct Config {
+    pub(super) trust: Arc<TrustAnchor>,
+    pub(super) plan_bounds: PlanBounds,
+    pub(super) request_timeout: Duration,
+    pub(super) max_request_bytes: usize,
+    pub(super) max_response_bytes: usize,
+    pub(super) max_streams_per_connection: usize,
+    pub(super) max_sessions: usize,
+    pub(super) max_checks: usize,
+    pub(super) max_provider_jobs: usize,
+    pub(super) slots: SlotLimits,
+    pub(super) room: RoomLimits,
+    pub(super) observer: Arc<dyn Observer>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            trust: Arc::new(TrustAnchor::default()),
+            plan_bounds: PlanBounds::default(),
+            request_timeout: limits::REQUEST_TIMEOUT,
+            max_request_bytes: limits::MAX_REQUEST_BYTES,
+            max_response_bytes: limits::MAX_RESPONSE_BYTES,
+            max_streams_per_connection: limits::MAX_STREAMS_PER_CONNECTION,
+            max_sessions: limits::MAX_SESSIONS,
+            max_checks: limits::MAX_BLOCKING_JOBS,
+            max_provider_jobs: limits::MAX_BLOCKING_JOBS,
+            slots: SlotLimits::default(),
+            room: RoomLimits::default(),
+            observer: Arc::new(Unobserved),
+        }
+    }
+}
+
+impl Config {
+    /// What a consumer trusts. Without it no plan is accepted.
+    #[must_use]
+    pub fn with_trust(mut self, trust: TrustAnchor) -> Self {
+        self.trust = Arc::new(trust);
+        self
+    }
+
+    /// Bounds on the plans a consumer accepts.
+    #[must_use]
+    pub fn with_plan_bounds(mut self, bounds: PlanBounds) -> Self {
+        self.plan_bounds = bounds;
+        self
+    }
+
+    /// Time for one request, everything included (default 30 s).
+    #[must_use]
+    pub fn with_request_timeout(mut self, timeout: Duration) -> Self {
+        self.request_timeout = timeout;
+        self
+    }
+
+    /// Largest request, in bytes (default 64 KiB).
+    #[must_use]
+    pub fn with_max_request_bytes(mut self, bytes: usize) -> Self {
+        self.max_request_bytes = bytes;
+        self
+    }
+
+    /// Largest response, in bytes (default 8 MiB).
+    #[must_use]
+    pub fn with_max_response_bytes(mut self, bytes: usize) -> Self {
+        self.max_response_bytes = bytes;
+        self
+    }
+
+    /// Request streams per connection, both directions together (default 16). Also the most requests that are under way
+    /// to one peer.
+    #[must_use]
+    pub fn with_max_streams_per_connection(mut self, streams: usize) -> Self {
+        self.max_streams_per_connection = streams;
+        self
+    }
+
+    /// Consumer sessions that are open here (default 256).
+    #[must_use]
+    pub fn with_max_sessions(mut self, sessions: usize) -> Self {
+        self.max_sessions = sessions;
+        self
+    }
+
+    /// Responses that are checked at the same time (default 4).
+    #[must_use]
+    pub fn with_max_checks(mut self, checks: usize) -> Self {
+        self.max_checks = checks;
+        self
+    }
+
+    /// Calls of the provider that run at the same time (default 4).
+    #[must_use]
+    pub fn with_max_provider_jobs(mut self, jobs: usize) -> Self {
+        self.max_provider_jobs = jobs;
+        self
+    }
+
+    /// Session slots, in all and per peer (defaults 64 and 8, freed after 60 s without a request).
+    #[must_use]
+    pub fn with_slots(mut self, limits: SlotLimits) -> Self {
+        self.slots = limits;
+        self
+    }
+
+    /// Response bytes under way, in all and per peer, and how long an answer waits for room before it becomes `busy`
+    /// (defaults 32 MiB, 8 MiB, 5 s).
+    #[must_use]
+    pub fn with_room(mut self, limits: RoomLimits) -> Self {
+        self.room = limits;
+        self
+    }
+
+    /// Who watches requests, responses and blocking jobs.
+    #[must_use]
+    pub fn with_observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = observer;
+        self
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("request_timeout", &self.request_timeout)
+            .field("max_request_bytes", &self.max_request_bytes)
+            .field("max_response_bytes", &self.max_response_bytes)
+            .field("max_sessions", &self.max_sessions)
+            .finish_non_exhaustive()
+    }
+}

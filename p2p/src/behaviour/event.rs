@@ -1,0 +1,192 @@
+//! What the behaviour tells, and the small types its calls and events share.
+
+use std::{fmt, time::Duration};
+
+use libp2p::PeerId;
+use serde::Serialize;
+
+use crate::{
+    error::SnapshotProtocolError,
+    exchange::Verified,
+    messages::{ArtefactKind, ErrorCode, SnapshotsRequest},
+    types::{Hash, SnapshotSessionId},
+};
+
+/// Names one request of one behaviour. Ids of requests sent and of requests received are counted apart.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct RequestId(pub(super) u64);
+
+impl RequestId {
+    /// The number.
+    #[must_use]
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// What a consumer may wish for when it opens a session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// Wanted chunk size in bytes; any positive number.
+    pub chunk_size: Option<u64>,
+    /// Smallest chunk size to take; the behaviour's own bound when `None`.
+    pub min_chunk_size: Option<u64>,
+    /// Largest chunk size to take; the behaviour's own bound when `None`.
+    pub max_chunk_size: Option<u64>,
+    /// Only this payload.
+    pub root: Option<Hash>,
+    /// Only this height; the highest offer when `None`.
+    pub height: Option<u64>,
+}
+
+impl PlanOptions {
+    /// The request that opens `session_id` with these wishes.
+    #[must_use]
+    pub fn request(&self, session_id: SnapshotSessionId) -> SnapshotsRequest {
+        SnapshotsRequest::Plan {
+            session_id,
+            chunk_size: self.chunk_size,
+            min_chunk_size: self.min_chunk_size,
+            max_chunk_size: self.max_chunk_size,
+            root: self.root,
+            height: self.height,
+        }
+    }
+}
+
+/// The requests by kind, for metrics and introspection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RequestKind {
+    /// Opens a session.
+    Plan,
+    /// One chunk.
+    Chunk,
+    /// One update.
+    LightClientUpdate,
+    /// Reopens a session.
+    Resume,
+    /// Confirms what is durable.
+    Ack,
+    /// Gives a session up (`error` on the wire).
+    Cancel,
+}
+
+impl RequestKind {
+    /// The kind of `request`.
+    #[must_use]
+    pub fn of(request: &SnapshotsRequest) -> Self {
+        match request {
+            SnapshotsRequest::Plan { .. } => Self::Plan,
+            SnapshotsRequest::Chunk { .. } => Self::Chunk,
+            SnapshotsRequest::LightClientUpdate { .. } => Self::LightClientUpdate,
+            SnapshotsRequest::Resume { .. } => Self::Resume,
+            SnapshotsRequest::Ack { .. } => Self::Ack,
+            SnapshotsRequest::Error { .. } => Self::Cancel,
+        }
+    }
+
+    /// The kind as one stable word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Plan => "plan",
+            Self::Chunk => "chunk",
+            Self::LightClientUpdate => "light_client_update",
+            Self::Resume => "resume",
+            Self::Ack => "ack",
+            Self::Cancel => "cancel",
+        }
+    }
+}
+
+impl From<ArtefactKind> for RequestKind {
+    fn from(kind: ArtefactKind) -> Self {
+        match kind {
+            ArtefactKind::Plan => Self::Plan,
+            ArtefactKind::Chunk => Self::Chunk,
+            ArtefactKind::LightClientUpdate => Self::LightClientUpdate,
+        }
+    }
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Answered as asked; at the consumer, verified too.
+    Served,
+    /// The provider answered with this code.
+    Refused(ErrorCode),
+    /// The response broke the protocol or did not verify.
+    Violation,
+    /// The transport lost it, or no response came in time; it is not known what the other side did.
+    Lost,
+    /// Our side gave it up before it ended.
+    Abandoned,
+}
+
+/// Something the application should know. Every event carries peer, session and, where there is one, the request.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// A response that matches its request and whose payload verified.
+    Verified {
+        /// Who answered.
+        peer: PeerId,
+        /// The session.
+        session: SnapshotSessionId,
+        /// The request it answers.
+        request_id: RequestId,
+        /// What is now known; never `Refused`.
+        verified: Verified,
+        /// Bytes of the response.
+        bytes: usize,
+        /// From the request to the end of the checks.
+        elapsed: Duration,
+    },
+    /// The provider confirmed a cancel; the session is gone on our side.
+    Cancelled {
+        /// Who answered.
+        peer: PeerId,
+        /// The session.
+        session: SnapshotSessionId,
+        /// The request it answers.
+        request_id: RequestId,
+    },
+    /// A request failed, or could not be made. Who is at fault is in the error's type.
+    Error {
+        /// The other side.
+        peer: PeerId,
+        /// The session.
+        session: SnapshotSessionId,
+        /// The request; `None` when none was sent.
+        request_id: Option<RequestId>,
+        /// What happened.
+        error: SnapshotProtocolError,
+    },
+    /// A peer's request came to its end (provider side).
+    Inbound {
+        /// Who asked.
+        peer: PeerId,
+        /// Its session; `UNREADABLE` when the request could not be read.
+        session: SnapshotSessionId,
+        /// Names the request among those received.
+        request_id: RequestId,
+        /// What was asked; `None` when the request could not be read.
+        kind: Option<RequestKind>,
+        /// What became of it.
+        outcome: Outcome,
+        /// Bytes of the response.
+        bytes: usize,
+        /// From its arrival to its end.
+        elapsed: Duration,
+        /// Why it was unreadable or could not be answered.
+        error: Option<SnapshotProtocolError>,
+    },
+}

@@ -1,0 +1,309 @@
+//! Peers' requests: admitted to a slot, given room among the bytes under way, served on a blocking thread.
+//!
+//! ```text
+//! arrived ──> unreadable, or no slot ──────────────────> answered with `invalid` or `busy`
+//!    └──> admitted ──> waits for room ──(5 s)──> `busy`
+//!                          └──> job: provider asked, answer encoded ──> written ──> sent
+//! ```
+//!
+//! A request is in flight, and its room taken, until its answer is written or its stream is gone. What a job makes for a
+//! stream that is gone is dropped.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use futures::FutureExt as _;
+use libp2p::{
+    PeerId,
+    request_response::{self, InboundFailure, InboundRequestId, ResponseChannel},
+};
+use tokio::time::Sleep;
+
+use super::{
+    admission::{Admission, Verdict},
+    config::Config,
+    event::{Event, Outcome, RequestId, RequestKind},
+    observer::{Activity, Ended, Job, Observer},
+    reply::{self, Effect, Reply, index_of},
+    work::{Done, Pool},
+};
+use crate::{
+    codec::{Codec, ResponseFrame},
+    error::SnapshotProtocolError,
+    json::DecodeError,
+    messages::{ErrorCode, SnapshotsRequest},
+    provider::{Room, Slots, SnapshotProvider},
+    types::SnapshotSessionId,
+};
+
+/// Where answers go.
+type Wire = request_response::Behaviour<Codec>;
+
+/// The provider's half of the behaviour.
+pub(super) struct Inbound<P> {
+    provider: Arc<P>,
+    observer: Arc<dyn Observer>,
+    max_response: usize,
+    admission: Admission,
+    /// Arrived and not ended: at most the streams of all connections.
+    calls: HashMap<RequestId, Call>,
+    ids: HashMap<InboundRequestId, RequestId>,
+    jobs: Pool<Reply>,
+    next_id: u64,
+    failures: u64,
+    timer: Option<(Instant, Pin<Box<Sleep>>)>,
+}
+
+struct Call {
+    activity: Activity,
+    /// `None` once the answer is handed over or the stream is gone.
+    channel: Option<ResponseChannel<ResponseFrame>>,
+    /// A job runs, or is queued, for it.
+    running: bool,
+    gone: bool,
+    outcome: Outcome,
+    effect: Effect,
+    error: Option<SnapshotProtocolError>,
+    request_bytes: usize,
+    response_bytes: usize,
+    since: Instant,
+}
+
+impl<P: SnapshotProvider> Inbound<P> {
+    pub(super) fn new(provider: Arc<P>, config: &Config) -> Self {
+        Self {
+            provider,
+            observer: Arc::clone(&config.observer),
+            max_response: config.max_response_bytes,
+            admission: Admission::new(config.slots, config.room),
+            calls: HashMap::new(),
+            ids: HashMap::new(),
+            jobs: Pool::new(Job::Provide, config.max_provider_jobs, Arc::clone(&config.observer)),
+            next_id: 1,
+            failures: 0,
+            timer: None,
+        }
+    }
+
+    pub(super) fn provider(&self) -> &Arc<P> {
+        &self.provider
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.calls.len()
+    }
+
+    pub(super) fn jobs(&self) -> (usize, usize) {
+        (self.jobs.queued(), self.jobs.running())
+    }
+
+    pub(super) fn failures(&self) -> u64 {
+        self.failures
+    }
+
+    pub(super) fn slots(&self) -> &Slots {
+        self.admission.slots()
+    }
+
+    pub(super) fn room(&self) -> &Room {
+        self.admission.room()
+    }
+
+    /// A request arrived.
+    pub(super) fn handle_request(
+        &mut self,
+        wire: &mut Wire,
+        peer: PeerId,
+        inbound: InboundRequestId,
+        (request_bytes, request): (usize, Result<SnapshotsRequest, DecodeError>),
+        channel: ResponseChannel<ResponseFrame>,
+    ) {
+        let readable = request.as_ref().ok();
+        let activity = Activity {
+            id: RequestId(self.next_id),
+            peer,
+            session: readable.map_or(SnapshotSessionId::UNREADABLE, SnapshotsRequest::session_id),
+            kind: readable.map(RequestKind::of),
+            index: readable.and_then(index_of),
+        };
+        self.next_id += 1;
+        self.ids.insert(inbound, activity.id);
+        self.calls.insert(activity.id, Call::new(activity, request_bytes, channel));
+        self.observer.response_started(&activity);
+        match request {
+            Ok(request) => {
+                let verdict = self.admission.arrive(Instant::now(), activity, request);
+                self.follow(wire, activity, verdict);
+            }
+            Err(error) => {
+                let reason = format!("the request cannot be read: {error}");
+                self.refuse(wire, activity.id, ErrorCode::Invalid, &reason);
+                if let Some(call) = self.calls.get_mut(&activity.id) {
+                    call.error = Some(SnapshotProtocolError::Inbound { reason });
+                }
+            }
+        }
+    }
+
+    /// The answer is written.
+    pub(super) fn handle_sent(&mut self, inbound: InboundRequestId, events: &mut VecDeque<Event>) {
+        if let Some(id) = self.ids.remove(&inbound) {
+            self.end(id, events);
+        }
+    }
+
+    /// The answer will not reach the peer.
+    pub(super) fn handle_failure(
+        &mut self,
+        inbound: InboundRequestId,
+        failure: &InboundFailure,
+        events: &mut VecDeque<Event>,
+    ) {
+        self.failures += 1;
+        let Some(id) = self.ids.remove(&inbound) else { return };
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        call.gone = true;
+        call.channel = None;
+        call.outcome = Outcome::Lost;
+        call.error = Some(SnapshotProtocolError::Inbound { reason: failure.to_string() });
+        if call.running && !self.jobs.withdraw(&call.activity) {
+            // The provider is at work on it: the session stays in flight until it is done.
+            return;
+        }
+        self.end(id, events);
+    }
+
+    /// The next thing that is due: a job that ended, or a wait that did.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, wire: &mut Wire, events: &mut VecDeque<Event>) -> Poll<()> {
+        if let Poll::Ready(done) = self.jobs.poll(cx) {
+            self.handle_done(wire, done, events);
+            return Poll::Ready(());
+        }
+        if let Some((activity, verdict)) = self.admission.poll(Instant::now()) {
+            self.follow(wire, activity, verdict);
+            return Poll::Ready(());
+        }
+        self.poll_timer(cx)
+    }
+
+    fn follow(&mut self, wire: &mut Wire, activity: Activity, verdict: Verdict) {
+        match verdict {
+            Verdict::Serve(request) => self.start(activity, request),
+            Verdict::Wait => {}
+            Verdict::Refuse(refusal) => self.refuse(wire, activity.id, refusal.code(), &refusal.to_string()),
+        }
+    }
+
+    fn start(&mut self, activity: Activity, request: SnapshotsRequest) {
+        let Some(call) = self.calls.get_mut(&activity.id) else { return };
+        call.running = true;
+        let (provider, max_response) = (Arc::clone(&self.provider), self.max_response);
+        self.jobs.push(activity, move || reply::answer(provider.as_ref(), activity.peer, request, max_response));
+    }
+
+    fn handle_done(&mut self, wire: &mut Wire, (activity, result): Done<Reply>, events: &mut VecDeque<Event>) {
+        let reply = result.unwrap_or_else(|error| {
+            tracing::error!(peer = %activity.peer, session = %activity.session, %error, "the provider did not answer");
+            let opens = matches!(activity.kind, Some(RequestKind::Plan | RequestKind::Resume));
+            let effect = if opens { Effect::Free } else { Effect::Keep };
+            reply::refusal(activity.session, ErrorCode::Internal, "the provider failed", effect)
+        });
+        if let Effect::Open { chunk_size } = reply.effect {
+            self.admission.opened(&activity, chunk_size);
+        }
+        let Some(call) = self.calls.get_mut(&activity.id) else { return };
+        call.running = false;
+        call.effect = reply.effect;
+        if call.gone {
+            return self.end(activity.id, events);
+        }
+        self.respond(wire, activity.id, reply);
+    }
+
+    fn refuse(&mut self, wire: &mut Wire, id: RequestId, code: ErrorCode, words: &str) {
+        let Some(call) = self.calls.get(&id) else { return };
+        let reply = reply::refusal(call.activity.session, code, words, Effect::Keep);
+        self.respond(wire, id, reply);
+    }
+
+    fn respond(&mut self, wire: &mut Wire, id: RequestId, reply: Reply) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        let Some(channel) = call.channel.take() else { return };
+        call.outcome = reply.outcome;
+        call.response_bytes = reply.body.len();
+        match call.effect {
+            // The peer's next request may come before our word that this answer is written: it finds the slot free.
+            Effect::Free => self.admission.end(Instant::now(), &call.activity, true),
+            Effect::Keep | Effect::Open { .. } => self.admission.handed_over(&call.activity),
+        }
+        // When the stream is gone already, its failure event ends the call.
+        let _ = wire.send_response(channel, ResponseFrame::Whole(reply.body));
+    }
+
+    /// Lets go of all that the request held.
+    fn end(&mut self, id: RequestId, events: &mut VecDeque<Event>) {
+        let Some(call) = self.calls.remove(&id) else { return };
+        let Activity { peer, session, kind, .. } = call.activity;
+        self.admission.end(Instant::now(), &call.activity, call.effect == Effect::Free);
+        let elapsed = call.since.elapsed();
+        let ended = Ended {
+            outcome: call.outcome,
+            request_bytes: call.request_bytes,
+            response_bytes: call.response_bytes,
+            elapsed,
+        };
+        self.observer.response_finished(&call.activity, &ended);
+        events.push_back(Event::Inbound {
+            peer,
+            session,
+            request_id: id,
+            kind,
+            outcome: call.outcome,
+            bytes: call.response_bytes,
+            elapsed,
+            error: call.error,
+        });
+    }
+
+    /// Wakes when the admission has something to do.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(due) = self.admission.poll_timeout() else {
+            self.timer = None;
+            return Poll::Pending;
+        };
+        if due > Instant::now() {
+            let (_, sleep) = match self.timer.take() {
+                Some(timer) if timer.0 == due => self.timer.insert(timer),
+                _ if tokio::runtime::Handle::try_current().is_err() => return Poll::Pending,
+                _ => self.timer.insert((due, Box::pin(tokio::time::sleep_until(due.into())))),
+            };
+            if sleep.poll_unpin(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+        self.timer = None;
+        Poll::Ready(())
+    }
+}
+
+impl Call {
+    fn new(activity: Activity, request_bytes: usize, channel: ResponseChannel<ResponseFrame>) -> Self {
+        Self {
+            activity,
+            channel: Some(channel),
+            running: false,
+            gone: false,
+            outcome: Outcome::Lost,
+            effect: Effect::Keep,
+            error: None,
+            request_bytes,
+            response_bytes: 0,
+            since: Instant::now(),
+        }
+    }
+}

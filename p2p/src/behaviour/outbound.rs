@@ -1,0 +1,424 @@
+//! Our own requests: one in flight per session, each answer checked on a blocking thread before anybody hears of it.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    io,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use libp2p::{
+    PeerId,
+    core::upgrade::NegotiationError,
+    request_response::{self, OutboundFailure, OutboundRequestId},
+    swarm::DialError,
+};
+
+use super::{
+    config::Config,
+    event::{Event, Outcome, RequestId, RequestKind},
+    observer::{Activity, Ended, Job, Observer},
+    reply::index_of,
+    size,
+    work::{Done, Failed, Pool},
+};
+use crate::{
+    codec::{Codec, RequestFrame, ResponseFrame},
+    error::{RequestFailure, SnapshotProtocolError, Violation},
+    exchange::{Exchange, Expectation, Unready, Verified},
+    json::{self, DecodeError},
+    messages::{ErrorCode, Plan, SnapshotsRequest},
+    plan::{PlanBounds, TrustAnchor},
+    text,
+    types::SnapshotSessionId,
+};
+
+/// A session belongs to two peers: the other one and its id name it.
+type Key = (PeerId, SnapshotSessionId);
+
+/// The consumer's half of the behaviour.
+pub(super) struct Outbound {
+    trust: Arc<TrustAnchor>,
+    bounds: PlanBounds,
+    max_sessions: usize,
+    max_per_peer: usize,
+    observer: Arc<dyn Observer>,
+    /// Bounded by `max_sessions`; left by violation, confirmed cancel and `forget`.
+    sessions: HashMap<Key, Session>,
+    /// Sent and not answered. At most one per session, abandoned ones included at most `max_sessions`.
+    sent: HashMap<OutboundRequestId, Sent>,
+    /// Answered and being checked.
+    checking: HashMap<RequestId, Checking>,
+    checks: Pool<Checked>,
+    /// Why dialling failed, from the swarm's word of it to the failures of the requests that waited for it.
+    dial_failures: HashMap<PeerId, String>,
+    next_id: u64,
+}
+
+struct Session {
+    exchange: Exchange,
+    in_flight: Option<RequestId>,
+}
+
+struct Sent {
+    activity: Activity,
+    expectation: Expectation,
+    request_bytes: usize,
+    since: Instant,
+}
+
+struct Checking {
+    request_bytes: usize,
+    response_bytes: usize,
+    since: Instant,
+}
+
+type Checked = Result<Verified, CheckFailed>;
+
+/// Why a response is not used.
+enum CheckFailed {
+    /// It ends before it says anything: the provider has no room for another stream, or lost the connection.
+    Cut,
+    /// The provider is at fault.
+    Violation(Violation),
+}
+
+/// Why a request was not sent.
+pub(super) enum NotSent {
+    /// The session, or the peer's streams, are busy: ask again after the next event.
+    Backpressure,
+    /// It makes no sense to send it.
+    Error(SnapshotProtocolError),
+}
+
+impl From<Unready> for NotSent {
+    fn from(unready: Unready) -> Self {
+        match unready {
+            Unready::InFlight => Self::Backpressure,
+            other => Self::Error(SnapshotProtocolError::Unfit { reason: other.to_string() }),
+        }
+    }
+}
+
+impl Outbound {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            trust: Arc::clone(&config.trust),
+            bounds: config.plan_bounds,
+            max_sessions: config.max_sessions,
+            max_per_peer: config.max_streams_per_connection,
+            observer: Arc::clone(&config.observer),
+            sessions: HashMap::new(),
+            sent: HashMap::new(),
+            checking: HashMap::new(),
+            checks: Pool::new(Job::Check, config.max_checks, Arc::clone(&config.observer)),
+            dial_failures: HashMap::new(),
+            next_id: 1,
+        }
+    }
+
+    pub(super) fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.sent.len() + self.checking.len()
+    }
+
+    pub(super) fn checks(&self) -> (usize, usize) {
+        (self.checks.queued(), self.checks.running())
+    }
+
+    pub(super) fn exchange(&self, peer: PeerId, session: SnapshotSessionId) -> Option<&Exchange> {
+        self.sessions.get(&(peer, session)).map(|session| &session.exchange)
+    }
+
+    /// Opens the session on our side unless it is open.
+    pub(super) fn open(&mut self, peer: PeerId, session: SnapshotSessionId) -> Result<(), NotSent> {
+        if self.sessions.contains_key(&(peer, session)) {
+            return Ok(());
+        }
+        if self.sessions.len() >= self.max_sessions {
+            let reason = format!("{} sessions are open here, the bound is {}", self.sessions.len(), self.max_sessions);
+            return Err(NotSent::Error(SnapshotProtocolError::Unfit { reason }));
+        }
+        let exchange = Exchange::new(session, peer, Arc::clone(&self.trust), self.bounds);
+        self.sessions.insert((peer, session), Session { exchange, in_flight: None });
+        Ok(())
+    }
+
+    /// Gives the session its plan and markers, unless a request is in flight.
+    pub(super) fn adopt(
+        &mut self,
+        peer: PeerId,
+        session: SnapshotSessionId,
+        plan: Arc<Plan>,
+        next_chunk: u64,
+        next_update: u64,
+    ) -> Result<(), NotSent> {
+        let session = self.sessions.get_mut(&(peer, session)).ok_or_else(|| unknown(session))?;
+        if session.in_flight.is_some() {
+            return Err(NotSent::Backpressure);
+        }
+        session.exchange.adopt(plan, next_chunk, next_update);
+        Ok(())
+    }
+
+    pub(super) fn send(
+        &mut self,
+        inner: &mut request_response::Behaviour<Codec>,
+        peer: PeerId,
+        request: SnapshotsRequest,
+    ) -> Result<RequestId, NotSent> {
+        let id = request.session_id();
+        let session = self.sessions.get_mut(&(peer, id)).ok_or_else(|| unknown(id))?;
+        session.exchange.ready(&request)?;
+        let under_way = self.sent.values().filter(|sent| sent.activity.peer == peer).count();
+        if session.in_flight.is_some() || under_way >= self.max_per_peer || self.sent.len() >= self.max_sessions {
+            return Err(NotSent::Backpressure);
+        }
+        let kind = RequestKind::of(&request);
+        let chunk_size = session.exchange.plan().map_or(0, |plan| plan.chunk_size);
+        let body = json::encode_request(&request);
+        let (request_bytes, index) = (body.len(), index_of(&request));
+        let expectation = session.exchange.begin(request).ok_or(NotSent::Backpressure)?;
+        let activity = Activity { id: RequestId(self.next_id), peer, session: id, kind: Some(kind), index };
+        self.next_id += 1;
+        session.in_flight = Some(activity.id);
+        let frame = RequestFrame::Outgoing { body, expected_response: size::response(kind, chunk_size) };
+        let sent = Sent { activity, expectation, request_bytes, since: Instant::now() };
+        self.sent.insert(inner.send_request(&peer, frame), sent);
+        self.observer.request_started(&activity);
+        Ok(activity.id)
+    }
+
+    /// The session is over on our side. What is in flight is let go; its answer is not looked at.
+    pub(super) fn forget(&mut self, peer: PeerId, session: SnapshotSessionId) {
+        self.sessions.remove(&(peer, session));
+    }
+
+    /// A response arrived: it is checked on a blocking thread.
+    pub(super) fn handle_response(&mut self, request: OutboundRequestId, frame: ResponseFrame) {
+        let Some(Sent { activity, expectation, request_bytes, since }) = self.sent.remove(&request) else { return };
+        self.dial_failures.remove(&activity.peer);
+        let response_bytes = match &frame {
+            ResponseFrame::Whole(body) => body.len(),
+            ResponseFrame::Oversize { seen, .. } => *seen,
+        };
+        let checking = Checking { request_bytes, response_bytes, since };
+        if !self.is_in_flight(&activity) {
+            return self.finished(&activity, &checking, Outcome::Abandoned);
+        }
+        self.checking.insert(activity.id, checking);
+        self.checks.push(activity, move || check(frame, expectation));
+    }
+
+    /// The requests that wait for this dial fail next.
+    pub(super) fn note_dial_failure(&mut self, peer: PeerId, error: &DialError) {
+        if self.sent.values().any(|sent| sent.activity.peer == peer) {
+            self.dial_failures.insert(peer, text::escape(&error.to_string()));
+        }
+    }
+
+    /// No response will come.
+    pub(super) fn handle_failure(
+        &mut self,
+        request: OutboundRequestId,
+        failure: OutboundFailure,
+        events: &mut VecDeque<Event>,
+    ) {
+        let Some(Sent { activity, request_bytes, since, .. }) = self.sent.remove(&request) else { return };
+        let checking = Checking { request_bytes, response_bytes: 0, since };
+        let failure = match failure {
+            OutboundFailure::DialFailure => {
+                let reason = self.dial_failures.get(&activity.peer).cloned();
+                RequestFailure::Dial { reason: reason.unwrap_or_else(|| "dialling failed".to_owned()) }
+            }
+            other => failed(other),
+        };
+        if !self.sent.values().any(|sent| sent.activity.peer == activity.peer) {
+            self.dial_failures.remove(&activity.peer);
+        }
+        self.lost(&activity, &checking, failure, events);
+    }
+
+    /// The next check that ended; its events go to `events`.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, events: &mut VecDeque<Event>) -> Poll<()> {
+        self.checks.poll(cx).map(|done| self.handle_checked(done, events))
+    }
+
+    fn handle_checked(&mut self, (activity, result): Done<Checked>, events: &mut VecDeque<Event>) {
+        let Some(checking) = self.checking.remove(&activity.id) else { return };
+        match result {
+            Ok(Ok(verified)) => self.verified(&activity, &checking, verified, events),
+            Ok(Err(CheckFailed::Cut)) => self.lost(&activity, &checking, RequestFailure::ConnectionClosed, events),
+            Ok(Err(CheckFailed::Violation(violation))) => self.violated(&activity, &checking, violation, events),
+            Err(Failed::Panicked(reason)) => {
+                tracing::error!(peer = %activity.peer, session = %activity.session, reason, "checking a response panicked");
+                let reason = format!("checking the answer panicked: {reason}");
+                self.lost(&activity, &checking, RequestFailure::Io { reason }, events);
+            }
+            Err(error @ Failed::NoRuntime) => {
+                self.lost(&activity, &checking, RequestFailure::Io { reason: error.to_string() }, events);
+            }
+        }
+    }
+
+    fn verified(&mut self, activity: &Activity, checking: &Checking, verified: Verified, events: &mut VecDeque<Event>) {
+        let Some(session) = self.end_flight(activity) else {
+            return self.finished(activity, checking, Outcome::Abandoned);
+        };
+        session.exchange.complete(&verified);
+        let Activity { id: request_id, peer, session, kind, .. } = *activity;
+        let outcome = match &verified {
+            Verified::Refused { code, .. } => Outcome::Refused(*code),
+            _ => Outcome::Served,
+        };
+        self.finished(activity, checking, outcome);
+        events.push_back(match verified {
+            Verified::Refused { code: ErrorCode::Cancelled, .. } if kind == Some(RequestKind::Cancel) => {
+                self.forget(peer, session);
+                Event::Cancelled { peer, session, request_id }
+            }
+            Verified::Refused { code, message } => {
+                let error = SnapshotProtocolError::Provider { code, message: text::cut(&message).to_owned() };
+                Event::Error { peer, session, request_id: Some(request_id), error }
+            }
+            verified => {
+                let (bytes, elapsed) = (checking.response_bytes, checking.since.elapsed());
+                Event::Verified { peer, session, request_id, verified, bytes, elapsed }
+            }
+        });
+    }
+
+    fn violated(
+        &mut self,
+        activity: &Activity,
+        checking: &Checking,
+        violation: Violation,
+        events: &mut VecDeque<Event>,
+    ) {
+        let Some(session) = self.end_flight(activity) else {
+            return self.finished(activity, checking, Outcome::Abandoned);
+        };
+        session.exchange.abort();
+        self.forget(activity.peer, activity.session);
+        self.finished(activity, checking, Outcome::Violation);
+        events.push_back(error(activity, SnapshotProtocolError::Remote(violation)));
+    }
+
+    fn lost(
+        &mut self,
+        activity: &Activity,
+        checking: &Checking,
+        failure: RequestFailure,
+        events: &mut VecDeque<Event>,
+    ) {
+        let Some(session) = self.end_flight(activity) else {
+            return self.finished(activity, checking, Outcome::Abandoned);
+        };
+        session.exchange.abort();
+        self.finished(activity, checking, Outcome::Lost);
+        events.push_back(error(activity, SnapshotProtocolError::Outbound(failure)));
+    }
+
+    fn is_in_flight(&self, activity: &Activity) -> bool {
+        self.sessions.get(&(activity.peer, activity.session)).is_some_and(|it| it.in_flight == Some(activity.id))
+    }
+
+    /// The session whose request this was; `None` when it was forgotten meanwhile.
+    fn end_flight(&mut self, activity: &Activity) -> Option<&mut Session> {
+        let session = self.sessions.get_mut(&(activity.peer, activity.session))?;
+        session.in_flight.take_if(|id| *id == activity.id)?;
+        Some(session)
+    }
+
+    fn finished(&self, activity: &Activity, checking: &Checking, outcome: Outcome) {
+        let ended = Ended {
+            outcome,
+            request_bytes: checking.request_bytes,
+            response_bytes: checking.response_bytes,
+            elapsed: checking.since.elapsed(),
+        };
+        self.observer.request_finished(activity, &ended);
+    }
+}
+
+/// Runs on a blocking thread: up to 8 MiB to read and 4 MiB to hash.
+fn check(frame: ResponseFrame, expectation: Expectation) -> Checked {
+    let body = match frame {
+        ResponseFrame::Whole(body) => body,
+        ResponseFrame::Oversize { seen, bound } => {
+            return Err(CheckFailed::Violation(DecodeError::TooLarge { size: seen, bound }.into()));
+        }
+    };
+    if is_cut(&body) {
+        return Err(CheckFailed::Cut);
+    }
+    // The codec has applied the bound.
+    let response = json::decode_response_within(&body, body.len()).map_err(|error| match error {
+        DecodeError::Syntax { at, .. } if at >= body.trim_ascii_end().len() => CheckFailed::Cut,
+        error => CheckFailed::Violation(error.into()),
+    })?;
+    drop(body);
+    expectation.check(response).map_err(CheckFailed::Violation)
+}
+
+/// Whether the stream ended before the document did: a lost connection, not a lie.
+fn is_cut(body: &[u8]) -> bool {
+    let end = body.iter().rposition(|byte| !byte.is_ascii_whitespace());
+    match end {
+        None => true,
+        Some(end) => body.trim_ascii_start().first() == Some(&b'{') && body[end] != b'}',
+    }
+}
+
+fn unknown(session: SnapshotSessionId) -> NotSent {
+    NotSent::Error(SnapshotProtocolError::UnknownSession(session))
+}
+
+fn error(activity: &Activity, error: SnapshotProtocolError) -> Event {
+    Event::Error { peer: activity.peer, session: activity.session, request_id: Some(activity.id), error }
+}
+
+fn failed(failure: OutboundFailure) -> RequestFailure {
+    match failure {
+        OutboundFailure::DialFailure => RequestFailure::Dial { reason: "dialling failed".to_owned() },
+        OutboundFailure::Timeout => RequestFailure::Timeout,
+        OutboundFailure::ConnectionClosed => RequestFailure::ConnectionClosed,
+        OutboundFailure::UnsupportedProtocols => RequestFailure::Unsupported,
+        OutboundFailure::Io(error) if is_refused_protocol(&error) => RequestFailure::Unsupported,
+        OutboundFailure::Io(error) if is_end(&error) => RequestFailure::ConnectionClosed,
+        OutboundFailure::Io(error) => RequestFailure::Io { reason: text::escape(&error.to_string()) },
+    }
+}
+
+/// With `V1Lazy` the refusal of a protocol is seen when the answer is read.
+fn is_refused_protocol(error: &io::Error) -> bool {
+    error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<NegotiationError>())
+        .is_some_and(|inner| matches!(inner, NegotiationError::Failed))
+}
+
+/// A provider at its stream limit drops the stream without a word.
+fn is_end(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof, WriteZero};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof | WriteZero)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_inside_the_document_is_a_cut() {
+        for body in ["", " \n", "{", "{\"type\":\"pl", "{\"a\":{\"b\":1", " {\"a\":1"] {
+            assert!(is_cut(body.as_bytes()), "{body:?}");
+        }
+        for body in ["{}", "{\"a\":1} \n", "null", "[1]", "garbage", "{\"a\":}"] {
+            assert!(!is_cut(body.as_bytes()), "{body:?}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! A bounded pool of blocking jobs.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use tokio::{runtime::Handle, task::JoinError};
+
+use super::observer::{Activity, Job, Observer};
+
+/// Runs jobs on tokio's blocking threads, at most `limit` at a time; the rest wait in order.
+///
+/// The queue has no bound of its own: its callers admit one job per request, and requests are bounded.
+pub(super) struct Pool<T> {
+    kind: Job,
+    limit: usize,
+    observer: Arc<dyn Observer>,
+    queue: VecDeque<(Activity, Task<T>)>,
+    running: FuturesUnordered<BoxFuture<'static, Done<T>>>,
+}
+
+type Task<T> = Box<dyn FnOnce() -> T + Send>;
+
+/// A job's end: `Err` when it panicked or the runtime is going down.
+pub(super) type Done<T> = (Activity, Result<T, Failed>);
+
+/// A job that came to no result.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failed {
+    #[error("the job panicked: {0}")]
+    Panicked(String),
+    #[error("there is no runtime to run the job on")]
+    NoRuntime,
+}
+
+impl<T: Send + 'static> Pool<T> {
+    pub(super) fn new(kind: Job, limit: usize, observer: Arc<dyn Observer>) -> Self {
+        Self { kind, limit: limit.max(1), observer, queue: VecDeque::new(), running: FuturesUnordered::new() }
+    }
+
+    pub(super) fn push(&mut self, about: Activity, task: impl FnOnce() -> T + Send + 'static) {
+        self.queue.push_back((about, Box::new(task)));
+    }
+
+    /// Forgets a job that has not begun; whether there was one.
+    pub(super) fn withdraw(&mut self, about: &Activity) -> bool {
+        let before = self.queue.len();
+        self.queue.retain(|(queued, _)| queued.id != about.id);
+        self.queue.len() != before
+    }
+
+    pub(super) fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(super) fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Starts what may start; the next job that ended.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Done<T>> {
+        while self.running.len() < self.limit {
+            let Some((about, task)) = self.queue.pop_front() else { break };
+            self.running.push(self.start(about, task));
+        }
+        match self.running.poll_next_unpin(cx) {
+            Poll::Ready(Some(done)) => Poll::Ready(done),
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn start(&self, about: Activity, task: Task<T>) -> BoxFuture<'static, Done<T>> {
+        let Ok(runtime) = Handle::try_current() else {
+            return futures::future::ready((about, Err(Failed::NoRuntime))).boxed();
+        };
+        let (kind, observer) = (self.kind, Arc::clone(&self.observer));
+        let handle = runtime.spawn_blocking(move || {
+            let _watch = Watch::begin(kind, about, observer);
+            task()
+        });
+        async move { (about, handle.await.map_err(Failed::from)) }.boxed()
+    }
+}
+
+/// Tells the observer of a job's end even when it panics.
+struct Watch {
+    job: Job,
+    about: Activity,
+    observer: Arc<dyn Observer>,
+    since: Instant,
+}
+
+impl Watch {
+    fn begin(job: Job, about: Activity, observer: Arc<dyn Observer>) -> Self {
+        observer.blocking_job_started(job, &about);
+        Self { job, about, observer, since: Instant::now() }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.observer.blocking_job_finished(self.job, &self.about, self.since.elapsed());
+    }
+}
+
+impl From<JoinError> for Failed {
+    fn from(error: JoinError) -> Self {
+        match error.try_into_panic() {
+            Ok(panic) => Self::Panicked(crate::text::escape(panic_text(panic.as_ref()))),
+            Err(_) => Self::NoRuntime,
+        }
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&'static str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}

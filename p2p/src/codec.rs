@@ -1,0 +1,205 @@
+//! One JSON document in each direction of a substream, read up to a bound and never cut short.
+//!
+//! What cannot be read reaches the behaviour as a value: an I/O error would only reset the stream, and the peer would
+//! not learn why. Responses stay bytes here: they are made and read on blocking threads, not on the connection's task.
+
+use std::io;
+
+use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use libp2p::{StreamProtocol, request_response};
+
+use crate::{
+    json::{self, DecodeError},
+    limits::{MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES},
+    messages::SnapshotsRequest,
+};
+
+/// The protocol's name on the wire.
+pub const PROTOCOL: StreamProtocol = StreamProtocol::new("/rpp/snapshots/1.0.0");
+
+/// What a read buffer starts with when nothing is known about the message.
+const SMALL: usize = 1024;
+/// An oversize request is read on and thrown away up to this many times its bound, so that its sender is free to read
+/// the refusal.
+const DISCARDED_BOUNDS: usize = 16;
+
+/// Reads and writes the messages of one substream. Cheap to clone: two numbers and a hint.
+#[derive(Clone, Debug)]
+pub struct Codec {
+    max_request: usize,
+    max_response: usize,
+    /// What the request of this very substream expects as an answer; it sizes the buffer.
+    expected_response: usize,
+}
+
+impl Default for Codec {
+    fn default() -> Self {
+        Self::new(MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES)
+    }
+}
+
+impl Codec {
+    /// With bounds on a request and on a response, in bytes.
+    #[must_use]
+    pub fn new(max_request: usize, max_response: usize) -> Self {
+        Self { max_request, max_response, expected_response: SMALL }
+    }
+}
+
+/// A request: encoded where it is sent, decoded where it arrives.
+#[derive(Debug)]
+pub enum RequestFrame {
+    /// To be sent.
+    Outgoing {
+        /// The document.
+        body: Vec<u8>,
+        /// About how long the answer will be, in bytes. Only a hint for the buffer.
+        expected_response: usize,
+    },
+    /// As it arrived.
+    Incoming {
+        /// Bytes read.
+        bytes: usize,
+        /// The message, or why it cannot be read.
+        request: Result<SnapshotsRequest, DecodeError>,
+    },
+}
+
+/// A response as it stands on the wire.
+#[derive(Debug)]
+pub enum ResponseFrame {
+    /// All of it.
+    Whole(Vec<u8>),
+    /// It is longer than the bound and was not read to its end.
+    Oversize {
+        /// Bytes seen before reading stopped.
+        seen: usize,
+        /// The bound.
+        bound: usize,
+    },
+}
+
+impl request_response::Codec for Codec {
+    type Protocol = StreamProtocol;
+    type Request = RequestFrame;
+    type Response = ResponseFrame;
+
+    async fn read_request<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<RequestFrame>
+    where
+        T: AsyncRead + Unpin + Send,
+    {
+        let (bytes, request) = match read_bounded(io, self.max_request, SMALL).await? {
+            ResponseFrame::Whole(body) => (body.len(), json::decode_request_within(&body, self.max_request)),
+            ResponseFrame::Oversize { seen, bound } => {
+                let size = seen + discard(io, bound.saturating_mul(DISCARDED_BOUNDS)).await?;
+                (size, Err(DecodeError::TooLarge { size, bound }))
+            }
+        };
+        Ok(RequestFrame::Incoming { bytes, request })
+    }
+
+    async fn read_response<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<ResponseFrame>
+    where
+        T: AsyncRead + Unpin + Send,
+    {
+        read_bounded(io, self.max_response, self.expected_response).await
+    }
+
+    async fn write_request<T>(&mut self, _: &StreamProtocol, io: &mut T, request: RequestFrame) -> io::Result<()>
+    where
+        T: AsyncWrite + Unpin + Send,
+    {
+        let RequestFrame::Outgoing { body, expected_response } = request else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a request that arrived is not sent on"));
+        };
+        self.expected_response = expected_response;
+        io.write_all(&body).await
+    }
+
+    async fn write_response<T>(&mut self, _: &StreamProtocol, io: &mut T, response: ResponseFrame) -> io::Result<()>
+    where
+        T: AsyncWrite + Unpin + Send,
+    {
+        let ResponseFrame::Whole(body) = response else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "an oversize response is not sent on"));
+        };
+        io.write_all(&body).await
+    }
+}
+
+/// Reads to the end of the stream, or just past `bound`.
+async fn read_bounded<T: AsyncRead + Unpin>(io: &mut T, bound: usize, expected: usize) -> io::Result<ResponseFrame> {
+    let past_bound = bound.saturating_add(1);
+    // One byte more than the message: the end of the stream is then seen without growing the buffer.
+    let mut buffer = vec![0; expected.saturating_add(1).clamp(1, past_bound)];
+    let mut filled = 0;
+    loop {
+        if filled == buffer.len() {
+            if filled > bound {
+                return Ok(ResponseFrame::Oversize { seen: filled, bound });
+            }
+            buffer.resize(filled.saturating_mul(2).clamp(SMALL, past_bound), 0);
+        }
+        match io.read(&mut buffer[filled..]).await? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    buffer.truncate(filled);
+    Ok(ResponseFrame::Whole(buffer))
+}
+
+/// Reads and drops up to `most` bytes; how many there were.
+async fn discard<T: AsyncRead + Unpin>(io: &mut T, most: usize) -> io::Result<usize> {
+    let mut buffer = [0; 4096];
+    let mut dropped = 0;
+    while dropped < most {
+        match io.read(&mut buffer).await? {
+            0 => break,
+            read => dropped += read,
+        }
+    }
+    Ok(dropped)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{executor::block_on, io::Cursor};
+    use libp2p::request_response::Codec as _;
+
+    use super::*;
+
+    fn read_response(bytes: &[u8], bound: usize, expected: usize) -> ResponseFrame {
+        let mut codec = Codec { max_request: 0, max_response: bound, expected_response: expected };
+        block_on(codec.read_response(&PROTOCOL, &mut Cursor::new(bytes))).unwrap()
+    }
+
+    #[test]
+    fn a_message_at_the_bound_is_whole_and_one_above_is_refused() {
+        let bytes = vec![7; 5000];
+        for expected in [0, 1, 4999, 5000, 5001, 100_000] {
+            assert!(matches!(read_response(&bytes, 5000, expected), ResponseFrame::Whole(body) if body == bytes));
+            assert!(matches!(
+                read_response(&bytes, 4999, expected),
+                ResponseFrame::Oversize { seen: 5000, bound: 4999 }
+            ));
+        }
+    }
+
+    #[test]
+    fn an_oversize_request_is_a_value_naming_size_and_bound() {
+        let mut codec = Codec::new(100, 100);
+        let frame = block_on(codec.read_request(&PROTOCOL, &mut Cursor::new(vec![b' '; 333]))).unwrap();
+        let RequestFrame::Incoming { bytes: 333, request: Err(error) } = frame else { panic!("{frame:?}") };
+        assert!(error.to_string().contains("333") && error.to_string().contains("100"), "{error}");
+    }
+
+    #[test]
+    fn a_request_sizes_the_buffer_of_its_answer() {
+        let mut codec = Codec::default();
+        let mut sent = Vec::new();
+        let request = RequestFrame::Outgoing { body: b"{}".to_vec(), expected_response: 4321 };
+        block_on(codec.write_request(&PROTOCOL, &mut sent, request)).unwrap();
+        assert_eq!((sent.as_slice(), codec.expected_response), (&b"{}"[..], 4321));
+    }
+}

@@ -1,0 +1,164 @@
+//! What the tests over real swarms share. Each test file uses a part of it.
+#![allow(dead_code, unused_imports, unreachable_pub)]
+
+mod fixture;
+mod gate;
+mod node;
+mod raw;
+mod verifier;
+
+use std::sync::Arc;
+
+use libp2p::PeerId;
+use rpp_p2p::{
+    SnapshotProtocolError, SnapshotSessionId, SnapshotsRequest, SnapshotsResponse, Verified, Violation, json,
+    snapshots::{Behaviour, Config, Event, Outcome, PlanOptions, RequestId},
+};
+
+pub use self::{
+    fixture::{Fixture, Markers, MemoryProvider, PROOF, proof},
+    gate::Gate,
+    node::{DEADLINE, Node, within},
+    raw::{Asked, Bytes, Raw, raw_peer, raw_peer_speaking},
+    verifier::FakeVerifier,
+};
+
+/// A peer that does both: consumes and serves from memory.
+pub type Peer = Node<Behaviour<MemoryProvider>>;
+
+/// Serves `fixture`, with the protocol's defaults.
+pub async fn provider(fixture: &Fixture) -> (Peer, Arc<MemoryProvider>) {
+    provider_with(fixture, Config::default()).await
+}
+
+pub async fn provider_with(fixture: &Fixture, config: Config) -> (Peer, Arc<MemoryProvider>) {
+    let memory = MemoryProvider::new(fixture.clone());
+    let peer = Node::start(Behaviour::new(Arc::clone(&memory), config)).await;
+    (peer, memory)
+}
+
+/// Trusts the chain of `fixture`.
+pub async fn consumer(fixture: &Fixture) -> Peer {
+    consumer_with(fixture, Config::default()).await
+}
+
+pub async fn consumer_with(fixture: &Fixture, config: Config) -> Peer {
+    provider_with(fixture, config.with_trust(fixture.trust())).await.0
+}
+
+pub fn session(id: u64) -> SnapshotSessionId {
+    SnapshotSessionId::new(id).unwrap()
+}
+
+/// A request as text.
+pub fn request(request: &SnapshotsRequest) -> String {
+    String::from_utf8(json::encode_request(request)).unwrap()
+}
+
+/// A response as text.
+pub fn response(response: &SnapshotsResponse) -> String {
+    String::from_utf8(json::encode_response(response)).unwrap()
+}
+
+pub fn plan_request(id: u64) -> String {
+    request(&PlanOptions::default().request(session(id)))
+}
+
+pub fn chunk_request(id: u64, chunk_index: u64) -> String {
+    request(&SnapshotsRequest::Chunk { session_id: session(id), chunk_index })
+}
+
+impl Fixture {
+    pub fn plan_response(&self, session_id: SnapshotSessionId) -> SnapshotsResponse {
+        SnapshotsResponse::Plan {
+            session_id,
+            plan: Box::new(self.plan.clone()),
+            min_chunk_size: rpp_p2p::limits::MIN_CHUNK_SIZE,
+            max_chunk_size: rpp_p2p::limits::MAX_CHUNK_SIZE,
+        }
+    }
+
+    pub fn chunk_response(&self, session_id: SnapshotSessionId, chunk_index: u64) -> SnapshotsResponse {
+        let data = self.chunk(chunk_index);
+        SnapshotsResponse::Chunk { session_id, chunk_index, chunk: data.bytes, proof: data.proof }
+    }
+
+    pub fn update_response(&self, session_id: SnapshotSessionId, update_index: u64) -> SnapshotsResponse {
+        let update = Box::new(self.updates[update_index as usize].clone());
+        SnapshotsResponse::LightClientUpdate { session_id, update_index, update }
+    }
+}
+
+impl Peer {
+    /// Calls the behaviour.
+    pub async fn with<R: Send + 'static>(
+        &self,
+        act: impl FnOnce(&mut Behaviour<MemoryProvider>) -> R + Send + 'static,
+    ) -> R {
+        self.call(move |swarm| act(swarm.behaviour_mut())).await
+    }
+
+    /// The next event about our own requests.
+    pub async fn outcome(&mut self) -> Event {
+        self.pick(|event| (!matches!(event, Event::Inbound { .. })).then_some(event)).await
+    }
+
+    /// The next event about a request of another peer: its outcome.
+    pub async fn served(&mut self) -> Outcome {
+        self.pick(|event| match event {
+            Event::Inbound { outcome, .. } => Some(outcome),
+            _ => None,
+        })
+        .await
+    }
+
+    /// What the next answer says; fails when there is none.
+    pub async fn verified(&mut self) -> Verified {
+        match self.outcome().await {
+            Event::Verified { verified, .. } => verified,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The next event's error; fails when it is none.
+    pub async fn error(&mut self) -> SnapshotProtocolError {
+        match self.outcome().await {
+            Event::Error { error, .. } => error,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The next event's violation; fails when it is none.
+    pub async fn violation(&mut self) -> Violation {
+        match self.error().await {
+            SnapshotProtocolError::Remote(violation) => violation,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub async fn request_plan(&self, from: PeerId, id: u64) -> RequestId {
+        self.with(move |b| b.request_plan(from, session(id), &PlanOptions::default())).await.unwrap()
+    }
+
+    pub async fn request_chunk(&self, from: PeerId, id: u64, index: u64) -> RequestId {
+        self.with(move |b| b.request_chunk(from, session(id), index)).await.unwrap()
+    }
+
+    /// Opens session `id` with a provider that answers.
+    pub async fn open(&mut self, from: PeerId, id: u64) {
+        self.request_plan(from, id).await;
+        assert!(matches!(self.verified().await, Verified::Plan(..)));
+    }
+
+    /// Opens session `id` with a raw provider.
+    pub async fn open_raw(&mut self, raw: &mut Node<Raw>, fixture: &Fixture, id: u64) {
+        self.request_plan(raw.peer, id).await;
+        let asked = raw.asked().await;
+        raw.answer(asked, response(&fixture.plan_response(session(id)))).await;
+        assert!(matches!(self.verified().await, Verified::Plan(..)));
+    }
+
+    pub async fn markers(&self, with: PeerId, id: u64) -> Option<(u64, u64)> {
+        self.with(move |b| b.markers(with, session(id))).await
+    }
+}

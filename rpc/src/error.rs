@@ -1,0 +1,75 @@
+//! The one place where a failure of the runtime becomes an HTTP answer.
+
+use http::{HeaderValue, StatusCode, header};
+use rpp_http::Problem;
+use rpp_runtime::{
+    SnapshotRuntimeError, SnapshotStreamStatus,
+    status::{SessionState, StatusErrorCode},
+};
+
+pub(crate) const UNKNOWN_SESSION: &str = "unknown_session";
+
+/// Status, code and sentence for each failure of the runtime (`docs/http.md` lists them).
+///
+/// When the failure left a session behind, the answer's `Location` names it.
+#[must_use]
+pub fn snapshot_runtime_error_to_http(error: &SnapshotRuntimeError) -> Problem {
+    use SnapshotRuntimeError as E;
+    let (status, code) = match error {
+        E::InvalidPeer { .. } => (StatusCode::BAD_REQUEST, "invalid_peer"),
+        E::UnknownAddress { .. } => (StatusCode::BAD_REQUEST, "unknown_address"),
+        E::InvalidArgument { .. } => (StatusCode::BAD_REQUEST, "invalid_argument"),
+        E::PeerMismatch { .. } => (StatusCode::BAD_REQUEST, "peer_mismatch"),
+        E::NoTrustAnchor => (StatusCode::BAD_REQUEST, "no_trust_anchor"),
+        E::UnknownSession { .. } => (StatusCode::NOT_FOUND, UNKNOWN_SESSION),
+        E::TooManySessions { .. } => (StatusCode::CONFLICT, "too_many_sessions"),
+        E::ResumeMismatch { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "resume_mismatch"),
+        E::Storage { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "storage"),
+        E::Provider { status, .. } => (StatusCode::BAD_GATEWAY, provider_code(status.as_deref())),
+        E::NotReady { .. } => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),
+        E::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
+        E::TimedOut { .. } => (StatusCode::GATEWAY_TIMEOUT, "timed_out"),
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+    };
+    let problem = Problem::new(status, code, error.to_string());
+    match error {
+        E::ResumeMismatch { status: Some(left), .. } | E::Provider { status: Some(left), .. } => {
+            with_location(problem, left)
+        }
+        _ => problem,
+    }
+}
+
+/// What a session that ended in `failed` while its `POST` still waited says of itself, as the runtime's error.
+///
+/// `None` when it has not failed.
+pub(crate) fn failure(status: &SnapshotStreamStatus) -> Option<SnapshotRuntimeError> {
+    if status.state != SessionState::Failed {
+        return None;
+    }
+    let reason = status.error.as_deref().unwrap_or("it failed without saying why");
+    let message = format!("session {} failed: {reason}", status.session);
+    let left = Some(Box::new(status.clone()));
+    Some(match status.error_code {
+        Some(StatusErrorCode::ResumeMismatch) => SnapshotRuntimeError::ResumeMismatch { message, status: left },
+        Some(StatusErrorCode::Storage) => SnapshotRuntimeError::Storage { message },
+        _ => SnapshotRuntimeError::Provider { message, status: left },
+    })
+}
+
+/// The session's own word for what went wrong.
+fn provider_code(status: Option<&SnapshotStreamStatus>) -> &'static str {
+    status.and_then(|status| status.error_code).unwrap_or(StatusErrorCode::Provider).name()
+}
+
+fn with_location(problem: Problem, status: &SnapshotStreamStatus) -> Problem {
+    match HeaderValue::from_str(&format!("/p2p/snapshots/{}", status.session)) {
+        Ok(path) => problem.with_header(header::LOCATION, path),
+        Err(_) => problem,
+    }
+}
+
+/// Text of a request, fit to be shown.
+pub(crate) fn shown(text: &str) -> String {
+    rpp_p2p::text::escape(text)
+}

@@ -1,0 +1,224 @@
+//! The routes: which there are, and what each does.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode, header};
+use rpp_http::{Draining, Problem, json};
+use rpp_p2p::SnapshotSessionId;
+use rpp_runtime::{NodeHandle, SnapshotRuntimeError};
+use warp::{Filter, Reply as _, filters::BoxedFilter, path::FullPath, reply::Response};
+
+use crate::{
+    answer::{self, Asked},
+    error::snapshot_runtime_error_to_http,
+    events,
+    metrics::{self, Metrics},
+    openapi::OPENAPI,
+    request::{Stream, session_of_path},
+};
+
+/// One path and the methods that it knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// As in `/p2p/snapshots/{session}`.
+    pub path: &'static str,
+    /// As in the `Allow` header.
+    pub methods: &'static str,
+}
+
+/// Every route. The OpenAPI description and the metrics use the same paths.
+pub const ROUTES: &[Route] = &[
+    Route { path: "/p2p/snapshots", methods: "GET, POST" },
+    Route { path: "/p2p/snapshots/{session}", methods: "GET, DELETE" },
+    Route { path: "/p2p/snapshots/{session}/events", methods: "GET" },
+    Route { path: "/p2p/peers", methods: "GET" },
+    Route { path: "/p2p/identity", methods: "GET" },
+    Route { path: "/p2p/head", methods: "GET" },
+    Route { path: "/healthz", methods: "GET" },
+    Route { path: "/readyz", methods: "GET" },
+    Route { path: "/metrics", methods: "GET" },
+    Route { path: "/openapi.json", methods: "GET" },
+];
+
+/// The row of [`ROUTES`] that a path belongs to, and what stands in place of `{session}`.
+fn find(path: &str) -> Option<(&'static Route, &str)> {
+    ROUTES.iter().find_map(|route| Some((route, fits(route.path, path)?)))
+}
+
+fn fits<'p>(template: &str, path: &'p str) -> Option<&'p str> {
+    let (mut template, mut path, mut session) = (template.split('/'), path.split('/'), "");
+    loop {
+        match (template.next(), path.next()) {
+            (None, None) => return Some(session),
+            (Some("{session}"), Some(found)) if !found.is_empty() => session = found,
+            (Some(expected), Some(found)) if expected == found => {}
+            _ => return None,
+        }
+    }
+}
+
+/// What the routes look at.
+pub(crate) struct App {
+    node: NodeHandle,
+    first_answer: Duration,
+    places: events::Places,
+    metrics: Arc<Metrics>,
+}
+
+/// All routes as one filter, which answers every request.
+pub(crate) fn filter(node: NodeHandle, first_answer: Duration, metrics: Arc<Metrics>) -> BoxedFilter<(Response,)> {
+    let app = Arc::new(App { node, first_answer, places: events::Places::default(), metrics });
+    warp::method()
+        .and(warp::path::full())
+        .and(warp::body::bytes())
+        .and(warp::ext::get::<Draining>())
+        .then(move |method: Method, path: FullPath, body: Bytes, draining: Draining| {
+            let app = Arc::clone(&app);
+            async move { app.answer(&method, path.as_str(), &body, draining).await }
+        })
+        .boxed()
+}
+
+impl App {
+    async fn answer(&self, method: &Method, path: &str, body: &[u8], draining: Draining) -> Response {
+        let started = Instant::now();
+        let Some((route, session)) = find(path) else { return Problem::not_found().into_response() };
+        let answer = self.dispatch(route, method, session, body, draining).await;
+        let response = answer.unwrap_or_else(Problem::into_response);
+        self.metrics.note(route.path, method, response.status(), started.elapsed());
+        response
+    }
+
+    async fn dispatch(
+        &self,
+        route: &'static Route,
+        method: &Method,
+        session: &str,
+        body: &[u8],
+        draining: Draining,
+    ) -> Result<Response, Problem> {
+        let session = || session_of_path(session);
+        match (method.as_str(), route.path) {
+            ("POST", "/p2p/snapshots") => self.stream(body, draining).await,
+            ("GET", "/p2p/snapshots") => self.ask(self.node.snapshot_streams()).await,
+            ("GET", "/p2p/snapshots/{session}") => self.ask(self.node.snapshot_stream_status(session()?)).await,
+            ("DELETE", "/p2p/snapshots/{session}") => self.cancel(session()?).await,
+            ("GET", "/p2p/snapshots/{session}/events") => {
+                events::answer(&self.node, session()?, &self.places, draining).await
+            }
+            ("GET", "/p2p/peers") => self.ask(self.node.peers()).await,
+            ("GET", "/p2p/identity") => self.ask(self.node.identity()).await,
+            ("GET", "/p2p/head") => self.head(),
+            ("GET", "/healthz") => self.health().await,
+            ("GET", "/readyz") => self.readiness().await,
+            ("GET", "/metrics") => self.metrics().await,
+            ("GET", "/openapi.json") => Ok(typed("application/json", OPENAPI.into())),
+            _ => Err(Problem::method_not_allowed(Some(HeaderValue::from_static(route.methods)))),
+        }
+    }
+
+    async fn ask<T: serde::Serialize>(
+        &self,
+        call: impl Future<Output = Result<T, SnapshotRuntimeError>>,
+    ) -> Result<Response, Problem> {
+        Ok(json(StatusCode::OK, &call.await.map_err(to_http)?))
+    }
+
+    /// Starts or resumes, then waits a moment for the provider.
+    async fn stream(&self, body: &[u8], draining: Draining) -> Result<Response, Problem> {
+        let (mut watched, asked) = match Stream::read(body)? {
+            Stream::Start(request) => (self.node.start_snapshot_stream(request).await, Asked::Start),
+            Stream::Resume(request) => (self.node.resume_snapshot_stream(request).await, Asked::Resume),
+        };
+        let watched = watched.as_mut().map_err(|error| snapshot_runtime_error_to_http(error))?;
+        let status = answer::first(watched, asked, self.first_answer, &draining.0).await.map_err(to_http)?;
+        // Times in a watched status are those of its last change; the node's own answer is of now.
+        let now = self.node.snapshot_stream_status(status.session).await.unwrap_or(status);
+        Ok(json(StatusCode::OK, &now))
+    }
+
+    async fn cancel(&self, session: SnapshotSessionId) -> Result<Response, Problem> {
+        self.node.cancel_snapshot_stream(session).await.map_err(to_http)?;
+        let mut response = Response::default();
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        Ok(response)
+    }
+
+    fn head(&self) -> Result<Response, Problem> {
+        match &*self.node.head().borrow() {
+            Some(head) => Ok(json(StatusCode::OK, head)),
+            None => Err(Problem::new(StatusCode::NOT_FOUND, "no_head", "no checkpoint has been verified yet")),
+        }
+    }
+
+    /// Whether the node's task answers at all.
+    async fn health(&self) -> Result<Response, Problem> {
+        // The cheapest question: no session has this id.
+        match self.node.snapshot_stream_status(SnapshotSessionId::UNREADABLE).await {
+            Ok(_) | Err(SnapshotRuntimeError::UnknownSession { .. }) => Ok(fine()),
+            // Unlike elsewhere, silence is the very thing that was asked about.
+            Err(error) => {
+                let problem = to_http(error);
+                Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, problem.code(), problem.message()))
+            }
+        }
+    }
+
+    async fn readiness(&self) -> Result<Response, Problem> {
+        self.node.readiness().map_err(|reason| to_http(SnapshotRuntimeError::NotReady { reason }))?;
+        self.health().await
+    }
+
+    async fn metrics(&self) -> Result<Response, Problem> {
+        let node = self.node.metrics_text().await.map_err(to_http)?;
+        let text = self.metrics.text(&node, self.places.taken()).map_err(|error| {
+            tracing::error!(%error, "the metrics could not be written");
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the metrics could not be written")
+        })?;
+        Ok(typed(metrics::CONTENT_TYPE, text))
+    }
+}
+
+fn to_http(error: SnapshotRuntimeError) -> Problem {
+    snapshot_runtime_error_to_http(&error)
+}
+
+fn fine() -> Response {
+    json(StatusCode::OK, &serde_json::json!({ "status": "ok" }))
+}
+
+fn typed(content_type: &'static str, body: String) -> Response {
+    let mut response = Response::new(body.into());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_find_their_route() {
+        let found = |path| find(path).map(|(route, session)| (route.path, session));
+        assert_eq!(found("/p2p/snapshots"), Some(("/p2p/snapshots", "")));
+        assert_eq!(found("/p2p/snapshots/7"), Some(("/p2p/snapshots/{session}", "7")));
+        assert_eq!(found("/p2p/snapshots/x/events"), Some(("/p2p/snapshots/{session}/events", "x")));
+        for path in [
+            "",
+            "/",
+            "*",
+            "/p2p",
+            "/p2p/snapshots/",
+            "/p2p/snapshots/7/",
+            "//p2p/snapshots",
+            "/p2p/snapshots/7/events/",
+            "/P2P/peers",
+        ] {
+            assert_eq!(found(path), None, "{path}");
+        }
+    }
+}

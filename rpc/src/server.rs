@@ -1,0 +1,84 @@
+//! Puts gate, routes and limits together.
+
+use std::{io, sync::Arc, time::Duration};
+
+use rpp_http::{
+    Limits,
+    guard::{Bearer, Gate, HostOriginRules, TokenTooShort},
+};
+use rpp_runtime::NodeHandle;
+use secrecy::SecretString;
+
+use crate::{answer::FIRST_ANSWER, metrics::Metrics, routes};
+
+/// How the control plane is set up.
+#[derive(Debug)]
+pub struct Options {
+    token: SecretString,
+    allowed_hosts: Vec<String>,
+    limits: Limits,
+    first_answer: Duration,
+}
+
+impl Options {
+    /// Asks callers for this token.
+    #[must_use]
+    pub fn new(token: SecretString) -> Self {
+        Self { token, allowed_hosts: Vec::new(), limits: Limits::default(), first_answer: FIRST_ANSWER }
+    }
+
+    /// Names, besides IP literals and `localhost`, that `Host` may carry (`[rpc] allowed_hosts`).
+    #[must_use]
+    pub fn with_allowed_hosts(mut self, hosts: impl IntoIterator<Item = String>) -> Self {
+        self.allowed_hosts.extend(hosts);
+        self
+    }
+
+    /// Other bounds than the defaults of [`Limits`].
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Another time to wait for a provider's first answer than [`FIRST_ANSWER`].
+    #[must_use]
+    pub fn with_first_answer(mut self, wait: Duration) -> Self {
+        self.first_answer = wait;
+        self
+    }
+}
+
+/// Why the control plane cannot be served.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The operator's: the token could be guessed.
+    #[error("the control plane's token is not good enough: {0}")]
+    Token(#[from] TokenTooShort),
+    /// The system's: the listener cannot be used.
+    #[error("the control plane's listener cannot be used")]
+    Listener(#[from] io::Error),
+}
+
+/// Serves the control plane of `node` until `shutdown`, then drains within [`Limits::drain`]: event streams end with a
+/// last event, a `POST` that waits for a provider answers with what is known.
+///
+/// # Errors
+/// The token is too short, or the listener cannot be used.
+pub async fn serve(
+    listener: std::net::TcpListener,
+    node: NodeHandle,
+    options: Options,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let metrics = Arc::new(Metrics::default());
+    let counted = Arc::clone(&metrics);
+    let gate = Gate::new(HostOriginRules::default().with_hosts(options.allowed_hosts))
+        .with_bearer(Bearer::new(&options.token)?)
+        .with_open_path("/healthz")
+        .with_open_path("/readyz")
+        .with_observer(move |problem| counted.note_refusal(problem.code()));
+    let routes = routes::filter(node, options.first_answer, metrics);
+    Ok(rpp_http::serve(listener, routes, gate, options.limits, shutdown).await?)
+}

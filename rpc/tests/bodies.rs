@@ -1,0 +1,186 @@
+//! Bad bodies: each is a `400` (or `413`, `415`) of the one shape, and none reaches the node.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod node;
+#[path = "../../http/tests/support/mod.rs"]
+mod support;
+
+use node::{PEER, TOKEN, open};
+use proptest::{
+    prelude::*,
+    test_runner::{Config, TestRunner},
+};
+use support::{Client, once, soon};
+
+#[tokio::test]
+async fn a_body_must_be_one_object_with_known_fields() {
+    let port = open(|_| panic!("nothing may reach the node"));
+    let peer = format!("\"peer\":\"{PEER}\"");
+    let deep = |open: &str, close: &str| {
+        let times = 60_000 / (open.len() + close.len());
+        format!("{}{}", open.repeat(times), close.repeat(times))
+    };
+    for malformed in [
+        String::new(),
+        "{".into(),
+        format!("{{{peer}"),
+        format!("{{{peer}}} {{}}"),
+        format!("{{{peer},}}"),
+        format!("{{{peer}}}x"),
+        format!("\u{feff}{{{peer}}}"),
+        format!("{{'peer':'{PEER}'}}"),
+        "not json".into(),
+        "{\"peer\":\"\u{1}\"}".into(),
+        "{\"peer\":\"\\ud800\"}".into(),
+    ] {
+        assert_eq!(port.post(&malformed).await.problem(), (400, "malformed_json".into()), "{malformed}");
+    }
+    for wrong in [
+        "[]".into(),
+        "null".into(),
+        "7".into(),
+        format!("\"{PEER}\""),
+        format!("[\"{PEER}\",1,1,1,null,1,null]"),
+        "{}".into(),
+        "{\"chunk_size\":32768}".into(),
+        format!("{{{peer},\"extra\":1}}"),
+        format!("{{{peer},\"Peer\":\"x\"}}"),
+        format!("{{{peer},{peer}}}"),
+        format!("{{{peer},\"chunk_size\":1,\"chunk_size\":2}}"),
+        format!("{{{peer},\"chunk_size\":-1}}"),
+        format!("{{{peer},\"chunk_size\":1.0}}"),
+        format!("{{{peer},\"chunk_size\":1e3}}"),
+        format!("{{{peer},\"chunk_size\":\"1\"}}"),
+        format!("{{{peer},\"chunk_size\":18446744073709551616}}"),
+        format!("{{{peer},\"root\":\"abc\"}}"),
+        format!("{{{peer},\"root\":\"{}\"}}", "AB".repeat(32)),
+        format!("{{{peer},\"height\":true}}"),
+        format!("{{{peer},\"resume\":7}}"),
+        format!("{{{peer},\"resume\":[7,null,1,1]}}"),
+        format!("{{{peer},\"resume\":{{}}}}"),
+        "{\"resume\":{\"session\":\"7\"}}".into(),
+        "{\"resume\":{\"session\":-7}}".into(),
+        "{\"resume\":{\"session\":7,\"session\":8}}".into(),
+        "{\"resume\":{\"session\":7,\"chunk\":8}}".into(),
+        "{\"resume\":{\"session\":7,\"plan_id\":\"7\"}}".into(),
+        "{\"resume\":{\"session\":7},\"root\":\"0000000000000000000000000000000000000000000000000000000000000000\"}"
+            .into(),
+        "{\"resume\":{\"session\":7},\"height\":7}".into(),
+        "{\"resume\":{\"session\":7},\"min_chunk_size\":7}".into(),
+        "{\"resume\":{\"session\":7},\"max_chunk_size\":7}".into(),
+        deep("[", "]"),
+        deep("{\"peer\":", "}"),
+        deep("{\"resume\":", "}"),
+        format!("{{\"x\":{}}}", deep("[", "]")),
+    ] {
+        let answer = port.post(&wrong).await;
+        assert_eq!(answer.problem(), (400, "invalid_request".into()), "{:.200}", wrong);
+        assert!(answer.text().len() < 1024, "{}", answer.text());
+    }
+    for (body, code, status) in [
+        ("{\"peer\":\"x\"}".into(), "invalid_peer", 400),
+        ("{\"peer\":\"\"}".into(), "invalid_peer", 400),
+        ("{\"peer\":\"/ip4/10.0.0.7/tcp/4001\"}".into(), "invalid_peer", 400),
+        (format!("{{\"peer\":\"/p2p/{PEER}/tcp/4001\"}}"), "invalid_peer", 400),
+        (format!("{{\"peer\":\"{}\"}}", "x".repeat(60_000)), "invalid_peer", 400),
+        ("{\"peer\":\"x\",\"resume\":{\"session\":7}}".into(), "invalid_peer", 400),
+        (format!("{{{peer},\"chunk_size\":9007199254740992}}"), "invalid_argument", 400),
+        (format!("{{{peer},\"height\":9007199254740992}}"), "invalid_argument", 400),
+        ("{\"resume\":{\"session\":0}}".into(), "unknown_session", 404),
+        ("{\"resume\":{\"session\":9007199254740992}}".into(), "unknown_session", 404),
+    ] {
+        let answer = port.post(&body).await;
+        assert_eq!(answer.problem(), (status, code.into()), "{body:.200}");
+        assert!(answer.text().len() < 1024, "{}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_or_no_json_is_refused_before_it_is_parsed() {
+    let port = open(|_| panic!("nothing may reach the node"));
+    let large = format!("{{\"peer\":\"{}\"}}", "x".repeat(64 * 1024));
+    assert_eq!(port.post(&large).await.problem(), (413, "too_large".into()));
+    let head = format!("POST /p2p/snapshots HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {TOKEN}\r\n");
+    let form = format!("{head}content-type: text/plain\r\ncontent-length: 2\r\n\r\n{{}}");
+    assert_eq!(once(port.address, form).await.problem(), (415, "unsupported_media_type".into()));
+    let none = format!("{head}content-length: 2\r\n\r\n{{}}");
+    assert_eq!(once(port.address, none).await.problem(), (415, "unsupported_media_type".into()));
+    assert_eq!(once(port.address, format!("{head}\r\n")).await.problem(), (400, "malformed_json".into()));
+}
+
+#[test]
+fn text_of_the_request_is_shown_escaped() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let port = open(|_| panic!("nothing may reach the node"));
+        for body in ["{\"\\u001b[31m\\u202e\":1}", "{\"peer\":\"\\u001b[31m\\u202e\"}"] {
+            let answer = port.post(body).await;
+            assert_eq!(answer.status, 400);
+            let sentence = answer.json()["error"].as_str().unwrap().to_owned();
+            assert!(!sentence.contains(['\u{1b}', '\u{202e}']), "{sentence:?}");
+        }
+    });
+}
+
+fn json() -> impl Strategy<Value = String> {
+    let word = prop_oneof![
+        Just("peer"),
+        Just("chunk_size"),
+        Just("min_chunk_size"),
+        Just("max_chunk_size"),
+        Just("root"),
+        Just("height"),
+        Just("resume"),
+        Just("session"),
+        Just("plan_id"),
+        Just("chunk_index"),
+        Just("update_index"),
+        Just("x"),
+    ];
+    let word = word.prop_map(|word| format!("\"{word}\""));
+    let leaf = prop_oneof![
+        Just("null".to_owned()),
+        any::<bool>().prop_map(|value| value.to_string()),
+        any::<i64>().prop_map(|value| value.to_string()),
+        any::<f64>().prop_map(|value| value.to_string()),
+        any::<String>().prop_map(|text| serde_json::to_string(&text).unwrap()),
+        word.clone(),
+    ];
+    leaf.prop_recursive(6, 48, 6, move |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..6).prop_map(|items| format!("[{}]", items.join(","))),
+            proptest::collection::vec((word.clone(), inner), 0..6).prop_map(|fields| {
+                let fields: Vec<_> = fields.into_iter().map(|(name, value)| format!("{name}:{value}")).collect();
+                format!("{{{}}}", fields.join(","))
+            }),
+        ]
+    })
+}
+
+/// Nothing but a valid peer or a session gets further than `400`, so with neither the node is never asked.
+#[test]
+fn random_bodies_are_always_a_problem() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let port = runtime.block_on(async { open(|_| panic!("nothing may reach the node")) });
+    let bytes = proptest::collection::vec(any::<u8>(), 1..300);
+    let bodies = prop_oneof![bytes, json().prop_map(String::into_bytes)];
+    let client = std::cell::RefCell::new(runtime.block_on(Client::connect(port.address)));
+    let config = Config { cases: 1000, failure_persistence: None, ..Config::default() };
+    TestRunner::new(config)
+        .run(&bodies, |body| {
+            // A session that is a number and known to nobody needs a node: that is the other tests' matter.
+            prop_assume!(!String::from_utf8_lossy(&body).contains("\"session\""));
+            let head = format!(
+                "POST /p2p/snapshots HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {TOKEN}\r\n\
+                 content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
+            let request = [head.as_bytes(), &body].concat();
+            let answer = runtime.block_on(soon(async { client.borrow_mut().exchange(request).await }));
+            let (status, code) = answer.problem();
+            prop_assert_eq!(status, 400);
+            prop_assert!(["malformed_json", "invalid_request", "invalid_peer", "invalid_argument"].contains(&&*code));
+            Ok(())
+        })
+        .unwrap();
+}

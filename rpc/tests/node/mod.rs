@@ -1,0 +1,246 @@
+//! A control plane over a node that a test plays itself.
+#![allow(dead_code, unreachable_pub)]
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use rpp_http::Limits;
+use rpp_p2p::{Hash, PayloadFormat, SnapshotSessionId};
+use rpp_rpc::{Options, ServeError};
+use rpp_runtime::{
+    Config, NodeEvent, NodeHandle, SessionState, SnapshotRuntimeError, SnapshotStreamStatus, WaitingOn,
+    handle::Command,
+    status::{Head, StatusErrorCode, WaitKind},
+};
+use tokio::{
+    sync::{broadcast, watch},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{Answer, Client, once, request, soon};
+
+pub const TOKEN: &str = "the-token-of-the-control-plane";
+pub const PEER: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+
+pub struct Port {
+    pub address: SocketAddr,
+    pub shutdown: CancellationToken,
+    pub head: watch::Sender<Option<Head>>,
+    pub ready: watch::Sender<Result<(), String>>,
+    pub events: broadcast::Sender<NodeEvent>,
+    pub node: JoinHandle<()>,
+    pub served: JoinHandle<Result<(), ServeError>>,
+}
+
+impl Port {
+    pub async fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, "").await
+    }
+
+    pub async fn post(&self, body: &str) -> Answer {
+        self.ask("POST", "/p2p/snapshots", body).await
+    }
+
+    pub async fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
+        once(self.address, self.request(method, path, body)).await
+    }
+
+    pub async fn connect(&self) -> Client {
+        Client::connect(self.address).await
+    }
+
+    pub fn request(&self, method: &str, path: &str, body: &str) -> String {
+        request(method, path, &format!("authorization: Bearer {TOKEN}\r\n"), body)
+    }
+
+    pub async fn stopped(self) {
+        soon(self.served).await.unwrap().unwrap();
+    }
+}
+
+/// A control plane whose node answers each command with `play`.
+pub fn open(play: impl FnMut(Command) + Send + 'static) -> Port {
+    open_with(Options::new(TOKEN.into()), play)
+}
+
+pub fn open_with(options: Options, mut play: impl FnMut(Command) + Send + 'static) -> Port {
+    let (handle, mut seat) = NodeHandle::detached(PEER.parse().unwrap(), Arc::new(config()));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let shutdown = CancellationToken::new();
+    let options = options.with_limits(Limits::default());
+    let served = tokio::spawn(rpp_rpc::serve(listener, handle, options, shutdown.clone().cancelled_owned()));
+    let node = tokio::spawn(async move {
+        while let Some(command) = seat.commands.recv().await {
+            play(command);
+        }
+    });
+    Port { address, shutdown, head: seat.head, ready: seat.ready, events: seat.events, node, served }
+}
+
+/// A node that knows the given sessions and refuses everything else as such a node does.
+pub fn with_sessions(sessions: &Sessions) -> impl FnMut(Command) + Send + 'static + use<> {
+    let sessions = sessions.clone();
+    move |command| sessions.play(command)
+}
+
+/// Sessions that a test moves while the control plane looks at them.
+#[derive(Clone, Default)]
+pub struct Sessions(Arc<Mutex<std::collections::BTreeMap<SnapshotSessionId, watch::Sender<SnapshotStreamStatus>>>>);
+
+impl Sessions {
+    /// Adds a session, or changes it.
+    pub fn put(&self, status: SnapshotStreamStatus) {
+        let mut sessions = self.0.lock().unwrap();
+        match sessions.get(&status.session) {
+            Some(sender) => drop(sender.send_replace(status)),
+            None => drop(sessions.insert(status.session, watch::Sender::new(status))),
+        }
+    }
+
+    pub fn watch(&self, session: SnapshotSessionId) -> Option<watch::Receiver<SnapshotStreamStatus>> {
+        self.0.lock().unwrap().get(&session).map(watch::Sender::subscribe)
+    }
+
+    pub fn remove(&self, session: SnapshotSessionId) -> bool {
+        self.0.lock().unwrap().remove(&session).is_some()
+    }
+
+    pub fn play(&self, command: Command) {
+        let unknown = |session| SnapshotRuntimeError::UnknownSession { session };
+        match command {
+            Command::Start(_, reply) => drop(reply.send(Err(SnapshotRuntimeError::NoTrustAnchor))),
+            Command::Resume(asked, reply) => {
+                drop(reply.send(self.watch(asked.session).ok_or(unknown(asked.session))));
+            }
+            Command::Cancel(session, reply) => {
+                drop(reply.send(if self.remove(session) { Ok(()) } else { Err(unknown(session)) }));
+            }
+            Command::Status(session, reply) => {
+                let status = self.watch(session).map(|watched| watched.borrow().clone());
+                drop(reply.send(status.ok_or(unknown(session))));
+            }
+            Command::Watch(session, reply) => drop(reply.send(self.watch(session).ok_or(unknown(session)))),
+            Command::List(reply) => {
+                let all = self.0.lock().unwrap().values().map(|sender| sender.borrow().clone()).collect();
+                drop(reply.send(Ok(all)));
+            }
+            Command::Peers(reply) => drop(reply.send(Ok(Vec::new()))),
+            Command::Identity(reply) => drop(reply.send(Err(SnapshotRuntimeError::ShuttingDown))),
+            Command::Metrics(reply) => drop(reply.send(Ok("# EOF\n".into()))),
+            Command::Shutdown(reply) => drop(reply.send(Ok(()))),
+        }
+    }
+}
+
+pub fn id(session: u64) -> SnapshotSessionId {
+    SnapshotSessionId::new(session).unwrap()
+}
+
+/// A session that has just begun.
+pub fn status(session: u64, state: SessionState) -> SnapshotStreamStatus {
+    SnapshotStreamStatus {
+        session: id(session),
+        peer: PEER.parse().unwrap(),
+        state,
+        root: None,
+        plan_id: None,
+        format: None,
+        height: None,
+        chunk_size: None,
+        total_chunks: None,
+        total_updates: None,
+        total_bytes: None,
+        last_chunk_index: None,
+        last_update_index: None,
+        last_update_height: None,
+        confirmed_chunk_index: None,
+        confirmed_update_index: None,
+        bytes_received: 0,
+        bytes_verified: 0,
+        bytes_durable: 0,
+        verified_bytes_per_second: None,
+        eta_seconds: None,
+        verified: false,
+        protocol: None,
+        waiting_on: None,
+        error: None,
+        error_code: None,
+        payload_path: None,
+        started_at: "2026-11-21T08:00:00Z".into(),
+        updated_at: "2026-11-21T08:00:01Z".into(),
+    }
+}
+
+/// The same with its plan.
+pub fn planned(session: u64, state: SessionState) -> SnapshotStreamStatus {
+    SnapshotStreamStatus {
+        root: Some(Hash([1; 32])),
+        plan_id: Some(Hash([2; 32])),
+        format: Some(PayloadFormat::Raw),
+        height: Some(1200),
+        chunk_size: Some(1 << 20),
+        total_chunks: Some(1024),
+        total_updates: Some(11),
+        total_bytes: Some(1 << 30),
+        protocol: Some("/rpp/snapshots/1.0.0".into()),
+        ..status(session, state)
+    }
+}
+
+pub fn failed(session: u64, code: StatusErrorCode, error: &str) -> SnapshotStreamStatus {
+    SnapshotStreamStatus { error: Some(error.into()), error_code: Some(code), ..planned(session, SessionState::Failed) }
+}
+
+/// Every field has a value.
+pub fn full(session: u64) -> SnapshotStreamStatus {
+    SnapshotStreamStatus {
+        last_chunk_index: Some(311),
+        last_update_index: Some(10),
+        last_update_height: Some(1210),
+        confirmed_chunk_index: Some(303),
+        confirmed_update_index: Some(10),
+        bytes_received: 327_155_712,
+        bytes_verified: 327_155_712,
+        bytes_durable: 318_767_104,
+        verified_bytes_per_second: Some(612_345_678),
+        eta_seconds: Some(1.2),
+        waiting_on: Some(WaitingOn {
+            what: WaitKind::Retry,
+            index: Some(312),
+            peer: Some(PEER.into()),
+            since_ms: 14,
+            reason: "asked, not answered yet".into(),
+            retry_at: Some("2026-11-21T08:00:09Z".into()),
+        }),
+        error: Some("the provider is busy".into()),
+        error_code: Some(StatusErrorCode::Provider),
+        payload_path: Some("/var/lib/rpp/payload".into()),
+        ..planned(session, SessionState::BackingOff)
+    }
+}
+
+pub fn config() -> Config {
+    let config = serde_json::json!({
+        "data_dir": "/nowhere",
+        "p2p": { "listen": [], "peers": [], "max_connections": 256, "max_connections_per_peer": 4 },
+        "rpc": { "listen": "127.0.0.1:7070", "token_file": "/nowhere/rpc.token", "allowed_hosts": [] },
+        "snapshots": {
+            "chunk_size": 1_048_576, "min_chunk_size": 16_384, "max_chunk_size": 4_194_304, "protocol": "auto",
+            "window": 16_777_216, "durability": "strict", "ack_bytes": 16_777_216, "ack_ms": 500, "auto_resume": true,
+            "give_up_after_s": 0, "max_inbound_sessions": 64, "max_inbound_sessions_per_peer": 8,
+            "session_retention_s": 86_400, "max_sessions": 256, "max_active_sessions": 8, "max_updates": 65_536,
+            "max_payload_bytes": 0, "keep": 0,
+        },
+        "trust": { "genesis": null, "publishers": [], "threshold": 0, "revoked": [] },
+        "publisher": { "key_file": "/nowhere/publisher.key", "chain_id": "example" },
+        "introspection":
+            { "enabled": true, "listen": "127.0.0.1:7071", "token_file": null, "allowed_origins": [], "max_clients": 32 },
+        "fleet": { "dashboard": "" },
+        "log": { "format": "auto", "filter": "info" },
+    });
+    serde_json::from_value(config).unwrap()
+}

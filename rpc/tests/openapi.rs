@@ -1,0 +1,188 @@
+//! The OpenAPI description says what the routes do.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod node;
+#[path = "../../http/tests/support/mod.rs"]
+mod support;
+
+use std::collections::BTreeSet;
+
+use node::{PEER, Sessions, full, open, status};
+use rpp_p2p::{Hash, PayloadFormat};
+use rpp_rpc::{OPENAPI, ROUTES};
+use rpp_runtime::{
+    SessionState,
+    handle::Command,
+    status::{Head, Identity, OfferedSnapshot, PeerInfo, StatusErrorCode, WaitKind},
+};
+use serde_json::{Value, json};
+use support::{get, once};
+
+fn description() -> Value {
+    serde_json::from_str(OPENAPI).unwrap()
+}
+
+fn schema<'d>(description: &'d Value, name: &str) -> &'d Value {
+    let schema = &description["components"]["schemas"][name];
+    assert!(schema.is_object(), "{name}");
+    schema
+}
+
+fn names<'v>(values: impl IntoIterator<Item = &'v Value>) -> BTreeSet<String> {
+    values.into_iter().map(|value| value.as_str().unwrap().to_owned()).collect()
+}
+
+fn keys(value: &Value) -> BTreeSet<String> {
+    value.as_object().unwrap().keys().cloned().collect()
+}
+
+#[test]
+fn it_has_exactly_the_routes_and_their_methods() {
+    let description = description();
+    let described = keys(&description["paths"]);
+    assert_eq!(described, ROUTES.iter().map(|route| route.path.to_owned()).collect());
+    for route in ROUTES {
+        let operations = keys(&description["paths"][route.path]);
+        assert_eq!(operations, route.methods.split(", ").map(str::to_ascii_lowercase).collect(), "{}", route.path);
+    }
+    assert_eq!(description["info"]["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(description["openapi"], "3.1.0");
+}
+
+#[test]
+fn every_reference_leads_somewhere() {
+    fn walk(description: &Value, value: &Value, seen: &mut usize) {
+        match value {
+            Value::Object(fields) => {
+                if let Some(Value::String(reference)) = fields.get("$ref") {
+                    let path = reference.strip_prefix('#').unwrap();
+                    assert!(description.pointer(path).is_some(), "{reference}");
+                    *seen += 1;
+                }
+                fields.values().for_each(|field| walk(description, field, seen));
+            }
+            Value::Array(items) => items.iter().for_each(|item| walk(description, item, seen)),
+            _ => {}
+        }
+    }
+    let mut seen = 0;
+    walk(&description(), &description(), &mut seen);
+    assert!(seen > 50, "{seen}");
+}
+
+#[test]
+fn the_schemas_are_those_of_the_types() {
+    let description = description();
+    let hash = Hash([1; 32]);
+    let snapshot = OfferedSnapshot { root: hash, height: 1, bytes: 1, format: PayloadFormat::Raw };
+    let identity = Identity {
+        peer_id: PEER.into(),
+        listen: vec![],
+        genesis: None,
+        publishers: vec![],
+        snapshots: vec![],
+        version: String::new(),
+    };
+    let head = Head { step: 1, height: 1, block_hash: hash, state_root: hash, commitment: hash };
+    let peer = PeerInfo {
+        peer_id: PEER.into(),
+        connected: true,
+        addresses: vec![],
+        rtt_ms: None,
+        protocols: vec![],
+        agent: None,
+    };
+    let full = serde_json::to_value(full(7)).unwrap();
+    for (name, value) in [
+        ("SnapshotStreamStatus", full.clone()),
+        ("WaitingOn", full["waiting_on"].clone()),
+        ("PeerInfo", serde_json::to_value(peer).unwrap()),
+        ("Identity", serde_json::to_value(identity).unwrap()),
+        ("OfferedSnapshot", serde_json::to_value(snapshot).unwrap()),
+        ("Head", serde_json::to_value(head).unwrap()),
+    ] {
+        assert_eq!(keys(&schema(&description, name)["properties"]), keys(&value), "{name}");
+    }
+    let empty = serde_json::to_value(status(7, SessionState::Connecting)).unwrap();
+    let required = names(schema(&description, "SnapshotStreamStatus")["required"].as_array().unwrap());
+    assert_eq!(required, keys(&empty), "required is what is always there");
+}
+
+#[test]
+fn the_words_are_those_of_the_types() {
+    fn of<T: serde::de::DeserializeOwned>(words: &Value) -> usize {
+        let words = words["enum"].as_array().unwrap();
+        for word in words.iter().filter(|word| !word.is_null()) {
+            assert!(serde_json::from_value::<T>(word.clone()).is_ok(), "{word}");
+        }
+        words.iter().filter(|word| !word.is_null()).count()
+    }
+    let description = description();
+    let status = &schema(&description, "SnapshotStreamStatus")["properties"];
+    assert_eq!(of::<SessionState>(&status["state"]), 8);
+    assert_eq!(of::<StatusErrorCode>(&status["error_code"]), 10);
+    assert_eq!(of::<WaitKind>(&schema(&description, "WaitingOn")["properties"]["what"]), 12);
+    assert_eq!(of::<PayloadFormat>(schema(&description, "Format")), 2);
+}
+
+/// Each operation is tried, in several ways; what comes back is described, with its type.
+#[tokio::test]
+async fn what_comes_back_is_described() {
+    let description = description();
+    let sessions = Sessions::default();
+    sessions.put(full(7));
+    let played = sessions.clone();
+    let port = open(move |command| match command {
+        Command::Identity(reply) => {
+            let identity = Identity {
+                peer_id: PEER.into(),
+                listen: vec![],
+                genesis: None,
+                publishers: vec![],
+                snapshots: vec![],
+                version: "0.1.0".into(),
+            };
+            drop(reply.send(Ok(identity)));
+        }
+        other => played.play(other),
+    });
+    let mut tried = BTreeSet::new();
+    for route in ROUTES {
+        for method in route.methods.split(", ") {
+            for (session, body) in [("8", ""), ("x", ""), ("7", "{\"resume\":{\"session\":7}}"), ("7", "")] {
+                if route.path.ends_with("/events") && session == "7" {
+                    continue; // never ends; `tests/events.rs` reads it
+                }
+                let path = route.path.replace("{session}", session);
+                let answers = [
+                    port.ask(method, &path, body).await,
+                    once(port.address, get(&path).replace("GET", method)).await,
+                    once(port.address, get(&path).replace("GET", method).replace("localhost", "evil.example")).await,
+                ];
+                for answer in answers {
+                    let operation = &description["paths"][route.path][method.to_ascii_lowercase()];
+                    let described = &operation["responses"][answer.status.to_string()];
+                    assert!(described.is_object(), "{method} {path}: {}", answer.status);
+                    if let Some(found) = answer.header("content-type") {
+                        assert!(described["content"][found].is_object(), "{method} {path}: {found}");
+                    }
+                    tried.insert((route.path, method, answer.status));
+                }
+            }
+        }
+    }
+    for expected in [
+        ("/p2p/snapshots", "POST", 200),
+        ("/p2p/snapshots", "POST", 400),
+        ("/p2p/snapshots/{session}", "DELETE", 204),
+        ("/p2p/snapshots/{session}", "GET", 404),
+        ("/p2p/head", "GET", 404),
+        ("/readyz", "GET", 200),
+        ("/metrics", "GET", 401),
+    ] {
+        assert!(tried.contains(&expected), "{expected:?}");
+    }
+    let served = port.get("/openapi.json").await;
+    assert_eq!(served.json(), description);
+    assert_eq!(description["paths"]["/healthz"]["get"]["security"], json!([]));
+}

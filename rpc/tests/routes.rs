@@ -1,0 +1,253 @@
+//! Every route but `POST /p2p/snapshots` and the event streams: answers, methods, the token, wrong paths.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod node;
+#[path = "../../http/tests/support/mod.rs"]
+mod support;
+
+use node::{PEER, Sessions, TOKEN, full, open, open_with, planned, status, with_sessions};
+use rpp_p2p::{Hash, PayloadFormat};
+use rpp_rpc::{Options, ROUTES, ServeError};
+use rpp_runtime::{
+    SessionState,
+    handle::Command,
+    status::{Head, Identity, OfferedSnapshot, PeerInfo},
+};
+use serde_json::{Value, json};
+use support::{get, once, request, soon};
+
+#[tokio::test]
+async fn sessions_are_listed_and_shown() {
+    let sessions = Sessions::default();
+    let port = open(with_sessions(&sessions));
+    assert_eq!(port.get("/p2p/snapshots").await.json(), json!([]));
+    sessions.put(full(7));
+    sessions.put(status(9, SessionState::Connecting));
+    let all = port.get("/p2p/snapshots").await;
+    assert_eq!(all.status, 200);
+    assert_eq!(all.json(), serde_json::to_value([full(7), status(9, SessionState::Connecting)]).unwrap());
+    let one = port.get("/p2p/snapshots/7").await;
+    assert_eq!((one.status, one.json()), (200, serde_json::to_value(full(7)).unwrap()));
+    // What has no value is left out, but for the four that are always there.
+    let new = port.get("/p2p/snapshots/9").await.json();
+    let fields: Vec<_> = new.as_object().unwrap().keys().map(String::as_str).collect();
+    let always = [
+        "bytes_durable",
+        "bytes_received",
+        "bytes_verified",
+        "error",
+        "error_code",
+        "payload_path",
+        "peer",
+        "session",
+        "started_at",
+        "state",
+        "updated_at",
+        "verified",
+        "waiting_on",
+    ];
+    assert_eq!(fields, always);
+    for field in ["error", "error_code", "payload_path", "waiting_on"] {
+        assert_eq!(new[field], Value::Null, "{field}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_in_a_path_is_a_number_and_known() {
+    let port = open(with_sessions(&Sessions::default()));
+    for method in ["GET", "DELETE"] {
+        for wrong in ["x", "-1", "+7", "7x", "0x7", "7.0", "%37", "7%20", "\u{661}"] {
+            let path = format!("/p2p/snapshots/{wrong}");
+            assert_eq!(port.ask(method, &path, "").await.problem(), (400, "invalid_session".into()), "{path}");
+        }
+        for unknown in ["7", "0", "9007199254740991", "9007199254740992", "99999999999999999999999999999999"] {
+            let path = format!("/p2p/snapshots/{unknown}");
+            assert_eq!(port.ask(method, &path, "").await.problem(), (404, "unknown_session".into()), "{path}");
+        }
+    }
+    assert_eq!(port.get("/p2p/snapshots/x/events").await.problem(), (400, "invalid_session".into()));
+    assert_eq!(port.get("/p2p/snapshots/7/events").await.problem(), (404, "unknown_session".into()));
+}
+
+#[tokio::test]
+async fn a_session_is_deleted_once() {
+    let sessions = Sessions::default();
+    sessions.put(planned(7, SessionState::Streaming));
+    let port = open(with_sessions(&sessions));
+    let mut client = port.connect().await;
+    let answer = client.exchange(port.request("DELETE", "/p2p/snapshots/7", "")).await;
+    assert_eq!((answer.status, answer.text()), (204, ""));
+    let again = client.exchange(port.request("DELETE", "/p2p/snapshots/7", "")).await;
+    assert_eq!(again.problem(), (404, "unknown_session".into()));
+    assert_eq!(client.exchange(port.request("GET", "/p2p/snapshots/7", "")).await.status, 404);
+}
+
+#[tokio::test]
+async fn the_node_shows_peers_identity_and_head() {
+    let peer = PeerInfo {
+        peer_id: PEER.into(),
+        connected: true,
+        addresses: vec!["/ip4/10.0.0.7/tcp/4001".into()],
+        rtt_ms: Some(1.5),
+        protocols: vec!["/rpp/snapshots/1.0.0".into()],
+        agent: None,
+    };
+    let snapshot = OfferedSnapshot { root: Hash([1; 32]), height: 1200, bytes: 1 << 30, format: PayloadFormat::Tar };
+    let identity = Identity {
+        peer_id: PEER.into(),
+        listen: vec!["/ip4/127.0.0.1/tcp/4001".into()],
+        genesis: Some(Hash([3; 32])),
+        publishers: vec![Hash([4; 32])],
+        snapshots: vec![snapshot],
+        version: "0.1.0".into(),
+    };
+    let (peers, node) = (vec![peer.clone()], identity.clone());
+    let port = open(move |command| match command {
+        Command::Peers(reply) => drop(reply.send(Ok(peers.clone()))),
+        Command::Identity(reply) => drop(reply.send(Ok(node.clone()))),
+        _ => panic!("not asked for"),
+    });
+    assert_eq!(port.get("/p2p/peers").await.json(), serde_json::to_value([peer]).unwrap());
+    assert_eq!(port.get("/p2p/identity").await.json(), serde_json::to_value(identity).unwrap());
+    assert_eq!(port.get("/p2p/head").await.problem(), (404, "no_head".into()));
+    let head = Head {
+        step: 128,
+        height: 1210,
+        block_hash: Hash([5; 32]),
+        state_root: Hash([6; 32]),
+        commitment: Hash([7; 32]),
+    };
+    port.head.send_replace(Some(head.clone()));
+    let answer = port.get("/p2p/head").await;
+    assert_eq!((answer.status, answer.json()), (200, serde_json::to_value(head).unwrap()));
+}
+
+#[tokio::test]
+async fn health_and_readiness_need_no_token_and_say_why_not() {
+    let port = open(with_sessions(&Sessions::default()));
+    for path in ["/healthz", "/readyz"] {
+        let answer = once(port.address, get(path)).await;
+        assert_eq!((answer.status, answer.json()), (200, json!({ "status": "ok" })));
+    }
+    drop(port.ready.send_replace(Err("the store is not open yet".into())));
+    let answer = once(port.address, get("/readyz")).await;
+    assert_eq!(answer.problem(), (503, "not_ready".into()));
+    assert!(answer.json()["error"].as_str().unwrap().contains("the store is not open yet"));
+    assert_eq!(once(port.address, get("/healthz")).await.status, 200, "alive all the same");
+    drop(port.ready.send_replace(Ok(())));
+    // The node's task is gone.
+    port.node.abort();
+    for path in ["/healthz", "/readyz"] {
+        soon(async { while once(port.address, get(path)).await.status == 200 {} }).await;
+        assert_eq!(once(port.address, get(path)).await.problem(), (503, "shutting_down".into()));
+    }
+    assert_eq!(port.get("/p2p/snapshots").await.problem(), (503, "shutting_down".into()));
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_answer_is_a_504_and_not_healthy() {
+    let mut kept = Vec::new();
+    let port = open(move |command| kept.push(command));
+    let (asked, health) = tokio::join!(port.get("/p2p/snapshots"), once(port.address, get("/healthz")));
+    assert_eq!(asked.problem(), (504, "timed_out".into()));
+    assert_eq!(health.problem(), (503, "timed_out".into()));
+}
+
+#[tokio::test]
+async fn metrics_are_openmetrics() {
+    let sessions = Sessions::default();
+    let port = open(move |command| match command {
+        Command::Metrics(reply) => {
+            let text = "# HELP rpp_sessions Sessions.\n# TYPE rpp_sessions gauge\nrpp_sessions 0\n# EOF\n";
+            drop(reply.send(Ok(text.into())));
+        }
+        other => sessions.play(other),
+    });
+    port.get("/p2p/snapshots/7").await;
+    port.get("/p2p/snapshots/8").await;
+    port.ask("PATCH", "/p2p/snapshots", "").await;
+    once(port.address, get("/p2p/peers")).await;
+    once(port.address, get("/p2p/peers").replace("localhost", "evil.example")).await;
+    let answer = port.get("/metrics").await;
+    assert_eq!(answer.header("content-type"), Some("application/openmetrics-text; version=1.0.0; charset=utf-8"));
+    let text = answer.text();
+    assert!(text.starts_with("# HELP rpp_sessions Sessions.\n"), "{text}");
+    assert!(text.ends_with("\n# EOF\n") && text.matches("# EOF").count() == 1, "{text}");
+    for line in [
+        r#"rpp_http_requests_total{route="/p2p/snapshots/{session}",method="GET",status="404"} 2"#,
+        r#"rpp_http_requests_total{route="/p2p/snapshots",method="other",status="405"} 1"#,
+        r#"rpp_http_request_seconds_count{route="/p2p/snapshots/{session}"} 2"#,
+        r#"rpp_http_refusals_total{code="unauthorized"} 1"#,
+        r#"rpp_http_refusals_total{code="host_not_allowed"} 1"#,
+        "rpp_http_event_streams 0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} in {text}");
+    }
+}
+
+#[tokio::test]
+async fn only_known_routes_and_methods() {
+    let port = open(with_sessions(&Sessions::default()));
+    for path in ["/", "/p2p", "/p2p/snapshots/", "/p2p/snapshots/7/event", "/p2p//snapshots", "/P2P/peers", "/metrics/"]
+    {
+        assert_eq!(port.get(path).await.problem(), (404, "not_found".into()), "{path}");
+        assert_eq!(port.ask("POST", path, "{}").await.problem(), (404, "not_found".into()), "{path}");
+    }
+    for route in ROUTES {
+        let path = route.path.replace("{session}", "7");
+        for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "GET"] {
+            if route.methods.split(", ").any(|known| known == method) {
+                continue;
+            }
+            let answer = port.ask(method, &path, "").await;
+            assert_eq!(answer.problem(), (405, "method_not_allowed".into()), "{method} {path}");
+            assert_eq!(answer.header("allow"), Some(route.methods));
+        }
+    }
+    // Answers to HEAD have no body.
+    let mut client = port.connect().await;
+    client.send(port.request("HEAD", "/healthz", "").replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n")).await;
+    let all = String::from_utf8(client.rest().await).unwrap();
+    assert!(all.starts_with("HTTP/1.1 405") && all.ends_with("\r\n\r\n"), "{all}");
+}
+
+#[tokio::test]
+async fn every_route_but_two_asks_for_the_token_first() {
+    let port = open(|_| panic!("nothing may reach the node"));
+    let paths = ROUTES.iter().map(|route| route.path.replace("{session}", "x"));
+    for path in paths.chain(["/".into(), "/nowhere".into()]) {
+        if ["/healthz", "/readyz"].contains(&&*path) {
+            continue;
+        }
+        for method in ["GET", "POST", "DELETE", "PUT"] {
+            let answer = once(port.address, request(method, &path, "", "not json")).await;
+            assert_eq!(answer.problem(), (401, "unauthorized".into()), "{method} {path}");
+            assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+        }
+    }
+    let query = get(&format!("/p2p/peers?token={TOKEN}"));
+    assert_eq!(once(port.address, query).await.status, 401, "only the header counts here");
+    let header = "authorization: Bearer the-token-of-the-control-planf\r\n";
+    assert_eq!(once(port.address, request("GET", "/p2p/peers", header, "")).await.status, 401);
+}
+
+#[tokio::test]
+async fn hosts_are_as_configured() {
+    let options = Options::new(TOKEN.into()).with_allowed_hosts(["node.example".to_owned()]);
+    let port = open_with(options, with_sessions(&Sessions::default()));
+    for (host, expected) in [("node.example:7070", 200), ("127.0.0.1", 200), ("other.example", 403)] {
+        let request = port.request("GET", "/p2p/snapshots", "").replace("localhost", host);
+        assert_eq!(once(port.address, request).await.status, expected, "{host}");
+    }
+    let answer = once(port.address, port.request("GET", "/healthz", "").replace("localhost", "evil.example")).await;
+    assert_eq!(answer.problem(), (403, "host_not_allowed".into()));
+}
+
+#[tokio::test]
+async fn a_token_that_could_be_guessed_is_refused() {
+    let (handle, _seat) = rpp_runtime::NodeHandle::detached(PEER.parse().unwrap(), node::config().into());
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let options = Options::new("fifteen--bytes-".into());
+    let served = rpp_rpc::serve(listener, handle, options, std::future::pending()).await;
+    assert!(matches!(served, Err(ServeError::Token(_))), "{served:?}");
+}

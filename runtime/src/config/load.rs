@@ -1,0 +1,241 @@
+//! Lays the sources over each other and makes one checked [`Config`] of them.
+
+use std::{
+    fs,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize as _;
+use toml::{Table, Value};
+
+use super::{
+    Config,
+    error::ConfigError,
+    sources::{self, Entry, Source},
+    table::{self, KEYS, Key, Kind},
+};
+
+/// No configuration is larger.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// What stands above the file: environment variables, and flags above those.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    env: Vec<(String, String)>,
+    flags: Vec<(String, String)>,
+}
+
+impl Overrides {
+    /// Nothing over the file.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// The environment of this process. A variable that is not UTF-8 is left out.
+    #[must_use]
+    pub fn from_env() -> Self {
+        let env =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Self { env: env.collect(), flags: Vec::new() }
+    }
+
+    /// Adds an environment variable.
+    #[must_use]
+    pub fn with_env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Adds a flag for a key named `section.key`.
+    #[must_use]
+    pub fn with_flag(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.flags.push((key.into(), value.into()));
+        self
+    }
+}
+
+/// One key with its effective value.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// Empty for the keys before the first section.
+    pub section: &'static str,
+    /// The key's name within its section.
+    pub name: &'static str,
+    /// The value as it would stand in the file; paths as they were given.
+    pub value: Value,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+impl Setting {
+    /// `section.key`.
+    #[must_use]
+    pub fn path(&self) -> String {
+        if self.section.is_empty() { self.name.to_owned() } else { format!("{}.{}", self.section, self.name) }
+    }
+}
+
+/// A configuration and where each value of it comes from.
+#[derive(Clone, Debug)]
+pub struct Effective {
+    /// The configuration, every path absolute.
+    pub config: Config,
+    /// All keys in the order of the file.
+    pub settings: Vec<Setting>,
+    /// The file that was read, absolute.
+    pub file: PathBuf,
+}
+
+impl Config {
+    /// Reads a file and lays environment and flags over it.
+    ///
+    /// # Errors
+    /// A missing or malformed file, an unknown key, a value that its key may not hold; the error names the key and what
+    /// is allowed.
+    pub fn load(path: &Path, overrides: &Overrides) -> Result<Effective, ConfigError> {
+        let read = |source| ConfigError::Read { path: path.to_owned(), source };
+        let file = std::path::absolute(path).map_err(read)?;
+        let text = read_bounded(path)?;
+        let entries = [
+            sources::from_file(path, &text)?,
+            sources::from_env(&overrides.env)?,
+            sources::from_flags(&overrides.flags)?,
+        ];
+        let settings = merge(entries.into_iter().flatten())?;
+        let folder = file.parent().unwrap_or(Path::new("/"));
+        let config = build(folder, &settings)?;
+        Ok(Effective { config, settings, file })
+    }
+
+    /// All defaults, with relative paths under `folder`. For tests and embedders.
+    ///
+    /// # Errors
+    /// `folder` cannot be made absolute.
+    pub fn defaults_in(folder: &Path) -> Result<Self, ConfigError> {
+        let folder =
+            std::path::absolute(folder).map_err(|source| ConfigError::Read { path: folder.to_owned(), source })?;
+        build(&folder, &merge(std::iter::empty())?)
+    }
+
+    /// Checks that the token files are there which `run` needs.
+    ///
+    /// # Errors
+    /// A file that is missing, with the key that names it. `rpc_token` and `introspection_token` say that the token is
+    /// in the environment, so that its file is not needed.
+    pub fn check_token_files(&self, rpc_token: bool, introspection_token: bool) -> Result<(), ConfigError> {
+        if !rpc_token && !self.rpc.token_file.exists() {
+            return Err(missing(
+                "rpc.token_file",
+                &self.rpc.token_file,
+                "set RPP_RPC_TOKEN, or let `rpp-node init` make one",
+            ));
+        }
+        match &self.introspection.token_file {
+            Some(path) if self.introspection.enabled && !introspection_token && !path.exists() => Err(missing(
+                "introspection.token_file",
+                path,
+                "set RPP_INTROSPECTION_TOKEN, or leave the key empty to use the control plane's token",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Every key as (section, name, what it may hold); the section is empty for the keys before the first one.
+    pub fn keys() -> impl Iterator<Item = (&'static str, &'static str, String)> {
+        KEYS.iter().map(|key| (key.section, key.name, key.allowed()))
+    }
+}
+
+fn missing(key: &'static str, path: &Path, hint: &'static str) -> ConfigError {
+    ConfigError::MissingFile { key, path: path.to_owned(), hint }
+}
+
+fn read_bounded(path: &Path) -> Result<String, ConfigError> {
+    let read = |source| ConfigError::Read { path: path.to_owned(), source };
+    let mut text = String::new();
+    fs::File::open(path).map_err(read)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(read)?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(ConfigError::TooLarge { path: path.to_owned(), max: MAX_FILE_BYTES });
+    }
+    Ok(text)
+}
+
+/// Later entries win.
+fn merge(entries: impl Iterator<Item = Entry>) -> Result<Vec<Setting>, ConfigError> {
+    let mut settings: Vec<_> = KEYS.iter().map(default_setting).collect();
+    for Entry { key, value, source } in entries {
+        if !key.accepts(&value) {
+            return Err(sources::invalid(&key.path(), &value.to_string(), &source, &key.allowed()));
+        }
+        if let Some(setting) = settings.iter_mut().find(|s| s.section == key.section && s.name == key.name) {
+            setting.value = value;
+            setting.source = source;
+        }
+    }
+    Ok(settings)
+}
+
+fn default_setting(key: &Key) -> Setting {
+    Setting { section: key.section, name: key.name, value: key.default_value(), source: Source::Default }
+}
+
+fn build(folder: &Path, settings: &[Setting]) -> Result<Config, ConfigError> {
+    let mut root = Table::new();
+    for setting in settings {
+        let Some(value) = effective_value(folder, setting) else { continue };
+        if setting.section.is_empty() {
+            root.insert(setting.name.to_owned(), value);
+        } else if let Value::Table(section) = root.entry(setting.section).or_insert_with(|| Value::Table(Table::new()))
+        {
+            section.insert(setting.name.to_owned(), value);
+        }
+    }
+    let config = Config::deserialize(root)
+        .map_err(|error| ConfigError::Syntax { path: folder.to_owned(), message: error.to_string() })?;
+    check_together(&config)?;
+    Ok(config)
+}
+
+/// Paths absolute; `None` for an empty value of an optional key.
+fn effective_value(folder: &Path, setting: &Setting) -> Option<Value> {
+    let text = setting.value.as_str();
+    match table::find(setting.section, setting.name).map(|key| &key.kind) {
+        Some(Kind::Path | Kind::OptionalPath) => {
+            let text = text.filter(|text| !text.is_empty())?;
+            Some(Value::String(folder.join(text).to_string_lossy().into_owned()))
+        }
+        _ if (setting.section, setting.name) == ("trust", "genesis") && text == Some("") => None,
+        _ => Some(setting.value.clone()),
+    }
+}
+
+/// What two keys must hold together.
+fn check_together(config: &Config) -> Result<(), ConfigError> {
+    let snapshots = &config.snapshots;
+    if snapshots.min_chunk_size > snapshots.max_chunk_size {
+        let message = format!(
+            "is {}, above `snapshots.max_chunk_size`, which is {}: the smallest size cannot exceed the largest",
+            snapshots.min_chunk_size, snapshots.max_chunk_size
+        );
+        return Err(ConfigError::Conflict { key: "snapshots.min_chunk_size", message });
+    }
+    if snapshots.window < snapshots.max_chunk_size {
+        let message = format!(
+            "is {}, too small for one chunk: allowed from `snapshots.max_chunk_size`, which is {}",
+            snapshots.window, snapshots.max_chunk_size
+        );
+        return Err(ConfigError::Conflict { key: "snapshots.window", message });
+    }
+    let trust = &config.trust;
+    if !trust.publishers.is_empty() && trust.threshold > trust.publishers.len() as u64 {
+        let message = format!(
+            "is {}, but `trust.publishers` names {}: allowed up to their number",
+            trust.threshold,
+            trust.publishers.len()
+        );
+        return Err(ConfigError::Conflict { key: "trust.threshold", message });
+    }
+    Ok(())
+}

@@ -1,0 +1,254 @@
+//! The node's secrets on disk: its identity, a publisher's key, bearer tokens.
+//!
+//! Every file is made with mode 0600 and refused when group or others have any right on it. A key file appears complete
+//! or not at all, and an existing one is never replaced.
+//!
+//! | file | content |
+//! |---|---|
+//! | identity | the libp2p protobuf encoding of an Ed25519 key pair, 68 bytes |
+//! | publisher's key | the 32-byte Ed25519 seed as 64 lower-case hex digits and a line feed |
+//! | token | at least 16 visible ASCII characters; white space around them is ignored |
+
+use std::{
+    fs::File,
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use libp2p::identity::Keypair;
+use rpp_proofs::Signer;
+use secrecy::SecretString;
+use zeroize::Zeroizing;
+
+/// Fewest bytes of a token.
+pub const MIN_TOKEN_BYTES: usize = 16;
+/// Most bytes of a token or key file.
+pub const MAX_SECRET_BYTES: usize = 4096;
+
+/// Why a key or a token cannot be used. All are the operator's to mend.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// It cannot be read.
+    #[error("cannot read {what} {}: {source}", path.display())]
+    Read {
+        /// Which secret.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It cannot be made.
+    #[error("cannot create {what} {}: {source}", path.display())]
+    Create {
+        /// Which secret.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Somebody else may read it.
+    #[error("{what} {path} can be read by others (mode {mode:04o}): run `chmod 600 {path}`", path = path.display())]
+    Exposed {
+        /// Which secret.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// It does not hold what it should.
+    #[error("{what} {} is not usable: expected {expected}", path.display())]
+    Malformed {
+        /// Which secret.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What it should hold.
+        expected: &'static str,
+    },
+    /// A token that is too short or holds other characters than visible ASCII.
+    #[error("the token in {place} is not usable: at least {MIN_TOKEN_BYTES} visible ASCII characters are needed")]
+    WeakToken {
+        /// The variable or file.
+        place: String,
+    },
+    /// Neither the variable nor the file is there.
+    #[error("no token: set {variable} or write one to {} (mode 0600); `rpp-node init` makes one", path.display())]
+    NoToken {
+        /// The variable.
+        variable: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
+    /// The system gave no random bytes.
+    #[error("the system gave no random bytes")]
+    NoRandomness,
+}
+
+const IDENTITY: &str = "the identity key";
+const PUBLISHER: &str = "the publisher's key";
+const TOKEN: &str = "the token file";
+
+/// Loads the node's identity, or makes one, saying so in the log. Not through a symlink.
+///
+/// # Errors
+/// See [`KeyError`].
+pub fn load_or_create_identity(path: &Path) -> Result<Keypair, KeyError> {
+    let malformed =
+        || KeyError::Malformed { what: IDENTITY, path: path.to_owned(), expected: "a libp2p Ed25519 key pair" };
+    let bytes = load_or_create(IDENTITY, path, Links::Refused, || {
+        Keypair::generate_ed25519().to_protobuf_encoding().map(Zeroizing::new).map_err(|_| malformed())
+    })?;
+    Keypair::from_protobuf_encoding(&bytes).map_err(|_| malformed())
+}
+
+/// Loads the publisher's key, or makes one, saying so in the log.
+///
+/// # Errors
+/// See [`KeyError`].
+pub fn load_or_create_publisher(path: &Path) -> Result<Signer, KeyError> {
+    let bytes = load_or_create(PUBLISHER, path, Links::Followed, || Ok(hex_line(&*random_bytes()?)))?;
+    let mut seed = Zeroizing::new([0_u8; 32]);
+    hex::decode_to_slice(bytes.trim_ascii_end(), seed.as_mut_slice()).map_err(|_| KeyError::Malformed {
+        what: PUBLISHER,
+        path: path.to_owned(),
+        expected: "an Ed25519 seed of 64 hex digits",
+    })?;
+    Ok(Signer::from_seed(*seed))
+}
+
+/// The control plane's token: from `RPP_RPC_TOKEN` (given as `variable`; empty counts as unset), else from the file.
+///
+/// # Errors
+/// See [`KeyError`].
+pub fn load_token(variable: Option<&str>, file: &Path) -> Result<SecretString, KeyError> {
+    named_token("RPP_RPC_TOKEN", variable, file)
+}
+
+/// The read-only token of introspection, `None` when neither `RPP_INTROSPECTION_TOKEN` (given as `variable`) nor a file
+/// is configured.
+///
+/// # Errors
+/// See [`KeyError`].
+pub fn load_introspection_token(variable: Option<&str>, file: Option<&Path>) -> Result<Option<SecretString>, KeyError> {
+    const NAME: &str = "RPP_INTROSPECTION_TOKEN";
+    match (variable.filter(|text| !text.is_empty()), file) {
+        (None, None) => Ok(None),
+        (Some(text), _) => checked_token(text, || NAME.to_owned()).map(Some),
+        (None, Some(file)) => named_token(NAME, None, file).map(Some),
+    }
+}
+
+/// Writes a fresh random token to a file that does not exist yet.
+///
+/// # Errors
+/// See [`KeyError`]; a file that exists is one.
+pub fn create_token(path: &Path) -> Result<(), KeyError> {
+    create(path, &hex_line(&*random_bytes()?)).map_err(|source| KeyError::Create {
+        what: TOKEN,
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn named_token(name: &'static str, variable: Option<&str>, file: &Path) -> Result<SecretString, KeyError> {
+    if let Some(text) = variable.filter(|text| !text.is_empty()) {
+        return checked_token(text, || name.to_owned());
+    }
+    let bytes = match read_private(TOKEN, file, Links::Followed) {
+        Err(KeyError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Err(KeyError::NoToken { variable: name, path: file.to_owned() });
+        }
+        bytes => bytes?,
+    };
+    checked_token(std::str::from_utf8(&bytes).unwrap_or_default(), || file.display().to_string())
+}
+
+fn checked_token(text: &str, place: impl Fn() -> String) -> Result<SecretString, KeyError> {
+    let token = text.trim();
+    let usable = token.len() >= MIN_TOKEN_BYTES
+        && token.len() <= MAX_SECRET_BYTES
+        && token.bytes().all(|byte| byte.is_ascii_graphic());
+    if usable { Ok(SecretString::from(token)) } else { Err(KeyError::WeakToken { place: place() }) }
+}
+
+/// Whether a symlink at the end of a path is followed.
+#[derive(Clone, Copy)]
+enum Links {
+    Followed,
+    Refused,
+}
+
+type Secret = Zeroizing<Vec<u8>>;
+
+fn load_or_create(
+    what: &'static str,
+    path: &Path,
+    links: Links,
+    generate: impl Fn() -> Result<Secret, KeyError>,
+) -> Result<Secret, KeyError> {
+    match read_private(what, path, links) {
+        Err(KeyError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+        found => return found,
+    }
+    match create(path, &generate()?) {
+        Ok(()) => tracing::info!(path = %path.display(), "created {what}"),
+        // Another process was faster: its key counts.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(source) => return Err(KeyError::Create { what, path: path.to_owned(), source }),
+    }
+    read_private(what, path, links)
+}
+
+fn read_private(what: &'static str, path: &Path, links: Links) -> Result<Secret, KeyError> {
+    let read = |source| KeyError::Read { what, path: path.to_owned(), source };
+    let flags = match links {
+        Links::Followed => rustix::fs::OFlags::NONBLOCK,
+        Links::Refused => rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW,
+    };
+    let flags = i32::try_from(flags.bits()).unwrap_or_default();
+    let file = File::options().read(true).custom_flags(flags).open(path).map_err(read)?;
+    let metadata = file.metadata().map_err(read)?;
+    if !metadata.is_file() {
+        return Err(KeyError::Malformed { what, path: path.to_owned(), expected: "a regular file" });
+    }
+    let mode = metadata.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(KeyError::Exposed { what, path: path.to_owned(), mode });
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_SECRET_BYTES + 1));
+    file.take(MAX_SECRET_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(read)?;
+    if bytes.len() > MAX_SECRET_BYTES {
+        return Err(KeyError::Malformed { what, path: path.to_owned(), expected: "at most 4096 bytes" });
+    }
+    Ok(bytes)
+}
+
+/// Writes a private file that appears complete or not at all; one that exists is left alone.
+fn create(path: &Path, content: &[u8]) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist_noclobber(path).map_err(|error| error.error)?;
+    File::open(folder)?.sync_all()
+}
+
+fn random_bytes() -> Result<Zeroizing<[u8; 32]>, KeyError> {
+    use rand::TryRngCore as _;
+    let mut bytes = Zeroizing::new([0_u8; 32]);
+    rand::rngs::OsRng.try_fill_bytes(bytes.as_mut_slice()).map_err(|_| KeyError::NoRandomness)?;
+    Ok(bytes)
+}
+
+fn hex_line(bytes: &[u8; 32]) -> Secret {
+    let mut line = Zeroizing::new(vec![0_u8; 65]);
+    // 64 digits fit exactly; the last byte is the line feed.
+    let _ = hex::encode_to_slice(bytes, &mut line[..64]);
+    line[64] = b'\n';
+    line
+}

@@ -1,0 +1,531 @@
+//! The session manager: drives every consumer session's machine, and keeps the rules between sessions (how many are
+//! active, who writes a payload).
+
+mod commands;
+mod reports;
+mod tracked;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use futures::future::join_all;
+use libp2p::{PeerId, Swarm};
+use rpp_p2p::{
+    Hash, RequestFailure, SnapshotSessionId, SnapshotsRequest, TrustAnchor,
+    consumer::{self, Action, ExplicitResume, Storage},
+    limits,
+    plan::PlanBounds,
+    snapshots,
+};
+use tokio::{
+    sync::{Semaphore, broadcast, mpsc, watch},
+    task::JoinHandle,
+};
+
+use self::tracked::{Hold, Tracked, trouble};
+use crate::{
+    clock::now_text,
+    config::Config,
+    db::Db,
+    handle::Reply,
+    head::HeadFile,
+    hooks::{Watchers, Work},
+    jobs::{self, Done, Entry, Unsettled},
+    metrics::Metrics,
+    peers::Peers,
+    record,
+    status::{Head, NodeEvent, SessionState, SnapshotStreamStatus, StatusErrorCode},
+    store::Store,
+    swarm::{self, NodeBehaviour},
+    writer::{Job, Reported, Trouble, Writer},
+};
+
+/// Records that may wait to be written.
+const RECORDER_QUEUE: usize = 1024;
+/// Proofs checked at once; each holds the verifier's working memory.
+const PROOF_JOBS: usize = 1;
+/// Addresses kept of one session's peer.
+const MAX_ADDRESSES: usize = 8;
+
+/// All consumer sessions of a node.
+pub(crate) struct Manager {
+    config: Arc<Config>,
+    trust: Option<Arc<TrustAnchor>>,
+    db: Db,
+    store: Arc<Store>,
+    head_file: Result<Arc<Mutex<HeadFile>>, String>,
+    head: watch::Sender<Option<Head>>,
+    done: mpsc::Sender<Done>,
+    disk: mpsc::Sender<Reported>,
+    recorder: mpsc::Sender<Entry>,
+    events: broadcast::Sender<NodeEvent>,
+    metrics: Arc<Metrics>,
+    watchers: Watchers,
+    me: PeerId,
+    /// `data/snapshots/`.
+    snapshots: PathBuf,
+    proofs: Arc<Semaphore>,
+    sessions: BTreeMap<SnapshotSessionId, Tracked>,
+    /// Who writes which payload.
+    roots: HashMap<Hash, SnapshotSessionId>,
+    /// Disk workers that are finishing, by payload: the next one waits for them.
+    closing: HashMap<Hash, JoinHandle<()>>,
+    /// Answers that wait for a record to be durable.
+    started: HashMap<SnapshotSessionId, Reply<watch::Receiver<SnapshotStreamStatus>>>,
+    removed: HashMap<SnapshotSessionId, Reply<()>>,
+}
+
+impl Manager {
+    #[allow(clippy::too_many_arguments)] // made once, by `Node::start`
+    pub(crate) fn new(
+        config: Arc<Config>,
+        trust: Option<Arc<TrustAnchor>>,
+        db: Db,
+        store: Arc<Store>,
+        head_file: Result<Arc<Mutex<HeadFile>>, String>,
+        head: watch::Sender<Option<Head>>,
+        done: mpsc::Sender<Done>,
+        events: broadcast::Sender<NodeEvent>,
+        metrics: Arc<Metrics>,
+        watchers: Watchers,
+        me: PeerId,
+    ) -> Self {
+        let recorder =
+            jobs::spawn_recorder(db.clone(), Arc::clone(&store), done.clone(), watchers.clone(), RECORDER_QUEUE);
+        let disk = forward_disk(done.clone());
+        let snapshots = config.data_dir.join("snapshots");
+        if let Some(head) = &*head.borrow() {
+            metrics.head(head.height);
+        }
+        Self {
+            config,
+            trust,
+            db,
+            store,
+            head_file,
+            head,
+            done,
+            disk,
+            recorder,
+            events,
+            metrics,
+            watchers,
+            me,
+            snapshots,
+            proofs: Arc::new(Semaphore::new(PROOF_JOBS)),
+            sessions: BTreeMap::new(),
+            roots: HashMap::new(),
+            closing: HashMap::new(),
+            started: HashMap::new(),
+            removed: HashMap::new(),
+        }
+    }
+
+    /// A sender for reports of blocking work.
+    pub(crate) fn done(&self) -> mpsc::Sender<Done> {
+        self.done.clone()
+    }
+
+    /// Takes up the sessions that the database knows.
+    pub(crate) fn reload(&mut self, sessions: Vec<Reloaded>) {
+        let now = Instant::now();
+        for Reloaded { record, progress, updates } in sessions {
+            let hold = match (record.state.is_final(), self.config.snapshots.auto_resume) {
+                (true, _) => None,
+                (false, true) => Some(Hold::Turn),
+                (false, false) => Some(Hold::Operator),
+            };
+            tracing::info!(session = %record.session, state = record.state.name(), "session reloaded");
+            let session = record.session;
+            let mut tracked = Tracked::new(record, progress, hold, now);
+            tracked.updates = updates;
+            self.sessions.insert(session, tracked);
+        }
+    }
+
+    /// Lets every session do what it has to do.
+    pub(crate) fn pump(&mut self, swarm: &mut Swarm<NodeBehaviour>, peers: &Peers, now: Instant) {
+        self.activate(now);
+        let active: Vec<_> =
+            self.sessions.iter().filter(|(_, tracked)| tracked.is_active()).map(|(session, _)| *session).collect();
+        for session in active {
+            while let Some(action) = self.next_action(session, now) {
+                self.perform(session, action, swarm, peers, now);
+            }
+            self.settle(session, now);
+        }
+    }
+
+    fn next_action(&mut self, session: SnapshotSessionId, now: Instant) -> Option<Action> {
+        self.sessions.get_mut(&session)?.machine.as_mut()?.poll_action(now)
+    }
+
+    /// Starts sessions that wait for their turn, oldest id first, while there is room.
+    fn activate(&mut self, now: Instant) {
+        let mut room = self
+            .config
+            .snapshots
+            .max_active_sessions
+            .saturating_sub(self.sessions.values().filter(|tracked| tracked.is_active()).count());
+        let turn: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|(_, tracked)| tracked.hold == Some(Hold::Turn) && tracked.machine.is_none())
+            .map(|(session, _)| *session)
+            .collect();
+        for session in turn {
+            if room == 0 {
+                break;
+            }
+            room -= 1;
+            self.set_machine(session, None, now);
+        }
+    }
+
+    /// Makes the machine of a session from what is recorded of it. `explicit`: offsets that an operator insists on.
+    fn set_machine(&mut self, session: SnapshotSessionId, explicit: Option<ExplicitResume>, now: Instant) {
+        let options = self.options(session);
+        let Some(tracked) = self.sessions.get_mut(&session) else { return };
+        let (id, peer) = (tracked.record.session, tracked.record.peer);
+        tracked.machine = Some(match &tracked.record.plan {
+            Some(plan) => {
+                let saved = consumer::Saved {
+                    plan: Arc::new(plan.clone()),
+                    updates: std::mem::take(&mut tracked.updates),
+                    confirmed_chunks: tracked.progress.confirmed_chunks,
+                    confirmed_updates: tracked.progress.confirmed_updates,
+                };
+                consumer::Session::restore(id, peer, options, saved, explicit, now)
+            }
+            None => consumer::Session::new(id, peer, options, now),
+        });
+        tracked.hold = None;
+        tracked.epoch += 1;
+        tracked.record.state = SessionState::Connecting;
+        tracked.record.error = None;
+        tracked.record.error_code = None;
+    }
+
+    fn options(&self, session: SnapshotSessionId) -> consumer::Options {
+        let snapshots = &self.config.snapshots;
+        let wanted = self.sessions.get(&session).map(|tracked| tracked.record.wanted);
+        let mut options = consumer::Options {
+            ack_bytes: snapshots.ack_bytes,
+            ack_interval: Duration::from_millis(snapshots.ack_ms),
+            window: snapshots.window,
+            give_up_after: (snapshots.give_up_after_s > 0).then(|| Duration::from_secs(snapshots.give_up_after_s)),
+            ..consumer::Options::default()
+        };
+        if let Some(wanted) = wanted {
+            options.chunk_size = wanted.chunk_size;
+            options.min_chunk_size = wanted.min_chunk_size;
+            options.max_chunk_size = wanted.max_chunk_size;
+            options.root = wanted.root;
+            options.height = wanted.height;
+        }
+        options
+    }
+
+    fn perform(
+        &mut self,
+        session: SnapshotSessionId,
+        action: Action,
+        swarm: &mut Swarm<NodeBehaviour>,
+        peers: &Peers,
+        now: Instant,
+    ) {
+        match action {
+            Action::Connect => self.connect(session, swarm, peers, now),
+            Action::Request(request) => self.request(session, request, swarm, now),
+            Action::PlanAccepted(plan) => {
+                if let Some(tracked) = self.sessions.get_mut(&session) {
+                    tracked.record.plan = Some((*plan).clone());
+                }
+                self.put(session);
+            }
+            Action::VerifyAuthority { plan, updates } => self.verify(session, plan, updates),
+            Action::OpenStorage { plan, updates } => self.open(session, plan, updates, now),
+            Action::Write(chunk) => self.disk_job(session, Job::Write(chunk), now),
+            Action::Sync => self.disk_job(session, Job::Sync, now),
+            Action::Place => self.disk_job(session, Job::Place, now),
+            other => tracing::error!(%session, "an action this node does not know: {other:?}"),
+        }
+    }
+
+    fn connect(&mut self, session: SnapshotSessionId, swarm: &mut Swarm<NodeBehaviour>, peers: &Peers, now: Instant) {
+        let Some(tracked) = self.sessions.get_mut(&session) else { return };
+        let Some(machine) = &mut tracked.machine else { return };
+        let peer = tracked.record.peer;
+        if swarm.is_connected(&peer) {
+            machine.handle_connected(now);
+            return;
+        }
+        let mut addresses = tracked.record.addresses.clone();
+        addresses.extend(peers.addresses(&peer).iter().cloned());
+        if let Err(reason) = swarm::dial(swarm, peer, addresses) {
+            machine.handle_dial_failed(now, &reason);
+        }
+    }
+
+    fn request(
+        &mut self,
+        session: SnapshotSessionId,
+        request: SnapshotsRequest,
+        swarm: &mut Swarm<NodeBehaviour>,
+        now: Instant,
+    ) {
+        let Some(tracked) = self.sessions.get_mut(&session) else { return };
+        let peer = tracked.record.peer;
+        let behaviour = &mut swarm.behaviour_mut().snapshots;
+        let sent = match (request, tracked.machine.as_ref().and_then(|machine| machine.view().plan)) {
+            (SnapshotsRequest::Resume { chunk_index, update_index, .. }, Some(plan)) => {
+                behaviour.resume(peer, session, plan, chunk_index, update_index)
+            }
+            (SnapshotsRequest::Plan { chunk_size, min_chunk_size, max_chunk_size, root, height, .. }, _) => {
+                let options = snapshots::PlanOptions { chunk_size, min_chunk_size, max_chunk_size, root, height };
+                behaviour.request_plan(peer, session, &options)
+            }
+            (request, _) => behaviour.send(peer, request),
+        };
+        if sent.is_none() {
+            let Some(machine) = &mut tracked.machine else { return };
+            let reason = "a request of an earlier try is still under way".to_owned();
+            machine.handle_request_failed(now, &RequestFailure::Io { reason });
+        }
+    }
+
+    fn verify(&mut self, session: SnapshotSessionId, plan: Arc<rpp_p2p::Plan>, updates: Arc<Vec<rpp_p2p::Update>>) {
+        let (Some(tracked), Some(trust)) = (self.sessions.get(&session), self.trust.clone()) else { return };
+        let epoch = tracked.epoch;
+        let head = self.head_file.clone();
+        let (permits, done) = (Arc::clone(&self.proofs), self.done.clone());
+        let watchers = self.watchers.clone();
+        tokio::spawn(async move {
+            let permit = permits.acquire_owned().await;
+            let checked = tokio::task::spawn_blocking(move || {
+                let _permit = permit;
+                let _work = watchers.work(Work::Proof, session);
+                match head {
+                    Ok(head) => jobs::check_authority(&plan, &updates, &trust, &head),
+                    Err(reason) => Err(Unsettled::Storage(reason)),
+                }
+            });
+            let result = checked.await.unwrap_or_else(|error| Err(Unsettled::Storage(error.to_string())));
+            let _ = done.send(Done::Authority { session, epoch, result }).await;
+        });
+    }
+
+    fn open(
+        &mut self,
+        session: SnapshotSessionId,
+        plan: Arc<rpp_p2p::Plan>,
+        updates: Arc<Vec<rpp_p2p::Update>>,
+        now: Instant,
+    ) {
+        let root = plan.snapshot.checkpoint.state_root;
+        let Some(tracked) = self.sessions.get_mut(&session) else { return };
+        let Some(machine) = &mut tracked.machine else { return };
+        if let Some(&holder) = self.roots.get(&root).filter(|holder| **holder != session) {
+            machine.handle_storage(now, Storage::HeldBy(holder));
+            return;
+        }
+        self.roots.insert(root, session);
+        self.let_go(session);
+        let Some(tracked) = self.sessions.get(&session) else { return };
+        let (epoch, record) = (tracked.epoch, tracked.record.clone());
+        let recorded = tracked.progress.bytes_durable;
+        let (store, done, snapshots) = (Arc::clone(&self.store), self.done.clone(), self.snapshots.clone());
+        let (db, watchers) = (self.db.clone(), self.watchers.clone());
+        let previous = self.closing.remove(&root);
+        tokio::spawn(async move {
+            if let Some(previous) = previous {
+                let _ = previous.await; // one writer a payload, also across tries
+            }
+            let opened = tokio::task::spawn_blocking(move || {
+                let _work = watchers.work(Work::Open, session);
+                jobs::open_place(&store, &db, &snapshots, &plan, &updates, &record, recorded)
+            })
+            .await;
+            let result = opened.unwrap_or_else(|error| Err(Trouble::Other(error.to_string())));
+            let _ = done.send(Done::Opened { session, epoch, result }).await;
+        });
+    }
+
+    /// Lets a session's disk worker finish on its own; the payload's next worker waits for it.
+    fn let_go(&mut self, session: SnapshotSessionId) {
+        let Some(tracked) = self.sessions.get_mut(&session) else { return };
+        let (Some(writer), Some(plan)) = (tracked.writer.take(), &tracked.record.plan) else { return };
+        self.closing.insert(plan.snapshot.checkpoint.state_root, writer.close());
+        self.closing.retain(|_, worker| !worker.is_finished());
+    }
+
+    fn disk_job(&mut self, session: SnapshotSessionId, job: Job, now: Instant) {
+        let Some(tracked) = self.sessions.get_mut(&session) else { return };
+        let accepted = tracked.writer.as_ref().is_some_and(|writer| writer.send(job));
+        if let (false, Some(machine)) = (accepted, &mut tracked.machine) {
+            let reason = "the disk worker is gone or does not keep up".to_owned();
+            machine.handle_storage(now, Storage::Failed(reason));
+        }
+    }
+
+    /// Persists a session's record; its status is renewed when that is done. `false` when the database does not keep up.
+    fn put(&mut self, session: SnapshotSessionId) -> bool {
+        let Some(tracked) = self.sessions.get_mut(&session) else { return false };
+        tracked.record.updated_at = now_text();
+        let entry = Entry::Put { record: Box::new(tracked.record.clone()), epoch: tracked.epoch };
+        match self.recorder.try_send(entry) {
+            Ok(()) => {
+                tracked.recording += 1;
+                true
+            }
+            Err(error) => {
+                tracing::error!(%session, "the record could not be handed to the database: {error}");
+                false
+            }
+        }
+    }
+
+    /// After a session did what it could: final states are persisted, changes published, its turn and payload passed on.
+    fn settle(&mut self, session: SnapshotSessionId, now: Instant) {
+        let Some(tracked) = self.sessions.get_mut(&session) else { return };
+        if let Some(view) = tracked.machine.as_ref().map(consumer::Session::view)
+            && SessionState::from(view.state).is_final()
+            && !tracked.record.state.is_final()
+        {
+            let trouble = view.failure.as_ref().and_then(|_| trouble(&view));
+            tracked.record.state = view.state.into();
+            (tracked.record.error_code, tracked.record.error) = trouble.unzip();
+            tracked.record.payload_path = view.payload_path;
+            self.put(session);
+            return;
+        }
+        self.publish(session, now);
+    }
+
+    fn publish(&mut self, session: SnapshotSessionId, now: Instant) {
+        let Some(tracked) = self.sessions.get_mut(&session) else { return };
+        if tracked.publish(now) {
+            let status = tracked.status.borrow().clone();
+            self.watchers.each(|watcher| watcher.session(&status));
+            self.announce(status);
+        }
+    }
+
+    fn announce(&mut self, status: SnapshotStreamStatus) {
+        let Some(tracked) = self.sessions.get_mut(&status.session) else { return };
+        let changed = tracked.announced.replace(status.state) != Some(status.state);
+        let event = match status.state {
+            SessionState::Complete if changed => NodeEvent::SnapshotStreamCompleted(status),
+            SessionState::Failed if changed => {
+                snapshot_stream_failure(&status);
+                NodeEvent::SnapshotStreamFailed(status)
+            }
+            SessionState::Complete | SessionState::Failed => return,
+            _ => {
+                if changed {
+                    tracing::info!(session = %status.session, state = status.state.name(), "session");
+                    if status.state == SessionState::BackingOff {
+                        self.metrics.retried(status.error_code.map_or("network", StatusErrorCode::name));
+                    }
+                }
+                NodeEvent::SnapshotStreamProgress(status)
+            }
+        };
+        let _ = self.events.send(event);
+    }
+
+    /// A session ended: its machine goes, its payload is free for the next one.
+    fn retire(&mut self, session: SnapshotSessionId, now: Instant) {
+        let Some(tracked) = self.sessions.get_mut(&session) else { return };
+        tracked.machine = None;
+        tracked.held_since = now;
+        self.let_go(session);
+        self.release_root(session);
+    }
+
+    fn release_root(&mut self, session: SnapshotSessionId) {
+        self.roots.retain(|_, holder| *holder != session);
+    }
+
+    /// Brings the gauges up to date.
+    pub(crate) fn observe(&self) {
+        self.metrics.sessions(self.sessions.values().map(|tracked| {
+            let status = tracked.status.borrow();
+            (status.state, status.bytes_verified.saturating_sub(status.bytes_durable))
+        }));
+        let depth = self.sessions.values().filter_map(|tracked| tracked.writer.as_ref()).map(Writer::depth).sum();
+        self.metrics.queue("disk", depth);
+        self.metrics.queue("recorder", self.recorder.max_capacity() - self.recorder.capacity());
+        self.metrics.queue("reports", self.done.max_capacity() - self.done.capacity());
+    }
+
+    /// Ends all writers after what they have; resolves when everything they wrote is durable and recorded.
+    pub(crate) fn close(&mut self) -> impl Future<Output = ()> + use<> {
+        let writers: Vec<_> = self
+            .sessions
+            .values_mut()
+            .filter_map(|tracked| tracked.writer.take())
+            .map(Writer::close)
+            .chain(self.closing.drain().map(|(_, worker)| worker))
+            .collect();
+        let db = self.db.clone();
+        async move {
+            join_all(writers).await;
+            let _ = tokio::task::spawn_blocking(move || db.flush()).await;
+        }
+    }
+
+    fn machine_of(&mut self, session: SnapshotSessionId, peer: PeerId) -> Option<&mut consumer::Session> {
+        self.sessions.get_mut(&session).filter(|tracked| tracked.record.peer == peer)?.machine.as_mut()
+    }
+
+    fn current(&mut self, session: SnapshotSessionId, epoch: u64) -> Option<&mut consumer::Session> {
+        self.sessions.get_mut(&session).filter(|tracked| tracked.epoch == epoch)?.machine.as_mut()
+    }
+}
+
+/// A session as start-up found it.
+pub(crate) struct Reloaded {
+    pub(crate) record: record::Session,
+    pub(crate) progress: record::Progress,
+    /// Updates that lie beside its partial payload.
+    pub(crate) updates: Vec<rpp_p2p::Update>,
+}
+
+/// What this node accepts of a plan, from its configuration.
+pub(crate) fn plan_bounds(config: &Config) -> PlanBounds {
+    PlanBounds {
+        min_chunk_size: config.snapshots.min_chunk_size,
+        max_chunk_size: config.snapshots.max_chunk_size,
+        max_updates: config.snapshots.max_updates.min(limits::MAX_UPDATES),
+        max_payload_bytes: config.snapshots.max_payload_bytes,
+    }
+}
+
+/// Where every failure of a session passes.
+fn snapshot_stream_failure(status: &SnapshotStreamStatus) {
+    tracing::error!(
+        session = %status.session,
+        peer = %status.peer,
+        code = status.error_code.map_or("none", StatusErrorCode::name),
+        "session failed: {}",
+        status.error.as_deref().unwrap_or("no reason recorded")
+    );
+}
+
+/// Disk workers report in their own type; this joins them to the node's queue.
+fn forward_disk(done: mpsc::Sender<Done>) -> mpsc::Sender<Reported> {
+    let (reports, mut received) = mpsc::channel::<Reported>(crate::node::DONE_QUEUE);
+    tokio::spawn(async move {
+        while let Some(reported) = received.recv().await {
+            if done.send(Done::Disk(reported)).await.is_err() {
+                return;
+            }
+        }
+    });
+    reports
+}

@@ -1,0 +1,308 @@
+//! What operators ask of the manager: start, resume, cancel, look.
+
+use std::time::Instant;
+
+use libp2p::Swarm;
+use rpp_p2p::{SnapshotSessionId, consumer::ExplicitResume};
+use tokio::sync::watch;
+
+use super::{Hold, Manager, Tracked};
+use crate::{
+    clock::now_text,
+    error::SnapshotRuntimeError,
+    handle::{PeerTarget, Reply, ResumeStream, StartStream},
+    jobs::{Entry, RemovePartial},
+    peers::Peers,
+    record::{self, Wanted},
+    status::{SessionState, SnapshotStreamStatus},
+    swarm::NodeBehaviour,
+    writer::Writer,
+};
+
+type Watched = watch::Receiver<SnapshotStreamStatus>;
+
+impl Manager {
+    /// Checks the request, persists the session, then answers; the session starts when it is its turn.
+    pub(crate) fn start(
+        &mut self,
+        request: StartStream,
+        reply: Reply<Watched>,
+        swarm: &Swarm<NodeBehaviour>,
+        peers: &Peers,
+        now: Instant,
+    ) {
+        let record = match self.new_record(request, swarm, peers) {
+            Ok(record) => record,
+            Err(error) => {
+                let _ = reply.send(Err(error));
+                return;
+            }
+        };
+        let session = record.session;
+        // Held until its record is durable; `on_recorded` gives it its turn.
+        let tracked = Tracked::new(record, record::Progress::default(), None, now);
+        self.sessions.insert(session, tracked);
+        if self.put(session) {
+            self.started.insert(session, reply);
+        } else {
+            self.sessions.remove(&session);
+            let message = "the session database does not keep up; try again".to_owned();
+            let _ = reply.send(Err(SnapshotRuntimeError::Storage { message }));
+        }
+    }
+
+    fn new_record(
+        &self,
+        request: StartStream,
+        swarm: &Swarm<NodeBehaviour>,
+        peers: &Peers,
+    ) -> Result<record::Session, SnapshotRuntimeError> {
+        let wanted = self.wanted(&request)?;
+        if self.trust.is_none() {
+            return Err(SnapshotRuntimeError::NoTrustAnchor);
+        }
+        if let Err(message) = &self.head_file {
+            return Err(SnapshotRuntimeError::Storage { message: message.clone() });
+        }
+        let PeerTarget { peer, address } = request.peer;
+        if peer == self.me {
+            return Err(SnapshotRuntimeError::InvalidPeer { given: format!("{peer} (this node itself)") });
+        }
+        if address.is_none() && peers.addresses(&peer).is_empty() && !swarm.is_connected(&peer) {
+            return Err(SnapshotRuntimeError::UnknownAddress { peer });
+        }
+        let max = self.config.snapshots.max_sessions;
+        if self.sessions.len() >= max {
+            return Err(SnapshotRuntimeError::TooManySessions { max });
+        }
+        let mut session = SnapshotSessionId::random();
+        while self.sessions.contains_key(&session) {
+            session = SnapshotSessionId::random();
+        }
+        let started_at = now_text();
+        Ok(record::Session {
+            session,
+            peer,
+            addresses: address.into_iter().collect(),
+            wanted,
+            plan: None,
+            state: SessionState::Connecting,
+            error: None,
+            error_code: None,
+            payload_path: None,
+            updated_at: started_at.clone(),
+            started_at,
+        })
+    }
+
+    fn wanted(&self, request: &StartStream) -> Result<Wanted, SnapshotRuntimeError> {
+        let ours = &self.config.snapshots;
+        let positive = |name: &str, value: Option<u64>, default: u64| match value {
+            Some(0) => {
+                Err(SnapshotRuntimeError::InvalidArgument { message: format!("{name} must be at least 1 byte") })
+            }
+            Some(value) => Ok(value),
+            None => Ok(default),
+        };
+        let wanted = Wanted {
+            chunk_size: positive("chunk_size", request.chunk_size, ours.chunk_size)?,
+            min_chunk_size: positive("min_chunk_size", request.min_chunk_size, ours.min_chunk_size)?
+                .max(ours.min_chunk_size),
+            max_chunk_size: positive("max_chunk_size", request.max_chunk_size, ours.max_chunk_size)?
+                .min(ours.max_chunk_size),
+            root: request.root,
+            height: request.height,
+        };
+        if wanted.min_chunk_size > wanted.max_chunk_size {
+            return Err(SnapshotRuntimeError::InvalidArgument {
+                message: format!(
+                    "no chunk size fits: the smallest allowed is {} bytes, the largest {} bytes (the node's own bounds are {} and {})",
+                    wanted.min_chunk_size, wanted.max_chunk_size, ours.min_chunk_size, ours.max_chunk_size
+                ),
+            });
+        }
+        Ok(wanted)
+    }
+
+    /// Ends a back-off, restarts what failed or is held, leaves alone what runs or is complete.
+    pub(crate) fn resume(
+        &mut self,
+        request: ResumeStream,
+        reply: Reply<Watched>,
+        swarm: &mut Swarm<NodeBehaviour>,
+        now: Instant,
+    ) {
+        let result = self.try_resume(request, swarm, now);
+        let _ = reply.send(result);
+    }
+
+    fn try_resume(
+        &mut self,
+        request: ResumeStream,
+        swarm: &mut Swarm<NodeBehaviour>,
+        now: Instant,
+    ) -> Result<Watched, SnapshotRuntimeError> {
+        let session = request.session;
+        let unknown = SnapshotRuntimeError::UnknownSession { session };
+        if self.removed.contains_key(&session) {
+            return Err(unknown);
+        }
+        let tracked = self.sessions.get_mut(&session).ok_or(unknown)?;
+        same_peer_and_size(tracked, &request)?;
+        let explicit = explicit_offsets(tracked, &request)?;
+        if let Some(address) = request.peer.and_then(|target| target.address)
+            && !tracked.record.addresses.contains(&address)
+        {
+            tracked.record.addresses.insert(0, address);
+            tracked.record.addresses.truncate(super::MAX_ADDRESSES);
+        }
+        let watched = tracked.status.subscribe();
+        match &mut tracked.machine {
+            Some(machine) if !SessionState::from(machine.view().state).is_final() => machine.retry_now(now),
+            _ if tracked.record.state == SessionState::Complete => {}
+            _ => {
+                if self.trust.is_none() {
+                    return Err(SnapshotRuntimeError::NoTrustAnchor);
+                }
+                let peer = tracked.record.peer;
+                swarm.behaviour_mut().snapshots.forget(peer, session);
+                self.retire(session, now);
+                self.restart(session, explicit, now);
+            }
+        }
+        Ok(watched)
+    }
+
+    fn restart(&mut self, session: SnapshotSessionId, explicit: Option<ExplicitResume>, now: Instant) {
+        let active = self.sessions.values().filter(|tracked| tracked.is_active()).count();
+        if active < self.config.snapshots.max_active_sessions {
+            self.set_machine(session, explicit, now);
+        } else if let Some(tracked) = self.sessions.get_mut(&session) {
+            tracked.hold = Some(Hold::Turn);
+            tracked.held_since = now;
+            tracked.record.state = SessionState::Connecting;
+            tracked.record.error = None;
+            tracked.record.error_code = None;
+        }
+        // The status that the caller is given must not show the old error.
+        self.publish(session, now);
+        self.put(session);
+    }
+
+    /// Removes a session: status at once, record and partial payload before the answer.
+    pub(crate) fn cancel(&mut self, session: SnapshotSessionId, reply: Reply<()>, swarm: &mut Swarm<NodeBehaviour>) {
+        if self.started.contains_key(&session) || !self.sessions.contains_key(&session) {
+            let _ = reply.send(Err(SnapshotRuntimeError::UnknownSession { session }));
+            return;
+        }
+        let Some(mut tracked) = self.sessions.remove(&session) else { return };
+        let peer = tracked.record.peer;
+        let behaviour = &mut swarm.behaviour_mut().snapshots;
+        if tracked.machine.is_some() {
+            behaviour.cancel(peer, session, "cancelled by the consumer's operator");
+        } else {
+            behaviour.forget(peer, session);
+        }
+        let root = tracked.record.plan.as_ref().map(|plan| plan.snapshot.checkpoint.state_root);
+        let others = root.is_some_and(|root| {
+            self.sessions.values().any(|other| {
+                other.record.state != SessionState::Complete
+                    && other.record.plan.as_ref().is_some_and(|plan| plan.snapshot.checkpoint.state_root == root)
+            })
+        });
+        let mut writer = tracked.writer.take().map(Writer::close);
+        if let (true, Some(root), Some(worker)) = (others, root, writer.take_if(|_| others)) {
+            self.closing.insert(root, worker);
+        }
+        let partial = root.map(|root| RemovePartial {
+            root,
+            writer: writer.or_else(|| self.closing.remove(&root).filter(|_| !others)),
+            remove: !others && tracked.record.state != SessionState::Complete,
+        });
+        self.watchers.each(|watcher| watcher.session_removed(session));
+        drop(tracked); // watchers see the end of the status
+        self.release_root(session);
+        match self.recorder.try_send(Entry::Remove { session, partial }) {
+            Ok(()) => {
+                self.removed.insert(session, reply);
+            }
+            Err(error) => {
+                let message = format!("the database does not keep up ({error}); DELETE again");
+                let _ = reply.send(Err(SnapshotRuntimeError::Storage { message }));
+            }
+        }
+    }
+
+    pub(crate) fn status(
+        &self,
+        session: SnapshotSessionId,
+        now: Instant,
+    ) -> Result<SnapshotStreamStatus, SnapshotRuntimeError> {
+        self.sessions
+            .get(&session)
+            .map(|tracked| tracked.current(now))
+            .ok_or(SnapshotRuntimeError::UnknownSession { session })
+    }
+
+    pub(crate) fn watch(&self, session: SnapshotSessionId) -> Result<Watched, SnapshotRuntimeError> {
+        self.sessions
+            .get(&session)
+            .map(|tracked| tracked.status.subscribe())
+            .ok_or(SnapshotRuntimeError::UnknownSession { session })
+    }
+
+    pub(crate) fn list(&self, now: Instant) -> Vec<SnapshotStreamStatus> {
+        self.sessions.values().map(|tracked| tracked.current(now)).collect()
+    }
+}
+
+fn same_peer_and_size(tracked: &Tracked, request: &ResumeStream) -> Result<(), SnapshotRuntimeError> {
+    let record = &tracked.record;
+    if let Some(target) = &request.peer
+        && target.peer != record.peer
+    {
+        return Err(SnapshotRuntimeError::PeerMismatch {
+            message: format!("session {} streams from {}, not from {}", record.session, record.peer, target.peer),
+        });
+    }
+    let size = record.plan.as_ref().map_or(record.wanted.chunk_size, |plan| plan.chunk_size);
+    match request.chunk_size {
+        Some(asked) if asked != size && asked != record.wanted.chunk_size => Err(SnapshotRuntimeError::PeerMismatch {
+            message: format!(
+                "session {} has chunks of {size} bytes, not {asked}; a chunk size never changes within a session",
+                record.session
+            ),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Explicit offsets are checked against this node's own record before anything goes over the network.
+fn explicit_offsets(tracked: &Tracked, request: &ResumeStream) -> Result<Option<ExplicitResume>, SnapshotRuntimeError> {
+    if request.plan_id.is_none() && request.chunk_index.is_none() && request.update_index.is_none() {
+        return Ok(None);
+    }
+    let session = request.session;
+    let mismatch = |message: String| SnapshotRuntimeError::ResumeMismatch { message, status: None };
+    let Some(plan) = &tracked.record.plan else {
+        return Err(mismatch(format!("session {session} has no plan yet: resume it without plan_id and indices")));
+    };
+    if let Some(asked) = request.plan_id
+        && asked != plan.plan_id
+    {
+        return Err(mismatch(format!("session {session} streams plan {}, not {asked}", plan.plan_id)));
+    }
+    let check = |word: &str, asked: Option<u64>, expected: u64, total: u64| match asked {
+        None => Ok(expected),
+        Some(asked) if asked < expected => Err(mismatch(format!(
+            "resume of session {session} at {word} {asked} is behind what is confirmed: expected {word} {expected} or later"
+        ))),
+        Some(asked) if asked > total => Err(mismatch(format!(
+            "resume of session {session} at {word} {asked} is beyond the plan: expected {word} {total} at most"
+        ))),
+        Some(asked) => Ok(asked),
+    };
+    let chunk = check("chunk", request.chunk_index, tracked.progress.confirmed_chunks, plan.total_chunks)?;
+    let update = check("update", request.update_index, tracked.progress.confirmed_updates, plan.total_updates)?;
+    Ok(Some(ExplicitResume { plan_id: plan.plan_id, chunk_index: chunk, update_index: update }))
+}

@@ -1,0 +1,230 @@
+//! What happened: connections, answers, the ends of blocking work, time.
+
+use std::{sync::Arc, time::Instant};
+
+use libp2p::{PeerId, Swarm};
+use rpp_p2p::{
+    RequestFailure, SnapshotProtocolError, SnapshotSessionId, Violation,
+    consumer::{self, Storage},
+    snapshots,
+};
+
+use super::{Hold, Manager};
+use crate::{
+    error::SnapshotRuntimeError,
+    jobs::{Done, Place, Unsettled},
+    status::{Head, NodeEvent},
+    store::Offer,
+    swarm::NodeBehaviour,
+    writer::{self, Report, Reported, Trouble, Writer},
+};
+
+impl Manager {
+    pub(crate) fn on_time(&mut self, now: Instant) {
+        for machine in self.sessions.values_mut().filter_map(|tracked| tracked.machine.as_mut()) {
+            if machine.poll_timeout().is_some_and(|at| at <= now) {
+                machine.handle_timeout(now);
+            }
+        }
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.sessions.values().filter_map(|tracked| tracked.machine.as_ref()?.poll_timeout()).min()
+    }
+
+    pub(crate) fn on_connected(&mut self, peer: PeerId, now: Instant) {
+        self.of_peer(peer).for_each(|machine| machine.handle_connected(now));
+    }
+
+    pub(crate) fn on_disconnected(&mut self, peer: PeerId, reason: &str, now: Instant) {
+        self.of_peer(peer).for_each(|machine| machine.handle_disconnected(now, reason));
+    }
+
+    pub(crate) fn on_dial_failed(&mut self, peer: PeerId, reason: &str, now: Instant) {
+        self.of_peer(peer).for_each(|machine| machine.handle_dial_failed(now, reason));
+    }
+
+    fn of_peer(&mut self, peer: PeerId) -> impl Iterator<Item = &mut consumer::Session> {
+        self.sessions
+            .values_mut()
+            .filter(move |tracked| tracked.record.peer == peer)
+            .filter_map(|tracked| tracked.machine.as_mut())
+    }
+
+    pub(crate) fn on_snapshots(&mut self, event: snapshots::Event, now: Instant) {
+        match event {
+            snapshots::Event::Verified { peer, session, verified, .. } => {
+                if let Some(machine) = self.machine_of(session, peer) {
+                    machine.handle_verified(now, verified);
+                }
+            }
+            snapshots::Event::Error { peer, session, error, .. } => self.on_error(peer, session, error, now),
+            _ => {}
+        }
+    }
+
+    fn on_error(&mut self, peer: PeerId, session: SnapshotSessionId, error: SnapshotProtocolError, now: Instant) {
+        if let SnapshotProtocolError::Remote(violation) = &error {
+            tracing::warn!(%peer, %session, "protocol violation: {violation}");
+            self.metrics.verification_failed(violation_kind(violation));
+            let reason = violation.to_string();
+            self.watchers.each(|watcher| watcher.protocol_violation(peer, session, &reason));
+            let _ = self.events.send(NodeEvent::ProtocolViolation {
+                peer,
+                session: Some(session),
+                reason: violation.to_string(),
+            });
+        }
+        let Some(machine) = self.machine_of(session, peer) else { return };
+        match error {
+            SnapshotProtocolError::Provider { code, message } => machine.handle_refused(now, code, &message),
+            SnapshotProtocolError::Remote(violation) => machine.handle_violation(now, &violation),
+            SnapshotProtocolError::Outbound(failure) => machine.handle_request_failed(now, &failure),
+            other => {
+                machine.handle_request_failed(now, &RequestFailure::Io { reason: other.to_string() });
+            }
+        }
+    }
+
+    pub(crate) fn on_done(&mut self, done: Done, swarm: &mut Swarm<NodeBehaviour>, now: Instant) {
+        match done {
+            Done::Refreshed(_) => {} // taken by the node
+            Done::Recorded { session, epoch, result } => self.on_recorded(session, epoch, result, swarm, now),
+            Done::Removed { session, result } => self.on_removed(session, result),
+            Done::Authority { session, epoch, result } => self.on_authority(session, epoch, result, now),
+            Done::Opened { session, epoch, result } => self.on_opened(session, epoch, result, now),
+            Done::Disk(reported) => self.on_disk(reported, now),
+        }
+    }
+
+    fn on_recorded(
+        &mut self,
+        session: SnapshotSessionId,
+        epoch: u64,
+        result: Result<(), String>,
+        swarm: &mut Swarm<NodeBehaviour>,
+        now: Instant,
+    ) {
+        let Some(tracked) = self.sessions.get_mut(&session) else { return };
+        tracked.recording = tracked.recording.saturating_sub(1);
+        let answer = self.started.remove(&session);
+        if let Err(message) = result {
+            tracing::error!(%session, "the session could not be recorded: {message}");
+            if let Some(reply) = answer {
+                self.sessions.remove(&session);
+                let _ = reply.send(Err(SnapshotRuntimeError::Storage { message }));
+            } else if let (true, Some(machine)) = (tracked.epoch == epoch, &mut tracked.machine) {
+                machine.handle_storage(now, Storage::Failed(message));
+            }
+            return;
+        }
+        if let Some(reply) = answer {
+            let _ = reply.send(Ok(tracked.status.subscribe()));
+            tracked.hold = Some(Hold::Turn);
+            self.activate(now);
+        }
+        let Some(tracked) = self.sessions.get_mut(&session) else { return };
+        let ended = tracked.record.state.is_final() && tracked.recording == 0 && tracked.machine.is_some();
+        let peer = tracked.record.peer;
+        self.publish(session, now);
+        if ended {
+            swarm.behaviour_mut().snapshots.forget(peer, session);
+            self.retire(session, now);
+            self.publish(session, now);
+        }
+    }
+
+    fn on_removed(&mut self, session: SnapshotSessionId, result: Result<(), String>) {
+        if let Some(reply) = self.removed.remove(&session) {
+            let _ = reply.send(result.map_err(|message| SnapshotRuntimeError::Storage { message }));
+        }
+        let _ = self.events.send(NodeEvent::SnapshotStreamCancelled(session));
+    }
+
+    fn on_authority(&mut self, session: SnapshotSessionId, epoch: u64, result: Result<Head, Unsettled>, now: Instant) {
+        match &result {
+            Ok(head) => {
+                self.metrics.head(head.height);
+                self.head.send_if_modified(|old| {
+                    let newer = old.as_ref() != Some(head);
+                    *old = Some(head.clone());
+                    newer
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%session, "authority not established: {error}");
+                self.metrics.verification_failed("authority");
+            }
+        }
+        let Some(machine) = self.current(session, epoch) else { return };
+        match result {
+            Ok(_) => machine.handle_authority(now, Ok(())),
+            Err(Unsettled::Refused(error)) => machine.handle_authority(now, Err(error)),
+            Err(Unsettled::Storage(message)) => machine.handle_storage(now, Storage::Failed(message)),
+        }
+    }
+
+    fn on_opened(&mut self, session: SnapshotSessionId, epoch: u64, result: Result<Place, Trouble>, now: Instant) {
+        let Some(tracked) = self.sessions.get_mut(&session).filter(|tracked| tracked.epoch == epoch) else { return };
+        let (Some(machine), Some(plan)) = (&mut tracked.machine, &tracked.record.plan) else { return };
+        let storage = match result {
+            Ok(Place::Stored(path, progress)) => {
+                tracked.progress = progress;
+                Storage::AlreadyStored { path }
+            }
+            Ok(Place::Partial(partial, updates, progress)) => {
+                tracked.progress = progress;
+                let durable_chunks = progress.confirmed_chunks;
+                let queue = usize::try_from(self.config.snapshots.window / plan.chunk_size).unwrap_or(1024) + 8;
+                let setting = writer::Setting {
+                    session,
+                    epoch,
+                    plan: Arc::new(plan.clone()),
+                    durability: self.config.snapshots.durability,
+                    db: self.db.clone(),
+                    reports: self.disk.clone(),
+                    watchers: self.watchers.clone(),
+                    offer: Offer::from_plan(plan, &updates),
+                };
+                tracked.writer = Some(Writer::spawn(*partial, setting, queue));
+                Storage::Ready { durable_chunks }
+            }
+            Err(Trouble::Full { needed, free }) => Storage::Full { needed, free },
+            Err(Trouble::Other(message)) => Storage::Failed(message),
+        };
+        machine.handle_storage(now, storage);
+    }
+
+    fn on_disk(&mut self, reported: Reported, now: Instant) {
+        let Reported { session, epoch, report } = reported;
+        let Some(tracked) = self.sessions.get_mut(&session).filter(|tracked| tracked.epoch == epoch) else { return };
+        let Some(machine) = &mut tracked.machine else { return };
+        match report {
+            Report::Written(index) => machine.handle_written(now, index),
+            Report::Durable(progress) => {
+                tracked.progress = progress;
+                machine.handle_durable(now, progress.confirmed_chunks);
+            }
+            Report::Placed(path) => machine.handle_placed(now, path),
+            Report::Full { needed, free } => {
+                machine.handle_storage(now, Storage::Full { needed, free });
+                self.let_go(session);
+            }
+            Report::Failed(message) => {
+                machine.handle_storage(now, Storage::Failed(message));
+                self.let_go(session);
+            }
+        }
+    }
+}
+
+fn violation_kind(violation: &Violation) -> &'static str {
+    match violation {
+        Violation::Plan(_) => "plan",
+        Violation::Chunk { .. } => "chunk",
+        Violation::Update { .. } => "light_client_update",
+        Violation::Unreadable(_) => "unreadable",
+        Violation::Mismatch { .. } => "mismatch",
+        _ => "other",
+    }
+}

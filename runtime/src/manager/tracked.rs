@@ -1,0 +1,230 @@
+//! One session as the node tracks it: its machine, what is persisted of it, and what it says of itself.
+
+use std::time::Instant;
+
+use rpp_p2p::{
+    Update,
+    consumer::{self, View},
+};
+use tokio::sync::watch;
+
+use crate::{
+    clock::{Meter, instant_text, now_text},
+    record,
+    status::{SessionState, SnapshotStreamStatus, StatusErrorCode, WaitKind, WaitingOn},
+    writer::Writer,
+};
+
+/// Why a session has no machine although it is not final.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// As many sessions are active as allowed.
+    Turn,
+    /// Reloaded, and `auto_resume` is off.
+    Operator,
+}
+
+/// One session.
+pub(super) struct Tracked {
+    pub(super) record: record::Session,
+    pub(super) progress: record::Progress,
+    /// Updates that the disk already had at start-up; taken by the first machine.
+    pub(super) updates: Vec<Update>,
+    pub(super) machine: Option<consumer::Session>,
+    pub(super) hold: Option<Hold>,
+    pub(super) held_since: Instant,
+    /// Rises whenever a machine is made, so that what came too late is recognised.
+    pub(super) epoch: u64,
+    pub(super) writer: Option<Writer>,
+    /// Records on their way to the disk. While there are any, the status is not renewed: nothing shows before it is persisted.
+    pub(super) recording: u32,
+    pub(super) meter: Meter,
+    pub(super) status: watch::Sender<SnapshotStreamStatus>,
+    /// What the last pump reported as an event, to report each change once.
+    pub(super) announced: Option<SessionState>,
+}
+
+impl Tracked {
+    pub(super) fn new(record: record::Session, progress: record::Progress, hold: Option<Hold>, now: Instant) -> Self {
+        let status = describe(&record, &progress, None, hold, now, now, None);
+        Self {
+            record,
+            progress,
+            updates: Vec::new(),
+            machine: None,
+            hold,
+            held_since: now,
+            epoch: 0,
+            writer: None,
+            recording: 0,
+            meter: Meter::default(),
+            status: watch::Sender::new(status),
+            announced: None,
+        }
+    }
+
+    /// The status at this moment.
+    pub(super) fn current(&self, now: Instant) -> SnapshotStreamStatus {
+        if self.recording > 0 {
+            return self.status.borrow().clone();
+        }
+        let view = self.machine.as_ref().map(consumer::Session::view);
+        let rate = view.as_ref().and_then(|view| self.meter.per_second(now, view.bytes_verified));
+        describe(&self.record, &self.progress, view.as_ref(), self.hold, self.held_since, now, rate)
+    }
+
+    /// Renews what watchers see; `true` when it changed in more than its times and rates.
+    pub(super) fn publish(&mut self, now: Instant) -> bool {
+        if self.recording > 0 {
+            return false;
+        }
+        if let Some(view) = self.machine.as_ref().map(consumer::Session::view) {
+            self.meter.note(now, view.bytes_verified);
+        }
+        let status = self.current(now);
+        self.status.send_if_modified(|old| {
+            if same_but_for_time(old, &status) {
+                return false;
+            }
+            self.record.updated_at = now_text();
+            *old = SnapshotStreamStatus { updated_at: self.record.updated_at.clone(), ..status };
+            true
+        })
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        self.machine.is_some()
+    }
+}
+
+/// Puts record, progress and the machine's view together. Fields of a plan come from the record, which is persisted.
+fn describe(
+    record: &record::Session,
+    progress: &record::Progress,
+    view: Option<&View>,
+    hold: Option<Hold>,
+    held_since: Instant,
+    now: Instant,
+    rate: Option<u64>,
+) -> SnapshotStreamStatus {
+    let plan = record.plan.as_ref();
+    let total_bytes = plan.map(|plan| plan.snapshot.checkpoint.payload_bytes);
+    let state = match (view, hold) {
+        (Some(view), _) => view.state.into(),
+        (None, Some(_)) => SessionState::Paused,
+        (None, None) => record.state,
+    };
+    let complete = state == SessionState::Complete;
+    let durable = if complete { total_bytes.unwrap_or(progress.bytes_durable) } else { progress.bytes_durable };
+    let verified_bytes = view.map_or(durable, |view| view.bytes_verified.max(durable));
+    let left = total_bytes.map(|total| total.saturating_sub(verified_bytes));
+    SnapshotStreamStatus {
+        session: record.session,
+        peer: record.peer,
+        state,
+        root: plan.map(|plan| plan.snapshot.checkpoint.state_root),
+        plan_id: plan.map(|plan| plan.plan_id),
+        format: plan.map(|plan| plan.snapshot.format),
+        height: plan.map(|plan| plan.snapshot.checkpoint.height),
+        chunk_size: plan.map(|plan| plan.chunk_size),
+        total_chunks: plan.map(|plan| plan.total_chunks),
+        total_updates: plan.map(|plan| plan.total_updates),
+        total_bytes,
+        last_chunk_index: view.and_then(|view| view.verified_chunks.checked_sub(1)),
+        last_update_index: view.and_then(|view| view.verified_updates.checked_sub(1)),
+        last_update_height: view.and_then(|view| view.last_update_height),
+        confirmed_chunk_index: progress.confirmed_chunks.checked_sub(1),
+        confirmed_update_index: progress.confirmed_updates.checked_sub(1),
+        bytes_received: view.map_or(durable, |view| view.bytes_received.max(verified_bytes)),
+        bytes_verified: verified_bytes,
+        bytes_durable: durable,
+        verified_bytes_per_second: rate.filter(|_| state == SessionState::Streaming),
+        eta_seconds: rate
+            .filter(|rate| *rate > 0 && state == SessionState::Streaming)
+            .zip(left)
+            .map(|(rate, left)| seconds(left, rate)),
+        verified: complete,
+        protocol: view.and_then(|view| view.plan.as_ref()).map(|_| rpp_p2p::PROTOCOL_V1.to_owned()),
+        waiting_on: waiting(view, hold, state, record, held_since, now),
+        error: view.map_or_else(|| record.error.clone(), |view| trouble(view).map(|(_, message)| message)),
+        error_code: view.map_or(record.error_code, |view| trouble(view).map(|(code, _)| code)),
+        payload_path: record.payload_path.clone().filter(|_| complete),
+        started_at: record.started_at.clone(),
+        updated_at: record.updated_at.clone(),
+    }
+}
+
+fn waiting(
+    view: Option<&View>,
+    hold: Option<Hold>,
+    state: SessionState,
+    record: &record::Session,
+    held_since: Instant,
+    now: Instant,
+) -> Option<WaitingOn> {
+    let since_ms = |since: Instant| u64::try_from(now.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX);
+    if let Some(view) = view {
+        return view.waiting.as_ref().map(|wait| WaitingOn {
+            what: wait.what.into(),
+            index: wait.index,
+            peer: match (wait.session, wait.what) {
+                (Some(session), _) => Some(session.to_string()),
+                (None, consumer::WaitKind::Disk | consumer::WaitKind::Proof | consumer::WaitKind::Operator) => None,
+                (None, _) => Some(record.peer.to_string()),
+            },
+            since_ms: since_ms(wait.since),
+            reason: wait.reason.clone(),
+            retry_at: wait.retry_at.map(|at| instant_text(at, now)),
+        });
+    }
+    let (what, reason) = match (hold, state) {
+        (Some(Hold::Turn), _) => (
+            WaitKind::Session,
+            "as many sessions are active as [snapshots] max_active_sessions allows; this one starts when one of them ends"
+                .to_owned(),
+        ),
+        (Some(Hold::Operator), _) => (
+            WaitKind::Operator,
+            format!(
+                "[snapshots] auto_resume is off: POST /p2p/snapshots with {{\"resume\":{{\"session\":{}}}}} to go on",
+                record.session
+            ),
+        ),
+        (None, SessionState::Failed) => (
+            WaitKind::Operator,
+            format!(
+                "the session failed; put its error right, then POST /p2p/snapshots with {{\"resume\":{{\"session\":{}}}}}, or DELETE it",
+                record.session
+            ),
+        ),
+        _ => return None,
+    };
+    Some(WaitingOn { what, index: None, peer: None, since_ms: since_ms(held_since), reason, retry_at: None })
+}
+
+/// What failed the session, or what it is recovering from.
+pub(super) fn trouble(view: &View) -> Option<(StatusErrorCode, String)> {
+    if let Some(failure) = &view.failure {
+        return Some((failure.code.into(), failure.message.clone()));
+    }
+    view.trouble.as_ref().map(|cause| (StatusErrorCode::Network, cause.clone()))
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn seconds(left: u64, rate: u64) -> f64 {
+    (left as f64 / rate as f64 * 10.0).round() / 10.0
+}
+
+fn same_but_for_time(a: &SnapshotStreamStatus, b: &SnapshotStreamStatus) -> bool {
+    let strip = |status: &SnapshotStreamStatus| {
+        let mut status = status.clone();
+        status.updated_at.clear();
+        status.verified_bytes_per_second = None;
+        status.eta_seconds = None;
+        if let Some(wait) = &mut status.waiting_on {
+            wait.since_ms = 0;
+        }
+        status
+    };
+    strip(a) == strip(b)
+}

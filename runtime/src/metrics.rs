@@ -1,0 +1,241 @@
+//! The node's own metrics; `docs/metrics.md` explains each. libp2p's are registered beside them under `libp2p_`.
+
+use std::time::Duration;
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue, text},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
+    registry::Registry,
+};
+use rpp_p2p::snapshots::{Activity, Ended, Job, Observer, Outcome, RequestKind};
+
+use crate::status::SessionState;
+
+/// Which way bytes went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum Direction {
+    #[allow(non_camel_case_types)]
+    received,
+    #[allow(non_camel_case_types)]
+    sent,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DirectionKind {
+    direction: Direction,
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    direction: Direction,
+    kind: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct State {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Result_ {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Queue {
+    queue: &'static str,
+}
+
+/// Every state, so that a gauge falls back to 0 when its last session leaves it.
+const STATES: [SessionState; 8] = [
+    SessionState::Connecting,
+    SessionState::Planning,
+    SessionState::Streaming,
+    SessionState::Verifying,
+    SessionState::BackingOff,
+    SessionState::Paused,
+    SessionState::Complete,
+    SessionState::Failed,
+];
+
+/// Handles to the node's metrics, and the registry they are in.
+pub(crate) struct Metrics {
+    registry: Registry,
+    pub(crate) libp2p: libp2p::metrics::Metrics,
+    bytes: Family<DirectionKind, Counter>,
+    requests: Family<RequestLabels, Counter>,
+    round_trip: Family<Kind, Histogram>,
+    sessions: Family<State, Gauge>,
+    resumes: Family<Result_, Counter>,
+    verification_failures: Family<Kind, Counter>,
+    acks: Family<DirectionKind, Counter>,
+    retries: Family<Kind, Counter>,
+    queue_depth: Family<Queue, Gauge>,
+    durable_lag: Gauge,
+    head_height: Gauge,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::default();
+        let libp2p = libp2p::metrics::Metrics::new(&mut registry);
+        let ours = registry.sub_registry_with_prefix("rpp");
+        ours.register("build", "Version of the node", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
+        macro_rules! metric {
+            ($name:literal, $help:literal, $metric:expr) => {{
+                let metric = $metric;
+                ours.register($name, $help, metric.clone());
+                metric
+            }};
+        }
+        let bytes = metric!("snapshot_bytes", "Message bytes by direction and kind of request", Family::default());
+        let requests = metric!("snapshot_requests", "Requests by direction, kind and outcome", Family::default());
+        let round_trip = metric!(
+            "snapshot_request_seconds",
+            "Time from a request to its checked answer",
+            Family::<Kind, Histogram>::new_with_constructor(|| Histogram::new([
+                0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0
+            ]))
+        );
+        let sessions = metric!("sessions", "Consumer sessions by state", Family::default());
+        let resumes = metric!("resumes", "Resumes by result", Family::default());
+        let verification_failures =
+            metric!("verification_failures", "Answers that did not verify, by kind", Family::default());
+        let acks = metric!("acks", "Acknowledgements that were persisted, by direction", Family::default());
+        let retries = metric!("retries", "Back-offs by cause", Family::default());
+        let queue_depth = metric!("queue_depth", "Entries waiting, by queue", Family::default());
+        let durable_lag =
+            metric!("durable_lag_bytes", "Verified bytes that are not durable yet, all sessions", Gauge::default());
+        let head_height = metric!("head_height", "Height of the newest verified checkpoint", Gauge::default());
+        Self {
+            registry,
+            libp2p,
+            bytes,
+            requests,
+            round_trip,
+            sessions,
+            resumes,
+            verification_failures,
+            acks,
+            retries,
+            queue_depth,
+            durable_lag,
+            head_height,
+        }
+    }
+
+    pub(crate) fn verification_failed(&self, kind: &'static str) {
+        self.verification_failures.get_or_create(&Kind { kind }).inc();
+    }
+
+    pub(crate) fn retried(&self, cause: &'static str) {
+        self.retries.get_or_create(&Kind { kind: cause }).inc();
+    }
+
+    pub(crate) fn queue(&self, queue: &'static str, depth: usize) {
+        self.queue_depth.get_or_create(&Queue { queue }).set(i64::try_from(depth).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn head(&self, height: u64) {
+        self.head_height.set(i64::try_from(height).unwrap_or(i64::MAX));
+    }
+
+    /// Sets the gauges that are read off the sessions.
+    pub(crate) fn sessions(&self, states: impl Iterator<Item = (SessionState, u64)>) {
+        let mut counts = [0_i64; STATES.len()];
+        let mut lag = 0_u64;
+        for (state, behind) in states {
+            lag = lag.saturating_add(behind);
+            for (known, count) in STATES.iter().zip(&mut counts) {
+                *count += i64::from(*known == state);
+            }
+        }
+        for (state, count) in STATES.iter().zip(counts) {
+            self.sessions.get_or_create(&State { state: state.name() }).set(count);
+        }
+        self.durable_lag.set(i64::try_from(lag).unwrap_or(i64::MAX));
+    }
+
+    /// Everything as OpenMetrics text.
+    pub(crate) fn text(&self) -> String {
+        let mut out = String::new();
+        // Writing to a String does not fail; a metric that cannot be encoded would leave the text without its end.
+        let _ = text::encode(&mut out, &self.registry);
+        out
+    }
+}
+
+impl Observer for Metrics {
+    fn request_finished(&self, request: &Activity, ended: &Ended) {
+        let kind = kind_name(request.kind);
+        self.exchanged(Direction::sent, Direction::received, kind, ended);
+        self.round_trip.get_or_create(&Kind { kind }).observe(ended.elapsed.as_secs_f64());
+        match (request.kind, ended.outcome) {
+            (Some(RequestKind::Resume), outcome) => {
+                self.resumes.get_or_create(&Result_ { result: outcome_name(outcome) }).inc();
+            }
+            (Some(RequestKind::Ack), Outcome::Served) => {
+                self.acks.get_or_create(&DirectionKind { direction: Direction::sent, kind }).inc();
+            }
+            _ => {}
+        }
+    }
+
+    fn response_finished(&self, response: &Activity, ended: &Ended) {
+        let kind = kind_name(response.kind);
+        self.exchanged(Direction::received, Direction::sent, kind, ended);
+        if let (Some(RequestKind::Ack), Outcome::Served) = (response.kind, ended.outcome) {
+            self.acks.get_or_create(&DirectionKind { direction: Direction::received, kind }).inc();
+        }
+    }
+
+    fn blocking_job_started(&self, job: Job, _about: &Activity) {
+        self.queue_depth.get_or_create(&Queue { queue: job_name(job) }).inc();
+    }
+
+    fn blocking_job_finished(&self, job: Job, _about: &Activity, _elapsed: Duration) {
+        self.queue_depth.get_or_create(&Queue { queue: job_name(job) }).dec();
+    }
+}
+
+impl Metrics {
+    /// `request` is the way that the request went, `response` that of the answer.
+    fn exchanged(&self, request: Direction, response: Direction, kind: &'static str, ended: &Ended) {
+        self.requests
+            .get_or_create(&RequestLabels { direction: request, kind, outcome: outcome_name(ended.outcome) })
+            .inc();
+        let bytes = |direction, bytes: usize| {
+            self.bytes.get_or_create(&DirectionKind { direction, kind }).inc_by(bytes as u64);
+        };
+        bytes(request, ended.request_bytes);
+        bytes(response, ended.response_bytes);
+    }
+}
+
+fn kind_name(kind: Option<RequestKind>) -> &'static str {
+    kind.map_or("unreadable", RequestKind::as_str)
+}
+
+fn outcome_name(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Served => "served",
+        Outcome::Refused(code) => code.as_str(),
+        Outcome::Violation => "violation",
+        Outcome::Lost => "lost",
+        Outcome::Abandoned => "abandoned",
+    }
+}
+
+fn job_name(job: Job) -> &'static str {
+    match job {
+        Job::Check => "check",
+        Job::Provide => "provide",
+    }
+}

@@ -1,0 +1,496 @@
+//! The node: start-up in a fixed order, then one task that owns the swarm and all session machines.
+//!
+//! Nothing on that task blocks: disk, hashing and proofs run on blocking threads and report through one bounded queue.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use futures::StreamExt as _;
+use libp2p::{Swarm, identity::Keypair, swarm::SwarmEvent};
+use rpp_p2p::{
+    TrustAnchor,
+    provider::{RecordLimits, SlotLimits},
+    snapshots,
+};
+use tokio::sync::{broadcast, mpsc, watch};
+
+use crate::{
+    config::Config,
+    db::{Db, DbError, Notice},
+    error::SnapshotRuntimeError,
+    handle::{Command, NodeHandle},
+    head::{HeadError, HeadFile},
+    hooks::{Hooks, Watchers},
+    jobs::{self, Done},
+    lock::{DataLock, LockError},
+    manager::{Manager, Reloaded},
+    metrics::Metrics,
+    peers::Peers,
+    serve::{Provider, ProviderConfig},
+    status::{Identity, NodeEvent, OfferedSnapshot},
+    store::{DiskSpace, Space, Store, StoreError},
+    swarm::{self, NodeBehaviour, NodeBehaviourEvent, SwarmError},
+};
+
+/// Calls from handles that may wait for the node's task.
+const COMMAND_QUEUE: usize = 256;
+/// Reports from blocking threads that may wait for the node's task.
+pub(crate) const DONE_QUEUE: usize = 1024;
+/// Events a subscriber may fall behind before it loses the oldest.
+const EVENT_QUEUE: usize = 1024;
+/// How often the catalog is looked at for what `publish` added beside the node.
+const STORE_REFRESH: Duration = Duration::from_secs(1);
+/// Time for what is in flight to finish when the node stops.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The data folder is in use, or cannot be locked.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// A folder or file could not be made.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// How.
+        source: std::io::Error,
+    },
+    /// The session database.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// The catalog.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The transports.
+    #[error(transparent)]
+    Swarm(#[from] SwarmError),
+    /// An address that cannot be listened on.
+    #[error("cannot listen on {address} ([p2p] listen): {reason}")]
+    Listen {
+        /// Which.
+        address: String,
+        /// Why.
+        reason: String,
+    },
+    /// This processor lacks what the proof library needs.
+    #[error(transparent)]
+    Cpu(#[from] rpp_proofs::CpuError),
+}
+
+/// A running node. Made by [`Node::start`]; used through [`NodeHandle`].
+pub struct Node {
+    pub(crate) swarm: Swarm<NodeBehaviour>,
+    pub(crate) manager: Manager,
+    pub(crate) peers: Peers,
+    pub(crate) metrics: Arc<Metrics>,
+    watchers: Watchers,
+    pub(crate) store: Arc<Store>,
+    pub(crate) config: Arc<Config>,
+    events: broadcast::Sender<NodeEvent>,
+    ready: watch::Sender<Result<(), String>>,
+    listening: usize,
+    refreshing: bool,
+    _lock: DataLock,
+}
+
+impl Node {
+    /// Starts a node and returns its handle. When this returns, the store is open and the sessions are reloaded;
+    /// listening follows at once (see [`NodeHandle::readiness`]).
+    ///
+    /// # Errors
+    /// Everything that an operator must put right first; the message says what.
+    pub async fn start(config: Config, keypair: Keypair) -> Result<NodeHandle, StartError> {
+        Self::start_with(config, keypair, Hooks::default()).await
+    }
+
+    /// [`Node::start`] with something plugged in.
+    ///
+    /// # Errors
+    /// As [`Node::start`].
+    pub async fn start_with(config: Config, keypair: Keypair, hooks: Hooks) -> Result<NodeHandle, StartError> {
+        rpp_proofs::check_cpu()?;
+        let config = Arc::new(config);
+        let opened = {
+            let config = Arc::clone(&config);
+            let space = hooks.space.unwrap_or_else(|| Arc::new(DiskSpace));
+            tokio::task::spawn_blocking(move || Opened::open(&config, space)).await
+        };
+        let opened = opened.map_err(|error| StartError::Io {
+            path: config.data_dir.clone(),
+            source: std::io::Error::other(error.to_string()),
+        })??;
+        for notice in &opened.notices {
+            tracing::warn!("{notice}");
+        }
+        let trust = trust_anchor(&config);
+        let metrics = Arc::new(Metrics::new());
+        let watchers = Watchers::new(hooks.watchers);
+        let provider = Arc::new(opened.provider);
+        let protocol = protocol_config(&config, trust.clone(), watchers.observer(Arc::clone(&metrics)));
+        let mut swarm = swarm::build(keypair, &config, provider, protocol, hooks.transport)?;
+        for address in &config.p2p.listen {
+            swarm
+                .listen_on(address.clone())
+                .map_err(|error| StartError::Listen { address: address.to_string(), reason: error.to_string() })?;
+        }
+        let (events, _) = broadcast::channel(EVENT_QUEUE);
+        let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
+        let (done, done_queue) = mpsc::channel(DONE_QUEUE);
+        let (head, head_seen) = watch::channel(opened.head.as_ref().ok().and_then(|head| head.as_ref()?.newest()));
+        let (ready, ready_seen) = watch::channel(Err("not listening yet".to_owned()));
+        let peer_id = *swarm.local_peer_id();
+        let manager = Manager::new(
+            Arc::clone(&config),
+            trust,
+            opened.db,
+            Arc::clone(&opened.store),
+            match opened.head {
+                Ok(Some(head)) => Ok(Arc::new(Mutex::new(head))),
+                Ok(None) => Err(SnapshotRuntimeError::NoTrustAnchor.to_string()),
+                Err(error) => Err(jobs::explain(&error)),
+            },
+            head,
+            done,
+            events.clone(),
+            Arc::clone(&metrics),
+            watchers.clone(),
+            peer_id,
+        );
+        let mut node = Self {
+            swarm,
+            manager,
+            peers: Peers::new(&config.p2p.peers, Instant::now()),
+            metrics,
+            watchers,
+            store: opened.store,
+            config: Arc::clone(&config),
+            events: events.clone(),
+            ready,
+            listening: 0,
+            refreshing: false,
+            _lock: opened.lock,
+        };
+        node.manager.reload(opened.sessions);
+        tokio::spawn(node.run(command_queue, done_queue));
+        Ok(NodeHandle { commands, events, head: head_seen, ready: ready_seen, peer_id, config })
+    }
+
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut done: mpsc::Receiver<Done>) {
+        let mut refresh = tokio::time::interval(STORE_REFRESH);
+        refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let stop = loop {
+            self.turn();
+            let wake = self.next_wake();
+            tokio::select! {
+                biased;
+                // Finished local work first, then commands, then what the network brings.
+                Some(report) = done.recv() => self.on_done(report),
+                command = commands.recv() => match command {
+                    Some(Command::Shutdown(reply)) => break Some(reply),
+                    Some(command) => self.on_command(command),
+                    None => break None, // every handle is gone
+                },
+                () = sleep_until(wake) => self.manager.on_time(Instant::now()),
+                event = self.swarm.select_next_some() => self.on_swarm(event),
+                _ = refresh.tick() => self.refresh_store(),
+            }
+        };
+        self.stop(done, stop).await;
+    }
+
+    /// Dials what is due and lets every session that has something to do do it.
+    fn turn(&mut self) {
+        let now = Instant::now();
+        for (peer, addresses) in self.peers.due(now) {
+            swarm::dial(&mut self.swarm, peer, addresses).ok();
+        }
+        self.manager.pump(&mut self.swarm, &self.peers, now);
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        [self.manager.next_timeout(), self.peers.next_due()].into_iter().flatten().min()
+    }
+
+    fn on_done(&mut self, done: Done) {
+        match done {
+            Done::Refreshed(result) => {
+                self.refreshing = false;
+                match result {
+                    Ok(true) => tracing::info!("the catalog changed: {} snapshots on offer", self.store.list().len()),
+                    Ok(false) => {}
+                    Err(error) => tracing::warn!("the catalog could not be read again: {error}"),
+                }
+            }
+            other => self.manager.on_done(other, &mut self.swarm, Instant::now()),
+        }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        let now = Instant::now();
+        match command {
+            Command::Start(request, reply) => self.manager.start(request, reply, &self.swarm, &self.peers, now),
+            Command::Resume(request, reply) => self.manager.resume(request, reply, &mut self.swarm, now),
+            Command::Cancel(session, reply) => self.manager.cancel(session, reply, &mut self.swarm),
+            Command::Status(session, reply) => {
+                let _ = reply.send(self.manager.status(session, now));
+            }
+            Command::Watch(session, reply) => {
+                let _ = reply.send(self.manager.watch(session));
+            }
+            Command::List(reply) => {
+                let _ = reply.send(Ok(self.manager.list(now)));
+            }
+            Command::Peers(reply) => {
+                let _ = reply.send(Ok(self.peers.list()));
+            }
+            Command::Identity(reply) => {
+                let _ = reply.send(Ok(self.identity()));
+            }
+            Command::Metrics(reply) => {
+                self.manager.observe();
+                let _ = reply.send(Ok(self.metrics.text()));
+            }
+            Command::Shutdown(_) => {} // taken by `run`
+        }
+    }
+
+    fn on_swarm(&mut self, event: SwarmEvent<NodeBehaviourEvent>) {
+        use libp2p::metrics::Recorder as _;
+        self.metrics.libp2p.record(&event);
+        let now = Instant::now();
+        match event {
+            SwarmEvent::NewListenAddr { address, .. } => {
+                tracing::info!("listening on {address}");
+                self.listening += 1;
+                if self.listening >= self.config.p2p.listen.len() {
+                    let _ = self.ready.send_replace(Ok(()));
+                }
+            }
+            SwarmEvent::ListenerError { error, .. } => tracing::warn!("a listener reported: {error}"),
+            SwarmEvent::ListenerClosed { reason: Err(error), .. } => {
+                tracing::error!("a listener closed: {error}");
+                let _ = self.ready.send_replace(Err(format!("a listener closed: {error}")));
+            }
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                let first = self.peers.connected(peer_id, connection_id, endpoint.get_remote_address().clone());
+                self.watchers.each(|watcher| {
+                    watcher.connection_established(peer_id, connection_id, &endpoint, first);
+                });
+                if first {
+                    let _ = self.events.send(NodeEvent::PeerConnected(peer_id));
+                    self.manager.on_connected(peer_id, now);
+                }
+            }
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, endpoint, cause, .. } => {
+                let last = self.peers.disconnected(peer_id, connection_id, now);
+                let reason = cause.map_or_else(|| "it was closed".to_owned(), |cause| cause.to_string());
+                self.watchers.each(|watcher| {
+                    watcher.connection_closed(peer_id, connection_id, &endpoint, &reason, last);
+                });
+                if last {
+                    let _ = self.events.send(NodeEvent::PeerDisconnected(peer_id));
+                    self.manager.on_disconnected(peer_id, &reason, now);
+                }
+            }
+            SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. } => {
+                if !self.peers.is_connected(&peer) {
+                    self.manager.on_dial_failed(peer, &swarm::explain_dial_error(&error), now);
+                }
+            }
+            SwarmEvent::Behaviour(event) => self.on_behaviour(event, now),
+            _ => {}
+        }
+    }
+
+    fn on_behaviour(&mut self, event: NodeBehaviourEvent, now: Instant) {
+        use libp2p::metrics::Recorder as _;
+        match event {
+            NodeBehaviourEvent::Identify(event) => {
+                self.metrics.libp2p.record(&event);
+                if let libp2p::identify::Event::Received { peer_id, info, .. } = event {
+                    self.peers.identified(peer_id, &info);
+                }
+            }
+            NodeBehaviourEvent::Ping(event) => {
+                self.metrics.libp2p.record(&event);
+                if let Ok(rtt) = event.result {
+                    self.peers.measured(event.peer, rtt);
+                    self.watchers.each(|watcher| watcher.round_trip(event.peer, event.connection, rtt));
+                }
+            }
+            NodeBehaviourEvent::Snapshots(event) => self.manager.on_snapshots(event, now),
+            _ => {}
+        }
+    }
+
+    fn refresh_store(&mut self) {
+        if self.refreshing {
+            return;
+        }
+        self.refreshing = true;
+        let store = Arc::clone(&self.store);
+        let done = self.manager.done();
+        tokio::task::spawn_blocking(move || {
+            let result = store.refresh().map_err(|error| error.to_string());
+            let _ = done.blocking_send(Done::Refreshed(result));
+        });
+    }
+
+    fn identity(&self) -> Identity {
+        let mut snapshots: Vec<_> = self
+            .store
+            .list()
+            .iter()
+            .flat_map(|stored| {
+                stored.offers().iter().map(|offer| OfferedSnapshot {
+                    root: offer.snapshot.checkpoint.state_root,
+                    height: offer.snapshot.checkpoint.height,
+                    bytes: offer.snapshot.checkpoint.payload_bytes,
+                    format: offer.snapshot.format,
+                })
+            })
+            .collect();
+        snapshots.sort_by_key(|snapshot| (snapshot.height, snapshot.root));
+        Identity {
+            peer_id: self.swarm.local_peer_id().to_string(),
+            listen: self.swarm.listeners().map(|a| format!("{a}/p2p/{}", self.swarm.local_peer_id())).collect(),
+            genesis: self.config.trust.genesis,
+            publishers: self.config.trust.publishers.clone(),
+            snapshots,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    /// Accepts nothing more, lets writers flush, and closes; at most [`SHUTDOWN_GRACE`].
+    async fn stop(mut self, mut done: mpsc::Receiver<Done>, reply: Option<crate::handle::Reply<()>>) {
+        let _ = self.ready.send_replace(Err("shutting down".to_owned()));
+        let deadline = tokio::time::Instant::now() + SHUTDOWN_GRACE;
+        let mut closing = std::pin::pin!(self.manager.close());
+        let finished = tokio::time::timeout_at(deadline, async {
+            loop {
+                tokio::select! {
+                    () = &mut closing => break,
+                    _ = done.recv() => {}
+                    _ = self.swarm.select_next_some() => {}
+                }
+            }
+        });
+        if finished.await.is_err() {
+            tracing::warn!(
+                "some writes did not finish within {} s; nothing acknowledged is lost",
+                SHUTDOWN_GRACE.as_secs()
+            );
+        }
+        if let Some(reply) = reply {
+            let _ = reply.send(Ok(()));
+        }
+    }
+}
+
+/// What start-up opens on a blocking thread, in this order: folder, lock, catalog, head, database.
+struct Opened {
+    lock: DataLock,
+    store: Arc<Store>,
+    /// `None` without a trust anchor.
+    head: Result<Option<HeadFile>, HeadError>,
+    db: Db,
+    provider: Provider,
+    sessions: Vec<Reloaded>,
+    notices: Vec<Notice>,
+}
+
+impl Opened {
+    fn open(config: &Config, space: Arc<dyn Space>) -> Result<Self, StartError> {
+        let io = |path: &std::path::Path| {
+            let path = path.to_owned();
+            move |source| StartError::Io { path, source }
+        };
+        crate::files::create_dir_private(&config.data_dir).map_err(io(&config.data_dir))?;
+        let lock = DataLock::acquire(&config.data_dir)?;
+        let snapshots = config.data_dir.join("snapshots");
+        crate::files::create_dir_private(&snapshots).map_err(io(&snapshots))?;
+        let store = Arc::new(Store::open_with(&snapshots, space)?);
+        let head = match config.trust.genesis {
+            Some(genesis) => HeadFile::load(&snapshots.join("head.json"), genesis).map(Some),
+            None => Ok(None),
+        };
+        if let Err(error) = &head {
+            tracing::error!("{error}");
+        }
+        let (db, mut notices) = Db::open(&snapshots.join("sessions"), config.snapshots.durability)?;
+        let (mut sessions, more) = db.sessions()?;
+        notices.extend(more);
+        if notices.iter().any(|notice| matches!(notice, Notice::SetAside { .. })) {
+            let known = sessions.iter().map(|(record, _)| record.session).collect();
+            sessions.extend(crate::rebuild::from_partials(&snapshots.join("partial"), &known));
+        }
+        let sessions = sessions
+            .into_iter()
+            .map(|(record, progress)| {
+                let updates = record
+                    .plan
+                    .as_ref()
+                    .filter(|_| !record.state.is_final())
+                    .and_then(|plan| {
+                        let found = store.partial_plan(&plan.snapshot.checkpoint.state_root).ok()?;
+                        (found.plan.plan_id == plan.plan_id).then_some(found)
+                    })
+                    .map(|found| found.updates)
+                    .unwrap_or_default();
+                Reloaded { record, progress, updates }
+            })
+            .collect();
+        let bounds = ProviderConfig::default()
+            .with_chunk_sizes(config.snapshots.min_chunk_size, config.snapshots.max_chunk_size)
+            .with_records(RecordLimits {
+                retention: Duration::from_secs(config.snapshots.session_retention_s),
+                ..RecordLimits::default()
+            });
+        let provider = Provider::new((*store).clone(), Arc::new(db.clone()), bounds).map_err(|error| {
+            StartError::Io { path: snapshots.join("sessions"), source: std::io::Error::other(error) }
+        })?;
+        Ok(Self { lock, store, head, db, provider, sessions, notices })
+    }
+}
+
+/// What the configuration trusts; `None` when this node cannot consume.
+pub(crate) fn trust_anchor(config: &Config) -> Option<Arc<TrustAnchor>> {
+    Some(Arc::new(TrustAnchor {
+        genesis: config.trust.genesis?,
+        publishers: config.trust.publishers.clone(),
+        threshold: config.trust.threshold,
+        revoked: config.trust.revoked.clone(),
+    }))
+}
+
+fn protocol_config(
+    config: &Config,
+    trust: Option<Arc<TrustAnchor>>,
+    observer: Arc<dyn snapshots::Observer>,
+) -> snapshots::Config {
+    let protocol = snapshots::Config::default()
+        .with_slots(SlotLimits {
+            total: config.snapshots.max_inbound_sessions,
+            per_peer: config.snapshots.max_inbound_sessions_per_peer,
+            ..SlotLimits::default()
+        })
+        .with_plan_bounds(crate::manager::plan_bounds(config))
+        .with_observer(observer);
+    match trust {
+        Some(trust) => protocol.with_trust((*trust).clone()),
+        None => protocol,
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,48 @@
+//! What brings sessions back when the database is lost: a small note beside each partial payload.
+
+use std::{collections::BTreeSet, fs, io, path::Path};
+
+use rpp_p2p::{Hash, SnapshotSessionId};
+
+use crate::{
+    files::write_atomic,
+    record::{Progress, Session},
+};
+
+/// The note's name in `partial/<root>/`.
+const NOTE: &str = "session.json";
+/// Largest note that is read.
+const MAX_NOTE_BYTES: u64 = 64 * 1024;
+
+/// Writes who streams this payload, atomically.
+pub(crate) fn note_session(partial: &Path, record: &Session) -> io::Result<()> {
+    let json = serde_json::to_vec(record).map_err(io::Error::other)?;
+    write_atomic(&partial.join(NOTE), &json, 0o600)
+}
+
+/// The sessions that the partial payloads tell of, but for `known` ones. Their progress is read off the payloads when
+/// they are opened. What cannot be read is left out and logged: the bytes stay and the next session uses them.
+pub(crate) fn from_partials(folder: &Path, known: &BTreeSet<SnapshotSessionId>) -> Vec<(Session, Progress)> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    entries
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_name().to_str().is_some_and(|name| name.parse::<Hash>().is_ok()))
+        .filter_map(|entry| match read_note(&entry.path().join(NOTE)) {
+            Ok(record) => Some(record),
+            Err(error) => {
+                tracing::warn!("{}: no session could be rebuilt from it: {error}", entry.path().display());
+                None
+            }
+        })
+        .filter(|record| !known.contains(&record.session))
+        .inspect(|record| tracing::warn!("session {} was rebuilt from its partial payload", record.session))
+        .map(|record| (record, Progress::default()))
+        .collect()
+}
+
+fn read_note(path: &Path) -> io::Result<Session> {
+    use io::Read as _;
+    let mut json = Vec::new();
+    crate::files::open_nofollow(path)?.take(MAX_NOTE_BYTES).read_to_end(&mut json)?;
+    serde_json::from_slice(&json).map_err(io::Error::other)
+}

@@ -1,0 +1,142 @@
+//! The libp2p swarm of a node: transports, and the behaviours that are composed.
+
+use std::{sync::Arc, time::Duration};
+
+use libp2p::{
+    Multiaddr, PeerId, Swarm, SwarmBuilder, allow_block_list, connection_limits,
+    core::upgrade::Version,
+    identify,
+    identity::Keypair,
+    memory_connection_limits, noise, ping,
+    swarm::{
+        self, DialError, NetworkBehaviour,
+        dial_opts::{DialOpts, PeerCondition},
+    },
+    tcp, tls, yamux,
+};
+use rpp_p2p::snapshots;
+
+use crate::{config::Config, hooks::TransportBuilder, serve::Provider};
+
+/// What identify says we speak.
+const IDENTIFY_PROTOCOL: &str = "/rpp/1.0.0";
+/// A connection without streams is closed after this long. Longer than libp2p's default, because a session between two
+/// requests (a check, a flush) has no stream open.
+const IDLE_CONNECTION: Duration = Duration::from_secs(60);
+/// Connections being set up at once, each way.
+const MAX_PENDING_CONNECTIONS: u32 = 64;
+/// Part of the machine's memory that this process may hold before it refuses connections.
+const MAX_MEMORY_SHARE: f64 = 0.9;
+
+/// The composed behaviour.
+#[derive(NetworkBehaviour)]
+pub(crate) struct NodeBehaviour {
+    pub(crate) blocked: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
+    pub(crate) limits: connection_limits::Behaviour,
+    pub(crate) memory: memory_connection_limits::Behaviour,
+    pub(crate) identify: identify::Behaviour,
+    pub(crate) ping: ping::Behaviour,
+    pub(crate) snapshots: snapshots::Behaviour<Provider>,
+}
+
+/// Why the swarm could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SwarmError {
+    /// Noise or TLS refused the identity.
+    #[error("the transport could not be set up: {0}")]
+    Transport(String),
+}
+
+/// Builds the swarm; it does not listen yet.
+pub(crate) fn build(
+    keypair: Keypair,
+    config: &Config,
+    provider: Arc<Provider>,
+    protocol: snapshots::Config,
+    transport: Option<TransportBuilder>,
+) -> Result<Swarm<NodeBehaviour>, SwarmError> {
+    let transport_error = |error: &dyn std::fmt::Display| SwarmError::Transport(error.to_string());
+    let limits = connection_limits::ConnectionLimits::default()
+        .with_max_established(Some(config.p2p.max_connections))
+        .with_max_established_per_peer(Some(config.p2p.max_connections_per_peer))
+        .with_max_pending_incoming(Some(MAX_PENDING_CONNECTIONS))
+        .with_max_pending_outgoing(Some(MAX_PENDING_CONNECTIONS));
+    let behaviour = NodeBehaviour {
+        blocked: allow_block_list::Behaviour::default(),
+        limits: connection_limits::Behaviour::new(limits),
+        memory: memory_connection_limits::Behaviour::with_max_percentage(MAX_MEMORY_SHARE),
+        identify: identify::Behaviour::new(
+            identify::Config::new(IDENTIFY_PROTOCOL.to_owned(), keypair.public())
+                .with_agent_version(format!("rpp-node/{}", env!("CARGO_PKG_VERSION"))),
+        ),
+        ping: ping::Behaviour::default(),
+        snapshots: snapshots::Behaviour::new(provider, protocol),
+    };
+    let tuned = |swarm: swarm::Config| {
+        swarm.with_idle_connection_timeout(IDLE_CONNECTION).with_substream_upgrade_protocol_override(Version::V1Lazy)
+    };
+    let builder = SwarmBuilder::with_existing_identity(keypair).with_tokio();
+    Ok(match transport {
+        None => builder
+            .with_tcp(tcp::Config::new(), (noise::Config::new, tls::Config::new), yamux::Config::default)
+            .map_err(|error| transport_error(&error))?
+            .with_quic()
+            .with_dns()
+            .map_err(|error| transport_error(&error))?
+            .with_behaviour(|_| behaviour)
+            .map_err(|error| transport_error(&error))?
+            .with_swarm_config(tuned)
+            .build(),
+        Some(transport) => builder
+            .with_other_transport(transport)
+            .map_err(|error| transport_error(&error))?
+            .with_dns()
+            .map_err(|error| transport_error(&error))?
+            .with_behaviour(|_| behaviour)
+            .map_err(|error| transport_error(&error))?
+            .with_swarm_config(tuned)
+            .build(),
+    })
+}
+
+/// Dials a peer unless it is connected or being dialled already.
+///
+/// # Errors
+/// The reason in words when no dial can even be tried.
+pub(crate) fn dial(swarm: &mut Swarm<NodeBehaviour>, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<(), String> {
+    let options = DialOpts::peer_id(peer)
+        .condition(PeerCondition::DisconnectedAndNotDialing)
+        .addresses(addresses)
+        .extend_addresses_through_behaviour()
+        .build();
+    match swarm.dial(options) {
+        Ok(()) | Err(DialError::DialPeerConditionFalse(_)) => Ok(()),
+        Err(error) => Err(explain_dial_error(&error)),
+    }
+}
+
+/// A dial error for an operator: one sentence, at most 512 bytes, nothing of the peer's unescaped.
+pub(crate) fn explain_dial_error(error: &DialError) -> String {
+    let text = match error {
+        DialError::NoAddresses => "no address is known for it".to_owned(),
+        DialError::WrongPeerId { obtained, .. } => format!("another peer answers at that address: {obtained}"),
+        DialError::LocalPeerId { .. } => "that is this node itself".to_owned(),
+        DialError::Transport(tried) => tried
+            .iter()
+            .map(|(address, error)| format!("{address}: {}", innermost(error)))
+            .collect::<Vec<_>>()
+            .join("; "),
+        other => other.to_string(),
+    };
+    rpp_p2p::text::escape(&text)
+}
+
+/// The last of a chain of causes says what happened ("Connection refused"), the outer ones only where.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}

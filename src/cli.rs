@@ -1,0 +1,109 @@
+//! The commands: one module each. Exit codes: 0 ok, 1 failure, 2 usage.
+
+mod api;
+mod check;
+mod completions;
+mod config_args;
+mod demo;
+mod fetch;
+mod human;
+mod init;
+mod introspect;
+mod logging;
+mod output;
+mod publish;
+mod run;
+mod run_file;
+mod status;
+mod stored;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+const ABOUT: &str = "Streams a state snapshot from peers it does not trust, proves every byte, and always says what it \
+                     is waiting for.";
+
+const EXAMPLES: &str = "\
+Examples:
+  rpp-node demo                                     two nodes on this machine, with a crash in between
+  rpp-node init --dir provider --publisher          make a configuration, an identity, a token, a publisher's key
+  rpp-node publish --config provider/node.toml --height 1 ./state
+  rpp-node run --config provider/node.toml
+  rpp-node fetch --config consumer/node.toml --peer /ip4/10.0.0.7/tcp/4001/p2p/12D3...
+
+Exit codes: 0 done, 1 failed, 2 wrong usage.";
+
+#[derive(Parser)]
+#[command(name = "rpp-node", version, about = ABOUT, after_help = EXAMPLES, propagate_version = true)]
+#[command(subcommand_required = true, arg_required_else_help = true, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a configuration, the node's identity and a token for its control plane.
+    Init(init::Args),
+    /// Run the node until a signal.
+    Run(run::Args),
+    /// Look at the configuration.
+    Config(check::Args),
+    /// Make a snapshot of a file or a directory, extend the chain and sign it.
+    Publish(publish::Args),
+    /// Let the running node stream a snapshot, and watch until it is verified.
+    Fetch(fetch::Args),
+    /// Show the running node's sessions, and what each waits for.
+    Status(status::Args),
+    /// List the stored snapshots.
+    List(stored::ListArgs),
+    /// Check a stored snapshot offline: payload, chain, proof, signatures.
+    Verify(stored::VerifyArgs),
+    /// Remove a stored snapshot.
+    Remove(stored::RemoveArgs),
+    /// Extract a stored snapshot of a directory.
+    Unpack(stored::UnpackArgs),
+    /// Watch a node's live state, record it, or print a recording.
+    Introspect(introspect::Args),
+    /// Show the whole thing on this machine: publish, stream, crash, resume, verify.
+    Demo(demo::Args),
+    /// Print shell completions.
+    Completions(completions::Args),
+}
+
+/// Parses the arguments and runs the command.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::from(error.use_stderr()) * 2);
+        }
+    };
+    match dispatch(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Init(args) => init::run(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Config(args) => check::run(&args),
+        Command::Publish(args) => publish::run(&args),
+        Command::Fetch(args) => fetch::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::List(args) => stored::list(&args),
+        Command::Verify(args) => stored::verify(&args),
+        Command::Remove(args) => stored::remove(&args),
+        Command::Unpack(args) => stored::unpack(&args),
+        Command::Introspect(args) => introspect::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Completions(args) => completions::run(&args),
+    }
+}

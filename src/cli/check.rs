@@ -1,0 +1,85 @@
+//! `config check`: the effective configuration and where each value comes from.
+
+use clap::Subcommand;
+use rpp_runtime::{config::Effective, keys};
+use serde::Serialize;
+
+use super::{config_args::ConfigArgs, logging, output};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: ConfigCommand,
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Print the effective configuration and where each value comes from; fails when `run` would refuse it.
+    #[command(after_help = "Examples:\n  rpp-node config check --config node.toml\n  \
+                      RPP_RPC_LISTEN=127.0.0.1:0 rpp-node config check --config node.toml --json")]
+    Check(CheckArgs),
+}
+
+#[derive(clap::Args)]
+struct CheckArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Print JSON: {"file", "settings": [{"key", "value", "source"}]}
+    #[arg(long)]
+    json: bool,
+    /// Print nothing but errors.
+    #[arg(long, short, conflicts_with = "json")]
+    quiet: bool,
+}
+
+#[derive(Serialize)]
+struct Row {
+    key: String,
+    value: toml::Value,
+    source: String,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let ConfigCommand::Check(args) = &args.command;
+    let effective = args.config.load()?;
+    if args.json {
+        let settings: Vec<_> = effective
+            .settings
+            .iter()
+            .map(|s| Row { key: s.path(), value: s.value.clone(), source: s.source.to_string() })
+            .collect();
+        output::json(&serde_json::json!({ "file": effective.file, "settings": settings }))?;
+    } else if !args.quiet {
+        output::line(&render(&effective))?;
+    }
+    check_secrets(&effective)
+}
+
+/// Loads every secret that `run` needs and that is there already, and throws it away.
+fn check_secrets(effective: &Effective) -> anyhow::Result<()> {
+    let config = &effective.config;
+    logging::filter(&config.log)?;
+    let rpc = std::env::var("RPP_RPC_TOKEN").unwrap_or_default();
+    let introspection = std::env::var("RPP_INTROSPECTION_TOKEN").unwrap_or_default();
+    config.check_token_files(!rpc.is_empty(), !introspection.is_empty())?;
+    keys::load_token(Some(&rpc), &config.rpc.token_file)?;
+    if config.introspection.enabled {
+        keys::load_introspection_token(Some(&introspection), config.introspection.token_file.as_deref())?;
+    }
+    Ok(())
+}
+
+/// As a configuration file, each value with its source behind it.
+fn render(effective: &Effective) -> String {
+    let mut lines = vec![format!("# {}", effective.file.display())];
+    let mut section = "";
+    for setting in &effective.settings {
+        if setting.section != section {
+            section = setting.section;
+            lines.push(format!("\n[{section}]"));
+        }
+        let value = format!("{} = {}", setting.name, setting.value);
+        lines.push(format!("{value:<60} # {}", setting.source));
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,262 @@
+//! What happens in the demo, step by step, each with figures measured on the way.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail, ensure};
+use rpp_runtime::{SessionState, SnapshotStreamStatus};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{
+    files,
+    node::{Node, config_file, finish, finish_json},
+};
+use crate::cli::{human, output, status};
+
+/// Chunk sizes tried, so that even a very fast machine can be caught half-way.
+const CHUNK_SIZES: [u64; 3] = [65_536, 32_768, 16_384];
+/// The consumer makes groups of this size durable and acknowledges them: small ones, to have many on the way.
+const ACK_BYTES: u64 = 4 << 20;
+/// The consumer is killed when this part is durable.
+const KILL_BETWEEN: std::ops::RangeInclusive<u64> = 30..=70;
+/// Without any change of the session for so long, the demo gives up.
+const STALL: Duration = Duration::from_secs(120);
+
+/// What `publish --json` prints.
+#[derive(Deserialize)]
+struct Published {
+    root: String,
+    bytes: u64,
+    genesis: String,
+}
+
+/// What the consumer had when it was killed.
+struct Crash {
+    session: u64,
+    durable: u64,
+    total: u64,
+    chunk_size: u64,
+    after: Duration,
+}
+
+/// The whole story.
+pub(super) async fn tell(folder: &Path, input: Option<&Path>, size: u64) -> anyhow::Result<()> {
+    let input = prepare(folder, input, size)?;
+    let provider_folder = folder.join("provider");
+    let published = publish(&provider_folder, &input).await?;
+    let provider = Node::start(&provider_folder, &[]).await?;
+    output::line(&format!("2. The provider runs and offers it\n   peer    {}", provider.address()?))?;
+    let (consumer_folder, crash) = stream_until_the_crash(folder, &provider, &published).await?;
+    let asked_before = chunk_requests(&provider).await?;
+    let (consumer, finished, took) = resume(&consumer_folder, &published, &crash).await?;
+    let asked = chunk_requests(&provider).await?;
+    tell_resumed(&crash, &finished, took, asked_before, asked)?;
+    verify(folder, &consumer_folder, &input, &published, &finished).await?;
+    consumer.stop().await?;
+    provider.stop().await?;
+    output::line("   Both nodes ended by themselves on SIGTERM, exit code 0.")
+}
+
+fn prepare(folder: &Path, input: Option<&Path>, size: u64) -> anyhow::Result<PathBuf> {
+    if let Some(input) = input {
+        ensure!(input.is_dir(), "{} is not a directory", input.display());
+        return Ok(std::path::absolute(input)?);
+    }
+    let made = folder.join("state");
+    files::generate(&made, size).context("cannot write the directory to publish")?;
+    Ok(made)
+}
+
+async fn publish(folder: &Path, input: &Path) -> anyhow::Result<Published> {
+    let summary = files::summarise(input)?;
+    finish(&["init".as_ref(), "--publisher".as_ref(), "--dir".as_ref(), folder.as_ref()]).await?;
+    let begun = Instant::now();
+    let config = config_file(folder);
+    let published: Published = finish_json(&[
+        "publish".as_ref(),
+        "--json".as_ref(),
+        "--config".as_ref(),
+        config.as_ref(),
+        "--height".as_ref(),
+        "1".as_ref(),
+        input.as_ref(),
+    ])
+    .await?;
+    output::line(&format!(
+        "1. Published a directory: {} in {} files and {} folders, in {} with its proof\n   root    {}\n   genesis {}   \
+         all that the consumer is told to trust",
+        human::bytes(summary.bytes),
+        summary.files,
+        summary.folders,
+        human::duration(begun.elapsed()),
+        published.root,
+        published.genesis,
+    ))?;
+    Ok(published)
+}
+
+/// Streams with ever smaller chunks until one consumer could be killed half-way.
+async fn stream_until_the_crash(
+    folder: &Path,
+    provider: &Node,
+    published: &Published,
+) -> anyhow::Result<(PathBuf, Crash)> {
+    for (attempt, chunk_size) in CHUNK_SIZES.into_iter().enumerate() {
+        let place = folder.join(format!("consumer-{}", attempt + 1));
+        finish(&["init".as_ref(), "--dir".as_ref(), place.as_ref()]).await?;
+        let consumer = Node::start(&place, &consumer_flags(published)).await?;
+        let refused = consumer.api.status_without_token("/p2p/snapshots").await?;
+        ensure!(refused == hyper::StatusCode::UNAUTHORIZED, "without its token the control plane answered {refused}");
+        let begun = Instant::now();
+        let request = json!({ "peer": provider.address()?, "chunk_size": chunk_size });
+        let session = consumer.api.start(&request).await?.session.get();
+        if let Some((durable, total)) = half_way(&consumer, session).await? {
+            consumer.kill().await?;
+            let crash = Crash { session, durable, total, chunk_size, after: begun.elapsed() };
+            tell_crash(&crash)?;
+            return Ok((place, crash));
+        }
+        consumer.stop().await?;
+    }
+    bail!("this machine streams too fast to be caught half-way: try `rpp-node demo --size 1024`")
+}
+
+fn consumer_flags(published: &Published) -> Vec<String> {
+    vec![format!("--trust-genesis={}", published.genesis), format!("--snapshots-ack-bytes={ACK_BYTES}")]
+}
+
+/// Waits until enough is durable. `None`: it was over before it could be seen.
+async fn half_way(consumer: &Node, session: u64) -> anyhow::Result<Option<(u64, u64)>> {
+    let seen = wait(consumer, session, |status| {
+        let total = status.total_bytes?;
+        let percent = status.bytes_durable.saturating_mul(100) / total.max(1);
+        let over = status.state == SessionState::Complete || percent > *KILL_BETWEEN.end();
+        (over || percent >= *KILL_BETWEEN.start()).then_some((over, status.bytes_durable, total))
+    });
+    let (over, durable, total) = seen.await?;
+    Ok((!over).then_some((durable, total)))
+}
+
+fn tell_crash(crash: &Crash) -> anyhow::Result<()> {
+    output::line(&format!(
+        "3. The consumer was told over HTTP to stream it (without the token: 401), in chunks of {}\n   SIGKILL after {}: \
+         {} of {} were durable, {}, {} on average from the first request on",
+        human::bytes(crash.chunk_size),
+        human::duration(crash.after),
+        human::bytes(crash.durable),
+        human::bytes(crash.total),
+        human::percent(crash.durable, crash.total),
+        human::rate(crash.durable, crash.after),
+    ))
+}
+
+/// Starts the killed consumer again and waits until its session is verified.
+async fn resume(
+    folder: &Path,
+    published: &Published,
+    crash: &Crash,
+) -> anyhow::Result<(Node, SnapshotStreamStatus, Duration)> {
+    let begun = Instant::now();
+    let consumer = Node::start(folder, &consumer_flags(published)).await?;
+    let first = consumer.api.session(crash.session).await.context("the session did not survive the crash")?;
+    ensure!(
+        first.bytes_durable >= crash.durable,
+        "the consumer lost durable bytes: {} before the crash, {} after",
+        crash.durable,
+        first.bytes_durable
+    );
+    let finished =
+        wait(&consumer, crash.session, |status| (status.state == SessionState::Complete).then(|| status.clone()))
+            .await?;
+    ensure!(finished.verified, "the session is complete, but not verified");
+    Ok((consumer, finished, begun.elapsed()))
+}
+
+fn tell_resumed(
+    crash: &Crash,
+    finished: &SnapshotStreamStatus,
+    took: Duration,
+    before: u64,
+    asked: u64,
+) -> anyhow::Result<()> {
+    let chunks = finished.total_chunks.context("a complete session knows its chunks")?;
+    let again = asked.saturating_sub(chunks);
+    let group = (ACK_BYTES / crash.chunk_size).max(1);
+    output::line(&format!(
+        "4. Started again, it went on by itself and was complete after {}\n   the payload has {chunks} chunks; the \
+         provider was asked for {before} before the crash and for {} after it",
+        human::duration(took),
+        asked - before,
+    ))?;
+    output::line(&format!(
+        "   so {again} came twice: those that were on their way or not yet durable when it died ({} of {})",
+        human::bytes(again * crash.chunk_size),
+        human::bytes(crash.total),
+    ))?;
+    // A group that is being written and one that is being fetched may be lost; more may not.
+    ensure!(again <= 4 * group, "{again} chunks came twice, more than a crash explains");
+    Ok(())
+}
+
+async fn verify(
+    folder: &Path,
+    consumer: &Path,
+    input: &Path,
+    published: &Published,
+    finished: &SnapshotStreamStatus,
+) -> anyhow::Result<()> {
+    let root = finished.root.context("a complete session knows its root")?.to_string();
+    ensure!(root == published.root, "the consumer has root {root}, the provider published {}", published.root);
+    ensure!(finished.total_bytes == Some(published.bytes), "the sizes differ");
+    let config = config_file(consumer);
+    let begun = Instant::now();
+    let trust = format!("--trust-genesis={}", published.genesis);
+    finish(&["verify".as_ref(), "--config".as_ref(), config.as_ref(), trust.as_ref(), root.as_ref()]).await?;
+    let checked = begun.elapsed();
+    let unpacked = folder.join("unpacked");
+    finish(&["unpack".as_ref(), "--config".as_ref(), config.as_ref(), root.as_ref(), unpacked.as_ref()]).await?;
+    let same = files::compare(input, &unpacked)?;
+    output::line(&format!(
+        "5. Checked offline in {}: payload, chain, proof and signature lead back to the genesis\n   unpacked and compared \
+         with what was published: {} files, {} folders, {} links, {}, all equal byte by byte",
+        human::duration(checked),
+        same.files,
+        same.folders,
+        same.links,
+        human::bytes(same.bytes),
+    ))
+}
+
+/// Looks at a session until `enough` finds what it waits for.
+async fn wait<T>(node: &Node, session: u64, enough: impl Fn(&SnapshotStreamStatus) -> Option<T>) -> anyhow::Result<T> {
+    let mut last = (0, Instant::now());
+    loop {
+        let status = node.api.session(session).await?;
+        if let Some(found) = enough(&status) {
+            return Ok(found);
+        }
+        ensure!(status.state != SessionState::Failed, "the session failed: {}", status::explain(&status));
+        let moved = status.bytes_received + status.bytes_durable;
+        if moved != last.0 {
+            last = (moved, Instant::now());
+        }
+        ensure!(last.1.elapsed() < STALL, "the session does not move: {}", status::line(&status));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// How many requests for chunks a provider has had, by its own metrics.
+async fn chunk_requests(provider: &Node) -> anyhow::Result<u64> {
+    let text = provider.api.get("/metrics").await?;
+    let text = std::str::from_utf8(&text).context("the metrics are not text")?;
+    let line = text.lines().find(|line| {
+        line.starts_with("rpp_snapshot_requests_total{")
+            && line.contains("direction=\"received\"")
+            && line.contains("kind=\"chunk\"")
+    });
+    let value = line.and_then(|line| line.rsplit(' ').next()).context("the provider counts no chunk requests")?;
+    value.parse().context("the count of chunk requests is not a number")
+}

@@ -1,0 +1,219 @@
+//! `introspect`: watches a node's live state, records it, or prints a recording.
+
+use std::{
+    future::Future,
+    io::{self, IsTerminal as _, Write},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use anyhow::Context as _;
+use rpp_introspection::client::{self, Connection, Recorder, RunError, Style};
+use rpp_runtime::{Config, config::Overrides, keys};
+use secrecy::SecretString;
+
+use super::{output, run_file::RunFile};
+
+/// Where a node listens unless its configuration says otherwise.
+const DEFAULT_URL: &str = "ws://127.0.0.1:7071/introspect";
+/// A screen of which nothing is known.
+const DEFAULT_SCREEN: (usize, usize) = (120, 40);
+
+const EXAMPLES: &str = "\
+Examples:
+  rpp-node introspect --config node.toml
+  rpp-node introspect --config node.toml --record node.rec
+  rpp-node introspect --url ws://10.0.0.7:7071/introspect --token-file introspection.token
+  rpp-node introspect --replay node.rec
+
+Without --config and --url the node on this machine is looked for at ws://127.0.0.1:7071/introspect. The token is that of
+RPP_INTROSPECTION_TOKEN, of --token-file, or of the configuration: introspection.token_file if that is set, else the
+control plane's (RPP_RPC_TOKEN, rpc.token_file).";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The configuration of a node on this machine: where it listens, and its token.
+    #[arg(long, short, value_name = "FILE", conflicts_with = "url")]
+    config: Option<PathBuf>,
+    /// The address of any node.
+    #[arg(long, value_name = "ws://HOST:PORT/introspect")]
+    url: Option<String>,
+    /// A file with the token.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Append states and events to this file until interrupted; the libp2p observer toolkit opens it.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["watch", "replay"])]
+    record: Option<PathBuf>,
+    /// Show connections, streams, sessions and what they wait for until interrupted (the default).
+    #[arg(long, conflicts_with = "replay")]
+    watch: bool,
+    /// Print a recording; needs no node.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "url", "token_file"])]
+    replay: Option<PathBuf>,
+}
+
+#[tokio::main(flavor = "current_thread")]
+pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
+    if let Some(path) = &args.replay {
+        return quiet_when_unread(client::replay(path, &mut io::stdout().lock()));
+    }
+    let target = Target::of(args)?;
+    let connection = Connection::open(&target.url, &target.token)
+        .await
+        .with_context(|| format!("cannot look into the node at {}", output::escape(&target.url)))?;
+    match &args.record {
+        Some(path) => record(connection, path).await,
+        None => watch(connection).await,
+    }
+}
+
+async fn record(connection: Connection, path: &Path) -> anyhow::Result<()> {
+    let mut recorder = Recorder::open(path)?;
+    if recorder.cut_off() > 0 {
+        output::note(&format!("cut off {} bytes of a message that was not written whole", recorder.cut_off()));
+    }
+    output::note(&format!("recording to {} until Ctrl-C", path.display()));
+    let count = client::record(connection, &mut recorder, interrupted()).await?;
+    output::note(&format!("recorded {count} messages"));
+    Ok(())
+}
+
+async fn watch(connection: Connection) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    if !out.is_terminal() {
+        return quiet_when_unread(client::watch(connection, || Style::Plain, &mut out, interrupted()).await);
+    }
+    // A screen of its own, so that what stood on the terminal is there again afterwards.
+    write!(out, "\x1b[?1049h\x1b[?25l")?;
+    let watched = client::watch(connection, screen, &mut out, interrupted()).await;
+    write!(out, "\x1b[?25h\x1b[?1049l")?;
+    out.flush()?;
+    Ok(watched?)
+}
+
+/// A reader that went away, as in `| head`, is no failure.
+fn quiet_when_unread(done: Result<(), RunError>) -> anyhow::Result<()> {
+    match done {
+        Err(RunError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => Ok(done?),
+    }
+}
+
+/// Ctrl-C, or the signal that asks to end.
+async fn interrupted() {
+    #[cfg(unix)]
+    let terminated: std::pin::Pin<Box<dyn Future<Output = ()>>> = {
+        use tokio::signal::unix::{SignalKind, signal};
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => Box::pin(async move {
+                signal.recv().await;
+            }),
+            Err(_) => Box::pin(std::future::pending()),
+        }
+    };
+    #[cfg(not(unix))]
+    let terminated = std::future::pending();
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+    }
+}
+
+/// The terminal as it is now.
+fn screen() -> Style {
+    let (rows, columns) = terminal_size().unwrap_or((DEFAULT_SCREEN.1, DEFAULT_SCREEN.0));
+    Style::Screen { columns, rows }
+}
+
+/// Rows and columns, as `stty` says: there is no portable safe call for it.
+fn terminal_size() -> Option<(usize, usize)> {
+    let answer = std::process::Command::new("stty").arg("size").stdin(Stdio::inherit()).stderr(Stdio::null()).output();
+    let text = String::from_utf8(answer.ok()?.stdout).ok()?;
+    let (rows, columns) = text.trim().split_once(' ')?;
+    let size = (rows.parse().ok()?, columns.parse().ok()?);
+    (size.0 > 0 && size.1 > 0).then_some(size)
+}
+
+/// Where to connect, and with what.
+struct Target {
+    url: String,
+    token: SecretString,
+}
+
+impl Target {
+    fn of(args: &Args) -> anyhow::Result<Self> {
+        let config = match &args.config {
+            Some(path) => {
+                let effective =
+                    Config::load(path, &Overrides::from_env()).context("the configuration is not usable")?;
+                anyhow::ensure!(effective.config.introspection.enabled, "introspection.enabled is false in {path:?}");
+                Some(effective.config)
+            }
+            None => None,
+        };
+        let url = match (&args.url, &config) {
+            (Some(url), _) => url.clone(),
+            (None, Some(config)) => url_of(listening(config)),
+            (None, None) => DEFAULT_URL.to_owned(),
+        };
+        Ok(Self { url, token: token(args.token_file.as_deref(), config.as_ref())? })
+    }
+}
+
+/// Where the running node listens: what it wrote down at its start (it may have been given port 0), else its
+/// configuration.
+fn listening(config: &Config) -> SocketAddr {
+    std::fs::read(RunFile::path(&config.data_dir))
+        .ok()
+        .and_then(|bytes| serde_json::from_slice::<RunFile>(&bytes).ok())
+        .and_then(|file| file.introspection)
+        .unwrap_or(config.introspection.listen)
+}
+
+/// A listener on all addresses is reached on this machine's own.
+fn url_of(listen: SocketAddr) -> String {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    format!("ws://{}/introspect", SocketAddr::new(ip, listen.port()))
+}
+
+fn token(file: Option<&Path>, config: Option<&Config>) -> anyhow::Result<SecretString> {
+    let variable = std::env::var("RPP_INTROSPECTION_TOKEN").unwrap_or_default();
+    let configured = file.or_else(|| config.and_then(|config| config.introspection.token_file.as_deref()));
+    // A file that is named on the command line counts more than the environment.
+    let variable = if file.is_some() { "" } else { variable.as_str() };
+    if let Some(token) = keys::load_introspection_token(Some(variable), configured)? {
+        return Ok(token);
+    }
+    let variable = std::env::var("RPP_RPC_TOKEN").unwrap_or_default();
+    match config {
+        Some(config) => Ok(keys::load_token(Some(&variable), &config.rpc.token_file)?),
+        None if !variable.is_empty() => Ok(variable.into()),
+        None => anyhow::bail!(
+            "a token is needed: name a configuration with --config, a file with --token-file, or set \
+             RPP_INTROSPECTION_TOKEN"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_on_all_addresses_is_reached_on_this_machine() {
+        for (listen, url) in [
+            ("127.0.0.1:7071", "ws://127.0.0.1:7071/introspect"),
+            ("0.0.0.0:1", "ws://127.0.0.1:1/introspect"),
+            ("[::]:2", "ws://[::1]:2/introspect"),
+            ("10.0.0.7:3", "ws://10.0.0.7:3/introspect"),
+        ] {
+            assert_eq!(url_of(listen.parse().unwrap()), url);
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Writing to the terminal or a pipe.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+/// Prints a line to standard output. A reader that went away ends the command quietly.
+pub(crate) fn line(text: &str) -> anyhow::Result<()> {
+    bytes(format!("{text}\n").as_bytes())
+}
+
+/// Prints one line of JSON.
+pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    line(&serde_json::to_string(value).context("the answer cannot be written as JSON")?)
+}
+
+/// Writes to standard output.
+pub(crate) fn bytes(content: &[u8]) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(content).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        done => done.context("cannot write to standard output"),
+    }
+}
+
+/// Says something to the operator beside the output.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Says what failed and why, on one line each.
+pub(crate) fn complain(error: &anyhow::Error) {
+    let mut shown = String::new();
+    let mut text = String::from("error: ");
+    for (depth, cause) in error.chain().enumerate() {
+        let cause = cause.to_string();
+        // Many errors of ours hold their source's words already.
+        if depth > 0 && shown.contains(&cause) {
+            continue;
+        }
+        if depth > 0 {
+            text.push_str(": ");
+        }
+        text.push_str(&cause);
+        shown.push_str(&cause);
+    }
+    note(&text);
+}
+
+/// Text from outside as it may be shown.
+pub(crate) fn escape(text: &str) -> String {
+    rpp_p2p::text::escape(text)
+}
+
+/// Whether a person reads standard error.
+pub(crate) fn is_terminal() -> bool {
+    io::stderr().is_terminal()
+}

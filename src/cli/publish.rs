@@ -1,0 +1,200 @@
+//! `publish`: makes a snapshot of a file or a directory, extends the chain and signs.
+
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use indicatif::{ProgressBar, ProgressStyle};
+use rpp_p2p::Hash;
+use rpp_runtime::{
+    Config, keys,
+    publish::{Progress, PublishRequest, Published, publish},
+};
+
+use super::{config_args::ConfigArgs, human, output};
+
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  rpp-node publish --config node.toml --height 1200 ./state
+  rpp-node publish --config node.toml --height 1201 --block-hash 9f2c... state.db --json
+
+Works beside a running node, which offers the snapshot within 2 s. The same height, block hash and content again give
+the same output; another height that is not above the last is refused and changes nothing.")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The snapshot's height: at least 1, and above the last published one.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=rpp_p2p::types::MAX_INTEGER))]
+    height: u64,
+    /// Hash of the block at that height, 64 hex digits; zeros when absent.
+    #[arg(long, value_name = "HEX")]
+    block_hash: Option<Hash>,
+    /// Print JSON: {"root","height","step","bytes","format","commitment","genesis","publisher"}
+    #[arg(long)]
+    json: bool,
+    /// The file or directory.
+    input: PathBuf,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    rpp_proofs::check_cpu()?;
+    let config = args.config.load()?.config;
+    let key_file = &config.publisher.key_file;
+    let fresh = !key_file.exists();
+    let signer = keys::load_or_create_publisher(key_file)?;
+    if fresh {
+        output::note(&format!("made the publisher's key {}: back it up", key_file.display()));
+    }
+    let snapshots_dir = snapshots_dir(&config)?;
+    let request = PublishRequest {
+        snapshots_dir: &snapshots_dir,
+        input: &args.input,
+        height: args.height,
+        block_hash: args.block_hash,
+        chain_id: &config.publisher.chain_id,
+        signer: &signer,
+        keep: config.snapshots.keep,
+    };
+    let mut shown = Shown::new();
+    let published = publish(&request, &mut |progress| shown.show(progress));
+    shown.finish();
+    let published = published.with_context(|| format!("{} was not published", args.input.display()))?;
+    if args.json {
+        return output::json(&published);
+    }
+    output::note(&shown.times());
+    describe(&published).iter().try_for_each(|line| output::line(line))
+}
+
+/// `data/snapshots`, made private when absent.
+pub(super) fn snapshots_dir(config: &Config) -> anyhow::Result<PathBuf> {
+    let folder = config.data_dir.join("snapshots");
+    for path in [&config.data_dir, &folder] {
+        rpp_runtime::files::create_dir_private(path).with_context(|| format!("cannot make {}", path.display()))?;
+    }
+    Ok(folder)
+}
+
+fn describe(published: &Published) -> Vec<String> {
+    let format = match published.format {
+        rpp_p2p::PayloadFormat::Raw => "raw",
+        rpp_p2p::PayloadFormat::Tar => "tar",
+    };
+    [
+        ("root", published.root.to_string()),
+        ("height", published.height.to_string()),
+        ("step", published.step.to_string()),
+        ("bytes", published.bytes.to_string()),
+        ("format", format.to_owned()),
+        ("commitment", published.commitment.to_string()),
+        ("genesis", published.genesis.to_string()),
+        ("publisher", published.publisher.to_string()),
+    ]
+    .map(|(name, value)| format!("{name:<10} {value}"))
+    .to_vec()
+}
+
+/// Shows how far it is: a bar on a terminal, a line a stage elsewhere. Measures the stages.
+struct Shown {
+    bar: Option<ProgressBar>,
+    stage: Option<&'static str>,
+    since: Instant,
+    stages: Vec<(&'static str, Duration)>,
+    bytes: u64,
+}
+
+impl Shown {
+    fn new() -> Self {
+        let bar = output::is_terminal().then(ProgressBar::new_spinner);
+        Self { bar, stage: None, since: Instant::now(), stages: Vec::new(), bytes: 0 }
+    }
+
+    fn show(&mut self, progress: Progress) {
+        let stage = match progress {
+            Progress::Completing { .. } => "completing an earlier publish that was killed",
+            Progress::Reading { .. } => "reading, hashing and copying",
+            Progress::Flushing => "making it durable",
+            Progress::Extending => "extending the chain",
+            Progress::Proving => "proving",
+            Progress::Placing => "putting it in place",
+            _ => "working",
+        };
+        if self.stage != Some(stage) {
+            self.enter(stage);
+        }
+        if let Progress::Reading { done, total } = progress {
+            self.bytes = total;
+            if let Some(bar) = &self.bar {
+                bar.set_length(total.max(1));
+                bar.set_position(done);
+            }
+        }
+    }
+
+    fn enter(&mut self, stage: &'static str) {
+        self.leave();
+        self.stage = Some(stage);
+        self.since = Instant::now();
+        match &self.bar {
+            Some(bar) => {
+                let template = match stage.starts_with("reading") {
+                    true => "{spinner} {msg} [{bar:30}] {bytes}/{total_bytes}  {binary_bytes_per_sec}, {eta} left",
+                    false => "{spinner} {msg} ({elapsed})",
+                };
+                bar.set_style(
+                    ProgressStyle::with_template(template)
+                        .unwrap_or_else(|_| ProgressStyle::default_spinner())
+                        .progress_chars("=> "),
+                );
+                bar.reset_elapsed();
+                bar.set_message(stage);
+                bar.enable_steady_tick(Duration::from_millis(100));
+            }
+            None => output::note(&format!("{stage} ...")),
+        }
+    }
+
+    fn leave(&mut self) {
+        if let Some(stage) = self.stage.take() {
+            self.stages.push((stage, self.since.elapsed()));
+        }
+    }
+
+    fn finish(&mut self) {
+        self.leave();
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// The time of each stage; that of the proof stands apart from what depends on the size.
+    fn times(&self) -> String {
+        let stages: Vec<_> =
+            self.stages.iter().map(|(stage, time)| format!("{stage} {}", human::duration(*time))).collect();
+        format!("{} published: {}", human::bytes(self.bytes), stages.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_stage_is_timed_once() {
+        let mut shown = Shown { bar: None, ..Shown::new() };
+        for progress in [
+            Progress::Reading { done: 0, total: 7 },
+            Progress::Reading { done: 7, total: 7 },
+            Progress::Flushing,
+            Progress::Proving,
+        ] {
+            shown.show(progress);
+        }
+        shown.finish();
+        let text = shown.times();
+        assert!(text.starts_with("7 B published: reading"), "{text}");
+        assert_eq!((text.matches("reading").count(), text.matches("proving").count()), (1, 1));
+    }
+}

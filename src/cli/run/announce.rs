@@ -1,0 +1,76 @@
+//! Says where the node listens: one line on standard output, and `run.json` in the data folder.
+
+use std::{
+    io::{self, IsTerminal as _},
+    net::SocketAddr,
+    path::Path,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use rpp_runtime::NodeHandle;
+
+use crate::cli::{output, run_file::RunFile};
+
+/// How often readiness is looked at.
+const POLL: Duration = Duration::from_millis(20);
+/// After this long without being ready the log says why.
+const SLOW: Duration = Duration::from_secs(5);
+
+/// The HTTP ports as bound.
+#[derive(Clone, Copy)]
+pub(super) struct Addresses {
+    pub(super) rpc: SocketAddr,
+    pub(super) introspection: Option<SocketAddr>,
+}
+
+/// Waits until the node is ready, then says where it listens.
+pub(super) async fn when_ready(
+    handle: &NodeHandle,
+    addresses: Addresses,
+    data_dir: &Path,
+    json: bool,
+) -> anyhow::Result<()> {
+    RunFile::remove(data_dir); // of a process that was killed
+    wait_until_ready(handle).await;
+    let identity = handle.identity().await.context("the node does not say where it listens")?;
+    let file = RunFile {
+        event: "listening".to_owned(),
+        pid: std::process::id(),
+        peer_id: identity.peer_id,
+        listen: identity.listen,
+        rpc: addresses.rpc,
+        introspection: addresses.introspection,
+        version: identity.version,
+    };
+    file.write(data_dir).with_context(|| format!("cannot write {}", RunFile::path(data_dir).display()))?;
+    if json || !io::stdout().is_terminal() {
+        return output::json(&file);
+    }
+    output::line(&describe(&file))
+}
+
+async fn wait_until_ready(handle: &NodeHandle) {
+    let begun = tokio::time::Instant::now();
+    let mut told = String::new();
+    while let Err(reason) = handle.readiness() {
+        if begun.elapsed() >= SLOW && told != reason {
+            tracing::warn!("not ready yet: {reason}");
+            told = reason;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+fn describe(file: &RunFile) -> String {
+    let mut lines = vec![format!("peer id        {}", file.peer_id)];
+    for address in &file.listen {
+        lines.push(format!("peers          {address}"));
+    }
+    lines.push(format!("control plane  http://{}", file.rpc));
+    if let Some(address) = file.introspection {
+        lines.push(format!("introspection  ws://{address}/introspect"));
+    }
+    lines.push("running until Ctrl-C or SIGTERM".to_owned());
+    lines.join("\n")
+}

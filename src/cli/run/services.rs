@@ -1,0 +1,70 @@
+//! The HTTP ports beside the node: bound and checked before it starts, served while it runs.
+
+use std::net::{SocketAddr, TcpListener};
+
+use anyhow::Context as _;
+use rpp_runtime::{Config, NodeHandle};
+use tokio::{sync::watch, task::JoinSet};
+
+use super::{announce::Addresses, rpc_token};
+
+/// Bound ports, and what serving them needs.
+pub(super) struct Services {
+    rpc: (TcpListener, SocketAddr, rpp_rpc::Options),
+}
+
+impl Services {
+    /// Binds the ports and loads the tokens, so that a mistake is told before anything is opened.
+    pub(super) fn prepare(config: &Config) -> anyhow::Result<Self> {
+        let options = rpp_rpc::Options::new(rpc_token(config)?).with_allowed_hosts(config.rpc.allowed_hosts.clone());
+        let (listener, address) = bind(config.rpc.listen, "rpc.listen")?;
+        Ok(Self { rpc: (listener, address, options) })
+    }
+
+    pub(super) fn addresses(&self) -> Addresses {
+        Addresses { rpc: self.rpc.1, introspection: None }
+    }
+
+    /// Serves until `stopping` becomes true.
+    pub(super) fn start(self, handle: &NodeHandle, stopping: &watch::Receiver<bool>) -> Running {
+        let mut tasks = JoinSet::new();
+        let (listener, _, options) = self.rpc;
+        let (node, stop) = (handle.clone(), stopped(stopping.clone()));
+        tasks.spawn(
+            async move { rpp_rpc::serve(listener, node, options, stop).await.context("the control plane ended") },
+        );
+        Running(tasks)
+    }
+}
+
+/// The ports being served.
+pub(super) struct Running(JoinSet<anyhow::Result<()>>);
+
+impl Running {
+    /// Waits until one ends that was not asked to.
+    pub(super) async fn ended(&mut self) -> anyhow::Error {
+        match self.0.join_next().await {
+            Some(Ok(Ok(()))) => anyhow::anyhow!("an HTTP port closed by itself"),
+            Some(Ok(Err(error))) => error,
+            Some(Err(error)) => anyhow::anyhow!("an HTTP port's task failed: {error}"),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Waits until all have drained.
+    pub(super) async fn drain(&mut self) {
+        while self.0.join_next().await.is_some() {}
+    }
+}
+
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    // A sender that is gone means the end as well.
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+fn bind(listen: SocketAddr, key: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(listen)
+        .with_context(|| format!("cannot listen on {listen} (`{key}`); port 0 takes any free one"))?;
+    let address = listener.local_addr().with_context(|| format!("`{key}`"))?;
+    Ok((listener, address))
+}

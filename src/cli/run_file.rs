@@ -1,0 +1,45 @@
+//! `data/run.json`: where the running node listens. `run` writes it, `fetch`, `status` and `demo` read it.
+
+use std::{
+    io::{self, Write as _},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+/// Where a running node listens.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct RunFile {
+    /// Always `listening`.
+    pub(crate) event: String,
+    pub(crate) pid: u32,
+    pub(crate) peer_id: String,
+    /// Multiaddrs ending in the peer id.
+    pub(crate) listen: Vec<String>,
+    pub(crate) rpc: SocketAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) introspection: Option<SocketAddr>,
+    pub(crate) version: String,
+}
+
+impl RunFile {
+    /// Where it lies.
+    pub(crate) fn path(data_dir: &Path) -> PathBuf {
+        data_dir.join("run.json")
+    }
+
+    /// Whole or not at all. Nothing relies on it after a power loss.
+    pub(crate) fn write(&self, data_dir: &Path) -> io::Result<()> {
+        let mut new = tempfile::Builder::new().prefix(".run-").tempfile_in(data_dir)?;
+        serde_json::to_writer(&mut new, self)?;
+        new.write_all(b"\n")?;
+        new.persist(Self::path(data_dir)).map_err(|error| error.error)?;
+        Ok(())
+    }
+
+    /// Removes the file, if it is there.
+    pub(crate) fn remove(data_dir: &Path) {
+        let _ = std::fs::remove_file(Self::path(data_dir));
+    }
+}

@@ -1,0 +1,200 @@
+//! `list`, `verify`, `remove`, `unpack`: what is stored, without the node and without its database.
+
+use std::{path::PathBuf, sync::Arc};
+
+use anyhow::{Context as _, bail};
+use rpp_p2p::{Hash, TrustAnchor};
+use rpp_runtime::{
+    Config,
+    store::{Store, Stored},
+    unpack::{self, Limits},
+    verify::{self, Check, Report},
+};
+use serde::Serialize;
+
+use super::{config_args::ConfigArgs, human, output, publish::snapshots_dir};
+
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  rpp-node list --config node.toml --json")]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Print JSON: [{"root","bytes","format","payload","offers":[{"height","step","commitment","genesis"}]}]
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  rpp-node verify --config node.toml 5d0c...\n\n\
+                  The genesis is compared with [trust] genesis when that is set, else it is printed for you to compare.")]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The snapshot's root, as `list` prints it.
+    root: Hash,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  rpp-node remove --config node.toml 5d0c...")]
+pub(crate) struct RemoveArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The snapshot's root.
+    root: Hash,
+    /// Remove it although a node is serving it; sessions that stream it cannot be resumed.
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  rpp-node unpack --config node.toml 5d0c... ./state\n\n\
+                  Only files, directories and relative symlinks that stay inside are made; DEST appears complete or not at all.")]
+pub(crate) struct UnpackArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The snapshot's root.
+    root: Hash,
+    /// The folder to make; it must not exist.
+    dest: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Row {
+    root: Hash,
+    bytes: u64,
+    format: rpp_p2p::PayloadFormat,
+    payload: PathBuf,
+    offers: Vec<OfferRow>,
+}
+
+#[derive(Serialize)]
+struct OfferRow {
+    height: u64,
+    step: u64,
+    commitment: Hash,
+}
+
+pub(crate) fn list(args: &ListArgs) -> anyhow::Result<()> {
+    let store = open(&args.config.load()?.config)?;
+    for damaged in store.damaged() {
+        output::note(&format!("damaged, not offered: {}: {}", damaged.path.display(), damaged.reason));
+    }
+    let rows: Vec<_> = store.list().iter().map(|stored| row(stored)).collect();
+    if args.json {
+        return output::json(&rows);
+    }
+    if rows.is_empty() {
+        output::note("nothing is stored: `publish` and `fetch` store snapshots");
+    }
+    for row in &rows {
+        let heights: Vec<_> = row.offers.iter().map(|offer| offer.height.to_string()).collect();
+        let format = serde_json::to_value(row.format)?;
+        let (size, heights) = (human::bytes(row.bytes), heights.join(", "));
+        output::line(&format!("{}  {size:>10}  {}  height {heights}", row.root, format.as_str().unwrap_or_default()))?;
+    }
+    Ok(())
+}
+
+fn row(stored: &Arc<Stored>) -> Row {
+    let offers = stored.offers().iter().map(|offer| {
+        let checkpoint = &offer.snapshot.checkpoint;
+        OfferRow { height: checkpoint.height, step: checkpoint.step, commitment: checkpoint.commitment }
+    });
+    Row {
+        root: stored.root(),
+        bytes: stored.bytes(),
+        format: stored.format(),
+        payload: stored.payload_path(),
+        offers: offers.collect(),
+    }
+}
+
+pub(crate) fn verify(args: &VerifyArgs) -> anyhow::Result<()> {
+    rpp_proofs::check_cpu()?;
+    let config = args.config.load()?.config;
+    let store = open(&config)?;
+    find(&store, &args.root)?;
+    let report = verify::verify(&store, &args.root, trust(&config).as_ref())?;
+    if args.json {
+        output::json(&report)?;
+    } else {
+        describe(&report).iter().try_for_each(|line| output::line(line))?;
+    }
+    if !report.ok {
+        bail!("{} does not hold what it should: remove it and fetch it again", args.root);
+    }
+    Ok(())
+}
+
+fn trust(config: &Config) -> Option<TrustAnchor> {
+    let trust = &config.trust;
+    Some(TrustAnchor {
+        genesis: trust.genesis?,
+        publishers: trust.publishers.clone(),
+        threshold: trust.threshold,
+        revoked: trust.revoked.clone(),
+    })
+}
+
+fn describe(report: &Report) -> Vec<String> {
+    let mut lines = vec![
+        format!("root        {}", report.root),
+        format!("payload     {} of {}", check(&report.payload), human::bytes(report.bytes)),
+        format!("hash tree   {}", check(&report.outboard)),
+    ];
+    for offer in &report.offers {
+        let trusted = match offer.trusted {
+            Some(true) => "the configured one",
+            Some(false) => "NOT the configured one",
+            None => "none is configured: compare it yourself",
+        };
+        lines.push(format!("height      {} (step {})", offer.height, offer.step));
+        lines.push(format!("genesis     {} ({trusted})", offer.genesis));
+        lines.push(format!(
+            "chain       {} up to height {} (step {})",
+            check(&offer.chain),
+            offer.tip_height,
+            offer.tip_step
+        ));
+        lines.push(format!("signatures  {}", check(&offer.signatures)));
+        lines.push(format!("proof       {}", check(&offer.proof)));
+    }
+    lines
+}
+
+fn check(check: &Check) -> String {
+    match check {
+        Check::Ok => "ok".to_owned(),
+        Check::Failed(reason) => format!("FAILED: {}", output::escape(reason)),
+    }
+}
+
+pub(crate) fn remove(args: &RemoveArgs) -> anyhow::Result<()> {
+    let config = args.config.load()?.config;
+    let store = open(&config)?;
+    find(&store, &args.root)?;
+    store.remove(&args.root, args.force)?;
+    output::line(&format!("removed {}", args.root))
+}
+
+pub(crate) fn unpack(args: &UnpackArgs) -> anyhow::Result<()> {
+    let store = open(&args.config.load()?.config)?;
+    let stored = find(&store, &args.root)?;
+    if stored.format() == rpp_p2p::PayloadFormat::Raw {
+        output::note("this snapshot says that it is a plain file; trying to read it as a tar");
+    }
+    let done = unpack::unpack(&stored.payload_path(), &args.dest, &Limits::default())
+        .with_context(|| format!("{} was not unpacked", args.root))?;
+    output::line(&format!("{}: {} entries, {}", args.dest.display(), done.entries, human::bytes(done.bytes)))
+}
+
+fn open(config: &Config) -> anyhow::Result<Store> {
+    Store::open(&snapshots_dir(config)?).context("the store cannot be opened")
+}
+
+fn find(store: &Store, root: &Hash) -> anyhow::Result<Arc<Stored>> {
+    store.get(root).with_context(|| format!("{root} is not stored here: `rpp-node list` shows what is"))
+}

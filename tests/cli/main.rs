@@ -1,0 +1,11 @@
+//! The command line as a user meets it: the real binary, its output and its exit codes.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod configuration;
+mod demo;
+mod documents;
+mod end_to_end;
+mod harness;
+mod quick_start;
+mod running;
+mod usage;

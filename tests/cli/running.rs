@@ -1,0 +1,107 @@
+//! `run`: its first line, its signals, what it refuses.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt as _,
+};
+
+use rustix::process::Signal;
+
+use crate::harness::{Place, Running, json, stderr};
+
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn it_says_where_it_listens_and_ends_well_on_sigterm_and_sigint() {
+    let place = Place::new(&[]);
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut node = place.start(&[]);
+        assert_eq!(node.said["event"], "listening");
+        assert_eq!(node.said["peer_id"], place.made["peer_id"]);
+        assert!(node.address().ends_with(place.made["peer_id"].as_str().unwrap()));
+        assert!(!node.address().contains("/tcp/0/"), "{}", node.address());
+        let noted = json(&fs::read_to_string(place.path("data/run.json")).unwrap());
+        assert_eq!(noted, node.said);
+        let rpc = node.said["rpc"].as_str().unwrap();
+        assert!(get(rpc, "/readyz").starts_with("HTTP/1.1 200"), "{}", get(rpc, "/readyz"));
+        assert!(get(rpc, "/p2p/snapshots").starts_with("HTTP/1.1 401"));
+        node.signal(signal);
+        assert_eq!(node.wait().code(), Some(0));
+        assert!(!place.path("data/run.json").exists(), "a node that ended well leaves no address behind");
+    }
+}
+
+#[test]
+fn status_finds_a_node_on_a_free_port() {
+    let place = Place::new(&[]);
+    let error = place.fail("status", &[]);
+    assert!(error.contains("is it running"), "{error}");
+    let _node = place.start(&[]);
+    assert_eq!(place.succeed("status", &["--json"]).trim(), "[]");
+    let error = place.fail("status", &["4711"]);
+    assert!(error.contains("4711") && error.contains("unknown_session"), "{error}");
+}
+
+#[test]
+fn a_second_node_on_the_same_folder_is_refused() {
+    let place = Place::new(&[]);
+    let first = place.start(&[]);
+    let error = place.fail("run", &[]);
+    assert!(error.contains("another node") && error.contains(&first.said["pid"].to_string()), "{error}");
+    assert_eq!(place.succeed("status", &["--json"]).trim(), "[]", "the first one goes on, and is still found");
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let place = Place::new(&[]);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let error = place.fail_with("run", &[&format!("--rpc-listen={address}")]);
+    assert!(error.contains("rpc.listen") && error.contains(&address), "{error}");
+}
+
+#[test]
+fn secrets_that_others_can_read_or_that_are_weak_are_refused() {
+    for (file, word) in [("rpc.token", "token"), ("data/identity.key", "identity")] {
+        let place = Place::new(&[]);
+        fs::set_permissions(place.path(file), fs::Permissions::from_mode(0o640)).unwrap();
+        let error = place.fail("run", &[]);
+        assert!(error.contains(word) && error.contains("chmod 600"), "{error}");
+    }
+    let place = Place::new(&[]);
+    let output = place.command("run").env("RPP_RPC_TOKEN", "15-characters!!").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("RPP_RPC_TOKEN") && !stderr(&output).contains("15-characters!!"));
+}
+
+#[test]
+fn an_identity_is_made_when_there_is_none() {
+    let place = Place::new(&[]);
+    fs::remove_file(place.path("data/identity.key")).unwrap();
+    let node = place.start(&[]);
+    assert_ne!(node.said["peer_id"], place.made["peer_id"]);
+    assert_eq!(fs::metadata(place.path("data/identity.key")).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn logs_are_json_lines_when_no_person_reads_them() {
+    let place = Place::new(&[]);
+    let log = place.path("log");
+    let mut child = place.command("run");
+    let mut node = Running::start_logging(&mut child, fs::File::create(&log).unwrap());
+    node.signal(Signal::TERM);
+    assert!(node.wait().success());
+    let text = fs::read_to_string(&log).unwrap();
+    assert!(text.lines().count() > 1, "{text}");
+    for line in text.lines() {
+        assert!(json(line)["level"].is_string(), "{line}");
+    }
+}

@@ -1,0 +1,77 @@
+//! Help, exit codes, completions.
+
+use crate::harness::{run, stderr, succeed};
+
+const COMMANDS: [&str; 12] = [
+    "init",
+    "run",
+    "config",
+    "publish",
+    "fetch",
+    "status",
+    "list",
+    "verify",
+    "remove",
+    "unpack",
+    "demo",
+    "completions",
+];
+
+#[test]
+fn every_command_has_help_with_an_example() {
+    let overview = succeed(["--help"]);
+    for command in COMMANDS {
+        assert!(overview.contains(&format!("  {command}")), "{command} is missing from\n{overview}");
+        let path: &[&str] = if command == "config" { &["config", "check"] } else { &[command] };
+        let help = succeed(path.iter().chain(&["--help"]));
+        assert!(help.contains("Example") && help.contains(&format!("rpp-node {}", path.join(" "))), "{help}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2() {
+    for arguments in [
+        &[][..],
+        &["nonsense"],
+        &["run"],
+        &["run", "--config"],
+        &["run", "--config", "x", "--no-such-flag"],
+        &["publish", "--config", "x", "--height", "0", "y"],
+        &["publish", "--config", "x", "--height", "minus", "y"],
+        &["fetch", "--config", "x"],
+        &["fetch", "--config", "x", "--resume", "7", "--height", "1"],
+        &["verify", "--config", "x", "not-a-root"],
+        &["status", "--config", "x", "not-a-session"],
+        &["init", "--genesis", "short"],
+        &["demo", "--size", "1"],
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn help_and_version_are_exit_code_0() {
+    assert!(succeed(["--version"]).contains(env!("CARGO_PKG_VERSION")));
+    assert!(succeed(["help", "fetch"]).contains("--peer"));
+}
+
+#[test]
+fn a_missing_configuration_is_exit_code_1_and_says_what_to_do() {
+    for command in ["run", "list", "status"] {
+        let output = run([command, "--config", "/nonexistent/node.toml"]);
+        assert_eq!(output.status.code(), Some(1));
+        let error = stderr(&output);
+        assert!(error.contains("/nonexistent/node.toml") && error.contains("rpp-node init"), "{error}");
+    }
+}
+
+#[test]
+fn completions_for_every_shell_name_every_command() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = succeed(["completions", shell]);
+        for command in COMMANDS {
+            assert!(script.contains(command), "{shell}: {command}");
+        }
+    }
+}
