@@ -343,3 +343,29 @@ fn sigkill_at_random_moments_loses_nothing() {
     }
     assert_eq!(store.best_offer(None, Some(1)).unwrap().1.tip.commitment, published.last().unwrap().commitment);
 }
+
+/// `cargo test -p rpp-runtime --lib publish_speed -- --ignored --nocapture`; `RPP_TEST_MIB` is the size.
+#[test]
+#[ignore = "a measurement, not a test"]
+fn publish_speed() {
+    let mib: usize = std::env::var("RPP_TEST_MIB").ok().and_then(|mib| mib.parse().ok()).unwrap_or(1024);
+    let temp = tempfile::tempdir_in(std::env::var("RPP_TEST_DIR").unwrap_or("/var/tmp".to_owned())).unwrap();
+    let (snapshots, file) = (temp.path().join("snapshots"), temp.path().join("file"));
+    let piece = bytes(1024 * 1024, 1);
+    let mut out = fs::File::create(&file).unwrap();
+    for _ in 0..mib {
+        std::io::Write::write_all(&mut out, &piece).unwrap();
+    }
+    out.sync_all().unwrap();
+    let mut marks = Vec::new();
+    let started = Instant::now();
+    run(&request(&snapshots, &file, 1, &signer()), Arc::new(DiskSpace), OPEN, &mut |progress| {
+        if !matches!(progress, Progress::Reading { done: 1.., .. }) {
+            marks.push((started.elapsed(), progress));
+        }
+    })
+    .unwrap();
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+    println!("{mib} MiB: {:.0} MiB/s, {peak}, {marks:?}", mib as f64 / started.elapsed().as_secs_f64());
+}

@@ -224,10 +224,9 @@ fn chunk_sizes_are_negotiated_and_impossible_ones_named() {
 fn what_is_not_offered_is_not_found() {
     let place = Place::new();
     let provider = place.provider();
-    for wrong in [
-        PlanRequest { height: Some(11), ..request(1) },
-        PlanRequest { root: Some(Hash([1; 32])), ..request(1) },
-    ] {
+    for wrong in
+        [PlanRequest { height: Some(11), ..request(1) }, PlanRequest { root: Some(Hash([1; 32])), ..request(1) }]
+    {
         assert_eq!(code(provider.plan(place.peer, &wrong)), ErrorCode::NotFound);
     }
     assert_eq!(provider.recorded_sessions(), 0);

@@ -517,3 +517,48 @@ fn an_offer_is_added_once_and_only_to_its_payload() {
     assert!(matches!(store.add_offer(&roots[1], Offer::clone(&offer)), Err(StoreError::Unfit { .. })));
     assert!(matches!(store.add_offer(&Hash([1; 32]), Offer::clone(&offer)), Err(StoreError::Unknown { .. })));
 }
+
+const FULL_CHILD: &str = "RPP_TEST_FULL_CHILD";
+
+/// Not a test of its own: runs with a file size limit, as [`a_really_full_disk_is_reported_and_gone_on_from`] starts it.
+#[test]
+fn full_disk_child() {
+    let Ok(folder) = std::env::var(FULL_CHILD) else { return };
+    let folder = PathBuf::from(folder);
+    let provider = Store::open(&folder.join("provider")).unwrap();
+    let root = provider.list()[0].root();
+    let source = Source::new(&provider, root, 65_536);
+    let consumer = Store::open(&folder.join("consumer")).unwrap();
+    let mut partial = source.partial(&consumer);
+    let mut index = 0;
+    let stopped = loop {
+        match partial.write(&source.chunk(index)) {
+            Ok(()) => index += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(stopped, StoreError::Full { .. }), "{stopped}");
+    assert!(index >= 4 && index < source.plan.total_chunks);
+    assert_eq!(partial.sync(Durability::Strict).unwrap(), index * 65_536);
+    // Room again.
+    let unlimited = rustix::process::Rlimit { current: None, maximum: None };
+    rustix::process::setrlimit(rustix::process::Resource::Fsize, unlimited).unwrap();
+    source.copy(&mut partial, index..source.plan.total_chunks);
+    let mirrored = partial.finish(source.offer()).unwrap();
+    assert_eq!(fs::read(mirrored.payload_path()).unwrap(), fs::read(source.stored.payload_path()).unwrap());
+    fs::write(folder.join("done"), "").unwrap();
+}
+
+#[test]
+fn a_really_full_disk_is_reported_and_gone_on_from() {
+    let temp = tempfile::tempdir().unwrap();
+    publish_bytes(&temp.path().join("provider"), &bytes(1_000_000, 1), 1);
+    // The shell sets the limit (in units of 512 or 1024 bytes, as it likes) and keeps the signal from killing.
+    let output = std::process::Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -S -f 600; exec \"$0\" --exact store::tests::full_disk_child"])
+        .arg(std::env::current_exe().unwrap())
+        .env(FULL_CHILD, temp.path())
+        .output()
+        .unwrap();
+    assert!(temp.path().join("done").exists(), "{}", String::from_utf8_lossy(&output.stdout));
+}

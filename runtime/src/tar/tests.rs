@@ -154,7 +154,8 @@ impl<F: FnMut()> Write for Meddler<F> {
 
 #[test]
 fn what_changes_while_it_is_read_is_an_error() {
-    let changes: [(&str, fn(&Path)); 5] = [
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 5] = [
         ("victim", |root| fs::write(root.join("victim"), "short").unwrap()),
         ("victim", |root| fs::write(root.join("victim"), vec![b'!'; 600_000]).unwrap()),
         ("victim", |root| {
