@@ -72,15 +72,7 @@ pub fn check_authority_signatures(plan: &Plan, updates: &[Update], trust: &Trust
 ///
 /// # Errors
 /// Too few, or a wrong one.
-<<<<<<< HEAD
 pub fn check_tip_signatures(plan: &Plan, tip: &Update, trust: &TrustAnchor) -> Result<Vec<Signature>, AuthorityError> {
-=======
-pub fn check_tip_signatures(
-    plan: &Plan,
-    tip: &Update,
-    trust: &TrustAnchor,
-) -> Result<Vec<Signature>, AuthorityError> {
->>>>>>> node
     let refused = |reason: String| AuthorityError::Authentication { reason };
     let genesis = genesis(&plan.genesis).map_err(|error| refused(error.to_string()))?;
     if genesis.commitment().to_bytes() != trust.genesis.0 {
