@@ -35,7 +35,10 @@ pub use self::{
     event::{Event, Outcome, PlanOptions, RequestId, RequestKind},
     observer::{Activity, Ended, Job, Observer, Unobserved},
 };
-use self::{inbound::Inbound, outbound::{NotSent, Outbound}};
+use self::{
+    inbound::Inbound,
+    outbound::{NotSent, Outbound},
+};
 use crate::{
     codec::{Codec, PROTOCOL, RequestFrame, ResponseFrame},
     messages::{ArtefactKind, Plan, SnapshotsRequest},
@@ -309,12 +312,7 @@ impl<P: SnapshotProvider> NetworkBehaviour for Behaviour<P> {
         self.wire.on_swarm_event(event);
     }
 
-    fn on_connection_handler_event(
-        &mut self,
-        peer: PeerId,
-        connection: ConnectionId,
-        event: THandlerOutEvent<Self>,
-    ) {
+    fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, event: THandlerOutEvent<Self>) {
         self.wire.on_connection_handler_event(peer, connection, event);
     }
 

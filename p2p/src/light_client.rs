@@ -282,11 +282,8 @@ fn publish(heads: &watch::Sender<Option<Head>>, tip: Head) -> Result<(), SyncErr
         Some(head) if head.step > tip.step => false,
         Some(head) if head.step == tip.step => {
             if head.commitment != tip.commitment {
-                result = Err(SyncError::Equivocation {
-                    step: tip.step,
-                    accepted: head.commitment,
-                    offered: tip.commitment,
-                });
+                result =
+                    Err(SyncError::Equivocation { step: tip.step, accepted: head.commitment, offered: tip.commitment });
             }
             false
         }

@@ -150,7 +150,8 @@ fn the_messages_of_the_docs_are_what_the_code_writes_and_reads() {
     let messages = Example::new().messages();
     let (requests, responses) = (blocks("json request"), blocks("json response"));
     let written = || {
-        let lines = messages.iter().flat_map(|(request, response)| [encode_request(request), encode_response(response)]);
+        let lines =
+            messages.iter().flat_map(|(request, response)| [encode_request(request), encode_response(response)]);
         lines.map(|line| String::from_utf8(line).unwrap()).collect::<Vec<_>>().join("\n")
     };
     let expected = (messages.len(), messages.len());

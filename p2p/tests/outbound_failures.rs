@@ -46,7 +46,15 @@ async fn no_answer_in_time() {
     assert_eq!(outbound(&mut consumer, raw.peer).await, RequestFailure::Timeout);
     // The session is free for the next request, and a late answer to the first changes nothing.
     raw.answer(held, response(&fixture.plan_response(session(7)))).await;
-    assert_eq!(consumer.with({ let peer = raw.peer; move |b| b.is_in_flight(peer, session(7)) }).await, Some(false));
+    assert_eq!(
+        consumer
+            .with({
+                let peer = raw.peer;
+                move |b| b.is_in_flight(peer, session(7))
+            })
+            .await,
+        Some(false)
+    );
     assert_eq!(consumer.markers(raw.peer, 7).await, Some((0, 0)));
 }
 
@@ -228,7 +236,8 @@ async fn an_answer_that_is_no_message_is_a_violation() {
 async fn an_answer_to_something_else_is_a_violation() {
     let fixture = Fixture::new(PAYLOAD);
     let (mut consumer, mut raw) = pair(&fixture).await;
-    let error = |id| SnapshotsResponse::Error { session_id: session(id), code: ErrorCode::Internal, message: String::new() };
+    let error =
+        |id| SnapshotsResponse::Error { session_id: session(id), code: ErrorCode::Internal, message: String::new() };
     let ack = SnapshotsResponse::Ack { session_id: session(7), kind: rpp_p2p::ArtefactKind::Chunk, index: 0 };
     let wrong = [
         fixture.update_response(session(7), 0),
@@ -267,8 +276,7 @@ async fn a_chunk_that_does_not_verify_is_a_violation() {
         let data = fixture.chunk(1);
         let (mut bytes, mut proof) = (data.bytes.to_vec(), data.proof);
         change(&mut bytes, &mut proof);
-        let answer =
-            SnapshotsResponse::Chunk { session_id: session(7), chunk_index: 1, chunk: bytes.into(), proof };
+        let answer = SnapshotsResponse::Chunk { session_id: session(7), chunk_index: 1, chunk: bytes.into(), proof };
         let asked = raw.asked().await;
         raw.answer(asked, response(&answer)).await;
         assert_refused(&mut consumer, raw.peer, &answer).await;
@@ -292,7 +300,13 @@ async fn an_update_that_does_not_verify_is_a_violation() {
     ];
     for change in changes {
         consumer.open_raw(&mut raw, &fixture, 7).await;
-        consumer.with({ let peer = raw.peer; move |b| b.request_update(peer, session(7), 1) }).await.unwrap();
+        consumer
+            .with({
+                let peer = raw.peer;
+                move |b| b.request_update(peer, session(7), 1)
+            })
+            .await
+            .unwrap();
         let mut update = fixture.updates[1].clone();
         change(&mut update);
         let answer =

@@ -47,7 +47,9 @@ async fn a_session_from_plan_to_last_ack() {
 
     for (kind, index) in [(ArtefactKind::LightClientUpdate, 2), (ArtefactKind::Chunk, 3)] {
         consumer.with(move |b| b.acknowledge(them, session(7), kind, index)).await.unwrap();
-        assert!(matches!(consumer.verified().await, Verified::Acked { kind: k, index: i, .. } if (k, i) == (kind, index)));
+        assert!(
+            matches!(consumer.verified().await, Verified::Acked { kind: k, index: i, .. } if (k, i) == (kind, index))
+        );
     }
     assert_eq!(memory.markers(us, session(7)), Some(Markers { chunks: 4, updates: 3 }));
     let slots = provider.with(|b| b.load().slots).await;

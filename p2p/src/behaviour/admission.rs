@@ -221,8 +221,7 @@ mod tests {
 
     fn chunk(id: u64, peer: PeerId) -> (Activity, SnapshotsRequest) {
         let session = SnapshotSessionId::new(7).unwrap();
-        let activity =
-            Activity { id: RequestId(id), peer, session, kind: Some(RequestKind::Chunk), index: Some(id) };
+        let activity = Activity { id: RequestId(id), peer, session, kind: Some(RequestKind::Chunk), index: Some(id) };
         (activity, SnapshotsRequest::Chunk { session_id: session, chunk_index: id })
     }
 

@@ -265,13 +265,7 @@ impl Outbound {
         }
     }
 
-    fn verified(
-        &mut self,
-        activity: &Activity,
-        checking: &Checking,
-        verified: Verified,
-        events: &mut VecDeque<Event>,
-    ) {
+    fn verified(&mut self, activity: &Activity, checking: &Checking, verified: Verified, events: &mut VecDeque<Event>) {
         let Some(session) = self.end_flight(activity) else {
             return self.finished(activity, checking, Outcome::Abandoned);
         };

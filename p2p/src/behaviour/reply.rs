@@ -88,8 +88,7 @@ fn provide<P: SnapshotProvider>(
         }
         SnapshotsRequest::Chunk { session_id, chunk_index } => {
             let data = provider.chunk(peer, session_id, chunk_index)?;
-            let response =
-                SnapshotsResponse::Chunk { session_id, chunk_index, chunk: data.bytes, proof: data.proof };
+            let response = SnapshotsResponse::Chunk { session_id, chunk_index, chunk: data.bytes, proof: data.proof };
             Ok((response, Effect::Keep))
         }
         SnapshotsRequest::LightClientUpdate { session_id, update_index } => {

@@ -73,10 +73,8 @@ fn updates(payload: &[u8], genesis: &Genesis, signer: &Signer) -> Vec<Update> {
             let commitment = chain.extend(&native).unwrap();
             let last = step == 3;
             let signed = signer.sign(&genesis.commitment(), &commitment, native.height, step);
-            let signature = Signature {
-                publisher: signed.publisher.into(),
-                signature: Bytes::copy_from_slice(&signed.signature),
-            };
+            let signature =
+                Signature { publisher: signed.publisher.into(), signature: Bytes::copy_from_slice(&signed.signature) };
             Update {
                 checkpoint: Checkpoint {
                     step,
