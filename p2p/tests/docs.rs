@@ -149,7 +149,13 @@ fn value(text: &[u8]) -> serde_json::Value {
 fn the_messages_of_the_docs_are_what_the_code_writes_and_reads() {
     let messages = Example::new().messages();
     let (requests, responses) = (blocks("json request"), blocks("json response"));
-    assert_eq!((requests.len(), responses.len()), (messages.len(), messages.len()));
+    let written = || {
+        let lines =
+            messages.iter().flat_map(|(request, response)| [encode_request(request), encode_response(response)]);
+        lines.map(|line| String::from_utf8(line).unwrap()).collect::<Vec<_>>().join("\n")
+    };
+    let expected = (messages.len(), messages.len());
+    assert_eq!((requests.len(), responses.len()), expected, "the messages are:\n{}", written());
     for ((request, response), (shown_request, shown_response)) in messages.iter().zip(requests.iter().zip(&responses)) {
         let written = encode_request(request);
         assert_eq!(value(shown_request.as_bytes()), value(&written), "{}", String::from_utf8_lossy(&written));
@@ -196,11 +202,10 @@ fn the_plan_id_of_the_docs_is_computed_as_they_say() {
     text.extend([13]);
     text.extend(b"nova-pallas-1");
     let vector = blocks("plan-id");
-    let lines: Vec<&str> = vector[0].lines().collect();
-    assert_eq!(lines[0].replace("genesis ", ""), example.trust.genesis.to_string());
-    assert_eq!(lines[1].replace("hashed ", ""), hex::encode(&text));
-    assert_eq!(lines[2].replace("plan_id ", ""), blake3::hash(&text).to_string());
-    assert_eq!(plan.plan_id, blake3::hash(&text).into());
+    let (genesis, hashed, id) = (example.trust.genesis, hex::encode(&text), blake3::hash(&text));
+    let expected = format!("genesis {genesis}\nhashed {hashed}\nplan_id {id}");
+    assert_eq!(vector, [expected]);
+    assert_eq!(plan.plan_id, id.into());
 }
 
 #[test]

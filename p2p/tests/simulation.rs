@@ -4,7 +4,7 @@
 //!
 //! `RPP_SIM_RUNS` sets the number of runs, `RPP_SIM_SEED` the seed of the first one; a failing run prints its seed and what
 //! its consumer did.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
 #[path = "simulation/consumer.rs"]
 mod consumer;

@@ -139,7 +139,8 @@ impl Session {
     }
 
     fn waiting_on_provider(&self) -> Option<Waiting> {
-        if let Some(asked) = &self.asked {
+        // During a back-off a request in flight is one that a lost connection took along.
+        if let Some(asked) = self.asked.as_ref().filter(|_| self.retry.is_none()) {
             return Some(self.waiting_on_answer(asked));
         }
         if !self.needs_provider() {

@@ -1,0 +1,326 @@
+//! Slots, records and room of a provider: their rules, at their bounds.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
+
+#[path = "simulation/world.rs"]
+#[allow(dead_code)]
+mod world;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use libp2p::PeerId;
+use rpp_p2p::{
+    ArtefactKind, ErrorCode, Hash, PipelineError, ResumeReason, SnapshotSessionId,
+    limits::{MAX_RECORDS, MAX_RECORDS_PER_PEER, MAX_SLOTS, MAX_SLOTS_PER_PEER, RECORD_RETENTION, SLOT_IDLE},
+    plan::{ChunkBounds, ChunkSizeError, choose_chunk_size},
+    provider::{Outcome, Record, RecordLimits, Records, Room, RoomLimits, RoomWait, SessionKey, SlotLimits, Slots},
+};
+use world::WORLD;
+
+fn session(id: u64) -> SnapshotSessionId {
+    SnapshotSessionId::new(id).unwrap()
+}
+
+fn at(seconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_000_000 + seconds)
+}
+
+/// Five chunks, three updates.
+fn record(seconds: u64) -> Record {
+    Record::new(Arc::new(WORLD.plan(8, 10, 16_384)), at(seconds))
+}
+
+fn acknowledge(
+    records: &mut Records,
+    peer: PeerId,
+    id: u64,
+    kind: ArtefactKind,
+    index: u64,
+) -> Result<(), PipelineError> {
+    let record = records.acknowledged(peer, session(id), kind, index, at(0))?;
+    records.put(peer, session(id), record);
+    Ok(())
+}
+
+#[test]
+fn one_request_of_a_session_at_a_time() {
+    let (now, peer) = (Instant::now(), PeerId::random());
+    let mut slots = Slots::new(SlotLimits::default());
+    let ticket = slots.admit(now, peer, session(1)).unwrap();
+    assert_eq!(slots.admit(now, peer, session(1)).unwrap_err().code(), ErrorCode::Busy);
+    let other = slots.admit(now, PeerId::random(), session(1)).unwrap();
+    slots.release(now, ticket, Outcome::Keep);
+    let again = slots.admit(now, peer, session(1)).unwrap();
+    assert_eq!((slots.len(), slots.serving()), (2, 2));
+    slots.release(now, again, Outcome::Free);
+    slots.release(now, other, Outcome::Keep);
+    assert_eq!((slots.len(), slots.serving()), (1, 0));
+}
+
+#[test]
+fn slots_are_bounded_in_all_and_per_peer_and_freed_when_idle() {
+    let now = Instant::now();
+    let mut slots = Slots::new(SlotLimits::default());
+    let take = |slots: &mut Slots, now, peer, id| {
+        let ticket = slots.admit(now, peer, session(id))?;
+        slots.release(now, ticket, Outcome::Keep);
+        Ok::<_, PipelineError>(())
+    };
+    let peers: Vec<_> = (0..MAX_SLOTS / MAX_SLOTS_PER_PEER).map(|_| PeerId::random()).collect();
+    for peer in &peers {
+        for id in 1..=MAX_SLOTS_PER_PEER as u64 {
+            take(&mut slots, now, *peer, id).unwrap();
+        }
+    }
+    assert_eq!(slots.len(), MAX_SLOTS);
+    let stranger = PeerId::random();
+    assert_eq!(take(&mut slots, now, peers[0], 99).unwrap_err().code(), ErrorCode::Busy);
+    assert_eq!(take(&mut slots, now, stranger, 1).unwrap_err().code(), ErrorCode::Busy);
+    // One that is used stays, the others go.
+    let later = now + SLOT_IDLE;
+    take(&mut slots, now + SLOT_IDLE / 2, peers[0], 1).unwrap();
+    take(&mut slots, later, stranger, 1).unwrap();
+    assert_eq!(slots.len(), 2);
+    assert!(slots.contains(peers[0], session(1)) && slots.contains(stranger, session(1)));
+}
+
+#[test]
+fn a_slow_request_keeps_its_slot_and_a_cancel_frees_it_at_its_end() {
+    let (now, peer) = (Instant::now(), PeerId::random());
+    let mut slots = Slots::new(SlotLimits { total: 1, ..SlotLimits::default() });
+    let ticket = slots.admit(now, peer, session(1)).unwrap();
+    let later = now + SLOT_IDLE * 10;
+    assert!(slots.admit(later, PeerId::random(), session(1)).is_err());
+    slots.free(peer, session(1));
+    assert!(slots.admit(later, PeerId::random(), session(1)).is_err(), "the request still runs");
+    slots.release(later, ticket, Outcome::Keep);
+    assert!(slots.is_empty());
+    slots.free(peer, session(1));
+    slots.admit(later, PeerId::random(), session(1)).map(drop).unwrap();
+}
+
+#[test]
+fn resume_is_accepted_from_confirmed_plus_one_to_the_total() {
+    let peer = PeerId::random();
+    let mut records = Records::default();
+    records.put(peer, session(1), record(0));
+    let plan = record(0).plan;
+    let (chunks, updates) = (plan.total_chunks, plan.total_updates);
+    let resume = |records: &mut Records, chunk, update| {
+        records.resume(peer, session(1), plan.plan_id, chunk, update, at(1)).map(|at| (at.chunk_index, at.update_index))
+    };
+    assert_eq!(resume(&mut records, 0, 0).unwrap(), (0, 0));
+    acknowledge(&mut records, peer, 1, ArtefactKind::Chunk, 1).unwrap();
+    acknowledge(&mut records, peer, 1, ArtefactKind::LightClientUpdate, 0).unwrap();
+    assert_eq!(resume(&mut records, 2, 1).unwrap(), (2, 1));
+    assert_eq!(resume(&mut records, chunks, updates).unwrap(), (chunks, updates));
+    let before = records.get(peer, session(1)).unwrap().clone();
+    for (chunk, update, code, word, expected) in [
+        (1, 1, ErrorCode::ResumeRegressed, "chunk 1", "2"),
+        (2, 0, ErrorCode::ResumeRegressed, "update 0", "1"),
+        (chunks + 1, 1, ErrorCode::ResumeOutOfBounds, "chunk 6", "5"),
+        (2, updates + 1, ErrorCode::ResumeOutOfBounds, "update 4", "3"),
+        (u64::MAX, u64::MAX, ErrorCode::ResumeOutOfBounds, "chunk", "5"),
+    ] {
+        let error = resume(&mut records, chunk, update).unwrap_err();
+        assert!(matches!(error, PipelineError::SnapshotVerification { .. }));
+        assert_eq!(error.code(), code);
+        let message = error.to_string();
+        assert!(message.contains(word) && message.contains(&format!("expected {expected}")), "{message}");
+    }
+    let regressed = PipelineError::SnapshotVerification {
+        reason: ResumeReason::ResumeRegressed { kind: ArtefactKind::Chunk, asked: 1, expected: 2 },
+    };
+    assert_eq!(regressed.to_string(), resume(&mut records, 1, 1).unwrap_err().to_string());
+    let changed = records.resume(peer, session(1), Hash::default(), 2, 1, at(1)).unwrap_err();
+    assert_eq!(changed.code(), ErrorCode::PlanChanged);
+    let after = records.get(peer, session(1)).unwrap();
+    assert_eq!(
+        (after.confirmed_chunk, after.confirmed_update),
+        (before.confirmed_chunk, before.confirmed_update),
+        "a resume moves no marker"
+    );
+}
+
+#[test]
+fn acks_never_fall_back_nor_reach_beyond() {
+    let peer = PeerId::random();
+    let mut records = Records::default();
+    records.put(peer, session(1), record(0));
+    let chunk = ArtefactKind::Chunk;
+    acknowledge(&mut records, peer, 1, chunk, 2).unwrap();
+    acknowledge(&mut records, peer, 1, chunk, 2).unwrap();
+    assert_eq!(acknowledge(&mut records, peer, 1, chunk, 1).unwrap_err().code(), ErrorCode::Invalid);
+    assert_eq!(acknowledge(&mut records, peer, 1, chunk, 5).unwrap_err().code(), ErrorCode::Invalid);
+    assert_eq!(acknowledge(&mut records, peer, 1, chunk, u64::MAX).unwrap_err().code(), ErrorCode::Invalid);
+    acknowledge(&mut records, peer, 1, ArtefactKind::Plan, 0).unwrap();
+    assert_eq!(acknowledge(&mut records, peer, 1, ArtefactKind::Plan, 1).unwrap_err().code(), ErrorCode::Invalid);
+    acknowledge(&mut records, peer, 1, chunk, 4).unwrap();
+    assert!(!records.get(peer, session(1)).unwrap().is_finished());
+    acknowledge(&mut records, peer, 1, ArtefactKind::LightClientUpdate, 2).unwrap();
+    assert!(records.get(peer, session(1)).unwrap().is_finished());
+}
+
+#[test]
+fn another_peers_session_is_not_found_and_untouched() {
+    let (owner, other) = (PeerId::random(), PeerId::random());
+    let mut records = Records::default();
+    records.put(owner, session(1), record(0));
+    let before = records.get(owner, session(1)).unwrap().clone();
+    let plan_id = before.plan.plan_id;
+    let not_found = |error: PipelineError| error.code() == ErrorCode::NotFound;
+    assert!(not_found(records.serve(other, session(1), ArtefactKind::Chunk, 0, at(9)).unwrap_err()));
+    assert!(not_found(records.resume(other, session(1), plan_id, 0, 0, at(9)).unwrap_err()));
+    assert!(not_found(acknowledge(&mut records, other, 1, ArtefactKind::Chunk, 0).unwrap_err()));
+    assert!(!records.remove(other, session(1)));
+    assert_eq!(records.get(owner, session(1)).unwrap(), &before);
+}
+
+#[test]
+fn any_artefact_within_the_totals_is_served_at_any_time() {
+    let peer = PeerId::random();
+    let mut records = Records::default();
+    records.put(peer, session(1), record(0));
+    acknowledge(&mut records, peer, 1, ArtefactKind::Chunk, 3).unwrap();
+    let mut serve = |kind, index| records.serve(peer, session(1), kind, index, at(1)).map(drop);
+    for index in [0, 4, 2] {
+        serve(ArtefactKind::Chunk, index).unwrap();
+    }
+    serve(ArtefactKind::LightClientUpdate, 2).unwrap();
+    assert_eq!(serve(ArtefactKind::Chunk, 5).unwrap_err().code(), ErrorCode::Invalid);
+    assert_eq!(serve(ArtefactKind::LightClientUpdate, 3).unwrap_err().code(), ErrorCode::Invalid);
+}
+
+#[test]
+fn records_are_bounded_and_go_in_their_order() {
+    let peer = PeerId::random();
+    let most = MAX_RECORDS_PER_PEER as u64;
+    let mut records = Records::new(RecordLimits::default());
+    for id in 1..=most {
+        records.put(peer, session(id), record(id));
+    }
+    let now = at(most + 1 + SLOT_IDLE.as_secs());
+    let evict =
+        |records: &mut Records| records.make_room(peer, session(1000), now).map(|gone| gone.map(|key| key.1.get()));
+    // The oldest idle one, but not the one that has acknowledged chunks.
+    acknowledge(&mut records, peer, 1, ArtefactKind::Chunk, 0).unwrap();
+    assert_eq!(evict(&mut records).unwrap(), Some(2));
+    records.put(peer, session(2), record(2));
+    // A finished one goes before older idle ones.
+    acknowledge(&mut records, peer, 9, ArtefactKind::Chunk, 4).unwrap();
+    acknowledge(&mut records, peer, 9, ArtefactKind::LightClientUpdate, 2).unwrap();
+    assert_eq!(evict(&mut records).unwrap(), Some(9));
+    // There is room, or the record is there already: nobody goes.
+    assert_eq!(evict(&mut records).unwrap(), None);
+    records.put(peer, session(9), record(9));
+    assert_eq!(records.make_room(peer, session(5), now).unwrap(), None);
+    // Another peer has its own share.
+    assert_eq!(records.make_room(PeerId::random(), session(1000), now).unwrap(), None);
+    // None may go: all are in use, or have acknowledged chunks.
+    assert_eq!(records.make_room(peer, session(1000), at(1)).unwrap_err().code(), ErrorCode::Busy);
+    for id in 1..=most {
+        acknowledge(&mut records, peer, id, ArtefactKind::Chunk, 0).unwrap();
+    }
+    assert_eq!(records.make_room(peer, session(1000), now).unwrap_err().code(), ErrorCode::Busy);
+    assert_eq!(records.len() as u64, most);
+}
+
+#[test]
+fn records_are_bounded_in_all() {
+    let mut records = Records::new(RecordLimits::default());
+    for _ in 0..MAX_RECORDS {
+        records.put(PeerId::random(), session(1), record(0));
+    }
+    let now = at(SLOT_IDLE.as_secs());
+    assert!(records.make_room(PeerId::random(), session(1), now).unwrap().is_some());
+    assert_eq!(records.len(), MAX_RECORDS - 1);
+}
+
+#[test]
+fn records_are_kept_for_a_day_and_survive_as_json() {
+    let peer = PeerId::random();
+    let mut records = Records::new(RecordLimits::default());
+    let old = record(0);
+    let text = serde_json::to_string(&old).unwrap();
+    assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), old);
+    records.put(peer, session(1), old);
+    records.put(peer, session(2), record(10));
+    assert!(records.expire(at(RECORD_RETENTION.as_secs() - 1)).is_empty());
+    assert_eq!(records.expire(at(RECORD_RETENTION.as_secs())), [(peer, session(1))]);
+    // A clock that goes backwards forgets nothing.
+    assert!(records.expire(UNIX_EPOCH).is_empty());
+    assert_eq!(records.len(), 1);
+}
+
+#[test]
+fn room_is_granted_in_order_and_refused_in_time() {
+    let now = Instant::now();
+    let limits = RoomLimits { total: 100, per_peer: 60, wait: Duration::from_secs(5) };
+    let mut room = Room::new(limits);
+    let keys: Vec<SessionKey> = (1..=5).map(|id| (PeerId::random(), session(id))).collect();
+    assert_eq!(room.ask(now, keys[0], 50), RoomWait::Granted);
+    // The same peer's second answer waits for the first; another peer's passes it.
+    let second = (keys[0].0, session(9));
+    assert_eq!(room.ask(now, second, 20), RoomWait::Waiting);
+    assert_eq!(room.ask(now, keys[1], 40), RoomWait::Waiting, "nobody overtakes without being polled");
+    assert_eq!(room.poll(now), Some((keys[1], true)));
+    assert_eq!(room.poll(now), None);
+    // A large one that waits for the total is not starved by small ones.
+    assert_eq!(room.ask(now, keys[2], 60), RoomWait::Waiting);
+    assert_eq!(room.ask(now, keys[3], 5), RoomWait::Waiting);
+    assert_eq!(room.poll(now), None);
+    room.leave(keys[1]);
+    assert_eq!(room.poll(now), None, "50 are held, 60 do not fit");
+    room.leave(keys[0]);
+    assert_eq!(room.poll(now), Some((second, true)));
+    assert_eq!(room.poll(now), Some((keys[2], true)));
+    assert_eq!(room.poll(now), Some((keys[3], true)));
+    assert_eq!(room.under_way(), 85);
+    // Time is up.
+    assert_eq!(room.ask(now, keys[4], 60), RoomWait::Waiting);
+    let late = room.poll_timeout().unwrap();
+    assert_eq!(late, now + limits.wait);
+    assert_eq!(room.poll(late), Some((keys[4], false)));
+    for key in [second, keys[2], keys[3], keys[4]] {
+        room.leave(key);
+    }
+    assert_eq!((room.under_way(), room.waiting(), room.poll_timeout()), (0, 0, None));
+    // Larger than every bound: alone it goes.
+    assert_eq!(room.ask(now, keys[0], 1_000), RoomWait::Granted);
+}
+
+#[test]
+fn chunk_sizes_are_chosen_as_the_contract_says() {
+    let bounds = |min, max| ChunkBounds { min, max };
+    let all = ChunkBounds::default();
+    for (asked, consumer, provider, chosen) in [
+        (None, all, all, 1 << 20),
+        (Some(1), all, all, 16_384),
+        (Some(32_767), all, all, 16_384),
+        (Some(32_768), all, all, 32_768),
+        (Some(u64::MAX), all, all, 4 << 20),
+        (Some(1 << 20), bounds(0, 100_000), all, 65_536),
+        (Some(1), bounds(16_385, u64::MAX), all, 32_768),
+        (Some(1), all, bounds(100_000, 1 << 20), 131_072),
+        (Some(1 << 22), bounds(1, u64::MAX), bounds(1, 262_145), 262_144),
+    ] {
+        assert_eq!(choose_chunk_size(asked, consumer, provider), Ok(chosen), "{asked:?} {consumer:?} {provider:?}");
+    }
+    assert_eq!(choose_chunk_size(Some(0), all, all), Err(ChunkSizeError::Zero));
+    for (consumer, provider) in [
+        (bounds(1 << 20, 1 << 20), bounds(16_384, 1 << 19)),
+        (bounds(40_000, 60_000), all),
+        (bounds(0, 16_383), all),
+        (bounds((4 << 20) + 1, u64::MAX), all),
+        (bounds(u64::MAX, u64::MAX), all),
+        (bounds(0, 0), all),
+    ] {
+        let error = choose_chunk_size(None, consumer, provider).unwrap_err();
+        let message = error.to_string();
+        for number in [consumer.min, consumer.max, provider.min, provider.max] {
+            assert!(message.contains(&number.to_string()), "{message}");
+        }
+    }
+}

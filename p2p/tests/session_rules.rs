@@ -1,0 +1,703 @@
+//! The policy of a consumer session, rule by rule: what it asks for, what it recovers from, what it says.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
+
+#[path = "simulation/world.rs"]
+#[allow(dead_code)]
+mod world;
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use libp2p::PeerId;
+use rpp_p2p::{
+    ArtefactKind, AuthorityError, ErrorCode, Exchange, Plan, PlanBounds, RequestFailure, SnapshotSessionId,
+    SnapshotsRequest, SnapshotsResponse, Update, Violation,
+    consumer::{Action, ExplicitResume, FailureCode, Options, Saved, Session, State, Storage, WaitKind},
+};
+use world::WORLD;
+
+const CHUNK: u64 = 16_384;
+
+/// A session of step 8's snapshot (five chunks) under tip 9, with an honest provider at hand.
+struct Rig {
+    now: Instant,
+    session: Session,
+    exchange: Exchange,
+    plan: Plan,
+}
+
+fn id() -> SnapshotSessionId {
+    SnapshotSessionId::new(7).unwrap()
+}
+
+fn options() -> Options {
+    Options { chunk_size: CHUNK, ack_bytes: 2 * CHUNK, window: 4 * CHUNK, seed: 1, ..Options::default() }
+}
+
+impl Rig {
+    fn new(options: Options) -> Self {
+        let (now, peer) = (Instant::now(), PeerId::random());
+        Self::around(Session::new(id(), peer, options, now), now)
+    }
+
+    fn around(session: Session, now: Instant) -> Self {
+        let exchange = Exchange::new(id(), session.peer(), Arc::clone(&WORLD.trust), PlanBounds::default());
+        Self { now, session, exchange, plan: WORLD.plan(8, 9, CHUNK) }
+    }
+
+    /// What an earlier process left: so many durable chunks, and the updates at hand.
+    fn restored(chunks: u64, updates: u64, explicit: Option<ExplicitResume>) -> Self {
+        let (now, peer) = (Instant::now(), PeerId::random());
+        let plan = Arc::new(WORLD.plan(8, 9, CHUNK));
+        let saved = Saved {
+            plan: Arc::clone(&plan),
+            updates: (0..updates).map(|index| WORLD.update(&plan, index)).collect(),
+            confirmed_chunks: chunks,
+            confirmed_updates: 2,
+        };
+        let mut rig = Self::around(Session::restore(id(), peer, options(), saved, explicit, now), now);
+        rig.exchange.adopt(plan, chunks, 2);
+        rig
+    }
+
+    fn action(&mut self) -> Action {
+        self.maybe_action().expect("an action")
+    }
+
+    fn maybe_action(&mut self) -> Option<Action> {
+        self.session.poll_action(self.now)
+    }
+
+    fn request(&mut self) -> SnapshotsRequest {
+        match self.action() {
+            Action::Request(request) => request,
+            other => panic!("a request is due, not {other:?}"),
+        }
+    }
+
+    fn idle(&mut self) {
+        let action = self.maybe_action();
+        assert!(action.is_none(), "nothing is due, but {action:?}");
+    }
+
+    fn connect(&mut self) {
+        assert!(matches!(self.action(), Action::Connect));
+        self.session.handle_connected(self.now);
+    }
+
+    /// The honest answer.
+    fn answer(&mut self, request: &SnapshotsRequest) {
+        let session_id = id();
+        let response = match *request {
+            SnapshotsRequest::Plan { .. } => SnapshotsResponse::Plan {
+                session_id,
+                plan: Box::new(self.plan.clone()),
+                min_chunk_size: CHUNK,
+                max_chunk_size: 4 << 20,
+            },
+            SnapshotsRequest::Chunk { chunk_index, .. } => {
+                let payload = WORLD.payload(&self.plan.snapshot.checkpoint.state_root);
+                let (chunk, proof) = payload.chunk(CHUNK, chunk_index);
+                SnapshotsResponse::Chunk { session_id, chunk_index, chunk, proof }
+            }
+            SnapshotsRequest::LightClientUpdate { update_index, .. } => SnapshotsResponse::LightClientUpdate {
+                session_id,
+                update_index,
+                update: Box::new(WORLD.update(&self.plan, update_index)),
+            },
+            SnapshotsRequest::Resume { plan_id, chunk_index, update_index, .. } => {
+                SnapshotsResponse::Resume { session_id, plan_id, chunk_index, update_index, chunk_size: CHUNK }
+            }
+            SnapshotsRequest::Ack { kind, index, .. } => SnapshotsResponse::Ack { session_id, kind, index },
+            SnapshotsRequest::Error { .. } => panic!("nobody cancels here"),
+        };
+        self.respond(request, response);
+    }
+
+    fn refuse(&mut self, request: &SnapshotsRequest, code: ErrorCode) {
+        self.respond(request, SnapshotsResponse::Error { session_id: id(), code, message: "because".to_owned() });
+    }
+
+    fn respond(&mut self, request: &SnapshotsRequest, response: SnapshotsResponse) {
+        let verified = self.exchange.begin(request.clone()).unwrap().check(response).unwrap();
+        self.exchange.complete(&verified);
+        self.session.handle_verified(self.now, verified);
+    }
+
+    fn exchange_one(&mut self) -> SnapshotsRequest {
+        let request = self.request();
+        self.answer(&request);
+        request
+    }
+
+    fn fail(&mut self, failure: &RequestFailure) {
+        self.session.handle_request_failed(self.now, failure);
+    }
+
+    /// Lets the time pass that the session waits for.
+    fn wait(&mut self) -> Duration {
+        let until = self.session.poll_timeout().expect("a timeout");
+        let waited = until - self.now;
+        self.now = until;
+        self.session.handle_timeout(self.now);
+        waited
+    }
+
+    fn until_updates(&mut self) {
+        self.connect();
+        self.exchange_one();
+        assert!(matches!(self.action(), Action::PlanAccepted(_)));
+    }
+
+    fn until_authority(&mut self) -> Arc<Vec<Update>> {
+        self.until_updates();
+        self.exchange_one();
+        self.exchange_one();
+        match self.action() {
+            Action::VerifyAuthority { updates, .. } => updates,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn until_storage(&mut self) {
+        self.until_authority();
+        self.idle();
+        self.session.handle_authority(self.now, Ok(()));
+        assert!(matches!(self.action(), Action::OpenStorage { .. }));
+    }
+
+    fn until_streaming(&mut self) {
+        self.until_storage();
+        self.session.handle_storage(self.now, Storage::Ready { durable_chunks: 0 });
+        let ack = self.exchange_one();
+        assert!(matches!(ack, SnapshotsRequest::Ack { kind: ArtefactKind::LightClientUpdate, index: 1, .. }));
+    }
+
+    /// Fetches the next chunk and hands it to the disk.
+    fn chunk(&mut self, index: u64) {
+        let request = self.exchange_one();
+        assert!(matches!(request, SnapshotsRequest::Chunk { chunk_index, .. } if chunk_index == index), "{request:?}");
+        assert!(matches!(self.action(), Action::Write(chunk) if chunk.index == index));
+    }
+
+    fn failed(&self, code: FailureCode, distrust: bool) {
+        let view = self.session.view();
+        let failure = view.failure.expect("failed");
+        assert_eq!(
+            (view.state, failure.code, failure.distrust),
+            (State::Failed, code, distrust),
+            "{}",
+            failure.message
+        );
+        assert!(failure.message.contains(&self.session.peer().to_string()) || code == FailureCode::Storage);
+        self.waits(State::Failed, WaitKind::Operator);
+    }
+
+    fn waits(&self, state: State, what: WaitKind) -> String {
+        let view = self.session.view();
+        assert_eq!(view.state, state);
+        let waiting = view.waiting.expect("it waits");
+        assert_eq!(waiting.what, what, "{}", waiting.reason);
+        assert!(waiting.since <= self.now);
+        waiting.reason
+    }
+}
+
+#[test]
+fn authority_comes_before_the_first_chunk_and_every_wait_has_its_word() {
+    let mut rig = Rig::new(options());
+    assert!(matches!(rig.action(), Action::Connect));
+    rig.waits(State::Connecting, WaitKind::Connection);
+    rig.session.handle_connected(rig.now);
+    let request = rig.request();
+    rig.waits(State::Planning, WaitKind::Plan);
+    rig.answer(&request);
+    assert!(matches!(rig.action(), Action::PlanAccepted(_)));
+    let request = rig.request();
+    rig.waits(State::Verifying, WaitKind::LightClientUpdate);
+    rig.answer(&request);
+    rig.exchange_one();
+    assert!(matches!(rig.action(), Action::VerifyAuthority { .. }));
+    rig.idle();
+    rig.waits(State::Verifying, WaitKind::Proof);
+    assert_eq!(rig.session.view().verified_updates, 1, "the last one counts with its proof");
+    rig.session.handle_authority(rig.now, Ok(()));
+    assert_eq!(rig.session.view().last_update_height, Some(90));
+    assert!(matches!(rig.action(), Action::OpenStorage { .. }));
+    rig.idle();
+    rig.waits(State::Verifying, WaitKind::Disk);
+    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 0 });
+    let request = rig.request();
+    rig.waits(State::Streaming, WaitKind::Ack);
+    rig.answer(&request);
+    let request = rig.request();
+    let reason = rig.waits(State::Streaming, WaitKind::Chunk);
+    assert!(reason.contains("chunk 0") && reason.contains(&rig.session.peer().to_string()), "{reason}");
+    assert_eq!(rig.session.view().waiting.unwrap().index, Some(0));
+    rig.answer(&request);
+}
+
+#[test]
+fn a_session_runs_to_its_end() {
+    let mut rig = Rig::new(options());
+    rig.until_streaming();
+    rig.chunk(0);
+    rig.session.handle_written(rig.now, 0);
+    rig.chunk(1);
+    rig.session.handle_written(rig.now, 1);
+    assert!(matches!(rig.action(), Action::Sync), "a group is full");
+    let request = rig.request();
+    assert!(matches!(request, SnapshotsRequest::Chunk { chunk_index: 2, .. }), "the wire stays busy meanwhile");
+    rig.session.handle_durable(rig.now, 2);
+    assert_eq!(rig.session.view().confirmed_chunks, 2);
+    rig.answer(&request);
+    assert!(matches!(rig.action(), Action::Write(_)));
+    let ack = rig.exchange_one();
+    assert!(matches!(ack, SnapshotsRequest::Ack { kind: ArtefactKind::Chunk, index: 1, .. }), "before the next chunk");
+    for index in 3..5 {
+        rig.chunk(index);
+    }
+    rig.idle();
+    for index in 2..5 {
+        rig.session.handle_written(rig.now, index);
+    }
+    assert!(matches!(rig.action(), Action::Sync));
+    rig.idle();
+    rig.waits(State::Streaming, WaitKind::Disk);
+    rig.session.handle_durable(rig.now, 5);
+    let ack = rig.exchange_one();
+    assert!(matches!(ack, SnapshotsRequest::Ack { index: 4, .. }));
+    assert!(matches!(rig.action(), Action::Place));
+    rig.waits(State::Verifying, WaitKind::Disk);
+    assert!(!rig.session.view().verified);
+    rig.session.handle_placed(rig.now, PathBuf::from("/store"));
+    let view = rig.session.view();
+    assert!(view.verified && view.state == State::Complete && view.waiting.is_none());
+    assert_eq!(view.payload_path, Some(PathBuf::from("/store")));
+    assert_eq!((view.bytes_received, view.bytes_verified, view.bytes_durable), (81_000, 81_000, 81_000));
+    assert!(rig.maybe_action().is_none() && rig.session.poll_timeout().is_none());
+}
+
+#[test]
+fn what_is_not_durable_stays_within_the_window_and_a_group_has_an_age() {
+    let mut rig = Rig::new(Options { window: 3 * CHUNK, ack_bytes: 1 << 30, ..options() });
+    rig.until_streaming();
+    for index in 0..3 {
+        rig.chunk(index);
+    }
+    rig.idle();
+    rig.session.handle_written(rig.now, 0);
+    assert_eq!(rig.wait(), Duration::from_millis(500));
+    assert!(matches!(rig.action(), Action::Sync));
+    rig.session.handle_durable(rig.now, 1);
+    rig.exchange_one();
+    rig.chunk(3);
+    rig.idle();
+    // A full window is synced at once when everything is written.
+    for index in 1..4 {
+        rig.session.handle_written(rig.now, index);
+    }
+    assert!(matches!(rig.action(), Action::Sync));
+}
+
+#[test]
+fn a_chunk_larger_than_the_window_passes_alone() {
+    let mut rig = Rig::new(Options { window: 0, ..options() });
+    rig.until_streaming();
+    rig.chunk(0);
+    rig.idle();
+    rig.session.handle_written(rig.now, 0);
+    assert!(matches!(rig.action(), Action::Sync));
+    rig.idle();
+    rig.session.handle_durable(rig.now, 1);
+    rig.exchange_one();
+    rig.chunk(1);
+}
+
+#[test]
+fn busy_internal_and_lost_answers_are_backed_off_and_resumed() {
+    let mut rig = Rig::new(options());
+    rig.until_streaming();
+    rig.chunk(0);
+    let mut last = Duration::ZERO;
+    for turn in 0..8 {
+        let request = rig.request();
+        match turn % 4 {
+            0 => rig.refuse(&request, ErrorCode::Busy),
+            1 => rig.refuse(&request, ErrorCode::Internal),
+            2 => rig.fail(&RequestFailure::Timeout),
+            _ => rig.fail(&RequestFailure::ConnectionClosed),
+        }
+        rig.idle();
+        let reason = rig.waits(State::BackingOff, WaitKind::Retry);
+        assert!(reason.contains(&format!("try {}", turn + 1)), "{reason}");
+        let view = rig.session.view();
+        assert_eq!(view.waiting.unwrap().retry_at, rig.session.poll_timeout());
+        assert_eq!(view.verified_chunks, 1, "what is verified stays");
+        let waited = rig.wait();
+        assert!(waited > last || waited >= Duration::from_secs(45), "{waited:?} after {last:?}");
+        last = waited;
+        let resume = rig.exchange_one();
+        assert!(matches!(resume, SnapshotsRequest::Resume { chunk_index: 1, update_index: 2, .. }), "{resume:?}");
+    }
+    rig.chunk(1);
+    assert_eq!(rig.session.view().failed_tries, 0, "progress ends a streak");
+}
+
+#[test]
+fn a_lost_connection_is_dialled_again_and_one_from_the_other_side_ends_the_wait() {
+    let mut rig = Rig::new(options());
+    rig.until_streaming();
+    let _ = rig.request();
+    rig.session.handle_disconnected(rig.now, "reset\u{202e}");
+    rig.waits(State::BackingOff, WaitKind::Retry);
+    assert!(rig.session.in_flight(), "the request in flight is answered by its own failure");
+    rig.idle();
+    rig.fail(&RequestFailure::ConnectionClosed);
+    let reason = rig.waits(State::BackingOff, WaitKind::Retry);
+    assert!(reason.contains("reset\\u{202e}"), "{reason}");
+    assert_eq!(rig.session.view().failed_tries, 1, "one loss is one failure");
+    rig.wait();
+    assert!(matches!(rig.action(), Action::Connect));
+    rig.session.handle_dial_failed(rig.now, "refused");
+    assert_eq!(rig.session.view().failed_tries, 2);
+    rig.session.handle_connected(rig.now);
+    assert!(matches!(rig.request(), SnapshotsRequest::Resume { .. }));
+}
+
+#[test]
+fn a_lost_session_is_planned_anew_once() {
+    for code in [ErrorCode::NotFound, ErrorCode::PlanChanged, ErrorCode::ResumeRegressed] {
+        let mut rig = Rig::new(options());
+        rig.until_streaming();
+        rig.chunk(0);
+        let chunk = rig.request();
+        rig.refuse(&chunk, ErrorCode::NotFound);
+        rig.wait();
+        let resume = rig.request();
+        rig.refuse(&resume, code);
+        let plan = rig.request();
+        let snapshot = rig.plan.snapshot.checkpoint;
+        let SnapshotsRequest::Plan { chunk_size, min_chunk_size, max_chunk_size, root, height, .. } = plan else {
+            panic!("{plan:?}")
+        };
+        assert_eq!((root, height), (Some(snapshot.state_root), Some(snapshot.height)));
+        assert_eq!((chunk_size, min_chunk_size, max_chunk_size), (Some(CHUNK), Some(CHUNK), Some(CHUNK)));
+        rig.answer(&plan);
+        // The provider's record is new: it hears at once what is durable here.
+        assert!(matches!(rig.exchange_one(), SnapshotsRequest::Ack { kind: ArtefactKind::LightClientUpdate, .. }));
+        let chunk = rig.request();
+        assert!(matches!(chunk, SnapshotsRequest::Chunk { chunk_index: 1, .. }), "no chunk twice");
+        rig.refuse(&chunk, ErrorCode::NotFound);
+        rig.wait();
+        let resume = rig.request();
+        rig.refuse(&resume, code);
+        rig.failed(FailureCode::ResumeMismatch, false);
+    }
+}
+
+#[test]
+fn a_snapshot_that_is_gone_fails_and_keeps_what_is_there() {
+    let mut rig = Rig::restored(3, 0, None);
+    rig.connect();
+    let resume = rig.request();
+    assert!(matches!(resume, SnapshotsRequest::Resume { chunk_index: 3, update_index: 2, .. }));
+    rig.refuse(&resume, ErrorCode::NotFound);
+    let plan = rig.request();
+    rig.refuse(&plan, ErrorCode::NotFound);
+    rig.failed(FailureCode::Provider, false);
+    let view = rig.session.view();
+    assert_eq!((view.confirmed_chunks, view.bytes_durable), (3, 3 * CHUNK));
+    assert!(view.failure.unwrap().message.contains("no longer offers"));
+}
+
+#[test]
+fn the_same_snapshot_under_a_new_tip_goes_on_after_its_chain_is_checked() {
+    let mut rig = Rig::new(options());
+    rig.until_streaming();
+    rig.chunk(0);
+    rig.session.handle_written(rig.now, 0);
+    let chunk = rig.request();
+    rig.refuse(&chunk, ErrorCode::Busy);
+    rig.wait();
+    assert!(matches!(rig.action(), Action::Sync), "its group is old enough by now");
+    rig.session.handle_durable(rig.now, 1);
+    rig.wait();
+    let resume = rig.request();
+    rig.refuse(&resume, ErrorCode::NotFound);
+    rig.plan = WORLD.plan(8, 10, CHUNK);
+    rig.exchange_one();
+    assert!(matches!(rig.action(), Action::PlanAccepted(plan) if plan.total_updates == 3));
+    for _ in 0..3 {
+        assert!(matches!(rig.exchange_one(), SnapshotsRequest::LightClientUpdate { .. }));
+    }
+    assert!(matches!(rig.action(), Action::VerifyAuthority { .. }));
+    rig.session.handle_authority(rig.now, Ok(()));
+    assert!(matches!(rig.action(), Action::OpenStorage { .. }));
+    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 1 });
+    rig.exchange_one();
+    assert!(matches!(rig.exchange_one(), SnapshotsRequest::Ack { kind: ArtefactKind::Chunk, index: 0, .. }));
+    rig.chunk(1);
+}
+
+#[test]
+fn explicit_offsets_are_put_first_and_never_recovered() {
+    let plan_id = WORLD.plan(8, 9, CHUNK).plan_id;
+    let explicit = ExplicitResume { plan_id, chunk_index: 4, update_index: 2 };
+    for (code, failure) in [
+        (ErrorCode::NotFound, FailureCode::ResumeMismatch),
+        (ErrorCode::PlanChanged, FailureCode::ResumeMismatch),
+        (ErrorCode::ResumeRegressed, FailureCode::ResumeMismatch),
+        (ErrorCode::ResumeOutOfBounds, FailureCode::ResumeMismatch),
+    ] {
+        let mut rig = Rig::restored(3, 2, Some(explicit));
+        rig.connect();
+        let resume = rig.request();
+        assert!(matches!(resume, SnapshotsRequest::Resume { chunk_index: 4, update_index: 2, .. }));
+        rig.refuse(&resume, code);
+        rig.failed(failure, false);
+    }
+    let mut rig = Rig::restored(3, 2, Some(explicit));
+    rig.connect();
+    rig.exchange_one();
+    // Accepted: from here on it goes by itself, from its own markers.
+    assert!(matches!(rig.action(), Action::VerifyAuthority { .. }));
+    rig.session.handle_authority(rig.now, Ok(()));
+    rig.action();
+    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 3 });
+    rig.exchange_one();
+    rig.exchange_one();
+    rig.chunk(3);
+    let other = ExplicitResume { plan_id: WORLD.trust.genesis, ..explicit };
+    let rig = Rig::restored(3, 2, Some(other));
+    assert_eq!(rig.session.view().failure.unwrap().code, FailureCode::ResumeMismatch);
+}
+
+#[test]
+fn final_refusals_end_the_session() {
+    for (code, failure) in [
+        (ErrorCode::Invalid, FailureCode::Provider),
+        (ErrorCode::Unauthorized, FailureCode::Authentication),
+        (ErrorCode::ResumeOutOfBounds, FailureCode::ResumeMismatch),
+        (ErrorCode::Cancelled, FailureCode::Cancelled),
+        (ErrorCode::NotFound, FailureCode::Provider),
+    ] {
+        let mut rig = Rig::new(options());
+        rig.connect();
+        let plan = rig.request();
+        rig.refuse(&plan, code);
+        rig.failed(failure, false);
+        assert!(rig.maybe_action().is_none() && rig.session.poll_timeout().is_none());
+        rig.session.retry_now(rig.now);
+        assert!(rig.maybe_action().is_none(), "it is over");
+    }
+    let mut rig = Rig::new(options());
+    rig.connect();
+    let _ = rig.request();
+    rig.fail(&RequestFailure::Unsupported);
+    rig.failed(FailureCode::Provider, false);
+}
+
+#[test]
+fn a_violation_ends_the_session_and_the_trust() {
+    let mut rig = Rig::new(options());
+    rig.until_streaming();
+    let request = rig.request();
+    let (chunk, mut proof) = WORLD.payload(&rig.plan.snapshot.checkpoint.state_root).chunk(CHUNK, 0);
+    proof[0].0[0] ^= 1;
+    let response = SnapshotsResponse::Chunk { session_id: id(), chunk_index: 0, chunk, proof };
+    let violation = rig.exchange.begin(request).unwrap().check(response).unwrap_err();
+    assert!(matches!(violation, Violation::Chunk { index: 0, .. }));
+    rig.exchange.abort();
+    rig.session.handle_violation(rig.now, &violation);
+    rig.failed(FailureCode::Checksum, true);
+    let view = rig.session.view();
+    assert_eq!((view.bytes_received, view.bytes_verified, view.verified_chunks), (CHUNK, 0, 0));
+}
+
+#[test]
+fn each_refusal_of_authority_has_its_word() {
+    let reason = || "so".to_owned();
+    for (error, code, distrust) in [
+        (AuthorityError::Authentication { reason: reason() }, FailureCode::Authentication, true),
+        (AuthorityError::Chain { index: 1, reason: reason() }, FailureCode::Proof, true),
+        (AuthorityError::Proof { reason: reason() }, FailureCode::Proof, true),
+        (AuthorityError::Stale { reason: reason() }, FailureCode::Stale, false),
+        (AuthorityError::Equivocation { reason: reason() }, FailureCode::Equivocation, false),
+    ] {
+        let mut rig = Rig::new(options());
+        rig.until_authority();
+        rig.session.handle_authority(rig.now, Err(error));
+        rig.failed(code, distrust);
+    }
+}
+
+#[test]
+fn a_full_disk_pauses_and_goes_on_when_there_is_room() {
+    let mut rig = Rig::new(options());
+    rig.until_storage();
+    rig.session.handle_storage(rig.now, Storage::Full { needed: 81_000, free: 10 });
+    let reason = rig.waits(State::Paused, WaitKind::Disk);
+    assert!(reason.contains("81000") && reason.contains("10 are free"), "{reason}");
+    let since = rig.session.view().waiting.unwrap().since;
+    rig.wait();
+    assert!(matches!(rig.action(), Action::OpenStorage { .. }));
+    rig.session.handle_storage(rig.now, Storage::Full { needed: 81_000, free: 10 });
+    let again = rig.session.view().waiting.unwrap().since;
+    assert!(again >= since);
+    rig.wait();
+    rig.action();
+    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 0 });
+    rig.exchange_one();
+    rig.chunk(0);
+    rig.chunk(1);
+    rig.session.handle_written(rig.now, 0);
+    // It fills up while writing: what is not durable is fetched again, nothing else.
+    rig.session.handle_storage(rig.now, Storage::Full { needed: 5, free: 0 });
+    rig.waits(State::Paused, WaitKind::Disk);
+    rig.session.handle_written(rig.now, 1);
+    rig.idle();
+    rig.session.retry_now(rig.now);
+    assert!(matches!(rig.action(), Action::OpenStorage { .. }));
+    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 1 });
+    assert!(matches!(rig.exchange_one(), SnapshotsRequest::Ack { kind: ArtefactKind::Chunk, index: 0, .. }));
+    rig.chunk(1);
+    rig.session.handle_storage(rig.now, Storage::Failed("I/O error".to_owned()));
+    rig.failed(FailureCode::Storage, false);
+}
+
+#[test]
+fn a_payload_that_another_session_writes_is_waited_for() {
+    let mut rig = Rig::new(options());
+    rig.until_storage();
+    let holder = SnapshotSessionId::new(99).unwrap();
+    rig.session.handle_storage(rig.now, Storage::HeldBy(holder));
+    let reason = rig.waits(State::Paused, WaitKind::Session);
+    assert!(reason.contains("99"));
+    assert_eq!(rig.session.view().waiting.unwrap().session, Some(holder));
+    rig.wait();
+    assert!(matches!(rig.action(), Action::OpenStorage { .. }));
+    // Meanwhile the other one has finished.
+    rig.session.handle_storage(rig.now, Storage::AlreadyStored { path: PathBuf::from("/there") });
+    assert!(matches!(rig.exchange_one(), SnapshotsRequest::Ack { kind: ArtefactKind::LightClientUpdate, .. }));
+    assert!(matches!(rig.exchange_one(), SnapshotsRequest::Ack { kind: ArtefactKind::Chunk, index: 4, .. }));
+    let view = rig.session.view();
+    assert_eq!((view.state, view.payload_path), (State::Complete, Some(PathBuf::from("/there"))));
+}
+
+#[test]
+fn the_last_ack_holds_nothing_up() {
+    for trouble in 0..4 {
+        let mut rig = Rig::new(options());
+        rig.until_storage();
+        rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 5 });
+        let ack = rig.request();
+        match trouble {
+            0 => rig.refuse(&ack, ErrorCode::Busy),
+            1 => rig.refuse(&ack, ErrorCode::Invalid),
+            2 => rig.fail(&RequestFailure::Timeout),
+            _ => {
+                rig.session.handle_disconnected(rig.now, "gone");
+                rig.fail(&RequestFailure::ConnectionClosed);
+            }
+        }
+        assert!(matches!(rig.action(), Action::Place), "trouble {trouble}");
+        rig.session.handle_placed(rig.now, PathBuf::from("/store"));
+        assert!(rig.session.view().verified);
+    }
+}
+
+#[test]
+fn what_is_complete_on_disk_needs_no_provider() {
+    let mut rig = Rig::restored(5, 2, None);
+    assert!(matches!(rig.action(), Action::VerifyAuthority { .. }));
+    rig.idle();
+    rig.session.handle_authority(rig.now, Ok(()));
+    assert!(matches!(rig.action(), Action::OpenStorage { .. }));
+    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 5 });
+    assert!(matches!(rig.action(), Action::Place));
+    rig.session.handle_placed(rig.now, PathBuf::from("/store"));
+    assert_eq!(rig.session.view().state, State::Complete);
+}
+
+#[test]
+fn a_partial_payload_that_was_lost_is_fetched_again_and_confirmed_does_not_fall() {
+    let mut rig = Rig::restored(4, 2, None);
+    assert!(matches!(rig.action(), Action::VerifyAuthority { .. }));
+    rig.connect();
+    let resume = rig.exchange_one();
+    assert!(matches!(resume, SnapshotsRequest::Resume { chunk_index: 4, .. }));
+    rig.session.handle_authority(rig.now, Ok(()));
+    rig.action();
+    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 1 });
+    assert_eq!(rig.session.view().confirmed_chunks, 4);
+    rig.exchange_one();
+    for index in 1..3 {
+        rig.chunk(index);
+        rig.session.handle_written(rig.now, index);
+    }
+    assert!(matches!(rig.action(), Action::Sync));
+    rig.session.handle_durable(rig.now, 3);
+    // An ack of chunk 2 would be below what the provider has.
+    rig.chunk(3);
+    assert_eq!(rig.session.view().confirmed_chunks, 4);
+}
+
+#[test]
+fn patience_ends_only_when_it_was_limited() {
+    let mut rig = Rig::new(Options { give_up_after: Some(Duration::from_secs(5)), ..options() });
+    let start = rig.now;
+    loop {
+        match rig.maybe_action() {
+            Some(Action::Connect) => rig.session.handle_dial_failed(rig.now, "refused"),
+            Some(other) => panic!("{other:?}"),
+            None if rig.session.is_over() => break,
+            None => {
+                rig.wait();
+            }
+        }
+    }
+    assert_eq!(rig.now - start, Duration::from_secs(5));
+    rig.failed(FailureCode::Network, false);
+    let mut rig = Rig::new(options());
+    for _ in 0..500 {
+        assert!(matches!(rig.action(), Action::Connect));
+        rig.session.handle_dial_failed(rig.now, "refused");
+        rig.wait();
+    }
+    assert!(!rig.session.is_over());
+}
+
+#[test]
+fn retry_now_ends_a_back_off_and_changes_nothing_else() {
+    let mut rig = Rig::new(options());
+    assert!(matches!(rig.action(), Action::Connect));
+    rig.session.handle_dial_failed(rig.now, "refused");
+    rig.idle();
+    rig.session.retry_now(rig.now);
+    assert!(matches!(rig.action(), Action::Connect));
+    rig.session.retry_now(rig.now);
+    rig.idle();
+}
+
+#[test]
+fn answers_to_nothing_are_ignored() {
+    let mut rig = Rig::new(options());
+    rig.until_streaming();
+    rig.chunk(0);
+    let before = rig.session.view();
+    rig.session.handle_request_failed(rig.now, &RequestFailure::Timeout);
+    rig.session.handle_authority(rig.now, Err(AuthorityError::Stale { reason: String::new() }));
+    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 5 });
+    rig.session.handle_written(rig.now, 4);
+    rig.session.handle_durable(rig.now, 5);
+    rig.session.handle_placed(rig.now, PathBuf::from("/x"));
+    rig.session.handle_dial_failed(rig.now, "x");
+    rig.session.handle_timeout(rig.now);
+    let after = rig.session.view();
+    assert_eq!((after.confirmed_chunks, after.state), (before.confirmed_chunks, before.state));
+    assert!(!after.verified);
+}
