@@ -40,7 +40,6 @@ mod negotiation;
 pub mod proto;
 mod registry;
 mod server;
-pub mod tags;
 mod text;
 pub mod transport;
 

@@ -74,7 +74,7 @@ impl Sniffer {
                 Ok(None) => return None,
                 Ok(Some(line)) if line == HEADER => {}
                 Ok(Some(line)) => {
-                    let name = protocol_name(&line)?;
+                    let Some(name) = protocol_name(&line) else { continue };
                     self.proposed = Some(name.clone());
                     // What a stranger proposes is nothing until our side grants it.
                     return (self.side == Side::Initiator).then_some(Learnt::Proposed(name));
@@ -132,12 +132,12 @@ impl Lines {
             if self.seen > MAX_BYTES {
                 return Err(NoLine);
             }
-            if let Some((head, length)) = self.length()? {
-                if self.partial.len() == head + length {
-                    let line = self.partial.split_off(head);
-                    self.partial.clear();
-                    return line.strip_suffix(b"\n").map(|text| Some(text.to_vec())).ok_or(NoLine);
-                }
+            if let Some((head, length)) = self.length()?
+                && self.partial.len() == head + length
+            {
+                let line = self.partial.split_off(head);
+                self.partial.clear();
+                return line.strip_suffix(b"\n").map(|text| Some(text.to_vec())).ok_or(NoLine);
             }
         }
         Ok(None)
@@ -211,6 +211,22 @@ mod tests {
     fn other_bytes_end_the_search() {
         for bytes in [&b"\x00"[..], &b"\xff\xff\xff"[..], &b"\x03abc"[..]] {
             assert_eq!(Sniffer::new(Side::Initiator).handle_read(bytes), Some(Learnt::Nothing), "{bytes:?}");
+        }
+    }
+
+    proptest::proptest! {
+        /// However the bytes are cut into pieces, the same is learnt, and nothing panics.
+        #[test]
+        fn any_bytes_in_any_pieces(noise: Vec<u8>, cut in 1usize..9, lazy: bool) {
+            let mut whole = if lazy { lines(&[HEAD, "/a/1"]) } else { Vec::new() };
+            whole.extend(noise);
+            let learn = |pieces: usize| {
+                let mut sniffer = Sniffer::new(Side::Initiator);
+                let written: Vec<_> = whole.chunks(pieces).filter_map(|piece| sniffer.handle_written(piece)).take(1).collect();
+                let read: Vec<_> = whole.chunks(pieces).filter_map(|piece| sniffer.handle_read(piece)).take(1).collect();
+                (written, read)
+            };
+            proptest::prop_assert_eq!(learn(cut), learn(usize::MAX));
         }
     }
 }

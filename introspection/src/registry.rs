@@ -22,6 +22,7 @@ use libp2p::{
     core::ConnectedPoint,
     swarm::{ConnectionId, SwarmEvent},
 };
+use rpp_p2p::purpose::{self, Purpose};
 use tokio::sync::broadcast;
 
 pub use records::NewConnection;
@@ -34,7 +35,6 @@ use crate::{
     events::{Event, Frame, Kind},
     limits::{DEFAULT_INTERVAL_MS, EVENT_CHANNEL, MAX_CONNECTIONS},
     proto::{self, Role},
-    tags::{self, TagSource},
 };
 use gauge::Gauges;
 use records::{ConnectionRecord, StreamCounts, StreamRecord};
@@ -50,7 +50,6 @@ struct Inner {
     started_ms: u64,
     clock: Clock,
     runtime: proto::Runtime,
-    tag_source: TagSource,
     next_id: AtomicU64,
     table: Mutex<Table>,
     counts: Arc<StreamCounts>,
@@ -75,16 +74,6 @@ impl Registry {
     /// With another clock, for tests and simulations.
     #[must_use]
     pub fn with_clock(peer: &PeerId, version: &str, clock: Clock) -> Self {
-        Self::build(peer, version, clock, tags::current)
-    }
-
-    /// With the place where streams find their tags; [`tags::current`] unless set.
-    #[must_use]
-    pub fn with_tag_source(peer: &PeerId, version: &str, source: TagSource) -> Self {
-        Self::build(peer, version, Clock::system(), source)
-    }
-
-    fn build(peer: &PeerId, version: &str, clock: Clock, tag_source: TagSource) -> Self {
         let runtime = proto::Runtime {
             implementation: "rpp-node".to_owned(),
             version: version.to_owned(),
@@ -96,7 +85,6 @@ impl Registry {
             started_ms: clock.now_ms(),
             clock,
             runtime,
-            tag_source,
             next_id: AtomicU64::new(1),
             table: Mutex::default(),
             counts: Arc::default(),
@@ -353,7 +341,7 @@ pub struct OpenStream {
     connection: Arc<ConnectionRecord>,
     record: Arc<StreamRecord>,
     /// The tags that the record has.
-    tags: Option<tags::Tags>,
+    tags: Option<Purpose>,
 }
 
 impl OpenStream {
@@ -376,8 +364,8 @@ impl OpenStream {
         self.record.set_protocol(protocol, agreed);
     }
 
-    /// Says what it works for.
-    pub fn set_tags(&mut self, tags: &tags::Tags) {
+    /// Says what it works for. Bytes that move while a [`purpose`] is in force do this by themselves.
+    pub fn set_tags(&mut self, tags: &Purpose) {
         if !self.tags.as_ref().is_some_and(|known| Arc::ptr_eq(known, tags)) {
             self.tags = Some(Arc::clone(tags));
             self.record.labels().tags = Some(Arc::clone(tags));
@@ -390,8 +378,7 @@ impl OpenStream {
     }
 
     fn take_tags(&mut self) {
-        let source = self.registry.0.tag_source;
-        source(&mut |tags| self.set_tags(tags));
+        purpose::current(&mut |tags| self.set_tags(tags));
     }
 }
 

@@ -13,6 +13,10 @@ use tokio_tungstenite::{
 
 /// The status of the answer: 101 when the server lets the client in.
 async fn status(url: String, headers: &[(HeaderName, &str)]) -> StatusCode {
+    Box::pin(attempt(url, headers)).await
+}
+
+async fn attempt(url: String, headers: &[(HeaderName, &str)]) -> StatusCode {
     let mut request = url.into_client_request().unwrap();
     for (name, value) in headers {
         request.headers_mut().insert(name, HeaderValue::from_str(value).unwrap());

@@ -18,7 +18,7 @@ const BYTES: u64 = 64 * 1024 * 1024;
 
 /// Asserts that `counted` is within two percent of what went through.
 fn assert_close(counted: u64, what: &str) {
-    assert!(counted >= BYTES && counted <= BYTES + BYTES / 50, "{what}: {counted} of {BYTES}");
+    assert!((BYTES..=BYTES + BYTES / 50).contains(&counted), "{what}: {counted} of {BYTES}");
 }
 
 fn cum_bytes(traffic: &Option<proto::Traffic>) -> (u64, u64) {

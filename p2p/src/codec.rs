@@ -12,6 +12,7 @@ use crate::{
     json::{self, DecodeError},
     limits::{MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES},
     messages::SnapshotsRequest,
+    purpose::{self, Purpose},
 };
 
 /// The protocol's name on the wire.
@@ -23,13 +24,15 @@ const SMALL: usize = 1024;
 /// the refusal.
 const DISCARDED_BOUNDS: usize = 16;
 
-/// Reads and writes the messages of one substream. Cheap to clone: two numbers and a hint.
+/// Reads and writes the messages of one substream. Cheap to clone: two numbers and two hints.
 #[derive(Clone, Debug)]
 pub struct Codec {
     max_request: usize,
     max_response: usize,
     /// What the request of this very substream expects as an answer; it sizes the buffer.
     expected_response: usize,
+    /// What this very substream works for, once its request is known.
+    purpose: Purpose,
 }
 
 impl Default for Codec {
@@ -42,7 +45,7 @@ impl Codec {
     /// With bounds on a request and on a response, in bytes.
     #[must_use]
     pub fn new(max_request: usize, max_response: usize) -> Self {
-        Self { max_request, max_response, expected_response: SMALL }
+        Self { max_request, max_response, expected_response: SMALL, purpose: Purpose::default() }
     }
 }
 
@@ -55,6 +58,8 @@ pub enum RequestFrame {
         body: Vec<u8>,
         /// About how long the answer will be, in bytes. Only a hint for the buffer.
         expected_response: usize,
+        /// For whoever watches the substream.
+        purpose: Purpose,
     },
     /// As it arrived.
     Incoming {
@@ -95,6 +100,7 @@ impl request_response::Codec for Codec {
                 (size, Err(DecodeError::TooLarge { size, bound }))
             }
         };
+        self.purpose = request.as_ref().map(purpose::of).unwrap_or_default();
         Ok(RequestFrame::Incoming { bytes, request })
     }
 
@@ -109,11 +115,12 @@ impl request_response::Codec for Codec {
     where
         T: AsyncWrite + Unpin + Send,
     {
-        let RequestFrame::Outgoing { body, expected_response } = request else {
+        let RequestFrame::Outgoing { body, expected_response, purpose } = request else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a request that arrived is not sent on"));
         };
         self.expected_response = expected_response;
-        io.write_all(&body).await
+        self.purpose = purpose;
+        purpose::scope(&self.purpose, io.write_all(&body)).await
     }
 
     async fn write_response<T>(&mut self, _: &StreamProtocol, io: &mut T, response: ResponseFrame) -> io::Result<()>
@@ -123,7 +130,7 @@ impl request_response::Codec for Codec {
         let ResponseFrame::Whole(body) = response else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "an oversize response is not sent on"));
         };
-        io.write_all(&body).await
+        purpose::scope(&self.purpose, io.write_all(&body)).await
     }
 }
 
@@ -170,7 +177,7 @@ mod tests {
     use super::*;
 
     fn read_response(bytes: &[u8], bound: usize, expected: usize) -> ResponseFrame {
-        let mut codec = Codec { max_request: 0, max_response: bound, expected_response: expected };
+        let mut codec = Codec { expected_response: expected, ..Codec::new(0, bound) };
         block_on(codec.read_response(&PROTOCOL, &mut Cursor::new(bytes))).unwrap()
     }
 
@@ -198,7 +205,8 @@ mod tests {
     fn a_request_sizes_the_buffer_of_its_answer() {
         let mut codec = Codec::default();
         let mut sent = Vec::new();
-        let request = RequestFrame::Outgoing { body: b"{}".to_vec(), expected_response: 4321 };
+        let request =
+            RequestFrame::Outgoing { body: b"{}".to_vec(), expected_response: 4321, purpose: Purpose::default() };
         block_on(codec.write_request(&PROTOCOL, &mut sent, request)).unwrap();
         assert_eq!((sent.as_slice(), codec.expected_response), (&b"{}"[..], 4321));
     }

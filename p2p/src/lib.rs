@@ -69,6 +69,7 @@ pub mod messages;
 pub mod outboard;
 pub mod plan;
 pub mod provider;
+pub mod purpose;
 pub mod text;
 pub mod tree;
 pub mod types;

@@ -10,12 +10,12 @@ use std::{
 
 use bytes::Bytes;
 use libp2p::{PeerId, swarm::ConnectionId};
+use rpp_p2p::purpose::Purpose;
 
 use super::gauge::Gauges;
 use crate::{
     limits::{MAX_CLOSED_STREAMS, MAX_CLOSED_STREAMS_PER_CONNECTION, MAX_STREAMS, MAX_STREAMS_PER_CONNECTION},
     proto::{Role, Status},
-    tags::Tags,
 };
 
 /// A connection as it is reported when it is opened.
@@ -190,7 +190,7 @@ pub(crate) struct StreamRecord {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Labels {
     pub(crate) protocol: String,
-    pub(crate) tags: Option<Tags>,
+    pub(crate) tags: Option<Purpose>,
 }
 
 impl StreamRecord {

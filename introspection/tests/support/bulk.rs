@@ -10,7 +10,8 @@ use libp2p::{
     ping, request_response as rr,
     swarm::{NetworkBehaviour, SwarmEvent},
 };
-use rpp_introspection::{Registry, tags, transport};
+use rpp_introspection::{Registry, transport};
+use rpp_p2p::purpose;
 
 pub const PROTOCOL: &str = "/test/bulk/1";
 
@@ -46,7 +47,7 @@ impl rr::Codec for Bulk {
         io: &mut T,
         bytes: u64,
     ) -> io::Result<()> {
-        tags::scope(["session=7".to_owned()].into(), io.write_all(&bytes.to_be_bytes())).await
+        purpose::scope(&["session=7".to_owned()].into(), io.write_all(&bytes.to_be_bytes())).await
     }
 
     async fn write_response<T: AsyncWrite + Unpin + Send>(
@@ -125,11 +126,8 @@ impl Node {
     pub async fn next(&mut self) -> SwarmEvent<BehaviourEvent> {
         let event = self.swarm.select_next_some().await;
         self.registry.handle_swarm_event(&event);
-        match &event {
-            SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event { peer, connection, result: Ok(rtt) })) => {
-                self.registry.latency(peer, *connection, *rtt);
-            }
-            _ => {}
+        if let SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event { peer, connection, result: Ok(rtt) })) = &event {
+            self.registry.latency(peer, *connection, *rtt);
         }
         event
     }

@@ -30,7 +30,7 @@ use crate::{
     json::{self, DecodeError},
     messages::{ErrorCode, Plan, SnapshotsRequest},
     plan::{PlanBounds, TrustAnchor},
-    text,
+    purpose, text,
     types::SnapshotSessionId,
 };
 
@@ -181,12 +181,12 @@ impl Outbound {
         let kind = RequestKind::of(&request);
         let chunk_size = session.exchange.plan().map_or(0, |plan| plan.chunk_size);
         let body = json::encode_request(&request);
-        let (request_bytes, index) = (body.len(), index_of(&request));
+        let (request_bytes, index, purpose) = (body.len(), index_of(&request), purpose::of(&request));
         let expectation = session.exchange.begin(request).ok_or(NotSent::Backpressure)?;
         let activity = Activity { id: RequestId(self.next_id), peer, session: id, kind: Some(kind), index };
         self.next_id += 1;
         session.in_flight = Some(activity.id);
-        let frame = RequestFrame::Outgoing { body, expected_response: size::response(kind, chunk_size) };
+        let frame = RequestFrame::Outgoing { body, expected_response: size::response(kind, chunk_size), purpose };
         let sent = Sent { activity, expectation, request_bytes, since: Instant::now() };
         self.sent.insert(inner.send_request(&peer, frame), sent);
         self.observer.request_started(&activity);
