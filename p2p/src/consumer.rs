@@ -65,7 +65,7 @@ pub struct Session {
     /// It was once, and no chunk came since.
     planned_anew: bool,
     explicit: Option<ExplicitResume>,
-    trouble: Option<String>,
+    trouble: Option<(FailureCode, String)>,
 
     work: Option<Work>,
     /// The accepted plan is still to be reported.

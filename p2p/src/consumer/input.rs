@@ -34,7 +34,12 @@ impl Session {
         self.link = Link::Down;
         self.opened = false;
         if self.needs_provider() || self.asked.is_some() {
-            self.back_off(now, format!("the connection was lost: {}", text::escape(reason)), true);
+            self.back_off(
+                now,
+                FailureCode::Network,
+                format!("the connection was lost: {}", text::escape(reason)),
+                true,
+            );
         }
         self.settle();
     }
@@ -45,7 +50,7 @@ impl Session {
             return;
         }
         self.link = Link::Down;
-        self.back_off(now, format!("it cannot be reached: {}", text::escape(reason)), true);
+        self.back_off(now, FailureCode::Network, format!("it cannot be reached: {}", text::escape(reason)), true);
     }
 
     /// The request in flight was answered, and its answer checked.

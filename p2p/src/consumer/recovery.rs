@@ -27,7 +27,7 @@ impl Session {
             RequestFailure::Dial { .. } => self.link = Link::Down,
             _ => {}
         }
-        self.back_off(now, text::escape(&failure.to_string()), false);
+        self.back_off(now, FailureCode::Network, text::escape(&failure.to_string()), false);
         self.settle();
     }
 
@@ -38,7 +38,9 @@ impl Session {
         }
         let words = format!("{} refused {} ({}): {}", self.peer, request.tag(), code.as_str(), text::escape(message));
         let failure = match code {
-            ErrorCode::Busy | ErrorCode::Internal => return self.back_off(now, words, false),
+            ErrorCode::Busy | ErrorCode::Internal => {
+                return self.back_off(now, FailureCode::Provider, words, false);
+            }
             ErrorCode::NotFound | ErrorCode::PlanChanged | ErrorCode::ResumeRegressed => {
                 return self.lost_session(now, request, words);
             }
@@ -60,7 +62,7 @@ impl Session {
                 self.plan_anew = true;
                 self.planned_anew = true;
                 self.opened = false;
-                self.trouble = Some(words);
+                self.trouble = Some((FailureCode::Provider, words));
             }
             SnapshotsRequest::Resume { .. } => self.fail(now, FailureCode::ResumeMismatch, words, false),
             SnapshotsRequest::Plan { .. } => {
@@ -72,7 +74,7 @@ impl Session {
                 self.fail(now, FailureCode::Provider, format!("{words}: {what}"), false);
             }
             // `resume` finds out what is the matter.
-            _ => self.back_off(now, words, false),
+            _ => self.back_off(now, FailureCode::Provider, words, false),
         }
     }
 
@@ -87,12 +89,12 @@ impl Session {
     }
 
     /// Tries again later, by `resume`. A further failure during a back-off does not make it longer.
-    pub(super) fn back_off(&mut self, now: Instant, cause: String, for_connection: bool) {
+    pub(super) fn back_off(&mut self, now: Instant, code: FailureCode, cause: String, for_connection: bool) {
         self.opened = false;
         if self.is_over() || self.retry.is_some() {
             return;
         }
-        self.trouble = Some(cause.clone());
+        self.trouble = Some((code, cause.clone()));
         let for_connection = for_connection || self.link == Link::Down;
         match self.backoff.next(now) {
             Some(at) => self.retry = Some(Retry { at, since: now, cause, for_connection }),

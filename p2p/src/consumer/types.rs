@@ -253,8 +253,8 @@ pub struct View {
     pub waiting: Option<Waiting>,
     /// Why it is over.
     pub failure: Option<Failure>,
-    /// The last trouble that it is recovering from.
-    pub trouble: Option<String>,
+    /// The last trouble that it is recovering from: whose it is, and what happened.
+    pub trouble: Option<(FailureCode, String)>,
     /// The accepted plan.
     pub plan: Option<Arc<Plan>>,
     /// Chunks verified.

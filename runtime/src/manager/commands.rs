@@ -185,7 +185,9 @@ impl Manager {
             tracked.record.error_code = None;
         }
         // The status that the caller is given must not show the old error.
-        self.publish(session, now);
+        if let Some(tracked) = self.sessions.get_mut(&session) {
+            tracked.publish_now(now);
+        }
         self.put(session);
     }
 

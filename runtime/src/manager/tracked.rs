@@ -68,6 +68,10 @@ impl Tracked {
         if self.recording > 0 {
             return self.status.borrow().clone();
         }
+        self.describe(now)
+    }
+
+    fn describe(&self, now: Instant) -> SnapshotStreamStatus {
         let view = self.machine.as_ref().map(consumer::Session::view);
         let rate = view.as_ref().and_then(|view| self.meter.per_second(now, view.bytes_verified));
         describe(&self.record, &self.progress, view.as_ref(), self.hold, self.held_since, now, rate)
@@ -78,10 +82,15 @@ impl Tracked {
         if self.recording > 0 {
             return false;
         }
+        self.publish_now(now)
+    }
+
+    /// The same, also while a record is on its way to the disk: for what is true whether it arrives or not.
+    pub(super) fn publish_now(&mut self, now: Instant) -> bool {
         if let Some(view) = self.machine.as_ref().map(consumer::Session::view) {
             self.meter.note(now, view.bytes_verified);
         }
-        let status = self.current(now);
+        let status = self.describe(now);
         self.status.send_if_modified(|old| {
             if same_but_for_time(old, &status) {
                 return false;
@@ -207,7 +216,12 @@ pub(super) fn trouble(view: &View) -> Option<(StatusErrorCode, String)> {
     if let Some(failure) = &view.failure {
         return Some((failure.code.into(), failure.message.clone()));
     }
-    view.trouble.as_ref().map(|cause| (StatusErrorCode::Network, cause.clone()))
+    if let (consumer::State::Paused, Some(wait)) = (view.state, &view.waiting)
+        && wait.what == consumer::WaitKind::Disk
+    {
+        return Some((StatusErrorCode::Storage, wait.reason.clone()));
+    }
+    view.trouble.as_ref().map(|(code, cause)| ((*code).into(), cause.clone()))
 }
 
 #[allow(clippy::cast_precision_loss)]
