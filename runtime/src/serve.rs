@@ -285,3 +285,6 @@ fn not_offered(request: &PlanRequest) -> String {
         (Some(root), Some(height)) => format!("no snapshot with root {root} at height {height} is offered here"),
     }
 }
+
+#[cfg(test)]
+mod tests;
