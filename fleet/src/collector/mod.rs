@@ -107,7 +107,8 @@ impl Collector {
         let hub = Hub::new(writer, options.timeout(), tcp_address.to_string());
         let api = http::Api::new(hub.clone(), options.db().clone());
         let (stop, stopping) = watch::channel(false);
-        let served = tokio::spawn(serve(tcp, http, gate, hub, api, stopping));
+        let processes = tcp::serve(tcp, hub, options.frame_deadline());
+        let served = tokio::spawn(serve(processes, http, gate, api, stopping));
         tracing::info!(processes = %tcp_address, http = %addresses, db = %options.db().display(), "collector started");
         Ok(Self { tcp: tcp_address, http: addresses, stop, served, writer: Some(thread) })
     }
@@ -182,10 +183,9 @@ fn prepare(options: &Options) -> Result<Prepared, StartError> {
 }
 
 async fn serve(
-    tcp: TcpListener,
+    processes: impl Future<Output = ()>,
     http: std::net::TcpListener,
     gate: Gate,
-    hub: std::sync::Arc<Hub>,
     api: std::sync::Arc<http::Api>,
     mut stopping: watch::Receiver<bool>,
 ) {
@@ -201,7 +201,7 @@ async fn serve(
             }
         }
         // Goes on while HTTP drains, so that a cut in flight gets its answers.
-        () = tcp::serve(tcp, hub) => {}
+        () = processes => {}
     }
 }
 

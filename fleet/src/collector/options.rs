@@ -9,7 +9,7 @@ use std::{
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::limits::{CUT_TIMEOUT, DEFAULT_DB_BYTES, MIN_DB_BYTES};
+use crate::limits::{CUT_TIMEOUT, DEFAULT_DB_BYTES, FRAME_DEADLINE, MIN_DB_BYTES};
 
 /// Everything about a collector that can be chosen. The defaults are those of the command line.
 #[derive(Clone, Debug)]
@@ -22,6 +22,7 @@ pub struct Options {
     insecure_tcp: bool,
     allowed_hosts: Vec<String>,
     timeout: Duration,
+    frame_deadline: Duration,
 }
 
 impl Default for Options {
@@ -35,6 +36,7 @@ impl Default for Options {
             insecure_tcp: false,
             allowed_hosts: Vec::new(),
             timeout: CUT_TIMEOUT,
+            frame_deadline: FRAME_DEADLINE,
         }
     }
 }
@@ -95,6 +97,17 @@ impl Options {
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
+    }
+
+    /// How long after its first byte a frame must be complete (default 30 s).
+    #[must_use]
+    pub fn with_frame_deadline(mut self, deadline: Duration) -> Self {
+        self.frame_deadline = deadline;
+        self
+    }
+
+    pub(super) fn frame_deadline(&self) -> Duration {
+        self.frame_deadline
     }
 
     pub(super) fn db(&self) -> &PathBuf {

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     frame::{self, Budget, Frame, FrameError, Reader},
-    limits::{FRAME_DEADLINE, MAX_FRAMES_BYTES, MAX_PARSERS, MAX_PROCESS_NAME_BYTES, MAX_REPLY_BYTES},
+    limits::{MAX_FRAMES_BYTES, MAX_PARSERS, MAX_PROCESS_NAME_BYTES, MAX_REPLY_BYTES},
     socket,
     text::cut,
     wire::{self, SkipError},
@@ -29,7 +29,7 @@ use crate::{
 const PARSE_INLINE_BYTES: usize = 128 * 1024;
 
 /// Takes connections until it is dropped; its tasks end with it.
-pub(crate) async fn serve(listener: TcpListener, hub: Arc<Hub>) {
+pub(crate) async fn serve(listener: TcpListener, hub: Arc<Hub>, deadline: Duration) {
     let budget = Budget::new(MAX_FRAMES_BYTES);
     let parsers = Arc::new(Semaphore::new(MAX_PARSERS));
     let mut tasks = JoinSet::new();
@@ -38,7 +38,7 @@ pub(crate) async fn serve(listener: TcpListener, hub: Arc<Hub>) {
             accepted = listener.accept() => match accepted {
                 Ok((stream, from)) => match hub.enter(from.to_string()) {
                     Some((id, requests)) => {
-                        let process = Process { id, hub: Arc::clone(&hub), parsers: Arc::clone(&parsers) };
+                        let process = Process { id, hub: Arc::clone(&hub), parsers: Arc::clone(&parsers), deadline };
                         tasks.spawn(process.run(stream, requests, budget.clone()));
                     }
                     None => hub.event(Event::new(EventKind::ConnectionRefused, &format!("{from}: too many connections"))),
@@ -64,6 +64,7 @@ struct Process {
     id: ConnectionId,
     hub: Arc<Hub>,
     parsers: Arc<Semaphore>,
+    deadline: Duration,
 }
 
 impl Drop for Process {
@@ -88,7 +89,7 @@ impl Process {
     }
 
     async fn read_all(&self, read: OwnedReadHalf, budget: Budget) -> FrameError {
-        let mut reader = Reader::new(read, MAX_REPLY_BYTES, FRAME_DEADLINE, budget);
+        let mut reader = Reader::new(read, MAX_REPLY_BYTES, self.deadline, budget);
         loop {
             match reader.next().await {
                 Ok(frame) if frame.len() <= PARSE_INLINE_BYTES => self.take_in(&frame),

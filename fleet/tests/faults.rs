@@ -1,0 +1,391 @@
+//! What strangers, crashes and full disks do to a collector: it says so, loses nothing else, and goes on.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod common;
+
+use std::{
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use common::{Fleet, PATIENCE, Process, graph, http, options, patiently, until};
+use rpp_fleet::{
+    collector::{Collector, Options, StartError},
+    limits,
+};
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+
+#[tokio::test]
+async fn oversize_truncated_and_slow_frames_end_their_connection_only() {
+    let fleet = Fleet::start_with(|o| o.with_timeout(PATIENCE).with_frame_deadline(Duration::from_millis(300))).await;
+    let mut good = fleet.connect_all(1).await.remove(0);
+    let mut oversize = fleet.connect().await;
+    oversize.stream.write_all(&(limits::MAX_REPLY_BYTES as u32 + 1).to_be_bytes()).await.unwrap();
+    oversize.until_closed().await;
+    let mut slow = fleet.connect().await;
+    slow.stream.write_all(&[0, 0, 1, 0, b'{']).await.unwrap();
+    slow.until_closed().await;
+    let mut slow_header = fleet.connect().await;
+    slow_header.stream.write_all(&[0]).await.unwrap();
+    slow_header.until_closed().await;
+    let mut truncated = fleet.connect().await;
+    truncated.stream.write_all(&[0, 0, 1, 0, b'{']).await.unwrap();
+    drop(truncated);
+    assert!(fleet.until_events("oversize_frame", 1).await[0].contains("134217729 bytes"));
+    assert_eq!(fleet.until_events("slow_frame", 2).await.len(), 2);
+    assert!(fleet.until_events("truncated_frame", 1).await[0].contains("256 bytes, after 1"));
+    fleet.until_connected(1).await;
+    let cut = fleet.cut(&mut [(&mut good, graph(&[("x", "Lock")], &[]))]).await;
+    assert_eq!((cut["requested"].clone(), cut["nodes"].clone()), (json!(1), json!(1)));
+}
+
+#[tokio::test]
+async fn garbage_is_noted_in_bounded_numbers() {
+    let fleet = Fleet::start().await;
+    let [mut flood, mut good]: [Process; 2] = fleet.connect_all(2).await.try_into().ok().unwrap();
+    let mut garbage = Vec::new();
+    for _ in 0..20_000 {
+        garbage.extend_from_slice(&5u32.to_be_bytes());
+        garbage.extend_from_slice(b"junk\x00");
+    }
+    let answers = async {
+        flood.stream.write_all(&garbage).await.unwrap();
+        let id = flood.request().await;
+        flood.reply(id, graph(&[], &[])).await;
+        let id = good.request().await;
+        good.reply(id, graph(&[], &[])).await;
+    };
+    let (cut, ()) = tokio::join!(fleet.jump(), answers);
+    assert_eq!(cut["responded"], 2);
+    // One more frame in another second makes the row that stands for the dropped ones.
+    until("the row of dropped events", async || {
+        flood.send(b"junk").await;
+        !fleet.events("events_dropped").is_empty()
+    })
+    .await;
+    assert!(fleet.events("unreadable_frame").len() < 19_000);
+}
+
+#[tokio::test]
+async fn a_thousand_idle_connections_do_not_hold_up_a_cut() {
+    let fleet = Fleet::start_with(|options| options.with_timeout(Duration::from_secs(1))).await;
+    let mut idle = Vec::new();
+    for _ in 0..1000 {
+        idle.push(patiently(TcpStream::connect(fleet.collector.tcp())).await.unwrap());
+    }
+    let mut good = fleet.connect().await;
+    fleet.until_connected(1001).await;
+    let cut = fleet.cut(&mut [(&mut good, graph(&[("x", "Lock")], &[]))]).await;
+    let count = |name: &str| cut[name].as_u64().unwrap();
+    assert_eq!((count("requested"), count("responded"), count("timed_out"), count("nodes")), (1001, 1, 1000, 1));
+    drop(idle);
+    fleet.until_connected(1).await;
+}
+
+#[tokio::test]
+async fn silent_and_leaving_processes_are_recorded_in_time() {
+    let fleet = Fleet::start_with(|options| options.with_timeout(Duration::from_secs(1))).await;
+    let [mut silent, mut leaves]: [Process; 2] = fleet.connect_all(2).await.try_into().ok().unwrap();
+    let acts = async {
+        silent.request().await;
+        leaves.request().await;
+        drop(leaves);
+    };
+    let (cut, ()) = tokio::join!(fleet.jump(), acts);
+    assert_eq!((cut["timed_out"].clone(), cut["disconnected"].clone()), (json!(1), json!(1)));
+    // What the database says: the wait was the time-out and the grace, and what storing takes.
+    let listed = fleet.get("/api/snapshots").await[0].clone();
+    let nanos = |name: &str| listed[name].as_i64().unwrap();
+    let took = Duration::from_nanos((nanos("completed_at_ns") - nanos("requested_at_ns")) as u64);
+    assert!(took >= Duration::from_millis(1500), "{took:?}");
+    assert_eq!(listed["timeout_ms"], 1000);
+}
+
+#[tokio::test]
+async fn the_newest_500_cuts_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    Collector::start(options(&dir)).await.unwrap().stop().await;
+    let path = dir.path().join("fleet.sqlite");
+    let db = Connection::open(&path).unwrap();
+    for id in 1..=620 {
+        db.execute("INSERT INTO snapshots VALUES (?1, ?1, ?1, 5000)", [id]).unwrap();
+        db.execute("INSERT INTO nodes VALUES (?1, 'n', 'l', 'lock', 'p', 'p-1', '{}')", [id]).unwrap();
+    }
+    // An old event goes, a new one stays.
+    let insert = "INSERT INTO ingest_events (event_at_ns, event_kind, detail) VALUES (?1, 'late_reply', 'x')";
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as i64;
+    db.execute(insert, [now - 8 * 24 * 3600 * 1_000_000_000]).unwrap();
+    db.execute(insert, [now - 6 * 24 * 3600 * 1_000_000_000]).unwrap();
+    drop(db);
+    let fleet = Fleet { collector: Collector::start(options(&dir)).await.unwrap(), dir };
+    let listed = fleet.get("/api/snapshots").await;
+    let ids: Vec<i64> = listed.as_array().unwrap().iter().map(|cut| cut["snapshot_id"].as_i64().unwrap()).collect();
+    assert_eq!((ids.len(), ids[0], ids[499]), (500, 620, 121));
+    assert_eq!(fleet.events("late_reply").len(), 1);
+    let mut process = fleet.connect_all(1).await.remove(0);
+    let cut = fleet.cut(&mut [(&mut process, graph(&[], &[]))]).await;
+    assert_eq!(cut["snapshot_id"], 621);
+    until("the oldest to be forgotten", async || {
+        let db = Connection::open(fleet.db()).unwrap();
+        let count = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        count("SELECT count(*) FROM snapshots") == 500 && count("SELECT min(snapshot_id) FROM nodes") == 122
+    })
+    .await;
+}
+
+fn large_graph(prefix: &str, nodes: usize) -> Value {
+    let filler = "y".repeat(200);
+    let nodes: Vec<Value> = (0..nodes)
+        .map(|n| json!({"id": format!("{prefix}:{n}"), "kind": "Lock", "label": filler, "attrs_json": "{}"}))
+        .collect();
+    json!({"process_name": "svc", "proc_key": "svc-1", "nodes": nodes, "edges": []})
+}
+
+#[tokio::test]
+async fn the_database_stays_below_its_bound_and_forgets_the_oldest() {
+    const MAX: u64 = 2 * 1024 * 1024;
+    let fleet = Fleet::start_with(|options| options.with_timeout(PATIENCE).with_db_max_bytes(MAX)).await;
+    let mut process = fleet.connect_all(1).await.remove(0);
+    for n in 0..12 {
+        let cut = fleet.cut(&mut [(&mut process, large_graph(&n.to_string(), 1500))]).await;
+        assert_eq!(cut["nodes"], 1500);
+        assert!(std::fs::metadata(fleet.db()).unwrap().len() <= MAX);
+    }
+    let listed = fleet.get("/api/snapshots").await;
+    let ids: Vec<i64> = listed.as_array().unwrap().iter().map(|cut| cut["snapshot_id"].as_i64().unwrap()).collect();
+    assert!(ids[0] == 12 && ids.len() < 12 && !ids.contains(&1), "{ids:?}");
+    // A cut that can never fit is an error that says so, costs no older cut, and the collector goes on.
+    let answer = async {
+        let id = process.request().await;
+        process.reply(id, large_graph("huge", 20_000)).await;
+    };
+    let ((status, body), ()) = tokio::join!(fleet.send("POST", "/api/jump-now", None), answer);
+    assert_eq!((status, body["code"].as_str().unwrap()), (507, "full"));
+    assert!(body["error"].as_str().unwrap().contains("PEEPS_DB_MAX_BYTES"), "{body}");
+    assert_eq!(fleet.get("/api/snapshots").await, listed);
+    assert_eq!(fleet.cut(&mut [(&mut process, graph(&[("x", "Lock")], &[]))]).await["nodes"], 1);
+}
+
+#[tokio::test]
+async fn another_program_s_database_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("fleet.sqlite");
+    Connection::open(&path).unwrap().execute_batch("CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1);").unwrap();
+    let refused = Collector::start(options(&dir)).await;
+    assert!(matches!(refused, Err(StartError::Store(_))), "{refused:?}");
+    let count = |path: &Path| {
+        Connection::open(path)
+            .unwrap()
+            .query_row("SELECT count(*) FROM theirs", [], |row| row.get::<_, i64>(0))
+            .unwrap()
+    };
+    assert_eq!(count(&path), 1);
+    std::fs::write(&path, "this is no database, and longer than a header of one would be: ".repeat(20)).unwrap();
+    assert!(matches!(Collector::start(options(&dir)).await, Err(StartError::Store(_))));
+    let nowhere =
+        Options::default().with_listen("127.0.0.1:0").with_http("127.0.0.1:0").with_db("/nonexistent/x.sqlite");
+    assert!(matches!(Collector::start(nowhere).await, Err(StartError::Store(_))));
+}
+
+// ---- a collector in a process of its own, to be killed, or to run out of disk
+
+const CHILD: &str = "RPP_FLEET_TEST_CHILD";
+
+/// Not a test by itself: the collector that the tests below start.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn child() {
+    let Ok(dir) = std::env::var(CHILD) else { return };
+    let dir = Path::new(&dir);
+    let options = Options::default()
+        .with_listen("127.0.0.1:0")
+        .with_http("127.0.0.1:0")
+        .with_db(dir.join("db/fleet.sqlite"))
+        .with_timeout(PATIENCE);
+    let collector = Collector::start(options).await.unwrap();
+    std::fs::write(dir.join("addresses.new"), format!("{} {}", collector.tcp(), collector.http())).unwrap();
+    std::fs::rename(dir.join("addresses.new"), dir.join("addresses")).unwrap();
+    collector.wait().await;
+}
+
+struct Remote {
+    child: Child,
+    tcp: std::net::SocketAddr,
+    http: std::net::SocketAddr,
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Remote {
+    /// `None` when `wrapper` does not work on this machine.
+    async fn start(dir: &Path, wrapper: &[&str]) -> Option<Self> {
+        std::fs::create_dir_all(dir.join("db")).unwrap();
+        let _ = std::fs::remove_file(dir.join("addresses"));
+        let me = std::env::current_exe().unwrap();
+        let command: Vec<&str> = wrapper.iter().copied().chain([me.to_str().unwrap(), "--exact", "child"]).collect();
+        let mut child = Command::new(command[0])
+            .args(&command[1..])
+            .env(CHILD, dir)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        let mut addresses = None;
+        until("the child to listen, or to end", async || {
+            addresses = std::fs::read_to_string(dir.join("addresses")).ok();
+            addresses.is_some() || child.try_wait().unwrap().is_some()
+        })
+        .await;
+        let addresses = addresses?;
+        let (tcp, http) = addresses.split_once(' ').unwrap();
+        Some(Self { child, tcp: tcp.parse().unwrap(), http: http.parse().unwrap() })
+    }
+
+    async fn send(&self, method: &str, path: &str) -> (u16, Value) {
+        let response = http(self.http, method, path, &[], None).await;
+        (response.status, response.json())
+    }
+
+    async fn connect(&self, count: usize) -> Vec<Process> {
+        self.connect_to_have(count, count).await
+    }
+
+    async fn connect_to_have(&self, count: usize, total: usize) -> Vec<Process> {
+        let mut all = Vec::new();
+        for _ in 0..count {
+            all.push(Process::connect(self.tcp).await);
+        }
+        until("the processes to be connected", async || {
+            self.send("GET", "/api/connections").await.1.as_array().unwrap().len() == total
+        })
+        .await;
+        all
+    }
+
+    async fn cut(&self, process: &mut Process, graph: Value) -> (u16, Value) {
+        let answer = async {
+            let id = process.request().await;
+            process.reply(id, graph).await;
+        };
+        tokio::join!(self.send("POST", "/api/jump-now"), answer).0
+    }
+
+    /// SIGKILL, and gone.
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+fn check(dir: &Path) -> i64 {
+    let db = Connection::open(dir.join("db/fleet.sqlite")).unwrap();
+    let verdict: String = db.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(verdict, "ok");
+    // Of each cut everything is there, or nothing.
+    let strays: i64 = db
+        .query_row(
+            "SELECT count(*) FROM nodes WHERE snapshot_id NOT IN (SELECT snapshot_id FROM snapshots)",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(strays, 0);
+    let mut counts = db
+        .prepare("SELECT s.snapshot_id, count(n.id) FROM snapshots s LEFT JOIN nodes n USING (snapshot_id) GROUP BY 1")
+        .unwrap();
+    let counts: Vec<(i64, i64)> =
+        counts.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect();
+    assert!(counts.iter().all(|(_, nodes)| [1, NODES as i64].contains(nodes)), "{counts:?}");
+    counts.len() as i64
+}
+
+const NODES: usize = 30_000;
+
+#[tokio::test]
+async fn sigkill_during_a_cut_leaves_no_half_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let remote = Remote::start(dir.path(), &["env"]).await.unwrap();
+    let mut processes = remote.connect(2).await;
+    let (one, rest) = processes.split_at_mut(1);
+    // A whole cut, of a process that answers and one that leaves.
+    let (first, ()) = tokio::join!(remote.send("POST", "/api/jump-now"), async {
+        let id = one[0].request().await;
+        one[0].reply(id, graph(&[("x", "Lock")], &[])).await;
+        rest[0].stream.shutdown().await.unwrap();
+    });
+    assert_eq!(first.0, 200, "{first:?}");
+    // Asked, half of the answers there, killed.
+    let _silent = remote.connect_to_have(2, 3).await;
+    let http = remote.http;
+    let caller = tokio::spawn(async move {
+        TcpStream::connect(http)
+            .await
+            .unwrap()
+            .write_all(b"POST /api/jump-now HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            .await
+    });
+    let id = one[0].request().await;
+    one[0].reply(id, large_graph("half", 1000)).await;
+    let _ = caller.await;
+    remote.kill();
+    assert_eq!(check(dir.path()), 1);
+    // The next one lists what was whole, never uses an id twice, and works.
+    let remote = Remote::start(dir.path(), &["env"]).await.unwrap();
+    let listed = remote.send("GET", "/api/snapshots").await.1;
+    assert_eq!(listed.as_array().unwrap().len(), 1);
+    let mut process = remote.connect(1).await.remove(0);
+    let (status, cut) = remote.cut(&mut process, graph(&[("x", "Lock")], &[])).await;
+    assert_eq!(status, 200);
+    assert!(cut["snapshot_id"].as_u64().unwrap() > id, "{cut} after {id}");
+}
+
+#[tokio::test]
+async fn sigkill_while_a_cut_is_stored_leaves_all_or_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..3u64 {
+        let remote = Remote::start(dir.path(), &["env"]).await.unwrap();
+        let mut process = remote.connect(1).await.remove(0);
+        let wal = dir.path().join("db/fleet.sqlite-wal");
+        let size = || std::fs::metadata(&wal).map_or(0, |meta| meta.len());
+        let before = size();
+        let answer = remote.cut(&mut process, large_graph("big", NODES));
+        // Storing has begun when the log grows; later in each round.
+        let grown = until("the database to be written", async || size() > before + 100_000 + round * 1_500_000);
+        tokio::select! {
+            _ = answer => {}
+            () = grown => {}
+        }
+        remote.kill();
+        check(dir.path());
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_an_error_and_not_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = dir.path().join("db");
+    std::fs::create_dir(&db).unwrap();
+    let mount = format!("mount -t tmpfs -o size=4m none {} && exec \"$0\" \"$@\"", db.display());
+    let Some(remote) = Remote::start(dir.path(), &["unshare", "-Urm", "sh", "-c", &mount]).await else {
+        println!("skipped: no small disk can be mounted here");
+        return;
+    };
+    let mut process = remote.connect(1).await.remove(0);
+    assert_eq!(remote.cut(&mut process, graph(&[("x", "Lock")], &[])).await.0, 200);
+    let (status, body) = remote.cut(&mut process, large_graph("big", NODES)).await;
+    assert_eq!((status, body["code"].as_str().unwrap()), (507, "full"), "{body}");
+    assert!(body["error"].as_str().unwrap().contains("no room"), "{body}");
+    // It goes on, with what it had and with what fits.
+    assert_eq!(remote.send("GET", "/health").await.0, 200);
+    let (status, cut) = remote.cut(&mut process, graph(&[("y", "Lock")], &[])).await;
+    assert_eq!(status, 200, "{cut}");
+    let listed = remote.send("GET", "/api/snapshots").await.1;
+    assert_eq!(listed.as_array().unwrap().len(), 2, "{listed}");
+}

@@ -1,0 +1,104 @@
+//! `collect`: takes one graph of live work over many processes, keeps it, and shows it.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use anyhow::Context as _;
+use rpp_fleet::collector::{Collector, Options};
+use rpp_runtime::config::{Log, LogFormat};
+use secrecy::SecretString;
+use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{logging, output};
+
+const EXAMPLES: &str = "\
+Examples:
+  rpp-node collect
+  rpp-node collect --db /var/lib/fleet/cuts.sqlite --http 127.0.0.1:9200
+  PEEPS_DASHBOARD=127.0.0.1:9119 rpp-node run --config node.toml     reports to it
+  curl -X POST http://127.0.0.1:9130/api/jump-now                    takes a cut
+
+Open the address that is printed in a browser. RPP_COLLECTOR_TOKEN sets a token for HTTP, at least 16 bytes; it is needed
+when --http is not loopback. The processes' protocol has no authentication: --listen other than loopback is refused unless
+RPP_COLLECTOR_INSECURE_TCP=1.";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Where processes report.
+    #[arg(long, env = "PEEPS_LISTEN", value_name = "HOST:PORT", default_value = "127.0.0.1:9119")]
+    listen: String,
+    /// Where HTTP is answered.
+    #[arg(long, env = "PEEPS_HTTP", value_name = "HOST:PORT", default_value = "127.0.0.1:9130")]
+    http: String,
+    /// The SQLite file.
+    #[arg(long, env = "PEEPS_DB", value_name = "FILE", default_value = "./peeps-web.sqlite")]
+    db: PathBuf,
+    /// Size of the SQLite file; the oldest cuts are forgotten first.
+    #[arg(long, env = "PEEPS_DB_MAX_BYTES", value_name = "BYTES", default_value_t = rpp_fleet::limits::DEFAULT_DB_BYTES)]
+    max_bytes: u64,
+    /// A further name that the Host of an HTTP request may carry.
+    #[arg(long = "allowed-host", value_name = "NAME")]
+    allowed_hosts: Vec<String>,
+    /// What is logged: a level or directives.
+    #[arg(long, env = "RPP_LOG_FILTER", value_name = "FILTER", default_value = "info")]
+    log_filter: String,
+    /// Print the addresses as JSON also on a terminal.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs a collector until a signal.
+#[tokio::main]
+pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
+    logging::start(&Log { format: LogFormat::Auto, filter: args.log_filter.clone() })?;
+    let mut signals = Signals::new()?;
+    let collector = Collector::start(options(args)).await.context("the collector did not start")?;
+    announce(args, collector.tcp(), collector.http())?;
+    signals.next().await;
+    tracing::info!("stopping: what is in flight may finish within 10 s; a second signal ends at once");
+    tokio::select! {
+        () = collector.stop() => Ok(()),
+        () = signals.next() => anyhow::bail!("stopped at once by a second signal"),
+    }
+}
+
+fn options(args: &Args) -> Options {
+    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    Options::default()
+        .with_listen(&args.listen)
+        .with_http(&args.http)
+        .with_db(&args.db)
+        .with_db_max_bytes(args.max_bytes)
+        .with_token(variable("RPP_COLLECTOR_TOKEN").map(SecretString::from))
+        .with_insecure_tcp(variable("RPP_COLLECTOR_INSECURE_TCP").as_deref() == Some("1"))
+        .with_allowed_hosts(args.allowed_hosts.clone())
+}
+
+/// One line, so that port 0 can be used.
+fn announce(args: &Args, tcp: SocketAddr, http: SocketAddr) -> anyhow::Result<()> {
+    if args.json || !output::is_terminal() {
+        return output::json(&json!({ "listen": tcp, "http": http }));
+    }
+    output::line(&format!("processes report to {tcp} (PEEPS_DASHBOARD={tcp}); the page is at http://{http}/"))
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let catch = |kind| signal(kind).context("cannot catch signals");
+        Ok(Self { term: catch(SignalKind::terminate())?, int: catch(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+    }
+}
