@@ -82,7 +82,7 @@ pub(crate) fn list(args: &ListArgs) -> anyhow::Result<()> {
     for damaged in store.damaged() {
         output::note(&format!("damaged, not offered: {}: {}", damaged.path.display(), damaged.reason));
     }
-    let rows: Vec<_> = store.list().iter().map(|stored| row(stored)).collect();
+    let rows: Vec<_> = store.list().iter().map(row).collect();
     if args.json {
         return output::json(&rows);
     }

@@ -258,9 +258,8 @@ fn is_listen_address(text: &str) -> bool {
 }
 
 fn ends_in_peer(text: &str) -> bool {
-    text.parse::<Multiaddr>().is_ok_and(|address| {
-        address.len() > 0 && address.iter().count() > 1 && matches!(address.iter().last(), Some(Protocol::P2p(_)))
-    })
+    text.parse::<Multiaddr>()
+        .is_ok_and(|address| address.iter().count() > 1 && matches!(address.iter().last(), Some(Protocol::P2p(_))))
 }
 
 fn is_host(text: &str) -> bool {
