@@ -44,7 +44,7 @@ pub(crate) struct RemoveArgs {
     config: ConfigArgs,
     /// The snapshot's root.
     root: Hash,
-    /// Remove it although a node is serving it; sessions that stream it cannot be resumed.
+    /// Remove it although a session streams it, which then cannot be resumed.
     #[arg(long)]
     force: bool,
 }
