@@ -2,6 +2,7 @@
 
 mod api;
 mod check;
+mod collect;
 mod completions;
 mod config_args;
 mod demo;
@@ -66,6 +67,8 @@ enum Command {
     Unpack(stored::UnpackArgs),
     /// Watch a node's live state, record it, or print a recording.
     Introspect(introspect::Args),
+    /// Take one graph of live work over many processes, keep it, and show it.
+    Collect(collect::Args),
     /// Show the whole thing on this machine: publish, stream, crash, resume, verify.
     Demo(demo::Args),
     /// Print shell completions.
@@ -103,6 +106,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Remove(args) => stored::remove(&args),
         Command::Unpack(args) => stored::unpack(&args),
         Command::Introspect(args) => introspect::run(&args),
+        Command::Collect(args) => collect::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Completions(args) => completions::run(&args),
     }

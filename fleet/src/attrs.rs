@@ -2,16 +2,13 @@
 
 use std::time::Duration;
 
-use serde::{Serialize, Serializer, ser::SerializeMap as _};
-
 use crate::{
     limits::{MAX_ATTRS, MAX_TEXT_BYTES},
     text::cut,
 };
 
 /// What an attribute can be.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(untagged)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Value {
     /// Yes or no.
@@ -87,27 +84,77 @@ impl Attrs {
     }
 
     /// The JSON text that goes over the wire, with the age of what it describes unless it has an `age_ms` of its own.
+    ///
+    /// Written by hand: a graph has thousands of these, and is to be taken at once.
     pub(crate) fn to_json(&self, age: Duration) -> Box<str> {
-        serde_json::to_string(&Aged { attrs: self, age }).unwrap_or_else(|_| "{}".into()).into()
+        let mut json =
+            String::with_capacity(32 + self.0.iter().map(|(name, value)| name.len() + value.room()).sum::<usize>());
+        json.push('{');
+        if !self.0.iter().any(|(name, _)| *name == "age_ms") {
+            json.push_str("\"age_ms\":");
+            push_unsigned(&mut json, u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        }
+        for (name, value) in &self.0 {
+            if json.len() > 1 {
+                json.push(',');
+            }
+            push_text(&mut json, name);
+            json.push(':');
+            value.push_to(&mut json);
+        }
+        json.push('}');
+        json.into_boxed_str()
     }
 }
 
-struct Aged<'a> {
-    attrs: &'a Attrs,
-    age: Duration,
+impl Value {
+    fn room(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len() + 6,
+            _ => 26,
+        }
+    }
+
+    fn push_to(&self, json: &mut String) {
+        match self {
+            Self::Bool(flag) => json.push_str(if *flag { "true" } else { "false" }),
+            Self::Unsigned(number) => push_unsigned(json, *number),
+            Self::Signed(number) => {
+                if *number < 0 {
+                    json.push('-');
+                }
+                push_unsigned(json, number.unsigned_abs());
+            }
+            // Rare: as everybody writes them.
+            Self::Float(number) => json.push_str(&serde_json::to_string(number).unwrap_or_else(|_| "null".into())),
+            Self::Text(text) => push_text(json, text),
+        }
+    }
 }
 
-impl Serialize for Aged<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        if !self.attrs.0.iter().any(|(name, _)| *name == "age_ms") {
-            map.serialize_entry("age_ms", &Value::from(self.age))?;
-        }
-        for (name, value) in &self.attrs.0 {
-            map.serialize_entry(name, value)?;
-        }
-        map.end()
+fn push_text(json: &mut String, text: &str) {
+    if text.bytes().any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
+        json.push_str(&serde_json::to_string(text).unwrap_or_else(|_| "\"\"".into()));
+    } else {
+        json.push('"');
+        json.push_str(text);
+        json.push('"');
     }
+}
+
+fn push_unsigned(json: &mut String, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        // One decimal digit.
+        digits[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    json.push_str(std::str::from_utf8(&digits[start..]).unwrap_or("0"));
 }
 
 /// What can be given as attributes: `()`, a closure that sets them, or an array of pairs.
@@ -161,6 +208,12 @@ mod tests {
         })
         .into_attrs();
         assert_eq!(&*own.to_json(Duration::ZERO), r#"{"age_ms":1000,"fill":0.5,"nan":null}"#);
+        let mut numbers = Attrs::default();
+        numbers.set("a", u64::MAX).set("b", i64::MIN).set("c", 0u64).set("d", "t\ta\u{fc}\\").set("e", true);
+        assert_eq!(
+            &*numbers.to_json(Duration::MAX),
+            r#"{"age_ms":18446744073709551615,"a":18446744073709551615,"b":-9223372036854775808,"c":0,"d":"t\taü\\","e":true}"#
+        );
         assert_eq!(&*().into_attrs().to_json(Duration::ZERO), r#"{"age_ms":0}"#);
     }
 

@@ -88,6 +88,8 @@ pub const SQL_MAX_PARAMS: usize = 100;
 pub const SQL_MAX_FUNCTIONS: u32 = 48;
 /// Readers of the database at the same time.
 pub const MAX_READERS: usize = 4;
+/// Graphs of cuts that are sent at the same time.
+pub const MAX_SENDERS: usize = 4;
 
 /// Most chains in one answer about waits.
 pub const MAX_CHAINS: usize = 1000;

@@ -1,6 +1,6 @@
 //! The messages: what a collector asks and what a process answers.
 
-use std::{borrow::Cow, io};
+use std::{borrow::Cow, io, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -29,12 +29,12 @@ pub struct Graph {
 /// One live thing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
-    /// Unique in the fleet.
-    pub id: Box<str>,
+    /// Unique in the fleet. Shared with the registry, as all ids and labels: taking a graph copies no text.
+    pub id: Arc<str>,
     /// What it is.
     pub kind: NodeKind,
     /// For people.
-    pub label: Box<str>,
+    pub label: Arc<str>,
     /// A JSON text.
     pub attrs_json: Box<str>,
 }
@@ -43,9 +43,9 @@ pub struct Node {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Edge {
     /// Id of the node that it starts from.
-    pub src: Box<str>,
+    pub src: Arc<str>,
     /// Id of the node that it leads to; maybe of another process.
-    pub dst: Box<str>,
+    pub dst: Arc<str>,
     /// What it says.
     pub kind: EdgeKind,
     /// A JSON text.
@@ -56,7 +56,7 @@ impl Graph {
     /// About the memory that it takes.
     #[must_use]
     pub fn weight(&self) -> usize {
-        const PER_TEXT: usize = 16;
+        const PER_TEXT: usize = 32;
         let nodes: usize = self.nodes.iter().map(|n| n.id.len() + n.label.len() + n.attrs_json.len()).sum();
         let edges: usize = self.edges.iter().map(|e| e.src.len() + e.dst.len() + e.attrs_json.len()).sum();
         nodes

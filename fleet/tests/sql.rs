@@ -345,6 +345,23 @@ async fn runaway_queries_stop_with_what_they_have() {
     }
 }
 
+/// A sorter is not bounded by the size of one value, but by SQLite's memory.
+#[tokio::test]
+async fn a_query_cannot_take_all_memory() {
+    let (fleet, _, cut) = two_cuts().await;
+    let sql = "WITH RECURSIVE t(s, n) AS (VALUES ('abcdefgh', 0) UNION ALL SELECT s || s, n + 1 FROM t WHERE n < 13), \
+        c(x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM c) \
+        SELECT x, s || x AS y FROM c, (SELECT s FROM t WHERE n = 13) ORDER BY y DESC";
+    let (status, body) = fleet.sql(&cut, sql).await;
+    assert!(status == 400 || (status == 200 && body["truncated"] == true), "{status} {body}");
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0 kB").trim().to_owned();
+    let kib: u64 = peak.trim_end_matches(" kB").trim().parse().unwrap();
+    assert!(kib < 1024 * 1024, "{peak}");
+    // Everything else works on.
+    assert_eq!(fleet.rows(&cut, "SELECT count(*) FROM nodes").await, json!([[2]]));
+}
+
 #[tokio::test]
 async fn answers_are_bounded_in_rows_and_bytes() {
     let (fleet, _, cut) = two_cuts().await;

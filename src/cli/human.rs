@@ -46,6 +46,11 @@ pub(crate) fn percent(part: u64, whole: u64) -> String {
     format!("{}.{} %", tenths / 10, tenths % 10)
 }
 
+/// `1 file`, `2 files`.
+pub(crate) fn count(number: u64, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,6 +68,7 @@ mod tests {
         assert_eq!(duration(Duration::from_millis(1250)), "1.2 s");
         assert_eq!(duration(Duration::from_secs(250)), "4 min 10 s");
         assert_eq!(duration(Duration::from_secs(7500)), "2 h 5 min");
+        assert_eq!((count(0, "link").as_str(), count(1, "link").as_str()), ("0 links", "1 link"));
         assert_eq!(percent(1, 3), "33.3 %");
         assert_eq!(percent(0, 0), "100 %");
         assert_eq!(percent(u64::MAX, u64::MAX), "100.0 %");

@@ -1,8 +1,12 @@
 //! Writing to the terminal or a pipe.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    time::Duration,
+};
 
 use anyhow::Context as _;
+use indicatif::ProgressBar;
 use serde::Serialize;
 
 /// Prints a line to standard output. A reader that went away ends the command quietly.
@@ -46,6 +50,28 @@ pub(crate) fn complain(error: &anyhow::Error) {
         shown.push_str(&cause);
     }
     note(&text);
+}
+
+/// Shows on a terminal that something takes its time, until it is dropped.
+pub(crate) struct Busy(Option<ProgressBar>);
+
+impl Busy {
+    pub(crate) fn with(what: &'static str) -> Self {
+        let bar = is_terminal().then(ProgressBar::new_spinner);
+        if let Some(bar) = &bar {
+            bar.set_message(what);
+            bar.enable_steady_tick(Duration::from_millis(100));
+        }
+        Self(bar)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
 }
 
 /// Text from outside as it may be shown.

@@ -44,7 +44,7 @@ pub(crate) struct RemoveArgs {
     config: ConfigArgs,
     /// The snapshot's root.
     root: Hash,
-    /// Remove it although a node is serving it; sessions that stream it cannot be resumed.
+    /// Remove it although a session streams it, which then cannot be resumed.
     #[arg(long)]
     force: bool,
 }
@@ -82,7 +82,7 @@ pub(crate) fn list(args: &ListArgs) -> anyhow::Result<()> {
     for damaged in store.damaged() {
         output::note(&format!("damaged, not offered: {}: {}", damaged.path.display(), damaged.reason));
     }
-    let rows: Vec<_> = store.list().iter().map(|stored| row(stored)).collect();
+    let rows: Vec<_> = store.list().iter().map(row).collect();
     if args.json {
         return output::json(&rows);
     }

@@ -2,7 +2,7 @@
 
 use crate::harness::{run, stderr, succeed};
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 14] = [
     "init",
     "run",
     "config",
@@ -13,6 +13,8 @@ const COMMANDS: [&str; 12] = [
     "verify",
     "remove",
     "unpack",
+    "introspect",
+    "collect",
     "demo",
     "completions",
 ];

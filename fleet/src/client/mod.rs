@@ -57,6 +57,12 @@ impl Reporter {
         Self::to(std::env::var(DASHBOARD_VARIABLE).ok().as_deref(), process)
     }
 
+    /// As [`from_env`](Self::from_env), with what a configuration says when the variable is not set, or empty.
+    pub fn from_env_or(configured: &str, process: &str) -> Self {
+        let variable = std::env::var(DASHBOARD_VARIABLE).ok().filter(|value| !value.trim().is_empty());
+        Self::to(Some(variable.as_deref().unwrap_or(configured)), process)
+    }
+
     /// Reports to `dashboard`; when it is `None` or empty, the registry is off and nothing runs.
     pub fn to(dashboard: Option<&str>, process: &str) -> Self {
         match dashboard.map(str::trim).filter(|dashboard| !dashboard.is_empty()) {

@@ -19,18 +19,25 @@ use super::{
     store::{StoreError, schema::open_reader},
     waits,
 };
-use crate::limits::MAX_READERS;
+use crate::limits::{MAX_READERS, MAX_SENDERS};
 
 /// What every route needs.
 pub(crate) struct Api {
     hub: Arc<Hub>,
     db: PathBuf,
     readers: Arc<Semaphore>,
+    /// Graphs being sent: their readers may be slow, and must not hold up the others.
+    senders: Arc<Semaphore>,
 }
 
 impl Api {
     pub(crate) fn new(hub: Arc<Hub>, db: PathBuf) -> Arc<Self> {
-        Arc::new(Self { hub, db, readers: Arc::new(Semaphore::new(MAX_READERS)) })
+        Arc::new(Self {
+            hub,
+            db,
+            readers: Arc::new(Semaphore::new(MAX_READERS)),
+            senders: Arc::new(Semaphore::new(MAX_SENDERS)),
+        })
     }
 }
 
@@ -180,7 +187,7 @@ impl Api {
 
     async fn graph(&self, id: i64) -> Result<Response, Problem> {
         self.read(move |db| if read::exists(db, id)? { Ok(()) } else { Err(unknown(id).into()) }).await?;
-        let permit = Arc::clone(&self.readers).acquire_owned().await.map_err(|_| stopping())?;
+        let permit = Arc::clone(&self.senders).acquire_owned().await.map_err(|_| stopping())?;
         let (sender, receiver) = mpsc::channel(4);
         let path = self.db.clone();
         // Ends when the client goes away: then nobody takes the chunks.

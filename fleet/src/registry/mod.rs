@@ -133,7 +133,6 @@ impl Registry {
     }
 
     /// Nodes and edges that enter in one step, and leave in one step.
-    #[must_use]
     pub fn group(&self) -> Group {
         Group::new(self.shared.clone())
     }
@@ -210,16 +209,16 @@ fn bounded_id(id: &dyn Display) -> Arc<str> {
     format!("{}~{}", cut(&id, MAX_ID_BYTES - HASH - 1), &hash[..HASH]).into()
 }
 
-fn bounded_text(text: &dyn Display) -> Box<str> {
+fn bounded_text(text: &dyn Display) -> Arc<str> {
     cut(&text.to_string(), MAX_TEXT_BYTES).into()
 }
 
 impl NodeEntry {
     fn to_wire(&self, now: Instant) -> Node {
         Node {
-            id: (*self.id).into(),
+            id: Arc::clone(&self.id),
             kind: self.kind.clone(),
-            label: self.label.clone(),
+            label: Arc::clone(&self.label),
             attrs_json: self.attrs.to_json(now.saturating_duration_since(self.since)),
         }
     }
@@ -228,8 +227,8 @@ impl NodeEntry {
 impl EdgeEntry {
     fn to_wire(&self, now: Instant) -> Edge {
         Edge {
-            src: (*self.src).into(),
-            dst: (*self.dst).into(),
+            src: Arc::clone(&self.src),
+            dst: Arc::clone(&self.dst),
             kind: self.kind.clone(),
             attrs_json: self.attrs.to_json(now.saturating_duration_since(self.since)),
         }

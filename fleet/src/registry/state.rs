@@ -13,7 +13,7 @@ use crate::{
 pub(super) struct NodeEntry {
     pub(super) id: Arc<str>,
     pub(super) kind: NodeKind,
-    pub(super) label: Box<str>,
+    pub(super) label: Arc<str>,
     pub(super) attrs: Attrs,
     pub(super) since: Instant,
 }

@@ -1,6 +1,8 @@
 //! A collector in a temporary folder, processes that do what a test tells them, and a small HTTP client.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
+pub mod browser;
+
 use std::{future::Future, net::SocketAddr, path::PathBuf, time::Duration};
 
 use rpp_fleet::collector::{Collector, Options};

@@ -14,7 +14,11 @@ use super::{
     files,
     node::{Node, config_file, finish, finish_json},
 };
-use crate::cli::{human, output, status};
+use crate::cli::{
+    human,
+    output::{self, Busy},
+    status,
+};
 
 /// Chunk sizes tried, so that even a very fast machine can be caught half-way.
 const CHUNK_SIZES: [u64; 3] = [65_536, 32_768, 16_384];
@@ -73,6 +77,7 @@ fn prepare(folder: &Path, input: Option<&Path>, size: u64) -> anyhow::Result<Pat
 async fn publish(folder: &Path, input: &Path) -> anyhow::Result<Published> {
     let summary = files::summarise(input)?;
     finish(&["init".as_ref(), "--publisher".as_ref(), "--dir".as_ref(), folder.as_ref()]).await?;
+    let busy = Busy::with("publishing: reading, hashing, proving");
     let begun = Instant::now();
     let config = config_file(folder);
     let published: Published = finish_json(&[
@@ -85,12 +90,13 @@ async fn publish(folder: &Path, input: &Path) -> anyhow::Result<Published> {
         input.as_ref(),
     ])
     .await?;
+    drop(busy);
     output::line(&format!(
-        "1. Published a directory: {} in {} files and {} folders, in {} with its proof\n   root    {}\n   genesis {}   \
+        "1. Published a directory: {} in {} and {}, in {} with its proof\n   root    {}\n   genesis {}   \
          all that the consumer is told to trust",
         human::bytes(summary.bytes),
-        summary.files,
-        summary.folders,
+        human::count(summary.files, "file"),
+        human::count(summary.folders, "folder"),
         human::duration(begun.elapsed()),
         published.root,
         published.genesis,
@@ -104,6 +110,7 @@ async fn stream_until_the_crash(
     provider: &Node,
     published: &Published,
 ) -> anyhow::Result<(PathBuf, Crash)> {
+    let busy = Busy::with("streaming, until it is killed half-way");
     for (attempt, chunk_size) in CHUNK_SIZES.into_iter().enumerate() {
         let place = folder.join(format!("consumer-{}", attempt + 1));
         finish(&["init".as_ref(), "--dir".as_ref(), place.as_ref()]).await?;
@@ -116,6 +123,7 @@ async fn stream_until_the_crash(
         if let Some((durable, total)) = half_way(&consumer, session).await? {
             consumer.kill().await?;
             let crash = Crash { session, durable, total, chunk_size, after: begun.elapsed() };
+            drop(busy);
             tell_crash(&crash)?;
             return Ok((place, crash));
         }
@@ -159,6 +167,7 @@ async fn resume(
     published: &Published,
     crash: &Crash,
 ) -> anyhow::Result<(Node, SnapshotStreamStatus, Duration)> {
+    let _busy = Busy::with("started again: resuming");
     let begun = Instant::now();
     let consumer = Node::start(folder, &consumer_flags(published)).await?;
     let first = consumer.api.session(crash.session).await.context("the session did not survive the crash")?;
@@ -186,16 +195,20 @@ fn tell_resumed(
     let again = asked.saturating_sub(chunks);
     let group = (ACK_BYTES / crash.chunk_size).max(1);
     output::line(&format!(
-        "4. Started again, it went on by itself and was complete after {}\n   the payload has {chunks} chunks; the \
+        "4. Started again, it went on by itself and was complete after {}\n   the payload has {}; the \
          provider was asked for {before} before the crash and for {} after it",
         human::duration(took),
-        asked - before,
+        human::count(chunks, "chunk"),
+        asked.saturating_sub(before),
     ))?;
-    output::line(&format!(
-        "   so {again} came twice: those that were on their way or not yet durable when it died ({} of {})",
-        human::bytes(again * crash.chunk_size),
-        human::bytes(crash.total),
-    ))?;
+    output::line(&match again {
+        0 => "   so not one came twice".to_owned(),
+        again => format!(
+            "   so {again} came twice: what was on its way or not yet durable when it died ({} of {})",
+            human::bytes(again * crash.chunk_size),
+            human::bytes(crash.total),
+        ),
+    })?;
     // A group that is being written and one that is being fetched may be lost; more may not.
     ensure!(again <= 4 * group, "{again} chunks came twice, more than a crash explains");
     Ok(())
@@ -211,6 +224,7 @@ async fn verify(
     let root = finished.root.context("a complete session knows its root")?.to_string();
     ensure!(root == published.root, "the consumer has root {root}, the provider published {}", published.root);
     ensure!(finished.total_bytes == Some(published.bytes), "the sizes differ");
+    let busy = Busy::with("verifying offline, unpacking, comparing");
     let config = config_file(consumer);
     let begun = Instant::now();
     let trust = format!("--trust-genesis={}", published.genesis);
@@ -219,13 +233,14 @@ async fn verify(
     let unpacked = folder.join("unpacked");
     finish(&["unpack".as_ref(), "--config".as_ref(), config.as_ref(), root.as_ref(), unpacked.as_ref()]).await?;
     let same = files::compare(input, &unpacked)?;
+    drop(busy);
     output::line(&format!(
         "5. Checked offline in {}: payload, chain, proof and signature lead back to the genesis\n   unpacked and compared \
-         with what was published: {} files, {} folders, {} links, {}, all equal byte by byte",
+         with what was published: {}, {}, {}, {}, all equal byte by byte",
         human::duration(checked),
-        same.files,
-        same.folders,
-        same.links,
+        human::count(same.files, "file"),
+        human::count(same.folders, "folder"),
+        human::count(same.links, "link"),
         human::bytes(same.bytes),
     ))
 }

@@ -3,7 +3,12 @@
 // always the same, so thousands of them neither freeze the page nor jump about. Only what is in sight is drawn.
 
 const CELL_W = 150, CELL_H = 26, NODE_W = 138, NODE_H = 20, PAD = 14, TITLE = 22, GAP = 26;
-const LABELS_FROM = 0.55;
+// Below these scales: no labels, and plain lines without arrows.
+const LABELS_FROM = 0.55, PLAIN_BELOW = 0.3;
+
+const KINDS = ["future", "lock", "request", "response", "file_op", "tx", "rx", "net_connect", "net_accept", "sleep",
+  "semaphore", "command", "notify", "timeout", "interval", "join_set", "once_cell", "remote_tx", "remote_rx",
+  "net_readable", "net_writable"];
 
 class GraphView {
   constructor(canvas, onSelect) {
@@ -174,9 +179,10 @@ class GraphView {
 
   colorOf(kind) {
     if (!this.hues.has(kind)) {
-      let hash = 7;
-      for (const c of kind) hash = (hash * 31 + c.codePointAt(0)) % 3600;
-      this.hues.set(kind, `hsl(${hash / 10} 55% ${this.dark ? "62%" : "42%"})`);
+      let place = KINDS.indexOf(kind);
+      if (place < 0) for (const c of kind) place = (Math.abs(place) * 31 + c.codePointAt(0)) % 3600;
+      // From yellow-green to violet: the warm colours belong to the relations.
+      this.hues.set(kind, `hsl(${75 + (place * 97) % 235} ${35 + (place % 3) * 12}% ${this.dark ? "58%" : "45%"})`);
     }
     return this.hues.get(kind);
   }
@@ -206,8 +212,14 @@ class GraphView {
     c.setTransform(ratio * scale, 0, 0, ratio * scale, -x * scale * ratio, -y * scale * ratio);
     const sight = { left: x, top: y, right: x + width / scale, bottom: y + height / scale };
     this.paintBoxes(c, sight);
-    this.paintEdges(c, sight);
-    this.paintNodes(c, sight);
+    // From afar the relations are drawn over the marks; near, the labels over the relations.
+    if (this.view.scale < LABELS_FROM) {
+      this.paintMarks(c, sight);
+      this.paintEdges(c, sight);
+    } else {
+      this.paintEdges(c, sight);
+      this.paintLabels(c, sight);
+    }
     this.drawn += 1;
   }
 
@@ -246,7 +258,7 @@ class GraphView {
     };
     const touches = (edge) => this.selected !== null && (edge.src === this.selected || edge.dst === this.selected);
     c.lineWidth = Math.max(0.8, 0.8 / scale);
-    c.globalAlpha = chain ? 0.12 : 0.35;
+    c.globalAlpha = chain ? 0.12 : 0.3;
     c.strokeStyle = this.color.edge;
     path((edge) => edge.kind !== "needs");
     c.globalAlpha = chain ? 0.2 : 0.85;
@@ -269,6 +281,20 @@ class GraphView {
     const ax = a.x + NODE_W, ay = a.y + NODE_H / 2, bx = b.x, by = b.y + NODE_H / 2;
     if (Math.max(ax, bx) < sight.left || Math.min(a.x, bx) > sight.right) return;
     if (Math.max(ay, by) < sight.top || Math.min(ay, by) > sight.bottom) return;
+    if (this.view.scale < PLAIN_BELOW) {
+      c.moveTo(ax, ay);
+      c.lineTo(bx, by);
+      return;
+    }
+    if (a.x === b.x) {
+      // One column: around its left side.
+      c.moveTo(a.x, ay);
+      c.bezierCurveTo(a.x - 14, ay, bx - 14, by, bx - 3, by);
+      c.moveTo(bx - 8, by - 4);
+      c.lineTo(bx - 1, by);
+      c.lineTo(bx - 8, by + 4);
+      return;
+    }
     const bend = Math.max(18, Math.abs(bx - ax) / 3);
     c.moveTo(ax, ay);
     c.bezierCurveTo(ax + bend, ay, bx - bend, by, bx - 4, by);
@@ -277,8 +303,38 @@ class GraphView {
     c.lineTo(bx - 9, by + 4);
   }
 
-  paintNodes(c, sight) {
-    const labels = this.view.scale >= LABELS_FROM;
+  // From afar a node is a mark: one path for each kind, drawn at once.
+  paintMarks(c, sight) {
+    const faint = new Map(), plain = new Map(), outlined = [];
+    for (let i = 0; i < this.nodes.length; i++) {
+      const node = this.nodes[i];
+      if (!inSight(node.x, node.y, NODE_W, NODE_H, sight)) continue;
+      const inChain = this.chain && this.chain.nodes.has(i), paths = this.chain && !inChain ? faint : plain;
+      if (!paths.has(node.kind)) paths.set(node.kind, []);
+      paths.get(node.kind).push(node);
+      if (inChain || i === this.selected) outlined.push(i);
+    }
+    for (const [paths, alpha] of [[faint, 0.3], [plain, 1]]) {
+      c.globalAlpha = alpha;
+      for (const [kind, nodes] of paths) {
+        c.fillStyle = this.colorOf(kind);
+        c.beginPath();
+        for (const node of nodes) c.rect(node.x, node.y, NODE_W, NODE_H);
+        c.fill();
+      }
+    }
+    c.globalAlpha = 1;
+    for (const i of outlined) this.outline(c, i);
+  }
+
+  outline(c, index) {
+    const node = this.nodes[index];
+    c.strokeStyle = index === this.selected ? this.color.accent : this.color.chain;
+    c.lineWidth = Math.max(2, 2 / this.view.scale);
+    c.strokeRect(node.x, node.y, NODE_W, NODE_H);
+  }
+
+  paintLabels(c, sight) {
     c.font = "11px system-ui, sans-serif";
     c.textBaseline = "middle";
     for (let i = 0; i < this.nodes.length; i++) {
@@ -286,22 +342,15 @@ class GraphView {
       if (!inSight(node.x, node.y, NODE_W, NODE_H, sight)) continue;
       const inChain = this.chain && this.chain.nodes.has(i);
       c.globalAlpha = this.chain && !inChain ? 0.3 : 1;
-      if (labels) {
-        c.fillStyle = this.color.panel;
-        c.fillRect(node.x, node.y, NODE_W, NODE_H);
-        c.fillStyle = this.colorOf(node.kind);
-        c.fillRect(node.x, node.y, 4, NODE_H);
-        c.fillStyle = this.color.text;
-        c.fillText(shorten(node.label || node.id, 21), node.x + 9, node.y + NODE_H / 2, NODE_W - 12);
-      } else {
-        c.fillStyle = this.colorOf(node.kind);
-        c.fillRect(node.x, node.y, NODE_W, NODE_H);
-      }
+      c.fillStyle = this.color.panel;
+      c.fillRect(node.x, node.y, NODE_W, NODE_H);
+      c.fillStyle = this.colorOf(node.kind);
+      c.fillRect(node.x, node.y, 4, NODE_H);
+      c.fillStyle = this.color.text;
+      c.fillText(shorten(node.label || node.id, 21), node.x + 9, node.y + NODE_H / 2, NODE_W - 12);
       if (inChain || i === this.selected) {
         c.globalAlpha = 1;
-        c.strokeStyle = i === this.selected ? this.color.accent : this.color.chain;
-        c.lineWidth = Math.max(2, 2 / this.view.scale);
-        c.strokeRect(node.x, node.y, NODE_W, NODE_H);
+        this.outline(c, i);
       }
     }
     c.globalAlpha = 1;

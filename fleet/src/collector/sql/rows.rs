@@ -17,7 +17,7 @@ pub(crate) struct Answer {
 }
 
 pub(super) fn collect(statement: &mut Statement<'_>) -> Result<Answer, rusqlite::Error> {
-    let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let width = columns.len();
     let names: usize = columns.iter().map(|name| 6 * name.len() + 3).sum();
     let (mut json, mut row_count, mut truncated) = (String::from("["), 0, false);

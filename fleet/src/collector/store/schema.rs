@@ -90,6 +90,8 @@ pub(crate) fn open_writer(path: &Path, max_bytes: u64) -> Result<Connection, Sto
     }
     db.pragma_update(None, "journal_mode", "WAL")?;
     db.pragma_update(None, "synchronous", "NORMAL")?;
+    // The writer does it itself, after its caller has the answer.
+    db.pragma_update(None, "wal_autocheckpoint", 0)?;
     db.pragma_update(None, "cache_size", -65_536)?;
     db.pragma_update(None, "temp_store", "MEMORY")?;
     db.pragma_update(None, "journal_size_limit", 16 * 1024 * 1024)?;

@@ -96,11 +96,19 @@ impl Worker {
                 self.execute(command, &mut events);
             }
             self.write_events(&events);
+            self.checkpoint();
             if self.trimmed.elapsed() >= TRIM_INTERVAL {
                 self.trim();
             }
         }
-        let _ = self.db.pragma_update(None, "wal_checkpoint", "TRUNCATE");
+        self.checkpoint();
+    }
+
+    /// Moves what is in the write-ahead log into the file, as far as no reader still needs the old pages.
+    fn checkpoint(&self) {
+        if let Err(error) = self.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
+            tracing::warn!(%error, "the write-ahead log could not be emptied");
+        }
     }
 
     fn execute(&mut self, command: Command, events: &mut Vec<Event>) {

@@ -166,7 +166,7 @@ fn trace(graph: &WaitGraph, snapshot_id: i64) -> Waits {
             break;
         }
     }
-    chains.sort_by(|a, b| (b.wait_ms, b.length).cmp(&(a.wait_ms, a.length)));
+    chains.sort_by_key(|chain| std::cmp::Reverse((chain.wait_ms, chain.length)));
     Waits { snapshot_id, chains, deadlocks, truncated }
 }
 
