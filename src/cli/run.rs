@@ -1,13 +1,14 @@
 //! `run`: wires the node, its control plane and its windows together, and runs until a signal.
 
 mod announce;
+mod feed;
 mod services;
 mod signals;
 
 use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _, path::Path};
 
 use anyhow::Context as _;
-use rpp_runtime::{Config, DataLock, Node, NodeHandle, config::Effective, keys};
+use rpp_runtime::{Config, DataLock, Hooks, Node, NodeHandle, config::Effective, keys};
 use tokio::sync::watch;
 
 use self::{services::Services, signals::Signals};
@@ -54,14 +55,16 @@ async fn node(effective: &Effective, json: bool) -> anyhow::Result<()> {
     refuse_second(&config.data_dir)?;
     let services = Services::prepare(config)?;
     let identity = keys::load_or_create_identity(&config.data_dir.join("identity.key"))?;
-    let started = Node::start(config.clone(), identity);
+    let mut hooks = Hooks::default();
+    let registry = config.introspection.enabled.then(|| feed::plug_in(&identity, &mut hooks));
+    let started = Node::start_with(config.clone(), identity, hooks);
     let handle = tokio::select! {
         started = started => started.context("the node did not start")?,
         () = signals.next() => return Ok(()),
     };
     let (stop, stopping) = watch::channel(false);
     let addresses = services.addresses();
-    let mut running = services.start(&handle, &stopping);
+    let mut running = services.start(&handle, registry, &stopping);
     let ended = {
         let announced = announce::when_ready(&handle, addresses, &config.data_dir, json);
         let mut announced = std::pin::pin!(announced);
@@ -122,4 +125,13 @@ fn token_variable(name: &str) -> Option<String> {
 /// choice; the port itself warns.
 fn rpc_token(config: &Config) -> anyhow::Result<secrecy::SecretString> {
     Ok(keys::load_token(token_variable("RPP_RPC_TOKEN").as_deref(), &config.rpc.token_file)?)
+}
+
+/// The read-only one once it is configured; the control plane's only while it is not.
+fn introspection_token(config: &Config) -> anyhow::Result<secrecy::SecretString> {
+    let variable = token_variable("RPP_INTROSPECTION_TOKEN");
+    match keys::load_introspection_token(variable.as_deref(), config.introspection.token_file.as_deref())? {
+        Some(token) => Ok(token),
+        None => rpc_token(config),
+    }
 }
