@@ -111,17 +111,23 @@ impl Registry {
     pub fn handle_swarm_event<E>(&self, event: &SwarmEvent<E>) {
         match event {
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, num_established, .. } => {
-                let (role, remote) = (role_of(endpoint), endpoint.get_remote_address());
-                self.table().bind(*connection_id, peer_id, role, remote);
-                if num_established.get() == 1 {
-                    self.peer_connected(peer_id, remote, role);
-                }
+                self.connection_established(peer_id, *connection_id, endpoint, num_established.get() == 1);
             }
             SwarmEvent::ConnectionClosed { peer_id, endpoint, num_established: 0, cause, .. } => {
                 let reason = cause.as_ref().map_or_else(|| "closed".to_owned(), ToString::to_string);
                 self.peer_disconnected(peer_id, endpoint.get_remote_address(), &reason);
             }
             _ => {}
+        }
+    }
+
+    /// The swarm took a connection: from now on it has this name. `first`: there was none to this peer.
+    /// [`Self::handle_swarm_event`] does this.
+    pub fn connection_established(&self, peer: &PeerId, id: ConnectionId, endpoint: &ConnectedPoint, first: bool) {
+        let (role, remote) = (role_of(endpoint), endpoint.get_remote_address());
+        self.table().bind(id, peer, role, remote);
+        if first {
+            self.peer_connected(peer, remote, role);
         }
     }
 

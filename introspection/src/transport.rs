@@ -127,15 +127,14 @@ pub fn quic(
     observe(transport, registry, Names::new("quic-v1", "quic-v1", "/tls/1.0.0"))
 }
 
-/// [`tcp`] and [`quic`] behind DNS, for `Swarm::new`. It sets no timeout on the upgrade; `SwarmBuilder` does.
+/// [`tcp`] and [`quic`] in one. Names are not resolved and the upgrade has no timeout: `SwarmBuilder` adds both.
 ///
 /// # Errors
-/// The TLS certificate cannot be made, or the system's DNS configuration cannot be read.
+/// The TLS certificate of this identity cannot be made.
 pub fn transport(keypair: &Keypair, registry: &Registry) -> TransportResult<Boxed<(PeerId, StreamMuxerBox)>> {
     let tcp = tcp(keypair, registry)?.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     let quic = quic(keypair, registry).map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
-    let either = OrTransport::new(tcp, quic).map(|either, _| either.into_inner());
-    Ok(libp2p::dns::tokio::Transport::system(either)?.boxed())
+    Ok(OrTransport::new(tcp, quic).map(|either, _| either.into_inner()).boxed())
 }
 
 fn socket_address(address: std::net::SocketAddr) -> Multiaddr {

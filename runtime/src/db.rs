@@ -15,7 +15,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use libp2p::PeerId;
@@ -30,6 +30,9 @@ use crate::{
 
 /// Bytes of sled's page cache.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
+/// How long a database that is still in use is waited for.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+const LOCK_POLL: Duration = Duration::from_millis(20);
 /// The first byte of every value; a value of another version is skipped and reported.
 const VALUE_VERSION: u8 = 1;
 
@@ -106,8 +109,11 @@ impl Db {
     pub(crate) fn open(folder: &Path, durability: Durability) -> Result<(Self, Vec<Notice>), DbError> {
         let mut notices = Vec::new();
         remove_leftovers(folder, &mut notices)?;
-        let opened = match try_open(folder) {
+        let opened = match open_patiently(folder) {
             Ok(opened) => opened,
+            Err(reason) if is_locked(&reason) => {
+                return Err(DbError::Io { path: folder.to_owned(), source: io::Error::other(reason) });
+            }
             Err(reason) => {
                 notices.push(set_aside(folder, reason)?);
                 try_open(folder)
@@ -237,6 +243,22 @@ fn served_parts(key: &[u8]) -> Option<(PeerId, SnapshotSessionId)> {
 }
 
 type Opened = (sled::Db, sled::Tree, sled::Tree, sled::Tree);
+
+/// A node that was shut down in this process may have a last job that still holds the database.
+fn open_patiently(folder: &Path) -> Result<Opened, String> {
+    let begun = Instant::now();
+    loop {
+        match try_open(folder) {
+            Err(reason) if is_locked(&reason) && begun.elapsed() < LOCK_PATIENCE => std::thread::sleep(LOCK_POLL),
+            opened => return opened,
+        }
+    }
+}
+
+/// In use, which is no damage. sled says it in words only.
+fn is_locked(reason: &str) -> bool {
+    reason.contains("could not acquire lock")
+}
 
 /// sled may panic on a damaged file: that is a reason like any other.
 fn try_open(folder: &Path) -> Result<Opened, String> {

@@ -195,17 +195,18 @@ pub(crate) struct RemovePartial {
     pub(crate) remove: bool,
 }
 
-/// Starts the one thread that writes session records, so that they are written in order.
+/// Starts the one thread that writes session records, so that they are written in order; it ends when the sender is gone.
 pub(crate) fn spawn_recorder(
     db: Db,
     store: Arc<Store>,
+    partials: PathBuf,
     done: mpsc::Sender<Done>,
     watchers: Watchers,
     queue: usize,
-) -> mpsc::Sender<Entry> {
+) -> (mpsc::Sender<Entry>, tokio::task::JoinHandle<()>) {
     let (entries, mut received) = mpsc::channel(queue);
     let runtime = tokio::runtime::Handle::current();
-    tokio::task::spawn_blocking(move || {
+    let ended = tokio::task::spawn_blocking(move || {
         while let Some(entry) = received.blocking_recv() {
             let session = match &entry {
                 Entry::Put { record, .. } => record.session,
@@ -219,7 +220,7 @@ pub(crate) fn spawn_recorder(
                     result: db.put_session(&record).map_err(|error| explain(&error)),
                 },
                 Entry::Remove { session, partial } => {
-                    Done::Removed { session, result: remove(&db, &store, session, partial, &runtime) }
+                    Done::Removed { session, result: remove(&db, &store, &partials, session, partial, &runtime) }
                 }
             };
             drop(work);
@@ -228,17 +229,22 @@ pub(crate) fn spawn_recorder(
             }
         }
     });
-    entries
+    (entries, ended)
 }
 
 fn remove(
     db: &Db,
     store: &Store,
+    partials: &Path,
     session: SnapshotSessionId,
     partial: Option<RemovePartial>,
     runtime: &tokio::runtime::Handle,
 ) -> Result<(), String> {
-    // The record goes first: whatever a crash leaves after that is only bytes, and a later session uses them.
+    if let Some(RemovePartial { root, .. }) = &partial {
+        let folder = partials.join(root.to_string());
+        crate::rebuild::forget_session(&folder, session).map_err(|error| explain(&error))?;
+    }
+    // Then the record: whatever a crash leaves after that is only bytes, and a later session uses them.
     db.remove_session(session).map_err(|error| explain(&error))?;
     let Some(RemovePartial { root, writer, remove }) = partial else { return Ok(()) };
     if let Some(writer) = writer {

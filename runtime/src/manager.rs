@@ -62,6 +62,7 @@ pub(crate) struct Manager {
     done: mpsc::Sender<Done>,
     disk: mpsc::Sender<Reported>,
     recorder: mpsc::Sender<Entry>,
+    recorder_ended: Option<JoinHandle<()>>,
     events: broadcast::Sender<NodeEvent>,
     metrics: Arc<Metrics>,
     watchers: Watchers,
@@ -94,10 +95,12 @@ impl Manager {
         watchers: Watchers,
         me: PeerId,
     ) -> Self {
-        let recorder =
-            jobs::spawn_recorder(db.clone(), Arc::clone(&store), done.clone(), watchers.clone(), RECORDER_QUEUE);
-        let disk = forward_disk(done.clone());
         let snapshots = config.data_dir.join("snapshots");
+        let partials = snapshots.join("partial");
+        let (told, watching) = (done.clone(), watchers.clone());
+        let (recorder, recorder_ended) =
+            jobs::spawn_recorder(db.clone(), Arc::clone(&store), partials, told, watching, RECORDER_QUEUE);
+        let disk = forward_disk(done.clone());
         if let Some(head) = &*head.borrow() {
             metrics.head(head.height);
         }
@@ -111,6 +114,7 @@ impl Manager {
             done,
             disk,
             recorder,
+            recorder_ended: Some(recorder_ended),
             events,
             metrics,
             watchers,
@@ -208,6 +212,7 @@ impl Manager {
         tracked.record.state = SessionState::Connecting;
         tracked.record.error = None;
         tracked.record.error_code = None;
+        tracked.record.advice = None;
     }
 
     fn options(&self, session: SnapshotSessionId) -> consumer::Options {
@@ -399,6 +404,7 @@ impl Manager {
             let trouble = view.failure.as_ref().and_then(|_| trouble(&view));
             tracked.record.state = view.state.into();
             (tracked.record.error_code, tracked.record.error) = trouble.unzip();
+            tracked.record.advice = view.failure.and(view.waiting).map(|wait| wait.reason);
             tracked.record.payload_path = view.payload_path;
             self.put(session);
             return;
@@ -461,6 +467,11 @@ impl Manager {
         self.metrics.queue("disk", depth);
         self.metrics.queue("recorder", self.recorder.max_capacity() - self.recorder.capacity());
         self.metrics.queue("reports", self.done.max_capacity() - self.done.capacity());
+    }
+
+    /// Resolves once the manager is dropped and its records are written.
+    pub(crate) fn take_recorder(&mut self) -> Option<JoinHandle<()>> {
+        self.recorder_ended.take()
     }
 
     /// Ends all writers after what they have; resolves when everything they wrote is durable and recorded.

@@ -387,6 +387,12 @@ impl Node {
                 SHUTDOWN_GRACE.as_secs()
             );
         }
+        // Whoever waits may start another node on this folder at once: database and lock are let go of first.
+        let recorder = self.manager.take_recorder();
+        drop((self, done));
+        if let Some(recorder) = recorder {
+            let _ = tokio::time::timeout_at(deadline, recorder).await;
+        }
         if let Some(reply) = reply {
             let _ = reply.send(Ok(()));
         }
@@ -426,10 +432,9 @@ impl Opened {
         let (db, mut notices) = Db::open(&snapshots.join("sessions"), config.snapshots.durability)?;
         let (mut sessions, more) = db.sessions()?;
         notices.extend(more);
-        if notices.iter().any(|notice| matches!(notice, Notice::SetAside { .. })) {
-            let known = sessions.iter().map(|(record, _)| record.session).collect();
-            sessions.extend(crate::rebuild::from_partials(&snapshots.join("partial"), &known));
-        }
+        // A damaged database may open all the same, with less in it.
+        let known = sessions.iter().map(|(record, _)| record.session).collect();
+        sessions.extend(crate::rebuild::from_partials(&snapshots.join("partial"), &known));
         let sessions = sessions
             .into_iter()
             .map(|(record, progress)| {

@@ -20,6 +20,16 @@ pub(crate) fn note_session(partial: &Path, record: &Session) -> io::Result<()> {
     write_atomic(&partial.join(NOTE), &json, 0o600)
 }
 
+/// Takes the note of this session away, so that nothing brings it back. Another session's stays.
+pub(crate) fn forget_session(partial: &Path, session: SnapshotSessionId) -> io::Result<()> {
+    let note = partial.join(NOTE);
+    match read_note(&note) {
+        Ok(record) if record.session == session => fs::remove_file(&note),
+        // One that is missing or unreadable brings nothing back either.
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 /// The sessions that the partial payloads tell of, but for `known` ones. Their progress is read off the payloads when
 /// they are opened. What cannot be read is left out and logged: the bytes stay and the next session uses them.
 pub(crate) fn from_partials(folder: &Path, known: &BTreeSet<SnapshotSessionId>) -> Vec<(Session, Progress)> {
@@ -29,13 +39,16 @@ pub(crate) fn from_partials(folder: &Path, known: &BTreeSet<SnapshotSessionId>) 
         .filter(|entry| entry.file_name().to_str().is_some_and(|name| name.parse::<Hash>().is_ok()))
         .filter_map(|entry| match read_note(&entry.path().join(NOTE)) {
             Ok(record) => Some(record),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
                 tracing::warn!("{}: no session could be rebuilt from it: {error}", entry.path().display());
                 None
             }
         })
         .filter(|record| !known.contains(&record.session))
-        .inspect(|record| tracing::warn!("session {} was rebuilt from its partial payload", record.session))
+        .inspect(|record| {
+            tracing::warn!("session {} is not in the database and was rebuilt from its partial payload", record.session)
+        })
         .map(|record| (record, Progress::default()))
         .collect()
 }

@@ -28,6 +28,9 @@ pub(crate) struct Session {
     pub(crate) error: Option<String>,
     /// The word for it.
     pub(crate) error_code: Option<StatusErrorCode>,
+    /// What the operator can do about it.
+    #[serde(default)]
+    pub(crate) advice: Option<String>,
     /// Where the verified payload is.
     pub(crate) payload_path: Option<PathBuf>,
     /// RFC 3339.

@@ -1,7 +1,9 @@
 //! Whole nodes in this process: real swarms on loopback, real folders, real proofs, the control plane over real HTTP.
 #![allow(dead_code)] // each test binary uses its part
 
+pub mod gate;
 pub mod http;
+pub mod rogue;
 
 use std::{
     collections::BTreeMap,
@@ -84,6 +86,28 @@ pub fn made() -> &'static Made {
     })
 }
 
+/// Another history of the first chain, signed by the same key: the checkpoint of its first step has another payload.
+pub fn fork() -> &'static (Published, PathBuf) {
+    static FORK: OnceLock<(tempfile::TempDir, (Published, PathBuf))> = OnceLock::new();
+    let (_, fork) = FORK.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let (input, snapshots) = (folder.path().join("input"), folder.path().join("snapshots"));
+        fs::write(&input, noise(4, 60_000)).unwrap();
+        let request = PublishRequest {
+            snapshots_dir: &snapshots,
+            input: &input,
+            height: 100,
+            block_hash: Some(Hash([7; 32])),
+            chain_id: "tests",
+            signer: &rpp_proofs::Signer::from_seed([1; 32]),
+            keep: 0,
+        };
+        let published = publish(&request, &mut |_| {}).unwrap();
+        (folder, (published, snapshots))
+    });
+    fork
+}
+
 fn copy_tree(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -99,14 +123,14 @@ fn copy_tree(from: &Path, to: &Path) {
 
 /// A folder for a node's data, kept over restarts.
 pub struct Home {
-    folder: tempfile::TempDir,
+    folder: Arc<tempfile::TempDir>,
     identity: Keypair,
     pub config: Config,
 }
 
 impl Home {
     pub fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Arc::new(tempfile::tempdir().unwrap());
         let mut config = Config::defaults_in(folder.path()).unwrap();
         config.p2p.listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
         config.snapshots.chunk_size = CHUNK;
@@ -131,6 +155,13 @@ impl Home {
     pub fn provider_of_other_chain() -> Self {
         let home = Self::new();
         copy_tree(&made().other.join("store"), &home.snapshots().join("store"));
+        home
+    }
+
+    /// A node that offers the other history of the first chain.
+    pub fn provider_of_fork() -> Self {
+        let home = Self::new();
+        copy_tree(&fork().1.join("store"), &home.snapshots().join("store"));
         home
     }
 
@@ -173,7 +204,7 @@ impl Home {
             .await;
         });
         let address = handle.identity().await.unwrap().listen[0].parse().unwrap();
-        Running { handle, http, address, stop: Some(stop), served }
+        Running { handle, http, address, stop: Some(stop), served, _folder: Arc::clone(&self.folder) }
     }
 }
 
@@ -185,6 +216,8 @@ pub struct Running {
     pub address: Multiaddr,
     stop: Option<oneshot::Sender<()>>,
     served: tokio::task::JoinHandle<()>,
+    /// A running node's folder stays, whatever becomes of its home.
+    _folder: Arc<tempfile::TempDir>,
 }
 
 impl Running {

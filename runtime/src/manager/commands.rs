@@ -89,6 +89,7 @@ impl Manager {
             state: SessionState::Connecting,
             error: None,
             error_code: None,
+            advice: None,
             payload_path: None,
             updated_at: started_at.clone(),
             started_at,
@@ -183,6 +184,7 @@ impl Manager {
             tracked.record.state = SessionState::Connecting;
             tracked.record.error = None;
             tracked.record.error_code = None;
+            tracked.record.advice = None;
         }
         // The status that the caller is given must not show the old error.
         if let Some(tracked) = self.sessions.get_mut(&session) {

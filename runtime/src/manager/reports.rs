@@ -165,6 +165,11 @@ impl Manager {
     }
 
     fn on_opened(&mut self, session: SnapshotSessionId, epoch: u64, result: Result<Place, Trouble>, now: Instant) {
+        if let (false, Ok(Place::Partial(partial, ..))) = (self.sessions.contains_key(&session), &result) {
+            // Cancelled while it was being opened: its note must not bring it back.
+            let folder = self.snapshots.join("partial").join(partial.root().to_string());
+            tokio::task::spawn_blocking(move || crate::rebuild::forget_session(&folder, session));
+        }
         let Some(tracked) = self.sessions.get_mut(&session).filter(|tracked| tracked.epoch == epoch) else { return };
         let (Some(machine), Some(plan)) = (&mut tracked.machine, &tracked.record.plan) else { return };
         let storage = match result {

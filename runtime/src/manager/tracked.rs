@@ -202,7 +202,8 @@ fn waiting(
         (None, SessionState::Failed) => (
             WaitKind::Operator,
             format!(
-                "the session failed; put its error right, then POST /p2p/snapshots with {{\"resume\":{{\"session\":{}}}}}, or DELETE it",
+                "{}. POST /p2p/snapshots with {{\"resume\":{{\"session\":{}}}}} tries again, DELETE removes the session",
+                record.advice.as_deref().unwrap_or("the session failed; put its error right"),
                 record.session
             ),
         ),

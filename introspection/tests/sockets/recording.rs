@@ -1,14 +1,11 @@
 //! Recordings: written from a live node, continued, replayed, damaged.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-mod support;
-
+use crate::support::{self, options, peer, registry, simulate, soon, start};
 use rpp_introspection::{
     client::{Recorder, Recording, RecordingError, Style, record, replay, watch},
     envelope::EnvelopeError,
     proto::server_message::Payload,
 };
-use support::{options, peer, registry, simulate, soon, start};
 
 /// Records until so many states are in the file.
 async fn record_states(server: &support::Server, path: &std::path::Path, count: usize) {

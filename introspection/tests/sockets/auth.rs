@@ -1,11 +1,8 @@
 //! Who may connect.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-mod support;
-
+use crate::support::{Server, TOKEN, registry, soon, start};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use rpp_introspection::{Options, ServeError};
-use support::{Server, TOKEN, registry, soon, start};
 use tokio_tungstenite::{
     connect_async,
     tungstenite::{Error, client::IntoClientRequest as _},

@@ -1,13 +1,11 @@
 //! What stays visible, and for how long.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-mod support;
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
+use crate::support::{Client, Server, connections, new_connection, options, peer, simulate, start, streams};
 use rpp_introspection::{
     Registry,
     clock::Clock,
@@ -17,7 +15,6 @@ use rpp_introspection::{
         client_command::{Command, Source},
     },
 };
-use support::{Client, Server, connections, new_connection, options, peer, simulate, start, streams};
 
 const START: u64 = 1_000_000;
 

@@ -1,10 +1,8 @@
 //! Events over real sockets.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-mod support;
 
 use std::collections::HashMap;
 
+use crate::support::{self, Client, options, peer, registry, start};
 use rpp_introspection::{
     Registry, SessionView, WaitingView,
     limits::EVENT_BUFFER,
@@ -16,7 +14,6 @@ use rpp_introspection::{
     },
 };
 use serde_json::Value;
-use support::{Client, options, peer, registry, start};
 
 async fn listening(registry: &Registry) -> (support::Server, Client, HashMap<String, proto::EventType>) {
     let server = start(registry, options());

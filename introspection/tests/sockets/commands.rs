@@ -1,8 +1,6 @@
 //! Configuration, and messages that break the rules.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-mod support;
-
+use crate::support::{self, Server, TOKEN, registry, soon, start};
 use futures::{SinkExt as _, StreamExt as _};
 use prost::Message as _;
 use rpp_introspection::{
@@ -12,7 +10,6 @@ use rpp_introspection::{
         client_command::{Command, Source},
     },
 };
-use support::{Server, TOKEN, registry, soon, start};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 type Raw = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;

@@ -1,13 +1,10 @@
 //! The pull rules, one test each, over real sockets.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-mod support;
-
+use crate::support::{Client, Server, connections, options, registry, simulate, start};
 use rpp_introspection::proto::{
     client_command::{Command, Source},
     server_message::Payload,
 };
-use support::{Client, Server, connections, options, registry, simulate, start};
 
 /// A client for which states are made every 10 ms, and that takes so many of them.
 async fn let_states_pass(server: &Server, count: usize) -> Client {
