@@ -106,6 +106,22 @@ impl Registry {
         OpenConnection { registry: self.clone(), record }
     }
 
+    /// The swarm established a connection: what it calls it, and whether it is the first one to this peer.
+    /// [`Self::handle_swarm_event`] does this.
+    pub fn connection_established(
+        &self,
+        peer: &PeerId,
+        connection: ConnectionId,
+        endpoint: &ConnectedPoint,
+        first: bool,
+    ) {
+        let (role, remote) = (role_of(endpoint), endpoint.get_remote_address());
+        self.table().bind(connection, peer, role, remote);
+        if first {
+            self.peer_connected(peer, remote, role);
+        }
+    }
+
     /// Tells of a swarm's event: which connection the swarm calls what, and when the first connection to a peer comes
     /// and the last one goes. Call it with every event.
     pub fn handle_swarm_event<E>(&self, event: &SwarmEvent<E>) {

@@ -148,6 +148,9 @@ impl Manager {
             let mut tracked = Tracked::new(record, progress, hold, now);
             tracked.updates = updates;
             self.sessions.insert(session, tracked);
+            if hold.is_some() {
+                self.publish(session, now);
+            }
         }
     }
 
@@ -414,7 +417,10 @@ impl Manager {
 
     fn publish(&mut self, session: SnapshotSessionId, now: Instant) {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
-        if tracked.publish(now) {
+        let renewed = tracked.publish(now);
+        // What never changed since it was made is news all the same: a session that waits from its first moment on.
+        let unheard = tracked.recording == 0 && tracked.announced != Some(tracked.status.borrow().state);
+        if renewed || unheard {
             let status = tracked.status.borrow().clone();
             self.watchers.each(|watcher| watcher.session(&status));
             self.announce(status);

@@ -7,11 +7,13 @@ mod signals;
 use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _, path::Path};
 
 use anyhow::Context as _;
+use rpp_fleet::client::DASHBOARD_VARIABLE;
 use rpp_runtime::{Config, DataLock, Node, NodeHandle, config::Effective, keys};
 use tokio::sync::watch;
 
 use self::{services::Services, signals::Signals};
 use super::{config_args::ConfigArgs, logging, run_file::RunFile};
+use crate::wiring::Wiring;
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -54,17 +56,20 @@ async fn node(effective: &Effective, json: bool) -> anyhow::Result<()> {
     refuse_second(&config.data_dir)?;
     let services = Services::prepare(config)?;
     let identity = keys::load_or_create_identity(&config.data_dir.join("identity.key"))?;
-    let started = Node::start(config.clone(), identity);
+    let wiring = Wiring::new(config, identity.public().to_peer_id(), variable(DASHBOARD_VARIABLE).as_deref());
+    let started = Node::start_with(config.clone(), identity, wiring.hooks());
     let handle = tokio::select! {
         started = started => started.context("the node did not start")?,
         () = signals.next() => return Ok(()),
     };
     let (stop, stopping) = watch::channel(false);
     let addresses = services.addresses();
-    let mut running = services.start(&handle, &stopping);
+    let mut running = services.start(&handle, wiring.introspection(), &stopping);
     let ended = {
         let announced = announce::when_ready(&handle, addresses, &config.data_dir, json);
         let mut announced = std::pin::pin!(announced);
+        let mut queues = std::pin::pin!(wiring.follow_queues(&handle));
+        let mut followed = false;
         let mut said = false;
         loop {
             tokio::select! {
@@ -73,6 +78,7 @@ async fn node(effective: &Effective, json: bool) -> anyhow::Result<()> {
                     Ok(()) => said = true,
                     Err(error) => break Err(error),
                 },
+                () = &mut queues, if !followed => followed = true,
                 failed = running.ended() => break Err(failed),
                 () = gone(&handle) => break Err(anyhow::anyhow!("the node's task ended unexpectedly; its log says why")),
             }
@@ -113,13 +119,22 @@ fn refuse_second(data_dir: &Path) -> anyhow::Result<()> {
     DataLock::acquire(data_dir).map(drop).context("the node did not start")
 }
 
-/// A variable that carries a token; empty counts as unset.
-fn token_variable(name: &str) -> Option<String> {
+/// A variable; empty counts as unset.
+fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|text| !text.is_empty())
 }
 
 /// Whether the process of this configuration may show its control plane to other machines without TLS is the operator's
 /// choice; the port itself warns.
 fn rpc_token(config: &Config) -> anyhow::Result<secrecy::SecretString> {
-    Ok(keys::load_token(token_variable("RPP_RPC_TOKEN").as_deref(), &config.rpc.token_file)?)
+    Ok(keys::load_token(variable("RPP_RPC_TOKEN").as_deref(), &config.rpc.token_file)?)
+}
+
+/// The token of the introspection port: its own when there is one, else the control plane's.
+fn introspection_token(config: &Config) -> anyhow::Result<secrecy::SecretString> {
+    let own = variable("RPP_INTROSPECTION_TOKEN");
+    match keys::load_introspection_token(own.as_deref(), config.introspection.token_file.as_deref())? {
+        Some(token) => Ok(token),
+        None => rpc_token(config),
+    }
 }

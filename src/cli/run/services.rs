@@ -3,14 +3,16 @@
 use std::net::{SocketAddr, TcpListener};
 
 use anyhow::Context as _;
+use rpp_introspection::Registry;
 use rpp_runtime::{Config, NodeHandle};
 use tokio::{sync::watch, task::JoinSet};
 
-use super::{announce::Addresses, rpc_token};
+use super::{announce::Addresses, introspection_token, rpc_token};
 
 /// Bound ports, and what serving them needs.
 pub(super) struct Services {
     rpc: (TcpListener, SocketAddr, rpp_rpc::Options),
+    introspection: Option<(TcpListener, SocketAddr, rpp_introspection::Options)>,
 }
 
 impl Services {
@@ -18,21 +20,46 @@ impl Services {
     pub(super) fn prepare(config: &Config) -> anyhow::Result<Self> {
         let options = rpp_rpc::Options::new(rpc_token(config)?).with_allowed_hosts(config.rpc.allowed_hosts.clone());
         let (listener, address) = bind(config.rpc.listen, "rpc.listen")?;
-        Ok(Self { rpc: (listener, address, options) })
+        let introspection = config.introspection.enabled.then(|| Self::prepare_introspection(config)).transpose()?;
+        Ok(Self { rpc: (listener, address, options), introspection })
+    }
+
+    fn prepare_introspection(
+        config: &Config,
+    ) -> anyhow::Result<(TcpListener, SocketAddr, rpp_introspection::Options)> {
+        let options = rpp_introspection::Options::new(introspection_token(config)?)
+            .with_allowed_hosts(config.rpc.allowed_hosts.clone())
+            .with_allowed_origins(config.introspection.allowed_origins.clone())
+            .with_max_clients(config.introspection.max_clients);
+        let (listener, address) = bind(config.introspection.listen, "introspection.listen")?;
+        Ok((listener, address, options))
     }
 
     pub(super) fn addresses(&self) -> Addresses {
-        Addresses { rpc: self.rpc.1, introspection: None }
+        Addresses { rpc: self.rpc.1, introspection: self.introspection.as_ref().map(|(_, address, _)| *address) }
     }
 
     /// Serves until `stopping` becomes true.
-    pub(super) fn start(self, handle: &NodeHandle, stopping: &watch::Receiver<bool>) -> Running {
+    pub(super) fn start(
+        self,
+        handle: &NodeHandle,
+        registry: Option<&Registry>,
+        stopping: &watch::Receiver<bool>,
+    ) -> Running {
         let mut tasks = JoinSet::new();
         let (listener, _, options) = self.rpc;
         let (node, stop) = (handle.clone(), stopped(stopping.clone()));
         tasks.spawn(
             async move { rpp_rpc::serve(listener, node, options, stop).await.context("the control plane ended") },
         );
+        if let (Some((listener, _, options)), Some(registry)) = (self.introspection, registry) {
+            let (registry, stop) = (registry.clone(), stopped(stopping.clone()));
+            tasks.spawn(async move {
+                rpp_introspection::serve(listener, registry, options, stop)
+                    .await
+                    .context("the introspection port ended")
+            });
+        }
         Running(tasks)
     }
 }

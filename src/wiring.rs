@@ -1,0 +1,74 @@
+//! Plugs introspection and fleet cuts into the running node. The node knows neither; each is told through [`Hooks`].
+
+mod fleet;
+mod introspection;
+
+use std::{sync::Arc, time::Duration};
+
+use libp2p::PeerId;
+use rpp_fleet::Reporter;
+use rpp_introspection::{Registry, transport};
+use rpp_runtime::{Config, Hooks, NodeHandle, Watcher};
+
+use self::{fleet::Fleet, introspection::Introspection};
+
+/// What this program is called in a cut.
+const PROCESS: &str = "rpp-node";
+/// How often the fill of the node's queues is looked at, for cuts.
+const QUEUES_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What watches the node. Reporting to the fleet's dashboard ends when this is dropped.
+pub(crate) struct Wiring {
+    introspection: Option<Registry>,
+    fleet: Option<(Reporter, Arc<Fleet>)>,
+}
+
+impl Wiring {
+    /// As configured; `dashboard` is `PEEPS_DASHBOARD`, which comes before the file's.
+    pub(crate) fn new(config: &Config, peer: PeerId, dashboard: Option<&str>) -> Self {
+        let introspection = config.introspection.enabled.then(|| Registry::new(&peer, env!("CARGO_PKG_VERSION")));
+        let dashboard = dashboard.unwrap_or(&config.fleet.dashboard);
+        let reporter = Reporter::to(Some(dashboard), PROCESS);
+        let fleet = reporter.registry().is_on().then(|| {
+            let watcher = Fleet::new(reporter.registry().clone(), peer, config.snapshots.max_active_sessions);
+            (reporter, Arc::new(watcher))
+        });
+        Self { introspection, fleet }
+    }
+
+    /// What the node is started with: nothing at all for what is off.
+    pub(crate) fn hooks(&self) -> Hooks {
+        let mut hooks = Hooks::default();
+        if let Some(registry) = self.introspection.clone() {
+            hooks.watchers.push(Arc::new(Introspection::new(registry.clone())));
+            hooks.transport = Some(Box::new(move |keypair| transport::transport(keypair, &registry)));
+        }
+        if let Some((_, watcher)) = &self.fleet {
+            hooks.watchers.push(Arc::clone(watcher) as Arc<dyn Watcher>);
+        }
+        hooks
+    }
+
+    /// What the introspection port shows; `None` when it is off.
+    pub(crate) fn introspection(&self) -> Option<&Registry> {
+        self.introspection.as_ref()
+    }
+
+    /// Keeps the fill of the node's queues up to date for cuts, until the node is gone; at once when that is off.
+    pub(crate) async fn follow_queues(&self, handle: &NodeHandle) {
+        let Some((reporter, watcher)) = &self.fleet else { return };
+        let mut status = reporter.status();
+        let mut tick = tokio::time::interval(QUEUES_INTERVAL);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            if status.wait_for(|status| status.connected).await.is_err() {
+                return;
+            }
+            match handle.metrics_text().await {
+                Ok(text) => watcher.queues(&text),
+                Err(_) => return,
+            }
+        }
+    }
+}
