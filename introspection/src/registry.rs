@@ -137,16 +137,6 @@ impl Registry {
         }
     }
 
-    /// The swarm took a connection: from now on it has this name. `first`: there was none to this peer.
-    /// [`Self::handle_swarm_event`] does this.
-    pub fn connection_established(&self, peer: &PeerId, id: ConnectionId, endpoint: &ConnectedPoint, first: bool) {
-        let (role, remote) = (role_of(endpoint), endpoint.get_remote_address());
-        self.table().bind(id, peer, role, remote);
-        if first {
-            self.peer_connected(peer, remote, role);
-        }
-    }
-
     /// The first connection to a peer is up. [`Self::handle_swarm_event`] does this.
     pub fn peer_connected(&self, peer: &PeerId, address: &Multiaddr, role: Role) {
         self.publish(|now_ms| {

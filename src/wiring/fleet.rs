@@ -287,8 +287,7 @@ impl Watcher for Fleet {
             (_, on) => {
                 // The old one goes first: the new one may have its id.
                 session.wait = None;
-                session.wait =
-                    on.as_ref().and_then(|on| self.wait(&session.node, status.session, on, status.state));
+                session.wait = on.as_ref().and_then(|on| self.wait(&session.node, status.session, on, status.state));
             }
         }
     }

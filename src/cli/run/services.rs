@@ -24,9 +24,7 @@ impl Services {
         Ok(Self { rpc: (listener, address, options), introspection })
     }
 
-    fn prepare_introspection(
-        config: &Config,
-    ) -> anyhow::Result<(TcpListener, SocketAddr, rpp_introspection::Options)> {
+    fn prepare_introspection(config: &Config) -> anyhow::Result<(TcpListener, SocketAddr, rpp_introspection::Options)> {
         let options = rpp_introspection::Options::new(introspection_token(config)?)
             .with_allowed_hosts(config.rpc.allowed_hosts.clone())
             .with_allowed_origins(config.introspection.allowed_origins.clone())

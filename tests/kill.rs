@@ -1,0 +1,290 @@
+//! SIGKILL at random moments, also during start-up: nothing that was confirmed is lost, every start succeeds, the bytes
+//! are the same in the end, and a kill costs one group of chunks at most.
+//!
+//! `RPP_TEST_KILLS` says how often (60), `RPP_TEST_SEED` repeats a run's decisions.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
+
+#[allow(dead_code)] // made for another binary
+#[path = "cli/harness.rs"]
+mod harness;
+mod support {
+    pub mod process;
+}
+
+use std::{
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use harness::DEADLINE;
+use serde_json::{Value, json};
+use support::process::{Process, reserved_port};
+
+const PAYLOAD: usize = 32 * 1024 * 1024;
+const CHUNK: u64 = 32 * 1024;
+/// What may be verified and not yet durable, and so be lost by a kill.
+const GROUP: u64 = 1024 * 1024;
+
+#[test]
+fn sigkill_at_random_moments_costs_one_group_at_most() {
+    let kills = number("RPP_TEST_KILLS").unwrap_or(60);
+    let seed = number("RPP_TEST_SEED").unwrap_or_else(|| u64::from(std::process::id()));
+    println!("RPP_TEST_KILLS={kills} RPP_TEST_SEED={seed}");
+    let begun = Instant::now();
+    let mut world = World::new(seed);
+    while world.kills < kills {
+        let moment = world.below(2_500);
+        world.watch_for(Duration::from_millis(moment));
+        match world.below(5) {
+            0 | 1 => world.kill_and_restart(Who::Consumer),
+            2 | 3 => world.kill_and_restart(Who::Provider),
+            _ => {
+                world.kill(Who::Consumer);
+                world.kill_and_restart(Who::Provider);
+                world.restart(Who::Consumer);
+            }
+        }
+    }
+    let before = world.completed;
+    let deadline = Instant::now() + 4 * DEADLINE;
+    while world.completed == before {
+        assert!(Instant::now() < deadline, "it does not complete any more: {}", world.last);
+        world.watch_for(Duration::from_millis(50));
+    }
+    println!(
+        "{} kills, {} of them during start-up; {} payloads in {:?}; lost by kills and fetched again: {} KiB, {} KiB at most by one",
+        world.kills,
+        world.early_kills,
+        world.completed,
+        begun.elapsed(),
+        world.lost / 1024,
+        world.lost_most / 1024
+    );
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {text}")))
+}
+
+#[derive(Clone, Copy)]
+enum Who {
+    Consumer,
+    Provider,
+}
+
+struct World {
+    random: u64,
+    consumer: Process,
+    provider: Process,
+    payload: Vec<u8>,
+    root: String,
+    session: u64,
+    kills: u64,
+    early_kills: u64,
+    completed: u64,
+    /// The newest status.
+    last: Value,
+    /// Chunks confirmed in this session, at the most.
+    confirmed: u64,
+    /// Bytes verified since the consumer started, at the most.
+    verified: u64,
+    /// The consumer was killed since the last status.
+    restarted: bool,
+    lost: u64,
+    lost_most: u64,
+    /// How many chunks were needed when the provider started: those of completed payloads, and confirmed ones.
+    served_from: u64,
+    consumer_kills_of_provider: u64,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let (consumer_port, provider_port) = (reserved_port(), reserved_port());
+        let mut consumer = Process::new(&[], consumer_port);
+        let mut provider = Process::new(&["--publisher"], provider_port);
+        let payload = noise(PAYLOAD);
+        let input = provider.place.path("input");
+        fs::write(&input, &payload).unwrap();
+        let published = provider.place.publish(7, &input);
+        consumer.flag(&format!("--p2p-peers={}", provider.address()));
+        provider.flag(&format!("--p2p-peers={}", consumer.address()));
+        consumer.flag(&format!("--trust-genesis={}", published["genesis"].as_str().unwrap()));
+        consumer.flag(&format!("--snapshots-chunk-size={CHUNK}"));
+        for key in ["max-chunk-size", "window", "ack-bytes"] {
+            consumer.flag(&format!("--snapshots-{key}={GROUP}"));
+        }
+        provider.start();
+        consumer.start();
+        let mut world = Self {
+            random: seed,
+            consumer,
+            provider,
+            payload,
+            root: published["root"].as_str().unwrap().to_owned(),
+            session: 0,
+            kills: 0,
+            early_kills: 0,
+            completed: 0,
+            last: Value::Null,
+            confirmed: 0,
+            verified: 0,
+            restarted: false,
+            lost: 0,
+            lost_most: 0,
+            served_from: 0,
+            consumer_kills_of_provider: 0,
+        };
+        world.begin();
+        world
+    }
+
+    /// splitmix64
+    fn below(&mut self, bound: u64) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+
+    fn begin(&mut self) {
+        let body = json!({ "peer": self.provider.address() });
+        let (status, answer) = self.consumer.request("POST", "/p2p/snapshots", Some(&body));
+        assert_eq!(status, 200, "{answer}");
+        self.session = harness::json(&answer)["session"].as_u64().unwrap();
+        (self.confirmed, self.verified, self.restarted) = (0, 0, false);
+    }
+
+    fn watch_for(&mut self, time: Duration) {
+        let until = Instant::now() + time;
+        loop {
+            self.observe();
+            if self.last["state"] == "complete" {
+                self.renew();
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            std::thread::park_timeout(left.min(Duration::from_millis(20)));
+        }
+    }
+
+    /// Looks at the session and holds it to what must never happen.
+    fn observe(&mut self) {
+        let (code, answer) = self.consumer.request("GET", &format!("/p2p/snapshots/{}", self.session), None);
+        assert_eq!(code, 200, "the session is lost: {answer}");
+        let status = harness::json(&answer);
+        assert_ne!(status["state"], "failed", "{status}");
+        assert!(!answer.contains("resume_regressed"), "something acknowledged was lost: {status}");
+        let confirmed = status["confirmed_chunk_index"].as_u64().map_or(0, |index| index + 1);
+        assert!(
+            confirmed >= self.confirmed,
+            "{confirmed} chunks are confirmed, {} were before: {status}",
+            self.confirmed
+        );
+        let bytes = |field: &str| status[field].as_u64().unwrap();
+        assert!(bytes("bytes_verified") <= bytes("bytes_durable") + GROUP, "{status}");
+        assert_eq!(bytes("bytes_received"), bytes("bytes_verified"), "bytes were thrown away: {status}");
+        if std::mem::take(&mut self.restarted) {
+            let lost = self.verified.saturating_sub(bytes("bytes_durable"));
+            assert!(lost <= GROUP, "a kill cost {lost} bytes: {status} after {}", self.last);
+            self.lost += lost;
+            self.lost_most = self.lost_most.max(lost);
+            self.verified = 0;
+        }
+        self.verified = self.verified.max(bytes("bytes_verified"));
+        self.confirmed = confirmed;
+        self.last = status;
+    }
+
+    /// The payload is complete: checks it and has it streamed again.
+    fn renew(&mut self) {
+        let path = PathBuf::from(self.last["payload_path"].as_str().unwrap());
+        assert_eq!(self.last["verified"], true);
+        assert!(fs::read(&path).unwrap() == self.payload, "the payload differs");
+        self.completed += 1;
+        self.kill(Who::Consumer);
+        fs::remove_dir_all(self.consumer.place.path("data/snapshots/store").join(&self.root)).unwrap();
+        self.consumer.start();
+        let (code, answer) = self.consumer.request("DELETE", &format!("/p2p/snapshots/{}", self.session), None);
+        assert_eq!(code, 204, "{answer}");
+        self.begin();
+        self.last = Value::Null;
+    }
+
+    fn kill(&mut self, who: Who) {
+        match who {
+            Who::Consumer => {
+                self.restarted = true;
+                self.consumer_kills_of_provider += 1;
+                self.consumer.kill();
+            }
+            Who::Provider => {
+                self.count_served();
+                self.provider.kill();
+            }
+        }
+        self.kills += 1;
+    }
+
+    /// What the provider served since it started is what was needed, and a group for each kill of the consumer.
+    fn count_served(&mut self) {
+        if !self.consumer.is_running() {
+            return;
+        }
+        let (code, metrics) = self.provider.request("GET", "/metrics", None);
+        assert_eq!(code, 200, "{metrics}");
+        let prefix = "rpp_snapshot_requests_total{direction=\"received\",kind=\"chunk\",outcome=\"served\"} ";
+        let served: u64 = metrics.lines().find_map(|line| line.strip_prefix(prefix)).map_or(0, |n| n.parse().unwrap());
+        self.observe();
+        let needed = self.chunks(self.verified / CHUNK) - self.served_from;
+        // One chunk more may be under way.
+        let spare = (self.consumer_kills_of_provider + 1) * (GROUP / CHUNK + 1);
+        assert!(served <= needed + spare, "{served} chunks were served where {needed} were needed, {spare} to spare");
+    }
+
+    /// With those of the payloads before.
+    fn chunks(&self, of_this: u64) -> u64 {
+        self.completed * (PAYLOAD as u64 / CHUNK) + of_this
+    }
+
+    fn kill_and_restart(&mut self, who: Who) {
+        self.kill(who);
+        self.restart(who);
+    }
+
+    /// Starts it again; sometimes it is killed before it is ready.
+    fn restart(&mut self, who: Who) {
+        if let Who::Provider = who {
+            self.served_from = self.chunks(self.confirmed);
+            self.consumer_kills_of_provider = 0;
+        }
+        while self.below(3) == 0 {
+            let moment = Duration::from_millis(self.below(400));
+            let process = self.process(who);
+            process.launch();
+            // Nothing is waited for: this is the random moment.
+            std::thread::park_timeout(moment);
+            process.kill();
+            self.kills += 1;
+            self.early_kills += 1;
+        }
+        self.process(who).start();
+    }
+
+    fn process(&mut self, who: Who) -> &mut Process {
+        match who {
+            Who::Consumer => &mut self.consumer,
+            Who::Provider => &mut self.provider,
+        }
+    }
+}
+
+/// Bytes that do not compress.
+fn noise(len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    blake3::Hasher::new_derive_key("rpp kill test").finalize_xof().fill(&mut bytes);
+    bytes
+}

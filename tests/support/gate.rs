@@ -1,0 +1,93 @@
+//! Holds a node's blocking work at one point, so that a test meets it there and nowhere else.
+
+use std::sync::{Arc, Condvar, Mutex};
+
+use rpp_p2p::{SnapshotSessionId, snapshots::Observer};
+use rpp_runtime::{Hooks, Watcher, Work};
+
+/// Lets `after` pieces of one kind of work begin and holds those that follow until it is opened. Dropping the handle that
+/// a test has opens it, so that no thread is left behind when the test fails.
+pub struct Gate(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    work: Work,
+    after: u32,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    begun: u32,
+    open: bool,
+}
+
+impl Gate {
+    pub fn new(work: Work, after: u32) -> Self {
+        Self(Arc::new(Inner { work, after, state: Mutex::default(), changed: Condvar::new() }))
+    }
+
+    pub fn hooks(&self) -> Hooks {
+        Hooks { watchers: vec![self.0.clone()], ..Hooks::default() }
+    }
+
+    /// Whether something waits at it.
+    pub fn is_reached(&self) -> bool {
+        self.0.state.lock().unwrap().begun > self.0.after
+    }
+
+    pub fn open(&self) {
+        self.0.state.lock().unwrap().open = true;
+        self.0.changed.notify_all();
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.open();
+    }
+}
+
+impl Observer for Inner {}
+
+impl Watcher for Inner {
+    fn work_started(&self, _: u64, work: Work, _: SnapshotSessionId) {
+        if work != self.work {
+            return;
+        }
+        let mut state = self.state.lock().unwrap();
+        state.begun += 1;
+        if state.begun > self.after {
+            drop(self.changed.wait_while(state, |state| !state.open).unwrap());
+        }
+    }
+}
+
+/// Does something when the `after`-th piece of one kind of work begins.
+pub struct Trip<F> {
+    work: Work,
+    at: u32,
+    begun: Mutex<u32>,
+    act: F,
+}
+
+impl<F: Fn() + Send + Sync + 'static> Trip<F> {
+    pub fn new(work: Work, at: u32, act: F) -> Arc<Self> {
+        Arc::new(Self { work, at, begun: Mutex::new(0), act })
+    }
+}
+
+impl<F: Fn() + Send + Sync + 'static> Observer for Trip<F> {}
+
+impl<F: Fn() + Send + Sync + 'static> Watcher for Trip<F> {
+    fn work_started(&self, _: u64, work: Work, _: SnapshotSessionId) {
+        if work == self.work {
+            let mut begun = self.begun.lock().unwrap();
+            *begun += 1;
+            if *begun == self.at {
+                (self.act)();
+            }
+        }
+    }
+}

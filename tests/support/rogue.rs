@@ -1,0 +1,217 @@
+//! A provider with a swarm of its own that serves what a real one would, until its script says otherwise.
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
+
+use hyper::body::Bytes;
+use libp2p::{
+    Multiaddr, PeerId, StreamProtocol, SwarmBuilder,
+    futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, StreamExt as _},
+    identity::Keypair,
+    noise,
+    request_response::{self, Event, Message, ProtocolSupport},
+    swarm::SwarmEvent,
+    tcp, yamux,
+};
+use rpp_p2p::{ErrorCode, SnapshotsRequest, SnapshotsResponse, json};
+use rpp_runtime::store::{Offer, Payload, Store};
+
+use super::{DEADLINE, Home};
+
+/// What it says to a request.
+pub enum Said {
+    Answer(Box<SnapshotsResponse>),
+    Nothing,
+}
+
+impl Said {
+    pub fn refusal(request: &SnapshotsRequest, code: ErrorCode) -> Self {
+        let message = "the script says so".to_owned();
+        Self::Answer(Box::new(SnapshotsResponse::Error { session_id: request.session_id(), code, message }))
+    }
+}
+
+impl From<SnapshotsResponse> for Said {
+    fn from(response: SnapshotsResponse) -> Self {
+        Self::Answer(Box::new(response))
+    }
+}
+
+/// Sees each request with the honest answer to it.
+type Script = Box<dyn Fn(&SnapshotsRequest, SnapshotsResponse) -> Said + Send>;
+
+/// A running one; gone when dropped.
+pub struct Rogue {
+    pub peer: PeerId,
+    /// Ends in `/p2p/<id>`.
+    pub address: Multiaddr,
+    script: Arc<Mutex<Script>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Rogue {
+    /// Serves the first payload of `super::made`.
+    pub async fn start(script: impl Fn(&SnapshotsRequest, SnapshotsResponse) -> Said + Send + 'static) -> Self {
+        let served = Served::new();
+        let identity = Keypair::generate_ed25519();
+        let protocols = [(StreamProtocol::new(rpp_p2p::PROTOCOL_V1), ProtocolSupport::Full)];
+        let config = request_response::Config::default().with_request_timeout(DEADLINE);
+        let mut swarm = SwarmBuilder::with_existing_identity(identity)
+            .with_tokio()
+            .with_tcp(tcp::Config::new(), noise::Config::new, yamux::Config::default)
+            .unwrap()
+            .with_behaviour(|_| request_response::Behaviour::with_codec(Plain, protocols, config))
+            .unwrap()
+            .with_swarm_config(|config| config.with_idle_connection_timeout(DEADLINE))
+            .build();
+        swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
+        let peer = *swarm.local_peer_id();
+        let address = loop {
+            if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await {
+                break address.with_p2p(peer).unwrap();
+            }
+        };
+        let script: Arc<Mutex<Script>> = Arc::new(Mutex::new(Box::new(script)));
+        let rules = Arc::clone(&script);
+        let task = tokio::spawn(async move {
+            let mut unanswered = Vec::new();
+            loop {
+                let SwarmEvent::Behaviour(Event::Message { message, .. }) = swarm.select_next_some().await else {
+                    continue;
+                };
+                let Message::Request { request, channel, .. } = message else { continue };
+                let request = json::decode_request(&request).unwrap();
+                let said = (rules.lock().unwrap())(&request, served.answer(&request));
+                match said {
+                    Said::Answer(response) => {
+                        let _ = swarm.behaviour_mut().send_response(channel, json::encode_response(&response));
+                    }
+                    Said::Nothing => unanswered.push(channel),
+                }
+            }
+        });
+        Self { peer, address, script, task }
+    }
+
+    /// One that answers everything but what `silent` names.
+    pub async fn silent_at(silent: impl Fn(&SnapshotsRequest) -> bool + Send + 'static) -> Self {
+        Self::start(move |request, honest| if silent(request) { Said::Nothing } else { honest.into() }).await
+    }
+
+    /// From now on it behaves like this.
+    pub fn now(&self, script: impl Fn(&SnapshotsRequest, SnapshotsResponse) -> Said + Send + 'static) {
+        *self.script.lock().unwrap() = Box::new(script);
+    }
+}
+
+impl Drop for Rogue {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Served {
+    _home: Home,
+    offer: Arc<Offer>,
+    payload: Arc<Payload>,
+}
+
+impl Served {
+    fn new() -> Self {
+        let home = Home::provider();
+        let store = Store::open(&home.snapshots()).unwrap();
+        let (stored, offer) = store.best_offer(Some(super::made().first.root), None).unwrap();
+        let payload = stored.open().unwrap();
+        Self { _home: home, offer, payload }
+    }
+
+    fn answer(&self, request: &SnapshotsRequest) -> SnapshotsResponse {
+        let plan = self.offer.plan(super::CHUNK).unwrap();
+        let session_id = request.session_id();
+        match *request {
+            SnapshotsRequest::Plan { .. } => SnapshotsResponse::Plan {
+                session_id,
+                plan: Box::new(plan),
+                min_chunk_size: super::CHUNK,
+                max_chunk_size: super::CHUNK,
+            },
+            SnapshotsRequest::Chunk { chunk_index, .. } => {
+                let (chunk, proof) = self.payload.read_chunk(chunk_index, super::CHUNK).unwrap();
+                SnapshotsResponse::Chunk { session_id, chunk_index, chunk, proof }
+            }
+            SnapshotsRequest::LightClientUpdate { update_index, .. } => {
+                let update = Box::new(self.offer.update(update_index).unwrap());
+                SnapshotsResponse::LightClientUpdate { session_id, update_index, update }
+            }
+            SnapshotsRequest::Resume { plan_id, chunk_index, update_index, .. } => {
+                let chunk_size = super::CHUNK;
+                SnapshotsResponse::Resume { session_id, plan_id, chunk_index, update_index, chunk_size }
+            }
+            SnapshotsRequest::Ack { kind, index, .. } => SnapshotsResponse::Ack { session_id, kind, index },
+            SnapshotsRequest::Error { .. } => SnapshotsResponse::Error {
+                session_id,
+                code: ErrorCode::Cancelled,
+                message: "the session was cancelled".to_owned(),
+            },
+        }
+    }
+}
+
+/// The same bytes with one bit of byte `at` changed.
+pub fn flipped(bytes: &Bytes, at: usize) -> Bytes {
+    let mut bytes = bytes.to_vec();
+    bytes[at] ^= 1;
+    bytes.into()
+}
+
+/// Bytes as they are, to the end of the stream.
+#[derive(Clone)]
+struct Plain;
+
+impl request_response::Codec for Plain {
+    type Protocol = StreamProtocol;
+    type Request = Vec<u8>;
+    type Response = Vec<u8>;
+
+    async fn read_request<T: AsyncRead + Unpin + Send>(
+        &mut self,
+        _: &StreamProtocol,
+        io: &mut T,
+    ) -> io::Result<Vec<u8>> {
+        read(io).await
+    }
+
+    async fn read_response<T: AsyncRead + Unpin + Send>(
+        &mut self,
+        _: &StreamProtocol,
+        io: &mut T,
+    ) -> io::Result<Vec<u8>> {
+        read(io).await
+    }
+
+    async fn write_request<T: AsyncWrite + Unpin + Send>(
+        &mut self,
+        _: &StreamProtocol,
+        io: &mut T,
+        bytes: Vec<u8>,
+    ) -> io::Result<()> {
+        io.write_all(&bytes).await
+    }
+
+    async fn write_response<T: AsyncWrite + Unpin + Send>(
+        &mut self,
+        _: &StreamProtocol,
+        io: &mut T,
+        bytes: Vec<u8>,
+    ) -> io::Result<()> {
+        io.write_all(&bytes).await
+    }
+}
+
+async fn read<T: AsyncRead + Unpin>(io: &mut T) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    io.read_to_end(&mut bytes).await?;
+    Ok(bytes)
+}
