@@ -69,7 +69,7 @@ impl Process {
     pub fn start(&mut self) {
         self.launch();
         let said = self.running.as_mut().unwrap().stdout.take().unwrap();
-        let (line, first) = mpsc::channel();
+        let (line, first) = mpsc::sync_channel(1);
         std::thread::spawn(move || {
             let mut text = String::new();
             let _ = BufReader::new(said).read_line(&mut text);
