@@ -432,9 +432,19 @@ impl Opened {
         let (db, mut notices) = Db::open(&snapshots.join("sessions"), config.snapshots.durability)?;
         let (mut sessions, more) = db.sessions()?;
         notices.extend(more);
-        // A damaged database may open all the same, with less in it.
-        let known = sessions.iter().map(|(record, _)| record.session).collect();
-        sessions.extend(crate::rebuild::from_partials(&snapshots.join("partial"), &known));
+        // A damaged database may open all the same, with less or older things in it: a session is written down beside its
+        // payload only once it has a plan.
+        let known = sessions
+            .iter()
+            .filter(|(record, _)| record.plan.is_some() || record.state.is_final())
+            .map(|(record, _)| record.session)
+            .collect();
+        for rebuilt in crate::rebuild::from_partials(&snapshots.join("partial"), &known) {
+            match sessions.iter_mut().find(|(record, _)| record.session == rebuilt.0.session) {
+                Some(older) => *older = rebuilt,
+                None => sessions.push(rebuilt),
+            }
+        }
         let sessions = sessions
             .into_iter()
             .map(|(record, progress)| {

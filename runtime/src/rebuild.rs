@@ -47,7 +47,10 @@ pub(crate) fn from_partials(folder: &Path, known: &BTreeSet<SnapshotSessionId>) 
         })
         .filter(|record| !known.contains(&record.session))
         .inspect(|record| {
-            tracing::warn!("session {} is not in the database and was rebuilt from its partial payload", record.session)
+            tracing::warn!(
+                "session {} is not, or not whole, in the database and was rebuilt from its partial payload",
+                record.session
+            )
         })
         .map(|record| (record, Progress::default()))
         .collect()

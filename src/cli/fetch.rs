@@ -25,7 +25,7 @@ The node does the work: Ctrl-C ends the watching, not the session.")]
 pub(crate) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
-    /// The provider: a peer id that the node knows, or a multiaddr ending in /p2p/<peer id>.
+    /// The provider: a peer id that the node knows, or a multiaddr ending in /p2p/PEER_ID.
     #[arg(long, value_name = "PEER", required_unless_present = "resume")]
     peer: Option<String>,
     /// Only the payload with this root.
