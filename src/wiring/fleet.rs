@@ -121,7 +121,7 @@ impl Fleet {
                 let edge = node.needs(other.as_deref().unwrap_or(self.places.id()));
                 return Some(Wait { for_what, _node: NodeGuard::off(), _edge: edge });
             }
-            WaitKind::Connection => (NodeKind::NetConnect, "connection"),
+            WaitKind::Connection => (NodeKind::NetConnect, "dial"),
             WaitKind::Retry => (NodeKind::Sleep, "retry"),
             WaitKind::Throttle => (NodeKind::Sleep, "throttle"),
             WaitKind::Credit => (NodeKind::Semaphore, "credit"),
