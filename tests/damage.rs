@@ -12,9 +12,8 @@ use std::{
     sync::{Mutex, Once},
 };
 
-use rpp_runtime::Work;
 use serde_json::{Value, json};
-use support::{CHUNK, FIRST_BYTES, Home, eventually, files_under, gate::Gate, made, noise};
+use support::{FIRST_BYTES, Home, files_under, interrupt, made, noise};
 
 static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
@@ -44,19 +43,7 @@ fn is_logged(words: &[&str]) -> bool {
 
 /// A consumer that was stopped half-way: its session, and its status when all it had was durable.
 async fn interrupted(home: &mut Home, provider: &Home) -> (u64, Value) {
-    let gate = Gate::new(Work::Write, 100);
-    home.config.snapshots.ack_bytes = 16 * CHUNK;
-    let serving = provider.start().await;
-    let node = home.start_with(gate.hooks()).await;
-    let session = node.stream(json!({ "peer": serving.address.to_string(), "height": 100 })).await;
-    node.status_where(session, "durable chunks", |status| status["confirmed_chunk_index"].as_u64() > Some(50)).await;
-    eventually("the gate", || async { gate.is_reached().then_some(()) }).await;
-    serving.stop().await;
-    node.status_where(session, "the loss to be noticed", |status| status["waiting_on"]["what"] == "retry").await;
-    gate.open();
-    let status = node
-        .status_where(session, "all to be durable", |status| status["bytes_durable"] == status["bytes_verified"])
-        .await;
+    let (node, session, status) = interrupt(home, provider).await;
     node.stop().await;
     (session, status)
 }

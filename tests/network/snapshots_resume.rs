@@ -7,23 +7,7 @@ mod support;
 use rpp_p2p::SnapshotSessionId;
 use rpp_runtime::{SnapshotRuntimeError, handle::ResumeStream};
 use serde_json::{Value, json};
-use support::{Home, Running, made};
-
-/// A consumer whose session stands at some confirmed chunk, because its provider was stopped.
-async fn interrupted(home: &Home, provider: &Home) -> (Running, u64, Value) {
-    let serving = provider.start().await;
-    let node = home.start().await;
-    let session = node.stream(json!({ "peer": serving.address.to_string(), "height": 100 })).await;
-    node.status_where(session, "confirmed chunks", |status| status["confirmed_chunk_index"].as_u64() > Some(2)).await;
-    serving.stop().await;
-    let status = node
-        .status_where(session, "the loss to be noticed", |status| {
-            ["backing_off", "connecting"].contains(&status["state"].as_str().unwrap())
-                && status["bytes_durable"] == status["bytes_verified"]
-        })
-        .await;
-    (node, session, status)
-}
+use support::{Home, Running, interrupt, made};
 
 async fn resume(node: &Running, session: u64, marker: Value) -> (u16, Value) {
     let mut resume = json!({ "session": session });
@@ -34,8 +18,8 @@ async fn resume(node: &Running, session: u64, marker: Value) -> (u16, Value) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stale_and_impossible_offsets_are_refused_naming_the_chunk_or_update() {
-    let (home, provider) = (Home::consumer(), Home::provider());
-    let (node, session, status) = interrupted(&home, &provider).await;
+    let (mut home, provider) = (Home::consumer(), Home::provider());
+    let (node, session, status) = interrupt(&mut home, &provider).await;
     let confirmed = status["confirmed_chunk_index"].as_u64().unwrap();
     let total = status["total_chunks"].as_u64().unwrap();
     for (marker, words) in [
@@ -58,8 +42,8 @@ async fn stale_and_impossible_offsets_are_refused_naming_the_chunk_or_update() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_rules_hold_over_the_runtime_handle() {
-    let (home, provider) = (Home::consumer(), Home::provider());
-    let (node, session, status) = interrupted(&home, &provider).await;
+    let (mut home, provider) = (Home::consumer(), Home::provider());
+    let (node, session, status) = interrupt(&mut home, &provider).await;
     let confirmed = status["confirmed_chunk_index"].as_u64().unwrap();
     let request = |chunk_index| ResumeStream {
         session: SnapshotSessionId::new(session).unwrap(),
@@ -80,8 +64,8 @@ async fn the_same_rules_hold_over_the_runtime_handle() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_peer_or_chunk_size_than_the_sessions_is_a_mistake() {
-    let (home, provider) = (Home::consumer(), Home::provider());
-    let (node, session, _) = interrupted(&home, &provider).await;
+    let (mut home, provider) = (Home::consumer(), Home::provider());
+    let (node, session, _) = interrupt(&mut home, &provider).await;
     let stranger = Home::new().peer().to_string();
     for body in [
         json!({ "peer": stranger, "resume": { "session": session } }),
@@ -133,8 +117,8 @@ async fn a_failed_session_starts_again_and_clears_its_error() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_lost_its_records_is_asked_for_the_plan_once_more() {
-    let (home, provider) = (Home::consumer(), Home::provider());
-    let (node, session, before) = interrupted(&home, &provider).await;
+    let (mut home, provider) = (Home::consumer(), Home::provider());
+    let (node, session, before) = interrupt(&mut home, &provider).await;
     std::fs::remove_dir_all(provider.snapshots().join("sessions")).unwrap();
     let serving = provider.start().await;
     let body = json!({ "peer": serving.address.to_string(), "resume": { "session": session } });

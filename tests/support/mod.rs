@@ -314,3 +314,22 @@ pub fn files_under(folder: &Path) -> BTreeMap<PathBuf, u64> {
 pub fn with_space(space: Arc<dyn rpp_runtime::store::Space>) -> Hooks {
     Hooks { space: Some(space), ..Hooks::default() }
 }
+
+/// A consumer whose provider was stopped half-way, at a known place: it runs, its session backs off, and everything that it
+/// had verified is durable.
+pub async fn interrupt(home: &mut Home, provider: &Home) -> (Running, u64, serde_json::Value) {
+    let gate = gate::Gate::new(rpp_runtime::Work::Write, 100);
+    home.config.snapshots.ack_bytes = 16 * CHUNK;
+    let serving = provider.start().await;
+    let node = home.start_with(gate.hooks()).await;
+    let session = node.stream(serde_json::json!({ "peer": serving.address.to_string(), "height": 100 })).await;
+    node.status_where(session, "durable chunks", |status| status["confirmed_chunk_index"].as_u64() > Some(50)).await;
+    eventually("the gate", || async { gate.is_reached().then_some(()) }).await;
+    serving.stop().await;
+    node.status_where(session, "the loss to be noticed", |status| status["waiting_on"]["what"] == "retry").await;
+    gate.open();
+    let status = node
+        .status_where(session, "all to be durable", |status| status["bytes_durable"] == status["bytes_verified"])
+        .await;
+    (node, session, status)
+}
