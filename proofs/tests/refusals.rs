@@ -4,8 +4,8 @@
 mod support;
 
 use rand::{Rng as _, RngCore as _, SeedableRng as _, rngs::StdRng};
-use rpp_proofs::{Checkpoint, Commitment, EncodingError, PROOF_BYTES, ProofError, Prover, Tip, Verifier};
-use support::{Fixture, PROOFS, STEPS, checkpoint, elements, fixture, length_fields, parts, proof_file, told};
+use rpp_proofs::{Checkpoint, Commitment, EncodingError, PROOF_BYTES, ProofError, Tip, Verifier};
+use support::{Fixture, STEPS, checkpoint, elements, fixture, length_fields, parts, told};
 
 fn verify(fixture: &Fixture, tip: &Tip, proof: &[u8]) -> Result<(), ProofError> {
     Verifier::shared().verify(&fixture.genesis, tip, proof)
@@ -27,36 +27,6 @@ fn honest_proofs_verify_and_have_one_length() {
     }
     assert_ne!(fixture.proof_3, fixture.proof_3_again, "proofs are randomised");
     Verifier::shared().verify(&fixture.other_genesis, &fixture.other_tip, &fixture.other_proof).unwrap();
-}
-
-/// The committed proofs are what today's prover makes. With `RPP_WRITE_FIXTURES` set, they become what it made.
-#[test]
-fn todays_prover_makes_equally_valid_proofs() {
-    let fixture = fixture();
-    let write = std::env::var_os("RPP_WRITE_FIXTURES").is_some();
-    let dir = tempfile::tempdir().unwrap();
-    let mut prover = Prover::open(&dir.path().join("one"), fixture.genesis.clone()).unwrap();
-    let keep = |prover: &Prover, name: &str| {
-        let proof = prover.prove().unwrap();
-        Verifier::shared().verify(prover.genesis(), &prover.tip().unwrap(), &proof).unwrap();
-        if write {
-            std::fs::write(proof_file(name), &proof).unwrap();
-        }
-    };
-    for (step, tip) in (1..).zip(&fixture.tips[1..]) {
-        assert_eq!(prover.extend(&checkpoint(step)).unwrap(), *tip);
-        match step {
-            2 if write => keep(&prover, PROOFS[0]),
-            3 => keep(&prover, PROOFS[1]),
-            _ => {}
-        }
-    }
-    if write {
-        keep(&prover, PROOFS[2]);
-        let mut other = Prover::open(&dir.path().join("two"), fixture.other_genesis.clone()).unwrap();
-        (1..=STEPS).for_each(|step| assert_eq!(other.extend(&checkpoint(step)).unwrap().step, step));
-        keep(&other, PROOFS[3]);
-    }
 }
 
 #[test]

@@ -1,10 +1,9 @@
-//! Chains and proofs that the tests share. The proofs are committed, because each takes seconds to make; a test in
-//! `refusals.rs` checks that today's prover makes equally valid ones, and writes them anew when told to.
+//! Chains and proofs that the tests share: made once a test binary, because a proof takes seconds.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
-use std::{fs, path::PathBuf, sync::OnceLock};
+use std::sync::OnceLock;
 
-use rpp_proofs::{Chain, Checkpoint, Commitment, Genesis, PROOF_BYTES, Signer, Tip, next_commitment};
+use rpp_proofs::{Checkpoint, Commitment, Genesis, PROOF_BYTES, Prover, Signer, Tip, next_commitment};
 
 /// A chain of three steps with proofs of the last two, and another genesis with the same checkpoints.
 pub(crate) struct Fixture {
@@ -27,31 +26,20 @@ pub(crate) fn fixture() -> &'static Fixture {
     static FIXTURE: OnceLock<Fixture> = OnceLock::new();
     FIXTURE.get_or_init(|| {
         let (genesis, other_genesis) = (genesis("one"), genesis("two"));
-        let tips = tips(&genesis);
-        let other_tip = tips_at(&other_genesis, STEPS);
-        let [proof_2, proof_3, proof_3_again, other_proof] = PROOFS.map(|name| fs::read(proof_file(name)).unwrap());
+        let dir = tempfile::tempdir().unwrap();
+        let mut prover = Prover::open(&dir.path().join("one"), genesis.clone()).unwrap();
+        let mut tips = vec![Tip { step: 0, height: 0, commitment: genesis.commitment() }];
+        tips.push(prover.extend(&checkpoint(1)).unwrap());
+        tips.push(prover.extend(&checkpoint(2)).unwrap());
+        let proof_2 = prover.prove().unwrap();
+        tips.push(prover.extend(&checkpoint(3)).unwrap());
+        let (proof_3, proof_3_again) = (prover.prove().unwrap(), prover.prove().unwrap());
+
+        let mut other = Prover::open(&dir.path().join("two"), other_genesis.clone()).unwrap();
+        let other_tip = (1..=STEPS).map(|step| other.extend(&checkpoint(step)).unwrap()).last().unwrap();
+        let other_proof = other.prove().unwrap();
         Fixture { genesis, other_genesis, tips, other_tip, proof_2, proof_3, proof_3_again, other_proof }
     })
-}
-
-/// The committed proofs.
-pub(crate) const PROOFS: [&str; 4] = ["one-2", "one-3", "one-3-again", "two-3"];
-
-pub(crate) fn proof_file(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name).with_extension("proof")
-}
-
-/// Where the chain of this genesis stands after each step, from none to all.
-pub(crate) fn tips(genesis: &Genesis) -> Vec<Tip> {
-    (0..=STEPS).map(|steps| tips_at(genesis, steps)).collect()
-}
-
-fn tips_at(genesis: &Genesis, steps: u64) -> Tip {
-    let mut chain = Chain::genesis(genesis);
-    for step in 1..=steps {
-        chain.extend(&checkpoint(step)).unwrap();
-    }
-    chain.tip()
 }
 
 impl Fixture {
