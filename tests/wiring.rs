@@ -378,7 +378,6 @@ async fn a_cut_leads_from_a_session_to_the_disk_read_of_the_other_node() {
     let address = provider.address.to_string();
     provider.stop().await;
     at_consumer.until_size((alone.0 + queues, 0)).await;
-    at_provider.until_size(alone).await;
     let session = node.stream(json!({ "peer": address, "height": 100 })).await;
     at_consumer.until_session_needs(rpp_fleet::NodeKind::Sleep).await;
     let gone = node.request("DELETE", &format!("/p2p/snapshots/{session}"), None).await;
