@@ -37,10 +37,14 @@ async fn sessions(node: &Running) -> Vec<u64> {
     node.get("/p2p/snapshots").await.as_array().unwrap().iter().map(|one| one["session"].as_u64().unwrap()).collect()
 }
 
-/// The status as soon as it waits for `what`, which must be explained: whom, since when, and these words.
+/// The status as soon as it waits for `what` in these words; whom and since when must be said too.
 async fn waits(node: &Running, session: u64, what: &str, whom: Option<String>, words: &[&str]) -> Value {
     let status = node
-        .status_where(session, &format!("the wait for {what}"), |status| status["waiting_on"]["what"] == what)
+        .status_where(session, &format!("the wait for {what}, saying {words:?}"), |status| {
+            let wait = &status["waiting_on"];
+            let reason = wait["reason"].as_str().unwrap_or_default();
+            wait["what"] == what && words.iter().all(|word| reason.contains(word))
+        })
         .await;
     explained(&status, whom, words);
     status
