@@ -174,8 +174,9 @@ async fn a_second_request_of_a_session_is_busy_while_the_first_is_in_flight() {
     let other = raw.send(provider.peer, plan_request(8)).await;
     gate.arrived(2).await;
     gate.open();
-    assert!(raw.answer_to(first).await.contains("\"type\":\"chunk\""));
-    assert!(raw.answer_to(other).await.contains("\"type\":\"plan\""));
+    let [first, other] = raw.answers_to([first, other]).await;
+    assert!(first.contains("\"type\":\"chunk\""), "{first}");
+    assert!(other.contains("\"type\":\"plan\""), "{other}");
     assert!(raw.ask(provider.peer, chunk_request(7, 1)).await.contains("\"type\":\"chunk\""));
 }
 

@@ -139,14 +139,29 @@ impl Node<Raw> {
 
     /// The text of the answer to `sent`.
     pub async fn answer_to(&mut self, sent: request_response::OutboundRequestId) -> String {
-        self.pick(|event| match event {
-            Event::Message { message: Message::Response { request_id, response }, .. } if request_id == sent => {
-                Some(response.text())
-            }
-            Event::OutboundFailure { request_id, error, .. } if request_id == sent => Some(format!("failed: {error}")),
-            _ => None,
-        })
-        .await
+        let [answer] = self.answers_to([sent]).await;
+        answer
+    }
+
+    /// The texts of the answers to `sent`, whichever comes first.
+    pub async fn answers_to<const N: usize>(&mut self, sent: [request_response::OutboundRequestId; N]) -> [String; N] {
+        let mut answers = [const { None }; N];
+        while answers.iter().any(Option::is_none) {
+            let place = |id| sent.iter().position(|sent| *sent == id);
+            let (place, text) = self
+                .pick(|event| match event {
+                    Event::Message { message: Message::Response { request_id, response }, .. } => {
+                        Some((place(request_id)?, response.text()))
+                    }
+                    Event::OutboundFailure { request_id, error, .. } => {
+                        Some((place(request_id)?, format!("failed: {error}")))
+                    }
+                    _ => None,
+                })
+                .await;
+            answers[place] = Some(text);
+        }
+        answers.map(Option::unwrap_or_default)
     }
 
     /// The next request somebody sends us.
