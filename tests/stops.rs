@@ -464,7 +464,7 @@ async fn one_get_is_enough_also_in_the_list() {
     let home = Home::consumer();
     let node = home.start().await;
     let session = begin(&node, &rogue.address).await;
-    waits(&node, session, "chunk", Some(rogue.peer.to_string()), &[]).await;
+    waits(&node, session, "chunk", Some(rogue.peer.to_string()), &["chunk 3,"]).await;
     let answer = http::request(node.http, "GET", "/p2p/snapshots", Some(TOKEN), None).await;
     explained(&answer.json()[0], Some(rogue.peer.to_string()), &["chunk 3"]);
 }
