@@ -12,6 +12,9 @@ use std::{
 
 use crate::{exchange::VerifiedChunk, messages::Plan, tree::chunk_range};
 
+/// Largest batch in bytes.
+const MAX_BATCH: u64 = 1024 * 1024;
+
 #[derive(Debug)]
 pub(super) struct Disk {
     payload_bytes: u64,
@@ -20,6 +23,10 @@ pub(super) struct Disk {
     window: u64,
     group: u64,
     interval: Duration,
+    /// Chunks are handed out once so many bytes of them are there, so that small ones do not wake the disk one by one.
+    batch: u64,
+    /// The queue is being handed out.
+    handing: bool,
     /// Whether chunks may be handed out: the partial payload is open.
     open: bool,
     /// Verified, not yet handed out; at most the window.
@@ -31,12 +38,14 @@ pub(super) struct Disk {
     /// Since when a chunk that was handed out is being written.
     writing: Option<Instant>,
     syncing: Option<Instant>,
-    /// When the first chunk was written that no sync covers yet.
+    /// When the first chunk was verified that no sync covers yet.
     dirty_since: Option<Instant>,
 }
 
 impl Disk {
     pub(super) fn new(plan: &Plan, window: u64, group: u64, interval: Duration) -> Self {
+        // While one half of the window is made durable the other one fills.
+        let group = group.min(window / 2);
         Self {
             payload_bytes: plan.snapshot.checkpoint.payload_bytes,
             chunk_size: plan.chunk_size,
@@ -44,6 +53,8 @@ impl Disk {
             window,
             group,
             interval,
+            batch: (group / 4).min(MAX_BATCH),
+            handing: false,
             open: false,
             queue: VecDeque::new(),
             verified: 0,
@@ -75,6 +86,7 @@ impl Disk {
 
     fn rewind(&mut self, durable: u64) {
         self.queue.clear();
+        self.handing = false;
         (self.verified, self.handed, self.written, self.durable) = (durable, durable, durable, durable);
         (self.writing, self.syncing, self.dirty_since) = (None, None, None);
     }
@@ -84,11 +96,12 @@ impl Disk {
     }
 
     /// Takes a verified chunk if it is the next one.
-    pub(super) fn push(&mut self, chunk: VerifiedChunk) -> bool {
+    pub(super) fn push(&mut self, now: Instant, chunk: VerifiedChunk) -> bool {
         let is_next = self.open && chunk.index == self.verified && chunk.index < self.total;
         if is_next {
             self.verified += 1;
             self.queue.push_back(chunk);
+            self.dirty_since.get_or_insert(now);
         }
         is_next
     }
@@ -108,20 +121,31 @@ impl Disk {
         self.open && self.verified < self.total && !self.fits()
     }
 
-    /// The next chunk to write.
-    pub(super) fn next_write(&mut self, now: Instant) -> Option<VerifiedChunk> {
+    /// The next chunk to write, when a batch is full or old enough, or nothing more comes before it (see `start_sync`).
+    pub(super) fn next_write(&mut self, now: Instant, flush: bool) -> Option<VerifiedChunk> {
+        let full = self.bytes(self.verified) - self.bytes(self.handed) >= self.batch;
+        let due = full || self.nothing_follows(flush) || self.sync_at().is_some_and(|at| at <= now);
+        if !self.handing && !due {
+            return None;
+        }
         let chunk = self.queue.pop_front()?;
+        self.handing = !self.queue.is_empty();
         self.handed += 1;
         self.writing.get_or_insert(now);
         Some(chunk)
     }
 
+    /// Everything up to `index` is written.
     pub(super) fn written(&mut self, now: Instant, index: u64) {
-        if index == self.written && index < self.handed {
-            self.written += 1;
+        if index >= self.written && index < self.handed {
+            self.written = index + 1;
             self.writing = (self.written < self.handed).then_some(now);
-            self.dirty_since.get_or_insert(now);
         }
+    }
+
+    /// No further chunk is asked for before those that are there are dealt with.
+    fn nothing_follows(&self, flush: bool) -> bool {
+        flush || self.verified == self.total || self.is_blocked()
     }
 
     /// Whether a sync starts now: a group is full or old enough, or nothing more comes before it (the last chunk, a full
@@ -131,28 +155,33 @@ impl Disk {
         let is_quiet = self.queue.is_empty() && self.handed == self.written;
         let due = dirty >= self.group
             || self.sync_at().is_some_and(|at| at <= now)
-            || (is_quiet && (flush || self.verified == self.total || self.is_blocked()));
+            || (is_quiet && self.nothing_follows(flush));
         let starts = self.open && self.syncing.is_none() && self.written > self.durable && due;
         if starts {
             self.syncing = Some(now);
-            self.dirty_since = None;
+            self.dirty_since = (self.verified > self.written).then_some(now);
         }
         starts
     }
 
-    /// When a sync is due by age.
+    /// When a sync is due by age, unless only the disk can bring it on.
     pub(super) fn sync_at(&self) -> Option<Instant> {
-        if self.syncing.is_some() {
+        if self.syncing.is_some() || (self.queue.is_empty() && self.written == self.durable) {
             return None;
         }
         self.dirty_since.map(|since| since + self.interval)
     }
 
     pub(super) fn synced(&mut self, now: Instant, durable: u64) {
+        if durable > self.handed {
+            return; // not of this place
+        }
         self.syncing = None;
-        self.durable = self.durable.max(durable.min(self.written));
-        // A sync may cover what was written while it ran.
-        self.dirty_since = (self.written > self.durable).then(|| self.dirty_since.unwrap_or(now));
+        // A sync may cover what was written while it ran, before that was told.
+        self.durable = self.durable.max(durable);
+        self.written = self.written.max(self.durable);
+        self.writing = self.writing.filter(|_| self.written < self.handed);
+        self.dirty_since = (self.verified > self.durable).then(|| self.dirty_since.unwrap_or(now));
     }
 
     /// Nothing is queued, handed out or being synced.

@@ -61,7 +61,7 @@ impl Session {
         }
         match verified {
             Verified::Plan(plan) => self.accept_plan(now, plan.into()),
-            Verified::Chunk(chunk) => self.accept_chunk(chunk),
+            Verified::Chunk(chunk) => self.accept_chunk(now, chunk),
             Verified::Update { index, update } => self.accept_update(now, index, *update),
             Verified::Resumed { .. } => {
                 self.opened = true;
@@ -169,7 +169,7 @@ impl Session {
         }
     }
 
-    /// A chunk was written; not durable yet.
+    /// Every chunk up to `index` was written; not durable yet.
     pub fn handle_written(&mut self, now: Instant, index: u64) {
         if let Some(work) = &mut self.work {
             work.disk.written(now, index);
@@ -259,10 +259,10 @@ impl Session {
         self.progressed();
     }
 
-    fn accept_chunk(&mut self, chunk: VerifiedChunk) {
+    fn accept_chunk(&mut self, now: Instant, chunk: VerifiedChunk) {
         let Some(work) = &mut self.work else { return };
         let size = chunk.bytes.len() as u64;
-        if work.disk.push(chunk) {
+        if work.disk.push(now, chunk) {
             self.planned_anew = false;
             self.progressed();
         } else {

@@ -42,7 +42,7 @@ impl Session {
     fn disk_action(&mut self, now: Instant) -> Option<Action> {
         let flush = self.storage == StorageState::Closed;
         let disk = &mut self.work.as_mut()?.disk;
-        if let Some(chunk) = disk.next_write(now) {
+        if let Some(chunk) = disk.next_write(now, flush) {
             return Some(Action::Write(chunk));
         }
         disk.start_sync(now, flush).then_some(Action::Sync)
