@@ -227,7 +227,6 @@ async fn a_provider_that_has_rotated_its_snapshot_is_told_from_one_that_forgot()
     assert!(status["confirmed_chunk_index"].as_u64() >= Some(30), "what is durable is kept: {status}");
 }
 
-#[ignore = "does not always reach its second pause; see the changelog's known gaps"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_pauses_with_the_numbers_and_goes_on_when_there_is_room() {
     let provider = Home::provider().start().await;

@@ -3,7 +3,8 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use rpp_p2p::{
@@ -21,6 +22,9 @@ use crate::{
     store::{Offer, Partial, Store, StoreError},
     writer::{Reported, Trouble},
 };
+
+/// How long a removal waits for an opening under way to let go of the payload: less than an operator's request lasts.
+const REMOVE_PATIENCE: Duration = Duration::from_secs(4);
 
 /// What comes back to the node's task.
 pub(crate) enum Done {
@@ -135,7 +139,8 @@ fn refusal(error: SyncError) -> Unsettled {
 }
 
 /// Opens the place for a payload: nothing is allocated for a payload before its authority is checked. `recorded` bytes
-/// are durable according to the database and are not read again. On return plan, updates and progress are recorded.
+/// are durable according to the database and are not read again. On return plan, updates and progress are recorded,
+/// unless the session is not `wanted` any more: then nothing is left that would bring it back.
 pub(crate) fn open_place(
     store: &Store,
     db: &Db,
@@ -144,6 +149,7 @@ pub(crate) fn open_place(
     updates: &Arc<Vec<Update>>,
     record: &record::Session,
     recorded: u64,
+    wanted: &Wanted,
 ) -> Result<Place, Trouble> {
     let root = plan.snapshot.checkpoint.state_root;
     let progress = |bytes_durable: u64| record::Progress::of(plan, bytes_durable);
@@ -155,6 +161,10 @@ pub(crate) fn open_place(
         None => {
             let partial = store.partial_from(plan, updates, recorded)?;
             partial.preflight()?;
+            let wanted = wanted.lock();
+            if !*wanted {
+                return Err(Trouble::Other("the session was cancelled".to_owned()));
+            }
             let folder = snapshots.join("partial").join(root.to_string());
             crate::rebuild::note_session(&folder, record).map_err(|source| StoreError::Io {
                 doing: "write the session's note in",
@@ -168,6 +178,21 @@ pub(crate) fn open_place(
     let (Place::Stored(_, recorded) | Place::Partial(_, _, recorded)) = &place;
     db.put_progress(record.session, recorded).map_err(|error| Trouble::Other(explain(&error)))?;
     Ok(place)
+}
+
+/// Whether a session whose place is being opened still exists. Held while it is written down, so that a cancelled one is
+/// either not written any more or found and removed.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted(Arc<Mutex<bool>>);
+
+impl Wanted {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Mutex::new(true)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// An error with its causes, in one line.
@@ -191,6 +216,8 @@ pub(crate) enum Entry {
 pub(crate) struct RemovePartial {
     pub(crate) root: rpp_p2p::Hash,
     pub(crate) writer: Option<tokio::task::JoinHandle<()>>,
+    /// Its place is being opened.
+    pub(crate) opening: Option<Wanted>,
     /// Kept when another session uses it.
     pub(crate) remove: bool,
 }
@@ -240,17 +267,29 @@ fn remove(
     partial: Option<RemovePartial>,
     runtime: &tokio::runtime::Handle,
 ) -> Result<(), String> {
-    if let Some(RemovePartial { root, .. }) = &partial {
+    if let Some(RemovePartial { root, opening, .. }) = &partial {
+        if let Some(opening) = opening {
+            *opening.lock() = false;
+        }
         let folder = partials.join(root.to_string());
         crate::rebuild::forget_session(&folder, session).map_err(|error| explain(&error))?;
     }
     // Then the record: whatever a crash leaves after that is only bytes, and a later session uses them.
     db.remove_session(session).map_err(|error| explain(&error))?;
-    let Some(RemovePartial { root, writer, remove }) = partial else { return Ok(()) };
+    let Some(RemovePartial { root, writer, remove, .. }) = partial else { return Ok(()) };
     if let Some(writer) = writer {
         let _ = runtime.block_on(writer);
         // The worker's last flush may have written its progress once more.
         db.remove_session(session).map_err(|error| explain(&error))?;
     }
-    if remove { store.remove_partial(&root).map_err(|error| explain(&error)) } else { Ok(()) }
+    if !remove {
+        return Ok(());
+    }
+    match store.remove_partial(&root, REMOVE_PATIENCE) {
+        Err(StoreError::Held { .. }) => {
+            tracing::warn!("{root}: still being read; what is there of it stays, and the next session uses it");
+            Ok(())
+        }
+        removed => removed.map_err(|error| explain(&error)),
+    }
 }

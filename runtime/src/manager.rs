@@ -34,14 +34,14 @@ use crate::{
     handle::Reply,
     head::HeadFile,
     hooks::{Watchers, Work},
-    jobs::{self, Done, Entry, Unsettled},
+    jobs::{self, Done, Entry, Unsettled, Wanted},
     metrics::Metrics,
     peers::Peers,
     record,
     status::{Head, NodeEvent, SessionState, SnapshotStreamStatus, StatusErrorCode},
     store::Store,
     swarm::{self, NodeBehaviour},
-    writer::{Job, Reported, Trouble, Writer},
+    writer::{Job, Trouble, Writer},
 };
 
 /// Records that may wait to be written.
@@ -60,7 +60,6 @@ pub(crate) struct Manager {
     head_file: Result<Arc<Mutex<HeadFile>>, String>,
     head: watch::Sender<Option<Head>>,
     done: mpsc::Sender<Done>,
-    disk: mpsc::Sender<Reported>,
     recorder: mpsc::Sender<Entry>,
     recorder_ended: Option<JoinHandle<()>>,
     events: broadcast::Sender<NodeEvent>,
@@ -100,7 +99,6 @@ impl Manager {
         let (told, watching) = (done.clone(), watchers.clone());
         let (recorder, recorder_ended) =
             jobs::spawn_recorder(db.clone(), Arc::clone(&store), partials, told, watching, RECORDER_QUEUE);
-        let disk = forward_disk(done.clone());
         if let Some(head) = &*head.borrow() {
             metrics.head(head.height);
         }
@@ -112,7 +110,6 @@ impl Manager {
             head_file,
             head,
             done,
-            disk,
             recorder,
             recorder_ended: Some(recorder_ended),
             events,
@@ -343,8 +340,9 @@ impl Manager {
         }
         self.roots.insert(root, session);
         self.let_go(session);
-        let Some(tracked) = self.sessions.get(&session) else { return };
+        let Some(tracked) = self.sessions.get_mut(&session) else { return };
         let (epoch, record) = (tracked.epoch, tracked.record.clone());
+        let wanted = tracked.opening.get_or_insert_with(Wanted::new).clone();
         let recorded = tracked.progress.bytes_durable;
         let (store, done, snapshots) = (Arc::clone(&self.store), self.done.clone(), self.snapshots.clone());
         let (db, watchers) = (self.db.clone(), self.watchers.clone());
@@ -355,7 +353,7 @@ impl Manager {
             }
             let opened = tokio::task::spawn_blocking(move || {
                 let _work = watchers.work(Work::Open, session);
-                jobs::open_place(&store, &db, &snapshots, &plan, &updates, &record, recorded)
+                jobs::open_place(&store, &db, &snapshots, &plan, &updates, &record, recorded, &wanted)
             })
             .await;
             let result = opened.unwrap_or_else(|error| Err(Trouble::Other(error.to_string())));
@@ -532,17 +530,4 @@ fn snapshot_stream_failure(status: &SnapshotStreamStatus) {
         "session failed: {}",
         status.error.as_deref().unwrap_or("no reason recorded")
     );
-}
-
-/// Disk workers report in their own type; this joins them to the node's queue.
-fn forward_disk(done: mpsc::Sender<Done>) -> mpsc::Sender<Reported> {
-    let (reports, mut received) = mpsc::channel::<Reported>(crate::node::DONE_QUEUE);
-    tokio::spawn(async move {
-        while let Some(reported) = received.recv().await {
-            if done.send(Done::Disk(reported)).await.is_err() {
-                return;
-            }
-        }
-    });
-    reports
 }

@@ -92,6 +92,8 @@ pub enum Progress {
     },
     /// What was copied is made durable.
     Flushing,
+    /// The prover is made ready; takes seconds, whatever the payload's size.
+    Preparing,
     /// The chain takes the step.
     Extending,
     /// The proof is made; takes seconds, whatever the payload's size.
@@ -391,7 +393,10 @@ impl Publisher<'_, '_> {
     fn prover(&mut self) -> Result<&mut Box<dyn Prove>, PublishError> {
         let prover = match self.prover.take() {
             Some(prover) => prover,
-            None => (self.open_prover)(&self.chain.prover_path(), &self.genesis)?,
+            None => {
+                (self.progress)(Progress::Preparing);
+                (self.open_prover)(&self.chain.prover_path(), &self.genesis)?
+            }
         };
         Ok(self.prover.insert(prover))
     }

@@ -28,7 +28,8 @@ use std::{
     fs::File,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock},
+    time::Duration,
 };
 
 use rpp_p2p::{Hash, Plan, Update};
@@ -64,6 +65,8 @@ pub(crate) struct Inner {
     catalog: RwLock<Arc<Catalog>>,
     /// Roots that are being written, and how many bytes each still needs.
     held: Mutex<HashMap<Hash, u64>>,
+    /// One of them was let go of.
+    released: Condvar,
     /// One scan at a time.
     scan: Mutex<()>,
 }
@@ -92,6 +95,7 @@ impl Store {
             space,
             catalog: RwLock::default(),
             held: Mutex::default(),
+            released: Condvar::new(),
             scan: Mutex::default(),
         });
         inner.recover().map_err(failed)?;
@@ -178,9 +182,9 @@ impl Store {
     /// Removes a partial payload; fine when there is none.
     ///
     /// # Errors
-    /// [`StoreError::Held`] while a session writes it.
-    pub fn remove_partial(&self, root: &Hash) -> Result<(), StoreError> {
-        self.inner.hold(*root)?;
+    /// [`StoreError::Held`] when a session writes it and does not let go within `patience`.
+    pub fn remove_partial(&self, root: &Hash, patience: Duration) -> Result<(), StoreError> {
+        self.inner.hold_within(*root, patience)?;
         let removed = self.inner.partial.remove_all(&root.to_string());
         self.inner.release(root);
         let path = self.inner.partial.path().join(root.to_string());
@@ -396,7 +400,12 @@ impl Inner {
     }
 
     fn hold(&self, root: Hash) -> Result<(), StoreError> {
-        match self.held().entry(root) {
+        self.hold_within(root, Duration::ZERO)
+    }
+
+    fn hold_within(&self, root: Hash, patience: Duration) -> Result<(), StoreError> {
+        let waited = self.released.wait_timeout_while(self.held(), patience, |held| held.contains_key(&root));
+        match waited.unwrap_or_else(PoisonError::into_inner).0.entry(root) {
             std::collections::hash_map::Entry::Occupied(_) => Err(StoreError::Held { root }),
             std::collections::hash_map::Entry::Vacant(free) => {
                 free.insert(0);
@@ -407,6 +416,7 @@ impl Inner {
 
     fn release(&self, root: &Hash) {
         self.held().remove(root);
+        self.released.notify_all();
     }
 
     fn reserve(&self, root: Hash, missing: u64) {

@@ -12,7 +12,7 @@ use crate::{
     config::Durability,
     db::Db,
     hooks::{Watchers, Work},
-    jobs::explain,
+    jobs::{Done, explain},
     record::Progress,
     store::{Offer, Partial, StoreError},
 };
@@ -29,7 +29,7 @@ pub(crate) enum Job {
 
 /// What the worker reports.
 pub(crate) enum Report {
-    /// A chunk is written.
+    /// Everything up to this chunk is written.
     Written(u64),
     /// So much is durable and recorded.
     Durable(Progress),
@@ -61,7 +61,7 @@ pub(crate) struct Setting {
     pub(crate) offer: Offer,
     pub(crate) durability: Durability,
     pub(crate) db: Db,
-    pub(crate) reports: mpsc::Sender<Reported>,
+    pub(crate) reports: mpsc::Sender<Done>,
     pub(crate) watchers: Watchers,
 }
 
@@ -103,19 +103,39 @@ struct Worker {
 
 impl Worker {
     fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
-        while let Some(job) = jobs.blocking_recv() {
-            let report = match self.execute(job) {
-                Ok(report) => report,
-                Err(Trouble::Full { needed, free }) => Report::Full { needed, free },
-                Err(Trouble::Other(message)) => Report::Failed(message),
-            };
-            let reported = Reported { session: self.setting.session, epoch: self.setting.epoch, report };
-            if self.setting.reports.blocking_send(reported).is_err() {
-                return; // the node is gone
+        let trouble = loop {
+            let Some(job) = jobs.blocking_recv() else { break None };
+            match self.execute(job) {
+                // The report on the next one, or on a flush, says it too.
+                Ok(Report::Written(_)) if !jobs.is_empty() => {}
+                Ok(report) => {
+                    if !self.report(report) {
+                        return; // the node is gone
+                    }
+                }
+                Err(trouble) => break Some(trouble),
             }
+        };
+        // What was written and not asked to be durable yet is kept when that costs nothing but a flush; it is told before
+        // the trouble, which ends the counting.
+        if let Ok(progress) = self.sync() {
+            self.report(Report::Durable(progress));
         }
-        // What was written and not asked to be durable yet is kept when that costs nothing but a flush.
-        let _ = self.sync();
+        let report = match trouble {
+            None => return,
+            Some(Trouble::Full { needed, free }) => Report::Full { needed, free },
+            Some(Trouble::Other(message)) => Report::Failed(message),
+        };
+        self.partial = None; // whoever opens it next need not wait for the session to let go
+        self.report(report);
+        // Jobs that were on their way follow a chunk that was not written.
+        while jobs.blocking_recv().is_some() {}
+    }
+
+    /// Whether there is still a node to be told.
+    fn report(&self, report: Report) -> bool {
+        let reported = Reported { session: self.setting.session, epoch: self.setting.epoch, report };
+        self.setting.reports.blocking_send(Done::Disk(reported)).is_ok()
     }
 
     fn execute(&mut self, job: Job) -> Result<Report, Trouble> {

@@ -116,6 +116,7 @@ impl Shown {
             Progress::Completing { .. } => "completing an earlier publish that was killed",
             Progress::Reading { .. } => "reading, hashing and copying",
             Progress::Flushing => "making it durable",
+            Progress::Preparing => "preparing the prover",
             Progress::Extending => "extending the chain",
             Progress::Proving => "proving",
             Progress::Placing => "putting it in place",

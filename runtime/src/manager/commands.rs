@@ -221,6 +221,7 @@ impl Manager {
         let partial = root.map(|root| RemovePartial {
             root,
             writer: writer.or_else(|| self.closing.remove(&root).filter(|_| !others)),
+            opening: tracked.opening.take(),
             remove: !others && tracked.record.state != SessionState::Complete,
         });
         self.watchers.each(|watcher| watcher.session_removed(session));

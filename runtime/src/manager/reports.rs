@@ -165,12 +165,8 @@ impl Manager {
     }
 
     fn on_opened(&mut self, session: SnapshotSessionId, epoch: u64, result: Result<Place, Trouble>, now: Instant) {
-        if let (false, Ok(Place::Partial(partial, ..))) = (self.sessions.contains_key(&session), &result) {
-            // Cancelled while it was being opened: its note must not bring it back.
-            let folder = self.snapshots.join("partial").join(partial.root().to_string());
-            tokio::task::spawn_blocking(move || crate::rebuild::forget_session(&folder, session));
-        }
         let Some(tracked) = self.sessions.get_mut(&session).filter(|tracked| tracked.epoch == epoch) else { return };
+        tracked.opening = None;
         let (Some(machine), Some(plan)) = (&mut tracked.machine, &tracked.record.plan) else { return };
         let storage = match result {
             Ok(Place::Stored(path, progress)) => {
@@ -187,7 +183,7 @@ impl Manager {
                     plan: Arc::new(plan.clone()),
                     durability: self.config.snapshots.durability,
                     db: self.db.clone(),
-                    reports: self.disk.clone(),
+                    reports: self.done.clone(),
                     watchers: self.watchers.clone(),
                     offer: Offer::from_plan(plan, &updates),
                 };
@@ -207,7 +203,10 @@ impl Manager {
         match report {
             Report::Written(index) => machine.handle_written(now, index),
             Report::Durable(progress) => {
-                tracked.progress = progress;
+                // The last word of a worker that was let go may come after its successor opened the place.
+                if progress.bytes_durable >= tracked.progress.bytes_durable {
+                    tracked.progress = progress;
+                }
                 machine.handle_durable(now, progress.confirmed_chunks);
             }
             Report::Placed(path) => machine.handle_placed(now, path),

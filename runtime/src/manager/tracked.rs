@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::{
     clock::{Meter, instant_text, now_text},
+    jobs::Wanted,
     record,
     status::{SessionState, SnapshotStreamStatus, StatusErrorCode, WaitKind, WaitingOn},
     writer::Writer,
@@ -36,6 +37,8 @@ pub(super) struct Tracked {
     /// Rises whenever a machine is made, so that what came too late is recognised.
     pub(super) epoch: u64,
     pub(super) writer: Option<Writer>,
+    /// While the payload's place is being opened.
+    pub(super) opening: Option<Wanted>,
     /// Records on their way to the disk. While there are any, the status is not renewed: nothing shows before it is persisted.
     pub(super) recording: u32,
     pub(super) meter: Meter,
@@ -56,6 +59,7 @@ impl Tracked {
             held_since: now,
             epoch: 0,
             writer: None,
+            opening: None,
             recording: 0,
             meter: Meter::default(),
             status: watch::Sender::new(status),

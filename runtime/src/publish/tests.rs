@@ -62,7 +62,8 @@ fn a_file_and_a_folder_are_published_with_their_formats() {
     let total = packed.len() as u64;
     assert_eq!(seen[0], Progress::Reading { done: 0, total });
     assert!(seen.contains(&Progress::Reading { done: total, total }));
-    assert!(seen.ends_with(&[Progress::Flushing, Progress::Extending, Progress::Proving, Progress::Placing]));
+    let stages = [Progress::Preparing, Progress::Extending, Progress::Proving, Progress::Placing];
+    assert!(seen.ends_with(&stages) && seen[seen.len() - 5] == Progress::Flushing);
     let json = serde_json::to_string(&published).unwrap();
     let keys: Vec<_> = json.split('"').skip(1).step_by(2).filter(|word| word.len() < 12 && *word != "tar").collect();
     assert_eq!(keys, ["root", "height", "step", "bytes", "format", "commitment", "genesis", "publisher"]);
@@ -248,6 +249,7 @@ fn killed_at(snapshots: &Path, file: &Path, height: u64, stop: Progress) -> Publ
 fn whatever_a_killed_publish_left_the_next_one_completes_or_cleans_up() {
     for (stop, completed) in [
         (Progress::Flushing, false),
+        (Progress::Preparing, false),
         (Progress::Extending, false),
         (Progress::Proving, true),
         (Progress::Placing, true),
@@ -274,7 +276,7 @@ fn whatever_a_killed_publish_left_the_next_one_completes_or_cleans_up() {
 
 #[test]
 fn the_same_publish_after_a_kill_gives_the_answer_it_would_have_given() {
-    for stop in [Progress::Flushing, Progress::Extending, Progress::Proving, Progress::Placing] {
+    for stop in [Progress::Flushing, Progress::Preparing, Progress::Extending, Progress::Proving, Progress::Placing] {
         let temp = tempfile::tempdir().unwrap();
         let (snapshots, file) = (temp.path().join("snapshots"), temp.path().join("file"));
         publish_bytes(&snapshots, b"first", 1);

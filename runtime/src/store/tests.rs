@@ -149,12 +149,12 @@ fn a_payload_has_one_writer_and_is_written_once() {
     let consumer = pair.consumer();
     let mut partial = source.partial(&consumer);
     assert!(matches!(consumer.partial(&source.plan, &source.updates), Err(StoreError::Held { .. })));
-    assert!(matches!(consumer.remove_partial(&root), Err(StoreError::Held { .. })));
+    assert!(matches!(consumer.remove_partial(&root, Duration::ZERO), Err(StoreError::Held { .. })));
     source.copy(&mut partial, 0..3);
     drop(partial);
     assert_eq!(consumer.partials().unwrap(), [root]);
     assert_eq!(consumer.partial_plan(&root).unwrap().plan, source.plan);
-    consumer.remove_partial(&root).unwrap();
+    consumer.remove_partial(&root, Duration::ZERO).unwrap();
     let mut partial = source.partial(&consumer);
     assert_eq!(partial.durable_bytes(), 0);
     source.copy(&mut partial, 0..16);
