@@ -1,20 +1,32 @@
 //! First figures of the main job, over loopback, with the real binary: publishing, and file to file at two chunk sizes.
 //!
 //! `cargo bench --bench transfer`; `RPP_BENCH_MIB` sets the payload (default 1024). Needs four times that of free disk.
-//! Every figure is printed with what it is measured against: a plain copy of the same file, made durable, in the same run.
+//! Every figure is printed with what it is measured against in the same run: a plain copy of the same file, made durable,
+//! and a bare request/response exchange over the same transport of messages of the same size. What trust costs (the first
+//! check of a proof in a process) is printed apart, as is the making of the proof.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+#[path = "transfer/bare.rs"]
+mod bare;
 
 use std::{
     fs::{self, File},
     io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const MIB: u64 = 1024 * 1024;
+/// How often a session is looked at.
+const POLL: Duration = Duration::from_millis(20);
+/// Sessions at once in the last part, and what each streams.
+const SESSIONS: u64 = 8;
+const SESSION_MIB: u64 = 64;
 
 fn main() {
     if std::env::args().any(|argument| argument == "--list") {
@@ -30,23 +42,59 @@ fn main() {
     row("plain durable copy of the file", mib, copied, "");
 
     let provider = Place::new(folder.path().join("provider"), &["--publisher"]);
-    let (published, stages, memory) = provider.publish(&input);
-    let genesis = published["genesis"].as_str().unwrap().to_owned();
-    println!("publish stages: {stages}");
-    println!("publish: peak memory {memory} MiB");
+    let published = provider.publish(&input, 1);
+    let genesis = published.answer["genesis"].as_str().unwrap().to_owned();
+    row("published: read, hashed, copied, durable", mib, published.stored, &relative(published.stored, copied));
+    println!(
+        "    the proof beside it: {:.1} s; peak memory {} MiB",
+        published.proved.as_secs_f64(),
+        published.peak_mib
+    );
 
     let serving = provider.run(&[]);
     for (name, chunk_size) in [("1 MiB chunks", MIB), ("32 KiB chunks", 32 * 1024)] {
+        let bare = bare::exchange(chunk_size, mib);
+        row(&format!("bare exchange, {name}"), mib, bare, "nothing checked, nothing stored");
         let consumer = Place::new(folder.path().join(format!("consumer-{chunk_size}")), &["--genesis", &genesis]);
         let node = consumer.run(&[]);
-        let done = consumer.fetch(&serving.address, chunk_size);
-        let elapsed = streaming_time(&done, &consumer);
-        row(&format!("streamed and durable, {name}"), mib, elapsed, &format!("peak memory {} MiB", node.peak_mib()));
-        assert_eq!(done["verified"], true);
+        let session = node.start(&json!({ "peer": serving.address, "chunk_size": chunk_size, "height": 1 }));
+        let (trusted, streamed) = node.complete(session);
+        row(&format!("streamed and durable, {name}"), mib, streamed, &relative(streamed, bare));
+        println!(
+            "    the check of its authority before: {:.1} s; peak memory {} MiB",
+            trusted.as_secs_f64(),
+            node.peak_mib()
+        );
         drop(node);
         fs::remove_dir_all(&consumer.folder).unwrap();
     }
     println!("provider: peak memory {} MiB", serving.peak_mib());
+    fs::remove_file(&input).unwrap();
+    at_once(folder.path(), &provider, &serving, &genesis);
+}
+
+/// Many sessions at once: only their memory is of interest.
+fn at_once(folder: &Path, provider: &Place, serving: &Running, genesis: &str) {
+    let input = folder.join("another");
+    for height in 2..2 + SESSIONS {
+        make_payload_from(&input, SESSION_MIB, &height.to_string());
+        provider.publish(&input, height);
+    }
+    let consumer = Place::new(folder.join("consumer-many"), &["--genesis", genesis]);
+    let node = consumer.run(&[]);
+    let begun = Instant::now();
+    let sessions: Vec<_> = (2..2 + SESSIONS)
+        .map(|height| node.start(&json!({ "peer": serving.address, "height": height, "chunk_size": MIB })))
+        .collect();
+    for session in sessions {
+        node.complete(session);
+    }
+    row(&format!("{SESSIONS} sessions at once, authority included"), SESSIONS * SESSION_MIB, begun.elapsed(), "");
+    println!("    consumer: peak memory {} MiB; provider: {} MiB", node.peak_mib(), serving.peak_mib());
+}
+
+fn relative(measured: Duration, reference: Duration) -> String {
+    format!("{:.2} times the time of the line above it", measured.as_secs_f64() / reference.as_secs_f64())
 }
 
 fn row(what: &str, mib: u64, elapsed: Duration, more: &str) {
@@ -62,8 +110,12 @@ fn timed(work: impl FnOnce()) -> Duration {
 }
 
 fn make_payload(path: &Path, mib: u64) {
+    make_payload_from(path, mib, "");
+}
+
+fn make_payload_from(path: &Path, mib: u64, seed: &str) {
     let mut file = File::create(path).unwrap();
-    let mut noise = blake3::Hasher::new_derive_key("rpp bench").finalize_xof();
+    let mut noise = blake3::Hasher::new_derive_key("rpp bench").update(seed.as_bytes()).finalize_xof();
     let mut block = vec![0; MIB as usize];
     for _ in 0..mib {
         noise.fill(&mut block);
@@ -84,15 +136,6 @@ fn durable_copy(from: &Path, to: &Path) {
     to.sync_data().unwrap();
 }
 
-/// From the status: from the start of the session to its end.
-fn streaming_time(done: &Value, _place: &Place) -> Duration {
-    let at = |field: &str| {
-        let text = done[field].as_str().unwrap();
-        time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).unwrap()
-    };
-    (at("updated_at") - at("started_at")).unsigned_abs()
-}
-
 struct Place {
     folder: PathBuf,
 }
@@ -108,23 +151,26 @@ impl Place {
         self.folder.join("node.toml").to_str().unwrap().to_owned()
     }
 
-    fn publish(&self, input: &Path) -> (Value, String, u64) {
+    fn publish(&self, input: &Path, height: u64) -> Published {
         let mut child = command()
-            .args(["publish", "--json", "--height", "1", "--config", &self.config()])
+            .args(["publish", "--json", "--height", &height.to_string(), "--config", &self.config()])
             .arg(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let (begun, mut peak, mut stages) = (Instant::now(), 0, Vec::new());
+        let (begun, mut peak_mib, mut stored) = (Instant::now(), 0, None);
         for line in BufReader::new(child.stderr.take().unwrap()).lines() {
-            stages.push(format!("{:.2} s {}", begun.elapsed().as_secs_f64(), line.unwrap()));
-            peak = peak.max(peak_mib(child.id()));
+            if line.unwrap().contains("preparing the prover") {
+                stored.get_or_insert(begun.elapsed());
+            }
+            peak_mib = peak_mib.max(peak_of(child.id()));
         }
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success());
-        stages.push(format!("{:.2} s done", begun.elapsed().as_secs_f64()));
-        (serde_json::from_slice(&output.stdout).unwrap(), stages.join(" | "), peak)
+        let stored = stored.unwrap();
+        let answer = serde_json::from_slice(&output.stdout).unwrap();
+        Published { answer, stored, proved: begun.elapsed() - stored, peak_mib }
     }
 
     fn run(&self, flags: &[&str]) -> Running {
@@ -139,28 +185,72 @@ impl Place {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let said: Value = serde_json::from_str(&line).unwrap();
-        Running { child, address: said["listen"][0].as_str().unwrap().to_owned() }
+        let text = |field: &Value| field.as_str().unwrap().to_owned();
+        let token = fs::read_to_string(self.folder.join("rpc.token")).unwrap().trim().to_owned();
+        Running { child, address: text(&said["listen"][0]), rpc: text(&said["rpc"]), token }
     }
+}
 
-    fn fetch(&self, peer: &str, chunk_size: u64) -> Value {
-        let output = command()
-            .args(["fetch", "--json", "--config", &self.config(), "--peer", peer])
-            .args(["--chunk-size", &chunk_size.to_string()])
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
+struct Published {
+    answer: Value,
+    stored: Duration,
+    proved: Duration,
+    peak_mib: u64,
 }
 
 struct Running {
     child: Child,
     address: String,
+    rpc: String,
+    token: String,
 }
 
 impl Running {
     fn peak_mib(&self) -> u64 {
-        peak_mib(self.child.id())
+        peak_of(self.child.id())
+    }
+
+    fn start(&self, request: &Value) -> u64 {
+        self.request("POST", "/p2p/snapshots", &request.to_string())["session"].as_u64().unwrap()
+    }
+
+    /// How long it took until the first chunk was asked for, and from there until everything was verified and in place.
+    fn complete(&self, session: u64) -> (Duration, Duration) {
+        let (begun, mut streaming) = (Instant::now(), None);
+        loop {
+            let status = self.request("GET", &format!("/p2p/snapshots/{session}"), "");
+            match status["state"].as_str().unwrap() {
+                "streaming" => {
+                    streaming.get_or_insert_with(Instant::now);
+                }
+                "complete" => {
+                    assert_eq!(status["verified"], true);
+                    let streaming = streaming.unwrap_or(begun);
+                    return (streaming - begun, streaming.elapsed());
+                }
+                "failed" => panic!("{status}"),
+                _ => {}
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    fn request(&self, method: &str, path: &str, body: &str) -> Value {
+        let mut stream = TcpStream::connect(&self.rpc).unwrap();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            self.rpc,
+            self.token,
+            body.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200"), "{answer}");
+        serde_json::from_str(body).unwrap()
     }
 }
 
@@ -172,7 +262,7 @@ impl Drop for Running {
 }
 
 /// `VmHWM` of a process.
-fn peak_mib(pid: u32) -> u64 {
+fn peak_of(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()).unwrap_or(0) / 1024
