@@ -1,6 +1,6 @@
 //! A muxer that counts what flows through its streams.
 //!
-//! Two relaxed additions and a look at a thread-local per read or write; a lock only when a stream is opened, closed,
+//! Two relaxed additions per read or write, and a look at a thread-local per write; a lock only when a stream is opened, closed,
 //! learns its protocol or changes its tags.
 
 use std::{
@@ -85,6 +85,7 @@ pub struct CountedStream<S> {
 }
 
 impl<S> CountedStream<S> {
+    #[inline]
     fn received(&mut self, bytes: &[u8]) {
         self.record.received(bytes.len());
         if let Some(sniffer) = &mut self.sniffer {
@@ -93,6 +94,7 @@ impl<S> CountedStream<S> {
         }
     }
 
+    #[inline]
     fn sent(&mut self, bytes: &[u8]) {
         self.record.sent(bytes.len());
         if let Some(sniffer) = &mut self.sniffer {
@@ -101,6 +103,7 @@ impl<S> CountedStream<S> {
         }
     }
 
+    #[cold]
     fn learn(&mut self, learnt: Option<Learnt>) {
         match learnt {
             None => {}

@@ -361,7 +361,6 @@ impl OpenStream {
     pub fn received(&mut self, bytes: usize) {
         self.record.gauges.add_received(bytes);
         self.connection.gauges.add_received(bytes);
-        self.take_tags();
     }
 
     /// Bytes went out.
@@ -376,7 +375,7 @@ impl OpenStream {
         self.record.set_protocol(protocol, agreed);
     }
 
-    /// Says what it works for. Bytes that move while a [`purpose`] is in force do this by themselves.
+    /// Says what it works for. Bytes that go out while a [`purpose`] is in force do this by themselves.
     pub fn set_tags(&mut self, tags: &Purpose) {
         if !self.tags.as_ref().is_some_and(|known| Arc::ptr_eq(known, tags)) {
             self.tags = Some(Arc::clone(tags));
