@@ -86,35 +86,28 @@ impl Attrs {
     /// The JSON text that goes over the wire, with the age of what it describes unless it has an `age_ms` of its own.
     ///
     /// Written by hand: a graph has thousands of these, and is to be taken at once.
-    pub(crate) fn to_json(&self, age: Duration) -> Box<str> {
-        let mut json =
-            String::with_capacity(32 + self.0.iter().map(|(name, value)| name.len() + value.room()).sum::<usize>());
+    /// `json` is where it is put together; what was in it is dropped.
+    pub(crate) fn to_json(&self, age: Duration, json: &mut String) -> Box<str> {
+        json.clear();
         json.push('{');
         if !self.0.iter().any(|(name, _)| *name == "age_ms") {
             json.push_str("\"age_ms\":");
-            push_unsigned(&mut json, u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+            push_unsigned(json, u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
         }
         for (name, value) in &self.0 {
             if json.len() > 1 {
                 json.push(',');
             }
-            push_text(&mut json, name);
+            push_text(json, name);
             json.push(':');
-            value.push_to(&mut json);
+            value.push_to(json);
         }
         json.push('}');
-        json.into_boxed_str()
+        json.as_str().into()
     }
 }
 
 impl Value {
-    fn room(&self) -> usize {
-        match self {
-            Self::Text(text) => text.len() + 6,
-            _ => 26,
-        }
-    }
-
     fn push_to(&self, json: &mut String) {
         match self {
             Self::Bool(flag) => json.push_str(if *flag { "true" } else { "false" }),
@@ -202,19 +195,22 @@ mod tests {
     #[test]
     fn json_with_age() {
         let attrs = [("peer", Value::from("x\"y")), ("bytes", 7u64.into()), ("peer", "z".into())].into_attrs();
-        assert_eq!(&*attrs.to_json(Duration::from_millis(12)), r#"{"age_ms":12,"peer":"z","bytes":7}"#);
+        assert_eq!(
+            &*attrs.to_json(Duration::from_millis(12), &mut String::new()),
+            r#"{"age_ms":12,"peer":"z","bytes":7}"#
+        );
         let own = (|a: &mut Attrs| {
             a.set("age_ms", Duration::from_secs(1)).set("fill", 0.5).set("nan", f64::NAN);
         })
         .into_attrs();
-        assert_eq!(&*own.to_json(Duration::ZERO), r#"{"age_ms":1000,"fill":0.5,"nan":null}"#);
+        assert_eq!(&*own.to_json(Duration::ZERO, &mut String::new()), r#"{"age_ms":1000,"fill":0.5,"nan":null}"#);
         let mut numbers = Attrs::default();
         numbers.set("a", u64::MAX).set("b", i64::MIN).set("c", 0u64).set("d", "t\ta\u{fc}\\").set("e", true);
         assert_eq!(
-            &*numbers.to_json(Duration::MAX),
+            &*numbers.to_json(Duration::MAX, &mut String::new()),
             r#"{"age_ms":18446744073709551615,"a":18446744073709551615,"b":-9223372036854775808,"c":0,"d":"t\taü\\","e":true}"#
         );
-        assert_eq!(&*().into_attrs().to_json(Duration::ZERO), r#"{"age_ms":0}"#);
+        assert_eq!(&*().into_attrs().to_json(Duration::ZERO, &mut String::new()), r#"{"age_ms":0}"#);
     }
 
     #[test]

@@ -178,12 +178,12 @@ impl Registry {
     pub fn graph(&self) -> Option<Graph> {
         let shared = self.shared.as_ref()?;
         let (nodes, edges) = shared.lock().copy();
-        let now = Instant::now();
+        let (now, mut json) = (Instant::now(), String::new());
         Some(Graph {
             process_name: shared.process.clone(),
             proc_key: shared.proc_key.clone(),
-            nodes: nodes.iter().map(|node| node.to_wire(now)).collect(),
-            edges: edges.iter().map(|edge| edge.to_wire(now)).collect(),
+            nodes: nodes.iter().map(|node| node.to_wire(now, &mut json)).collect(),
+            edges: edges.iter().map(|edge| edge.to_wire(now, &mut json)).collect(),
         })
     }
 }
@@ -214,23 +214,23 @@ fn bounded_text(text: &dyn Display) -> Arc<str> {
 }
 
 impl NodeEntry {
-    fn to_wire(&self, now: Instant) -> Node {
+    fn to_wire(&self, now: Instant, json: &mut String) -> Node {
         Node {
             id: Arc::clone(&self.id),
             kind: self.kind.clone(),
             label: Arc::clone(&self.label),
-            attrs_json: self.attrs.to_json(now.saturating_duration_since(self.since)),
+            attrs_json: self.attrs.to_json(now.saturating_duration_since(self.since), json),
         }
     }
 }
 
 impl EdgeEntry {
-    fn to_wire(&self, now: Instant) -> Edge {
+    fn to_wire(&self, now: Instant, json: &mut String) -> Edge {
         Edge {
             src: Arc::clone(&self.src),
             dst: Arc::clone(&self.dst),
             kind: self.kind.clone(),
-            attrs_json: self.attrs.to_json(now.saturating_duration_since(self.since)),
+            attrs_json: self.attrs.to_json(now.saturating_duration_since(self.since), json),
         }
     }
 }
