@@ -334,9 +334,11 @@ impl Node {
             return;
         }
         self.refreshing = true;
-        let store = Arc::clone(&self.store);
+        let (store, provider) = (Arc::clone(&self.store), Arc::clone(self.swarm.behaviour().snapshots.provider()));
         let done = self.manager.done();
         tokio::task::spawn_blocking(move || {
+            // What nobody asks for any more may be removed.
+            provider.release_idle();
             let result = store.refresh().map_err(|error| error.to_string());
             let _ = done.blocking_send(Done::Refreshed(result));
         });
