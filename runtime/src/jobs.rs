@@ -138,8 +138,15 @@ fn refusal(error: SyncError) -> Unsettled {
     Unsettled::Refused(refused)
 }
 
-/// Opens the place for a payload: nothing is allocated for a payload before its authority is checked. `recorded` bytes
-/// are durable according to the database and are not read again. On return plan, updates and progress are recorded,
+/// For whom a place is opened.
+pub(crate) struct Opening {
+    pub(crate) record: record::Session,
+    /// Bytes that are durable according to the database: they are not read again.
+    pub(crate) recorded: u64,
+    pub(crate) wanted: Wanted,
+}
+
+/// Opens the place for a payload: nothing is allocated for a payload before its authority is checked. On return plan, updates and progress are recorded,
 /// unless the session is not `wanted` any more: then nothing is left that would bring it back.
 pub(crate) fn open_place(
     store: &Store,
@@ -147,10 +154,9 @@ pub(crate) fn open_place(
     snapshots: &Path,
     plan: &Plan,
     updates: &Arc<Vec<Update>>,
-    record: &record::Session,
-    recorded: u64,
-    wanted: &Wanted,
+    opening: &Opening,
 ) -> Result<Place, Trouble> {
+    let Opening { record, recorded, wanted } = opening;
     let root = plan.snapshot.checkpoint.state_root;
     let progress = |bytes_durable: u64| record::Progress::of(plan, bytes_durable);
     let place = match store.get(&root) {
@@ -159,7 +165,7 @@ pub(crate) fn open_place(
             Place::Stored(stored.payload_path(), progress(plan.snapshot.checkpoint.payload_bytes))
         }
         None => {
-            let partial = store.partial_from(plan, updates, recorded)?;
+            let partial = store.partial_from(plan, updates, *recorded)?;
             partial.preflight()?;
             let wanted = wanted.lock();
             if !*wanted {

@@ -34,7 +34,7 @@ use crate::{
     handle::Reply,
     head::HeadFile,
     hooks::{Watchers, Work},
-    jobs::{self, Done, Entry, Unsettled, Wanted},
+    jobs::{self, Done, Entry, Opening, Unsettled, Wanted},
     metrics::Metrics,
     peers::Peers,
     record,
@@ -341,9 +341,12 @@ impl Manager {
         self.roots.insert(root, session);
         self.let_go(session);
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
-        let (epoch, record) = (tracked.epoch, tracked.record.clone());
-        let wanted = tracked.opening.get_or_insert_with(Wanted::new).clone();
-        let recorded = tracked.progress.bytes_durable;
+        let epoch = tracked.epoch;
+        let opening = Opening {
+            record: tracked.record.clone(),
+            recorded: tracked.progress.bytes_durable,
+            wanted: tracked.opening.get_or_insert_with(Wanted::new).clone(),
+        };
         let (store, done, snapshots) = (Arc::clone(&self.store), self.done.clone(), self.snapshots.clone());
         let (db, watchers) = (self.db.clone(), self.watchers.clone());
         let previous = self.closing.remove(&root);
@@ -353,7 +356,7 @@ impl Manager {
             }
             let opened = tokio::task::spawn_blocking(move || {
                 let _work = watchers.work(Work::Open, session);
-                jobs::open_place(&store, &db, &snapshots, &plan, &updates, &record, recorded, &wanted)
+                jobs::open_place(&store, &db, &snapshots, &plan, &updates, &opening)
             })
             .await;
             let result = opened.unwrap_or_else(|error| Err(Trouble::Other(error.to_string())));
