@@ -1,7 +1,7 @@
 //! A muxer that counts what flows through its streams.
 //!
-//! Two relaxed additions per read or write, and a look at a thread-local per write; a lock only when a stream is opened, closed,
-//! learns its protocol or changes its tags.
+//! Two relaxed additions per read or write, and a look at a thread-local per write; a lock only when a stream is opened,
+//! closed, learns its protocol or changes its tags.
 
 use std::{
     io,

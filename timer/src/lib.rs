@@ -1,7 +1,7 @@
 //! The interface of `futures-timer` 3 on tokio's timers; it stands in for that crate in this workspace (`[patch]`).
 //!
-//! libp2p makes half a dozen timers for each request and drops nearly all of them unused. With `futures-timer` each of those
-//! wakes a thread of its own; here none does, because everything runs on tokio anyway. `docs/dependencies.md` has the figures.
+//! libp2p makes several timers for each request and drops nearly all of them unused. With `futures-timer` each of those
+//! wakes a thread of its own; here none does, because everything runs on tokio anyway.
 
 use std::{
     future::Future,
