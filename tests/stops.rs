@@ -132,6 +132,21 @@ async fn a_silent_provider_is_named_with_what_it_owes() {
     }
 }
 
+/// The only test that waits out a time of the protocol: 30 s for a request.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_not_answered_in_time_is_tried_again() {
+    let rogue = Rogue::silent_at(|request| matches!(request, SnapshotsRequest::Chunk { chunk_index: 3, .. })).await;
+    let home = Home::consumer();
+    let node = home.start().await;
+    let session = begin(&node, &rogue.address).await;
+    let peer = rogue.peer.to_string();
+    waits(&node, session, "chunk", Some(peer.clone()), &["chunk 3"]).await;
+    let status = waits(&node, session, "retry", Some(peer), &["no answer in time", "failed"]).await;
+    assert_eq!((&status["error_code"], &status["last_chunk_index"]), (&json!("network"), &json!(2)), "{status}");
+    rogue.now(|_, honest| honest.into());
+    node.complete(session).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_that_does_not_answer_and_one_that_refuses_are_told_apart() {
     // It accepts connections and says nothing on them.

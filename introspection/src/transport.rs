@@ -46,6 +46,7 @@ use libp2p::{
     identity::Keypair,
     multiaddr::Protocol,
 };
+use rpp_p2p::transport::{Yamux, buffered};
 
 use crate::{
     muxer::Counting,
@@ -101,13 +102,11 @@ pub fn tcp(
             if let Some(address) = stream.0.local_addr().ok().map(socket_address) {
                 note_local_address(&address);
             }
-            stream
+            buffered(stream)
         },
     );
-    let transport = socket
-        .upgrade(Version::V1Lazy)
-        .authenticate(security::Secure::new(keypair)?)
-        .multiplex(libp2p::yamux::Config::default());
+    let transport =
+        socket.upgrade(Version::V1Lazy).authenticate(security::Secure::new(keypair)?).multiplex(Yamux::default());
     Ok(observe(transport, registry, Names::new("tcp", "/yamux/1.0.0", "")))
 }
 

@@ -5,6 +5,7 @@
 //! [`consumer::Session`](crate::consumer::Session)'s business.
 
 mod admission;
+mod ahead;
 mod config;
 mod event;
 mod feed;
@@ -77,6 +78,8 @@ pub struct Load {
     pub response_bytes_in_flight: usize,
     /// Answers that wait for room among those bytes.
     pub waiting_for_room: usize,
+    /// Bytes of chunks that are ready, or being made ready, before they are asked for.
+    pub bytes_ahead: usize,
     /// Slots taken by peers' sessions.
     pub slots: usize,
     /// Responses waiting for a blocking thread.
@@ -220,6 +223,7 @@ impl<P: SnapshotProvider> Behaviour<P> {
             responses_in_flight: self.inbound.in_flight(),
             response_bytes_in_flight: self.inbound.room().under_way(),
             waiting_for_room: self.inbound.room().waiting(),
+            bytes_ahead: self.inbound.bytes_ahead(),
             slots: self.inbound.slots().len(),
             checks_queued,
             checks_running,
@@ -271,7 +275,7 @@ impl<P: SnapshotProvider> Behaviour<P> {
                 }
             }
             Wire::Message { message: Message::Response { request_id, response }, .. } => {
-                self.outbound.handle_response(request_id, response);
+                self.outbound.handle_response(request_id, response, &mut self.events);
             }
             Wire::OutboundFailure { request_id, error, .. } => {
                 self.outbound.handle_failure(request_id, error, &mut self.events);

@@ -1,7 +1,9 @@
 //! One JSON document in each direction of a substream, read up to a bound and never cut short.
 //!
 //! What cannot be read reaches the behaviour as a value: an I/O error would only reset the stream, and the peer would
-//! not learn why. Responses stay bytes here: they are made and read on blocking threads, not on the connection's task.
+//! not learn why. Responses are made on blocking threads. Chunks are decoded and hashed as they arrive, on the
+//! connection's task ([`arrival`](crate::arrival)); small answers are checked there, too, because waking a thread takes
+//! longer than their check. What is large and not of this kind stays bytes and is checked on a blocking thread.
 
 use std::io;
 
@@ -9,6 +11,9 @@ use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use libp2p::{StreamProtocol, request_response};
 
 use crate::{
+    arrival::{Arrival, Arrived},
+    check::Checked,
+    exchange::Expectation,
     json::{self, DecodeError},
     limits::{MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES},
     messages::SnapshotsRequest,
@@ -20,11 +25,13 @@ pub const PROTOCOL: StreamProtocol = StreamProtocol::new("/rpp/snapshots/1.0.0")
 
 /// What a read buffer starts with when nothing is known about the message.
 const SMALL: usize = 1024;
+/// How much of an answer is read at once.
+const PIECE: usize = 64 * 1024;
 /// An oversize request is read on and thrown away up to this many times its bound, so that its sender is free to read
 /// the refusal.
 const DISCARDED_BOUNDS: usize = 16;
 
-/// Reads and writes the messages of one substream. Cheap to clone: two numbers and two hints.
+/// Reads and writes the messages of one substream. Cheap to clone while no request is known: two numbers and two hints.
 #[derive(Clone, Debug)]
 pub struct Codec {
     max_request: usize,
@@ -33,6 +40,8 @@ pub struct Codec {
     expected_response: usize,
     /// What this very substream works for, once its request is known.
     purpose: Purpose,
+    /// What the request of this very substream expects, if its answer may be checked here.
+    expectation: Option<Expectation>,
 }
 
 impl Default for Codec {
@@ -45,7 +54,7 @@ impl Codec {
     /// With bounds on a request and on a response, in bytes.
     #[must_use]
     pub fn new(max_request: usize, max_response: usize) -> Self {
-        Self { max_request, max_response, expected_response: SMALL, purpose: Purpose::default() }
+        Self { max_request, max_response, expected_response: SMALL, purpose: Purpose::default(), expectation: None }
     }
 }
 
@@ -60,6 +69,8 @@ pub enum RequestFrame {
         expected_response: usize,
         /// For whoever watches the substream.
         purpose: Purpose,
+        /// To check the answer with while it is read, where that may be done; `None` leaves it as it comes.
+        expectation: Option<Expectation>,
     },
     /// As it arrived.
     Incoming {
@@ -82,6 +93,13 @@ pub enum ResponseFrame {
         /// The bound.
         bound: usize,
     },
+    /// It is checked.
+    Checked {
+        /// Its length.
+        bytes: usize,
+        /// What came of it.
+        checked: Checked,
+    },
 }
 
 impl request_response::Codec for Codec {
@@ -94,8 +112,8 @@ impl request_response::Codec for Codec {
         T: AsyncRead + Unpin + Send,
     {
         let (bytes, request) = match read_bounded(io, self.max_request, SMALL).await? {
-            ResponseFrame::Whole(body) => (body.len(), json::decode_request_within(&body, self.max_request)),
-            ResponseFrame::Oversize { seen, bound } => {
+            Read::Whole(body) => (body.len(), json::decode_request_within(&body, self.max_request)),
+            Read::Oversize { seen, bound } => {
                 let size = seen + discard(io, bound.saturating_mul(DISCARDED_BOUNDS)).await?;
                 (size, Err(DecodeError::TooLarge { size, bound }))
             }
@@ -108,18 +126,37 @@ impl request_response::Codec for Codec {
     where
         T: AsyncRead + Unpin + Send,
     {
-        read_bounded(io, self.max_response, self.expected_response).await
+        let mut arrival = Arrival::new(self.expectation.take());
+        let bound = self.max_response;
+        // One byte more than the message: its end is then seen at once.
+        let mut piece = vec![0; self.expected_response.saturating_add(1).clamp(SMALL, PIECE)];
+        loop {
+            let most = piece.len().min(bound.saturating_add(1) - arrival.seen());
+            match io.read(&mut piece[..most]).await? {
+                0 => break,
+                read => arrival.feed(&piece[..read]),
+            }
+            if arrival.seen() > bound {
+                return Ok(ResponseFrame::Oversize { seen: arrival.seen(), bound });
+            }
+        }
+        let bytes = arrival.seen();
+        Ok(match arrival.finish() {
+            Arrived::Whole(body) => ResponseFrame::Whole(body),
+            Arrived::Checked(checked) => ResponseFrame::Checked { bytes, checked },
+        })
     }
 
     async fn write_request<T>(&mut self, _: &StreamProtocol, io: &mut T, request: RequestFrame) -> io::Result<()>
     where
         T: AsyncWrite + Unpin + Send,
     {
-        let RequestFrame::Outgoing { body, expected_response, purpose } = request else {
+        let RequestFrame::Outgoing { body, expected_response, purpose, expectation } = request else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a request that arrived is not sent on"));
         };
         self.expected_response = expected_response;
         self.purpose = purpose;
+        self.expectation = expectation;
         purpose::scope(&self.purpose, io.write_all(&body)).await
     }
 
@@ -128,14 +165,19 @@ impl request_response::Codec for Codec {
         T: AsyncWrite + Unpin + Send,
     {
         let ResponseFrame::Whole(body) = response else {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "an oversize response is not sent on"));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a response that arrived is not sent on"));
         };
         purpose::scope(&self.purpose, io.write_all(&body)).await
     }
 }
 
+enum Read {
+    Whole(Vec<u8>),
+    Oversize { seen: usize, bound: usize },
+}
+
 /// Reads to the end of the stream, or just past `bound`.
-async fn read_bounded<T: AsyncRead + Unpin>(io: &mut T, bound: usize, expected: usize) -> io::Result<ResponseFrame> {
+async fn read_bounded<T: AsyncRead + Unpin>(io: &mut T, bound: usize, expected: usize) -> io::Result<Read> {
     let past_bound = bound.saturating_add(1);
     // One byte more than the message: the end of the stream is then seen without growing the buffer.
     let mut buffer = vec![0; expected.saturating_add(1).clamp(1, past_bound)];
@@ -143,7 +185,7 @@ async fn read_bounded<T: AsyncRead + Unpin>(io: &mut T, bound: usize, expected: 
     loop {
         if filled == buffer.len() {
             if filled > bound {
-                return Ok(ResponseFrame::Oversize { seen: filled, bound });
+                return Ok(Read::Oversize { seen: filled, bound });
             }
             buffer.resize(filled.saturating_mul(2).clamp(SMALL, past_bound), 0);
         }
@@ -153,7 +195,7 @@ async fn read_bounded<T: AsyncRead + Unpin>(io: &mut T, bound: usize, expected: 
         }
     }
     buffer.truncate(filled);
-    Ok(ResponseFrame::Whole(buffer))
+    Ok(Read::Whole(buffer))
 }
 
 /// Reads and drops up to `most` bytes; how many there were.
@@ -205,8 +247,12 @@ mod tests {
     fn a_request_sizes_the_buffer_of_its_answer() {
         let mut codec = Codec::default();
         let mut sent = Vec::new();
-        let request =
-            RequestFrame::Outgoing { body: b"{}".to_vec(), expected_response: 4321, purpose: Purpose::default() };
+        let request = RequestFrame::Outgoing {
+            body: b"{}".to_vec(),
+            expected_response: 4321,
+            purpose: Purpose::default(),
+            expectation: None,
+        };
         block_on(codec.write_request(&PROTOCOL, &mut sent, request)).unwrap();
         assert_eq!((sent.as_slice(), codec.expected_response), (&b"{}"[..], 4321));
     }

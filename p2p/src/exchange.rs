@@ -19,7 +19,7 @@ use crate::{
     error::Violation,
     messages::{ArtefactKind, Checkpoint, ErrorCode, Plan, SnapshotsRequest, SnapshotsResponse, Update},
     plan::{PlanBounds, PlanError, TrustAnchor, check_plan},
-    tree::{ChunkError, verify_chunk},
+    tree::{ChunkError, verify_chunk_groups},
     types::{Hash, SnapshotSessionId},
 };
 
@@ -85,7 +85,8 @@ impl From<VerifiedPlan> for Arc<Plan> {
     }
 }
 
-/// A chunk that verified against its payload's root, with its proof. Only [`VerifiedChunk::verify`] makes one.
+/// A chunk that verified against its payload's root, with the hashes inside and above it. Only [`VerifiedChunk::verify`]
+/// makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VerifiedChunk {
@@ -95,6 +96,9 @@ pub struct VerifiedChunk {
     pub bytes: Bytes,
     /// Sibling chaining values, leaf to root.
     pub proof: Vec<Hash>,
+    /// The chaining values of its 16 KiB groups, in order; empty when the payload is a single group. See
+    /// [`crate::outboard::chunk_nodes`].
+    pub groups: Vec<Hash>,
 }
 
 impl VerifiedChunk {
@@ -110,8 +114,8 @@ impl VerifiedChunk {
         bytes: Bytes,
         proof: Vec<Hash>,
     ) -> Result<Self, ChunkError> {
-        verify_chunk(root, payload_bytes, chunk_size, index, &bytes, &proof)?;
-        Ok(Self { index, bytes, proof })
+        let groups = verify_chunk_groups(root, payload_bytes, chunk_size, index, &bytes, None, &proof)?;
+        Ok(Self { index, bytes, proof, groups })
     }
 }
 
@@ -293,8 +297,8 @@ fn total(plan: &Plan, kind: ArtefactKind) -> u64 {
     }
 }
 
-/// What the answer to one request must look like. Owned, so that it is checked on a blocking thread.
-#[derive(Debug)]
+/// What the answer to one request must look like. Owned, so that it is checked on another task or thread.
+#[derive(Clone, Debug)]
 pub struct Expectation {
     request: SnapshotsRequest,
     trust: Arc<TrustAnchor>,
@@ -310,12 +314,26 @@ impl Expectation {
         &self.request
     }
 
+    /// The session's plan, if there was one.
+    pub(crate) fn plan(&self) -> Option<&Plan> {
+        self.plan.as_deref()
+    }
+
     /// Checks that the answer matches its request and that what it carries verifies. Hashes up to 4 MiB: not for the
     /// swarm's task.
     ///
     /// # Errors
     /// The provider broke the protocol; nothing of the answer may be used.
     pub fn check(self, response: SnapshotsResponse) -> Result<Verified, Violation> {
+        self.check_hashed(response, None)
+    }
+
+    /// The same, when the groups of a chunk were hashed as it came, as those of the chunk that was asked for.
+    pub(crate) fn check_hashed(
+        self,
+        response: SnapshotsResponse,
+        groups: Option<Vec<Hash>>,
+    ) -> Result<Verified, Violation> {
         let session = self.request.session_id();
         if let SnapshotsResponse::Error { session_id, code, message } = response {
             // 0 stands where the provider could not read the request.
@@ -336,7 +354,7 @@ impl Expectation {
                 SnapshotsResponse::Chunk { chunk_index, chunk, proof, .. },
             ) => {
                 same("chunk", *asked, chunk_index)?;
-                self.check_chunk(chunk_index, chunk, proof)
+                self.check_chunk(chunk_index, chunk, groups, proof)
             }
             (
                 SnapshotsRequest::LightClientUpdate { update_index: asked, .. },
@@ -384,19 +402,24 @@ impl Expectation {
         Ok(Verified::Plan(VerifiedPlan(Arc::from(plan))))
     }
 
-    fn check_chunk(&self, index: u64, bytes: Bytes, proof: Vec<Hash>) -> Result<Verified, Violation> {
-        let plan = self.plan()?;
-        let snapshot = &plan.snapshot.checkpoint;
-        let received = bytes.len() as u64;
-        VerifiedChunk::verify(&snapshot.state_root, snapshot.payload_bytes, plan.chunk_size, index, bytes, proof)
-            .map(Verified::Chunk)
-            .map_err(|source| Violation::Chunk { index, received, source })
+    fn check_chunk(
+        &self,
+        index: u64,
+        bytes: Bytes,
+        groups: Option<Vec<Hash>>,
+        proof: Vec<Hash>,
+    ) -> Result<Verified, Violation> {
+        let plan = self.planned()?;
+        let Checkpoint { state_root, payload_bytes, .. } = &plan.snapshot.checkpoint;
+        verify_chunk_groups(state_root, *payload_bytes, plan.chunk_size, index, &bytes, groups, &proof)
+            .map_err(|source| Violation::Chunk { index, received: bytes.len() as u64, source })
+            .map(|groups| Verified::Chunk(VerifiedChunk { index, bytes, proof, groups }))
     }
 
     /// Of the signatures only the publishers' over the tip say anything: they are checked, the others are dropped. The
     /// recursive proof is checked with the whole chain.
     fn check_update(&self, index: u64, mut update: Box<Update>) -> Result<Verified, Violation> {
-        let plan = self.plan()?;
+        let plan = self.planned()?;
         check_update(plan, &self.trust.genesis, index, &update, self.previous.as_ref())
             .map_err(|reason| Violation::Update { index, reason })?;
         update.signatures = if index + 1 == plan.total_updates {
@@ -423,11 +446,11 @@ impl Expectation {
         }
         same("chunk", *chunk, chunk_index)?;
         same("update", *update, update_index)?;
-        same("chunk size", self.plan()?.chunk_size, chunk_size)?;
+        same("chunk size", self.planned()?.chunk_size, chunk_size)?;
         Ok(Verified::Resumed { chunk_index, update_index, chunk_size })
     }
 
-    fn plan(&self) -> Result<&Plan, Violation> {
+    fn planned(&self) -> Result<&Plan, Violation> {
         // `Exchange::ready` lets no such request begin without a plan.
         self.plan.as_deref().ok_or_else(|| mismatch("an artefact before any plan".to_owned()))
     }

@@ -14,6 +14,7 @@ mod write;
 use crate::{
     limits::{MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES},
     messages::{SnapshotsRequest, SnapshotsResponse},
+    types::SnapshotSessionId,
 };
 
 /// Why a message cannot be read. Text in it is escaped and short.
@@ -80,6 +81,11 @@ pub enum DecodeError {
 #[must_use]
 pub fn encode_request(request: &SnapshotsRequest) -> Vec<u8> {
     write::request(request)
+}
+
+/// How [`encode_response`] begins the answer with this chunk, up to the first character of its base64.
+pub(crate) fn chunk_head(session: SnapshotSessionId, chunk_index: u64) -> Vec<u8> {
+    write::chunk_head(session, chunk_index)
 }
 
 /// Writes a response. The buffer is allocated once, at its final size.

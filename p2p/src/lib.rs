@@ -38,6 +38,7 @@
 //! | [`exchange`], [`consumer`] | a consumer session: its requests, its policy | none |
 //! | [`provider`] | the provider's trait, slots, records, room | none |
 //! | [`codec`], [`snapshots`] | the substreams and the `NetworkBehaviour` | libp2p, tokio's blocking threads |
+//! | [`transport`] | what lies between a socket and yamux: fewer system calls | the socket's |
 //! | [`light_client`] | follows the commitment chain, publishes verified heads | none; proofs block |
 //!
 //! How to embed it in a swarm of your own: `docs/embedding.md` and `p2p/examples/embed.rs`.
@@ -56,8 +57,10 @@
 //! [`SnapshotProtocolError`] brings them together with the caller's own mistakes. After a violation the session is over on
 //! this side; after anything else it can go on.
 
+mod arrival;
 pub mod authority;
 mod behaviour;
+mod check;
 pub mod codec;
 pub mod consumer;
 pub mod error;
@@ -71,6 +74,7 @@ pub mod plan;
 pub mod provider;
 pub mod purpose;
 pub mod text;
+pub mod transport;
 pub mod tree;
 pub mod types;
 

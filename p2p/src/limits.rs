@@ -24,6 +24,14 @@ pub const MAX_RESPONSE_BYTES_IN_FLIGHT: usize = 32 * 1024 * 1024;
 pub const MAX_RESPONSE_BYTES_IN_FLIGHT_PER_PEER: usize = 8 * 1024 * 1024;
 /// How long a response waits for room among the bytes under way before it becomes `busy`.
 pub const RESPONSE_ROOM_WAIT: Duration = Duration::from_secs(5);
+/// Chunks that a provider makes ready before they are asked for, bytes of JSON, in all.
+pub const MAX_AHEAD_BYTES: usize = 16 * 1024 * 1024;
+/// The same, for one peer.
+pub const MAX_AHEAD_BYTES_PER_PEER: usize = 8 * 1024 * 1024;
+/// The same, for one session; always one chunk at least.
+pub const AHEAD_BATCH: usize = 1024 * 1024;
+/// Chunks that were made ready are let go of when a session asks for none for this long.
+pub const AHEAD_IDLE: Duration = Duration::from_secs(10);
 /// Session slots on a provider, in all.
 pub const MAX_SLOTS: usize = 64;
 /// Session slots on a provider, of one peer.

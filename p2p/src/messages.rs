@@ -350,17 +350,18 @@ pub struct Signature {
 }
 
 mod base64_bytes {
-    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    use base64_simd::STANDARD;
     use bytes::Bytes;
     use serde::{Deserialize, Deserializer, Serializer, de};
 
     pub(super) fn serialize<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&STANDARD.encode(bytes))
+        serializer.serialize_str(&STANDARD.encode_to_string(bytes))
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        STANDARD.decode(text.as_bytes()).map(Bytes::from).map_err(|_| de::Error::custom("not standard padded base64"))
+        let bytes = STANDARD.decode_to_vec(text.as_bytes()).map(Bytes::from);
+        bytes.map_err(|_| de::Error::custom("not standard padded base64"))
     }
 }
 

@@ -124,20 +124,37 @@ pub fn proof_placement(layout: &Layout, chunk_size: u64, index: u64, proof: &[Ha
     proof_nodes(layout, chunk_size, index).into_iter().zip(proof.iter().copied()).collect()
 }
 
+/// The chaining values of the groups in `bytes`, which begin at `start` in a payload of more than one group.
+#[must_use]
+pub fn groups(start: u64, bytes: &[u8]) -> Vec<Hash> {
+    bytes
+        .chunks(GROUP as usize)
+        .zip((start..).step_by(GROUP as usize))
+        .map(|(group, at)| Hash(subtree_value(at, group)))
+        .collect()
+}
+
 /// Every stored node inside a chunk, its own top included, from its bytes: byte offset and value. Empty when the bytes
 /// are not those of such a chunk's length.
 #[must_use]
 pub fn chunk_nodes(layout: &Layout, chunk_size: u64, index: u64, bytes: &[u8]) -> Vec<(u64, Hash)> {
     let range = crate::tree::chunk_range(layout.payload_bytes, chunk_size, index);
-    let Some(top) = chunk_level(chunk_size) else { return Vec::new() };
-    if layout.levels.is_empty() || range.end - range.start != bytes.len() as u64 || bytes.is_empty() {
+    if layout.levels.is_empty() || range.end - range.start != bytes.len() as u64 {
         return Vec::new();
     }
-    let mut values: Vec<Hash> = bytes
-        .chunks(GROUP as usize)
-        .zip((range.start..).step_by(GROUP as usize))
-        .map(|(group, start)| Hash(subtree_value(start, group)))
-        .collect();
+    nodes_of_groups(layout, chunk_size, index, groups(range.start, bytes))
+}
+
+/// The same, from the chaining values of the chunk's [`groups`]. Empty when they are not as many as such a chunk has.
+#[must_use]
+pub fn nodes_of_groups(layout: &Layout, chunk_size: u64, index: u64, groups: Vec<Hash>) -> Vec<(u64, Hash)> {
+    let range = crate::tree::chunk_range(layout.payload_bytes, chunk_size, index);
+    let Some(top) = chunk_level(chunk_size) else { return Vec::new() };
+    let expected = (range.end - range.start).div_ceil(GROUP);
+    if layout.levels.is_empty() || groups.is_empty() || groups.len() as u64 != expected {
+        return Vec::new();
+    }
+    let mut values = groups;
     let mut nodes = Vec::with_capacity(values.len() * 2);
     let mut first = range.start / GROUP;
     for level in 0..=top.min(layout.levels() - 1) as usize {
@@ -151,7 +168,7 @@ pub fn chunk_nodes(layout: &Layout, chunk_size: u64, index: u64, bytes: &[u8]) -
 }
 
 /// Parents of neighbours; an odd last node is promoted.
-fn pair_up(values: &[Hash]) -> Vec<Hash> {
+pub(crate) fn pair_up(values: &[Hash]) -> Vec<Hash> {
     values
         .chunks(2)
         .map(|pair| match pair {

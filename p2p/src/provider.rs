@@ -82,7 +82,7 @@ pub struct Acknowledged {
 }
 
 /// Serves snapshots. Calls may block: the behaviour runs them on blocking threads, never on the swarm's task, and never
-/// two at once for one session.
+/// two at once for one session. Chunks that are likely to be asked for next are read ahead of their requests.
 ///
 /// `peer` is authenticated. A session that this peer has not opened is [`PipelineError::NotFound`], whatever others have.
 pub trait SnapshotProvider: Send + Sync + 'static {

@@ -44,6 +44,12 @@ pub fn cut(text: &str) -> &str {
     &text[..end]
 }
 
+/// What a panic said, escaped.
+pub(crate) fn of_panic(panic: &(dyn std::any::Any + Send)) -> String {
+    let words = panic.downcast_ref::<&'static str>().copied();
+    escape(words.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message"))
+}
+
 fn is_harmless(c: char) -> bool {
     !c.is_control()
         && !matches!(c,

@@ -8,7 +8,10 @@ use std::ops::Range;
 
 use blake3::hazmat::{ChainingValue, HasherExt as _, Mode, merge_subtrees_non_root, merge_subtrees_root};
 
-use crate::types::Hash;
+use crate::{
+    outboard::{self, GROUP},
+    types::Hash,
+};
 
 /// Why a chunk is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -86,6 +89,21 @@ pub fn verify_chunk(
     bytes: &[u8],
     proof: &[Hash],
 ) -> Result<(), ChunkError> {
+    verify_chunk_groups(root, payload_bytes, chunk_size, index, bytes, None, proof).map(drop)
+}
+
+/// Checks one chunk alone against the root, and keeps the chaining values of its groups that this takes: a payload's
+/// outboard is made of them without hashing its bytes again. Empty for a payload of one group, and for chunks smaller
+/// than a group. `hashed`: those values, when the bytes were hashed already.
+pub(crate) fn verify_chunk_groups(
+    root: &Hash,
+    payload_bytes: u64,
+    chunk_size: u64,
+    index: u64,
+    bytes: &[u8],
+    hashed: Option<Vec<Hash>>,
+    proof: &[Hash],
+) -> Result<Vec<Hash>, ChunkError> {
     if !is_chunk_size(chunk_size) {
         return Err(ChunkError::ChunkSize { chunk_size });
     }
@@ -102,8 +120,21 @@ pub fn verify_chunk(
     if path.len() != proof.len() {
         return Err(ChunkError::ProofLength { expected: path.len(), actual: proof.len() });
     }
-    let computed = climb(range.start, bytes, &path, proof);
-    if computed == *root { Ok(()) } else { Err(ChunkError::Root { root: *root, computed }) }
+    let whole_groups = chunk_size >= GROUP && payload_bytes > GROUP;
+    let groups = match hashed {
+        _ if !whole_groups => Vec::new(),
+        Some(groups) if groups.len() as u64 == actual.div_ceil(GROUP) => groups,
+        _ => outboard::groups(range.start, bytes),
+    };
+    let computed = match path.split_last() {
+        None if groups.is_empty() => blake3::hash(bytes).into(),
+        None => top_of(&groups),
+        Some((top, inner)) => {
+            let value = if whole_groups { value_of(&groups) } else { subtree_value(range.start, bytes) };
+            climb(value, *top, inner, proof)
+        }
+    };
+    if computed == *root { Ok(groups) } else { Err(ChunkError::Root { root: *root, computed }) }
 }
 
 /// The chaining value of a subtree that is not the whole tree, from its bytes. `start` is where it stands in the payload.
@@ -150,16 +181,34 @@ fn left_subtree_len(len: u64) -> u64 {
     1 << (len.div_ceil(UNIT) - 1).ilog2() << UNIT.ilog2()
 }
 
-fn climb(start: u64, bytes: &[u8], path: &[Side], proof: &[Hash]) -> Hash {
-    let Some((top, inner)) = path.split_last() else {
-        return blake3::hash(bytes).into();
-    };
-    let mut value = subtree_value(start, bytes);
+/// The value of the subtree over these groups, of which there is one at least.
+fn value_of(groups: &[Hash]) -> ChainingValue {
+    let mut values = groups.to_vec();
+    while values.len() > 1 {
+        values = outboard::pair_up(&values);
+    }
+    values.first().copied().unwrap_or_default().0
+}
+
+/// The root over these groups, of which there are two at least.
+fn top_of(groups: &[Hash]) -> Hash {
+    let mut values = groups.to_vec();
+    while values.len() > 2 {
+        values = outboard::pair_up(&values);
+    }
+    match values.as_slice() {
+        [left, right] => merge_subtrees_root(&left.0, &right.0, Mode::Hash).into(),
+        _ => Hash::default(),
+    }
+}
+
+/// The root above a subtree whose value is `value`; `proof` has one hash for each of `inner`, and one for `top`.
+fn climb(mut value: ChainingValue, top: Side, inner: &[Side], proof: &[Hash]) -> Hash {
     for (side, sibling) in inner.iter().zip(proof) {
         let (left, right) = ordered(*side, &value, &sibling.0);
         value = merge_subtrees_non_root(left, right, Mode::Hash);
     }
-    let (left, right) = ordered(*top, &value, &proof[inner.len()].0);
+    let (left, right) = ordered(top, &value, &proof[inner.len()].0);
     merge_subtrees_root(left, right, Mode::Hash).into()
 }
 

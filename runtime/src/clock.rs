@@ -15,6 +15,13 @@ pub(crate) fn instant_text(at: Instant, now: Instant) -> String {
     text(OffsetDateTime::now_utc() + ahead)
 }
 
+/// When it was, by this process's clock, that the wall clock showed `text`; `now` when that cannot be said.
+pub(crate) fn instant_of(text: &str, now: Instant) -> Instant {
+    let then = OffsetDateTime::parse(text, &Rfc3339).ok();
+    let ago = then.and_then(|then| Duration::try_from(OffsetDateTime::now_utc() - then).ok());
+    ago.and_then(|ago| now.checked_sub(ago)).unwrap_or(now)
+}
+
 fn text(at: OffsetDateTime) -> String {
     // Milliseconds are what people read; the formatter fails only for years beyond 9999.
     let at = at.replace_millisecond(at.millisecond()).unwrap_or(at);
@@ -58,5 +65,28 @@ impl Meter {
         #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let rate = (total.saturating_sub(value) as f64 / elapsed.as_secs_f64()) as u64;
         Some(rate)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_on_record_is_found_again_on_this_clock() {
+        let now = Instant::now();
+        let hour = Duration::from_secs(3600);
+        let then = instant_of(&text(OffsetDateTime::now_utc() - hour), now);
+        let ago = now.saturating_duration_since(then);
+        assert!((hour..hour + Duration::from_secs(60)).contains(&ago), "{ago:?}");
+    }
+
+    #[test]
+    fn what_is_no_time_or_not_yet_is_now() {
+        let now = Instant::now();
+        let ahead = text(OffsetDateTime::now_utc() + Duration::from_secs(3600));
+        for text in ["", "yesterday", "0000-00-00T00:00:00Z", ahead.as_str()] {
+            assert_eq!(instant_of(text, now), now, "{text}");
+        }
     }
 }

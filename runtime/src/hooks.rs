@@ -192,6 +192,10 @@ impl Observer for Fanout {
         self.each(|observer| observer.response_finished(response, ended));
     }
 
+    fn response_waits(&self, response: &Activity, job: &Activity) {
+        self.each(|observer| observer.response_waits(response, job));
+    }
+
     fn blocking_job_started(&self, job: Job, about: &Activity) {
         self.each(|observer| observer.blocking_job_started(job, about));
     }

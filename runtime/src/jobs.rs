@@ -23,8 +23,9 @@ use crate::{
     writer::{Reported, Trouble},
 };
 
-/// How long a removal waits for an opening under way to let go of the payload: less than an operator's request lasts.
-const REMOVE_PATIENCE: Duration = Duration::from_secs(4);
+/// How long a removal, or an opening, waits for an opening under way to let go of the payload: less than an operator's
+/// request lasts.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// What comes back to the node's task.
 pub(crate) enum Done {
@@ -165,7 +166,7 @@ pub(crate) fn open_place(
             Place::Stored(stored.payload_path(), progress(plan.snapshot.checkpoint.payload_bytes))
         }
         None => {
-            let partial = store.partial_from(plan, updates, *recorded)?;
+            let partial = store.partial_within(plan, updates, *recorded, PATIENCE)?;
             partial.preflight()?;
             let wanted = wanted.lock();
             if !*wanted {
@@ -291,7 +292,7 @@ fn remove(
     if !remove {
         return Ok(());
     }
-    match store.remove_partial(&root, REMOVE_PATIENCE) {
+    match store.remove_partial(&root, PATIENCE) {
         Err(StoreError::Held { .. }) => {
             tracing::warn!("{root}: still being read; what is there of it stays, and the next session uses it");
             Ok(())

@@ -28,7 +28,7 @@ use tokio::{
 
 use self::tracked::{Hold, Tracked, trouble};
 use crate::{
-    clock::now_text,
+    clock::{instant_of, now_text},
     config::Config,
     db::Db,
     handle::Reply,
@@ -142,7 +142,9 @@ impl Manager {
             };
             tracing::info!(session = %record.session, state = record.state.name(), "session reloaded");
             let session = record.session;
-            let mut tracked = Tracked::new(record, progress, hold, now);
+            // One that is final has been waiting for its operator since then; what holds the others holds them from now on.
+            let since = if hold.is_none() { instant_of(&record.updated_at, now) } else { now };
+            let mut tracked = Tracked::new(record, progress, hold, since, now);
             tracked.updates = updates;
             self.sessions.insert(session, tracked);
             if hold.is_some() {
@@ -401,10 +403,11 @@ impl Manager {
     /// After a session did what it could: final states are persisted, changes published, its turn and payload passed on.
     fn settle(&mut self, session: SnapshotSessionId, now: Instant) {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
-        if let Some(view) = tracked.machine.as_ref().map(consumer::Session::view)
-            && SessionState::from(view.state).is_final()
+        if let Some(machine) = &tracked.machine
+            && SessionState::from(machine.state()).is_final()
             && !tracked.record.state.is_final()
         {
+            let view = machine.view();
             let trouble = view.failure.as_ref().and_then(|_| trouble(&view));
             tracked.record.state = view.state.into();
             (tracked.record.error_code, tracked.record.error) = trouble.unzip();
@@ -413,7 +416,9 @@ impl Manager {
             self.put(session);
             return;
         }
-        self.publish(session, now);
+        if !tracked.may_wait(now) {
+            self.publish(session, now);
+        }
     }
 
     fn publish(&mut self, session: SnapshotSessionId, now: Instant) {

@@ -9,7 +9,12 @@ use std::{
 };
 
 use futures::StreamExt as _;
-use libp2p::{Swarm, identity::Keypair, swarm::SwarmEvent};
+use libp2p::{
+    PeerId, Swarm,
+    core::ConnectedPoint,
+    identity::Keypair,
+    swarm::{ConnectionId, SwarmEvent},
+};
 use rpp_p2p::{
     TrustAnchor,
     provider::{RecordLimits, SlotLimits},
@@ -45,6 +50,8 @@ const EVENT_QUEUE: usize = 1024;
 const STORE_REFRESH: Duration = Duration::from_secs(1);
 /// Time for what is in flight to finish when the node stops.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+/// Time for connections to close when the node stops.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
@@ -288,12 +295,8 @@ impl Node {
                 }
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, endpoint, cause, .. } => {
-                let last = self.peers.disconnected(peer_id, connection_id, now);
                 let reason = cause.map_or_else(|| "it was closed".to_owned(), |cause| cause.to_string());
-                self.watchers.each(|watcher| {
-                    watcher.connection_closed(peer_id, connection_id, &endpoint, &reason, last);
-                });
-                if last {
+                if self.on_closed(peer_id, connection_id, &endpoint, &reason, now) {
                     let _ = self.events.send(NodeEvent::PeerDisconnected(peer_id));
                     self.manager.on_disconnected(peer_id, &reason, now);
                 }
@@ -306,6 +309,20 @@ impl Node {
             SwarmEvent::Behaviour(event) => self.on_behaviour(event, now),
             _ => {}
         }
+    }
+
+    /// Tells watchers; whether it was the last connection of its peer.
+    fn on_closed(
+        &mut self,
+        peer: PeerId,
+        connection: ConnectionId,
+        endpoint: &ConnectedPoint,
+        reason: &str,
+        now: Instant,
+    ) -> bool {
+        let last = self.peers.disconnected(peer, connection, now);
+        self.watchers.each(|watcher| watcher.connection_closed(peer, connection, endpoint, reason, last));
+        last
     }
 
     fn on_behaviour(&mut self, event: NodeBehaviourEvent, now: Instant) {
@@ -379,7 +396,7 @@ impl Node {
                 tokio::select! {
                     () = &mut closing => break,
                     _ = done.recv() => {}
-                    _ = self.swarm.select_next_some() => {}
+                    event = self.swarm.select_next_some() => self.on_farewell(event),
                 }
             }
         });
@@ -389,6 +406,7 @@ impl Node {
                 SHUTDOWN_GRACE.as_secs()
             );
         }
+        let _ = tokio::time::timeout(FAREWELL, self.disconnect()).await;
         // Whoever waits may start another node on this folder at once: database and lock are let go of first.
         let recorder = self.manager.take_recorder();
         drop((self, done));
@@ -397,6 +415,26 @@ impl Node {
         }
         if let Some(reply) = reply {
             let _ = reply.send(Ok(()));
+        }
+    }
+}
+
+impl Node {
+    /// Closes every connection, so that the other sides and the watchers know at once.
+    async fn disconnect(&mut self) {
+        let peers: Vec<_> = self.swarm.connected_peers().copied().collect();
+        for peer in peers {
+            let _ = self.swarm.disconnect_peer_id(peer); // gone already
+        }
+        while self.swarm.connected_peers().next().is_some() {
+            let event = self.swarm.select_next_some().await;
+            self.on_farewell(event);
+        }
+    }
+
+    fn on_farewell(&mut self, event: SwarmEvent<NodeBehaviourEvent>) {
+        if let SwarmEvent::ConnectionClosed { peer_id, connection_id, endpoint, .. } = event {
+            self.on_closed(peer_id, connection_id, &endpoint, "this node stops", Instant::now());
         }
     }
 }

@@ -18,7 +18,7 @@ use rpp_p2p::{
     provider::{Record, RecordLimits, Records, SessionKey},
 };
 
-use crate::store::{Offer, Payload, Store};
+use crate::store::{Offer, Payload, Store, Stored};
 
 /// Why a ledger failed.
 pub type LedgerError = Box<dyn std::error::Error + Send + Sync>;
@@ -88,7 +88,12 @@ pub struct Provider {
     config: ProviderConfig,
     records: Mutex<Records>,
     active: Mutex<HashMap<SessionKey, Active>>,
+    /// When the store was last looked through for an offer that was not known.
+    looked: Mutex<Option<Instant>>,
 }
+
+/// How often an unknown offer makes the store be looked through: strangers may ask for what they like.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// What an active session holds.
 #[derive(Clone)]
@@ -109,7 +114,14 @@ impl Provider {
         for (peer, session, record) in ledger.load_all()? {
             records.put(peer, session, record);
         }
-        Ok(Self { store, ledger, config, records: Mutex::new(records), active: Mutex::default() })
+        Ok(Self {
+            store,
+            ledger,
+            config,
+            records: Mutex::new(records),
+            active: Mutex::default(),
+            looked: Mutex::default(),
+        })
     }
 
     /// What is served.
@@ -134,6 +146,25 @@ impl Provider {
     pub fn release_idle(&self) {
         let (now, idle) = (Instant::now(), self.config.idle);
         self.active().retain(|_, active| now.saturating_duration_since(active.last_used) < idle);
+    }
+
+    /// What fits a wish. What was published beside this process a moment ago is found, too.
+    fn offered(&self, request: &PlanRequest) -> Option<(Arc<Stored>, Arc<Offer>)> {
+        let find = || self.store.best_offer(request.root, request.height);
+        find().or_else(|| {
+            let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+            if looked.is_some_and(|at| at.elapsed() < LOOK_AGAIN) {
+                return None;
+            }
+            *looked = Some(Instant::now());
+            match self.store.refresh() {
+                Ok(_) => find(),
+                Err(error) => {
+                    tracing::warn!("the catalog could not be read again: {error}");
+                    None
+                }
+            }
+        })
     }
 
     fn records(&self) -> MutexGuard<'_, Records> {
@@ -181,10 +212,8 @@ impl Provider {
 
 impl SnapshotProvider for Provider {
     fn plan(&self, peer: PeerId, request: &PlanRequest) -> Result<PlanOffer, PipelineError> {
-        let (stored, offer) = self
-            .store
-            .best_offer(request.root, request.height)
-            .ok_or_else(|| PipelineError::NotFound { what: not_offered(request) })?;
+        let (stored, offer) =
+            self.offered(request).ok_or_else(|| PipelineError::NotFound { what: not_offered(request) })?;
         let mut consumer = ChunkBounds::default();
         consumer.min = request.min_chunk_size.unwrap_or(consumer.min);
         consumer.max = request.max_chunk_size.unwrap_or(consumer.max);

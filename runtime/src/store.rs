@@ -156,11 +156,22 @@ impl Store {
     /// # Errors
     /// As [`Store::partial`].
     pub fn partial_from(&self, plan: &Plan, updates: &[Update], recorded: u64) -> Result<Partial, StoreError> {
+        self.partial_within(plan, updates, recorded, Duration::ZERO)
+    }
+
+    /// [`Store::partial_from`], but waits for another writer to let go.
+    pub(crate) fn partial_within(
+        &self,
+        plan: &Plan,
+        updates: &[Update],
+        recorded: u64,
+        patience: Duration,
+    ) -> Result<Partial, StoreError> {
         let root = plan.snapshot.checkpoint.state_root;
         if self.get(&root).is_some() {
             return Err(StoreError::Stored { root });
         }
-        Partial::open(self.inner.clone(), plan, updates, recorded)
+        Partial::open(self.inner.clone(), plan, updates, recorded, patience)
     }
 
     /// Roots that have a partial payload.
@@ -397,10 +408,6 @@ impl Inner {
         self.write_manifest(folder, &manifest)?;
         parent.rename_new(name, &self.store, &final_name).map_err(failed)?;
         self.store.sync().and_then(|()| parent.sync()).and_then(|()| folder.remove_file(PLAN)).map_err(failed)
-    }
-
-    fn hold(&self, root: Hash) -> Result<(), StoreError> {
-        self.hold_within(root, Duration::ZERO)
     }
 
     fn hold_within(&self, root: Hash, patience: Duration) -> Result<(), StoreError> {

@@ -12,9 +12,9 @@ use libp2p::{
         self, DialError, NetworkBehaviour,
         dial_opts::{DialOpts, PeerCondition},
     },
-    tcp, tls, yamux,
+    tcp, tls,
 };
-use rpp_p2p::snapshots;
+use rpp_p2p::{snapshots, transport::Yamux};
 
 use crate::{config::Config, hooks::TransportBuilder, serve::Provider};
 
@@ -79,7 +79,7 @@ pub(crate) fn build(
     let builder = SwarmBuilder::with_existing_identity(keypair).with_tokio();
     Ok(match transport {
         None => builder
-            .with_tcp(tcp::Config::new(), (noise::Config::new, tls::Config::new), yamux::Config::default)
+            .with_tcp(tcp::Config::new(), (tls::Config::new, noise::Config::new), Yamux::default)
             .map_err(|error| transport_error(&error))?
             .with_quic()
             .with_dns()

@@ -36,6 +36,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     logging::start(&effective.config.log)?;
     rpp_proofs::check_cpu()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(network_threads())
         .enable_all()
         .max_blocking_threads(MAX_BLOCKING_THREADS)
         .build()
@@ -44,6 +45,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     // What blocks is bounded and its result is durable or not needed: it is not waited for.
     runtime.shutdown_background();
     done
+}
+
+/// Half of the processors: the other half is for disk, hash and proof jobs. More of them would mostly wake each other.
+/// `TOKIO_WORKER_THREADS` says otherwise.
+fn network_threads() -> usize {
+    let told = std::env::var("TOKIO_WORKER_THREADS").ok().and_then(|number| number.parse().ok());
+    let half = || std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2));
+    told.filter(|threads| *threads > 0).unwrap_or_else(half)
 }
 
 /// Disk, hash and proof jobs at once; further ones wait.

@@ -49,6 +49,8 @@ struct Live {
     requests: HashMap<RequestId, Exchange>,
     responses: HashMap<RequestId, Exchange>,
     jobs: HashMap<(Job, RequestId), NodeGuard>,
+    /// Which response waits for a job that was begun ahead of it.
+    awaited: HashMap<RequestId, RequestId>,
     work: HashMap<u64, (NodeGuard, EdgeGuard)>,
     queues: BTreeMap<String, NodeGuard>,
 }
@@ -71,6 +73,13 @@ struct Exchange {
     needs: EdgeGuard,
     _session: EdgeGuard,
     _uses: EdgeGuard,
+}
+
+impl Exchange {
+    fn wait_for(&mut self, job: Job, node: &str) {
+        self.needs = self.node.needs(node);
+        self.node.set("stage", if job == Job::Check { "being checked" } else { "being made" });
+    }
 }
 
 impl Fleet {
@@ -204,7 +213,18 @@ impl Observer for Fleet {
     }
 
     fn response_finished(&self, response: &Activity, _ended: &Ended) {
-        self.live().responses.remove(&response.id);
+        let mut live = self.live();
+        live.responses.remove(&response.id);
+        live.awaited.retain(|_, waiting| *waiting != response.id);
+    }
+
+    fn response_waits(&self, response: &Activity, job: &Activity) {
+        let mut live = self.live();
+        insert(&mut live.awaited, job.id, response.id);
+        let Some(job) = live.jobs.get(&(Job::Provide, job.id)).map(|node| node.id().to_owned()) else { return };
+        if let Some(exchange) = live.responses.get_mut(&response.id) {
+            exchange.wait_for(Job::Provide, &job);
+        }
     }
 
     fn blocking_job_started(&self, job: Job, about: &Activity) {
@@ -215,13 +235,13 @@ impl Observer for Fleet {
             Job::Provide => self.registry.fresh(NodeKind::FileOp, format_args!("disk: read {what}"), ()),
         };
         node.set("session", about.session.get());
+        let response = live.awaited.get(&about.id).copied().unwrap_or(about.id);
         let exchange = match job {
             Job::Check => live.requests.get_mut(&about.id),
-            Job::Provide => live.responses.get_mut(&about.id),
+            Job::Provide => live.responses.get_mut(&response),
         };
         if let Some(exchange) = exchange {
-            exchange.needs = exchange.node.needs(node.id());
-            exchange.node.set("stage", if job == Job::Check { "being checked" } else { "being made" });
+            exchange.wait_for(job, node.id());
         }
         insert(&mut live.jobs, (job, about.id), node);
     }

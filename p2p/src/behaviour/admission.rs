@@ -122,6 +122,11 @@ impl Admission {
         }
     }
 
+    /// The size of the chunks that the session streams, if it has a slot.
+    pub(super) fn chunk_size(&self, key: SessionKey) -> Option<u64> {
+        self.chunk_sizes.get(&key).copied()
+    }
+
     /// A request is over, however: what it held is free. `free`: its session needs no slot any more.
     pub(super) fn end(&mut self, now: Instant, activity: &Activity, free: bool) {
         let key = (activity.peer, activity.session);

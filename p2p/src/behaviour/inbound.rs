@@ -6,6 +6,8 @@
 //!                          └──> job: provider asked, answer encoded ──> written ──> sent
 //! ```
 //!
+//! Chunks that follow on each other are made ready ahead (`ahead`): their requests are answered at once.
+//!
 //! A request is in flight, and its room taken, until its answer is written or its stream is gone. What a job makes for a
 //! stream that is gone is dropped.
 
@@ -26,18 +28,20 @@ use tokio::time::Sleep;
 
 use super::{
     admission::{Admission, Verdict},
+    ahead::Ahead,
     config::Config,
     event::{Event, Outcome, RequestId, RequestKind},
-    observer::{Activity, Ended, Job, Observer},
+    observer::{Activity, Ended, Job, Observer, Unobserved},
     reply::{self, Effect, Reply, index_of},
-    work::{Done, Pool},
+    size,
+    work::{Done, Pool, Watch},
 };
 use crate::{
     codec::{Codec, ResponseFrame},
     error::SnapshotProtocolError,
     json::DecodeError,
     messages::{ErrorCode, SnapshotsRequest},
-    provider::{Room, Slots, SnapshotProvider},
+    provider::{Room, SessionKey, Slots, SnapshotProvider},
     types::SnapshotSessionId,
 };
 
@@ -54,6 +58,8 @@ pub(super) struct Inbound<P> {
     calls: HashMap<RequestId, Call>,
     ids: HashMap<InboundRequestId, RequestId>,
     jobs: Pool<Reply>,
+    ahead: Ahead,
+    ahead_jobs: Pool<()>,
     next_id: u64,
     failures: u64,
     timer: Option<(Instant, Pin<Box<Sleep>>)>,
@@ -84,6 +90,9 @@ impl<P: SnapshotProvider> Inbound<P> {
             calls: HashMap::new(),
             ids: HashMap::new(),
             jobs: Pool::new(Job::Provide, config.max_provider_jobs, Arc::clone(&config.observer)),
+            ahead: Ahead::default(),
+            // Its observer is told of each chunk, by the job itself.
+            ahead_jobs: Pool::new(Job::Provide, config.max_provider_jobs, Arc::new(Unobserved)),
             next_id: 1,
             failures: 0,
             timer: None,
@@ -99,7 +108,11 @@ impl<P: SnapshotProvider> Inbound<P> {
     }
 
     pub(super) fn jobs(&self) -> (usize, usize) {
-        (self.jobs.queued(), self.jobs.running())
+        (self.jobs.queued() + self.ahead_jobs.queued(), self.jobs.running() + self.ahead_jobs.running())
+    }
+
+    pub(super) fn bytes_ahead(&self) -> usize {
+        self.ahead.bytes()
     }
 
     pub(super) fn failures(&self) -> u64 {
@@ -184,6 +197,17 @@ impl<P: SnapshotProvider> Inbound<P> {
             self.handle_done(wire, done, events);
             return Poll::Ready(());
         }
+        if let Poll::Ready((about, _)) = self.ahead_jobs.poll(cx) {
+            // A provider that failed says so when it is asked again.
+            if let Some((activity, request)) = self.ahead.made((about.peer, about.session)) {
+                self.start(wire, activity, request);
+            }
+            return Poll::Ready(());
+        }
+        if let Some((activity, request)) = self.ahead.poll(cx) {
+            self.start(wire, activity, request);
+            return Poll::Ready(());
+        }
         if let Some((activity, verdict)) = self.admission.poll(Instant::now()) {
             self.follow(wire, activity, verdict);
             return Poll::Ready(());
@@ -193,14 +217,27 @@ impl<P: SnapshotProvider> Inbound<P> {
 
     fn follow(&mut self, wire: &mut Wire, activity: Activity, verdict: Verdict) {
         match verdict {
-            Verdict::Serve(request) => self.start(activity, request),
+            Verdict::Serve(request) => self.start(wire, activity, request),
             Verdict::Wait => {}
             Verdict::Refuse(refusal) => self.refuse(wire, activity.id, refusal.code(), &refusal.to_string()),
         }
     }
 
-    fn start(&mut self, activity: Activity, request: SnapshotsRequest) {
+    fn start(&mut self, wire: &mut Wire, activity: Activity, request: SnapshotsRequest) {
         let Some(call) = self.calls.get_mut(&activity.id) else { return };
+        let key = (activity.peer, activity.session);
+        if let SnapshotsRequest::Chunk { chunk_index, .. } = request
+            && let Some(reply) = self.ahead.take(Instant::now(), key, chunk_index)
+        {
+            return self.respond(wire, activity.id, reply);
+        }
+        let request = match self.ahead.wait(key, activity, request) {
+            Ok(job) => return self.observer.response_waits(&activity, &job),
+            Err(request) => request,
+        };
+        if matches!(activity.kind, Some(RequestKind::Plan | RequestKind::Resume | RequestKind::Cancel)) {
+            self.ahead.forget(key);
+        }
         call.running = true;
         let (provider, max_response) = (Arc::clone(&self.provider), self.max_response);
         self.jobs.push(activity, move || reply::answer(provider.as_ref(), activity.peer, request, max_response));
@@ -234,6 +271,7 @@ impl<P: SnapshotProvider> Inbound<P> {
     fn respond(&mut self, wire: &mut Wire, id: RequestId, reply: Reply) {
         let Some(call) = self.calls.get_mut(&id) else { return };
         let Some(channel) = call.channel.take() else { return };
+        let activity = call.activity;
         call.outcome = reply.outcome;
         call.response_bytes = reply.body.len();
         match call.effect {
@@ -243,6 +281,41 @@ impl<P: SnapshotProvider> Inbound<P> {
         }
         // When the stream is gone already, its failure event ends the call.
         let _ = wire.send_response(channel, ResponseFrame::Whole(reply.body));
+        match (reply.effect, activity) {
+            (Effect::Free, Activity { peer, session, .. }) => self.ahead.forget((peer, session)),
+            (Effect::Keep, Activity { peer, session, kind: Some(RequestKind::Chunk), index: Some(index), .. })
+                if reply.outcome == Outcome::Served =>
+            {
+                self.look_ahead((peer, session), index);
+            }
+            _ => {}
+        }
+    }
+
+    /// Makes ready what is likely to be asked for after this chunk, unless requests that came wait for a thread.
+    fn look_ahead(&mut self, key: SessionKey, served: u64) {
+        let Some(chunk_size) = self.admission.chunk_size(key) else { return };
+        let each = size::response(RequestKind::Chunk, chunk_size);
+        let Some(chunks) = self.ahead.served(Instant::now(), key, served, each) else { return };
+        if self.jobs.queued() > 0 {
+            return;
+        }
+        let (id, (peer, session)) = (RequestId(self.next_id), key);
+        self.next_id += 1;
+        let about = Activity { id, peer, session, kind: Some(RequestKind::Chunk), index: Some(chunks.start) };
+        let ready = self.ahead.begin(key, about, usize::try_from(chunks.end - chunks.start).unwrap_or(0));
+        let (provider, max_response) = (Arc::clone(&self.provider), self.max_response);
+        let observer = Arc::clone(&self.observer);
+        self.ahead_jobs.push(about, move || {
+            for index in chunks.take_while(|_| ready.is_wanted()) {
+                let _watch =
+                    Watch::begin(Job::Provide, Activity { index: Some(index), ..about }, Arc::clone(&observer));
+                match reply::chunk(provider.as_ref(), peer, session, index, max_response) {
+                    Some(reply) => ready.push(reply),
+                    None => break,
+                }
+            }
+        });
     }
 
     /// Lets go of all that the request held.
@@ -272,7 +345,9 @@ impl<P: SnapshotProvider> Inbound<P> {
 
     /// Wakes when the admission has something to do.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(due) = self.admission.poll_timeout() else {
+        self.ahead.expire(Instant::now());
+        let due = [self.admission.poll_timeout(), self.ahead.poll_timeout()].into_iter().flatten().min();
+        let Some(due) = due else {
             self.timer = None;
             return Poll::Pending;
         };

@@ -7,7 +7,8 @@ use libp2p::PeerId;
 use super::event::{RequestId, RequestKind};
 use crate::types::SnapshotSessionId;
 
-/// A request on its way, on either side. On the provider's side `id` counts the requests that arrived.
+/// A request on its way, on either side. On the provider's side `id` counts the requests that arrived and the jobs that
+/// were begun ahead of any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Activity {
     /// Names the request among those of its direction.
@@ -65,6 +66,11 @@ pub trait Observer: Send + Sync + 'static {
     /// A peer's request was answered, or the answer could not be brought to it.
     fn response_finished(&self, response: &Activity, ended: &Ended) {
         let _ = (response, ended);
+    }
+
+    /// A peer's request waits for a blocking job that began before it came: the one that makes ready what it asks for.
+    fn response_waits(&self, response: &Activity, job: &Activity) {
+        let _ = (response, job);
     }
 
     /// A blocking job begins on its thread.

@@ -1,4 +1,5 @@
-//! Our own requests: one in flight per session, each answer checked on a blocking thread before anybody hears of it.
+//! Our own requests: one in flight per session, each answer checked before anybody hears of it: chunks and what is small
+//! on the connection's task, everything else on a blocking thread, nothing on the swarm's task.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -24,10 +25,11 @@ use super::{
     work::{Done, Failed, Pool},
 };
 use crate::{
+    check::{self, CheckFailed, Checked},
     codec::{Codec, RequestFrame, ResponseFrame},
     error::{RequestFailure, SnapshotProtocolError, Violation},
     exchange::{Exchange, Expectation, Unready, Verified},
-    json::{self, DecodeError},
+    json,
     messages::{ErrorCode, Plan, SnapshotsRequest},
     plan::{PlanBounds, TrustAnchor},
     purpose, text,
@@ -72,16 +74,6 @@ struct Checking {
     request_bytes: usize,
     response_bytes: usize,
     since: Instant,
-}
-
-type Checked = Result<Verified, CheckFailed>;
-
-/// Why a response is not used.
-enum CheckFailed {
-    /// It ends before it says anything: the provider has no room for another stream, or lost the connection.
-    Cut,
-    /// The provider is at fault.
-    Violation(Violation),
 }
 
 /// Why a request was not sent.
@@ -186,7 +178,10 @@ impl Outbound {
         let activity = Activity { id: RequestId(self.next_id), peer, session: id, kind: Some(kind), index };
         self.next_id += 1;
         session.in_flight = Some(activity.id);
-        let frame = RequestFrame::Outgoing { body, expected_response: size::response(kind, chunk_size), purpose };
+        // Those whose check takes no longer than their answer.
+        let checked_there = matches!(kind, RequestKind::Chunk | RequestKind::Ack).then(|| expectation.clone());
+        let expected_response = size::response(kind, chunk_size);
+        let frame = RequestFrame::Outgoing { body, expected_response, purpose, expectation: checked_there };
         let sent = Sent { activity, expectation, request_bytes, since: Instant::now() };
         self.sent.insert(inner.send_request(&peer, frame), sent);
         self.observer.request_started(&activity);
@@ -198,20 +193,33 @@ impl Outbound {
         self.sessions.remove(&(peer, session));
     }
 
-    /// A response arrived: it is checked on a blocking thread.
-    pub(super) fn handle_response(&mut self, request: OutboundRequestId, frame: ResponseFrame) {
+    /// A response arrived. It is checked already, or on a blocking thread now.
+    pub(super) fn handle_response(
+        &mut self,
+        request: OutboundRequestId,
+        frame: ResponseFrame,
+        events: &mut VecDeque<Event>,
+    ) {
         let Some(Sent { activity, expectation, request_bytes, since }) = self.sent.remove(&request) else { return };
         self.dial_failures.remove(&activity.peer);
         let response_bytes = match &frame {
             ResponseFrame::Whole(body) => body.len(),
             ResponseFrame::Oversize { seen, .. } => *seen,
+            ResponseFrame::Checked { bytes, .. } => *bytes,
         };
         let checking = Checking { request_bytes, response_bytes, since };
         if !self.is_in_flight(&activity) {
             return self.finished(&activity, &checking, Outcome::Abandoned);
         }
         self.checking.insert(activity.id, checking);
-        self.checks.push(activity, move || check(frame, expectation));
+        let checked = match frame {
+            ResponseFrame::Whole(body) => {
+                return self.checks.push(activity, move || check::check(body, None, expectation));
+            }
+            ResponseFrame::Oversize { seen, bound } => check::oversize(seen, bound),
+            ResponseFrame::Checked { checked, .. } => checked,
+        };
+        self.handle_checked((activity, Ok(checked)), events);
     }
 
     /// The requests that wait for this dial fail next.
@@ -251,10 +259,14 @@ impl Outbound {
     fn handle_checked(&mut self, (activity, result): Done<Checked>, events: &mut VecDeque<Event>) {
         let Some(checking) = self.checking.remove(&activity.id) else { return };
         match result {
-            Ok(Ok(verified)) => self.verified(&activity, &checking, verified, events),
-            Ok(Err(CheckFailed::Cut)) => self.lost(&activity, &checking, RequestFailure::ConnectionClosed, events),
-            Ok(Err(CheckFailed::Violation(violation))) => self.violated(&activity, &checking, violation, events),
-            Err(Failed::Panicked(reason)) => {
+            Ok(Checked(Ok(verified))) => self.verified(&activity, &checking, verified, events),
+            Ok(Checked(Err(CheckFailed::Cut))) => {
+                self.lost(&activity, &checking, RequestFailure::ConnectionClosed, events);
+            }
+            Ok(Checked(Err(CheckFailed::Violation(violation)))) => {
+                self.violated(&activity, &checking, violation, events);
+            }
+            Ok(Checked(Err(CheckFailed::Panicked(reason)))) | Err(Failed::Panicked(reason)) => {
                 tracing::error!(peer = %activity.peer, session = %activity.session, reason, "checking a response panicked");
                 let reason = format!("checking the answer panicked: {reason}");
                 self.lost(&activity, &checking, RequestFailure::Io { reason }, events);
@@ -345,35 +357,6 @@ impl Outbound {
     }
 }
 
-/// Runs on a blocking thread: up to 8 MiB to read and 4 MiB to hash.
-fn check(frame: ResponseFrame, expectation: Expectation) -> Checked {
-    let body = match frame {
-        ResponseFrame::Whole(body) => body,
-        ResponseFrame::Oversize { seen, bound } => {
-            return Err(CheckFailed::Violation(DecodeError::TooLarge { size: seen, bound }.into()));
-        }
-    };
-    if is_cut(&body) {
-        return Err(CheckFailed::Cut);
-    }
-    // The codec has applied the bound.
-    let response = json::decode_response_within(&body, body.len()).map_err(|error| match error {
-        DecodeError::Syntax { at, .. } if at >= body.trim_ascii_end().len() => CheckFailed::Cut,
-        error => CheckFailed::Violation(error.into()),
-    })?;
-    drop(body);
-    expectation.check(response).map_err(CheckFailed::Violation)
-}
-
-/// Whether the stream ended before the document did: a lost connection, not a lie.
-fn is_cut(body: &[u8]) -> bool {
-    let end = body.iter().rposition(|byte| !byte.is_ascii_whitespace());
-    match end {
-        None => true,
-        Some(end) => body.trim_ascii_start().first() == Some(&b'{') && body[end] != b'}',
-    }
-}
-
 fn unknown(session: SnapshotSessionId) -> NotSent {
     NotSent::Error(SnapshotProtocolError::UnknownSession(session))
 }
@@ -406,19 +389,4 @@ fn is_refused_protocol(error: &io::Error) -> bool {
 fn is_end(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof, WriteZero};
     matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof | WriteZero)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_end_inside_the_document_is_a_cut() {
-        for body in ["", " \n", "{", "{\"type\":\"pl", "{\"a\":{\"b\":1", " {\"a\":1"] {
-            assert!(is_cut(body.as_bytes()), "{body:?}");
-        }
-        for body in ["{}", "{\"a\":1} \n", "null", "[1]", "garbage", "{\"a\":}"] {
-            assert!(!is_cut(body.as_bytes()), "{body:?}");
-        }
-    }
 }

@@ -52,6 +52,19 @@ pub(super) fn answer<P: SnapshotProvider>(
     }
 }
 
+/// One chunk, if it can be had: not yet asked for, so that nobody needs to know why not.
+pub(super) fn chunk<P: SnapshotProvider>(
+    provider: &P,
+    peer: PeerId,
+    session_id: SnapshotSessionId,
+    chunk_index: u64,
+    max_response: usize,
+) -> Option<Reply> {
+    let (response, effect) = provide(provider, peer, SnapshotsRequest::Chunk { session_id, chunk_index }).ok()?;
+    let reply = encode(session_id, &response, effect, max_response);
+    (reply.outcome == Outcome::Served).then_some(reply)
+}
+
 /// An `error` response.
 pub(super) fn refusal(session_id: SnapshotSessionId, code: ErrorCode, message: &str, effect: Effect) -> Reply {
     let response = SnapshotsResponse::Error { session_id, code, message: text::cut(message).to_owned() };

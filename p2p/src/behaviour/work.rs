@@ -87,7 +87,7 @@ impl<T: Send + 'static> Pool<T> {
 }
 
 /// Tells the observer of a job's end even when it panics.
-struct Watch {
+pub(super) struct Watch {
     job: Job,
     about: Activity,
     observer: Arc<dyn Observer>,
@@ -95,7 +95,7 @@ struct Watch {
 }
 
 impl Watch {
-    fn begin(job: Job, about: Activity, observer: Arc<dyn Observer>) -> Self {
+    pub(super) fn begin(job: Job, about: Activity, observer: Arc<dyn Observer>) -> Self {
         observer.blocking_job_started(job, &about);
         Self { job, about, observer, since: Instant::now() }
     }
@@ -110,16 +110,8 @@ impl Drop for Watch {
 impl From<JoinError> for Failed {
     fn from(error: JoinError) -> Self {
         match error.try_into_panic() {
-            Ok(panic) => Self::Panicked(crate::text::escape(panic_text(panic.as_ref()))),
+            Ok(panic) => Self::Panicked(crate::text::of_panic(panic.as_ref())),
             Err(_) => Self::NoRuntime,
         }
     }
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&'static str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
 }

@@ -62,7 +62,9 @@ impl Session {
         }
     }
 
-    fn state(&self) -> State {
+    /// Where the session stands; [`view`](Self::view) says all.
+    #[must_use]
+    pub fn state(&self) -> State {
         if self.failure.is_some() {
             return State::Failed;
         }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64_simd::STANDARD;
 use bytes::Bytes;
 
 use super::{DecodeError, scan};
@@ -218,7 +218,7 @@ impl<'a> Object<'a> {
     fn base64(&self, field: &'static str) -> Result<Bytes, DecodeError> {
         let wrong = DecodeError::Field { field, expected: "standard base64 with padding" };
         let text = self.text(field)?;
-        STANDARD.decode(text.as_bytes()).map(Bytes::from).map_err(|_| wrong)
+        STANDARD.decode_to_vec(text.as_bytes()).map(Bytes::from).map_err(|_| wrong)
     }
 
     fn object(&self, field: &'static str) -> Result<Object<'a>, DecodeError> {

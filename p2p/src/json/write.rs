@@ -1,6 +1,6 @@
 //! Messages as JSON, written by hand: no tree in between, and each buffer is allocated once.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64_simd::STANDARD;
 
 use crate::{
     messages::{Checkpoint, PayloadFormat, Plan, SnapshotsRequest, SnapshotsResponse, Update},
@@ -79,6 +79,14 @@ pub(super) fn response(response: &SnapshotsResponse) -> Vec<u8> {
         }
     }
     out.finish()
+}
+
+pub(super) fn chunk_head(session: SnapshotSessionId, chunk_index: u64) -> Vec<u8> {
+    let mut out = Writer::message("chunk", session, ENVELOPE);
+    out.number("chunk_index", chunk_index);
+    out.key("chunk");
+    out.raw(b"\"");
+    out.out
 }
 
 /// What a response needs beyond its envelope.
@@ -273,11 +281,7 @@ impl Writer {
     fn base64(&mut self, key: &'static str, bytes: &[u8]) {
         self.key(key);
         self.out.push(b'"');
-        let start = self.out.len();
-        self.out.resize(start + base64_len(bytes.len()), 0);
-        // The slice has exactly the length that the encoding needs.
-        let written = STANDARD.encode_slice(bytes, &mut self.out[start..]).unwrap_or(0);
-        self.out.truncate(start + written);
+        STANDARD.encode_append(bytes, &mut self.out);
         self.out.push(b'"');
     }
 }

@@ -40,7 +40,7 @@ impl Manager {
         };
         let session = record.session;
         // Held until its record is durable; `on_recorded` gives it its turn.
-        let tracked = Tracked::new(record, record::Progress::default(), None, now);
+        let tracked = Tracked::new(record, record::Progress::default(), None, now, now);
         self.sessions.insert(session, tracked);
         if self.put(session) {
             self.started.insert(session, reply);

@@ -9,7 +9,7 @@ use rpp_p2p::{
     snapshots,
 };
 
-use super::{Hold, Manager};
+use super::{Hold, Manager, tracked::Tracked};
 use crate::{
     error::SnapshotRuntimeError,
     jobs::{Done, Place, Unsettled},
@@ -29,7 +29,10 @@ impl Manager {
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.sessions.values().filter_map(|tracked| tracked.machine.as_ref()?.poll_timeout()).min()
+        let timeouts = |tracked: &Tracked| {
+            [tracked.machine.as_ref()?.poll_timeout(), tracked.renewal()].into_iter().flatten().min()
+        };
+        self.sessions.values().filter_map(timeouts).min()
     }
 
     pub(crate) fn on_connected(&mut self, peer: PeerId, now: Instant) {

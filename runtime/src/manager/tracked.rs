@@ -1,6 +1,6 @@
 //! One session as the node tracks it: its machine, what is persisted of it, and what it says of itself.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rpp_p2p::{
     Update,
@@ -45,18 +45,32 @@ pub(super) struct Tracked {
     pub(super) status: watch::Sender<SnapshotStreamStatus>,
     /// What the last pump reported as an event, to report each change once.
     pub(super) announced: Option<SessionState>,
+    /// When watchers were last told how things stand.
+    renewed: Option<Instant>,
+    /// They have not been told since something moved.
+    behind: bool,
 }
 
+/// While a session streams, watchers are told this often what has come: not of every chunk.
+const RENEWAL: Duration = Duration::from_millis(20);
+
 impl Tracked {
-    pub(super) fn new(record: record::Session, progress: record::Progress, hold: Option<Hold>, now: Instant) -> Self {
-        let status = describe(&record, &progress, None, hold, now, now, None);
+    /// `since`: from when on it waits as `hold`, or the record, says.
+    pub(super) fn new(
+        record: record::Session,
+        progress: record::Progress,
+        hold: Option<Hold>,
+        since: Instant,
+        now: Instant,
+    ) -> Self {
+        let status = describe(&record, &progress, None, hold, since, now, None);
         Self {
             record,
             progress,
             updates: Vec::new(),
             machine: None,
             hold,
-            held_since: now,
+            held_since: since,
             epoch: 0,
             writer: None,
             opening: None,
@@ -64,6 +78,8 @@ impl Tracked {
             meter: Meter::default(),
             status: watch::Sender::new(status),
             announced: None,
+            renewed: None,
+            behind: false,
         }
     }
 
@@ -81,6 +97,21 @@ impl Tracked {
         describe(&self.record, &self.progress, view.as_ref(), self.hold, self.held_since, now, rate)
     }
 
+    /// Whether nothing but the counts of a streaming session can have moved, and watchers were told of them just now.
+    /// [`renewal`](Self::renewal) says until when they may wait.
+    pub(super) fn may_wait(&mut self, now: Instant) -> bool {
+        let streams = |state| state == SessionState::Streaming;
+        self.behind = self.renewed.is_some_and(|at| now < at + RENEWAL)
+            && self.announced.is_some_and(streams)
+            && self.machine.as_ref().is_some_and(|machine| streams(machine.state().into()));
+        self.behind
+    }
+
+    /// When watchers are to be told what they have not been told yet.
+    pub(super) fn renewal(&self) -> Option<Instant> {
+        self.renewed.filter(|_| self.behind).map(|at| at + RENEWAL)
+    }
+
     /// Renews what watchers see; `true` when it changed in more than its times and rates.
     pub(super) fn publish(&mut self, now: Instant) -> bool {
         if self.recording > 0 {
@@ -94,6 +125,7 @@ impl Tracked {
         if let Some(view) = self.machine.as_ref().map(consumer::Session::view) {
             self.meter.note(now, view.bytes_verified);
         }
+        (self.renewed, self.behind) = (Some(now), false);
         let status = self.describe(now);
         self.status.send_if_modified(|old| {
             if same_but_for_time(old, &status) {

@@ -286,3 +286,21 @@ fn records_are_bounded_and_expire() {
     provider.plan(place.peer, &request(11)).unwrap();
     assert_eq!(place.ledger.records.lock().unwrap().len(), 1);
 }
+
+#[test]
+fn what_was_just_published_is_found_before_the_catalog_is_due() {
+    let place = Place::new();
+    let provider = place.provider();
+    let wanted = PlanRequest { height: Some(20), ..request(1) };
+    assert_eq!(code(provider.plan(place.peer, &wanted)), ErrorCode::NotFound);
+    publish_bytes(place.temp.path(), &bytes(50_000, 2), 20);
+    // Looked for once in a while only: a stranger may ask as often as it likes.
+    let plan = loop {
+        match provider.plan(place.peer, &wanted) {
+            Ok(offer) => break offer.plan,
+            Err(error) => assert_eq!(error.code(), ErrorCode::NotFound),
+        }
+        std::thread::yield_now();
+    };
+    assert_eq!(plan.snapshot.checkpoint.height, 20);
+}

@@ -2,7 +2,6 @@
 
 use std::{fs::File, io, os::unix::fs::FileExt as _};
 
-use blake3::hazmat::HasherExt as _;
 use rpp_p2p::{
     Hash,
     outboard::{self, GROUP, Layout, NODE},
@@ -41,14 +40,7 @@ pub(crate) fn read(file: &File, offsets: &[u64]) -> io::Result<Vec<Hash>> {
 
 /// The chaining values of the groups in `bytes`, which begin at `start` in the payload; for level 0.
 pub(crate) fn groups(start: u64, bytes: &[u8]) -> Vec<u8> {
-    let mut values = Vec::with_capacity(bytes.len().div_ceil(GROUP as usize) * NODE as usize);
-    for (group, at) in bytes.chunks(GROUP as usize).zip((start..).step_by(GROUP as usize)) {
-        let mut hasher = blake3::Hasher::new();
-        hasher.set_input_offset(at);
-        hasher.update(group);
-        values.extend_from_slice(&hasher.finalize_non_root());
-    }
-    values
+    outboard::groups(start, bytes).iter().flat_map(|value| value.0).collect()
 }
 
 /// Fills the levels above the groups and returns the root; `None` for a payload of a single group.

@@ -4,7 +4,7 @@
 //! only the process is killed. What is there is never believed: after a restart each byte counts only when it verifies
 //! against the root with the hashes beside it, or when the caller's own durable record covers it.
 
-use std::{fs::File, io, os::unix::fs::FileExt as _, path::PathBuf, sync::Arc};
+use std::{fs::File, io, os::unix::fs::FileExt as _, path::PathBuf, sync::Arc, time::Duration};
 
 use rpp_p2p::{
     Hash, Plan, Update, VerifiedChunk,
@@ -45,16 +45,27 @@ pub struct Partial {
     written: u64,
     /// Everything before survives what the session's durability promises.
     durable: u64,
+    /// The hashes above the last chunk, as they were written.
+    above: Vec<(u64, Hash)>,
     /// After a failed flush nobody knows what is on the disk.
     poisoned: bool,
 }
 
 impl Partial {
-    pub(super) fn open(store: Arc<Inner>, plan: &Plan, updates: &[Update], recorded: u64) -> Result<Self, StoreError> {
+    pub(super) fn open(
+        store: Arc<Inner>,
+        plan: &Plan,
+        updates: &[Update],
+        recorded: u64,
+        patience: Duration,
+    ) -> Result<Self, StoreError> {
         let snapshot = &plan.snapshot.checkpoint;
         let root = snapshot.state_root;
-        store.hold(root)?;
+        store.hold_within(root, patience)?;
         let held = Held { store: store.clone(), root };
+        if store.catalog().stored.contains_key(&root) {
+            return Err(StoreError::Stored { root }); // whoever held it has finished it
+        }
         let layout = Layout::new(snapshot.payload_bytes);
         let path = store.partial.path().join(root.to_string());
         let opened = open_folder(&store, &root, &layout)
@@ -71,6 +82,7 @@ impl Partial {
             outboard,
             written: 0,
             durable: 0,
+            above: Vec::new(),
             poisoned: false,
         };
         partial.durable = partial.recheck(recorded).map_err(|error| partial.failed("check", error))?;
@@ -126,12 +138,17 @@ impl Partial {
         Ok(())
     }
 
-    fn write_at(&self, chunk: &VerifiedChunk, start: u64) -> io::Result<()> {
+    fn write_at(&mut self, chunk: &VerifiedChunk, start: u64) -> io::Result<()> {
         self.store.space.before_write(chunk.bytes.len() as u64)?;
         self.payload.write_all_at(&chunk.bytes, start)?;
-        let mut hashes = outboard::chunk_nodes(&self.layout, self.chunk_size, chunk.index, &chunk.bytes);
-        hashes.extend(outboard::proof_placement(&self.layout, self.chunk_size, chunk.index, &chunk.proof));
-        nodes::write(&self.outboard, hashes)
+        let groups = chunk.groups.clone();
+        let mut hashes = outboard::nodes_of_groups(&self.layout, self.chunk_size, chunk.index, groups);
+        let above = outboard::proof_placement(&self.layout, self.chunk_size, chunk.index, &chunk.proof);
+        // Neighbours share most of what is above them.
+        hashes.extend(above.iter().filter(|node| !self.above.contains(node)));
+        nodes::write(&self.outboard, hashes)?;
+        self.above = above;
+        Ok(())
     }
 
     /// Makes everything written survive what `durability` says, and returns how many bytes from the beginning do.
