@@ -46,7 +46,7 @@ use libp2p::{
     identity::Keypair,
     multiaddr::Protocol,
 };
-use rpp_p2p::transport::{Yamux, buffered};
+use rpp_p2p::transport::Yamux;
 
 use crate::{
     muxer::Counting,
@@ -102,7 +102,7 @@ pub fn tcp(
             if let Some(address) = stream.0.local_addr().ok().map(socket_address) {
                 note_local_address(&address);
             }
-            buffered(stream)
+            stream
         },
     );
     let transport =

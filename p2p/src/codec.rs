@@ -2,7 +2,7 @@
 //!
 //! What cannot be read reaches the behaviour as a value: an I/O error would only reset the stream, and the peer would
 //! not learn why. Responses are made on blocking threads. Chunks are decoded and hashed as they arrive, on the
-//! connection's task ([`arrival`](crate::arrival)); small answers are checked there, too, because waking a thread takes
+//! connection's task (`arrival`); small answers are checked there, too, because waking a thread takes
 //! longer than their check. What is large and not of this kind stays bytes and is checked on a blocking thread.
 
 use std::io;
@@ -41,7 +41,7 @@ pub struct Codec {
     /// What this very substream works for, once its request is known.
     purpose: Purpose,
     /// What the request of this very substream expects, if its answer may be checked here.
-    expectation: Option<Expectation>,
+    expectation: Option<Box<Expectation>>,
 }
 
 impl Default for Codec {
@@ -70,7 +70,7 @@ pub enum RequestFrame {
         /// For whoever watches the substream.
         purpose: Purpose,
         /// To check the answer with while it is read, where that may be done; `None` leaves it as it comes.
-        expectation: Option<Expectation>,
+        expectation: Option<Box<Expectation>>,
     },
     /// As it arrived.
     Incoming {
@@ -126,7 +126,7 @@ impl request_response::Codec for Codec {
     where
         T: AsyncRead + Unpin + Send,
     {
-        let mut arrival = Arrival::new(self.expectation.take());
+        let mut arrival = Arrival::new(self.expectation.take().map(|expectation| *expectation));
         let bound = self.max_response;
         // One byte more than the message: its end is then seen at once.
         let mut piece = vec![0; self.expected_response.saturating_add(1).clamp(SMALL, PIECE)];

@@ -38,7 +38,7 @@
 //! | [`exchange`], [`consumer`] | a consumer session: its requests, its policy | none |
 //! | [`provider`] | the provider's trait, slots, records, room | none |
 //! | [`codec`], [`snapshots`] | the substreams and the `NetworkBehaviour` | libp2p, tokio's blocking threads |
-//! | [`transport`] | what lies between a socket and yamux: fewer system calls | the socket's |
+//! | [`transport`] | what lies below yamux: fewer system calls | the connection's |
 //! | [`light_client`] | follows the commitment chain, publishes verified heads | none; proofs block |
 //!
 //! How to embed it in a swarm of your own: `docs/embedding.md` and `p2p/examples/embed.rs`.

@@ -359,7 +359,7 @@ mod tests {
         let (now, mut ahead) = (Instant::now(), Ahead::default());
         let peer = PeerId::random();
         let large = MAX_AHEAD_BYTES_PER_PEER / 2;
-        let mut granted = |ahead: &mut Ahead, peer, session| {
+        let granted = |ahead: &mut Ahead, peer, session| {
             let key = (peer, SnapshotSessionId::new(session).unwrap());
             ahead.served(now, key, 0, large);
             let range = ahead.served(now, key, 1, large);

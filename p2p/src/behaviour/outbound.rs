@@ -179,7 +179,8 @@ impl Outbound {
         self.next_id += 1;
         session.in_flight = Some(activity.id);
         // Those whose check takes no longer than their answer.
-        let checked_there = matches!(kind, RequestKind::Chunk | RequestKind::Ack).then(|| expectation.clone());
+        let checked_there =
+            matches!(kind, RequestKind::Chunk | RequestKind::Ack).then(|| Box::new(expectation.clone()));
         let expected_response = size::response(kind, chunk_size);
         let frame = RequestFrame::Outgoing { body, expected_response, purpose, expectation: checked_there };
         let sent = Sent { activity, expectation, request_bytes, since: Instant::now() };
