@@ -46,7 +46,7 @@ pub const MAX_RECORDS: usize = 4096;
 pub const MAX_RECORDS_PER_PEER: usize = 64;
 /// Consumer sessions that one behaviour keeps open.
 pub const MAX_SESSIONS: usize = 256;
-/// Blocking jobs that run at the same time, of each kind (provider calls, checks).
+/// Blocking jobs that run at the same time, of each kind (provider calls for requests, provider calls ahead of them, checks).
 pub const MAX_BLOCKING_JOBS: usize = 4;
 /// How long a session's next request waits for the word that the last answer is written, before it is `busy`.
 pub const HANDOVER_WAIT: Duration = Duration::from_secs(1);

@@ -96,14 +96,15 @@ impl Config {
         self
     }
 
-    /// Responses that are checked at the same time (default 4).
+    /// Responses that are checked on blocking threads at the same time (default 4).
     #[must_use]
     pub fn with_max_checks(mut self, checks: usize) -> Self {
         self.max_checks = checks;
         self
     }
 
-    /// Calls of the provider that run at the same time (default 4).
+    /// Calls of the provider that run at the same time for requests, and as many for what is read ahead of them (default 4
+    /// each).
     #[must_use]
     pub fn with_max_provider_jobs(mut self, jobs: usize) -> Self {
         self.max_provider_jobs = jobs;
