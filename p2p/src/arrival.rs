@@ -24,7 +24,6 @@ const SMALL: usize = 64 * 1024;
 /// One answer on its way.
 pub(crate) struct Arrival {
     expectation: Option<Expectation>,
-    seen: usize,
     state: State,
 }
 
@@ -77,37 +76,30 @@ impl Arrival {
             Some(head) => State::Head { head, body: Vec::new() },
             None => State::Plain(Vec::new()),
         };
-        Self { expectation, seen: 0, state }
-    }
-
-    /// Bytes that came.
-    pub(crate) fn seen(&self) -> usize {
-        self.seen
+        Self { expectation, state }
     }
 
     /// Takes the next bytes.
     pub(crate) fn feed(&mut self, piece: &[u8]) {
-        self.seen += piece.len();
-        match &mut self.state {
-            State::Plain(body) => body.extend_from_slice(piece),
-            State::Head { head, body } => {
+        let state = std::mem::replace(&mut self.state, State::Plain(Vec::new()));
+        self.state = match state {
+            State::Plain(mut body) => {
                 body.extend_from_slice(piece);
-                let (head, body) = (std::mem::take(head), std::mem::take(body));
-                self.state = if body.len() < head.len() && head.starts_with(&body) {
+                State::Plain(body)
+            }
+            State::Head { head, mut body } => {
+                body.extend_from_slice(piece);
+                if body.len() < head.len() && head.starts_with(&body) {
                     State::Head { head, body }
                 } else {
                     match body.strip_prefix(head.as_slice()) {
                         Some(rest) => feed_chunk(Chunk::new(head, self.expectation.as_ref()), rest),
                         None => State::Plain(body),
                     }
-                };
-            }
-            State::Chunk(chunk) => {
-                if let Err(rest) = chunk.feed(piece) {
-                    self.state = State::Plain(chunk.unread(rest));
                 }
             }
-        }
+            State::Chunk(chunk) => feed_chunk(chunk, piece),
+        };
     }
 
     /// Nothing more comes.
@@ -135,7 +127,7 @@ fn feed_chunk(mut chunk: Chunk, piece: &[u8]) -> State {
 impl Chunk {
     fn new(head: Vec<u8>, expectation: Option<&Expectation>) -> Self {
         let asked = expectation.and_then(|expectation| match (expectation.request(), expectation.plan()) {
-            (SnapshotsRequest::Chunk { chunk_index, .. }, Some(plan)) => {
+            (SnapshotsRequest::Chunk { chunk_index, .. }, Ok(plan)) => {
                 let payload_bytes = plan.snapshot.checkpoint.payload_bytes;
                 Some((chunk_range(payload_bytes, plan.chunk_size, *chunk_index), payload_bytes))
             }
@@ -206,20 +198,19 @@ impl Chunk {
 
     /// The document as it came so far, with the rest of the last piece. Base64 that was decoded strictly is encoded to the
     /// same characters.
-    fn unread(&mut self, rest: &[u8]) -> Vec<u8> {
-        let mut body = std::mem::take(&mut self.head);
+    fn unread(self, rest: &[u8]) -> Vec<u8> {
+        let mut body = self.head;
         STANDARD.encode_append(&self.bytes, &mut body);
-        self.bytes = Vec::new();
         body.extend_from_slice(&self.carry);
         body.extend_from_slice(rest);
         body
     }
 
     fn finish(mut self) -> (Vec<u8>, Option<Streamed>) {
-        let mut body = std::mem::take(&mut self.head);
-        // Without a tail this is the beginning of a document, and will be found to be one.
-        body.extend(self.tail.take().unwrap_or_default());
         self.groups.update(&self.bytes, true);
+        let mut body = self.head;
+        // Without a tail this is the beginning of a document, and will be found to be one.
+        body.extend(self.tail.unwrap_or_default());
         (body, Some(Streamed { bytes: self.bytes.into(), groups: self.groups.values }))
     }
 }
@@ -328,7 +319,7 @@ mod tests {
             arrival.feed(&answer[at..cut.max(at)]);
             at = cut.max(at);
         }
-        assert_eq!(arrival.seen(), answer.len());
+        assert_eq!(at, answer.len());
         arrival.finish()
     }
 

@@ -111,12 +111,13 @@ impl request_response::Codec for Codec {
     where
         T: AsyncRead + Unpin + Send,
     {
-        let (bytes, request) = match read_bounded(io, self.max_request, SMALL).await? {
-            Read::Whole(body) => (body.len(), json::decode_request_within(&body, self.max_request)),
-            Read::Oversize { seen, bound } => {
-                let size = seen + discard(io, bound.saturating_mul(DISCARDED_BOUNDS)).await?;
-                (size, Err(DecodeError::TooLarge { size, bound }))
-            }
+        let (bound, mut body) = (self.max_request, Vec::new());
+        let seen = read_pieces(io, bound, SMALL, |piece| body.extend_from_slice(piece)).await?;
+        let (bytes, request) = if seen <= bound {
+            (seen, json::decode_request_within(&body, bound))
+        } else {
+            let size = seen + discard(io, bound.saturating_mul(DISCARDED_BOUNDS)).await?;
+            (size, Err(DecodeError::TooLarge { size, bound }))
         };
         self.purpose = request.as_ref().map(purpose::of).unwrap_or_default();
         Ok(RequestFrame::Incoming { bytes, request })
@@ -128,19 +129,10 @@ impl request_response::Codec for Codec {
     {
         let mut arrival = Arrival::new(self.expectation.take().map(|expectation| *expectation));
         let bound = self.max_response;
-        // One byte more than the message: its end is then seen at once.
-        let mut piece = vec![0; self.expected_response.saturating_add(1).clamp(SMALL, PIECE)];
-        loop {
-            let most = piece.len().min(bound.saturating_add(1) - arrival.seen());
-            match io.read(&mut piece[..most]).await? {
-                0 => break,
-                read => arrival.feed(&piece[..read]),
-            }
-            if arrival.seen() > bound {
-                return Ok(ResponseFrame::Oversize { seen: arrival.seen(), bound });
-            }
+        let bytes = read_pieces(io, bound, self.expected_response, |piece| arrival.feed(piece)).await?;
+        if bytes > bound {
+            return Ok(ResponseFrame::Oversize { seen: bytes, bound });
         }
-        let bytes = arrival.seen();
         Ok(match arrival.finish() {
             Arrived::Whole(body) => ResponseFrame::Whole(body),
             Arrived::Checked(checked) => ResponseFrame::Checked { bytes, checked },
@@ -171,31 +163,27 @@ impl request_response::Codec for Codec {
     }
 }
 
-enum Read {
-    Whole(Vec<u8>),
-    Oversize { seen: usize, bound: usize },
-}
-
-/// Reads to the end of the stream, or just past `bound`.
-async fn read_bounded<T: AsyncRead + Unpin>(io: &mut T, bound: usize, expected: usize) -> io::Result<Read> {
-    let past_bound = bound.saturating_add(1);
-    // One byte more than the message: the end of the stream is then seen without growing the buffer.
-    let mut buffer = vec![0; expected.saturating_add(1).clamp(1, past_bound)];
-    let mut filled = 0;
-    loop {
-        if filled == buffer.len() {
-            if filled > bound {
-                return Ok(Read::Oversize { seen: filled, bound });
-            }
-            buffer.resize(filled.saturating_mul(2).clamp(SMALL, past_bound), 0);
-        }
-        match io.read(&mut buffer[filled..]).await? {
+/// Feeds what comes to the end of the stream, or just past `bound`; how many bytes there were.
+async fn read_pieces<T: AsyncRead + Unpin>(
+    io: &mut T,
+    bound: usize,
+    expected: usize,
+    mut feed: impl FnMut(&[u8]) + Send,
+) -> io::Result<usize> {
+    // One byte more than the message: its end is then seen at once.
+    let mut piece = vec![0; expected.saturating_add(1).clamp(SMALL, PIECE)];
+    let mut seen = 0;
+    while seen <= bound {
+        let most = piece.len().min(bound.saturating_add(1) - seen);
+        match io.read(&mut piece[..most]).await? {
             0 => break,
-            read => filled += read,
+            read => {
+                feed(&piece[..read]);
+                seen += read;
+            }
         }
     }
-    buffer.truncate(filled);
-    Ok(Read::Whole(buffer))
+    Ok(seen)
 }
 
 /// Reads and drops up to `most` bytes; how many there were.

@@ -114,7 +114,20 @@ impl VerifiedChunk {
         bytes: Bytes,
         proof: Vec<Hash>,
     ) -> Result<Self, ChunkError> {
-        let groups = verify_chunk_groups(root, payload_bytes, chunk_size, index, &bytes, None, &proof)?;
+        Self::verify_hashed(root, payload_bytes, chunk_size, index, bytes, None, proof)
+    }
+
+    /// The same, of bytes whose groups may have been hashed already, where chunk `index` stands.
+    fn verify_hashed(
+        root: &Hash,
+        payload_bytes: u64,
+        chunk_size: u64,
+        index: u64,
+        bytes: Bytes,
+        groups: Option<Vec<Hash>>,
+        proof: Vec<Hash>,
+    ) -> Result<Self, ChunkError> {
+        let groups = verify_chunk_groups(root, payload_bytes, chunk_size, index, &bytes, groups, &proof)?;
         Ok(Self { index, bytes, proof, groups })
     }
 }
@@ -314,11 +327,6 @@ impl Expectation {
         &self.request
     }
 
-    /// The session's plan, if there was one.
-    pub(crate) fn plan(&self) -> Option<&Plan> {
-        self.plan.as_deref()
-    }
-
     /// Checks that the answer matches its request and that what it carries verifies. Hashes up to 4 MiB: not for the
     /// swarm's task.
     ///
@@ -409,17 +417,18 @@ impl Expectation {
         groups: Option<Vec<Hash>>,
         proof: Vec<Hash>,
     ) -> Result<Verified, Violation> {
-        let plan = self.planned()?;
+        let plan = self.plan()?;
         let Checkpoint { state_root, payload_bytes, .. } = &plan.snapshot.checkpoint;
-        verify_chunk_groups(state_root, *payload_bytes, plan.chunk_size, index, &bytes, groups, &proof)
-            .map_err(|source| Violation::Chunk { index, received: bytes.len() as u64, source })
-            .map(|groups| Verified::Chunk(VerifiedChunk { index, bytes, proof, groups }))
+        let received = bytes.len() as u64;
+        VerifiedChunk::verify_hashed(state_root, *payload_bytes, plan.chunk_size, index, bytes, groups, proof)
+            .map(Verified::Chunk)
+            .map_err(|source| Violation::Chunk { index, received, source })
     }
 
     /// Of the signatures only the publishers' over the tip say anything: they are checked, the others are dropped. The
     /// recursive proof is checked with the whole chain.
     fn check_update(&self, index: u64, mut update: Box<Update>) -> Result<Verified, Violation> {
-        let plan = self.planned()?;
+        let plan = self.plan()?;
         check_update(plan, &self.trust.genesis, index, &update, self.previous.as_ref())
             .map_err(|reason| Violation::Update { index, reason })?;
         update.signatures = if index + 1 == plan.total_updates {
@@ -446,11 +455,11 @@ impl Expectation {
         }
         same("chunk", *chunk, chunk_index)?;
         same("update", *update, update_index)?;
-        same("chunk size", self.planned()?.chunk_size, chunk_size)?;
+        same("chunk size", self.plan()?.chunk_size, chunk_size)?;
         Ok(Verified::Resumed { chunk_index, update_index, chunk_size })
     }
 
-    fn planned(&self) -> Result<&Plan, Violation> {
+    pub(crate) fn plan(&self) -> Result<&Plan, Violation> {
         // `Exchange::ready` lets no such request begin without a plan.
         self.plan.as_deref().ok_or_else(|| mismatch("an artefact before any plan".to_owned()))
     }

@@ -126,13 +126,11 @@ pub(crate) fn verify_chunk_groups(
         Some(groups) if groups.len() as u64 == actual.div_ceil(GROUP) => groups,
         _ => outboard::groups(range.start, bytes),
     };
-    let computed = match path.split_last() {
-        None if groups.is_empty() => blake3::hash(bytes).into(),
-        None => top_of(&groups),
-        Some((top, inner)) => {
-            let value = if whole_groups { value_of(&groups) } else { subtree_value(range.start, bytes) };
-            climb(value, *top, inner, proof)
-        }
+    let computed = match (path.split_last(), ascend(&groups, if path.is_empty() { 2 } else { 1 }).as_slice()) {
+        (None, [left, right]) => merge_subtrees_root(&left.0, &right.0, Mode::Hash).into(),
+        (None, _) => blake3::hash(bytes).into(),
+        (Some((top, inner)), [value]) => climb(value.0, *top, inner, proof),
+        (Some((top, inner)), _) => climb(subtree_value(range.start, bytes), *top, inner, proof),
     };
     if computed == *root { Ok(groups) } else { Err(ChunkError::Root { root: *root, computed }) }
 }
@@ -181,25 +179,13 @@ fn left_subtree_len(len: u64) -> u64 {
     1 << (len.div_ceil(UNIT) - 1).ilog2() << UNIT.ilog2()
 }
 
-/// The value of the subtree over these groups, of which there is one at least.
-fn value_of(groups: &[Hash]) -> ChainingValue {
+/// Parents of parents of these groups, until at most `most` are left.
+fn ascend(groups: &[Hash], most: usize) -> Vec<Hash> {
     let mut values = groups.to_vec();
-    while values.len() > 1 {
+    while values.len() > most {
         values = outboard::pair_up(&values);
     }
-    values.first().copied().unwrap_or_default().0
-}
-
-/// The root over these groups, of which there are two at least.
-fn top_of(groups: &[Hash]) -> Hash {
-    let mut values = groups.to_vec();
-    while values.len() > 2 {
-        values = outboard::pair_up(&values);
-    }
-    match values.as_slice() {
-        [left, right] => merge_subtrees_root(&left.0, &right.0, Mode::Hash).into(),
-        _ => Hash::default(),
-    }
+    values
 }
 
 /// The root above a subtree whose value is `value`; `proof` has one hash for each of `inner`, and one for `top`.

@@ -13,10 +13,21 @@ use rpp_p2p::{
     limits::MIN_CHUNK_SIZE,
     snapshots::{Activity, Config, Ended, Event, Job, Observer, Outcome, PlanOptions, RequestKind},
 };
-use support::{Fixture, Gate, Markers, consumer, consumer_with, provider, provider_with, session};
+use support::{
+    Fixture, Gate, Markers, MemoryProvider, Peer, consumer, consumer_with, provider, provider_with, session,
+};
 
 /// Three chunks and a bit.
 const PAYLOAD: usize = 3 * MIN_CHUNK_SIZE as usize + 17;
+
+/// A provider, what it serves from, and a consumer that has opened session 7 with it.
+async fn opened(fixture: &Fixture) -> (Peer, Arc<MemoryProvider>, Peer) {
+    let (provider, memory) = provider(fixture).await;
+    let mut consumer = consumer(fixture).await;
+    consumer.know(&provider).await;
+    consumer.open(provider.peer, 7).await;
+    (provider, memory, consumer)
+}
 
 #[tokio::test]
 async fn a_session_from_plan_to_last_ack() {
@@ -59,11 +70,8 @@ async fn a_session_from_plan_to_last_ack() {
 #[tokio::test]
 async fn a_session_resumes_on_a_new_connection() {
     let fixture = Fixture::new(PAYLOAD);
-    let (provider, _) = provider(&fixture).await;
-    let mut consumer = consumer(&fixture).await;
+    let (provider, _, mut consumer) = opened(&fixture).await;
     let them = provider.peer;
-    consumer.know(&provider).await;
-    consumer.open(them, 7).await;
     consumer.request_chunk(them, 7, 0).await;
     consumer.verified().await;
     consumer.disconnect(them).await;
@@ -80,11 +88,8 @@ async fn a_session_resumes_on_a_new_connection() {
 #[tokio::test]
 async fn none_while_a_request_is_in_flight() {
     let fixture = Fixture::new(PAYLOAD);
-    let (provider, memory) = provider(&fixture).await;
-    let mut consumer = consumer(&fixture).await;
+    let (provider, memory, mut consumer) = opened(&fixture).await;
     let them = provider.peer;
-    consumer.know(&provider).await;
-    consumer.open(them, 7).await;
     let gate = Gate::closed();
     let turnstile = gate.turnstile();
     memory.hook(move |_| {
@@ -122,11 +127,8 @@ const LONG: usize = (CHUNKS as usize - 1) * MIN_CHUNK_SIZE as usize + 17;
 #[tokio::test]
 async fn chunks_in_a_row_are_read_before_they_are_asked_for() {
     let fixture = Fixture::new(LONG);
-    let (provider, memory) = provider(&fixture).await;
-    let mut consumer = consumer(&fixture).await;
+    let (provider, memory, mut consumer) = opened(&fixture).await;
     let them = provider.peer;
-    consumer.know(&provider).await;
-    consumer.open(them, 7).await;
     let reads = Gate::closed();
     reads.open();
     let turnstile = reads.turnstile();
@@ -155,11 +157,8 @@ async fn chunks_in_a_row_are_read_before_they_are_asked_for() {
 #[tokio::test]
 async fn a_cancel_ends_reading_ahead_and_comes_after_it() {
     let fixture = Fixture::new(LONG);
-    let (provider, memory) = provider(&fixture).await;
-    let mut consumer = consumer(&fixture).await;
+    let (provider, memory, mut consumer) = opened(&fixture).await;
     let them = provider.peer;
-    consumer.know(&provider).await;
-    consumer.open(them, 7).await;
     let (gate, calls) = (Gate::closed(), Arc::new(Mutex::new(Vec::new())));
     let (turnstile, called) = (gate.turnstile(), Arc::clone(&calls));
     memory.hook(move |call| {
@@ -189,11 +188,8 @@ async fn a_cancel_ends_reading_ahead_and_comes_after_it() {
 #[tokio::test]
 async fn an_unknown_session_is_none_and_an_error() {
     let fixture = Fixture::new(PAYLOAD);
-    let (provider, _) = provider(&fixture).await;
-    let mut consumer = consumer(&fixture).await;
+    let (provider, _, mut consumer) = opened(&fixture).await;
     let them = provider.peer;
-    consumer.know(&provider).await;
-    consumer.open(them, 7).await;
     let other = libp2p::PeerId::random();
 
     for (peer, id) in [(them, 8), (other, 7)] {
@@ -211,11 +207,8 @@ async fn an_unknown_session_is_none_and_an_error() {
 #[tokio::test]
 async fn an_index_outside_the_plan_and_a_request_before_it_are_errors_of_ours() {
     let fixture = Fixture::new(PAYLOAD);
-    let (provider, _) = provider(&fixture).await;
-    let mut consumer = consumer(&fixture).await;
+    let (provider, _, mut consumer) = opened(&fixture).await;
     let them = provider.peer;
-    consumer.know(&provider).await;
-    consumer.open(them, 7).await;
     assert_eq!(consumer.with(move |b| b.request_chunk(them, session(7), 4)).await, None);
     assert!(matches!(consumer.error().await, SnapshotProtocolError::Unfit { .. }));
 }

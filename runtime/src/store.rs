@@ -167,10 +167,6 @@ impl Store {
         recorded: u64,
         patience: Duration,
     ) -> Result<Partial, StoreError> {
-        let root = plan.snapshot.checkpoint.state_root;
-        if self.get(&root).is_some() {
-            return Err(StoreError::Stored { root });
-        }
         Partial::open(self.inner.clone(), plan, updates, recorded, patience)
     }
 

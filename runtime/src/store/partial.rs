@@ -64,7 +64,7 @@ impl Partial {
         store.hold_within(root, patience)?;
         let held = Held { store: store.clone(), root };
         if store.catalog().stored.contains_key(&root) {
-            return Err(StoreError::Stored { root }); // whoever held it has finished it
+            return Err(StoreError::Stored { root });
         }
         let layout = Layout::new(snapshot.payload_bytes);
         let path = store.partial.path().join(root.to_string());
