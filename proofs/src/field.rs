@@ -1,10 +1,12 @@
 //! The field of the chain (the scalar field of Pallas) and how bytes enter it.
 
 use ff::PrimeField;
-use nova_snark::{provider::PallasEngine, traits::Engine};
+use nova_snark::traits::Engine;
+
+use crate::curve::Pallas;
 
 /// A field element.
-pub(crate) type Scalar = <PallasEngine as Engine>::Scalar;
+pub(crate) type Scalar = <Pallas as Engine>::Scalar;
 
 /// The two limbs of a digest: bytes 0..16 and 16..32, each as a little-endian u128.
 pub(crate) fn limbs(digest: &[u8; 32]) -> [u128; 2] {

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use nova_snark::{
     nova::{CompressedSNARK, ProverKey, PublicParams, RecursiveSNARK, VerifierKey},
-    provider::{PallasEngine, VestaEngine, ipa_pc::EvaluationEngine},
+    provider::ipa_pc::EvaluationEngine,
     spartan::snark::RelaxedR1CSSNARK,
     traits::snark::RelaxedR1CSSNARKTrait,
 };
@@ -16,10 +16,9 @@ use sha2::{Digest, Sha256};
 use crate::{
     circuit::Link,
     cpu::{CpuError, check_cpu},
+    curve::{Pallas as Primary, Vesta as Secondary},
 };
 
-type Primary = PallasEngine;
-type Secondary = VestaEngine;
 type Spartan<E> = RelaxedR1CSSNARK<E, EvaluationEngine<E>>;
 
 /// What folding needs.

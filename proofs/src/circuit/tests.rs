@@ -1,13 +1,10 @@
 //! The circuit against the native chain, and against witnesses that cheat.
 
-use nova_snark::{
-    frontend::{Variable, solver::SatisfyingAssignment, test_cs::TestConstraintSystem},
-    provider::PallasEngine,
-};
+use nova_snark::frontend::{Variable, solver::SatisfyingAssignment, test_cs::TestConstraintSystem};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{chain::next_commitment, commitment::Commitment};
+use crate::{chain::next_commitment, commitment::Commitment, curve::Pallas};
 
 fn tip(height: u64) -> Tip {
     Tip { step: 1, height, commitment: Commitment::from_bytes([0x21; 32]).unwrap() }
@@ -58,7 +55,7 @@ proptest! {
         let mut constrained = TestConstraintSystem::new();
         prop_assert_eq!(&run(&mut constrained, &before, &link), &expected);
         prop_assert!(constrained.which_is_unsatisfied().is_none());
-        let mut witness = SatisfyingAssignment::<PallasEngine>::new();
+        let mut witness = SatisfyingAssignment::<Pallas>::new();
         prop_assert_eq!(&run(&mut witness, &before, &link), &expected);
     }
 }

@@ -1,0 +1,306 @@
+//! Sums of multiples of many points, `scalars[0] * points[0] + scalars[1] * points[1] + ...`: Pippenger's method with signed digits, and
+//! additions in affine coordinates whose inversions are shared (Montgomery's trick), which take six multiplications each.
+//!
+//! One of 2^14 points on each curve is nearly all of a verification. Not in constant time: nothing here is secret.
+
+use ff::{Field, PrimeField};
+use halo2curves::{Coordinates, CurveAffine, group::Group, serde::Repr};
+use rayon::prelude::*;
+
+/// Additions that share an inversion, at least: as many as the cache of a core holds.
+const RUN: usize = 4096;
+
+/// Bytes of a number, little-endian.
+type Number = Repr<32>;
+
+/// How many bits that is.
+const NUMBER_BITS: usize = 256;
+
+/// The sum of `scalars[i] * points[i]`; of the shorter length, should they differ. The curve is one with `a = 0` over fields of
+/// at most 255 bits.
+pub(crate) fn sum<C>(scalars: &[C::Scalar], points: &[C]) -> C::CurveExt
+where
+    C: CurveAffine<ScalarExt: PrimeField<Repr = Number>>,
+{
+    let terms = scalars.par_iter().zip(points).map(|(scalar, point)| match Point::new(point) {
+        Some(point) => (scalar.to_repr(), point),
+        // The identity counts nothing, so that no digit of it is ever added.
+        None => (Number::default(), Point { x: C::Base::ZERO, y: C::Base::ZERO }),
+    });
+    let (mut numbers, mut points) = (vec![], vec![]);
+    terms.unzip_into_vecs(&mut numbers, &mut points);
+    let width = width(points.len());
+    let windows = (0..NUMBER_BITS / width + 1).into_par_iter().with_max_len(1);
+    let sums: Vec<_> = windows.map(|window| window_sum::<C>(&numbers, &points, window, width)).collect();
+    sums.into_iter().rev().fold(C::CurveExt::identity(), |sum, window| double(sum, width) + window)
+}
+
+/// Bits of a digit: with wider ones there are fewer digits to add, but more buckets.
+fn width(terms: usize) -> usize {
+    let bits = terms.checked_ilog2().unwrap_or_default() as usize;
+    bits.saturating_sub(2).clamp(2, 14)
+}
+
+/// The sum of the points, each multiplied by one digit of its number only.
+fn window_sum<C: CurveAffine>(
+    numbers: &[Number],
+    points: &[Point<C::Base>],
+    window: usize,
+    width: usize,
+) -> C::CurveExt {
+    let digits: Vec<_> = numbers.iter().map(|number| digit(number, window, width)).collect();
+    let buckets = Buckets::new(&digits, 1 << (width - 1));
+    let mut adder = Adder::default();
+    let mut sums = vec![];
+    for [positive, negative] in buckets.iter() {
+        let point = |term: &u32| points[*term as usize];
+        adder.group(positive.iter().map(point).chain(negative.iter().map(|term| point(term).negated())));
+        if adder.points.len() >= RUN {
+            adder.finish(&mut sums);
+        }
+    }
+    adder.finish(&mut sums);
+    // Bucket `row * columns + column` counts `row * columns + column + 1` times: sums of rows and of columns are fewer.
+    let (columns, columns_log2) = (1 << (width / 2), width / 2);
+    let (mut row_sums, mut column_sums) = (vec![], vec![]);
+    sums.chunks(columns).for_each(|row| adder.group(row.iter().flatten().copied()));
+    adder.finish(&mut row_sums);
+    (0..columns).for_each(|column| adder.group(sums.iter().skip(column).step_by(columns).flatten().copied()));
+    adder.finish(&mut column_sums);
+    double(weighted::<C>(&row_sums[1..]), columns_log2) + weighted::<C>(&column_sums)
+}
+
+/// Digit number `window`, from `-2^(width - 1)` to `2^(width - 1)`: the bits of the window, less `2^width` where its highest bit
+/// is set, and one more where the highest bit below it is (Booth).
+fn digit(number: &Number, window: usize, width: usize) -> i32 {
+    let lowest = window * width;
+    // One bit more, below the window.
+    let from = lowest.saturating_sub(1);
+    let mut bytes = [0; 4];
+    number.as_ref()[from / 8..].iter().zip(&mut bytes).for_each(|(from, to)| *to = *from);
+    let bits = (i32::from_le_bytes(bytes) >> (from % 8)) << usize::from(lowest == 0);
+    let bits = bits & ((2 << width) - 1);
+    ((bits + 1) >> 1) - ((bits >> width) << width)
+}
+
+/// Which terms have which digit: a counting sort.
+struct Buckets {
+    /// Terms by the size of their digit, of each size those with a positive one first.
+    terms: Vec<u32>,
+    /// Where they end: `ends[2 * size]` those with a positive digit, `ends[2 * size + 1]` those with a negative one. No term
+    /// has digit 0.
+    ends: Vec<usize>,
+}
+
+impl Buckets {
+    fn new(digits: &[i32], largest: usize) -> Self {
+        let key = |digit: &i32| 2 * digit.unsigned_abs() as usize + usize::from(*digit < 0);
+        let mut ends = vec![0; 2 * largest + 2];
+        digits.iter().for_each(|digit| ends[key(digit)] += 1);
+        ends[0] = 0;
+        let mut start = 0;
+        for end in &mut ends {
+            (start, *end) = (start + *end, start);
+        }
+        let mut terms = vec![0; start];
+        for (term, digit) in (0..).zip(digits).filter(|(_, digit)| **digit != 0) {
+            let end = &mut ends[key(digit)];
+            terms[*end] = term;
+            *end += 1;
+        }
+        Self { terms, ends }
+    }
+
+    /// From digit 1 on, the terms that have it, and those that have its negative.
+    fn iter(&self) -> impl Iterator<Item = [&[u32]; 2]> {
+        let bounds = self.ends[1..].windows(3).step_by(2);
+        bounds.map(|ends| [&self.terms[ends[0]..ends[1]], &self.terms[ends[1]..ends[2]]])
+    }
+}
+
+/// The first point once, the second twice, and so on.
+fn weighted<C: CurveAffine>(points: &[Option<Point<C::Base>>]) -> C::CurveExt {
+    let (mut running, mut sum) = (C::CurveExt::identity(), C::CurveExt::identity());
+    for point in points.iter().rev() {
+        if let Some(point) = point {
+            // Always on the curve: it is a sum of points that are.
+            running += C::from_xy(point.x, point.y).unwrap_or(C::identity());
+        }
+        sum += running;
+    }
+    sum
+}
+
+fn double<G: Group>(point: G, times: usize) -> G {
+    (0..times).fold(point, |point, _| point.double())
+}
+
+/// Affine coordinates of a point that is not the identity.
+#[derive(Clone, Copy)]
+struct Point<F> {
+    x: F,
+    y: F,
+}
+
+impl<F: Field> Point<F> {
+    fn new<C: CurveAffine<Base = F>>(point: &C) -> Option<Self> {
+        if point.is_identity().into() {
+            return None;
+        }
+        let point: Coordinates<C> = Option::from(point.coordinates())?;
+        Some(Self { x: *point.x(), y: *point.y() })
+    }
+
+    fn negated(self) -> Self {
+        Self { x: self.x, y: -self.y }
+    }
+
+    /// What the slope through two points, or of the curve at their one place, is divided by; zero when the points cancel.
+    fn denominator(&self, other: &Self) -> F {
+        if self.x == other.x { self.y + other.y } else { other.x - self.x }
+    }
+
+    /// That slope, times its denominator.
+    fn numerator(&self, other: &Self) -> F {
+        if self.x == other.x {
+            let square = self.x.square();
+            square.double() + square
+        } else {
+            other.y - self.y
+        }
+    }
+}
+
+/// Adds up the points of many groups at once, in pairs, so that all additions of a round share one inversion.
+///
+/// Two additions are always under way together: a processor does not wait for the first one's products then.
+struct Adder<F> {
+    points: Vec<Point<F>>,
+    /// Where each group's points are, group by group.
+    members: Vec<usize>,
+    /// How many of these each group has.
+    sizes: Vec<usize>,
+    /// What is added in this round: the second point to the first.
+    pairs: Vec<[usize; 2]>,
+    /// Of the pairs' denominators; zero for points that cancel.
+    inverses: Vec<F>,
+    /// Of the denominators before, of every other pair.
+    products: Vec<F>,
+}
+
+impl<F> Default for Adder<F> {
+    fn default() -> Self {
+        Self { points: vec![], members: vec![], sizes: vec![], pairs: vec![], inverses: vec![], products: vec![] }
+    }
+}
+
+impl<F: Field> Adder<F> {
+    fn group(&mut self, points: impl Iterator<Item = Point<F>>) {
+        let before = self.points.len();
+        self.points.extend(points);
+        self.members.extend(before..self.points.len());
+        self.sizes.push(self.points.len() - before);
+    }
+
+    /// Appends the sum of each group (`None`: the identity) and forgets the groups.
+    fn finish(&mut self, sums: &mut Vec<Option<Point<F>>>) {
+        while self.sizes.iter().any(|size| *size > 1) {
+            self.make_pairs();
+            self.invert_denominators();
+            self.add_pairs();
+            self.keep_sums();
+        }
+        let mut members = self.members.drain(..);
+        sums.extend(
+            self.sizes.drain(..).map(|size| if size == 0 { None } else { members.next().map(|at| self.points[at]) }),
+        );
+        drop(members);
+        self.points.clear();
+    }
+
+    fn make_pairs(&mut self) {
+        self.pairs.clear();
+        let mut rest = self.members.as_slice();
+        for size in &self.sizes {
+            let (group, others) = rest.split_at(*size);
+            rest = others;
+            self.pairs.extend(group.as_chunks().0);
+        }
+    }
+
+    fn invert_denominators(&mut self) {
+        let points = &self.points;
+        self.inverses.clear();
+        self.inverses.extend(self.pairs.iter().map(|[one, other]| points[*one].denominator(&points[*other])));
+        self.products.clear();
+        self.products.resize(self.inverses.len() + 2, F::ONE);
+        let mut products = self.products.as_mut_slice();
+        for denominator in &self.inverses {
+            let [before, _, after, ..] = products else { break };
+            *after = if *denominator == F::ZERO { *before } else { *before * denominator };
+            products = &mut products[1..];
+        }
+        let [.., last_but_one, last] = self.products[..] else { return };
+        // Never zero: such factors were left out.
+        let both = (last_but_one * last).invert().unwrap_or(F::ZERO);
+        let mut inverses = [both * last, both * last_but_one];
+        let count = self.inverses.len();
+        for (at, (denominator, product)) in self.inverses.iter_mut().zip(&self.products).enumerate().rev() {
+            let inverse = &mut inverses[(count - at) % 2];
+            if *denominator != F::ZERO {
+                let before = *inverse * *denominator;
+                *denominator = *inverse * product;
+                *inverse = before;
+            }
+        }
+    }
+
+    fn add_pairs(&mut self) {
+        let (twos, rest) = self.pairs.as_chunks::<2>();
+        let (inverses, rest_inverses) = self.inverses.as_chunks::<2>();
+        for (pairs, inverses) in twos.iter().zip(inverses) {
+            add(&mut self.points, pairs, inverses);
+        }
+        for (pair, inverse) in rest.iter().zip(rest_inverses) {
+            add(&mut self.points, &[*pair], &[*inverse]);
+        }
+    }
+
+    /// Of each pair its sum stays, unless it is the identity, and each odd point.
+    fn keep_sums(&mut self) {
+        let (mut from, mut to) = (0, 0);
+        let mut inverses = self.inverses.iter();
+        for size in &mut self.sizes {
+            let (start, end) = (to, from + *size);
+            for first in (from..end).step_by(2) {
+                let odd = first + 1 == end;
+                if odd || inverses.next().is_some_and(|inverse| *inverse != F::ZERO) {
+                    self.members[to] = self.members[first];
+                    to += 1;
+                }
+            }
+            (from, *size) = (end, to - start);
+        }
+        self.members.truncate(to);
+    }
+}
+
+/// Puts the sums of pairs, none of which has a place in common with another, where their first points are.
+fn add<F: Field, const N: usize>(points: &mut [Point<F>], pairs: &[[usize; 2]; N], inverses: &[F; N]) {
+    let mut slopes = [F::ZERO; N];
+    for ((slope, [one, other]), inverse) in slopes.iter_mut().zip(pairs).zip(inverses) {
+        *slope = points[*one].numerator(&points[*other]) * inverse;
+    }
+    let mut widths = [F::ZERO; N];
+    for ((width, slope), [one, other]) in widths.iter_mut().zip(&slopes).zip(pairs) {
+        let x = slope.square() - points[*one].x - points[*other].x;
+        *width = points[*one].x - x;
+        points[*one].x = x;
+    }
+    for ((width, slope), [one, _]) in widths.iter().zip(&slopes).zip(pairs) {
+        points[*one].y = *slope * width - points[*one].y;
+    }
+}
+
+#[cfg(test)]
+mod tests;
