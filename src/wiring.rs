@@ -1,5 +1,6 @@
 //! Plugs introspection and fleet cuts into the running node. The node knows neither; each is told through [`Hooks`].
 
+mod awake;
 mod fleet;
 mod introspection;
 
@@ -10,7 +11,7 @@ use rpp_fleet::Reporter;
 use rpp_introspection::{Registry, transport};
 use rpp_runtime::{Config, Hooks, NodeHandle, Watcher};
 
-use self::{fleet::Fleet, introspection::Introspection};
+use self::{awake::Awake, fleet::Fleet, introspection::Introspection};
 
 /// What this program is called in a cut.
 const PROCESS: &str = "rpp-node";
@@ -21,6 +22,7 @@ const QUEUES_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct Wiring {
     introspection: Option<Registry>,
     fleet: Option<(Reporter, Arc<Fleet>)>,
+    awake: Option<Arc<Awake>>,
 }
 
 impl Wiring {
@@ -33,7 +35,11 @@ impl Wiring {
             let watcher = Fleet::new(reporter.registry().clone(), peer, config.snapshots.max_active_sessions);
             (reporter, Arc::new(watcher))
         });
-        Self { introspection, fleet }
+        let awake = Awake::new();
+        if let Some(awake) = awake.clone() {
+            tokio::spawn(awake.stay());
+        }
+        Self { introspection, fleet, awake }
     }
 
     /// What the node is started with: nothing at all for what is off.
@@ -45,6 +51,9 @@ impl Wiring {
         }
         if let Some((_, watcher)) = &self.fleet {
             hooks.watchers.push(Arc::clone(watcher) as Arc<dyn Watcher>);
+        }
+        if let Some(awake) = &self.awake {
+            hooks.watchers.push(Arc::clone(awake) as Arc<dyn Watcher>);
         }
         hooks
     }

@@ -1,0 +1,123 @@
+//! Keeps the network's thread awake while the messages of sessions come one upon the other.
+//!
+//! A thread that sleeps between a request and its answer has to be woken for each of them, which takes longer than a small
+//! chunk itself, most of all in a virtual machine. So while messages follow each other within [`SOON`], the thread looks for the
+//! next one instead of sleeping. A pause that is longer ends that, and a peer that is far away never begins it.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use rpp_p2p::snapshots::{Activity, Ended, Observer};
+use rpp_runtime::Watcher;
+use tokio::{runtime::Handle, sync::Notify, task};
+
+/// The longest pause between messages that is waited out awake.
+const SOON: Duration = Duration::from_millis(1);
+
+/// Watches the messages.
+pub(crate) struct Awake {
+    begun: Instant,
+    pace: Pace,
+    rouse: Notify,
+}
+
+impl Awake {
+    /// `None` where staying awake would not help: with several threads for the network, the one that waits for sockets sleeps
+    /// whatever the others do; with one processor, what comes next needs that one.
+    pub(crate) fn new() -> Option<Arc<Self>> {
+        let alone = Handle::current().metrics().num_workers() == 1;
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let awake = || Arc::new(Self { begun: Instant::now(), pace: Pace::default(), rouse: Notify::new() });
+        (alone && processors > 1).then(awake)
+    }
+
+    /// Does not end: for a task of its own on the network's thread.
+    pub(crate) async fn stay(self: Arc<Self>) {
+        loop {
+            self.rouse.notified().await;
+            while self.pace.is_quick(self.begun.elapsed()) {
+                // The runtime looks at its sockets before it comes back here.
+                task::yield_now().await;
+            }
+        }
+    }
+
+    fn message(&self) {
+        if self.pace.message(self.begun.elapsed()) {
+            self.rouse.notify_one();
+        }
+    }
+}
+
+/// How quickly messages follow each other. All times are counted from one moment.
+#[derive(Default)]
+struct Pace {
+    /// Microseconds until the latest message.
+    latest: AtomicU64,
+    /// The same, until the next one is expected.
+    expected: AtomicU64,
+}
+
+impl Pace {
+    /// Notes a message; whether it followed quickly on the one before.
+    fn message(&self, now: Duration) -> bool {
+        let now = micros(now);
+        let quick = now.saturating_sub(self.latest.swap(now, Ordering::Relaxed)) < micros(SOON);
+        if quick {
+            self.expected.store(now + micros(SOON), Ordering::Relaxed);
+        }
+        quick
+    }
+
+    /// Whether messages came quickly, and the next one may still come as quickly.
+    fn is_quick(&self, now: Duration) -> bool {
+        micros(now) < self.expected.load(Ordering::Relaxed)
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX / 2)
+}
+
+impl Observer for Awake {
+    fn request_started(&self, _: &Activity) {
+        self.message();
+    }
+
+    fn request_finished(&self, _: &Activity, _: &Ended) {
+        self.message();
+    }
+
+    fn response_started(&self, _: &Activity) {
+        self.message();
+    }
+
+    fn response_finished(&self, _: &Activity, _: &Ended) {
+        self.message();
+    }
+}
+
+impl Watcher for Awake {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_messages_that_follow_quickly_keep_awake() {
+        let pace = Pace::default();
+        let at = |micros| Duration::from_secs(1) + Duration::from_micros(micros);
+        assert!(!pace.message(at(0)));
+        assert!(!pace.is_quick(at(1)));
+        assert!(pace.message(at(900)));
+        assert!(pace.is_quick(at(1899)));
+        assert!(!pace.is_quick(at(1900)));
+        assert!(!pace.message(at(5000)));
+        assert!(!pace.is_quick(at(5001)));
+    }
+}
