@@ -318,12 +318,14 @@ impl Reporting {
         }
     }
 
-    /// Waits for a `Needs` edge from a session to a node of this kind.
-    async fn until_session_needs(&self, kind: rpp_fleet::NodeKind) {
-        eventually("a wait of a session", || async {
+    /// Waits for a `Needs` edge from what is labelled so to a node of this kind.
+    async fn until_needs(&self, from: &str, kind: rpp_fleet::NodeKind) {
+        eventually(&format!("a wait of {from}"), || async {
             let graph = self.reporter.registry().graph().unwrap();
-            let is = |id: &str| graph.nodes.iter().any(|node| &*node.id == id && node.kind == kind);
-            graph.edges.iter().any(|edge| edge.src.starts_with("session:") && is(&edge.dst)).then_some(())
+            let node = |id: &str| graph.nodes.iter().find(|node| &*node.id == id);
+            let starts = |id: &str| node(id).is_some_and(|node| node.label.starts_with(from));
+            let ends = |id: &str| node(id).is_some_and(|node| node.kind == kind);
+            graph.edges.iter().any(|edge| starts(&edge.src) && ends(&edge.dst)).then_some(())
         })
         .await;
     }
@@ -346,6 +348,8 @@ async fn a_cut_leads_from_a_session_to_the_disk_read_of_the_other_node() {
 
     let session = node.stream(json!({ "peer": provider.address.to_string(), "height": 110 })).await;
     gate.held().await;
+    // The read was begun ahead: its request may still be on its way.
+    at_provider.until_needs("chunk 20 of ", rpp_fleet::NodeKind::FileOp).await;
     dashboard.until_connected(2).await;
     let wanted = [
         "consumer-2 future -> consumer-2 request",
@@ -379,7 +383,7 @@ async fn a_cut_leads_from_a_session_to_the_disk_read_of_the_other_node() {
     provider.stop().await;
     at_consumer.until_size((alone.0 + queues, 0)).await;
     let session = node.stream(json!({ "peer": address, "height": 100 })).await;
-    at_consumer.until_session_needs(rpp_fleet::NodeKind::Sleep).await;
+    at_consumer.until_needs("session ", rpp_fleet::NodeKind::Sleep).await;
     let gone = node.request("DELETE", &format!("/p2p/snapshots/{session}"), None).await;
     assert_eq!(gone.status, 204, "{}", gone.body);
     at_consumer.until_size((alone.0 + queues, 0)).await;
