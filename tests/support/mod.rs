@@ -257,11 +257,14 @@ impl Running {
         wanted: impl Fn(&serde_json::Value) -> bool,
     ) -> serde_json::Value {
         let path = format!("/p2p/snapshots/{session}");
-        eventually(what, || async {
+        let last = std::cell::RefCell::default();
+        let look = || async {
             let status = self.get(&path).await;
+            last.replace(status.clone());
             wanted(&status).then_some(status)
-        })
-        .await
+        };
+        let found = tokio::time::timeout(DEADLINE, until(look)).await;
+        found.unwrap_or_else(|_| panic!("waited too long for {what}: {}", last.into_inner()))
     }
 
     pub async fn complete(&self, session: u64) -> serde_json::Value {
@@ -276,18 +279,17 @@ impl Running {
 }
 
 /// Waits for a condition.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
-    let wait = async {
-        loop {
-            if let Some(found) = look().await {
-                return found;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, look: impl FnMut() -> F) -> T {
+    let found = tokio::time::timeout(DEADLINE, until(look)).await;
+    found.unwrap_or_else(|_| panic!("waited too long for {what}"))
+}
+
+async fn until<T, F: Future<Output = Option<T>>>(mut look: impl FnMut() -> F) -> T {
+    loop {
+        if let Some(found) = look().await {
+            return found;
         }
-    };
-    match tokio::time::timeout(DEADLINE, wait).await {
-        Ok(found) => found,
-        Err(_) => panic!("waited too long for {what}"),
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
