@@ -8,7 +8,6 @@ use nova_snark::{
         keccak::Keccak256Transcript,
         pasta::{pallas, vesta},
         pedersen::CommitmentEngine,
-        poseidon::{PoseidonRO, PoseidonROCircuit},
         traits::{DlogGroup, DlogGroupExt},
     },
     traits::{CustomSerdeTrait, Engine, Group},
@@ -18,7 +17,11 @@ use num_integer::Integer;
 use num_traits::ToPrimitive;
 use serde::{Deserialize, Serialize};
 
-use crate::multiples;
+use crate::{
+    generators::{self, Half},
+    multiples,
+    oracle::{Oracle, OracleCircuit},
+};
 
 /// An element of the library's group `G`, in its encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,10 +54,10 @@ macro_rules! curve {
             type Base = $curve::Base;
             type Scalar = $curve::Scalar;
             type GE = Element<$curve::Point>;
-            type RO = PoseidonRO<Self::Base>;
-            type ROCircuit = PoseidonROCircuit<Self::Base>;
-            type RO2 = PoseidonRO<Self::Scalar>;
-            type RO2Circuit = PoseidonROCircuit<Self::Scalar>;
+            type RO = Oracle<Self::Base>;
+            type ROCircuit = OracleCircuit<Self::Base>;
+            type RO2 = Oracle<Self::Scalar>;
+            type RO2Circuit = OracleCircuit<Self::Scalar>;
             type TE = Keccak256Transcript<Self>;
             type CE = CommitmentEngine<Self>;
         }
@@ -63,7 +66,7 @@ macro_rules! curve {
             type AffineGroupElement = $curve::Affine;
 
             fn from_label(label: &'static [u8], n: usize) -> Vec<Self::AffineGroupElement> {
-                $curve::Point::from_label(label, n)
+                generators::known(Half::$name, label, n).unwrap_or_else(|| $curve::Point::from_label(label, n))
             }
 
             fn affine(&self) -> Self::AffineGroupElement {

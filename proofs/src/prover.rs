@@ -24,7 +24,7 @@ use crate::{
 /// A crash leaves the last step taken or the one before. [`Prover::last`] tells which: a publisher that finds the checkpoint
 /// it was about to publish there goes on with [`Prover::prove`].
 ///
-/// Everything here blocks: opening takes about two seconds (once a process), a step about 0.15 s, a proof several.
+/// Everything here blocks: opening takes about 0.3 s (once a process), a step about 0.15 s, a proof several.
 pub struct Prover {
     genesis: Genesis,
     folder: Folder,
@@ -95,7 +95,7 @@ impl Prover {
         })?;
         let path = folder.file();
         let bytes = folder.load().map_err(|source| ProverError::Io { path: path.clone(), source })?;
-        // A damaged file is reported before two seconds are spent on parameters.
+        // A damaged file is reported before any time is spent on parameters.
         let state = bytes.as_deref().map(State::decode).transpose();
         let state = state.map_err(|reason| ProverError::State { path: path.clone(), reason })?;
         let params = params::proving()?;

@@ -13,7 +13,7 @@ use crate::{
     params::{self, Compressed, SetupError},
 };
 
-/// Verifies proofs; its parameters are made once a process, on first use (about two seconds), and shared.
+/// Verifies proofs; its parameters are made once a process, on first use (about 0.25 s), and shared.
 ///
 /// Blocking: call it on a thread that may block. The work uses rayon's pool.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ impl Verifier {
         &SHARED
     }
 
-    /// Makes the parameters now rather than with the first proof. Blocking, about two seconds.
+    /// Makes the parameters now rather than with the first proof. Blocking, about 0.25 s.
     ///
     /// # Errors
     /// When they cannot be made on this machine.

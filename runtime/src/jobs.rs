@@ -76,7 +76,7 @@ pub(crate) enum Unsettled {
     Storage(String),
 }
 
-/// Checks a whole chain and judges it against the head. Blocking, about 0.1 s, once per process 2 s more.
+/// Checks a whole chain and judges it against the head. Blocking, about 0.1 s, once per process 0.25 s more.
 pub(crate) fn check_authority(
     plan: &Arc<Plan>,
     updates: &[Update],
