@@ -13,8 +13,10 @@ use rpp_runtime::{Config, Hooks, NodeHandle, Watcher};
 
 use self::{awake::Awake, fleet::Fleet, introspection::Introspection};
 
-/// What this program is called in a cut.
+/// What a node without a name of its own is called in a cut, before the end of its peer id.
 const PROCESS: &str = "rpp-node";
+/// Characters of the peer id that tell the nodes of a fleet apart: their process ids may all be 1.
+const PEER_CHARS: usize = 6;
 /// How often the fill of the node's queues is looked at, for cuts.
 const QUEUES_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -30,7 +32,7 @@ impl Wiring {
     pub(crate) fn new(config: &Config, peer: PeerId, dashboard: Option<&str>) -> Self {
         let introspection = config.introspection.enabled.then(|| Registry::new(&peer, env!("CARGO_PKG_VERSION")));
         let dashboard = dashboard.unwrap_or(&config.fleet.dashboard);
-        let reporter = Reporter::to(Some(dashboard), PROCESS);
+        let reporter = Reporter::to(Some(dashboard), &name_in_cuts(&config.fleet.name, &peer));
         let fleet = reporter.registry().is_on().then(|| {
             let watcher = Fleet::new(reporter.registry().clone(), peer, config.snapshots.max_active_sessions);
             (reporter, Arc::new(watcher))
@@ -80,4 +82,14 @@ impl Wiring {
             }
         }
     }
+}
+
+/// The configured name, or one that holds over hosts.
+fn name_in_cuts(configured: &str, peer: &PeerId) -> String {
+    if !configured.is_empty() {
+        return configured.to_owned();
+    }
+    let peer = peer.to_base58();
+    // Base58 is ASCII.
+    format!("{PROCESS}-{}", &peer[peer.len().saturating_sub(PEER_CHARS)..])
 }

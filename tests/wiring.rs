@@ -364,6 +364,11 @@ async fn a_cut_leads_from_a_session_to_the_disk_read_of_the_other_node() {
         assert!(needs.iter().any(|found| found == edge), "{edge} in {needs:?}");
     }
     assert_eq!(cut["unresolved_edges"], 0, "{cut}");
+    // Where the dashboard of peeps looks for names and stuck requests.
+    let sql = "SELECT json_extract(attrs_json, '$.method'), json_extract(attrs_json, '$.elapsed_ns') > 0, \
+               json_extract(attrs_json, '$.label') = label FROM nodes WHERE kind = 'request'";
+    let answer = dashboard.post("/api/sql", json!({ "snapshot_id": cut["snapshot_id"], "sql": sql })).await;
+    assert!(answer["rows"].as_array().unwrap().contains(&json!(["chunk", 1, 1])), "{answer}");
 
     gate.open();
     node.complete(session).await;
@@ -409,7 +414,10 @@ async fn the_binary_serves_introspection_and_reports_to_the_dashboard() {
 
     dashboard.until_connected(1).await;
     let cut = dashboard.cut().await;
-    assert_eq!(cut["processes"][0]["process"], "rpp-node", "{cut}");
+    // A name that holds over hosts, whose process ids may all be 1.
+    let peer = node.said["peer_id"].as_str().unwrap();
+    let name = format!("rpp-node-{}", &peer[peer.len() - 6..]);
+    assert_eq!(cut["processes"][0]["process"], name, "{cut}");
     assert_eq!(cut["processes"][0]["pid"], node.said["pid"], "{cut}");
 
     node.signal(rustix::process::Signal::TERM);
@@ -421,6 +429,15 @@ async fn the_binary_serves_introspection_and_reports_to_the_dashboard() {
         }
     };
     assert!(matches!(end, ClientError::Closed { .. }), "{end:?}");
+
+    // Or the name that it is given.
+    let mut command = place.command("run");
+    command.env("PEEPS_DASHBOARD", dashboard.address()).env("RPP_FLEET_NAME", "north.7");
+    let node = tokio::task::block_in_place(|| harness::Running::start(&mut command));
+    dashboard.until_connected(1).await;
+    let cut = dashboard.cut().await;
+    assert_eq!(cut["processes"][0]["proc_key"], format!("north.7-{}", node.said["pid"]), "{cut}");
+    drop(node);
 
     // Without a token of its own the control plane's is the one; switched off, there is no port.
     let node = tokio::task::block_in_place(|| place.start(&[]));

@@ -83,16 +83,16 @@ impl Attrs {
         self
     }
 
-    /// The JSON text that goes over the wire, with the age of what it describes unless it has an `age_ms` of its own.
+    /// The JSON text that goes over the wire, with what `about` adds unless it has attributes of these names of its own.
     ///
     /// Written by hand: a graph has thousands of these, and is to be taken at once.
     /// `json` is where it is put together; what was in it is dropped.
-    pub(crate) fn to_json(&self, age: Duration, json: &mut String) -> Box<str> {
+    pub(crate) fn to_json(&self, about: &About<'_>, json: &mut String) -> Box<str> {
         json.clear();
         json.push('{');
-        if !self.0.iter().any(|(name, _)| *name == "age_ms") {
+        if self.lacks("age_ms") {
             json.push_str("\"age_ms\":");
-            push_unsigned(json, u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+            push_unsigned(json, u64::try_from(about.age.as_millis()).unwrap_or(u64::MAX));
         }
         for (name, value) in &self.0 {
             if json.len() > 1 {
@@ -102,9 +102,33 @@ impl Attrs {
             json.push(':');
             value.push_to(json);
         }
+        if let Some(label) = about.label.filter(|_| self.lacks("label")) {
+            json.push_str(if json.len() > 1 { ",\"label\":" } else { "\"label\":" });
+            push_text(json, label);
+        }
+        if about.exchange && self.lacks("elapsed_ns") {
+            json.push_str(if json.len() > 1 { ",\"elapsed_ns\":" } else { "\"elapsed_ns\":" });
+            push_unsigned(json, u64::try_from(about.age.as_nanos()).unwrap_or(u64::MAX));
+        }
         json.push('}');
         json.as_str().into()
     }
+
+    fn lacks(&self, name: &str) -> bool {
+        !self.0.iter().any(|(known, _)| *known == name)
+    }
+}
+
+/// What the attributes of a node or edge say of it beside what was set. The names are those that the dashboard of peeps
+/// reads.
+#[derive(Clone, Copy)]
+pub(crate) struct About<'a> {
+    /// How long it has been there: `age_ms`.
+    pub(crate) age: Duration,
+    /// A node's `label`.
+    pub(crate) label: Option<&'a str>,
+    /// A request or a response: `elapsed_ns`.
+    pub(crate) exchange: bool,
 }
 
 impl Value {
@@ -192,25 +216,38 @@ impl<V: Into<Value>, const N: usize> IntoAttrs for [(&'static str, V); N] {
 mod tests {
     use super::*;
 
+    fn aged(age: Duration) -> About<'static> {
+        About { age, label: None, exchange: false }
+    }
+
     #[test]
     fn json_with_age() {
         let attrs = [("peer", Value::from("x\"y")), ("bytes", 7u64.into()), ("peer", "z".into())].into_attrs();
         assert_eq!(
-            &*attrs.to_json(Duration::from_millis(12), &mut String::new()),
+            &*attrs.to_json(&aged(Duration::from_millis(12)), &mut String::new()),
             r#"{"age_ms":12,"peer":"z","bytes":7}"#
         );
         let own = (|a: &mut Attrs| {
             a.set("age_ms", Duration::from_secs(1)).set("fill", 0.5).set("nan", f64::NAN);
         })
         .into_attrs();
-        assert_eq!(&*own.to_json(Duration::ZERO, &mut String::new()), r#"{"age_ms":1000,"fill":0.5,"nan":null}"#);
+        assert_eq!(&*own.to_json(&aged(Duration::ZERO), &mut String::new()), r#"{"age_ms":1000,"fill":0.5,"nan":null}"#);
         let mut numbers = Attrs::default();
         numbers.set("a", u64::MAX).set("b", i64::MIN).set("c", 0u64).set("d", "t\ta\u{fc}\\").set("e", true);
         assert_eq!(
-            &*numbers.to_json(Duration::MAX, &mut String::new()),
+            &*numbers.to_json(&aged(Duration::MAX), &mut String::new()),
             r#"{"age_ms":18446744073709551615,"a":18446744073709551615,"b":-9223372036854775808,"c":0,"d":"t\taü\\","e":true}"#
         );
-        assert_eq!(&*().into_attrs().to_json(Duration::ZERO, &mut String::new()), r#"{"age_ms":0}"#);
+        assert_eq!(&*().into_attrs().to_json(&aged(Duration::ZERO), &mut String::new()), r#"{"age_ms":0}"#);
+    }
+
+    #[test]
+    fn label_and_time_as_the_dashboard_of_peeps_reads_them() {
+        let about = About { age: Duration::from_micros(1500), label: Some("a \"b\""), exchange: true };
+        let json = |attrs: Attrs| attrs.to_json(&about, &mut String::new());
+        assert_eq!(&*json(Attrs::default()), r#"{"age_ms":1,"label":"a \"b\"","elapsed_ns":1500000}"#);
+        let own = [("label", Value::from("mine")), ("age_ms", 2u64.into()), ("elapsed_ns", 3u64.into())].into_attrs();
+        assert_eq!(&*json(own), r#"{"label":"mine","age_ms":2,"elapsed_ns":3}"#);
     }
 
     #[test]

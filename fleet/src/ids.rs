@@ -59,11 +59,17 @@ impl fmt::Debug for ExchangeId {
     }
 }
 
-/// `<process name with other characters than a-z 0-9 _ - replaced by ->-<pid>`.
+/// `<process name>-<pid>`, as peeps makes it: capitals A-Z become small, and what is then not one of a-z 0-9 _ - .
+/// becomes `-`.
+///
+/// ```
+/// assert_eq!(rpp_fleet::proc_key("MyService.Api v2", 7), "myservice.api-v2-7");
+/// ```
 #[must_use]
 pub fn proc_key(process: &str, pid: u64) -> String {
+    let kept = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '_' | '-' | '.');
     let mut key: String =
-        process.chars().map(|c| if matches!(c, 'a'..='z' | '0'..='9' | '_' | '-') { c } else { '-' }).collect();
+        process.chars().map(|c| c.to_ascii_lowercase()).map(|c| if kept(c) { c } else { '-' }).collect();
     let _ = write!(key, "-{pid}");
     key
 }
@@ -76,7 +82,8 @@ mod tests {
     fn keys_of_processes() {
         assert_eq!(proc_key("probe svc", 7), "probe-svc-7");
         assert_eq!(proc_key("a_b-c9", 1), "a_b-c9-1");
-        assert_eq!(proc_key("Caf\u{e9}#1", 2), "-af--1-2");
+        assert_eq!(proc_key("Caf\u{e9}#1", 2), "caf--1-2");
+        assert_eq!(proc_key("MyService.Api v2", 7), "myservice.api-v2-7");
     }
 
     #[test]

@@ -28,7 +28,7 @@ macro_rules! kinds {
                 }
             }
 
-            /// The name in the database.
+            /// The name in the database, as peeps stores it.
             #[must_use]
             pub fn snake_case(&self) -> String {
                 snake_case(self.as_str())
@@ -126,8 +126,11 @@ kinds! {
     }
 }
 
-/// `NetConnect` -> `net_connect`; a run of capitals is one word.
+/// `NetConnect` -> `net_connect`; a run of capitals is one word. Two names are one word each, as peeps stores them.
 fn snake_case(name: &str) -> String {
+    if matches!(name, "JoinSet" | "OnceCell") {
+        return name.to_ascii_lowercase();
+    }
     let mut out = String::with_capacity(name.len() + 4);
     let mut previous: Option<char> = None;
     let mut chars = name.chars().peekable();
@@ -159,7 +162,7 @@ mod tests {
         let stored: Vec<String> = NodeKind::ALL.iter().map(NodeKind::snake_case).collect();
         assert_eq!(
             stored.join(" "),
-            "future lock tx rx remote_tx remote_rx request response join_set semaphore once_cell command file_op \
+            "future lock tx rx remote_tx remote_rx request response joinset semaphore oncecell command file_op \
              notify sleep interval timeout net_connect net_accept net_readable net_writable"
         );
         let edges: Vec<String> = EdgeKind::ALL.iter().map(EdgeKind::snake_case).collect();

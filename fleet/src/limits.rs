@@ -46,6 +46,8 @@ pub const MAX_CUT_BYTES: usize = 640 * 1024 * 1024;
 /// Large replies that are parsed at the same time.
 pub const MAX_PARSERS: usize = 2;
 
+/// Nodes and edges of one reply that cannot be read and are noted one by one; further ones are counted in one row.
+pub const MAX_UNREADABLE_PARTS: usize = 100;
 /// Longest node id that is stored; a node or edge with a longer one is left out and noted.
 pub const MAX_STORED_ID_BYTES: usize = 1024;
 /// Longest label that is stored; the rest is cut off and noted.

@@ -2,12 +2,12 @@
 
 use std::{borrow::Cow, io, sync::Arc};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use crate::{
     kinds::{EdgeKind, NodeKind},
-    limits::{MAX_REPLY_BYTES, MAX_REQUEST_BYTES},
+    limits::{MAX_REPLY_BYTES, MAX_REQUEST_BYTES, MAX_UNREADABLE_PARTS},
 };
 
 const REQUEST: &str = "snapshot_request";
@@ -27,7 +27,11 @@ pub struct Graph {
 }
 
 /// One live thing.
+///
+/// On the wire `label` and `attrs_json` may be `null` or absent: the node is then labelled with its id, and has no
+/// attributes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "NodeOnWire")]
 pub struct Node {
     /// Unique in the fleet. Shared with the registry, as all ids and labels: taking a graph copies no text.
     pub id: Arc<str>,
@@ -39,7 +43,7 @@ pub struct Node {
     pub attrs_json: Box<str>,
 }
 
-/// One relation.
+/// One relation. On the wire `attrs_json` may be `null` or absent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Edge {
     /// Id of the node that it starts from.
@@ -49,7 +53,31 @@ pub struct Edge {
     /// What it says.
     pub kind: EdgeKind,
     /// A JSON text.
+    #[serde(default = "no_attrs", deserialize_with = "attrs")]
     pub attrs_json: Box<str>,
+}
+
+#[derive(Deserialize)]
+struct NodeOnWire {
+    id: Arc<str>,
+    kind: NodeKind,
+    label: Option<Arc<str>>,
+    attrs_json: Option<Box<str>>,
+}
+
+impl From<NodeOnWire> for Node {
+    fn from(NodeOnWire { id, kind, label, attrs_json }: NodeOnWire) -> Self {
+        let label = label.unwrap_or_else(|| Arc::clone(&id));
+        Self { id, kind, label, attrs_json: attrs_json.unwrap_or_else(no_attrs) }
+    }
+}
+
+fn no_attrs() -> Box<str> {
+    "{}".into()
+}
+
+fn attrs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<str>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_else(no_attrs))
 }
 
 impl Graph {
@@ -141,12 +169,90 @@ pub struct Reply<'a> {
 }
 
 impl Reply<'_> {
-    /// The graph; `None` when the process could not build it.
+    /// The graph, without the nodes and edges that cannot be read; `None` when nothing is alive, or the process could
+    /// not build it.
     ///
     /// # Errors
-    /// The graph is not what the protocol says.
+    /// The graph as a whole is not what the protocol says.
     pub fn graph(&self) -> Result<Option<Graph>, serde_json::Error> {
-        self.graph.map(|raw| serde_json::from_str(raw.get())).transpose()
+        Ok(self.graph_and_unreadable()?.map(|(graph, _)| graph))
+    }
+
+    /// The same, with what could not be read of it.
+    ///
+    /// # Errors
+    /// The graph as a whole is not what the protocol says.
+    pub fn graph_and_unreadable(&self) -> Result<Option<(Graph, Unreadable)>, serde_json::Error> {
+        let Some(raw) = self.graph else { return Ok(None) };
+        // Nearly every graph can be read in one go.
+        if let Ok(graph) = serde_json::from_str(raw.get()) {
+            return Ok(Some((graph, Unreadable::default())));
+        }
+        let parts: GraphInParts<'_> = serde_json::from_str(raw.get())?;
+        let mut unreadable = Unreadable::default();
+        let graph = Graph {
+            process_name: parts.process_name.unwrap_or_default(),
+            proc_key: parts.proc_key.unwrap_or_default(),
+            nodes: unreadable.keep_readable(&parts.nodes, |place, why| Part::Node { place, why }),
+            edges: unreadable.keep_readable(&parts.edges, |place, why| Part::Edge { place, why }),
+        };
+        Ok(Some((graph, unreadable)))
+    }
+}
+
+#[derive(Deserialize)]
+struct GraphInParts<'a> {
+    process_name: Option<Box<str>>,
+    proc_key: Option<Box<str>>,
+    #[serde(borrow)]
+    nodes: Vec<&'a RawValue>,
+    #[serde(borrow)]
+    edges: Vec<&'a RawValue>,
+}
+
+/// What of a graph could not be read. Each part costs only itself.
+#[derive(Debug, Default)]
+pub struct Unreadable {
+    /// The first of them, at most [`MAX_UNREADABLE_PARTS`].
+    pub parts: Vec<Part>,
+    /// How many more there were.
+    pub further: u64,
+}
+
+/// A node or an edge that could not be read.
+#[derive(Debug)]
+pub enum Part {
+    /// A node.
+    Node {
+        /// Which one of the list, from 1.
+        place: usize,
+        /// What is wrong with it.
+        why: serde_json::Error,
+    },
+    /// An edge.
+    Edge {
+        /// Which one of the list, from 1.
+        place: usize,
+        /// What is wrong with it.
+        why: serde_json::Error,
+    },
+}
+
+impl Unreadable {
+    fn keep_readable<T: DeserializeOwned>(
+        &mut self,
+        raw: &[&RawValue],
+        part: impl Fn(usize, serde_json::Error) -> Part,
+    ) -> Vec<T> {
+        let mut kept = Vec::with_capacity(raw.len());
+        for (index, raw) in raw.iter().enumerate() {
+            match serde_json::from_str(raw.get()) {
+                Ok(value) => kept.push(value),
+                Err(why) if self.parts.len() < MAX_UNREADABLE_PARTS => self.parts.push(part(index + 1, why)),
+                Err(_) => self.further += 1,
+            }
+        }
+        kept
     }
 }
 

@@ -43,6 +43,43 @@ async fn oversize_truncated_and_slow_frames_end_their_connection_only() {
 }
 
 #[tokio::test]
+async fn the_later_protocol_is_called_what_it_is() {
+    let fleet = Fleet::start().await;
+    let mut moire = fleet.connect().await;
+    moire.stream.write_all(b"MOIR\x01\x00\x00\x00").await.unwrap();
+    moire.until_closed().await;
+    assert!(fleet.until_events("other_protocol", 1).await[0].contains("speaks moire, a later protocol"));
+    assert_eq!(fleet.events("oversize_frame"), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_database_of_the_first_version_keeps_its_cuts() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("fleet.sqlite");
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch(include_str!("fixtures/version-1.sql")).unwrap();
+    drop(db);
+    let fleet = Fleet { collector: Collector::start(options(&dir)).await.unwrap(), dir };
+    let listed = fleet.get("/api/snapshots").await;
+    assert_eq!(listed.as_array().unwrap().len(), 2, "{listed}");
+    let edges = "SELECT src_id, dst_id, kind, attrs_json, src_proc_key, dst_proc_key FROM edges";
+    assert_eq!(
+        fleet.rows(&json!(1), edges).await,
+        json!([["session:7", "request:r1", "needs", "{\"age_ms\":9}", "operator-1", "operator-1"]])
+    );
+    assert_eq!(fleet.rows(&json!(2), edges).await, json!([["l1", "l2", "needs", "{}", "locks-3", "locks-3"]]));
+    let unresolved = "SELECT src_id, dst_id, missing_side, reason, src_proc_key, dst_proc_key FROM unresolved_edges";
+    assert_eq!(
+        fleet.rows(&json!(1), unresolved).await,
+        json!([["request:r1", "response:r1", "dst", "no process reported it", "operator-1", ""]])
+    );
+    let waits = fleet.get("/api/snapshots/1/waits").await;
+    assert_eq!((waits["chains"][0]["length"].clone(), waits["chains"][0]["wait_ms"].clone()), (json!(3), json!(9)));
+    let mut process = fleet.connect_all(1).await.remove(0);
+    assert_eq!(fleet.cut(&mut [(&mut process, graph(&[("x", "Lock")], &[]))]).await["snapshot_id"], 3);
+}
+
+#[tokio::test]
 async fn garbage_is_noted_in_bounded_numbers() {
     let fleet = Fleet::start().await;
     let [mut flood, mut good]: [Process; 2] = fleet.connect_all(2).await.try_into().ok().unwrap();

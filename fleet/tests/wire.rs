@@ -6,7 +6,7 @@ mod common;
 use common::{Fleet, Process, patiently, read_frame};
 use proptest::prelude::*;
 use rpp_fleet::{
-    EdgeKind, NodeKind, Registry, client,
+    EdgeKind, NodeKind, Registry, client, limits,
     wire::{self, Graph, Request, SkipError},
 };
 use serde_json::{Value, json};
@@ -72,9 +72,7 @@ fn what_is_skipped_and_why() {
     }
     assert!(matches!(wire::decode_request(REPLY.as_bytes()), Err(SkipError::UnknownType(_))));
     assert!(matches!(wire::decode_request(br#"{"type":"snapshot_request"}"#), Err(SkipError::Unreadable(_))));
-    for broken in
-        [r#"{"nodes":7}"#, r#"{"process_name":"p","proc_key":"p-1","nodes":[{"id":"a"}],"edges":[]}"#, "[]", "\"x\""]
-    {
+    for broken in [r#"{"nodes":7}"#, r#"{"nodes":[],"edges":{}}"#, "[]", "\"x\""] {
         let reply = format!(r#"{{"type":"graph_reply","snapshot_id":1,"process":"p","pid":1,"graph":{broken}}}"#);
         assert!(wire::decode_reply(reply.as_bytes()).unwrap().graph().is_err(), "{broken}");
     }
@@ -115,12 +113,103 @@ async fn our_client_reports_to_a_dashboard_of_the_source_document() {
     stream.write_all(&(REQUEST.len() as u32).to_be_bytes()).await.unwrap();
     stream.write_all(REQUEST.as_bytes()).await.unwrap();
     let reply = patiently(read_frame(&mut stream)).await;
-    let expected = REPLY.replace(r#"{\"waiter_count\":1}"#, r#"{\"waiter_count\":1,\"age_ms\":0}"#);
+    let ours = r#"{\"waiter_count\":1,\"age_ms\":0,\"label\":\"lock a\"}"#;
+    let expected = REPLY.replace(r#"{\"waiter_count\":1}"#, ours);
     assert_eq!(String::from_utf8(reply).unwrap(), expected);
     // Nothing is sent that was not asked for.
     let mut scratch = [0; 1];
     let more = tokio::time::timeout(std::time::Duration::from_millis(200), stream.read(&mut scratch)).await;
     assert!(more.is_err(), "unasked bytes");
+}
+
+/// A cut of one process that answers with a frame as another program sent it, which names cut 42.
+async fn cut_of(frame: &str) -> (Fleet, Value) {
+    let fleet = Fleet::start_at(42).await;
+    let mut program = fleet.connect_all(1).await.remove(0);
+    let answer = async {
+        assert_eq!(program.request().await, 42);
+        program.send(frame.as_bytes()).await;
+    };
+    let (cut, ()) = tokio::join!(fleet.jump(), answer);
+    assert_eq!((cut["snapshot_id"].clone(), cut["responded"].clone()), (json!(42), json!(1)), "{cut}");
+    (fleet, cut)
+}
+
+#[tokio::test]
+async fn a_node_without_a_label_is_kept_and_shown_by_its_id() {
+    let (fleet, cut) = cut_of(include_str!("fixtures/label-null-and-absent.json")).await;
+    assert_eq!((cut["nodes"].clone(), cut["edges"].clone()), (json!(3), json!(1)), "{cut}");
+    let labels = fleet.rows(&json!(42), "SELECT id, label FROM nodes ORDER BY id").await;
+    assert_eq!(
+        labels,
+        json!([["lock:01M7", "x"], ["request:01M8", "request:01M8"], ["response:01M9", "response:01M9"]])
+    );
+    let steps = fleet.get("/api/waits").await["chains"][0]["steps"].clone();
+    assert_eq!((steps[0]["label"].clone(), steps[1]["label"].clone()), (json!("request:01M8"), json!("x")));
+    assert_eq!(fleet.all_events(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn one_bad_node_and_one_bad_edge_cost_only_themselves() {
+    let (fleet, cut) = cut_of(include_str!("fixtures/one-bad-node-one-bad-edge.json")).await;
+    assert_eq!((cut["nodes"].clone(), cut["edges"].clone()), (json!(2), json!(1)), "{cut}");
+    let edges = fleet.rows(&json!(42), "SELECT src_id, dst_id, kind, attrs_json FROM edges").await;
+    assert_eq!(edges, json!([["tx:01MA", "lock:01M7", "touches", "{}"]]));
+    // There as soon as the cut is.
+    let events = fleet.all_events();
+    assert_eq!(events.len(), 2, "{events:?}");
+    let named = |event: &str, kind: &str| event.starts_with(&format!("probe svc probe-svc-7 42 {kind}"));
+    assert!(named(&events[0], "unreadable_node node 2 was left out: missing field `id`"), "{events:?}");
+    assert!(named(&events[1], "unreadable_edge edge 1 was left out: invalid type: null"), "{events:?}");
+}
+
+#[tokio::test]
+async fn bad_parts_without_end_are_counted() {
+    let bad = vec!["{}"; limits::MAX_UNREADABLE_PARTS + 7].join(",");
+    let graph = format!(r#"{{"process_name":"p","proc_key":"p-1","nodes":[{bad}],"edges":[]}}"#);
+    let frame = format!(r#"{{"type":"graph_reply","snapshot_id":42,"process":"p","pid":1,"graph":{graph}}}"#);
+    let (fleet, cut) = cut_of(&frame).await;
+    assert_eq!(cut["nodes"], 0);
+    assert_eq!(fleet.events("unreadable_node").len(), limits::MAX_UNREADABLE_PARTS);
+    assert_eq!(fleet.events("events_dropped"), ["p-1 42 7 further parts of the graph cannot be read"]);
+}
+
+#[tokio::test]
+async fn a_process_in_which_nothing_is_alive_has_reported_nothing() {
+    let (fleet, cut) = cut_of(include_str!("fixtures/nothing-alive.json")).await;
+    assert_eq!(
+        cut["processes"],
+        json!([{
+            "proc_key": "myservice.api-v2-7", "process": "MyService.Api v2", "pid": 7, "status": "responded",
+            "error_text": "nothing reported",
+        }])
+    );
+    assert_eq!(cut["nodes"], 0);
+    assert_eq!(fleet.all_events(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn kinds_are_stored_as_peeps_stores_them() {
+    let (fleet, _) = cut_of(include_str!("fixtures/kinds-as-stored.json")).await;
+    let kinds = fleet.rows(&json!(42), "SELECT kind FROM nodes ORDER BY kind").await;
+    assert_eq!(kinds, json!([["file_op"], ["joinset"], ["oncecell"]]));
+}
+
+/// The queries of the dashboard of peeps, over nodes of ours.
+#[tokio::test]
+async fn names_and_stuck_requests_are_where_the_dashboard_of_peeps_looks() {
+    let fleet = Fleet::start().await;
+    let registry = Registry::with_pid("probe svc", 7);
+    let _request = registry.node(NodeKind::Request, "request:1", "chunk 7 of session 3", [("method", "chunk")]);
+    let _lock = registry.node(NodeKind::Lock, "lock:1", "the lock", ());
+    let _reporter = client::spawn(&fleet.collector.tcp().to_string(), registry).unwrap();
+    fleet.until_connected(1).await;
+    let cut = fleet.jump().await;
+    let stuck = "SELECT r.id, json_extract(r.attrs_json, '$.method'), r.process FROM nodes r WHERE r.kind = 'request' \
+                 AND CAST(json_extract(r.attrs_json, '$.elapsed_ns') AS INTEGER) > 0";
+    assert_eq!(fleet.rows(&cut["snapshot_id"], stuck).await, json!([["request:1", "chunk", "probe svc"]]));
+    let labels = "SELECT json_extract(attrs_json, '$.label') FROM nodes ORDER BY id";
+    assert_eq!(fleet.rows(&cut["snapshot_id"], labels).await, json!([["the lock"], ["chunk 7 of session 3"]]));
 }
 
 #[tokio::test]

@@ -136,6 +136,8 @@ pub struct Introspection {
 pub struct Fleet {
     /// `host:port`, or empty.
     pub dashboard: String,
+    /// What this node is called in a cut; empty: `rpp-node-` and the last six characters of its peer id.
+    pub name: String,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

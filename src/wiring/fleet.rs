@@ -165,7 +165,7 @@ impl Fleet {
         let node = self.registry.node(kind.clone(), id, label, |attrs: &mut rpp_fleet::Attrs| {
             attrs.set("peer", peer.to_base58()).set("session", session.get());
             if let Some(kind) = about.kind {
-                attrs.set("request", kind.as_str());
+                attrs.set("method", kind.as_str());
             }
             if let Some(index) = about.index {
                 attrs.set("index", index);

@@ -6,10 +6,19 @@
 //!       -> timeout       the wait was over first, or the process does not read
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use super::roster::{ConnectionId, Name};
-use crate::{limits::MAX_CUT_BYTES, wire::Graph};
+use super::{
+    events::EventKind,
+    roster::{ConnectionId, Name},
+};
+use crate::{
+    limits::MAX_CUT_BYTES,
+    wire::{Graph, Part, Unreadable},
+};
+
+/// What is said of a process in which nothing is alive.
+const NOTHING_REPORTED: &str = "nothing reported";
 
 /// How a process took part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +46,8 @@ pub(crate) struct Participant {
     pub(crate) error_text: Option<String>,
     pub(crate) recv_at_ns: Option<i64>,
     pub(crate) graph: Option<Graph>,
+    /// What is to be said about its answer in `ingest_events`.
+    pub(crate) notes: Vec<(EventKind, String)>,
 }
 
 /// What is left when everybody answered or the wait was over.
@@ -50,9 +61,35 @@ pub(crate) struct Finished {
 
 /// An answer as it was read.
 pub(crate) enum Answer {
-    Graph(Graph),
-    /// The process says that it has none, or what it sent is none.
-    Nothing(String),
+    /// With what of it could not be read.
+    Graph(Graph, Unreadable),
+    /// The process says that it has none: nothing is alive in it.
+    Nothing,
+    /// What it sent is none.
+    Unreadable(String),
+}
+
+impl Answer {
+    fn notes(&self) -> Vec<(EventKind, String)> {
+        match self {
+            Self::Nothing => Vec::new(),
+            Self::Unreadable(why) => vec![(EventKind::UnreadableGraph, why.clone())],
+            Self::Graph(_, unreadable) => {
+                let further = (unreadable.further > 0).then(|| {
+                    let what = format!("{} further parts of the graph cannot be read", unreadable.further);
+                    (EventKind::EventsDropped, what)
+                });
+                unreadable.parts.iter().map(note).chain(further).collect()
+            }
+        }
+    }
+}
+
+fn note(part: &Part) -> (EventKind, String) {
+    match part {
+        Part::Node { place, why } => (EventKind::UnreadableNode, format!("node {place} was left out: {why}")),
+        Part::Edge { place, why } => (EventKind::UnreadableEdge, format!("edge {place} was left out: {why}")),
+    }
 }
 
 pub(crate) struct Cut {
@@ -90,9 +127,11 @@ impl Cut {
     }
 
     pub(crate) fn answered(&mut self, connection: ConnectionId, name: Name, now_ns: i64, answer: Answer) {
+        let notes = answer.notes();
         let (graph, error_text) = match answer {
-            Answer::Nothing(why) => (None, Some(why)),
-            Answer::Graph(graph) => match self.bytes.checked_add(graph.weight()) {
+            Answer::Nothing => (None, Some(NOTHING_REPORTED.into())),
+            Answer::Unreadable(why) => (None, Some(why)),
+            Answer::Graph(graph, _) => match self.bytes.checked_add(graph.weight()) {
                 Some(bytes) if bytes <= MAX_CUT_BYTES => {
                     self.bytes = bytes;
                     (Some(graph), None)
@@ -100,15 +139,17 @@ impl Cut {
                 _ => (None, Some(format!("left out: all graphs of a cut together may take {MAX_CUT_BYTES} bytes"))),
             },
         };
-        self.conclude(connection, Some(name), Status::Responded, error_text, Some(now_ns), graph);
+        let status = Status::Responded;
+        let done = Participant { name, status, error_text, recv_at_ns: Some(now_ns), graph, notes };
+        self.conclude(connection, |_| done);
     }
 
     pub(crate) fn left(&mut self, connection: ConnectionId) {
-        self.conclude(connection, None, Status::Disconnected, Some("the connection ended".into()), None, None);
+        self.unanswered(connection, Status::Disconnected, "the connection ended");
     }
 
     pub(crate) fn not_reading(&mut self, connection: ConnectionId) {
-        self.conclude(connection, None, Status::Timeout, Some("not reading".into()), None, None);
+        self.unanswered(connection, Status::Timeout, "not reading");
     }
 
     /// The wait is over.
@@ -116,29 +157,57 @@ impl Cut {
         let silent: Vec<ConnectionId> =
             self.participants.iter().filter(|(_, (_, done))| done.is_none()).map(|(id, _)| *id).collect();
         for connection in silent {
-            self.conclude(connection, None, Status::Timeout, Some("no answer in time".into()), None, None);
+            self.unanswered(connection, Status::Timeout, "no answer in time");
         }
-        Finished {
-            id: self.id,
-            requested_at_ns: self.requested_at_ns,
-            timeout_ms: self.timeout_ms,
-            participants: self.participants.into_values().filter_map(|(_, participant)| participant).collect(),
-        }
+        let mut participants: Vec<_> =
+            self.participants.into_values().filter_map(|(_, participant)| participant).collect();
+        note_twins(&mut participants);
+        Finished { id: self.id, requested_at_ns: self.requested_at_ns, timeout_ms: self.timeout_ms, participants }
     }
 
-    fn conclude(
-        &mut self,
-        connection: ConnectionId,
-        renamed: Option<Name>,
-        status: Status,
-        error_text: Option<String>,
-        recv_at_ns: Option<i64>,
-        graph: Option<Graph>,
-    ) {
+    fn unanswered(&mut self, connection: ConnectionId, status: Status, why: &str) {
+        let error_text = Some(why.to_owned());
+        self.conclude(connection, |name| Participant {
+            name: name.clone(),
+            status,
+            error_text,
+            recv_at_ns: None,
+            graph: None,
+            notes: Vec::new(),
+        });
+    }
+
+    fn conclude(&mut self, connection: ConnectionId, participant: impl FnOnce(&Name) -> Participant) {
         let Some((name, done @ None)) = self.participants.get_mut(&connection) else { return };
-        let name = renamed.unwrap_or_else(|| name.clone());
-        *done = Some(Participant { name, status, error_text, recv_at_ns, graph });
+        *done = Some(participant(name));
         self.pending -= 1;
+    }
+}
+
+/// Says of every process with a number behind its key (`svc-1#2`) that another connection bears the same name and
+/// process id: two containers with a process 1 of one name, or one process that came back before its old connection was
+/// known to be lost.
+fn note_twins(participants: &mut [Participant]) {
+    let mut seen: HashMap<(String, Option<u64>), usize> = HashMap::new();
+    for index in 0..participants.len() {
+        let name = &participants[index].name;
+        if name.pid.is_none() {
+            continue;
+        }
+        let Some(first) = seen.insert((name.process.clone(), name.pid), index) else { continue };
+        let key = participants[first].name.proc_key.clone();
+        let name = &participants[index].name;
+        let what = crate::escape(&format!(
+            "{key} on another connection has the same name and process id as {}: give each host a name of its own \
+             ([fleet] name of a node), or wait until a lost connection is noticed",
+            name.proc_key
+        ));
+        participants[index].notes.push((EventKind::SameKey, what.clone()));
+        for twin in [first, index] {
+            let text = participants[twin].error_text.get_or_insert_default();
+            *text += if text.is_empty() { "" } else { "; " };
+            *text += &what;
+        }
     }
 }
 
@@ -156,10 +225,10 @@ mod tests {
         for (id, key) in [(1, "unknown-1"), (2, "b-2"), (3, "c-3"), (4, "d-4")] {
             cut.asked(ConnectionId(id), name(key));
         }
-        cut.answered(ConnectionId(1), name("a-1"), 7, Answer::Nothing("null".into()));
+        cut.answered(ConnectionId(1), name("a-1"), 7, Answer::Nothing);
         cut.left(ConnectionId(1));
         cut.left(ConnectionId(2));
-        cut.answered(ConnectionId(2), name("b-2"), 8, Answer::Nothing("late".into()));
+        cut.answered(ConnectionId(2), name("b-2"), 8, Answer::Nothing);
         cut.not_reading(ConnectionId(3));
         cut.left(ConnectionId(9));
         assert!(!cut.is_done() && cut.awaits(ConnectionId(4)) && !cut.awaits(ConnectionId(3)));

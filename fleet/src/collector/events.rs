@@ -22,6 +22,14 @@ pub(crate) enum EventKind {
     UnreadableFrame,
     /// A graph that is not what the protocol says.
     UnreadableGraph,
+    /// A node of a graph, which costs only itself.
+    UnreadableNode,
+    /// An edge of a graph, which costs only itself.
+    UnreadableEdge,
+    /// Two processes of a cut have the same name and process id.
+    SameKey,
+    /// The other side speaks a later protocol.
+    OtherProtocol,
     UnknownType,
     OversizeFrame,
     TruncatedFrame,
@@ -44,6 +52,10 @@ impl EventKind {
             Self::WrongId => "wrong_id",
             Self::UnreadableFrame => "unreadable_frame",
             Self::UnreadableGraph => "unreadable_graph",
+            Self::UnreadableNode => "unreadable_node",
+            Self::UnreadableEdge => "unreadable_edge",
+            Self::SameKey => "same_key",
+            Self::OtherProtocol => "other_protocol",
             Self::UnknownType => "unknown_type",
             Self::OversizeFrame => "oversize_frame",
             Self::TruncatedFrame => "truncated_frame",

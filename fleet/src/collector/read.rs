@@ -122,8 +122,18 @@ pub(crate) fn write_graph(db: &Connection, id: i64, out: &mut impl Write) -> Res
     db.execute_batch("BEGIN")?;
     write!(out, "{{\"snapshot_id\":{id}")?;
     write_table(db, id, out, "nodes", &["id", "label", "kind", "process", "proc_key", "attrs_json"])?;
-    write_table(db, id, out, "edges", &["src_id", "dst_id", "kind", "attrs_json"])?;
-    let unresolved = ["src_id", "dst_id", "kind", "missing_side", "reason", "referenced_proc_key", "attrs_json"];
+    write_table(db, id, out, "edges", &["src_id", "dst_id", "kind", "attrs_json", "src_proc_key", "dst_proc_key"])?;
+    let unresolved = [
+        "src_id",
+        "dst_id",
+        "kind",
+        "missing_side",
+        "reason",
+        "referenced_proc_key",
+        "attrs_json",
+        "src_proc_key",
+        "dst_proc_key",
+    ];
     write_table(db, id, out, "unresolved_edges", &unresolved)?;
     out.write_all(b"}")?;
     out.flush()?;

@@ -1,6 +1,11 @@
 //! The processes' side: one reader and one writer task a connection.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use tokio::{
     net::{
@@ -28,17 +33,41 @@ use crate::{
 /// Frames up to this size are parsed where they were read; larger ones on a blocking thread.
 const PARSE_INLINE_BYTES: usize = 128 * 1024;
 
+/// What the first bytes of the later protocol say when they are taken for a length.
+const MOIRE: usize = u32::from_be_bytes(*b"MOIR") as usize;
+const SPEAKS_MOIRE: &str =
+    "the connection speaks moire, a later protocol than this collector's: report with a client of peeps";
+
+/// Says that connections of another protocol were refused, at most once in ten seconds: they come again and again.
+#[derive(Default)]
+struct Strangers(Mutex<(Option<Instant>, u64)>);
+
+impl Strangers {
+    fn refused(&self, from: SocketAddr) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (said, unsaid) = &mut *state;
+        *unsaid += 1;
+        if said.is_none_or(|said| said.elapsed() >= Duration::from_secs(10)) {
+            tracing::warn!(%from, connections = *unsaid, "refused: {SPEAKS_MOIRE}");
+            (*said, *unsaid) = (Some(Instant::now()), 0);
+        }
+    }
+}
+
 /// Takes connections until it is dropped; its tasks end with it.
 pub(crate) async fn serve(listener: TcpListener, hub: Arc<Hub>, deadline: Duration) {
     let budget = Budget::new(MAX_FRAMES_BYTES);
     let parsers = Arc::new(Semaphore::new(MAX_PARSERS));
+    let strangers = Arc::new(Strangers::default());
     let mut tasks = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, from)) => match hub.enter(from.to_string()) {
                     Some((id, requests)) => {
-                        let process = Process { id, hub: Arc::clone(&hub), parsers: Arc::clone(&parsers), deadline };
+                        let (hub, parsers, strangers) =
+                            (Arc::clone(&hub), Arc::clone(&parsers), Arc::clone(&strangers));
+                        let process = Process { id, hub, from, parsers, strangers, deadline };
                         tasks.spawn(process.run(stream, requests, budget.clone()));
                     }
                     None => hub.event(Event::new(EventKind::ConnectionRefused, &format!("{from}: too many connections"))),
@@ -63,7 +92,9 @@ async fn pause_after(error: &io::Error) {
 struct Process {
     id: ConnectionId,
     hub: Arc<Hub>,
+    from: SocketAddr,
     parsers: Arc<Semaphore>,
+    strangers: Arc<Strangers>,
     deadline: Duration,
 }
 
@@ -83,6 +114,9 @@ impl Process {
         let error = self.read_all(read, budget).await;
         drop(writer);
         if let Some(event) = event_of(&error) {
+            if event.kind == EventKind::OtherProtocol {
+                self.strangers.refused(self.from);
+            }
             self.hub.event(event.of(self.hub.name(self.id)));
         }
         tracing::debug!(connection = self.id.0, %error, "a process's connection ended");
@@ -132,15 +166,10 @@ impl FrameReader {
         if let Verdict::Unwanted = self.hub.judge(self.id, reply.snapshot_id, process, reply.pid) {
             return;
         }
-        let answer = match reply.graph() {
-            Ok(Some(graph)) => Answer::Graph(graph),
-            Ok(None) => Answer::Nothing("the process could not build its graph".into()),
-            Err(error) => {
-                let why = format!("the graph cannot be read: {error}");
-                let event = Event::new(EventKind::UnreadableGraph, &why).in_cut(reply.snapshot_id);
-                self.hub.event(event.of(self.hub.name(self.id)));
-                Answer::Nothing(crate::escape(&why))
-            }
+        let answer = match reply.graph_and_unreadable() {
+            Ok(Some((graph, unreadable))) => Answer::Graph(graph, unreadable),
+            Ok(None) => Answer::Nothing,
+            Err(error) => Answer::Unreadable(crate::escape(&format!("the graph cannot be read: {error}"))),
         };
         self.hub.answered(self.id, reply.snapshot_id, process, reply.pid, answer);
     }
@@ -167,6 +196,9 @@ fn event_of(error: &FrameError) -> Option<Event> {
     let kind = match error {
         FrameError::Closed => return None,
         FrameError::Truncated { .. } => EventKind::TruncatedFrame,
+        FrameError::TooLong { announced, .. } if *announced == MOIRE => {
+            return Some(Event::new(EventKind::OtherProtocol, SPEAKS_MOIRE));
+        }
         FrameError::TooLong { .. } => EventKind::OversizeFrame,
         FrameError::Slow(_) => EventKind::SlowFrame,
         FrameError::Io(_) => EventKind::ConnectionLost,

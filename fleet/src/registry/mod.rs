@@ -34,7 +34,7 @@ pub use guards::{EdgeGuard, Group, GroupGuard, NodeGuard};
 use state::{EdgeEntry, NodeEntry, State};
 
 use crate::{
-    attrs::IntoAttrs,
+    attrs::{About, IntoAttrs},
     ids::proc_key,
     kinds::{EdgeKind, NodeKind},
     limits::{MAX_ID_BYTES, MAX_TEXT_BYTES},
@@ -219,7 +219,14 @@ impl NodeEntry {
             id: Arc::clone(&self.id),
             kind: self.kind.clone(),
             label: Arc::clone(&self.label),
-            attrs_json: self.attrs.to_json(now.saturating_duration_since(self.since), json),
+            attrs_json: self.attrs.to_json(
+                &About {
+                    age: now.saturating_duration_since(self.since),
+                    label: Some(&self.label),
+                    exchange: matches!(self.kind, NodeKind::Request | NodeKind::Response),
+                },
+                json,
+            ),
         }
     }
 }
@@ -230,7 +237,10 @@ impl EdgeEntry {
             src: Arc::clone(&self.src),
             dst: Arc::clone(&self.dst),
             kind: self.kind.clone(),
-            attrs_json: self.attrs.to_json(now.saturating_duration_since(self.since), json),
+            attrs_json: self.attrs.to_json(
+                &About { age: now.saturating_duration_since(self.since), label: None, exchange: false },
+                json,
+            ),
         }
     }
 }

@@ -33,6 +33,16 @@ impl Fleet {
         Self { collector, dir }
     }
 
+    /// A collector whose next cut has this id.
+    pub async fn start_at(id: u64) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Collector::start(options(&dir)).await.unwrap().stop().await;
+        let db = rusqlite::Connection::open(dir.path().join("fleet.sqlite")).unwrap();
+        db.execute("UPDATE next_snapshot SET id = ?1", [id as i64]).unwrap();
+        drop(db);
+        Self { collector: Collector::start(options(&dir).with_timeout(PATIENCE)).await.unwrap(), dir }
+    }
+
     pub fn db(&self) -> PathBuf {
         self.dir.path().join("fleet.sqlite")
     }
@@ -106,6 +116,18 @@ impl Fleet {
         })
         .await;
         seen
+    }
+
+    /// Every row of `ingest_events`, with the process's name.
+    pub fn all_events(&self) -> Vec<String> {
+        let db = rusqlite::Connection::open(self.db()).unwrap();
+        let mut query = db
+            .prepare(
+                "SELECT coalesce(process, '-') || ' ' || coalesce(proc_key, '-') || ' ' || coalesce(snapshot_id, '-') \
+                 || ' ' || event_kind || ' ' || detail FROM ingest_events ORDER BY event_id",
+            )
+            .unwrap();
+        query.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
     }
 
     pub fn events(&self, kind: &str) -> Vec<String> {

@@ -113,7 +113,7 @@ async function openProcess(key) {
   const turn = ++state.loading;
   const read = (sql, params) => call("POST", "/api/sql", { snapshot_id: state.cut, sql, params });
   const nodes = await read("SELECT id, label, kind, process, proc_key, attrs_json FROM nodes WHERE proc_key = ?", [key]);
-  const edges = await read("SELECT e.src_id, e.dst_id, e.kind, e.attrs_json FROM edges e JOIN nodes n ON n.id = e.src_id WHERE n.proc_key = ?", [key]);
+  const edges = await read("SELECT src_id, dst_id, kind, attrs_json, src_proc_key, dst_proc_key FROM edges WHERE src_proc_key = ?", [key]);
   if (turn !== state.loading) return;
   const objects = (answer) => answer.rows.map((row) => Object.fromEntries(answer.columns.map((name, i) => [name, row[i]])));
   if (nodes.truncated || edges.truncated) say(`${key}: only the first ${nodes.row_count} nodes and ${edges.row_count} edges are shown.`);
@@ -123,9 +123,9 @@ async function openProcess(key) {
 function setGraph(graph) {
   state.nodes = graph.nodes;
   state.unresolved = graph.unresolved_edges;
-  const index = new Map(state.nodes.map((node, i) => [node.id, i]));
+  const index = new Map(state.nodes.map((node, i) => [node.proc_key + "\n" + node.id, i]));
   state.edges = graph.edges
-    .map((edge) => ({ ...edge, src: index.get(edge.src_id), dst: index.get(edge.dst_id) }))
+    .map((edge) => ({ ...edge, src: index.get(edge.src_proc_key + "\n" + edge.src_id), dst: index.get(edge.dst_proc_key + "\n" + edge.dst_id) }))
     .filter((edge) => edge.src !== undefined && edge.dst !== undefined);
   depths();
   applyFilter(false);

@@ -7,7 +7,7 @@ const CELL_W = 150, CELL_H = 26, NODE_W = 138, NODE_H = 20, PAD = 14, TITLE = 22
 const LABELS_FROM = 0.55, PLAIN_BELOW = 0.3;
 
 const KINDS = ["future", "lock", "request", "response", "file_op", "tx", "rx", "net_connect", "net_accept", "sleep",
-  "semaphore", "command", "notify", "timeout", "interval", "join_set", "once_cell", "remote_tx", "remote_rx",
+  "semaphore", "command", "notify", "timeout", "interval", "joinset", "oncecell", "remote_tx", "remote_rx",
   "net_readable", "net_writable"];
 
 class GraphView {

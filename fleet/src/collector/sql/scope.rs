@@ -25,8 +25,12 @@ use crate::limits::SQL_MAX_FUNCTIONS;
 /// The views, with their columns.
 const VIEWS: [(&str, &str); 4] = [
     ("nodes", "snapshot_id, id, label, kind, process, proc_key, attrs_json"),
-    ("edges", "snapshot_id, src_id, dst_id, kind, attrs_json"),
-    ("unresolved_edges", "snapshot_id, src_id, dst_id, kind, missing_side, reason, referenced_proc_key, attrs_json"),
+    ("edges", "snapshot_id, src_id, dst_id, kind, attrs_json, src_proc_key, dst_proc_key"),
+    (
+        "unresolved_edges",
+        "snapshot_id, src_id, dst_id, kind, missing_side, reason, referenced_proc_key, attrs_json, src_proc_key, \
+         dst_proc_key",
+    ),
     ("snapshot_processes", "snapshot_id, process, pid, proc_key, status, recv_at_ns, error_text"),
 ];
 

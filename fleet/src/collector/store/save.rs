@@ -48,7 +48,11 @@ pub(super) fn estimate(finished: &Finished) -> u64 {
         let names = p.name.proc_key.len() + p.name.process.len();
         let nodes: usize =
             graph.nodes.iter().map(|n| 2 * n.id.len() + n.label.len() + n.attrs_json.len() + 2 * names + 80).sum();
-        let edges: usize = graph.edges.iter().map(|e| 2 * (e.src.len() + e.dst.len()) + e.attrs_json.len() + 80).sum();
+        let edges: usize = graph
+            .edges
+            .iter()
+            .map(|e| 2 * (e.src.len() + e.dst.len()) + e.attrs_json.len() + 4 * names + 80)
+            .sum();
         (nodes + edges) as u64
     });
     // Pages are never quite full.
@@ -65,6 +69,11 @@ pub(super) fn save(db: &mut Connection, finished: &Finished) -> Result<(Saved, V
         params![id, finished.requested_at_ns, now_ns(), finished.timeout_ms as i64],
     )?;
     save_processes(&transaction, id, &finished.participants)?;
+    for participant in &finished.participants {
+        for (kind, what) in &participant.notes {
+            notes.add(participant, *kind, format_args!("{what}"));
+        }
+    }
     let nodes = save_nodes(&transaction, id, &finished.participants, &mut notes)?;
     let (edges, unresolved) = save_edges(&transaction, id, &finished.participants, &mut notes)?;
     transaction.commit()?;
@@ -177,31 +186,34 @@ fn stored_attrs<'a>(
 }
 
 fn save_edges(db: &Connection, id: i64, all: &[Participant], notes: &mut Notes) -> Result<(u64, u64), StoreError> {
-    let mut insert = db.prepare("INSERT INTO edges VALUES (?1, ?2, ?3, ?4, ?5)")?;
-    let mut insert_unresolved = db.prepare("INSERT INTO unresolved_edges VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
+    let mut insert = db.prepare("INSERT INTO edges VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+    let mut insert_unresolved =
+        db.prepare("INSERT INTO unresolved_edges VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?;
     let index = Index::new(all);
     let (mut resolved, mut unresolved) = (0, 0);
-    let mut previous: Option<(&Edge, *const Participant)> = None;
-    for (edge, participant) in sorted_edges(all) {
+    let mut previous: Option<Placed<'_>> = None;
+    for placed in index.sorted_edges(all) {
+        let Placed { edge, by, src, dst } = placed;
         if edge.src.len().max(edge.dst.len()) > MAX_STORED_ID_BYTES {
-            notes.add(participant, EventKind::TooLong, format_args!("left out: edge {} -> {}", edge.src, edge.dst));
+            notes.add(by, EventKind::TooLong, format_args!("left out: edge {} -> {}", edge.src, edge.dst));
             continue;
         }
-        if let Some((same, by)) = previous.filter(|(p, _)| edge_key(p) == edge_key(edge)) {
+        if let Some(same) = previous.filter(|previous| previous.key() == placed.key()) {
             // Two processes may well report one relation; one process should not do it twice.
-            if std::ptr::eq(by, participant) {
-                let what = format_args!("edge {} -> {} ({}) came twice", same.src, same.dst, same.kind);
-                notes.add(participant, EventKind::DuplicateEdge, what);
+            if std::ptr::eq(same.by, by) {
+                let what = format_args!("edge {} -> {} ({}) came twice", edge.src, edge.dst, edge.kind);
+                notes.add(by, EventKind::DuplicateEdge, what);
             }
             continue;
         }
-        previous = Some((edge, participant));
+        previous = Some(placed);
         let kind = edge.kind.snake_case();
         let kind = cut(&kind, MAX_STORED_KIND_BYTES);
-        let attrs = stored_attrs(&edge.attrs_json, participant, &edge.src, notes);
-        match index.missing(edge) {
+        let attrs = stored_attrs(&edge.attrs_json, by, &edge.src, notes);
+        let (src_key, dst_key) = (src.unwrap_or(&by.name.proc_key), dst.unwrap_or_default());
+        match index.missing(&placed) {
             None => {
-                insert.execute(params![id, edge.src, edge.dst, kind, attrs])?;
+                insert.execute(params![id, edge.src, edge.dst, kind, attrs, src_key, dst_key])?;
                 resolved += 1;
             }
             Some(m) => {
@@ -213,7 +225,9 @@ fn save_edges(db: &Connection, id: i64, all: &[Participant], notes: &mut Notes) 
                     m.side,
                     m.reason,
                     m.referenced,
-                    attrs
+                    attrs,
+                    src_key,
+                    dst_key,
                 ])?;
                 unresolved += 1;
             }
@@ -222,21 +236,28 @@ fn save_edges(db: &Connection, id: i64, all: &[Participant], notes: &mut Notes) 
     Ok((resolved, unresolved))
 }
 
-fn edge_key(edge: &Edge) -> (&str, &str, &str) {
-    (&edge.src, &edge.dst, edge.kind.as_str())
+/// An edge, and the processes that its ends belong to: two hosts may use the same ids.
+#[derive(Clone, Copy)]
+struct Placed<'a> {
+    edge: &'a Edge,
+    by: &'a Participant,
+    src: Option<&'a str>,
+    dst: Option<&'a str>,
 }
 
-fn sorted_edges(all: &[Participant]) -> Vec<(&Edge, &Participant)> {
-    let graphs = all.iter().filter_map(|p| p.graph.as_ref().map(|graph| (graph, p)));
-    let mut edges: Vec<(&Edge, &Participant)> =
-        graphs.flat_map(|(graph, p)| graph.edges.iter().map(move |edge| (edge, p))).collect();
-    edges.sort_by(|(a, _), (b, _)| edge_key(a).cmp(&edge_key(b)));
-    edges
+impl<'a> Placed<'a> {
+    /// What makes it another relation than others. An end that nobody reported is its reporter's own.
+    fn key(&self) -> (&'a str, &'a str, &'a str, &'a str, &'a str) {
+        let Self { edge, by, src, dst } = *self;
+        let src = src.unwrap_or(&by.name.proc_key);
+        (&edge.src, &edge.dst, edge.kind.as_str(), src, dst.unwrap_or_default())
+    }
 }
 
-/// Which ids exist, and which processes did not answer.
+/// Which ids exist and where, and which processes did not answer.
 struct Index<'a> {
-    ids: HashSet<&'a str>,
+    /// Keys of the processes that reported an id, in their order; nearly always one.
+    owners: HashMap<&'a str, Vec<&'a str>>,
     silent: HashMap<&'a str, Status>,
     answered: HashSet<&'a str>,
 }
@@ -250,34 +271,58 @@ struct Missing<'a> {
 
 impl<'a> Index<'a> {
     fn new(all: &'a [Participant]) -> Self {
-        let (mut ids, mut silent, mut answered) = (HashSet::new(), HashMap::new(), HashSet::new());
+        let (mut owners, mut silent, mut answered) = (HashMap::<_, Vec<_>>::new(), HashMap::new(), HashSet::new());
         for participant in all {
+            let key = participant.name.proc_key.as_str();
             match &participant.graph {
                 Some(graph) => {
-                    ids.extend(graph.nodes.iter().map(|node| &*node.id));
-                    answered.insert(participant.name.proc_key.as_str());
+                    for node in &graph.nodes {
+                        let of_id = owners.entry(&*node.id).or_default();
+                        if of_id.last() != Some(&key) {
+                            of_id.push(key);
+                        }
+                    }
+                    answered.insert(key);
                 }
                 None => {
-                    silent.insert(participant.name.proc_key.as_str(), participant.status);
+                    silent.insert(key, participant.status);
                 }
             }
         }
-        Self { ids, silent, answered }
+        Self { owners, silent, answered }
     }
 
-    fn missing<'e>(&self, edge: &'e Edge) -> Option<Missing<'e>> {
-        let (side, id) = match (self.ids.contains(&*edge.src), self.ids.contains(&*edge.dst)) {
-            (true, true) => return None,
-            (true, false) => ("dst", &edge.dst),
-            (false, true) => ("src", &edge.src),
-            (false, false) => ("both", &edge.dst),
+    /// The process that an id means when `by` uses it: itself if it has that node, else the first that has.
+    fn owner(&self, id: &str, by: &Participant) -> Option<&'a str> {
+        let owners = self.owners.get(id)?;
+        owners.iter().find(|key| **key == by.name.proc_key).or(owners.first()).copied()
+    }
+
+    /// All edges, those that say the same beside each other; what a process says of its own comes first.
+    fn sorted_edges(&self, all: &'a [Participant]) -> Vec<Placed<'a>> {
+        let graphs = all.iter().filter_map(|by| by.graph.as_ref().map(|graph| (graph, by)));
+        let mut edges: Vec<Placed<'a>> = graphs
+            .flat_map(|(graph, by)| graph.edges.iter().map(move |edge| (edge, by)))
+            .map(|(edge, by)| Placed { edge, by, src: self.owner(&edge.src, by), dst: self.owner(&edge.dst, by) })
+            .collect();
+        let foreign = |placed: &Placed<'_>| placed.src != Some(&placed.by.name.proc_key);
+        edges.sort_by(|a, b| a.key().cmp(&b.key()).then(foreign(a).cmp(&foreign(b))));
+        edges
+    }
+
+    fn missing(&self, placed: &Placed<'a>) -> Option<Missing<'a>> {
+        let (side, id) = match (placed.src, placed.dst) {
+            (Some(_), Some(_)) => return None,
+            (Some(_), None) => ("dst", &placed.edge.dst),
+            (None, Some(_)) => ("src", &placed.edge.src),
+            (None, None) => ("both", &placed.edge.dst),
         };
         // Ids of our registry carry the key of their process between colons.
         for part in id.split(':') {
             let reason = match self.silent.get(part) {
                 Some(Status::Timeout) => "its process did not answer in time",
                 Some(Status::Disconnected) => "its process went away",
-                Some(Status::Responded) => "its process sent no graph",
+                Some(Status::Responded) => "its process reported nothing",
                 None if self.answered.contains(part) => "its process did not report it",
                 None => continue,
             };

@@ -4,12 +4,38 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
-use super::StoreError;
+use super::{StoreError, migrate};
 use crate::limits::SQLITE_HEAP_BYTES;
 
 /// Written into `PRAGMA user_version`.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 const PAGE_BYTES: i64 = 4096;
+
+/// The primary key says which host's edge it is: two hosts may use the same ids.
+pub(super) const EDGES: &str = "
+    snapshot_id INTEGER NOT NULL,
+    src_id TEXT NOT NULL,
+    dst_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    attrs_json TEXT NOT NULL,
+    src_proc_key TEXT NOT NULL,
+    dst_proc_key TEXT NOT NULL,
+    PRIMARY KEY (snapshot_id, src_id, dst_id, kind, src_proc_key, dst_proc_key)
+";
+pub(super) const UNRESOLVED_EDGES: &str = "
+    snapshot_id INTEGER NOT NULL,
+    src_id TEXT NOT NULL,
+    dst_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    missing_side TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    referenced_proc_key TEXT,
+    attrs_json TEXT NOT NULL,
+    src_proc_key TEXT NOT NULL,
+    dst_proc_key TEXT NOT NULL,
+    PRIMARY KEY (snapshot_id, src_id, dst_id, kind, src_proc_key, dst_proc_key)
+";
+pub(super) const EDGE_INDEX: &str = "CREATE INDEX edges_by_destination ON edges (snapshot_id, dst_id);";
 
 /// Without row ids the primary key is the table, in the order in which a cut is read.
 const TABLES: &str = "
@@ -39,25 +65,6 @@ CREATE TABLE nodes (
     attrs_json TEXT NOT NULL,
     PRIMARY KEY (snapshot_id, proc_key, id)
 ) WITHOUT ROWID;
-CREATE TABLE edges (
-    snapshot_id INTEGER NOT NULL,
-    src_id TEXT NOT NULL,
-    dst_id TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    attrs_json TEXT NOT NULL,
-    PRIMARY KEY (snapshot_id, src_id, dst_id, kind)
-) WITHOUT ROWID;
-CREATE TABLE unresolved_edges (
-    snapshot_id INTEGER NOT NULL,
-    src_id TEXT NOT NULL,
-    dst_id TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    missing_side TEXT NOT NULL,
-    reason TEXT NOT NULL,
-    referenced_proc_key TEXT,
-    attrs_json TEXT NOT NULL,
-    PRIMARY KEY (snapshot_id, src_id, dst_id, kind)
-) WITHOUT ROWID;
 CREATE TABLE ingest_events (
     event_id INTEGER PRIMARY KEY AUTOINCREMENT,
     event_at_ns INTEGER NOT NULL,
@@ -71,7 +78,6 @@ CREATE TABLE ingest_events (
 CREATE TABLE next_snapshot (id INTEGER NOT NULL);
 INSERT INTO next_snapshot VALUES (1);
 CREATE INDEX nodes_by_kind ON nodes (snapshot_id, kind);
-CREATE INDEX edges_by_destination ON edges (snapshot_id, dst_id);
 ";
 
 /// Opens the database for the one writer, and creates it when it is not there.
@@ -85,7 +91,7 @@ pub(crate) fn open_writer(path: &Path, max_bytes: u64) -> Result<Connection, Sto
     db.pragma_update(None, "hard_heap_limit", SQLITE_HEAP_BYTES)?;
     let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    if version != VERSION && !(version == 0 && tables == 0) {
+    if ![1, VERSION].contains(&version) && !(version == 0 && tables == 0) {
         return Err(StoreError::Foreign { path: path.into(), found: version, wanted: VERSION });
     }
     db.pragma_update(None, "journal_mode", "WAL")?;
@@ -93,10 +99,18 @@ pub(crate) fn open_writer(path: &Path, max_bytes: u64) -> Result<Connection, Sto
     // The writer does it itself, after its caller has the answer.
     db.pragma_update(None, "wal_autocheckpoint", 0)?;
     db.pragma_update(None, "cache_size", -65_536)?;
+    if version == 1 {
+        migrate::from_1(&db)?;
+    }
     db.pragma_update(None, "temp_store", "MEMORY")?;
     db.pragma_update(None, "journal_size_limit", 16 * 1024 * 1024)?;
     if tables == 0 {
-        db.execute_batch(&format!("BEGIN IMMEDIATE;{TABLES}PRAGMA user_version = {VERSION};COMMIT;"))?;
+        db.execute_batch(&format!(
+            "BEGIN IMMEDIATE;{TABLES}\
+             CREATE TABLE edges ({EDGES}) WITHOUT ROWID; {EDGE_INDEX}\
+             CREATE TABLE unresolved_edges ({UNRESOLVED_EDGES}) WITHOUT ROWID;\
+             PRAGMA user_version = {VERSION};COMMIT;"
+        ))?;
     }
     db.pragma_update(None, "max_page_count", i64::try_from(max_bytes).unwrap_or(i64::MAX) / PAGE_BYTES)?;
     Ok(db)

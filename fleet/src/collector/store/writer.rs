@@ -120,6 +120,8 @@ impl Worker {
             }
             Command::Save(finished, started, reply) => {
                 let saved = self.save(&finished, started, events);
+                // What was noted about a cut is there when its taker has the answer.
+                self.write_events(&std::mem::take(events));
                 let _ = reply.send(self.recovered(saved));
                 drop(finished);
                 self.trim();

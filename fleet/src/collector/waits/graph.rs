@@ -10,8 +10,22 @@ use crate::limits::MAX_CHAIN_STEPS;
 
 #[derive(Default)]
 pub(super) struct WaitGraph {
-    ids: HashMap<Box<str>, usize>,
+    places: HashMap<Box<str>, usize>,
     nodes: Vec<Node>,
+}
+
+/// A node: its process, which is empty where nobody reported it, and its id. Two hosts may use the same ids.
+#[derive(Clone, Copy)]
+pub(super) struct At<'a> {
+    pub(super) proc_key: &'a str,
+    pub(super) id: &'a str,
+}
+
+impl At<'_> {
+    fn key(self) -> Box<str> {
+        // A key has no line feed.
+        format!("{}\n{}", self.proc_key, self.id).into()
+    }
 }
 
 #[derive(Default)]
@@ -44,42 +58,40 @@ impl Components {
 }
 
 impl WaitGraph {
-    fn index(&mut self, id: &str) -> usize {
-        if let Some(index) = self.ids.get(id) {
+    fn index(&mut self, at: At<'_>) -> usize {
+        let key = at.key();
+        if let Some(index) = self.places.get(&key) {
             return *index;
         }
         let index = self.nodes.len();
-        self.ids.insert(id.into(), index);
-        self.nodes.push(Node { id: id.into(), ..Node::default() });
+        self.places.insert(key, index);
+        self.nodes.push(Node { id: at.id.into(), ..Node::default() });
         index
     }
 
-    pub(super) fn find(&self, id: &str) -> Option<usize> {
-        self.ids.get(id).copied()
+    pub(super) fn find(&self, at: At<'_>) -> Option<usize> {
+        self.places.get(&at.key()).copied()
     }
 
     pub(super) fn id(&self, index: usize) -> &str {
         &self.nodes[index].id
     }
 
-    pub(super) fn edge(&mut self, src: &str, dst: &str, wait: Option<u64>) {
+    pub(super) fn edge(&mut self, src: At<'_>, dst: At<'_>, wait: Option<u64>) {
         let (src, dst) = (self.index(src), self.index(dst));
         self.nodes[src].out.push((dst, wait));
         self.nodes[dst].waited_for = true;
     }
 
-    pub(super) fn missing(&mut self, id: &str, reason: &str) {
-        let index = self.index(id);
+    pub(super) fn missing(&mut self, at: At<'_>, reason: &str) {
+        let index = self.index(at);
         self.nodes[index].missing = Some(reason.into());
     }
 
     pub(super) fn describe(&mut self, node: usize, kind: String, label: String, proc_key: String, wait: Option<u64>) {
         let node = &mut self.nodes[node];
-        // One id in two processes: the first stands for both.
-        if node.about.is_none() {
-            node.about = Some((kind, label, proc_key));
-            node.wait = wait;
-        }
+        node.about = Some((kind, label, proc_key));
+        node.wait = wait;
     }
 
     fn wait(&self, src: usize, wait: Option<u64>) -> Option<u64> {

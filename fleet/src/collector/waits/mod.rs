@@ -7,10 +7,10 @@ mod graph;
 
 use std::collections::HashMap;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Row};
 use serde::Serialize;
 
-use self::graph::WaitGraph;
+use self::graph::{At, WaitGraph};
 use crate::limits::{MAX_CHAIN_STEPS, MAX_CHAINS};
 
 /// Most chains from one start, so that one busy process does not hide the others.
@@ -89,21 +89,20 @@ pub(crate) fn read(db: &Connection, snapshot_id: i64) -> Result<Waits, rusqlite:
 }
 
 fn load_edges(db: &Connection, snapshot_id: i64, graph: &mut WaitGraph) -> Result<(), rusqlite::Error> {
+    const ENDS: &str = "src_id, src_proc_key, dst_id, dst_proc_key, attrs_json";
     let mut resolved =
-        db.prepare("SELECT src_id, dst_id, attrs_json FROM edges WHERE snapshot_id = ?1 AND kind = 'needs'")?;
+        db.prepare(&format!("SELECT {ENDS} FROM edges WHERE snapshot_id = ?1 AND kind = 'needs'"))?;
     let mut rows = resolved.query([snapshot_id])?;
     while let Some(row) = rows.next()? {
-        graph.edge(row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?, wait_of(row.get_ref(2)?.as_str()?));
+        load_edge(row, graph)?;
     }
-    let mut unresolved = db.prepare(
-        "SELECT src_id, dst_id, attrs_json, missing_side, reason FROM unresolved_edges \
-         WHERE snapshot_id = ?1 AND kind = 'needs'",
-    )?;
+    let mut unresolved = db.prepare(&format!(
+        "SELECT {ENDS}, missing_side, reason FROM unresolved_edges WHERE snapshot_id = ?1 AND kind = 'needs'"
+    ))?;
     let mut rows = unresolved.query([snapshot_id])?;
     while let Some(row) = rows.next()? {
-        let (src, dst) = (row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?);
-        graph.edge(src, dst, wait_of(row.get_ref(2)?.as_str()?));
-        let (side, reason) = (row.get_ref(3)?.as_str()?, row.get_ref(4)?.as_str()?);
+        let (src, dst) = load_edge(row, graph)?;
+        let (side, reason) = (row.get_ref(5)?.as_str()?, row.get_ref(6)?.as_str()?);
         graph.missing(if side == "src" { src } else { dst }, reason);
         if side == "both" {
             graph.missing(src, "no process reported it");
@@ -112,11 +111,20 @@ fn load_edges(db: &Connection, snapshot_id: i64, graph: &mut WaitGraph) -> Resul
     Ok(())
 }
 
+fn load_edge<'r>(row: &'r Row<'_>, graph: &mut WaitGraph) -> Result<(At<'r>, At<'r>), rusqlite::Error> {
+    let text = |column: usize| Ok::<_, rusqlite::Error>(row.get_ref(column)?.as_str()?);
+    let src = At { id: text(0)?, proc_key: text(1)? };
+    let dst = At { id: text(2)?, proc_key: text(3)? };
+    graph.edge(src, dst, wait_of(text(4)?));
+    Ok((src, dst))
+}
+
 fn load_nodes(db: &Connection, snapshot_id: i64, graph: &mut WaitGraph) -> Result<(), rusqlite::Error> {
     let mut nodes = db.prepare("SELECT id, kind, label, proc_key, attrs_json FROM nodes WHERE snapshot_id = ?1")?;
     let mut rows = nodes.query([snapshot_id])?;
     while let Some(row) = rows.next()? {
-        let Some(index) = graph.find(row.get_ref(0)?.as_str()?) else { continue };
+        let at = At { id: row.get_ref(0)?.as_str()?, proc_key: row.get_ref(3)?.as_str()? };
+        let Some(index) = graph.find(at) else { continue };
         let wait = wait_of(row.get_ref(4)?.as_str()?);
         graph.describe(index, row.get(1)?, row.get(2)?, row.get(3)?, wait);
     }
@@ -206,13 +214,17 @@ fn processes(steps: &[Step]) -> Vec<String> {
 mod tests {
     use super::*;
 
+    fn at(id: &str) -> At<'_> {
+        At { proc_key: "", id }
+    }
+
     fn graph(edges: &[(&str, &str, Option<u64>)]) -> WaitGraph {
         let mut graph = WaitGraph::default();
         for (src, dst, wait) in edges {
-            graph.edge(src, dst, *wait);
+            graph.edge(at(src), at(dst), *wait);
         }
         for id in edges.iter().flat_map(|(src, dst, _)| [src, dst]) {
-            let index = graph.find(id).unwrap();
+            let index = graph.find(at(id)).unwrap();
             graph.describe(index, "lock".into(), format!("label {id}"), format!("p{}", &id[..1]), None);
         }
         graph
@@ -258,8 +270,8 @@ mod tests {
     #[test]
     fn what_nobody_reported_ends_a_chain() {
         let mut graph = graph(&[("a1", "b1", Some(5))]);
-        graph.edge("b1", "gone", Some(4));
-        graph.missing("gone", "its process went away");
+        graph.edge(at("b1"), at("gone"), Some(4));
+        graph.missing(at("gone"), "its process went away");
         let waits = trace(&graph, 7);
         assert_eq!(shown(&waits), ["a1>b1>gone Some(5) Unresolved"]);
         assert_eq!(waits.chains[0].steps[2].missing.as_deref(), Some("its process went away"));
@@ -272,7 +284,7 @@ mod tests {
         for pair in layers.windows(2) {
             for src in &pair[0] {
                 for dst in &pair[1] {
-                    graph.edge(src, dst, None);
+                    graph.edge(at(src), at(dst), None);
                 }
             }
         }
@@ -281,12 +293,12 @@ mod tests {
 
         let mut line = WaitGraph::default();
         for n in 0..20_000 {
-            line.edge(&format!("n{n}"), &format!("n{}", n + 1), Some(1));
+            line.edge(at(&format!("n{n}")), at(&format!("n{}", n + 1)), Some(1));
         }
         let waits = trace(&line, 7);
         assert_eq!((waits.chains.len(), waits.chains[0].length), (1, MAX_CHAIN_STEPS));
         assert_eq!(waits.chains[0].ends, Ends::Truncated);
-        line.edge("n20000", "n0", None);
+        line.edge(at("n20000"), at("n0"), None);
         assert_eq!(trace(&line, 7).deadlocks[0].members, 20_001);
     }
 
