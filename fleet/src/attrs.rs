@@ -231,7 +231,10 @@ mod tests {
             a.set("age_ms", Duration::from_secs(1)).set("fill", 0.5).set("nan", f64::NAN);
         })
         .into_attrs();
-        assert_eq!(&*own.to_json(&aged(Duration::ZERO), &mut String::new()), r#"{"age_ms":1000,"fill":0.5,"nan":null}"#);
+        assert_eq!(
+            &*own.to_json(&aged(Duration::ZERO), &mut String::new()),
+            r#"{"age_ms":1000,"fill":0.5,"nan":null}"#
+        );
         let mut numbers = Attrs::default();
         numbers.set("a", u64::MAX).set("b", i64::MIN).set("c", 0u64).set("d", "t\ta\u{fc}\\").set("e", true);
         assert_eq!(

@@ -170,7 +170,10 @@ async fn two_hosts_with_one_name_and_the_same_ids_lose_no_wait_and_are_noted() {
     let keys = "SELECT src_proc_key, dst_proc_key FROM edges ORDER BY 1";
     assert_eq!(fleet.rows(id, keys).await, json!([["svc-1", "svc-1"], ["svc-1#2", "svc-1#2"]]));
     let waits = fleet.get("/api/waits").await;
-    let chains: Vec<(Value, Value)> = waits["chains"].as_array().unwrap().iter()
+    let chains: Vec<(Value, Value)> = waits["chains"]
+        .as_array()
+        .unwrap()
+        .iter()
         .map(|chain| (chain["wait_ms"].clone(), chain["processes"].clone()))
         .collect();
     assert_eq!(chains.len(), 2, "{waits}");

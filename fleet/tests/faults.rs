@@ -4,14 +4,15 @@
 mod common;
 
 use std::{
-    path::Path,
+    io::BufRead as _,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
 use common::{Fleet, PATIENCE, Process, graph, http, options, patiently, until};
 use rpp_fleet::{
-    collector::{Collector, Options, StartError},
+    collector::{Collector, Options, StartError, StoreError},
     limits,
 };
 use rusqlite::Connection;
@@ -204,6 +205,126 @@ async fn the_database_stays_below_its_bound_and_forgets_the_oldest() {
     assert!(body["error"].as_str().unwrap().contains("PEEPS_DB_MAX_BYTES"), "{body}");
     assert_eq!(fleet.get("/api/snapshots").await, listed);
     assert_eq!(fleet.cut(&mut [(&mut process, graph(&[("x", "Lock")], &[]))]).await["nodes"], 1);
+}
+
+/// What the file and its log take on the disk.
+fn disk_bytes(db: &Path) -> u64 {
+    let size = |path: &Path| std::fs::metadata(path).map_or(0, |meta| meta.len());
+    size(db) + size(&PathBuf::from(format!("{}-wal", db.display())))
+}
+
+#[tokio::test]
+async fn a_reader_that_stays_cannot_make_the_log_grow_beyond_the_bound() {
+    const MAX: u64 = 3 * 1024 * 1024;
+    let fleet = Fleet::start_with(|options| options.with_timeout(PATIENCE).with_db_max_bytes(MAX)).await;
+    let mut process = fleet.connect_all(1).await.remove(0);
+    fleet.cut(&mut [(&mut process, graph(&[("x", "Lock")], &[]))]).await;
+    // As a notebook does: a query that is begun and not read to its end.
+    let reader = Holder::start(&fleet.db(), "BEGIN; SELECT count(*) FROM nodes");
+    let refused = loop {
+        let answer = async {
+            let id = process.request().await;
+            process.reply(id, large_graph("n", 1500)).await;
+        };
+        let jump = async {
+            let answered = fleet.send("POST", "/api/jump-now", None).await;
+            assert!(disk_bytes(&fleet.db()) <= MAX, "{}", disk_bytes(&fleet.db()));
+            answered
+        };
+        // Refused before anybody is asked, or when the cut is to be stored.
+        let mut jump = std::pin::pin!(jump);
+        let (status, body) = tokio::select! {
+            answered = &mut jump => answered,
+            () = answer => jump.await,
+        };
+        if status != 200 {
+            assert_eq!(status, 507, "{body}");
+            break body;
+        }
+    };
+    assert_eq!(refused["code"], "full");
+    let text = refused["error"].as_str().unwrap();
+    assert!(text.contains("stays in an old state of the database") && text.contains("PEEPS_DB_MAX_BYTES"), "{text}");
+    assert!(text.contains(&format!("(process {})", reader.0.id())), "{text}");
+    // What was there can be read meanwhile, and it goes on when the reader is gone.
+    assert_eq!(fleet.get("/api/snapshots/1").await["nodes"], 1);
+    drop(reader);
+    let cut = fleet.cut(&mut [(&mut process, large_graph("after", 1500))]).await;
+    assert_eq!(cut["nodes"], 1500);
+    until("the log to be emptied", async || disk_bytes(&fleet.db()) == std::fs::metadata(fleet.db()).unwrap().len())
+        .await;
+}
+
+#[tokio::test]
+async fn a_lock_of_a_shell_is_called_what_it_is() {
+    let fleet = Fleet::start().await;
+    let mut process = fleet.connect_all(1).await.remove(0);
+    fleet.cut(&mut [(&mut process, graph(&[("x", "Lock")], &[]))]).await;
+    let shell = Holder::start(&fleet.db(), "BEGIN IMMEDIATE");
+    let (status, body) = fleet.send("POST", "/api/jump-now", None).await;
+    assert_eq!((status, body["code"].as_str().unwrap()), (503, "locked"), "{body}");
+    let text = body["error"].as_str().unwrap();
+    assert!(text.contains(&format!("(process {})", shell.0.id())) && text.contains("ROLLBACK"), "{text}");
+    assert!(!text.contains("collector"), "{text}");
+    drop(shell);
+    assert_eq!(fleet.cut(&mut [(&mut process, graph(&[("y", "Lock")], &[]))]).await["nodes"], 1);
+
+    // The same at the start. What is called another collector is one.
+    let Fleet { collector, dir } = fleet;
+    let second = Collector::start(options(&dir)).await;
+    assert!(matches!(second, Err(StartError::Store(StoreError::InUse { .. }))), "{second:?}");
+    collector.stop().await;
+    let shell = Holder::start(&dir.path().join("fleet.sqlite"), "BEGIN IMMEDIATE");
+    let refused = Collector::start(options(&dir)).await;
+    let Err(StartError::Store(StoreError::Locked { by: Some(by) })) = &refused else { panic!("{refused:?}") };
+    assert!(by.contains(&shell.0.id().to_string()), "{by}");
+    drop(shell);
+    Collector::start(options(&dir)).await.unwrap().stop().await;
+}
+
+// ---- another program that has the database open
+
+const HOLD: &str = "RPP_FLEET_TEST_HOLD";
+
+/// Not a test by itself: the program that holds the database open.
+#[test]
+fn hold() {
+    let Ok(what) = std::env::var(HOLD) else { return };
+    let (path, sql) = what.split_once('\n').unwrap();
+    let db = Connection::open(path).unwrap();
+    let statements: Vec<&str> = sql.split(';').collect();
+    let (last, first) = statements.split_last().unwrap();
+    db.execute_batch(&first.join(";")).unwrap();
+    let mut last = db.prepare(last).unwrap();
+    let mut rows = last.query([]).unwrap();
+    let _ = rows.next().unwrap();
+    println!("\nholding");
+    // Until it is killed.
+    let _ = std::io::stdin().read_line(&mut String::new());
+}
+
+struct Holder(Child);
+
+impl Holder {
+    fn start(db: &Path, sql: &str) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "hold", "--nocapture"])
+            .env(HOLD, format!("{}\n{sql}", db.display()))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.map_while(Result::ok).any(|line| line == "holding"), "the program ended");
+        Self(child)
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[tokio::test]

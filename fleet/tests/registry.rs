@@ -129,7 +129,7 @@ fn a_graph_keeps_what_it_saw_and_ages_are_told() {
     node.set("bytes", 2u64);
     node.set_label("write");
     let after = registry.graph().unwrap();
-    assert_eq!((&*before.process_name, &*before.proc_key), ("Probe svc", "-robe-svc-7"));
+    assert_eq!((&*before.process_name, &*before.proc_key), ("Probe svc", "probe-svc-7"));
     let attrs =
         |graph: &rpp_fleet::wire::Graph| serde_json::from_str::<serde_json::Value>(&graph.nodes[0].attrs_json).unwrap();
     assert_eq!((attrs(&before)["bytes"].clone(), attrs(&after)["bytes"].clone()), (1.into(), 2.into()));
@@ -177,5 +177,5 @@ fn bounded_in_nodes_edges_and_texts() {
     assert_eq!(node.id().len(), limits::MAX_ID_BYTES);
     assert_ne!(node.id(), other.id());
     let graph = registry.graph().unwrap();
-    assert!(graph.nodes.iter().all(|node| node.label.len() <= limits::MAX_TEXT_BYTES && node.attrs_json.len() < 600));
+    assert!(graph.nodes.iter().all(|node| node.label.len() <= limits::MAX_TEXT_BYTES && node.attrs_json.len() < 1200));
 }

@@ -34,7 +34,7 @@ pub(crate) struct Args {
     /// The SQLite file.
     #[arg(long, env = "PEEPS_DB", value_name = "FILE", default_value = "./peeps-web.sqlite")]
     db: PathBuf,
-    /// Size of the SQLite file; the oldest cuts are forgotten first.
+    /// Size of the SQLite file and its log; the oldest cuts are forgotten first.
     #[arg(long, env = "PEEPS_DB_MAX_BYTES", value_name = "BYTES", default_value_t = rpp_fleet::limits::DEFAULT_DB_BYTES)]
     max_bytes: u64,
     /// A further name that the Host of an HTTP request may carry.

@@ -1,6 +1,10 @@
 //! The routes.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use futures::Stream;
 use http::{HeaderValue, Method, StatusCode, header};
@@ -140,7 +144,7 @@ impl Api {
         answer.map(|rows| ok(&rows)).map_err(|error| match error {
             SqlError::Refused(why) => Problem::new(StatusCode::BAD_REQUEST, "sql", why),
             SqlError::NoSuchCut(_) => no_such_cut(&error.to_string()),
-            SqlError::Store(source) => store_problem(&source),
+            SqlError::Store(source) => store_problem(&self.db, source),
         })
     }
 
@@ -216,7 +220,7 @@ impl Api {
         let answer = self.blocking(move || query(&open_reader(&path)?)).await?;
         answer.map_err(|error| match error {
             ReadError::Problem(problem) => problem,
-            ReadError::Store(source) => store_problem(&source),
+            ReadError::Store(source) => store_problem(&self.db, source),
         })
     }
 
@@ -320,15 +324,23 @@ fn cut_problem(error: &CutError) -> Problem {
         CutError::Stopping => stopping(),
         CutError::Store(source) => match &**source {
             StoreError::Full(_) => Problem::new(StatusCode::INSUFFICIENT_STORAGE, "full", source.to_string()),
+            StoreError::Locked { .. } => locked(&source.to_string()),
             StoreError::Closed => stopping(),
             other => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "storage", other.to_string()),
         },
     }
 }
 
-fn store_problem(error: &rusqlite::Error) -> Problem {
+fn locked(message: &str) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "locked", message)
+}
+
+fn store_problem(db: &Path, error: rusqlite::Error) -> Problem {
     tracing::warn!(%error, "the database could not be read");
     match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
+            locked(&StoreError::from(error).with_holder(db).to_string())
+        }
         Some(rusqlite::ErrorCode::OutOfMemory) => {
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "too much memory is in use; try again")
         }

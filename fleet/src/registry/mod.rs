@@ -237,10 +237,9 @@ impl EdgeEntry {
             src: Arc::clone(&self.src),
             dst: Arc::clone(&self.dst),
             kind: self.kind.clone(),
-            attrs_json: self.attrs.to_json(
-                &About { age: now.saturating_duration_since(self.since), label: None, exchange: false },
-                json,
-            ),
+            attrs_json: self
+                .attrs
+                .to_json(&About { age: now.saturating_duration_since(self.since), label: None, exchange: false }, json),
         }
     }
 }

@@ -72,7 +72,10 @@ const OPTIONAL_HASH: Rule = Rule {
 const HASH: Rule = Rule { allowed: "64 lower-case hex digits each", holds: |text| text.parse::<Hash>().is_ok() };
 const CHAIN_ID: Rule = Rule { allowed: "1 to 64 of the characters A-Z a-z 0-9 . _ -", holds: is_chain_id };
 const DASHBOARD: Rule = Rule { allowed: "host:port, or empty", holds: |text| text.is_empty() || is_host_port(text) };
-const NAME: Rule = Rule { allowed: "at most 64 of the characters A-Z a-z 0-9 . _ -, or empty", holds: |text| text.is_empty() || is_chain_id(text) };
+const NAME: Rule = Rule {
+    allowed: "at most 64 of the characters A-Z a-z 0-9 . _ -, or empty",
+    holds: |text| text.is_empty() || is_chain_id(text),
+};
 const FILTER: Rule = Rule {
     allowed: "a level (error, warn, info, debug, trace) or directives such as \"info,rpp_runtime=debug\"",
     holds: |text| !text.trim().is_empty(),

@@ -1,8 +1,10 @@
 //! What can go wrong with the database.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
+
+use super::holder;
 
 /// The database cannot do what it should.
 #[derive(Debug, thiserror::Error)]
@@ -19,8 +21,20 @@ pub enum StoreError {
         wanted: i64,
     },
     /// Another collector uses it.
-    #[error("the database is in use by another collector: stop that one, or name another file")]
-    InUse,
+    #[error("another collector uses the database (it holds {lock:?}): stop that one, or name another file")]
+    InUse {
+        /// The file that a collector holds as long as it runs.
+        lock: PathBuf,
+    },
+    /// Another program keeps us from writing.
+    #[error(
+        "the database is locked by {}: end its open transaction (in a shell: COMMIT or ROLLBACK) and ask again",
+        by.as_deref().unwrap_or("another program, as a shell with an open transaction")
+    )]
+    Locked {
+        /// Which program, where the system tells.
+        by: Option<String>,
+    },
     /// The disk, or the configured bound.
     #[error("there is no room for the cut: {0}")]
     Full(String),
@@ -38,13 +52,21 @@ impl From<rusqlite::Error> for StoreError {
             Some(ErrorCode::DiskFull) => Self::Full(
                 "the disk, or the size set by PEEPS_DB_MAX_BYTES, is used up; make room and ask again".into(),
             ),
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::InUse,
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked { by: None },
             _ => Self::Sqlite(error),
         }
     }
 }
 
 impl StoreError {
+    /// Names the program that holds the lock.
+    pub(crate) fn with_holder(self, db: &Path) -> Self {
+        match self {
+            Self::Locked { by: None } => Self::Locked { by: holder::writer(db) },
+            other => other,
+        }
+    }
+
     /// SQLite's memory bound was reached, by queries that end soon.
     pub(super) fn is_memory(&self) -> bool {
         matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::OutOfMemory))

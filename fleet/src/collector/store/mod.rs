@@ -4,6 +4,7 @@
 //! moment it is there completely or not at all; ids are reserved before a process is asked, so none is used twice.
 
 mod error;
+mod holder;
 mod migrate;
 mod retention;
 mod save;

@@ -1,8 +1,19 @@
-//! What is forgotten, and when: oldest first.
+//! What is forgotten, and when: oldest first. And how large the file and its write-ahead log may become together.
+//!
+//! A cut goes into the log first and from there into the file, so while it is stored it takes its room twice. The log is
+//! emptied after each command, which a program that stays in an old state of the database prevents: then everything that
+//! is written makes the log longer, and at the bound nothing more is written, with an error that names that program.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
 
 use rusqlite::{Connection, params};
 
-use super::StoreError;
+use super::{StoreError, holder};
 use crate::{
     collector::events::now_ns,
     limits::{EVENT_RETENTION, MAX_EVENTS, MAX_SNAPSHOTS},
@@ -10,32 +21,122 @@ use crate::{
 
 /// Pages returned to the file system in one step.
 const VACUUM_PAGES: u32 = 4096;
+/// How long readers are waited for when the log is emptied by the way.
+const EMPTY_WAIT: Duration = Duration::from_millis(50);
+/// The same when there is no room otherwise: our own readers end within a second.
+const PINNED_WAIT: Duration = Duration::from_secs(2);
+/// How long a writer waits for another one.
+pub(super) const BUSY_WAIT: Duration = Duration::from_secs(5);
 
-/// Forgets old cuts until there are fewer than the number kept and `wanted` bytes fit under `max_bytes`.
-pub(super) fn make_room(db: &Connection, wanted: u64, max_bytes: u64) -> Result<(), StoreError> {
-    if wanted > max_bytes {
-        return Err(StoreError::Full(format!(
-            "it needs about {wanted} bytes, and PEEPS_DB_MAX_BYTES is {max_bytes}: allow more"
-        )));
-    }
-    while count(db)? >= MAX_SNAPSHOTS || used_bytes(db)? + wanted > max_bytes {
-        if !forget_oldest(db)? {
-            break;
-        }
-    }
-    shrink(db, max_bytes)
+/// The bounds of one database.
+pub(super) struct Retention {
+    path: PathBuf,
+    log: PathBuf,
+    max_bytes: u64,
 }
 
-/// Forgets what is beyond the bounds now.
-pub(super) fn trim(db: &Connection, max_bytes: u64) -> Result<(), StoreError> {
-    while (count(db)? > MAX_SNAPSHOTS || used_bytes(db)? > max_bytes) && forget_oldest(db)? {}
-    let oldest = now_ns().saturating_sub(i64::try_from(EVENT_RETENTION.as_nanos()).unwrap_or(i64::MAX));
-    db.execute("DELETE FROM ingest_events WHERE event_at_ns < ?1", [oldest])?;
-    db.execute(
-        "DELETE FROM ingest_events WHERE event_id <= (SELECT max(event_id) FROM ingest_events) - ?1",
-        [MAX_EVENTS as i64],
-    )?;
-    shrink(db, max_bytes)
+impl Retention {
+    pub(super) fn new(path: &Path, max_bytes: u64) -> Self {
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        Self { path: path.into(), log: log.into(), max_bytes }
+    }
+
+    /// Forgets old cuts until there are fewer than the number kept, and `wanted` bytes fit.
+    pub(super) fn make_room(&self, db: &Connection, wanted: u64) -> Result<(), StoreError> {
+        let twice = wanted.saturating_mul(2);
+        if twice > self.max_bytes {
+            return Err(StoreError::Full(format!(
+                "it needs about {twice} bytes, half of them in the log for a moment, and PEEPS_DB_MAX_BYTES is {}: \
+                 allow more",
+                self.max_bytes
+            )));
+        }
+        // In vain as long as the log cannot be emptied: what is forgotten makes it longer.
+        self.refuse_if_pinned(db, twice)?;
+        while count(db)? >= MAX_SNAPSHOTS || used_bytes(db)? + twice > self.max_bytes {
+            if !forget_oldest(db)? {
+                break;
+            }
+            self.empty_log(db)?;
+        }
+        self.shrink(db, self.max_bytes - wanted)
+    }
+
+    /// An error when `wanted` bytes would go beyond the bound because the log cannot be emptied.
+    pub(super) fn refuse_if_pinned(&self, db: &Connection, wanted: u64) -> Result<(), StoreError> {
+        if self.bytes(db)? + wanted <= self.max_bytes {
+            return Ok(());
+        }
+        let deadline = Instant::now() + PINNED_WAIT;
+        while !self.empty_log(db)? && self.bytes(db)? + wanted > self.max_bytes {
+            if Instant::now() >= deadline {
+                return Err(StoreError::Full(self.pinned()));
+            }
+            thread::sleep(EMPTY_WAIT);
+        }
+        Ok(())
+    }
+
+    /// Forgets what is beyond the bounds now.
+    pub(super) fn trim(&self, db: &Connection) -> Result<(), StoreError> {
+        if !self.empty_log(db)? && self.bytes(db)? > self.max_bytes {
+            return Ok(());
+        }
+        while (count(db)? > MAX_SNAPSHOTS || used_bytes(db)? > self.max_bytes) && forget_oldest(db)? {
+            self.empty_log(db)?;
+        }
+        let oldest = now_ns().saturating_sub(i64::try_from(EVENT_RETENTION.as_nanos()).unwrap_or(i64::MAX));
+        db.execute("DELETE FROM ingest_events WHERE event_at_ns < ?1", [oldest])?;
+        db.execute(
+            "DELETE FROM ingest_events WHERE event_id <= (SELECT max(event_id) FROM ingest_events) - ?1",
+            [MAX_EVENTS as i64],
+        )?;
+        self.shrink(db, self.max_bytes)
+    }
+
+    /// Not while the log cannot be emptied: it would only become longer.
+    fn shrink(&self, db: &Connection, max_bytes: u64) -> Result<(), StoreError> {
+        if self.empty_log(db)? {
+            shrink(db, max_bytes)?;
+            self.empty_log(db)?;
+        }
+        Ok(())
+    }
+
+    /// Moves what is in the write-ahead log into the file and empties it. `false`: a reader still needs it.
+    pub(super) fn empty_log(&self, db: &Connection) -> Result<bool, StoreError> {
+        db.busy_timeout(EMPTY_WAIT)?;
+        let emptied = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+        db.busy_timeout(BUSY_WAIT)?;
+        match emptied.map_err(StoreError::from) {
+            Ok(busy) => Ok(busy == 0),
+            Err(StoreError::Locked { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Bytes of the log.
+    pub(super) fn log_bytes(&self) -> u64 {
+        fs::metadata(&self.log).map_or(0, |meta| meta.len())
+    }
+
+    /// Who keeps the log from being emptied, and what to do.
+    pub(super) fn pinned(&self) -> String {
+        let who = holder::reader(&self.path).unwrap_or_else(|| "a reader".to_owned());
+        format!(
+            "{who} stays in an old state of the database, so its log of {} bytes cannot be emptied: end that read, or \
+             allow more than {} bytes (PEEPS_DB_MAX_BYTES)",
+            self.log_bytes(),
+            self.max_bytes
+        )
+    }
+
+    /// What file and log take, or will when the log is in the file.
+    fn bytes(&self, db: &Connection) -> Result<u64, StoreError> {
+        let file = fs::metadata(&self.path).map_or(0, |meta| meta.len());
+        Ok(file.max(pragma(db, "page_count")? * pragma(db, "page_size")?) + self.log_bytes())
+    }
 }
 
 fn count(db: &Connection) -> Result<u64, StoreError> {

@@ -48,11 +48,8 @@ pub(super) fn estimate(finished: &Finished) -> u64 {
         let names = p.name.proc_key.len() + p.name.process.len();
         let nodes: usize =
             graph.nodes.iter().map(|n| 2 * n.id.len() + n.label.len() + n.attrs_json.len() + 2 * names + 80).sum();
-        let edges: usize = graph
-            .edges
-            .iter()
-            .map(|e| 2 * (e.src.len() + e.dst.len()) + e.attrs_json.len() + 4 * names + 80)
-            .sum();
+        let edges: usize =
+            graph.edges.iter().map(|e| 2 * (e.src.len() + e.dst.len()) + e.attrs_json.len() + 4 * names + 80).sum();
         (nodes + edges) as u64
     });
     // Pages are never quite full.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
-use super::{StoreError, migrate};
+use super::{StoreError, migrate, retention::BUSY_WAIT};
 use crate::limits::SQLITE_HEAP_BYTES;
 
 /// Written into `PRAGMA user_version`.
@@ -83,7 +83,7 @@ CREATE INDEX nodes_by_kind ON nodes (snapshot_id, kind);
 /// Opens the database for the one writer, and creates it when it is not there.
 pub(crate) fn open_writer(path: &Path, max_bytes: u64) -> Result<Connection, StoreError> {
     let db = Connection::open(path)?;
-    db.busy_timeout(std::time::Duration::from_secs(5))?;
+    db.busy_timeout(BUSY_WAIT)?;
     harden(&db)?;
     // Both count only before the first table is made.
     db.pragma_update(None, "page_size", PAGE_BYTES)?;
@@ -91,7 +91,8 @@ pub(crate) fn open_writer(path: &Path, max_bytes: u64) -> Result<Connection, Sto
     db.pragma_update(None, "hard_heap_limit", SQLITE_HEAP_BYTES)?;
     let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    if ![1, VERSION].contains(&version) && !(version == 0 && tables == 0) {
+    let ours = [1, VERSION].contains(&version) || (version == 0 && tables == 0);
+    if !ours {
         return Err(StoreError::Foreign { path: path.into(), found: version, wanted: VERSION });
     }
     db.pragma_update(None, "journal_mode", "WAL")?;
@@ -120,7 +121,7 @@ pub(crate) fn open_writer(path: &Path, max_bytes: u64) -> Result<Connection, Sto
 pub(crate) fn open_reader(path: &Path) -> Result<Connection, rusqlite::Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags)?;
-    db.busy_timeout(std::time::Duration::from_secs(5))?;
+    db.busy_timeout(BUSY_WAIT)?;
     harden(&db)?;
     db.pragma_update(None, "temp_store", "MEMORY")?;
     db.pragma_update(None, "cache_size", -8192)?;

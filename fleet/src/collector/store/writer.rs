@@ -1,6 +1,7 @@
 //! The one writer, on a thread of its own.
 
 use std::{
+    fs::{File, TryLockError},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     thread,
@@ -10,7 +11,7 @@ use std::{
 use rusqlite::{Connection, TransactionBehavior, params};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Saved, StoreError, retention, save, schema};
+use super::{Saved, StoreError, retention::Retention, save, schema};
 use crate::collector::{
     cut::Finished,
     events::{Event, Throttle},
@@ -20,6 +21,14 @@ use crate::collector::{
 const QUEUE: usize = 1024;
 /// How often old events are looked for.
 const TRIM_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// What it takes to note that a cut was begun.
+const SMALL_BYTES: u64 = 64 * 1024;
+/// About what an ingest event takes, rather more than less.
+const EVENT_BYTES: u64 = 1024;
+/// A log beyond this size that cannot be emptied is worth a word, once in a while.
+const PINNED_BYTES: u64 = 64 * 1024 * 1024;
+const PINNED_INTERVAL: Duration = Duration::from_secs(600);
 
 enum Command {
     Allocate(oneshot::Sender<Result<u64, StoreError>>),
@@ -37,10 +46,15 @@ pub(crate) struct Writer {
 impl Writer {
     /// Opens the database and starts the thread; join the thread after the last clone is dropped.
     pub(crate) fn start(path: &Path, max_bytes: u64) -> Result<(Self, thread::JoinHandle<()>), StoreError> {
-        let db = schema::open_writer(path, max_bytes)?;
-        retention::trim(&db, max_bytes)?;
+        let lock = lock(path)?;
+        let named = |error: StoreError| error.with_holder(path);
+        let db = schema::open_writer(path, max_bytes).map_err(named)?;
+        let retention = Retention::new(path, max_bytes);
+        retention.trim(&db).map_err(named)?;
         let (commands, queue) = mpsc::channel(QUEUE);
-        let worker = Worker { db, path: path.into(), max_bytes, trimmed: Instant::now() };
+        let now = Instant::now();
+        let worker =
+            Worker { db, path: path.into(), max_bytes, retention, trimmed: now, pinned_said: None, _lock: lock };
         let thread = thread::Builder::new()
             .name("rpp-fleet-db".into())
             .spawn(move || worker.run(queue))
@@ -83,7 +97,29 @@ struct Worker {
     db: Connection,
     path: PathBuf,
     max_bytes: u64,
+    retention: Retention,
     trimmed: Instant,
+    /// When it was last said that the log cannot be emptied.
+    pinned_said: Option<Instant>,
+    /// Let go after the database is closed.
+    _lock: Option<File>,
+}
+
+/// Held as long as a collector runs; `None` where the file system has no locks.
+fn lock(db: &Path) -> Result<Option<File>, StoreError> {
+    let mut path = db.as_os_str().to_owned();
+    path.push(".lock");
+    let path = PathBuf::from(path);
+    // A folder that cannot be written is SQLite's to report.
+    let Ok(file) = File::options().create(true).write(true).truncate(false).open(&path) else { return Ok(None) };
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { lock: path }),
+        Err(TryLockError::Error(error)) => {
+            tracing::debug!(%error, "no lock on this file system: a second collector would not be noticed");
+            Ok(None)
+        }
+    }
 }
 
 impl Worker {
@@ -105,9 +141,17 @@ impl Worker {
     }
 
     /// Moves what is in the write-ahead log into the file, as far as no reader still needs the old pages.
-    fn checkpoint(&self) {
-        if let Err(error) = self.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
-            tracing::warn!(%error, "the write-ahead log could not be emptied");
+    fn checkpoint(&mut self) {
+        match self.retention.empty_log(&self.db) {
+            Ok(true) => {}
+            Ok(false) if self.retention.log_bytes() < PINNED_BYTES => {}
+            Ok(false) => {
+                if self.pinned_said.is_none_or(|said| said.elapsed() >= PINNED_INTERVAL) {
+                    tracing::warn!("{}", self.retention.pinned());
+                    self.pinned_said = Some(Instant::now());
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the write-ahead log could not be emptied"),
         }
     }
 
@@ -130,7 +174,8 @@ impl Worker {
     }
 
     fn allocate(&mut self) -> Result<u64, StoreError> {
-        // Room is made here already: a full database is said before anybody is asked.
+        // A database that takes nothing is said before anybody is asked.
+        self.retention.refuse_if_pinned(&self.db, SMALL_BYTES)?;
         let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let id: i64 = transaction.query_row(
             "UPDATE next_snapshot SET id = max(id, (SELECT coalesce(max(snapshot_id), 0) FROM snapshots) + 1) + 1 \
@@ -144,7 +189,7 @@ impl Worker {
 
     fn save(&mut self, finished: &Finished, started: Instant, events: &mut Vec<Event>) -> Result<Saved, StoreError> {
         const MEMORY_RETRIES: u32 = 3;
-        retention::make_room(&self.db, save::estimate(finished), self.max_bytes)?;
+        self.retention.make_room(&self.db, save::estimate(finished))?;
         let mut attempt = 0;
         let (mut saved, notes) = loop {
             match save::save(&mut self.db, finished) {
@@ -161,7 +206,7 @@ impl Worker {
 
     fn trim(&mut self) {
         self.trimmed = Instant::now();
-        if let Err(error) = retention::trim(&self.db, self.max_bytes) {
+        if let Err(error) = self.retention.trim(&self.db) {
             tracing::warn!(%error, "old cuts and events could not be forgotten");
         }
     }
@@ -170,7 +215,8 @@ impl Worker {
         if events.is_empty() {
             return;
         }
-        if let Err(error) = insert_events(&mut self.db, events) {
+        let room = self.retention.refuse_if_pinned(&self.db, events.len() as u64 * EVENT_BYTES);
+        if let Err(error) = room.and_then(|()| insert_events(&mut self.db, events)) {
             tracing::warn!(%error, lost = events.len(), "ingest events could not be stored");
         }
     }
@@ -183,7 +229,7 @@ impl Worker {
                 Err(error) => tracing::warn!(%error, "the database could not be opened again"),
             }
         }
-        result
+        result.map_err(|error| error.with_holder(&self.path))
     }
 }
 

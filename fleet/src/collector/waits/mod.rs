@@ -90,8 +90,7 @@ pub(crate) fn read(db: &Connection, snapshot_id: i64) -> Result<Waits, rusqlite:
 
 fn load_edges(db: &Connection, snapshot_id: i64, graph: &mut WaitGraph) -> Result<(), rusqlite::Error> {
     const ENDS: &str = "src_id, src_proc_key, dst_id, dst_proc_key, attrs_json";
-    let mut resolved =
-        db.prepare(&format!("SELECT {ENDS} FROM edges WHERE snapshot_id = ?1 AND kind = 'needs'"))?;
+    let mut resolved = db.prepare(&format!("SELECT {ENDS} FROM edges WHERE snapshot_id = ?1 AND kind = 'needs'"))?;
     let mut rows = resolved.query([snapshot_id])?;
     while let Some(row) = rows.next()? {
         load_edge(row, graph)?;
