@@ -84,7 +84,7 @@ fn swarm(shelf: Shelf, config: Config) -> anyhow::Result<Swarm<Behaviour>> {
         })?
         .with_swarm_config(|config| {
             config
-                // One round trip less for each request.
+                // One round trip less for each request, with peers that are known to take it.
                 .with_substream_upgrade_protocol_override(Version::V1Lazy)
                 .with_idle_connection_timeout(Duration::from_secs(60))
         })
@@ -118,7 +118,13 @@ async fn stream(swarm: &mut Swarm<Behaviour>, peer: PeerId, light_client: &Light
         }
         let timeout = session.poll_timeout().unwrap_or_else(|| Instant::now() + Duration::from_secs(1));
         tokio::select! {
-            event = swarm.select_next_some() => tell(event, &mut session),
+            event = swarm.select_next_some() => {
+                if let SwarmEvent::ConnectionEstablished { peer_id, .. } = &event {
+                    // Peers of this crate take a request before they have confirmed its protocol.
+                    swarm.behaviour_mut().snapshots.negotiate_lazily(*peer_id);
+                }
+                tell(event, &mut session);
+            }
             () = tokio::time::sleep_until(timeout.into()) => session.handle_timeout(Instant::now()),
         }
     }

@@ -20,6 +20,7 @@ use std::{
     collections::VecDeque,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use libp2p::{
@@ -44,6 +45,7 @@ use self::{
 use crate::{
     codec::{Codec, PROTOCOL, RequestFrame, ResponseFrame},
     messages::{ArtefactKind, Plan, SnapshotsRequest},
+    negotiation::{Handler, Lazy},
     provider::SnapshotProvider,
     text,
     types::SnapshotSessionId,
@@ -60,6 +62,10 @@ pub struct Behaviour<P> {
     wire: request_response::Behaviour<Codec>,
     outbound: Outbound,
     inbound: Inbound<P>,
+    /// Connected peers that take a request before they have confirmed its protocol.
+    lazy: Lazy,
+    /// For one negotiation.
+    negotiation: Duration,
     /// Drained before anything new is taken in.
     events: VecDeque<Event>,
 }
@@ -100,14 +106,16 @@ impl<P: SnapshotProvider> Behaviour<P> {
     /// Serves through `provider` and consumes as `config` says.
     #[must_use]
     pub fn new(provider: Arc<P>, config: Config) -> Self {
-        let codec = Codec::new(config.max_request_bytes, config.max_response_bytes);
+        let codec = Codec::new(config.max_request_bytes, config.max_response_bytes).with_pace(config.pace);
         let wire = request_response::Config::default()
-            .with_request_timeout(config.request_timeout)
+            .with_request_timeout(config.whole_exchange())
             .with_max_concurrent_streams(config.max_streams_per_connection);
         Self {
             wire: request_response::Behaviour::with_codec(codec, [(PROTOCOL, ProtocolSupport::Full)], wire),
             outbound: Outbound::new(&config),
             inbound: Inbound::new(provider, &config),
+            lazy: Lazy::default(),
+            negotiation: config.pace.idle,
             events: VecDeque::new(),
         }
     }
@@ -192,6 +200,16 @@ impl<P: SnapshotProvider> Behaviour<P> {
     /// Drops the session on our side, in flight or not. An answer that still comes is not looked at.
     pub fn forget(&mut self, peer: PeerId, session: SnapshotSessionId) {
         self.outbound.forget(peer, session);
+    }
+
+    /// From now on, and as long as it is connected, requests to `peer` go along with the proposal of their protocol: call it
+    /// for peers that are known to take that (those of this crate do), when identify has named their agent, say. It saves
+    /// a round trip for each request in a swarm whose substreams are set to `V1Lazy`, and changes nothing in others. All
+    /// other peers are negotiated with plainly.
+    pub fn negotiate_lazily(&mut self, peer: PeerId) {
+        if self.wire.is_connected(&peer) {
+            self.lazy.insert(peer);
+        }
     }
 
     /// The next chunk and update of a session: moved by verified responses alone.
@@ -292,7 +310,7 @@ impl<P: SnapshotProvider> Behaviour<P> {
 const MAX_QUEUED_EVENTS: usize = 1024;
 
 impl<P: SnapshotProvider> NetworkBehaviour for Behaviour<P> {
-    type ConnectionHandler = THandler<request_response::Behaviour<Codec>>;
+    type ConnectionHandler = Handler<THandler<request_response::Behaviour<Codec>>>;
     type ToSwarm = Event;
 
     fn handle_pending_inbound_connection(
@@ -311,7 +329,8 @@ impl<P: SnapshotProvider> NetworkBehaviour for Behaviour<P> {
         local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.wire.handle_established_inbound_connection(connection, peer, local, remote)
+        let handler = self.wire.handle_established_inbound_connection(connection, peer, local, remote)?;
+        Ok(Handler::knowing(handler, peer, &self.lazy, self.negotiation))
     }
 
     fn handle_pending_outbound_connection(
@@ -332,7 +351,8 @@ impl<P: SnapshotProvider> NetworkBehaviour for Behaviour<P> {
         role: Endpoint,
         port_use: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.wire.handle_established_outbound_connection(connection, peer, address, role, port_use)
+        let handler = self.wire.handle_established_outbound_connection(connection, peer, address, role, port_use)?;
+        Ok(Handler::knowing(handler, peer, &self.lazy, self.negotiation))
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
@@ -340,6 +360,11 @@ impl<P: SnapshotProvider> NetworkBehaviour for Behaviour<P> {
             && let Some(peer) = failure.peer_id
         {
             self.outbound.note_dial_failure(peer, failure.error);
+        }
+        if let FromSwarm::ConnectionClosed(closed) = &event
+            && closed.remaining_established == 0
+        {
+            self.lazy.remove(&closed.peer_id);
         }
         self.wire.on_swarm_event(event);
     }

@@ -1,13 +1,25 @@
 //! One JSON document in each direction of a substream, read up to a bound and never cut short.
 //!
+//! Where a message ends is known by its text, not by how the stream ends: after a whole answer a reset is as good as an
+//! end, and an end inside an answer is a lost connection. Each message has its own time (`pace`), counted from the last
+//! byte that moved.
+//!
 //! What cannot be read reaches the behaviour as a value: an I/O error would only reset the stream, and the peer would
 //! not learn why. Responses are made on blocking threads. Chunks are decoded and hashed as they arrive, on the
 //! connection's task (`arrival`); small answers are checked there, too, because waking a thread takes
 //! longer than their check. What is large and not of this kind stays bytes and is checked on a blocking thread.
 
-use std::io;
+mod paced;
 
-use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use futures::{AsyncRead, AsyncWrite};
 use libp2p::{StreamProtocol, request_response};
 
 use crate::{
@@ -17,8 +29,10 @@ use crate::{
     json::{self, DecodeError},
     limits::{MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES},
     messages::SnapshotsRequest,
+    pace::PaceLimits,
     purpose::{self, Purpose},
 };
+use paced::Paced;
 
 /// The protocol's name on the wire.
 pub const PROTOCOL: StreamProtocol = StreamProtocol::new("/rpp/snapshots/1.0.0");
@@ -31,17 +45,36 @@ const PIECE: usize = 64 * 1024;
 /// the refusal.
 const DISCARDED_BOUNDS: usize = 16;
 
-/// Reads and writes the messages of one substream. Cheap to clone while no request is known: two numbers and two hints.
+/// Reads and writes the messages of one substream. Cheap to clone while no request is known: a few numbers and two hints.
 #[derive(Clone, Debug)]
 pub struct Codec {
     max_request: usize,
     max_response: usize,
+    pace: PaceLimits,
     /// What the request of this very substream expects as an answer; it sizes the buffer.
     expected_response: usize,
     /// What this very substream works for, once its request is known.
     purpose: Purpose,
     /// What the request of this very substream expects, if its answer may be checked here.
     expectation: Option<Box<Expectation>>,
+    /// Bytes of the answer that came; whoever made the request looks at it.
+    seen: Seen,
+}
+
+/// How many bytes of an answer came so far.
+#[derive(Clone, Debug, Default)]
+pub struct Seen(Arc<AtomicU64>);
+
+impl Seen {
+    /// Bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn more(&self, bytes: usize) {
+        self.0.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
 }
 
 impl Default for Codec {
@@ -54,7 +87,22 @@ impl Codec {
     /// With bounds on a request and on a response, in bytes.
     #[must_use]
     pub fn new(max_request: usize, max_response: usize) -> Self {
-        Self { max_request, max_response, expected_response: SMALL, purpose: Purpose::default(), expectation: None }
+        Self {
+            max_request,
+            max_response,
+            pace: PaceLimits::default(),
+            expected_response: SMALL,
+            purpose: Purpose::default(),
+            expectation: None,
+            seen: Seen::default(),
+        }
+    }
+
+    /// How slow a message may be.
+    #[must_use]
+    pub fn with_pace(mut self, pace: PaceLimits) -> Self {
+        self.pace = pace;
+        self
     }
 }
 
@@ -71,6 +119,8 @@ pub enum RequestFrame {
         purpose: Purpose,
         /// To check the answer with while it is read, where that may be done; `None` leaves it as it comes.
         expectation: Option<Box<Expectation>>,
+        /// Told of the answer's bytes as they come.
+        seen: Seen,
     },
     /// As it arrived.
     Incoming {
@@ -112,11 +162,12 @@ impl request_response::Codec for Codec {
         T: AsyncRead + Unpin + Send,
     {
         let (bound, mut body) = (self.max_request, Vec::new());
-        let seen = read_pieces(io, bound, SMALL, |piece| body.extend_from_slice(piece)).await?;
+        let mut io = Paced::new(io, self.pace);
+        let seen = read_pieces(&mut io, bound, SMALL, |piece| body.extend_from_slice(piece)).await?;
         let (bytes, request) = if seen <= bound {
             (seen, json::decode_request_within(&body, bound))
         } else {
-            let size = seen + discard(io, bound.saturating_mul(DISCARDED_BOUNDS)).await?;
+            let size = seen + discard(&mut io, bound.saturating_mul(DISCARDED_BOUNDS)).await?;
             (size, Err(DecodeError::TooLarge { size, bound }))
         };
         self.purpose = request.as_ref().map(purpose::of).unwrap_or_default();
@@ -128,8 +179,18 @@ impl request_response::Codec for Codec {
         T: AsyncRead + Unpin + Send,
     {
         let mut arrival = Arrival::new(self.expectation.take().map(|expectation| *expectation));
-        let bound = self.max_response;
-        let bytes = read_pieces(io, bound, self.expected_response, |piece| arrival.feed(piece)).await?;
+        let (bound, seen) = (self.max_response, std::mem::take(&mut self.seen));
+        let read = read_pieces(&mut Paced::new(io, self.pace), bound, self.expected_response, |piece| {
+            seen.more(piece.len());
+            arrival.feed(piece);
+        })
+        .await;
+        let bytes = match read {
+            Ok(bytes) => bytes,
+            // What is missing, if anything is, shows in the text.
+            Err(error) if is_end(&error) && seen.bytes() > 0 => usize::try_from(seen.bytes()).unwrap_or(usize::MAX),
+            Err(error) => return Err(error),
+        };
         if bytes > bound {
             return Ok(ResponseFrame::Oversize { seen: bytes, bound });
         }
@@ -143,13 +204,14 @@ impl request_response::Codec for Codec {
     where
         T: AsyncWrite + Unpin + Send,
     {
-        let RequestFrame::Outgoing { body, expected_response, purpose, expectation } = request else {
+        let RequestFrame::Outgoing { body, expected_response, purpose, expectation, seen } = request else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a request that arrived is not sent on"));
         };
         self.expected_response = expected_response;
         self.purpose = purpose;
         self.expectation = expectation;
-        purpose::scope(&self.purpose, io.write_all(&body)).await
+        self.seen = seen;
+        purpose::scope(&self.purpose, Paced::new(io, self.pace).write_all(&body)).await
     }
 
     async fn write_response<T>(&mut self, _: &StreamProtocol, io: &mut T, response: ResponseFrame) -> io::Result<()>
@@ -159,13 +221,19 @@ impl request_response::Codec for Codec {
         let ResponseFrame::Whole(body) = response else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a response that arrived is not sent on"));
         };
-        purpose::scope(&self.purpose, io.write_all(&body)).await
+        purpose::scope(&self.purpose, Paced::new(io, self.pace).write_all(&body)).await
     }
+}
+
+/// Whether a stream that failed like this is simply over: several libraries end every stream by a reset.
+pub(crate) fn is_end(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof, WriteZero};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof | WriteZero)
 }
 
 /// Feeds what comes to the end of the stream, or just past `bound`; how many bytes there were.
 async fn read_pieces<T: AsyncRead + Unpin>(
-    io: &mut T,
+    io: &mut Paced<'_, T>,
     bound: usize,
     expected: usize,
     mut feed: impl FnMut(&[u8]) + Send,
@@ -187,7 +255,7 @@ async fn read_pieces<T: AsyncRead + Unpin>(
 }
 
 /// Reads and drops up to `most` bytes; how many there were.
-async fn discard<T: AsyncRead + Unpin>(io: &mut T, most: usize) -> io::Result<usize> {
+async fn discard<T: AsyncRead + Unpin>(io: &mut Paced<'_, T>, most: usize) -> io::Result<usize> {
     let mut buffer = [0; 4096];
     let mut dropped = 0;
     while dropped < most {
@@ -240,6 +308,7 @@ mod tests {
             expected_response: 4321,
             purpose: Purpose::default(),
             expectation: None,
+            seen: Seen::default(),
         };
         block_on(codec.write_request(&PROTOCOL, &mut sent, request)).unwrap();
         assert_eq!((sent.as_slice(), codec.expected_response), (&b"{}"[..], 4321));

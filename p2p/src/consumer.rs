@@ -11,6 +11,8 @@
 //!   verified and not yet durable fits the window. An ack takes its turn before the next chunk.
 //! * **Recovery by itself.** What may pass is backed off and resumed; a session that the provider lost, or whose plan it
 //!   changed, is planned anew once, with the same root and height; everything else fails with the reason.
+//! * **A slow line is asked for less.** A chunk that did not come in time, or twice not to its end, is asked for in smaller
+//!   chunks: the same snapshot is planned anew with them, and what is durable stays.
 //! * **The last ack is a courtesy.** When every byte is durable the payload goes into its place even if the provider is
 //!   gone before it mirrors the last ack.
 //!
@@ -29,6 +31,7 @@ mod disk;
 mod input;
 mod output;
 mod recovery;
+mod slow;
 mod status;
 mod types;
 
@@ -78,8 +81,7 @@ pub struct Session {
     acked_updates: u64,
     /// The provider did not take the last ack.
     ack_given_up: bool,
-    bytes_refused: u64,
-    bytes_dropped: u64,
+    slow: slow::Slow,
 
     placed: Option<PathBuf>,
     complete: bool,
@@ -172,8 +174,7 @@ impl Session {
             acked_chunks: 0,
             acked_updates: 0,
             ack_given_up: false,
-            bytes_refused: 0,
-            bytes_dropped: 0,
+            slow: slow::Slow::default(),
             placed: None,
             complete: false,
             failure: None,
@@ -211,9 +212,13 @@ impl Session {
     }
 
     fn work_on(&self, plan: Arc<Plan>) -> Work {
-        let Options { window, ack_bytes, ack_interval, .. } = self.options;
-        let disk = Disk::new(&plan, window, ack_bytes, ack_interval);
+        let disk = self.disk_for(&plan);
         Work { plan, updates: Arc::default(), update_bytes: 0, disk }
+    }
+
+    fn disk_for(&self, plan: &Plan) -> Disk {
+        let Options { window, ack_bytes, ack_interval, .. } = self.options;
+        Disk::new(plan, window, ack_bytes, ack_interval)
     }
 
     /// The session's id.

@@ -175,12 +175,20 @@ pub enum Violation {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestFailure {
-    /// No answer within the time for a request.
-    #[error("no answer in time")]
-    Timeout,
+    /// The answer came too slowly, or not at all.
+    #[error("no answer in time: {reason}")]
+    Timeout {
+        /// How slow it was.
+        reason: String,
+        /// About how many bytes of the chunk that was asked for came all the same.
+        received: u64,
+    },
     /// The connection ended, or the provider closed the stream without an answer (it has no room for another stream).
     #[error("the connection was lost before the answer came")]
-    ConnectionClosed,
+    ConnectionClosed {
+        /// About how many bytes of the chunk that was asked for came all the same.
+        received: u64,
+    },
     /// The peer could not be dialled.
     #[error("the peer cannot be reached: {reason}")]
     Dial {
@@ -196,6 +204,17 @@ pub enum RequestFailure {
         /// Why.
         reason: String,
     },
+}
+
+impl RequestFailure {
+    /// About how many bytes of the chunk that was asked for came in vain.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        match self {
+            Self::Timeout { received, .. } | Self::ConnectionClosed { received } => *received,
+            _ => 0,
+        }
+    }
 }
 
 /// What the behaviour reports as an error, with the side at fault as the variant.

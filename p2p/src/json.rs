@@ -6,6 +6,9 @@
 //!
 //! Reading scans the text once and borrows from it: besides the message, a reader allocates a list of the members of each
 //! object on the way, at most 1,024 each. A chunk's base64 is decoded straight from the text.
+//!
+//! No document is the beginning of another one, so a message that was cut off on the way is known by its text alone
+//! ([`DecodeError::Incomplete`]): several transports and libraries show a lost connection as a clean end.
 
 mod read;
 mod scan;
@@ -32,6 +35,12 @@ pub enum DecodeError {
     /// Not UTF-8.
     #[error("the message is not UTF-8")]
     Utf8,
+    /// It ends before its document does: cut off on the way, as far as anybody can tell.
+    #[error("the message ends inside its document, at byte {at}")]
+    Incomplete {
+        /// Where.
+        at: usize,
+    },
     /// Not JSON.
     #[error("not JSON at byte {at}: {what}")]
     Syntax {
@@ -137,5 +146,12 @@ pub fn check_size(size: usize, bound: usize) -> Result<(), DecodeError> {
 }
 
 fn text(bytes: &[u8]) -> Result<&str, DecodeError> {
-    std::str::from_utf8(bytes).map_err(|_| DecodeError::Utf8)
+    std::str::from_utf8(bytes).map_err(|error| {
+        // A message may be cut inside a character, too, but only where its document goes on.
+        let (whole, _) = bytes.split_at(error.valid_up_to());
+        match std::str::from_utf8(whole).map(scan::document) {
+            Ok(Err(cut @ DecodeError::Incomplete { .. })) if error.error_len().is_none() => cut,
+            _ => DecodeError::Utf8,
+        }
+    })
 }

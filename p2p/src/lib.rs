@@ -38,6 +38,7 @@
 //! | [`exchange`], [`consumer`] | a consumer session: its requests, its policy | none |
 //! | [`provider`] | the provider's trait, slots, records, room | none |
 //! | [`codec`], [`snapshots`] | the substreams and the `NetworkBehaviour` | libp2p, tokio's blocking threads |
+//! | [`negotiation`] | how a substream's protocol is agreed on, peer by peer | none |
 //! | [`transport`] | what lies below yamux: fewer system calls | the connection's |
 //! | [`light_client`] | follows the commitment chain, publishes verified heads | none; proofs block |
 //!
@@ -46,8 +47,8 @@
 //! # Limits
 //!
 //! All bounds stand in [`limits`], with [`snapshots::Config`] to change them. The main ones: one request in flight per
-//! session, kept by both sides; requests of 64 KiB and responses of 8 MiB, refused beyond, never cut short; 30 s for one
-//! request; 16 request streams per connection; 64 session slots on a provider, 8 per peer; 32 MiB of response bytes under
+//! session, kept by both sides; requests of 64 KiB and responses of 8 MiB, refused beyond, never cut short; 30 s
+//! without a byte, and 1 KiB/s at the least; 16 request streams per connection; 64 session slots on a provider, 8 per peer; 32 MiB of response bytes under
 //! way, 8 MiB per peer; text from a peer is cut to 512 bytes and escaped before it is shown ([`text::escape`]).
 //!
 //! # Errors
@@ -69,7 +70,9 @@ pub mod json;
 pub mod light_client;
 pub mod limits;
 pub mod messages;
+pub mod negotiation;
 pub mod outboard;
+mod pace;
 pub mod plan;
 pub mod provider;
 pub mod purpose;
@@ -96,6 +99,7 @@ pub mod snapshots {
         Activity, Behaviour, Config, Ended, Event, Job, Load, Observer, Outcome, PlanOptions, RequestId, RequestKind,
         Unobserved,
     };
+    pub use crate::pace::PaceLimits;
 }
 
 /// The request/response protocol that this crate speaks.

@@ -14,8 +14,12 @@ pub const MAX_CHUNK_SIZE: u64 = 4 * 1024 * 1024;
 pub const DEFAULT_CHUNK_SIZE: u64 = 1024 * 1024;
 /// Deepest nesting of a JSON document.
 pub const MAX_JSON_DEPTH: usize = 16;
-/// Time for one request, everything included.
-pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// A request is given up when not a byte of it, or of its answer, moved for this long.
+pub const REQUEST_IDLE: Duration = Duration::from_secs(30);
+/// Slowest rate of a request or an answer, in bytes a second,
+pub const SLOWEST_RATE: u32 = 1024;
+/// over each stretch of this length, from its first byte on.
+pub const SLOWEST_OVER: Duration = Duration::from_secs(60);
 /// Request streams per connection.
 pub const MAX_STREAMS_PER_CONNECTION: usize = 16;
 /// Response bytes under way on a provider, in all.

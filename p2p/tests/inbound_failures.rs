@@ -9,7 +9,7 @@ use rpp_p2p::{
     ArtefactKind, ErrorCode, Hash, PipelineError, ResumeReason, SnapshotProtocolError, SnapshotsRequest,
     limits::{MAX_REQUEST_BYTES, MIN_CHUNK_SIZE},
     provider::{RoomLimits, SlotLimits},
-    snapshots::{Config, Event, Outcome},
+    snapshots::{Config, Event, Outcome, PaceLimits},
 };
 use support::{
     Bytes, Fixture, Gate, Markers, MemoryProvider, Node, Peer, Raw, chunk_request, consumer, plan_request, provider,
@@ -64,8 +64,12 @@ async fn an_unreadable_request_is_answered_invalid_with_session_0() {
         "{\"type\":\"surprise\",\"session_id\":7}".to_owned(),
         format!("{{\"type\":\"plan\",\"session_id\":7,\"x\":{}{}}}", "[".repeat(1000), "]".repeat(1000)),
     ];
-    for text in texts {
+    // After its end there may be JSON's own white space, and nothing else.
+    let after: [&[u8]; 8] = [b"x", b"{", b"}", b"null", b"\0", b"\x0c", b"\xc2\xa0", b"\xff"];
+    let followed = after.map(|after| [valid.as_bytes(), after].concat());
+    for text in texts.map(String::into_bytes).into_iter().chain(followed) {
         let answer = raw.ask(provider.peer, text.clone()).await;
+        let text = String::from_utf8_lossy(&text);
         assert!(is_refusal(&answer, "invalid") && answer.contains("\"session_id\":0"), "{text}: {answer}");
         match provider.event().await {
             Event::Inbound { peer, session, kind: None, outcome, error, .. } => {
@@ -385,7 +389,7 @@ async fn a_response_above_the_bound_is_never_sent() {
 
 #[tokio::test]
 async fn a_provider_call_that_outlasts_the_request_is_lost() {
-    let config = Config::default().with_request_timeout(Duration::from_millis(200));
+    let config = Config::default().with_pace(PaceLimits::default().with_idle(Duration::from_millis(200)));
     let (mut provider, memory, mut raw) = pair_with(config).await;
     raw.ask(provider.peer, plan_request(7)).await;
     provider.served().await;

@@ -475,3 +475,38 @@ proptest! {
         }
     }
 }
+
+/// Wherever a message is cut off, that is seen, and nothing else is taken for it: over some transports a lost connection
+/// looks like a clean end.
+#[test]
+fn the_beginning_of_a_document_is_told_from_a_wrong_one() {
+    let whole = concat!(
+        r#" { "type" : "error", "session_id": 7, "message": "\u00e9\ud83d\ude00 é€😀 \\ \n","#,
+        r#" "more": [ true , false, null, -1.5e+3, {}, [], "x" ] }"#
+    );
+    assert!(read(whole).is_ok());
+    for end in 0..whole.len() {
+        let cut = decode_request(&whole.as_bytes()[..end]);
+        assert!(matches!(cut, Err(DecodeError::Incomplete { .. })), "cut at {end}: {cut:?}");
+    }
+    for after in [&b"x"[..], b"{}", b"\0", b"\x0c", b"\xff", b"\xe2\x82", b" ,", b"}"] {
+        let followed = decode_request(&[whole.as_bytes(), after].concat());
+        let is_wrong = matches!(followed, Err(DecodeError::Syntax { .. } | DecodeError::Utf8));
+        assert!(is_wrong, "{after:?} after the end: {followed:?}");
+    }
+    for wrong in [
+        "x",
+        "{]",
+        "{\"a\":nul ",
+        "{\"a\":tx",
+        "{\"a\":-x",
+        "{\"a\":\"\\x",
+        "{\"a\":\"\\u12g",
+        "{\"a\" 1",
+        "[",
+        "\u{feff}{",
+    ] {
+        let error = decode_request(wrong.as_bytes());
+        assert!(matches!(error, Err(DecodeError::Syntax { .. })), "{wrong}: {error:?}");
+    }
+}

@@ -33,6 +33,14 @@ fn id() -> SnapshotSessionId {
     SnapshotSessionId::new(7).unwrap()
 }
 
+fn timeout(received: u64) -> RequestFailure {
+    RequestFailure::Timeout { reason: "not a byte for 30 s".to_owned(), received }
+}
+
+fn lost(received: u64) -> RequestFailure {
+    RequestFailure::ConnectionClosed { received }
+}
+
 fn options() -> Options {
     Options { chunk_size: CHUNK, ack_bytes: 2 * CHUNK, window: 4 * CHUNK, seed: 1, ..Options::default() }
 }
@@ -100,7 +108,7 @@ impl Rig {
             },
             SnapshotsRequest::Chunk { chunk_index, .. } => {
                 let payload = WORLD.payload(&self.plan.snapshot.checkpoint.state_root);
-                let (chunk, proof) = payload.chunk(CHUNK, chunk_index);
+                let (chunk, proof) = payload.chunk(self.plan.chunk_size, chunk_index);
                 SnapshotsResponse::Chunk { session_id, chunk_index, chunk, proof }
             }
             SnapshotsRequest::LightClientUpdate { update_index, .. } => SnapshotsResponse::LightClientUpdate {
@@ -109,7 +117,8 @@ impl Rig {
                 update: Box::new(WORLD.update(&self.plan, update_index)),
             },
             SnapshotsRequest::Resume { plan_id, chunk_index, update_index, .. } => {
-                SnapshotsResponse::Resume { session_id, plan_id, chunk_index, update_index, chunk_size: CHUNK }
+                let chunk_size = self.plan.chunk_size;
+                SnapshotsResponse::Resume { session_id, plan_id, chunk_index, update_index, chunk_size }
             }
             SnapshotsRequest::Ack { kind, index, .. } => SnapshotsResponse::Ack { session_id, kind, index },
             SnapshotsRequest::Error { .. } => panic!("nobody cancels here"),
@@ -130,6 +139,15 @@ impl Rig {
     fn exchange_one(&mut self) -> SnapshotsRequest {
         let request = self.request();
         self.answer(&request);
+        request
+    }
+
+    /// The next request; every other than a chunk's is answered.
+    fn exchange_until_chunk(&mut self) -> SnapshotsRequest {
+        let request = self.request();
+        if !matches!(request, SnapshotsRequest::Chunk { .. }) {
+            self.answer(&request);
+        }
         request
     }
 
@@ -328,8 +346,8 @@ fn busy_internal_and_lost_answers_are_backed_off_and_resumed() {
         match turn % 4 {
             0 => rig.refuse(&request, ErrorCode::Busy),
             1 => rig.refuse(&request, ErrorCode::Internal),
-            2 => rig.fail(&RequestFailure::Timeout),
-            _ => rig.fail(&RequestFailure::ConnectionClosed),
+            2 => rig.fail(&timeout(0)),
+            _ => rig.fail(&lost(0)),
         }
         rig.idle();
         let reason = rig.waits(State::BackingOff, WaitKind::Retry);
@@ -347,6 +365,117 @@ fn busy_internal_and_lost_answers_are_backed_off_and_resumed() {
     assert_eq!(rig.session.view().failed_tries, 0, "progress ends a streak");
 }
 
+/// A session of five chunks of the smallest size in two of four times that, with one of those durable.
+fn in_large_chunks() -> Rig {
+    let mut rig = Rig::new(Options { chunk_size: 4 * CHUNK, window: 8 * CHUNK, ..options() });
+    rig.plan = WORLD.plan(8, 9, 4 * CHUNK);
+    rig.until_streaming();
+    rig.exchange_one();
+    assert!(matches!(rig.action(), Action::Write(chunk) if chunk.index == 0));
+    rig
+}
+
+#[test]
+fn a_line_too_slow_for_a_chunk_is_asked_for_less_and_nothing_durable_is_fetched_again() {
+    let mut rig = in_large_chunks();
+    let request = rig.request();
+    assert!(matches!(request, SnapshotsRequest::Chunk { chunk_index: 1, .. }), "{request:?}");
+    rig.now += Duration::from_secs(40);
+    rig.fail(&timeout(10_000));
+    let view = rig.session.view();
+    assert_eq!((view.bytes_wasted, view.bytes_received), (10_000, 4 * CHUNK + 10_000));
+    rig.waits(State::BackingOff, WaitKind::Retry);
+    // What is verified counts in the old chunks: it becomes durable before there are others.
+    rig.session.handle_written(rig.now, 0);
+    assert!(matches!(rig.action(), Action::Sync));
+    rig.wait();
+    rig.idle();
+    rig.waits(State::Planning, WaitKind::Disk);
+    rig.session.handle_durable(rig.now, 1);
+    let SnapshotsRequest::Plan { chunk_size, max_chunk_size, root, height, .. } = rig.request() else { panic!() };
+    assert_eq!((chunk_size, max_chunk_size), (Some(CHUNK), Some(4 * CHUNK)));
+    assert_eq!((root, height), (Some(rig.plan.snapshot.checkpoint.state_root), Some(80)));
+    rig.plan = WORLD.plan(8, 9, CHUNK);
+    let asked = SnapshotsRequest::Plan {
+        session_id: id(),
+        chunk_size,
+        min_chunk_size: Some(CHUNK),
+        max_chunk_size,
+        root,
+        height,
+    };
+    rig.answer(&asked);
+    assert!(matches!(rig.action(), Action::PlanAccepted(plan) if plan.chunk_size == CHUNK));
+    let view = rig.session.view();
+    assert_eq!((view.confirmed_chunks, view.confirmed_updates), (4, 2), "the same bytes in smaller chunks");
+    assert_eq!(view.bytes_durable, 4 * CHUNK);
+    // Its authority is checked already.
+    assert!(matches!(rig.action(), Action::OpenStorage { plan, .. } if plan.chunk_size == CHUNK));
+    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 4 });
+    let ack = rig.exchange_one();
+    assert!(matches!(ack, SnapshotsRequest::Ack { kind: ArtefactKind::LightClientUpdate, .. }), "{ack:?}");
+    let ack = rig.exchange_one();
+    assert!(matches!(ack, SnapshotsRequest::Ack { kind: ArtefactKind::Chunk, index: 3, .. }), "{ack:?}");
+    rig.chunk(4);
+    let view = rig.session.view();
+    assert_eq!((view.verified_chunks, view.bytes_wasted), (5, 10_000));
+}
+
+#[test]
+fn less_is_asked_for_only_when_the_line_may_be_why() {
+    // A provider that hangs once, or answers nothing at all and then something else, is no slow line.
+    let cases: [(&[RequestFailure], bool); 6] = [
+        (&[timeout(1)], true),
+        (&[timeout(0)], false),
+        (&[timeout(0), timeout(0)], true),
+        (&[lost(5000)], false),
+        (&[lost(5000), lost(5000)], true),
+        (&[lost(0), lost(0)], false),
+    ];
+    for (failures, smaller) in cases {
+        let mut rig = in_large_chunks();
+        rig.session.handle_written(rig.now, 0);
+        assert!(matches!(rig.action(), Action::Sync));
+        rig.session.handle_durable(rig.now, 1);
+        for failure in failures {
+            let mut request = rig.exchange_until_chunk();
+            while !matches!(request, SnapshotsRequest::Chunk { .. }) {
+                request = rig.exchange_until_chunk();
+            }
+            rig.fail(failure);
+            rig.wait();
+        }
+        let request = rig.request();
+        assert_eq!(matches!(request, SnapshotsRequest::Plan { .. }), smaller, "{failures:?}: {request:?}");
+    }
+    // Nor does a chunk of the smallest size become smaller.
+    let mut rig = Rig::new(options());
+    rig.until_streaming();
+    rig.request();
+    rig.fail(&timeout(100));
+    rig.wait();
+    assert!(matches!(rig.request(), SnapshotsRequest::Resume { .. }));
+}
+
+#[test]
+fn a_provider_that_makes_no_smaller_chunks_is_asked_for_what_it_has() {
+    let mut rig = in_large_chunks();
+    let _ = rig.request();
+    rig.session.handle_written(rig.now, 0);
+    rig.fail(&timeout(100));
+    assert!(matches!(rig.action(), Action::Sync));
+    rig.session.handle_durable(rig.now, 1);
+    rig.wait();
+    let plan = rig.exchange_one();
+    assert!(matches!(plan, SnapshotsRequest::Plan { .. }), "{plan:?}");
+    assert!(matches!(rig.action(), Action::OpenStorage { plan, .. } if plan.chunk_size == 4 * CHUNK));
+    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 1 });
+    rig.exchange_one();
+    rig.exchange_one();
+    let request = rig.request();
+    assert!(matches!(request, SnapshotsRequest::Chunk { chunk_index: 1, .. }), "{request:?}");
+}
+
 #[test]
 fn a_lost_connection_is_dialled_again_and_one_from_the_other_side_ends_the_wait() {
     let mut rig = Rig::new(options());
@@ -356,7 +485,7 @@ fn a_lost_connection_is_dialled_again_and_one_from_the_other_side_ends_the_wait(
     rig.waits(State::BackingOff, WaitKind::Retry);
     assert!(rig.session.in_flight(), "the request in flight is answered by its own failure");
     rig.idle();
-    rig.fail(&RequestFailure::ConnectionClosed);
+    rig.fail(&lost(0));
     let reason = rig.waits(State::BackingOff, WaitKind::Retry);
     assert!(reason.contains("reset\\u{202e}"), "{reason}");
     assert_eq!(rig.session.view().failed_tries, 1, "one loss is one failure");
@@ -598,10 +727,10 @@ fn the_last_ack_holds_nothing_up() {
         match trouble {
             0 => rig.refuse(&ack, ErrorCode::Busy),
             1 => rig.refuse(&ack, ErrorCode::Invalid),
-            2 => rig.fail(&RequestFailure::Timeout),
+            2 => rig.fail(&timeout(0)),
             _ => {
                 rig.session.handle_disconnected(rig.now, "gone");
-                rig.fail(&RequestFailure::ConnectionClosed);
+                rig.fail(&lost(0));
             }
         }
         assert!(matches!(rig.action(), Action::Place), "trouble {trouble}");
@@ -689,7 +818,7 @@ fn answers_to_nothing_are_ignored() {
     rig.until_streaming();
     rig.chunk(0);
     let before = rig.session.view();
-    rig.session.handle_request_failed(rig.now, &RequestFailure::Timeout);
+    rig.session.handle_request_failed(rig.now, &timeout(0));
     rig.session.handle_authority(rig.now, Err(AuthorityError::Stale { reason: String::new() }));
     rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 5 });
     rig.session.handle_written(rig.now, 4);

@@ -32,7 +32,7 @@ use rpp_p2p::{
     ArtefactKind, Hash, RequestFailure, SnapshotSessionId, SnapshotsRequest, SnapshotsResponse, Violation,
     consumer::{FailureCode, State},
     json,
-    limits::REQUEST_TIMEOUT,
+    limits::REQUEST_IDLE,
     provider::SlotLimits,
 };
 use world::WORLD;
@@ -291,7 +291,10 @@ impl Simulation {
             Event::Late { who, life, id } => {
                 let consumer = &mut self.consumers[who];
                 if consumer.life == life && consumer.request.as_ref().is_some_and(|(current, _)| *current == id) {
-                    consumer.request_failed(now, &RequestFailure::Timeout);
+                    // Some of it may have come.
+                    let received = if self.rng.chance(50) { self.rng.below(100_000) } else { 0 };
+                    let reason = "simulated".to_owned();
+                    consumer.request_failed(now, &RequestFailure::Timeout { reason, received });
                     self.drive(who);
                 }
             }
@@ -349,7 +352,7 @@ impl Simulation {
         let life = self.consumers[who].life;
         match wish {
             Wish::Send(id, request) => {
-                self.at(self.now + REQUEST_TIMEOUT, Event::Late { who, life, id });
+                self.at(self.now + REQUEST_IDLE, Event::Late { who, life, id });
                 let bytes = json::encode_request(&request);
                 for copy in 0..self.copies() {
                     // A second copy may come much later: after requests that were sent after it.

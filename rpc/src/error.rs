@@ -16,7 +16,7 @@ pub(crate) const UNKNOWN_SESSION: &str = "unknown_session";
 pub fn snapshot_runtime_error_to_http(error: &SnapshotRuntimeError) -> Problem {
     use SnapshotRuntimeError as E;
     let (status, code) = match error {
-        E::InvalidPeer { .. } => (StatusCode::BAD_REQUEST, "invalid_peer"),
+        E::InvalidPeer { .. } | E::UnusableKey { .. } => (StatusCode::BAD_REQUEST, "invalid_peer"),
         E::UnknownAddress { .. } => (StatusCode::BAD_REQUEST, "unknown_address"),
         E::InvalidArgument { .. } => (StatusCode::BAD_REQUEST, "invalid_argument"),
         E::PeerMismatch { .. } => (StatusCode::BAD_REQUEST, "peer_mismatch"),

@@ -80,6 +80,8 @@ async fn a_body_must_be_one_object_with_known_fields() {
     for (body, code, status) in [
         ("{\"peer\":\"x\"}".into(), "invalid_peer", 400),
         ("{\"peer\":\"\"}".into(), "invalid_peer", 400),
+        ("{\"peer\":\"13WKQ84Vu\"}".into(), "invalid_peer", 400),
+        ("{\"peer\":\"/ip4/10.0.0.7/tcp/4001/p2p/13WKQ84Vu\"}".into(), "invalid_peer", 400),
         ("{\"peer\":\"/ip4/10.0.0.7/tcp/4001\"}".into(), "invalid_peer", 400),
         (format!("{{\"peer\":\"/p2p/{PEER}/tcp/4001\"}}"), "invalid_peer", 400),
         (format!("{{\"peer\":\"{}\"}}", "x".repeat(60_000)), "invalid_peer", 400),

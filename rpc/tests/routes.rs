@@ -35,6 +35,7 @@ async fn sessions_are_listed_and_shown() {
         "bytes_durable",
         "bytes_received",
         "bytes_verified",
+        "bytes_wasted",
         "error",
         "error_code",
         "payload_path",

@@ -15,6 +15,14 @@ pub enum SnapshotRuntimeError {
         /// What was given, escaped and cut.
         given: String,
     },
+    /// The operator's: a peer id whose key is of no kind that can be checked here.
+    #[error("peer {peer} cannot be connected to: its id holds no Ed25519 or secp256k1 key ({reason})")]
+    UnusableKey {
+        /// The peer.
+        peer: PeerId,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The operator's: a bare peer id of which the node knows no address.
     #[error("no address is known for peer {peer}: give a multiaddr ending in /p2p/{peer}, or add one to [p2p] peers")]
     UnknownAddress {

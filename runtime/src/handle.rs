@@ -29,12 +29,16 @@ impl std::str::FromStr for PeerTarget {
     /// Reads a peer id, or a multiaddr that ends in `/p2p/<peer id>`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let invalid = || SnapshotRuntimeError::InvalidPeer { given: text.chars().take(128).collect() };
+        let usable = |peer: PeerId| match crate::peers::check_key(&peer) {
+            Ok(()) => Ok(peer),
+            Err(reason) => Err(SnapshotRuntimeError::UnusableKey { peer, reason }),
+        };
         if let Ok(peer) = text.parse() {
-            return Ok(Self { peer, address: None });
+            return Ok(Self { peer: usable(peer)?, address: None });
         }
         let address: Multiaddr = text.parse().map_err(|_| invalid())?;
         match address.iter().last() {
-            Some(libp2p::multiaddr::Protocol::P2p(peer)) => Ok(Self { peer, address: Some(address) }),
+            Some(libp2p::multiaddr::Protocol::P2p(peer)) => Ok(Self { peer: usable(peer)?, address: Some(address) }),
             _ => Err(invalid()),
         }
     }

@@ -250,6 +250,11 @@ impl Manager {
             Action::Request(request) => self.request(session, request, swarm, now),
             Action::PlanAccepted(plan) => {
                 if let Some(tracked) = self.sessions.get_mut(&session) {
+                    if tracked.record.plan.as_ref().is_some_and(|old| old.chunk_size != plan.chunk_size) {
+                        // The same bytes are more chunks in a plan with smaller ones.
+                        let same = record::Progress::of(&plan, tracked.progress.bytes_durable);
+                        tracked.progress.confirmed_chunks = same.confirmed_chunks;
+                    }
                     tracked.record.plan = Some((*plan).clone());
                 }
                 self.put(session);

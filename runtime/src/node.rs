@@ -332,6 +332,9 @@ impl Node {
                 self.metrics.libp2p.record(&event);
                 if let libp2p::identify::Event::Received { peer_id, info, .. } = event {
                     self.peers.identified(peer_id, &info);
+                    if info.agent_version.starts_with(swarm::AGENT) {
+                        self.swarm.behaviour_mut().snapshots.negotiate_lazily(peer_id);
+                    }
                 }
             }
             NodeBehaviourEvent::Ping(event) => {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use libp2p::{Multiaddr, PeerId, identify, multiaddr::Protocol, swarm::ConnectionId};
+use libp2p::{Multiaddr, PeerId, identify, identity::PublicKey, multiaddr::Protocol, swarm::ConnectionId};
 use rpp_p2p::text::escape;
 
 use crate::status::PeerInfo;
@@ -16,6 +16,20 @@ const REDIAL_MIN: Duration = Duration::from_secs(1);
 const REDIAL_MAX: Duration = Duration::from_secs(60);
 /// Addresses and protocols kept of what a peer says of itself.
 const MAX_SAID: usize = 32;
+
+/// Whether a peer id is of a key that can be checked here. The ids of Ed25519 and secp256k1 keys hold the key itself; those
+/// of ECDSA and RSA keys are a hash, which says nothing before the peer is met.
+///
+/// # Errors
+/// Why it never can be.
+pub(crate) fn check_key(peer: &PeerId) -> Result<(), String> {
+    const IDENTITY: u64 = 0;
+    let hash: &libp2p::multihash::Multihash<64> = peer.as_ref();
+    if hash.code() != IDENTITY {
+        return Ok(());
+    }
+    PublicKey::try_decode_protobuf(hash.digest()).map(drop).map_err(|error| escape(&error.to_string()))
+}
 
 /// The table. Holds connected peers (bounded by the connection limits) and configured ones.
 #[derive(Debug)]

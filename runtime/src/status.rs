@@ -138,6 +138,8 @@ pub struct SnapshotStreamStatus {
     pub bytes_received: u64,
     pub bytes_verified: u64,
     pub bytes_durable: u64,
+    #[serde(default)]
+    pub bytes_wasted: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_bytes_per_second: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

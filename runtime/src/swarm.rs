@@ -14,12 +14,14 @@ use libp2p::{
     },
     tcp, tls,
 };
-use rpp_p2p::{snapshots, transport::Yamux};
+use rpp_p2p::{negotiation::Plain, snapshots, transport::Yamux};
 
 use crate::{config::Config, hooks::TransportBuilder, serve::Provider};
 
 /// What identify says we speak.
 const IDENTIFY_PROTOCOL: &str = "/rpp/1.0.0";
+/// What identify says we are begins with this.
+pub(crate) const AGENT: &str = "rpp-node/";
 /// A connection without streams is closed after this long. Longer than libp2p's default, because a session between two
 /// requests (a check, a flush) has no stream open.
 const IDLE_CONNECTION: Duration = Duration::from_secs(60);
@@ -34,8 +36,8 @@ pub(crate) struct NodeBehaviour {
     pub(crate) blocked: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
     pub(crate) limits: connection_limits::Behaviour,
     pub(crate) memory: memory_connection_limits::Behaviour,
-    pub(crate) identify: identify::Behaviour,
-    pub(crate) ping: ping::Behaviour,
+    pub(crate) identify: Plain<identify::Behaviour>,
+    pub(crate) ping: Plain<ping::Behaviour>,
     pub(crate) snapshots: snapshots::Behaviour<Provider>,
 }
 
@@ -66,13 +68,14 @@ pub(crate) fn build(
         blocked: allow_block_list::Behaviour::default(),
         limits: connection_limits::Behaviour::new(limits),
         memory: memory_connection_limits::Behaviour::with_max_percentage(MAX_MEMORY_SHARE),
-        identify: identify::Behaviour::new(
+        identify: Plain::new(identify::Behaviour::new(
             identify::Config::new(IDENTIFY_PROTOCOL.to_owned(), keypair.public())
-                .with_agent_version(format!("rpp-node/{}", env!("CARGO_PKG_VERSION"))),
-        ),
-        ping: ping::Behaviour::default(),
+                .with_agent_version(format!("{AGENT}{}", env!("CARGO_PKG_VERSION"))),
+        )),
+        ping: Plain::new(ping::Behaviour::default()),
         snapshots: snapshots::Behaviour::new(provider, protocol),
     };
+    // Lazily only where a peer is known to take it; see `negotiation`.
     let tuned = |swarm: swarm::Config| {
         swarm.with_idle_connection_timeout(IDLE_CONNECTION).with_substream_upgrade_protocol_override(Version::V1Lazy)
     };

@@ -140,6 +140,7 @@ fn every_kind_of_bad_value_is_refused_naming_key_and_what_is_allowed() {
         ("[p2p]\nlisten = [\"127.0.0.1\"]", "p2p.listen", "/ip4/0.0.0.0/tcp/4001"),
         ("[p2p]\nlisten = \"/ip4/0.0.0.0/tcp/1\"", "p2p.listen", "list"),
         ("[p2p]\npeers = [\"/ip4/10.0.0.7/tcp/4001\"]", "p2p.peers", "peer id"),
+        ("[p2p]\npeers = [\"/ip4/10.0.0.7/tcp/4001/p2p/13WKQ84Vu\"]", "p2p.peers", "secp256k1"),
         ("[rpc]\nlisten = \"localhost\"", "rpc.listen", "127.0.0.1:7070"),
         ("[rpc]\ntoken_file = \"\"", "rpc.token_file", "path"),
         ("[rpc]\nallowed_hosts = [\"http://x/\"]", "rpc.allowed_hosts", "host names"),

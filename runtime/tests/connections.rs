@@ -15,7 +15,10 @@ use libp2p::{
     tcp, tls, yamux,
 };
 use rpp_p2p::snapshots::Observer;
-use rpp_runtime::{Config, Hooks, Node, NodeEvent, NodeHandle, Watcher, hooks::TransportBuilder};
+use rpp_runtime::{
+    Config, Hooks, Node, NodeEvent, NodeHandle, SnapshotRuntimeError, Watcher, handle::PeerTarget,
+    hooks::TransportBuilder,
+};
 
 /// For what comes at once; a loaded machine may take its time.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -26,11 +29,15 @@ struct Running {
 }
 
 async fn start(peers: Vec<Multiaddr>, hooks: Hooks) -> Running {
+    start_as(Keypair::generate_ed25519(), "/ip4/127.0.0.1/tcp/0", peers, hooks).await
+}
+
+async fn start_as(keypair: Keypair, listen: &str, peers: Vec<Multiaddr>, hooks: Hooks) -> Running {
     let folder = tempfile::tempdir().unwrap();
     let mut config = Config::defaults_in(folder.path()).unwrap();
-    config.p2p.listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
+    config.p2p.listen = vec![listen.parse().unwrap()];
     config.p2p.peers = peers;
-    let handle = Node::start_with(config, Keypair::generate_ed25519(), hooks).await.unwrap();
+    let handle = Node::start_with(config, keypair, hooks).await.unwrap();
     Running { handle, _folder: folder }
 }
 
@@ -97,6 +104,40 @@ async fn a_node_connects_with_those_that_have_only_noise_or_only_tls() {
             node.connected(other.handle.peer_id()).await;
         };
         tokio::time::timeout(PATIENCE, both).await.expect("no connection");
+    }
+}
+
+#[tokio::test]
+async fn a_node_connects_with_peers_of_every_kind_of_key() {
+    let kinds = [
+        ("secp256k1", Keypair::generate_secp256k1()),
+        ("ECDSA", Keypair::generate_ecdsa()),
+        ("RSA", Keypair::rsa_from_pkcs8(&mut include_bytes!("rsa-2048.pk8").to_vec()).unwrap()),
+    ];
+    for (kind, keypair) in kinds {
+        for listen in ["/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"] {
+            let other = start_as(keypair.clone(), listen, Vec::new(), Hooks::default()).await;
+            let address = other.address().await;
+            let text = address.to_string();
+            assert!(text.parse::<PeerTarget>().is_ok(), "{kind}: {text}");
+            let node = start(vec![address], Hooks::default()).await;
+            let both = async {
+                other.connected(node.handle.peer_id()).await;
+                node.connected(other.handle.peer_id()).await;
+            };
+            tokio::time::timeout(PATIENCE, both).await.unwrap_or_else(|_| panic!("no connection: {kind} at {text}"));
+        }
+    }
+}
+
+#[test]
+fn a_peer_whose_id_holds_no_key_that_can_be_checked_is_refused_by_name() {
+    // A key of a type that nobody has.
+    let unknown = PeerId::from_bytes(&[0, 5, 8, 7, 18, 1, 0]).unwrap();
+    for text in [unknown.to_string(), format!("/ip4/10.0.0.7/tcp/4001/p2p/{unknown}")] {
+        let error = text.parse::<PeerTarget>().unwrap_err();
+        assert!(matches!(error, SnapshotRuntimeError::UnusableKey { peer, .. } if peer == unknown), "{error}");
+        assert!(error.to_string().contains(&unknown.to_string()), "{error}");
     }
 }
 

@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use super::observer::{Observer, Unobserved};
 use crate::{
     limits,
+    pace::PaceLimits,
     plan::{PlanBounds, TrustAnchor},
     provider::{RoomLimits, SlotLimits},
 };
@@ -14,7 +15,7 @@ use crate::{
 pub struct Config {
     pub(super) trust: Arc<TrustAnchor>,
     pub(super) plan_bounds: PlanBounds,
-    pub(super) request_timeout: Duration,
+    pub(super) pace: PaceLimits,
     pub(super) max_request_bytes: usize,
     pub(super) max_response_bytes: usize,
     pub(super) max_streams_per_connection: usize,
@@ -31,7 +32,7 @@ impl Default for Config {
         Self {
             trust: Arc::new(TrustAnchor::default()),
             plan_bounds: PlanBounds::default(),
-            request_timeout: limits::REQUEST_TIMEOUT,
+            pace: PaceLimits::default(),
             max_request_bytes: limits::MAX_REQUEST_BYTES,
             max_response_bytes: limits::MAX_RESPONSE_BYTES,
             max_streams_per_connection: limits::MAX_STREAMS_PER_CONNECTION,
@@ -60,10 +61,11 @@ impl Config {
         self
     }
 
-    /// Time for one request, everything included (default 30 s).
+    /// How slow a request, or its answer, may be (default: 30 s without a byte, and 1 KiB/s over 60 s). The time without a
+    /// byte is also the time for a negotiation, and for a provider's call.
     #[must_use]
-    pub fn with_request_timeout(mut self, timeout: Duration) -> Self {
-        self.request_timeout = timeout;
+    pub fn with_pace(mut self, pace: PaceLimits) -> Self {
+        self.pace = pace;
         self
     }
 
@@ -134,10 +136,19 @@ impl Config {
     }
 }
 
+impl Config {
+    /// What request-response gives one exchange: all that the pace of its messages and the provider's call can take. The
+    /// pace ends an exchange long before, unless it is that slow all the time.
+    pub(super) fn whole_exchange(&self) -> Duration {
+        let bytes = self.max_request_bytes.saturating_add(self.max_response_bytes);
+        self.pace.longest(bytes).saturating_add(self.pace.idle)
+    }
+}
+
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
-            .field("request_timeout", &self.request_timeout)
+            .field("pace", &self.pace)
             .field("max_request_bytes", &self.max_request_bytes)
             .field("max_response_bytes", &self.max_response_bytes)
             .field("max_sessions", &self.max_sessions)

@@ -9,14 +9,15 @@
 //! Chunks that follow on each other are made ready ahead (`ahead`): their requests are answered at once.
 //!
 //! A request is in flight, and its room taken, until its answer is written or its stream is gone. What a job makes for a
-//! stream that is gone is dropped.
+//! stream that is gone is dropped, and so is the stream of a request that no job answers in time: by then its consumer has
+//! given it up.
 
 use std::{
     collections::{HashMap, VecDeque},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use futures::FutureExt as _;
@@ -57,6 +58,10 @@ pub(super) struct Inbound<P> {
     /// Arrived and not ended: at most the streams of all connections.
     calls: HashMap<RequestId, Call>,
     ids: HashMap<InboundRequestId, RequestId>,
+    /// When the answer must be at hand, in the order of arrival. Some are answered already: at most as many as are not,
+    /// and a few.
+    due: VecDeque<(Instant, InboundRequestId)>,
+    answer_within: Duration,
     jobs: Pool<Reply>,
     ahead: Ahead,
     ahead_jobs: Pool<()>,
@@ -89,6 +94,8 @@ impl<P: SnapshotProvider> Inbound<P> {
             admission: Admission::new(config.slots, config.room),
             calls: HashMap::new(),
             ids: HashMap::new(),
+            due: VecDeque::new(),
+            answer_within: config.pace.idle,
             jobs: Pool::new(Job::Provide, config.max_provider_jobs, Arc::clone(&config.observer)),
             ahead: Ahead::default(),
             // Its observer is told of each chunk, by the job itself.
@@ -146,6 +153,10 @@ impl<P: SnapshotProvider> Inbound<P> {
         };
         self.next_id += 1;
         self.ids.insert(inbound, activity.id);
+        if self.due.len() > 2 * self.ids.len() + 64 {
+            self.due.retain(|(_, inbound)| self.ids.contains_key(inbound));
+        }
+        self.due.push_back((Instant::now() + self.answer_within, inbound));
         self.calls.insert(activity.id, Call::new(activity, request_bytes, channel));
         self.observer.response_started(&activity);
         match request {
@@ -177,13 +188,39 @@ impl<P: SnapshotProvider> Inbound<P> {
         failure: &InboundFailure,
         events: &mut VecDeque<Event>,
     ) {
+        let id = self.ids.remove(&inbound);
+        if id.is_none() && matches!(failure, InboundFailure::ResponseOmission) {
+            return; // overdue, and counted as that
+        }
         self.failures += 1;
-        let Some(id) = self.ids.remove(&inbound) else { return };
+        if let Some(id) = id {
+            self.lose(id, failure.to_string(), events);
+        }
+    }
+
+    /// Lets go of the streams of requests that nobody answered in time.
+    fn drop_overdue(&mut self, now: Instant, events: &mut VecDeque<Event>) {
+        while let Some((_, inbound)) = self.due.front().copied().filter(|(due, _)| *due <= now) {
+            self.due.pop_front();
+            let waiting = |id: &&RequestId| self.calls.get(*id).is_some_and(|call| call.channel.is_some());
+            let Some(id) = self.ids.get(&inbound).filter(waiting).copied() else { continue };
+            self.ids.remove(&inbound);
+            self.failures += 1;
+            let reason = format!("the provider did not answer within {} s", self.answer_within.as_secs_f64());
+            self.lose(id, reason, events);
+        }
+        // Answered ones at the front say nothing about when to look again.
+        while self.due.front().is_some_and(|(_, inbound)| !self.ids.contains_key(inbound)) {
+            self.due.pop_front();
+        }
+    }
+
+    fn lose(&mut self, id: RequestId, reason: String, events: &mut VecDeque<Event>) {
         let Some(call) = self.calls.get_mut(&id) else { return };
         call.gone = true;
         call.channel = None;
         call.outcome = Outcome::Lost;
-        call.error = Some(SnapshotProtocolError::Inbound { reason: failure.to_string() });
+        call.error = Some(SnapshotProtocolError::Inbound { reason });
         if call.running && !self.jobs.withdraw(&call.activity) {
             // The provider is at work on it: the session stays in flight until it is done.
             return;
@@ -210,6 +247,10 @@ impl<P: SnapshotProvider> Inbound<P> {
         }
         if let Some((activity, verdict)) = self.admission.poll(Instant::now()) {
             self.follow(wire, activity, verdict);
+            return Poll::Ready(());
+        }
+        self.drop_overdue(Instant::now(), events);
+        if !events.is_empty() {
             return Poll::Ready(());
         }
         self.poll_timer(cx)
@@ -346,7 +387,8 @@ impl<P: SnapshotProvider> Inbound<P> {
     /// Wakes when the admission has something to do.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.ahead.expire(Instant::now());
-        let due = [self.admission.poll_timeout(), self.ahead.poll_timeout()].into_iter().flatten().min();
+        let overdue = self.due.front().map(|(due, _)| *due);
+        let due = [self.admission.poll_timeout(), self.ahead.poll_timeout(), overdue].into_iter().flatten().min();
         let Some(due) = due else {
             self.timer = None;
             return Poll::Pending;

@@ -26,11 +26,12 @@ use super::{
 };
 use crate::{
     check::{self, CheckFailed, Checked},
-    codec::{Codec, RequestFrame, ResponseFrame},
+    codec::{Codec, RequestFrame, ResponseFrame, Seen, is_end},
     error::{RequestFailure, SnapshotProtocolError, Violation},
     exchange::{Exchange, Expectation, Unready, Verified},
     json,
     messages::{ErrorCode, Plan, SnapshotsRequest},
+    pace::Stall,
     plan::{PlanBounds, TrustAnchor},
     purpose, text,
     types::SnapshotSessionId,
@@ -67,6 +68,8 @@ struct Sent {
     activity: Activity,
     expectation: Expectation,
     request_bytes: usize,
+    /// What came of the answer so far.
+    seen: Seen,
     since: Instant,
 }
 
@@ -182,8 +185,10 @@ impl Outbound {
         let checked_there =
             matches!(kind, RequestKind::Chunk | RequestKind::Ack).then(|| Box::new(expectation.clone()));
         let expected_response = size::response(kind, chunk_size);
-        let frame = RequestFrame::Outgoing { body, expected_response, purpose, expectation: checked_there };
-        let sent = Sent { activity, expectation, request_bytes, since: Instant::now() };
+        let seen = Seen::default();
+        let frame =
+            RequestFrame::Outgoing { body, expected_response, purpose, expectation: checked_there, seen: seen.clone() };
+        let sent = Sent { activity, expectation, request_bytes, seen, since: Instant::now() };
         self.sent.insert(inner.send_request(&peer, frame), sent);
         self.observer.request_started(&activity);
         Ok(activity.id)
@@ -201,7 +206,7 @@ impl Outbound {
         frame: ResponseFrame,
         events: &mut VecDeque<Event>,
     ) {
-        let Some(Sent { activity, expectation, request_bytes, since }) = self.sent.remove(&request) else { return };
+        let Some(Sent { activity, expectation, request_bytes, since, .. }) = self.sent.remove(&request) else { return };
         self.dial_failures.remove(&activity.peer);
         let response_bytes = match &frame {
             ResponseFrame::Whole(body) => body.len(),
@@ -237,14 +242,15 @@ impl Outbound {
         failure: OutboundFailure,
         events: &mut VecDeque<Event>,
     ) {
-        let Some(Sent { activity, request_bytes, since, .. }) = self.sent.remove(&request) else { return };
-        let checking = Checking { request_bytes, response_bytes: 0, since };
+        let Some(Sent { activity, request_bytes, seen, since, .. }) = self.sent.remove(&request) else { return };
+        let response_bytes = usize::try_from(seen.bytes()).unwrap_or(usize::MAX);
+        let checking = Checking { request_bytes, response_bytes, since };
         let failure = match failure {
             OutboundFailure::DialFailure => {
                 let reason = self.dial_failures.get(&activity.peer).cloned();
                 RequestFailure::Dial { reason: reason.unwrap_or_else(|| "dialling failed".to_owned()) }
             }
-            other => failed(other),
+            other => failed(other, received(&activity, response_bytes)),
         };
         if !self.sent.values().any(|sent| sent.activity.peer == activity.peer) {
             self.dial_failures.remove(&activity.peer);
@@ -262,7 +268,8 @@ impl Outbound {
         match result {
             Ok(Checked(Ok(verified))) => self.verified(&activity, &checking, verified, events),
             Ok(Checked(Err(CheckFailed::Cut))) => {
-                self.lost(&activity, &checking, RequestFailure::ConnectionClosed, events);
+                let received = received(&activity, checking.response_bytes);
+                self.lost(&activity, &checking, RequestFailure::ConnectionClosed { received }, events);
             }
             Ok(Checked(Err(CheckFailed::Violation(violation)))) => {
                 self.violated(&activity, &checking, violation, events);
@@ -366,15 +373,26 @@ fn error(activity: &Activity, error: SnapshotProtocolError) -> Event {
     Event::Error { peer: activity.peer, session: activity.session, request_id: Some(activity.id), error }
 }
 
-fn failed(failure: OutboundFailure) -> RequestFailure {
+fn failed(failure: OutboundFailure, received: u64) -> RequestFailure {
     match failure {
         OutboundFailure::DialFailure => RequestFailure::Dial { reason: "dialling failed".to_owned() },
-        OutboundFailure::Timeout => RequestFailure::Timeout,
-        OutboundFailure::ConnectionClosed => RequestFailure::ConnectionClosed,
+        OutboundFailure::Timeout => RequestFailure::Timeout { reason: "it took too long".to_owned(), received },
+        OutboundFailure::ConnectionClosed => RequestFailure::ConnectionClosed { received },
         OutboundFailure::UnsupportedProtocols => RequestFailure::Unsupported,
         OutboundFailure::Io(error) if is_refused_protocol(&error) => RequestFailure::Unsupported,
-        OutboundFailure::Io(error) if is_end(&error) => RequestFailure::ConnectionClosed,
-        OutboundFailure::Io(error) => RequestFailure::Io { reason: text::escape(&error.to_string()) },
+        OutboundFailure::Io(error) if is_end(&error) => RequestFailure::ConnectionClosed { received },
+        OutboundFailure::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref::<Stall>()) {
+            Some(stall) => RequestFailure::Timeout { reason: stall.to_string(), received },
+            None => RequestFailure::Io { reason: text::escape(&error.to_string()) },
+        },
+    }
+}
+
+/// About how much of a chunk there is in so many bytes of its answer: base64 is nearly all of it.
+fn received(activity: &Activity, response_bytes: usize) -> u64 {
+    match activity.kind {
+        Some(RequestKind::Chunk) => response_bytes as u64 / 4 * 3,
+        _ => 0,
     }
 }
 
@@ -384,10 +402,4 @@ fn is_refused_protocol(error: &io::Error) -> bool {
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<NegotiationError>())
         .is_some_and(|inner| matches!(inner, NegotiationError::Failed))
-}
-
-/// A provider at its stream limit drops the stream without a word.
-fn is_end(error: &io::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof, WriteZero};
-    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof | WriteZero)
 }

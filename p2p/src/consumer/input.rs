@@ -87,7 +87,7 @@ impl Session {
         }
         let (code, distrust) = match violation {
             Violation::Chunk { received, .. } => {
-                self.bytes_refused += received;
+                self.slow.waste(*received);
                 (FailureCode::Checksum, true)
             }
             // The anchor may be wrong on this side.
@@ -165,7 +165,7 @@ impl Session {
         if let Some(work) = &mut self.work {
             let lost = work.disk.verified_bytes() - work.disk.durable_bytes();
             work.disk.close();
-            self.bytes_dropped += lost;
+            self.slow.waste(lost);
         }
     }
 
@@ -218,26 +218,41 @@ impl Session {
         self.plan_anew = false;
         // The provider has a new record.
         (self.acked_chunks, self.acked_updates) = (0, 0);
-        let Some(work) = &mut self.work else {
+        let may_shrink = self.slow.take();
+        let Some(work) = &self.work else {
             self.work = Some(self.work_on(plan));
             self.announce = true;
             return;
         };
         let (old, new) = (&work.plan.snapshot.checkpoint, &plan.snapshot.checkpoint);
-        if old.state_root != new.state_root || work.plan.chunk_size != plan.chunk_size {
+        let shrinks = may_shrink && plan.chunk_size < work.plan.chunk_size;
+        if old.state_root != new.state_root || (work.plan.chunk_size != plan.chunk_size && !shrinks) {
             // The check of the answer refuses this already.
             let message = format!("{} answered with another snapshot than the session's", self.peer);
             return self.fail(now, FailureCode::Provider, message, true);
         }
-        if work.plan.plan_id == plan.plan_id {
+        let same = work.plan.plan_id == plan.plan_id;
+        if same && !shrinks {
             return;
         }
-        // The same snapshot under another tip: its chain is checked, and recorded, like the first one.
+        let disk = shrinks.then(|| self.disk_for(&plan));
+        let Some(work) = &mut self.work else { return };
+        if let Some(disk) = disk {
+            // Everything is durable, in chunks of which the new ones are parts.
+            self.confirmed_chunks = match self.confirmed_chunks {
+                all if all == work.plan.total_chunks => plan.total_chunks,
+                some => work.disk.bytes(some) / plan.chunk_size,
+            };
+            work.disk = disk;
+        }
         work.plan = plan;
-        work.updates = Arc::default();
-        work.update_bytes = 0;
-        self.authority = false;
         self.announce = true;
+        if !same {
+            // The same snapshot under another tip: its chain is checked, and recorded, like the first one.
+            work.updates = Arc::default();
+            work.update_bytes = 0;
+            self.authority = false;
+        }
         if self.storage == StorageState::Open {
             self.storage = StorageState::Closed;
         }
@@ -264,9 +279,10 @@ impl Session {
         let size = chunk.bytes.len() as u64;
         if work.disk.push(now, chunk) {
             self.planned_anew = false;
+            self.slow.reset();
             self.progressed();
         } else {
-            self.bytes_dropped += size;
+            self.slow.waste(size);
         }
     }
 

@@ -106,13 +106,19 @@ impl Session {
         if matches!(self.storage, StorageState::Checking(_) | StorageState::Opening(_)) {
             return None;
         }
-        // The same snapshot in the same chunks goes on; only tip and updates may be new.
-        let chunk_size = Some(work.plan.chunk_size);
+        // The same snapshot in the same chunks goes on, or in smaller ones once nothing counts in the present ones any
+        // more; else only tip and updates may be new.
+        let present = work.plan.chunk_size;
+        let (chunk_size, least) = match self.slow.wanted() {
+            Some(_) if !work.disk.is_idle() => return None,
+            Some(smaller) => (smaller, self.options.min_chunk_size.min(smaller)),
+            None => (present, present),
+        };
         Some(SnapshotsRequest::Plan {
             session_id: self.id,
-            chunk_size,
-            min_chunk_size: chunk_size,
-            max_chunk_size: chunk_size,
+            chunk_size: Some(chunk_size),
+            min_chunk_size: Some(least),
+            max_chunk_size: Some(present),
             root: Some(work.plan.snapshot.checkpoint.state_root),
             height: Some(work.plan.snapshot.checkpoint.height),
         })

@@ -19,6 +19,7 @@ impl Session {
         if self.gives_up_ack(&asked.request) {
             return;
         }
+        self.note_failed(now, &asked.request, asked.since, failure);
         match failure {
             RequestFailure::Unsupported => {
                 let message = format!("{} serves no snapshots: {failure}", self.peer);

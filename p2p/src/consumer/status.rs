@@ -8,7 +8,7 @@ use std::{
 
 use super::{Asked, FailureCode, Link, Pause, Session, State, StorageState, View, WaitKind, Waiting, types::Failure};
 use crate::{
-    limits::REQUEST_TIMEOUT,
+    limits::REQUEST_IDLE,
     messages::{SnapshotsRequest, Update},
 };
 
@@ -32,7 +32,8 @@ impl Session {
             last_update_height: self.verified_updates().last().map(|update| update.checkpoint.height),
             confirmed_chunks: self.confirmed_chunks,
             confirmed_updates: self.confirmed_updates,
-            bytes_received: verified + self.bytes_refused + self.bytes_dropped,
+            bytes_received: verified + self.slow.wasted(),
+            bytes_wasted: self.slow.wasted(),
             bytes_verified: verified,
             bytes_written: disk.map_or(0, |disk| disk.written_bytes()),
             bytes_durable: self.durable_bytes(),
@@ -187,9 +188,9 @@ impl Session {
             SnapshotsRequest::Error { .. } => (WaitKind::Ack, None, "to end the session".to_owned()),
         };
         let reason = format!(
-            "asked {} {thing}, not answered yet; a request is given up after {} s and tried again",
+            "asked {} {thing}, not answered yet; a request is given up after {} s without a byte and tried again",
             self.peer,
-            REQUEST_TIMEOUT.as_secs()
+            REQUEST_IDLE.as_secs()
         );
         Waiting { index, ..wait(what, asked.since, reason) }
     }

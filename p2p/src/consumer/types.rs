@@ -267,8 +267,11 @@ pub struct View {
     pub confirmed_chunks: u64,
     /// Updates durable and recorded. Never falls.
     pub confirmed_updates: u64,
-    /// Payload bytes received, the refused ones included.
+    /// Payload bytes received, the wasted ones included.
     pub bytes_received: u64,
+    /// Payload bytes that came in vain: of answers that broke off or came too slowly (about), that did not verify, or that
+    /// were lost with a full disk.
+    pub bytes_wasted: u64,
     /// Payload bytes verified.
     pub bytes_verified: u64,
     /// Payload bytes written.

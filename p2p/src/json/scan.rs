@@ -58,7 +58,12 @@ impl<'a> Scanner<'a> {
     }
 
     fn wrong(&self, what: &'static str) -> DecodeError {
-        DecodeError::Syntax { at: self.at, what }
+        if self.at < self.text.len() { DecodeError::Syntax { at: self.at, what } } else { self.cut() }
+    }
+
+    /// So far it could have become a document.
+    fn cut(&self) -> DecodeError {
+        DecodeError::Incomplete { at: self.text.len() }
     }
 
     fn white_space(&mut self) {
@@ -153,8 +158,9 @@ impl<'a> Scanner<'a> {
     }
 
     fn word(&mut self, word: &'static str) -> Result<(), DecodeError> {
-        if !self.text.as_bytes()[self.at..].starts_with(word.as_bytes()) {
-            return Err(self.wrong("a value is expected"));
+        let rest = &self.text.as_bytes()[self.at..];
+        if !rest.starts_with(word.as_bytes()) {
+            return Err(if word.as_bytes().starts_with(rest) { self.cut() } else { self.wrong("a value is expected") });
         }
         self.at += word.len();
         Ok(())
@@ -244,6 +250,7 @@ impl<'a> Scanner<'a> {
             Some(0xdc00..=0xdfff) => Err(self.wrong("half a surrogate pair")),
             Some(0xd800..=0xdbff) => match self.unit() {
                 Ok(Some(0xdc00..=0xdfff)) => Ok(()),
+                Err(cut @ DecodeError::Incomplete { .. }) => Err(cut),
                 _ => Err(self.wrong("half a surrogate pair")),
             },
             _ => Ok(()),
@@ -262,15 +269,19 @@ impl<'a> Scanner<'a> {
                 Ok(None)
             }
             Some(b'u') => {
-                let digits = bytes.get(self.at + 2..self.at + 6).unwrap_or_default();
-                if digits.len() != 4 || !digits.iter().all(u8::is_ascii_hexdigit) {
+                let digits = &bytes[self.at + 2..bytes.len().min(self.at + 6)];
+                if !digits.iter().all(u8::is_ascii_hexdigit) {
                     return Err(self.wrong("four hex digits are expected"));
+                }
+                if digits.len() < 4 {
+                    return Err(self.cut());
                 }
                 let unit = digits.iter().fold(0, |unit, digit| unit * 16 + hex_digit(*digit));
                 self.at += 6;
                 Ok(Some(unit))
             }
-            _ => Err(self.wrong("an unknown escape")),
+            Some(_) => Err(self.wrong("an unknown escape")),
+            None => Err(self.cut()),
         }
     }
 }

@@ -161,8 +161,11 @@ impl Consumer {
                 return Some(Wish::Send(self.requests, request));
             }
             Action::PlanAccepted(plan) => {
-                let (chunks, updates) =
-                    self.disk.record.as_ref().map_or((0, 0), |(_, chunks, updates)| (*chunks, *updates));
+                // The same bytes are more chunks in a plan with smaller ones.
+                let (chunks, updates) = self.disk.record.as_ref().map_or((0, 0), |(old, chunks, updates)| {
+                    let bytes = chunk_range(old.snapshot.checkpoint.payload_bytes, old.chunk_size, *chunks).start;
+                    (if *chunks == old.total_chunks { plan.total_chunks } else { bytes / plan.chunk_size }, *updates)
+                });
                 self.disk.record = Some((plan, chunks, updates));
                 return None;
             }
@@ -213,7 +216,7 @@ impl Consumer {
     fn check(&mut self) {
         let view = self.session.view();
         assert_eq!(self.session.in_flight(), self.request.is_some());
-        assert!(view.bytes_received >= view.bytes_verified);
+        assert!(view.bytes_received >= view.bytes_verified + view.bytes_wasted);
         assert!(view.bytes_verified >= view.bytes_written);
         let opened = view.verified_chunks > 0 || view.bytes_written > 0;
         assert!(!opened || view.bytes_written >= view.bytes_durable);
@@ -283,11 +286,11 @@ impl Consumer {
         self.note(|| "disconnected".to_owned());
         let request_first = rng.chance(50);
         if request_first {
-            self.request_failed(now, &RequestFailure::ConnectionClosed);
+            self.request_failed(now, &RequestFailure::ConnectionClosed { received: rng.below(3) * 10_000 });
         }
         self.told(false, |session| session.handle_disconnected(now, "simulated"));
         if !request_first {
-            self.request_failed(now, &RequestFailure::ConnectionClosed);
+            self.request_failed(now, &RequestFailure::ConnectionClosed { received: rng.below(3) * 10_000 });
         }
     }
 

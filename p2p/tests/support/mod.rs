@@ -4,22 +4,26 @@
 mod fixture;
 mod gate;
 mod node;
+mod plain;
 mod raw;
+mod relay;
 mod verifier;
 
 use std::sync::Arc;
 
-use libp2p::PeerId;
+use libp2p::{PeerId, identity::Keypair};
 use rpp_p2p::{
     SnapshotProtocolError, SnapshotSessionId, SnapshotsRequest, SnapshotsResponse, Verified, Violation, json,
-    snapshots::{Behaviour, Config, Event, Outcome, PlanOptions, RequestId},
+    snapshots::{Behaviour, Config, Event, Outcome, PaceLimits, PlanOptions, RequestId},
 };
 
 pub use self::{
     fixture::{Fixture, Markers, MemoryProvider, PROOF, proof},
     gate::Gate,
     node::{DEADLINE, Node, within},
+    plain::PlainProvider,
     raw::{Asked, Bytes, Raw, raw_peer, raw_peer_speaking},
+    relay::Relay,
     verifier::FakeVerifier,
 };
 
@@ -35,6 +39,23 @@ pub async fn provider_with(fixture: &Fixture, config: Config) -> (Peer, Arc<Memo
     let memory = MemoryProvider::new(fixture.clone());
     let peer = Node::start(Behaviour::new(Arc::clone(&memory), config)).await;
     (peer, memory)
+}
+
+/// A provider and a consumer of a fixture, and the line between them, with how patient each of the two is.
+pub async fn over_a_line(fixture: &Fixture, provider: PaceLimits, consumer: PaceLimits) -> (Peer, Relay, Peer) {
+    let start = async |pace| {
+        let config = Config::default().with_trust(fixture.trust()).with_pace(pace);
+        let behaviour = Behaviour::new(MemoryProvider::new(fixture.clone()), config);
+        Node::start_tcp(behaviour, Keypair::generate_ed25519()).await
+    };
+    let (provider, consumer): (Peer, Peer) = (start(provider).await, start(consumer).await);
+    let relay = Relay::start(&provider.address).await;
+    let (them, address) = (provider.peer, relay.address.clone());
+    consumer.call(move |swarm| swarm.add_peer_address(them, address)).await;
+    consumer.call(move |swarm| swarm.dial(them).unwrap()).await;
+    consumer.connected_to(them, true).await;
+    provider.connected_to(consumer.peer, true).await;
+    (provider, relay, consumer)
 }
 
 /// Trusts the chain of `fixture`.
@@ -107,6 +128,17 @@ impl Peer {
     pub async fn served(&mut self) -> Outcome {
         self.pick(|event| match event {
             Event::Inbound { outcome, .. } => Some(outcome),
+            _ => None,
+        })
+        .await
+    }
+
+    /// The same, with what went wrong.
+    pub async fn ended(&mut self) -> (Outcome, String) {
+        self.pick(|event| match event {
+            Event::Inbound { outcome, error, .. } => {
+                Some((outcome, error.map(|error| error.to_string()).unwrap_or_default()))
+            }
             _ => None,
         })
         .await

@@ -2,14 +2,14 @@
 
 use std::{collections::HashSet, fmt::Debug, time::Duration};
 
-use futures::StreamExt as _;
+use futures::{AsyncRead, AsyncWrite, StreamExt as _};
 use libp2p::{
-    Multiaddr, PeerId, Swarm, Transport as _,
+    Multiaddr, PeerId, Swarm, Transport,
     core::{transport::MemoryTransport, upgrade::Version},
     identity::Keypair,
     noise,
     swarm::{self, NetworkBehaviour, SwarmEvent},
-    yamux,
+    tcp, yamux,
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -46,16 +46,31 @@ where
         Self::negotiating(behaviour, Version::V1Lazy).await
     }
 
+    /// On TCP, with this identity, so that something can be put into the line.
+    pub async fn start_tcp(behaviour: B, identity: Keypair) -> Self {
+        let tcp = tcp::tokio::Transport::new(tcp::Config::default());
+        Self::over(tcp, "/ip4/127.0.0.1/tcp/0", behaviour, identity, Version::V1).await
+    }
+
     async fn negotiating(behaviour: B, version: Version) -> Self {
-        let identity = Keypair::generate_ed25519();
-        let transport = MemoryTransport::default()
+        Self::over(MemoryTransport::default(), "/memory/0", behaviour, Keypair::generate_ed25519(), version).await
+    }
+
+    async fn over<T>(transport: T, listen: &str, behaviour: B, identity: Keypair, version: Version) -> Self
+    where
+        T: Transport<Output: AsyncRead + AsyncWrite + Send + Unpin + 'static, Error: Send + Sync + 'static>,
+        T: Send + Unpin + 'static,
+        T::Dial: Send,
+        T::ListenerUpgrade: Send,
+    {
+        let transport = transport
             .upgrade(Version::V1)
             .authenticate(noise::Config::new(&identity).unwrap())
             .multiplex(yamux::Config::default())
             .boxed();
         let config = swarm::Config::with_tokio_executor().with_substream_upgrade_protocol_override(version);
         let mut swarm = Swarm::new(transport, behaviour, identity.public().to_peer_id(), config);
-        swarm.listen_on("/memory/0".parse().unwrap()).unwrap();
+        swarm.listen_on(listen.parse().unwrap()).unwrap();
         let address = loop {
             if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await {
                 break address;

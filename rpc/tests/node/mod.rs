@@ -162,6 +162,7 @@ pub fn status(session: u64, state: SessionState) -> SnapshotStreamStatus {
         bytes_received: 0,
         bytes_verified: 0,
         bytes_durable: 0,
+        bytes_wasted: 0,
         verified_bytes_per_second: None,
         eta_seconds: None,
         verified: false,
@@ -206,6 +207,7 @@ pub fn full(session: u64) -> SnapshotStreamStatus {
         bytes_received: 327_155_712,
         bytes_verified: 327_155_712,
         bytes_durable: 318_767_104,
+        bytes_wasted: 1_048_576,
         verified_bytes_per_second: Some(612_345_678),
         eta_seconds: Some(1.2),
         waiting_on: Some(WaitingOn {

@@ -58,7 +58,7 @@ const LISTEN: Rule = Rule {
     holds: is_listen_address,
 };
 const PEER: Rule = Rule {
-    allowed: "multiaddrs that end in a peer id, such as \"/ip4/10.0.0.7/tcp/4001/p2p/12D3...\"",
+    allowed: "multiaddrs that end in a peer id (of an Ed25519, secp256k1, ECDSA or RSA key), such as \"/ip4/10.0.0.7/tcp/4001/p2p/12D3...\"",
     holds: ends_in_peer,
 };
 const HOST: Rule =
@@ -263,8 +263,10 @@ fn is_listen_address(text: &str) -> bool {
 }
 
 fn ends_in_peer(text: &str) -> bool {
-    text.parse::<Multiaddr>()
-        .is_ok_and(|address| address.iter().count() > 1 && matches!(address.iter().last(), Some(Protocol::P2p(_))))
+    text.parse::<Multiaddr>().is_ok_and(|address| {
+        address.iter().count() > 1
+            && matches!(address.iter().last(), Some(Protocol::P2p(peer)) if crate::peers::check_key(&peer).is_ok())
+    })
 }
 
 fn is_host(text: &str) -> bool {

@@ -206,8 +206,9 @@ impl Manager {
         match report {
             Report::Written(index) => machine.handle_written(now, index),
             Report::Durable(progress) => {
-                // The last word of a worker that was let go may come after its successor opened the place.
-                if progress.bytes_durable >= tracked.progress.bytes_durable {
+                // The last word of a worker that was let go may come after its successor opened the place, and counts in
+                // the chunks of the plan that it was made for.
+                if progress.bytes_durable > tracked.progress.bytes_durable {
                     tracked.progress = progress;
                 }
                 machine.handle_durable(now, progress.confirmed_chunks);

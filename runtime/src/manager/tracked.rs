@@ -186,6 +186,7 @@ fn describe(
         bytes_received: view.map_or(durable, |view| view.bytes_received.max(verified_bytes)),
         bytes_verified: verified_bytes,
         bytes_durable: durable,
+        bytes_wasted: view.map_or(0, |view| view.bytes_wasted),
         verified_bytes_per_second: rate.filter(|_| state == SessionState::Streaming),
         eta_seconds: rate
             .filter(|rate| *rate > 0 && state == SessionState::Streaming)
