@@ -6,6 +6,7 @@ mod common;
 use common::{Fleet, graph, http, options};
 use rpp_fleet::collector::{Collector, StartError};
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const TOKEN: &str = "0123456789abcdef";
 
@@ -41,6 +42,46 @@ async fn the_page_and_health_need_no_token_and_all_else_does() {
     }
 }
 
+/// The whole answer to one request on a connection that ends with it.
+async fn raw(fleet: &Fleet, request: String) -> String {
+    let mut socket = tokio::net::TcpStream::connect(fleet.collector.http()).await.unwrap();
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn only_targets_in_origin_form_reach_the_routes() {
+    for token in [None, Some(TOKEN)] {
+        let fleet = Fleet::start_with(|options| options.with_token(token.map(Into::into))).await;
+        for shown in [String::new(), format!("authorization: Bearer {TOKEN}\r\n")] {
+            for (line, expected) in [
+                ("GET http://localhost/health", "400 "),
+                ("POST http://localhost/api/jump-now", "400 "),
+                ("OPTIONS *", "404 "),
+                ("CONNECT localhost:1", "405 "),
+            ] {
+                let rest = "HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n";
+                let answer = raw(&fleet, format!("{line} {rest}{shown}\r\n")).await;
+                assert!(answer.starts_with(&format!("HTTP/1.1 {expected}")), "{line}: {answer}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn head_works_where_get_does_and_health_needs_no_host() {
+    let fleet = Fleet::start().await;
+    for (path, expected) in [("/", "200 "), ("/health", "200 "), ("/api/snapshots", "200 "), ("/api/sql", "405 ")] {
+        let request = format!("HEAD {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        let answer = raw(&fleet, request).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {expected}")) && answer.ends_with("\r\n\r\n"), "{answer}");
+    }
+    let answer = raw(&fleet, "GET /health HTTP/1.0\r\n\r\n".into()).await;
+    assert!(answer.starts_with("HTTP/1.0 200 OK\r\n") && answer.ends_with("\r\n\r\nok"), "{answer}");
+}
+
 #[tokio::test]
 async fn the_page_forbids_inline_script_and_frames() {
     let fleet = Fleet::start().await;
@@ -58,7 +99,12 @@ async fn the_page_forbids_inline_script_and_frames() {
 
 #[tokio::test]
 async fn other_hosts_origins_and_content_types_are_refused() {
-    let fleet = Fleet::start_with(|options| options.with_allowed_hosts(vec!["fleet.example".into()])).await;
+    let fleet = Fleet::start_with(|options| {
+        options
+            .with_allowed_hosts(vec!["fleet.example".into()])
+            .with_allowed_origins(vec!["https://fleet.example".into()])
+    })
+    .await;
     let address = fleet.collector.http();
     let own = format!("http://{address}");
     for (path, headers, status) in [
@@ -68,6 +114,7 @@ async fn other_hosts_origins_and_content_types_are_refused() {
         ("/api/snapshots", vec![("host", "localhost:9130")], 200),
         ("/api/snapshots", vec![("origin", "http://evil.example")], 403),
         ("/api/snapshots", vec![("origin", "null")], 403),
+        ("/api/snapshots", vec![("host", "fleet.example"), ("origin", "https://fleet.example")], 200),
         ("/api/snapshots", vec![("origin", own.as_str())], 200),
     ] {
         let response = http(address, "GET", path, &headers, None).await;

@@ -1,36 +1,31 @@
 //! The accept loop.
 //!
 //! ```text
-//! accept -> a place free? -no-> 503 "too_many_connections", closed
+//! accept -> a place free? -no-> a spare place, for one request of an open path; else 503 "too_many_connections", closed
 //!              | yes
-//!           head (timeout) -> gate (host, origin, token, body) -> routes -> answer -> next head, or closed
-//!                                                                    \-> WebSocket: keeps the place until it ends
+//!           head (timeout) -> gate (target, host, origin, token, body) -> routes -> answer -> idle -> next head, or closed
+//!                                                                           \-> WebSocket: keeps the place until it ends
 //! shutdown -> stop accepting -> requests in flight go on, idle connections close -> drain deadline -> the rest is cut
 //! ```
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, Version, header};
-use http_body_util::Full;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
+use hyper_util::service::TowerToHyperService;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::Semaphore,
 };
 use tokio_util::sync::CancellationToken;
-use warp::{Filter, Reply, reply::Response};
+use warp::{Filter, Reply};
 
 use crate::{
-    Limits, Problem,
+    Limits,
+    connection::{Routes, Visitor, refuse},
     guard::Gate,
-    io::Io,
-    limits::{LINGER, LINGER_BYTES, MAX_HEAD_BYTES, MAX_REFUSALS},
+    io::{Io, Timeouts},
+    limits::{MAX_REFUSALS, SPARE_HEADER_TIMEOUT},
+    phase::Phase,
+    places::{Place, Places},
     problem::recover,
 };
 
@@ -111,7 +106,7 @@ async fn pause_after(error: &io::Error) {
 struct Port {
     gate: Arc<Gate>,
     limits: Arc<Limits>,
-    places: Arc<Semaphore>,
+    places: Places,
     refusals: Arc<Semaphore>,
     draining: CancellationToken,
     cut: CancellationToken,
@@ -121,7 +116,7 @@ impl Port {
     fn new(gate: Gate, limits: Limits) -> Self {
         Self {
             gate: Arc::new(gate),
-            places: Arc::new(Semaphore::new(limits.max_connections())),
+            places: Places::new(limits.max_connections(), limits.max_connections_per_address()),
             limits: Arc::new(limits),
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
             draining: CancellationToken::new(),
@@ -133,143 +128,56 @@ impl Port {
     where
         TowerToHyperService<S>: Routes,
     {
-        match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(place) => {
-                let _ = socket.set_nodelay(true);
-                let io = Io::new(socket, place, &self.cut, self.limits.write_timeout());
-                let visitor = Visitor {
-                    from,
-                    gate: Arc::clone(&self.gate),
-                    limits: Arc::clone(&self.limits),
-                    draining: self.draining.clone(),
-                };
-                tokio::spawn(visitor.serve(io, service.clone()));
-            }
-            Err(_) => {
-                tracing::debug!(%from, "all connection places of this port are taken");
-                if let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() {
-                    tokio::spawn(refuse(socket, permit, self.limits.max_connections()));
-                }
-            }
+        let phase = Arc::new(Phase::default());
+        let cut = self.cut.child_token();
+        if let Some(place) = self.places.take(from.ip()) {
+            return self.serve(socket, from, place, phase, cut, service);
         }
+        tracing::debug!(%from, "no ordinary connection place is left for this address");
+        if self.gate.has_open_paths() {
+            let place = self.places.take_spare(from.ip(), Arc::clone(&phase), cut.clone());
+            self.serve(socket, from, place, phase, cut, service);
+        } else if let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() {
+            tokio::spawn(refuse(socket, permit, self.gate.too_many_connections()));
+        }
+    }
+
+    fn serve<S>(
+        &self,
+        socket: TcpStream,
+        from: SocketAddr,
+        place: Place,
+        phase: Arc<Phase>,
+        cut: CancellationToken,
+        service: &TowerToHyperService<S>,
+    ) where
+        TowerToHyperService<S>: Routes,
+    {
+        let _ = socket.set_nodelay(true);
+        let (spare, head) = (place.is_spare(), self.limits.header_timeout());
+        let timeouts = Timeouts {
+            head: if spare { head.min(SPARE_HEADER_TIMEOUT) } else { head },
+            idle: self.limits.idle_timeout(),
+            write: self.limits.write_timeout(),
+        };
+        let io = Io::new(socket, place, Arc::clone(&phase), cut, timeouts);
+        let visitor = Visitor {
+            from,
+            spare,
+            phase,
+            gate: Arc::clone(&self.gate),
+            limits: Arc::clone(&self.limits),
+            draining: self.draining.clone(),
+        };
+        tokio::spawn(visitor.serve(io, service.clone()));
     }
 
     async fn drain(self) {
         self.draining.cancel();
-        if self.wait_until_empty(self.limits.drain()).await.is_err() {
+        if tokio::time::timeout(self.limits.drain(), self.places.empty()).await.is_err() {
             tracing::warn!("connections did not end within the drain time and are cut");
             self.cut.cancel();
-            let _ = self.wait_until_empty(Duration::from_secs(1)).await;
+            let _ = tokio::time::timeout(Duration::from_secs(1), self.places.empty()).await;
         }
     }
-
-    async fn wait_until_empty(&self, deadline: Duration) -> Result<(), tokio::time::error::Elapsed> {
-        let all = u32::try_from(self.limits.max_connections()).unwrap_or(u32::MAX);
-        tokio::time::timeout(deadline, self.places.acquire_many(all)).await.map(drop)
-    }
-}
-
-/// Short for what warp's service is.
-trait Routes:
-    hyper::service::Service<Request<Full<Bytes>>, Response = Response, Error = std::convert::Infallible, Future: Send>
-    + Clone
-    + Send
-    + Sync
-    + 'static
-{
-}
-
-impl<S> Routes for S where
-    S: hyper::service::Service<
-            Request<Full<Bytes>>,
-            Response = Response,
-            Error = std::convert::Infallible,
-            Future: Send,
-        > + Clone
-        + Send
-        + Sync
-        + 'static
-{
-}
-
-/// One connection.
-#[derive(Clone)]
-struct Visitor {
-    from: SocketAddr,
-    gate: Arc<Gate>,
-    limits: Arc<Limits>,
-    draining: CancellationToken,
-}
-
-impl Visitor {
-    async fn serve<S: Routes>(self, io: Io, routes: S) {
-        let mut builder = http1::Builder::new();
-        builder
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.limits.header_timeout())
-            .max_header_size(MAX_HEAD_BYTES)
-            .max_buf_size(MAX_HEAD_BYTES);
-        let visitor = self.clone();
-        let service = service_fn(move |request| {
-            let (visitor, routes) = (visitor.clone(), routes.clone());
-            async move { Ok::<_, std::convert::Infallible>(visitor.answer(routes, request).await) }
-        });
-        let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service).with_upgrades());
-        let served = tokio::select! {
-            served = connection.as_mut() => served,
-            () = self.draining.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if let Err(error) = served {
-            tracing::debug!(from = %self.from, %error, "a connection ended with an error");
-        }
-    }
-
-    async fn answer<S: Routes>(&self, routes: S, request: Request<Incoming>) -> Response {
-        // RFC 9112, 6.1: length and encoding may both have stood there; then the connection must not be used again.
-        let encoded =
-            request.headers().contains_key(header::TRANSFER_ENCODING) || request.version() != Version::HTTP_11;
-        let mut response = match self.gate.admit(self.from, &self.limits, request).await {
-            Ok(mut request) => {
-                request.extensions_mut().insert(Peer(self.from));
-                request.extensions_mut().insert(Draining(self.draining.clone()));
-                let Ok(response) = routes.call(request).await;
-                response
-            }
-            Err(problem) => problem.into_response(),
-        };
-        let headers = response.headers_mut();
-        headers.entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
-        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-        if encoded {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        response
-    }
-}
-
-/// Tells a client that there is no place for it, without reading its request.
-async fn refuse(mut socket: TcpStream, _permit: OwnedSemaphorePermit, max: usize) {
-    let message = format!("all {max} connections of this port are in use: try again later");
-    let body = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_connections", message).body();
-    let answer = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
-         retry-after: 1\r\nconnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    let told = async {
-        socket.write_all(answer.as_bytes()).await?;
-        socket.shutdown().await?;
-        let (mut scratch, mut left) = ([0; 4096], LINGER_BYTES);
-        while left > 0 {
-            match socket.read(&mut scratch).await? {
-                0 => break,
-                read => left = left.saturating_sub(read),
-            }
-        }
-        io::Result::Ok(())
-    };
-    let _ = tokio::time::timeout(LINGER, told).await;
 }

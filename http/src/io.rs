@@ -1,10 +1,11 @@
-//! A connection's socket: holds the connection's place, notices a client that does not read, can be cut from outside,
-//! and closes without taking the last answer away.
+//! A connection's socket: holds the connection's place, notices a client that does not finish a request's head or does not
+//! read, can be cut from outside, and closes without taking the last answer away.
 
 use std::{
     future::Future as _,
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -12,22 +13,36 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    sync::OwnedSemaphorePermit,
     time::{Instant, Sleep},
 };
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use crate::limits::{LINGER, LINGER_BYTES};
+use crate::{
+    limits::{LINGER, LINGER_BYTES},
+    phase::{Phase, Waiting},
+    places::Place,
+};
+
+/// How long a client is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timeouts {
+    pub(crate) head: Duration,
+    pub(crate) idle: Duration,
+    pub(crate) write: Duration,
+}
 
 /// Lives as long as the connection does, also after it became a WebSocket.
 pub(crate) struct Io {
     socket: TcpStream,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
-    write_timeout: Duration,
+    phase: Arc<Phase>,
+    timeouts: Timeouts,
+    /// Runs while the client is waited for.
+    waited: Option<(Waiting, Pin<Box<Sleep>>)>,
     /// Runs while the client takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
     closing: Option<Closing>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 struct Closing {
@@ -38,12 +53,13 @@ struct Closing {
 impl Io {
     pub(crate) fn new(
         socket: TcpStream,
-        place: OwnedSemaphorePermit,
-        cut: &CancellationToken,
-        write_timeout: Duration,
+        place: Place,
+        phase: Arc<Phase>,
+        cut: CancellationToken,
+        timeouts: Timeouts,
     ) -> Self {
-        let cut = Box::pin(cut.clone().cancelled_owned());
-        Self { socket, cut, write_timeout, stalled: None, closing: None, _place: place }
+        let cut = Box::pin(cut.cancelled_owned());
+        Self { socket, cut, phase, timeouts, waited: None, stalled: None, closing: None, _place: place }
     }
 
     fn check_cut(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
@@ -53,12 +69,26 @@ impl Io {
         }
     }
 
+    /// Whether the client took too long: to finish a head that has begun, or to send the next one.
+    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
+        self.phase.wake_when_answered(cx);
+        let waiting = self.phase.waiting();
+        if waiting != self.waited.as_ref().map(|(waiting, _)| *waiting) {
+            let timeouts = self.timeouts;
+            self.waited = waiting.map(|waiting| {
+                let timeout = if waiting == Waiting::Idle { timeouts.idle } else { timeouts.head };
+                (waiting, Box::pin(tokio::time::sleep(timeout)))
+            });
+        }
+        self.waited.as_mut().is_some_and(|(_, until)| until.as_mut().poll(cx).is_ready())
+    }
+
     fn watch_stall<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stalled = None;
             return written;
         }
-        let timeout = self.write_timeout;
+        let timeout = self.timeouts.write;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
         ready!(stalled.as_mut().poll(cx));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")))
@@ -87,7 +117,19 @@ impl Io {
 impl AsyncRead for Io {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.check_cut(cx)?;
-        Pin::new(&mut self.socket).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.socket).poll_read(cx, buffer);
+        if buffer.filled().len() > before && self.phase.bytes_came() {
+            self.waited = None;
+        }
+        if read.is_ready() || !self.is_late(cx) {
+            return read;
+        }
+        match self.phase.waiting() {
+            // As if the client had closed: nothing is lost.
+            Some(Waiting::Idle) => Poll::Ready(Ok(())),
+            _ => Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the request's head does not end"))),
+        }
     }
 }
 

@@ -20,6 +20,7 @@
 //!
 //! What holds for every request, before a route sees it:
 //!
+//! - Its target has origin form (`/path?query`); routers do not expect the other forms.
 //! - `Host` is an IP literal, `localhost` or a configured name, and `Origin`, if any, the listener's own or an allowed
 //!   one; else `403`. So a web page cannot reach a port through the operator's browser, with a rebound name or without.
 //! - The bearer token is checked before a byte of the body is read, and removed from the request.
@@ -27,14 +28,20 @@
 //!
 //! A route finds the whole body already read (`warp::body::bytes()`), its peer as [`Peer`] and the end of the server as
 //! [`Draining`] among the request's extensions. A request that no route takes, a rejection of warp and a refusal of the
-//! gate all answer with the same JSON: `{"error":"<sentence>","code":"<stable word>"}` ([`Problem`]).
+//! gate all answer with the same JSON: `{"error":"<sentence>","code":"<stable word>"}` ([`Problem`]). So does a route that
+//! panics ([`panics`]). `HEAD` reaches the routes as `GET`.
 //!
 //! There is no TLS here: a listener that is not loopback says so at its start.
 
 pub mod accept;
+mod address;
+mod connection;
 pub mod guard;
 mod io;
 mod limits;
+pub mod panics;
+mod phase;
+mod places;
 mod problem;
 
 pub use accept::{Draining, Peer, serve};

@@ -8,6 +8,12 @@ pub(crate) const MAX_CONNECTIONS: usize = 256;
 pub(crate) const MAX_BODY_BYTES: usize = 64 * 1024;
 /// Largest request head in bytes; a longer one is `431`.
 pub(crate) const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// Connections for open paths alone, beside those, and how many of them one address may hold: for the checks of an
+/// orchestrator while everything else is taken.
+pub(crate) const MAX_SPARE: usize = 16;
+pub(crate) const MAX_SPARE_PER_ADDRESS: usize = 4;
+/// Time for the head of a request in one of those places.
+pub(crate) const SPARE_HEADER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Connections that are being told "full" at once; further ones are closed without a word.
 pub(crate) const MAX_REFUSALS: usize = 16;
 /// How long, and for how many bytes, a closing connection still reads: closing with unread bytes would reset the
@@ -19,8 +25,10 @@ pub(crate) const LINGER_BYTES: usize = 1024 * 1024;
 #[derive(Clone, Debug)]
 pub struct Limits {
     max_connections: usize,
+    max_per_address: Option<usize>,
     max_body: usize,
     header_timeout: Duration,
+    idle_timeout: Duration,
     body_timeout: Duration,
     write_timeout: Duration,
     drain: Duration,
@@ -30,8 +38,10 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_connections: MAX_CONNECTIONS,
+            max_per_address: None,
             max_body: MAX_BODY_BYTES,
             header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(30),
             drain: Duration::from_secs(10),
@@ -43,7 +53,15 @@ impl Limits {
     /// Connections at once, WebSockets included (default 256, at least 1). One more is answered `503` and closed.
     #[must_use]
     pub fn with_max_connections(mut self, connections: usize) -> Self {
-        self.max_connections = connections.clamp(1, u32::MAX as usize >> 4);
+        self.max_connections = connections.clamp(1, 1 << 20);
+        self
+    }
+
+    /// Connections of one address (one /64 of IPv6) at once, at least 1. By default three quarters of all, so that no
+    /// address holds every place. A proxy is one address.
+    #[must_use]
+    pub fn with_max_connections_per_address(mut self, connections: usize) -> Self {
+        self.max_per_address = Some(connections.max(1));
         self
     }
 
@@ -54,11 +72,19 @@ impl Limits {
         self
     }
 
-    /// Time for a request's head, and how long a connection may be idle between requests (default 10 s). The
+    /// Time for a request's head from its first byte, and from the connection's begin to its first head (default 10 s). The
     /// connection is closed then.
     #[must_use]
     pub fn with_header_timeout(mut self, timeout: Duration) -> Self {
         self.header_timeout = timeout;
+        self
+    }
+
+    /// How long a connection may be idle between two requests (default 75 s, longer than clients keep theirs). It is
+    /// announced in whole seconds: `Keep-Alive: timeout=75`.
+    #[must_use]
+    pub fn with_idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_timeout = timeout;
         self
     }
 
@@ -90,6 +116,12 @@ impl Limits {
         self.max_connections
     }
 
+    /// See [`with_max_connections_per_address`](Self::with_max_connections_per_address).
+    #[must_use]
+    pub fn max_connections_per_address(&self) -> usize {
+        self.max_per_address.unwrap_or_else(|| (self.max_connections * 3 / 4).max(1))
+    }
+
     /// See [`with_max_body`](Self::with_max_body).
     #[must_use]
     pub fn max_body(&self) -> usize {
@@ -100,6 +132,12 @@ impl Limits {
     #[must_use]
     pub fn header_timeout(&self) -> Duration {
         self.header_timeout
+    }
+
+    /// See [`with_idle_timeout`](Self::with_idle_timeout).
+    #[must_use]
+    pub fn idle_timeout(&self) -> Duration {
+        self.idle_timeout
     }
 
     /// See [`with_body_timeout`](Self::with_body_timeout).

@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use futures::{SinkExt as _, StreamExt as _};
-use port::{Port, plain};
+use port::{Port, TOKEN, guarded, plain};
 use rpp_http::Limits;
 use support::{Client, DEADLINE, get, once, request, soon};
 use tokio_tungstenite::tungstenite::{Message, protocol::frame::coding::CloseCode};
@@ -50,10 +50,63 @@ async fn a_head_that_does_not_end_is_cut_off() {
 
 #[tokio::test]
 async fn an_idle_connection_is_closed() {
-    let port = plain(Limits::default().with_header_timeout(SHORT));
+    let port = plain(Limits::default().with_idle_timeout(SHORT).with_header_timeout(DEADLINE));
     let mut client = Client::connect(port.address).await;
     assert_eq!(client.exchange(get("/healthz")).await.status, 200);
     assert!(client.rest().await.is_empty());
+}
+
+#[tokio::test]
+async fn idle_connections_outlive_the_time_for_a_head_and_say_so() {
+    let begun = std::time::Instant::now();
+    let port = plain(Limits::default().with_header_timeout(SHORT));
+    let mut idle = Client::connect(port.address).await;
+    let answer = idle.exchange(get("/healthz")).await;
+    assert_eq!((answer.header("connection"), answer.header("keep-alive")), (Some("keep-alive"), Some("timeout=75")));
+    // Another connection's head runs out of time, and so would this one's if it had begun.
+    for _ in 0..3 {
+        let mut late = Client::connect(port.address).await;
+        late.send("GET").await;
+        assert!(late.rest().await.is_empty());
+    }
+    assert!(begun.elapsed() > 2 * SHORT);
+    assert_eq!(idle.exchange(get("/healthz")).await.status, 200);
+    // The next head has as little time as the first.
+    idle.send("GET /healthz HTTP/1.1\r\n").await;
+    assert!(idle.rest().await.is_empty());
+}
+
+#[tokio::test]
+async fn whether_the_connection_goes_on_is_said_once_and_is_true() {
+    let port = plain(Limits::default());
+    let lines = |answer: &support::Answer| answer.head.to_ascii_lowercase().matches("\r\nconnection:").count();
+    for (version, headers, stays) in [
+        ("1.0", "connection: keep-alive\r\n", true),
+        ("1.0", "connection: Keep-Alive, x\r\n", true),
+        ("1.0", "", false),
+        ("1.0", "connection: close\r\n", false),
+        ("1.1", "", true),
+        ("1.1", "connection: close\r\n", false),
+    ] {
+        let mut client = Client::connect(port.address).await;
+        let request = format!("GET /healthz HTTP/{version}\r\nhost: localhost\r\n{headers}\r\n");
+        let answer = client.exchange(&request).await;
+        assert_eq!((answer.status, answer.text(), lines(&answer)), (200, "ok", 1), "{answer:?}");
+        assert!(answer.head.starts_with(&format!("HTTP/{version} ")), "{answer:?}");
+        assert_eq!(answer.header("connection"), Some(if stays { "keep-alive" } else { "close" }), "{request}");
+        assert_eq!(answer.header("keep-alive"), stays.then_some("timeout=75"), "{request}");
+        if stays {
+            assert_eq!(client.exchange(&request).await.status, 200, "{request}");
+        } else {
+            assert!(client.rest().await.is_empty(), "{request}");
+        }
+    }
+    // A body of unknown length ends with the connection.
+    let mut client = Client::connect(port.address).await;
+    client.send("GET /flood HTTP/1.0\r\nhost: localhost\r\nconnection: keep-alive\r\n\r\n").await;
+    let head = client.until("\r\n\r\n").await.unwrap();
+    assert!(head.starts_with("HTTP/1.0 200") && head.contains("connection: close\r\n"), "{head}");
+    assert!(!head.contains("keep-alive") && !head.contains("chunked"), "{head}");
 }
 
 #[tokio::test]
@@ -80,7 +133,8 @@ async fn a_client_that_does_not_read_loses_its_place() {
 
 #[tokio::test]
 async fn one_connection_too_many_is_told_so() {
-    let port = plain(Limits::default().with_max_connections(2).with_header_timeout(DEADLINE));
+    let two = Limits::default().with_max_connections(2);
+    let port = plain(two.with_max_connections_per_address(2).with_header_timeout(DEADLINE));
     let mut first = Client::connect(port.address).await;
     let mut second = Client::connect(port.address).await;
     assert_eq!(first.exchange(get("/healthz")).await.status, 200);
@@ -108,6 +162,43 @@ async fn a_hundred_too_many_harm_nobody() {
         let told = String::from_utf8(one.rest().await).unwrap();
         assert!(told.is_empty() || told.contains("too_many_connections"), "{told}");
     }
+}
+
+#[tokio::test]
+async fn no_address_holds_all_places() {
+    let port = plain(Limits::default().with_max_connections(4).with_header_timeout(DEADLINE));
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let mut client = Client::connect(port.address).await;
+        assert_eq!(client.exchange(get("/healthz")).await.status, 200);
+        held.push(client);
+    }
+    assert_eq!(once(port.address, get("/healthz")).await.problem(), (503, "too_many_connections".into()));
+    let mut other = Client::connect_from("127.0.0.2", port.address).await;
+    assert_eq!(other.exchange(get("/healthz")).await.status, 200, "a place is left for another address");
+}
+
+#[tokio::test]
+async fn open_paths_have_places_of_their_own() {
+    let port = guarded(Limits::default().with_header_timeout(DEADLINE));
+    // More than there are places of any kind, of several addresses; none says a word.
+    let mut crowd = Vec::new();
+    for n in 0..300 {
+        crowd.push(Client::connect_from(["127.0.0.1", "127.0.0.2", "127.0.0.3"][n % 3], port.address).await);
+    }
+    for address in ["127.0.0.1", "127.0.0.2", "127.0.0.9"] {
+        let mut client = Client::connect_from(address, port.address).await;
+        let answer = client.exchange(get("/healthz")).await;
+        assert_eq!((answer.status, answer.text()), (200, "ok"), "{address}");
+        assert_eq!(answer.header("connection"), Some("close"), "one request each");
+        assert!(client.rest().await.is_empty());
+        let token = format!("authorization: Bearer {TOKEN}\r\n");
+        let mut client = Client::connect_from(address, port.address).await;
+        let answer = client.exchange(request("GET", "/peer", &token, "")).await;
+        assert_eq!(answer.problem(), (503, "too_many_connections".into()), "{address}");
+        assert!(answer.header("retry-after").is_some());
+    }
+    drop(crowd);
 }
 
 #[tokio::test]

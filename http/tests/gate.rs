@@ -33,7 +33,7 @@ async fn foreign_hosts_and_origins_are_forbidden_before_the_token_is_looked_at()
     let port = guarded(Limits::default());
     for (headers, code) in [
         ("host: evil.example\r\n", "host_not_allowed"),
-        ("", "host_not_allowed"),
+        ("host: \r\n", "host_not_allowed"),
         ("host: localhost\r\nhost: localhost\r\n", "host_not_allowed"),
         ("host: localhost\r\norigin: http://evil.example\r\n", "origin_not_allowed"),
         ("host: localhost\r\norigin: null\r\n", "origin_not_allowed"),
@@ -42,6 +42,8 @@ async fn foreign_hosts_and_origins_are_forbidden_before_the_token_is_looked_at()
         assert_eq!(answer.problem(), (403, code.into()), "{headers}");
         assert!(!answer.head.to_ascii_lowercase().contains("access-control"), "no CORS headers: {}", answer.head);
     }
+    let none = once(port.address, format!("GET /peer HTTP/1.1\r\n{}\r\n", bearer(TOKEN))).await;
+    assert_eq!(none.problem(), (403, "host_not_allowed".into()));
     let own = format!("origin: http://localhost\r\n{}", bearer(TOKEN));
     assert_eq!(once(port.address, request("GET", "/peer", &own, "")).await.status, 200);
 }
@@ -108,6 +110,10 @@ async fn bodies_are_json_and_bounded() {
     }
     let answer = once(port.address, post("content-length: 0\r\n", "")).await;
     assert_eq!((answer.status, answer.text()), (200, ""), "no body needs no type");
+    let answer = once(port.address, post("transfer-encoding: chunked\r\n", "0\r\n\r\n")).await;
+    assert_eq!((answer.status, answer.text()), (200, ""), "nor does an encoded one that is empty");
+    let answer = once(port.address, post("transfer-encoding: chunked\r\n", "2\r\n{}\r\n0\r\n\r\n")).await;
+    assert_eq!(answer.problem(), (415, "unsupported_media_type".into()));
 
     let exact = "x".repeat(64 * 1024);
     let answer = once(port.address, post(&format!("{json}content-length: 65536\r\n"), &exact)).await;
@@ -171,25 +177,79 @@ async fn a_request_with_two_lengths_is_never_two_requests() {
 }
 
 #[tokio::test]
-async fn odd_request_lines_are_answered() {
+async fn only_targets_in_origin_form_reach_the_routes() {
+    for port in [plain(Limits::default()), guarded(Limits::default())] {
+        for token in [String::new(), bearer(TOKEN), bearer("wrong")] {
+            for (line, expected) in [
+                ("GET http://127.0.0.1/healthz", (400, "invalid_target")),
+                ("GET http://localhost/uri?a=1", (400, "invalid_target")),
+                ("GET http://evil.example/healthz", (400, "invalid_target")),
+                ("POST https://localhost/echo", (400, "invalid_target")),
+                ("OPTIONS *", (404, "not_found")),
+                ("GET *", (404, "not_found")),
+                ("CONNECT localhost:22", (405, "method_not_allowed")),
+                ("CONNECT evil.example:22", (405, "method_not_allowed")),
+            ] {
+                let request = format!("{line} HTTP/1.1\r\nhost: localhost\r\n{token}\r\n");
+                let (status, code) = once(port.address, request).await.problem();
+                assert_eq!((status, &*code), expected, "{line} {token}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn odd_paths_are_answered() {
     let port = guarded(Limits::default());
     let rest = format!("HTTP/1.1\r\nhost: localhost\r\n{}\r\n", bearer(TOKEN));
     for (line, expected) in [
-        ("GET http://127.0.0.1/healthz", 200),
-        ("GET http://localhost/uri?a=1&token=x", 200),
-        ("GET http://evil.example/healthz", 403),
         ("GET /healthz?a#b", 200),
         ("GET //healthz", 404),
         ("GET /%68ealthz", 404),
         ("GET /../healthz", 404),
-        ("OPTIONS *", 404),
-        ("CONNECT localhost:22", 404),
-        ("CONNECT evil.example:22", 403),
         ("BREW /healthz", 405),
     ] {
         assert_eq!(once(port.address, format!("{line} {rest}")).await.status, expected, "{line}");
     }
     assert_eq!(once(port.address, get("/%68ealthz")).await.status, 401, "open is what is spelt so");
+}
+
+#[tokio::test]
+async fn head_is_get_without_the_body() {
+    let port = guarded(Limits::default());
+    let mut client = Client::connect(port.address).await;
+    for (path, token) in [("/healthz", String::new()), ("/uri?a=1", bearer(TOKEN)), ("/nowhere", bearer(TOKEN))] {
+        let expected = once(port.address, request("GET", path, &token, "")).await;
+        client.send(request("HEAD", path, &token, "")).await;
+        let head = client.until("\r\n\r\n").await.unwrap();
+        let without_date = |head: &str| {
+            let lines: Vec<_> = head.lines().filter(|line| !line.is_empty() && !line.starts_with("date:")).collect();
+            lines.join("\n")
+        };
+        // What follows on the connection is the next head, so there was no body.
+        assert_eq!(without_date(&head), without_date(&expected.head), "{path}");
+    }
+    client.send(request("HEAD", "/peer", "", "")).await;
+    assert!(client.until("\r\n\r\n").await.unwrap().starts_with("HTTP/1.1 401 "));
+}
+
+#[tokio::test]
+async fn probes_need_no_host() {
+    let port = guarded(Limits::default());
+    for version in ["1.0", "1.1"] {
+        for method in ["GET", "HEAD"] {
+            let mut client = Client::connect(port.address).await;
+            client.send(format!("{method} /healthz HTTP/{version}\r\nconnection: close\r\n\r\n")).await;
+            let all = String::from_utf8(client.rest().await).unwrap();
+            assert!(all.starts_with(&format!("HTTP/{version} 200 OK\r\n")), "{all}");
+            assert_eq!(all.ends_with("\r\n\r\nok"), method == "GET", "{all}");
+        }
+    }
+    let mut client = Client::connect(port.address).await;
+    let answer = client.exchange("GET /healthz HTTP/1.0\r\nhost: evil.example\r\n\r\n").await;
+    assert_eq!(answer.problem(), (403, "host_not_allowed".into()), "a wrong one is wrong all the same");
+    let answer = once(port.address, format!("GET /peer HTTP/1.0\r\n{}\r\n", bearer(TOKEN))).await;
+    assert_eq!(answer.problem(), (403, "host_not_allowed".into()));
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! What a port says in the log, at the most talkative level: the warning about TLS, and no token ever.
+//! What a port says in the log, at the most talkative level: the warning about TLS, one record for a panic, and no token
+//! ever.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod port;
@@ -14,7 +15,7 @@ use rpp_http::{
     Limits,
     guard::{Gate, HostOriginRules},
 };
-use support::{get, once, request, soon};
+use support::{Client, get, once, request, soon};
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -41,7 +42,13 @@ impl io::Write for Log {
 async fn the_log_warns_and_keeps_secrets() {
     let log = Log::default();
     let writer = log.clone();
-    tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).init();
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || writer.clone())
+        .init();
+    rpp_http::panics::install();
 
     let guess = "a-wrong-token-that-somebody-tried";
     let port = guarded(Limits::default());
@@ -64,4 +71,18 @@ async fn the_log_warns_and_keeps_secrets() {
     assert!(text.contains("has no TLS"), "{text}");
     assert!(text.contains("TRACE") || text.contains("DEBUG"), "the log was listened to: {text}");
     assert!(!text.contains(TOKEN) && !text.contains(guess), "{text}");
+
+    // A route that panics answers, and its connection goes on.
+    let mut client = Client::connect(port.address).await;
+    let token = format!("authorization: Bearer {TOKEN}\r\n");
+    let before = rpp_http::panics::count();
+    assert_eq!(client.exchange(request("GET", "/panics", &token, "")).await.problem(), (500, "internal".into()));
+    assert_eq!(client.exchange(get("/healthz")).await.status, 200);
+    assert_eq!(rpp_http::panics::count(), before + 1);
+    let records: Vec<serde_json::Value> =
+        log.text().lines().map(|line| serde_json::from_str(line).expect("every line is a record")).collect();
+    let errors: Vec<_> = records.iter().filter(|record| record["level"] == "ERROR").collect();
+    let [record] = errors[..] else { panic!("one record for one panic: {errors:?}") };
+    assert_eq!(record["panic"], "a test's\n panic");
+    assert!(record["place"].as_str().unwrap().contains("port/mod.rs:"), "{record}");
 }

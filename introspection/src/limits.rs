@@ -40,6 +40,8 @@ pub const EVENT_WATERMARK_BYTES: usize = 64 * 1024;
 pub const EVENT_BUFFER: usize = 1_024;
 /// Events under way from the registry to the clients' tasks.
 pub const EVENT_CHANNEL: usize = 1_024;
+/// Time between two pings of a client: shorter than the minute after which many proxies take a connection for dead.
+pub const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// Time for a client to take the close message.
 pub const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 

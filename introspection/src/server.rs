@@ -13,10 +13,10 @@ use rpp_http::{
 };
 use secrecy::SecretString;
 use tokio::sync::Semaphore;
-use warp::{Filter, Reply as _, reply::Response, ws::Ws};
+use warp::{Filter, Reply as _, path::FullPath, reply::Response, ws::Ws};
 
 use crate::{
-    limits::{MAX_CLIENTS, MAX_READ_BYTES},
+    limits::{MAX_CLIENTS, MAX_READ_BYTES, PING_INTERVAL},
     registry::Registry,
 };
 use hub::Hub;
@@ -34,6 +34,7 @@ pub struct Options {
     allowed_hosts: Vec<String>,
     allowed_origins: Vec<String>,
     max_clients: usize,
+    ping_interval: Duration,
     bounds: Bounds,
 }
 
@@ -47,6 +48,7 @@ impl Options {
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
             max_clients: MAX_CLIENTS,
+            ping_interval: PING_INTERVAL,
             bounds: Bounds::default(),
         }
     }
@@ -69,6 +71,13 @@ impl Options {
     #[must_use]
     pub fn with_max_clients(mut self, clients: usize) -> Self {
         self.max_clients = clients;
+        self
+    }
+
+    /// Time between two pings of a client (default 20 s). For tests.
+    #[must_use]
+    pub fn with_ping_interval(mut self, interval: Duration) -> Self {
+        self.ping_interval = interval;
         self
     }
 
@@ -107,15 +116,22 @@ pub async fn serve(
     let gate = Gate::new(rules).with_bearer(Bearer::new(&options.token)?.with_query_token());
     let limits = Limits::default()
         .with_max_connections(options.max_clients.saturating_add(SPARE_CONNECTIONS))
+        .with_max_connections_per_address(options.max_clients.saturating_add(SPARE_CONNECTIONS / 2))
         .with_write_timeout(WRITE_TIMEOUT);
     let hub = Hub::new(registry);
     let door = Door {
         hub: Arc::clone(&hub),
         places: Arc::new(Semaphore::new(options.max_clients.min(Semaphore::MAX_PERMITS))),
         max_clients: options.max_clients,
+        ping_interval: options.ping_interval,
         bounds: options.bounds,
     };
-    let route = warp::path!("introspect")
+    let route = warp::path::full()
+        .and_then(|path: FullPath| async move {
+            // `path!` would take a slash behind it too, as no other route of ours does.
+            if path.as_str() == "/introspect" { Ok(()) } else { Err(warp::reject::not_found()) }
+        })
+        .untuple_one()
         .and(warp::ws())
         .and(warp::ext::get::<Peer>())
         .and(warp::ext::get::<Draining>())
@@ -132,6 +148,7 @@ struct Door {
     hub: Arc<Hub>,
     places: Arc<Semaphore>,
     max_clients: usize,
+    ping_interval: Duration,
     bounds: Bounds,
 }
 
@@ -141,12 +158,12 @@ impl Door {
             let message = format!("{} clients are connected, and no more are allowed", self.max_clients);
             return Problem::new(http::StatusCode::SERVICE_UNAVAILABLE, "too_many_clients", message).into_response();
         };
-        let (hub, bounds) = (Arc::clone(&self.hub), self.bounds.clone());
+        let (hub, bounds, ping_interval) = (Arc::clone(&self.hub), self.bounds.clone(), self.ping_interval);
         socket
             .max_message_size(MAX_READ_BYTES)
             .max_frame_size(MAX_READ_BYTES)
             .on_upgrade(move |socket| async move {
-                client::run(socket, from, hub, bounds, stop).await;
+                client::run(socket, from, hub, bounds, ping_interval, stop).await;
                 drop(place);
             })
             .into_response()

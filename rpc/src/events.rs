@@ -68,7 +68,11 @@ pub(crate) async fn answer(
     let now = node.snapshot_stream_status(session).await.map_err(to_http)?;
     let feed = Feed { watched, draining, last: Instant::now(), next: Next::Status(Box::new(now)), _place: place };
     let events = warp::sse::keep_alive().interval(KEEP_ALIVE).stream(feed.into_events());
-    Ok(warp::sse::reply(events).into_response())
+    let mut response = warp::sse::reply(events).into_response();
+    // Proxies neither keep events back nor compress them: both would deliver nothing until the end.
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(response)
 }
 
 struct Feed {

@@ -22,6 +22,6 @@ mod strict;
 pub use answer::FIRST_ANSWER;
 pub use error::snapshot_runtime_error_to_http;
 pub use events::{EVENT_INTERVAL, KEEP_ALIVE, MAX_EVENT_STREAMS};
-pub use openapi::OPENAPI;
+pub use openapi::{OPENAPI, openapi_3_0};
 pub use routes::{ROUTES, Route};
 pub use server::{Options, ServeError, serve};

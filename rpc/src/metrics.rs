@@ -1,5 +1,7 @@
 //! The control plane's own metrics, beside the node's in one text.
 
+mod format;
+
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -8,9 +10,11 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
+use rpp_http::{guard::REFUSALS, panics};
 
-/// What `GET /metrics` is served as. The text is OpenMetrics, which has types that Prometheus' older format does not know.
-pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+use crate::routes::ROUTES;
+
+pub(crate) use self::format::Format;
 
 /// The line that ends an OpenMetrics text.
 const END: &str = "# EOF\n";
@@ -37,6 +41,7 @@ struct Refused {
 /// Counts what the routes answer, and what the gate refuses.
 pub(crate) struct Metrics {
     registry: Registry,
+    panics: Counter,
     refused: Family<Refused, Counter>,
     answered: Family<Answered, Counter>,
     seconds: Family<Route, Histogram>,
@@ -45,7 +50,10 @@ pub(crate) struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::with_prefix("rpp_http");
+        let mut root = Registry::with_prefix("rpp");
+        let panics = Counter::default();
+        root.register("panics", "Tasks of the process that panicked, each a fault of the program", panics.clone());
+        let registry = root.sub_registry_with_prefix("http");
         let answered = Family::default();
         registry.register("requests", "Requests answered by the control plane's routes", answered.clone());
         let refused = Family::default();
@@ -54,9 +62,16 @@ impl Default for Metrics {
         registry.register("request_seconds", "Time until a route answered", seconds.clone());
         let event_streams = Gauge::default();
         registry.register("event_streams", "Streams of session events that are open", event_streams.clone());
-        Self { registry, refused, answered, seconds, event_streams }
+        let metrics = Self { registry: root, panics, refused, answered, seconds, event_streams };
+        metrics.begin_at_0();
+        metrics
     }
 }
+
+/// Methods that are counted by name; `HEAD` is counted as the `GET` it is answered as.
+const METHODS: [&str; 3] = ["GET", "POST", "DELETE"];
+/// What a route answers when something is wrong with the node, not with the request.
+const FAILURES: [u16; 4] = [500, 502, 503, 504];
 
 /// `POST /p2p/snapshots` may wait 5 s for a provider and as long for the node.
 fn seconds() -> Histogram {
@@ -64,6 +79,21 @@ fn seconds() -> Histogram {
 }
 
 impl Metrics {
+    /// A series that does not exist before its first event shows no increase at it, so it would never alert.
+    fn begin_at_0(&self) {
+        for code in REFUSALS {
+            drop(self.refused.get_or_create(&Refused { code }));
+        }
+        for route in ROUTES {
+            drop(self.seconds.get_or_create(&Route { route: route.path }));
+            for method in route.methods.split(", ").filter(|method| METHODS.contains(method)) {
+                for status in FAILURES.into_iter().chain([if method == "DELETE" { 204 } else { 200 }]) {
+                    drop(self.answered.get_or_create(&Answered { route: route.path, method, status }));
+                }
+            }
+        }
+    }
+
     pub(crate) fn note(&self, route: &'static str, method: &Method, status: StatusCode, took: Duration) {
         let answered = Answered { route, method: known(method), status: status.as_u16() };
         self.answered.get_or_create(&answered).inc();
@@ -75,11 +105,12 @@ impl Metrics {
     }
 
     /// The node's text with ours added.
-    pub(crate) fn text(&self, node: &str, event_streams: usize) -> Result<String, std::fmt::Error> {
+    pub(crate) fn text(&self, node: &str, event_streams: usize, format: Format) -> Result<String, std::fmt::Error> {
         self.event_streams.set(i64::try_from(event_streams).unwrap_or(i64::MAX));
+        self.panics.inc_by(panics::count().saturating_sub(self.panics.get()));
         let mut all = node.strip_suffix(END).unwrap_or(node).to_owned();
         text::encode(&mut all, &self.registry)?;
-        Ok(all)
+        Ok(format.written(all))
     }
 }
 

@@ -1,4 +1,67 @@
 //! The description of all routes that `GET /openapi.json` serves. It is written by hand; `tests/openapi.rs` keeps it true.
+//!
+//! Not every generator reads OpenAPI 3.1, so `GET /openapi-3.0.json` says the same in 3.0.
+
+use std::sync::LazyLock;
+
+use serde_json::{Map, Value, json};
 
 /// OpenAPI 3.1, as JSON.
 pub const OPENAPI: &str = include_str!("openapi.json");
+
+/// The same in OpenAPI 3.0, as JSON.
+#[must_use]
+pub fn openapi_3_0() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| match serde_json::from_str(OPENAPI) {
+        Ok(description) => to_3_0(description).to_string(),
+        // Not reached: a test reads the constant.
+        Err(_) => OPENAPI.to_owned(),
+    });
+    &TEXT
+}
+
+fn to_3_0(mut description: Value) -> Value {
+    description["openapi"] = json!("3.0.3");
+    if let Some(Value::Object(license)) = description.pointer_mut("/info/license") {
+        license.remove("identifier");
+    }
+    rewrite(&mut description);
+    description
+}
+
+/// 3.0 knows neither the type `null` nor `const`.
+fn rewrite(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            allow_null(fields);
+            if let Some(constant) = fields.remove("const") {
+                fields.insert("enum".into(), json!([constant]));
+            }
+            fields.values_mut().for_each(rewrite);
+        }
+        Value::Array(items) => items.iter_mut().for_each(rewrite),
+        _ => {}
+    }
+}
+
+/// `"type": [x, "null"]` and `"oneOf": [x, {"type": "null"}]` become `"nullable": true`.
+fn allow_null(fields: &mut Map<String, Value>) {
+    let (null, null_type) = (json!("null"), json!({ "type": "null" }));
+    if let Some(Value::Array(types)) = fields.get("type")
+        && let [kind, other] = &types[..]
+        && *other == null
+    {
+        let kind = kind.clone();
+        fields.insert("type".into(), kind);
+        fields.insert("nullable".into(), json!(true));
+    }
+    if let Some(Value::Array(choices)) = fields.get("oneOf")
+        && let [schema, other] = &choices[..]
+        && *other == null_type
+    {
+        let schema = schema.clone();
+        fields.remove("oneOf");
+        fields.insert("allOf".into(), json!([schema]));
+        fields.insert("nullable".into(), json!(true));
+    }
+}

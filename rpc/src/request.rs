@@ -1,5 +1,7 @@
 //! What `POST /p2p/snapshots` and `{session}` in a path mean.
 
+mod integer;
+
 use http::StatusCode;
 use rpp_http::Problem;
 use rpp_p2p::{Hash, SnapshotSessionId, types::MAX_INTEGER};
@@ -9,6 +11,7 @@ use rpp_runtime::{
 };
 use serde::Deserialize;
 
+use self::integer::{Integer, given};
 use crate::{error::snapshot_runtime_error_to_http, strict};
 
 /// A request of `POST /p2p/snapshots`.
@@ -38,22 +41,32 @@ impl Stream {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Body {
+    #[serde(default, deserialize_with = "given")]
     peer: Option<String>,
-    chunk_size: Option<u64>,
-    min_chunk_size: Option<u64>,
-    max_chunk_size: Option<u64>,
+    #[serde(default, deserialize_with = "given")]
+    chunk_size: Option<Integer>,
+    #[serde(default, deserialize_with = "given")]
+    min_chunk_size: Option<Integer>,
+    #[serde(default, deserialize_with = "given")]
+    max_chunk_size: Option<Integer>,
+    #[serde(default, deserialize_with = "given")]
     root: Option<Hash>,
-    height: Option<u64>,
+    #[serde(default, deserialize_with = "given")]
+    height: Option<Integer>,
+    #[serde(default, deserialize_with = "given")]
     resume: Option<strict::Object<Resume>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Resume {
-    session: u64,
+    session: Integer,
+    #[serde(default, deserialize_with = "given")]
     plan_id: Option<Hash>,
-    chunk_index: Option<u64>,
-    update_index: Option<u64>,
+    #[serde(default, deserialize_with = "given")]
+    chunk_index: Option<Integer>,
+    #[serde(default, deserialize_with = "given")]
+    update_index: Option<Integer>,
 }
 
 impl Body {
@@ -61,8 +74,14 @@ impl Body {
         let peer = peer.ok_or_else(|| {
             invalid("\"peer\" is missing: name the provider, or the session to go on with in \"resume\"".into())
         })?;
-        let Self { chunk_size, min_chunk_size, max_chunk_size, root, height, .. } = self;
-        Ok(Stream::Start(StartStream { peer, chunk_size, min_chunk_size, max_chunk_size, root, height }))
+        Ok(Stream::Start(StartStream {
+            peer,
+            chunk_size: number(self.chunk_size),
+            min_chunk_size: number(self.min_chunk_size),
+            max_chunk_size: number(self.max_chunk_size),
+            root: self.root,
+            height: number(self.height),
+        }))
     }
 
     fn resume(&self, peer: Option<PeerTarget>, resume: &Resume) -> Result<Stream, Problem> {
@@ -76,12 +95,12 @@ impl Body {
             return Err(invalid(format!("\"{field}\" is for new sessions: a resumed one keeps its own")));
         }
         Ok(Stream::Resume(ResumeStream {
-            session: session(resume.session)?,
+            session: session(&resume.session.0.to_string())?,
             peer,
-            chunk_size: self.chunk_size,
+            chunk_size: number(self.chunk_size),
             plan_id: resume.plan_id,
-            chunk_index: resume.chunk_index,
-            update_index: resume.update_index,
+            chunk_index: number(resume.chunk_index),
+            update_index: number(resume.update_index),
         }))
     }
 
@@ -93,7 +112,7 @@ impl Body {
             ("max_chunk_size", self.max_chunk_size),
             ("height", self.height),
         ];
-        match given.into_iter().find(|(_, value)| value.is_some_and(|value| value > MAX_INTEGER)) {
+        match given.into_iter().find(|(_, value)| value.is_some_and(|Integer(value)| value > MAX_INTEGER)) {
             Some((field, _)) => {
                 let message = format!("\"{field}\" is above {MAX_INTEGER}, the largest integer of the protocol");
                 Err(snapshot_runtime_error_to_http(&SnapshotRuntimeError::InvalidArgument { message }))
@@ -112,15 +131,25 @@ pub(crate) fn session_of_path(segment: &str) -> Result<SnapshotSessionId, Proble
         let message = "the session in the path must be a number, as in /p2p/snapshots/7";
         return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_session", message));
     }
-    // More digits than a u64 holds: a number, but nobody's.
-    session(segment.parse().unwrap_or(u64::MAX))
+    session(segment)
 }
 
-fn session(id: u64) -> Result<SnapshotSessionId, Problem> {
-    SnapshotSessionId::new(id).ok_or_else(|| {
-        let message = format!("session {id} is unknown");
+/// The session of that many digits. A number that no session can have is not rounded to one.
+fn session(digits: &str) -> Result<SnapshotSessionId, Problem> {
+    let known = digits.parse().ok().and_then(SnapshotSessionId::new);
+    known.ok_or_else(|| {
+        let number = digits.trim_start_matches('0');
+        let message = match number.len() {
+            0 => "session 0 is unknown: sessions are numbered from 1".into(),
+            1..=16 => format!("session {number} is unknown: no session has a number above {MAX_INTEGER}"),
+            _ => format!("no session has a number of {} digits: the largest is {MAX_INTEGER}", number.len()),
+        };
         Problem::new(StatusCode::NOT_FOUND, crate::error::UNKNOWN_SESSION, message)
     })
+}
+
+fn number(given: Option<Integer>) -> Option<u64> {
+    given.map(|Integer(value)| value)
 }
 
 fn invalid(message: String) -> Problem {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use rpp_http::{Draining, Problem, json};
 use rpp_p2p::SnapshotSessionId;
 use rpp_runtime::{NodeHandle, SnapshotRuntimeError};
@@ -16,8 +16,8 @@ use crate::{
     answer::{self, Asked},
     error::snapshot_runtime_error_to_http,
     events,
-    metrics::{self, Metrics},
-    openapi::OPENAPI,
+    metrics::{Format, Metrics},
+    openapi::{OPENAPI, openapi_3_0},
     request::{Stream, session_of_path},
 };
 
@@ -26,22 +26,24 @@ use crate::{
 pub struct Route {
     /// As in `/p2p/snapshots/{session}`.
     pub path: &'static str,
-    /// As in the `Allow` header.
+    /// As in the `Allow` header. `HEAD` arrives here as `GET`.
     pub methods: &'static str,
 }
 
 /// Every route. The OpenAPI description and the metrics use the same paths.
 pub const ROUTES: &[Route] = &[
-    Route { path: "/p2p/snapshots", methods: "GET, POST" },
-    Route { path: "/p2p/snapshots/{session}", methods: "GET, DELETE" },
-    Route { path: "/p2p/snapshots/{session}/events", methods: "GET" },
-    Route { path: "/p2p/peers", methods: "GET" },
-    Route { path: "/p2p/identity", methods: "GET" },
-    Route { path: "/p2p/head", methods: "GET" },
-    Route { path: "/healthz", methods: "GET" },
-    Route { path: "/readyz", methods: "GET" },
-    Route { path: "/metrics", methods: "GET" },
-    Route { path: "/openapi.json", methods: "GET" },
+    Route { path: "/p2p/snapshots", methods: "GET, HEAD, POST" },
+    Route { path: "/p2p/snapshots/{session}", methods: "GET, HEAD, DELETE" },
+    Route { path: "/p2p/snapshots/{session}/events", methods: "GET, HEAD" },
+    Route { path: "/p2p/peers", methods: "GET, HEAD" },
+    Route { path: "/p2p/identity", methods: "GET, HEAD" },
+    Route { path: "/p2p/head", methods: "GET, HEAD" },
+    // A load balancer's check is OPTIONS unless it is told otherwise.
+    Route { path: "/healthz", methods: "GET, HEAD, OPTIONS" },
+    Route { path: "/readyz", methods: "GET, HEAD, OPTIONS" },
+    Route { path: "/metrics", methods: "GET, HEAD" },
+    Route { path: "/openapi.json", methods: "GET, HEAD" },
+    Route { path: "/openapi-3.0.json", methods: "GET, HEAD" },
 ];
 
 /// The row of [`ROUTES`] that a path belongs to, and what stands in place of `{session}`.
@@ -74,20 +76,28 @@ pub(crate) fn filter(node: NodeHandle, first_answer: Duration, metrics: Arc<Metr
     let app = Arc::new(App { node, first_answer, places: events::Places::default(), metrics });
     warp::method()
         .and(warp::path::full())
+        .and(warp::header::headers_cloned())
         .and(warp::body::bytes())
         .and(warp::ext::get::<Draining>())
-        .then(move |method: Method, path: FullPath, body: Bytes, draining: Draining| {
+        .then(move |method: Method, path: FullPath, headers: HeaderMap, body: Bytes, draining: Draining| {
             let app = Arc::clone(&app);
-            async move { app.answer(&method, path.as_str(), &body, draining).await }
+            async move { app.answer(&method, path.as_str(), &Call { headers, body, draining }).await }
         })
         .boxed()
 }
 
+/// What a request brings besides method and path.
+struct Call {
+    headers: HeaderMap,
+    body: Bytes,
+    draining: Draining,
+}
+
 impl App {
-    async fn answer(&self, method: &Method, path: &str, body: &[u8], draining: Draining) -> Response {
+    async fn answer(&self, method: &Method, path: &str, call: &Call) -> Response {
         let started = Instant::now();
         let Some((route, session)) = find(path) else { return Problem::not_found().into_response() };
-        let answer = self.dispatch(route, method, session, body, draining).await;
+        let answer = self.dispatch(route, method, session, call).await;
         let response = answer.unwrap_or_else(Problem::into_response);
         self.metrics.note(route.path, method, response.status(), started.elapsed());
         response
@@ -98,25 +108,25 @@ impl App {
         route: &'static Route,
         method: &Method,
         session: &str,
-        body: &[u8],
-        draining: Draining,
+        call: &Call,
     ) -> Result<Response, Problem> {
         let session = || session_of_path(session);
         match (method.as_str(), route.path) {
-            ("POST", "/p2p/snapshots") => self.stream(body, draining).await,
+            ("POST", "/p2p/snapshots") => self.stream(call).await,
             ("GET", "/p2p/snapshots") => self.ask(self.node.snapshot_streams()).await,
             ("GET", "/p2p/snapshots/{session}") => self.ask(self.node.snapshot_stream_status(session()?)).await,
             ("DELETE", "/p2p/snapshots/{session}") => self.cancel(session()?).await,
             ("GET", "/p2p/snapshots/{session}/events") => {
-                events::answer(&self.node, session()?, &self.places, draining).await
+                events::answer(&self.node, session()?, &self.places, call.draining.clone()).await
             }
             ("GET", "/p2p/peers") => self.ask(self.node.peers()).await,
             ("GET", "/p2p/identity") => self.ask(self.node.identity()).await,
             ("GET", "/p2p/head") => self.head(),
-            ("GET", "/healthz") => self.health().await,
-            ("GET", "/readyz") => self.readiness().await,
-            ("GET", "/metrics") => self.metrics().await,
+            ("GET" | "OPTIONS", "/healthz") => self.health().await,
+            ("GET" | "OPTIONS", "/readyz") => self.readiness().await,
+            ("GET", "/metrics") => self.metrics(Format::accepted(&call.headers)).await,
             ("GET", "/openapi.json") => Ok(typed("application/json", OPENAPI.into())),
+            ("GET", "/openapi-3.0.json") => Ok(typed("application/json", openapi_3_0().into())),
             _ => Err(Problem::method_not_allowed(Some(HeaderValue::from_static(route.methods)))),
         }
     }
@@ -129,13 +139,13 @@ impl App {
     }
 
     /// Starts or resumes, then waits a moment for the provider.
-    async fn stream(&self, body: &[u8], draining: Draining) -> Result<Response, Problem> {
-        let (mut watched, asked) = match Stream::read(body)? {
+    async fn stream(&self, call: &Call) -> Result<Response, Problem> {
+        let (mut watched, wanted) = match Stream::read(&call.body)? {
             Stream::Start(request) => (self.node.start_snapshot_stream(request).await, Asked::Start),
             Stream::Resume(request) => (self.node.resume_snapshot_stream(request).await, Asked::Resume),
         };
         let watched = watched.as_mut().map_err(|error| snapshot_runtime_error_to_http(error))?;
-        let status = answer::first(watched, asked, self.first_answer, &draining.0).await.map_err(to_http)?;
+        let status = answer::first(watched, wanted, self.first_answer, &call.draining.0).await.map_err(to_http)?;
         // Times in a watched status are those of its last change; the node's own answer is of now.
         let now = self.node.snapshot_stream_status(status.session).await.unwrap_or(status);
         Ok(json(StatusCode::OK, &now))
@@ -173,13 +183,15 @@ impl App {
         self.health().await
     }
 
-    async fn metrics(&self) -> Result<Response, Problem> {
+    async fn metrics(&self, format: Format) -> Result<Response, Problem> {
         let node = self.node.metrics_text().await.map_err(to_http)?;
-        let text = self.metrics.text(&node, self.places.taken()).map_err(|error| {
+        let text = self.metrics.text(&node, self.places.taken(), format).map_err(|error| {
             tracing::error!(%error, "the metrics could not be written");
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the metrics could not be written")
         })?;
-        Ok(typed(metrics::CONTENT_TYPE, text))
+        let mut response = typed(format.content_type(), text);
+        response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+        Ok(response)
     }
 }
 

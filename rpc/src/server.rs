@@ -16,6 +16,7 @@ use crate::{answer::FIRST_ANSWER, metrics::Metrics, routes};
 pub struct Options {
     token: SecretString,
     allowed_hosts: Vec<String>,
+    allowed_origins: Vec<String>,
     limits: Limits,
     first_answer: Duration,
 }
@@ -24,13 +25,27 @@ impl Options {
     /// Asks callers for this token.
     #[must_use]
     pub fn new(token: SecretString) -> Self {
-        Self { token, allowed_hosts: Vec::new(), limits: Limits::default(), first_answer: FIRST_ANSWER }
+        Self {
+            token,
+            allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
+            limits: Limits::default(),
+            first_answer: FIRST_ANSWER,
+        }
     }
 
     /// Names, besides IP literals and `localhost`, that `Host` may carry (`[rpc] allowed_hosts`).
     #[must_use]
     pub fn with_allowed_hosts(mut self, hosts: impl IntoIterator<Item = String>) -> Self {
         self.allowed_hosts.extend(hosts);
+        self
+    }
+
+    /// Web pages, besides those of the port's own host, that may ask (`[rpc] allowed_origins`): behind a TLS proxy the
+    /// port's own page has another origin.
+    #[must_use]
+    pub fn with_allowed_origins(mut self, origins: impl IntoIterator<Item = String>) -> Self {
+        self.allowed_origins.extend(origins);
         self
     }
 
@@ -74,10 +89,11 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let metrics = Arc::new(Metrics::default());
     let counted = Arc::clone(&metrics);
-    let gate = Gate::new(HostOriginRules::default().with_hosts(options.allowed_hosts))
+    let rules = HostOriginRules::default().with_hosts(options.allowed_hosts).with_origins(options.allowed_origins);
+    let gate = Gate::new(rules)
         .with_bearer(Bearer::new(&options.token)?)
-        .with_open_path("/healthz")
-        .with_open_path("/readyz")
+        .with_probe_path("/healthz")
+        .with_probe_path("/readyz")
         .with_observer(move |problem| counted.note_refusal(problem.code()));
     let routes = routes::filter(node, options.first_answer, metrics);
     Ok(rpp_http::serve(listener, routes, gate, options.limits, shutdown).await?)

@@ -55,6 +55,19 @@ async fn a_body_must_be_one_object_with_known_fields() {
         format!("{{{peer},\"root\":\"abc\"}}"),
         format!("{{{peer},\"root\":\"{}\"}}", "AB".repeat(32)),
         format!("{{{peer},\"height\":true}}"),
+        format!("{{{peer},\"height\":-0.0}}"),
+        // `null` is something: only what is not there is left out.
+        "{\"peer\":null}".into(),
+        format!("{{{peer},\"root\":null}}"),
+        format!("{{{peer},\"height\":null}}"),
+        format!("{{{peer},\"chunk_size\":null}}"),
+        format!("{{{peer},\"resume\":null}}"),
+        "{\"peer\":null,\"resume\":{\"session\":7}}".into(),
+        "{\"resume\":{\"session\":null}}".into(),
+        "{\"resume\":{\"session\":7,\"plan_id\":null}}".into(),
+        "{\"resume\":{\"session\":7,\"chunk_index\":null}}".into(),
+        "{\"resume\":{\"session\":7,\"update_index\":null}}".into(),
+        "{\"resume\":{\"session\":18446744073709551616}}".into(),
         format!("{{{peer},\"resume\":7}}"),
         format!("{{{peer},\"resume\":[7,null,1,1]}}"),
         format!("{{{peer},\"resume\":{{}}}}"),
@@ -185,4 +198,28 @@ fn random_bodies_are_always_a_problem() {
             Ok(())
         })
         .unwrap();
+}
+
+/// What is refused is named as it was sent.
+#[tokio::test]
+async fn numbers_are_named_as_they_were_sent() {
+    let port = open(|_| panic!("nothing may reach the node"));
+    for (number, named) in [
+        ("18446744073709551616", "18446744073709551616 is above"),
+        ("-7", "-7 is negative"),
+        ("-0.0", "-0.0 is no integer"),
+        ("1e3", "1e3 is no integer"),
+        ("null", "null is no integer: leave the field out"),
+    ] {
+        for body in
+            [format!("{{\"peer\":\"{PEER}\",\"height\":{number}}}"), format!("{{\"resume\":{{\"session\":{number}}}}}")]
+        {
+            let answer = port.post(&body).await;
+            let sentence = answer.json()["error"].as_str().unwrap().to_owned();
+            assert!(sentence.contains(named), "{body}: {sentence}");
+        }
+    }
+    // -0 is 0, as in JSON: here a session that nobody has.
+    let answer = port.post("{\"resume\":{\"session\":-0}}").await;
+    assert_eq!(answer.problem(), (404, "unknown_session".into()));
 }

@@ -22,7 +22,11 @@ impl Events {
         client.send(request).await;
         let head = client.until("\r\n\r\n").await.unwrap();
         assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-        assert!(head.contains("content-type: text/event-stream"), "{head}");
+        for line in
+            ["content-type: text/event-stream", "x-accel-buffering: no", "cache-control: no-store, no-transform"]
+        {
+            assert!(head.contains(&format!("\r\n{line}\r\n")), "{line} in {head}");
+        }
         Self(client)
     }
 

@@ -92,7 +92,8 @@ async fn a_session_lives_and_goes() {
     assert_eq!(running.post(json!({ "resume": marker })).await.status, 200);
     assert_eq!(running.post(json!({ "resume": { "session": 1 } })).await.problem(), (404, "unknown_session".into()));
 
-    let metrics = running.ask("GET", "/metrics", "").await;
+    let token = format!("authorization: Bearer {TOKEN}\r\naccept: application/openmetrics-text\r\n");
+    let metrics = once(running.address, request("GET", "/metrics", &token, "")).await;
     let text = metrics.text();
     assert!(text.contains("\nrpp_http_requests_total{") && text.contains("rpp_sessions{"), "{text}");
     assert_eq!(text.matches("# EOF").count(), 1);
@@ -103,4 +104,47 @@ async fn a_session_lives_and_goes() {
     soon(running.handle.shutdown()).await;
     assert_eq!(running.ask("GET", "/p2p/snapshots", "").await.problem(), (503, "shutting_down".into()));
     running.stop.cancel();
+}
+
+/// The metrics that a file of queries asks for, each with its equality matchers as they stand in a sample.
+fn selectors(queries: &str) -> Vec<(String, Vec<String>)> {
+    let mut found = Vec::new();
+    for rest in queries.split("rpp_").skip(1) {
+        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+        let (name, rest) = rest.split_at(end);
+        let inside = rest.strip_prefix('{').and_then(|rest| rest.split('}').next()).unwrap_or_default();
+        let equal = inside.split(',').filter(|matcher| matcher.contains("=\"") && !matcher.contains("!="));
+        found.push((format!("rpp_{name}"), equal.map(str::to_owned).collect()));
+    }
+    found
+}
+
+#[tokio::test]
+async fn what_the_dashboard_and_the_alerts_ask_for_is_there_before_anything_happens() {
+    let running = Running::start(None).await;
+    let metrics = running.ask("GET", "/metrics", "").await;
+    let samples: Vec<_> = metrics.text().lines().filter(|line| !line.starts_with('#')).collect();
+    let config = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../config");
+    let read = |file: &str| std::fs::read_to_string(config.join(file)).unwrap().replace("\\\"", "\"");
+    let asked: Vec<_> = ["grafana.json", "alerts.yml"].iter().flat_map(|file| selectors(&read(file))).collect();
+    assert!(asked.len() > 20, "{asked:?}");
+    for (name, matchers) in &asked {
+        let series = samples.iter().filter(|sample| {
+            let (found, labels) = sample.split_once(['{', ' ']).unwrap();
+            found == name && matchers.iter().all(|matcher| labels.contains(matcher.as_str()))
+        });
+        assert!(series.count() > 0, "no series of {name} with {matchers:?}");
+    }
+    for line in [
+        r#"rpp_verification_failures_total{kind="chunk"} 0"#,
+        r#"rpp_verification_failures_total{kind="authority"} 0"#,
+        r#"rpp_resumes_total{result="served"} 0"#,
+        r#"rpp_retries_total{kind="storage"} 0"#,
+        r#"rpp_acks_total{direction="sent",kind="ack"} 0"#,
+        r#"rpp_snapshot_requests_total{direction="received",kind="plan",outcome="busy"} 0"#,
+        r#"rpp_sessions{state="failed"} 0"#,
+    ] {
+        assert!(samples.contains(&line), "{line}");
+    }
+    running.handle.shutdown().await;
 }

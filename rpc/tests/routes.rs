@@ -61,9 +61,20 @@ async fn a_session_in_a_path_is_a_number_and_known() {
             let path = format!("/p2p/snapshots/{wrong}");
             assert_eq!(port.ask(method, &path, "").await.problem(), (400, "invalid_session".into()), "{path}");
         }
-        for unknown in ["7", "0", "9007199254740991", "9007199254740992", "99999999999999999999999999999999"] {
+        for (unknown, named) in [
+            ("7", "session 7 is"),
+            ("0", "session 0 is"),
+            ("007", "session 7 is"),
+            ("9007199254740991", "session 9007199254740991 is"),
+            ("9007199254740992", "session 9007199254740992 is"),
+            ("18446744073709551616", "of 20 digits"),
+            ("99999999999999999999999999999999", "of 32 digits"),
+        ] {
             let path = format!("/p2p/snapshots/{unknown}");
-            assert_eq!(port.ask(method, &path, "").await.problem(), (404, "unknown_session".into()), "{path}");
+            let answer = port.ask(method, &path, "").await;
+            assert_eq!(answer.problem(), (404, "unknown_session".into()), "{path}");
+            let sentence = answer.json()["error"].as_str().unwrap().to_owned();
+            assert!(sentence.contains(named), "no number is rounded to another: {path}: {sentence}");
         }
     }
     assert_eq!(port.get("/p2p/snapshots/x/events").await.problem(), (400, "invalid_session".into()));
@@ -130,6 +141,13 @@ async fn health_and_readiness_need_no_token_and_say_why_not() {
         let answer = once(port.address, get(path)).await;
         assert_eq!((answer.status, answer.json()), (200, json!({ "status": "ok" })));
     }
+    // As HAProxy's `option httpchk` asks.
+    for method in ["GET", "OPTIONS", "HEAD"] {
+        let mut client = port.connect().await;
+        client.send(format!("{method} /readyz HTTP/1.0\r\n\r\n")).await;
+        let all = String::from_utf8(client.rest().await).unwrap();
+        assert!(all.starts_with("HTTP/1.0 200 OK\r\n"), "{all}");
+    }
     drop(port.ready.send_replace(Err("the store is not open yet".into())));
     let answer = once(port.address, get("/readyz")).await;
     assert_eq!(answer.problem(), (503, "not_ready".into()));
@@ -169,8 +187,13 @@ async fn metrics_are_openmetrics() {
     port.ask("PATCH", "/p2p/snapshots", "").await;
     once(port.address, get("/p2p/peers")).await;
     once(port.address, get("/p2p/peers").replace("localhost", "evil.example")).await;
-    let answer = port.get("/metrics").await;
+    let accepting = |accept: &str| {
+        let header = format!("\r\naccept: {accept}\r\n\r\n");
+        once(port.address, port.request("GET", "/metrics", "").replace("\r\n\r\n", &header))
+    };
+    let answer = accepting("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1").await;
     assert_eq!(answer.header("content-type"), Some("application/openmetrics-text; version=1.0.0; charset=utf-8"));
+    assert_eq!(answer.header("vary"), Some("accept"));
     let text = answer.text();
     assert!(text.starts_with("# HELP rpp_sessions Sessions.\n"), "{text}");
     assert!(text.ends_with("\n# EOF\n") && text.matches("# EOF").count() == 1, "{text}");
@@ -184,13 +207,75 @@ async fn metrics_are_openmetrics() {
     ] {
         assert!(text.lines().any(|found| found == line), "{line} in {text}");
     }
+    // The classic format for everybody else: the same samples, with names and types of its own.
+    for accept in ["text/plain", "*/*", "application/json"] {
+        let classic = accepting(accept).await;
+        assert_eq!(classic.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+        let classic = classic.text();
+        assert!(classic.contains("# TYPE rpp_http_requests_total counter\n"), "{classic}");
+        assert!(!classic.contains("# EOF") && !classic.contains("# TYPE rpp_http_requests counter"), "{classic}");
+        let refused = r#"rpp_http_refusals_total{code="unauthorized"} 1"#;
+        assert!(classic.lines().any(|found| found == refused), "{classic}");
+    }
+}
+
+/// An alert on an increase needs a series from before its first event.
+#[tokio::test]
+async fn known_series_begin_at_0() {
+    let port = open(with_sessions(&Sessions::default()));
+    let answer = port.get("/metrics").await;
+    let text = answer.text();
+    for code in rpp_http::guard::REFUSALS {
+        let line = format!("rpp_http_refusals_total{{code=\"{code}\"}} 0");
+        assert!(text.lines().any(|found| found == line), "{line} in {text}");
+    }
+    for line in [
+        r#"rpp_http_requests_total{route="/p2p/snapshots",method="POST",status="502"} 0"#,
+        r#"rpp_http_requests_total{route="/p2p/snapshots/{session}",method="DELETE",status="204"} 0"#,
+        "rpp_panics_total 0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} in {text}");
+    }
+}
+
+/// What the gate refuses has a series from the start.
+#[tokio::test]
+async fn every_refusal_is_a_known_one() {
+    let port = open(with_sessions(&Sessions::default()));
+    let token = format!("authorization: Bearer {TOKEN}\r\n");
+    for request in [
+        "OPTIONS * HTTP/1.1\r\nhost: localhost\r\n\r\n".to_owned(),
+        "GET http://localhost/healthz HTTP/1.1\r\nhost: localhost\r\n\r\n".to_owned(),
+        "CONNECT localhost:1 HTTP/1.1\r\nhost: localhost\r\n\r\n".to_owned(),
+        get("/p2p/peers").replace("localhost", "evil.example"),
+        request("GET", "/p2p/peers", "origin: null\r\n", ""),
+        get("/p2p/peers"),
+        request("POST", "/p2p/snapshots", &token, "{}").replace("application/json", "text/plain"),
+        request("POST", "/p2p/snapshots", &token, &"x".repeat(70_000)),
+        request("POST", "/p2p/snapshots", &format!("{token}transfer-encoding: chunked\r\n"), "")
+            .replace("\r\n\r\n", "\r\ncontent-type: application/json\r\n\r\nno chunk\r\n"),
+    ] {
+        let (_, code) = once(port.address, &request).await.problem();
+        assert!(rpp_http::guard::REFUSALS.contains(&&*code), "{code}: {request:.60}");
+        let line = format!("rpp_http_refusals_total{{code=\"{code}\"}} 1");
+        let metrics = port.get("/metrics").await;
+        assert!(metrics.text().lines().any(|found| found == line), "{line}");
+    }
 }
 
 #[tokio::test]
 async fn only_known_routes_and_methods() {
     let port = open(with_sessions(&Sessions::default()));
-    for path in ["/", "/p2p", "/p2p/snapshots/", "/p2p/snapshots/7/event", "/p2p//snapshots", "/P2P/peers", "/metrics/"]
-    {
+    for path in [
+        "/healthz/",
+        "/",
+        "/p2p",
+        "/p2p/snapshots/",
+        "/p2p/snapshots/7/event",
+        "/p2p//snapshots",
+        "/P2P/peers",
+        "/metrics/",
+    ] {
         assert_eq!(port.get(path).await.problem(), (404, "not_found".into()), "{path}");
         assert_eq!(port.ask("POST", path, "{}").await.problem(), (404, "not_found".into()), "{path}");
     }
@@ -205,11 +290,11 @@ async fn only_known_routes_and_methods() {
             assert_eq!(answer.header("allow"), Some(route.methods));
         }
     }
-    // Answers to HEAD have no body.
+    // HEAD is GET without the body.
     let mut client = port.connect().await;
     client.send(port.request("HEAD", "/healthz", "").replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n")).await;
     let all = String::from_utf8(client.rest().await).unwrap();
-    assert!(all.starts_with("HTTP/1.1 405") && all.ends_with("\r\n\r\n"), "{all}");
+    assert!(all.starts_with("HTTP/1.1 200") && all.ends_with("\r\n\r\n"), "{all}");
 }
 
 #[tokio::test]
@@ -233,9 +318,19 @@ async fn every_route_but_two_asks_for_the_token_first() {
 }
 
 #[tokio::test]
-async fn hosts_are_as_configured() {
-    let options = Options::new(TOKEN.into()).with_allowed_hosts(["node.example".to_owned()]);
+async fn hosts_and_origins_are_as_configured() {
+    let options = Options::new(TOKEN.into())
+        .with_allowed_hosts(["node.example".to_owned()])
+        .with_allowed_origins(["https://ui.example".to_owned()]);
     let port = open_with(options, with_sessions(&Sessions::default()));
+    // Behind a TLS proxy the page's scheme is another than the port's.
+    for (origin, expected) in
+        [("https://ui.example", 200), ("http://ui.example", 403), ("http://node.example", 200), ("null", 403)]
+    {
+        let request = port.request("GET", "/p2p/snapshots", "").replace("localhost", "node.example");
+        let request = request.replace("\r\n\r\n", &format!("\r\norigin: {origin}\r\n\r\n"));
+        assert_eq!(once(port.address, request).await.status, expected, "{origin}");
+    }
     for (host, expected) in [("node.example:7070", 200), ("127.0.0.1", 200), ("other.example", 403)] {
         let request = port.request("GET", "/p2p/snapshots", "").replace("localhost", host);
         assert_eq!(once(port.address, request).await.status, expected, "{host}");

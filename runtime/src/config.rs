@@ -51,6 +51,7 @@ pub struct Rpc {
     pub listen: SocketAddr,
     pub token_file: PathBuf,
     pub allowed_hosts: Vec<String>,
+    pub allowed_origins: Vec<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

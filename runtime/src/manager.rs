@@ -26,6 +26,7 @@ use tokio::{
     task::JoinHandle,
 };
 
+pub(crate) use self::reports::VIOLATION_KINDS;
 use self::tracked::{Hold, Tracked, trouble};
 use crate::{
     clock::{instant_of, now_text},

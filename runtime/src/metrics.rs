@@ -1,5 +1,7 @@
 //! The node's own metrics; `docs/metrics.md` explains each. libp2p's are registered beside them under `libp2p_`.
 
+mod known;
+
 use std::time::Duration;
 
 use prometheus_client::{
@@ -114,7 +116,7 @@ impl Metrics {
         let durable_lag =
             metric!("durable_lag_bytes", "Verified bytes that are not durable yet, all sessions", Gauge::default());
         let head_height = metric!("head_height", "Height of the newest verified checkpoint", Gauge::default());
-        Self {
+        let metrics = Self {
             registry,
             libp2p,
             bytes,
@@ -128,7 +130,9 @@ impl Metrics {
             queue_depth,
             durable_lag,
             head_height,
-        }
+        };
+        metrics.begin_at_0();
+        metrics
     }
 
     pub(crate) fn verification_failed(&self, kind: &'static str) {

@@ -154,6 +154,7 @@ fn every_kind_of_bad_value_is_refused_naming_key_and_what_is_allowed() {
         ("[trust]\ngenesis = \"ABC\"", "trust.genesis", "64 lower-case hex digits"),
         ("[trust]\npublishers = [\"00\"]", "trust.publishers", "64 lower-case hex digits"),
         ("[publisher]\nchain_id = \"with space\"", "publisher.chain_id", "A-Z a-z 0-9"),
+        ("[rpc]\nallowed_origins = [\"node.example\"]", "rpc.allowed_origins", "https://"),
         ("[introspection]\nallowed_origins = [\"x\"]", "introspection.allowed_origins", "https://"),
         ("[introspection]\nmax_clients = 0", "introspection.max_clients", "from 1 to 1024"),
         ("[fleet]\ndashboard = \"nowhere\"", "fleet.dashboard", "host:port"),

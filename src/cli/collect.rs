@@ -40,6 +40,9 @@ pub(crate) struct Args {
     /// A further name that the Host of an HTTP request may carry.
     #[arg(long = "allowed-host", value_name = "NAME")]
     allowed_hosts: Vec<String>,
+    /// A further origin whose web pages may ask, for instance that of the page behind a TLS proxy.
+    #[arg(long = "allowed-origin", value_name = "ORIGIN")]
+    allowed_origins: Vec<String>,
     /// What is logged: a level or directives.
     #[arg(long, env = "RPP_LOG_FILTER", value_name = "FILTER", default_value = "info")]
     log_filter: String,
@@ -73,6 +76,7 @@ fn options(args: &Args) -> Options {
         .with_token(variable("RPP_COLLECTOR_TOKEN").map(SecretString::from))
         .with_insecure_tcp(variable("RPP_COLLECTOR_INSECURE_TCP").as_deref() == Some("1"))
         .with_allowed_hosts(args.allowed_hosts.clone())
+        .with_allowed_origins(args.allowed_origins.clone())
 }
 
 /// One line, so that port 0 can be used.

@@ -27,5 +27,7 @@ pub(crate) fn start(log: &Log) -> anyhow::Result<()> {
         LogFormat::Auto => !terminal,
     };
     let started = if json { builder.json().flatten_event(true).try_init() } else { builder.try_init() };
-    started.map_err(|error| anyhow::anyhow!("logging cannot be set up: {error}"))
+    started.map_err(|error| anyhow::anyhow!("logging cannot be set up: {error}"))?;
+    rpp_http::panics::install();
+    Ok(())
 }

@@ -303,7 +303,8 @@ fn plain(text: &'static str) -> Response {
 }
 
 fn wrong_method(allowed: &Method) -> Problem {
-    Problem::method_not_allowed(HeaderValue::from_str(allowed.as_str()).ok())
+    let allow = if allowed == Method::GET { "GET, HEAD" } else { "POST" };
+    Problem::method_not_allowed(Some(HeaderValue::from_static(allow)))
 }
 
 fn unknown(id: i64) -> Problem {

@@ -170,12 +170,14 @@ fn prepare(options: &Options) -> Result<Prepared, StartError> {
     let (tcp, http) = options.addresses()?;
     let listen =
         |address| std::net::TcpListener::bind(address).map_err(|source| StartError::Listen { address, source });
-    let mut gate = Gate::new(HostOriginRules::default().with_hosts(options.allowed_hosts()));
+    let rules = HostOriginRules::default();
+    let rules = rules.with_hosts(options.allowed_hosts()).with_origins(options.allowed_origins());
+    let mut gate = Gate::new(rules).with_probe_path("/health");
+    for path in page::PATHS {
+        gate = gate.with_open_path(path);
+    }
     if let Some(token) = options.token() {
         gate = gate.with_bearer(Bearer::new(token).map_err(StartError::Token)?);
-        for path in page::PATHS.into_iter().chain(["/health"]) {
-            gate = gate.with_open_path(path);
-        }
     }
     let (tcp, http) = (listen(tcp)?, listen(http)?);
     let (writer, thread) = Writer::start(options.db(), options.db_max_bytes())?;

@@ -21,6 +21,7 @@ pub struct Options {
     token: Option<SecretString>,
     insecure_tcp: bool,
     allowed_hosts: Vec<String>,
+    allowed_origins: Vec<String>,
     timeout: Duration,
     frame_deadline: Duration,
 }
@@ -35,6 +36,7 @@ impl Default for Options {
             token: None,
             insecure_tcp: false,
             allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
             timeout: CUT_TIMEOUT,
             frame_deadline: FRAME_DEADLINE,
         }
@@ -92,6 +94,13 @@ impl Options {
         self
     }
 
+    /// Further origins whose web pages may ask, as in `https://fleet.example`.
+    #[must_use]
+    pub fn with_allowed_origins(mut self, origins: Vec<String>) -> Self {
+        self.allowed_origins = origins;
+        self
+    }
+
     /// How long a cut waits for answers (default 5 s; 500 ms of grace are added).
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
@@ -124,6 +133,10 @@ impl Options {
 
     pub(super) fn allowed_hosts(&self) -> &[String] {
         &self.allowed_hosts
+    }
+
+    pub(super) fn allowed_origins(&self) -> &[String] {
+        &self.allowed_origins
     }
 
     pub(super) fn timeout(&self) -> Duration {

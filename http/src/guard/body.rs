@@ -15,26 +15,50 @@ pub(crate) async fn read(headers: &HeaderMap, body: Incoming, limits: &Limits) -
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    if !is_json(headers) {
-        let message = "a body must be sent with content-type: application/json";
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message).and_close());
-    }
     let max = limits.max_body();
-    if body.size_hint().lower() > max as u64 {
-        return Err(too_large(max));
-    }
-    match tokio::time::timeout(limits.body_timeout(), Limited::new(body, max).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(max)),
-        Ok(Err(_)) => {
-            Err(Problem::new(StatusCode::BAD_REQUEST, "malformed_body", "the body ended early or is badly framed")
-                .and_close())
+    // An encoded body may turn out to be empty; one of a known length is not.
+    let read = if is_json(headers) {
+        if body.size_hint().lower() > max as u64 {
+            return Err(too_large(max));
         }
-        Err(_) => {
-            let message = format!("the body did not arrive within {:?}", limits.body_timeout());
-            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", message).and_close())
+        tokio::time::timeout(limits.body_timeout(), whole(body, max)).await
+    } else if body.size_hint().lower() > 0 {
+        Ok(Err(unsupported()))
+    } else {
+        tokio::time::timeout(limits.body_timeout(), nothing(body)).await
+    };
+    read.unwrap_or_else(|_| {
+        let message = format!("the body did not arrive within {:?}", limits.body_timeout());
+        Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", message).and_close())
+    })
+}
+
+async fn whole(body: Incoming, max: usize) -> Result<Bytes, Problem> {
+    match Limited::new(body, max).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large(max)),
+        Err(_) => Err(malformed()),
+    }
+}
+
+/// A body without a type must have no bytes.
+async fn nothing(mut body: Incoming) -> Result<Bytes, Problem> {
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| malformed())?;
+        if frame.data_ref().is_some_and(|data| !data.is_empty()) {
+            return Err(unsupported());
         }
     }
+    Ok(Bytes::new())
+}
+
+fn unsupported() -> Problem {
+    let message = "a body must be sent with content-type: application/json";
+    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message).and_close()
+}
+
+fn malformed() -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "malformed_body", "the body ended early or is badly framed").and_close()
 }
 
 fn too_large(max: usize) -> Problem {
@@ -45,6 +69,6 @@ fn too_large(max: usize) -> Problem {
 fn is_json(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(header::CONTENT_TYPE).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return false };
-    let Ok(value) = value.to_str() else { return false };
-    value.split(';').next().is_some_and(|media| media.trim().eq_ignore_ascii_case("application/json"))
+    let media = value.to_str().ok().and_then(|value| value.parse::<mime::Mime>().ok());
+    media.is_some_and(|media| media.essence_str() == mime::APPLICATION_JSON.essence_str())
 }

@@ -3,20 +3,38 @@
 use std::{net::SocketAddr, time::Instant};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, header, request};
+use http::{HeaderValue, Request, StatusCode, header, request};
 use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
 
-use super::{Bearer, HostOriginRules, body};
+use super::{Bearer, HostOriginRules, body, target};
 use crate::{Limits, Problem};
+
+/// The code of every refusal, for who counts them: a series that begins at 0 shows its first event.
+pub const REFUSALS: &[&str] = &[
+    "body_timeout",
+    "host_not_allowed",
+    "invalid_target",
+    "malformed_body",
+    "method_not_allowed",
+    "not_found",
+    "origin_not_allowed",
+    "too_large",
+    "too_many_connections",
+    "too_many_wrong_tokens",
+    "unauthorized",
+    "unsupported_media_type",
+];
 
 type Observer = Box<dyn Fn(&Problem) + Send + Sync>;
 
-/// Which requests reach the routes: [`HostOriginRules`], then the token, then the body, in this order.
+/// Which requests reach the routes: the form of the target, [`HostOriginRules`], then the token, then the body, in this
+/// order.
 pub struct Gate {
     rules: HostOriginRules,
     bearer: Option<Bearer>,
     open: Vec<String>,
+    probes: Vec<String>,
     observer: Option<Observer>,
 }
 
@@ -24,7 +42,7 @@ impl Gate {
     /// A gate that asks for no token.
     #[must_use]
     pub fn new(rules: HostOriginRules) -> Self {
-        Self { rules, bearer: None, open: Vec::new(), observer: None }
+        Self { rules, bearer: None, open: Vec::new(), probes: Vec::new(), observer: None }
     }
 
     /// Asks for a token on every path but the open ones, also on those that do not exist.
@@ -34,11 +52,20 @@ impl Gate {
         self
     }
 
-    /// A path, exactly as it stands in a request, that needs no token.
+    /// A path, exactly as it stands in a request, that needs no token. When all places for connections are taken, some
+    /// are left for such paths.
     #[must_use]
     pub fn with_open_path(mut self, path: impl Into<String>) -> Self {
         self.open.push(path.into());
         self
+    }
+
+    /// An open path that monitors ask: also without `Host`, as HTTP/1.0 does.
+    #[must_use]
+    pub fn with_probe_path(mut self, path: impl Into<String>) -> Self {
+        let path = path.into();
+        self.probes.push(path.clone());
+        self.with_open_path(path)
     }
 
     /// Is told of every refusal, to count it.
@@ -48,30 +75,33 @@ impl Gate {
         self
     }
 
-    /// The request with its body read, or why it is refused.
+    pub(crate) fn has_open_paths(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// The refusal of a connection that has no place.
+    pub(crate) fn too_many_connections(&self) -> Problem {
+        let problem = no_place();
+        self.observe(&problem);
+        problem
+    }
+
+    /// The request with its body read, or why it is refused. `spare`: only open paths may be asked for.
     pub(crate) async fn admit(
         &self,
         from: SocketAddr,
-        limits: &Limits,
-        request: Request<Incoming>,
-    ) -> Result<Request<Full<Bytes>>, Problem> {
-        self.judge(from, limits, request).await.inspect_err(|problem| {
-            if let Some(observer) = &self.observer {
-                observer(problem);
-            }
-        })
-    }
-
-    async fn judge(
-        &self,
-        from: SocketAddr,
+        spare: bool,
         limits: &Limits,
         request: Request<Incoming>,
     ) -> Result<Request<Full<Bytes>>, Problem> {
         let (mut parts, body) = request.into_parts();
         let unread = !body.is_end_stream();
-        self.admit_head(from, &mut parts).map_err(|problem| if unread { problem.and_close() } else { problem })?;
-        let body = body::read(&parts.headers, body, limits).await?;
+        let admitted = match self.admit_head(from, spare, &mut parts) {
+            Ok(()) => body::read(&parts.headers, body, limits).await,
+            Err(problem) if unread => Err(problem.and_close()),
+            Err(problem) => Err(problem),
+        };
+        let body = admitted.inspect_err(|problem| self.observe(problem))?;
         // The body is whole now: what described its way here no longer holds.
         if parts.headers.remove(header::TRANSFER_ENCODING).is_some() {
             parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
@@ -79,16 +109,32 @@ impl Gate {
         Ok(Request::from_parts(parts, Full::new(body)))
     }
 
-    fn admit_head(&self, from: SocketAddr, parts: &mut request::Parts) -> Result<(), Problem> {
-        self.rules.check(&parts.uri, &parts.headers)?;
+    fn admit_head(&self, from: SocketAddr, spare: bool, parts: &mut request::Parts) -> Result<(), Problem> {
+        target::check(&parts.method, &parts.uri)?;
+        let names = |paths: &[String]| paths.iter().any(|path| path == parts.uri.path());
+        let (open, probe) = (names(&self.open), names(&self.probes));
+        if spare && !open {
+            return Err(no_place());
+        }
+        self.rules.check(&parts.headers, probe)?;
         match &self.bearer {
-            Some(bearer) if !self.open.iter().any(|path| path == parts.uri.path()) => {
-                bearer.check(from.ip(), Instant::now(), parts)
-            }
+            Some(bearer) if !open => bearer.check(from.ip(), Instant::now(), parts),
             _ => {
                 parts.headers.remove(header::AUTHORIZATION);
                 Ok(())
             }
         }
     }
+
+    fn observe(&self, problem: &Problem) {
+        if let Some(observer) = &self.observer {
+            observer(problem);
+        }
+    }
+}
+
+fn no_place() -> Problem {
+    let message = "all connections of this port, or of your address, are in use: try again later";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_connections", message)
+        .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
 }

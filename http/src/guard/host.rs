@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use http::{HeaderMap, HeaderName, StatusCode, Uri, header, uri::Authority};
+use http::{HeaderMap, HeaderName, StatusCode, header, uri::Authority};
 
 use crate::Problem;
 
@@ -31,22 +31,25 @@ impl HostOriginRules {
         self
     }
 
+    /// `may_lack`: a request without `Host` passes. Browsers always send one.
+    ///
     /// # Errors
     /// `403` unless both are as they must be.
-    pub(crate) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
-        let host = self.check_host(uri, headers)?;
+    pub(crate) fn check(&self, headers: &HeaderMap, may_lack: bool) -> Result<(), Problem> {
+        if may_lack && !headers.contains_key(header::HOST) && !headers.contains_key(header::ORIGIN) {
+            return Ok(());
+        }
+        let host = self.check_host(headers)?;
         self.check_origin(&host, headers)
     }
 
-    fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<Authority, Problem> {
+    fn check_host(&self, headers: &HeaderMap) -> Result<Authority, Problem> {
         let refused = || {
             let message = "the Host header must be an IP address, localhost, or a name that the configuration allows";
             Problem::new(StatusCode::FORBIDDEN, "host_not_allowed", message)
         };
         let host = single(headers, &header::HOST).and_then(|text| text.parse().ok()).ok_or_else(refused)?;
-        // A request line with a whole URL overrides Host (RFC 9112): then both must be right.
-        let allowed = self.host_allowed(&host) && uri.authority().is_none_or(|named| self.host_allowed(named));
-        if allowed { Ok(host) } else { Err(refused()) }
+        if self.host_allowed(&host) { Ok(host) } else { Err(refused()) }
     }
 
     fn host_allowed(&self, authority: &Authority) -> bool {
@@ -109,12 +112,16 @@ fn normal_origin(origin: &str) -> String {
 mod tests {
     use super::*;
 
-    fn verdict(rules: &HostOriginRules, uri: &str, headers: &[(&str, &str)]) -> Result<(), &'static str> {
+    fn verdict(rules: &HostOriginRules, headers: &[(&str, &str)]) -> Result<(), &'static str> {
+        verdict_of(rules, false, headers)
+    }
+
+    fn verdict_of(rules: &HostOriginRules, may_lack: bool, headers: &[(&str, &str)]) -> Result<(), &'static str> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
         }
-        rules.check(&uri.parse().unwrap(), &map).map_err(|problem| problem.code())
+        rules.check(&map, may_lack).map_err(|problem| problem.code())
     }
 
     #[test]
@@ -122,7 +129,7 @@ mod tests {
         let rules = HostOriginRules::default().with_hosts(["Node.Example"]);
         for host in ["127.0.0.1", "127.0.0.1:7070", "[::1]", "[::1]:7070", "localhost", "LOCALHOST:9", "node.example:1"]
         {
-            assert_eq!(verdict(&rules, "/", &[("host", host)]), Ok(()), "{host}");
+            assert_eq!(verdict(&rules, &[("host", host)]), Ok(()), "{host}");
         }
         for host in [
             "evil.example",
@@ -140,25 +147,26 @@ mod tests {
             "127.0.0.1/evil",
             "127.0.0.1, evil.example",
         ] {
-            assert_eq!(verdict(&rules, "/", &[("host", host)]), Err("host_not_allowed"), "{host}");
+            assert_eq!(verdict(&rules, &[("host", host)]), Err("host_not_allowed"), "{host}");
         }
-        assert_eq!(verdict(&rules, "/", &[]), Err("host_not_allowed"));
+        assert_eq!(verdict(&rules, &[]), Err("host_not_allowed"));
         let twice = [("host", "127.0.0.1"), ("host", "127.0.0.1")];
-        assert_eq!(verdict(&rules, "/", &twice), Err("host_not_allowed"));
+        assert_eq!(verdict(&rules, &twice), Err("host_not_allowed"));
     }
 
     #[test]
-    fn a_whole_url_in_the_request_line_must_be_allowed_too() {
+    fn a_probe_may_lack_its_host_but_has_no_wrong_one() {
         let rules = HostOriginRules::default();
-        let host = [("host", "127.0.0.1:7070")];
-        assert_eq!(verdict(&rules, "http://127.0.0.1:7070/healthz", &host), Ok(()));
-        assert_eq!(verdict(&rules, "http://evil.example/healthz", &host), Err("host_not_allowed"));
+        assert_eq!(verdict_of(&rules, true, &[]), Ok(()));
+        for headers in [&[("host", "evil.example")][..], &[("host", "")], &[("origin", "http://evil.example")]] {
+            assert_eq!(verdict_of(&rules, true, headers), Err("host_not_allowed"), "{headers:?}");
+        }
     }
 
     #[test]
     fn origins_are_our_own_or_configured() {
         let rules = HostOriginRules::default().with_origins(["https://UI.example:443", "http://localhost:3000"]);
-        let with = |host, origin| verdict(&rules, "/", &[("host", host), ("origin", origin)]);
+        let with = |host, origin| verdict(&rules, &[("host", host), ("origin", origin)]);
         assert_eq!(with("127.0.0.1:7070", "http://127.0.0.1:7070"), Ok(()));
         assert_eq!(with("127.0.0.1", "http://127.0.0.1:80"), Ok(()));
         assert_eq!(with("[::80]", "http://[::80]"), Ok(()));
@@ -177,6 +185,6 @@ mod tests {
         }
         let own = "http://localhost:7070";
         let twice = [("host", "localhost:7070"), ("origin", own), ("origin", own)];
-        assert_eq!(verdict(&rules, "/", &twice), Err("origin_not_allowed"));
+        assert_eq!(verdict(&rules, &twice), Err("origin_not_allowed"));
     }
 }

@@ -2,9 +2,11 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr},
     time::{Duration, Instant},
 };
+
+use crate::address::network_of;
 
 /// Wrong tokens within [`WINDOW`] that get an ordinary refusal; further ones are throttled.
 pub(crate) const MAX_WRONG: usize = 20;
@@ -57,16 +59,10 @@ impl WrongTokens {
     }
 }
 
-/// One host of IPv6 has a whole /64 to choose addresses from.
-fn network_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
-        v4 @ IpAddr::V4(_) => v4,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
 
     fn address(n: u32) -> IpAddr {

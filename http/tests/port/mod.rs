@@ -49,7 +49,7 @@ pub fn plain(limits: Limits) -> Port {
 
 pub fn guarded(limits: Limits) -> Port {
     let bearer = Bearer::new(&TOKEN.into()).unwrap().with_query_token();
-    open(Gate::new(HostOriginRules::default()).with_bearer(bearer).with_open_path("/healthz"), limits)
+    open(Gate::new(HostOriginRules::default()).with_bearer(bearer).with_probe_path("/healthz"), limits)
 }
 
 fn routes(
@@ -101,5 +101,6 @@ fn routes(
     let deaf = warp::path!("deaf").and(warp::ws()).map(|ws: warp::ws::Ws| {
         ws.on_upgrade(|mut socket| async move { while socket.next().await.is_some_and(|message| message.is_ok()) {} })
     });
-    health.or(echo).or(peer).or(uri).or(slow).or(flood).or(ws).or(deaf)
+    let panics = warp::path!("panics").map(|| -> &'static str { panic!("a test's\n panic") });
+    health.or(panics).or(echo).or(peer).or(uri).or(slow).or(flood).or(ws).or(deaf)
 }

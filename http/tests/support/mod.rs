@@ -61,6 +61,13 @@ impl Client {
         Self { socket: soon(TcpStream::connect(address)).await.unwrap(), buffer: Vec::new() }
     }
 
+    /// From another address of the loopback network.
+    pub async fn connect_from(own: &str, address: SocketAddr) -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(own.parse().unwrap(), 0)).unwrap();
+        Self { socket: soon(socket.connect(address)).await.unwrap(), buffer: Vec::new() }
+    }
+
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         soon(self.socket.write_all(bytes.as_ref())).await.unwrap();
     }

@@ -23,9 +23,6 @@ use crate::{
     proto::{ServerNotice, server_message::Payload, server_notice::Kind},
 };
 
-/// A connection on which nothing else moves is probed, so that a peer that vanished frees its place.
-const PROBE: Duration = Duration::from_secs(60);
-
 const GOING_AWAY: Violation = Violation { code: 1001, reason: "the node stops" };
 const GOODBYE: Violation = Violation { code: 1000, reason: "" };
 
@@ -42,7 +39,14 @@ enum End {
     Broken,
 }
 
-pub(super) async fn run(socket: WebSocket, from: SocketAddr, hub: Arc<Hub>, bounds: Bounds, stop: CancellationToken) {
+pub(super) async fn run(
+    socket: WebSocket,
+    from: SocketAddr,
+    hub: Arc<Hub>,
+    bounds: Bounds,
+    ping_interval: Duration,
+    stop: CancellationToken,
+) {
     let (sink, stream) = socket.split();
     let outbox = Outbox::default();
     let mut writer = tokio::spawn(outbox::write(outbox.clone(), sink));
@@ -50,7 +54,7 @@ pub(super) async fn run(socket: WebSocket, from: SocketAddr, hub: Arc<Hub>, boun
     let seat = hub.join(machine.config());
     let newest = hub.newest();
     let mut client = Client { machine, seat, hub, newest, events: None, outbox: outbox.clone(), stream };
-    let end = client.serve(&mut writer, &stop).await;
+    let end = client.serve(&mut writer, ping_interval, &stop).await;
     let Client { stream, seat, newest, events, .. } = client;
     // From here on it counts no more: it gets nothing but a goodbye.
     drop((seat, newest, events));
@@ -82,12 +86,13 @@ impl<S> Client<S>
 where
     S: Stream<Item = Result<Message, warp::Error>> + Unpin,
 {
-    async fn serve(&mut self, writer: &mut JoinHandle<()>, stop: &CancellationToken) -> End {
+    async fn serve(&mut self, writer: &mut JoinHandle<()>, ping_interval: Duration, stop: &CancellationToken) -> End {
         if self.flush().is_err() {
             return End::Slow;
         }
         self.hub.refresh(Duration::from_millis(self.machine.config().interval_ms)).await;
-        let mut probe = tokio::time::interval_at(Instant::now() + PROBE, PROBE);
+        // Keeps proxies patient, and shows when the peer has vanished, so that its place becomes free.
+        let mut ping = tokio::time::interval_at(Instant::now() + ping_interval, ping_interval);
         loop {
             if self.flush().is_err() {
                 return End::Slow;
@@ -103,7 +108,7 @@ where
                     Ok(())
                 }
                 () = self.outbox.emptied() => Ok(()),
-                _ = probe.tick() => {
+                _ = ping.tick() => {
                     self.outbox.ping();
                     Ok(())
                 }

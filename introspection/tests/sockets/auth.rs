@@ -1,8 +1,12 @@
 //! Who may connect.
 
+use std::time::Duration;
+
 use crate::support::{Server, TOKEN, registry, soon, start};
+use futures::StreamExt as _;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use rpp_introspection::{Options, ServeError};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_tungstenite::{
     connect_async,
     tungstenite::{Error, client::IntoClientRequest as _},
@@ -65,6 +69,48 @@ async fn a_foreign_origin_or_host_is_forbidden() {
     ] {
         let got = status(server.url(), &[(header::AUTHORIZATION, &token), (name.clone(), value)]).await;
         assert_eq!(got.as_u16(), expected, "{name}: {value}");
+    }
+}
+
+#[tokio::test]
+async fn the_path_is_taken_as_it_stands() {
+    let server = server();
+    let token = bearer(TOKEN);
+    for (path, expected) in [("", 101), ("/", 404), ("/x", 404), ("x", 404)] {
+        let url = format!("{}{path}", server.url());
+        assert_eq!(status(url, &[(header::AUTHORIZATION, &token)]).await.as_u16(), expected, "{path:?}");
+    }
+}
+
+/// The whole answer to one request, which must not be to upgrade.
+async fn ask(server: &Server, request: String) -> String {
+    let mut socket = soon(tokio::net::TcpStream::connect(server.address)).await.unwrap();
+    soon(socket.write_all(request.as_bytes())).await.unwrap();
+    let mut answer = String::new();
+    soon(socket.read_to_string(&mut answer)).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn only_targets_in_origin_form_reach_the_route() {
+    let server = server();
+    for token in [String::new(), format!("authorization: {}\r\n", bearer(TOKEN))] {
+        for (line, expected) in
+            [("GET http://localhost/introspect", "400 "), ("OPTIONS *", "404 "), ("CONNECT localhost:1", "405 ")]
+        {
+            let rest = "HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n";
+            let answer = ask(&server, format!("{line} {rest}{token}\r\n")).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {expected}")), "{line}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn clients_are_pinged() {
+    let server = start(&registry(), Options::new(TOKEN.into()).with_ping_interval(Duration::from_millis(10)));
+    let (mut socket, _) = soon(connect_async(format!("{}?token={TOKEN}", server.url()))).await.unwrap();
+    for _ in 0..3 {
+        soon(async { while !socket.next().await.unwrap().unwrap().is_ping() {} }).await;
     }
 }
 

@@ -229,7 +229,8 @@ pub fn config() -> Config {
     let config = serde_json::json!({
         "data_dir": "/nowhere",
         "p2p": { "listen": [], "peers": [], "max_connections": 256, "max_connections_per_peer": 4 },
-        "rpc": { "listen": "127.0.0.1:7070", "token_file": "/nowhere/rpc.token", "allowed_hosts": [] },
+        "rpc": { "listen": "127.0.0.1:7070", "token_file": "/nowhere/rpc.token", "allowed_hosts": [],
+            "allowed_origins": [] },
         "snapshots": {
             "chunk_size": 1_048_576, "min_chunk_size": 16_384, "max_chunk_size": 4_194_304, "protocol": "auto",
             "window": 16_777_216, "durability": "strict", "ack_bytes": 16_777_216, "ack_ms": 500, "auto_resume": true,

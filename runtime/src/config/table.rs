@@ -116,6 +116,7 @@ pub(super) const KEYS: &[Key] = &[
     text("rpc", "listen", ADDRESS, "127.0.0.1:7070"),
     key("rpc", "token_file", Kind::Path, Default::Text("rpc.token")),
     list("rpc", "allowed_hosts", 64, HOST),
+    list("rpc", "allowed_origins", 64, ORIGIN),
     number("snapshots", "chunk_size", limits::MIN_CHUNK_SIZE, limits::MAX_CHUNK_SIZE, limits::DEFAULT_CHUNK_SIZE),
     key("snapshots", "min_chunk_size", CHUNK, Default::Number(limits::MIN_CHUNK_SIZE)),
     key("snapshots", "max_chunk_size", CHUNK, Default::Number(limits::MAX_CHUNK_SIZE)),

@@ -226,6 +226,10 @@ impl Manager {
     }
 }
 
+/// What [`violation_kind`] may answer, and `authority`, which is judged by [`Manager::on_authority`].
+pub(crate) const VIOLATION_KINDS: [&str; 7] =
+    ["plan", "chunk", "light_client_update", "unreadable", "mismatch", "authority", "other"];
+
 fn violation_kind(violation: &Violation) -> &'static str {
     match violation {
         Violation::Plan(_) => "plan",

@@ -267,11 +267,13 @@ async fn wait<T>(node: &Node, session: u64, enough: impl Fn(&SnapshotStreamStatu
 async fn chunk_requests(provider: &Node) -> anyhow::Result<u64> {
     let text = provider.api.get("/metrics").await?;
     let text = std::str::from_utf8(&text).context("the metrics are not text")?;
-    let line = text.lines().find(|line| {
+    let lines = text.lines().filter(|line| {
         line.starts_with("rpp_snapshot_requests_total{")
             && line.contains("direction=\"received\"")
             && line.contains("kind=\"chunk\"")
     });
-    let value = line.and_then(|line| line.rsplit(' ').next()).context("the provider counts no chunk requests")?;
-    value.parse().context("the count of chunk requests is not a number")
+    let counts = lines.map(|line| line.rsplit(' ').next().unwrap_or_default().parse::<u64>());
+    let counts: Vec<u64> = counts.collect::<Result<_, _>>().context("a count of chunk requests is not a number")?;
+    ensure!(!counts.is_empty(), "the provider counts no chunk requests");
+    Ok(counts.iter().sum())
 }

@@ -18,7 +18,9 @@ pub(super) struct Services {
 impl Services {
     /// Binds the ports and loads the tokens, so that a mistake is told before anything is opened.
     pub(super) fn prepare(config: &Config) -> anyhow::Result<Self> {
-        let options = rpp_rpc::Options::new(rpc_token(config)?).with_allowed_hosts(config.rpc.allowed_hosts.clone());
+        let options = rpp_rpc::Options::new(rpc_token(config)?)
+            .with_allowed_hosts(config.rpc.allowed_hosts.clone())
+            .with_allowed_origins(config.rpc.allowed_origins.clone());
         let (listener, address) = bind(config.rpc.listen, "rpc.listen")?;
         let introspection = config.introspection.enabled.then(|| Self::prepare_introspection(config)).transpose()?;
         Ok(Self { rpc: (listener, address, options), introspection })

@@ -1,0 +1,83 @@
+//! The label values that are known before anything happens. Their series begin at 0: one that appears only with its first
+//! event shows no increase at it, so no alert on an increase would fire.
+
+use rpp_p2p::{
+    messages::ErrorCode,
+    snapshots::{Job, Outcome, RequestKind},
+};
+
+use super::{
+    Direction, DirectionKind, Kind, Metrics, Queue, RequestLabels, Result_, job_name, kind_name, outcome_name,
+};
+use crate::{manager::VIOLATION_KINDS, status::StatusErrorCode};
+
+const REQUEST_KINDS: [Option<RequestKind>; 7] = [
+    Some(RequestKind::Plan),
+    Some(RequestKind::Chunk),
+    Some(RequestKind::LightClientUpdate),
+    Some(RequestKind::Resume),
+    Some(RequestKind::Ack),
+    Some(RequestKind::Cancel),
+    None,
+];
+
+const OUTCOMES: [Outcome; 13] = [
+    Outcome::Served,
+    Outcome::Refused(ErrorCode::NotFound),
+    Outcome::Refused(ErrorCode::Unauthorized),
+    Outcome::Refused(ErrorCode::Busy),
+    Outcome::Refused(ErrorCode::Invalid),
+    Outcome::Refused(ErrorCode::PlanChanged),
+    Outcome::Refused(ErrorCode::ResumeRegressed),
+    Outcome::Refused(ErrorCode::ResumeOutOfBounds),
+    Outcome::Refused(ErrorCode::Cancelled),
+    Outcome::Refused(ErrorCode::Internal),
+    Outcome::Violation,
+    Outcome::Lost,
+    Outcome::Abandoned,
+];
+
+/// Causes of a back-off.
+const CAUSES: [StatusErrorCode; 10] = [
+    StatusErrorCode::Network,
+    StatusErrorCode::Checksum,
+    StatusErrorCode::Authentication,
+    StatusErrorCode::ResumeMismatch,
+    StatusErrorCode::Provider,
+    StatusErrorCode::Storage,
+    StatusErrorCode::Proof,
+    StatusErrorCode::Stale,
+    StatusErrorCode::Equivocation,
+    StatusErrorCode::Cancelled,
+];
+
+impl Metrics {
+    pub(super) fn begin_at_0(&self) {
+        for kind in REQUEST_KINDS.map(kind_name) {
+            for direction in [Direction::sent, Direction::received] {
+                drop(self.bytes.get_or_create(&DirectionKind { direction, kind }));
+                for outcome in OUTCOMES.map(outcome_name) {
+                    drop(self.requests.get_or_create(&RequestLabels { direction, kind, outcome }));
+                }
+            }
+            drop(self.round_trip.get_or_create(&Kind { kind }));
+        }
+        let kind = kind_name(Some(RequestKind::Ack));
+        for direction in [Direction::sent, Direction::received] {
+            drop(self.acks.get_or_create(&DirectionKind { direction, kind }));
+        }
+        for result in OUTCOMES.map(outcome_name) {
+            drop(self.resumes.get_or_create(&Result_ { result }));
+        }
+        for kind in VIOLATION_KINDS {
+            drop(self.verification_failures.get_or_create(&Kind { kind }));
+        }
+        for kind in CAUSES.map(StatusErrorCode::name) {
+            drop(self.retries.get_or_create(&Kind { kind }));
+        }
+        self.sessions(std::iter::empty());
+        for queue in ["disk", "recorder", "reports", job_name(Job::Check), job_name(Job::Provide)] {
+            drop(self.queue_depth.get_or_create(&Queue { queue }));
+        }
+    }
+}
