@@ -11,6 +11,7 @@ mod human;
 mod init;
 mod introspect;
 mod logging;
+mod meter;
 mod output;
 mod publish;
 mod run;

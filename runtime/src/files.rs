@@ -19,6 +19,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawMode, RenameFlags, Stat};
 
 /// JSON documents with a checksum.
 pub mod sealed;
+pub(crate) mod sparse;
 
 /// Names that start so are temporary files of [`Dir::write_atomic`]; a killed process may leave one.
 pub const TEMPORARY_PREFIX: &str = ".tmp-";

@@ -31,6 +31,7 @@ use rpp_p2p::{Checkpoint, Hash, PayloadFormat, SnapshotHeader, Update, plan};
 use rpp_proofs::{Genesis, GenesisError, ProverError, Signer};
 use serde::Serialize;
 
+pub use crate::tar::Findings;
 use crate::{
     store::{DiskSpace, Offer, Space, Store, StoreError},
     tar::TarError,
@@ -58,6 +59,19 @@ pub struct PublishRequest<'a> {
     pub signer: &'a Signer,
     /// `[snapshots] keep`.
     pub keep: usize,
+    /// A folder is published although it has links that every consumer's `unpack` refuses.
+    pub allow_links: bool,
+}
+
+/// What is seen of the input before any work: what its consumers will not get as it is here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// Whether the input is a folder; else it is a file, which may be a tar.
+    pub is_folder: bool,
+    /// Entries that [`unpack`](crate::unpack::unpack) will refuse.
+    pub refused: Findings,
+    /// Files and folders that fewer may read here than `unpack` lets read there.
+    pub private: Findings,
 }
 
 /// What was published; in JSON the fields of `rpp-node publish --json`.
@@ -75,9 +89,11 @@ pub struct Published {
 }
 
 /// How far a publish is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Progress {
+    /// Something was seen that the publisher should know; before any work.
+    Surveyed(Arc<Survey>),
     /// An earlier publish, which was killed, is completed first.
     Completing {
         /// Its height.
@@ -128,6 +144,13 @@ pub enum PublishError {
     /// The operator's: the input cannot be read, or changed meanwhile.
     #[error(transparent)]
     Input(#[from] TarError),
+    /// The operator's: consumers could not unpack it.
+    #[error(
+        "every consumer's `unpack` would refuse {} of its links, first \"{}\": {}; change or remove them, \
+         or publish them all the same with --allow-links",
+        .0.total, first(.0).0, first(.0).1
+    )]
+    RefusedLinks(Findings),
     /// The operator's: the chain id is not one.
     #[error("[publisher] chain_id: {0}")]
     Genesis(#[from] GenesisError),
@@ -185,6 +208,11 @@ pub enum PublishError {
     },
 }
 
+/// The first of what was found, escaped.
+fn first(findings: &Findings) -> (&str, &str) {
+    findings.first.first().map_or(("", ""), |(path, what)| (path, what))
+}
+
 impl From<StoreError> for PublishError {
     fn from(error: StoreError) -> Self {
         match error {
@@ -225,9 +253,10 @@ pub(crate) fn run(
         return Err(PublishError::HeightZero);
     }
     let genesis = Genesis::new(request.chain_id.to_owned(), vec![request.signer.public()], 1)?;
+    let input = survey(request, progress)?;
     let store = Store::open_with(request.snapshots_dir, space)?;
     let chain = ChainFolder::open(&request.snapshots_dir.join("chain"), &genesis)?;
-    let mut publisher = Publisher { request, genesis, store, chain, open_prover, prover: None, progress };
+    let mut publisher = Publisher { request, input, genesis, store, chain, open_prover, prover: None, progress };
     publisher.complete_pending()?;
     let published = match publisher.chain.at_height(request.height)? {
         Some(entry) => publisher.repeat(&entry)?,
@@ -237,8 +266,22 @@ pub(crate) fn run(
     Ok(published)
 }
 
+/// Opens the input, and says what its consumers will not get as it is here.
+fn survey(request: &PublishRequest<'_>, progress: &mut dyn FnMut(Progress)) -> Result<Input, PublishError> {
+    let input = Input::open(request.input)?;
+    let survey = input.survey()?;
+    let refused = survey.refused.clone();
+    // A file is any bytes: whether it is to be unpacked at all, nobody knows.
+    let is_final = survey.is_folder && !request.allow_links && refused.total > 0;
+    if refused.total > 0 || survey.private.total > 0 {
+        progress(Progress::Surveyed(Arc::new(survey)));
+    }
+    if is_final { Err(PublishError::RefusedLinks(refused)) } else { Ok(input) }
+}
+
 struct Publisher<'a, 'b> {
     request: &'a PublishRequest<'a>,
+    input: Input,
     genesis: Genesis,
     store: Store,
     chain: ChainFolder,
@@ -310,11 +353,10 @@ impl Publisher<'_, '_> {
 
     /// Reads the input once; copies it to staging if asked.
     fn ingest(&mut self, copy: bool) -> Result<(Ingested, PayloadFormat), PublishError> {
-        let input = Input::open(self.request.input)?;
         let staging = if copy { Some(self.chain.new_staging()?) } else { None };
         let space = self.store.space().clone();
-        match ingest::run(&input, staging.as_ref(), self.chain.folder().path(), &*space, self.progress) {
-            Ok(ingested) => Ok((ingested, input.format())),
+        match ingest::run(&self.input, staging.as_ref(), self.chain.folder().path(), &*space, self.progress) {
+            Ok(ingested) => Ok((ingested, self.input.format())),
             Err(error) => {
                 // Gives back what was taken of a disk that may be full.
                 let _ = self.chain.remove_staging();

@@ -10,21 +10,31 @@
 //! an error, as are sockets, FIFOs and devices, each naming the path.
 
 mod header;
+pub(crate) mod links;
+mod survey;
 
 use std::{
     ffi::{CString, OsStr},
     fs::File,
-    io::{self, Read, Write},
+    io::{self, Write},
     os::{
         fd::OwnedFd,
-        unix::{ffi::OsStrExt, fs::MetadataExt},
+        unix::{
+            ffi::OsStrExt,
+            fs::{FileExt as _, MetadataExt},
+        },
     },
     path::{Path, PathBuf},
 };
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
-pub(crate) use header::{BLOCK, Kind};
+use crate::files::sparse::{Extent, Map, ZEROS};
+
+pub(crate) use header::BLOCK;
+use header::Kind;
+pub(crate) use survey::FolderSurvey;
+pub use survey::{Findings, MAX_NAMED};
 
 /// Entries that a tar may have; more are refused when packing and unpacking.
 pub const MAX_ENTRIES: u64 = 10_000_000;
@@ -76,20 +86,23 @@ pub enum TarError {
 pub fn pack(root: &Path, out: &mut dyn Write) -> Result<(), TarError> {
     let fd = rustix::fs::open(root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| read_error(root, error.into()))?;
-    let mut packer = Packer { root, out, buffer: vec![0; COPY_BUFFER], entries: 0, skipped: None };
+    let mut packer = Packer { root, out, buffer: vec![0; COPY_BUFFER], entries: 0, survey: None };
     packer.folder(fd, &mut Vec::new(), 0)?;
     packer.out.write_all(&[0; 2 * BLOCK]).map_err(TarError::Write)
 }
 
-/// How long the tar of `root` will be, unless something changes: reads no file's content.
-pub fn measure(root: &Path) -> Result<u64, TarError> {
-    let fd = rustix::fs::open(root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|error| read_error(root, error.into()))?;
+/// How long the tar of `root` will be, unless something changes, and what its consumers will not get as it is here. Reads no
+/// file's content.
+pub(crate) fn survey(root: &Path) -> Result<FolderSurvey, TarError> {
+    let open = || rustix::fs::open(root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let fd = open().map_err(|error| read_error(root, error.into()))?;
+    let top = open().map_err(|error| read_error(root, error.into()))?;
     let mut counter = Counter(2 * BLOCK as u64);
-    let mut packer = Packer { root, out: &mut counter, buffer: Vec::new(), entries: 0, skipped: Some(0) };
+    let survey = Some(survey::Survey::new(top));
+    let mut packer = Packer { root, out: &mut counter, buffer: Vec::new(), entries: 0, survey };
     packer.folder(fd, &mut Vec::new(), 0)?;
-    let skipped = packer.skipped.unwrap_or(0);
-    Ok(counter.0.saturating_add(skipped))
+    let survey = packer.survey.take().map(|survey| survey.found).unwrap_or_default();
+    Ok(survey.with_headers(counter.0))
 }
 
 struct Counter(u64);
@@ -110,14 +123,15 @@ struct Packer<'a> {
     out: &'a mut dyn Write,
     buffer: Vec<u8>,
     entries: u64,
-    /// When only measuring: content bytes that were counted instead of read.
-    skipped: Option<u64>,
+    /// When nothing is packed yet: content is counted instead of read.
+    survey: Option<survey::Survey>,
 }
 
 /// One name of a folder; folders carry their `/`, so that sorting gives the order of the stream.
 struct Name {
     bytes: Vec<u8>,
     kind: FileType,
+    mode: u32,
 }
 
 impl Packer<'_> {
@@ -151,7 +165,7 @@ impl Packer<'_> {
             if kind == FileType::Directory {
                 bytes.push(b'/');
             }
-            names.push(Name { bytes, kind });
+            names.push(Name { bytes, kind, mode: stat.st_mode });
             self.entries += 1;
             if self.entries > MAX_ENTRIES {
                 return Err(TarError::TooManyEntries);
@@ -174,6 +188,9 @@ impl Packer<'_> {
         if depth == MAX_DEPTH {
             return Err(TarError::TooDeep { path: self.shown(path) });
         }
+        if let Some(survey) = &mut self.survey {
+            survey.mode(path, name.mode, 0o055);
+        }
         self.header(Kind::Folder, path, b"", 0, 0o755)?;
         let plain = name.bytes.strip_suffix(b"/").unwrap_or(&name.bytes);
         let fd = self.open(folder, path, plain, OFlags::DIRECTORY)?;
@@ -184,38 +201,58 @@ impl Packer<'_> {
         let target = c_name(&name.bytes)
             .and_then(|name| Ok(rustix::fs::readlinkat(folder, name, Vec::new())?))
             .map_err(|error| self.failed(path, error))?;
+        if let Some(survey) = &mut self.survey {
+            survey.link(path, target.as_bytes());
+        }
         self.header(Kind::Symlink, path, target.as_bytes(), 0, 0o644)
     }
 
     fn file(&mut self, folder: &File, path: &[u8], name: &Name) -> Result<(), TarError> {
-        let mut file = File::from(self.open(folder, path, &name.bytes, OFlags::NONBLOCK)?);
+        let file = File::from(self.open(folder, path, &name.bytes, OFlags::NONBLOCK)?);
         let before = Stamp::of(&file).map_err(|error| self.failed(path, error))?;
         self.unchanged(path, FileType::from_raw_mode(before.mode) == FileType::RegularFile)?;
         let mode = if before.mode & 0o100 == 0 { 0o644 } else { 0o755 };
         self.header(Kind::File, path, b"", before.size, mode)?;
-        self.content(path, &mut file, before.size)?;
+        self.content(path, &file, &before)?;
         let after = Stamp::of(&file).map_err(|error| self.failed(path, error))?;
         self.unchanged(path, before == after)
     }
 
-    fn content(&mut self, path: &[u8], file: &mut File, size: u64) -> Result<(), TarError> {
-        if let Some(skipped) = &mut self.skipped {
-            *skipped = skipped.saturating_add(size).saturating_add(header::padding(size) as u64);
-            return Ok(());
+    fn content(&mut self, path: &[u8], file: &File, before: &Stamp) -> Result<(), TarError> {
+        let size = before.size;
+        if let Some(survey) = &mut self.survey {
+            survey.mode(path, before.mode, 0o044);
+            return survey
+                .content(file, size)
+                .map_err(|error| read_error(&self.root.join(OsStr::from_bytes(path)), error));
         }
-        let mut left = size;
-        while left > 0 {
-            let want = self.buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-            let read = match file.read(&mut self.buffer[..want]) {
-                Ok(0) => return Err(TarError::Changed { path: self.shown(path) }),
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(self.failed(path, error)),
+        let mut map = Map::new(file, size).map_err(|error| self.failed(path, error))?;
+        let mut at = 0;
+        while at < size {
+            at += match map.at(at).map_err(|error| self.failed(path, error))? {
+                Extent::Hole(length) => self.zeros(length)?,
+                Extent::Data(length) => self.data(path, file, at, length)?,
             };
-            self.out.write_all(&self.buffer[..read]).map_err(TarError::Write)?;
-            left -= read as u64;
         }
         self.out.write_all(&[0; BLOCK][..header::padding(size)]).map_err(TarError::Write)
+    }
+
+    fn zeros(&mut self, length: u64) -> Result<u64, TarError> {
+        let part = length.min(ZEROS.len() as u64);
+        self.out.write_all(&ZEROS[..part as usize]).map_err(TarError::Write)?;
+        Ok(part)
+    }
+
+    fn data(&mut self, path: &[u8], file: &File, at: u64, length: u64) -> Result<u64, TarError> {
+        let want = self.buffer.len().min(usize::try_from(length).unwrap_or(usize::MAX));
+        let read = match file.read_at(&mut self.buffer[..want], at) {
+            Ok(0) => return Err(TarError::Changed { path: self.shown(path) }),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(0),
+            Err(error) => return Err(self.failed(path, error)),
+        };
+        self.out.write_all(&self.buffer[..read]).map_err(TarError::Write)?;
+        Ok(read as u64)
     }
 
     fn header(&mut self, kind: Kind, path: &[u8], link: &[u8], size: u64, mode: u32) -> Result<(), TarError> {

@@ -1,16 +1,19 @@
 //! Checks what is stored, without a network: payload, outboard, chain, signatures and proof.
 
-use std::{io, sync::Arc};
+use std::{fs::File, io, os::unix::fs::FileExt as _, sync::Arc};
 
 use rpp_p2p::{
     Hash, PayloadFormat, TrustAnchor, limits,
-    outboard::Layout,
+    outboard::{GROUP, Layout, NODE},
     plan::{self, PlanBounds, check_authority_signatures, check_plan},
 };
 use rpp_proofs::{Genesis, Tip, Verifier};
 use serde::Serialize;
 
 use crate::store::{Offer, Store, Stored, nodes};
+
+/// Read at a time; a whole number of groups.
+const PIECE: usize = 4 * 1024 * 1024;
 
 /// What was found out about a stored payload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -114,9 +117,22 @@ pub enum VerifyError {
 /// # Errors
 /// When there is nothing to check, or it cannot be read. What does not pass is in the report.
 pub fn verify(store: &Store, root: &Hash, trust: Option<&TrustAnchor>) -> Result<Report, VerifyError> {
-    verify_with(store, root, trust, &|genesis, tip, proof| {
-        Verifier::shared().verify(genesis, tip, proof).map_err(|error| error.to_string())
-    })
+    verify_shown(store, root, trust, &mut |_, _| {})
+}
+
+/// [`verify`] that tells `progress` how many bytes of the payload were read, and of how many.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_shown(
+    store: &Store,
+    root: &Hash,
+    trust: Option<&TrustAnchor>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Report, VerifyError> {
+    let check_proof: CheckProof<'_> =
+        &|genesis, tip, proof| Verifier::shared().verify(genesis, tip, proof).map_err(|error| error.to_string());
+    verify_with(store, root, trust, check_proof, progress)
 }
 
 pub(crate) type CheckProof<'a> = &'a dyn Fn(&Genesis, &Tip, &[u8]) -> Result<(), String>;
@@ -126,9 +142,11 @@ pub(crate) fn verify_with(
     root: &Hash,
     trust: Option<&TrustAnchor>,
     check_proof: CheckProof<'_>,
+    progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Report, VerifyError> {
     let stored = find(store, root)?;
-    let (payload, outboard) = check_bytes(&stored).map_err(|source| VerifyError::Read { root: *root, source })?;
+    let (payload, outboard) =
+        check_bytes(&stored, progress).map_err(|source| VerifyError::Read { root: *root, source })?;
     let offers: Vec<_> = stored.offers().iter().map(|offer| check_offer(offer, trust, check_proof)).collect();
     let ok = payload.is_ok() && outboard.is_ok() && offers.iter().all(OfferReport::is_ok);
     Ok(Report { root: *root, bytes: stored.bytes(), format: stored.format(), payload, outboard, offers, ok })
@@ -146,12 +164,12 @@ fn find(store: &Store, root: &Hash) -> Result<Arc<Stored>, VerifyError> {
 }
 
 /// Hashes the payload again and compares the outboard with what comes of it.
-fn check_bytes(stored: &Stored) -> io::Result<(Check, Check)> {
+fn check_bytes(stored: &Stored, progress: &mut dyn FnMut(u64, u64)) -> io::Result<(Check, Check)> {
     let layout = Layout::new(stored.bytes());
     let open = stored.open().map_err(io::Error::other)?;
     // A file without a name, on the disk that has room for such things.
     let fresh = tempfile::tempfile_in(stored.folder_path())?;
-    let root = nodes::rebuild(&open.reader()?, &fresh, &layout)?;
+    let root = hash(&open.reader()?, &fresh, &layout, progress)?;
     if root != stored.root() {
         let unknown = Check::Failed("not checked, because the payload is damaged".to_owned());
         return Ok((Check::Failed(format!("its bytes hash to {root}")), unknown));
@@ -163,8 +181,27 @@ fn check_bytes(stored: &Stored) -> io::Result<(Check, Check)> {
     Ok((Check::Ok, outboard))
 }
 
-fn first_difference(left: &std::fs::File, right: &std::fs::File) -> io::Result<Option<u64>> {
-    use std::os::unix::fs::FileExt as _;
+/// Writes the outboard of a payload anew, and returns its root.
+fn hash(payload: &File, fresh: &File, layout: &Layout, progress: &mut dyn FnMut(u64, u64)) -> io::Result<Hash> {
+    let total = layout.payload_bytes();
+    if layout.levels() == 0 {
+        return nodes::single(payload, total);
+    }
+    fresh.set_len(layout.file_len())?;
+    let mut buffer = vec![0; PIECE];
+    let mut at = 0;
+    while at < total {
+        progress(at, total);
+        let want = PIECE.min(usize::try_from(total - at).unwrap_or(PIECE));
+        payload.read_exact_at(&mut buffer[..want], at)?;
+        fresh.write_all_at(&nodes::groups(at, &buffer[..want]), at / GROUP * NODE)?;
+        at += want as u64;
+    }
+    progress(total, total);
+    nodes::fill(fresh, layout)?.ok_or_else(|| io::Error::other("a tree without a root"))
+}
+
+fn first_difference(left: &File, right: &File) -> io::Result<Option<u64>> {
     let length = right.metadata()?.len();
     if left.metadata()?.len() != length {
         return Ok(Some(length.min(left.metadata()?.len())));

@@ -20,6 +20,7 @@ fn publish_file(snapshots: &Path, input: &Path, height: u64, signer: &Signer) ->
         chain_id: "example",
         signer,
         keep: 0,
+        allow_links: false,
     };
     let mut last = None;
     let published = publish(&request, &mut |progress| last = Some(progress)).unwrap();

@@ -6,14 +6,19 @@ use std::{
 };
 
 use anyhow::Context as _;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use rpp_p2p::Hash;
 use rpp_runtime::{
     Config, keys,
-    publish::{Progress, PublishRequest, Published, publish},
+    publish::{Findings, Progress, PublishRequest, Published, Survey, publish},
 };
 
-use super::{config_args::ConfigArgs, human, output};
+use super::{
+    config_args::ConfigArgs,
+    human,
+    meter::{self, Lines},
+    output,
+};
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -21,7 +26,10 @@ use super::{config_args::ConfigArgs, human, output};
   rpp-node publish --config node.toml --height 1201 --block-hash 9f2c... state.db --json
 
 Works beside a running node, which offers the snapshot within 2 s. The same height, block hash and content again give
-the same output; another height that is not above the last is refused and changes nothing.")]
+the same output; another height that is not above the last is refused and changes nothing.
+
+A folder with links that no consumer's `unpack` would take (absolute, or leading outside) is refused before any work,
+naming them, unless --allow-links is given. What only its owner may read here is named, too: the payload does not say so.")]
 pub(crate) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
@@ -34,9 +42,14 @@ pub(crate) struct Args {
     /// Print JSON: {"root","height","step","bytes","format","commitment","genesis","publisher"}
     #[arg(long)]
     json: bool,
+    /// Publish a folder with absolute links, or links that lead outside, all the same.
+    #[arg(long)]
+    allow_links: bool,
     /// The file or directory.
     input: PathBuf,
 }
+
+const READING: &str = "reading, hashing and copying";
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     rpp_proofs::check_cpu()?;
@@ -56,6 +69,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         chain_id: &config.publisher.chain_id,
         signer: &signer,
         keep: config.snapshots.keep,
+        allow_links: args.allow_links,
     };
     let mut shown = Shown::new();
     let published = publish(&request, &mut |progress| shown.show(progress));
@@ -96,25 +110,52 @@ fn describe(published: &Published) -> Vec<String> {
     .to_vec()
 }
 
-/// Shows how far it is: a bar on a terminal, a line a stage elsewhere. Measures the stages.
+/// What the publisher should know before the work: a line an entry.
+fn warnings(survey: &Survey) -> Vec<String> {
+    let what = if survey.is_folder { "" } else { "this file is a tar, and " };
+    let mut lines: Vec<_> = named(&survey.refused)
+        .map(|(path, reason)| format!("warning: {what}`unpack` will refuse \"{path}\": {reason}"))
+        .collect();
+    lines.extend(more(&survey.refused));
+    lines.extend(named(&survey.private).map(|(path, mode)| {
+        format!("warning: \"{path}\" has {mode}, which the payload does not say: `unpack` opens it, but for --private")
+    }));
+    lines.extend(more(&survey.private));
+    lines
+}
+
+fn named(findings: &Findings) -> impl Iterator<Item = (&str, &str)> {
+    findings.first.iter().map(|(path, what)| (path.as_str(), what.as_str()))
+}
+
+fn more(findings: &Findings) -> Option<String> {
+    let more = findings.total - findings.first.len() as u64;
+    (more > 0).then(|| format!("warning: and {more} more like that"))
+}
+
+/// Shows how far it is: a bar on a terminal, a line a stage and every few seconds elsewhere. Measures the stages.
 struct Shown {
     bar: Option<ProgressBar>,
     stage: Option<&'static str>,
     since: Instant,
     stages: Vec<(&'static str, Duration)>,
     bytes: u64,
+    lines: Lines,
 }
 
 impl Shown {
     fn new() -> Self {
         let bar = output::is_terminal().then(ProgressBar::new_spinner);
-        Self { bar, stage: None, since: Instant::now(), stages: Vec::new(), bytes: 0 }
+        Self { bar, stage: None, since: Instant::now(), stages: Vec::new(), bytes: 0, lines: Lines::later(READING) }
     }
 
     fn show(&mut self, progress: Progress) {
+        if let Progress::Surveyed(survey) = &progress {
+            return warnings(survey).iter().for_each(|line| output::note(line));
+        }
         let stage = match progress {
             Progress::Completing { .. } => "completing an earlier publish that was killed",
-            Progress::Reading { .. } => "reading, hashing and copying",
+            Progress::Reading { .. } => READING,
             Progress::Flushing => "making it durable",
             Progress::Preparing => "preparing the prover",
             Progress::Extending => "extending the chain",
@@ -127,9 +168,12 @@ impl Shown {
         }
         if let Progress::Reading { done, total } = progress {
             self.bytes = total;
-            if let Some(bar) = &self.bar {
-                bar.set_length(total.max(1));
-                bar.set_position(done);
+            match &self.bar {
+                Some(bar) => {
+                    bar.set_length(total.max(1));
+                    bar.set_position(done);
+                }
+                None => self.lines.show(self.since.elapsed(), done, total),
             }
         }
     }
@@ -140,15 +184,11 @@ impl Shown {
         self.since = Instant::now();
         match &self.bar {
             Some(bar) => {
-                let template = match stage.starts_with("reading") {
-                    true => "{spinner} {msg} [{bar:30}] {bytes}/{total_bytes}  {binary_bytes_per_sec}, {eta} left",
-                    false => "{spinner} {msg} ({elapsed})",
-                };
-                bar.set_style(
-                    ProgressStyle::with_template(template)
-                        .unwrap_or_else(|_| ProgressStyle::default_spinner())
-                        .progress_chars("=> "),
-                );
+                bar.set_style(meter::style(if stage == READING {
+                    meter::TEMPLATE
+                } else {
+                    "{spinner} {msg} ({elapsed})"
+                }));
                 bar.reset_elapsed();
                 bar.set_message(stage);
                 bar.enable_steady_tick(Duration::from_millis(100));

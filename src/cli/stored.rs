@@ -1,18 +1,21 @@
 //! `list`, `verify`, `remove`, `unpack`: what is stored, without the node and without its database.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Context as _, bail};
 use rpp_p2p::{Hash, TrustAnchor};
 use rpp_runtime::{
     Config,
     store::{Store, Stored},
-    unpack::{self, Limits},
+    unpack::{self, Options, UnpackError, Unpacked},
     verify::{self, Check, Report},
 };
 use serde::Serialize;
 
-use super::{config_args::ConfigArgs, human, output, publish::snapshots_dir};
+use super::{config_args::ConfigArgs, human, meter::Meter, output, publish::snapshots_dir};
 
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  rpp-node list --config node.toml --json")]
@@ -47,11 +50,17 @@ pub(crate) struct RemoveArgs {
     /// Remove it although a session streams it, which then cannot be resumed.
     #[arg(long)]
     force: bool,
+    /// Print JSON: {"root","bytes"}
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  rpp-node unpack --config node.toml 5d0c... ./state\n\n\
-                  Only files, directories and relative symlinks that stay inside are made; DEST appears complete or not at all.")]
+#[command(after_help = "Examples:\n  rpp-node unpack --config node.toml 5d0c... ./state\n  \
+                  rpp-node unpack --config node.toml --skip-refused --json 5d0c... ./state\n\n\
+                  Only files, directories and links that stay inside are made. The payload is hashed while it is read, and \
+                  DEST appears complete or not at all. Modes are those of the archive as far as the umask lets them, never \
+                  wider than 0755 and 0644.")]
 pub(crate) struct UnpackArgs {
     #[command(flatten)]
     config: ConfigArgs,
@@ -59,6 +68,29 @@ pub(crate) struct UnpackArgs {
     root: Hash,
     /// The folder to make; it must not exist.
     dest: PathBuf,
+    /// Leave out what may not be unpacked, and list it, instead of giving up.
+    #[arg(long)]
+    skip_refused: bool,
+    /// Make everything for its owner alone: 0700 and 0600.
+    #[arg(long)]
+    private: bool,
+    /// Print JSON: {"root","dest","entries","bytes","refused":[{"path","reason"}],"refused_total"}
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct UnpackedRow<'a> {
+    root: Hash,
+    dest: &'a Path,
+    #[serde(flatten)]
+    unpacked: &'a Unpacked,
+}
+
+#[derive(Serialize)]
+struct RemovedRow {
+    root: Hash,
+    bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -117,7 +149,11 @@ pub(crate) fn verify(args: &VerifyArgs) -> anyhow::Result<()> {
     let config = args.config.load()?.config;
     let store = open(&config)?;
     find(&store, &args.root)?;
-    let report = verify::verify(&store, &args.root, trust(&config).as_ref())?;
+    let mut meter = Meter::new("verifying");
+    let report =
+        verify::verify_shown(&store, &args.root, trust(&config).as_ref(), &mut |done, total| meter.at(done, total));
+    drop(meter);
+    let report = report?;
     if args.json {
         output::json(&report)?;
     } else {
@@ -175,8 +211,11 @@ fn check(check: &Check) -> String {
 pub(crate) fn remove(args: &RemoveArgs) -> anyhow::Result<()> {
     let config = args.config.load()?.config;
     let store = open(&config)?;
-    find(&store, &args.root)?;
+    let bytes = find(&store, &args.root)?.bytes();
     store.remove(&args.root, args.force)?;
+    if args.json {
+        return output::json(&RemovedRow { root: args.root, bytes });
+    }
     output::line(&format!("removed {}", args.root))
 }
 
@@ -186,8 +225,23 @@ pub(crate) fn unpack(args: &UnpackArgs) -> anyhow::Result<()> {
     if stored.format() == rpp_p2p::PayloadFormat::Raw {
         output::note("this snapshot says that it is a plain file; trying to read it as a tar");
     }
-    let done = unpack::unpack(&stored.payload_path(), &args.dest, &Limits::default())
-        .with_context(|| format!("{} was not unpacked", args.root))?;
+    let options = Options { skip_refused: args.skip_refused, private: args.private, ..Options::default() };
+    let mut meter = Meter::new("unpacking");
+    let done = unpack::unpack_stored(&stored, &args.dest, &options, &mut |done, total| meter.at(done, total));
+    drop(meter);
+    let done = match done {
+        // It is there: that it was not unpacked would be wrong.
+        Err(error @ UnpackError::Unsynced { .. }) => return Err(error.into()),
+        done => done.with_context(|| format!("{} was not unpacked", args.root))?,
+    };
+    if args.json {
+        return output::json(&UnpackedRow { root: args.root, dest: &args.dest, unpacked: &done });
+    }
+    done.refused.iter().for_each(|left| output::note(&format!("left out \"{}\": {}", left.path, left.reason)));
+    let more = done.refused_total - done.refused.len() as u64;
+    if more > 0 {
+        output::note(&format!("left out {more} more like these"));
+    }
     output::line(&format!("{}: {} entries, {}", args.dest.display(), done.entries, human::bytes(done.bytes)))
 }
 

@@ -1,6 +1,7 @@
 //! The command line as a user meets it: the real binary, its output and its exit codes.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod archives;
 mod collect;
 mod configuration;
 mod demo;

@@ -69,6 +69,7 @@ pub fn made() -> &'static Made {
                 chain_id: "tests",
                 signer: &rpp_proofs::Signer::from_seed([key; 32]),
                 keep: 0,
+                allow_links: false,
             };
             publish(&request, &mut |_| {}).unwrap()
         };
@@ -101,6 +102,7 @@ pub fn fork() -> &'static (Published, PathBuf) {
             chain_id: "tests",
             signer: &rpp_proofs::Signer::from_seed([1; 32]),
             keep: 0,
+            allow_links: false,
         };
         let published = publish(&request, &mut |_| {}).unwrap();
         (folder, (published, snapshots))

@@ -66,7 +66,16 @@ pub(crate) fn genesis() -> Genesis {
 
 /// What tests publish with; `request.keep` and the like may be changed.
 pub(crate) fn request<'a>(snapshots: &'a Path, input: &'a Path, height: u64, signer: &'a Signer) -> PublishRequest<'a> {
-    PublishRequest { snapshots_dir: snapshots, input, height, block_hash: None, chain_id: "example", signer, keep: 0 }
+    PublishRequest {
+        snapshots_dir: snapshots,
+        input,
+        height,
+        block_hash: None,
+        chain_id: "example",
+        signer,
+        keep: 0,
+        allow_links: false,
+    }
 }
 
 pub(crate) fn publish(snapshots: &Path, input: &Path, height: u64) -> Result<Published, PublishError> {

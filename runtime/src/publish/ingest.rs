@@ -6,7 +6,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Write},
+    io::{self, Write},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     sync::mpsc::{Receiver, SyncSender, sync_channel},
@@ -20,7 +20,10 @@ use rpp_p2p::{
 
 use super::{Progress, PublishError, input::Input};
 use crate::{
-    files::{Dir, is_full},
+    files::{
+        Dir, is_full,
+        sparse::{self, Extent, Map, ZEROS},
+    },
     store::{OUTBOARD, PAYLOAD, Space, nodes},
     tar::{self, TarError},
 };
@@ -50,7 +53,7 @@ pub(super) fn run(
 ) -> Result<Ingested, PublishError> {
     let mut sink = match staging {
         Some(folder) => {
-            preflight(input.bytes(), folder, space)?;
+            preflight(input, folder, space)?;
             Sink::copy(folder, space)?
         }
         None => Sink::hash_only(scratch, space)?,
@@ -76,8 +79,9 @@ pub(super) fn run(
     Ok(Ingested { root, bytes })
 }
 
-fn preflight(bytes: u64, folder: &Dir, space: &dyn Space) -> Result<(), PublishError> {
-    let needed = bytes.saturating_add(Layout::new(bytes).file_len()).saturating_add(SLACK);
+fn preflight(input: &Input, folder: &Dir, space: &dyn Space) -> Result<(), PublishError> {
+    let outboard = Layout::new(input.bytes()).file_len();
+    let needed = input.data_bytes()?.saturating_add(outboard).saturating_add(SLACK);
     let path = folder.path();
     let free = space.free_bytes(path).map_err(|source| PublishError::Io { path: path.to_owned(), source })?;
     if needed > free { Err(PublishError::Full { needed, free }) } else { Ok(()) }
@@ -93,12 +97,29 @@ struct Piece {
 fn read(input: &Input, mut pieces: Pieces) -> Result<u64, TarError> {
     match input {
         Input::Folder { path, .. } => tar::pack(path, &mut pieces)?,
-        Input::File { path, file, .. } => {
-            let failed = |source| TarError::Read { path: path.clone(), source };
-            while pieces.fill(file).map_err(failed)? {}
+        Input::File { path, file, before } => {
+            read_file(file, before.size, &mut pieces)
+                .map_err(|source| TarError::Read { path: path.clone(), source })?;
         }
     }
     pieces.finish().map_err(TarError::Write)
+}
+
+/// As many bytes as the file had; fewer when it became shorter.
+fn read_file(file: &File, size: u64, pieces: &mut Pieces) -> io::Result<()> {
+    let mut map = Map::new(file, size)?;
+    let mut at = 0;
+    while at < size {
+        let read = match map.at(at)? {
+            Extent::Data(length) => pieces.fill(file, at, length)?,
+            Extent::Hole(length) => pieces.write(&ZEROS[..length.min(ZEROS.len() as u64) as usize])? as u64,
+        };
+        if read == 0 {
+            break;
+        }
+        at += read;
+    }
+    Ok(())
 }
 
 /// Collects what is read into pieces, hashes them and hands them on.
@@ -110,15 +131,15 @@ struct Pieces {
 }
 
 impl Pieces {
-    /// Reads up to the end of the piece; says whether there may be more.
-    fn fill(&mut self, mut file: &File) -> io::Result<bool> {
+    /// Reads at most `length` bytes, up to the end of the piece.
+    fn fill(&mut self, file: &File, at: u64, length: u64) -> io::Result<u64> {
         self.begin()?;
-        let room = (PIECE - self.piece.len()) as u64;
-        let read = Read::by_ref(&mut file).take(room).read_to_end(&mut self.piece)?;
+        let room = (PIECE - self.piece.len()).min(usize::try_from(length).unwrap_or(PIECE));
+        let bytes = read_into(file, at, room, &mut self.piece)?;
         if self.piece.len() == PIECE {
             self.send()?;
         }
-        Ok(read as u64 == room)
+        Ok(bytes as u64)
     }
 
     fn begin(&mut self) -> io::Result<()> {
@@ -142,6 +163,22 @@ impl Pieces {
         }
         Ok(self.start)
     }
+}
+
+/// Appends at most `length` bytes of a file; fewer at its end.
+fn read_into(file: &File, at: u64, length: usize, bytes: &mut Vec<u8>) -> io::Result<usize> {
+    let before = bytes.len();
+    while bytes.len() - before < length {
+        let read = (bytes.len() - before) as u64;
+        match rustix::io::pread(file, rustix::buffer::spare_capacity(bytes), at + read) {
+            Ok(0) => break,
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    // There may be room for more than was asked for.
+    bytes.truncate(before + length);
+    Ok(bytes.len() - before)
 }
 
 impl Write for Pieces {
@@ -228,9 +265,10 @@ impl<'a> Sink<'a> {
         }
         let length = piece.bytes.len() as u64;
         let written = match &self.payload {
-            Some(payload) => {
-                self.space.before_write(length).and_then(|()| payload.write_all_at(&piece.bytes, piece.start))
-            }
+            Some(payload) => self
+                .space
+                .before_write(sparse::data_len(&piece.bytes, piece.start))
+                .and_then(|()| sparse::write_new_at(payload, &piece.bytes, piece.start).map(drop)),
             None => Ok(()),
         };
         written
@@ -249,6 +287,10 @@ impl<'a> Sink<'a> {
     /// Completes the outboard, makes everything durable, and says the root.
     fn finish(mut self, bytes: u64) -> Result<Hash, PublishError> {
         let layout = Layout::new(bytes);
+        if let Some(payload) = &self.payload {
+            // It may end in zeros, which were left out.
+            payload.set_len(bytes).map_err(|error| self.failed(error, 0))?;
+        }
         let done = self.outboard.set_len(layout.file_len()).and_then(|()| nodes::fill(&self.outboard, &layout));
         let root = done.map_err(|error| self.failed(error, layout.file_len()))?;
         let root = root.unwrap_or_else(|| blake3::hash(&self.first).into());

@@ -9,12 +9,16 @@ use std::{
 use rpp_p2p::PayloadFormat;
 use rustix::fs::{Mode, OFlags};
 
-use super::PublishError;
-use crate::tar::{self, Stamp, TarError};
+use super::{PublishError, Survey};
+use crate::{
+    files::sparse::Map,
+    tar::{self, FolderSurvey, Stamp, TarError},
+    unpack,
+};
 
 pub(super) enum Input {
     File { path: PathBuf, file: File, before: Stamp },
-    Folder { path: PathBuf, bytes: u64 },
+    Folder { path: PathBuf, survey: FolderSurvey },
 }
 
 impl Input {
@@ -25,7 +29,7 @@ impl Input {
         let file = File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(|error| failed(error.into()))?);
         let kind = file.metadata().map_err(failed)?.file_type();
         if kind.is_dir() {
-            return Ok(Self::Folder { path: path.to_owned(), bytes: tar::measure(path)? });
+            return Ok(Self::Folder { path: path.to_owned(), survey: tar::survey(path)? });
         }
         if !kind.is_file() {
             return Err(PublishError::Unsupported { path: path.to_owned() });
@@ -45,7 +49,31 @@ impl Input {
     pub(super) fn bytes(&self) -> u64 {
         match self {
             Self::File { before, .. } => before.size,
-            Self::Folder { bytes, .. } => *bytes,
+            Self::Folder { survey, .. } => survey.bytes,
+        }
+    }
+
+    /// How much of that a copy writes at most: holes take no room.
+    pub(super) fn data_bytes(&self) -> Result<u64, TarError> {
+        match self {
+            Self::File { path, file, before } => Map::new(file, before.size)
+                .and_then(|mut map| map.data_bytes())
+                .map_err(|source| TarError::Read { path: path.clone(), source }),
+            Self::Folder { survey, .. } => Ok(survey.data_bytes),
+        }
+    }
+
+    /// What its consumers will not get as it is here.
+    pub(super) fn survey(&self) -> Result<Survey, TarError> {
+        match self {
+            Self::File { path, file, before } => {
+                let failed = |source| TarError::Read { path: path.clone(), source };
+                let refused = unpack::inspect(file, before.size).map_err(failed)?;
+                Ok(Survey { refused, ..Survey::default() })
+            }
+            Self::Folder { survey, .. } => {
+                Ok(Survey { refused: survey.links.clone(), private: survey.private.clone(), is_folder: true })
+            }
         }
     }
 

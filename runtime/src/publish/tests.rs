@@ -8,7 +8,7 @@ use super::{
     fake::{OPEN, bytes, publish, publish_bytes, request, signer},
     *,
 };
-use crate::{files::Dir, store::Quota, tar, verify::verify_with};
+use crate::{files::Dir, store::Quota, tar, unpack, verify::verify_with};
 
 /// Everything below a folder, with contents, but for what every publish may touch.
 fn image(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
@@ -30,7 +30,7 @@ fn image(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 
 fn assert_sound(snapshots: &Path, root: &Hash) {
     let store = Store::open(snapshots).unwrap();
-    let report = verify_with(&store, root, None, &fake::check_proof).unwrap();
+    let report = verify_with(&store, root, None, &fake::check_proof, &mut |_, _| {}).unwrap();
     assert!(report.ok, "{report:?}");
 }
 
@@ -206,6 +206,75 @@ fn what_cannot_be_published_is_refused() {
 }
 
 #[test]
+fn links_that_nobody_could_unpack_are_named_before_any_work() {
+    let temp = tempfile::tempdir().unwrap();
+    let (snapshots, folder) = (temp.path().join("snapshots"), temp.path().join("folder"));
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("key"), "k").unwrap();
+    fs::set_permissions(folder.join("key"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    std::os::unix::fs::symlink("/var/lib/example", folder.join("current")).unwrap();
+    let signer = signer();
+    let mut seen = Vec::new();
+    let mut attempt = |allow_links: bool| {
+        seen.clear();
+        let request = PublishRequest { allow_links, ..request(&snapshots, &folder, 1, &signer) };
+        let result = run(&request, Arc::new(DiskSpace), OPEN, &mut |progress| seen.push(progress));
+        (result, seen.clone())
+    };
+    let (result, seen) = attempt(false);
+    let error = result.unwrap_err();
+    assert!(matches!(&error, PublishError::RefusedLinks(links) if links.total == 1), "{error}");
+    assert!(error.to_string().contains("\"current\"") && error.to_string().contains("--allow-links"), "{error}");
+    // Nothing was read, and nothing was made.
+    let [Progress::Surveyed(survey)] = seen.as_slice() else { panic!("{seen:?}") };
+    assert_eq!((survey.refused.first[0].0.as_str(), survey.private.first[0].0.as_str()), ("current", "key"));
+    assert!(!snapshots.exists());
+
+    let (result, seen) = attempt(true);
+    assert!(matches!(&seen[0], Progress::Surveyed(survey) if survey.is_folder));
+    let stored = Store::open(&snapshots).unwrap().get(&result.unwrap().root).unwrap();
+    let dest = temp.path().join("dest");
+    let options = unpack::Options::default();
+    let error = unpack::unpack_stored(&stored, &dest, &options, &mut |_, _| {}).unwrap_err();
+    assert!(matches!(error, unpack::UnpackError::Refused { .. }), "{error}");
+    let skipping = unpack::Options { skip_refused: true, ..options };
+    let unpacked = unpack::unpack_stored(&stored, &dest, &skipping, &mut |_, _| {}).unwrap();
+    assert_eq!((unpacked.entries, unpacked.refused[0].path.as_str()), (1, "current"));
+}
+
+#[test]
+fn a_sparse_input_stays_sparse_in_the_store_and_needs_no_more_room() {
+    use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+    let temp = tempfile::tempdir().unwrap();
+    let (snapshots, folder) = (temp.path().join("snapshots"), temp.path().join("folder"));
+    fs::create_dir(&folder).unwrap();
+    let file = fs::File::create(folder.join("sparse")).unwrap();
+    file.set_len(64 << 20).unwrap();
+    for at in [0, 20 << 20, (64 << 20) - 8192] {
+        file.write_all_at(&bytes(8192, at), at).unwrap();
+    }
+    let signer = signer();
+    for (height, input) in [(1, folder.join("sparse")), (2, folder.clone())] {
+        // Less than the length, more than the data and the outboard.
+        let quota = Arc::new(Quota::new(8 << 20));
+        let published = run(&request(&snapshots, &input, height, &signer), quota, OPEN, &mut |_| {}).unwrap();
+        if height == 1 {
+            assert_eq!(published.root, blake3::hash(&fs::read(&input).unwrap()).into());
+        }
+        assert_sound(&snapshots, &published.root);
+        let stored = Store::open(&snapshots).unwrap().get(&published.root).unwrap();
+        let meta = stored.payload_path().metadata().unwrap();
+        assert_eq!(meta.len(), published.bytes);
+        assert!(meta.blocks() * 512 <= 128 * 1024, "{} bytes", meta.blocks() * 512);
+    }
+    // What is not there cannot be promised.
+    let full = Arc::new(Quota::new(4 << 20));
+    fs::write(folder.join("more"), bytes(1_000_000, 9)).unwrap();
+    let result = run(&request(&snapshots, &folder, 3, &signer), full, OPEN, &mut |_| {});
+    assert!(matches!(result, Err(PublishError::Full { .. })), "{result:?}");
+}
+
+#[test]
 fn a_file_that_changes_while_it_is_read_is_refused() {
     let temp = tempfile::tempdir().unwrap();
     let (snapshots, file) = (temp.path().join("snapshots"), temp.path().join("file"));
@@ -258,7 +327,7 @@ fn whatever_a_killed_publish_left_the_next_one_completes_or_cleans_up() {
         let (snapshots, file) = (temp.path().join("snapshots"), temp.path().join("file"));
         publish_bytes(&snapshots, b"first", 1);
         fs::write(&file, bytes(100_000, 2)).unwrap();
-        let expected = killed_at(&snapshots, &file, 2, stop);
+        let expected = killed_at(&snapshots, &file, 2, stop.clone());
         assert!(Store::open(&snapshots).unwrap().get(&expected.root).is_none());
         // Something else comes next.
         let third = publish_bytes(&snapshots, b"third", 3);
@@ -281,7 +350,7 @@ fn the_same_publish_after_a_kill_gives_the_answer_it_would_have_given() {
         let (snapshots, file) = (temp.path().join("snapshots"), temp.path().join("file"));
         publish_bytes(&snapshots, b"first", 1);
         fs::write(&file, bytes(100_000, 2)).unwrap();
-        let expected = killed_at(&snapshots, &file, 2, stop);
+        let expected = killed_at(&snapshots, &file, 2, stop.clone());
         assert_eq!(publish(&snapshots, &file, 2).unwrap(), expected, "{stop:?}");
         assert_sound(&snapshots, &expected.root);
     }

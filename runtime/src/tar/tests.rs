@@ -70,7 +70,7 @@ fn another_reader_finds_what_was_packed_in_order() {
     let temp = tempfile::tempdir().unwrap();
     vector_tree(temp.path());
     let bytes = packed(temp.path());
-    assert_eq!(bytes.len() as u64, measure(temp.path()).unwrap());
+    assert_eq!(bytes.len() as u64, survey(temp.path()).unwrap().bytes);
     assert!(bytes.ends_with(&[0; 2 * BLOCK]) && !bytes.ends_with(&[0; 3 * BLOCK]));
     let mut archive = ::tar::Archive::new(bytes.as_slice());
     let mut paths = Vec::new();
@@ -185,4 +185,51 @@ fn a_folder_nested_too_deeply_is_refused() {
     }
     fs::create_dir_all(&path).unwrap();
     assert!(matches!(pack(temp.path(), &mut Vec::new()), Err(TarError::TooDeep { .. })));
+}
+
+#[test]
+fn holes_are_packed_as_the_zeros_they_are() {
+    use std::os::unix::fs::FileExt as _;
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let sparse = fs::File::create(one.path().join("f")).unwrap();
+    sparse.set_len(3_000_000).unwrap();
+    sparse.write_all_at(b"data", 1_000_000).unwrap();
+    fs::write(other.path().join("f"), fs::read(one.path().join("f")).unwrap()).unwrap();
+    assert!(packed(one.path()) == packed(other.path()));
+    let (sparse, full) = (survey(one.path()).unwrap(), survey(other.path()).unwrap());
+    assert_eq!(sparse.bytes, full.bytes);
+    assert_eq!(full.data_bytes, full.bytes);
+    assert!(sparse.data_bytes < 64 * 1024, "{}", sparse.data_bytes);
+}
+
+#[test]
+fn a_survey_names_links_that_leave_and_what_is_private() {
+    let temp = tempfile::tempdir().unwrap();
+    let at = |path: &str| temp.path().join(path);
+    fs::create_dir_all(at("bin")).unwrap();
+    fs::create_dir(at("secret")).unwrap();
+    fs::set_permissions(at("secret"), fs::Permissions::from_mode(0o700)).unwrap();
+    for (name, mode) in [("bin/key", 0o600), ("bin/open", 0o644), ("bin/group", 0o640)] {
+        fs::write(at(name), "x").unwrap();
+        fs::set_permissions(at(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    fs::set_permissions(at("bin"), fs::Permissions::from_mode(0o755)).unwrap();
+    for (link, target) in [
+        ("bin/fine", "../bin/../secret"),
+        ("bin/leaves", "../bin/../../x"),
+        ("current", "/var/lib/example"),
+        ("ok", "bin/open"),
+    ] {
+        symlink(target, at(link)).unwrap();
+    }
+    let found = survey(temp.path()).unwrap();
+    let paths = |findings: &Findings| findings.first.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>();
+    assert_eq!(paths(&found.links), ["bin/leaves", "current"]);
+    assert_eq!(paths(&found.private), ["bin/group", "bin/key", "secret/"]);
+    assert_eq!(found.private.first[1].1, "mode 0600");
+    for i in 0..30 {
+        symlink("/x", at(&format!("l{i}"))).unwrap();
+    }
+    let found = survey(temp.path()).unwrap();
+    assert_eq!((found.links.total, found.links.first.len()), (32, survey::MAX_NAMED));
 }

@@ -1,13 +1,26 @@
-//! Reads a tar entry by entry: ustar, pax headers, and GNU's long names; nothing else. Allocates at most
-//! [`MAX_EXTENSION`] bytes for what a header says.
+//! Reads a tar entry by entry, as GNU tar takes them: ustar, pax headers, GNU's long names, checksums of signed bytes, and
+//! archives that end with one zero block or none. Allocates at most [`MAX_EXTENSION`] bytes for what a header says.
 
-use std::io::{self, Read};
-
-use super::UnpackError;
-use crate::tar::{BLOCK, Kind};
+use super::{
+    UnpackError,
+    source::{Input, Span},
+};
+use crate::tar::BLOCK;
 
 /// Largest pax header or long name.
 const MAX_EXTENSION: u64 = 1024 * 1024;
+
+/// What an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    File,
+    Folder,
+    Symlink,
+    /// `link` is the path of an earlier entry.
+    HardLink,
+    /// Never unpacked, and why.
+    Never(&'static str),
+}
 
 pub(super) struct Entry {
     pub(super) kind: Kind,
@@ -16,8 +29,8 @@ pub(super) struct Entry {
     pub(super) mode: u32,
 }
 
-pub(super) struct Reader<R> {
-    input: R,
+pub(super) struct Reader<I> {
+    input: I,
     length: u64,
     offset: u64,
     /// Content of the current entry not read yet, and the zeros after it.
@@ -31,19 +44,34 @@ struct Extensions {
     path: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
     size: Option<u64>,
+    /// In pax's form the map of a sparse file stands in its content.
+    sparse: bool,
+    /// The real name of a sparse file.
+    sparse_name: Option<Vec<u8>>,
 }
 
-impl<R: Read> Reader<R> {
-    pub(super) fn new(input: R, length: u64) -> Self {
+impl<I: Input> Reader<I> {
+    pub(super) fn new(input: I, length: u64) -> Self {
         Self { input, length, offset: 0, content: 0, padding: 0 }
+    }
+
+    pub(super) fn into_input(self) -> I {
+        self.input
     }
 
     /// The next entry; `None` after the end. What was not read of the last one is skipped.
     pub(super) fn next(&mut self) -> Result<Option<Entry>, UnpackError> {
         let mut extensions = Extensions::default();
         self.skip_rest()?;
+        if self.length == 0 {
+            return Err(self.malformed("it is empty"));
+        }
+        let mut announced = false;
         loop {
             let Some(block) = self.block()? else {
+                if announced {
+                    return Err(self.malformed("it ends after a header that belongs to an entry"));
+                }
                 self.end()?;
                 return Ok(None);
             };
@@ -54,48 +82,66 @@ impl<R: Read> Reader<R> {
                 b'g' => self.global(&header)?,
                 b'L' => extensions.path = Some(self.long_name(&header)?),
                 b'K' => extensions.link = Some(self.long_name(&header)?),
+                // The label of a volume is no entry.
+                b'V' => continue,
                 flag => return self.entry(&header, flag, extensions).map(Some),
             }
+            announced = header.flag() != b'g';
         }
     }
 
-    /// Reads content of the current entry; 0 at its end.
-    pub(super) fn read_content(&mut self, buffer: &mut [u8]) -> Result<usize, UnpackError> {
-        let want = buffer.len().min(usize::try_from(self.content).unwrap_or(usize::MAX));
-        if want == 0 {
-            return Ok(0);
+    /// Content of the current entry, as much as comes in one piece; nothing at its end.
+    pub(super) fn content(&mut self) -> Result<Span<'_>, UnpackError> {
+        if self.content == 0 {
+            return Ok(Span::Data(&[]));
         }
-        self.fill(&mut buffer[..want])?;
-        self.content -= want as u64;
-        Ok(want)
+        let span = self.input.next(self.content).map_err(UnpackError::Read)?;
+        if span.len() == 0 {
+            return Err(UnpackError::Malformed { offset: self.offset, reason: SHORT });
+        }
+        self.content -= span.len();
+        self.offset += span.len();
+        Ok(span)
     }
 
     fn entry(&mut self, header: &Header<'_>, flag: u8, said: Extensions) -> Result<Entry, UnpackError> {
-        let path = said.path.unwrap_or_else(|| header.path());
+        let path = said.sparse_name.or(said.path).unwrap_or_else(|| header.path());
         let kind = match flag {
+            _ if path.contains(&0) => Kind::Never("its path has a zero byte"),
             b'5' => Kind::Folder,
+            b'0' | b'7' | 0 if said.sparse => Kind::Never("it is a sparse file: pack it without `--sparse`"),
             b'0' | b'7' | 0 if path.ends_with(b"/") => Kind::Folder,
             b'0' | b'7' | 0 => Kind::File,
+            b'1' => Kind::HardLink,
             b'2' => Kind::Symlink,
-            b'1' => return Err(super::refused(&path, "it is a hard link")),
-            b'3' | b'4' => return Err(super::refused(&path, "it is a device")),
-            b'6' => return Err(super::refused(&path, "it is a FIFO")),
-            _ => return Err(super::refused(&path, "it is neither file, folder nor symlink")),
+            b'3' | b'4' => Kind::Never("it is a device"),
+            b'6' => Kind::Never("it is a FIFO"),
+            b'S' => Kind::Never("it is a sparse file: pack it without `--sparse`"),
+            _ => Kind::Never("it is neither file, folder nor link"),
         };
+        let mode = header.number(100, 8).ok_or_else(|| self.malformed("a mode that is no number"))?;
+        if flag == b'S' {
+            self.sparse_map(header)?;
+        }
+        // Folders and links have no content, whatever size their header says: some programs write that of the folder.
+        let bare = kind == Kind::Folder || matches!(flag, b'1'..=b'6');
         let size = match said.size {
+            _ if bare => 0,
             Some(size) => size,
             None => header.number(124, 12).ok_or_else(|| self.malformed("a size that is no number"))?,
         };
-        if kind != Kind::File && size != 0 {
-            return Err(super::refused(&path, "only a file can have content"));
-        }
-        if path.contains(&0) {
-            return Err(super::refused(&path, "its path has a zero byte"));
-        }
-        let mode = header.number(100, 8).ok_or_else(|| self.malformed("a mode that is no number"))?;
         self.begin(size)?;
         let link = said.link.unwrap_or_else(|| text(&header.0[157..257]).to_vec());
         Ok(Entry { kind, path, link, mode: (mode & 0o7777) as u32 })
+    }
+
+    /// Passes over the blocks that continue the map of GNU's sparse file.
+    fn sparse_map(&mut self, header: &Header<'_>) -> Result<(), UnpackError> {
+        let mut more = header.0[482] != 0;
+        while more {
+            more = self.block()?.is_some_and(|block| block[504] != 0);
+        }
+        Ok(())
     }
 
     /// Announces content, which must lie within the payload.
@@ -110,39 +156,44 @@ impl<R: Read> Reader<R> {
     }
 
     fn skip_rest(&mut self) -> Result<(), UnpackError> {
-        let mut left = self.content + self.padding;
-        (self.content, self.padding) = (0, 0);
-        let mut scratch = [0; BLOCK];
-        while left > 0 {
-            let want = left.min(BLOCK as u64) as usize;
-            self.fill(&mut scratch[..want])?;
-            left -= want as u64;
+        let left = self.content + self.padding;
+        if left == 0 {
+            return Ok(());
         }
+        (self.content, self.padding) = (0, 0);
+        self.input.skip(left).map_err(UnpackError::Read)?;
+        self.offset += left;
         Ok(())
     }
 
-    /// `None` for a block of zeros.
+    /// `None` for a block of zeros, and where the payload ends after a whole block.
     fn block(&mut self) -> Result<Option<[u8; BLOCK]>, UnpackError> {
+        if self.offset == self.length {
+            return Ok(None);
+        }
         if self.length - self.offset < BLOCK as u64 {
-            return Err(self.malformed("it ends without the two zero blocks"));
+            return Err(self.malformed("it ends in the middle of a block"));
         }
         let mut block = [0; BLOCK];
         self.fill(&mut block)?;
         Ok(block.iter().any(|&byte| byte != 0).then_some(block))
     }
 
-    /// After the first zero block: one more, then nothing but zeros.
+    /// After the first zero block nothing but zeros may come.
     fn end(&mut self) -> Result<(), UnpackError> {
-        if self.block()?.is_some() {
-            return Err(self.malformed("a single zero block in the middle"));
-        }
-        let mut rest = [0; BLOCK];
         while self.offset < self.length {
-            let want = (self.length - self.offset).min(BLOCK as u64) as usize;
-            self.fill(&mut rest[..want])?;
-            if rest[..want].iter().any(|&byte| byte != 0) {
+            let span = self.input.next(self.length - self.offset).map_err(UnpackError::Read)?;
+            let (length, zeros) = match span {
+                Span::Data(bytes) => (bytes.len() as u64, bytes.iter().all(|&byte| byte == 0)),
+                Span::Zeros(length) => (length, true),
+            };
+            if length == 0 {
+                return Err(self.malformed(SHORT));
+            }
+            if !zeros {
                 return Err(self.malformed("something follows the end"));
             }
+            self.offset += length;
         }
         Ok(())
     }
@@ -174,7 +225,8 @@ impl<R: Read> Reader<R> {
                 b"path" => said.path = Some(value.to_vec()),
                 b"linkpath" => said.link = Some(value.to_vec()),
                 b"size" => said.size = Some(decimal(value).ok_or_else(|| self.malformed("a damaged pax size"))?),
-                _ if key.starts_with(b"GNU.sparse") => return Err(self.malformed("a sparse file")),
+                b"GNU.sparse.name" => (said.sparse, said.sparse_name) = (true, Some(value.to_vec())),
+                _ if key.starts_with(b"GNU.sparse") => said.sparse = true,
                 _ => {}
             }
             rest = after;
@@ -187,15 +239,19 @@ impl<R: Read> Reader<R> {
         let mut said = Extensions::default();
         self.pax(header, &mut said)?;
         match said {
-            Extensions { path: None, link: None, size: None } => Ok(()),
+            Extensions { path: None, link: None, size: None, sparse: false, .. } => Ok(()),
             _ => Err(self.malformed("a global header that names paths or sizes")),
         }
     }
 
+    /// The sum is of bytes; some old programs took them as signed.
     fn check_sum(&self, header: &Header<'_>) -> Result<(), UnpackError> {
-        let sum: u64 = header.0.iter().map(|&byte| u64::from(byte)).sum();
-        let field: u64 = header.0[148..156].iter().map(|&byte| u64::from(byte)).sum();
-        if header.number(148, 8) == Some(sum - field + 8 * u64::from(b' ')) {
+        let others = || header.0[..148].iter().chain(&header.0[156..]);
+        let spaces = 8 * i64::from(b' ');
+        let unsigned = others().map(|&byte| i64::from(byte)).sum::<i64>() + spaces;
+        let signed = others().map(|&byte| i64::from(byte.cast_signed())).sum::<i64>() + spaces;
+        let said = header.number(148, 8).and_then(|said| i64::try_from(said).ok());
+        if said.is_some_and(|said| said == unsigned || said == signed) {
             Ok(())
         } else {
             Err(self.malformed("a header whose checksum does not match"))
@@ -203,20 +259,34 @@ impl<R: Read> Reader<R> {
     }
 
     fn fill(&mut self, buffer: &mut [u8]) -> Result<(), UnpackError> {
-        match self.input.read_exact(buffer) {
-            Ok(()) => {
-                self.offset += buffer.len() as u64;
-                Ok(())
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let span = self.input.next((buffer.len() - filled) as u64).map_err(UnpackError::Read)?;
+            let length = match span {
+                Span::Data(bytes) => {
+                    buffer[filled..filled + bytes.len()].copy_from_slice(bytes);
+                    bytes.len()
+                }
+                Span::Zeros(length) => {
+                    buffer[filled..filled + length as usize].fill(0);
+                    length as usize
+                }
+            };
+            if length == 0 {
+                return Err(self.malformed(SHORT));
             }
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(self.malformed("it ends too early")),
-            Err(error) => Err(UnpackError::Read(error)),
+            filled += length;
         }
+        self.offset += buffer.len() as u64;
+        Ok(())
     }
 
     fn malformed(&self, reason: &'static str) -> UnpackError {
         UnpackError::Malformed { offset: self.offset, reason }
     }
 }
+
+const SHORT: &str = "it ends too early";
 
 struct Header<'a>(&'a [u8; BLOCK]);
 

@@ -19,7 +19,7 @@ impl Place {
 
     fn report(&self, trust: Option<&TrustAnchor>) -> Report {
         let store = Store::open(self.temp.path()).unwrap();
-        verify_with(&store, &self.root, trust, &fake::check_proof).unwrap()
+        verify_with(&store, &self.root, trust, &fake::check_proof, &mut |_, _| {}).unwrap()
     }
 
     fn flip(&self, name: &str, at: u64) {
@@ -95,10 +95,10 @@ fn each_kind_of_damage_is_named() {
 fn what_is_not_there_or_left_out_is_an_error() {
     let place = Place::new();
     let store = Store::open(place.temp.path()).unwrap();
-    let unknown = verify_with(&store, &Hash([1; 32]), None, &fake::check_proof);
+    let unknown = verify_with(&store, &Hash([1; 32]), None, &fake::check_proof, &mut |_, _| {});
     assert!(matches!(unknown, Err(VerifyError::Unknown { .. })));
     place.flip("manifest.json", 20);
     store.refresh().unwrap();
-    let damaged = verify_with(&store, &place.root, None, &fake::check_proof);
+    let damaged = verify_with(&store, &place.root, None, &fake::check_proof, &mut |_, _| {});
     assert!(matches!(damaged, Err(VerifyError::Damaged { .. })), "{damaged:?}");
 }

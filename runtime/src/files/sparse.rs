@@ -1,0 +1,240 @@
+//! Zeros that take no room on the disk, and holes that are not read.
+//!
+//! A file reads the same whether its zeros are written or left out, so nothing here changes a payload's bytes or root.
+
+use std::{
+    fs::File,
+    io,
+    ops::Range,
+    os::unix::fs::{FileExt as _, MetadataExt as _},
+};
+
+use rustix::fs::{FallocateFlags, SeekFrom};
+
+/// Zeros are left out in whole blocks of this size, as most file systems allocate.
+pub(crate) const BLOCK: usize = 4096;
+/// What a hole reads as.
+pub(crate) static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
+/// Puts `bytes` at `at`, whatever was there, and lets whole blocks of zeros take no room. The file grows as by a plain
+/// write. Nobody else may be changing the file's length.
+///
+/// # Errors
+/// As a plain write; then any part of the range may hold old or new bytes.
+pub(crate) fn write_at(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+    let mut there = None;
+    for (range, zeros) in runs(bytes, at) {
+        let start = at + range.start as u64;
+        if zeros {
+            let end = start + range.len() as u64;
+            let known = match there {
+                Some(known) => known,
+                None => file.metadata()?.len(),
+            };
+            clear(file, start..end.min(known))?;
+            if end > known {
+                file.set_len(end)?;
+            }
+            there = Some(known.max(end));
+        } else {
+            file.write_all_at(&bytes[range], start)?;
+            // A write before may have made it longer.
+            there = None;
+        }
+    }
+    Ok(())
+}
+
+/// Puts `bytes` at `at`, where the file has nothing yet, and leaves blocks of zeros out. The caller sets the length in
+/// the end. Returns where the last data ends, if there was any.
+///
+/// # Errors
+/// As a plain write.
+pub(crate) fn write_new_at(file: &File, bytes: &[u8], at: u64) -> io::Result<Option<u64>> {
+    let mut end = None;
+    for (range, _) in runs(bytes, at).filter(|(_, zeros)| !zeros) {
+        file.write_all_at(&bytes[range.clone()], at + range.start as u64)?;
+        end = Some(at + range.end as u64);
+    }
+    Ok(end)
+}
+
+/// How many of `bytes` [`write_new_at`] writes.
+pub(crate) fn data_len(bytes: &[u8], at: u64) -> u64 {
+    runs(bytes, at).filter(|(_, zeros)| !zeros).map(|(range, _)| range.len() as u64).sum()
+}
+
+/// Makes a range that lies within the file read as zeros.
+fn clear(file: &File, range: Range<u64>) -> io::Result<()> {
+    if range.is_empty() {
+        return Ok(());
+    }
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    match rustix::fs::fallocate(file, flags, range.start, range.end - range.start) {
+        Ok(()) => Ok(()),
+        // Not every file system can: plain zeros then.
+        Err(_) => range.clone().step_by(ZEROS.len()).try_for_each(|start| {
+            let length = (range.end - start).min(ZEROS.len() as u64) as usize;
+            file.write_all_at(&ZEROS[..length], start)
+        }),
+    }
+}
+
+/// Neighbouring blocks of one kind, and whether they are zeros; blocks are aligned in the file.
+fn runs(bytes: &[u8], at: u64) -> impl Iterator<Item = (Range<usize>, bool)> {
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        let first = block(bytes.len(), start, at)?;
+        let zeros = is_zero(&bytes[start..first]);
+        let mut end = first;
+        while let Some(next) = block(bytes.len(), end, at)
+            && is_zero(&bytes[end..next]) == zeros
+        {
+            end = next;
+        }
+        let range = start..end;
+        start = end;
+        Some((range, zeros))
+    })
+}
+
+/// The end of the block that begins at `start`.
+fn block(length: usize, start: usize, at: u64) -> Option<usize> {
+    let within = ((at + start as u64) % BLOCK as u64) as usize;
+    (start < length).then(|| (start + BLOCK - within).min(length))
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    // By 64 bytes without a branch: as fast as they can be loaded.
+    bytes.chunks(64).all(|chunk| chunk.iter().fold(0, |seen, byte| seen | byte) == 0)
+}
+
+/// What comes at a place of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// So many bytes that must be read.
+    Data(u64),
+    /// So many bytes that read as zeros.
+    Hole(u64),
+}
+
+/// Where a file has holes; asks the file system once per hole. Moves the file's position.
+#[derive(Debug)]
+pub(crate) struct Map<'a> {
+    file: &'a File,
+    end: u64,
+    /// What was found out last.
+    known: Range<u64>,
+    hole: bool,
+}
+
+impl<'a> Map<'a> {
+    /// Of the first `end` bytes. A file that has as many blocks as bytes is not asked for holes.
+    pub(crate) fn new(file: &'a File, end: u64) -> io::Result<Self> {
+        let meta = file.metadata()?;
+        let full = meta.blocks().saturating_mul(512) >= meta.len();
+        Ok(Self { file, end, known: 0..if full { end } else { 0 }, hole: false })
+    }
+
+    /// What is at `at`, which lies before the end.
+    pub(crate) fn at(&mut self, at: u64) -> io::Result<Extent> {
+        if !self.known.contains(&at) {
+            self.ask(at)?;
+        }
+        let length = self.known.end - at;
+        Ok(if self.hole { Extent::Hole(length) } else { Extent::Data(length) })
+    }
+
+    fn ask(&mut self, at: u64) -> io::Result<()> {
+        let data = match rustix::fs::seek(self.file, SeekFrom::Data(at)) {
+            Ok(data) => data.min(self.end),
+            // Nothing but a hole up to the end.
+            Err(rustix::io::Errno::NXIO) => self.end,
+            // A file system that knows no holes.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOTSUP) => {
+                (self.known, self.hole) = (at..self.end, false);
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if data > at {
+            (self.known, self.hole) = (at..data, true);
+            return Ok(());
+        }
+        let hole = rustix::fs::seek(self.file, SeekFrom::Hole(at))?.min(self.end);
+        // A file that shrank meanwhile: whoever reads it finds out.
+        (self.known, self.hole) = (at..if hole > at { hole } else { self.end }, false);
+        Ok(())
+    }
+
+    /// Bytes that a copy which leaves holes out writes at most; the copy may be shifted against the blocks.
+    pub(crate) fn data_bytes(&mut self) -> io::Result<u64> {
+        let (mut at, mut bytes, mut pieces) = (0, 0u64, 0u64);
+        while at < self.end {
+            match self.at(at)? {
+                Extent::Data(length) => (at, bytes, pieces) = (at + length, bytes + length, pieces + 1),
+                Extent::Hole(length) => at += length,
+            }
+        }
+        Ok(bytes.saturating_add(pieces * 2 * BLOCK as u64).min(self.end))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allocated(file: &File) -> u64 {
+        file.metadata().unwrap().blocks() * 512
+    }
+
+    fn content(file: &File) -> Vec<u8> {
+        let mut bytes = vec![0; file.metadata().unwrap().len() as usize];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn zeros_take_no_room_and_read_the_same_whatever_was_there() {
+        let mut bytes = vec![0; 1 << 20];
+        bytes[5] = 1;
+        bytes[700_000] = 2;
+        for old in [0, 300_000, 1 << 20, (1 << 20) + 77] {
+            for at in [0, 1, 4096, 9000] {
+                let file = tempfile::tempfile().unwrap();
+                let mut expected = vec![7; old];
+                file.write_all_at(&expected, 0).unwrap();
+                write_at(&file, &bytes, at as u64).unwrap();
+                expected.resize(expected.len().max(at + bytes.len()), 0);
+                expected[at..at + bytes.len()].copy_from_slice(&bytes);
+                assert!(content(&file) == expected, "{old} {at}");
+                assert!(allocated(&file) < 64 * 1024, "{old} {at}: {}", allocated(&file));
+            }
+        }
+    }
+
+    #[test]
+    fn a_new_file_gets_its_data_only() {
+        let file = tempfile::tempfile().unwrap();
+        let mut bytes = vec![0; 100_000];
+        bytes[50_000..50_100].fill(1);
+        assert_eq!((data_len(&bytes, 0), write_new_at(&file, &bytes, 0).unwrap()), (4096, Some(53_248)));
+        file.set_len(100_000).unwrap();
+        assert_eq!(content(&file), bytes);
+    }
+
+    #[test]
+    fn holes_are_found_and_their_data_is_counted() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(10 << 20).unwrap();
+        file.write_all_at(&[1; 8192], 4 << 20).unwrap();
+        let mut map = Map::new(&file, 10 << 20).unwrap();
+        assert_eq!(map.at(0).unwrap(), Extent::Hole(4 << 20));
+        assert_eq!(map.at(4 << 20).unwrap(), Extent::Data(8192));
+        assert_eq!(map.at((4 << 20) + 8192).unwrap(), Extent::Hole((6 << 20) - 8192));
+        assert_eq!(map.data_bytes().unwrap(), 4 * 4096);
+        let full = tempfile::tempfile().unwrap();
+        full.write_all_at(&[1; 10_000], 0).unwrap();
+        assert_eq!(Map::new(&full, 10_000).unwrap().at(10).unwrap(), Extent::Data(9990));
+    }
+}

@@ -1,0 +1,148 @@
+//! Whether a symlink can lead only to what lies in its own tree.
+//!
+//! A target that begins with `..` as often as its folder is deep, and then only names things, is judged by its text: each
+//! name can only lead further down, or through another link that is judged itself. A `..` after a name depends on what the
+//! name is, so such a target is walked through the tree as the kernel would.
+
+use std::{collections::VecDeque, os::fd::AsFd};
+
+use rustix::fs::readlinkat;
+
+/// As many links as the kernel follows for one path.
+const MAX_LINKS: usize = 40;
+
+pub(crate) const ABSOLUTE: &str = "its target is absolute";
+pub(crate) const OUTSIDE: &str = "its target leads outside";
+
+/// What the text of a target says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Text {
+    /// It stays inside, whatever else there is.
+    Inside,
+    /// It depends on what lies on the way: [`walk`] says.
+    Depends,
+}
+
+/// Judges the target of a link whose folder is `depth` folders below the root.
+pub(crate) fn text(target: &[u8], depth: usize) -> Result<Text, &'static str> {
+    if target.is_empty() {
+        return Err("its target is empty");
+    }
+    if target[0] == b'/' {
+        return Err(ABSOLUTE);
+    }
+    let mut up = 0;
+    let mut named = false;
+    for part in parts(target) {
+        match part {
+            b".." if named => return Ok(Text::Depends),
+            b".." => up += 1,
+            _ => named = true,
+        }
+        if up > depth {
+            return Err(OUTSIDE);
+        }
+    }
+    Ok(Text::Inside)
+}
+
+/// Follows a target through the tree below `root`. `folder` is the path of the link's folder, which leads through no
+/// link. What is not there counts as a folder.
+pub(crate) fn walk(root: impl AsFd, folder: &[u8], target: &[u8]) -> Result<(), &'static str> {
+    let mut here: Vec<Vec<u8>> = parts(folder).map(<[u8]>::to_vec).collect();
+    let mut ahead: VecDeque<Vec<u8>> = parts(target).map(<[u8]>::to_vec).collect();
+    let mut followed = 0;
+    while let Some(part) = ahead.pop_front() {
+        if part == b".." {
+            here.pop().ok_or(OUTSIDE)?;
+            continue;
+        }
+        here.push(part);
+        // What the last name is does not matter: if it is a link, that one is judged itself.
+        if ahead.is_empty() {
+            break;
+        }
+        let Ok(through) = readlinkat(&root, here.join(&b'/'), Vec::new()) else { continue };
+        followed += 1;
+        if followed > MAX_LINKS {
+            return Err("its target leads through more than 40 links");
+        }
+        let through = through.as_bytes();
+        if through.first() == Some(&b'/') {
+            return Err("its target leads through an absolute link");
+        }
+        here.pop();
+        for part in parts(through).rev() {
+            ahead.push_front(part.to_vec());
+        }
+    }
+    Ok(())
+}
+
+fn parts(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+    path.split(|&byte| byte == b'/').filter(|part| !matches!(*part, b"" | b"."))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_target_is_judged_by_its_text_where_that_is_enough() {
+        for (target, depth) in [("a", 0), ("./a/b", 0), ("..", 1), ("../../x", 2), (".././a", 1), ("a//b/", 0)] {
+            assert_eq!(text(target.as_bytes(), depth), Ok(Text::Inside), "{target}");
+        }
+        for (target, depth) in [("a/..", 0), ("../bin/../lib", 1), ("a/../../x", 0)] {
+            assert_eq!(text(target.as_bytes(), depth), Ok(Text::Depends), "{target}");
+        }
+        for (target, depth) in [("", 0), ("/a", 3), ("..", 0), ("../..", 1), ("./../../a", 1)] {
+            assert!(text(target.as_bytes(), depth).is_err(), "{target}");
+        }
+    }
+
+    #[test]
+    fn a_target_is_walked_as_the_kernel_would() {
+        let temp = tempfile::tempdir().unwrap();
+        let at = |path: &str| temp.path().join(path);
+        std::fs::create_dir_all(at("bin")).unwrap();
+        std::fs::create_dir_all(at("deep/er/est")).unwrap();
+        for (link, target) in [
+            ("down", "deep/er"),
+            ("bin/up", ".."),
+            ("self", "self"),
+            ("away", "/etc"),
+            ("deep/er/out", "../../.."),
+            ("chain", "down/est"),
+        ] {
+            symlink(target, at(link)).unwrap();
+        }
+        let root = std::fs::File::open(temp.path()).unwrap();
+        let judge = |folder: &str, target: &str| walk(&root, folder.as_bytes(), target.as_bytes());
+        for (folder, target) in [
+            ("bin", "../bin/../lib/tool"),
+            ("", "bin/.."),
+            // `down` is two folders deep, so two steps up are inside.
+            ("", "down/../../x"),
+            ("", "chain/../../../x"),
+            ("bin", "up/bin/../x"),
+            ("", "missing/../x"),
+            ("", "a/../away"),
+        ] {
+            assert_eq!(judge(folder, target), Ok(()), "{folder}: {target}");
+        }
+        for (folder, target) in [
+            ("", "bin/../.."),
+            ("bin", "up/bin/../.."),
+            ("", "bin/up/../x"),
+            ("", "missing/../../x"),
+            ("", "down/../../../x"),
+            ("", "away/../x"),
+            ("", "self/../x"),
+            ("deep/er", "out/../x"),
+        ] {
+            assert!(judge(folder, target).is_err(), "{folder}: {target}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What is seen of a folder before anything of it is read: how long its tar will be, which links no consumer will unpack,
+//! and which files are for fewer eyes here than they will be there.
+
+use std::{fs::File, io, os::fd::OwnedFd};
+
+use super::{header::padding, links};
+use crate::files::sparse::Map;
+
+/// Entries that are named; all of them are counted.
+pub const MAX_NAMED: usize = 20;
+
+/// Entries of one kind: how many, and the first of them by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// How many.
+    pub total: u64,
+    /// The path and what is about it of the first [`MAX_NAMED`]; paths are escaped and cut.
+    pub first: Vec<(String, String)>,
+}
+
+impl Findings {
+    /// Adds one.
+    pub(crate) fn add(&mut self, path: &[u8], what: impl Into<String>) {
+        self.total += 1;
+        if self.first.len() < MAX_NAMED {
+            self.first.push((rpp_p2p::text::escape(&String::from_utf8_lossy(path)), what.into()));
+        }
+    }
+}
+
+/// What is known of a folder that is to be packed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FolderSurvey {
+    /// Length of the tar.
+    pub(crate) bytes: u64,
+    /// How much of that takes room: the rest are holes.
+    pub(crate) data_bytes: u64,
+    /// Links that are refused when unpacked.
+    pub(crate) links: Findings,
+    /// Files and folders that fewer may read here than the tar says.
+    pub(crate) private: Findings,
+}
+
+impl FolderSurvey {
+    pub(super) fn with_headers(mut self, bytes: u64) -> Self {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.data_bytes = self.data_bytes.saturating_add(bytes);
+        self
+    }
+}
+
+pub(super) struct Survey {
+    root: OwnedFd,
+    pub(super) found: FolderSurvey,
+}
+
+impl Survey {
+    pub(super) fn new(root: OwnedFd) -> Self {
+        Self { root, found: FolderSurvey::default() }
+    }
+
+    pub(super) fn content(&mut self, file: &File, size: u64) -> io::Result<()> {
+        let padding = padding(size) as u64;
+        let data = Map::new(file, size)?.data_bytes()?;
+        self.found.bytes = self.found.bytes.saturating_add(size).saturating_add(padding);
+        self.found.data_bytes = self.found.data_bytes.saturating_add(data).saturating_add(padding);
+        Ok(())
+    }
+
+    /// `open` are the bits by which everybody may read it once it was unpacked.
+    pub(super) fn mode(&mut self, path: &[u8], mode: u32, open: u32) {
+        if mode & open != open {
+            self.found.private.add(path, format!("mode {:04o}", mode & 0o7777));
+        }
+    }
+
+    pub(super) fn link(&mut self, path: &[u8], target: &[u8]) {
+        let folder = path.iter().rposition(|&byte| byte == b'/').map_or(&b""[..], |slash| &path[..slash]);
+        let depth = if folder.is_empty() { 0 } else { folder.split(|&byte| byte == b'/').count() };
+        let judged = match links::text(target, depth) {
+            Ok(links::Text::Depends) => links::walk(&self.root, folder, target),
+            other => other.map(drop),
+        };
+        if let Err(reason) = judged {
+            self.found.links.add(path, reason);
+        }
+    }
+}
