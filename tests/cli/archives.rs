@@ -114,6 +114,14 @@ fn a_sparse_directory_stays_sparse_and_a_killed_unpack_is_cleaned_up() {
     let allocated = |path: &Path| path.metadata().unwrap().blocks() * 512;
     assert!(allocated(&payload(&place, root)) <= 128 * 1024);
 
+    // What a consumer gets of it is as small.
+    let serving = place.start(&[]);
+    let consumer = Place::new(&["--genesis", text(&published, "genesis")]);
+    let consuming = consumer.start(&[]);
+    consumer.succeed("fetch", &["--json", "--peer", serving.address()]);
+    assert!(allocated(&payload(&consumer, root)) <= 128 * 1024);
+    drop((serving, consuming));
+
     // Killed while it works, as soon as that is seen; one that was quicker is tried again.
     let left = || {
         let names = fs::read_dir(place.path("")).unwrap().map(|entry| entry.unwrap().file_name());

@@ -4,7 +4,7 @@
 //! only the process is killed. What is there is never believed: after a restart each byte counts only when it verifies
 //! against the root with the hashes beside it, or when the caller's own durable record covers it.
 
-use std::{fs::File, io, os::unix::fs::FileExt as _, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs::File, io, path::PathBuf, sync::Arc, time::Duration};
 
 use rpp_p2p::{
     Hash, Plan, Update, VerifiedChunk,
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     config::Durability,
-    files::{Dir, is_full, sealed},
+    files::{Dir, is_full, sealed, sparse},
 };
 
 /// Pieces in which stored bytes are checked again.
@@ -140,7 +140,7 @@ impl Partial {
 
     fn write_at(&mut self, chunk: &VerifiedChunk, start: u64) -> io::Result<()> {
         self.store.space.before_write(chunk.bytes.len() as u64)?;
-        self.payload.write_all_at(&chunk.bytes, start)?;
+        sparse::write_at(&self.payload, &chunk.bytes, start)?;
         let groups = chunk.groups.clone();
         let mut hashes = outboard::nodes_of_groups(&self.layout, self.chunk_size, chunk.index, groups);
         let above = outboard::proof_placement(&self.layout, self.chunk_size, chunk.index, &chunk.proof);
