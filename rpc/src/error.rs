@@ -19,6 +19,7 @@ pub fn snapshot_runtime_error_to_http(error: &SnapshotRuntimeError) -> Problem {
         E::InvalidPeer { .. } | E::UnusableKey { .. } => (StatusCode::BAD_REQUEST, "invalid_peer"),
         E::UnknownAddress { .. } => (StatusCode::BAD_REQUEST, "unknown_address"),
         E::InvalidArgument { .. } => (StatusCode::BAD_REQUEST, "invalid_argument"),
+        E::KeyReused { .. } => (StatusCode::BAD_REQUEST, "idempotency_key_reused"),
         E::PeerMismatch { .. } => (StatusCode::BAD_REQUEST, "peer_mismatch"),
         E::NoTrustAnchor => (StatusCode::BAD_REQUEST, "no_trust_anchor"),
         E::UnknownSession { .. } => (StatusCode::NOT_FOUND, UNKNOWN_SESSION),

@@ -12,6 +12,7 @@
 mod answer;
 mod error;
 mod events;
+mod idempotency;
 mod metrics;
 mod openapi;
 mod request;
@@ -22,6 +23,7 @@ mod strict;
 pub use answer::FIRST_ANSWER;
 pub use error::snapshot_runtime_error_to_http;
 pub use events::{EVENT_INTERVAL, KEEP_ALIVE, MAX_EVENT_STREAMS};
+pub use idempotency::{IDEMPOTENCY_KEY, MAX_KEY_BYTES};
 pub use openapi::{OPENAPI, openapi_3_0};
 pub use routes::{ROUTES, Route};
 pub use server::{Options, ServeError, serve};

@@ -81,6 +81,7 @@ impl Body {
             max_chunk_size: number(self.max_chunk_size),
             root: self.root,
             height: number(self.height),
+            idempotency_key: None,
         }))
     }
 

@@ -9,13 +9,13 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use rpp_http::{Draining, Problem, json};
 use rpp_p2p::SnapshotSessionId;
-use rpp_runtime::{NodeHandle, SnapshotRuntimeError};
+use rpp_runtime::{NodeHandle, SnapshotRuntimeError, handle::StartStream};
 use warp::{Filter, Reply as _, filters::BoxedFilter, path::FullPath, reply::Response};
 
 use crate::{
     answer::{self, Asked},
     error::snapshot_runtime_error_to_http,
-    events,
+    events, idempotency,
     metrics::{Format, Metrics},
     openapi::{OPENAPI, openapi_3_0},
     request::{Stream, session_of_path},
@@ -140,8 +140,12 @@ impl App {
 
     /// Starts or resumes, then waits a moment for the provider.
     async fn stream(&self, call: &Call) -> Result<Response, Problem> {
+        let idempotency_key = idempotency::key(&call.headers)?;
         let (mut watched, wanted) = match Stream::read(&call.body)? {
-            Stream::Start(request) => (self.node.start_snapshot_stream(request).await, Asked::Start),
+            Stream::Start(request) => {
+                let request = StartStream { idempotency_key, ..request };
+                (self.node.start_snapshot_stream(request).await, Asked::Start)
+            }
             Stream::Resume(request) => (self.node.resume_snapshot_stream(request).await, Asked::Resume),
         };
         let watched = watched.as_mut().map_err(|error| snapshot_runtime_error_to_http(error))?;

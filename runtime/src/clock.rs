@@ -22,6 +22,12 @@ pub(crate) fn instant_of(text: &str, now: Instant) -> Instant {
     ago.and_then(|ago| now.checked_sub(ago)).unwrap_or(now)
 }
 
+/// How long ago the wall clock showed `text`; `None` when that is no time. A time to come is now: clocks are set back.
+pub(crate) fn age_of(text: &str) -> Option<Duration> {
+    let then = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    Some(Duration::try_from(OffsetDateTime::now_utc() - then).unwrap_or_default())
+}
+
 fn text(at: OffsetDateTime) -> String {
     // Milliseconds are what people read; the formatter fails only for years beyond 9999.
     let at = at.replace_millisecond(at.millisecond()).unwrap_or(at);

@@ -50,11 +50,17 @@ pub enum SnapshotRuntimeError {
         /// The id asked for.
         session: SnapshotSessionId,
     },
-    /// The operator's: as many records as allowed.
-    #[error("{max} sessions are recorded, as many as [snapshots] max_sessions allows: delete one first")]
+    /// The operator's: as many live sessions as allowed; those that ended give way by themselves.
+    #[error("{max} sessions are under way, as many as [snapshots] max_sessions allows: delete one or wait for an end")]
     TooManySessions {
         /// The bound.
         max: usize,
+    },
+    /// The operator's: the key of another request.
+    #[error("this Idempotency-Key was used for session {session}, which has another peer, root or height: take a new key")]
+    KeyReused {
+        /// The session that the first request with this key made.
+        session: SnapshotSessionId,
     },
     /// The operator's or the provider's: offsets that are stale or impossible, or another plan.
     #[error("{message}")]

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use libp2p::{Multiaddr, PeerId};
 use rpp_p2p::{Hash, SnapshotSessionId};
+use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::{
@@ -59,6 +60,21 @@ pub struct StartStream {
     pub root: Option<Hash>,
     /// Only this height.
     pub height: Option<u64>,
+    /// Within 24 h, a request with the same key is answered with the session that the first one made, also when that has
+    /// ended.
+    pub idempotency_key: Option<IdempotencyKey>,
+}
+
+/// A caller's name for one request, as its hash: the name itself is neither kept nor shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdempotencyKey(Hash);
+
+impl IdempotencyKey {
+    /// The key of that name.
+    #[must_use]
+    pub fn of(name: &[u8]) -> Self {
+        Self(blake3::hash(name).into())
+    }
 }
 
 /// What `resume_snapshot_stream` is asked for.
@@ -133,10 +149,11 @@ impl NodeHandle {
     }
 
     /// Starts a stream. Returns once the session is persisted, with a receiver of its status: the newest value at each
-    /// change, closed when the session is cancelled.
+    /// change, closed when the session is cancelled. While a session for the same peer, root and height is alive, that one
+    /// is returned.
     ///
     /// # Errors
-    /// The operator's mistakes, a full record table, a store that cannot be written, a node that shuts down.
+    /// The operator's mistakes, as many live sessions as allowed, a store that cannot be written, a node that shuts down.
     pub async fn start_snapshot_stream(
         &self,
         request: StartStream,

@@ -76,7 +76,7 @@ pub(crate) struct Manager {
     /// Disk workers that are finishing, by payload: the next one waits for them.
     closing: HashMap<Hash, JoinHandle<()>>,
     /// Answers that wait for a record to be durable.
-    started: HashMap<SnapshotSessionId, Reply<watch::Receiver<SnapshotStreamStatus>>>,
+    started: HashMap<SnapshotSessionId, Vec<Reply<watch::Receiver<SnapshotStreamStatus>>>>,
     removed: HashMap<SnapshotSessionId, Reply<()>>,
 }
 

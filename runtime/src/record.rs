@@ -1,12 +1,16 @@
 //! What the node persists of a consumer session.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use libp2p::{Multiaddr, PeerId};
 use rpp_p2p::{Hash, Plan, SnapshotSessionId};
 use serde::{Deserialize, Serialize};
 
-use crate::status::{SessionState, StatusErrorCode};
+use crate::{
+    clock::{age_of, now_text},
+    handle::IdempotencyKey,
+    status::{SessionState, StatusErrorCode},
+};
 
 /// A session, but for its progress. Written before a change of it shows in the status.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,10 +37,48 @@ pub(crate) struct Session {
     pub(crate) advice: Option<String>,
     /// Where the verified payload is.
     pub(crate) payload_path: Option<PathBuf>,
+    /// The keys of the requests that were answered with this session, newest first.
+    #[serde(default)]
+    pub(crate) keys: Vec<Key>,
     /// RFC 3339.
     pub(crate) started_at: String,
     /// RFC 3339.
     pub(crate) updated_at: String,
+}
+
+/// How long a repeated request with the same key is answered with the session that it made.
+const KEY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Keys that one session carries; the oldest go.
+const MAX_KEYS: usize = 16;
+
+/// The key of a request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Key {
+    key: IdempotencyKey,
+    /// RFC 3339.
+    since: String,
+}
+
+impl Key {
+    pub(crate) fn new(key: IdempotencyKey) -> Self {
+        Self { key, since: now_text() }
+    }
+}
+
+impl Session {
+    /// Whether a request with this key was answered with this session in the last 24 h.
+    pub(crate) fn carries(&self, key: &IdempotencyKey) -> bool {
+        self.keys.iter().any(|known| known.key == *key && age_of(&known.since).is_some_and(|age| age < KEY_LIFE))
+    }
+
+    /// Notes a key. One that is there keeps its time: 24 h are counted from the first request on.
+    pub(crate) fn carry(&mut self, key: IdempotencyKey) {
+        if !self.carries(&key) {
+            self.keys.retain(|known| known.key != key);
+            self.keys.insert(0, Key::new(key));
+            self.keys.truncate(MAX_KEYS);
+        }
+    }
 }
 
 /// What an operator asked for when the session was started.
@@ -85,5 +127,57 @@ mod peer_text {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PeerId, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rpp_p2p::SnapshotSessionId;
+
+    use super::*;
+
+    fn session() -> Session {
+        let text = r#"{ "session": 7, "peer": "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN", "addresses": [],
+            "wanted": { "chunk_size": 1, "min_chunk_size": 1, "max_chunk_size": 1, "root": null, "height": null },
+            "plan": null, "state": "connecting", "error": null, "error_code": null, "payload_path": null,
+            "started_at": "", "updated_at": "" }"#;
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_record_from_before_there_were_keys_has_none() {
+        assert_eq!((session().session, session().keys.len()), (SnapshotSessionId::new(7).unwrap(), 0));
+    }
+
+    #[test]
+    fn a_key_holds_for_a_day_from_its_first_request_on() {
+        let mut session = session();
+        let (key, other) = (IdempotencyKey::of(b"one"), IdempotencyKey::of(b"other"));
+        session.carry(key);
+        assert!(session.carries(&key) && !session.carries(&other));
+        let first = session.keys.clone();
+        session.carry(key);
+        assert_eq!(session.keys, first, "a repetition does not begin a new day");
+        let hours = |hours| (time::OffsetDateTime::now_utc() - time::Duration::hours(hours))
+            .format(&time::format_description::well_known::Rfc3339).unwrap();
+        session.keys[0].since = hours(23);
+        assert!(session.carries(&key));
+        session.keys[0].since = hours(25);
+        assert!(!session.carries(&key));
+        session.carry(key);
+        assert!(session.carries(&key) && session.keys.len() == 1);
+        let written = serde_json::to_string(&session).unwrap();
+        assert_eq!(serde_json::from_str::<Session>(&written).unwrap(), session);
+    }
+
+    #[test]
+    fn the_oldest_keys_of_a_session_go() {
+        let mut session = session();
+        for number in 0..=MAX_KEYS {
+            session.carry(IdempotencyKey::of(&number.to_be_bytes()));
+        }
+        assert_eq!(session.keys.len(), MAX_KEYS);
+        assert!(!session.carries(&IdempotencyKey::of(&0_usize.to_be_bytes())));
+        assert!(session.carries(&IdempotencyKey::of(&MAX_KEYS.to_be_bytes())));
     }
 }

@@ -6,9 +6,10 @@ mod support;
 
 use std::fs;
 
+use rpp_p2p::SnapshotsRequest;
 use rpp_runtime::NodeEvent;
-use serde_json::json;
-use support::{CHUNK, FIRST_BYTES, Home, SECOND_BYTES, eventually, http, made, noise};
+use serde_json::{Value, json};
+use support::{CHUNK, FIRST_BYTES, Home, Running, SECOND_BYTES, TOKEN, eventually, http, made, noise, rogue::Rogue};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_is_streamed_verified_and_put_in_place() {
@@ -195,4 +196,102 @@ async fn without_the_token_nothing_is_told_or_done() {
             assert_eq!(answer.headers["www-authenticate"], "Bearer");
         }
     }
+}
+
+/// A provider that owes a chunk for ever, so that a session stays alive.
+async fn lasting() -> Rogue {
+    Rogue::silent_at(|request| matches!(request, SnapshotsRequest::Chunk { chunk_index: 3, .. })).await
+}
+
+async fn post(node: &Running, key: &str, body: Value) -> http::Answer {
+    http::request_with(node.http, "POST", "/p2p/snapshots", Some(TOKEN), &[("idempotency-key", key)], Some(body)).await
+}
+
+async fn sessions(node: &Running) -> Vec<u64> {
+    node.get("/p2p/snapshots").await.as_array().unwrap().iter().map(|one| one["session"].as_u64().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_post_is_answered_with_the_session_that_is_alive() {
+    let rogue = lasting().await;
+    let home = Home::consumer();
+    let node = home.start().await;
+    let body = json!({ "peer": rogue.address.to_string(), "height": 100 });
+    // Also while the first one still waits for its record, and with another chunk size.
+    let other = json!({ "peer": rogue.peer.to_string(), "height": 100, "chunk_size": 32768 });
+    let (first, second) = tokio::join!(node.stream(body.clone()), node.stream(body.clone()));
+    assert_eq!((first, node.stream(other).await), (second, first));
+    assert_eq!(sessions(&node).await, [first]);
+    let root = json!({ "peer": rogue.address.to_string(), "root": made().first.root.to_string() });
+    let another = node.stream(root).await;
+    assert_ne!(another, first, "another request is another session");
+    // Only its end or DELETE makes room for a new one.
+    assert_eq!(node.request("DELETE", &format!("/p2p/snapshots/{first}"), None).await.status, 204);
+    let new = node.stream(body).await;
+    assert!(![first, another].contains(&new));
+    assert_eq!(sessions(&node).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idempotency_key_names_its_session_after_its_end_and_a_restart() {
+    let provider = Home::provider().start().await;
+    let home = Home::consumer();
+    let mut node = home.start().await;
+    let body = json!({ "peer": provider.address.to_string(), "height": 110 });
+    let first = post(&node, "monday", body.clone()).await.json()["session"].as_u64().unwrap();
+    node.complete(first).await;
+    for restarted in [false, true] {
+        if restarted {
+            node.stop().await;
+            node = home.start().await;
+        }
+        let answer = post(&node, "monday", body.clone()).await;
+        assert_eq!((answer.status, &answer.json()["session"]), (200, &json!(first)), "{}", answer.body);
+        let answer = post(&node, "monday", json!({ "peer": provider.address.to_string(), "height": 100 })).await;
+        assert_eq!((answer.status, &answer.json()["code"]), (400, &json!("idempotency_key_reused")));
+    }
+    // Another key, or none, is another request.
+    let second = post(&node, "tuesday", body.clone()).await.json()["session"].as_u64().unwrap();
+    assert_ne!(second, first);
+    node.complete(second).await;
+    assert_eq!(post(&node, "tuesday", body.clone()).await.json()["session"], second);
+    let third = node.stream(body.clone()).await;
+    assert!(![first, second].contains(&third));
+    let answer = post(&node, "", body).await;
+    assert_eq!((answer.status, &answer.json()["code"]), (400, &json!("invalid_idempotency_key")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_oldest_finished_record_gives_way_and_a_live_one_never() {
+    let provider = Home::provider().start().await;
+    let mut home = Home::consumer();
+    home.config.snapshots.max_sessions = 2;
+    let node = home.start().await;
+    let fetch = json!({ "peer": provider.address.to_string(), "height": 110 });
+    let mut done = Vec::new();
+    for _ in 0..3 {
+        let session = node.stream(fetch.clone()).await;
+        node.complete(session).await;
+        done.push(session);
+        let mut kept: Vec<_> = done.iter().rev().take(2).copied().collect();
+        kept.sort_unstable();
+        assert_eq!(sessions(&node).await, kept);
+    }
+    let payload = home.snapshots().join("store").join(made().second.root.to_string()).join("payload");
+    assert!(payload.is_file(), "what was fetched stays");
+    let rogue = lasting().await;
+    let mut alive = Vec::new();
+    for height in [json!({ "height": 100 }), json!({ "root": made().first.root.to_string() })] {
+        let mut body = json!({ "peer": rogue.address.to_string() });
+        body.as_object_mut().unwrap().extend(height.as_object().unwrap().clone());
+        alive.push(node.stream(body).await);
+    }
+    alive.sort_unstable();
+    assert_eq!(sessions(&node).await, alive);
+    let answer = node.request("POST", "/p2p/snapshots", Some(fetch)).await;
+    assert_eq!((answer.status, &answer.json()["code"]), (409, &json!("too_many_sessions")), "{}", answer.body);
+    assert_eq!(sessions(&node).await, alive);
+    node.stop().await;
+    let node = home.start().await;
+    assert_eq!(sessions(&node).await, alive, "those that gave way are gone for good");
 }

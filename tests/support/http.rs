@@ -24,12 +24,27 @@ impl Answer {
 
 /// One request on a connection of its own.
 pub async fn request(to: SocketAddr, method: &str, path: &str, token: Option<&str>, body: Option<Value>) -> Answer {
+    request_with(to, method, path, token, &[], body).await
+}
+
+/// The same with further headers.
+pub async fn request_with(
+    to: SocketAddr,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    headers: &[(&str, &str)],
+    body: Option<Value>,
+) -> Answer {
     let stream = TcpStream::connect(to).await.unwrap();
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
     let mut request = Request::builder().method(method).uri(path).header(header::HOST, to.to_string());
     if let Some(token) = token {
         request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+    }
+    for (name, value) in headers {
+        request = request.header(*name, *value);
     }
     let body = match body {
         Some(body) => {

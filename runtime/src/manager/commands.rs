@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use libp2p::Swarm;
+use libp2p::{PeerId, Swarm};
 use rpp_p2p::{SnapshotSessionId, consumer::ExplicitResume};
 use tokio::sync::watch;
 
@@ -22,7 +22,8 @@ use crate::{
 type Watched = watch::Receiver<SnapshotStreamStatus>;
 
 impl Manager {
-    /// Checks the request, persists the session, then answers; the session starts when it is its turn.
+    /// Checks the request, persists the session, then answers; the session starts when it is its turn. A request that was
+    /// made before is answered with the session that it made then.
     pub(crate) fn start(
         &mut self,
         request: StartStream,
@@ -31,7 +32,15 @@ impl Manager {
         peers: &Peers,
         now: Instant,
     ) {
-        let record = match self.new_record(request, swarm, peers) {
+        let record = match self.wanted(&request).and_then(|wanted| {
+            self.may_consume(&request.peer.peer)?;
+            Ok((self.made_before(&request)?, wanted))
+        }) {
+            Ok((Some(session), _)) => return self.start_again(session, &request, reply),
+            Ok((None, wanted)) => self.new_record(request, wanted, swarm, peers),
+            Err(error) => Err(error),
+        };
+        let record = match record {
             Ok(record) => record,
             Err(error) => {
                 let _ = reply.send(Err(error));
@@ -43,7 +52,7 @@ impl Manager {
         let tracked = Tracked::new(record, record::Progress::default(), None, now, now);
         self.sessions.insert(session, tracked);
         if self.put(session) {
-            self.started.insert(session, reply);
+            self.started.insert(session, vec![reply]);
         } else {
             self.sessions.remove(&session);
             let message = "the session database does not keep up; try again".to_owned();
@@ -51,30 +60,70 @@ impl Manager {
         }
     }
 
-    fn new_record(
-        &self,
-        request: StartStream,
-        swarm: &Swarm<NodeBehaviour>,
-        peers: &Peers,
-    ) -> Result<record::Session, SnapshotRuntimeError> {
-        let wanted = self.wanted(&request)?;
+    fn may_consume(&self, peer: &PeerId) -> Result<(), SnapshotRuntimeError> {
         if self.trust.is_none() {
             return Err(SnapshotRuntimeError::NoTrustAnchor);
         }
         if let Err(message) = &self.head_file {
             return Err(SnapshotRuntimeError::Storage { message: message.clone() });
         }
-        let PeerTarget { peer, address } = request.peer;
-        if peer == self.me {
+        if *peer == self.me {
             return Err(SnapshotRuntimeError::InvalidPeer { given: format!("{peer} (this node itself)") });
         }
+        Ok(())
+    }
+
+    /// The session that an equal request made: the one that carries the request's key, else one that is alive.
+    fn made_before(&self, request: &StartStream) -> Result<Option<SnapshotSessionId>, SnapshotRuntimeError> {
+        let same = |tracked: &Tracked| {
+            let record = &tracked.record;
+            record.peer == request.peer.peer
+                && (record.wanted.root, record.wanted.height) == (request.root, request.height)
+        };
+        if let Some(key) = &request.idempotency_key
+            && let Some((session, tracked)) = self.sessions.iter().find(|(_, tracked)| tracked.record.carries(key))
+        {
+            return match same(tracked) {
+                true => Ok(Some(*session)),
+                false => Err(SnapshotRuntimeError::KeyReused { session: *session }),
+            };
+        }
+        let alive = |tracked: &Tracked| !tracked.record.state.is_final() && same(tracked);
+        Ok(self.sessions.iter().find(|(_, tracked)| alive(tracked)).map(|(session, _)| *session))
+    }
+
+    /// Answers with a session that is there already. A key or an address that is new is noted with it.
+    fn start_again(&mut self, session: SnapshotSessionId, request: &StartStream, reply: Reply<Watched>) {
+        let Some(tracked) = self.sessions.get_mut(&session) else { return };
+        let known = tracked.record.clone();
+        if let Some(address) = &request.peer.address {
+            tracked.add_address(address.clone());
+        }
+        if let Some(key) = request.idempotency_key {
+            tracked.record.carry(key);
+        }
+        match self.started.get_mut(&session) {
+            // As many wait here as there may be calls of handles.
+            Some(waiting) => waiting.push(reply),
+            None => drop(reply.send(Ok(tracked.status.subscribe()))),
+        }
+        if tracked.record != known {
+            self.put(session);
+        }
+    }
+
+    fn new_record(
+        &mut self,
+        request: StartStream,
+        wanted: Wanted,
+        swarm: &Swarm<NodeBehaviour>,
+        peers: &Peers,
+    ) -> Result<record::Session, SnapshotRuntimeError> {
+        let PeerTarget { peer, address } = request.peer;
         if address.is_none() && peers.addresses(&peer).is_empty() && !swarm.is_connected(&peer) {
             return Err(SnapshotRuntimeError::UnknownAddress { peer });
         }
-        let max = self.config.snapshots.max_sessions;
-        if self.sessions.len() >= max {
-            return Err(SnapshotRuntimeError::TooManySessions { max });
-        }
+        self.make_room()?;
         let mut session = SnapshotSessionId::random();
         while self.sessions.contains_key(&session) {
             session = SnapshotSessionId::random();
@@ -91,9 +140,32 @@ impl Manager {
             error_code: None,
             advice: None,
             payload_path: None,
+            keys: request.idempotency_key.map(record::Key::new).into_iter().collect(),
             updated_at: started_at.clone(),
             started_at,
         })
+    }
+
+    /// Only sessions that are alive count against `max_sessions`: the record that ended longest ago gives way. Those of
+    /// complete sessions go first, because a failed one may still be resumed from what it has on the disk.
+    fn make_room(&mut self) -> Result<(), SnapshotRuntimeError> {
+        let max = self.config.snapshots.max_sessions;
+        while self.sessions.len() >= max {
+            let ended = self.sessions.iter().filter(|(session, tracked)| {
+                let record = &tracked.record;
+                let settled = tracked.machine.is_none() && tracked.recording == 0;
+                record.state.is_final() && settled && !self.started.contains_key(session)
+            });
+            let oldest = ended.min_by_key(|(_, tracked)| {
+                (tracked.record.state != SessionState::Complete, tracked.record.updated_at.as_str())
+            });
+            let Some(session) = oldest.map(|(session, _)| *session) else {
+                return Err(SnapshotRuntimeError::TooManySessions { max });
+            };
+            tracing::info!(%session, "the record of this session gives way to a new one: [snapshots] max_sessions is {max}");
+            self.remove(session).map_err(|message| SnapshotRuntimeError::Storage { message })?;
+        }
+        Ok(())
     }
 
     fn wanted(&self, request: &StartStream) -> Result<Wanted, SnapshotRuntimeError> {
@@ -151,11 +223,8 @@ impl Manager {
         let tracked = self.sessions.get_mut(&session).ok_or(unknown)?;
         same_peer_and_size(tracked, &request)?;
         let explicit = explicit_offsets(tracked, &request)?;
-        if let Some(address) = request.peer.and_then(|target| target.address)
-            && !tracked.record.addresses.contains(&address)
-        {
-            tracked.record.addresses.insert(0, address);
-            tracked.record.addresses.truncate(super::MAX_ADDRESSES);
+        if let Some(address) = request.peer.and_then(|target| target.address) {
+            tracked.add_address(address);
         }
         let watched = tracked.status.subscribe();
         match &mut tracked.machine {
@@ -199,7 +268,7 @@ impl Manager {
             let _ = reply.send(Err(SnapshotRuntimeError::UnknownSession { session }));
             return;
         }
-        let Some(mut tracked) = self.sessions.remove(&session) else { return };
+        let Some(tracked) = self.sessions.get(&session) else { return };
         let peer = tracked.record.peer;
         let behaviour = &mut swarm.behaviour_mut().snapshots;
         if tracked.machine.is_some() {
@@ -207,6 +276,19 @@ impl Manager {
         } else {
             behaviour.forget(peer, session);
         }
+        match self.remove(session) {
+            Ok(()) => {
+                self.removed.insert(session, reply);
+            }
+            Err(message) => {
+                let _ = reply.send(Err(SnapshotRuntimeError::Storage { message }));
+            }
+        }
+    }
+
+    /// Takes a session out of the status at once; its record and its partial payload go when the database comes to it.
+    fn remove(&mut self, session: SnapshotSessionId) -> Result<(), String> {
+        let Some(mut tracked) = self.sessions.remove(&session) else { return Ok(()) };
         let root = tracked.record.plan.as_ref().map(|plan| plan.snapshot.checkpoint.state_root);
         let others = root.is_some_and(|root| {
             self.sessions.values().any(|other| {
@@ -227,15 +309,9 @@ impl Manager {
         self.watchers.each(|watcher| watcher.session_removed(session));
         drop(tracked); // watchers see the end of the status
         self.release_root(session);
-        match self.recorder.try_send(Entry::Remove { session, partial }) {
-            Ok(()) => {
-                self.removed.insert(session, reply);
-            }
-            Err(error) => {
-                let message = format!("the database does not keep up ({error}); DELETE again");
-                let _ = reply.send(Err(SnapshotRuntimeError::Storage { message }));
-            }
-        }
+        self.recorder
+            .try_send(Entry::Remove { session, partial })
+            .map_err(|error| format!("the database does not keep up ({error}); try again"))
     }
 
     pub(crate) fn status(

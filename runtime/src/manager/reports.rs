@@ -113,16 +113,20 @@ impl Manager {
         let answer = self.started.remove(&session);
         if let Err(message) = result {
             tracing::error!(%session, "the session could not be recorded: {message}");
-            if let Some(reply) = answer {
+            if let Some(waiting) = answer {
                 self.sessions.remove(&session);
-                let _ = reply.send(Err(SnapshotRuntimeError::Storage { message }));
+                for reply in waiting {
+                    let _ = reply.send(Err(SnapshotRuntimeError::Storage { message: message.clone() }));
+                }
             } else if let (true, Some(machine)) = (tracked.epoch == epoch, &mut tracked.machine) {
                 machine.handle_storage(now, Storage::Failed(message));
             }
             return;
         }
-        if let Some(reply) = answer {
-            let _ = reply.send(Ok(tracked.status.subscribe()));
+        if let Some(waiting) = answer {
+            for reply in waiting {
+                let _ = reply.send(Ok(tracked.status.subscribe()));
+            }
             tracked.hold = Some(Hold::Turn);
             self.activate(now);
         }

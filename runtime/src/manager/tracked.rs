@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use libp2p::Multiaddr;
 use rpp_p2p::{
     Update,
     consumer::{self, View},
@@ -135,6 +136,14 @@ impl Tracked {
             *old = SnapshotStreamStatus { updated_at: self.record.updated_at.clone(), ..status };
             true
         })
+    }
+
+    /// Notes another address of the session's peer, as the one to try first.
+    pub(super) fn add_address(&mut self, address: Multiaddr) {
+        if !self.record.addresses.contains(&address) {
+            self.record.addresses.insert(0, address);
+            self.record.addresses.truncate(super::MAX_ADDRESSES);
+        }
     }
 
     pub(super) fn is_active(&self) -> bool {
