@@ -16,6 +16,7 @@ mod output;
 mod publish;
 mod run;
 mod run_file;
+mod signals;
 mod status;
 mod stored;
 

@@ -102,7 +102,7 @@ fn introspected(home: &Home) -> (Registry, Hooks) {
     let hooks = Hooks {
         transport: Some(Box::new(move |keypair| transport::transport(keypair, &counted))),
         watchers: vec![Arc::new(introspection::Introspection::new(registry.clone()))],
-        space: None,
+        ..Hooks::default()
     };
     (registry, hooks)
 }

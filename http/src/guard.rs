@@ -6,7 +6,9 @@ mod gate;
 mod host;
 mod target;
 mod throttle;
+mod token;
 
-pub use bearer::{Bearer, MIN_TOKEN_BYTES, TokenTooShort};
+pub use bearer::Bearer;
 pub use gate::{Gate, REFUSALS};
 pub use host::HostOriginRules;
+pub use token::{MIN_TOKEN_BYTES, Token, TokenTooShort};

@@ -2,11 +2,12 @@
 
 mod connection;
 mod format;
+mod json;
 mod recording;
 mod run;
 mod view;
 
 pub use connection::{ClientError, Connection};
 pub use recording::{Recorder, Recording, RecordingError};
-pub use run::{RunError, Style, record, replay, watch};
+pub use run::{RunError, Style, record, replay, replay_json, watch};
 pub use view::View;

@@ -9,7 +9,7 @@ use std::{future::Future, io, net::TcpListener, sync::Arc, time::Duration};
 
 use rpp_http::{
     Draining, Limits, Peer, Problem,
-    guard::{Bearer, Gate, HostOriginRules},
+    guard::{Bearer, Gate, HostOriginRules, Token, TokenTooShort},
 };
 use secrecy::SecretString;
 use tokio::sync::Semaphore;
@@ -30,7 +30,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(600);
 /// Who may connect, and how many.
 #[derive(Clone, Debug)]
 pub struct Options {
-    token: SecretString,
+    token: Result<Token, TokenTooShort>,
     allowed_hosts: Vec<String>,
     allowed_origins: Vec<String>,
     max_clients: usize,
@@ -43,6 +43,16 @@ impl Options {
     /// plane's.
     #[must_use]
     pub fn new(token: SecretString) -> Self {
+        Self::of(Token::new(&token))
+    }
+
+    /// With whatever that token is when a client connects.
+    #[must_use]
+    pub fn shared(token: Token) -> Self {
+        Self::of(Ok(token))
+    }
+
+    fn of(token: Result<Token, TokenTooShort>) -> Self {
         Self {
             token,
             allowed_hosts: Vec::new(),
@@ -113,7 +123,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let rules = HostOriginRules::default().with_hosts(&options.allowed_hosts).with_origins(&options.allowed_origins);
-    let gate = Gate::new(rules).with_bearer(Bearer::new(&options.token)?.with_query_token());
+    let gate = Gate::new(rules).with_bearer(Bearer::shared(options.token.clone()?).with_query_token());
     let limits = Limits::default()
         .with_max_connections(options.max_clients.saturating_add(SPARE_CONNECTIONS))
         .with_max_connections_per_address(options.max_clients.saturating_add(SPARE_CONNECTIONS / 2))

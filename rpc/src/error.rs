@@ -17,6 +17,7 @@ pub fn snapshot_runtime_error_to_http(error: &SnapshotRuntimeError) -> Problem {
     use SnapshotRuntimeError as E;
     let (status, code) = match error {
         E::InvalidPeer { .. } | E::UnusableKey { .. } => (StatusCode::BAD_REQUEST, "invalid_peer"),
+        E::UndialableAddress { .. } => (StatusCode::BAD_REQUEST, "undialable_address"),
         E::UnknownAddress { .. } => (StatusCode::BAD_REQUEST, "unknown_address"),
         E::InvalidArgument { .. } => (StatusCode::BAD_REQUEST, "invalid_argument"),
         E::KeyReused { .. } => (StatusCode::BAD_REQUEST, "idempotency_key_reused"),

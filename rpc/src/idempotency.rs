@@ -45,7 +45,9 @@ mod tests {
         let uuid = with(&[b"8e03978e-40d5-43dd-bc93-6894a57f9324"]).unwrap().unwrap();
         assert_ne!(Ok(Some(uuid)), with(&[b"8e03978e-40d5-43dd-bc93-6894a57f9325"]));
         assert_eq!(Ok(Some(uuid)), with(&[b"8e03978e-40d5-43dd-bc93-6894a57f9324"]));
-        assert!(with(&[b"x"]).is_ok() && with(&[&[b'x'; MAX_KEY_BYTES]]).is_ok() && with(&[b"a key \"quoted\""]).is_ok());
+        assert!(
+            with(&[b"x"]).is_ok() && with(&[&[b'x'; MAX_KEY_BYTES]]).is_ok() && with(&[b"a key \"quoted\""]).is_ok()
+        );
         for bad in [&[&b""[..]][..], &[&[b'x'; MAX_KEY_BYTES + 1]], &[b"one", b"two"], &["ü".as_bytes()], &[b"\t"]] {
             assert_eq!(with(bad), Err((400, "invalid_idempotency_key")), "{bad:?}");
         }

@@ -4,7 +4,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use rpp_http::{
     Limits,
-    guard::{Bearer, Gate, HostOriginRules, TokenTooShort},
+    guard::{Bearer, Gate, HostOriginRules, Token, TokenTooShort},
 };
 use rpp_runtime::NodeHandle;
 use secrecy::SecretString;
@@ -14,7 +14,7 @@ use crate::{answer::FIRST_ANSWER, metrics::Metrics, routes};
 /// How the control plane is set up.
 #[derive(Debug)]
 pub struct Options {
-    token: SecretString,
+    token: Result<Token, TokenTooShort>,
     allowed_hosts: Vec<String>,
     allowed_origins: Vec<String>,
     limits: Limits,
@@ -25,6 +25,16 @@ impl Options {
     /// Asks callers for this token.
     #[must_use]
     pub fn new(token: SecretString) -> Self {
+        Self::of(Token::new(&token))
+    }
+
+    /// Asks callers for whatever this token is at the time of a request.
+    #[must_use]
+    pub fn shared(token: Token) -> Self {
+        Self::of(Ok(token))
+    }
+
+    fn of(token: Result<Token, TokenTooShort>) -> Self {
         Self {
             token,
             allowed_hosts: Vec::new(),
@@ -91,7 +101,7 @@ pub async fn serve(
     let counted = Arc::clone(&metrics);
     let rules = HostOriginRules::default().with_hosts(options.allowed_hosts).with_origins(options.allowed_origins);
     let gate = Gate::new(rules)
-        .with_bearer(Bearer::new(&options.token)?)
+        .with_bearer(Bearer::shared(options.token?))
         .with_probe_path("/healthz")
         .with_probe_path("/readyz")
         .with_observer(move |problem| counted.note_refusal(problem.code()));

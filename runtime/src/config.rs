@@ -4,6 +4,7 @@
 //! hold stands once, in `config/table.rs`.
 
 mod error;
+mod kubernetes;
 mod load;
 mod sources;
 mod table;
@@ -39,6 +40,7 @@ pub struct Config {
 #[allow(missing_docs)]
 pub struct P2p {
     pub listen: Vec<Multiaddr>,
+    #[serde(deserialize_with = "crate::address::peers")]
     pub peers: Vec<Multiaddr>,
     pub max_connections: u32,
     pub max_connections_per_peer: u32,

@@ -3,7 +3,7 @@
 use libp2p::PeerId;
 use rpp_p2p::SnapshotSessionId;
 
-use crate::status::SnapshotStreamStatus;
+use crate::{address::AddressError, status::SnapshotStreamStatus};
 
 /// Why the node did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -22,6 +22,14 @@ pub enum SnapshotRuntimeError {
         peer: PeerId,
         /// What is wrong with it.
         reason: String,
+    },
+    /// The operator's: an address that would be dialled in vain.
+    #[error("{given:?} cannot be dialled: {reason}")]
+    UndialableAddress {
+        /// What was given, cut; shown escaped.
+        given: String,
+        /// Names the part.
+        reason: AddressError,
     },
     /// The operator's: a bare peer id of which the node knows no address.
     #[error("no address is known for peer {peer}: give a multiaddr ending in /p2p/{peer}, or add one to [p2p] peers")]
@@ -57,7 +65,9 @@ pub enum SnapshotRuntimeError {
         max: usize,
     },
     /// The operator's: the key of another request.
-    #[error("this Idempotency-Key was used for session {session}, which has another peer, root or height: take a new key")]
+    #[error(
+        "this Idempotency-Key was used for session {session}, which has another peer, root or height: take a new key"
+    )]
     KeyReused {
         /// The session that the first request with this key made.
         session: SnapshotSessionId,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::{
+    address::{self, AddressError},
     error::SnapshotRuntimeError,
     status::{Head, Identity, NodeEvent, PeerInfo, SnapshotStreamStatus},
 };
@@ -27,20 +28,24 @@ pub struct PeerTarget {
 impl std::str::FromStr for PeerTarget {
     type Err = SnapshotRuntimeError;
 
-    /// Reads a peer id, or a multiaddr that ends in `/p2p/<peer id>`.
+    /// Reads a peer id, or a multiaddr that a transport here can dial and that ends in `/p2p/<peer id>`. Peer ids may be
+    /// CIDs.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let invalid = || SnapshotRuntimeError::InvalidPeer { given: text.chars().take(128).collect() };
+        let given = || text.chars().take(128).collect();
         let usable = |peer: PeerId| match crate::peers::check_key(&peer) {
             Ok(()) => Ok(peer),
             Err(reason) => Err(SnapshotRuntimeError::UnusableKey { peer, reason }),
         };
-        if let Ok(peer) = text.parse() {
+        if let Some(peer) = address::peer_id(text.strip_prefix("/p2p/").unwrap_or(text)) {
             return Ok(Self { peer: usable(peer)?, address: None });
         }
-        let address: Multiaddr = text.parse().map_err(|_| invalid())?;
+        let address = address::of_peer(text).map_err(|reason| match reason {
+            AddressError::Unreadable | AddressError::NoPeer => SnapshotRuntimeError::InvalidPeer { given: given() },
+            reason => SnapshotRuntimeError::UndialableAddress { given: given(), reason },
+        })?;
         match address.iter().last() {
             Some(libp2p::multiaddr::Protocol::P2p(peer)) => Ok(Self { peer: usable(peer)?, address: Some(address) }),
-            _ => Err(invalid()),
+            _ => Err(SnapshotRuntimeError::InvalidPeer { given: given() }),
         }
     }
 }

@@ -29,6 +29,19 @@ pub type TransportBuilder = Box<
     dyn FnOnce(&Keypair) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Box<dyn std::error::Error + Send + Sync>> + Send,
 >;
 
+pub use prometheus_client::metrics::counter::Counter;
+
+/// Something that the process counts and that belongs into the node's metrics.
+#[derive(Clone, Debug)]
+pub struct ProcessCounter {
+    /// Without `rpp_` before it and `_total` behind it.
+    pub name: &'static str,
+    /// One sentence.
+    pub help: &'static str,
+    /// Clones count together.
+    pub counter: Counter,
+}
+
 /// Everything that can be plugged in. The default plugs in nothing.
 #[derive(Default)]
 pub struct Hooks {
@@ -38,6 +51,8 @@ pub struct Hooks {
     pub watchers: Vec<Arc<dyn Watcher>>,
     /// In place of the file system's word on free space.
     pub space: Option<Arc<dyn Space>>,
+    /// Shown among the node's metrics.
+    pub counters: Vec<ProcessCounter>,
 }
 
 /// Blocking work of the node itself (the protocol's own is told by [`Observer`]).

@@ -1,7 +1,8 @@
 //! The node's secrets on disk: its identity, a publisher's key, bearer tokens.
 //!
-//! Every file is made with mode 0600 and refused when group or others have any right on it. A key file appears complete
-//! or not at all, and an existing one is never replaced.
+//! Every file is made with mode 0600 and refused when group or others have any right on it, with two exceptions for how
+//! orchestrators hand out secrets (see [`may_be_read`]). A key file appears complete or not at all, and an existing one is
+//! never replaced.
 //!
 //! | file | content |
 //! |---|---|
@@ -10,7 +11,7 @@
 //! | token | at least 16 visible ASCII characters; white space around them is ignored |
 
 use std::{
-    fs::File,
+    fs::{File, Metadata},
     io::{self, Read as _, Write as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
@@ -51,7 +52,11 @@ pub enum KeyError {
         source: io::Error,
     },
     /// Somebody else may read it.
-    #[error("{what} {path} can be read by others (mode {mode:04o}): run `chmod 600 {path}`", path = path.display())]
+    #[error(
+        "{what} {path} can be read by others (mode {mode:04o}): run `chmod 600 {path}`; a mounted secret may be 0440 or 0640 \
+         when root owns it and its group is one of this process",
+        path = path.display()
+    )]
     Exposed {
         /// Which secret.
         what: &'static str,
@@ -216,9 +221,8 @@ fn read_private(what: &'static str, path: &Path, links: Links) -> Result<Secret,
     if !metadata.is_file() {
         return Err(KeyError::Malformed { what, path: path.to_owned(), expected: "a regular file" });
     }
-    let mode = metadata.mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(KeyError::Exposed { what, path: path.to_owned(), mode });
+    if !may_be_read(&metadata, path) {
+        return Err(KeyError::Exposed { what, path: path.to_owned(), mode: metadata.mode() & 0o7777 });
     }
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_SECRET_BYTES + 1));
     file.take(MAX_SECRET_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(read)?;
@@ -226,6 +230,34 @@ fn read_private(what: &'static str, path: &Path, links: Links) -> Result<Secret,
         return Err(KeyError::Malformed { what, path: path.to_owned(), expected: "at most 4096 bytes" });
     }
     Ok(bytes)
+}
+
+/// Whether a secret is private enough: nobody but its owner has a right on it; or its group may read it, and nothing else,
+/// and one of these holds:
+///
+/// - root owns it and this process is in its group: so Kubernetes and Docker mount secrets (0440, 0640);
+/// - it lies below `$CREDENTIALS_DIRECTORY` and root or this process owns it: systemd makes credentials 0440 with an access
+///   list that names this process's user, and the group's bits show what that list allows.
+fn may_be_read(file: &Metadata, path: &Path) -> bool {
+    let mode = file.mode();
+    if mode & 0o077 == 0 {
+        return true;
+    }
+    let group_reads = mode & 0o077 == 0o040;
+    let of_root = file.uid() == 0;
+    let of_process = file.uid() == rustix::process::geteuid().as_raw();
+    group_reads && ((of_root && is_own_group(file.gid())) || ((of_root || of_process) && is_credential(path)))
+}
+
+fn is_own_group(group: u32) -> bool {
+    rustix::process::getegid().as_raw() == group
+        || rustix::process::getgroups().is_ok_and(|groups| groups.iter().any(|own| own.as_raw() == group))
+}
+
+fn is_credential(path: &Path) -> bool {
+    let folder = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from).filter(|folder| folder.is_absolute());
+    let (Some(folder), Ok(path)) = (folder, path.canonicalize()) else { return false };
+    folder.canonicalize().is_ok_and(|folder| path.starts_with(folder))
 }
 
 /// Writes a private file that appears complete or not at all; one that exists is left alone.

@@ -1,4 +1,5 @@
 //! The node: swarm loop, session manager, catalog and disk.
+pub mod address;
 pub mod config;
 pub mod error;
 pub mod files;
@@ -17,6 +18,7 @@ pub mod verify;
 mod clock;
 mod db;
 mod jobs;
+mod listeners;
 pub mod lock;
 mod manager;
 mod metrics;
@@ -24,6 +26,7 @@ pub mod node;
 mod peers;
 mod rebuild;
 mod record;
+mod resolver;
 mod swarm;
 mod writer;
 

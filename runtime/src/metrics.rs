@@ -11,7 +11,7 @@ use prometheus_client::{
 };
 use rpp_p2p::snapshots::{Activity, Ended, Job, Observer, Outcome, RequestKind};
 
-use crate::status::SessionState;
+use crate::{hooks::ProcessCounter, status::SessionState};
 
 /// Which way bytes went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -85,7 +85,8 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new() -> Self {
+    /// `others`: what the process around the node counts.
+    pub(crate) fn new(others: &[ProcessCounter]) -> Self {
         let mut registry = Registry::default();
         let libp2p = libp2p::metrics::Metrics::new(&mut registry);
         let ours = registry.sub_registry_with_prefix("rpp");
@@ -116,6 +117,9 @@ impl Metrics {
         let durable_lag =
             metric!("durable_lag_bytes", "Verified bytes that are not durable yet, all sessions", Gauge::default());
         let head_height = metric!("head_height", "Height of the newest verified checkpoint", Gauge::default());
+        for ProcessCounter { name, help, counter } in others {
+            ours.register(*name, *help, counter.clone());
+        }
         let metrics = Self {
             registry,
             libp2p,

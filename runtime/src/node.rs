@@ -10,7 +10,7 @@ use std::{
 
 use futures::StreamExt as _;
 use libp2p::{
-    PeerId, Swarm,
+    Multiaddr, PeerId, Swarm,
     core::ConnectedPoint,
     identity::Keypair,
     swarm::{ConnectionId, SwarmEvent},
@@ -30,6 +30,7 @@ use crate::{
     head::{HeadError, HeadFile},
     hooks::{Hooks, Watchers},
     jobs::{self, Done},
+    listeners::{self, Listeners},
     lock::{DataLock, LockError},
     manager::{Manager, Reloaded},
     metrics::Metrics,
@@ -101,7 +102,7 @@ pub struct Node {
     pub(crate) config: Arc<Config>,
     events: broadcast::Sender<NodeEvent>,
     ready: watch::Sender<Result<(), String>>,
-    listening: usize,
+    listeners: Listeners,
     refreshing: bool,
     _lock: DataLock,
 }
@@ -136,16 +137,12 @@ impl Node {
             tracing::warn!("{notice}");
         }
         let trust = trust_anchor(&config);
-        let metrics = Arc::new(Metrics::new());
+        let metrics = Arc::new(Metrics::new(&hooks.counters));
         let watchers = Watchers::new(hooks.watchers);
         let provider = Arc::new(opened.provider);
         let protocol = protocol_config(&config, trust.clone(), watchers.observer(Arc::clone(&metrics)));
         let mut swarm = swarm::build(keypair, &config, provider, protocol, hooks.transport)?;
-        for address in &config.p2p.listen {
-            swarm
-                .listen_on(address.clone())
-                .map_err(|error| StartError::Listen { address: address.to_string(), reason: error.to_string() })?;
-        }
+        let listeners = listen(&mut swarm, &config.p2p.listen)?;
         let (events, _) = broadcast::channel(EVENT_QUEUE);
         let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
         let (done, done_queue) = mpsc::channel(DONE_QUEUE);
@@ -179,7 +176,7 @@ impl Node {
             config: Arc::clone(&config),
             events: events.clone(),
             ready,
-            listening: 0,
+            listeners,
             refreshing: false,
             _lock: opened.lock,
         };
@@ -189,6 +186,7 @@ impl Node {
     }
 
     async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut done: mpsc::Receiver<Done>) {
+        self.note_readiness();
         let mut refresh = tokio::time::interval(STORE_REFRESH);
         refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let stop = loop {
@@ -203,7 +201,10 @@ impl Node {
                     Some(command) => self.on_command(command),
                     None => break None, // every handle is gone
                 },
-                () = sleep_until(wake) => self.manager.on_time(Instant::now()),
+                () = sleep_until(wake) => {
+                    self.manager.on_time(Instant::now());
+                    self.note_readiness();
+                }
                 event = self.swarm.select_next_some() => self.on_swarm(event),
                 _ = refresh.tick() => self.refresh_store(),
             }
@@ -221,7 +222,7 @@ impl Node {
     }
 
     fn next_wake(&self) -> Option<Instant> {
-        [self.manager.next_timeout(), self.peers.next_due()].into_iter().flatten().min()
+        [self.manager.next_timeout(), self.peers.next_due(), self.listeners.next_look()].into_iter().flatten().min()
     }
 
     fn on_done(&mut self, done: Done) {
@@ -272,17 +273,16 @@ impl Node {
         self.metrics.libp2p.record(&event);
         let now = Instant::now();
         match event {
-            SwarmEvent::NewListenAddr { address, .. } => {
+            SwarmEvent::NewListenAddr { listener_id, address, .. } => {
                 tracing::info!("listening on {address}");
-                self.listening += 1;
-                if self.listening >= self.config.p2p.listen.len() {
-                    let _ = self.ready.send_replace(Ok(()));
-                }
+                self.listeners.announced(listener_id);
+                self.note_readiness();
             }
             SwarmEvent::ListenerError { error, .. } => tracing::warn!("a listener reported: {error}"),
-            SwarmEvent::ListenerClosed { reason: Err(error), .. } => {
-                tracing::error!("a listener closed: {error}");
-                let _ = self.ready.send_replace(Err(format!("a listener closed: {error}")));
+            SwarmEvent::ListenerClosed { listener_id, reason: Err(error), .. } => {
+                let asked = self.listeners.closed(listener_id).map_or_else(String::new, |asked| format!(" on {asked}"));
+                tracing::error!("the listener{asked} closed: {error}");
+                self.note_readiness();
             }
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 let first = self.peers.connected(peer_id, connection_id, endpoint.get_remote_address().clone());
@@ -309,6 +309,21 @@ impl Node {
             SwarmEvent::Behaviour(event) => self.on_behaviour(event, now),
             _ => {}
         }
+    }
+
+    fn note_readiness(&mut self) {
+        let now = Instant::now();
+        for asked in self.listeners.untold(now) {
+            tracing::warn!(
+                "{asked} is listened on, but no interface of this machine has such an address: is IPv6 off?"
+            );
+        }
+        let ready = self.listeners.ready(now);
+        self.ready.send_if_modified(|old| {
+            let changed = *old != ready;
+            *old = ready;
+            changed
+        });
     }
 
     /// Tells watchers; whether it was the last connection of its peer.
@@ -439,6 +454,34 @@ impl Node {
         if let SwarmEvent::ConnectionClosed { peer_id, connection_id, endpoint, .. } = event {
             self.on_closed(peer_id, connection_id, &endpoint, "this node stops", Instant::now());
         }
+    }
+}
+
+/// Binds every address. One that this machine cannot have, as IPv6 where it is switched off, is only told of while another one
+/// can be had; a mistake, as a port that is taken, is an error.
+fn listen(swarm: &mut Swarm<NodeBehaviour>, addresses: &[Multiaddr]) -> Result<Listeners, StartError> {
+    let mut listeners = Listeners::new(addresses.len(), Instant::now());
+    let mut absent = None;
+    let mut bound = 0;
+    for address in addresses {
+        match swarm.listen_on(address.clone()) {
+            Ok(id) => {
+                listeners.bound(id, address.clone());
+                bound += 1;
+            }
+            Err(error) => {
+                let failed = StartError::Listen { address: address.to_string(), reason: swarm::innermost(&error) };
+                if !listeners::is_absent(address) {
+                    return Err(failed);
+                }
+                tracing::warn!("{failed}; the node goes on without it");
+                absent.get_or_insert(failed);
+            }
+        }
+    }
+    match absent {
+        Some(error) if bound == 0 => Err(error),
+        _ => Ok(listeners),
     }
 }
 

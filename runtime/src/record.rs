@@ -158,8 +158,11 @@ mod tests {
         let first = session.keys.clone();
         session.carry(key);
         assert_eq!(session.keys, first, "a repetition does not begin a new day");
-        let hours = |hours| (time::OffsetDateTime::now_utc() - time::Duration::hours(hours))
-            .format(&time::format_description::well_known::Rfc3339).unwrap();
+        let hours = |hours| {
+            (time::OffsetDateTime::now_utc() - time::Duration::hours(hours))
+                .format(&time::format_description::well_known::Rfc3339)
+                .unwrap()
+        };
         session.keys[0].since = hours(23);
         assert!(session.carries(&key));
         session.keys[0].since = hours(25);

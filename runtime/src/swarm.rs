@@ -1,6 +1,6 @@
 //! The libp2p swarm of a node: transports, and the behaviours that are composed.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use libp2p::{
     Multiaddr, PeerId, Swarm, SwarmBuilder, allow_block_list, connection_limits,
@@ -16,7 +16,12 @@ use libp2p::{
 };
 use rpp_p2p::{negotiation::Plain, snapshots, transport::Yamux};
 
-use crate::{config::Config, hooks::TransportBuilder, serve::Provider};
+use crate::{
+    config::Config,
+    hooks::TransportBuilder,
+    resolver::{self, RESOLV_CONF, Resolver},
+    serve::Provider,
+};
 
 /// What identify says we speak.
 const IDENTIFY_PROTOCOL: &str = "/rpp/1.0.0";
@@ -67,7 +72,7 @@ pub(crate) fn build(
     let behaviour = NodeBehaviour {
         blocked: allow_block_list::Behaviour::default(),
         limits: connection_limits::Behaviour::new(limits),
-        memory: memory_connection_limits::Behaviour::with_max_percentage(MAX_MEMORY_SHARE),
+        memory: memory_limits(),
         identify: Plain::new(identify::Behaviour::new(
             identify::Config::new(IDENTIFY_PROTOCOL.to_owned(), keypair.public())
                 .with_agent_version(format!("{AGENT}{}", env!("CARGO_PKG_VERSION"))),
@@ -79,14 +84,17 @@ pub(crate) fn build(
     let tuned = |swarm: swarm::Config| {
         swarm.with_idle_connection_timeout(IDLE_CONNECTION).with_substream_upgrade_protocol_override(Version::V1Lazy)
     };
+    let Resolver { config: names, options, warning } = resolver::of_system(Path::new(RESOLV_CONF));
+    if let Some(warning) = warning {
+        tracing::warn!("{warning}");
+    }
     let builder = SwarmBuilder::with_existing_identity(keypair).with_tokio();
     Ok(match transport {
         None => builder
             .with_tcp(tcp::Config::new(), (tls::Config::new, noise::Config::new), Yamux::default)
             .map_err(|error| transport_error(&error))?
             .with_quic()
-            .with_dns()
-            .map_err(|error| transport_error(&error))?
+            .with_dns_config(names, options)
             .with_behaviour(|_| behaviour)
             .map_err(|error| transport_error(&error))?
             .with_swarm_config(tuned)
@@ -94,13 +102,23 @@ pub(crate) fn build(
         Some(transport) => builder
             .with_other_transport(transport)
             .map_err(|error| transport_error(&error))?
-            .with_dns()
-            .map_err(|error| transport_error(&error))?
+            .with_dns_config(names, options)
             .with_behaviour(|_| behaviour)
             .map_err(|error| transport_error(&error))?
             .with_swarm_config(tuned)
             .build(),
     })
+}
+
+/// Where `/proc/meminfo` is hidden (`ProcSubset=pid` of systemd), the machine seems to have no memory, and every connection
+/// would be refused: then there is no such limit.
+fn memory_limits() -> memory_connection_limits::Behaviour {
+    let limits = memory_connection_limits::Behaviour::with_max_percentage(MAX_MEMORY_SHARE);
+    if limits.max_allowed_bytes() > 0 {
+        return limits;
+    }
+    tracing::info!("the machine's memory is not known here: connections are limited by their number alone");
+    memory_connection_limits::Behaviour::with_max_bytes(usize::MAX)
 }
 
 /// Dials a peer unless it is connected or being dialled already.
@@ -136,7 +154,7 @@ pub(crate) fn explain_dial_error(error: &DialError) -> String {
 }
 
 /// The last of a chain of causes says what happened ("Connection refused"), the outer ones only where.
-fn innermost(error: &dyn std::error::Error) -> String {
+pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;

@@ -49,13 +49,39 @@ fn a_publishers_key_is_the_seed_in_hex() {
 fn files_that_others_can_read_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("secret");
-    for mode in [0o644, 0o640, 0o604, 0o620, 0o601] {
+    for mode in [0o644, 0o604, 0o620, 0o601, 0o660, 0o650, 0o444] {
         write_private(&path, b"0123456789abcdef0123456789abcdef");
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         assert!(matches!(load_token(None, &path), Err(KeyError::Exposed { .. })), "{mode:o}");
         assert!(matches!(load_or_create_identity(&path), Err(KeyError::Exposed { .. })), "{mode:o}");
         let error = load_or_create_publisher(&path).err().unwrap().to_string();
         assert!(error.contains("chmod 600"), "{error}");
+    }
+}
+
+/// What orchestrators mount: root's, and readable for a group. Only root can make such a file.
+#[test]
+fn a_file_of_root_that_a_group_of_this_process_may_read_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mounted");
+    write_private(&path, b"0123456789abcdef0123456789abcdef");
+    let given = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    if !rustix::process::geteuid().is_root() {
+        given(0o440);
+        assert!(matches!(load_token(None, &path), Err(KeyError::Exposed { .. })), "not root's");
+        eprintln!("the rest needs root");
+        return;
+    }
+    let own = rustix::process::getegid().as_raw();
+    let foreign = (54_000..).find(|group| *group != own).unwrap();
+    for mode in [0o440, 0o640] {
+        std::os::unix::fs::chown(&path, Some(0), Some(own)).unwrap();
+        given(mode);
+        load_token(None, &path).unwrap();
+        std::os::unix::fs::chown(&path, Some(0), Some(foreign)).unwrap();
+        assert!(matches!(load_token(None, &path), Err(KeyError::Exposed { .. })), "{mode:o} of another group");
+        std::os::unix::fs::chown(&path, Some(54_001), Some(own)).unwrap();
+        assert!(matches!(load_token(None, &path), Err(KeyError::Exposed { .. })), "{mode:o} of another user");
     }
 }
 

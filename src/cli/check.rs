@@ -42,6 +42,9 @@ struct Row {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let ConfigCommand::Check(args) = &args.command;
     let effective = args.config.load()?;
+    if let Some(warning) = effective.skipped_warning() {
+        output::note(&format!("warning: {warning}"));
+    }
     if args.json {
         let settings: Vec<_> = effective
             .settings

@@ -7,9 +7,8 @@ use rpp_fleet::collector::{Collector, Options};
 use rpp_runtime::config::{Log, LogFormat};
 use secrecy::SecretString;
 use serde_json::json;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{logging, output};
+use super::{logging, output, run::say, signals::Signals};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -54,15 +53,19 @@ pub(crate) struct Args {
 /// Runs a collector until a signal.
 #[tokio::main]
 pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
-    logging::start(&Log { format: LogFormat::Auto, filter: args.log_filter.clone() })?;
+    let _logging = logging::start(&Log { format: LogFormat::Auto, filter: args.log_filter.clone() })?;
     let mut signals = Signals::new()?;
     let collector = Collector::start(options(args)).await.context("the collector did not start")?;
-    announce(args, collector.tcp(), collector.http())?;
-    signals.next().await;
+    let announced = announce(args, collector.tcp(), collector.http());
+    tokio::select! {
+        // Nothing of a collector can be read again: SIGHUP is no end, and nothing else.
+        () = signals.stop() => {}
+        () = async { announced.await; std::future::pending().await } => {}
+    }
     tracing::info!("stopping: what is in flight may finish within 10 s; a second signal ends at once");
     tokio::select! {
         () = collector.stop() => Ok(()),
-        () = signals.next() => anyhow::bail!("stopped at once by a second signal"),
+        () = signals.stop() => anyhow::bail!("stopped at once by a second signal"),
     }
 }
 
@@ -80,29 +83,11 @@ fn options(args: &Args) -> Options {
 }
 
 /// One line, so that port 0 can be used.
-fn announce(args: &Args, tcp: SocketAddr, http: SocketAddr) -> anyhow::Result<()> {
-    if args.json || !output::is_terminal() {
-        return output::json(&json!({ "listen": tcp, "http": http }));
-    }
-    output::line(&format!("processes report to {tcp} (PEEPS_DASHBOARD={tcp}); the page is at http://{http}/"))
-}
-
-/// SIGTERM and SIGINT.
-struct Signals {
-    term: Signal,
-    int: Signal,
-}
-
-impl Signals {
-    fn new() -> anyhow::Result<Self> {
-        let catch = |kind| signal(kind).context("cannot catch signals");
-        Ok(Self { term: catch(SignalKind::terminate())?, int: catch(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.term.recv() => {}
-            _ = self.int.recv() => {}
-        }
-    }
+async fn announce(args: &Args, tcp: SocketAddr, http: SocketAddr) {
+    tracing::info!(listen = %tcp, http = %http, "collecting");
+    let text = match args.json || !output::is_terminal() {
+        true => json!({ "listen": tcp, "http": http }).to_string(),
+        false => format!("processes report to {tcp} (PEEPS_DASHBOARD={tcp}); the page is at http://{http}/"),
+    };
+    say(text, "the addresses are in the log").await;
 }

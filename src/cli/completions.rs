@@ -1,16 +1,29 @@
 //! `completions`: for the shells that clap knows.
 
 use clap::CommandFactory as _;
+use clap_complete::Shell;
+
+/// As the shells call it.
+const NAME: &str = "rpp-node";
 
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  rpp-node completions bash > ~/.local/share/bash-completion/completions/rpp-node")]
 pub(crate) struct Args {
     /// Which shell.
-    shell: clap_complete::Shell,
+    shell: Shell,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut super::Cli::command(), "rpp-node", &mut script);
+    clap_complete::generate(args.shell, &mut super::Cli::command(), NAME, &mut script);
+    if args.shell == Shell::Bash {
+        script = mended(&String::from_utf8_lossy(&script)).into_bytes();
+    }
     super::output::bytes(&script)
+}
+
+/// In clap_complete's script for bash (4.6.11) a hyphen in the program's name is written in one way where the subcommand is
+/// found out and in another where its options are listed, so that nothing is completed below the first level.
+fn mended(script: &str) -> String {
+    script.replace(&NAME.replace('-', "__subcmd__"), &NAME.replace('-', "__"))
 }

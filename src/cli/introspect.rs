@@ -6,6 +6,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     process::Stdio,
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -17,6 +18,8 @@ use super::{output, run_file::RunFile};
 
 /// Where a node listens unless its configuration says otherwise.
 const DEFAULT_URL: &str = "ws://127.0.0.1:7071/introspect";
+/// After a signal, what was begun is written within this time or not at all.
+const UNREAD: Duration = Duration::from_secs(2);
 /// A screen of which nothing is known.
 const DEFAULT_SCREEN: (usize, usize) = (120, 40);
 
@@ -26,6 +29,7 @@ Examples:
   rpp-node introspect --config node.toml --record node.rec
   rpp-node introspect --url ws://10.0.0.7:7071/introspect --token-file introspection.token
   rpp-node introspect --replay node.rec
+  rpp-node introspect --config node.toml --json | jq .state.connections
 
 Without --config and --url the node on this machine is looked for at ws://127.0.0.1:7071/introspect. The token is that of
 RPP_INTROSPECTION_TOKEN, of --token-file, or of the configuration: introspection.token_file if that is set, else the
@@ -49,15 +53,20 @@ pub(crate) struct Args {
     /// Show connections, streams, sessions and what they wait for until interrupted (the default).
     #[arg(long, conflicts_with = "replay")]
     watch: bool,
+    /// Print one JSON object a line: {"runtime":..}, {"state":..}, {"event":..} or {"notice":..}.
+    #[arg(long, conflicts_with = "record")]
+    json: bool,
     /// Print a recording; needs no node.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "url", "token_file"])]
     replay: Option<PathBuf>,
 }
 
-#[tokio::main(flavor = "current_thread")]
+/// A second thread sees the signals while the first one waits for whoever reads the output.
+#[tokio::main(worker_threads = 1)]
 pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     if let Some(path) = &args.replay {
-        return quiet_when_unread(client::replay(path, &mut io::stdout().lock()));
+        let out = &mut io::stdout().lock();
+        return quiet_when_unread(if args.json { client::replay_json(path, out) } else { client::replay(path, out) });
     }
     let target = Target::of(args)?;
     let connection = Connection::open(&target.url, &target.token)
@@ -65,7 +74,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
         .with_context(|| format!("cannot look into the node at {}", output::escape(&target.url)))?;
     match &args.record {
         Some(path) => record(connection, path).await,
-        None => watch(connection).await,
+        None => watch(connection, args.json).await,
     }
 }
 
@@ -80,10 +89,12 @@ async fn record(connection: Connection, path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn watch(connection: Connection) -> anyhow::Result<()> {
+async fn watch(connection: Connection, json: bool) -> anyhow::Result<()> {
+    tokio::spawn(end_although_unread());
     let mut out = io::stdout().lock();
-    if !out.is_terminal() {
-        return quiet_when_unread(client::watch(connection, || Style::Plain, &mut out, interrupted()).await);
+    if json || !out.is_terminal() {
+        let style = if json { Style::Json } else { Style::Plain };
+        return quiet_when_unread(client::watch(connection, || style, &mut out, interrupted()).await);
     }
     // A screen of its own, so that what stood on the terminal is there again afterwards.
     write!(out, "\x1b[?1049h\x1b[?25l")?;
@@ -91,6 +102,13 @@ async fn watch(connection: Connection) -> anyhow::Result<()> {
     write!(out, "\x1b[?25h\x1b[?1049l")?;
     out.flush()?;
     Ok(watched?)
+}
+
+/// A reader of the output that stalls does not keep the command from ending.
+async fn end_although_unread() {
+    interrupted().await;
+    tokio::time::sleep(UNREAD).await;
+    std::process::exit(1);
 }
 
 /// A reader that went away, as in `| head`, is no failure.
@@ -104,7 +122,7 @@ fn quiet_when_unread(done: Result<(), RunError>) -> anyhow::Result<()> {
 /// Ctrl-C, or the signal that asks to end.
 async fn interrupted() {
     #[cfg(unix)]
-    let terminated: std::pin::Pin<Box<dyn Future<Output = ()>>> = {
+    let terminated: std::pin::Pin<Box<dyn Future<Output = ()> + Send>> = {
         use tokio::signal::unix::{SignalKind, signal};
         match signal(SignalKind::terminate()) {
             Ok(mut signal) => Box::pin(async move {

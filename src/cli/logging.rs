@@ -1,10 +1,56 @@
-//! Log lines to standard error, by `[log]`.
+//! Log lines to standard error, by `[log]`. Whoever reads them may stall or go away: the process goes on all the same.
 
-use std::io::{self, IsTerminal as _};
+mod lines;
+
+use std::{
+    io::{self, IsTerminal as _},
+    time::Duration,
+};
 
 use anyhow::Context as _;
-use rpp_runtime::config::{Log, LogFormat};
-use tracing_subscriber::EnvFilter;
+use rpp_runtime::{
+    config::{Log, LogFormat},
+    hooks::{Counter, ProcessCounter},
+};
+use tracing_subscriber::{
+    EnvFilter, Layer as _, Registry, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _,
+};
+
+use self::lines::Lines;
+
+/// At the end of the process, what waits is written within this time or not at all.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// The process's log. What still waits is written when this is dropped, if somebody reads it.
+pub(crate) struct Logging {
+    lines: Lines,
+    filter: reload::Handle<EnvFilter, Registry>,
+}
+
+impl Logging {
+    /// From now on this filter decides what is logged.
+    ///
+    /// # Errors
+    /// `[log] filter` cannot be read; then the earlier one goes on.
+    pub(crate) fn set_filter(&self, log: &Log) -> anyhow::Result<()> {
+        self.filter.reload(filter(log)?).context("the log's filter cannot be exchanged")
+    }
+
+    /// What `GET /metrics` says of the log.
+    pub(crate) fn counter(&self) -> ProcessCounter {
+        ProcessCounter {
+            name: "log_dropped_lines",
+            help: "Log lines that were dropped because their reader stalled or went away",
+            counter: self.lines.dropped(),
+        }
+    }
+}
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        self.lines.finish(LAST_LINES);
+    }
+}
 
 /// Reads `[log] filter`.
 pub(crate) fn filter(log: &Log) -> anyhow::Result<EnvFilter> {
@@ -18,16 +64,23 @@ pub(crate) fn filter(log: &Log) -> anyhow::Result<EnvFilter> {
 }
 
 /// Sets the process's logging up.
-pub(crate) fn start(log: &Log) -> anyhow::Result<()> {
+pub(crate) fn start(log: &Log) -> anyhow::Result<Logging> {
+    let (filter, handle) = reload::Layer::new(filter(log)?);
     let terminal = io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter(log)?).with_writer(io::stderr).with_ansi(terminal);
+    let lines = Lines::to(io::stderr(), Counter::default()).context("the log's thread cannot be started")?;
+    let layer =
+        tracing_subscriber::fmt::layer().with_writer(lines.clone()).with_ansi(terminal).log_internal_errors(false);
     let json = match log.format {
         LogFormat::Json => true,
         LogFormat::Text => false,
         LogFormat::Auto => !terminal,
     };
-    let started = if json { builder.json().flatten_event(true).try_init() } else { builder.try_init() };
-    started.map_err(|error| anyhow::anyhow!("logging cannot be set up: {error}"))?;
+    let layer = if json { layer.json().flatten_event(true).boxed() } else { layer.boxed() };
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(layer)
+        .try_init()
+        .map_err(|error| anyhow::anyhow!("logging cannot be set up: {error}"))?;
     rpp_http::panics::install();
-    Ok(())
+    Ok(Logging { lines, filter: handle })
 }

@@ -21,11 +21,17 @@ pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
 
 /// Writes to standard output.
 pub(crate) fn bytes(content: &[u8]) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
-    match out.write_all(content).and_then(|()| out.flush()) {
+    match try_bytes(content) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
         done => done.context("cannot write to standard output"),
     }
+}
+
+/// The same for a command that does not end because its reader went away.
+pub(crate) fn try_bytes(content: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(content)?;
+    out.flush()
 }
 
 /// Says something to the operator beside the output.
@@ -49,8 +55,17 @@ pub(crate) fn complain(error: &anyhow::Error) {
         text.push_str(&cause);
         shown.push_str(&cause);
     }
-    note(&text);
+    // The last word of the process: a reader that stalls does not keep it from ending.
+    let (said, heard) = std::sync::mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        note(&text);
+        let _ = said.send(());
+    });
+    let _ = heard.recv_timeout(LAST_WORD);
 }
+
+/// Time for the last word.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// Shows on a terminal that something takes its time, until it is dropped.
 pub(crate) struct Busy(Option<ProgressBar>);

@@ -1,18 +1,25 @@
 //! `run`: wires the node, its control plane and its windows together, and runs until a signal.
 
 mod announce;
+mod reload;
 mod services;
-mod signals;
+mod tokens;
 
 use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _, path::Path};
 
 use anyhow::Context as _;
 use rpp_fleet::client::DASHBOARD_VARIABLE;
-use rpp_runtime::{Config, DataLock, Node, NodeHandle, config::Effective, keys};
+use rpp_runtime::{DataLock, Node, NodeHandle, config::Effective, keys};
 use tokio::sync::watch;
 
-use self::{services::Services, signals::Signals};
-use super::{config_args::ConfigArgs, logging, run_file::RunFile};
+pub(crate) use self::announce::say;
+use self::{services::Services, tokens::Tokens};
+use super::{
+    config_args::ConfigArgs,
+    logging::{self, Logging},
+    run_file::RunFile,
+    signals::{Asked, Signals},
+};
 use crate::wiring::Wiring;
 
 #[derive(clap::Args)]
@@ -22,7 +29,8 @@ use crate::wiring::Wiring;
   RPP_TRUST_GENESIS=5d0c... rpp-node run --config node.toml
 
 When the node listens it prints one line with its addresses (JSON unless a person reads it) and writes the same to
-<data_dir>/run.json, so that port 0 can be used. SIGTERM and SIGINT end it gracefully within 10 s; a second one at once.")]
+<data_dir>/run.json, so that port 0 can be used. SIGTERM and SIGINT end it gracefully within 10 s; a second one at once.
+SIGHUP reads the token files and the log's filter again; a token file that changes counts within 5 s without it.")]
 pub(crate) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
@@ -33,7 +41,10 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let effective = args.config.load()?;
-    logging::start(&effective.config.log)?;
+    let logging = logging::start(&effective.config.log)?;
+    if let Some(warning) = effective.skipped_warning() {
+        tracing::warn!("{warning}");
+    }
     rpp_proofs::check_cpu()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(network_threads())
@@ -41,7 +52,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         .max_blocking_threads(MAX_BLOCKING_THREADS)
         .build()
         .context("cannot start the asynchronous runtime")?;
-    let done = runtime.block_on(node(&effective, args.json));
+    let done = runtime.block_on(node(args, &effective, &logging));
     // What blocks is bounded and its result is durable or not needed: it is not waited for.
     runtime.shutdown_background();
     done
@@ -58,31 +69,39 @@ fn network_threads() -> usize {
 /// Disk, hash and proof jobs at once; further ones wait.
 const MAX_BLOCKING_THREADS: usize = 64;
 
-async fn node(effective: &Effective, json: bool) -> anyhow::Result<()> {
+async fn node(args: &Args, effective: &Effective, logging: &Logging) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let config = &effective.config;
     make_data_dir(&config.data_dir)?;
     refuse_second(&config.data_dir)?;
-    let services = Services::prepare(config)?;
+    let tokens = Tokens::load(config)?;
+    let services = Services::prepare(config, &tokens)?;
     let identity = keys::load_or_create_identity(&config.data_dir.join("identity.key"))?;
     let wiring = Wiring::new(config, identity.public().to_peer_id(), variable(DASHBOARD_VARIABLE).as_deref());
-    let started = Node::start_with(config.clone(), identity, wiring.hooks());
+    let mut hooks = wiring.hooks();
+    hooks.counters.push(logging.counter());
+    let started = Node::start_with(config.clone(), identity, hooks);
     let handle = tokio::select! {
         started = started => started.context("the node did not start")?,
-        () = signals.next() => return Ok(()),
+        () = signals.stop() => return Ok(()),
     };
     let (stop, stopping) = watch::channel(false);
     let addresses = services.addresses();
     let mut running = services.start(&handle, wiring.introspection(), &stopping);
     let ended = {
-        let announced = announce::when_ready(&handle, addresses, &config.data_dir, json);
+        let announced = announce::when_ready(&handle, addresses, &config.data_dir, args.json);
         let mut announced = std::pin::pin!(announced);
         let mut queues = std::pin::pin!(wiring.follow_queues(&handle));
+        let mut followed_tokens = std::pin::pin!(tokens.follow());
         let mut followed = false;
         let mut said = false;
         loop {
             tokio::select! {
-                () = signals.next() => break Ok(()),
+                asked = signals.next() => match asked {
+                    Asked::Stop => break Ok(()),
+                    Asked::Reload => reload::reload(&args.config, effective, logging, &tokens).await,
+                },
+                () = &mut followed_tokens => {}
                 result = &mut announced, if !said => match result {
                     Ok(()) => said = true,
                     Err(error) => break Err(error),
@@ -101,7 +120,7 @@ async fn node(effective: &Effective, json: bool) -> anyhow::Result<()> {
     };
     tokio::select! {
         () = stopped => {}
-        () = signals.next() => anyhow::bail!("stopped at once by a second signal"),
+        () = signals.stop() => anyhow::bail!("stopped at once by a second signal"),
     }
     RunFile::remove(&config.data_dir);
     tracing::info!("stopped");
@@ -131,19 +150,4 @@ fn refuse_second(data_dir: &Path) -> anyhow::Result<()> {
 /// A variable; empty counts as unset.
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|text| !text.is_empty())
-}
-
-/// Whether the process of this configuration may show its control plane to other machines without TLS is the operator's
-/// choice; the port itself warns.
-fn rpc_token(config: &Config) -> anyhow::Result<secrecy::SecretString> {
-    Ok(keys::load_token(variable("RPP_RPC_TOKEN").as_deref(), &config.rpc.token_file)?)
-}
-
-/// The token of the introspection port: its own when there is one, else the control plane's.
-fn introspection_token(config: &Config) -> anyhow::Result<secrecy::SecretString> {
-    let own = variable("RPP_INTROSPECTION_TOKEN");
-    match keys::load_introspection_token(own.as_deref(), config.introspection.token_file.as_deref())? {
-        Some(token) => Ok(token),
-        None => rpc_token(config),
-    }
 }

@@ -10,4 +10,5 @@ mod end_to_end;
 mod harness;
 mod quick_start;
 mod running;
+mod surroundings;
 mod usage;

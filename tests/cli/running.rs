@@ -2,14 +2,15 @@
 
 use std::{
     fs,
-    io::{Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
     os::unix::fs::PermissionsExt as _,
+    process::Stdio,
 };
 
 use rustix::process::Signal;
 
-use crate::harness::{Place, Running, json, stderr};
+use crate::harness::{Place, Running, json, rpp_node, stderr};
 
 fn get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
@@ -72,7 +73,7 @@ fn a_port_that_is_taken_is_named() {
 fn secrets_that_others_can_read_or_that_are_weak_are_refused() {
     for (file, word) in [("rpc.token", "token"), ("data/identity.key", "identity")] {
         let place = Place::new(&[]);
-        fs::set_permissions(place.path(file), fs::Permissions::from_mode(0o640)).unwrap();
+        fs::set_permissions(place.path(file), fs::Permissions::from_mode(0o644)).unwrap();
         let error = place.fail("run", &[]);
         assert!(error.contains(word) && error.contains("chmod 600"), "{error}");
     }
@@ -104,4 +105,24 @@ fn logs_are_json_lines_when_no_person_reads_them() {
     for line in text.lines() {
         assert!(json(line)["level"].is_string(), "{line}");
     }
+}
+
+#[test]
+fn introspect_tells_programs_one_object_a_line() {
+    let place = Place::new(&[]);
+    let node = place.start(&[]);
+    let mut child = rpp_node()
+        .args(["introspect", "--json", "--url"])
+        .arg(format!("ws://{}/introspect", node.said["introspection"].as_str().unwrap()))
+        .env("RPP_INTROSPECTION_TOKEN", fs::read_to_string(place.path("rpc.token")).unwrap().trim())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(|line| json(&line.unwrap()));
+    let runtime = lines.find(|object| object["runtime"].is_object()).unwrap();
+    assert_eq!(runtime["runtime"]["peer_id"], place.made["peer_id"]);
+    let state = lines.find(|object| object["state"].is_object()).unwrap();
+    assert!(state["state"]["instant_ts"].is_u64() && state["state"]["connections"].is_array(), "{state}");
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

@@ -77,3 +77,39 @@ fn completions_for_every_shell_name_every_command() {
         }
     }
 }
+
+/// What a real bash offers for the last of these words.
+fn offered_by_bash(script: &std::path::Path, words: &[&str]) -> Option<Vec<String>> {
+    let ask = "source \"$1\"; shift; COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); \
+               complete -p rpp-node >&2 && _rpp__node rpp-node \"${COMP_WORDS[COMP_CWORD]}\" \"${COMP_WORDS[COMP_CWORD-1]}\"; \
+               printf '%s\\n' \"${COMPREPLY[@]}\"";
+    let bash = std::process::Command::new("bash")
+        .args(["--norc", "--noprofile", "-c", ask, "bash"])
+        .arg(script)
+        .args(words)
+        .output();
+    let Ok(output) = bash else {
+        eprintln!("there is no bash here");
+        return None;
+    };
+    assert!(stderr(&output).contains("-F _rpp__node"), "{}", stderr(&output));
+    let text = String::from_utf8(output.stdout).unwrap();
+    Some(text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect())
+}
+
+#[test]
+fn bash_completes_commands_and_their_options() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("rpp-node");
+    std::fs::write(&script, succeed(["completions", "bash"])).unwrap();
+    for (words, offered) in [
+        (&["rpp-node", "int"][..], "introspect"),
+        (&["rpp-node", "fetch", "--res"], "--resume"),
+        (&["rpp-node", "config", "che"], "check"),
+        (&["rpp-node", "config", "check", "--js"], "--json"),
+        (&["rpp-node", "completions", "ba"], "bash"),
+    ] {
+        let Some(found) = offered_by_bash(&script, words) else { return };
+        assert_eq!(found, [offered], "{words:?}");
+    }
+}

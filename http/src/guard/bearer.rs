@@ -7,27 +7,20 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header, request, uri::PathAndQuery};
-use secrecy::{ExposeSecret as _, SecretString};
-use subtle::ConstantTimeEq as _;
+use secrecy::SecretString;
 
-use super::throttle::{Verdict, WrongTokens};
+use super::{
+    Token, TokenTooShort,
+    throttle::{Verdict, WrongTokens},
+};
 use crate::Problem;
-
-/// A shorter token is refused when the port is set up.
-pub const MIN_TOKEN_BYTES: usize = 16;
-
-/// The configured token could be guessed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the token has fewer than {MIN_TOKEN_BYTES} bytes")]
-pub struct TokenTooShort;
 
 /// Checks `Authorization: Bearer <token>`.
 ///
-/// Only a hash under a random key is kept, and hashes are compared in constant time. A right token always passes; after
-/// 20 wrong ones within a minute from one address (one /64 of IPv6) further wrong ones get `429`.
+/// A right token always passes; after 20 wrong ones within a minute from one address (one /64 of IPv6) further wrong ones
+/// get `429`.
 pub struct Bearer {
-    key: [u8; 32],
-    hash: [u8; 32],
+    token: Token,
     query: bool,
     wrong: Mutex<WrongTokens>,
 }
@@ -42,14 +35,15 @@ impl Bearer {
     /// Accepts this token.
     ///
     /// # Errors
-    /// It has fewer than [`MIN_TOKEN_BYTES`] bytes.
+    /// It has fewer than [`MIN_TOKEN_BYTES`](super::MIN_TOKEN_BYTES) bytes.
     pub fn new(token: &SecretString) -> Result<Self, TokenTooShort> {
-        let token = token.expose_secret().as_bytes();
-        if token.len() < MIN_TOKEN_BYTES {
-            return Err(TokenTooShort);
-        }
-        let key = rand::random();
-        Ok(Self { key, hash: hash(&key, token), query: false, wrong: Mutex::default() })
+        Ok(Self::shared(Token::new(token)?))
+    }
+
+    /// Accepts whatever this token is at the time of a request.
+    #[must_use]
+    pub fn shared(token: Token) -> Self {
+        Self { token, query: false, wrong: Mutex::default() }
     }
 
     /// Also accepts the token as `?token=`, for browsers, which cannot set the header on a WebSocket. It is taken out of
@@ -66,7 +60,7 @@ impl Bearer {
     /// `401` or `429`.
     pub(crate) fn check(&self, from: IpAddr, now: Instant, request: &mut request::Parts) -> Result<(), Problem> {
         let given = self.take_tokens(request);
-        if given.iter().any(|token| self.is_right(token)) {
+        if given.iter().any(|token| self.token.is(token)) {
             return Ok(());
         }
         if given.is_empty() {
@@ -83,10 +77,6 @@ impl Bearer {
         }
     }
 
-    fn is_right(&self, token: &[u8]) -> bool {
-        hash(&self.key, token).ct_eq(&self.hash).into()
-    }
-
     fn take_tokens(&self, request: &mut request::Parts) -> Vec<Vec<u8>> {
         let mut tokens: Vec<_> = header_token(&request.headers).into_iter().collect();
         request.headers.remove(header::AUTHORIZATION);
@@ -95,10 +85,6 @@ impl Bearer {
         }
         tokens
     }
-}
-
-fn hash(key: &[u8; 32], token: &[u8]) -> [u8; 32] {
-    *blake3::keyed_hash(key, token).as_bytes()
 }
 
 fn unauthorized(message: &'static str) -> Problem {

@@ -9,6 +9,7 @@ use std::{
 use super::{
     connection::{ClientError, Connection},
     format::instant,
+    json,
     recording::{Recorder, Recording, RecordingError},
     view::{self, View},
 };
@@ -41,6 +42,8 @@ pub enum RunError {
 pub enum Style {
     /// Lines, one block a state.
     Plain,
+    /// One JSON object a line for each message.
+    Json,
     /// A screen that is drawn anew with each state, of so many columns and rows.
     Screen {
         /// Characters in a line.
@@ -62,6 +65,10 @@ pub async fn watch(
 ) -> Result<(), RunError> {
     let mut seen = View::default();
     pull(connection, stop, |part| {
+        if style() == Style::Json {
+            json_line(&part.message, out)?;
+            return Ok(out.flush()?);
+        }
         if let (Style::Plain, Some(Payload::Event(event))) = (style(), &part.message.payload) {
             writeln!(out, "event {}", view::event_line(event))?;
         }
@@ -73,8 +80,16 @@ pub async fn watch(
     .await
 }
 
+fn json_line(message: &ServerMessage, out: &mut impl Write) -> io::Result<()> {
+    match json::object(message) {
+        Some(object) => writeln!(out, "{object}"),
+        None => Ok(()),
+    }
+}
+
 fn draw(view: &View, style: Style, out: &mut impl Write) -> io::Result<()> {
     match style {
+        Style::Json => {} // written as it comes
         Style::Plain => {
             for line in view.plain() {
                 writeln!(out, "{line}")?;
@@ -118,6 +133,17 @@ pub async fn record(
 pub fn replay(path: &Path, out: &mut impl Write) -> Result<(), RunError> {
     for message in Recording::open(path)? {
         print(&message?, out)?;
+    }
+    Ok(out.flush()?)
+}
+
+/// Prints a recording, one JSON object a line for each message.
+///
+/// # Errors
+/// As [`replay`].
+pub fn replay_json(path: &Path, out: &mut impl Write) -> Result<(), RunError> {
+    for message in Recording::open(path)? {
+        json_line(&message?, out)?;
     }
     Ok(out.flush()?)
 }

@@ -86,7 +86,31 @@ pub struct Effective {
     pub settings: Vec<Setting>,
     /// The file that was read, absolute.
     pub file: PathBuf,
+    /// Variables that start like ours but have the form that Kubernetes makes for services: they are no keys.
+    pub skipped: Vec<String>,
 }
+
+impl Effective {
+    /// One sentence on [`Self::skipped`]; `None` when nothing was.
+    #[must_use]
+    pub fn skipped_warning(&self) -> Option<String> {
+        let named: Vec<_> = self.skipped.iter().take(MAX_NAMED).map(|name| rpp_p2p::text::escape(name)).collect();
+        let more = match self.skipped.len() - named.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        (!named.is_empty()).then(|| {
+            format!(
+                "variables that Kubernetes makes for services are no keys and are skipped: {}{more}; \
+                 `enableServiceLinks: false` keeps them out of the pod",
+                named.join(", ")
+            )
+        })
+    }
+}
+
+/// Skipped variables that are named.
+const MAX_NAMED: usize = 8;
 
 impl Config {
     /// Reads a file and lays environment and flags over it.
@@ -98,15 +122,16 @@ impl Config {
         let read = |source| ConfigError::Read { path: path.to_owned(), source };
         let file = std::path::absolute(path).map_err(read)?;
         let text = read_bounded(path)?;
+        let mut skipped = Vec::new();
         let entries = [
             sources::from_file(path, &text)?,
-            sources::from_env(&overrides.env)?,
+            sources::from_env(&overrides.env, &mut skipped)?,
             sources::from_flags(&overrides.flags)?,
         ];
         let settings = merge(entries.into_iter().flatten())?;
         let folder = file.parent().unwrap_or(Path::new("/"));
         let config = build(folder, &settings)?;
-        Ok(Effective { config, settings, file })
+        Ok(Effective { config, settings, file, skipped })
     }
 
     /// All defaults, with relative paths under `folder`. For tests and embedders.
@@ -167,7 +192,12 @@ fn merge(entries: impl Iterator<Item = Entry>) -> Result<Vec<Setting>, ConfigErr
     let mut settings: Vec<_> = KEYS.iter().map(default_setting).collect();
     for Entry { key, value, source } in entries {
         if !key.accepts(&value) {
-            return Err(sources::invalid(&key.path(), &value.to_string(), &source, &key.allowed()));
+            let given = match key.wrong_item(&value) {
+                Some((item, Some(reason))) => format!("{item:?}, because {reason}"),
+                Some((item, None)) => format!("{item:?}"),
+                None => value.to_string(),
+            };
+            return Err(sources::invalid(&key.path(), &given, &source, &key.allowed()));
         }
         if let Some(setting) = settings.iter_mut().find(|s| s.section == key.section && s.name == key.name) {
             setting.value = value;

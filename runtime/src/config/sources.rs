@@ -9,6 +9,7 @@ use toml::{
 
 use super::{
     error::ConfigError,
+    kubernetes,
     table::{self, KEYS, Key},
 };
 
@@ -88,17 +89,20 @@ fn entry(section: &str, name: &str, value: &DeValue<'_>, source: Source) -> Resu
     Ok(Entry { key, value, source })
 }
 
-/// Entries of environment variables; an empty one counts as unset.
-pub(super) fn from_env(variables: &[(String, String)]) -> Result<Vec<Entry>, ConfigError> {
+/// Entries of environment variables; an empty one counts as unset. Those that Kubernetes makes for services are no entries
+/// but are named in `skipped`.
+pub(super) fn from_env(variables: &[(String, String)], skipped: &mut Vec<String>) -> Result<Vec<Entry>, ConfigError> {
     let mut entries = Vec::new();
     for (name, text) in variables {
         let Some(rest) = name.strip_prefix(ENV_PREFIX) else { continue };
         let lower = rest.to_ascii_lowercase();
-        let Some((section, key)) = table::split(&lower, '_') else { continue };
-        if text.is_empty() || is_token(section, key) {
-            continue;
+        let split = table::split(&lower, '_').filter(|(section, key)| !is_token(section, key) && !text.is_empty());
+        let known = split.is_some_and(|(section, key)| table::find(section, key).is_some());
+        if !known && kubernetes::is_service_variable(name, text) {
+            skipped.push(name.clone());
+        } else if let Some((section, key)) = split {
+            entries.push(text_entry(section, key, text, Source::Env(name.clone()))?);
         }
-        entries.push(text_entry(section, key, text, Source::Env(name.clone()))?);
     }
     Ok(entries)
 }

@@ -1,8 +1,10 @@
 //! Every key of the configuration: what it may hold and what it is when nobody sets it.
 
-use libp2p::{Multiaddr, multiaddr::Protocol};
+use libp2p::multiaddr::Protocol;
 use rpp_p2p::{Hash, limits, types::MAX_INTEGER};
 use toml::Value;
+
+use crate::address;
 
 /// One key.
 pub(super) struct Key {
@@ -55,11 +57,11 @@ const ADDRESS: Rule = Rule {
 };
 const LISTEN: Rule = Rule {
     allowed: "multiaddrs to listen on such as \"/ip4/0.0.0.0/tcp/4001\" or \"/ip4/0.0.0.0/udp/4001/quic-v1\"",
-    holds: is_listen_address,
+    holds: |text| address::to_listen_on(text).is_ok(),
 };
 const PEER: Rule = Rule {
     allowed: "multiaddrs that end in a peer id (of an Ed25519, secp256k1, ECDSA or RSA key), such as \"/ip4/10.0.0.7/tcp/4001/p2p/12D3...\"",
-    holds: ends_in_peer,
+    holds: is_address_of_peer,
 };
 const HOST: Rule =
     Rule { allowed: "host names without scheme, port or path, such as \"node.example\"", holds: is_host };
@@ -228,6 +230,18 @@ impl Key {
         }
     }
 
+    /// Of a list that is refused: the first item that is, and what is wrong with it where that can be told.
+    pub(super) fn wrong_item<'v>(&self, value: &'v Value) -> Option<(&'v str, Option<String>)> {
+        let (Kind::List { each, .. }, Value::Array(items)) = (&self.kind, value) else { return None };
+        let item = items.iter().filter_map(Value::as_str).find(|item| !(each.holds)(item))?;
+        let error = match each.allowed {
+            allowed if allowed == PEER.allowed => address::of_peer(item).err(),
+            allowed if allowed == LISTEN.allowed => address::to_listen_on(item).err(),
+            _ => None,
+        };
+        Some((item, error.map(|error| error.to_string())))
+    }
+
     /// In words.
     pub(super) fn allowed(&self) -> String {
         match &self.kind {
@@ -256,18 +270,10 @@ fn parse_array(text: &str) -> Option<Value> {
     document.into_iter().next().map(|(_, value)| value)
 }
 
-fn is_listen_address(text: &str) -> bool {
-    text.parse::<Multiaddr>().is_ok_and(|address| {
-        address.iter().any(|part| matches!(part, Protocol::Tcp(_) | Protocol::QuicV1))
-            && !address.iter().any(|part| matches!(part, Protocol::P2p(_)))
-    })
-}
-
-fn ends_in_peer(text: &str) -> bool {
-    text.parse::<Multiaddr>().is_ok_and(|address| {
-        address.iter().count() > 1
-            && matches!(address.iter().last(), Some(Protocol::P2p(peer)) if crate::peers::check_key(&peer).is_ok())
-    })
+fn is_address_of_peer(text: &str) -> bool {
+    address::of_peer(text).is_ok_and(
+        |address| matches!(address.iter().last(), Some(Protocol::P2p(peer)) if crate::peers::check_key(&peer).is_ok()),
+    )
 }
 
 fn is_host(text: &str) -> bool {

@@ -1,4 +1,5 @@
-//! Says where the node listens: one line on standard output, and `run.json` in the data folder.
+//! Says where the node listens: one line on standard output, and `run.json` in the data folder. Whoever should read the line
+//! may stall or be gone: that is no end of the node, and no success either.
 
 use std::{
     io::{self, IsTerminal as _},
@@ -44,10 +45,24 @@ pub(super) async fn when_ready(
         version: identity.version,
     };
     file.write(data_dir).with_context(|| format!("cannot write {}", RunFile::path(data_dir).display()))?;
-    if json || !io::stdout().is_terminal() {
-        return output::json(&file);
+    let text = match json || !io::stdout().is_terminal() {
+        true => serde_json::to_string(&file).context("the addresses cannot be written as JSON")?,
+        false => describe(&file),
+    };
+    say(text, "the addresses are in run.json in the data folder").await;
+    Ok(())
+}
+
+/// Prints a line of a long-running command. Returns when it is read; one that cannot be written is only warned of.
+pub(crate) async fn say(text: String, instead: &str) {
+    // A reader that stalls holds this thread alone, which nobody waits for at the end.
+    let (written, outcome) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let _ = written.send(output::try_bytes(format!("{text}\n").as_bytes()));
+    });
+    if let Ok(Err(error)) = outcome.await {
+        tracing::warn!("nobody reads standard output ({error}); the process goes on: {instead}");
     }
-    output::line(&describe(&file))
 }
 
 async fn wait_until_ready(handle: &NodeHandle) {

@@ -7,7 +7,7 @@ use rpp_introspection::Registry;
 use rpp_runtime::{Config, NodeHandle};
 use tokio::{sync::watch, task::JoinSet};
 
-use super::{announce::Addresses, introspection_token, rpc_token};
+use super::{announce::Addresses, tokens::Tokens};
 
 /// Bound ports, and what serving them needs.
 pub(super) struct Services {
@@ -16,18 +16,23 @@ pub(super) struct Services {
 }
 
 impl Services {
-    /// Binds the ports and loads the tokens, so that a mistake is told before anything is opened.
-    pub(super) fn prepare(config: &Config) -> anyhow::Result<Self> {
-        let options = rpp_rpc::Options::new(rpc_token(config)?)
+    /// Binds the ports, so that a mistake is told before anything is opened. Whether a control plane may be shown to other
+    /// machines without TLS is the operator's choice; the port itself warns.
+    pub(super) fn prepare(config: &Config, tokens: &Tokens) -> anyhow::Result<Self> {
+        let options = rpp_rpc::Options::shared(tokens.rpc())
             .with_allowed_hosts(config.rpc.allowed_hosts.clone())
             .with_allowed_origins(config.rpc.allowed_origins.clone());
         let (listener, address) = bind(config.rpc.listen, "rpc.listen")?;
-        let introspection = config.introspection.enabled.then(|| Self::prepare_introspection(config)).transpose()?;
+        let introspection =
+            config.introspection.enabled.then(|| Self::prepare_introspection(config, tokens)).transpose()?;
         Ok(Self { rpc: (listener, address, options), introspection })
     }
 
-    fn prepare_introspection(config: &Config) -> anyhow::Result<(TcpListener, SocketAddr, rpp_introspection::Options)> {
-        let options = rpp_introspection::Options::new(introspection_token(config)?)
+    fn prepare_introspection(
+        config: &Config,
+        tokens: &Tokens,
+    ) -> anyhow::Result<(TcpListener, SocketAddr, rpp_introspection::Options)> {
+        let options = rpp_introspection::Options::shared(tokens.introspection())
             .with_allowed_hosts(config.rpc.allowed_hosts.clone())
             .with_allowed_origins(config.introspection.allowed_origins.clone())
             .with_max_clients(config.introspection.max_clients);

@@ -1,0 +1,164 @@
+//! Which of the configured addresses are listened on, and when that is enough to be ready. [`Listeners`] is pure: no socket, no
+//! clock.
+//!
+//! A listener on all interfaces announces many addresses, or none where no interface has one of its kind (IPv6 that is
+//! switched off): so listeners are counted, never what they announce.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, UdpSocket},
+    time::{Duration, Instant},
+};
+
+use libp2p::{Multiaddr, core::transport::ListenerId, multiaddr::Protocol};
+
+/// A listener that announces nothing for so long is not waited for.
+pub(crate) const ANNOUNCING: Duration = Duration::from_secs(2);
+
+/// The listeners of a node.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    live: HashMap<ListenerId, Listener>,
+    /// What the operator asked for.
+    wanted: usize,
+    until: Instant,
+    /// Whether those that announce nothing were told of.
+    told: bool,
+}
+
+#[derive(Debug)]
+struct Listener {
+    asked: Multiaddr,
+    announced: bool,
+}
+
+impl Listeners {
+    pub(crate) fn new(wanted: usize, now: Instant) -> Self {
+        Self { live: HashMap::new(), wanted, until: now + ANNOUNCING, told: false }
+    }
+
+    /// A socket is bound.
+    pub(crate) fn bound(&mut self, id: ListenerId, asked: Multiaddr) {
+        self.live.insert(id, Listener { asked, announced: false });
+    }
+
+    /// It has an address that others can use.
+    pub(crate) fn announced(&mut self, id: ListenerId) {
+        if let Some(listener) = self.live.get_mut(&id) {
+            listener.announced = true;
+        }
+    }
+
+    /// It is gone; what it was asked to listen on.
+    pub(crate) fn closed(&mut self, id: ListenerId) -> Option<Multiaddr> {
+        self.live.remove(&id).map(|listener| listener.asked)
+    }
+
+    /// Whether this node listens, or why not.
+    pub(crate) fn ready(&self, now: Instant) -> Result<(), String> {
+        if self.wanted > 0 && self.live.is_empty() {
+            return Err("no address of [p2p] listen is listened on any more".to_owned());
+        }
+        match self.silent().next() {
+            Some(asked) if now < self.until => Err(format!("not listening yet: {asked} has no address so far")),
+            _ => Ok(()),
+        }
+    }
+
+    /// When [`Self::ready`] has to be asked again although nothing happens.
+    pub(crate) fn next_look(&self) -> Option<Instant> {
+        Some(self.until).filter(|_| !self.told && self.silent().next().is_some())
+    }
+
+    /// Those that announce nothing although they had time to; told once.
+    pub(crate) fn untold(&mut self, now: Instant) -> Vec<Multiaddr> {
+        if self.told || now < self.until {
+            return Vec::new();
+        }
+        self.told = true;
+        self.silent().cloned().collect()
+    }
+
+    fn silent(&self) -> impl Iterator<Item = &Multiaddr> {
+        self.live.values().filter(|listener| !listener.announced).map(|listener| &listener.asked)
+    }
+}
+
+/// Whether this machine has no such address at all, which is no mistake in a configuration that names others too: the family is
+/// switched off, or no interface carries the address. The transports' own errors do not say it in a form that can be read.
+pub(crate) fn is_absent(address: &Multiaddr) -> bool {
+    use rustix::io::Errno;
+    let ip: IpAddr = match address.iter().next() {
+        Some(Protocol::Ip4(ip)) => ip.into(),
+        Some(Protocol::Ip6(ip)) => ip.into(),
+        _ => return false,
+    };
+    let absent = [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL, Errno::PROTONOSUPPORT].map(Errno::raw_os_error);
+    let refused = UdpSocket::bind((ip, 0)).err().and_then(|error| error.raw_os_error());
+    refused.is_some_and(|code| absent.contains(&code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> Multiaddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn every_listener_is_waited_for_and_none_counts_twice() {
+        let now = Instant::now();
+        let mut listeners = Listeners::new(2, now);
+        let (tcp, quic) = (ListenerId::next(), ListenerId::next());
+        listeners.bound(tcp, address("/ip4/0.0.0.0/tcp/4001"));
+        listeners.bound(quic, address("/ip4/0.0.0.0/udp/4001/quic-v1"));
+        for _ in 0..3 {
+            listeners.announced(tcp);
+            let reason = listeners.ready(now).unwrap_err();
+            assert!(reason.contains("quic-v1"), "three addresses of one listener are not two listeners: {reason}");
+        }
+        listeners.announced(quic);
+        assert_eq!((listeners.ready(now), listeners.next_look()), (Ok(()), None));
+    }
+
+    #[test]
+    fn one_without_addresses_is_waited_for_a_moment_and_told_of_once() {
+        let now = Instant::now();
+        let mut listeners = Listeners::new(2, now);
+        let (four, six) = (ListenerId::next(), ListenerId::next());
+        listeners.bound(four, address("/ip4/0.0.0.0/tcp/4001"));
+        listeners.bound(six, address("/ip6/::/tcp/4001"));
+        listeners.announced(four);
+        assert!(listeners.ready(now).is_err() && listeners.untold(now).is_empty());
+        let later = listeners.next_look().unwrap();
+        assert_eq!(later, now + ANNOUNCING);
+        assert_eq!(listeners.ready(later), Ok(()));
+        assert_eq!(listeners.untold(later), [address("/ip6/::/tcp/4001")]);
+        assert_eq!((listeners.untold(later).len(), listeners.next_look()), (0, None));
+    }
+
+    #[test]
+    fn a_node_is_ready_as_long_as_one_is_left() {
+        let now = Instant::now();
+        let mut listeners = Listeners::new(2, now);
+        let (one, other) = (ListenerId::next(), ListenerId::next());
+        listeners.bound(one, address("/ip4/127.0.0.1/tcp/1"));
+        listeners.bound(other, address("/ip4/127.0.0.1/tcp/2"));
+        listeners.announced(one);
+        listeners.announced(other);
+        assert_eq!(listeners.closed(one), Some(address("/ip4/127.0.0.1/tcp/1")));
+        assert_eq!(listeners.ready(now), Ok(()));
+        listeners.closed(other);
+        assert!(listeners.ready(now).is_err());
+        assert_eq!(Listeners::new(0, now).ready(now), Ok(()), "a node that is asked for none is ready");
+    }
+
+    #[test]
+    fn what_this_machine_has_not_is_told_from_what_it_has() {
+        // From a block that is kept for documentation.
+        assert!(is_absent(&address("/ip4/192.0.2.1/tcp/1")) && is_absent(&address("/ip6/2001:db8::1/udp/1/quic-v1")));
+        assert!(!is_absent(&address("/ip4/127.0.0.1/tcp/1")) && !is_absent(&address("/ip4/0.0.0.0/tcp/1")));
+        assert!(!is_absent(&address("/memory/7")));
+    }
+}

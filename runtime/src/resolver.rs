@@ -1,0 +1,90 @@
+//! How names in addresses are resolved: as the system says, and without it when the system says nothing usable. A node that
+//! knows IP addresses only needs no names.
+
+use std::{fs, io, path::Path};
+
+use hickory_resolver::system_conf::parse_resolv_conf;
+use libp2p::dns::{ResolverConfig, ResolverOpts};
+
+/// Where the system says it.
+pub(crate) const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// What the swarm's resolver is made of.
+pub(crate) struct Resolver {
+    pub(crate) config: ResolverConfig,
+    pub(crate) options: ResolverOpts,
+    /// What the operator should know.
+    pub(crate) warning: Option<String>,
+}
+
+/// Reads the system's file. Of one with mistakes in it, the name servers are taken; without any, each name fails by itself
+/// and at once.
+pub(crate) fn of_system(path: &Path) -> Resolver {
+    let read = fs::read(path);
+    let usable = |text: &[u8]| parse_resolv_conf(text).map_err(|error| io::Error::other(error.to_string()));
+    let error = match read.as_ref().map_err(|error| io::Error::from(error.kind())).and_then(|text| usable(text)) {
+        Ok((config, options)) => return Resolver { config, options, warning: None },
+        Err(error) => error,
+    };
+    match read.and_then(|text| usable(&name_servers(&text))) {
+        Ok((config, options)) => {
+            let warning = format!("{} has mistakes ({error}): only its name servers are used", path.display());
+            Resolver { config, options, warning: Some(warning) }
+        }
+        Err(_) => {
+            let warning = format!(
+                "no name server is known ({}: {error}): addresses with /dns names cannot be dialled, those with IP addresses can",
+                path.display()
+            );
+            Resolver { config: ResolverConfig::default(), options: ResolverOpts::default(), warning: Some(warning) }
+        }
+    }
+}
+
+/// The lines that name one.
+fn name_servers(text: &[u8]) -> Vec<u8> {
+    let lines = text.split(|byte| *byte == b'\n');
+    lines.filter(|line| line.trim_ascii_start().starts_with(b"nameserver")).collect::<Vec<_>>().join(&b'\n')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &[u8]) -> (Vec<String>, Option<String>) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("resolv.conf");
+        fs::write(&path, text).unwrap();
+        servers(&of_system(&path))
+    }
+
+    fn servers(resolver: &Resolver) -> (Vec<String>, Option<String>) {
+        let servers = resolver.config.name_servers.iter().map(|server| server.ip.to_string()).collect();
+        (servers, resolver.warning.clone())
+    }
+
+    #[test]
+    fn a_good_file_is_used_as_it_is() {
+        let (servers, warning) = of(b"nameserver 10.0.0.1\nnameserver fd00::1\nsearch example.org\noptions edns0\n");
+        assert_eq!((servers, warning), (vec!["10.0.0.1".to_owned(), "fd00::1".to_owned()], None));
+    }
+
+    #[test]
+    fn without_a_name_server_there_is_a_resolver_all_the_same_and_a_warning() {
+        let no_file = of_system(Path::new("/nonexistent/resolv.conf"));
+        for (servers, warning) in [of(b""), of(b"# nothing\nnot a line\n"), of(&[0xff, 0, b'\n']), servers(&no_file)] {
+            assert!(servers.is_empty(), "{servers:?}");
+            assert!(warning.unwrap().contains("resolv.conf"));
+        }
+    }
+
+    #[test]
+    fn name_servers_are_taken_from_a_file_with_mistakes() {
+        let (servers, warning) = of(b"nameserver 10.0.0.1\nsearch a..b\nnot a line\noptions no-such-option\n");
+        assert_eq!(servers, ["10.0.0.1"]);
+        assert!(warning.is_some_and(|text| text.contains("mistakes")));
+        let (servers, _) =
+            of(b"# made by a VPN client\nnameserver fe80::1%eth9\noptions edns0 no-such-option\nnot a line\n");
+        assert_eq!(servers, ["fe80::1"]);
+    }
+}

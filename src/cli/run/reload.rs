@@ -1,0 +1,29 @@
+//! SIGHUP: the token files and the log's filter are read again. Everything else takes a restart, which is said.
+
+use rpp_runtime::config::Effective;
+
+use super::tokens::Tokens;
+use crate::cli::{config_args::ConfigArgs, logging::Logging};
+
+/// Takes over what can be taken over while the node runs. A configuration that cannot be used changes nothing.
+pub(super) async fn reload(args: &ConfigArgs, running: &Effective, logging: &Logging, tokens: &Tokens) {
+    tokens.read_again().await;
+    let new = match args.load() {
+        Ok(new) => new,
+        Err(error) => return tracing::error!("the configuration stays as it was: {error:#}"),
+    };
+    if let Err(error) = logging.set_filter(&new.config.log) {
+        return tracing::error!("the log's filter stays as it was: {error:#}");
+    }
+    tracing::info!(filter = new.config.log.filter, "token files and the log's filter were read again");
+    let changed: Vec<_> = new
+        .settings
+        .iter()
+        .zip(&running.settings)
+        .filter(|(new, old)| new.value != old.value && new.path() != "log.filter")
+        .map(|(new, _)| new.path())
+        .collect();
+    if !changed.is_empty() {
+        tracing::warn!("these keys have other values now, which count after a restart: {}", changed.join(", "));
+    }
+}

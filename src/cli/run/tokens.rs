@@ -1,0 +1,118 @@
+//! The bearer tokens of the ports, and the files they come from: a file that changes counts while the node runs.
+
+use std::{
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use rpp_http::guard::Token;
+use rpp_runtime::{
+    Config,
+    keys::{self, KeyError},
+};
+use secrecy::SecretString;
+
+use super::variable;
+
+/// How often the files are looked at; a change counts within 5 s.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// The tokens as they are now.
+pub(super) struct Tokens {
+    rpc: Token,
+    introspection: Token,
+    followed: Vec<Followed>,
+}
+
+impl Tokens {
+    /// Loads the control plane's token and, when introspection is on and has one of its own, that one.
+    pub(super) fn load(config: &Config) -> anyhow::Result<Self> {
+        let mut followed = Vec::new();
+        let given = variable("RPP_RPC_TOKEN");
+        let rpc = Token::new(&keys::load_token(given.as_deref(), &config.rpc.token_file)?)?;
+        if given.is_none() {
+            followed.push(Followed::new(&rpc, config.rpc.token_file.clone()));
+        }
+        let given = variable("RPP_INTROSPECTION_TOKEN");
+        let file = config.introspection.token_file.as_deref();
+        let own = match config.introspection.enabled {
+            true => keys::load_introspection_token(given.as_deref(), file)?,
+            false => None,
+        };
+        let introspection = own.as_ref().map(Token::new).transpose()?.unwrap_or_else(|| rpc.clone());
+        if let (Some(_), None, Some(file)) = (own, given, file) {
+            followed.push(Followed::new(&introspection, file.to_owned()));
+        }
+        Ok(Self { rpc, introspection, followed })
+    }
+
+    /// The control plane's.
+    pub(super) fn rpc(&self) -> Token {
+        self.rpc.clone()
+    }
+
+    /// The introspection port's: its own if it has one, else the control plane's.
+    pub(super) fn introspection(&self) -> Token {
+        self.introspection.clone()
+    }
+
+    /// Looks at the files for ever.
+    pub(super) async fn follow(&self) {
+        let mut tick = tokio::time::interval(LOOK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            self.read_again().await;
+        }
+    }
+
+    /// Looks at the files now.
+    pub(super) async fn read_again(&self) {
+        for followed in &self.followed {
+            let file = followed.file.clone();
+            // It may lie on a file system that takes its time.
+            if let Ok(read) = tokio::task::spawn_blocking(move || keys::load_token(None, &file)).await {
+                followed.take(read);
+            }
+        }
+    }
+}
+
+/// A token and its file.
+struct Followed {
+    token: Token,
+    file: PathBuf,
+    /// What was wrong with the file when it was last read: told once.
+    wrong: Mutex<Option<String>>,
+}
+
+impl Followed {
+    fn new(token: &Token, file: PathBuf) -> Self {
+        Self { token: token.clone(), file, wrong: Mutex::new(None) }
+    }
+
+    fn take(&self, read: Result<SecretString, KeyError>) {
+        let file = self.file.display();
+        let replaced = read.map_err(|error| error.to_string()).and_then(|token| {
+            let replaced = self.token.replace(&token);
+            replaced.map_err(|error| error.to_string())
+        });
+        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        match replaced {
+            Ok(changed) => {
+                *wrong = None;
+                if changed {
+                    tracing::info!("the token in {file} has changed: it counts from now on, the earlier one no longer");
+                }
+            }
+            Err(error) if wrong.as_ref() == Some(&error) => {}
+            Err(error) => {
+                tracing::warn!(
+                    "the token file cannot be used as it is now, so the earlier token still counts: {error}"
+                );
+                *wrong = Some(error);
+            }
+        }
+    }
+}
