@@ -6,7 +6,7 @@ mod support;
 use std::{
     fs,
     net::{Ipv4Addr, TcpListener},
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use libp2p::Multiaddr;
@@ -397,6 +397,53 @@ async fn a_lie_fails_the_session_and_names_the_liar() {
         let node = home.start().await;
         fails(&node, session, code, &words, "with another peer").await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn text_after_an_answer_ends_the_session_and_names_the_peer() {
+    for after in ["x", " {}", "\0"] {
+        let rogue = Rogue::start(move |request, honest| match request {
+            SnapshotsRequest::Chunk { chunk_index: 2, .. } => Said::followed(&honest, after),
+            _ => honest.into(),
+        })
+        .await;
+        let home = Home::consumer();
+        let node = home.start().await;
+        let session = begin(&node, &rogue.address).await;
+        let words = ["broke the protocol", "after the document", &rogue.peer.to_string()];
+        fails(&node, session, "provider", &words, "another peer").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_line_that_breaks_in_large_chunks_a_session_goes_on_in_smaller_ones() {
+    const LARGE: u64 = 1 << 20;
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&asked);
+    let rogue = Rogue::start(move |_, honest| match &honest {
+        SnapshotsResponse::Chunk { chunk_index, chunk, .. } => {
+            log.lock().unwrap().push((*chunk_index, chunk.len() as u64));
+            let breaks = *chunk_index > 0 && chunk.len() as u64 == LARGE;
+            if breaks { Said::half(&honest) } else { honest.into() }
+        }
+        _ => honest.into(),
+    })
+    .await;
+    let mut home = Home::consumer();
+    home.config.snapshots.chunk_size = LARGE;
+    let node = home.start().await;
+    let session = begin(&node, &rogue.address).await;
+    let done = node.complete(session).await;
+    assert_eq!(done["chunk_size"], LARGE / 2, "{done}");
+    assert_eq!(done["verified"], true);
+    // Twice half of a chunk came in vain, which is told in about its bytes; nothing that was verified came again.
+    let wasted = done["bytes_wasted"].as_u64().unwrap();
+    assert!((LARGE * 9 / 10..LARGE * 11 / 10).contains(&wasted), "{done}");
+    let asked = asked.lock().unwrap().clone();
+    assert_eq!(asked[..5], [(0, LARGE), (1, LARGE), (1, LARGE), (2, LARGE / 2), (3, LARGE / 2)], "{asked:?}");
+    assert_eq!(asked.len(), 8);
+    let payload = fs::read(done["payload_path"].as_str().unwrap()).unwrap();
+    assert_eq!(blake3::hash(&payload).to_hex().as_str(), made().first.root.to_string());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,10 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use hyper::body::Bytes;
@@ -15,7 +18,7 @@ use libp2p::{
     swarm::SwarmEvent,
     tcp, yamux,
 };
-use rpp_p2p::{ErrorCode, SnapshotsRequest, SnapshotsResponse, json};
+use rpp_p2p::{ErrorCode, SnapshotsRequest, SnapshotsResponse, json, limits::MAX_CHUNK_SIZE};
 use rpp_runtime::store::{Offer, Payload, Store};
 
 use super::{DEADLINE, Home};
@@ -23,10 +26,24 @@ use super::{DEADLINE, Home};
 /// What it says to a request.
 pub enum Said {
     Answer(Box<SnapshotsResponse>),
+    /// Whatever this is.
+    Bytes(Vec<u8>),
     Nothing,
 }
 
 impl Said {
+    /// The first half of an answer, and the end of the stream.
+    pub fn half(answer: &SnapshotsResponse) -> Self {
+        let mut bytes = json::encode_response(answer);
+        bytes.truncate(bytes.len() / 2);
+        Self::Bytes(bytes)
+    }
+
+    /// An answer and something after it.
+    pub fn followed(answer: &SnapshotsResponse, after: &str) -> Self {
+        Self::Bytes([&json::encode_response(answer), after.as_bytes()].concat())
+    }
+
     pub fn refusal(request: &SnapshotsRequest, code: ErrorCode) -> Self {
         let message = "the script says so".to_owned();
         Self::Answer(Box::new(SnapshotsResponse::Error { session_id: request.session_id(), code, message }))
@@ -88,6 +105,9 @@ impl Rogue {
                     Said::Answer(response) => {
                         let _ = swarm.behaviour_mut().send_response(channel, json::encode_response(&response));
                     }
+                    Said::Bytes(bytes) => {
+                        let _ = swarm.behaviour_mut().send_response(channel, bytes);
+                    }
                     Said::Nothing => unanswered.push(channel),
                 }
             }
@@ -116,6 +136,8 @@ struct Served {
     _home: Home,
     offer: Arc<Offer>,
     payload: Arc<Payload>,
+    /// Of the newest plan, bytes.
+    chunk_size: AtomicU64,
 }
 
 impl Served {
@@ -124,21 +146,24 @@ impl Served {
         let store = Store::open(&home.snapshots()).unwrap();
         let (stored, offer) = store.best_offer(Some(super::made().first.root), None).unwrap();
         let payload = stored.open().unwrap();
-        Self { _home: home, offer, payload }
+        Self { _home: home, offer, payload, chunk_size: AtomicU64::new(super::CHUNK) }
     }
 
     fn answer(&self, request: &SnapshotsRequest) -> SnapshotsResponse {
-        let plan = self.offer.plan(super::CHUNK).unwrap();
         let session_id = request.session_id();
+        let size = || self.chunk_size.load(Ordering::Relaxed);
         match *request {
-            SnapshotsRequest::Plan { .. } => SnapshotsResponse::Plan {
-                session_id,
-                plan: Box::new(plan),
-                min_chunk_size: super::CHUNK,
-                max_chunk_size: super::CHUNK,
-            },
+            SnapshotsRequest::Plan { chunk_size, .. } => {
+                self.chunk_size.store(chunk_size.unwrap_or(super::CHUNK), Ordering::Relaxed);
+                SnapshotsResponse::Plan {
+                    session_id,
+                    plan: Box::new(self.offer.plan(size()).unwrap()),
+                    min_chunk_size: super::CHUNK,
+                    max_chunk_size: MAX_CHUNK_SIZE,
+                }
+            }
             SnapshotsRequest::Chunk { chunk_index, .. } => {
-                let (chunk, proof) = self.payload.read_chunk(chunk_index, super::CHUNK).unwrap();
+                let (chunk, proof) = self.payload.read_chunk(chunk_index, size()).unwrap();
                 SnapshotsResponse::Chunk { session_id, chunk_index, chunk, proof }
             }
             SnapshotsRequest::LightClientUpdate { update_index, .. } => {
@@ -146,8 +171,7 @@ impl Served {
                 SnapshotsResponse::LightClientUpdate { session_id, update_index, update }
             }
             SnapshotsRequest::Resume { plan_id, chunk_index, update_index, .. } => {
-                let chunk_size = super::CHUNK;
-                SnapshotsResponse::Resume { session_id, plan_id, chunk_index, update_index, chunk_size }
+                SnapshotsResponse::Resume { session_id, plan_id, chunk_index, update_index, chunk_size: size() }
             }
             SnapshotsRequest::Ack { kind, index, .. } => SnapshotsResponse::Ack { session_id, kind, index },
             SnapshotsRequest::Error { .. } => SnapshotsResponse::Error {

@@ -50,6 +50,8 @@ pub(super) struct Tracked {
     renewed: Option<Instant>,
     /// They have not been told since something moved.
     behind: bool,
+    /// Payload bytes that came in vain.
+    wasted: u64,
 }
 
 /// While a session streams, watchers are told this often what has come: not of every chunk.
@@ -81,6 +83,7 @@ impl Tracked {
             announced: None,
             renewed: None,
             behind: false,
+            wasted: 0,
         }
     }
 
@@ -95,7 +98,8 @@ impl Tracked {
     fn describe(&self, now: Instant) -> SnapshotStreamStatus {
         let view = self.machine.as_ref().map(consumer::Session::view);
         let rate = view.as_ref().and_then(|view| self.meter.per_second(now, view.bytes_verified));
-        describe(&self.record, &self.progress, view.as_ref(), self.hold, self.held_since, now, rate)
+        let status = describe(&self.record, &self.progress, view.as_ref(), self.hold, self.held_since, now, rate);
+        SnapshotStreamStatus { bytes_wasted: view.map_or(self.wasted, |view| view.bytes_wasted), ..status }
     }
 
     /// Whether nothing but the counts of a streaming session can have moved, and watchers were told of them just now.
@@ -125,6 +129,7 @@ impl Tracked {
     pub(super) fn publish_now(&mut self, now: Instant) -> bool {
         if let Some(view) = self.machine.as_ref().map(consumer::Session::view) {
             self.meter.note(now, view.bytes_verified);
+            self.wasted = view.bytes_wasted;
         }
         (self.renewed, self.behind) = (Some(now), false);
         let status = self.describe(now);
@@ -195,7 +200,7 @@ fn describe(
         bytes_received: view.map_or(durable, |view| view.bytes_received.max(verified_bytes)),
         bytes_verified: verified_bytes,
         bytes_durable: durable,
-        bytes_wasted: view.map_or(0, |view| view.bytes_wasted),
+        bytes_wasted: 0,
         verified_bytes_per_second: rate.filter(|_| state == SessionState::Streaming),
         eta_seconds: rate
             .filter(|rate| *rate > 0 && state == SessionState::Streaming)
