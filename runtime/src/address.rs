@@ -115,13 +115,14 @@ fn part(part: &Protocol<'_>) -> AddressError {
 /// See [`AddressError`].
 pub fn of_peer(text: &str) -> Result<Multiaddr, AddressError> {
     let address = multiaddr(text)?;
-    if address.iter().any(|part| !matches!(part, Protocol::P2p(_))) {
-        dialable(&address)?;
-    }
-    match address.iter().last() {
-        Some(Protocol::P2p(_)) if address.iter().count() > 1 => Ok(address),
-        Some(Protocol::P2p(_)) => Err(AddressError::NoTransport),
-        _ => Err(AddressError::NoPeer),
+    let has_peer = matches!(address.iter().last(), Some(Protocol::P2p(_)));
+    match dialable(&address) {
+        Ok(()) if has_peer => Ok(address),
+        Err(_) if has_peer && address.iter().count() == 1 => Err(AddressError::NoTransport),
+        Err(error) if has_peer => Err(error),
+        // Of two mistakes, the part that is not spoken here is told; a peer id in a wrong place is one that is missing.
+        Err(AddressError::Part { part }) if !part.starts_with("/p2p/") => Err(AddressError::Part { part }),
+        Ok(()) | Err(_) => Err(AddressError::NoPeer),
     }
 }
 
@@ -230,6 +231,10 @@ mod tests {
             assert!(matches!(dialable(&text.parse().unwrap()), Err(AddressError::NoTransport)), "{text}");
         }
         assert_eq!(of_peer(&format!("/p2p/{PEER}")), Err(AddressError::NoTransport));
+        for text in ["/ip4/10.0.0.7/tcp/4001", "/ip4/10.0.0.7", &format!("/p2p/{PEER}/tcp/4001")] {
+            assert_eq!(of_peer(text), Err(AddressError::NoPeer), "{text}");
+        }
+        assert!(matches!(of_peer("/ip4/10.0.0.7/tcp/443/wss"), Err(AddressError::Part { .. })));
         assert_eq!(of_peer("10.0.0.7:4001"), Err(AddressError::Unreadable));
     }
 
