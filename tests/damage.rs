@@ -1,5 +1,5 @@
 //! What a killed or damaged session database leaves behind: the node starts, says what it did, and completes with
-//! everything kept that was durable.
+//! everything kept that was durable. And what a byte that changed on the disk does: it never counts, and is fetched again.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
 mod support;
@@ -13,7 +13,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use support::{FIRST_BYTES, Home, files_under, interrupt, made, noise};
+use support::{CHUNK, FIRST_BYTES, Home, Running, eventually, files_under, interrupt, made, noise};
 
 static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
@@ -156,4 +156,169 @@ async fn a_cancelled_session_is_not_rebuilt() {
     fs::remove_dir_all(home.snapshots().join("sessions")).unwrap();
     let node = home.start().await;
     assert!(node.get("/p2p/snapshots").await.as_array().unwrap().is_empty());
+}
+
+/// Chunks that a provider served since it started.
+async fn served(provider: &Running) -> u64 {
+    let metrics = provider.request("GET", "/metrics", None).await.body;
+    let prefix = "rpp_snapshot_requests_total{direction=\"received\",kind=\"chunk\",outcome=\"served\"} ";
+    metrics.lines().find_map(|line| line.strip_prefix(prefix)).map_or(0, |count| count.parse().unwrap())
+}
+
+fn change(path: &Path, at: u64) {
+    let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_byte_of_a_partial_payload_that_changes_while_the_node_is_down_is_fetched_again() {
+    keep_the_log();
+    let (mut home, provider) = (Home::consumer(), Home::provider());
+    let (session, before) = interrupted(&mut home, &provider).await;
+    let partial = home.snapshots().join("partial").join(made().first.root.to_string());
+    change(&partial.join("payload"), 20 * CHUNK + 99);
+
+    let node = home.start().await;
+    let first = node.get(&format!("/p2p/snapshots/{session}")).await;
+    assert_eq!(first["confirmed_chunk_index"], before["confirmed_chunk_index"], "what is confirmed never falls");
+    let hashed = first["rechecked_bytes"].as_u64().unwrap_or(0);
+    assert!(first["bytes_verified"].as_u64().unwrap() <= hashed, "something counts that was not hashed: {first}");
+    let serving = provider.start().await;
+    let body = json!({ "peer": serving.address.to_string(), "resume": { "session": session } });
+    assert_eq!(node.request("POST", "/p2p/snapshots", Some(body)).await.status, 200);
+    let done = node.complete(session).await;
+    assert!(fs::read(done["payload_path"].as_str().unwrap()).unwrap() == noise(1, FIRST_BYTES), "the payload differs");
+    assert!(is_logged(&["chunks 20 ", "does not hold", "fetched again", &session.to_string()]));
+    let metrics = node.request("GET", "/metrics", None).await.body;
+    assert!(metrics.contains("rpp_damaged_chunks_total 1\n"), "{metrics}");
+    // The chunk that was hit, and what was missing before.
+    let missing = before["total_chunks"].as_u64().unwrap() - before["confirmed_chunk_index"].as_u64().unwrap() - 1;
+    assert_eq!(served(&serving).await, missing + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_else_lies_beside_a_partial_payload_is_not_believed_either() {
+    for (name, at) in [("outboard", 700), ("plan.json", 900), ("session.json", 40), ("payload", 0)] {
+        let (mut home, provider) = (Home::consumer(), Home::provider());
+        let (session, _) = interrupted(&mut home, &provider).await;
+        let partial = home.snapshots().join("partial").join(made().first.root.to_string());
+        change(&partial.join(name), at);
+        if name == "session.json" {
+            // It is read only when the database is lost: then a changed one brings nothing back.
+            fs::remove_dir_all(home.snapshots().join("sessions")).unwrap();
+            let node = home.start().await;
+            assert!(node.get("/p2p/snapshots").await.as_array().unwrap().is_empty());
+            continue;
+        }
+        let node = home.start().await;
+        let serving = provider.start().await;
+        let body = json!({ "peer": serving.address.to_string(), "resume": { "session": session } });
+        assert_eq!(node.request("POST", "/p2p/snapshots", Some(body)).await.status, 200);
+        let done = node.complete(session).await;
+        assert!(fs::read(done["payload_path"].as_str().unwrap()).unwrap() == noise(1, FIRST_BYTES), "{name}");
+        let outboard = |home: &Home| {
+            let folder = home.snapshots().join("store").join(made().first.root.to_string());
+            fs::read(folder.join("outboard")).unwrap()
+        };
+        assert!(outboard(&home) == outboard(&provider), "{name}: the outboard differs");
+    }
+}
+
+/// A mirror that fetched the first snapshot and was stopped, with a byte of what it stores changed.
+async fn spoilt_mirror(origin: &Running, home: &Home) -> u64 {
+    let node = home.start().await;
+    let session = node.stream(json!({ "peer": origin.address.to_string(), "height": 100 })).await;
+    node.complete(session).await;
+    node.stop().await;
+    let folder = home.snapshots().join("store").join(made().first.root.to_string());
+    change(&folder.join("payload"), 30 * CHUNK + 5);
+    session
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stored_byte_that_changed_is_not_served_and_is_fetched_again_from_where_it_came() {
+    keep_the_log();
+    let origin = Home::provider().start().await;
+    let mut home = Home::consumer();
+    home.config.snapshots.scrub_bytes_per_second = 0;
+    let session = spoilt_mirror(&origin, &home).await;
+    let mirror = home.start().await;
+    let before = served(&origin).await;
+    let third = Home::consumer().start().await;
+    let body = json!({ "peer": mirror.address.to_string(), "height": 100 });
+    let answer = third.request("POST", "/p2p/snapshots", Some(body)).await;
+    let reader = match answer.status {
+        200 => answer.json()["session"].as_u64().unwrap(),
+        _ => third.get("/p2p/snapshots").await[0]["session"].as_u64().unwrap(),
+    };
+    // It is told that the snapshot is not offered any more, and got no wrong byte before; or it comes after the repair.
+    let ended = |status: &Value| ["complete", "failed"].contains(&status["state"].as_str().unwrap());
+    let status = third.status_where(reader, "the reader to end", ended).await;
+    if status["state"] == "failed" {
+        assert_eq!(status["error_code"], "provider", "{status}");
+        assert!(status["error"].as_str().unwrap().contains("no longer offers"), "{status}");
+    }
+    let root = made().first.root.to_string();
+    assert!(is_logged(&["a stored payload is damaged", &root, "do not lead to its root"]));
+    // By itself, and no more than what was damaged.
+    let healed = |status: &Value| status["state"] == "complete" && status["payload_path"].is_string();
+    mirror.status_where(session, "the repair", |status| healed(status) && status["verified"] == true).await;
+    eventually("the payload to be on offer again", || async {
+        let offered = mirror.get("/p2p/identity").await;
+        (offered["snapshots"].as_array()?.iter().any(|one| one["root"] == root.as_str())).then_some(())
+    })
+    .await;
+    let payload = home.snapshots().join("store").join(&root).join("payload");
+    assert!(fs::read(payload).unwrap() == noise(1, FIRST_BYTES));
+    assert_eq!(served(&origin).await - before, 1);
+    if status["state"] == "failed" {
+        let resume = json!({ "resume": { "session": reader } });
+        assert_eq!(third.request("POST", "/p2p/snapshots", Some(resume)).await.status, 200);
+    }
+    third.complete(reader).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stored_byte_that_changed_is_found_without_being_asked_for() {
+    // Nobody knows where a publisher's payload would come from: it is left out and said.
+    let home = Home::provider().only(made().first.root);
+    let folder = home.snapshots().join("store").join(made().first.root.to_string());
+    change(&folder.join("payload"), 123_456);
+    let node = home.start().await;
+    eventually("the offer to be withdrawn", || async {
+        node.get("/p2p/identity").await["snapshots"].as_array()?.is_empty().then_some(())
+    })
+    .await;
+    let metrics = node.request("GET", "/metrics", None).await.body;
+    assert!(metrics.contains("rpp_store_damaged 1\n"), "{metrics}");
+    let told = fs::read_to_string(folder.join("damaged")).unwrap();
+    assert!(told.contains("do not lead to its root"), "{told}");
+    // For other processes and other starts as well.
+    let store = rpp_runtime::store::Store::open(&home.snapshots()).unwrap();
+    assert!(store.list().is_empty() && store.damaged()[0].reason == told);
+
+    // A mirror does: it is repaired.
+    let origin = Home::provider().start().await;
+    let home = Home::consumer();
+    let session = spoilt_mirror(&origin, &home).await;
+    let before = served(&origin).await;
+    let mirror = home.start().await;
+    let payload = home.snapshots().join("store").join(made().first.root.to_string()).join("payload");
+    eventually("the repair", || async { (fs::read(&payload).ok()? == noise(1, FIRST_BYTES)).then_some(()) }).await;
+    mirror.complete(session).await;
+    assert_eq!(served(&origin).await - before, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_stored_already_is_hashed_before_a_session_is_complete_with_it() {
+    let origin = Home::provider().start().await;
+    let mut home = Home::consumer();
+    home.config.snapshots.scrub_bytes_per_second = 0;
+    spoilt_mirror(&origin, &home).await;
+    let mirror = home.start().await;
+    let session = mirror.stream(json!({ "peer": origin.address.to_string(), "height": 100 })).await;
+    let done = mirror.complete(session).await;
+    assert!(fs::read(done["payload_path"].as_str().unwrap()).unwrap() == noise(1, FIRST_BYTES), "{done}");
 }

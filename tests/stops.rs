@@ -62,11 +62,24 @@ fn explained(status: &Value, whom: Option<String>, words: &[&str]) {
 
 /// The status once the session has failed with `code`: the error has these words, and what to do has `advice`.
 async fn fails(node: &Running, session: u64, code: &str, words: &[&str], advice: &str) -> Value {
+    let resume = format!("{{\"resume\":{{\"session\":{session}}}}}");
+    failed(node, session, code, words, &[advice, &resume, "tries again", "DELETE"]).await
+}
+
+/// The same, when the session does not go on with its provider.
+async fn fails_for_good(node: &Running, session: u64, code: &str, words: &[&str]) -> Value {
+    let advice = ["broke the protocol", "with another peer", "{\"peer\":...}", "DELETE"];
+    let status = failed(node, session, code, words, &advice).await;
+    let advice = status["waiting_on"]["reason"].as_str().unwrap();
+    assert!(!advice.contains("resume") && !advice.contains("tries again"), "{advice}");
+    status
+}
+
+async fn failed(node: &Running, session: u64, code: &str, words: &[&str], advice: &[&str]) -> Value {
     let status = node.status_where(session, "the failure", |status| status["state"] == "failed").await;
     assert_eq!(status["error_code"], code, "{status}");
     assert_eq!(status["waiting_on"]["what"], "operator", "{status}");
-    let resume = format!("{{\"resume\":{{\"session\":{session}}}}}");
-    explained(&status, None, &[advice, &resume, "DELETE"]);
+    explained(&status, None, advice);
     let error = status["error"].as_str().unwrap();
     for word in words {
         assert!(error.contains(word), "{word:?} is not said: {status}");
@@ -388,14 +401,27 @@ async fn a_lie_fails_the_session_and_names_the_liar() {
         let node = home.start().await;
         let session = begin(&node, &rogue.address).await;
         let words = [words, &rogue.peer.to_string()];
-        fails(&node, session, code, &words, "with another peer").await;
+        fails_for_good(&node, session, code, &words).await;
         if code != "checksum" {
             assert!(!home.snapshots().join("partial").join(made().first.root.to_string()).exists());
         }
         // It survives a restart, with the same words.
         node.stop().await;
         let node = home.start().await;
-        fails(&node, session, code, &words, "with another peer").await;
+        let failed = fails_for_good(&node, session, code, &words).await;
+        // A resume would ask the same peer again: it is refused, and changes nothing.
+        rogue.now(|_, honest| honest.into());
+        let resume = json!({ "resume": { "session": session } });
+        let answer = node.request("POST", "/p2p/snapshots", Some(resume)).await;
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (502, Some(code)), "{}", answer.body);
+        let error = answer.json()["error"].as_str().unwrap().to_owned();
+        assert!(error.contains("does not go on") && error.contains("start a session with another peer"), "{error}");
+        let after = node.get(&format!("/p2p/snapshots/{session}")).await;
+        assert_eq!((&after["state"], &after["error"]), (&failed["state"], &failed["error"]));
+        // The operator decides anew, by a session of its own.
+        let anew = begin(&node, &rogue.address).await;
+        let done = node.complete(anew).await;
+        assert_ne!(done["session"], session);
     }
 }
 

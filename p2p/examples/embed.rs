@@ -181,7 +181,9 @@ async fn perform(
                 session.handle_authority(Instant::now(), verdict.map(drop).map_err(Into::into));
             }
         }
-        Action::OpenStorage { .. } => session.handle_storage(Instant::now(), Storage::Ready { durable_chunks: 0 }),
+        Action::OpenStorage { .. } => {
+            session.handle_storage(Instant::now(), Storage::Ready { durable_chunks: 0, unchecked_bytes: 0 })
+        }
         Action::Write(chunk) => {
             disk.extend_from_slice(&chunk.bytes);
             session.handle_written(Instant::now(), chunk.index);

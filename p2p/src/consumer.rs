@@ -13,6 +13,9 @@
 //!   changed, is planned anew once, with the same root and height; everything else fails with the reason.
 //! * **A slow line is asked for less.** A chunk that did not come in time, or twice not to its end, is asked for in smaller
 //!   chunks: the same snapshot is planned anew with them, and what is durable stays.
+//! * **Only what this process verified counts.** What was on the disk before is hashed again by the driver while new chunks
+//!   come; what does not hold is asked for again. Nothing is put in its place before all of it counts. So it is with the
+//!   proof: where the driver knows the tip from an earlier check, chunks come while the proof is checked again.
 //! * **The last ack is a courtesy.** When every byte is durable the payload goes into its place even if the provider is
 //!   gone before it mirrors the last ack.
 //!
@@ -30,6 +33,7 @@ mod backoff;
 mod disk;
 mod input;
 mod output;
+mod recheck;
 mod recovery;
 mod slow;
 mod status;
@@ -43,7 +47,7 @@ pub use types::{
     Action, ExplicitResume, Failure, FailureCode, Options, Saved, State, Storage, View, WaitKind, Waiting,
 };
 
-use self::{backoff::Backoff, disk::Disk};
+use self::{backoff::Backoff, disk::Disk, recheck::Recheck};
 use crate::{
     messages::{Plan, SnapshotsRequest, Update},
     types::SnapshotSessionId,
@@ -74,6 +78,10 @@ pub struct Session {
     /// The accepted plan is still to be reported.
     announce: bool,
     authority: bool,
+    /// The proof is being checked again, since then; the chain was known.
+    proving: Option<Instant>,
+    /// The updates are what the disk had: should they not hold, that is not the provider's fault.
+    updates_from_disk: bool,
     storage: StorageState,
     confirmed_chunks: u64,
     confirmed_updates: u64,
@@ -82,6 +90,7 @@ pub struct Session {
     /// The provider did not take the last ack.
     ack_given_up: bool,
     slow: slow::Slow,
+    bytes_received: u64,
 
     placed: Option<PathBuf>,
     complete: bool,
@@ -96,6 +105,7 @@ struct Work {
     updates: Arc<Vec<Update>>,
     update_bytes: u64,
     disk: Disk,
+    recheck: Recheck,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,6 +178,8 @@ impl Session {
             work: None,
             announce: false,
             authority: false,
+            proving: None,
+            updates_from_disk: false,
             storage: StorageState::Closed,
             confirmed_chunks: 0,
             confirmed_updates: 0,
@@ -175,6 +187,7 @@ impl Session {
             acked_updates: 0,
             ack_given_up: false,
             slow: slow::Slow::default(),
+            bytes_received: 0,
             placed: None,
             complete: false,
             failure: None,
@@ -201,6 +214,7 @@ impl Session {
         let plan_id = saved.plan.plan_id;
         let mut work = restored.work_on(saved.plan);
         work.update_bytes = updates.iter().map(input::weight).sum();
+        restored.updates_from_disk = !updates.is_empty();
         work.updates = Arc::new(updates);
         restored.work = Some(work);
         if let Some(explicit) = explicit.filter(|explicit| explicit.plan_id != plan_id) {
@@ -213,7 +227,7 @@ impl Session {
 
     fn work_on(&self, plan: Arc<Plan>) -> Work {
         let disk = self.disk_for(&plan);
-        Work { plan, updates: Arc::default(), update_bytes: 0, disk }
+        Work { plan, updates: Arc::default(), update_bytes: 0, disk, recheck: Recheck::default() }
     }
 
     fn disk_for(&self, plan: &Plan) -> Disk {
@@ -268,14 +282,16 @@ impl Session {
             StorageState::Closed | StorageState::Checking(_) | StorageState::Opening(_) => {
                 self.confirmed_chunks < work.plan.total_chunks
             }
-            StorageState::Open => work.disk.verified_chunks() < work.plan.total_chunks,
+            StorageState::Open => work.disk.verified_chunks() < work.plan.total_chunks || work.recheck.has_missing(),
             StorageState::Paused { .. } | StorageState::Placing(_) | StorageState::Placed => false,
         }
     }
 
-    /// Every byte is durable.
+    /// Every byte is durable, and was verified by this process.
     fn is_all_durable(&self) -> bool {
-        self.work.as_ref().is_some_and(|work| work.disk.is_complete() && !work.has_missing_updates())
+        self.work
+            .as_ref()
+            .is_some_and(|work| work.disk.is_complete() && work.recheck.is_done() && !work.has_missing_updates())
     }
 }
 

@@ -189,7 +189,7 @@ impl Rig {
 
     fn until_streaming(&mut self) {
         self.until_storage();
-        self.session.handle_storage(self.now, Storage::Ready { durable_chunks: 0 });
+        self.session.handle_storage(self.now, Storage::Ready { durable_chunks: 0, unchecked_bytes: 0 });
         let ack = self.exchange_one();
         assert!(matches!(ack, SnapshotsRequest::Ack { kind: ArtefactKind::LightClientUpdate, index: 1, .. }));
     }
@@ -247,7 +247,7 @@ fn authority_comes_before_the_first_chunk_and_every_wait_has_its_word() {
     assert!(matches!(rig.action(), Action::OpenStorage { .. }));
     rig.idle();
     rig.waits(State::Verifying, WaitKind::Disk);
-    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 0 });
+    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 0, unchecked_bytes: 0 });
     let request = rig.request();
     rig.waits(State::Streaming, WaitKind::Ack);
     rig.answer(&request);
@@ -566,7 +566,7 @@ fn the_same_snapshot_under_a_new_tip_goes_on_after_its_chain_is_checked() {
     assert!(matches!(rig.action(), Action::VerifyAuthority { .. }));
     rig.session.handle_authority(rig.now, Ok(()));
     assert!(matches!(rig.action(), Action::OpenStorage { .. }));
-    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 1 });
+    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 1, unchecked_bytes: 0 });
     rig.exchange_one();
     assert!(matches!(rig.exchange_one(), SnapshotsRequest::Ack { kind: ArtefactKind::Chunk, index: 0, .. }));
     rig.chunk(1);
@@ -596,7 +596,7 @@ fn explicit_offsets_are_put_first_and_never_recovered() {
     assert!(matches!(rig.action(), Action::VerifyAuthority { .. }));
     rig.session.handle_authority(rig.now, Ok(()));
     rig.action();
-    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 3 });
+    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 3, unchecked_bytes: 0 });
     rig.exchange_one();
     rig.exchange_one();
     rig.chunk(3);
@@ -679,7 +679,7 @@ fn a_full_disk_pauses_and_goes_on_when_there_is_room() {
     assert!(again >= since);
     rig.wait();
     rig.action();
-    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 0 });
+    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 0, unchecked_bytes: 0 });
     rig.exchange_one();
     rig.chunk(0);
     rig.chunk(1);
@@ -691,7 +691,7 @@ fn a_full_disk_pauses_and_goes_on_when_there_is_room() {
     rig.idle();
     rig.session.retry_now(rig.now);
     assert!(matches!(rig.action(), Action::OpenStorage { .. }));
-    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 1 });
+    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 1, unchecked_bytes: 0 });
     assert!(matches!(rig.exchange_one(), SnapshotsRequest::Ack { kind: ArtefactKind::Chunk, index: 0, .. }));
     rig.chunk(1);
     rig.session.handle_storage(rig.now, Storage::Failed("I/O error".to_owned()));
@@ -722,7 +722,7 @@ fn the_last_ack_holds_nothing_up() {
     for trouble in 0..4 {
         let mut rig = Rig::new(options());
         rig.until_storage();
-        rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 5 });
+        rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 5, unchecked_bytes: 0 });
         let ack = rig.request();
         match trouble {
             0 => rig.refuse(&ack, ErrorCode::Busy),
@@ -746,7 +746,7 @@ fn what_is_complete_on_disk_needs_no_provider() {
     rig.idle();
     rig.session.handle_authority(rig.now, Ok(()));
     assert!(matches!(rig.action(), Action::OpenStorage { .. }));
-    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 5 });
+    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 5, unchecked_bytes: 0 });
     assert!(matches!(rig.action(), Action::Place));
     rig.session.handle_placed(rig.now, PathBuf::from("/store"));
     assert_eq!(rig.session.view().state, State::Complete);
@@ -761,7 +761,7 @@ fn a_partial_payload_that_was_lost_is_fetched_again_and_confirmed_does_not_fall(
     assert!(matches!(resume, SnapshotsRequest::Resume { chunk_index: 4, .. }));
     rig.session.handle_authority(rig.now, Ok(()));
     rig.action();
-    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 1 });
+    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 1, unchecked_bytes: 0 });
     assert_eq!(rig.session.view().confirmed_chunks, 4);
     rig.exchange_one();
     for index in 1..3 {
@@ -820,7 +820,7 @@ fn answers_to_nothing_are_ignored() {
     let before = rig.session.view();
     rig.session.handle_request_failed(rig.now, &timeout(0));
     rig.session.handle_authority(rig.now, Err(AuthorityError::Stale { reason: String::new() }));
-    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 5 });
+    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 5, unchecked_bytes: 0 });
     rig.session.handle_written(rig.now, 4);
     rig.session.handle_durable(rig.now, 5);
     rig.session.handle_placed(rig.now, PathBuf::from("/x"));
@@ -829,4 +829,210 @@ fn answers_to_nothing_are_ignored() {
     let after = rig.session.view();
     assert_eq!((after.confirmed_chunks, after.state), (before.confirmed_chunks, before.state));
     assert!(!after.verified);
+}
+
+/// One that an earlier process left with all five chunks recorded, or fewer, and its storage open again.
+fn reopened(durable_chunks: u64, unchecked_bytes: u64) -> Rig {
+    let mut rig = Rig::restored(durable_chunks, 2, None);
+    loop {
+        match rig.action() {
+            Action::VerifyAuthority { .. } => rig.session.handle_authority(rig.now, Ok(())),
+            Action::OpenStorage { .. } => break,
+            Action::Connect => rig.session.handle_connected(rig.now),
+            Action::Request(request) => rig.answer(&request),
+            other => panic!("{other:?}"),
+        }
+    }
+    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks, unchecked_bytes });
+    rig
+}
+
+#[test]
+fn what_was_there_before_counts_when_it_was_hashed_again() {
+    let mut rig = reopened(5, 81_000);
+    let view = rig.session.view();
+    assert_eq!((view.bytes_verified, view.verified_chunks, view.confirmed_chunks), (0, 0, 5));
+    assert_eq!((view.bytes_rechecked, view.bytes_to_recheck, view.bytes_received), (0, 81_000, 0));
+    let reason = rig.waits(State::Verifying, WaitKind::Disk);
+    assert!(reason.contains("hashed again: 0 of 81000 bytes"), "{reason}");
+    rig.idle();
+    rig.session.handle_rechecked(rig.now, 2 * CHUNK, &[]);
+    let view = rig.session.view();
+    assert_eq!((view.bytes_verified, view.verified_chunks), (2 * CHUNK, 2));
+    rig.idle();
+    rig.session.handle_rechecked(rig.now, 81_000, &[]);
+    assert_eq!(rig.session.view().verified_chunks, 5);
+    // Nothing was missing: the provider was not even asked.
+    assert!(matches!(rig.action(), Action::Place));
+}
+
+#[test]
+fn new_chunks_come_while_the_old_ones_are_hashed() {
+    let mut rig = reopened(2, 2 * CHUNK);
+    let ack = rig.exchange_one();
+    assert!(matches!(ack, SnapshotsRequest::Ack { kind: ArtefactKind::LightClientUpdate, .. }), "{ack:?}");
+    let ack = rig.exchange_one();
+    assert!(matches!(ack, SnapshotsRequest::Ack { kind: ArtefactKind::Chunk, index: 1, .. }), "{ack:?}");
+    for index in 2..5 {
+        rig.chunk(index);
+        rig.session.handle_written(rig.now, index);
+        if let Some(action) = rig.session.poll_action(rig.now) {
+            match action {
+                Action::Sync => rig.session.handle_durable(rig.now, index + 1),
+                Action::Request(request) => rig.answer(&request),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    while let Some(action) = rig.maybe_action() {
+        match action {
+            Action::Sync => rig.session.handle_durable(rig.now, 5),
+            Action::Request(request) => rig.answer(&request),
+            Action::Write(chunk) => rig.session.handle_written(rig.now, chunk.index),
+            other => panic!("nothing is put in place before all is hashed: {other:?}"),
+        }
+    }
+    let view = rig.session.view();
+    assert_eq!((view.bytes_durable, view.bytes_verified), (81_000, 81_000 - 2 * CHUNK));
+    rig.waits(State::Verifying, WaitKind::Disk);
+    rig.session.handle_rechecked(rig.now, 2 * CHUNK, &[]);
+    assert!(matches!(rig.action(), Action::Place));
+}
+
+#[test]
+fn a_chunk_that_does_not_hold_is_asked_for_again_and_holds_acks_up() {
+    let mut rig = reopened(5, 81_000);
+    rig.session.handle_rechecked(rig.now, 3 * CHUNK, &[1, 2]);
+    let view = rig.session.view();
+    assert_eq!((view.bytes_verified, view.verified_chunks, view.bytes_damaged), (CHUNK, 1, 2 * CHUNK));
+    assert_eq!(view.confirmed_chunks, 5, "what is confirmed never falls");
+    loop {
+        match rig.action() {
+            Action::Connect => rig.session.handle_connected(rig.now),
+            Action::Request(request) => {
+                let resumes_at_the_end =
+                    matches!(request, SnapshotsRequest::Resume { chunk_index: 5, update_index: 2, .. });
+                let is_of_updates =
+                    matches!(request, SnapshotsRequest::Ack { kind: ArtefactKind::LightClientUpdate, .. });
+                let is_missing = matches!(request, SnapshotsRequest::Chunk { chunk_index: 1 | 2, .. });
+                assert!(resumes_at_the_end || is_of_updates || is_missing, "{request:?}");
+                rig.answer(&request);
+            }
+            Action::Repair(chunks) => {
+                assert_eq!(chunks.iter().map(|chunk| chunk.index).collect::<Vec<_>>(), [1, 2]);
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    rig.idle();
+    rig.session.handle_repaired(rig.now);
+    assert_eq!(rig.session.view().verified_chunks, 3);
+    let ack = rig.exchange_one();
+    assert!(matches!(ack, SnapshotsRequest::Ack { kind: ArtefactKind::Chunk, index: 4, .. }), "{ack:?}");
+    rig.idle();
+    rig.session.handle_rechecked(rig.now, 81_000, &[]);
+    assert!(matches!(rig.action(), Action::Place));
+}
+
+#[test]
+fn what_was_fetched_again_and_not_written_is_found_again() {
+    let mut rig = reopened(5, 81_000);
+    rig.session.handle_rechecked(rig.now, CHUNK, &[0]);
+    loop {
+        match rig.action() {
+            Action::Connect => rig.session.handle_connected(rig.now),
+            Action::Request(request) => rig.answer(&request),
+            Action::Repair(_) => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    rig.session.handle_storage(rig.now, Storage::Full { needed: 2, free: 1 });
+    let view = rig.session.view();
+    assert_eq!((view.state, view.bytes_verified), (State::Paused, 0));
+    rig.wait();
+    assert!(matches!(rig.action(), Action::OpenStorage { .. }));
+    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 5, unchecked_bytes: 81_000 });
+    assert_eq!(rig.session.view().bytes_to_recheck, 81_000);
+    rig.idle();
+}
+
+#[test]
+fn a_known_chain_streams_at_once_and_is_not_called_verified_before_its_proof_is() {
+    let mut rig = Rig::new(options());
+    rig.until_authority();
+    rig.session.handle_known_chain(rig.now);
+    assert!(matches!(rig.action(), Action::OpenStorage { .. }));
+    rig.session.handle_storage(rig.now, Storage::AlreadyStored { path: PathBuf::from("/there") });
+    while let Some(Action::Request(request)) = rig.maybe_action() {
+        rig.answer(&request);
+    }
+    assert!(!rig.session.view().verified);
+    rig.waits(State::Verifying, WaitKind::Proof);
+    // Of another plan it says nothing.
+    rig.session.handle_proof(rig.now, &WORLD.plan(8, 10, CHUNK).plan_id, Ok(()));
+    rig.waits(State::Verifying, WaitKind::Proof);
+    let plan_id = rig.plan.plan_id;
+    rig.session.handle_proof(rig.now, &plan_id, Ok(()));
+    assert!(rig.session.view().verified);
+}
+
+#[test]
+fn a_known_chain_whose_proof_does_not_hold_fails_the_session() {
+    let mut rig = Rig::new(options());
+    rig.until_authority();
+    rig.session.handle_known_chain(rig.now);
+    assert!(matches!(rig.action(), Action::OpenStorage { .. }));
+    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 0, unchecked_bytes: 0 });
+    rig.exchange_one();
+    rig.chunk(0);
+    let plan_id = rig.plan.plan_id;
+    rig.session.handle_proof(rig.now, &plan_id, Err(AuthorityError::Proof { reason: "no".to_owned() }));
+    rig.failed(FailureCode::Proof, true);
+}
+
+#[test]
+fn what_the_disk_had_of_the_chain_is_not_the_providers_fault() {
+    let refused = || Err(AuthorityError::Proof { reason: "no".to_owned() });
+    // Found at the check, or when the proof of a known chain is checked again.
+    for known in [false, true] {
+        let mut rig = Rig::restored(2, 2, None);
+        let mut refusals = 0;
+        loop {
+            match rig.action() {
+                Action::Connect => rig.session.handle_connected(rig.now),
+                Action::Request(request) => rig.answer(&request),
+                Action::VerifyAuthority { .. } if refusals == 0 => {
+                    refusals = 1;
+                    if known {
+                        rig.session.handle_known_chain(rig.now);
+                        let plan_id = rig.plan.plan_id;
+                        rig.session.handle_proof(rig.now, &plan_id, refused());
+                    } else {
+                        rig.session.handle_authority(rig.now, refused());
+                    }
+                    assert!(rig.session.view().failure.is_none());
+                }
+                // From the provider now.
+                Action::VerifyAuthority { updates, .. } => {
+                    assert_eq!(updates.len(), 2);
+                    break;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        rig.session.handle_authority(rig.now, refused());
+        rig.failed(FailureCode::Proof, true);
+    }
+}
+
+#[test]
+fn a_provider_that_lied_elsewhere_is_refused_here_too() {
+    let mut rig = Rig::new(options());
+    rig.until_streaming();
+    rig.request();
+    let message = format!("{} is refused", rig.session.peer());
+    rig.session.handle_distrust(rig.now, &message);
+    rig.failed(FailureCode::Provider, true);
+    assert!(rig.session.view().waiting.unwrap().reason.contains("with another peer"));
 }

@@ -1,6 +1,6 @@
 //! Ten thousand sessions on a simulated network: the real consumer session and exchange against the real slots and
 //! records, with losses, delays, duplicates, reordering, restarts of either side, a lying provider, one that changes what
-//! it offers, a full disk, and a second peer that claims the same session.
+//! it offers, a full disk, bytes and proofs that change on the disk between two processes, and a second peer that claims the same session.
 //!
 //! `RPP_SIM_RUNS` sets the number of runs, `RPP_SIM_SEED` the seed of the first one; a failing run prints its seed and what
 //! its consumer did.

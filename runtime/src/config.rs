@@ -78,6 +78,7 @@ pub struct Snapshots {
     pub max_updates: u64,
     pub max_payload_bytes: u64,
     pub keep: usize,
+    pub scrub_bytes_per_second: u64,
 }
 
 /// Which wire version a consumer uses.

@@ -147,6 +147,13 @@ impl HeadFile {
         Some(Head { step, height, block_hash, state_root, commitment })
     }
 
+    /// Whether this checkpoint was accepted before: its commitment was proven to this node.
+    #[must_use]
+    pub fn is_accepted(&self, point: &Checkpoint) -> bool {
+        let known = self.chain().and_then(|chain| chain.at(point.step));
+        known.is_some_and(|known| known.commitment == point.commitment && known.height == point.height)
+    }
+
     /// What is to be done with a plan whose updates, signatures and proof were verified.
     #[must_use]
     pub fn judge(&self, plan: &Plan, updates: &[Update]) -> Verdict {

@@ -59,7 +59,9 @@ pub struct Hooks {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Work {
-    /// Chain, signatures and recursive proof of a plan.
+    /// Signatures and commitment chain of a plan.
+    Chain,
+    /// The recursive proof of a plan.
     Proof,
     /// A partial payload is opened and checked.
     Open,
@@ -67,6 +69,8 @@ pub enum Work {
     Write,
     /// A group is made durable and recorded.
     Sync,
+    /// A part of what was on the disk before is hashed again.
+    Recheck,
     /// A payload is put in place.
     Place,
     /// A session's record is written.
@@ -78,10 +82,12 @@ impl Work {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Chain => "chain",
             Self::Proof => "proof",
             Self::Open => "open",
             Self::Write => "write",
             Self::Sync => "sync",
+            Self::Recheck => "recheck",
             Self::Place => "place",
             Self::Record => "record",
         }

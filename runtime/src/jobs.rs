@@ -3,12 +3,15 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use rpp_p2p::{
-    AuthorityError, Plan, SnapshotSessionId, TrustAnchor, Update,
+    AuthorityError, Hash, Plan, SnapshotSessionId, TrustAnchor, Update,
     light_client::{LightClientSync, RecursiveProofVerifier, SyncError},
 };
 use tokio::sync::mpsc;
@@ -19,7 +22,7 @@ use crate::{
     hooks::{Watchers, Work},
     record,
     status::Head,
-    store::{Offer, Partial, Store, StoreError},
+    store::{Found, Offer, Partial, Store, StoreError, Stored},
     writer::{Reported, Trouble},
 };
 
@@ -35,8 +38,12 @@ pub(crate) enum Done {
     Recorded { session: SnapshotSessionId, epoch: u64, result: Result<(), String> },
     /// A session is gone from the database and its partial payload is dealt with.
     Removed { session: SnapshotSessionId, result: Result<(), String> },
-    /// Chain, signatures, proof and head rules are checked.
-    Authority { session: SnapshotSessionId, epoch: u64, result: Result<Head, Unsettled> },
+    /// Chain, signatures and head rules are checked, and the proof unless its tip is known.
+    Authority { session: SnapshotSessionId, epoch: u64, result: Result<Authority, Unsettled> },
+    /// The proof of a known tip was checked again.
+    Proof { session: SnapshotSessionId, epoch: u64, plan_id: Hash, result: Result<(), Unsettled> },
+    /// A damaged payload was made a partial one for this session, which fetches what is missing.
+    Demoted { session: SnapshotSessionId, result: Result<bool, String> },
     /// The place for the payload is open.
     Opened { session: SnapshotSessionId, epoch: u64, result: Result<Place, Trouble> },
     /// From a session's disk worker.
@@ -51,18 +58,22 @@ pub(crate) enum Place {
     Partial(Box<Partial>, Arc<Vec<Update>>, record::Progress),
 }
 
-/// The process's one verifier; its parameters are made at first use.
-struct Shared;
+/// Leaves the proof for later.
+struct Later;
 
-impl RecursiveProofVerifier for Shared {
-    fn verify(
-        &self,
-        genesis: &rpp_proofs::Genesis,
-        tip: &rpp_p2p::Checkpoint,
-        proof: &[u8],
-    ) -> Result<(), rpp_proofs::ProofError> {
-        RecursiveProofVerifier::verify(rpp_proofs::Verifier::shared(), genesis, tip, proof)
+impl RecursiveProofVerifier for Later {
+    fn verify(&self, _: &rpp_proofs::Genesis, _: &rpp_p2p::Checkpoint, _: &[u8]) -> Result<(), rpp_proofs::ProofError> {
+        Ok(())
     }
+}
+
+/// What has authority.
+#[derive(Debug)]
+pub(crate) enum Authority {
+    /// All of it was checked.
+    Settled(Head),
+    /// The tip is known; its proof is being checked again, and [`Done::Proof`] follows.
+    Known(Head),
 }
 
 /// Why authority could not be established.
@@ -76,21 +87,46 @@ pub(crate) enum Unsettled {
     Storage(String),
 }
 
-/// Checks a whole chain and judges it against the head. Blocking, about 0.1 s, once per process 0.25 s more.
-pub(crate) fn check_authority(
+/// Checks signatures and chain of a plan, all but the recursive proof. `Some` when the proof of its tip was verified by this
+/// node before, so that it may be checked again meanwhile: then it is judged against the head as well. Blocking.
+pub(crate) fn check_chain(
     plan: &Arc<Plan>,
     updates: &[Update],
     trust: &TrustAnchor,
     head: &Mutex<HeadFile>,
-) -> Result<Head, Unsettled> {
-    let check = || -> Result<Head, Unsettled> {
-        let mut light = LightClientSync::new(trust.clone(), Arc::new(Shared));
+) -> Result<Option<Head>, Unsettled> {
+    unforeseen(|| {
+        let mut light = LightClientSync::new(trust.clone(), Arc::new(Later));
         light.accept_plan(Arc::clone(plan)).map_err(refusal)?;
         for (index, update) in (0..).zip(updates) {
             light.accept_update(index, update).map_err(refusal)?;
         }
-        accept(plan, updates, &mut head.lock().unwrap_or_else(PoisonError::into_inner))
-    };
+        let mut head = head.lock().unwrap_or_else(PoisonError::into_inner);
+        if !head.is_accepted(&plan.tip) {
+            return Ok(None);
+        }
+        accept(plan, updates, &mut head).map(Some)
+    })
+}
+
+/// Checks the recursive proof of a plan whose chain holds. Blocking, about 0.1 s, once per process 0.25 s more.
+pub(crate) fn check_proof(plan: &Plan, updates: &[Update]) -> Result<(), Unsettled> {
+    let refused = |reason: String| Unsettled::Refused(AuthorityError::Proof { reason });
+    unforeseen(|| {
+        let genesis = rpp_p2p::plan::genesis(&plan.genesis).map_err(|error| refused(error.to_string()))?;
+        let proof = updates.last().and_then(|last| last.recursive_proof.as_ref());
+        let proof = proof.ok_or_else(|| refused("the last update carries no proof".to_owned()))?;
+        let verifier: &dyn RecursiveProofVerifier = rpp_proofs::Verifier::shared();
+        verifier.verify(&genesis, &plan.tip, proof).map_err(|error| refused(SyncError::Proof(error).to_string()))
+    })
+}
+
+/// Judges a plan whose chain and proof hold, and accepts it.
+pub(crate) fn check_head(plan: &Plan, updates: &[Update], head: &Mutex<HeadFile>) -> Result<Head, Unsettled> {
+    accept(plan, updates, &mut head.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn unforeseen<T>(check: impl FnOnce() -> Result<T, Unsettled>) -> Result<T, Unsettled> {
     catch_unwind(AssertUnwindSafe(check)).unwrap_or_else(|_| {
         let reason = "the check failed in an unforeseen way".to_owned();
         Err(AuthorityError::Proof { reason }.into())
@@ -142,10 +178,13 @@ fn refusal(error: SyncError) -> Unsettled {
 /// For whom a place is opened.
 pub(crate) struct Opening {
     pub(crate) record: record::Session,
-    /// Bytes that are durable according to the database: they are not read again.
-    pub(crate) recorded: u64,
+    /// What the database says of it: nothing beyond counts as durable before it is written again.
+    pub(crate) progress: record::Progress,
     pub(crate) wanted: Wanted,
 }
+
+/// How often a place is looked for that changes hands meanwhile.
+const OPENING_TRIES: u32 = 4;
 
 /// Opens the place for a payload: nothing is allocated for a payload before its authority is checked. On return plan, updates and progress are recorded,
 /// unless the session is not `wanted` any more: then nothing is left that would bring it back.
@@ -157,48 +196,132 @@ pub(crate) fn open_place(
     updates: &Arc<Vec<Update>>,
     opening: &Opening,
 ) -> Result<Place, Trouble> {
-    let Opening { record, recorded, wanted } = opening;
     let root = plan.snapshot.checkpoint.state_root;
-    let progress = |bytes_durable: u64| record::Progress::of(plan, bytes_durable);
-    let place = match store.get(&root) {
-        Some(stored) => {
-            store.add_offer(&root, Offer::from_plan(plan, updates))?;
-            Place::Stored(stored.payload_path(), progress(plan.snapshot.checkpoint.payload_bytes))
+    let mut opened = None;
+    for _ in 0..OPENING_TRIES {
+        // Another process may have removed it a moment ago, or put it there.
+        store.look().map_err(|error| Trouble::Other(format!("the store cannot be listed: {error}")))?;
+        opened = match store.get(&root) {
+            Some(stored) => open_stored(store, &stored, plan, updates, opening)?,
+            None => open_partial(store, db, snapshots, plan, updates, opening)?,
+        };
+        if opened.is_some() {
+            break;
         }
-        None => {
-            let partial = store.partial_within(plan, updates, *recorded, PATIENCE)?;
-            partial.preflight()?;
-            let wanted = wanted.lock();
-            if !*wanted {
-                return Err(Trouble::Other("the session was cancelled".to_owned()));
+    }
+    let place = opened.ok_or_else(|| {
+        Trouble::Other(format!("payload {root} is put into the store and taken out of it again and again"))
+    })?;
+    let (Place::Stored(_, recorded) | Place::Partial(_, _, recorded)) = &place;
+    db.put_progress(opening.record.session, recorded).map_err(|error| Trouble::Other(explain(&error)))?;
+    Ok(place)
+}
+
+/// What is stored completes a session once this process has hashed it. `None` when it does not hold, or is gone: then it is
+/// no more among what is stored.
+fn open_stored(
+    store: &Store,
+    stored: &Stored,
+    plan: &Plan,
+    updates: &[Update],
+    opening: &Opening,
+) -> Result<Option<Place>, Trouble> {
+    let root = stored.root();
+    let verified = stored.verify(&mut |checked| {
+        opening.wanted.checked(checked, stored.bytes());
+        *opening.wanted.lock()
+    });
+    match verified {
+        Ok(true) => {}
+        Ok(false) => return Err(cancelled()),
+        Err(StoreError::Damaged { reason, .. }) => {
+            store.condemn(&root, &reason);
+            return store.demote(&root).map(|_| None).map_err(Trouble::from);
+        }
+        Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    }
+    match store.add_offer(&root, Offer::from_plan(plan, updates)) {
+        Ok(_) => {}
+        Err(StoreError::Unknown { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    }
+    let progress = record::Progress::of(plan, plan.snapshot.checkpoint.payload_bytes);
+    Ok(Some(Place::Stored(stored.payload_path(), progress)))
+}
+
+/// `None` when it was stored meanwhile.
+fn open_partial(
+    store: &Store,
+    db: &Db,
+    snapshots: &Path,
+    plan: &Plan,
+    updates: &Arc<Vec<Update>>,
+    opening: &Opening,
+) -> Result<Option<Place>, Trouble> {
+    let Opening { record, progress: before, wanted } = opening;
+    let root = plan.snapshot.checkpoint.state_root;
+    let progress = |durable| record::Progress::of(plan, durable).after(before);
+    let mut recorded = before.bytes_durable;
+    // A killed process need not write the same again.
+    let mut watch = |found: Found| {
+        wanted.checked(found.checked, found.there);
+        if found.durable > recorded && *wanted.lock() {
+            recorded = found.durable;
+            if let Err(error) = db.put_progress(record.session, &progress(recorded)) {
+                tracing::warn!(session = %record.session, "its progress could not be recorded: {}", explain(&error));
             }
-            let folder = snapshots.join("partial").join(root.to_string());
-            crate::rebuild::note_session(&folder, record).map_err(|source| StoreError::Io {
-                doing: "write the session's note in",
-                path: folder,
-                source,
-            })?;
-            let durable = progress(partial.durable_bytes());
-            Place::Partial(Box::new(partial), Arc::clone(updates), durable)
         }
     };
-    let (Place::Stored(_, recorded) | Place::Partial(_, _, recorded)) = &place;
-    db.put_progress(record.session, recorded).map_err(|error| Trouble::Other(explain(&error)))?;
-    Ok(place)
+    let partial = match store.partial_within(plan, updates, before.bytes_durable, PATIENCE, &mut watch) {
+        Err(StoreError::Stored { .. }) => return Ok(None),
+        opened => opened?,
+    };
+    partial.preflight()?;
+    let wanted = wanted.lock();
+    if !*wanted {
+        return Err(cancelled());
+    }
+    let folder = snapshots.join("partial").join(root.to_string());
+    crate::rebuild::note_session(&folder, record).map_err(|source| StoreError::Io {
+        doing: "write the session's note in",
+        path: folder,
+        source,
+    })?;
+    let durable = progress(partial.durable_bytes());
+    Ok(Some(Place::Partial(Box::new(partial), Arc::clone(updates), durable)))
+}
+
+fn cancelled() -> Trouble {
+    Trouble::Other("the session was cancelled".to_owned())
 }
 
 /// Whether a session whose place is being opened still exists. Held while it is written down, so that a cancelled one is
 /// either not written any more or found and removed.
 #[derive(Clone, Debug)]
-pub(crate) struct Wanted(Arc<Mutex<bool>>);
+pub(crate) struct Wanted {
+    wanted: Arc<Mutex<bool>>,
+    /// Bytes of what is there that were hashed, and how many there are.
+    checked: Arc<[AtomicU64; 2]>,
+}
 
 impl Wanted {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Mutex::new(true)))
+        Self { wanted: Arc::new(Mutex::new(true)), checked: Arc::default() }
+    }
+
+    /// How many bytes of what is there were hashed, of how many; both 0 when nothing is.
+    pub(crate) fn progress(&self) -> (u64, u64) {
+        (self.checked[0].load(Ordering::Relaxed), self.checked[1].load(Ordering::Relaxed))
+    }
+
+    fn checked(&self, checked: u64, there: u64) {
+        self.checked[0].store(checked, Ordering::Relaxed);
+        self.checked[1].store(there, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, bool> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -221,7 +344,7 @@ pub(crate) enum Entry {
 
 /// A partial payload to remove once its worker has let go of it.
 pub(crate) struct RemovePartial {
-    pub(crate) root: rpp_p2p::Hash,
+    pub(crate) root: Hash,
     pub(crate) writer: Option<tokio::task::JoinHandle<()>>,
     /// Its place is being opened.
     pub(crate) opening: Option<Wanted>,

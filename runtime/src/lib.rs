@@ -27,6 +27,7 @@ mod peers;
 mod rebuild;
 mod record;
 mod resolver;
+mod scrub;
 mod swarm;
 mod writer;
 

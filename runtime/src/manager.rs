@@ -2,6 +2,7 @@
 //! active, who writes a payload).
 
 mod commands;
+mod heal;
 mod reports;
 mod tracked;
 
@@ -27,7 +28,10 @@ use tokio::{
 };
 
 pub(crate) use self::reports::VIOLATION_KINDS;
-use self::tracked::{Hold, Tracked, trouble};
+use self::{
+    heal::payload_path,
+    tracked::{Hold, Tracked, trouble},
+};
 use crate::{
     clock::{instant_of, now_text},
     config::Config,
@@ -35,7 +39,7 @@ use crate::{
     handle::Reply,
     head::HeadFile,
     hooks::{Watchers, Work},
-    jobs::{self, Done, Entry, Opening, Unsettled, Wanted},
+    jobs::{self, Authority, Done, Entry, Opening, Unsettled, Wanted},
     metrics::Metrics,
     peers::Peers,
     record,
@@ -145,7 +149,8 @@ impl Manager {
             let session = record.session;
             // One that is final has been waiting for its operator since then; what holds the others holds them from now on.
             let since = if hold.is_none() { instant_of(&record.updated_at, now) } else { now };
-            let mut tracked = Tracked::new(record, progress, hold, since, now);
+            let path = payload_path(&self.store, &record);
+            let mut tracked = Tracked::new(record, progress, path, hold, since, now);
             tracked.updates = updates;
             self.sessions.insert(session, tracked);
             if hold.is_some() {
@@ -216,6 +221,7 @@ impl Manager {
         tracked.record.error = None;
         tracked.record.error_code = None;
         tracked.record.advice = None;
+        tracked.record.distrust = false;
     }
 
     fn options(&self, session: SnapshotSessionId) -> consumer::Options {
@@ -264,6 +270,7 @@ impl Manager {
             Action::OpenStorage { plan, updates } => self.open(session, plan, updates, now),
             Action::Write(chunk) => self.disk_job(session, Job::Write(chunk), now),
             Action::Sync => self.disk_job(session, Job::Sync, now),
+            Action::Repair(chunks) => self.disk_job(session, Job::Repair(chunks), now),
             Action::Place => self.disk_job(session, Job::Place, now),
             other => tracing::error!(%session, "an action this node does not know: {other:?}"),
         }
@@ -317,18 +324,53 @@ impl Manager {
         let head = self.head_file.clone();
         let (permits, done) = (Arc::clone(&self.proofs), self.done.clone());
         let watchers = self.watchers.clone();
+        let plan_id = plan.plan_id;
         tokio::spawn(async move {
+            let head = match head {
+                Ok(head) => head,
+                Err(reason) => {
+                    let result = Err(Unsettled::Storage(reason));
+                    let _ = done.send(Done::Authority { session, epoch, result }).await;
+                    return;
+                }
+            };
+            let chain = blocking({
+                let (plan, updates, head, watchers) = (plan.clone(), updates.clone(), head.clone(), watchers.clone());
+                move || {
+                    let _work = watchers.work(Work::Chain, session);
+                    jobs::check_chain(&plan, &updates, &trust, &head)
+                }
+            })
+            .await;
+            let known = match chain {
+                Ok(Some(head)) => Ok(head),
+                Ok(None) => Err(None),
+                Err(error) => Err(Some(error)),
+            };
+            if let Err(Some(error)) = known {
+                let _ = done.send(Done::Authority { session, epoch, result: Err(error) }).await;
+                return;
+            }
+            let is_known = known.is_ok();
+            if let Ok(head) = known {
+                let result = Ok(Authority::Known(head));
+                let _ = done.send(Done::Authority { session, epoch, result }).await;
+            }
             let permit = permits.acquire_owned().await;
-            let checked = tokio::task::spawn_blocking(move || {
+            let proven = blocking(move || {
                 let _permit = permit;
                 let _work = watchers.work(Work::Proof, session);
-                match head {
-                    Ok(head) => jobs::check_authority(&plan, &updates, &trust, &head),
-                    Err(reason) => Err(Unsettled::Storage(reason)),
-                }
-            });
-            let result = checked.await.unwrap_or_else(|error| Err(Unsettled::Storage(error.to_string())));
-            let _ = done.send(Done::Authority { session, epoch, result }).await;
+                jobs::check_proof(&plan, &updates)?;
+                if is_known { Ok(None) } else { jobs::check_head(&plan, &updates, &head).map(Some) }
+            })
+            .await;
+            let report = match proven {
+                Ok(Some(head)) => Done::Authority { session, epoch, result: Ok(Authority::Settled(head)) },
+                Ok(None) => Done::Proof { session, epoch, plan_id, result: Ok(()) },
+                Err(error) if is_known => Done::Proof { session, epoch, plan_id, result: Err(error) },
+                Err(error) => Done::Authority { session, epoch, result: Err(error) },
+            };
+            let _ = done.send(report).await;
         });
     }
 
@@ -352,7 +394,7 @@ impl Manager {
         let epoch = tracked.epoch;
         let opening = Opening {
             record: tracked.record.clone(),
-            recorded: tracked.progress.bytes_durable,
+            progress: tracked.progress,
             wanted: tracked.opening.get_or_insert_with(Wanted::new).clone(),
         };
         let (store, done, snapshots) = (Arc::clone(&self.store), self.done.clone(), self.snapshots.clone());
@@ -415,11 +457,16 @@ impl Manager {
         {
             let view = machine.view();
             let trouble = view.failure.as_ref().and_then(|_| trouble(&view));
+            let distrust = view.failure.as_ref().is_some_and(|failure| failure.distrust);
             tracked.record.state = view.state.into();
             (tracked.record.error_code, tracked.record.error) = trouble.unzip();
             tracked.record.advice = view.failure.and(view.waiting).map(|wait| wait.reason);
-            tracked.record.payload_path = view.payload_path;
+            tracked.here.payload_path = view.payload_path;
+            tracked.record.distrust = distrust;
             self.put(session);
+            if distrust {
+                self.distrust(session, now);
+            }
             return;
         }
         if !tracked.may_wait(now) {
@@ -482,6 +529,7 @@ impl Manager {
             (status.state, status.bytes_verified.saturating_sub(status.bytes_durable))
         }));
         let depth = self.sessions.values().filter_map(|tracked| tracked.writer.as_ref()).map(Writer::depth).sum();
+        self.metrics.damaged(self.store.damaged().len());
         self.metrics.queue("disk", depth);
         self.metrics.queue("recorder", self.recorder.max_capacity() - self.recorder.capacity());
         self.metrics.queue("reports", self.done.max_capacity() - self.done.capacity());
@@ -515,6 +563,13 @@ impl Manager {
     fn current(&mut self, session: SnapshotSessionId, epoch: u64) -> Option<&mut consumer::Session> {
         self.sessions.get_mut(&session).filter(|tracked| tracked.epoch == epoch)?.machine.as_mut()
     }
+}
+
+/// Checks something of authority on a blocking thread.
+async fn blocking<T: Send + 'static>(
+    check: impl FnOnce() -> Result<T, Unsettled> + Send + 'static,
+) -> Result<T, Unsettled> {
+    tokio::task::spawn_blocking(check).await.unwrap_or_else(|error| Err(Unsettled::Storage(error.to_string())))
 }
 
 /// A session as start-up found it.

@@ -82,6 +82,9 @@ pub(crate) struct Metrics {
     queue_depth: Family<Queue, Gauge>,
     durable_lag: Gauge,
     head_height: Gauge,
+    store_damaged: Gauge,
+    store_scrubbed: Counter,
+    damaged_chunks: Counter,
 }
 
 impl Metrics {
@@ -117,6 +120,18 @@ impl Metrics {
         let durable_lag =
             metric!("durable_lag_bytes", "Verified bytes that are not durable yet, all sessions", Gauge::default());
         let head_height = metric!("head_height", "Height of the newest verified checkpoint", Gauge::default());
+        let store_damaged =
+            metric!("store_damaged", "Stored payloads that are damaged and therefore not offered", Gauge::default());
+        let store_scrubbed = metric!(
+            "store_scrubbed_bytes",
+            "Bytes of stored payloads read and hashed in the background",
+            Counter::default()
+        );
+        let damaged_chunks = metric!(
+            "damaged_chunks",
+            "Chunks of partial payloads that did not hold after a restart and were fetched again",
+            Counter::default()
+        );
         for ProcessCounter { name, help, counter } in others {
             ours.register(*name, *help, counter.clone());
         }
@@ -134,6 +149,9 @@ impl Metrics {
             queue_depth,
             durable_lag,
             head_height,
+            store_damaged,
+            store_scrubbed,
+            damaged_chunks,
         };
         metrics.begin_at_0();
         metrics
@@ -153,6 +171,18 @@ impl Metrics {
 
     pub(crate) fn head(&self, height: u64) {
         self.head_height.set(i64::try_from(height).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn damaged(&self, payloads: usize) {
+        self.store_damaged.set(i64::try_from(payloads).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn scrubbed(&self, bytes: u64) {
+        self.store_scrubbed.inc_by(bytes);
+    }
+
+    pub(crate) fn damaged_chunks(&self, chunks: u64) {
+        self.damaged_chunks.inc_by(chunks);
     }
 
     /// Sets the gauges that are read off the sessions.

@@ -17,6 +17,7 @@ use libp2p::{
 };
 use rpp_p2p::{
     TrustAnchor,
+    plan::check_plan,
     provider::{RecordLimits, SlotLimits},
     snapshots,
 };
@@ -35,8 +36,9 @@ use crate::{
     manager::{Manager, Reloaded},
     metrics::Metrics,
     peers::Peers,
+    record,
     serve::{Provider, ProviderConfig},
-    status::{Identity, NodeEvent, OfferedSnapshot},
+    status::{Identity, NodeEvent, OfferedSnapshot, SessionState},
     store::{DiskSpace, Space, Store, StoreError},
     swarm::{self, NodeBehaviour, NodeBehaviourEvent, SwarmError},
 };
@@ -189,6 +191,7 @@ impl Node {
         self.note_readiness();
         let mut refresh = tokio::time::interval(STORE_REFRESH);
         refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let scrub = crate::scrub::spawn(Arc::clone(&self.store), Arc::clone(&self.metrics), &self.config);
         let stop = loop {
             self.turn();
             let wake = self.next_wake();
@@ -209,6 +212,7 @@ impl Node {
                 _ = refresh.tick() => self.refresh_store(),
             }
         };
+        scrub.abort();
         self.stop(done, stop).await;
     }
 
@@ -230,7 +234,10 @@ impl Node {
             Done::Refreshed(result) => {
                 self.refreshing = false;
                 match result {
-                    Ok(true) => tracing::info!("the catalog changed: {} snapshots on offer", self.store.list().len()),
+                    Ok(true) => {
+                        tracing::info!("the catalog changed: {} snapshots on offer", self.store.list().len());
+                        self.manager.on_catalog(Instant::now());
+                    }
                     Ok(false) => {}
                     Err(error) => tracing::warn!("the catalog could not be read again: {error}"),
                 }
@@ -531,8 +538,10 @@ impl Opened {
                 None => sessions.push(rebuilt),
             }
         }
+        let trust = trust_anchor(config);
         let sessions = sessions
             .into_iter()
+            .map(|(record, progress)| believable(&store, config, trust.as_deref(), record, progress))
             .map(|(record, progress)| {
                 let updates = record
                     .plan
@@ -558,6 +567,29 @@ impl Opened {
         })?;
         Ok(Self { lock, store, head, db, provider, sessions, notices })
     }
+}
+
+/// What start-up takes up of a record: the disk may have changed it, and the configuration.
+fn believable(
+    store: &Store,
+    config: &Config,
+    trust: Option<&TrustAnchor>,
+    mut record: record::Session,
+    mut progress: record::Progress,
+) -> (record::Session, record::Progress) {
+    let Some(plan) = &record.plan else { return (record, progress) };
+    let root = plan.snapshot.checkpoint.state_root;
+    // A damaged payload was taken apart to be fetched again, and then the process ended.
+    if record.state == SessionState::Complete && store.get(&root).is_none() && store.is_demoted(&root) {
+        record.state = SessionState::Connecting;
+    }
+    let (false, Some(trust)) = (record.state.is_final(), trust) else { return (record, progress) };
+    if let Err(error) = check_plan(plan, trust, &crate::manager::plan_bounds(config)) {
+        tracing::warn!(session = %record.session, "its recorded plan is not used, and it is planned anew: {error}");
+        record.plan = None;
+        progress = record::Progress::default();
+    }
+    (record, progress)
 }
 
 /// What the configuration trusts; `None` when this node cannot consume.

@@ -1,11 +1,12 @@
-//! What brings sessions back when the database is lost: a small note beside each partial payload.
+//! What brings sessions back when the database is lost: a small note beside each partial payload, with a checksum, so that
+//! one that was changed is not believed.
 
 use std::{collections::BTreeSet, fs, io, path::Path};
 
 use rpp_p2p::{Hash, SnapshotSessionId};
 
 use crate::{
-    files::write_atomic,
+    files::{sealed, write_atomic},
     record::{Progress, Session},
 };
 
@@ -16,7 +17,7 @@ const MAX_NOTE_BYTES: u64 = 64 * 1024;
 
 /// Writes who streams this payload, atomically.
 pub(crate) fn note_session(partial: &Path, record: &Session) -> io::Result<()> {
-    let json = serde_json::to_vec(record).map_err(io::Error::other)?;
+    let json = sealed::seal(record)?;
     write_atomic(&partial.join(NOTE), &json, 0o600)
 }
 
@@ -60,5 +61,5 @@ fn read_note(path: &Path) -> io::Result<Session> {
     use io::Read as _;
     let mut json = Vec::new();
     crate::files::open_nofollow(path)?.take(MAX_NOTE_BYTES).read_to_end(&mut json)?;
-    serde_json::from_slice(&json).map_err(io::Error::other)
+    sealed::open(&json).map_err(io::Error::other)
 }

@@ -1,6 +1,6 @@
 //! What the node persists of a consumer session.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use libp2p::{Multiaddr, PeerId};
 use rpp_p2p::{Hash, Plan, SnapshotSessionId};
@@ -35,8 +35,9 @@ pub(crate) struct Session {
     /// What the operator can do about it.
     #[serde(default)]
     pub(crate) advice: Option<String>,
-    /// Where the verified payload is.
-    pub(crate) payload_path: Option<PathBuf>,
+    /// The provider broke the protocol, or invented a chain: this session does not go on with it.
+    #[serde(default)]
+    pub(crate) distrust: bool,
     /// The keys of the requests that were answered with this session, newest first.
     #[serde(default)]
     pub(crate) keys: Vec<Key>,
@@ -114,6 +115,16 @@ impl Progress {
         let complete = bytes_durable >= plan.snapshot.checkpoint.payload_bytes;
         let confirmed_chunks = if complete { plan.total_chunks } else { bytes_durable / plan.chunk_size };
         Self { confirmed_chunks, confirmed_updates: plan.total_updates, bytes_durable }
+    }
+
+    /// What is confirmed never falls, whatever was lost since.
+    #[must_use]
+    pub(crate) fn after(self, before: &Self) -> Self {
+        Self {
+            confirmed_chunks: self.confirmed_chunks.max(before.confirmed_chunks),
+            confirmed_updates: self.confirmed_updates.max(before.confirmed_updates),
+            ..self
+        }
     }
 }
 

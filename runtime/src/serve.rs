@@ -2,6 +2,8 @@
 //!
 //! What a session was promised is in its record ([`Records`]), which a [`Ledger`] makes durable before it is answered from.
 //! While a session is active it also holds its payload open, so neither a removal nor something newer disturbs it.
+//!
+//! A payload that does not hold is taken off the offers before a byte of it is sent.
 
 use std::{
     collections::HashMap,
@@ -18,7 +20,7 @@ use rpp_p2p::{
     provider::{Record, RecordLimits, Records, SessionKey},
 };
 
-use crate::store::{Offer, Payload, Store, Stored};
+use crate::store::{Offer, Payload, Store, StoreError, Stored};
 
 /// Why a ledger failed.
 pub type LedgerError = Box<dyn std::error::Error + Send + Sync>;
@@ -157,8 +159,8 @@ impl Provider {
                 return None;
             }
             *looked = Some(Instant::now());
-            match self.store.refresh() {
-                Ok(_) => find(),
+            match self.store.look() {
+                Ok(()) => find(),
                 Err(error) => {
                     tracing::warn!("the catalog could not be read again: {error}");
                     None
@@ -196,9 +198,7 @@ impl Provider {
             active.last_used = Instant::now();
             return Ok(active.clone());
         }
-        let (stored, offer) = self.store.resolve(plan).ok_or_else(|| PipelineError::NotFound {
-            what: format!("the snapshot of session {} is not offered any more", key.1),
-        })?;
+        let (stored, offer) = self.store.resolve(plan).ok_or_else(|| gone(key.1))?;
         let payload = stored.open().map_err(PipelineError::internal)?;
         Ok(self.hold(key, Active { plan_id: plan.plan_id, offer, payload, last_used: Instant::now() }))
     }
@@ -235,8 +235,16 @@ impl SnapshotProvider for Provider {
     fn chunk(&self, peer: PeerId, session: SnapshotSessionId, index: u64) -> Result<ChunkData, PipelineError> {
         let plan = self.records().serve(peer, session, ArtefactKind::Chunk, index, SystemTime::now())?;
         let active = self.activate((peer, session), &plan)?;
-        let (bytes, proof) = active.payload.read_chunk(index, plan.chunk_size).map_err(PipelineError::internal)?;
-        Ok(ChunkData { bytes, proof })
+        match active.payload.read_chunk(index, plan.chunk_size) {
+            Ok((bytes, proof)) => Ok(ChunkData { bytes, proof }),
+            Err(StoreError::Damaged { reason, .. }) => {
+                let root = active.payload.root();
+                self.store.condemn(&root, &reason);
+                self.active().retain(|_, active| active.payload.root() != root);
+                Err(gone(session))
+            }
+            Err(error) => Err(PipelineError::internal(error)),
+        }
     }
 
     fn update(&self, peer: PeerId, session: SnapshotSessionId, index: u64) -> Result<Update, PipelineError> {
@@ -304,6 +312,10 @@ impl std::fmt::Debug for Provider {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Provider").field("config", &self.config).finish_non_exhaustive()
     }
+}
+
+fn gone(session: SnapshotSessionId) -> PipelineError {
+    PipelineError::NotFound { what: format!("the snapshot of session {session} is not offered any more") }
 }
 
 fn not_offered(request: &PlanRequest) -> String {

@@ -141,6 +141,12 @@ pub struct SnapshotStreamStatus {
     #[serde(default)]
     pub bytes_wasted: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rechecked_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recheck_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damaged_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_bytes_per_second: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eta_seconds: Option<f64>,

@@ -12,6 +12,10 @@
 //! | `store/<root>/plan.json` | removed |
 //! | a damaged or incomplete `store/<root>/` | reported and left out; not touched |
 //!
+//! Lengths are looked at when the store is opened, bytes when they are first read: what is served was verified by this
+//! process. A payload that does not hold gets a note, `damaged`, with which no process offers it any more, until it is
+//! removed or fetched again.
+//!
 //! A payload counts as served while a [`Payload`] of it is open, in whatever process.
 
 mod catalog;
@@ -19,7 +23,9 @@ mod error;
 mod manifest;
 pub(crate) mod nodes;
 mod partial;
+mod recheck;
 mod removal;
+mod seen;
 mod space;
 mod stored;
 
@@ -28,7 +34,10 @@ use std::{
     fs::File,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -42,10 +51,11 @@ pub use space::{DiskSpace, Quota, Space};
 pub use stored::{OfferSummary, Payload, Stored, Summary};
 
 pub(crate) use manifest::{OUTBOARD, PAYLOAD};
+pub(crate) use recheck::Found;
 
 use crate::files::{Dir, sealed};
 use catalog::Catalog;
-use manifest::{MANIFEST, PLAN};
+use manifest::{DAMAGED, MANIFEST, OFFERS, PLAN};
 use stored::{Mark, read_manifest};
 
 const LOCK: &str = ".lock";
@@ -69,6 +79,10 @@ pub(crate) struct Inner {
     released: Condvar,
     /// One scan at a time.
     scan: Mutex<()>,
+    /// The catalog changed since [`Store::refresh`] said so.
+    news: AtomicBool,
+    /// What is wrong with payloads whose note could not be written.
+    condemned: Mutex<HashMap<Hash, String>>,
 }
 
 impl Store {
@@ -97,6 +111,8 @@ impl Store {
             held: Mutex::default(),
             released: Condvar::new(),
             scan: Mutex::default(),
+            news: AtomicBool::new(false),
+            condemned: Mutex::default(),
         });
         inner.recover().map_err(failed)?;
         inner.scan().map_err(failed)?;
@@ -115,12 +131,41 @@ impl Store {
         self.inner.catalog().damaged.values().cloned().collect()
     }
 
-    /// Looks what others have changed; cheap when nothing was. Says whether anything was.
+    /// Looks what others have changed; cheap when nothing was. Says whether anything was since it was last asked, by this
+    /// process too.
     ///
     /// # Errors
     /// When `store/` cannot be listed.
     pub fn refresh(&self) -> io::Result<bool> {
-        self.inner.scan()
+        self.look()?;
+        Ok(self.inner.news.swap(false, Ordering::AcqRel))
+    }
+
+    /// The same, without a word: whoever follows [`Store::refresh`] still hears of it.
+    ///
+    /// # Errors
+    /// When `store/` cannot be listed.
+    pub fn look(&self) -> io::Result<()> {
+        self.inner.scan().map(drop)
+    }
+
+    /// A stored payload was found damaged: it is left out from now on, for other processes and after a restart too.
+    pub fn condemn(&self, root: &Hash, reason: &str) {
+        tracing::error!(%root, "a stored payload is damaged and is not offered any more: {reason}");
+        self.inner.condemn(root, reason);
+    }
+
+    /// Makes a damaged stored payload a partial one, so that only what does not hold is fetched again. Whether there was
+    /// one, and nobody is fetching it already.
+    ///
+    /// # Errors
+    /// When the disk fails; a half-done move is completed by the next start.
+    pub fn demote(&self, root: &Hash) -> Result<bool, StoreError> {
+        let lock = self.inner.lock()?;
+        let demoted = self.inner.demote(root)?;
+        drop(lock);
+        self.inner.rescan()?;
+        Ok(demoted)
     }
 
     /// One stored payload.
@@ -151,23 +196,25 @@ impl Store {
         self.partial_from(plan, updates, 0)
     }
 
-    /// [`Store::partial`], but the first `recorded` bytes are known from a durable record and not read again.
+    /// [`Store::partial`], but the first `recorded` bytes are known from a durable record: they are hashed later, by
+    /// [`Partial::recheck`].
     ///
     /// # Errors
     /// As [`Store::partial`].
     pub fn partial_from(&self, plan: &Plan, updates: &[Update], recorded: u64) -> Result<Partial, StoreError> {
-        self.partial_within(plan, updates, recorded, Duration::ZERO)
+        self.partial_within(plan, updates, recorded, Duration::ZERO, &mut |_| {})
     }
 
-    /// [`Store::partial_from`], but waits for another writer to let go.
+    /// [`Store::partial_from`], but waits for another writer to let go, and says how far it is.
     pub(crate) fn partial_within(
         &self,
         plan: &Plan,
         updates: &[Update],
         recorded: u64,
         patience: Duration,
+        watch: &mut dyn FnMut(Found),
     ) -> Result<Partial, StoreError> {
-        Partial::open(self.inner.clone(), plan, updates, recorded, patience)
+        Partial::open(self.inner.clone(), plan, updates, recorded, patience, watch)
     }
 
     /// Roots that have a partial payload.
@@ -196,6 +243,12 @@ impl Store {
         self.inner.release(root);
         let path = self.inner.partial.path().join(root.to_string());
         removed.map_err(|source| StoreError::Io { doing: "remove", path, source })
+    }
+
+    /// Whether this partial payload is one that was stored and found damaged.
+    pub(crate) fn is_demoted(&self, root: &Hash) -> bool {
+        let folder = self.inner.partial.dir(&root.to_string());
+        folder.and_then(|folder| folder.exists(OFFERS)).unwrap_or(false)
     }
 
     /// Gives a stored payload another offer. Says whether that changed anything.
@@ -297,8 +350,11 @@ impl Inner {
             let Ok(root) = name.parse::<Hash>() else { continue };
             match self.entry(&name, &root, &old) {
                 Entry::Known(known) => drop(stored.insert(root, known)),
-                Entry::New(new) => {
+                Entry::New(mut new) => {
                     changed = true;
+                    if let Some(before) = old.stored.get(&root) {
+                        new.take_over(before);
+                    }
                     stored.insert(root, Arc::new(*new));
                 }
                 Entry::Damaged(entry) => {
@@ -313,6 +369,7 @@ impl Inner {
         changed |= stored.len() != old.stored.len() || damaged != old.damaged;
         if changed {
             *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Catalog::new(stored, damaged));
+            self.news.store(true, Ordering::Release);
         }
         Ok(changed)
     }
@@ -325,6 +382,9 @@ impl Inner {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Entry::Gone,
             Err(error) => return damaged(None, error.to_string()),
         };
+        if let Some(reason) = self.condemned().get(root) {
+            return damaged(None, reason.clone());
+        }
         let mark = Mark::of(&folder).ok().flatten();
         if let Some(known) = old.stored.get(root).filter(|known| Some(known.mark) == mark) {
             return Entry::Known(known.clone());
@@ -370,13 +430,63 @@ impl Inner {
     fn place(&self, folder: &Dir, parent: &Dir, name: &str, manifest: Manifest) -> Result<Arc<Stored>, StoreError> {
         let root = manifest.root;
         let lock = self.lock()?;
-        self.place_locked(&lock, folder, parent, name, manifest)?;
+        let is_new = self.place_locked(&lock, folder, parent, name, manifest)?;
         drop(lock);
         self.rescan()?;
-        self.catalog().stored.get(&root).cloned().ok_or_else(|| StoreError::Damaged {
+        let stored = self.catalog().stored.get(&root).cloned().ok_or_else(|| StoreError::Damaged {
             path: self.store.path().join(root.to_string()),
             reason: "it is not readable after it was put in place".to_owned(),
-        })
+        })?;
+        if is_new {
+            stored.set_verified();
+        }
+        Ok(stored)
+    }
+
+    fn condemn(&self, root: &Hash, reason: &str) {
+        let note = || -> Result<(), StoreError> {
+            let _lock = self.lock()?;
+            let path = self.store.path().join(root.to_string());
+            let noted = self
+                .store
+                .dir(&root.to_string())
+                .and_then(|folder| folder.write_atomic(DAMAGED, reason.as_bytes(), 0o600));
+            noted.map_err(|source| self.io("note the damage in", path, source))
+        };
+        if let Err(error) = note() {
+            tracing::warn!(%root, "the note of it could not be written, so another process may offer it: {error}");
+            self.condemned().insert(*root, reason.to_owned());
+        }
+        if let Err(error) = self.rescan() {
+            tracing::warn!("the catalog could not be read again: {error}");
+        }
+    }
+
+    fn condemned(&self) -> MutexGuard<'_, HashMap<Hash, String>> {
+        self.condemned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The rename comes first: what a crash leaves after it is completed by [`Self::complete`], which finds it damaged.
+    fn demote(&self, root: &Hash) -> Result<bool, StoreError> {
+        let name = root.to_string();
+        let failed = |source| self.io("take apart", self.store.path().join(&name), source);
+        let is_free = !self.held().contains_key(root) && !self.partial.exists(&name).map_err(failed)?;
+        if !is_free || !self.store.exists(&name).map_err(failed)? {
+            return Ok(false);
+        }
+        let folder = self.store.dir(&name).map_err(failed)?;
+        self.store.rename_new(&name, &self.partial, &name).map_err(failed)?;
+        let cleaned = folder.remove_file(OFFERS).and_then(|()| {
+            if folder.exists(MANIFEST)? { folder.rename_new(MANIFEST, &folder, OFFERS) } else { Ok(()) }
+        });
+        let synced = cleaned
+            .and_then(|()| folder.remove_file(DAMAGED))
+            .and_then(|()| folder.sync())
+            .and_then(|()| self.partial.sync())
+            .and_then(|()| self.store.sync());
+        synced.map_err(failed)?;
+        self.condemned().remove(root);
+        Ok(true)
     }
 
     fn place_locked(
@@ -386,24 +496,27 @@ impl Inner {
         parent: &Dir,
         name: &str,
         manifest: Manifest,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let root = manifest.root;
         let final_name = root.to_string();
         let failed = |source| self.io("place", self.store.path().join(&final_name), source);
         if self.store.exists(&final_name).map_err(failed)? {
             let whole = self.store.dir(&final_name).map_err(|error| error.to_string());
-            if whole.and_then(|there| Stored::load(&there, &root)).is_ok() {
+            let is_sound = !self.condemned().contains_key(&root);
+            if is_sound && whole.and_then(|there| Stored::load(&there, &root)).is_ok() {
                 for offer in manifest.offers {
                     self.add_offer(lock, &root, offer)?;
                 }
-                return parent.remove_all(name).map_err(failed);
+                return parent.remove_all(name).map(|()| false).map_err(failed);
             }
             // What is there cannot be read; what comes is verified.
             self.set_aside(&final_name).map_err(failed)?;
         }
         self.write_manifest(folder, &manifest)?;
         parent.rename_new(name, &self.store, &final_name).map_err(failed)?;
-        self.store.sync().and_then(|()| parent.sync()).and_then(|()| folder.remove_file(PLAN)).map_err(failed)
+        self.condemned().remove(&root);
+        self.store.sync().and_then(|()| parent.sync()).and_then(|()| folder.remove_file(PLAN)).map_err(failed)?;
+        Ok(true)
     }
 
     fn hold_within(&self, root: Hash, patience: Duration) -> Result<(), StoreError> {

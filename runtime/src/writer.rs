@@ -2,8 +2,13 @@
 //!
 //! Order, per group: write, make durable, record, and only then report durable, which is what an acknowledgement may
 //! say. A crash between any two loses work at most.
+//!
+//! Between jobs it hashes again what was there before this process. It stops at what does not hold until that is repaired.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rpp_p2p::{Plan, SnapshotSessionId, VerifiedChunk};
 use tokio::sync::mpsc;
@@ -23,6 +28,8 @@ pub(crate) enum Job {
     Write(VerifiedChunk),
     /// Make everything written durable, then record it.
     Sync,
+    /// Write chunks over what did not hold, and make them durable.
+    Repair(Vec<VerifiedChunk>),
     /// Put the complete payload in place.
     Place,
 }
@@ -33,6 +40,15 @@ pub(crate) enum Report {
     Written(u64),
     /// So much is durable and recorded.
     Durable(Progress),
+    /// So many bytes from before this process are hashed again; these chunks of them do not hold.
+    Rechecked {
+        /// Bytes from the beginning.
+        checked: u64,
+        /// To be fetched again before it goes on.
+        missing: Vec<u64>,
+    },
+    /// What was to be repaired is written and durable.
+    Repaired,
     /// The payload is in place.
     Placed(std::path::PathBuf),
     /// The disk has no room.
@@ -59,6 +75,8 @@ pub(crate) struct Setting {
     pub(crate) epoch: u64,
     pub(crate) plan: Arc<Plan>,
     pub(crate) offer: Offer,
+    /// What was confirmed before never falls.
+    pub(crate) before: Progress,
     pub(crate) durability: Durability,
     pub(crate) db: Db,
     pub(crate) reports: mpsc::Sender<Done>,
@@ -76,7 +94,10 @@ impl Writer {
     /// Starts a worker. `queue` bounds its jobs; a session never has more chunks under way than its window.
     pub(crate) fn spawn(partial: Partial, setting: Setting, queue: usize) -> Self {
         let (jobs, received) = mpsc::channel(queue);
-        let ended = tokio::task::spawn_blocking(move || Worker { partial: Some(partial), setting }.run(received));
+        let recheck = Recheck { end: partial.unchecked_bytes(), waits: false, told: Instant::now() };
+        let ended = tokio::task::spawn_blocking(move || {
+            Worker { partial: Some(partial), setting, recheck, untold: None }.run(received)
+        });
         Self { jobs, ended }
     }
 
@@ -99,21 +120,51 @@ impl Writer {
 struct Worker {
     partial: Option<Partial>,
     setting: Setting,
+    recheck: Recheck,
+    /// The last chunk written, while that is not reported.
+    untold: Option<u64>,
 }
+
+/// How far hashing what was there before is.
+struct Recheck {
+    /// Bytes to hash; 0 when that is done.
+    end: u64,
+    /// Something does not hold and is not repaired yet.
+    waits: bool,
+    /// When it was last told.
+    told: Instant,
+}
+
+/// How often it is told.
+const RECHECK_TOLD: Duration = Duration::from_millis(50);
 
 impl Worker {
     fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
         let trouble = loop {
-            let Some(job) = jobs.blocking_recv() else { break None };
+            let job = match self.next(&mut jobs) {
+                Ok(Some(job)) => job,
+                Ok(None) => break None,
+                Err(trouble) => break Some(trouble),
+            };
+            let is_sync = matches!(job, Job::Sync);
             match self.execute(job) {
-                // The report on the next one, or on a flush, says it too.
-                Ok(Report::Written(_)) if !jobs.is_empty() => {}
+                // The report on the next one says it too.
+                Ok(Report::Written(index)) if !jobs.is_empty() => self.untold = Some(index),
                 Ok(report) => {
+                    if let Some(index) = self.untold.take()
+                        && !matches!(report, Report::Written(_))
+                    {
+                        self.report(Report::Written(index));
+                    }
                     if !self.report(report) {
                         return; // the node is gone
                     }
                 }
                 Err(trouble) => break Some(trouble),
+            }
+            // However busy it is, a step now and then.
+            if is_sync && let Err(trouble) = self.recheck_on() {
+                break Some(trouble);
             }
         };
         // What was written and not asked to be durable yet is kept when that costs nothing but a flush; it is told before
@@ -132,6 +183,39 @@ impl Worker {
         while jobs.blocking_recv().is_some() {}
     }
 
+    /// The next job, hashing what was there before until there is one; `None` when there will be none.
+    fn next(&mut self, jobs: &mut mpsc::Receiver<Job>) -> Result<Option<Job>, Trouble> {
+        while self.recheck.end > 0 && !self.recheck.waits {
+            match jobs.try_recv() {
+                Ok(job) => return Ok(Some(job)),
+                Err(mpsc::error::TryRecvError::Disconnected) => return Ok(None),
+                Err(mpsc::error::TryRecvError::Empty) => self.recheck_on()?,
+            }
+        }
+        Ok(jobs.blocking_recv())
+    }
+
+    /// Hashes one step of what was there before, and tells of it now and then.
+    fn recheck_on(&mut self) -> Result<(), Trouble> {
+        if self.recheck.end == 0 || self.recheck.waits {
+            return Ok(());
+        }
+        let _work = self.setting.watchers.work(Work::Recheck, self.setting.session);
+        let partial = self.partial()?;
+        let missing = partial.recheck()?;
+        let left = partial.unchecked_bytes();
+        let checked = self.recheck.end - left;
+        self.recheck.waits = !missing.is_empty();
+        if left == 0 || self.recheck.waits || self.recheck.told.elapsed() >= RECHECK_TOLD {
+            self.recheck.told = Instant::now();
+            self.report(Report::Rechecked { checked, missing });
+        }
+        if left == 0 {
+            self.recheck.end = 0;
+        }
+        Ok(())
+    }
+
     /// Whether there is still a node to be told.
     fn report(&self, report: Report) -> bool {
         let reported = Reported { session: self.setting.session, epoch: self.setting.epoch, report };
@@ -141,7 +225,7 @@ impl Worker {
     fn execute(&mut self, job: Job) -> Result<Report, Trouble> {
         let work = match &job {
             Job::Write(_) => Work::Write,
-            Job::Sync => Work::Sync,
+            Job::Sync | Job::Repair(_) => Work::Sync,
             Job::Place => Work::Place,
         };
         let _work = self.setting.watchers.work(work, self.setting.session);
@@ -151,9 +235,16 @@ impl Worker {
                 Ok(Report::Written(chunk.index))
             }
             Job::Sync => self.sync().map(Report::Durable),
+            Job::Repair(chunks) => {
+                self.partial()?.repair(&chunks)?;
+                self.recheck.waits = false;
+                Ok(Report::Repaired)
+            }
             Job::Place => {
                 let partial = self.partial.take().ok_or_else(placed_already)?;
                 let stored = partial.finish(self.setting.offer.clone())?;
+                // At once, unless another process had put the same payload in place.
+                stored.verify(&mut |_| true)?;
                 Ok(Report::Placed(stored.payload_path()))
             }
         }
@@ -162,7 +253,7 @@ impl Worker {
     fn sync(&mut self) -> Result<Progress, Trouble> {
         let durability = self.setting.durability;
         let bytes_durable = self.partial()?.sync(durability)?;
-        let progress = Progress::of(&self.setting.plan, bytes_durable);
+        let progress = Progress::of(&self.setting.plan, bytes_durable).after(&self.setting.before);
         self.setting.db.put_progress(self.setting.session, &progress).map_err(|e| Trouble::Other(explain(&e)))?;
         Ok(progress)
     }

@@ -109,7 +109,8 @@ fn report(args: &Args, status: &SnapshotStreamStatus) -> anyhow::Result<()> {
         return output::json(status);
     }
     let root = status.root.context("a verified session has a root")?;
-    let path = status.payload_path.as_deref().context("a verified session has a payload")?;
+    let path = status.payload_path.as_deref();
+    let path = path.with_context(|| format!("{root} was verified, but is not stored here any more: fetch it again"))?;
     output::line(&format!("verified  {}", human::bytes(status.total_bytes.unwrap_or_default())))?;
     output::line(&format!("root      {root}"))?;
     if let Some(height) = status.height {

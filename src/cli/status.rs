@@ -48,6 +48,14 @@ pub(crate) fn line(status: &SnapshotStreamStatus) -> String {
         let done = if status.state == SessionState::Complete { total } else { status.bytes_verified.min(total) };
         parts.push(format!("{} of {}", human::percent(done, total), human::bytes(total)));
     }
+    if let (Some(done), Some(all)) = (status.rechecked_bytes, status.recheck_bytes)
+        && done < all
+    {
+        parts.push(format!("hashed again {} of {}", human::percent(done, all), human::bytes(all)));
+    }
+    if let Some(damaged) = status.damaged_bytes {
+        parts.push(format!("{} were damaged on the disk and are fetched again", human::bytes(damaged)));
+    }
     if let Some(rate) = status.verified_bytes_per_second.filter(|_| status.state == SessionState::Streaming) {
         parts.push(format!("{}/s", human::bytes(rate)));
     }

@@ -318,7 +318,7 @@ impl Watcher for Fleet {
 
     fn work_started(&self, id: u64, work: Work, session: SnapshotSessionId) {
         let (kind, sort) = match work {
-            Work::Proof => (NodeKind::Command, "proof"),
+            Work::Chain | Work::Proof => (NodeKind::Command, "proof"),
             _ => (NodeKind::FileOp, "disk"),
         };
         let label = format_args!("{sort}: {} of session {session}", work.name());

@@ -198,6 +198,42 @@ async fn without_the_token_nothing_is_told_or_done() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payload_that_was_removed_is_fetched_at_once_and_named_where_it_is() {
+    let provider = Home::provider().start().await;
+    let mut home = Home::consumer();
+    let node = home.start().await;
+    let root = made().first.root;
+    let body = json!({ "peer": provider.address.to_string(), "root": root.to_string() });
+    let first = node.stream(body.clone()).await;
+    node.complete(first).await;
+    // Another process, as `rpp-node remove` is; the node has not looked since.
+    let store = rpp_runtime::store::Store::open(&home.snapshots()).unwrap();
+    store.remove(&root, false).unwrap();
+    let second = node.stream(body.clone()).await;
+    let done = node.complete(second).await;
+    assert!(fs::read(done["payload_path"].as_str().unwrap()).unwrap() == noise(1, FIRST_BYTES));
+
+    store.look().unwrap();
+    store.remove(&root, false).unwrap();
+    for session in [first, second] {
+        let status = node.status_where(session, "the path to go", |status| status["payload_path"].is_null()).await;
+        assert_eq!(status["state"], "complete", "{status}");
+    }
+    let third = node.stream(body).await;
+    node.complete(third).await;
+    node.stop().await;
+
+    // The data folder moves.
+    let moved = home.config.data_dir.with_file_name("moved");
+    fs::rename(&home.config.data_dir, &moved).unwrap();
+    home.config.data_dir = moved.clone();
+    let node = home.start().await;
+    let path = moved.join("snapshots/store").join(root.to_string()).join("payload");
+    let status = node.get(&format!("/p2p/snapshots/{third}")).await;
+    assert_eq!(status["payload_path"], path.to_str().unwrap(), "{status}");
+}
+
 /// A provider that owes a chunk for ever, so that a session stays alive.
 async fn lasting() -> Rogue {
     Rogue::silent_at(|request| matches!(request, SnapshotsRequest::Chunk { chunk_index: 3, .. })).await

@@ -7,7 +7,7 @@ mod support;
 use rpp_p2p::SnapshotSessionId;
 use rpp_runtime::{SnapshotRuntimeError, handle::ResumeStream};
 use serde_json::{Value, json};
-use support::{Home, Running, interrupt, made};
+use support::{Home, Running, gate::Gate, interrupt, made};
 
 async fn resume(node: &Running, session: u64, marker: Value) -> (u16, Value) {
     let mut resume = json!({ "session": session });
@@ -131,4 +131,26 @@ async fn a_provider_that_lost_its_records_is_asked_for_the_plan_once_more() {
     let served: u64 = metrics.lines().find_map(|line| line.strip_prefix(prefix)).unwrap().parse().unwrap();
     let missing = before["total_chunks"].as_u64().unwrap() - (before["confirmed_chunk_index"].as_u64().unwrap() + 1);
     assert_eq!(served, missing);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_that_is_known_streams_before_its_proof_is_checked_again() {
+    let (mut home, provider) = (Home::consumer(), Home::provider());
+    let (node, session, before) = interrupt(&mut home, &provider).await;
+    node.stop().await;
+    // As on a machine on which the proof takes its time.
+    let gate = Gate::new(rpp_runtime::Work::Proof, 0);
+    let node = home.start_with(gate.hooks()).await;
+    let serving = provider.start().await;
+    let body = json!({ "peer": serving.address.to_string(), "resume": { "session": session } });
+    assert_eq!(node.request("POST", "/p2p/snapshots", Some(body)).await.status, 200);
+    let status = node.status_where(session, "the proof to be all that is missing", |status| {
+        status["waiting_on"]["what"] == "proof" && status["bytes_verified"] == status["total_bytes"]
+    });
+    let status = status.await;
+    assert_eq!((&status["state"], &status["verified"]), (&json!("verifying"), &json!(false)), "{status}");
+    assert!(status["confirmed_chunk_index"].as_u64() > before["confirmed_chunk_index"].as_u64(), "{status}");
+    assert!(status["payload_path"].is_null(), "{status}");
+    gate.open();
+    assert_eq!(node.complete(session).await["verified"], true);
 }

@@ -206,6 +206,16 @@ impl Disk {
         self.durable
     }
 
+    /// Bytes that may wait to be durable.
+    pub(super) fn window(&self) -> u64 {
+        self.window
+    }
+
+    /// Bytes that are made durable together.
+    pub(super) fn group(&self) -> u64 {
+        self.group
+    }
+
     pub(super) fn verified_bytes(&self) -> u64 {
         self.bytes(self.verified)
     }
@@ -223,7 +233,8 @@ impl Disk {
         chunk_range(self.payload_bytes, self.chunk_size, chunks).start
     }
 
-    fn size(&self, index: u64) -> u64 {
+    /// Bytes of one chunk.
+    pub(super) fn size(&self, index: u64) -> u64 {
         let range = chunk_range(self.payload_bytes, self.chunk_size, index);
         range.end - range.start
     }

@@ -10,6 +10,7 @@ use crate::{
     limits::{MAX_UNVERIFIED_BYTES, PAUSE_RECHECK},
     messages::{ArtefactKind, Plan, Update},
     text,
+    types::Hash,
 };
 
 /// About what an update occupies in memory.
@@ -88,6 +89,7 @@ impl Session {
         let (code, distrust) = match violation {
             Violation::Chunk { received, .. } => {
                 self.slow.waste(*received);
+                self.bytes_received += received;
                 (FailureCode::Checksum, true)
             }
             // The anchor may be wrong on this side.
@@ -99,6 +101,14 @@ impl Session {
         self.fail(now, code, format!("{} broke the protocol: {violation}", self.peer), distrust);
     }
 
+    /// The provider broke the protocol elsewhere, in a session for the same payload: it is refused here as well.
+    pub fn handle_distrust(&mut self, now: Instant, message: &str) {
+        self.asked = None;
+        if !self.is_over() {
+            self.fail(now, FailureCode::Provider, message.to_owned(), true);
+        }
+    }
+
     /// The authority over the plan was checked.
     pub fn handle_authority(&mut self, now: Instant, result: Result<(), AuthorityError>) {
         if self.is_over() || !matches!(self.storage, StorageState::Checking(_)) {
@@ -107,18 +117,60 @@ impl Session {
         self.storage = StorageState::Closed;
         match result {
             Ok(()) => self.authority = true,
-            Err(error) => {
-                let (code, distrust) = match &error {
-                    AuthorityError::Signatures(_) | AuthorityError::Authentication { .. } => {
-                        (FailureCode::Authentication, true)
-                    }
-                    AuthorityError::Chain { .. } | AuthorityError::Proof { .. } => (FailureCode::Proof, true),
-                    AuthorityError::Stale { .. } => (FailureCode::Stale, false),
-                    AuthorityError::Equivocation { .. } => (FailureCode::Equivocation, false),
-                };
-                self.fail(now, code, format!("the plan of {} is refused: {error}", self.peer), distrust);
-            }
+            Err(error) if std::mem::take(&mut self.updates_from_disk) => self.forget_updates(&error),
+            Err(error) => self.refuse_authority(now, &error),
         }
+    }
+
+    /// Signatures and chain of the plan hold, and this node verified its proof before: chunks may come. The proof is being
+    /// checked again, and nothing is called verified before [`Self::handle_proof`] says that it holds.
+    pub fn handle_known_chain(&mut self, now: Instant) {
+        if self.is_over() || !matches!(self.storage, StorageState::Checking(_)) {
+            return;
+        }
+        self.storage = StorageState::Closed;
+        self.authority = true;
+        self.proving = Some(now);
+    }
+
+    /// The proof of a known chain was checked again; of another plan than the present one it says nothing.
+    pub fn handle_proof(&mut self, now: Instant, plan_id: &Hash, result: Result<(), AuthorityError>) {
+        let is_present = self.work.as_ref().is_some_and(|work| work.plan.plan_id == *plan_id);
+        if self.is_over() || !is_present || self.proving.take().is_none() {
+            return;
+        }
+        match result {
+            Ok(()) => self.settle(),
+            Err(error) if std::mem::take(&mut self.updates_from_disk) => {
+                self.authority = false;
+                if matches!(self.storage, StorageState::Open | StorageState::Placed) {
+                    self.storage = StorageState::Closed;
+                }
+                self.forget_updates(&error);
+            }
+            Err(error) => self.refuse_authority(now, &error),
+        }
+    }
+
+    /// What the disk had of the chain does not hold: the provider is asked for it.
+    fn forget_updates(&mut self, error: &AuthorityError) {
+        let Some(work) = &mut self.work else { return };
+        work.updates = Arc::default();
+        work.update_bytes = 0;
+        let cause = format!("what this node had kept of the chain does not hold and is fetched again: {error}");
+        self.trouble = Some((FailureCode::Storage, text::escape(&cause)));
+    }
+
+    fn refuse_authority(&mut self, now: Instant, error: &AuthorityError) {
+        let (code, distrust) = match error {
+            AuthorityError::Signatures(_) | AuthorityError::Authentication { .. } => {
+                (FailureCode::Authentication, true)
+            }
+            AuthorityError::Chain { .. } | AuthorityError::Proof { .. } => (FailureCode::Proof, true),
+            AuthorityError::Stale { .. } => (FailureCode::Stale, false),
+            AuthorityError::Equivocation { .. } => (FailureCode::Equivocation, false),
+        };
+        self.fail(now, code, format!("the plan of {} is refused: {error}", self.peer), distrust);
     }
 
     /// What became of the partial payload: the answer to `OpenStorage`, or trouble with a write, a sync or placing. After
@@ -129,14 +181,24 @@ impl Session {
         }
         let was_opening = matches!(self.storage, StorageState::Opening(_));
         match storage {
-            Storage::Ready { durable_chunks } if was_opening => {
+            // What it was opened for does not hold any more.
+            Storage::Ready { .. } | Storage::AlreadyStored { .. } if was_opening && !self.authority => {
+                self.storage = StorageState::Closed;
+            }
+            Storage::Ready { durable_chunks, unchecked_bytes } if was_opening => {
                 self.storage = StorageState::Open;
-                self.opened_storage(|work| work.disk.open(durable_chunks));
+                self.opened_storage(|work| {
+                    work.disk.open(durable_chunks);
+                    work.recheck.open(now, work.disk.durable_bytes(), unchecked_bytes);
+                });
             }
             Storage::AlreadyStored { path } if was_opening => {
                 self.storage = StorageState::Placed;
                 self.placed = Some(path);
-                self.opened_storage(|work| work.disk.open_complete());
+                self.opened_storage(|work| {
+                    work.disk.open_complete();
+                    work.recheck.open(now, 0, 0);
+                });
             }
             Storage::Ready { .. } | Storage::AlreadyStored { .. } => {}
             Storage::HeldBy(session) => self.pause(now, Pause::Held(session)),
@@ -165,6 +227,7 @@ impl Session {
         if let Some(work) = &mut self.work {
             let lost = work.disk.verified_bytes() - work.disk.durable_bytes();
             work.disk.close();
+            work.recheck.close();
             self.slow.waste(lost);
         }
     }
@@ -182,6 +245,24 @@ impl Session {
             work.disk.synced(now, chunks);
             self.confirmed_chunks = self.confirmed_chunks.max(work.disk.durable_chunks());
         }
+    }
+
+    /// Of what was on the disk before, the first `checked` bytes were hashed by now. The `missing` chunks do not hold; the
+    /// driver hashes on when they are repaired.
+    pub fn handle_rechecked(&mut self, _now: Instant, checked: u64, missing: &[u64]) {
+        let Some(work) = self.work.as_mut().filter(|_| self.storage == StorageState::Open) else { return };
+        let known: Vec<u64> = missing.iter().copied().filter(|index| *index < work.disk.durable_chunks()).collect();
+        let damaged = known.iter().map(|index| work.disk.size(*index)).sum();
+        work.recheck.progress(checked, &known, damaged);
+        self.settle();
+    }
+
+    /// The chunks of the last [`Action::Repair`](super::Action::Repair) are written and durable.
+    pub fn handle_repaired(&mut self, _now: Instant) {
+        if let Some(work) = &mut self.work {
+            work.recheck.repaired();
+        }
+        self.settle();
     }
 
     /// The payload is in its place.
@@ -244,6 +325,8 @@ impl Session {
                 some => work.disk.bytes(some) / plan.chunk_size,
             };
             work.disk = disk;
+            // What does not hold is found again, in smaller chunks, when the place is opened for them.
+            work.recheck.resize(work.plan.chunk_size);
         }
         work.plan = plan;
         self.announce = true;
@@ -252,6 +335,8 @@ impl Session {
             work.updates = Arc::default();
             work.update_bytes = 0;
             self.authority = false;
+            self.proving = None;
+            self.updates_from_disk = false;
         }
         if self.storage == StorageState::Open {
             self.storage = StorageState::Closed;
@@ -277,7 +362,14 @@ impl Session {
     fn accept_chunk(&mut self, now: Instant, chunk: VerifiedChunk) {
         let Some(work) = &mut self.work else { return };
         let size = chunk.bytes.len() as u64;
-        if work.disk.push(now, chunk) {
+        self.bytes_received += size;
+        let is_taken = if work.recheck.is_missing(chunk.index) {
+            work.recheck.push(chunk);
+            true
+        } else {
+            work.disk.push(now, chunk)
+        };
+        if is_taken {
             self.planned_anew = false;
             self.slow.reset();
             self.progressed();
@@ -304,7 +396,8 @@ impl Session {
 
     /// Complete when the payload is in its place and nobody is left to be told.
     pub(super) fn settle(&mut self) {
-        let is_done = self.storage == StorageState::Placed && self.asked.is_none() && !self.can_ack();
+        let is_placed = self.storage == StorageState::Placed && self.proving.is_none();
+        let is_done = is_placed && self.asked.is_none() && !self.can_ack();
         if is_done && self.failure.is_none() {
             self.complete = true;
             self.retry = None;

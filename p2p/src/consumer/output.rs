@@ -41,7 +41,11 @@ impl Session {
 
     fn disk_action(&mut self, now: Instant) -> Option<Action> {
         let flush = self.storage == StorageState::Closed;
-        let disk = &mut self.work.as_mut()?.disk;
+        let work = self.work.as_mut()?;
+        if let Some(chunks) = work.recheck.next_repair(now, work.disk.group(), flush) {
+            return Some(Action::Repair(chunks));
+        }
+        let disk = &mut work.disk;
         if let Some(chunk) = disk.next_write(now, flush) {
             return Some(Action::Write(chunk));
         }
@@ -65,7 +69,7 @@ impl Session {
 
     fn storage_action(&mut self, now: Instant) -> Option<Action> {
         let work = self.work.as_ref()?;
-        let idle = work.disk.is_idle();
+        let idle = work.disk.is_idle() && work.recheck.is_idle();
         if !self.authority || self.storage != StorageState::Closed || self.plan_anew || !idle {
             return None;
         }
@@ -110,7 +114,7 @@ impl Session {
         // more; else only tip and updates may be new.
         let present = work.plan.chunk_size;
         let (chunk_size, least) = match self.slow.wanted() {
-            Some(_) if !work.disk.is_idle() => return None,
+            Some(_) if !work.disk.is_idle() || !work.recheck.is_idle() => return None,
             Some(smaller) => (smaller, self.options.min_chunk_size.min(smaller)),
             None => (present, present),
         };
@@ -137,7 +141,7 @@ impl Session {
         Some(SnapshotsRequest::Resume { session_id: self.id, plan_id, chunk_index, update_index })
     }
 
-    /// Updates, then acks, then chunks.
+    /// Updates, then acks, then chunks: those that do not hold on the disk, then new ones.
     fn next_request(&self) -> Option<SnapshotsRequest> {
         let work = self.work.as_ref()?;
         if work.has_missing_updates() {
@@ -150,7 +154,8 @@ impl Session {
         if let Some((kind, index)) = self.ack_due() {
             return Some(SnapshotsRequest::Ack { session_id: self.id, kind, index });
         }
-        let chunk_index = work.disk.wanted()?;
+        // What does not hold comes before what is new: acks wait for it.
+        let chunk_index = work.recheck.wanted(work.disk.window()).or_else(|| work.disk.wanted())?;
         Some(SnapshotsRequest::Chunk { session_id: self.id, chunk_index })
     }
 
@@ -166,7 +171,7 @@ impl Session {
         }
         let durable = work.disk.durable_chunks();
         // Below what was confirmed once (a partial payload that was lost) the provider would refuse it.
-        let is_due = durable > self.acked_chunks && durable >= self.confirmed_chunks;
+        let is_due = durable > self.acked_chunks && durable >= self.confirmed_chunks && work.recheck.is_sound();
         is_due.then(|| (ArtefactKind::Chunk, durable - 1))
     }
 
@@ -181,6 +186,7 @@ impl Session {
     /// The payload goes into its place once everything is durable and the provider was told, if it can be.
     fn place_action(&mut self, now: Instant) -> Option<Action> {
         let can_place = self.authority
+            && self.proving.is_none()
             && self.storage == StorageState::Open
             && self.asked.is_none()
             && self.is_all_durable()

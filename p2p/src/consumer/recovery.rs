@@ -114,6 +114,7 @@ impl Session {
             self.retry = None;
             if let Some(work) = &mut self.work {
                 work.disk.close();
+                work.recheck.close();
             }
         }
     }

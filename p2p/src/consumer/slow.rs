@@ -65,6 +65,7 @@ impl Session {
     ) {
         let received = failure.received();
         self.slow.waste(received);
+        self.bytes_received = self.bytes_received.saturating_add(received);
         let (SnapshotsRequest::Chunk { .. }, Some(work)) = (request, &self.work) else { return };
         let is_slow = match failure {
             // One that brought nothing at all may have met a provider that hangs.

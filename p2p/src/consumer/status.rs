@@ -6,7 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Asked, FailureCode, Link, Pause, Session, State, StorageState, View, WaitKind, Waiting, types::Failure};
+use super::{
+    Asked, FailureCode, Link, Pause, Session, State, StorageState, View, WaitKind, Waiting, Work, types::Failure,
+};
 use crate::{
     limits::REQUEST_IDLE,
     messages::{SnapshotsRequest, Update},
@@ -18,7 +20,7 @@ impl Session {
     pub fn view(&self) -> View {
         let work = self.work.as_ref();
         let disk = work.map(|work| &work.disk);
-        let verified = disk.map_or(0, |disk| disk.verified_bytes());
+        let recheck = work.map(|work| &work.recheck);
         View {
             session: self.id,
             peer: self.peer,
@@ -27,14 +29,17 @@ impl Session {
             failure: self.failure.as_ref().map(|(failure, _)| failure.clone()),
             trouble: self.trouble.clone(),
             plan: work.map(|work| Arc::clone(&work.plan)),
-            verified_chunks: disk.map_or(0, |disk| disk.verified_chunks()),
+            verified_chunks: work.map_or(0, Work::verified_chunks),
             verified_updates: self.verified_updates().len() as u64,
             last_update_height: self.verified_updates().last().map(|update| update.checkpoint.height),
             confirmed_chunks: self.confirmed_chunks,
             confirmed_updates: self.confirmed_updates,
-            bytes_received: verified + self.slow.wasted(),
+            bytes_received: self.bytes_received,
             bytes_wasted: self.slow.wasted(),
-            bytes_verified: verified,
+            bytes_verified: work.map_or(0, Work::verified_bytes),
+            bytes_rechecked: recheck.map_or(0, |recheck| recheck.checked_bytes()),
+            bytes_to_recheck: recheck.map_or(0, |recheck| recheck.total_bytes()),
+            bytes_damaged: recheck.map_or(0, |recheck| recheck.damaged_bytes()),
             bytes_written: disk.map_or(0, |disk| disk.written_bytes()),
             bytes_durable: self.durable_bytes(),
             verified: self.complete,
@@ -83,7 +88,16 @@ impl Session {
         if !self.opened && self.needs_provider() {
             return if self.link == Link::Up { State::Planning } else { State::Connecting };
         }
-        if self.storage == StorageState::Open { State::Streaming } else { State::Verifying }
+        let is_streaming = self.storage == StorageState::Open && !self.is_only_checking();
+        if is_streaming { State::Streaming } else { State::Verifying }
+    }
+
+    /// Every chunk is there and durable; what is left is to hash what was there before, or to check the proof.
+    fn is_only_checking(&self) -> bool {
+        self.work.as_ref().is_some_and(|work| {
+            let is_checked = work.recheck.is_done() && self.proving.is_none();
+            work.disk.is_complete() && !work.recheck.has_missing() && !is_checked
+        })
     }
 
     fn waiting(&self) -> Option<Waiting> {
@@ -93,7 +107,10 @@ impl Session {
         if self.complete {
             return None;
         }
-        self.waiting_on_this_side().or_else(|| self.waiting_on_provider()).or_else(|| self.waiting_on_disk())
+        self.waiting_on_this_side()
+            .or_else(|| self.waiting_on_provider())
+            .or_else(|| self.waiting_on_disk())
+            .or_else(|| self.waiting_on_checks())
     }
 
     fn waiting_on_this_side(&self) -> Option<Waiting> {
@@ -204,6 +221,41 @@ impl Session {
     }
 }
 
+impl Session {
+    fn waiting_on_checks(&self) -> Option<Waiting> {
+        let recheck = &self.work.as_ref()?.recheck;
+        if let Some(since) = recheck.busy_since() {
+            let (done, all) = (recheck.checked_bytes(), recheck.total_bytes());
+            let reason = format!(
+                "what was on the disk before this start is hashed again: {done} of {all} bytes are done, and nothing of it \
+                 counts before"
+            );
+            return Some(wait(WaitKind::Disk, since, reason));
+        }
+        self.proving.map(|since| {
+            let reason =
+                "every byte is verified and durable; the recursive proof of the tip, which this node knows from \
+                          before, is being checked again"
+                    .to_owned();
+            wait(WaitKind::Proof, since, reason)
+        })
+    }
+}
+
+impl Work {
+    /// Chunks from the first on that this process verified.
+    fn verified_chunks(&self) -> u64 {
+        let verified = self.disk.verified_chunks();
+        self.recheck.first_doubtful(self.plan.chunk_size).map_or(verified, |doubtful| doubtful.min(verified))
+    }
+
+    /// Bytes that this process verified.
+    fn verified_bytes(&self) -> u64 {
+        let missing: u64 = self.recheck.missing().map(|index| self.disk.size(index)).sum();
+        self.disk.verified_bytes().saturating_sub(self.recheck.unchecked_bytes() + missing)
+    }
+}
+
 fn wait(what: WaitKind, since: Instant, reason: String) -> Waiting {
     Waiting { what, index: None, session: None, since, reason, retry_at: None }
 }
@@ -213,7 +265,10 @@ fn advice(failure: &Failure) -> String {
     let kept = "what is verified is kept";
     match failure.code {
         _ if failure.distrust => {
-            format!("the provider is not trusted again: start a session with another peer; {kept}")
+            format!(
+                "the provider broke the protocol and is refused for this payload: start a session with another peer, or a new \
+                 one with this peer when you trust it again; {kept}"
+            )
         }
         FailureCode::Network => format!("resume this session when the provider is reachable; {kept}"),
         FailureCode::Authentication => {

@@ -92,7 +92,9 @@ pub enum Action {
     /// The plan was accepted (it may be another one than before): persist the session's record. No answer; do it before
     /// asking for the next action.
     PlanAccepted(Arc<Plan>),
-    /// Check signatures, chain, recursive proof, and the tip against the node's head: `handle_authority`.
+    /// Check signatures, chain, recursive proof, and the tip against the node's head: `handle_authority`. Where all but the
+    /// proof holds and the proof of this tip was verified before: `handle_known_chain`, and `handle_proof` when it was
+    /// checked again.
     VerifyAuthority {
         /// The plan.
         plan: Arc<Plan>,
@@ -111,6 +113,9 @@ pub enum Action {
     Write(VerifiedChunk),
     /// Make everything written so far durable, then record it: `handle_durable`, or `handle_storage` with what went wrong.
     Sync,
+    /// Write these chunks over what did not hold, and make them durable: `handle_repaired`, or `handle_storage` with what
+    /// went wrong.
+    Repair(Vec<VerifiedChunk>),
     /// Everything is verified and durable: put the payload in its place: `handle_placed`, or `handle_storage`.
     Place,
 }
@@ -121,8 +126,11 @@ pub enum Action {
 pub enum Storage {
     /// It is open and fits the disk; plan and updates are durable and recorded, and so are this many chunks.
     Ready {
-        /// From the first on, without a gap.
+        /// From the first on, without a gap, as recorded.
         durable_chunks: u64,
+        /// How many bytes of them this process has not hashed yet, from the first on. The driver does it, and says so by
+        /// `handle_rechecked`.
+        unchecked_bytes: u64,
     },
     /// The payload is stored already, complete and verified; the offer of this plan was added to it.
     AlreadyStored {
@@ -257,7 +265,7 @@ pub struct View {
     pub trouble: Option<(FailureCode, String)>,
     /// The accepted plan.
     pub plan: Option<Arc<Plan>>,
-    /// Chunks verified.
+    /// Chunks verified by this process, from the first on without a gap.
     pub verified_chunks: u64,
     /// Updates verified.
     pub verified_updates: u64,
@@ -267,13 +275,19 @@ pub struct View {
     pub confirmed_chunks: u64,
     /// Updates durable and recorded. Never falls.
     pub confirmed_updates: u64,
-    /// Payload bytes received, the wasted ones included.
+    /// Payload bytes that came over the wire since this machine was made, the wasted ones included.
     pub bytes_received: u64,
     /// Payload bytes that came in vain: of answers that broke off or came too slowly (about), that did not verify, or that
     /// were lost with a full disk.
     pub bytes_wasted: u64,
-    /// Payload bytes verified.
+    /// Payload bytes verified by this process.
     pub bytes_verified: u64,
+    /// Of the bytes that were on the disk before, those that were hashed again.
+    pub bytes_rechecked: u64,
+    /// How many those were.
+    pub bytes_to_recheck: u64,
+    /// Those of them that did not hold, so that they are fetched again.
+    pub bytes_damaged: u64,
     /// Payload bytes written.
     pub bytes_written: u64,
     /// Payload bytes durable.

@@ -1,7 +1,7 @@
 //! A consumer made of the real `Session` and `Exchange`, with a disk that survives its restarts.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -26,6 +26,18 @@ struct Disk {
     updates: Arc<Vec<Update>>,
     partial: HashMap<Hash, Partial>,
     stored: HashMap<Hash, Vec<u8>>,
+    /// Tips whose proof was checked: `head.json`.
+    proven: HashSet<Hash>,
+}
+
+/// Hashing again what was there when the place was opened.
+#[derive(Default)]
+struct Recheck {
+    /// Counts openings.
+    opening: u32,
+    at: u64,
+    end: u64,
+    missing: Vec<u64>,
 }
 
 #[derive(Default)]
@@ -55,6 +67,7 @@ pub struct Consumer {
     /// Trouble drops what was outstanding.
     disk_epoch: u32,
     confirmed: (u64, u64),
+    recheck: Recheck,
     failed_before: bool,
 }
 
@@ -69,6 +82,10 @@ pub enum Local {
     Sync,
     /// and then that is recorded.
     Record(u64),
+    /// A chunk that was there is hashed again.
+    Recheck(u32),
+    Repair(Vec<VerifiedChunk>),
+    Proof(Arc<Plan>, Arc<Vec<Update>>),
     Place,
 }
 
@@ -97,6 +114,7 @@ impl Consumer {
             disk: Disk::default(),
             disk_epoch: 0,
             confirmed: (0, 0),
+            recheck: Recheck::default(),
             failed_before: false,
         }
     }
@@ -118,16 +136,26 @@ impl Consumer {
             if rng.chance(2) {
                 *partial = Partial::default();
             }
+            if rng.chance(30) && !partial.bytes.is_empty() {
+                let at = rng.below(partial.bytes.len() as u64) as usize;
+                partial.bytes[at] ^= 1 << rng.below(8);
+            }
         }
+        self.recheck = Recheck { opening: self.recheck.opening + 1, ..Recheck::default() };
         self.exchange = Exchange::new(id, self.provider, Arc::clone(&WORLD.trust), PlanBounds::default());
         self.session = match &self.disk.record {
             None => Session::new(id, self.provider, self.options.clone(), now),
             Some((plan, chunks, updates)) => {
                 self.exchange.adopt(Arc::clone(plan), *chunks, *updates);
                 let kept = if rng.chance(50) { rng.below(self.disk.updates.len() as u64 + 1) } else { 0 };
+                let mut found = self.disk.updates[..kept as usize].to_vec();
+                if let Some(last) = found.last_mut().filter(|_| rng.chance(20)) {
+                    last.recursive_proof = Some("damaged".into());
+                    last.signatures.truncate(1);
+                }
                 let saved = Saved {
                     plan: Arc::clone(plan),
-                    updates: self.disk.updates[..kept as usize].to_vec(),
+                    updates: found,
                     confirmed_chunks: *chunks,
                     confirmed_updates: *updates,
                 };
@@ -176,6 +204,10 @@ impl Consumer {
                 (Local::Write(chunk), true)
             }
             Action::Sync => (Local::Sync, true),
+            Action::Repair(chunks) => {
+                chunks.iter().for_each(|chunk| self.check_chunk(chunk));
+                (Local::Repair(chunks), true)
+            }
             Action::Place => (Local::Place, true),
             other => panic!("unknown action {other:?}"),
         };
@@ -191,6 +223,11 @@ impl Consumer {
             ArtefactKind::Chunk => {
                 let root = plan.snapshot.checkpoint.state_root;
                 assert!(*index < *chunks, "ack of chunk {index}, recorded are {chunks}");
+                assert!(
+                    self.recheck.missing.is_empty(),
+                    "ack of chunk {index}, damaged are {:?}",
+                    self.recheck.missing
+                );
                 let end = chunk_range(plan.snapshot.checkpoint.payload_bytes, plan.chunk_size, *index).end as usize;
                 let partial = self.disk.partial.get(&root).map_or(0, |partial| partial.durable);
                 assert!(
@@ -216,8 +253,10 @@ impl Consumer {
     fn check(&mut self) {
         let view = self.session.view();
         assert_eq!(self.session.in_flight(), self.request.is_some());
-        assert!(view.bytes_received >= view.bytes_verified + view.bytes_wasted);
-        assert!(view.bytes_verified >= view.bytes_written);
+        assert!(view.bytes_received >= view.bytes_wasted);
+        let doubtful = view.bytes_to_recheck - view.bytes_rechecked + view.bytes_damaged;
+        assert!(view.bytes_verified + doubtful >= view.bytes_written);
+        assert!(view.bytes_to_recheck == 0 || view.bytes_verified + view.bytes_to_recheck >= view.bytes_rechecked);
         let opened = view.verified_chunks > 0 || view.bytes_written > 0;
         assert!(!opened || view.bytes_written >= view.bytes_durable);
         let confirmed = (view.confirmed_chunks, view.confirmed_updates);
@@ -322,7 +361,8 @@ impl Consumer {
 
     /// Local work is done. `trouble`: the disk may misbehave.
     pub fn done(&mut self, now: Instant, work: Local, epoch: u32, rng: &mut Rng, trouble: bool) -> Option<Wish> {
-        if epoch != self.disk_epoch && !matches!(work, Local::Dialled(_) | Local::Verify(_) | Local::Authority(..)) {
+        let is_remote = matches!(work, Local::Dialled(_) | Local::Verify(_) | Local::Authority(..) | Local::Proof(..));
+        if epoch != self.disk_epoch && !is_remote {
             self.pending -= 1;
             return None;
         }
@@ -337,21 +377,63 @@ impl Consumer {
             }
             Local::Authority(plan, updates) => {
                 self.pending -= 1;
-                let result = check_authority_signatures(&plan, &updates, &WORLD.trust).and_then(|()| {
-                    let proof = updates.last().and_then(|last| last.recursive_proof.clone());
-                    let holds = proof == Some(WORLD.proof_of(plan.tip.step));
-                    let reason = "simulated".to_owned();
-                    if holds { Ok(()) } else { Err(AuthorityError::Proof { reason }) }
-                });
+                let chain = check_authority_signatures(&plan, &updates, &WORLD.trust);
+                if chain.is_ok() && self.disk.proven.contains(&plan.tip.commitment) {
+                    self.note(|| "a known chain".to_owned());
+                    self.told(true, |session| session.handle_known_chain(now));
+                    self.pending += 1;
+                    return Some(Wish::Work { work: Local::Proof(plan, updates), on_disk: false, epoch });
+                }
+                let result = chain.and_then(|()| check_proof(&plan, &updates));
                 self.note(|| format!("authority: {result:?}"));
                 // The last update counts when its proof is checked.
                 let is_good = result.is_ok();
+                let _ = is_good && self.disk.proven.insert(plan.tip.commitment);
                 self.told(is_good, |session| session.handle_authority(now, result));
+            }
+            Local::Proof(plan, updates) => {
+                self.pending -= 1;
+                let result = check_proof(&plan, &updates);
+                self.note(|| format!("proof: {result:?}"));
+                self.told(false, |session| session.handle_proof(now, &plan.plan_id, result));
             }
             Local::Open(plan, updates) => {
                 self.pending -= 1;
                 let storage = self.open(&plan, updates, rng, trouble);
                 self.told(true, |session| session.handle_storage(now, storage));
+                return self.recheck_on(epoch);
+            }
+            Local::Recheck(opening) => {
+                self.pending -= 1;
+                if opening != self.recheck.opening {
+                    return None;
+                }
+                let plan = self.session.plan().unwrap();
+                let (root, chunk_size) = (plan.snapshot.checkpoint.state_root, plan.chunk_size);
+                let range = self.recheck.at..(self.recheck.at + chunk_size).min(self.recheck.end);
+                let bytes = range.start as usize..range.end as usize;
+                let holds = self.disk.partial[&root].bytes[bytes.clone()] == WORLD.payload(&root).bytes[bytes];
+                self.recheck.at = range.end;
+                self.recheck.missing = if holds { Vec::new() } else { vec![range.start / chunk_size] };
+                let missing = self.recheck.missing.clone();
+                self.note(|| format!("hashed up to {}, damaged: {missing:?}", range.end));
+                self.told(true, |session| session.handle_rechecked(now, range.end, &missing));
+                return self.recheck_on(epoch);
+            }
+            Local::Repair(chunks) => {
+                if self.is_full(now, rng, trouble) {
+                    return None;
+                }
+                self.pending -= 1;
+                let plan = self.session.plan().unwrap();
+                let partial = self.disk.partial.entry(plan.snapshot.checkpoint.state_root).or_default();
+                for chunk in chunks {
+                    let start = (chunk.index * plan.chunk_size) as usize;
+                    partial.bytes[start..start + chunk.bytes.len()].copy_from_slice(&chunk.bytes);
+                    self.recheck.missing.retain(|index| *index != chunk.index);
+                }
+                self.told(false, |session| session.handle_repaired(now));
+                return self.recheck_on(epoch);
             }
             Local::Write(chunk) => {
                 if self.is_full(now, rng, trouble) {
@@ -398,6 +480,7 @@ impl Consumer {
     }
 
     fn open(&mut self, plan: &Plan, updates: Arc<Vec<Update>>, rng: &mut Rng, trouble: bool) -> Storage {
+        self.recheck = Recheck { opening: self.recheck.opening + 1, ..Recheck::default() };
         if self.full {
             return Storage::Full { needed: 10, free: 1 };
         }
@@ -406,7 +489,15 @@ impl Consumer {
         }
         let root = plan.snapshot.checkpoint.state_root;
         let partial = self.disk.partial.entry(root).or_default();
-        // Not synced, but verified again: it counts once it is synced, which opening does.
+        let total = plan.snapshot.checkpoint.payload_bytes;
+        let recorded =
+            self.disk.record.as_ref().map_or(0, |(_, chunks, _)| chunk_range(total, plan.chunk_size, *chunks).start);
+        let recorded = recorded.min(partial.bytes.len() as u64);
+        // Beyond the record, what verifies is written again and synced, which opening does.
+        let honest = &WORLD.payload(&root).bytes;
+        let good = partial.bytes[recorded as usize..].iter().zip(&honest[recorded as usize..]);
+        let good = recorded as usize + good.take_while(|(is, ought)| is == ought).count();
+        partial.bytes.truncate(good);
         partial.durable = partial.bytes.len();
         let is_stored = self.disk.stored.contains_key(&root);
         let durable_chunks = if is_stored { plan.total_chunks } else { durable_chunks(plan, partial) };
@@ -418,7 +509,22 @@ impl Consumer {
         if is_stored {
             return Storage::AlreadyStored { path: PathBuf::from("/payload") };
         }
-        Storage::Ready { durable_chunks }
+        // A last chunk that is not whole begins anew.
+        let durable = chunk_range(total, plan.chunk_size, durable_chunks).start;
+        partial.bytes.truncate(durable as usize);
+        partial.durable = partial.bytes.len();
+        let unchecked_bytes = recorded.min(durable);
+        self.recheck.end = unchecked_bytes;
+        Storage::Ready { durable_chunks, unchecked_bytes }
+    }
+
+    /// The next chunk to hash again, unless something is missing or all is done.
+    fn recheck_on(&mut self, epoch: u32) -> Option<Wish> {
+        if !self.recheck.missing.is_empty() || self.recheck.at >= self.recheck.end {
+            return None;
+        }
+        self.pending += 1;
+        Some(Wish::Work { work: Local::Recheck(self.recheck.opening), on_disk: true, epoch })
     }
 
     fn is_full(&mut self, now: Instant, rng: &mut Rng, trouble: bool) -> bool {
@@ -437,6 +543,12 @@ impl Consumer {
             trace.push(what());
         }
     }
+}
+
+fn check_proof(plan: &Plan, updates: &[Update]) -> Result<(), AuthorityError> {
+    let proof = updates.last().and_then(|last| last.recursive_proof.clone());
+    let holds = proof == Some(WORLD.proof_of(plan.tip.step));
+    if holds { Ok(()) } else { Err(AuthorityError::Proof { reason: "simulated".to_owned() }) }
 }
 
 fn durable_chunks(plan: &Plan, partial: &Partial) -> u64 {

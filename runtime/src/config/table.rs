@@ -137,6 +137,7 @@ pub(super) const KEYS: &[Key] = &[
     number("snapshots", "max_updates", 1, limits::MAX_UPDATES, limits::MAX_UPDATES),
     number("snapshots", "max_payload_bytes", 0, MAX_INTEGER, 0),
     number("snapshots", "keep", 0, 1_000_000, 0),
+    number("snapshots", "scrub_bytes_per_second", 0, MAX_INTEGER, 16 << 20),
     text("trust", "genesis", OPTIONAL_HASH, ""),
     list("trust", "publishers", limits::MAX_PUBLISHERS, HASH),
     number("trust", "threshold", 0, limits::MAX_PUBLISHERS as u64, 0),

@@ -49,7 +49,7 @@ impl Manager {
         };
         let session = record.session;
         // Held until its record is durable; `on_recorded` gives it its turn.
-        let tracked = Tracked::new(record, record::Progress::default(), None, now, now);
+        let tracked = Tracked::new(record, record::Progress::default(), None, None, now, now);
         self.sessions.insert(session, tracked);
         if self.put(session) {
             self.started.insert(session, vec![reply]);
@@ -139,7 +139,7 @@ impl Manager {
             error: None,
             error_code: None,
             advice: None,
-            payload_path: None,
+            distrust: false,
             keys: request.idempotency_key.map(record::Key::new).into_iter().collect(),
             updated_at: started_at.clone(),
             started_at,
@@ -230,6 +230,7 @@ impl Manager {
         match &mut tracked.machine {
             Some(machine) if !SessionState::from(machine.view().state).is_final() => machine.retry_now(now),
             _ if tracked.record.state == SessionState::Complete => {}
+            _ if tracked.record.distrust => return Err(refused(tracked, now)),
             _ => {
                 if self.trust.is_none() {
                     return Err(SnapshotRuntimeError::NoTrustAnchor);
@@ -243,7 +244,7 @@ impl Manager {
         Ok(watched)
     }
 
-    fn restart(&mut self, session: SnapshotSessionId, explicit: Option<ExplicitResume>, now: Instant) {
+    pub(super) fn restart(&mut self, session: SnapshotSessionId, explicit: Option<ExplicitResume>, now: Instant) {
         let active = self.sessions.values().filter(|tracked| tracked.is_active()).count();
         if active < self.config.snapshots.max_active_sessions {
             self.set_machine(session, explicit, now);
@@ -335,6 +336,19 @@ impl Manager {
     pub(crate) fn list(&self, now: Instant) -> Vec<SnapshotStreamStatus> {
         self.sessions.values().map(|tracked| tracked.current(now)).collect()
     }
+}
+
+/// A session does not go on with a peer that broke the protocol in it.
+fn refused(tracked: &Tracked, now: Instant) -> SnapshotRuntimeError {
+    let record = &tracked.record;
+    let message = format!(
+        "session {} does not go on with {}, which broke the protocol ({}): start a session with another peer, or a new one with \
+         this peer when you trust it again; what is verified is kept",
+        record.session,
+        record.peer,
+        record.error.as_deref().unwrap_or("see the log")
+    );
+    SnapshotRuntimeError::Provider { message, status: Some(Box::new(tracked.current(now))) }
 }
 
 fn same_peer_and_size(tracked: &Tracked, request: &ResumeStream) -> Result<(), SnapshotRuntimeError> {

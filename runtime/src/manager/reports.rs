@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use libp2p::{PeerId, Swarm};
 use rpp_p2p::{
-    RequestFailure, SnapshotProtocolError, SnapshotSessionId, Violation,
+    Hash, RequestFailure, SnapshotProtocolError, SnapshotSessionId, Violation,
     consumer::{self, Storage},
     snapshots,
 };
@@ -12,8 +12,9 @@ use rpp_p2p::{
 use super::{Hold, Manager, tracked::Tracked};
 use crate::{
     error::SnapshotRuntimeError,
-    jobs::{Done, Place, Unsettled},
-    status::{Head, NodeEvent},
+    jobs::{Authority, Done, Place, Unsettled},
+    record,
+    status::NodeEvent,
     store::Offer,
     swarm::NodeBehaviour,
     writer::{self, Report, Reported, Trouble, Writer},
@@ -95,6 +96,8 @@ impl Manager {
             Done::Recorded { session, epoch, result } => self.on_recorded(session, epoch, result, swarm, now),
             Done::Removed { session, result } => self.on_removed(session, result),
             Done::Authority { session, epoch, result } => self.on_authority(session, epoch, result, now),
+            Done::Proof { session, epoch, plan_id, result } => self.on_proof(session, epoch, &plan_id, result, now),
+            Done::Demoted { session, result } => self.on_demoted(session, result, now),
             Done::Opened { session, epoch, result } => self.on_opened(session, epoch, result, now),
             Done::Disk(reported) => self.on_disk(reported, now),
         }
@@ -148,9 +151,15 @@ impl Manager {
         let _ = self.events.send(NodeEvent::SnapshotStreamCancelled(session));
     }
 
-    fn on_authority(&mut self, session: SnapshotSessionId, epoch: u64, result: Result<Head, Unsettled>, now: Instant) {
+    fn on_authority(
+        &mut self,
+        session: SnapshotSessionId,
+        epoch: u64,
+        result: Result<Authority, Unsettled>,
+        now: Instant,
+    ) {
         match &result {
-            Ok(head) => {
+            Ok(Authority::Settled(head) | Authority::Known(head)) => {
                 self.metrics.head(head.height);
                 self.head.send_if_modified(|old| {
                     let newer = old.as_ref() != Some(head);
@@ -165,8 +174,29 @@ impl Manager {
         }
         let Some(machine) = self.current(session, epoch) else { return };
         match result {
-            Ok(_) => machine.handle_authority(now, Ok(())),
+            Ok(Authority::Settled(_)) => machine.handle_authority(now, Ok(())),
+            Ok(Authority::Known(_)) => machine.handle_known_chain(now),
             Err(Unsettled::Refused(error)) => machine.handle_authority(now, Err(error)),
+            Err(Unsettled::Storage(message)) => machine.handle_storage(now, Storage::Failed(message)),
+        }
+    }
+
+    fn on_proof(
+        &mut self,
+        session: SnapshotSessionId,
+        epoch: u64,
+        plan_id: &Hash,
+        result: Result<(), Unsettled>,
+        now: Instant,
+    ) {
+        if let Err(error) = &result {
+            tracing::warn!(%session, "the proof of a tip that was known does not hold: {error}");
+            self.metrics.verification_failed("authority");
+        }
+        let Some(machine) = self.current(session, epoch) else { return };
+        match result {
+            Ok(()) => machine.handle_proof(now, plan_id, Ok(())),
+            Err(Unsettled::Refused(error)) => machine.handle_proof(now, plan_id, Err(error)),
             Err(Unsettled::Storage(message)) => machine.handle_storage(now, Storage::Failed(message)),
         }
     }
@@ -182,7 +212,8 @@ impl Manager {
             }
             Ok(Place::Partial(partial, updates, progress)) => {
                 tracked.progress = progress;
-                let durable_chunks = progress.confirmed_chunks;
+                let durable_chunks = record::Progress::of(plan, partial.durable_bytes()).confirmed_chunks;
+                let unchecked_bytes = partial.unchecked_bytes();
                 let queue = usize::try_from(self.config.snapshots.window / plan.chunk_size).unwrap_or(1024) + 8;
                 let setting = writer::Setting {
                     session,
@@ -193,9 +224,10 @@ impl Manager {
                     reports: self.done.clone(),
                     watchers: self.watchers.clone(),
                     offer: Offer::from_plan(plan, &updates),
+                    before: progress,
                 };
                 tracked.writer = Some(Writer::spawn(*partial, setting, queue));
-                Storage::Ready { durable_chunks }
+                Storage::Ready { durable_chunks, unchecked_bytes }
             }
             Err(Trouble::Full { needed, free }) => Storage::Full { needed, free },
             Err(Trouble::Other(message)) => Storage::Failed(message),
@@ -217,6 +249,19 @@ impl Manager {
                 }
                 machine.handle_durable(now, progress.confirmed_chunks);
             }
+            Report::Rechecked { checked, missing } => {
+                if !missing.is_empty() {
+                    let chunks: Vec<_> = missing.iter().map(u64::to_string).collect();
+                    tracing::warn!(
+                        %session,
+                        "what was on the disk of chunks {} does not hold: it is fetched again",
+                        chunks.join(", ")
+                    );
+                    self.metrics.damaged_chunks(missing.len() as u64);
+                }
+                machine.handle_rechecked(now, checked, &missing);
+            }
+            Report::Repaired => machine.handle_repaired(now),
             Report::Placed(path) => machine.handle_placed(now, path),
             Report::Full { needed, free } => {
                 machine.handle_storage(now, Storage::Full { needed, free });

@@ -1,6 +1,9 @@
 //! One session as the node tracks it: its machine, what is persisted of it, and what it says of itself.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use libp2p::Multiaddr;
 use rpp_p2p::{
@@ -30,6 +33,7 @@ pub(super) enum Hold {
 pub(super) struct Tracked {
     pub(super) record: record::Session,
     pub(super) progress: record::Progress,
+    pub(super) here: Here,
     /// Updates that the disk already had at start-up; taken by the first machine.
     pub(super) updates: Vec<Update>,
     pub(super) machine: Option<consumer::Session>,
@@ -54,6 +58,21 @@ pub(super) struct Tracked {
     wasted: u64,
 }
 
+/// What this process knows of a session, and no record says.
+#[derive(Debug, Default)]
+pub(super) struct Here {
+    /// Bytes, and chunks from the first on, that this process verified.
+    verified: (u64, u64),
+    /// Bytes that came over the wire.
+    received: u64,
+    /// Where the payload is, once it is in its place, while it is there.
+    pub(super) payload_path: Option<PathBuf>,
+    /// It was found damaged since.
+    pub(super) is_damaged: bool,
+    /// It is being prepared to be fetched again.
+    pub(super) heals: bool,
+}
+
 /// While a session streams, watchers are told this often what has come: not of every chunk.
 const RENEWAL: Duration = Duration::from_millis(20);
 
@@ -62,14 +81,17 @@ impl Tracked {
     pub(super) fn new(
         record: record::Session,
         progress: record::Progress,
+        payload_path: Option<PathBuf>,
         hold: Option<Hold>,
         since: Instant,
         now: Instant,
     ) -> Self {
-        let status = describe(&record, &progress, None, hold, since, now, None);
+        let here = Here { payload_path, ..Here::default() };
+        let status = describe(&record, &progress, &here, None, hold, since, now, None);
         Self {
             record,
             progress,
+            here,
             updates: Vec::new(),
             machine: None,
             hold,
@@ -97,9 +119,15 @@ impl Tracked {
 
     fn describe(&self, now: Instant) -> SnapshotStreamStatus {
         let view = self.machine.as_ref().map(consumer::Session::view);
-        let rate = view.as_ref().and_then(|view| self.meter.per_second(now, view.bytes_verified));
-        let status = describe(&self.record, &self.progress, view.as_ref(), self.hold, self.held_since, now, rate);
-        SnapshotStreamStatus { bytes_wasted: view.map_or(self.wasted, |view| view.bytes_wasted), ..status }
+        let rate = view.as_ref().and_then(|view| self.meter.per_second(now, view.bytes_received));
+        let (record, progress, here) = (&self.record, &self.progress, &self.here);
+        let mut status = describe(record, progress, here, view.as_ref(), self.hold, self.held_since, now, rate);
+        status.bytes_wasted = view.as_ref().map_or(self.wasted, |view| view.bytes_wasted);
+        // What no record covers is hashed before the place is open.
+        if let Some((checked, there)) = self.opening.as_ref().map(Wanted::progress).filter(|(_, there)| *there > 0) {
+            (status.rechecked_bytes, status.recheck_bytes) = (Some(checked), Some(there));
+        }
+        status
     }
 
     /// Whether nothing but the counts of a streaming session can have moved, and watchers were told of them just now.
@@ -128,7 +156,9 @@ impl Tracked {
     /// The same, also while a record is on its way to the disk: for what is true whether it arrives or not.
     pub(super) fn publish_now(&mut self, now: Instant) -> bool {
         if let Some(view) = self.machine.as_ref().map(consumer::Session::view) {
-            self.meter.note(now, view.bytes_verified);
+            self.meter.note(now, view.bytes_received);
+            self.here.verified = (view.bytes_verified, view.verified_chunks);
+            self.here.received = view.bytes_received;
             self.wasted = view.bytes_wasted;
         }
         (self.renewed, self.behind) = (Some(now), false);
@@ -156,10 +186,12 @@ impl Tracked {
     }
 }
 
-/// Puts record, progress and the machine's view together. Fields of a plan come from the record, which is persisted.
+/// Puts record, progress, what is known here and the machine's view together. Fields of a plan come from the record, which is persisted.
+#[allow(clippy::too_many_arguments)] // each is one source of what is said
 fn describe(
     record: &record::Session,
     progress: &record::Progress,
+    here: &Here,
     view: Option<&View>,
     hold: Option<Hold>,
     held_since: Instant,
@@ -175,8 +207,13 @@ fn describe(
     };
     let complete = state == SessionState::Complete;
     let durable = if complete { total_bytes.unwrap_or(progress.bytes_durable) } else { progress.bytes_durable };
-    let verified_bytes = view.map_or(durable, |view| view.bytes_verified.max(durable));
-    let left = total_bytes.map(|total| total.saturating_sub(verified_bytes));
+    let verified_here = view.map_or(here.verified, |view| (view.bytes_verified, view.verified_chunks));
+    let (verified_bytes, verified_chunks) = match plan.filter(|_| complete) {
+        Some(plan) => (durable, plan.total_chunks),
+        None => verified_here,
+    };
+    let left = total_bytes.map(|total| total.saturating_sub(verified_bytes.max(durable)));
+    let recheck = view.filter(|view| view.bytes_to_recheck > 0);
     SnapshotStreamStatus {
         session: record.session,
         peer: record.peer,
@@ -189,7 +226,7 @@ fn describe(
         total_chunks: plan.map(|plan| plan.total_chunks),
         total_updates: plan.map(|plan| plan.total_updates),
         total_bytes,
-        last_chunk_index: view.map_or(progress.confirmed_chunks, |view| view.verified_chunks).checked_sub(1),
+        last_chunk_index: verified_chunks.checked_sub(1),
         last_update_index: view.map_or(progress.confirmed_updates, |view| view.verified_updates).checked_sub(1),
         last_update_height: match view {
             Some(view) => view.last_update_height,
@@ -197,21 +234,27 @@ fn describe(
         },
         confirmed_chunk_index: progress.confirmed_chunks.checked_sub(1),
         confirmed_update_index: progress.confirmed_updates.checked_sub(1),
-        bytes_received: view.map_or(durable, |view| view.bytes_received.max(verified_bytes)),
+        bytes_received: view.map_or(here.received, |view| view.bytes_received),
         bytes_verified: verified_bytes,
         bytes_durable: durable,
-        bytes_wasted: 0,
+        bytes_wasted: view.map_or(0, |view| view.bytes_wasted),
+        rechecked_bytes: recheck.map(|view| view.bytes_rechecked),
+        recheck_bytes: recheck.map(|view| view.bytes_to_recheck),
+        damaged_bytes: recheck.map(|view| view.bytes_damaged).filter(|bytes| *bytes > 0),
         verified_bytes_per_second: rate.filter(|_| state == SessionState::Streaming),
         eta_seconds: rate
             .filter(|rate| *rate > 0 && state == SessionState::Streaming)
             .zip(left)
             .map(|(rate, left)| seconds(left, rate)),
-        verified: complete,
+        verified: complete && !here.is_damaged,
         protocol: plan.map(|_| rpp_p2p::PROTOCOL_V1.to_owned()),
         waiting_on: waiting(view, hold, state, record, held_since, now),
         error: view.map_or_else(|| record.error.clone(), |view| trouble(view).map(|(_, message)| message)),
         error_code: view.map_or(record.error_code, |view| trouble(view).map(|(code, _)| code)),
-        payload_path: record.payload_path.clone().filter(|_| complete),
+        payload_path: view
+            .and_then(|view| view.payload_path.clone())
+            .or_else(|| here.payload_path.clone())
+            .filter(|_| complete),
         started_at: record.started_at.clone(),
         updated_at: record.updated_at.clone(),
     }
@@ -251,6 +294,14 @@ fn waiting(
             format!(
                 "[snapshots] auto_resume is off: POST /p2p/snapshots with {{\"resume\":{{\"session\":{}}}}} to go on",
                 record.session
+            ),
+        ),
+        (None, SessionState::Failed) if record.distrust => (
+            WaitKind::Operator,
+            format!(
+                "{}. POST /p2p/snapshots with {{\"peer\":...}} starts anew, with another peer or with this one; DELETE removes the \
+                 session",
+                record.advice.as_deref().unwrap_or("this session does not go on with a provider that broke the protocol")
             ),
         ),
         (None, SessionState::Failed) => (

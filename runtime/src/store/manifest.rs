@@ -10,6 +10,10 @@ pub(crate) const MANIFEST: &str = "manifest.json";
 pub(crate) const PLAN: &str = "plan.json";
 pub(crate) const PAYLOAD: &str = "payload";
 pub(crate) const OUTBOARD: &str = "outboard";
+/// Why a stored payload is not offered any more.
+pub(crate) const DAMAGED: &str = "damaged";
+/// The manifest that a payload had before it was found damaged.
+pub(crate) const OFFERS: &str = "offers.json";
 const VERSION: u32 = 1;
 /// Largest manifest or plan file; some hundred thousand updates fit.
 pub(crate) const MAX_DOCUMENT: u64 = 256 * 1024 * 1024;

@@ -38,6 +38,20 @@ pub(crate) fn read(file: &File, offsets: &[u64]) -> io::Result<Vec<Hash>> {
         .collect()
 }
 
+/// Those of these nodes that the file does not have.
+pub(crate) fn differing(file: &File, mut nodes: Vec<(u64, Hash)>) -> io::Result<Vec<(u64, Hash)>> {
+    nodes.sort_unstable_by_key(|&(offset, _)| offset);
+    let mut lost = Vec::new();
+    // Neighbours are read together.
+    for run in nodes.chunk_by(|one, next| one.0 + NODE == next.0) {
+        let mut bytes = vec![0; run.len() * NODE as usize];
+        file.read_exact_at(&mut bytes, run[0].0)?;
+        let there = bytes.chunks_exact(NODE as usize);
+        lost.extend(run.iter().zip(there).filter(|((_, hash), there)| hash.0 != **there).map(|(node, _)| *node));
+    }
+    Ok(lost)
+}
+
 /// The chaining values of the groups in `bytes`, which begin at `start` in the payload; for level 0.
 pub(crate) fn groups(start: u64, bytes: &[u8]) -> Vec<u8> {
     outboard::groups(start, bytes).iter().flat_map(|value| value.0).collect()

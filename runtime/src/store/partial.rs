@@ -1,50 +1,57 @@
 //! A payload on its way in: `partial/<root>/`.
 //!
 //! What a crash may lose: everything written after the last [`Partial::sync`] with [`Durability::Strict`] when power is lost; nothing when
-//! only the process is killed. What is there is never believed: after a restart each byte counts only when it verifies
-//! against the root with the hashes beside it, or when the caller's own durable record covers it.
+//! only the process is killed. What is there is never believed, whatever a record says of it:
+//!
+//! * What lies beyond the caller's durable record may have been read from the page cache only, after a flush that failed.
+//!   It is hashed when the payload is opened, *written again*, and made durable.
+//! * What the record covers is durable, and may be another byte by now. It is hashed step by step while new chunks come
+//!   ([`Partial::recheck`]). What does not hold is written again ([`Partial::repair`]). Nothing is finished before.
 
-use std::{fs::File, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fs::File, io, ops::Range, path::PathBuf, sync::Arc, time::Duration};
 
 use rpp_p2p::{
     Hash, Plan, Update, VerifiedChunk,
     outboard::{self, GROUP, Layout},
-    tree::{chunk_range, verify_chunk},
+    tree::chunk_range,
 };
 
 use super::{
     Inner,
     error::StoreError,
-    manifest::{MAX_DOCUMENT, Manifest, OUTBOARD, Offer, PAYLOAD, PLAN, PlanFile},
+    manifest::{DAMAGED, MAX_DOCUMENT, Manifest, OFFERS, OUTBOARD, Offer, PAYLOAD, PLAN, PlanFile},
     nodes,
-    stored::{Stored, read_at},
+    recheck::Found,
+    stored::Stored,
 };
 use crate::{
     config::Durability,
     files::{Dir, is_full, sealed, sparse},
 };
 
-/// Pieces in which stored bytes are checked again.
-const RECHECK: u64 = 4 * 1024 * 1024;
 /// Room for manifest and folder entries.
 const SLACK: u64 = 1024 * 1024;
 
 /// The one writer of a payload. Dropping it keeps what was written.
 #[derive(Debug)]
 pub struct Partial {
-    store: Arc<Inner>,
+    pub(super) store: Arc<Inner>,
     /// While it lives nobody else writes.
     _held: Held,
-    root: Hash,
-    chunk_size: u64,
-    layout: Layout,
+    pub(super) root: Hash,
+    pub(super) chunk_size: u64,
+    pub(super) layout: Layout,
     folder: Dir,
-    payload: File,
-    outboard: File,
+    pub(super) payload: File,
+    pub(super) outboard: File,
     /// Everything before is written.
     written: u64,
     /// Everything before survives what the session's durability promises.
-    durable: u64,
+    pub(super) durable: u64,
+    /// What this process has not hashed yet of what is recorded.
+    pub(super) unchecked: Range<u64>,
+    /// Chunks that do not hold and are to be written again.
+    pub(super) damaged: BTreeSet<u64>,
     /// The hashes above the last chunk, as they were written.
     above: Vec<(u64, Hash)>,
     /// After a failed flush nobody knows what is on the disk.
@@ -58,6 +65,7 @@ impl Partial {
         updates: &[Update],
         recorded: u64,
         patience: Duration,
+        watch: &mut dyn FnMut(Found),
     ) -> Result<Self, StoreError> {
         let snapshot = &plan.snapshot.checkpoint;
         let root = snapshot.state_root;
@@ -82,10 +90,12 @@ impl Partial {
             outboard,
             written: 0,
             durable: 0,
+            unchecked: 0..0,
+            damaged: BTreeSet::new(),
             above: Vec::new(),
             poisoned: false,
         };
-        partial.durable = partial.recheck(recorded).map_err(|error| partial.failed("check", error))?;
+        partial.take_in(recorded, watch)?;
         partial.written = partial.durable;
         partial.reserve();
         Ok(partial)
@@ -97,7 +107,8 @@ impl Partial {
         self.root
     }
 
-    /// Bytes from the beginning that are verified and durable; after opening, what was found so.
+    /// Bytes from the beginning that are durable; after opening, what is recorded, and what was found beyond it. See
+    /// [`Self::unchecked_bytes`] for how many of them are not verified yet.
     #[must_use]
     pub fn durable_bytes(&self) -> u64 {
         self.durable
@@ -132,14 +143,14 @@ impl Partial {
         if range.start > self.written {
             return Err(StoreError::unfit(format!("chunk {} comes before the bytes ahead of it", chunk.index)));
         }
-        self.write_at(chunk, range.start).map_err(|error| self.failed("write", error))?;
+        let has_room = self.store.space.before_write(chunk.bytes.len() as u64);
+        has_room.and_then(|()| self.write_at(chunk, range.start)).map_err(|error| self.failed("write", error))?;
         self.written = self.written.max(range.end);
         self.reserve();
         Ok(())
     }
 
-    fn write_at(&mut self, chunk: &VerifiedChunk, start: u64) -> io::Result<()> {
-        self.store.space.before_write(chunk.bytes.len() as u64)?;
+    pub(super) fn write_at(&mut self, chunk: &VerifiedChunk, start: u64) -> io::Result<()> {
         sparse::write_at(&self.payload, &chunk.bytes, start)?;
         let groups = chunk.groups.clone();
         let mut hashes = outboard::nodes_of_groups(&self.layout, self.chunk_size, chunk.index, groups);
@@ -164,8 +175,9 @@ impl Partial {
         Ok(self.durable)
     }
 
-    fn flush(&mut self) -> Result<(), StoreError> {
-        self.payload.sync_data().and_then(|()| self.outboard.sync_data()).map_err(|error| {
+    pub(super) fn flush(&mut self) -> Result<(), StoreError> {
+        let ready = self.store.space.before_sync();
+        ready.and_then(|()| self.payload.sync_data()).and_then(|()| self.outboard.sync_data()).map_err(|error| {
             self.poisoned = true;
             self.failed("flush", error)
         })
@@ -181,11 +193,27 @@ impl Partial {
         if self.written != self.layout.payload_bytes() {
             return Err(StoreError::unfit(format!("only {} bytes are written", self.written)));
         }
+        if !self.unchecked.is_empty() || !self.damaged.is_empty() {
+            return Err(StoreError::unfit("what was there before is not checked yet"));
+        }
         offer.check(&self.root, self.layout.payload_bytes()).map_err(StoreError::unfit)?;
         self.complete_outboard()?;
         self.flush()?;
-        let manifest = Manifest::new(offer);
+        let mut manifest = Manifest::new(offer);
+        self.take_offers(&mut manifest);
         self.store.place(&self.folder, &self.store.partial, &self.root.to_string(), manifest)
+    }
+
+    /// The offers that the payload had before it was found damaged.
+    fn take_offers(&self, manifest: &mut Manifest) {
+        let kept = self.folder.read(OFFERS, MAX_DOCUMENT).ok().and_then(|bytes| sealed::open::<Manifest>(&bytes).ok());
+        for offer in kept.into_iter().filter(|kept| kept.check(&self.root).is_ok()).flat_map(|kept| kept.offers) {
+            if let Err(error) = manifest.add(offer) {
+                tracing::warn!(root = %self.root, "an earlier offer of the payload is lost: {error}");
+            }
+        }
+        // One that stays is read by nobody.
+        let _ = self.folder.remove_file(OFFERS);
     }
 
     fn complete_outboard(&mut self) -> Result<(), StoreError> {
@@ -209,48 +237,6 @@ impl Partial {
         }
     }
 
-    /// How far the bytes verify, from what is recorded on.
-    fn recheck(&self, recorded: u64) -> io::Result<u64> {
-        let total = self.layout.payload_bytes();
-        let there = self.payload.metadata()?.len();
-        let mut at = recorded.min(total).min(there);
-        if at < total {
-            at -= at % GROUP;
-        }
-        while at < total {
-            match self.verified_piece(at, there)? {
-                0 => break,
-                length => at += length,
-            }
-        }
-        Ok(at)
-    }
-
-    /// The length of the largest piece at `at` that verifies; 0 when none does.
-    fn verified_piece(&self, at: u64, there: u64) -> io::Result<u64> {
-        let mut size = if at == 0 { RECHECK } else { RECHECK.min(1 << at.trailing_zeros()) };
-        while size >= GROUP {
-            let range = chunk_range(self.layout.payload_bytes(), size, at / size);
-            if range.end <= there && self.verifies(size, at / size)? {
-                return Ok(range.end - range.start);
-            }
-            size /= 2;
-        }
-        Ok(0)
-    }
-
-    fn verifies(&self, size: u64, index: u64) -> io::Result<bool> {
-        let range = chunk_range(self.layout.payload_bytes(), size, index);
-        let bytes = read_at(&self.payload, range.start, (range.end - range.start) as usize)?;
-        let proof = nodes::read(&self.outboard, &outboard::proof_nodes(&self.layout, size, index))?;
-        let verified = verify_chunk(&self.root, self.layout.payload_bytes(), size, index, &bytes, &proof).is_ok();
-        if verified {
-            // The hashes inside may have been lost without the bytes.
-            nodes::write(&self.outboard, outboard::chunk_nodes(&self.layout, size, index, &bytes))?;
-        }
-        Ok(verified)
-    }
-
     fn missing(&self) -> u64 {
         self.layout.payload_bytes() - self.written
     }
@@ -260,7 +246,7 @@ impl Partial {
         self.store.reserve(self.root, self.missing());
     }
 
-    fn usable(&self) -> Result<(), StoreError> {
+    pub(super) fn usable(&self) -> Result<(), StoreError> {
         if self.poisoned {
             let reason = "a flush failed before: open it again".to_owned();
             return Err(StoreError::Damaged { path: self.folder.path().to_owned(), reason });
@@ -268,7 +254,7 @@ impl Partial {
         Ok(())
     }
 
-    fn failed(&self, doing: &'static str, source: io::Error) -> StoreError {
+    pub(super) fn failed(&self, doing: &'static str, source: io::Error) -> StoreError {
         let needed = self.missing().max(self.chunk_size);
         self.store.failed(doing, self.folder.path().join(PAYLOAD), source, needed)
     }
@@ -290,6 +276,7 @@ impl Drop for Held {
 fn open_folder(store: &Inner, root: &Hash, layout: &Layout) -> io::Result<(Dir, File, File)> {
     let folder = store.partial.create_dir(&root.to_string())?;
     folder.remove_temporaries()?;
+    folder.remove_file(DAMAGED)?;
     let payload = folder.open_write(PAYLOAD)?;
     if payload.metadata()?.len() > layout.payload_bytes() {
         payload.set_len(layout.payload_bytes())?;

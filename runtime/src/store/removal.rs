@@ -111,6 +111,7 @@ impl Inner {
         };
         self.bridge(lock, root)?;
         let aside = self.rename_aside(&name).map_err(failed)?;
+        self.condemned().remove(root);
         drop(alone);
         self.store.remove_all(&aside).map_err(failed)
     }

@@ -23,6 +23,23 @@ pub trait Space: Debug + Send + Sync {
         let _ = bytes;
         Ok(())
     }
+
+    /// Called before `bytes` that are on the disk already are written again in their place.
+    ///
+    /// # Errors
+    /// Stops the write.
+    fn before_rewrite(&self, bytes: u64) -> io::Result<()> {
+        let _ = bytes;
+        Ok(())
+    }
+
+    /// Called before a payload is made durable.
+    ///
+    /// # Errors
+    /// Stands for the failure of that.
+    fn before_sync(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// What the file system says.

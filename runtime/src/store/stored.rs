@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use rpp_p2p::{
-    Hash, PayloadFormat, limits, outboard,
+    Hash, PayloadFormat, VerifiedChunk, limits, outboard,
     outboard::Layout,
     tree::{chunk_range, total_chunks},
 };
@@ -18,8 +18,9 @@ use serde::Serialize;
 
 use super::{
     error::StoreError,
-    manifest::{MANIFEST, MAX_DOCUMENT, Manifest, OUTBOARD, Offer, PAYLOAD},
+    manifest::{DAMAGED, MANIFEST, MAX_DOCUMENT, Manifest, OUTBOARD, Offer, PAYLOAD},
     nodes,
+    seen::Seen,
 };
 use crate::files::{Dir, sealed};
 
@@ -31,6 +32,7 @@ pub struct Stored {
     offers: Vec<Arc<Offer>>,
     path: PathBuf,
     pub(crate) mark: Mark,
+    seen: Arc<Seen>,
     open: Mutex<Weak<Payload>>,
 }
 
@@ -64,18 +66,36 @@ pub struct OfferSummary {
     pub commitment: Hash,
 }
 
-/// Tells whether a manifest is still the one that was read.
+/// Tells whether an entry of the store is still the one that was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
+    manifest: FileMark,
+    /// Of the note that it is damaged.
+    damaged: Option<FileMark>,
+    /// Of payload and outboard, which nobody is to change.
+    body: [Option<FileMark>; 2],
+}
+
+impl Mark {
+    pub(crate) fn of(folder: &Dir) -> io::Result<Option<Self>> {
+        let Some(manifest) = FileMark::of(folder, MANIFEST)? else { return Ok(None) };
+        let body = [FileMark::of(folder, PAYLOAD)?, FileMark::of(folder, OUTBOARD)?];
+        Ok(Some(Self { manifest, damaged: FileMark::of(folder, DAMAGED)?, body }))
+    }
+}
+
+/// Tells whether a file is still the one that was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileMark {
     inode: u64,
     size: i64,
     modified: (i64, u64),
     changed: (i64, u64),
 }
 
-impl Mark {
-    pub(crate) fn of(folder: &Dir) -> io::Result<Option<Self>> {
-        Ok(folder.stat(MANIFEST)?.map(|stat| Self {
+impl FileMark {
+    fn of(folder: &Dir, name: &str) -> io::Result<Option<Self>> {
+        Ok(folder.stat(name)?.map(|stat| Self {
             inode: stat.st_ino,
             size: stat.st_size,
             modified: (stat.st_mtime, stat.st_mtime_nsec),
@@ -88,6 +108,9 @@ impl Stored {
     /// Reads `store/<root>/` and checks that it is complete. Says what is damaged otherwise.
     pub(crate) fn load(folder: &Dir, root: &Hash) -> Result<Self, String> {
         let mark = Mark::of(folder).map_err(|error| error.to_string())?.ok_or("it has no manifest.json")?;
+        if let Some(reason) = read_damage(folder) {
+            return Err(reason);
+        }
         let manifest = read_manifest(folder, root)?;
         let layout = Layout::new(manifest.bytes);
         for (name, expected) in [(PAYLOAD, manifest.bytes), (OUTBOARD, layout.file_len())] {
@@ -98,7 +121,41 @@ impl Stored {
             }
         }
         let offers = manifest.offers.iter().cloned().map(Arc::new).collect();
-        Ok(Self { manifest, offers, path: folder.path().to_owned(), mark, open: Mutex::default() })
+        let path = folder.path().to_owned();
+        Ok(Self { manifest, offers, path, mark, seen: Arc::default(), open: Mutex::default() })
+    }
+
+    /// Takes over what was verified of the payload, when its files were not touched; else nothing of it counts any more, for
+    /// those who have it open either.
+    pub(super) fn take_over(&mut self, before: &Self) {
+        if self.mark.body != before.mark.body {
+            before.seen.clear();
+        }
+        self.seen = Arc::clone(&before.seen);
+    }
+
+    /// This process has verified every byte, and every hash beside them, while it wrote them.
+    pub(super) fn set_verified(&self) {
+        self.seen.set_whole();
+    }
+
+    /// Hashes whatever this process has not verified yet. `watch` is told how many bytes are done, and ends it by `false`.
+    /// Blocks for as long as reading them takes. Whether it came to the end.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] names the first part that does not hold.
+    pub(crate) fn verify(&self, watch: &mut dyn FnMut(u64) -> bool) -> Result<bool, StoreError> {
+        let open = self.open()?;
+        for index in 0..total_chunks(self.bytes(), STEP) {
+            let range = chunk_range(self.bytes(), STEP, index);
+            if !self.seen.has(&range) {
+                open.check(index, STEP)?;
+            }
+            if !watch(range.end) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The payload's BLAKE3 hash.
@@ -152,12 +209,25 @@ impl Stored {
         if let Some(payload) = open.upgrade() {
             return Ok(payload);
         }
-        let payload = Dir::open(&self.path)
-            .and_then(|folder| Payload::open(&folder, self.root(), self.bytes()))
-            .map_err(|source| StoreError::Io { doing: "open", path: self.payload_path(), source })?;
-        let payload = Arc::new(payload);
+        let payload = Arc::new(self.open_files(true)?);
         *open = Arc::downgrade(&payload);
         Ok(payload)
+    }
+
+    fn open_files(&self, counts_as_served: bool) -> Result<Payload, StoreError> {
+        Dir::open(&self.path)
+            .and_then(|folder| {
+                Payload::open(&folder, self.root(), self.bytes(), Arc::clone(&self.seen), counts_as_served)
+            })
+            .map_err(|source| StoreError::Io { doing: "open", path: self.payload_path(), source })
+    }
+
+    /// Reads one chunk and hashes it, whether or not that was done before; stands in nobody's way meanwhile.
+    ///
+    /// # Errors
+    /// As [`Payload::read_chunk`].
+    pub(crate) fn check(&self, index: u64, chunk_size: u64) -> Result<(), StoreError> {
+        self.open_files(false)?.check(index, chunk_size)
     }
 
     /// One chunk with its proof. Opens the files anew unless somebody holds a [`Payload`].
@@ -190,15 +260,21 @@ pub struct Payload {
     payload: File,
     outboard: File,
     path: PathBuf,
+    seen: Arc<Seen>,
 }
 
+/// Bytes that are hashed in one step where no chunk size is asked for.
+const STEP: u64 = 1024 * 1024;
+
 impl Payload {
-    fn open(folder: &Dir, root: Hash, bytes: u64) -> io::Result<Self> {
+    fn open(folder: &Dir, root: Hash, bytes: u64, seen: Arc<Seen>, counts_as_served: bool) -> io::Result<Self> {
         let payload = folder.open_read(PAYLOAD)?;
         // Whoever removes it locks it alone, and only for a moment.
-        payload.lock_shared()?;
+        if counts_as_served {
+            payload.lock_shared()?;
+        }
         let outboard = folder.open_read(OUTBOARD)?;
-        Ok(Self { root, layout: Layout::new(bytes), payload, outboard, path: folder.path().join(PAYLOAD) })
+        Ok(Self { root, layout: Layout::new(bytes), payload, outboard, path: folder.path().join(PAYLOAD), seen })
     }
 
     /// Its BLAKE3 hash.
@@ -207,11 +283,24 @@ impl Payload {
         self.root
     }
 
-    /// One chunk with its proof, for any chunk size that the protocol knows.
+    /// One chunk with its proof, for any chunk size that the protocol knows. What this process has not verified yet is
+    /// verified first.
     ///
     /// # Errors
-    /// When there is no such chunk, or reading fails.
+    /// When there is no such chunk, or reading fails; [`StoreError::Damaged`] when it does not lead to the root.
     pub fn read_chunk(&self, index: u64, chunk_size: u64) -> Result<(Bytes, Vec<Hash>), StoreError> {
+        self.read(index, chunk_size, false)
+    }
+
+    /// Reads one chunk and hashes it, whether or not that was done before.
+    ///
+    /// # Errors
+    /// As [`Self::read_chunk`].
+    pub fn check(&self, index: u64, chunk_size: u64) -> Result<(), StoreError> {
+        self.read(index, chunk_size, true).map(drop)
+    }
+
+    fn read(&self, index: u64, chunk_size: u64, again: bool) -> Result<(Bytes, Vec<Hash>), StoreError> {
         if !chunk_size.is_power_of_two() || !(limits::MIN_CHUNK_SIZE..=limits::MAX_CHUNK_SIZE).contains(&chunk_size) {
             return Err(StoreError::unfit(format!("{chunk_size} is not a chunk size")));
         }
@@ -220,10 +309,38 @@ impl Payload {
             return Err(StoreError::unfit(format!("there is no chunk {index}: the payload has {total}")));
         }
         let range = chunk_range(self.layout.payload_bytes(), chunk_size, index);
-        let failed = |source| StoreError::Io { doing: "read", path: self.path.clone(), source };
-        let bytes = read_at(&self.payload, range.start, (range.end - range.start) as usize).map_err(failed)?;
+        let bytes = read_at(&self.payload, range.start, (range.end - range.start) as usize);
+        let bytes = Bytes::from(bytes.map_err(|source| self.unreadable(PAYLOAD, source))?);
         let proof = nodes::read(&self.outboard, &outboard::proof_nodes(&self.layout, chunk_size, index));
-        Ok((bytes.into(), proof.map_err(failed)?))
+        let proof = proof.map_err(|source| self.unreadable(OUTBOARD, source))?;
+        if !again && self.seen.has(&range) {
+            return Ok((bytes, proof));
+        }
+        let total = self.layout.payload_bytes();
+        let chunk = VerifiedChunk::verify(&self.root, total, chunk_size, index, bytes, proof)
+            .map_err(|_| self.damaged(format!("bytes {} to {} do not lead to its root", range.start, range.end)))?;
+        // The hashes inside prove smaller chunks.
+        let inside = outboard::nodes_of_groups(&self.layout, chunk_size, index, chunk.groups);
+        let differing = nodes::differing(&self.outboard, inside).map_err(|source| self.unreadable(OUTBOARD, source))?;
+        if !differing.is_empty() {
+            let reason = format!("the hashes in {OUTBOARD} for bytes {} to {} are not theirs", range.start, range.end);
+            return Err(self.damaged(reason));
+        }
+        self.seen.add(&range);
+        Ok((chunk.bytes, chunk.proof))
+    }
+
+    fn damaged(&self, reason: String) -> StoreError {
+        StoreError::Damaged { path: self.path.clone(), reason }
+    }
+
+    /// What the disk does not give back is lost; anything else may pass.
+    fn unreadable(&self, name: &str, source: io::Error) -> StoreError {
+        const EIO: i32 = rustix::io::Errno::IO.raw_os_error();
+        if source.kind() == io::ErrorKind::UnexpectedEof || source.raw_os_error() == Some(EIO) {
+            return self.damaged(format!("{name} cannot be read: {source}"));
+        }
+        StoreError::Io { doing: "read", path: self.path.with_file_name(name), source }
     }
 
     /// The payload's file. Its position is shared: read with `read_at`, or one reader at a time.
@@ -264,6 +381,17 @@ pub(crate) fn read_manifest(folder: &Dir, root: &Hash) -> Result<Manifest, Strin
     })?;
     manifest.check(root).map_err(|reason| format!("manifest.json: {reason}"))?;
     Ok(manifest)
+}
+
+/// Why a payload is not offered any more, when something was found wrong with it.
+fn read_damage(folder: &Dir) -> Option<String> {
+    const MAX_NOTE: u64 = 4096;
+    if matches!(folder.exists(DAMAGED), Ok(false)) {
+        return None;
+    }
+    let note = folder.read(DAMAGED, MAX_NOTE).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let reason = note.unwrap_or_else(|error| format!("it was found damaged, and the note cannot be read: {error}"));
+    Some(rpp_p2p::text::escape(reason.trim_end()))
 }
 
 /// The payload locked against being opened for serving; `None` when somebody, in whatever process, has it open.

@@ -1,0 +1,202 @@
+//! What was on the disk before this process started: it counts once it was hashed again, and what does not hold is fetched
+//! and written again. Beside [`Disk`](super::disk::Disk), which counts what comes new.
+//!
+//! ```text
+//! unchecked -> checked
+//!           -> missing -> (asked) -> queue -> writing -> checked
+//! ```
+//!
+//! The driver hashes on its own and says how far it is. It does not go on while something that it found is still missing,
+//! so what is kept here is never more than what it hashes in one go.
+
+use std::{collections::BTreeSet, time::Instant};
+
+use crate::exchange::VerifiedChunk;
+
+#[derive(Debug, Default)]
+pub(super) struct Recheck {
+    /// Bytes that were there when the place was opened.
+    before: u64,
+    /// Those that were not hashed then, from the first on,
+    end: u64,
+    /// and how many of them are by now.
+    checked: u64,
+    since: Option<Instant>,
+    /// Do not hold, and were not fetched yet.
+    missing: BTreeSet<u64>,
+    /// Bytes that did not hold since the place was opened.
+    damaged: u64,
+    /// Fetched and verified, not handed out.
+    queue: Vec<VerifiedChunk>,
+    /// Being written and made durable.
+    writing: Option<(Instant, Vec<u64>)>,
+}
+
+impl Recheck {
+    /// The place is open with so many bytes in it, of which the first were not hashed by this process.
+    pub(super) fn open(&mut self, now: Instant, before: u64, unchecked: u64) {
+        let end = unchecked.min(before);
+        *self = Self { before, end, since: (end > 0).then_some(now), ..Self::default() };
+    }
+
+    /// Nothing is written any more: what was fetched and is not durable counts as missing, until the place is opened again.
+    pub(super) fn close(&mut self) {
+        self.missing.extend(self.queue.drain(..).map(|chunk| chunk.index));
+        self.missing.extend(self.writing.take().into_iter().flat_map(|(_, chunks)| chunks));
+    }
+
+    /// Chunks were of this size and are smaller from now on, so what is known of single ones says nothing: what does not hold
+    /// counts as not hashed, until the place is opened again.
+    pub(super) fn resize(&mut self, chunk_size: u64) {
+        if let Some(first) = self.missing.first() {
+            self.checked = self.checked.min(first * chunk_size);
+        }
+        self.missing.clear();
+    }
+
+    /// So many bytes were hashed by now; these chunks do not hold, `damaged` bytes.
+    pub(super) fn progress(&mut self, checked: u64, missing: &[u64], damaged: u64) {
+        self.checked = self.checked.max(checked).min(self.end);
+        self.damaged += damaged;
+        self.missing.extend(missing);
+    }
+
+    /// The chunk to ask for, while less than `window` bytes wait to be written.
+    pub(super) fn wanted(&self, window: u64) -> Option<u64> {
+        let has_room = self.queue.is_empty() || self.queued_bytes() < window;
+        self.missing.first().copied().filter(|_| has_room)
+    }
+
+    /// Whether this chunk was missing: then it is taken.
+    pub(super) fn is_missing(&self, index: u64) -> bool {
+        self.missing.contains(&index)
+    }
+
+    /// Takes a chunk that was missing.
+    pub(super) fn push(&mut self, chunk: VerifiedChunk) {
+        self.missing.remove(&chunk.index);
+        self.queue.push(chunk);
+    }
+
+    /// What to write, when nothing more comes before it.
+    pub(super) fn next_repair(&mut self, now: Instant, group: u64, flush: bool) -> Option<Vec<VerifiedChunk>> {
+        let is_due = flush || self.missing.is_empty() || self.queued_bytes() >= group;
+        if self.queue.is_empty() || self.writing.is_some() || !is_due {
+            return None;
+        }
+        let chunks = std::mem::take(&mut self.queue);
+        self.writing = Some((now, chunks.iter().map(|chunk| chunk.index).collect()));
+        Some(chunks)
+    }
+
+    /// What was handed out is written and durable.
+    pub(super) fn repaired(&mut self) {
+        self.writing = None;
+    }
+
+    pub(super) fn has_missing(&self) -> bool {
+        !self.missing.is_empty()
+    }
+
+    /// Nothing is queued or being written.
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.writing.is_none()
+    }
+
+    /// Everything that was there holds, or was written again.
+    pub(super) fn is_done(&self) -> bool {
+        self.checked == self.end && self.is_sound()
+    }
+
+    /// Nothing is known to be damaged now.
+    pub(super) fn is_sound(&self) -> bool {
+        self.missing.is_empty() && self.is_idle()
+    }
+
+    pub(super) fn missing(&self) -> impl Iterator<Item = u64> + '_ {
+        self.missing.iter().copied()
+    }
+
+    /// The first chunk that does not count: unchecked, or missing. `None` when all count.
+    pub(super) fn first_doubtful(&self, chunk_size: u64) -> Option<u64> {
+        let unchecked = (self.checked < self.end).then(|| self.checked / chunk_size.max(1));
+        [unchecked, self.missing.first().copied()].into_iter().flatten().min()
+    }
+
+    /// Bytes not hashed yet.
+    pub(super) fn unchecked_bytes(&self) -> u64 {
+        self.end - self.checked
+    }
+
+    /// Bytes of those that were there that are hashed, when the place was opened or since.
+    pub(super) fn checked_bytes(&self) -> u64 {
+        self.before - self.unchecked_bytes()
+    }
+
+    pub(super) fn total_bytes(&self) -> u64 {
+        self.before
+    }
+
+    pub(super) fn damaged_bytes(&self) -> u64 {
+        self.damaged
+    }
+
+    /// Since when it is being hashed, or what was fetched again is being written.
+    pub(super) fn busy_since(&self) -> Option<Instant> {
+        let writing = self.writing.as_ref().map(|(since, _)| *since);
+        writing.or(self.since.filter(|_| !self.is_done()))
+    }
+
+    fn queued_bytes(&self) -> u64 {
+        self.queue.iter().map(|chunk| chunk.bytes.len() as u64).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn chunk(index: u64) -> VerifiedChunk {
+        VerifiedChunk { index, bytes: Bytes::from(vec![0; 10]), proof: Vec::new(), groups: Vec::new() }
+    }
+
+    #[test]
+    fn what_does_not_hold_is_fetched_and_written_before_it_is_done() {
+        let now = Instant::now();
+        let mut recheck = Recheck::default();
+        assert!(recheck.is_done());
+        recheck.open(now, 150, 100);
+        assert_eq!((recheck.checked_bytes(), recheck.total_bytes()), (50, 150));
+        assert!(!recheck.is_done() && recheck.is_sound() && recheck.busy_since() == Some(now));
+        recheck.progress(60, &[2, 4], 20);
+        assert_eq!((recheck.first_doubtful(10), recheck.unchecked_bytes()), (Some(2), 40));
+        assert_eq!(recheck.wanted(100), Some(2));
+        recheck.push(chunk(2));
+        assert!(recheck.next_repair(now, 100, false).is_none(), "another one is still to come");
+        assert_eq!(recheck.wanted(100), Some(4));
+        assert_eq!(recheck.wanted(10), None, "no more than the window waits");
+        recheck.push(chunk(4));
+        assert_eq!(recheck.next_repair(now, 100, false).map(|chunks| chunks.len()), Some(2));
+        assert!(!recheck.is_sound());
+        recheck.progress(100, &[], 0);
+        assert!(!recheck.is_done());
+        recheck.repaired();
+        assert!(recheck.is_done() && recheck.damaged_bytes() == 20 && recheck.busy_since().is_none());
+        assert_eq!(recheck.first_doubtful(10), None);
+    }
+
+    #[test]
+    fn what_is_not_written_when_the_place_closes_does_not_count() {
+        let now = Instant::now();
+        let mut recheck = Recheck::default();
+        recheck.open(now, 100, 100);
+        recheck.progress(50, &[1], 10);
+        recheck.push(chunk(1));
+        recheck.close();
+        assert!(recheck.is_idle() && recheck.first_doubtful(10) == Some(1));
+        recheck.open(now, 100, 0);
+        assert!(recheck.is_done());
+    }
+}

@@ -1,0 +1,121 @@
+//! What becomes of sessions when the store changes under them, and when a peer shows that it lies.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
+
+use rpp_p2p::{Hash, SnapshotSessionId};
+
+use super::{Hold, Manager, Tracked};
+use crate::{
+    jobs::{Done, explain},
+    record,
+    status::{SessionState, StatusErrorCode},
+    store::Store,
+};
+
+/// Where the payload of a complete session is now; not where it was when the session ended.
+pub(super) fn payload_path(store: &Store, record: &record::Session) -> Option<PathBuf> {
+    let root = root(record).filter(|_| record.state == SessionState::Complete)?;
+    store.get(&root).map(|stored| stored.payload_path())
+}
+
+fn root(record: &record::Session) -> Option<Hash> {
+    record.plan.as_ref().map(|plan| plan.snapshot.checkpoint.state_root)
+}
+
+impl Manager {
+    /// The catalog changed: statuses name what is there, and what was found damaged is fetched again by the session that
+    /// brought it.
+    pub(crate) fn on_catalog(&mut self, now: Instant) {
+        let damaged: BTreeMap<Hash, String> = self
+            .store
+            .damaged()
+            .into_iter()
+            .filter_map(|entry| Some((entry.path.file_name()?.to_str()?.parse().ok()?, entry.reason)))
+            .collect();
+        let complete: Vec<SnapshotSessionId> = self
+            .sessions
+            .iter()
+            .filter(|(_, tracked)| tracked.record.state == SessionState::Complete && tracked.machine.is_none())
+            .map(|(session, _)| *session)
+            .collect();
+        for session in complete {
+            let Some(tracked) = self.sessions.get_mut(&session) else { continue };
+            let path = payload_path(&self.store, &tracked.record);
+            let is_damaged = root(&tracked.record).is_some_and(|root| damaged.contains_key(&root));
+            if (&path, is_damaged) != (&tracked.here.payload_path, tracked.here.is_damaged) {
+                (tracked.here.payload_path, tracked.here.is_damaged) = (path, is_damaged);
+                self.publish(session, now);
+            }
+        }
+        for (root, reason) in damaged {
+            self.heal(root, &reason);
+        }
+    }
+
+    /// Has a damaged payload fetched again, when a session knows from whom.
+    fn heal(&mut self, root: Hash, reason: &str) {
+        let is_of = |tracked: &Tracked| self::root(&tracked.record) == Some(root);
+        let is_under_way = self.sessions.values().any(|tracked| is_of(tracked) && !tracked.record.state.is_final());
+        let source = self
+            .sessions
+            .values_mut()
+            .filter(|tracked| is_of(tracked) && tracked.record.state == SessionState::Complete && !tracked.here.heals)
+            .max_by(|one, other| one.record.updated_at.cmp(&other.record.updated_at));
+        let Some(tracked) = source.filter(|_| !is_under_way && self.trust.is_some()) else { return };
+        tracked.here.heals = true;
+        let session = tracked.record.session;
+        tracing::warn!(%root, %session, peer = %tracked.record.peer, "what is damaged of it is fetched again: {reason}");
+        let (store, done) = (Arc::clone(&self.store), self.done.clone());
+        tokio::task::spawn_blocking(move || {
+            let result = store.demote(&root).map_err(|error| explain(&error));
+            let _ = done.blocking_send(Done::Demoted { session, result });
+        });
+    }
+
+    pub(super) fn on_demoted(&mut self, session: SnapshotSessionId, result: Result<bool, String>, now: Instant) {
+        let Some(tracked) = self.sessions.get_mut(&session) else { return };
+        match result {
+            Ok(true) => {
+                (tracked.here.payload_path, tracked.here.is_damaged, tracked.here.heals) = (None, false, false);
+                self.restart(session, None, now);
+            }
+            Ok(false) => tracked.here.heals = false,
+            // Not tried again by itself: it would fail each second.
+            Err(message) => tracing::error!(%session, "the damaged payload cannot be fetched again: {message}"),
+        }
+    }
+
+    /// A peer broke the protocol in `session`: others that stream the same payload from it end as well.
+    pub(super) fn distrust(&mut self, session: SnapshotSessionId, now: Instant) {
+        let Some(liar) = self.sessions.get(&session) else { return };
+        let (peer, Some(root)) = (liar.record.peer, root(&liar.record)) else { return };
+        let message = format!(
+            "{peer} is refused for this payload since session {session}: {}",
+            liar.record.error.as_deref().unwrap_or("it broke the protocol")
+        );
+        let others: Vec<SnapshotSessionId> = self
+            .sessions
+            .values()
+            .filter(|other| other.record.session != session && other.record.peer == peer)
+            .filter(|other| self::root(&other.record) == Some(root) && !other.record.state.is_final())
+            .map(|other| other.record.session)
+            .collect();
+        for session in others {
+            let Some(tracked) = self.sessions.get_mut(&session) else { continue };
+            if let Some(machine) = &mut tracked.machine {
+                machine.handle_distrust(now, &message);
+                continue;
+            }
+            if matches!(tracked.hold, Some(Hold::Turn | Hold::Operator)) {
+                tracked.hold = None;
+                tracked.held_since = now;
+                tracked.record.state = SessionState::Failed;
+                tracked.record.error = Some(message.clone());
+                tracked.record.error_code = Some(StatusErrorCode::Provider);
+                tracked.record.advice = None;
+                tracked.record.distrust = true;
+                self.put(session);
+            }
+        }
+    }
+}

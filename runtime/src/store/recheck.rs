@@ -1,0 +1,165 @@
+//! What was in a partial payload before this process opened it.
+
+use std::{io, os::unix::fs::FileExt as _};
+
+use rpp_p2p::{
+    Hash, VerifiedChunk,
+    outboard::{self, GROUP},
+    tree::{chunk_range, total_chunks},
+};
+
+use super::{error::StoreError, nodes, partial::Partial, stored::read_at};
+
+/// Bytes hashed in one step; a chunk, when that is larger.
+const STEP: u64 = 1024 * 1024;
+/// Largest piece of what no record covers.
+const PIECE: u64 = 4 * 1024 * 1024;
+/// Of what no record covers, so much is made durable at once.
+const SLICE: u64 = 64 * 1024 * 1024;
+
+/// How far the opening of a partial payload is, in what no record covers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    /// Bytes from the beginning that are durable now.
+    pub(crate) durable: u64,
+    /// Bytes looked at.
+    pub(crate) checked: u64,
+    /// Bytes there are.
+    pub(crate) there: u64,
+}
+
+impl Partial {
+    /// Bytes that were recorded before this process opened the payload, and that it has not hashed yet.
+    #[must_use]
+    pub fn unchecked_bytes(&self) -> u64 {
+        self.unchecked.end - self.unchecked.start
+    }
+
+    /// Hashes a further part of what was there. Returns the chunks in it that do not hold: they are to be repaired before
+    /// this goes on, and until then it does nothing.
+    ///
+    /// # Errors
+    /// When the hashes of what holds cannot be written.
+    pub fn recheck(&mut self) -> Result<Vec<u64>, StoreError> {
+        self.usable()?;
+        if self.unchecked.is_empty() || !self.damaged.is_empty() {
+            return Ok(Vec::new());
+        }
+        let step = STEP.max(self.chunk_size);
+        let range = chunk_range(self.layout.payload_bytes(), step, self.unchecked.start / step);
+        let end = range.end.min(self.unchecked.end);
+        let is_whole = range.end <= self.unchecked.end && self.holds(step, self.unchecked.start / step)?;
+        if !is_whole {
+            let first = range.start / self.chunk_size;
+            let last = total_chunks(end, self.chunk_size);
+            for index in first..last {
+                if !self.holds(self.chunk_size, index)? {
+                    self.damaged.insert(index);
+                }
+            }
+        }
+        self.unchecked.start = end;
+        Ok(self.damaged.iter().copied().collect())
+    }
+
+    /// Writes chunks over what did not hold, and makes them durable.
+    ///
+    /// # Errors
+    /// As [`Self::write`] and [`Self::sync`].
+    pub fn repair(&mut self, chunks: &[VerifiedChunk]) -> Result<(), StoreError> {
+        self.usable()?;
+        for chunk in chunks {
+            let range = chunk_range(self.layout.payload_bytes(), self.chunk_size, chunk.index);
+            if !self.damaged.contains(&chunk.index) || range.end - range.start != chunk.bytes.len() as u64 {
+                return Err(StoreError::unfit(format!("chunk {} needs no repair, or is of another size", chunk.index)));
+            }
+            let written = self.store.space.before_rewrite(chunk.bytes.len() as u64);
+            written.and_then(|()| self.write_at(chunk, range.start)).map_err(|error| self.failed("write", error))?;
+        }
+        self.flush()?;
+        for chunk in chunks {
+            self.damaged.remove(&chunk.index);
+        }
+        Ok(())
+    }
+
+    /// Takes in what is there: what is recorded counts as durable and is to be hashed; what lies beyond is hashed, written
+    /// again and made durable now. `watch` is told of each slice of the latter.
+    pub(super) fn take_in(&mut self, recorded: u64, watch: &mut dyn FnMut(Found)) -> Result<(), StoreError> {
+        let total = self.layout.payload_bytes();
+        let there = self.payload.metadata().map_err(|error| self.failed("look at", error))?.len();
+        let mut at = recorded.min(total).min(there);
+        if at < total {
+            at -= at % self.chunk_size;
+        }
+        self.unchecked = 0..at;
+        self.durable = at;
+        while at < total {
+            let Some(piece) = self.good_piece(at, there)? else { break };
+            let length = piece.len() as u64;
+            let written = self.store.space.before_rewrite(length);
+            written
+                .and_then(|()| self.payload.write_all_at(&piece, at))
+                .map_err(|error| self.failed("write", error))?;
+            at += length;
+            if at - self.durable >= SLICE {
+                self.flush()?;
+                self.durable = at;
+            }
+            watch(Found { durable: self.durable, checked: at, there });
+        }
+        if at > self.durable {
+            self.flush()?;
+            self.durable = at;
+        }
+        Ok(())
+    }
+
+    /// The largest piece at `at` that holds.
+    fn good_piece(&self, at: u64, there: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut size = if at == 0 { PIECE } else { PIECE.min(1 << at.trailing_zeros()) };
+        while size >= GROUP {
+            let end = chunk_range(self.layout.payload_bytes(), size, at / size).end;
+            if end <= there
+                && let Some(piece) = self.good(size, at / size)?
+            {
+                return Ok(Some(piece));
+            }
+            size /= 2;
+        }
+        Ok(None)
+    }
+
+    fn holds(&self, size: u64, index: u64) -> Result<bool, StoreError> {
+        self.good(size, index).map(|bytes| bytes.is_some())
+    }
+
+    /// The bytes of this chunk when they lead to the root. Hashes inside it may have been lost without the bytes: they are
+    /// written again.
+    fn good(&self, size: u64, index: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some((bytes, groups)) = self.verified(size, index) else { return Ok(None) };
+        let inside = outboard::nodes_of_groups(&self.layout, size, index, groups);
+        let mended = nodes::differing(&self.outboard, inside).and_then(|lost| nodes::write(&self.outboard, lost));
+        mended.map_err(|error| self.failed("mend the outboard of", error))?;
+        Ok(Some(bytes))
+    }
+
+    /// What cannot be read does not hold.
+    fn verified(&self, size: u64, index: u64) -> Option<(Vec<u8>, Vec<Hash>)> {
+        let total = self.layout.payload_bytes();
+        let range = chunk_range(total, size, index);
+        let read = || -> io::Result<_> {
+            let bytes = read_at(&self.payload, range.start, (range.end - range.start) as usize)?;
+            Ok((bytes, nodes::read(&self.outboard, &outboard::proof_nodes(&self.layout, size, index))?))
+        };
+        let (bytes, proof) = match read() {
+            Ok(read) => read,
+            Err(error) => {
+                tracing::warn!(root = %self.root, "bytes from {} on cannot be read and are fetched again: {error}", range.start);
+                return None;
+            }
+        };
+        let chunk = VerifiedChunk::verify(&self.root, total, size, index, bytes.into(), proof).ok()?;
+        Some((chunk.bytes.into(), chunk.groups))
+    }
+}

@@ -1,0 +1,85 @@
+//! Which parts of a stored payload this process has verified: a bit for each 16 KiB group.
+//!
+//! A group counts when its bytes lead to the root, and when the hashes inside the chunk that it was checked with are those
+//! of its bytes. So a chunk of any size whose groups all count is served without hashing it again.
+
+use std::{
+    ops::Range,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use rpp_p2p::outboard::GROUP;
+
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    whole: AtomicBool,
+    /// Grows to the last group that was verified: 1 MiB for a payload of 128 GiB.
+    groups: Mutex<Vec<u64>>,
+}
+
+impl Seen {
+    /// Everything was verified, the outboard as well.
+    pub(super) fn set_whole(&self) {
+        self.whole.store(true, Ordering::Release);
+        *self.groups() = Vec::new();
+    }
+
+    /// Nothing counts any more.
+    pub(super) fn clear(&self) {
+        self.whole.store(false, Ordering::Release);
+        self.groups().clear();
+    }
+
+    /// Whether all groups of these bytes count.
+    pub(super) fn has(&self, bytes: &Range<u64>) -> bool {
+        if self.whole.load(Ordering::Acquire) {
+            return true;
+        }
+        let groups = self.groups();
+        indices(bytes)
+            .all(|index| groups.get((index / 64) as usize).is_some_and(|word| word & (1 << (index % 64)) != 0))
+    }
+
+    /// All groups of these bytes count from now on.
+    pub(super) fn add(&self, bytes: &Range<u64>) {
+        let mut groups = self.groups();
+        for index in indices(bytes) {
+            let word = (index / 64) as usize;
+            if groups.len() <= word {
+                groups.resize(word + 1, 0);
+            }
+            groups[word] |= 1 << (index % 64);
+        }
+    }
+
+    fn groups(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The groups of these bytes; an empty payload has one.
+fn indices(bytes: &Range<u64>) -> Range<u64> {
+    let first = bytes.start / GROUP;
+    first..bytes.end.div_ceil(GROUP).max(first + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_added_counts() {
+        let seen = Seen::default();
+        assert!(!seen.has(&(0..0)));
+        seen.add(&(64 * GROUP..66 * GROUP));
+        assert!(seen.has(&(64 * GROUP..66 * GROUP)) && seen.has(&(65 * GROUP..65 * GROUP + 7)));
+        assert!(!seen.has(&(63 * GROUP..65 * GROUP)) && !seen.has(&(65 * GROUP..67 * GROUP)));
+        seen.add(&(0..0));
+        assert!(seen.has(&(0..0)) && !seen.has(&(0..GROUP + 1)));
+        seen.set_whole();
+        assert!(seen.has(&(0..1 << 60)));
+    }
+}
