@@ -321,9 +321,13 @@ pub fn with_space(space: Arc<dyn rpp_runtime::store::Space>) -> Hooks {
 
 /// A consumer whose provider was stopped half-way, at a known place: it runs, its session backs off, and everything that it
 /// had verified is durable.
+///
+/// The window makes the place known on a machine of any speed. The 101st write is held, so more than 60 chunks are durable,
+/// and at most 140 of the 193 are verified: the session needs its provider whatever was slow.
 pub async fn interrupt(home: &mut Home, provider: &Home) -> (Running, u64, serde_json::Value) {
     let gate = gate::Gate::new(rpp_runtime::Work::Write, 100);
     home.config.snapshots.ack_bytes = 16 * CHUNK;
+    home.config.snapshots.window = 40 * CHUNK;
     let serving = provider.start().await;
     let node = home.start_with(gate.hooks()).await;
     let session = node.stream(serde_json::json!({ "peer": serving.address.to_string(), "height": 100 })).await;
