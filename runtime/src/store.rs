@@ -358,10 +358,10 @@ impl Inner {
                     stored.insert(root, Arc::new(*new));
                 }
                 Entry::Damaged(entry) => {
-                    if old.damaged.get(&root) != Some(&entry) {
+                    if old.damaged.get(&root) != Some(&*entry) {
                         tracing::warn!(path = %entry.path.display(), reason = entry.reason, "left out of the store");
                     }
-                    damaged.insert(root, entry);
+                    damaged.insert(root, *entry);
                 }
                 Entry::Gone => {}
             }
@@ -376,7 +376,7 @@ impl Inner {
 
     fn entry(&self, name: &str, root: &Hash, old: &Catalog) -> Entry {
         let path = self.store.path().join(name);
-        let damaged = |mark, reason| Entry::Damaged(Damaged { path: path.clone(), reason, mark });
+        let damaged = |mark, reason| Entry::Damaged(Box::new(Damaged { path: path.clone(), reason, mark }));
         let folder = match self.store.dir(name) {
             Ok(folder) => folder,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Entry::Gone,
@@ -390,7 +390,7 @@ impl Inner {
             return Entry::Known(known.clone());
         }
         if let Some(known) = old.damaged.get(root).filter(|known| mark.is_some() && known.mark == mark) {
-            return Entry::Damaged(known.clone());
+            return Entry::Damaged(Box::new(known.clone()));
         }
         match Stored::load(&folder, root) {
             Ok(stored) => Entry::New(Box::new(stored)),
@@ -567,7 +567,7 @@ impl Inner {
 enum Entry {
     Known(Arc<Stored>),
     New(Box<Stored>),
-    Damaged(Damaged),
+    Damaged(Box<Damaged>),
     Gone,
 }
 
