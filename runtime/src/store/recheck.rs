@@ -1,6 +1,6 @@
 //! What was in a partial payload before this process opened it.
 
-use std::{io, os::unix::fs::FileExt as _};
+use std::io;
 
 use rpp_p2p::{
     Hash, VerifiedChunk,
@@ -9,6 +9,7 @@ use rpp_p2p::{
 };
 
 use super::{error::StoreError, nodes, partial::Partial, stored::read_at};
+use crate::files::sparse;
 
 /// Bytes hashed in one step; a chunk, when that is larger.
 const STEP: u64 = 1024 * 1024;
@@ -99,7 +100,7 @@ impl Partial {
             let length = piece.len() as u64;
             let written = self.store.space.before_rewrite(length);
             written
-                .and_then(|()| self.payload.write_all_at(&piece, at))
+                .and_then(|()| sparse::write_at(&self.payload, &piece, at))
                 .map_err(|error| self.failed("write", error))?;
             at += length;
             if at - self.durable >= SLICE {
