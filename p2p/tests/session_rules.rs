@@ -411,7 +411,7 @@ fn a_line_too_slow_for_a_chunk_is_asked_for_less_and_nothing_durable_is_fetched_
     assert_eq!(view.bytes_durable, 4 * CHUNK);
     // Its authority is checked already.
     assert!(matches!(rig.action(), Action::OpenStorage { plan, .. } if plan.chunk_size == CHUNK));
-    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 4 });
+    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 4, unchecked_bytes: 0 });
     let ack = rig.exchange_one();
     assert!(matches!(ack, SnapshotsRequest::Ack { kind: ArtefactKind::LightClientUpdate, .. }), "{ack:?}");
     let ack = rig.exchange_one();
@@ -469,7 +469,7 @@ fn a_provider_that_makes_no_smaller_chunks_is_asked_for_what_it_has() {
     let plan = rig.exchange_one();
     assert!(matches!(plan, SnapshotsRequest::Plan { .. }), "{plan:?}");
     assert!(matches!(rig.action(), Action::OpenStorage { plan, .. } if plan.chunk_size == 4 * CHUNK));
-    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 1 });
+    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 1, unchecked_bytes: 0 });
     rig.exchange_one();
     rig.exchange_one();
     let request = rig.request();
