@@ -8,6 +8,8 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
 /// Where times come from.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
@@ -44,6 +46,12 @@ impl Clock {
             Source::Manual(now) => now.load(Ordering::Relaxed),
         }
     }
+}
+
+/// The milliseconds of a time as the control plane writes it (RFC 3339).
+pub(crate) fn parse_ms(text: &str) -> Option<u64> {
+    let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    u64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok()
 }
 
 fn millis(duration: std::time::Duration) -> u64 {

@@ -9,7 +9,7 @@ use crate::{
     text::cut,
 };
 
-use PropertyType::{Multiaddr, Number, Peerid, String as Text, Time};
+use PropertyType::{Number, Peerid, String as Text, Time};
 
 /// A kind of event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,8 +65,9 @@ impl Kind {
     /// What its content may hold.
     fn properties(self) -> Properties {
         match self {
-            Self::PeerConnected => &[("peer", Peerid), ("address", Multiaddr), ("role", Text)],
-            Self::PeerDisconnected => &[("peer", Peerid), ("address", Multiaddr), ("reason", Text)],
+            // The observer toolkit reads a MULTIADDR as bytes; ours is text.
+            Self::PeerConnected => &[("peer", Peerid), ("address", Text), ("role", Text)],
+            Self::PeerDisconnected => &[("peer", Peerid), ("address", Text), ("reason", Text)],
             Self::SessionStarted => &[
                 ("session", Number),
                 ("peer", Peerid),
@@ -112,7 +113,7 @@ impl Kind {
                 ("on", Text),
                 ("since", Time),
                 ("reason", Text),
-                ("retry_at", Text),
+                ("retry_at", Time),
             ],
             Self::ProtocolViolation => &[("peer", Peerid), ("session", Number), ("reason", Text)],
         }

@@ -55,5 +55,12 @@ pub const MIN_RATE_WINDOW_MS: u64 = 100;
 /// A bandwidth over a longer time than this says nothing about now and is left unset.
 pub const MAX_RATE_WINDOW_MS: u64 = 90_000;
 
+/// Clients that are forwarded to a node at a time.
+pub const FORWARDED_CLIENTS: usize = 8;
+/// A forwarded client must have said what it wants after this time.
+pub const FORWARD_HANDSHAKE: Duration = Duration::from_secs(10);
+/// Either side must take a forwarded message within this time.
+pub const FORWARD_WRITE: Duration = Duration::from_secs(60);
+
 /// One message of a server, as its client reads it.
 pub const MAX_SERVER_MESSAGE_BYTES: usize = 32 * 1024 * 1024;

@@ -10,9 +10,10 @@ use std::{
 };
 
 use anyhow::Context as _;
-use rpp_introspection::client::{self, Connection, Recorder, RunError, Style};
+use rpp_introspection::client::{self, Connection, Forward, Recorder, RunError, Style};
 use rpp_runtime::{Config, config::Overrides, keys};
 use secrecy::SecretString;
+use serde_json::json;
 
 use super::{output, run_file::RunFile};
 
@@ -29,6 +30,7 @@ Examples:
   rpp-node introspect --config node.toml --record node.rec
   rpp-node introspect --url ws://10.0.0.7:7071/introspect --token-file introspection.token
   rpp-node introspect --replay node.rec
+  rpp-node introspect --config node.toml --serve 127.0.0.1:7072    then connect the observer toolkit to ws://localhost:7072
   rpp-node introspect --config node.toml --json | jq .state.connections
 
 Without --config and --url the node on this machine is looked for at ws://127.0.0.1:7071/introspect. The token is that of
@@ -53,12 +55,19 @@ pub(crate) struct Args {
     /// Show connections, streams, sessions and what they wait for until interrupted (the default).
     #[arg(long, conflicts_with = "replay")]
     watch: bool,
-    /// Print one JSON object a line: {"runtime":..}, {"state":..}, {"event":..} or {"notice":..}.
+    /// Print one JSON object a line: {"runtime":..}, {"state":..}, {"event":..}, {"notice":..} or {"configuration":..}; with --serve its address.
     #[arg(long, conflicts_with = "record")]
     json: bool,
     /// Print a recording; needs no node.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "url", "token_file"])]
     replay: Option<PathBuf>,
+    /// Forward this loopback address to the node and add the token, until interrupted: for the libp2p observer toolkit.
+    /// Every program on this machine can then look without the token.
+    #[arg(long, value_name = "IP:PORT", conflicts_with_all = ["record", "watch", "replay"])]
+    serve: Option<SocketAddr>,
+    /// A web page of another machine that may connect to --serve, as https://observer.example.
+    #[arg(long = "allowed-origin", value_name = "ORIGIN", requires = "serve")]
+    allowed_origins: Vec<String>,
 }
 
 /// A second thread sees the signals while the first one waits for whoever reads the output.
@@ -69,6 +78,9 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
         return quiet_when_unread(if args.json { client::replay_json(path, out) } else { client::replay(path, out) });
     }
     let target = Target::of(args)?;
+    if let Some(address) = args.serve {
+        return serve(args, address, &target).await;
+    }
     let connection = Connection::open(&target.url, &target.token)
         .await
         .with_context(|| format!("cannot look into the node at {}", output::escape(&target.url)))?;
@@ -76,6 +88,27 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
         Some(path) => record(connection, path).await,
         None => watch(connection, args.json).await,
     }
+}
+
+async fn serve(args: &Args, address: SocketAddr, target: &Target) -> anyhow::Result<()> {
+    let forward = Forward::listen(address, &target.url, &target.token, &args.allowed_origins).await?;
+    let short = format!("ws://{}", forward.address());
+    // A node that is not there, or a wrong token, is said at once and not to a web page.
+    Connection::open(&target.url, &target.token)
+        .await
+        .with_context(|| format!("cannot look into the node at {}", output::escape(&target.url)))?
+        .close()
+        .await;
+    if args.json || !output::is_terminal() {
+        output::json(&json!({ "serve": short, "node": target.url }))?;
+    } else {
+        output::line(&format!(
+            "{short} shows the node at {} without a token until Ctrl-C",
+            output::escape(&target.url)
+        ))?;
+    }
+    forward.run(output::note, interrupted()).await;
+    Ok(())
 }
 
 async fn record(connection: Connection, path: &Path) -> anyhow::Result<()> {

@@ -151,6 +151,11 @@ impl Connection {
         self.send(Command::Hello, Source::State, Some(config)).await
     }
 
+    /// The socket as it is; nothing of it has been read.
+    pub(super) fn into_socket(self) -> WebSocketStream<MaybeTlsStream<TcpStream>> {
+        self.socket
+    }
+
     /// Says goodbye.
     pub async fn close(mut self) {
         let _ = self.socket.close(None).await;

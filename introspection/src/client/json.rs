@@ -23,7 +23,13 @@ pub(super) fn object(message: &ServerMessage) -> Option<Value> {
         } }),
         Payload::State(found) => json!({ "state": state(found) }),
         Payload::Notice(_) => json!({ "notice": "discarding_events" }),
-        Payload::Response(_) => return None,
+        Payload::Response(response) => {
+            let config = response.effective_config.as_ref()?;
+            json!({ "configuration": {
+                "retention_period_ms": config.retention_period_ms,
+                "state_snapshot_interval_ms": config.state_snapshot_interval_ms,
+            } })
+        }
     })
 }
 

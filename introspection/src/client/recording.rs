@@ -79,12 +79,18 @@ impl Recorder {
         self.cut
     }
 
-    /// Appends what a recording holds: runtime, states and events. Whether it did.
+    /// Appends what a recording holds: runtime, the effective configuration, states, events, and notices that events
+    /// were discarded. Whether it did.
     ///
     /// # Errors
     /// The file cannot be written.
     pub fn append(&mut self, part: &Part) -> Result<bool, RecordingError> {
-        let kept = matches!(part.message.payload, Some(Payload::Runtime(_) | Payload::State(_) | Payload::Event(_)));
+        let kept = match &part.message.payload {
+            Some(Payload::Runtime(_) | Payload::State(_) | Payload::Event(_) | Payload::Notice(_)) => true,
+            // The observer toolkit shows no events without it.
+            Some(Payload::Response(response)) => response.effective_config.is_some(),
+            None => false,
+        };
         if kept {
             self.file
                 .write_all(&part.bytes)

@@ -108,7 +108,8 @@ fn draw(view: &View, style: Style, out: &mut impl Write) -> io::Result<()> {
     out.flush()
 }
 
-/// Appends runtime, states and events to a file until `stop`; how many messages were appended.
+/// Appends what the node tells to a file until `stop`: runtime, the effective configuration, then states, events and
+/// notices. How many messages were appended.
 ///
 /// # Errors
 /// The connection ended, or the file cannot be written.
@@ -118,12 +119,37 @@ pub async fn record(
     stop: impl Future<Output = ()>,
 ) -> Result<u64, RunError> {
     let mut count = 0;
+    // The first state comes before the answer to HELLO, and waits for it: the configuration stands behind the runtime.
+    let (mut configured, mut held) = (false, Vec::new());
     pull(connection, stop, |part| {
+        let is_config = is_configuration(&part.message);
+        if !configured && !is_config && !matches!(part.message.payload, Some(Payload::Runtime(_))) {
+            if held.len() < MAX_HELD {
+                held.push(part);
+            }
+            return Ok(());
+        }
         count += u64::from(recorder.append(&part)?);
+        configured |= is_config;
+        if configured {
+            for part in held.drain(..) {
+                count += u64::from(recorder.append(&part)?);
+            }
+        }
         Ok(())
     })
     .await?;
+    for part in held {
+        count += u64::from(recorder.append(&part)?);
+    }
     Ok(count)
+}
+
+/// Messages before the configuration: the runtime, a state and responses. A node that sends more of them is none of ours.
+const MAX_HELD: usize = 16;
+
+fn is_configuration(message: &ServerMessage) -> bool {
+    matches!(&message.payload, Some(Payload::Response(response)) if response.effective_config.is_some())
 }
 
 /// Prints a recording.
@@ -161,7 +187,15 @@ fn print(message: &ServerMessage, out: &mut impl Write) -> io::Result<()> {
             Ok(())
         }
         Some(Payload::Notice(_)) => writeln!(out, "notice some events were discarded"),
-        Some(Payload::Response(_)) | None => Ok(()),
+        Some(Payload::Response(response)) => match &response.effective_config {
+            Some(config) => writeln!(
+                out,
+                "configuration a state every {} ms, kept for {} ms",
+                config.state_snapshot_interval_ms, config.retention_period_ms
+            ),
+            None => Ok(()),
+        },
+        None => Ok(()),
     }
 }
 

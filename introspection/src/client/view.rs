@@ -157,11 +157,8 @@ impl Session {
             "SessionWaiting" => {
                 let index = content["index"].as_u64().map_or_else(String::new, |index| format!(" {index}"));
                 let on = if content["on"].is_string() { format!(" on {}", text("on")) } else { String::new() };
-                let retry = if content["retry_at"].is_string() {
-                    format!(", next try {}", text("retry_at"))
-                } else {
-                    String::new()
-                };
+                let retry = content["retry_at"].as_u64().map(|at| format!(", next try {}", instant(at)));
+                let retry = retry.unwrap_or_default();
                 self.summary = format!("{} from {}", text("state"), text("peer"));
                 self.waiting = Some(Waiting {
                     text: format!("{}{index}{on} ({}{retry})", text("what"), text("reason")),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::{
+    clock,
     events::{Event, Kind},
     limits::{MAX_SESSIONS, SESSION_EVENT_SPACING_MS},
 };
@@ -150,7 +151,7 @@ impl Wait {
             .with("on", self.view.peer.as_ref())
             .with("since", self.since)
             .with("reason", &self.view.reason)
-            .with("retry_at", self.view.retry_at.as_ref())
+            .with("retry_at", self.view.retry_at.as_deref().and_then(clock::parse_ms))
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use crate::support::{self, Client, options, peer, registry, start};
+use crate::support::{self, Client, options, peer, registry, soon, start};
 use rpp_introspection::{
     Registry, SessionView, WaitingView,
+    client::{Recorder, Recording},
     limits::EVENT_BUFFER,
     proto::{
         self, Role,
@@ -79,6 +80,9 @@ async fn every_event_is_typed_as_announced() {
         let (name, content) = event(&mut client).await;
         let announced: HashMap<_, _> =
             types[&name].property_types.iter().map(|property| (property.name.as_str(), property.r#type())).collect();
+        if name == "SessionWaiting" {
+            assert_eq!(content["retry_at"], 1_767_225_600_000u64, "a time, as `since` is");
+        }
         for (key, value) in content.as_object().unwrap() {
             let fits = match announced[key.as_str()] {
                 PropertyType::Number | PropertyType::Time => value.is_u64(),
@@ -152,9 +156,14 @@ async fn events_wait_while_paused_and_an_overflow_is_told_once() {
         }
     }
     client.command(Command::PushResume, Source::Events).await;
-    assert!(
-        matches!(client.next().await, Payload::Notice(notice) if notice.kind() == proto::server_notice::Kind::DiscardingEvents)
-    );
+    let discarding = |payload: Option<Payload>| matches!(payload, Some(Payload::Notice(notice)) if notice.kind() == proto::server_notice::Kind::DiscardingEvents);
+    let notice = soon(client.connection.next()).await.unwrap();
+    assert!(discarding(notice.message.payload.clone()));
+    // A recording keeps it: who reads it later must know that some events are missing.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("node.rec");
+    assert!(Recorder::open(&path).unwrap().append(&notice).unwrap());
+    assert!(discarding(Recording::open(&path).unwrap().next().unwrap().unwrap().payload));
     let mut last = 0;
     for _ in 0..EVENT_BUFFER {
         let (_, content) = event(&mut client).await;

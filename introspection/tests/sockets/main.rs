@@ -4,6 +4,7 @@
 mod auth;
 mod commands;
 mod events;
+mod forward;
 mod pull;
 mod recording;
 mod retention;

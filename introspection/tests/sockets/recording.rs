@@ -2,7 +2,7 @@
 
 use crate::support::{self, options, peer, registry, simulate, soon, start};
 use rpp_introspection::{
-    client::{Recorder, Recording, RecordingError, Style, record, replay, watch},
+    client::{Recorder, Recording, RecordingError, Style, record, replay, replay_json, watch},
     envelope::EnvelopeError,
     proto::server_message::Payload,
 };
@@ -44,7 +44,35 @@ async fn a_recording_is_one_version_then_messages_and_can_be_continued() {
     let messages: Vec<_> = Recording::open(&path).unwrap().collect::<Result<_, _>>().unwrap();
     let runtimes = messages.iter().filter(|message| matches!(message.payload, Some(Payload::Runtime(_)))).count();
     assert_eq!(runtimes, 2, "one a connection");
-    assert!(messages.iter().all(|message| !matches!(message.payload, Some(Payload::Response(_)))));
+    // Behind each runtime the configuration that it is looked at with, and no other response.
+    for (index, message) in messages.iter().enumerate() {
+        let runtime = matches!(&message.payload, Some(Payload::Runtime(_)));
+        let configuration = match messages.get(index + 1).and_then(|next| next.payload.as_ref()) {
+            Some(Payload::Response(response)) => response.effective_config,
+            _ => None,
+        };
+        assert_eq!(runtime, configuration.is_some(), "{index}");
+        if let Some(configuration) = configuration {
+            assert_eq!((configuration.retention_period_ms, configuration.state_snapshot_interval_ms), (120_000, 2_000));
+        }
+    }
+    let responses = messages.iter().filter(|message| matches!(message.payload, Some(Payload::Response(_))));
+    assert_eq!(responses.count(), 2);
+
+    let mut printed = Vec::new();
+    replay_json(&path, &mut printed).unwrap();
+    let lines: Vec<serde_json::Value> = printed
+        .split(|b| *b == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), messages.len());
+    assert_eq!(lines[1]["configuration"]["state_snapshot_interval_ms"], 2_000);
+    let stream = &lines[2]["state"]["connections"][0]["streams"][0];
+    assert_eq!(
+        (stream["protocol"].as_str(), stream["tags"][0].as_str()),
+        (Some("/rpp/snapshots/1.0.0"), Some("session=7"))
+    );
 
     let mut printed = Vec::new();
     replay(&path, &mut printed).unwrap();

@@ -1,0 +1,288 @@
+//! A short address without a token, on this machine: for a web page that can be given neither a path nor a token.
+//!
+//! Messages go through one for one, both ways, so that the rules of pulling stay what they are. Whoever runs programs on
+//! this machine can connect; a web page only from a loopback address, or from an origin that was allowed by name.
+
+use std::{
+    future::Future,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::{Sink, SinkExt as _, StreamExt as _};
+use http::{HeaderMap, StatusCode, Uri, header};
+use secrecy::SecretString;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_tungstenite::{
+    WebSocketStream, accept_hdr_async_with_config,
+    tungstenite::{
+        Error, Message,
+        handshake::server::{ErrorResponse, Request, Response},
+        protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode},
+    },
+};
+
+use super::connection::Connection;
+use crate::{
+    limits::{CLOSE_DEADLINE, FORWARD_HANDSHAKE, FORWARD_WRITE, FORWARDED_CLIENTS, MAX_READ_BYTES},
+    text::escape,
+};
+
+/// Why nothing is forwarded. The caller is at fault, or the machine.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ForwardError {
+    /// Others could look without the token.
+    #[error("{0} is reachable from other machines, and whoever connects there needs no token: use 127.0.0.1 or [::1]")]
+    NotLoopback(SocketAddr),
+    /// The address is taken, or not ours.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// Forwards connections to one node and shows it the token.
+#[derive(Debug)]
+pub struct Forward {
+    listener: TcpListener,
+    address: SocketAddr,
+    node: Arc<Node>,
+}
+
+#[derive(Debug)]
+struct Node {
+    url: String,
+    token: SecretString,
+    origins: Vec<String>,
+}
+
+impl Forward {
+    /// Listens on a loopback address, for the node at a URL like `ws://127.0.0.1:7071/introspect`. Web pages of the
+    /// `origins` may connect besides those of this machine.
+    ///
+    /// # Errors
+    /// An address that is not loopback, or cannot be listened on.
+    pub async fn listen(
+        address: SocketAddr,
+        url: &str,
+        token: &SecretString,
+        origins: &[String],
+    ) -> Result<Self, ForwardError> {
+        if !address.ip().to_canonical().is_loopback() {
+            return Err(ForwardError::NotLoopback(address));
+        }
+        let failed = |source| ForwardError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let origins = origins.iter().map(|origin| origin.to_ascii_lowercase()).collect();
+        Ok(Self { listener, address, node: Arc::new(Node { url: url.to_owned(), token: token.clone(), origins }) })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Carries messages until `stop`. `tell` is given a line whenever a connection cannot be carried.
+    pub async fn run(self, tell: impl Fn(&str), stop: impl Future<Output = ()>) {
+        let places = Arc::new(Semaphore::new(FORWARDED_CLIENTS));
+        let (stopping, stopped) = watch::channel(());
+        let mut clients: JoinSet<Result<(), String>> = JoinSet::new();
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut stop => break,
+                Some(ended) = clients.join_next() => {
+                    if let Ok(Err(why)) = ended {
+                        tell(&why);
+                    }
+                }
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        let (node, places, stopped) = (Arc::clone(&self.node), Arc::clone(&places), stopped.clone());
+                        clients.spawn(async move {
+                            let place = places.try_acquire_owned().ok();
+                            let free = place.is_some();
+                            let done = node.carry(stream, free, stopped).await;
+                            drop(place);
+                            done
+                        });
+                    }
+                    // A lack of file descriptors passes only with time.
+                    Err(error) => {
+                        tell(&format!("a connection could not be accepted: {error}"));
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                },
+            }
+        }
+        drop(stopping);
+        while clients.join_next().await.is_some() {}
+    }
+}
+
+impl Node {
+    /// One client, to its end.
+    #[allow(clippy::result_large_err)] // The handshake wants it so.
+    async fn carry(&self, stream: TcpStream, free: bool, mut stopped: watch::Receiver<()>) -> Result<(), String> {
+        let check = |request: &Request, response: Response| self.check(request, free).map(|()| response);
+        let config =
+            WebSocketConfig::default().max_message_size(Some(MAX_READ_BYTES)).max_frame_size(Some(MAX_READ_BYTES));
+        let shaken = timeout(FORWARD_HANDSHAKE, accept_hdr_async_with_config(stream, check, Some(config))).await;
+        let mut client = match shaken {
+            Ok(Ok(client)) => client,
+            Ok(Err(error)) => return Err(format!("a connection was refused: {}", escape(&error.to_string()))),
+            Err(_) => return Err("a connection did not say what it wants".to_owned()),
+        };
+        let mut node = match Connection::open(&self.url, &self.token).await {
+            Ok(connection) => connection.into_socket(),
+            Err(error) => {
+                let why = error.to_string();
+                close(&mut client, CloseCode::Error, &why).await;
+                return Err(why);
+            }
+        };
+        let ended = loop {
+            let passed = tokio::select! {
+                _ = stopped.changed() => {
+                    close(&mut client, CloseCode::Away, "the forwarding program ends").await;
+                    close(&mut node, CloseCode::Normal, "").await;
+                    Ok(false)
+                }
+                message = client.next() => pass(message, &mut node).await,
+                message = node.next() => pass(message, &mut client).await,
+            };
+            match passed {
+                Ok(true) => {}
+                Ok(false) => break Ok(()),
+                Err(why) => break Err(why),
+            }
+        };
+        // Both sides may answer the close: without it a browser calls the connection broken.
+        let both = async {
+            while let Some(Ok(_)) = client.next().await {}
+            while let Some(Ok(_)) = node.next().await {}
+        };
+        let _ = timeout(CLOSE_DEADLINE, both).await;
+        ended
+    }
+
+    /// Who may connect. A callback of the handshake, which says with which status it fails.
+    #[allow(clippy::result_large_err)] // The handshake wants it so.
+    fn check(&self, request: &Request, free: bool) -> Result<(), ErrorResponse> {
+        let refuse = |status: StatusCode, why: &str| {
+            let mut response = ErrorResponse::new(Some(why.to_owned()));
+            *response.status_mut() = status;
+            Err(response)
+        };
+        if !is_local_host(request.headers()) {
+            return refuse(StatusCode::FORBIDDEN, "the Host header must be localhost or a loopback address\n");
+        }
+        if !self.origin_allowed(request.headers()) {
+            return refuse(StatusCode::FORBIDDEN, "web pages of other machines may not connect here\n");
+        }
+        if !free {
+            return refuse(StatusCode::SERVICE_UNAVAILABLE, "as many clients as are allowed are connected\n");
+        }
+        Ok(())
+    }
+
+    fn origin_allowed(&self, headers: &HeaderMap) -> bool {
+        let mut given = headers.get_all(header::ORIGIN).iter();
+        match (given.next(), given.next()) {
+            (None, _) => true,
+            (Some(origin), None) => origin.to_str().is_ok_and(|origin| {
+                let origin = origin.to_ascii_lowercase();
+                let local =
+                    origin.parse::<Uri>().is_ok_and(|uri| uri.authority().is_some_and(|at| is_local(at.host())));
+                local || self.origins.contains(&origin)
+            }),
+            _ => false,
+        }
+    }
+}
+
+/// A name that was rebound to this machine is not local.
+fn is_local_host(headers: &HeaderMap) -> bool {
+    let mut given = headers.get_all(header::HOST).iter();
+    let (Some(host), None) = (given.next(), given.next()) else { return false };
+    let authority = host.to_str().ok().and_then(|host| host.parse::<http::uri::Authority>().ok());
+    authority.is_some_and(|at| !at.as_str().contains('@') && is_local(at.host()))
+}
+
+fn is_local(host: &str) -> bool {
+    let literal = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    host.eq_ignore_ascii_case("localhost") || literal.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
+/// Hands one message on; `false`: there are no more.
+async fn pass<S>(message: Option<Result<Message, Error>>, to: &mut WebSocketStream<S>) -> Result<bool, String>
+where
+    WebSocketStream<S>: Sink<Message, Error = Error> + Unpin,
+{
+    let message = match message {
+        Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => message,
+        Some(Ok(Message::Close(frame))) => {
+            let _ = timeout(FORWARD_WRITE, to.send(Message::Close(frame))).await;
+            return Ok(false);
+        }
+        // Pings are answered on each side by itself.
+        Some(Ok(_)) => return Ok(true),
+        Some(Err(error)) => {
+            let why = escape(&error.to_string());
+            close(to, CloseCode::Error, &why).await;
+            return Err(why);
+        }
+        None => {
+            close(to, CloseCode::Away, "the other side is gone").await;
+            return Ok(false);
+        }
+    };
+    match timeout(FORWARD_WRITE, to.send(message)).await {
+        Ok(Ok(())) => Ok(true),
+        Ok(Err(error)) => Err(escape(&error.to_string())),
+        Err(_) => Err("a client did not read".to_owned()),
+    }
+}
+
+/// Says why, as far as a close frame has room for it, and ends.
+async fn close<S>(socket: &mut WebSocketStream<S>, code: CloseCode, why: &str)
+where
+    WebSocketStream<S>: Sink<Message, Error = Error> + Unpin,
+{
+    const MAX_REASON: usize = 123;
+    let mut end = why.len().min(MAX_REASON);
+    while !why.is_char_boundary(end) {
+        end -= 1;
+    }
+    let frame = CloseFrame { code, reason: why[..end].into() };
+    let _ = timeout(FORWARD_WRITE, socket.send(Message::Close(Some(frame)))).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_on_this_machine() {
+        for host in ["localhost", "LOCALHOST", "127.0.0.1", "127.9.9.9", "[::1]", "[::ffff:127.0.0.1]"] {
+            assert!(is_local(host), "{host}");
+        }
+        for host in ["", "10.0.0.1", "localhost.evil.example", "127.0.0.1.evil.example", "[fe80::1]", "evil.example"] {
+            assert!(!is_local(host), "{host}");
+        }
+    }
+}
