@@ -1,21 +1,28 @@
-//! The web page: three files that are part of the program.
+//! The web page: files that are part of the program.
 
 use http::{HeaderName, HeaderValue, header};
 use warp::reply::Response;
 
 /// Paths of the page; none needs a token.
-pub(crate) const PATHS: [&str; 5] = ["/", "/app.js", "/graph.js", "/style.css", "/favicon.svg"];
+pub(crate) const PATHS: [&str; 9] =
+    ["/", "/app.js", "/model.js", "/graph.js", "/waits.js", "/compare.js", "/list.js", "/style.css", "/favicon.svg"];
 
 /// No inline script or style, nothing from elsewhere, in nobody's frame.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
 /// The file at this path.
 pub(crate) fn file(path: &str) -> Option<Response> {
     let (kind, content) = match path {
         "/" => ("text/html; charset=utf-8", include_str!("page/index.html")),
-        "/app.js" => ("text/javascript; charset=utf-8", include_str!("page/app.js")),
-        "/graph.js" => ("text/javascript; charset=utf-8", include_str!("page/graph.js")),
+        "/app.js" => (SCRIPT, include_str!("page/app.js")),
+        "/model.js" => (SCRIPT, include_str!("page/model.js")),
+        "/graph.js" => (SCRIPT, include_str!("page/graph.js")),
+        "/waits.js" => (SCRIPT, include_str!("page/waits.js")),
+        "/compare.js" => (SCRIPT, include_str!("page/compare.js")),
+        "/list.js" => (SCRIPT, include_str!("page/list.js")),
         "/style.css" => ("text/css; charset=utf-8", include_str!("page/style.css")),
         "/favicon.svg" => ("image/svg+xml", include_str!("page/favicon.svg")),
         _ => return None,
@@ -46,7 +53,16 @@ mod tests {
         let html = include_str!("page/index.html");
         assert_eq!(html.matches("<script").count(), html.matches("<script src=").count());
         assert!(!html.contains("style=") && !html.contains("<style") && !html.contains("onclick"));
-        for script in [include_str!("page/app.js"), include_str!("page/graph.js")] {
+        let scripts = [
+            include_str!("page/app.js"),
+            include_str!("page/model.js"),
+            include_str!("page/graph.js"),
+            include_str!("page/waits.js"),
+            include_str!("page/compare.js"),
+            include_str!("page/list.js"),
+        ];
+        assert_eq!(html.matches("<script").count(), scripts.len());
+        for script in scripts {
             for way in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"] {
                 assert!(!script.contains(way), "{way}");
             }

@@ -1,7 +1,7 @@
 "use strict";
-// The page: lists cuts, takes one, shows its processes, graph and waits. All text goes in through textContent.
+// The page: lists cuts, takes one, shows its processes, graph, waits, and what changed. All text goes in as text.
 
-const LARGE = 30000, ROW = 28, REFRESH_MS = 5000;
+const LARGE = 30000, REFRESH_MS = 5000, TABS = ["graph", "list", "waits", "compare"];
 const $ = (id) => document.getElementById(id);
 
 function el(tag, properties = {}, ...children) {
@@ -12,10 +12,9 @@ function el(tag, properties = {}, ...children) {
 
 const state = {
   token: sessionStorage.getItem("token") || "",
-  cuts: [], cut: null, summary: null, waits: null,
-  nodes: [], edges: [], unresolved: [],
+  cuts: [], cut: null, against: null,
   visible: [], visibleIndex: new Map(), visibleEdges: [],
-  processes: new Set(), kinds: new Set(), selected: null, loading: 0,
+  processes: new Set(), kinds: new Set(), selected: null, chain: null, loading: 0,
 };
 
 // ---- talking to the collector
@@ -48,7 +47,7 @@ async function attempt(what) {
   }
 }
 
-// ---- cuts and processes
+// ---- cuts
 
 async function refresh() {
   const connections = await call("GET", "/api/connections");
@@ -74,122 +73,134 @@ async function take() {
 }
 
 function showCuts() {
+  const shown = state.cut && state.cut.id;
   $("cuts").replaceChildren(...state.cuts.map((cut) => {
     const missing = cut.requested - cut.responded;
     const button = el("button", { type: "button", title: `${cut.responded} of ${cut.requested} processes answered` },
       el("span", { className: "name", textContent: `#${cut.snapshot_id}  ${time(cut.requested_at_ns)}` }),
       el("span", { className: missing ? "count timeout" : "count", textContent: missing ? `${cut.responded}/${cut.requested}` : cut.requested }));
-    button.setAttribute("aria-current", String(cut.snapshot_id === state.cut));
+    button.setAttribute("aria-current", String(cut.snapshot_id === shown));
     button.addEventListener("click", () => attempt(() => open(cut.snapshot_id)));
     return el("li", {}, button);
   }));
+  const choice = $("against"), before = choice.value;
+  choice.replaceChildren(el("option", { value: "", textContent: "choose a cut" }), ...state.cuts
+    .filter((cut) => cut.snapshot_id !== shown)
+    .map((cut) => el("option", { value: String(cut.snapshot_id), textContent: `#${cut.snapshot_id}  ${time(cut.requested_at_ns)}` })));
+  if ([...choice.options].some((option) => option.value === before)) choice.value = before;
 }
 
-function time(ns) {
-  return new Date(ns / 1e6).toLocaleString(undefined, { dateStyle: "short", timeStyle: "medium" });
+const NO_GRAPH = { nodes: [], edges: [], unresolved_edges: [] };
+
+async function load(id) {
+  const [summary, waits] = await Promise.all([
+    call("GET", `/api/snapshots/${id}`), call("GET", `/api/snapshots/${id}/waits`)]);
+  const graph = summary.nodes <= LARGE ? await call("GET", `/api/snapshots/${id}/graph`) : NO_GRAPH;
+  return new Cut(id, summary, waits, graph);
 }
+
+const isLarge = (cut) => cut.summary.nodes > LARGE;
 
 async function open(id) {
   const turn = ++state.loading;
-  const [summary, waits] = await Promise.all([
-    call("GET", `/api/snapshots/${id}`), call("GET", `/api/snapshots/${id}/waits`)]);
-  const graph = summary.nodes <= LARGE ? await call("GET", `/api/snapshots/${id}/graph`) : null;
+  const cut = await load(id);
   if (turn !== state.loading) return;
-  Object.assign(state, { cut: id, summary, waits, selected: null });
+  Object.assign(state, { cut, selected: null, chain: null });
   state.processes.clear();
   state.kinds.clear();
-  setGraph(graph || { nodes: [], edges: [], unresolved_edges: [] });
   $("empty").hidden = true;
-  if (!graph) say(`Cut ${id} has ${summary.nodes} nodes, too many to draw at once: choose a process.`);
+  if (isLarge(cut)) say(`Cut ${id} has ${cut.summary.nodes} nodes, too many to draw at once: choose a process.`);
   showCuts();
-  showWaits();
-  view.highlight(null);
-  $("clear").hidden = true;
-  showDetails();
+  applyFilter(false);
+  await compare();
 }
 
 // A cut too large to draw is read one process at a time.
 async function openProcess(key) {
   const turn = ++state.loading;
-  const read = (sql, params) => call("POST", "/api/sql", { snapshot_id: state.cut, sql, params });
-  const nodes = await read("SELECT id, label, kind, process, proc_key, attrs_json FROM nodes WHERE proc_key = ?", [key]);
-  const edges = await read("SELECT src_id, dst_id, kind, attrs_json, src_proc_key, dst_proc_key FROM edges WHERE src_proc_key = ?", [key]);
+  const read = (sql) => call("POST", "/api/sql", { snapshot_id: state.cut.id, sql, params: [key] });
+  const nodes = await read("SELECT id, label, kind, process, proc_key, attrs_json FROM nodes WHERE proc_key = ?");
+  const edges = await read("SELECT src_id, dst_id, kind, attrs_json, src_proc_key, dst_proc_key FROM edges WHERE src_proc_key = ?");
   if (turn !== state.loading) return;
   const objects = (answer) => answer.rows.map((row) => Object.fromEntries(answer.columns.map((name, i) => [name, row[i]])));
   if (nodes.truncated || edges.truncated) say(`${key}: only the first ${nodes.row_count} nodes and ${edges.row_count} edges are shown.`);
-  setGraph({ nodes: objects(nodes), edges: objects(edges), unresolved_edges: [] });
-}
-
-function setGraph(graph) {
-  state.nodes = graph.nodes;
-  state.unresolved = graph.unresolved_edges;
-  const index = new Map(state.nodes.map((node, i) => [node.proc_key + "\n" + node.id, i]));
-  state.edges = graph.edges
-    .map((edge) => ({ ...edge, src: index.get(edge.src_proc_key + "\n" + edge.src_id), dst: index.get(edge.dst_proc_key + "\n" + edge.dst_id) }))
-    .filter((edge) => edge.src !== undefined && edge.dst !== undefined);
-  depths();
+  state.cut.setGraph({ nodes: objects(nodes), edges: objects(edges), unresolved_edges: [] });
+  state.selected = null;
+  state.chain = null;
   applyFilter(false);
 }
 
-// How far down a chain of Needs each node stands; nodes of cycles and without such edges come after.
-function depths() {
-  const waiting = new Array(state.nodes.length).fill(0), out = new Map();
-  for (const node of state.nodes) node.depth = 1e6;
-  for (const edge of state.edges) {
-    if (edge.kind !== "needs") continue;
-    waiting[edge.dst] += 1;
-    if (!out.has(edge.src)) out.set(edge.src, []);
-    out.get(edge.src).push(edge.dst);
-  }
-  let level = [...out.keys()].filter((node) => waiting[node] === 0);
-  for (let depth = 0; level.length; depth++) {
-    const next = [];
-    for (const node of level) {
-      state.nodes[node].depth = depth;
-      for (const to of out.get(node) || []) if (--waiting[to] === 0) next.push(to);
-    }
-    level = next;
-  }
+async function compare() {
+  const panel = $("differences"), id = Number($("against").value);
+  if (!id || !state.cut) return panel.replaceChildren(el("p", { className: "hint", textContent: "Choose a cut to see what still waits for the same, what is new, and what is gone." }));
+  const other = state.against && state.against.id === id ? state.against : await load(id);
+  state.against = other;
+  if (isLarge(other) || isLarge(state.cut)) return panel.replaceChildren(el("p", { className: "hint", textContent: "These cuts are too large to compare here: use SQL." }));
+  const [older, newer] = other.id < state.cut.id ? [other, state.cut] : [state.cut, other];
+  showDifferences(panel, older, newer, state.cut, (index) => {
+    openTab("graph");
+    select(index);
+  });
 }
 
 // ---- filters
 
+const filter = () => ({ text: $("search").value.trim().toLowerCase(), processes: state.processes, kinds: state.kinds });
+
 function applyFilter(keepView) {
-  const text = $("search").value.trim().toLowerCase(), large = state.summary && state.summary.nodes > LARGE;
+  const { cut } = state;
+  if (!cut) return;
+  const { text, processes, kinds } = filter(), large = isLarge(cut);
   const wanted = (node) =>
-    (large || !state.processes.size || state.processes.has(node.proc_key)) &&
-    (!state.kinds.size || state.kinds.has(node.kind)) &&
-    (!text || node.id.toLowerCase().includes(text) || node.label.toLowerCase().includes(text));
-  state.visible = [];
-  state.visibleIndex = new Map();
-  state.nodes.forEach((node, index) => {
-    if (!wanted(node)) return;
-    state.visibleIndex.set(index, state.visible.length);
-    state.visible.push(index);
+    (large || !processes.size || processes.has(node.proc_key)) && (!kinds.size || kinds.has(node.kind)) &&
+    (!text || [node.id, node.label, node.text].some((part) => part.toLowerCase().includes(text)));
+  const chosen = new Set();
+  cut.nodes.forEach((node, index) => {
+    if (wanted(node)) chosen.add(index);
   });
+  const inChain = new Set(state.chain ? state.chain.indexes : []);
+  // Of a chosen process its neighbours stay, as ghosts: what it waits for is often elsewhere.
+  const ghosts = new Set([...inChain].filter((index) => !chosen.has(index)));
+  if (processes.size && !large) {
+    for (const { src, dst } of cut.edges) {
+      if (chosen.has(src) !== chosen.has(dst)) ghosts.add(chosen.has(src) ? dst : src);
+    }
+  }
+  state.visible = cut.nodes.map((_, index) => index).filter((index) => chosen.has(index) || ghosts.has(index));
+  // A chain that would be too small among all others is shown by itself.
+  if (state.chain && state.chain.alone) state.visible = state.visible.filter((index) => inChain.has(index));
+  state.visibleIndex = new Map(state.visible.map((index, i) => [index, i]));
   state.visibleEdges = [];
-  state.edges.forEach((edge, index) => {
+  cut.edges.forEach((edge, index) => {
     const src = state.visibleIndex.get(edge.src), dst = state.visibleIndex.get(edge.dst);
     if (src !== undefined && dst !== undefined) state.visibleEdges.push({ src, dst, kind: edge.kind, index });
   });
-  view.show(state.visible.map((index) => state.nodes[index]), state.visibleEdges, keepView);
-  $("shown").textContent = `${state.visible.length} of ${state.nodes.length} nodes`;
+  const faint = new Set([...ghosts].filter((index) => !inChain.has(index)).map((index) => state.visibleIndex.get(index)));
+  view.show(state.visible.map((index) => cut.nodes[index]), state.visibleEdges, faint, title, keepView);
+  $("legend-ghost").hidden = !faint.size;
+  $("shown").textContent = `${chosen.size} of ${cut.nodes.length} nodes`;
+  list.show(cut, chosen, state.selected);
+  showWaits(cut, filter(), chooseChain);
+  showProcesses();
+  showKinds();
+  if (state.chain) return markChain();
   view.highlight(null);
   $("clear").hidden = true;
   select(state.selected !== null && state.visibleIndex.has(state.selected) ? state.selected : null);
-  showProcesses();
-  showKinds();
-  $("rows").style.height = state.visible.length * ROW + "px";
-  showRows();
+}
+
+// Who it is and what it does here.
+function title(procKey) {
+  const role = state.cut.roles.get(procKey);
+  return state.cut.nameOf(procKey) + (role ? ` \u00b7 ${role}` : "");
 }
 
 function toggle(set, value) {
   if (!set.delete(value)) set.add(value);
 }
 
-function filterButton(set, value, name, note, noteClass, title, act) {
-  const button = el("button", { type: "button", title },
-    el("span", { className: "name", textContent: name }),
+function filterButton(set, value, name, note, noteClass, hint, act) {
+  const button = el("button", { type: "button", title: hint }, el("span", { className: "name" }, name),
     el("span", { className: "count " + noteClass, textContent: note }));
   button.setAttribute("aria-pressed", String(set.has(value)));
   button.addEventListener("click", act);
@@ -197,103 +208,77 @@ function filterButton(set, value, name, note, noteClass, title, act) {
 }
 
 function showProcesses() {
-  if (!state.summary) return;
-  const large = state.summary.nodes > LARGE;
-  $("processes").replaceChildren(...state.summary.processes.map((process) => filterButton(
-    state.processes, process.proc_key, process.proc_key, process.status, process.status,
-    [process.process, process.error_text].filter(Boolean).join(": "), () => {
+  const large = isLarge(state.cut);
+  $("processes").replaceChildren(...state.cut.summary.processes.map((process) => {
+    const key = process.proc_key, role = state.cut.roles.get(key);
+    const name = el("bdi", { textContent: state.cut.nameOf(key) });
+    const hint = [key, process.error_text].filter(Boolean).join(": ");
+    const item = filterButton(state.processes, key, name, process.status, process.status, hint, () => {
       if (large) state.processes.clear();
-      toggle(state.processes, process.proc_key);
-      if (large) attempt(() => openProcess(process.proc_key));
+      toggle(state.processes, key);
+      if (large) attempt(() => openProcess(key));
       else applyFilter(false);
-    })));
+    });
+    if (role) item.append(el("p", { className: "note role", textContent: role }));
+    if (process.error_text) item.append(el("p", { className: "note" }, el("bdi", { textContent: process.error_text })));
+    return item;
+  }));
   $("all-processes").hidden = large || !state.processes.size;
 }
 
 function showKinds() {
   const counts = new Map();
-  for (const node of state.nodes) counts.set(node.kind, (counts.get(node.kind) || 0) + 1);
+  for (const node of state.cut.nodes) counts.set(node.kind, (counts.get(node.kind) || 0) + 1);
   $("kinds").replaceChildren(...[...counts].sort().map(([kind, count]) =>
-    filterButton(state.kinds, kind, kind, count, "", "", () => {
+    filterButton(state.kinds, kind, el("bdi", { textContent: kind }), count, "", "", () => {
       toggle(state.kinds, kind);
       applyFilter(false);
     })));
   $("all-kinds").hidden = !state.kinds.size;
 }
 
-// ---- the list: only the rows in sight exist
+// ---- chains
 
-function showRows() {
-  const panel = $("view-list"), first = Math.max(0, Math.floor(panel.scrollTop / ROW) - 10);
-  const last = Math.min(state.visible.length, first + Math.ceil((panel.clientHeight || 600) / ROW) + 20);
-  const rows = [];
-  for (let i = first; i < last; i++) {
-    const index = state.visible[i], node = state.nodes[index];
-    const row = el("button", { type: "button", className: "row" },
-      el("span", { textContent: node.kind }), el("span", { textContent: node.label || node.id }),
-      el("span", { className: "at", textContent: node.proc_key }));
-    row.style.top = i * ROW + "px";
-    row.setAttribute("aria-current", String(index === state.selected));
-    row.addEventListener("click", () => select(index));
-    rows.push(row);
-  }
-  $("rows").replaceChildren(...rows);
-}
-
-// ---- waits
-
-function seconds(ms) {
-  if (ms === null || ms === undefined) return "";
-  return ms < 1000 ? `${ms} ms` : ms < 60000 ? `${(ms / 1000).toFixed(1)} s` : `${Math.floor(ms / 60000)} min ${Math.round(ms / 1000) % 60} s`;
-}
-
-function stepText(step) {
-  const name = el("span", { textContent: step.label || step.id });
-  if (step.proc_key) name.append(el("span", { className: "at", textContent: ` @${step.proc_key}` }));
-  if (step.missing) name.append(el("span", { className: "at", textContent: ` (${step.missing})` }));
-  return name;
-}
-
-function chainButton(title, chain, closed) {
-  const button = el("button", { type: "button" }, title);
-  chain.steps.slice(0, 40).forEach((step, i) => button.append(i ? " \u2192 " : " ", stepText(step)));
-  if (chain.steps.length > 40) button.append(` \u2192 \u2026 ${chain.steps.length - 40} more`);
-  if (chain.deadlock) button.append(` \u2192 ${chain.deadlock}`);
-  button.addEventListener("click", () => showChain(chain.steps.map((step) => step.id), closed));
-  return el("li", {}, button);
-}
-
-function showWaits() {
-  const { deadlocks, chains, truncated } = state.waits;
-  $("deadlocks").replaceChildren(...deadlocks.map((deadlock) =>
-    chainButton(el("b", { textContent: deadlock.name + ":" }), deadlock, true)));
-  const items = chains.map((chain) =>
-    chainButton(el("span", { className: "wait", textContent: seconds(chain.wait_ms) }), chain, false));
-  if (truncated) items.push(el("li", { className: "hint", textContent: "There are more than are listed." }));
-  if (!items.length && !deadlocks.length) items.push(el("li", { className: "hint", textContent: "Nothing waits." }));
-  $("chains").replaceChildren(...items);
-  const badge = deadlocks.length ? ` (${chains.length}, ${deadlocks.length} deadlocked)` : chains.length ? ` (${chains.length})` : "";
-  $("tab-waits").textContent = "Waits" + badge;
-}
-
-function showChain(ids, closed) {
-  const pairs = new Set();
-  ids.forEach((id, i) => {
-    if (i + 1 < ids.length) pairs.add(id + "\n" + ids[i + 1]);
-    else if (closed) pairs.add(id + "\n" + ids[0]);
+function chooseChain(chain, closed) {
+  const keys = chain.steps.map(stepKey), pairs = new Set();
+  keys.forEach((key, i) => {
+    if (i + 1 < keys.length) pairs.add(key + "\n" + keys[i + 1]);
+    else if (closed) pairs.add(key + "\n" + keys[0]);
   });
-  const wanted = new Set(ids), nodes = new Set(), edges = new Set();
-  state.visible.forEach((index, i) => {
-    if (wanted.has(state.nodes[index].id)) nodes.add(i);
-  });
-  state.visibleEdges.forEach((edge, i) => {
-    const { src_id, dst_id, kind } = state.edges[edge.index];
-    if (kind === "needs" && pairs.has(src_id + "\n" + dst_id)) edges.add(i);
-  });
+  const indexes = keys.map((key) => state.cut.index.get(key)).filter((index) => index !== undefined);
+  state.selected = null;
+  state.chain = { chain, closed, pairs, indexes, alone: false };
   openTab("graph");
-  view.highlight(nodes, edges);
-  view.fit([...nodes].map((i) => view.nodes[i]));
+  applyFilter(true);
+  view.fit(markedNodes());
+  if (view.view.scale < LABELS_FROM && indexes.length < state.visible.length) {
+    state.chain.alone = true;
+    applyFilter(false);
+    view.fit(markedNodes());
+  }
+  showSteps($("details"), chain, closed, state.cut, select);
+}
+
+const markedNodes = () => state.chain.indexes.map((index) => state.visibleIndex.get(index)).filter((at) => at !== undefined);
+
+function markChain() {
+  const edges = new Set();
+  state.visibleEdges.forEach((edge, i) => {
+    const { src_id, src_proc_key, dst_id, dst_proc_key, kind } = state.cut.edges[edge.index];
+    if (kind === "needs" && state.chain.pairs.has(keyOf(src_proc_key, src_id) + "\n" + keyOf(dst_proc_key, dst_id))) edges.add(i);
+  });
+  view.select(null);
+  view.highlight(new Set(markedNodes()), edges);
   $("clear").hidden = false;
+}
+
+function clearHighlight() {
+  const alone = state.chain && state.chain.alone;
+  state.chain = null;
+  if (alone) return applyFilter(false);
+  view.highlight(null);
+  $("clear").hidden = true;
+  showDetails();
 }
 
 // Everything that this node waits for, and that waits for it.
@@ -328,17 +313,17 @@ function reach(index) {
 
 function select(index) {
   state.selected = index;
-  const at = index === null ? null : state.visibleIndex.get(index);
+  const at = index === null ? undefined : state.visibleIndex.get(index);
   view.select(at === undefined ? null : at);
-  if (at !== null && at !== undefined) {
+  // Within a chosen chain its marks stay.
+  if (at !== undefined && !(state.chain && state.chain.indexes.includes(index))) {
+    state.chain = null;
     const { nodes, edges } = reach(at);
-    if (edges.size) {
-      view.highlight(nodes, edges);
-      $("clear").hidden = false;
-    }
+    view.highlight(edges.size ? nodes : null, edges);
+    $("clear").hidden = !edges.size;
   }
   showDetails();
-  showRows();
+  list.select(index);
 }
 
 function attributes(json) {
@@ -346,71 +331,91 @@ function attributes(json) {
   try {
     attrs = JSON.parse(json);
   } catch {
-    return el("dl", {}, el("dt", { textContent: "text" }), el("dd", { textContent: json }));
+    return el("dl", {}, el("dt", { textContent: "text" }), el("dd", {}, el("bdi", { textContent: json })));
   }
-  const list = el("dl");
+  const rows = el("dl");
   const pairs = attrs !== null && typeof attrs === "object" ? Object.entries(attrs) : [["value", attrs]];
   for (const [name, value] of pairs.slice(0, 200)) {
-    list.append(el("dt", { textContent: name }), el("dd", { textContent: typeof value === "string" ? value : JSON.stringify(value) }));
+    rows.append(el("dt", {}, el("bdi", { textContent: name })),
+      el("dd", {}, el("bdi", { textContent: typeof value === "string" ? value : JSON.stringify(value) })));
   }
-  return list;
+  return rows;
 }
 
 function showDetails() {
-  const panel = $("details"), node = state.selected === null ? null : state.nodes[state.selected];
+  const panel = $("details"), { cut, chain } = state, node = state.selected === null ? null : cut.nodes[state.selected];
   if (!node) {
-    panel.replaceChildren(el("p", { className: "hint", textContent: "Select something to see its attributes." }));
-    return;
+    if (chain) return showSteps(panel, chain.chain, chain.closed, cut, select);
+    return panel.replaceChildren(el("p", { className: "hint", textContent: "Select something to see its attributes." }));
   }
   const about = el("dl");
-  for (const [name, value] of [["kind", node.kind], ["id", node.id], ["process", node.proc_key]]) {
-    about.append(el("dt", { textContent: name }), el("dd", { textContent: value }));
+  for (const [name, value] of [["kind", node.kind], ["age", duration(node.age) || "unknown"], ["id", node.id],
+    ["process", `${cut.nameOf(node.proc_key)} (${node.proc_key})`]]) {
+    about.append(el("dt", { textContent: name }), el("dd", {}, el("bdi", { textContent: value })));
   }
-  panel.replaceChildren(el("h3", { textContent: node.label || node.id }), about,
-    el("h4", { textContent: "Attributes" }), attributes(node.attrs_json));
-  const related = (title, edges, other) => {
+  panel.replaceChildren(el("h3", {}, el("bdi", { textContent: node.label || node.id })), about);
+  if (chain) {
+    const back = el("button", { type: "button", className: "plain", textContent: "back to the chain" });
+    back.addEventListener("click", () => select(null));
+    panel.prepend(back);
+  }
+  panel.append(el("h4", { textContent: "Attributes" }), attributes(node.attrs_json));
+  const related = (heading, edges, other) => {
     if (!edges.length) return;
     const items = edges.slice(0, 200).map((edge) => {
-      const index = other(edge), name = state.nodes[index].label || state.nodes[index].id;
-      const button = el("button", { type: "button" }, el("span", { className: "at", textContent: edge.kind + " " }), name);
+      const index = other(edge), to = cut.nodes[index];
+      const button = el("button", { type: "button" }, el("span", { className: "at", textContent: edge.kind + " " }),
+        el("bdi", { textContent: to.text }));
+      if (to.proc_key !== node.proc_key) button.append(el("span", { className: "at" }, " @", el("bdi", { textContent: cut.nameOf(to.proc_key) })));
       button.addEventListener("click", () => select(index));
       return el("li", {}, button);
     });
-    panel.append(el("h4", { textContent: title }), el("ul", {}, ...items));
+    panel.append(el("h4", { textContent: heading }), el("ul", {}, ...items));
   };
-  related("Leads to", state.edges.filter((edge) => edge.src === state.selected), (edge) => edge.dst);
-  related("Comes from", state.edges.filter((edge) => edge.dst === state.selected), (edge) => edge.src);
-  const missing = state.unresolved.filter((edge) => edge.src_id === node.id || edge.dst_id === node.id);
+  related("Leads to", cut.edges.filter((edge) => edge.src === state.selected), (edge) => edge.dst);
+  related("Comes from", cut.edges.filter((edge) => edge.dst === state.selected), (edge) => edge.src);
+  const missing = cut.unresolved.filter((edge) =>
+    (edge.src_id === node.id && edge.src_proc_key === node.proc_key) || (edge.dst_id === node.id && edge.dst_proc_key === node.proc_key));
   if (missing.length) {
     panel.append(el("h4", { textContent: "Unresolved" }), el("ul", {}, ...missing.slice(0, 200).map((edge) =>
-      el("li", { textContent: `${edge.kind} ${edge.src_id === node.id ? edge.dst_id : edge.src_id}: ${edge.reason}` }))));
+      el("li", {}, `${edge.kind} `, el("bdi", { textContent: edge.src_id === node.id ? edge.dst_id : edge.src_id }), `: ${edge.reason}`))));
   }
 }
 
 // ---- tabs and start
 
 function openTab(name) {
-  for (const tab of ["graph", "list", "waits"]) {
+  for (const tab of TABS) {
     $("tab-" + tab).setAttribute("aria-selected", String(tab === name));
+    $("tab-" + tab).tabIndex = tab === name ? 0 : -1;
     $("view-" + tab).hidden = tab !== name;
   }
-  if (name === "list") showRows();
+  if (name === "list") list.draw();
   if (name === "graph") view.draw();
 }
 
+function moveTab(event) {
+  const at = TABS.findIndex((tab) => $("tab-" + tab) === event.target);
+  const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: TABS.length - 1 }[event.key];
+  if (at < 0 || to === undefined) return;
+  event.preventDefault();
+  const name = TABS[(to + TABS.length) % TABS.length];
+  openTab(name);
+  $("tab-" + name).focus();
+}
+
 const view = new GraphView($("graph"), (at) => select(at === null ? null : state.visible[at]));
+const list = new NodeList(select);
 // For tests: what stands where.
 $("graph").fleet = { view, state, positionOf: (id) => view.positionOf(view.nodes.findIndex((node) => node.id === id)) };
 
 $("take").addEventListener("click", take);
 $("fit").addEventListener("click", () => view.fit());
-$("clear").addEventListener("click", () => {
-  view.highlight(null);
-  $("clear").hidden = true;
-});
-for (const tab of ["graph", "list", "waits"]) $("tab-" + tab).addEventListener("click", () => openTab(tab));
-$("view-list").addEventListener("scroll", showRows);
+$("clear").addEventListener("click", clearHighlight);
+for (const tab of TABS) $("tab-" + tab).addEventListener("click", () => openTab(tab));
+document.querySelector("[role=tablist]").addEventListener("keydown", moveTab);
 $("search").addEventListener("input", () => applyFilter(false));
+$("against").addEventListener("change", () => attempt(compare));
 $("all-processes").addEventListener("click", () => {
   state.processes.clear();
   applyFilter(false);

@@ -33,10 +33,27 @@ struct Node {
     id: Box<str>,
     about: Option<(String, String, String)>,
     missing: Option<Box<str>>,
-    /// What the node itself says of its wait.
-    wait: Option<u64>,
+    times: Times,
     out: Vec<(usize, Option<u64>)>,
     waited_for: bool,
+}
+
+impl Node {
+    /// It is there as long as it waits or is waited for.
+    fn is_made_for_a_wait(&self) -> bool {
+        const KINDS: [&str; 8] =
+            ["request", "response", "file_op", "command", "sleep", "timeout", "net_readable", "net_writable"];
+        self.about.as_ref().is_some_and(|(kind, ..)| KINDS.contains(&kind.as_str()))
+    }
+}
+
+/// What a node tells of time, in milliseconds.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Times {
+    /// How long it has been waiting, in its own words.
+    pub(super) waited: Option<u64>,
+    /// How long it has been there.
+    pub(super) age: Option<u64>,
 }
 
 /// Strongly connected components.
@@ -88,14 +105,22 @@ impl WaitGraph {
         self.nodes[index].missing = Some(reason.into());
     }
 
-    pub(super) fn describe(&mut self, node: usize, kind: String, label: String, proc_key: String, wait: Option<u64>) {
+    pub(super) fn describe(&mut self, node: usize, kind: String, label: String, proc_key: String, times: Times) {
         let node = &mut self.nodes[node];
         node.about = Some((kind, label, proc_key));
-        node.wait = wait;
+        node.times = times;
     }
 
-    fn wait(&self, src: usize, wait: Option<u64>) -> Option<u64> {
-        wait.or(self.nodes[src].wait)
+    /// How long `src` has been waiting for `dst`: what the edge tells, or else the source of its wait. Where neither
+    /// says so, no longer than that end has been there which was made for the wait: a request as long as it is
+    /// unanswered, but a task may be old and wait since a moment ago.
+    fn wait(&self, src: usize, dst: usize, told: Option<u64>) -> Option<u64> {
+        let (from, to) = (&self.nodes[src], &self.nodes[dst]);
+        let made_for_it = |node: &Node| node.times.age.filter(|_| node.is_made_for_a_wait());
+        told.or(from.times.waited).or_else(|| match (made_for_it(from), made_for_it(to)) {
+            (Some(from), Some(to)) => Some(from.min(to)),
+            (from, to) => from.or(to),
+        })
     }
 
     /// Tarjan's algorithm; components come out with those that wait for nothing first.
@@ -147,7 +172,7 @@ impl WaitGraph {
         let mut longest = None;
         for member in &members {
             for (to, wait) in &self.nodes[*member].out {
-                longest = longest.max(self.wait(*member, *wait));
+                longest = longest.max(self.wait(*member, *to, *wait));
                 if found.of[*to] != component {
                     longest = longest.max(found.longest[found.of[*to]]);
                 }
@@ -214,7 +239,7 @@ impl WaitGraph {
         let mut out: Vec<(Option<u64>, usize)> = self.nodes[node]
             .out
             .iter()
-            .map(|(to, wait)| (self.wait(node, *wait).max(components.longest[components.of[*to]]), *to))
+            .map(|(to, wait)| (self.wait(node, *to, *wait).max(components.longest[components.of[*to]]), *to))
             .collect();
         out.sort_unstable();
         out.into_iter().map(|(_, to)| to).collect()
@@ -253,14 +278,17 @@ impl WaitGraph {
 
     fn step(&self, index: usize, next: Option<usize>) -> Step {
         let node = &self.nodes[index];
-        let edge = next.and_then(|next| node.out.iter().filter(|(to, _)| *to == next).map(|(_, wait)| *wait).max());
+        let wait = next.and_then(|next| {
+            let edges = node.out.iter().filter(|(to, _)| *to == next);
+            edges.filter_map(|(to, told)| self.wait(index, *to, *told)).max()
+        });
         let about = node.about.as_ref();
         Step {
             id: node.id.to_string(),
             kind: about.map(|(kind, ..)| kind.clone()),
             label: about.map(|(_, label, _)| label.clone()),
             proc_key: about.map(|(.., key)| key.clone()),
-            wait_ms: edge.and_then(|wait| self.wait(index, wait)),
+            wait_ms: wait,
             missing: node.missing.as_deref().map(str::to_owned),
         }
     }

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use rusqlite::{Connection, Row};
 use serde::Serialize;
 
-use self::graph::{At, WaitGraph};
+use self::graph::{At, Times, WaitGraph};
 use crate::limits::{MAX_CHAIN_STEPS, MAX_CHAINS};
 
 /// Most chains from one start, so that one busy process does not hide the others.
@@ -124,20 +124,32 @@ fn load_nodes(db: &Connection, snapshot_id: i64, graph: &mut WaitGraph) -> Resul
     while let Some(row) = rows.next()? {
         let at = At { id: row.get_ref(0)?.as_str()?, proc_key: row.get_ref(3)?.as_str()? };
         let Some(index) = graph.find(at) else { continue };
-        let wait = wait_of(row.get_ref(4)?.as_str()?);
-        graph.describe(index, row.get(1)?, row.get(2)?, row.get(3)?, wait);
+        let times = times_of(row.get_ref(4)?.as_str()?);
+        graph.describe(index, row.get(1)?, row.get(2)?, row.get(3)?, times);
     }
     Ok(())
 }
 
-/// How long, in milliseconds, according to attributes: the names that are in use for it.
+/// How long an edge has held, in milliseconds.
 fn wait_of(attrs_json: &str) -> Option<u64> {
-    const MS: [&str; 5] = ["waited_ms", "wait_ms", "age_ms", "elapsed_ms", "since_ms"];
-    const NS: [&str; 4] = ["waited_ns", "wait_ns", "age_ns", "elapsed_ns"];
-    let attrs: HashMap<String, serde_json::Value> = serde_json::from_str(attrs_json).ok()?;
-    let number = |name: &&str| attrs.get(*name).and_then(|value| value.as_f64()).filter(|n| *n >= 0.0);
-    let found = MS.iter().find_map(number).or_else(|| NS.iter().find_map(number).map(|ns| ns / 1e6))?;
-    Some(found as u64)
+    let Times { waited, age } = times_of(attrs_json);
+    waited.or(age)
+}
+
+/// What attributes tell of time, in milliseconds, by the names that are in use for it.
+fn times_of(attrs_json: &str) -> Times {
+    let Ok(attrs) = serde_json::from_str::<HashMap<String, serde_json::Value>>(attrs_json) else {
+        return Times::default();
+    };
+    let number = |name: &str| attrs.get(name).and_then(|value| value.as_f64()).filter(|number| *number >= 0.0);
+    let first = |ms: &[&str], ns: &[&str]| {
+        let found = ms.iter().find_map(|name| number(name));
+        found.or_else(|| ns.iter().find_map(|name| number(name)).map(|ns| ns / 1e6)).map(|ms| ms as u64)
+    };
+    Times {
+        waited: first(&["waited_ms", "wait_ms"], &["waited_ns", "wait_ns"]),
+        age: first(&["age_ms", "elapsed_ms", "since_ms"], &["age_ns", "elapsed_ns"]),
+    }
 }
 
 fn trace(graph: &WaitGraph, snapshot_id: i64) -> Waits {
@@ -224,7 +236,7 @@ mod tests {
         }
         for id in edges.iter().flat_map(|(src, dst, _)| [src, dst]) {
             let index = graph.find(at(id)).unwrap();
-            graph.describe(index, "lock".into(), format!("label {id}"), format!("p{}", &id[..1]), None);
+            graph.describe(index, "lock".into(), format!("label {id}"), format!("p{}", &id[..1]), Times::default());
         }
         graph
     }
@@ -299,6 +311,23 @@ mod tests {
         assert_eq!(waits.chains[0].ends, Ends::Truncated);
         line.edge(at("n20000"), at("n0"), None);
         assert_eq!(trace(&line, 7).deadlocks[0].members, 20_001);
+    }
+
+    #[test]
+    fn the_age_of_a_wait_is_not_that_of_a_task() {
+        let mut graph = WaitGraph::default();
+        let kinds = [("task", "future", 36_000_000), ("lock", "lock", 36_000_000), ("request", "request", 4000)];
+        for (src, dst) in [("task", "lock"), ("lock", "request"), ("request", "response")] {
+            graph.edge(at(src), at(dst), None);
+        }
+        for (id, kind, age) in kinds.into_iter().chain([("response", "response", 3000)]) {
+            let times = Times { waited: None, age: Some(age) };
+            graph.describe(graph.find(at(id)).unwrap(), kind.into(), id.into(), "p-1".into(), times);
+        }
+        let waits = trace(&graph, 7);
+        let told: Vec<_> = waits.chains[0].steps.iter().map(|step| step.wait_ms).collect();
+        // Nothing tells how long the task waits for the lock; the rest is as old as what was made for it.
+        assert_eq!((told, waits.chains[0].wait_ms), (vec![None, Some(4000), Some(3000), None], Some(4000)));
     }
 
     #[test]
