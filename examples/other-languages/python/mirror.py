@@ -4,6 +4,7 @@ Fetches a snapshot once and serves it to everybody, in chunks of the size in whi
 process; a real provider keeps their records on its disk (docs/protocol.md, "What a provider does").
 """
 
+import json
 import sys
 
 import trio
@@ -66,6 +67,9 @@ class Mirror:
         peer = str(stream.muxed_conn.peer_id)
         try:
             answer = self.answer(peer, await read(stream, REQUEST_BOUND))
+        except json.JSONDecodeError:
+            # Most likely cut off on the way: who hears nothing asks again.
+            return await stream.reset()
         except (ValueError, KeyError) as error:
             answer = {"type": "error", "session_id": 0, "code": "invalid", "message": str(error)}
         await write(stream, answer)

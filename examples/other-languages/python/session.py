@@ -12,6 +12,7 @@ PROTOCOL = "/rpp/snapshots/1.0.0"
 REQUEST_BOUND = 64 * 1024
 RESPONSE_BOUND = 8 * 1024 * 1024
 MAX_INTEGER = 2**53 - 1
+TRIES = 5
 
 
 def host(quic=False):
@@ -21,8 +22,8 @@ def host(quic=False):
 async def read(stream, bound):
     """What comes until the other side closes its half.
 
-    Over TCP a lost connection ends a stream just the same, and over QUIC every end is a reset: so whether it is all there is
-    for the JSON to say. The beginning of a document is none.
+    Over TCP a lost connection ends a stream just the same, and over QUIC every end is a reset, which now and then takes the
+    last bytes along: so whether it is all there is for the JSON to say. The beginning of a document is none.
     """
     pieces, length = [], 0
     while True:
@@ -55,13 +56,19 @@ class Session:
         self.id = random.randint(1, MAX_INTEGER)
 
     async def ask(self, type_, **fields):
-        await self.host.connect(self.info)
-        stream = await self.host.new_stream(self.info.peer_id, [PROTOCOL])
-        try:
-            await write(stream, {"type": type_, "session_id": self.id, **fields})
-            answer = await read(stream, RESPONSE_BOUND)
-        finally:
-            await stream.close()
+        for tries_left in reversed(range(TRIES)):
+            await self.host.connect(self.info)
+            stream = await self.host.new_stream(self.info.peer_id, [PROTOCOL])
+            try:
+                await write(stream, {"type": type_, "session_id": self.id, **fields})
+                answer = await read(stream, RESPONSE_BOUND)
+                break
+            except json.JSONDecodeError:
+                # Cut off on the way; every request may be repeated.
+                if not tries_left:
+                    raise
+            finally:
+                await stream.close()
         if answer.get("type") != type_ or answer.get("session_id") != self.id:
             raise ValueError(f"{type_} was answered by {str(answer)[:200]}")
         return answer

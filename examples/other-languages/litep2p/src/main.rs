@@ -244,7 +244,7 @@ async fn main() -> Result<(), Failure> {
     let peer = PeerId::from(PublicKey::Ed25519(keypair.public()));
     let listening = listen.parse::<Multiaddr>()?.with(Protocol::P2p(peer.into())).to_string();
     let snapshots = Snapshots { provider: provider.parse()?, chunk_size, listening };
-    // Without `nodelay` each answer waits for the acknowledgement of what went before it: 10 MiB/s instead of 150.
+    // Without `nodelay` the end of an answer waits for the acknowledgement of what went before it.
     let nodelay = std::env::var_os("NAGLE").is_none();
     let tcp = Tcp { listen_addresses: vec![listen.parse()?], nodelay, ..Tcp::default() };
     let config =
