@@ -49,7 +49,7 @@ async fn interrupted(home: &mut Home, provider: &Home) -> (u64, Value) {
 }
 
 /// Damages the database of an interrupted session and lets it go on; what is said of the session at first.
-async fn survives(damage: impl FnOnce(&Path), said: &[&str]) -> (Value, Value) {
+async fn survives(damage: impl FnOnce(&Path), said: &[&str]) -> (Value, Value, Value) {
     keep_the_log();
     let (mut home, provider) = (Home::consumer(), Home::provider());
     let (session, before) = interrupted(&mut home, &provider).await;
@@ -85,7 +85,7 @@ async fn survives(damage: impl FnOnce(&Path), said: &[&str]) -> (Value, Value) {
     node.stop().await;
     let node = home.start().await;
     assert_eq!(node.get(&format!("/p2p/snapshots/{session}")).await["state"], "complete");
-    (before, first)
+    (before, first, done)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,7 +94,7 @@ async fn a_leftover_of_a_killed_process_is_removed_and_nothing_is_lost() {
         fs::write(database.join("snap.00000000DEADBEEF.generating"), noise(9, 700)).unwrap();
         fs::write(database.join("snap.0000000000000001.generating"), "").unwrap();
     };
-    let (before, first) = survives(leave, &["removed", "DEADBEEF.generating", "leftover"]).await;
+    let (before, first, _) = survives(leave, &["removed", "DEADBEEF.generating", "leftover"]).await;
     assert_eq!(first["confirmed_chunk_index"], before["confirmed_chunk_index"]);
     assert_eq!(first["bytes_durable"], before["bytes_durable"]);
 }
@@ -136,7 +136,10 @@ async fn a_database_that_is_gone_is_rebuilt() {
     let remove = |database: &Path| fs::remove_dir_all(database).unwrap();
     let said = &["rebuilt from its partial payload"];
     // The folder is looked for before the damage; what is rebuilt is named by session.
-    survives(remove, said).await;
+    let (before, _, done) = survives(remove, said).await;
+    // What was found on the disk did not come over the wire.
+    let missing = FIRST_BYTES as u64 - before["bytes_durable"].as_u64().unwrap();
+    assert_eq!((&done["bytes_received"], &done["bytes_durable"]), (&json!(missing), &json!(FIRST_BYTES)), "{done}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

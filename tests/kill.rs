@@ -124,6 +124,8 @@ struct World {
     verified: u64,
     /// The consumer was killed since the last status.
     restarted: bool,
+    /// Bytes received and verified when the consumer was looked at first after its start.
+    before: (u64, u64),
     lost: u64,
     lost_most: u64,
     /// How many chunks were needed when the provider started: those of completed payloads, and confirmed ones.
@@ -163,6 +165,7 @@ impl World {
             confirmed: 0,
             verified: 0,
             restarted: false,
+            before: (0, 0),
             lost: 0,
             lost_most: 0,
             served_from: 0,
@@ -186,7 +189,7 @@ impl World {
         let (status, answer) = self.consumer.request("POST", "/p2p/snapshots", Some(&body));
         assert_eq!(status, 200, "{answer}");
         self.session = harness::json(&answer)["session"].as_u64().unwrap();
-        (self.confirmed, self.verified, self.restarted) = (0, 0, false);
+        (self.confirmed, self.verified, self.restarted, self.before) = (0, 0, false, (0, 0));
     }
 
     fn watch_for(&mut self, time: Duration) {

@@ -181,6 +181,10 @@ async fn an_address_that_does_not_answer_and_one_that_refuses_are_told_apart() {
     let status = waits(&node, session, "retry", Some(peer.to_string()), &words).await;
     assert_eq!((&status["state"], &status["error_code"]), (&json!("backing_off"), &json!("network")));
     assert!(status["waiting_on"]["retry_at"].is_string(), "{status}");
+    // Each try waits anew; how long nothing was verified is counted over all of them.
+    let status = node.status_where(session, "a second try", |status| status["tries"].as_u64() >= Some(3)).await;
+    assert!(status["stalled_ms"].as_u64() > status["waiting_on"]["since_ms"].as_u64(), "{status}");
+    assert!(status["stalled_ms"].as_u64() >= Some(1000), "{status}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -209,6 +213,7 @@ async fn a_provider_that_is_stopped_or_gone_is_tried_again() {
     assert_eq!(node.request("POST", "/p2p/snapshots", Some(body)).await.status, 200);
     let done = node.complete(session).await;
     assert!(done["error"].is_null() && done["waiting_on"].is_null(), "{done}");
+    assert!(done["tries"].is_null() && done["stalled_ms"].is_null(), "{done}");
 
     let rogue = Rogue::silent_at(|request| matches!(request, SnapshotsRequest::Chunk { chunk_index: 5, .. })).await;
     let home = Home::consumer();
@@ -318,7 +323,7 @@ async fn storage_that_fails_is_the_operators() {
     let blocked = partial.join(made().first.root.to_string());
     fs::write(&blocked, "in the way").unwrap();
     let session = begin(&node, &provider.address).await;
-    fails(&node, session, "storage", &["cannot be stored", &blocked.display().to_string()], "look at the disk").await;
+    fails(&node, session, "storage", &["own files failed", &blocked.display().to_string()], "look at the disk").await;
     fs::remove_file(&blocked).unwrap();
     let body = json!({ "resume": { "session": session } });
     assert_eq!(node.request("POST", "/p2p/snapshots", Some(body)).await.status, 200);

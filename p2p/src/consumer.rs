@@ -16,6 +16,8 @@
 //! * **Only what this process verified counts.** What was on the disk before is hashed again by the driver while new chunks
 //!   come; what does not hold is asked for again. Nothing is put in its place before all of it counts. So it is with the
 //!   proof: where the driver knows the tip from an earlier check, chunks come while the proof is checked again.
+//! * **A provider that cannot record goes on serving.** An ack that is refused as `busy` or `internal` is sent again later;
+//!   chunks are asked for meanwhile.
 //! * **The last ack is a courtesy.** When every byte is durable the payload goes into its place even if the provider is
 //!   gone before it mirrors the last ack.
 //!
@@ -90,7 +92,14 @@ pub struct Session {
     /// The provider did not take the last ack.
     ack_given_up: bool,
     slow: slow::Slow,
+    /// The provider could not record an ack: the next one is not sent before.
+    ack_after: Option<Instant>,
+    /// From the provider, in this session.
     bytes_received: u64,
+    /// When something was verified.
+    progressed: Instant,
+    /// How many tries the present opening took.
+    tries: u32,
 
     placed: Option<PathBuf>,
     complete: bool,
@@ -156,6 +165,7 @@ enum StorageState {
 enum Pause {
     Held(SnapshotSessionId),
     Full { needed: u64, free: u64 },
+    Unwritable(String),
 }
 
 impl Session {
@@ -187,7 +197,10 @@ impl Session {
             acked_updates: 0,
             ack_given_up: false,
             slow: slow::Slow::default(),
+            ack_after: None,
             bytes_received: 0,
+            progressed: now,
+            tries: 0,
             placed: None,
             complete: false,
             failure: None,

@@ -84,3 +84,5 @@ pub const MAX_UNVERIFIED_BYTES: u64 = 64 * 1024 * 1024;
 pub const WINDOW: u64 = 16 * 1024 * 1024;
 /// How often a paused consumer looks again for free disk or for a payload that another session holds.
 pub const PAUSE_RECHECK: Duration = Duration::from_secs(2);
+/// Time before an acknowledgement that the provider could not record is sent again.
+pub const ACK_RETRY: Duration = Duration::from_secs(2);

@@ -163,9 +163,10 @@ impl App {
     }
 
     fn head(&self) -> Result<Response, Problem> {
-        match &*self.node.head().borrow() {
-            Some(head) => Ok(json(StatusCode::OK, head)),
-            None => Err(Problem::new(StatusCode::NOT_FOUND, "no_head", "no checkpoint has been verified yet")),
+        match (&*self.node.head().borrow(), self.node.head_error()) {
+            (Some(head), _) => Ok(json(StatusCode::OK, head)),
+            (None, Some(message)) => Err(to_http(SnapshotRuntimeError::Storage { message })),
+            (None, None) => Err(Problem::new(StatusCode::NOT_FOUND, "no_head", "no checkpoint has been verified yet")),
         }
     }
 
@@ -173,7 +174,7 @@ impl App {
     async fn health(&self) -> Result<Response, Problem> {
         // The cheapest question: no session has this id.
         match self.node.snapshot_stream_status(SnapshotSessionId::UNREADABLE).await {
-            Ok(_) | Err(SnapshotRuntimeError::UnknownSession { .. }) => Ok(fine()),
+            Ok(_) | Err(SnapshotRuntimeError::UnknownSession { .. }) => Ok(self.alive()),
             // Unlike elsewhere, silence is the very thing that was asked about.
             Err(error) => {
                 let problem = to_http(error);
@@ -182,9 +183,20 @@ impl App {
         }
     }
 
+    /// Alive is also a node that cannot write: starting it again would not make room.
+    fn alive(&self) -> Response {
+        match self.node.cannot_write() {
+            None => json(StatusCode::OK, &serde_json::json!({ "status": "ok" })),
+            Some(reason) => json(StatusCode::OK, &serde_json::json!({ "status": "cannot write", "reason": reason })),
+        }
+    }
+
     async fn readiness(&self) -> Result<Response, Problem> {
         self.node.readiness().map_err(|reason| to_http(SnapshotRuntimeError::NotReady { reason }))?;
-        self.health().await
+        match self.node.cannot_write() {
+            None => self.health().await,
+            Some(reason) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "cannot_write", reason)),
+        }
     }
 
     async fn metrics(&self, format: Format) -> Result<Response, Problem> {
@@ -201,10 +213,6 @@ impl App {
 
 fn to_http(error: SnapshotRuntimeError) -> Problem {
     snapshot_runtime_error_to_http(&error)
-}
-
-fn fine() -> Response {
-    json(StatusCode::OK, &serde_json::json!({ "status": "ok" }))
 }
 
 fn typed(content_type: &'static str, body: String) -> Response {

@@ -132,6 +132,12 @@ async fn the_node_shows_peers_identity_and_head() {
     port.head.send_replace(Some(head.clone()));
     let answer = port.get("/p2p/head").await;
     assert_eq!((answer.status, answer.json()), (200, serde_json::to_value(head).unwrap()));
+    // Unreadable is not "nothing was verified yet".
+    port.head.send_replace(None);
+    port.head_error.send_replace(Some("head.json cannot be read".into()));
+    let answer = port.get("/p2p/head").await;
+    assert_eq!(answer.problem(), (500, "storage".into()));
+    assert!(answer.json()["error"].as_str().unwrap().contains("head.json cannot be read"));
 }
 
 #[tokio::test]
@@ -154,6 +160,16 @@ async fn health_and_readiness_need_no_token_and_say_why_not() {
     assert!(answer.json()["error"].as_str().unwrap().contains("the store is not open yet"));
     assert_eq!(once(port.address, get("/healthz")).await.status, 200, "alive all the same");
     drop(port.ready.send_replace(Ok(())));
+    // A disk that takes nothing: starting it again would not make room.
+    port.cannot_write.send_replace(Some("cannot write the session database".into()));
+    let alive = once(port.address, get("/healthz")).await;
+    let said = json!({ "status": "cannot write", "reason": "cannot write the session database" });
+    assert_eq!((alive.status, alive.json()), (200, said));
+    let answer = once(port.address, get("/readyz")).await;
+    assert_eq!(answer.problem(), (503, "cannot_write".into()));
+    assert!(answer.json()["error"].as_str().unwrap().contains("cannot write the session database"));
+    port.cannot_write.send_replace(None);
+    assert_eq!(once(port.address, get("/readyz")).await.status, 200);
     // The node's task is gone.
     port.node.abort();
     for path in ["/healthz", "/readyz"] {

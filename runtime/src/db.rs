@@ -5,54 +5,98 @@
 //! flushed; with [`Durability::Strict`] also after `fdatasync` of the database file, because sled's own flush ends in
 //! `sync_file_range`, which survives a kill but not a power loss.
 //!
+//! **A failed write is not the end.** sled keeps its first error for good, so the database is closed then and opened anew
+//! once the disk takes something again. Everything in it is small and held in memory as well ([`Mirror`]); what was promised
+//! is compared after the opening and written again where it is missing, because after a failed flush nobody knows what the
+//! disk has. Until then every write fails at once, and [`Writable`] says so. A start does not need it either: what the disk
+//! has is taken up when it can be opened.
+//!
 //! A kill can leave `snap.*.generating` behind, which sled would read as corruption: it is deleted before opening
-//! (the data folder's lock is held by then). A database that does not open, or panics, is set aside whole and named in a
-//! [`Notice`]; the node starts with an empty one and rebuilds sessions from the partial payloads.
+//! (the data folder's lock is held by then). A database that is damaged, or whose opening panics, is set aside whole and
+//! named in a [`Notice`]; the node goes on with an empty one and rebuilds sessions from the partial payloads.
+
+mod engine;
+mod mirror;
+#[cfg(test)]
+mod tests;
 
 use std::{
-    fs::{self, File},
     io,
-    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use libp2p::PeerId;
 use rpp_p2p::{SnapshotSessionId, provider::Record};
 use serde::{Serialize, de::DeserializeOwned};
 
+use self::{
+    engine::{Engine, Unopened},
+    mirror::Mirror,
+};
 use crate::{
     config::Durability,
     record,
     serve::{Ledger, LedgerError},
+    writable::{Part, Writable},
 };
 
-/// Bytes of sled's page cache.
-const CACHE_BYTES: u64 = 8 * 1024 * 1024;
-/// How long a database that is still in use is waited for.
+/// How long a database that is still in use is waited for when the node starts.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
-const LOCK_POLL: Duration = Duration::from_millis(20);
+/// The same after a failed write, when only this process can have it.
+const REOPEN_PATIENCE: Duration = Duration::from_secs(3);
+/// Time between tries to open it anew.
+const RETRY: Duration = Duration::from_secs(1);
 /// The first byte of every value; a value of another version is skipped and reported.
 const VALUE_VERSION: u8 = 1;
+
+/// Its trees.
+const TABLES: [&str; 3] = ["sessions", "progress", "served"];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Table {
+    Sessions,
+    Progress,
+    Served,
+}
+
+/// What the trees hold.
+type Rows = [std::collections::BTreeMap<Vec<u8>, Vec<u8>>; TABLES.len()];
+
+/// One row to write, or to remove.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Change {
+    table: Table,
+    key: Vec<u8>,
+    value: Option<Vec<u8>>,
+}
 
 /// Why the database could not be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DbError {
-    /// The database itself failed; nothing written after this counts as durable.
-    #[error("the session database failed: {0}")]
-    Sled(#[from] sled::Error),
-    /// A file beside it failed.
-    #[error("{path}: {source}")]
-    Io {
-        /// Which.
+    /// The machine's: nothing written by this call counts as durable. It is opened anew when the disk takes something again.
+    #[error("cannot write the session database {path}: {reason}")]
+    Write {
+        /// Its folder.
         path: PathBuf,
-        /// How.
+        /// What the disk or the library said.
+        reason: String,
+    },
+    /// The operator's, or an earlier node's of this process: something else has it open.
+    #[error("cannot open the session database {path}")]
+    Open {
+        /// Its folder.
+        path: PathBuf,
+        /// Why not.
         source: io::Error,
     },
     /// A value could not be written as JSON: a bug of ours.
-    #[error("a record could not be encoded: {0}")]
+    #[error("a record could not be encoded")]
     Encode(#[from] serde_json::Error),
 }
 
@@ -89,47 +133,79 @@ impl std::fmt::Display for Notice {
 /// A session and how far it is durable.
 pub(crate) type Known = (record::Session, record::Progress);
 
-/// The open database.
+/// The database; cheap to clone. Calls block.
 #[derive(Clone)]
 pub(crate) struct Db {
-    db: sled::Db,
-    sessions: sled::Tree,
-    progress: sled::Tree,
-    served: sled::Tree,
-    /// For `fdatasync` under strict durability.
-    file: Option<Arc<File>>,
-    path: PathBuf,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    folder: PathBuf,
+    durability: Durability,
+    state: RwLock<State>,
+    /// One opening at a time.
+    opening: Mutex<()>,
+    mirror: Mutex<Mirror>,
+    /// Whether the mirror has what the disk had; beside it, so that asking never waits for a flush.
+    whole: AtomicBool,
+    /// What the disk had was taken up since the last [`Db::tend`].
+    taken_up: Mutex<Option<Vec<Notice>>>,
+    writable: Arc<Writable>,
+}
+
+enum State {
+    Open(Arc<Engine>),
+    Failed { reason: String, next: Instant },
 }
 
 impl Db {
-    /// Opens the database in `folder`, repairing what a kill or damage left. The caller holds the data folder's lock.
+    /// Opens the database in `folder`, repairing what a kill or damage left. The caller holds the data folder's lock. When
+    /// the disk does not let it be opened it is tried again later: see [`Db::is_taken_up`].
     ///
     /// # Errors
-    /// Only when not even an empty database can be made there.
-    pub(crate) fn open(folder: &Path, durability: Durability) -> Result<(Self, Vec<Notice>), DbError> {
-        let mut notices = Vec::new();
-        remove_leftovers(folder, &mut notices)?;
-        let opened = match open_patiently(folder) {
-            Ok(opened) => opened,
-            Err(reason) if is_locked(&reason) => {
-                return Err(DbError::Io { path: folder.to_owned(), source: io::Error::other(reason) });
-            }
-            Err(reason) => {
-                notices.push(set_aside(folder, reason)?);
-                try_open(folder)
-                    .map_err(|reason| DbError::Io { path: folder.to_owned(), source: io::Error::other(reason) })?
-            }
+    /// Only when something else has it open.
+    pub(crate) fn open(
+        folder: &Path,
+        durability: Durability,
+        writable: Arc<Writable>,
+    ) -> Result<(Self, Vec<Notice>), DbError> {
+        let inner = Inner {
+            folder: folder.to_owned(),
+            durability,
+            state: RwLock::new(State::Failed { reason: "not opened yet".to_owned(), next: Instant::now() }),
+            opening: Mutex::default(),
+            mirror: Mutex::default(),
+            whole: AtomicBool::new(false),
+            taken_up: Mutex::default(),
+            writable,
         };
-        let (db, sessions, progress, served) = opened;
-        let file = match durability {
-            Durability::Strict => {
-                let path = folder.join("db");
-                let file = File::open(&path).map_err(|source| DbError::Io { path, source })?;
-                Some(Arc::new(file))
+        match inner.reopen(LOCK_PATIENCE) {
+            Ok(()) => {}
+            Err(Unopened::Locked(reason)) => {
+                return Err(DbError::Open { path: folder.to_owned(), source: io::Error::other(reason) });
             }
-            Durability::Process => None,
-        };
-        Ok((Self { db, sessions, progress, served, file, path: folder.to_owned() }, notices))
+            Err(Unopened::Disk(reason) | Unopened::Damaged(reason)) => inner.give_up(reason),
+        }
+        let db = Self { inner: Arc::new(inner) };
+        let notices = db.news().unwrap_or_default();
+        Ok((db, notices))
+    }
+
+    /// Whether what the disk has is known. Until then only what this process wrote is.
+    pub(crate) fn is_taken_up(&self) -> bool {
+        self.inner.whole.load(Ordering::SeqCst)
+    }
+
+    /// Opens the database anew after a failure, when it is time. Called now and then; cheap while all is well. Gives the
+    /// notices of the first opening, when that came after the start: then [`Db::sessions`] and [`Ledger::load_all`] have
+    /// more to say.
+    pub(crate) fn tend(&self) -> Option<Vec<Notice>> {
+        let _ = self.inner.engine(); // its failure is told where it happened
+        self.news()
+    }
+
+    fn news(&self) -> Option<Vec<Notice>> {
+        self.inner.taken_up.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Writes a session's record; durable on return.
@@ -137,8 +213,7 @@ impl Db {
     /// # Errors
     /// The database or its file failed: nothing may be acknowledged on the strength of this call.
     pub(crate) fn put_session(&self, record: &record::Session) -> Result<(), DbError> {
-        self.sessions.insert(session_key(record.session), encode(record)?)?;
-        self.flush()
+        self.put(Table::Sessions, session_key(record.session).to_vec(), encode(record)?)
     }
 
     /// Writes how far a session is durable; durable on return.
@@ -146,49 +221,44 @@ impl Db {
     /// # Errors
     /// As [`Self::put_session`].
     pub(crate) fn put_progress(&self, session: SnapshotSessionId, progress: &record::Progress) -> Result<(), DbError> {
-        self.progress.insert(session_key(session), encode(progress)?)?;
-        self.flush()
+        self.put(Table::Progress, session_key(session).to_vec(), encode(progress)?)
     }
 
     /// Removes everything about a session; durable on return.
     ///
     /// # Errors
-    /// As [`Self::put_session`].
+    /// As [`Self::put_session`]. It is removed all the same, as soon as that can be written.
     pub(crate) fn remove_session(&self, session: SnapshotSessionId) -> Result<(), DbError> {
-        self.sessions.remove(session_key(session))?;
-        self.progress.remove(session_key(session))?;
-        self.flush()
+        let remove = |table| Change { table, key: session_key(session).to_vec(), value: None };
+        self.inner.write(&[remove(Table::Sessions), remove(Table::Progress)], Unwritten::Holds)
     }
 
     /// All sessions with their progress, by id.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub(crate) fn sessions(&self) -> Result<(Vec<Known>, Vec<Notice>), DbError> {
-        let mut found = Vec::new();
+    pub(crate) fn sessions(&self) -> (Vec<Known>, Vec<Notice>) {
         let mut notices = Vec::new();
-        for entry in &self.sessions {
-            let (key, value) = entry?;
-            let Some(record) = decode::<record::Session>(&value) else {
-                notices.push(Notice::SkippedRecord(format!("session {}", hex::encode(&key))));
+        let mirror = self.inner.mirror();
+        // A worker's last flush after its session was removed.
+        let orphans = mirror.orphans(Table::Progress, Table::Sessions);
+        let mut found = Vec::new();
+        for (key, value) in mirror.rows(Table::Sessions) {
+            let Some(record) = decode::<record::Session>(value) else {
+                notices.push(Notice::SkippedRecord(format!("session {}", hex::encode(key))));
                 continue;
             };
-            let progress = match self.progress.get(&key)? {
+            let progress = match mirror.get(Table::Progress, key) {
                 None => record::Progress::default(),
-                Some(value) => decode(&value).unwrap_or_else(|| {
+                Some(value) => decode(value).unwrap_or_else(|| {
                     notices.push(Notice::SkippedRecord(format!("progress of session {}", record.session)));
                     record::Progress::default()
                 }),
             };
             found.push((record, progress));
         }
-        for key in self.progress.iter().keys() {
-            let key = key?;
-            if !self.sessions.contains_key(&key)? {
-                self.progress.remove(&key)?; // a worker's last flush after its session was removed
-            }
+        drop(mirror);
+        if !orphans.is_empty() {
+            let _ = self.inner.write(&orphans, Unwritten::Holds); // told where it failed
         }
-        Ok((found, notices))
+        (found, notices)
     }
 
     /// Makes everything written so far durable.
@@ -196,38 +266,173 @@ impl Db {
     /// # Errors
     /// The database or its file failed.
     pub(crate) fn flush(&self) -> Result<(), DbError> {
-        self.db.flush()?;
-        if let Some(file) = &self.file {
-            file.sync_data().map_err(|source| DbError::Io { path: self.path.join("db"), source })?;
-        }
-        Ok(())
+        self.inner.write(&[], Unwritten::IsUndone)
+    }
+
+    fn put(&self, table: Table, key: Vec<u8>, value: Vec<u8>) -> Result<(), DbError> {
+        self.inner.write(&[Change { table, key, value: Some(value) }], Unwritten::IsUndone)
     }
 }
 
 impl Ledger for Db {
     fn load_all(&self) -> Result<Vec<(PeerId, SnapshotSessionId, Record)>, LedgerError> {
         let mut records = Vec::new();
-        for entry in &self.served {
-            let (key, value) = entry?;
-            match (served_parts(&key), decode(&value)) {
+        for (key, value) in self.inner.mirror().rows(Table::Served) {
+            match (served_parts(key), decode(value)) {
                 (Some((peer, session)), Some(record)) => records.push((peer, session, record)),
                 _ => {
-                    tracing::warn!("a record of a served session is unreadable and is left out: {}", hex::encode(&key))
+                    tracing::warn!("a record of a served session is unreadable and is left out: {}", hex::encode(key))
                 }
             }
         }
         Ok(records)
     }
 
+    fn is_loaded(&self) -> bool {
+        self.is_taken_up()
+    }
+
     fn save(&self, peer: PeerId, session: SnapshotSessionId, record: &Record) -> Result<(), LedgerError> {
-        self.served.insert(served_key(peer, session), encode(record)?)?;
-        Ok(self.flush()?)
+        Ok(self.put(Table::Served, served_key(peer, session), encode(record)?)?)
+    }
+
+    fn keep(&self, peer: PeerId, session: SnapshotSessionId, record: &Record) -> Result<(), LedgerError> {
+        let change = Change { table: Table::Served, key: served_key(peer, session), value: Some(encode(record)?) };
+        Ok(self.inner.write(&[change], Unwritten::Holds)?)
     }
 
     fn remove(&self, peer: PeerId, session: SnapshotSessionId) -> Result<(), LedgerError> {
-        self.served.remove(served_key(peer, session))?;
-        Ok(self.flush()?)
+        let change = Change { table: Table::Served, key: served_key(peer, session), value: None };
+        Ok(self.inner.write(&[change], Unwritten::Holds)?)
     }
+}
+
+/// What becomes of changes that could not be written now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unwritten {
+    /// They are written when the database is opened anew.
+    Holds,
+    /// The caller was told that they failed, and they did.
+    IsUndone,
+}
+
+impl Inner {
+    fn write(&self, changes: &[Change], unwritten: Unwritten) -> Result<(), DbError> {
+        let before = self.mirror().apply(changes);
+        let written = self.write_through(changes);
+        if written.is_err() && unwritten == Unwritten::IsUndone {
+            self.mirror().undo(changes, before);
+        }
+        written
+    }
+
+    fn write_through(&self, changes: &[Change]) -> Result<(), DbError> {
+        let engine = self.engine()?;
+        let written = engine.apply(changes).and_then(|()| engine.flush());
+        written.map_err(|reason| {
+            self.close(&engine, reason.clone());
+            self.failed(reason)
+        })
+    }
+
+    /// The open database; opened anew when it is time for that.
+    fn engine(&self) -> Result<Arc<Engine>, DbError> {
+        match self.look() {
+            Ok(engine) => return Ok(engine),
+            Err((reason, next)) if Instant::now() < next => return Err(self.failed(reason)),
+            Err(_) => {}
+        }
+        let _one = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another one may just have done it, or tried.
+        match self.look() {
+            Ok(engine) => return Ok(engine),
+            Err((reason, next)) if Instant::now() < next => return Err(self.failed(reason)),
+            Err(_) => {}
+        }
+        match self.reopen(REOPEN_PATIENCE) {
+            Ok(()) => self.look().map_err(|(reason, _)| self.failed(reason)),
+            Err(Unopened::Locked(reason) | Unopened::Disk(reason) | Unopened::Damaged(reason)) => {
+                self.give_up(reason.clone());
+                Err(self.failed(reason))
+            }
+        }
+    }
+
+    fn look(&self) -> Result<Arc<Engine>, (String, Instant)> {
+        match &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
+            State::Open(engine) => Ok(Arc::clone(engine)),
+            State::Failed { reason, next } => Err((reason.clone(), *next)),
+        }
+    }
+
+    fn reopen(&self, patience: Duration) -> Result<(), Unopened> {
+        match Engine::open(&self.folder, self.durability, patience) {
+            Err(Unopened::Locked(reason)) if self.mirror().is_whole() => {
+                // A part of the failed one never ends. Everything that was in it is in memory.
+                tracing::warn!("the session database is begun anew: {reason}");
+                let aside = engine::set_aside(&self.folder).map_err(|error| Unopened::Disk(error.to_string()))?;
+                let taken = Engine::open(&self.folder, self.durability, patience).and_then(|opened| self.take(opened));
+                match taken {
+                    Ok(()) => drop(std::fs::remove_dir_all(aside)), // what stays is only room
+                    Err(_) => engine::put_back(&aside, &self.folder),
+                }
+                taken
+            }
+            opened => self.take(opened?),
+        }
+    }
+
+    /// Makes an opened database the one in use, once it has what it should.
+    fn take(&self, (engine, notices): (Engine, Vec<Notice>)) -> Result<(), Unopened> {
+        let mut mirror = self.mirror();
+        let first = !mirror.is_whole();
+        let rows = engine.rows().map_err(Unopened::Disk)?;
+        let changes = mirror.reconcile(&rows, Table::ALL);
+        if !changes.is_empty() {
+            engine.apply(&changes).and_then(|()| engine.flush()).map_err(Unopened::Disk)?;
+        }
+        mirror.take_up(rows, &changes, Table::ALL);
+        drop(mirror);
+        self.whole.store(true, Ordering::SeqCst);
+        for notice in notices.iter().filter(|_| !first) {
+            tracing::warn!("{notice}");
+        }
+        if first {
+            *self.taken_up.lock().unwrap_or_else(PoisonError::into_inner) = Some(notices);
+        }
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = State::Open(Arc::new(engine));
+        self.writable.works(Part::Database);
+        Ok(())
+    }
+
+    /// After a failed write nothing of sled is used any more.
+    fn close(&self, failed: &Arc<Engine>, reason: String) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if matches!(&*state, State::Open(engine) if Arc::ptr_eq(engine, failed)) {
+            let old = std::mem::replace(&mut *state, State::Failed { reason: reason.clone(), next: Instant::now() });
+            drop(state);
+            drop(old);
+            self.writable.failed(Part::Database, &self.failed(reason).to_string());
+        }
+    }
+
+    fn give_up(&self, reason: String) {
+        self.writable.failed(Part::Database, &self.failed(reason.clone()).to_string());
+        let failed = State::Failed { reason, next: Instant::now() + RETRY };
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = failed;
+    }
+
+    fn failed(&self, reason: String) -> DbError {
+        DbError::Write { path: self.folder.clone(), reason }
+    }
+
+    fn mirror(&self) -> MutexGuard<'_, Mirror> {
+        self.mirror.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    const ALL: [Self; TABLES.len()] = [Self::Sessions, Self::Progress, Self::Served];
 }
 
 /// The session first, so that a peer id of any length can follow.
@@ -240,71 +445,6 @@ fn served_key(peer: PeerId, session: SnapshotSessionId) -> Vec<u8> {
 fn served_parts(key: &[u8]) -> Option<(PeerId, SnapshotSessionId)> {
     let (session, peer) = key.split_first_chunk::<8>()?;
     Some((PeerId::from_bytes(peer).ok()?, SnapshotSessionId::new(u64::from_be_bytes(*session))?))
-}
-
-type Opened = (sled::Db, sled::Tree, sled::Tree, sled::Tree);
-
-/// A node that was shut down in this process may have a last job that still holds the database.
-fn open_patiently(folder: &Path) -> Result<Opened, String> {
-    let begun = Instant::now();
-    loop {
-        match try_open(folder) {
-            Err(reason) if is_locked(&reason) && begun.elapsed() < LOCK_PATIENCE => std::thread::sleep(LOCK_POLL),
-            opened => return opened,
-        }
-    }
-}
-
-/// In use, which is no damage. sled says it in words only.
-fn is_locked(reason: &str) -> bool {
-    reason.contains("could not acquire lock")
-}
-
-/// sled may panic on a damaged file: that is a reason like any other.
-fn try_open(folder: &Path) -> Result<Opened, String> {
-    let open = || -> Result<Opened, sled::Error> {
-        let db = sled::Config::new().path(folder).cache_capacity(CACHE_BYTES).open()?;
-        let trees = (db.open_tree("sessions")?, db.open_tree("progress")?, db.open_tree("served")?);
-        // Reading everything once finds damage now and not in the middle of a stream.
-        for tree in [&trees.0, &trees.1, &trees.2] {
-            for entry in tree {
-                entry?;
-            }
-        }
-        Ok((db, trees.0, trees.1, trees.2))
-    };
-    match catch_unwind(AssertUnwindSafe(open)) {
-        Ok(Ok(opened)) => Ok(opened),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("it is damaged in a way that its library does not survive".to_owned()),
-    }
-}
-
-fn remove_leftovers(folder: &Path, notices: &mut Vec<Notice>) -> Result<(), DbError> {
-    let io = |source| DbError::Io { path: folder.to_owned(), source };
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(io(error)),
-    };
-    for entry in entries {
-        let entry = entry.map_err(io)?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with("snap.") && name.ends_with(".generating") {
-            fs::remove_file(entry.path()).map_err(io)?;
-            notices.push(Notice::RemovedLeftover(entry.path()));
-        }
-    }
-    Ok(())
-}
-
-fn set_aside(folder: &Path, reason: String) -> Result<Notice, DbError> {
-    let stamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis());
-    let name = folder.file_name().map_or_else(|| "sessions".to_owned(), |n| n.to_string_lossy().into_owned());
-    let to = folder.with_file_name(format!("{name}.damaged-{stamp}"));
-    fs::rename(folder, &to).map_err(|source| DbError::Io { path: folder.to_owned(), source })?;
-    Ok(Notice::SetAside { to, reason })
 }
 
 /// Big-endian, so that iteration is by number.

@@ -35,13 +35,14 @@ pub struct Dir {
 impl Dir {
     /// Opens a folder; its last component must not be a symlink.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let fd = rustix::fs::open(path, dir_flags(), Mode::empty())?;
+        let opened = rustix::fs::open(path, dir_flags(), Mode::empty());
+        let fd = opened.map_err(|error| in_file(path)(error.into()))?;
         Ok(Self { fd, path: path.to_owned() })
     }
 
     /// Opens a folder, created with mode 0700 when absent, missing parents as well.
     pub fn create(path: &Path) -> io::Result<Self> {
-        create_dir_private(path)?;
+        create_dir_private(path).map_err(in_file(path))?;
         Self::open(path)
     }
 
@@ -53,7 +54,8 @@ impl Dir {
 
     /// Opens a folder inside.
     pub fn dir(&self, name: &str) -> io::Result<Self> {
-        let fd = rustix::fs::openat(&self.fd, single(name)?, dir_flags(), Mode::empty())?;
+        let open = || Ok(rustix::fs::openat(&self.fd, single(name)?, dir_flags(), Mode::empty())?);
+        let fd = open().map_err(self.about(name))?;
         Ok(Self { fd, path: self.path.join(name) })
     }
 
@@ -61,7 +63,7 @@ impl Dir {
     pub fn create_dir(&self, name: &str) -> io::Result<Self> {
         match rustix::fs::mkdirat(&self.fd, single(name)?, Mode::RWXU) {
             Ok(()) | Err(rustix::io::Errno::EXIST) => self.dir(name),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(self.about(name)(error.into())),
         }
     }
 
@@ -83,19 +85,24 @@ impl Dir {
     fn open_with(&self, name: &str, flags: OFlags) -> io::Result<File> {
         // NONBLOCK: opening a FIFO must not hang; for regular files it means nothing.
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let file = File::from(rustix::fs::openat(&self.fd, single(name)?, flags, Mode::RUSR | Mode::WUSR)?);
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("{} is not a regular file", self.path.join(name).display()),
-            ));
-        }
-        Ok(file)
+        let open = || {
+            let file = File::from(rustix::fs::openat(&self.fd, single(name)?, flags, Mode::RUSR | Mode::WUSR)?);
+            match file.metadata()?.is_file() {
+                true => Ok(file),
+                false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")),
+            }
+        };
+        open().map_err(self.about(name))
+    }
+
+    /// Says which entry an error is about.
+    fn about(&self, name: &str) -> impl Fn(io::Error) -> io::Error {
+        in_file(self.path.join(name))
     }
 
     /// The whole of a file that must not be larger than `bound` bytes.
     pub fn read(&self, name: &str, bound: u64) -> io::Result<Vec<u8>> {
-        read_bounded(self.open_read(name)?, bound)
+        read_bounded(self.open_read(name)?, bound).map_err(self.about(name))
     }
 
     /// Puts `bytes` in place of a file, or makes it: all of it or nothing, durable when it returns.
@@ -109,7 +116,8 @@ impl Dir {
             // Already renamed or never made: both fine.
             let _ = rustix::fs::unlinkat(&self.fd, &temporary, AtFlags::empty());
         }
-        written
+        // What it was to become is what anybody knows.
+        written.map_err(|error| self.about(name)(split_error(error).1))
     }
 
     fn write_temporary(&self, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
@@ -122,6 +130,10 @@ impl Dir {
     /// Moves an entry into another folder where nothing of that name may be. Neither folder is synced.
     pub fn rename_new(&self, name: &str, to: &Self, new_name: &str) -> io::Result<()> {
         let (name, new_name) = (single(name)?, single(new_name)?);
+        self.rename_unless_there(name, to, new_name).map_err(|error| to.about(new_name)(split_error(error).1))
+    }
+
+    fn rename_unless_there(&self, name: &str, to: &Self, new_name: &str) -> io::Result<()> {
         match rustix::fs::renameat_with(&self.fd, name, &to.fd, new_name, RenameFlags::NOREPLACE) {
             // Some file systems do not know the flag.
             Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
@@ -144,12 +156,16 @@ impl Dir {
         match rustix::fs::statat(&self.fd, single(name)?, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
             Err(rustix::io::Errno::NOENT) => Ok(None),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(self.about(name)(error.into())),
         }
     }
 
     /// The names in the folder, sorted. A name that is not UTF-8 is none of ours and left out.
     pub fn names(&self) -> io::Result<Vec<String>> {
+        self.list().map_err(in_file(&self.path))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in rustix::fs::Dir::read_from(&self.fd)? {
             let entry = entry?;
@@ -166,7 +182,7 @@ impl Dir {
     pub fn remove_file(&self, name: &str) -> io::Result<()> {
         match rustix::fs::unlinkat(&self.fd, single(name)?, AtFlags::empty()) {
             Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(self.about(name)(error.into())),
         }
     }
 
@@ -214,7 +230,7 @@ impl Dir {
 
     /// Makes the folder's entries durable.
     pub fn sync(&self) -> io::Result<()> {
-        Ok(rustix::fs::fsync(&self.fd)?)
+        rustix::fs::fsync(&self.fd).map_err(|error| in_file(&self.path)(error.into()))
     }
 
     /// Bytes that an ordinary user may still write here.
@@ -282,6 +298,18 @@ pub fn free_bytes(path: &Path) -> io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
+/// Which mount a folder is on.
+pub(crate) fn mount_of(folder: &Path) -> io::Result<crate::store::Mount> {
+    let device = rustix::fs::stat(folder)?.st_dev;
+    let mask = rustix::fs::StatxFlags::MNT_ID;
+    let id = match rustix::fs::statx(rustix::fs::CWD, folder, AtFlags::empty(), mask) {
+        Ok(found) if found.stx_mask & mask.bits() != 0 => found.stx_mnt_id,
+        // Kernels before 5.8 do not say.
+        Ok(_) | Err(_) => 0,
+    };
+    Ok(crate::store::Mount { device, id })
+}
+
 /// An error with its causes in one line, for a status or a log.
 #[must_use]
 pub fn with_causes(error: &dyn std::error::Error) -> String {
@@ -289,13 +317,54 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
     let mut source = error.source();
     while let Some(cause) = source {
         let cause_text = cause.to_string();
+        let cause_text = not_said_twice(&text, &cause_text);
         // Some say their cause themselves.
-        if !text.ends_with(&cause_text) {
+        if !text.contains(cause_text) {
             text = format!("{text}: {cause_text}");
         }
         source = cause.source();
     }
     text
+}
+
+/// A cause without the path that it begins with, when that stands in the text before it.
+#[must_use]
+pub fn not_said_twice<'a>(text: &str, cause: &'a str) -> &'a str {
+    cause
+        .split_once(": ")
+        .filter(|(path, _)| path.starts_with('/') && text.contains(path))
+        .map_or(cause, |(_, rest)| rest)
+}
+
+/// A path as it may be shown: names are anybody's, so a line feed in one must not end the line.
+#[must_use]
+pub fn shown(path: &Path) -> String {
+    let mut buffer = [0; 4];
+    path.to_string_lossy().chars().map(|c| rpp_p2p::text::escape(c.encode_utf8(&mut buffer))).collect()
+}
+
+/// Says which file an error is about, unless it says so already; [`split_error`] takes it apart again.
+pub(crate) fn in_file(path: impl AsRef<Path>) -> impl Fn(io::Error) -> io::Error {
+    move |source| match source.get_ref() {
+        Some(inner) if inner.is::<InFile>() => source,
+        _ => io::Error::new(source.kind(), InFile { path: path.as_ref().to_owned(), source }),
+    }
+}
+
+/// The file that an error is about, if it says so, and the system's own error.
+pub(crate) fn split_error(error: io::Error) -> (Option<PathBuf>, io::Error) {
+    match error.downcast::<InFile>() {
+        Ok(InFile { path, source }) => (Some(path), source),
+        Err(error) => (None, error),
+    }
+}
+
+/// Errors of this module say their file themselves: what calls it knows a folder at best.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {source}", path.display())]
+struct InFile {
+    path: PathBuf,
+    source: io::Error,
 }
 
 /// Whether a write failed for want of room: full file system, quota, or file size limit.
@@ -317,6 +386,36 @@ mod tests {
         assert_eq!(dir.read("a", 3).unwrap(), b"two");
         assert_eq!(dir.names().unwrap(), ["a"]);
         assert_eq!(dir.read("a", 2).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+    }
+
+    #[test]
+    fn an_error_says_its_file_and_keeps_its_kind() {
+        let error = in_file("outboard")(io::Error::from_raw_os_error(28));
+        assert!(is_full(&error));
+        let (name, source) = split_error(error);
+        assert_eq!((name, source.raw_os_error()), (Some("outboard".into()), Some(28)));
+        let (name, source) = split_error(io::Error::from_raw_os_error(5));
+        assert_eq!((name, source.raw_os_error()), (None, Some(5)));
+        // A folder's own errors say it, and nothing is said twice.
+        let temp = tempfile::tempdir().unwrap();
+        let dir = Dir::open(temp.path()).unwrap();
+        let path = temp.path().join("gone");
+        let error = dir.open_read("gone").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        let system = io::Error::from_raw_os_error(2).to_string();
+        assert_eq!(error.to_string(), format!("{}: {system}", path.display()));
+        let told = crate::store::StoreError::Io { doing: "read", path: path.clone(), source: error };
+        assert_eq!(with_causes(&told), format!("cannot read {}: {system}", path.display()));
+        let error = dir.open_read("gone").unwrap_err();
+        let told = crate::store::StoreError::Io { doing: "read", path: temp.path().to_owned(), source: error };
+        assert_eq!(with_causes(&told), format!("cannot read {}: {}: {system}", temp.path().display(), path.display()));
+    }
+
+    #[test]
+    fn a_path_is_shown_in_one_line() {
+        assert_eq!(shown(Path::new("/a/line\nfeed\u{202e}/b")), "/a/line\\u{a}feed\\u{202e}/b");
+        let long = format!("/{}", "x".repeat(3000));
+        assert_eq!(shown(Path::new(&long)), long, "nothing is cut");
     }
 
     #[test]

@@ -128,6 +128,10 @@ pub struct Seat {
     pub head: watch::Sender<Option<Head>>,
     /// What [`NodeHandle::readiness`] answers; at first `Ok`.
     pub ready: watch::Sender<Result<(), String>>,
+    /// What [`NodeHandle::cannot_write`] answers; at first `None`.
+    pub cannot_write: watch::Sender<Option<String>>,
+    /// What [`NodeHandle::head_error`] answers; at first `None`.
+    pub head_error: watch::Sender<Option<String>>,
 }
 
 /// A cheap handle to a running node.
@@ -137,6 +141,8 @@ pub struct NodeHandle {
     pub(crate) events: broadcast::Sender<NodeEvent>,
     pub(crate) head: watch::Receiver<Option<Head>>,
     pub(crate) ready: watch::Receiver<Result<(), String>>,
+    pub(crate) cannot_write: watch::Receiver<Option<String>>,
+    pub(crate) head_error: watch::Receiver<Option<String>>,
     pub(crate) peer_id: PeerId,
     pub(crate) config: Arc<crate::Config>,
 }
@@ -149,8 +155,19 @@ impl NodeHandle {
         let (events, _) = broadcast::channel(1024);
         let (head, head_seen) = watch::channel(None);
         let (ready, ready_seen) = watch::channel(Ok(()));
-        let handle = Self { commands, events: events.clone(), head: head_seen, ready: ready_seen, peer_id, config };
-        (handle, Seat { commands: queue, events, head, ready })
+        let (cannot_write, cannot_write_seen) = watch::channel(None);
+        let (head_error, head_error_seen) = watch::channel(None);
+        let handle = Self {
+            commands,
+            events: events.clone(),
+            head: head_seen,
+            ready: ready_seen,
+            cannot_write: cannot_write_seen,
+            head_error: head_error_seen,
+            peer_id,
+            config,
+        };
+        (handle, Seat { commands: queue, events, head, ready, cannot_write, head_error })
     }
 
     /// Starts a stream. Returns once the session is persisted, with a receiver of its status: the newest value at each
@@ -251,12 +268,25 @@ impl NodeHandle {
         self.head.clone()
     }
 
+    /// Why nothing is known of what was verified: `head.json` cannot be read, and how to go on.
+    #[must_use]
+    pub fn head_error(&self) -> Option<String> {
+        self.head_error.borrow().clone()
+    }
+
     /// `Ok` when the node listens, its store is open and its sessions are reloaded.
     ///
     /// # Errors
     /// The reason why not.
     pub fn readiness(&self) -> Result<(), String> {
         self.ready.borrow().clone()
+    }
+
+    /// One sentence while the node cannot write its own files: a full or failing disk. It serves what it has, sessions wait,
+    /// and it goes on by itself.
+    #[must_use]
+    pub fn cannot_write(&self) -> Option<String> {
+        self.cannot_write.borrow().clone()
     }
 
     /// This node's peer id.

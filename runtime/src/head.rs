@@ -23,7 +23,7 @@ use rpp_p2p::{Checkpoint, Hash, Plan, Signature, Update};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    files::{Dir, sealed},
+    files::{Dir, sealed, split_error},
     status::Head,
 };
 
@@ -134,7 +134,7 @@ impl HeadFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Document { version: VERSION, chains: BTreeMap::new() }
             }
-            Err(error) => return Err(unreadable(error.to_string())),
+            Err(error) => return Err(unreadable(split_error(error).1.to_string())),
         };
         Ok(Self { folder, name, genesis, document })
     }

@@ -3,10 +3,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -18,12 +15,15 @@ use tokio::sync::mpsc;
 
 use crate::{
     db::Db,
+    files,
     head::{HeadError, HeadFile, Verdict},
     hooks::{Watchers, Work},
+    manager::Reloaded,
     record,
     status::Head,
     store::{Found, Offer, Partial, Store, StoreError, Stored},
-    writer::{Reported, Trouble},
+    writable::{Part, Writable},
+    writer::{Reported, Trouble, unwritable},
 };
 
 /// How long a removal, or an opening, waits for an opening under way to let go of the payload: less than an operator's
@@ -35,7 +35,9 @@ pub(crate) enum Done {
     /// The catalog was read again; whether it changed.
     Refreshed(Result<bool, String>),
     /// A session's record is durable, or could not be written.
-    Recorded { session: SnapshotSessionId, epoch: u64, result: Result<(), String> },
+    Recorded { session: SnapshotSessionId, epoch: u64, result: Result<(), Trouble> },
+    /// What the database had could be read at last.
+    TakenUp(Vec<Reloaded>),
     /// A session is gone from the database and its partial payload is dealt with.
     Removed { session: SnapshotSessionId, result: Result<(), String> },
     /// Chain, signatures and head rules are checked, and the proof unless its tip is known.
@@ -85,6 +87,9 @@ pub(crate) enum Unsettled {
     /// This node cannot say: its own disk failed.
     #[error("{0}")]
     Storage(String),
+    /// This node cannot say now: its own disk takes nothing. It is tried again.
+    #[error("{0}")]
+    Unwritable(String),
 }
 
 /// Checks signatures and chain of a plan, all but the recursive proof. `Some` when the proof of its tip was verified by this
@@ -94,6 +99,7 @@ pub(crate) fn check_chain(
     updates: &[Update],
     trust: &TrustAnchor,
     head: &Mutex<HeadFile>,
+    writable: &Writable,
 ) -> Result<Option<Head>, Unsettled> {
     unforeseen(|| {
         let mut light = LightClientSync::new(trust.clone(), Arc::new(Later));
@@ -105,7 +111,7 @@ pub(crate) fn check_chain(
         if !head.is_accepted(&plan.tip) {
             return Ok(None);
         }
-        accept(plan, updates, &mut head).map(Some)
+        accept(plan, updates, &mut head, writable).map(Some)
     })
 }
 
@@ -122,8 +128,13 @@ pub(crate) fn check_proof(plan: &Plan, updates: &[Update]) -> Result<(), Unsettl
 }
 
 /// Judges a plan whose chain and proof hold, and accepts it.
-pub(crate) fn check_head(plan: &Plan, updates: &[Update], head: &Mutex<HeadFile>) -> Result<Head, Unsettled> {
-    accept(plan, updates, &mut head.lock().unwrap_or_else(PoisonError::into_inner))
+pub(crate) fn check_head(
+    plan: &Plan,
+    updates: &[Update],
+    head: &Mutex<HeadFile>,
+    writable: &Writable,
+) -> Result<Head, Unsettled> {
+    accept(plan, updates, &mut head.lock().unwrap_or_else(PoisonError::into_inner), writable)
 }
 
 fn unforeseen<T>(check: impl FnOnce() -> Result<T, Unsettled>) -> Result<T, Unsettled> {
@@ -134,7 +145,7 @@ fn unforeseen<T>(check: impl FnOnce() -> Result<T, Unsettled>) -> Result<T, Unse
 }
 
 /// Rollback and equivocation rules (`node.md` section 1); durable before it returns.
-fn accept(plan: &Plan, updates: &[Update], head: &mut HeadFile) -> Result<Head, Unsettled> {
+fn accept(plan: &Plan, updates: &[Update], head: &mut HeadFile, writable: &Writable) -> Result<Head, Unsettled> {
     match head.judge(plan, updates) {
         Verdict::Newer | Verdict::Known => {}
         Verdict::Stale { newest } => {
@@ -158,8 +169,14 @@ fn accept(plan: &Plan, updates: &[Update], head: &mut HeadFile) -> Result<Head, 
             return Err(AuthorityError::Equivocation { reason }.into());
         }
     }
-    let storage = |error: HeadError| Unsettled::Storage(explain(&error));
-    head.accept(plan, updates).map_err(storage)?;
+    head.accept(plan, updates).map_err(|error| match &error {
+        HeadError::Write { source, .. } if files::is_full(source) => {
+            writable.failed(Part::Head, &explain(&error));
+            Unsettled::Unwritable(unwritable(&error))
+        }
+        _ => Unsettled::Storage(explain(&error)),
+    })?;
+    writable.works(Part::Head);
     head.newest().ok_or_else(|| Unsettled::Storage("the head is empty after it was written".to_owned()))
 }
 
@@ -195,6 +212,7 @@ pub(crate) fn open_place(
     plan: &Plan,
     updates: &Arc<Vec<Update>>,
     opening: &Opening,
+    writable: &Writable,
 ) -> Result<Place, Trouble> {
     let root = plan.snapshot.checkpoint.state_root;
     let mut opened = None;
@@ -203,7 +221,7 @@ pub(crate) fn open_place(
         store.look().map_err(|error| Trouble::Other(format!("the store cannot be listed: {error}")))?;
         opened = match store.get(&root) {
             Some(stored) => open_stored(store, &stored, plan, updates, opening)?,
-            None => open_partial(store, db, snapshots, plan, updates, opening)?,
+            None => open_partial(store, db, snapshots, plan, updates, opening, writable)?,
         };
         if opened.is_some() {
             break;
@@ -213,7 +231,7 @@ pub(crate) fn open_place(
         Trouble::Other(format!("payload {root} is put into the store and taken out of it again and again"))
     })?;
     let (Place::Stored(_, recorded) | Place::Partial(_, _, recorded)) = &place;
-    db.put_progress(opening.record.session, recorded).map_err(|error| Trouble::Other(explain(&error)))?;
+    db.put_progress(opening.record.session, recorded)?;
     Ok(place)
 }
 
@@ -258,6 +276,7 @@ fn open_partial(
     plan: &Plan,
     updates: &Arc<Vec<Update>>,
     opening: &Opening,
+    writable: &Writable,
 ) -> Result<Option<Place>, Trouble> {
     let Opening { record, progress: before, wanted } = opening;
     let root = plan.snapshot.checkpoint.state_root;
@@ -283,17 +302,27 @@ fn open_partial(
         return Err(cancelled());
     }
     let folder = snapshots.join("partial").join(root.to_string());
-    crate::rebuild::note_session(&folder, record).map_err(|source| StoreError::Io {
-        doing: "write the session's note in",
-        path: folder,
-        source,
-    })?;
+    note(&folder, record, writable)?;
     let durable = progress(partial.durable_bytes());
     Ok(Some(Place::Partial(Box::new(partial), Arc::clone(updates), durable)))
 }
 
 fn cancelled() -> Trouble {
     Trouble::Other("the session was cancelled".to_owned())
+}
+
+/// Writes the session's note beside its payload. A full disk is waited for.
+fn note(folder: &Path, record: &record::Session, writable: &Writable) -> Result<(), Trouble> {
+    let Err(source) = crate::rebuild::note_session(folder, record) else {
+        return Ok(());
+    };
+    let full = files::is_full(&source);
+    let error = StoreError::Io { doing: "write", path: folder.join(crate::rebuild::NOTE), source };
+    if !full {
+        return Err(error.into());
+    }
+    writable.failed(Part::Store, &explain(&error));
+    Err(Trouble::Unwritable(unwritable(&error)))
 }
 
 /// Whether a session whose place is being opened still exists. Held while it is written down, so that a cancelled one is
@@ -327,13 +356,7 @@ impl Wanted {
 
 /// An error with its causes, in one line.
 pub(crate) fn explain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        text = format!("{text}: {source}");
-        cause = source.source();
-    }
-    text
+    files::with_causes(error)
 }
 
 /// What the recorder is asked to write, in order.
@@ -374,7 +397,7 @@ pub(crate) fn spawn_recorder(
                 Entry::Put { record, epoch } => Done::Recorded {
                     session: record.session,
                     epoch,
-                    result: db.put_session(&record).map_err(|error| explain(&error)),
+                    result: db.put_session(&record).map_err(Trouble::from),
                 },
                 Entry::Remove { session, partial } => {
                     Done::Removed { session, result: remove(&db, &store, &partials, session, partial, &runtime) }
@@ -387,6 +410,16 @@ pub(crate) fn spawn_recorder(
         }
     });
     (entries, ended)
+}
+
+fn forget(db: &Db, session: SnapshotSessionId) {
+    if let Err(error) = db.remove_session(session) {
+        tracing::warn!(
+            %session,
+            "the session is gone, but its record only when the database can be written again: {}",
+            explain(&error)
+        );
+    }
 }
 
 fn remove(
@@ -405,12 +438,12 @@ fn remove(
         crate::rebuild::forget_session(&folder, session).map_err(|error| explain(&error))?;
     }
     // Then the record: whatever a crash leaves after that is only bytes, and a later session uses them.
-    db.remove_session(session).map_err(|error| explain(&error))?;
+    forget(db, session);
     let Some(RemovePartial { root, writer, remove, .. }) = partial else { return Ok(()) };
     if let Some(writer) = writer {
         let _ = runtime.block_on(writer);
         // The worker's last flush may have written its progress once more.
-        db.remove_session(session).map_err(|error| explain(&error))?;
+        forget(db, session);
     }
     if !remove {
         return Ok(());

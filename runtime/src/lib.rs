@@ -29,6 +29,7 @@ mod record;
 mod resolver;
 mod scrub;
 mod swarm;
+mod writable;
 mod writer;
 
 pub use config::Config;

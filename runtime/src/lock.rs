@@ -20,7 +20,7 @@ pub enum LockError {
         holder: String,
     },
     /// The lock file could not be used.
-    #[error("{path}: {source}")]
+    #[error("cannot lock {path}")]
     Io {
         /// The lock file.
         path: PathBuf,
@@ -65,8 +65,10 @@ impl DataLock {
             }
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
-        file.set_len(0).map_err(io)?;
-        writeln!(file, "{}", std::process::id()).map_err(io)?;
+        // Only for the message above; a full disk must not keep the node from starting.
+        if let Err(error) = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())) {
+            tracing::warn!("cannot write this process's number to {}: {error}", path.display());
+        }
         Ok(Self { _file: file })
     }
 }

@@ -7,7 +7,7 @@ mod reports;
 mod tracked;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::PathBuf,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -46,6 +46,7 @@ use crate::{
     status::{Head, NodeEvent, SessionState, SnapshotStreamStatus, StatusErrorCode},
     store::Store,
     swarm::{self, NodeBehaviour},
+    writable::Writable,
     writer::{Job, Trouble, Writer},
 };
 
@@ -53,6 +54,8 @@ use crate::{
 const RECORDER_QUEUE: usize = 1024;
 /// Proofs checked at once; each holds the verifier's working memory.
 const PROOF_JOBS: usize = 1;
+/// Time between tries to write a record that could not be written.
+const RECORD_RETRY: Duration = Duration::from_secs(2);
 /// Addresses kept of one session's peer.
 const MAX_ADDRESSES: usize = 8;
 
@@ -70,6 +73,7 @@ pub(crate) struct Manager {
     events: broadcast::Sender<NodeEvent>,
     metrics: Arc<Metrics>,
     watchers: Watchers,
+    writable: Arc<Writable>,
     me: PeerId,
     /// `data/snapshots/`.
     snapshots: PathBuf,
@@ -82,6 +86,8 @@ pub(crate) struct Manager {
     /// Answers that wait for a record to be durable.
     started: HashMap<SnapshotSessionId, Vec<Reply<watch::Receiver<SnapshotStreamStatus>>>>,
     removed: HashMap<SnapshotSessionId, Reply<()>>,
+    /// Cancelled while the database could not be read.
+    forgotten: BTreeSet<SnapshotSessionId>,
 }
 
 impl Manager {
@@ -97,6 +103,7 @@ impl Manager {
         events: broadcast::Sender<NodeEvent>,
         metrics: Arc<Metrics>,
         watchers: Watchers,
+        writable: Arc<Writable>,
         me: PeerId,
     ) -> Self {
         let snapshots = config.data_dir.join("snapshots");
@@ -120,6 +127,7 @@ impl Manager {
             events,
             metrics,
             watchers,
+            writable,
             me,
             snapshots,
             proofs: Arc::new(Semaphore::new(PROOF_JOBS)),
@@ -128,6 +136,7 @@ impl Manager {
             closing: HashMap::new(),
             started: HashMap::new(),
             removed: HashMap::new(),
+            forgotten: BTreeSet::new(),
         }
     }
 
@@ -140,6 +149,10 @@ impl Manager {
     pub(crate) fn reload(&mut self, sessions: Vec<Reloaded>) {
         let now = Instant::now();
         for Reloaded { record, progress, updates } in sessions {
+            // Begun, rebuilt or cancelled before the database could be read.
+            if self.sessions.contains_key(&record.session) || self.forgotten.remove(&record.session) {
+                continue;
+            }
             let hold = match (record.state.is_final(), self.config.snapshots.auto_resume) {
                 (true, _) => None,
                 (false, true) => Some(Hold::Turn),
@@ -323,7 +336,7 @@ impl Manager {
         let epoch = tracked.epoch;
         let head = self.head_file.clone();
         let (permits, done) = (Arc::clone(&self.proofs), self.done.clone());
-        let watchers = self.watchers.clone();
+        let (watchers, writable) = (self.watchers.clone(), Arc::clone(&self.writable));
         let plan_id = plan.plan_id;
         tokio::spawn(async move {
             let head = match head {
@@ -336,9 +349,10 @@ impl Manager {
             };
             let chain = blocking({
                 let (plan, updates, head, watchers) = (plan.clone(), updates.clone(), head.clone(), watchers.clone());
+                let writable = Arc::clone(&writable);
                 move || {
                     let _work = watchers.work(Work::Chain, session);
-                    jobs::check_chain(&plan, &updates, &trust, &head)
+                    jobs::check_chain(&plan, &updates, &trust, &head, &writable)
                 }
             })
             .await;
@@ -361,7 +375,7 @@ impl Manager {
                 let _permit = permit;
                 let _work = watchers.work(Work::Proof, session);
                 jobs::check_proof(&plan, &updates)?;
-                if is_known { Ok(None) } else { jobs::check_head(&plan, &updates, &head).map(Some) }
+                if is_known { Ok(None) } else { jobs::check_head(&plan, &updates, &head, &writable).map(Some) }
             })
             .await;
             let report = match proven {
@@ -398,7 +412,7 @@ impl Manager {
             wanted: tracked.opening.get_or_insert_with(Wanted::new).clone(),
         };
         let (store, done, snapshots) = (Arc::clone(&self.store), self.done.clone(), self.snapshots.clone());
-        let (db, watchers) = (self.db.clone(), self.watchers.clone());
+        let (db, watchers, writable) = (self.db.clone(), self.watchers.clone(), Arc::clone(&self.writable));
         let previous = self.closing.remove(&root);
         tokio::spawn(async move {
             if let Some(previous) = previous {
@@ -406,7 +420,7 @@ impl Manager {
             }
             let opened = tokio::task::spawn_blocking(move || {
                 let _work = watchers.work(Work::Open, session);
-                jobs::open_place(&store, &db, &snapshots, &plan, &updates, &opening)
+                jobs::open_place(&store, &db, &snapshots, &plan, &updates, &opening, &writable)
             })
             .await;
             let result = opened.unwrap_or_else(|error| Err(Trouble::Other(error.to_string())));
@@ -435,6 +449,9 @@ impl Manager {
     fn put(&mut self, session: SnapshotSessionId) -> bool {
         let Some(tracked) = self.sessions.get_mut(&session) else { return false };
         tracked.record.updated_at = now_text();
+        if let Some(unrecorded) = &mut tracked.unrecorded {
+            unrecorded.next = None;
+        }
         let entry = Entry::Put { record: Box::new(tracked.record.clone()), epoch: tracked.epoch };
         match self.recorder.try_send(entry) {
             Ok(()) => {
@@ -512,7 +529,7 @@ impl Manager {
     /// A session ended: its machine goes, its payload is free for the next one.
     fn retire(&mut self, session: SnapshotSessionId, now: Instant) {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
-        tracked.machine = None;
+        tracked.end_machine();
         tracked.held_since = now;
         self.let_go(session);
         self.release_root(session);

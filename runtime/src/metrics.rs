@@ -11,7 +11,7 @@ use prometheus_client::{
 };
 use rpp_p2p::snapshots::{Activity, Ended, Job, Observer, Outcome, RequestKind};
 
-use crate::{hooks::ProcessCounter, status::SessionState};
+use crate::{hooks::ProcessCounter, status::SessionState, writable::Part};
 
 /// Which way bytes went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -51,6 +51,11 @@ struct Result_ {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PartLabel {
+    part: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Queue {
     queue: &'static str,
 }
@@ -85,6 +90,7 @@ pub(crate) struct Metrics {
     store_damaged: Gauge,
     store_scrubbed: Counter,
     damaged_chunks: Counter,
+    cannot_write: Family<PartLabel, Gauge>,
 }
 
 impl Metrics {
@@ -120,6 +126,8 @@ impl Metrics {
         let durable_lag =
             metric!("durable_lag_bytes", "Verified bytes that are not durable yet, all sessions", Gauge::default());
         let head_height = metric!("head_height", "Height of the newest verified checkpoint", Gauge::default());
+        let cannot_write =
+            metric!("cannot_write", "1 while a part of the node's own files cannot be written", Family::default());
         let store_damaged =
             metric!("store_damaged", "Stored payloads that are damaged and therefore not offered", Gauge::default());
         let store_scrubbed = metric!(
@@ -149,6 +157,7 @@ impl Metrics {
             queue_depth,
             durable_lag,
             head_height,
+            cannot_write,
             store_damaged,
             store_scrubbed,
             damaged_chunks,
@@ -167,6 +176,10 @@ impl Metrics {
 
     pub(crate) fn queue(&self, queue: &'static str, depth: usize) {
         self.queue_depth.get_or_create(&Queue { queue }).set(i64::try_from(depth).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn cannot_write(&self, part: Part, failed: bool) {
+        self.cannot_write.get_or_create(&PartLabel { part: part.name() }).set(i64::from(failed));
     }
 
     pub(crate) fn head(&self, height: u64) {

@@ -25,7 +25,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::{
     config::Config,
-    db::{Db, DbError, Notice},
+    db::{Db, DbError, Known, Notice},
     error::SnapshotRuntimeError,
     handle::{Command, NodeHandle},
     head::{HeadError, HeadFile},
@@ -41,6 +41,7 @@ use crate::{
     status::{Identity, NodeEvent, OfferedSnapshot, SessionState},
     store::{DiskSpace, Space, Store, StoreError},
     swarm::{self, NodeBehaviour, NodeBehaviourEvent, SwarmError},
+    writable::{Part, Writable},
 };
 
 /// Calls from handles that may wait for the node's task.
@@ -64,7 +65,7 @@ pub enum StartError {
     #[error(transparent)]
     Lock(#[from] LockError),
     /// A folder or file could not be made.
-    #[error("{path}: {source}")]
+    #[error("cannot open {path}")]
     Io {
         /// Which.
         path: PathBuf,
@@ -102,6 +103,9 @@ pub struct Node {
     watchers: Watchers,
     pub(crate) store: Arc<Store>,
     pub(crate) config: Arc<Config>,
+    /// The provider's and the sessions' records; looked after like the catalog.
+    db: Db,
+    writable: Arc<Writable>,
     events: broadcast::Sender<NodeEvent>,
     ready: watch::Sender<Result<(), String>>,
     listeners: Listeners,
@@ -126,10 +130,12 @@ impl Node {
     pub async fn start_with(config: Config, keypair: Keypair, hooks: Hooks) -> Result<NodeHandle, StartError> {
         rpp_proofs::check_cpu()?;
         let config = Arc::new(config);
+        let writable = Arc::new(Writable::new());
         let opened = {
             let config = Arc::clone(&config);
             let space = hooks.space.unwrap_or_else(|| Arc::new(DiskSpace));
-            tokio::task::spawn_blocking(move || Opened::open(&config, space)).await
+            let writable = Arc::clone(&writable);
+            tokio::task::spawn_blocking(move || Opened::open(&config, space, writable)).await
         };
         let opened = opened.map_err(|error| StartError::Io {
             path: config.data_dir.clone(),
@@ -149,12 +155,13 @@ impl Node {
         let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
         let (done, done_queue) = mpsc::channel(DONE_QUEUE);
         let (head, head_seen) = watch::channel(opened.head.as_ref().ok().and_then(|head| head.as_ref()?.newest()));
+        let (_, head_error) = watch::channel(opened.head.as_ref().err().map(|error| jobs::explain(error)));
         let (ready, ready_seen) = watch::channel(Err("not listening yet".to_owned()));
         let peer_id = *swarm.local_peer_id();
         let manager = Manager::new(
             Arc::clone(&config),
             trust,
-            opened.db,
+            opened.db.clone(),
             Arc::clone(&opened.store),
             match opened.head {
                 Ok(Some(head)) => Ok(Arc::new(Mutex::new(head))),
@@ -166,8 +173,10 @@ impl Node {
             events.clone(),
             Arc::clone(&metrics),
             watchers.clone(),
+            Arc::clone(&writable),
             peer_id,
         );
+        let cannot_write = writable.watch();
         let mut node = Self {
             swarm,
             manager,
@@ -176,6 +185,8 @@ impl Node {
             watchers,
             store: opened.store,
             config: Arc::clone(&config),
+            db: opened.db,
+            writable,
             events: events.clone(),
             ready,
             listeners,
@@ -184,7 +195,16 @@ impl Node {
         };
         node.manager.reload(opened.sessions);
         tokio::spawn(node.run(command_queue, done_queue));
-        Ok(NodeHandle { commands, events, head: head_seen, ready: ready_seen, peer_id, config })
+        Ok(NodeHandle {
+            commands,
+            events,
+            head: head_seen,
+            ready: ready_seen,
+            cannot_write,
+            head_error,
+            peer_id,
+            config,
+        })
     }
 
     async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut done: mpsc::Receiver<Done>) {
@@ -269,6 +289,7 @@ impl Node {
             }
             Command::Metrics(reply) => {
                 self.manager.observe();
+                Part::ALL.into_iter().for_each(|part| self.metrics.cannot_write(part, self.writable.is_failed(part)));
                 let _ = reply.send(Ok(self.metrics.text()));
             }
             Command::Shutdown(_) => {} // taken by `run`
@@ -378,7 +399,20 @@ impl Node {
         self.refreshing = true;
         let (store, provider) = (Arc::clone(&self.store), Arc::clone(self.swarm.behaviour().snapshots.provider()));
         let done = self.manager.done();
+        let (db, writable) = (self.db.clone(), Arc::clone(&self.writable));
+        let (config, snapshots) = (Arc::clone(&self.config), self.config.data_dir.join("snapshots"));
         tokio::task::spawn_blocking(move || {
+            writable.probe(&snapshots);
+            if let Some(notices) = db.tend() {
+                let (sessions, more) = db.sessions();
+                for notice in notices.iter().chain(&more) {
+                    tracing::warn!("{notice}");
+                }
+                if let Err(error) = provider.take_up_records() {
+                    tracing::warn!("what this provider knows of earlier sessions is not read: {error}");
+                }
+                let _ = done.blocking_send(Done::TakenUp(reloaded(&store, &config, sessions)));
+            }
             // What nobody asks for any more may be removed.
             provider.release_idle();
             let result = store.refresh().map_err(|error| error.to_string());
@@ -505,7 +539,7 @@ struct Opened {
 }
 
 impl Opened {
-    fn open(config: &Config, space: Arc<dyn Space>) -> Result<Self, StartError> {
+    fn open(config: &Config, space: Arc<dyn Space>, writable: Arc<Writable>) -> Result<Self, StartError> {
         let io = |path: &std::path::Path| {
             let path = path.to_owned();
             move |source| StartError::Io { path, source }
@@ -522,8 +556,8 @@ impl Opened {
         if let Err(error) = &head {
             tracing::error!("{error}");
         }
-        let (db, mut notices) = Db::open(&snapshots.join("sessions"), config.snapshots.durability)?;
-        let (mut sessions, more) = db.sessions()?;
+        let (db, mut notices) = Db::open(&snapshots.join("sessions"), config.snapshots.durability, writable)?;
+        let (mut sessions, more) = db.sessions();
         notices.extend(more);
         // A damaged database may open all the same, with less or older things in it: a session is written down beside its
         // payload only once it has a plan.
@@ -538,24 +572,7 @@ impl Opened {
                 None => sessions.push(rebuilt),
             }
         }
-        let trust = trust_anchor(config);
-        let sessions = sessions
-            .into_iter()
-            .map(|(record, progress)| believable(&store, config, trust.as_deref(), record, progress))
-            .map(|(record, progress)| {
-                let updates = record
-                    .plan
-                    .as_ref()
-                    .filter(|_| !record.state.is_final())
-                    .and_then(|plan| {
-                        let found = store.partial_plan(&plan.snapshot.checkpoint.state_root).ok()?;
-                        (found.plan.plan_id == plan.plan_id).then_some(found)
-                    })
-                    .map(|found| found.updates)
-                    .unwrap_or_default();
-                Reloaded { record, progress, updates }
-            })
-            .collect();
+        let sessions = reloaded(&store, config, sessions);
         let bounds = ProviderConfig::default()
             .with_chunk_sizes(config.snapshots.min_chunk_size, config.snapshots.max_chunk_size)
             .with_records(RecordLimits {
@@ -567,6 +584,21 @@ impl Opened {
         })?;
         Ok(Self { lock, store, head, db, provider, sessions, notices })
     }
+}
+
+/// Sessions with the updates that lie beside their partial payloads.
+fn reloaded(store: &Store, config: &Config, sessions: Vec<Known>) -> Vec<Reloaded> {
+    let trust = trust_anchor(config);
+    let updates = |record: &record::Session| {
+        let plan = record.plan.as_ref().filter(|_| !record.state.is_final())?;
+        let found = store.partial_plan(&plan.snapshot.checkpoint.state_root).ok()?;
+        (found.plan.plan_id == plan.plan_id).then_some(found.updates)
+    };
+    let reload = |(record, progress)| {
+        let (record, progress) = believable(store, config, trust.as_deref(), record, progress);
+        Reloaded { updates: updates(&record).unwrap_or_default(), record, progress }
+    };
+    sessions.into_iter().map(reload).collect()
 }
 
 /// What start-up takes up of a record: the disk may have changed it, and the configuration.

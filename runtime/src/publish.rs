@@ -33,6 +33,7 @@ use serde::Serialize;
 
 pub use crate::tar::Findings;
 use crate::{
+    files::shown,
     store::{DiskSpace, Offer, Space, Store, StoreError},
     tar::TarError,
 };
@@ -136,7 +137,7 @@ pub enum PublishError {
     #[error("height must be at least 1")]
     HeightZero,
     /// The operator's: the input cannot be published.
-    #[error("{path} is neither a file nor a directory")]
+    #[error("{} is neither a file nor a directory", shown(.path))]
     Unsupported {
         /// The input.
         path: PathBuf,
@@ -182,8 +183,10 @@ pub enum PublishError {
         reason: String,
     },
     /// The machine's: no room.
-    #[error("not enough disk space: {needed} bytes are needed, {free} are free")]
+    #[error("not enough disk space{}: {needed} bytes are needed, {free} are free", crate::store::place(.path.as_ref()))]
     Full {
+        /// The file whose write failed; `None` before anything is written.
+        path: Option<PathBuf>,
         /// For this.
         needed: u64,
         /// There are.
@@ -216,7 +219,7 @@ fn first(findings: &Findings) -> (&str, &str) {
 impl From<StoreError> for PublishError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Full { needed, free } => Self::Full { needed, free },
+            StoreError::Full { path, needed, free } => Self::Full { path, needed, free },
             other => Self::Store(other),
         }
     }

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The note's name in `partial/<root>/`.
-const NOTE: &str = "session.json";
+pub(crate) const NOTE: &str = "session.json";
 /// Largest note that is read.
 const MAX_NOTE_BYTES: u64 = 64 * 1024;
 

@@ -7,7 +7,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
@@ -33,16 +36,31 @@ pub trait Ledger: Send + Sync + 'static {
     /// The ledger's own.
     fn load_all(&self) -> Result<Vec<(PeerId, SnapshotSessionId, Record)>, LedgerError>;
 
+    /// Whether [`Self::load_all`] knows everything. A disk that cannot be read at first is read later: see
+    /// [`Provider::take_up_records`].
+    fn is_loaded(&self) -> bool {
+        true
+    }
+
     /// Keeps a record, in place of an earlier one of the session.
     ///
     /// # Errors
     /// The ledger's own.
     fn save(&self, peer: PeerId, session: SnapshotSessionId, record: &Record) -> Result<(), LedgerError>;
 
-    /// Forgets a record.
+    /// Keeps a record whose loss costs its consumer no more than to ask for its plan again. What cannot be written now is
+    /// written later.
     ///
     /// # Errors
-    /// The ledger's own.
+    /// It is not written yet.
+    fn keep(&self, peer: PeerId, session: SnapshotSessionId, record: &Record) -> Result<(), LedgerError> {
+        self.save(peer, session, record)
+    }
+
+    /// Forgets a record; one that cannot be removed now is removed later.
+    ///
+    /// # Errors
+    /// It is not removed yet.
     fn remove(&self, peer: PeerId, session: SnapshotSessionId) -> Result<(), LedgerError>;
 }
 
@@ -89,6 +107,8 @@ pub struct Provider {
     ledger: Arc<dyn Ledger>,
     config: ProviderConfig,
     records: Mutex<Records>,
+    /// Everything that the ledger has is in `records`.
+    loaded: AtomicBool,
     active: Mutex<HashMap<SessionKey, Active>>,
     /// When the store was last looked through for an offer that was not known.
     looked: Mutex<Option<Instant>>,
@@ -118,9 +138,10 @@ impl Provider {
         }
         Ok(Self {
             store,
-            ledger,
+            loaded: AtomicBool::new(ledger.is_loaded()),
             config,
             records: Mutex::new(records),
+            ledger,
             active: Mutex::default(),
             looked: Mutex::default(),
         })
@@ -142,6 +163,36 @@ impl Provider {
     #[must_use]
     pub fn recorded_sessions(&self) -> usize {
         self.records().len()
+    }
+
+    /// Takes up what the ledger has, if it could not be read when this was made. What was opened meanwhile stays.
+    ///
+    /// # Errors
+    /// The ledger's own.
+    pub fn take_up_records(&self) -> Result<(), LedgerError> {
+        if self.loaded.load(Ordering::SeqCst) || !self.ledger.is_loaded() {
+            return Ok(());
+        }
+        let known = self.ledger.load_all()?;
+        let mut records = self.records();
+        for (peer, session, record) in known {
+            if records.get(peer, session).is_err() {
+                records.put(peer, session, record);
+            }
+        }
+        drop(records);
+        self.loaded.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// While not all records are known, a session that is not among them may be one that is.
+    fn known<T>(&self, found: Result<T, PipelineError>) -> Result<T, PipelineError> {
+        match found {
+            Err(PipelineError::NotFound { .. }) if !self.loaded.load(Ordering::SeqCst) => Err(PipelineError::Busy {
+                reason: "what this provider knows of earlier sessions cannot be read now".to_owned(),
+            }),
+            other => other,
+        }
     }
 
     /// Lets go of the payloads of sessions that were idle for too long; called now and then. Each new session does it, too.
@@ -187,9 +238,15 @@ impl Provider {
         gone.extend(made.as_ref().ok().copied().flatten());
         for (peer, session) in gone {
             self.active().remove(&(peer, session));
-            self.ledger.remove(peer, session).map_err(PipelineError::Internal)?;
+            self.forget(peer, session);
         }
         made.map(drop)
+    }
+
+    fn forget(&self, peer: PeerId, session: SnapshotSessionId) {
+        if let Err(error) = self.ledger.remove(peer, session) {
+            tracing::debug!(%peer, %session, %error, "the record of a session that is over is removed later");
+        }
     }
 
     /// What the session streams, opened if it is not open.
@@ -224,7 +281,10 @@ impl SnapshotProvider for Provider {
 
         self.make_room(peer, request.session)?;
         let record = Record::new(Arc::new(plan.clone()), SystemTime::now());
-        self.ledger.save(peer, request.session, &record).map_err(PipelineError::Internal)?;
+        // A disk that takes nothing does not keep this node from serving what it has.
+        if let Err(error) = self.ledger.keep(peer, request.session, &record) {
+            tracing::debug!(%peer, session = %request.session, %error, "a session is served whose record is written later");
+        }
         self.records().put(peer, request.session, record);
         let last_used = Instant::now();
         self.hold((peer, request.session), Active { plan_id: plan.plan_id, offer, payload, last_used });
@@ -233,7 +293,8 @@ impl SnapshotProvider for Provider {
     }
 
     fn chunk(&self, peer: PeerId, session: SnapshotSessionId, index: u64) -> Result<ChunkData, PipelineError> {
-        let plan = self.records().serve(peer, session, ArtefactKind::Chunk, index, SystemTime::now())?;
+        let plan = self.records().serve(peer, session, ArtefactKind::Chunk, index, SystemTime::now());
+        let plan = self.known(plan)?;
         let active = self.activate((peer, session), &plan)?;
         match active.payload.read_chunk(index, plan.chunk_size) {
             Ok((bytes, proof)) => Ok(ChunkData { bytes, proof }),
@@ -248,7 +309,8 @@ impl SnapshotProvider for Provider {
     }
 
     fn update(&self, peer: PeerId, session: SnapshotSessionId, index: u64) -> Result<Update, PipelineError> {
-        let plan = self.records().serve(peer, session, ArtefactKind::LightClientUpdate, index, SystemTime::now())?;
+        let plan = self.records().serve(peer, session, ArtefactKind::LightClientUpdate, index, SystemTime::now());
+        let plan = self.known(plan)?;
         let active = self.activate((peer, session), &plan)?;
         active
             .offer
@@ -265,7 +327,8 @@ impl SnapshotProvider for Provider {
         update_index: u64,
     ) -> Result<Resumed, PipelineError> {
         let mut records = self.records();
-        let resumed = records.resume(peer, session, plan_id, chunk_index, update_index, SystemTime::now())?;
+        let resumed = records.resume(peer, session, plan_id, chunk_index, update_index, SystemTime::now());
+        let resumed = self.known(resumed)?;
         let plan = records.get(peer, session)?.plan.clone();
         drop(records);
         // Better known now than at the first chunk.
@@ -280,14 +343,18 @@ impl SnapshotProvider for Provider {
         kind: ArtefactKind,
         index: u64,
     ) -> Result<Acknowledged, PipelineError> {
-        let record = self.records().acknowledged(peer, session, kind, index, SystemTime::now())?;
-        self.ledger.save(peer, session, &record).map_err(PipelineError::Internal)?;
+        let record = self.records().acknowledged(peer, session, kind, index, SystemTime::now());
+        let record = self.known(record)?;
+        self.ledger.save(peer, session, &record).map_err(|error| {
+            tracing::debug!(%peer, %session, %error, "an acknowledgement could not be recorded");
+            PipelineError::Busy { reason: "acknowledgements cannot be recorded here now".to_owned() }
+        })?;
         let finished = record.is_finished();
         let mut records = self.records();
         if records.get(peer, session).is_err() {
             // Cancelled meanwhile: it stays so.
             drop(records);
-            self.ledger.remove(peer, session).map_err(PipelineError::Internal)?;
+            self.forget(peer, session);
             return Err(PipelineError::Cancelled);
         }
         records.put(peer, session, record);
@@ -300,10 +367,8 @@ impl SnapshotProvider for Provider {
 
     fn cancel(&self, peer: PeerId, session: SnapshotSessionId) {
         self.active().remove(&(peer, session));
-        if self.records().remove(peer, session)
-            && let Err(error) = self.ledger.remove(peer, session)
-        {
-            tracing::warn!(%peer, %session, %error, "the record of a cancelled session stays until it expires");
+        if self.records().remove(peer, session) {
+            self.forget(peer, session);
         }
     }
 }

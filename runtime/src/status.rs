@@ -150,6 +150,10 @@ pub struct SnapshotStreamStatus {
     pub verified_bytes_per_second: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eta_seconds: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tries: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stalled_ms: Option<u64>,
     pub verified: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,

@@ -21,6 +21,7 @@
 mod catalog;
 mod error;
 mod manifest;
+mod mounts;
 pub(crate) mod nodes;
 mod partial;
 mod recheck;
@@ -46,14 +47,16 @@ use rpp_p2p::{Hash, Plan, Update};
 pub use catalog::Damaged;
 pub use error::StoreError;
 pub use manifest::{Manifest, Offer};
+pub use mounts::check_mounts;
 pub use partial::{Partial, PartialPlan};
-pub use space::{DiskSpace, Quota, Space};
+pub use space::{DiskSpace, Mount, Quota, Space};
 pub use stored::{OfferSummary, Payload, Stored, Summary};
 
+pub(crate) use error::place;
 pub(crate) use manifest::{OUTBOARD, PAYLOAD};
 pub(crate) use recheck::Found;
 
-use crate::files::{Dir, sealed};
+use crate::files::{Dir, sealed, split_error};
 use catalog::Catalog;
 use manifest::{DAMAGED, MANIFEST, OFFERS, PLAN};
 use stored::{Mark, read_manifest};
@@ -99,6 +102,7 @@ impl Store {
     /// # Errors
     /// As [`Store::open`].
     pub fn open_with(snapshots_dir: &Path, space: Arc<dyn Space>) -> Result<Self, StoreError> {
+        check_mounts(snapshots_dir, &*space)?;
         let failed = |source| StoreError::Io { doing: "open", path: snapshots_dir.to_owned(), source };
         let snapshots = Dir::create(snapshots_dir).map_err(failed)?;
         let store = snapshots.create_dir("store").map_err(failed)?;
@@ -556,6 +560,13 @@ impl Inner {
     }
 
     fn failed(&self, doing: &'static str, path: PathBuf, source: io::Error, needed: u64) -> StoreError {
+        let (name, source) = split_error(source);
+        let path = match name {
+            Some(named) if named.is_absolute() => named,
+            Some(name) if path.ends_with(PAYLOAD) => path.with_file_name(name),
+            Some(name) => path.join(name),
+            None => path,
+        };
         partial::write_error(doing, path, source, needed, || self.free_bytes().unwrap_or(0))
     }
 

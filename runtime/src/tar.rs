@@ -29,7 +29,10 @@ use std::{
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
-use crate::files::sparse::{Extent, Map, ZEROS};
+use crate::files::{
+    shown,
+    sparse::{Extent, Map, ZEROS},
+};
 
 pub(crate) use header::BLOCK;
 use header::Kind;
@@ -47,7 +50,7 @@ const COPY_BUFFER: usize = 256 * 1024;
 #[non_exhaustive]
 pub enum TarError {
     /// The input's: reading failed.
-    #[error("cannot read {path}")]
+    #[error("cannot read {}", shown(.path))]
     Read {
         /// What was read.
         path: PathBuf,
@@ -58,7 +61,7 @@ pub enum TarError {
     #[error("cannot write the tar")]
     Write(#[source] io::Error),
     /// The input's: neither file, folder nor symlink.
-    #[error("{path} is a {kind}: only files, directories and symlinks can be published")]
+    #[error("{} is a {kind}: only files, directories and symlinks can be published", shown(.path))]
     Unsupported {
         /// What.
         path: PathBuf,
@@ -66,7 +69,7 @@ pub enum TarError {
         kind: &'static str,
     },
     /// The input's: it changed while it was read.
-    #[error("{path} changed while it was read: publish from a folder that nobody writes to")]
+    #[error("{} changed while it was read: publish from a folder that nobody writes to", shown(.path))]
     Changed {
         /// What.
         path: PathBuf,
@@ -75,7 +78,7 @@ pub enum TarError {
     #[error("more than {MAX_ENTRIES} entries")]
     TooManyEntries,
     /// The input's: folders nested too deeply.
-    #[error("{path} is more than {MAX_DEPTH} folders deep")]
+    #[error("{} is more than {MAX_DEPTH} folders deep", shown(.path))]
     TooDeep {
         /// Where.
         path: PathBuf,

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     config::Durability,
-    db::Db,
+    db::{Db, DbError},
     hooks::{Watchers, Work},
     jobs::{Done, explain},
     record::Progress,
@@ -58,7 +58,9 @@ pub(crate) enum Report {
         /// Bytes there.
         free: u64,
     },
-    /// The disk or the database failed.
+    /// Something of this node cannot be written now; what, and what to do.
+    Unwritable(String),
+    /// The disk failed.
     Failed(String),
 }
 
@@ -175,6 +177,7 @@ impl Worker {
         let report = match trouble {
             None => return,
             Some(Trouble::Full { needed, free }) => Report::Full { needed, free },
+            Some(Trouble::Unwritable(message)) => Report::Unwritable(message),
             Some(Trouble::Other(message)) => Report::Failed(message),
         };
         self.partial = None; // whoever opens it next need not wait for the session to let go
@@ -254,7 +257,7 @@ impl Worker {
         let durability = self.setting.durability;
         let bytes_durable = self.partial()?.sync(durability)?;
         let progress = Progress::of(&self.setting.plan, bytes_durable).after(&self.setting.before);
-        self.setting.db.put_progress(self.setting.session, &progress).map_err(|e| Trouble::Other(explain(&e)))?;
+        self.setting.db.put_progress(self.setting.session, &progress)?;
         Ok(progress)
     }
 
@@ -269,14 +272,37 @@ fn placed_already() -> Trouble {
 
 /// What keeps the disk from doing its part.
 pub(crate) enum Trouble {
-    Full { needed: u64, free: u64 },
+    /// The payload does not fit.
+    Full {
+        needed: u64,
+        free: u64,
+    },
+    /// Something of this node cannot be written now: what happened, to what, and what to do. The session pauses.
+    Unwritable(String),
     Other(String),
+}
+
+/// What an operator is told of a write that is tried again.
+pub(crate) fn unwritable(error: &dyn std::error::Error) -> String {
+    format!("{}: make room or mend the disk, and it goes on by itself", explain(error))
+}
+
+impl From<DbError> for Trouble {
+    fn from(error: DbError) -> Self {
+        match error {
+            DbError::Encode(_) => Self::Other(explain(&error)),
+            _ => Self::Unwritable(unwritable(&error)),
+        }
+    }
 }
 
 impl From<StoreError> for Trouble {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Full { needed, free } => Self::Full { needed, free },
+            StoreError::Full { path: None, needed, free } => Self::Full { needed, free },
+            StoreError::Full { .. } => {
+                Self::Unwritable(format!("the disk is full: {error}; make room, and the session goes on by itself"))
+            }
             other => Self::Other(explain(&other)),
         }
     }

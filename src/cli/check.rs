@@ -1,7 +1,11 @@
 //! `config check`: the effective configuration and where each value comes from.
 
 use clap::Subcommand;
-use rpp_runtime::{config::Effective, keys};
+use rpp_runtime::{
+    config::Effective,
+    keys,
+    store::{DiskSpace, check_mounts},
+};
 use serde::Serialize;
 
 use super::{config_args::ConfigArgs, logging, output};
@@ -55,7 +59,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     } else if !args.quiet {
         output::line(&render(&effective))?;
     }
-    check_secrets(&effective)
+    check_secrets(&effective)?;
+    // What `run` and `publish` would refuse, before any work.
+    Ok(check_mounts(&effective.config.data_dir.join("snapshots"), &DiskSpace)?)
 }
 
 /// Loads every secret that `run` needs and that is there already, and throws it away.

@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::Context as _;
 use indicatif::ProgressBar;
+use rpp_runtime::files;
 use serde::Serialize;
 
 /// Prints a line to standard output. A reader that went away ends the command quietly.
@@ -45,15 +46,16 @@ pub(crate) fn complain(error: &anyhow::Error) {
     let mut text = String::from("error: ");
     for (depth, cause) in error.chain().enumerate() {
         let cause = cause.to_string();
+        let cause = files::not_said_twice(&shown, &cause);
         // Many errors of ours hold their source's words already.
-        if depth > 0 && shown.contains(&cause) {
+        if depth > 0 && shown.contains(cause) {
             continue;
         }
         if depth > 0 {
             text.push_str(": ");
         }
-        text.push_str(&cause);
-        shown.push_str(&cause);
+        text.push_str(cause);
+        shown.push_str(cause);
     }
     // The last word of the process: a reader that stalls does not keep it from ending.
     let (said, heard) = std::sync::mpsc::sync_channel(1);

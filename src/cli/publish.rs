@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use indicatif::ProgressBar;
 use rpp_p2p::Hash;
 use rpp_runtime::{
-    Config, keys,
+    Config, files, keys,
     publish::{Findings, Progress, PublishRequest, Published, Survey, publish},
 };
 
@@ -74,7 +74,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut shown = Shown::new();
     let published = publish(&request, &mut |progress| shown.show(progress));
     shown.finish();
-    let published = published.with_context(|| format!("{} was not published", args.input.display()))?;
+    let published = published.with_context(|| format!("{} was not published", files::shown(&args.input)))?;
     if args.json {
         return output::json(&published);
     }
@@ -86,7 +86,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 pub(super) fn snapshots_dir(config: &Config) -> anyhow::Result<PathBuf> {
     let folder = config.data_dir.join("snapshots");
     for path in [&config.data_dir, &folder] {
-        rpp_runtime::files::create_dir_private(path).with_context(|| format!("cannot make {}", path.display()))?;
+        files::create_dir_private(path).with_context(|| format!("cannot make {}", path.display()))?;
     }
     Ok(folder)
 }

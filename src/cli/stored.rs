@@ -211,7 +211,9 @@ fn check(check: &Check) -> String {
 pub(crate) fn remove(args: &RemoveArgs) -> anyhow::Result<()> {
     let config = args.config.load()?.config;
     let store = open(&config)?;
-    let bytes = find(&store, &args.root)?.bytes();
+    // What is damaged goes as well; how large it was meant to be is not known.
+    let is_damaged = store.damaged().iter().any(|damaged| damaged.path.ends_with(args.root.to_string()));
+    let bytes = if is_damaged { 0 } else { find(&store, &args.root)?.bytes() };
     store.remove(&args.root, args.force)?;
     if args.json {
         return output::json(&RemovedRow { root: args.root, bytes });
@@ -250,5 +252,16 @@ fn open(config: &Config) -> anyhow::Result<Store> {
 }
 
 fn find(store: &Store, root: &Hash) -> anyhow::Result<Arc<Stored>> {
-    store.get(root).with_context(|| format!("{root} is not stored here: `rpp-node list` shows what is"))
+    if let Some(stored) = store.get(root) {
+        return Ok(stored);
+    }
+    let name = root.to_string();
+    match store.damaged().into_iter().find(|damaged| damaged.path.ends_with(&name)) {
+        Some(damaged) => bail!(
+            "{root} is stored here, but damaged: {}: {}; `rpp-node remove` it, and fetch or publish it again",
+            damaged.path.display(),
+            damaged.reason
+        ),
+        None => bail!("{root} is not stored here: `rpp-node list` shows what is"),
+    }
 }

@@ -5,7 +5,7 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     sync::mpsc,
 };
 
@@ -25,13 +25,15 @@ pub struct Process {
     token: String,
     running: Option<Child>,
     rpc: Option<SocketAddr>,
+    /// What is done to the command before it starts.
+    pub prepare: Option<Box<dyn Fn(&mut Command)>>,
 }
 
 impl Process {
     pub fn new(init_flags: &[&str], port: u16) -> Self {
         let place = Place::new(init_flags);
         let token = fs::read_to_string(place.path("rpc.token")).unwrap().trim().to_owned();
-        Self { place, port, flags: Vec::new(), token, running: None, rpc: None }
+        Self { place, port, flags: Vec::new(), token, running: None, rpc: None, prepare: None }
     }
 
     pub fn flag(&mut self, flag: &str) {
@@ -51,7 +53,11 @@ impl Process {
     pub fn launch(&mut self) {
         assert!(self.running.is_none());
         let log = OpenOptions::new().create(true).append(true).open(self.log()).unwrap();
-        let child = harness::rpp_node()
+        let mut command = harness::rpp_node();
+        if let Some(prepare) = &self.prepare {
+            prepare(&mut command);
+        }
+        let child = command
             .arg("run")
             .arg("--config")
             .arg(self.place.config())
@@ -67,6 +73,11 @@ impl Process {
 
     /// Starts it and waits until it is ready.
     pub fn start(&mut self) {
+        assert!(self.try_start(), "it did not start: {}", self.logged());
+    }
+
+    /// The same; `false` when it ended before it was ready.
+    pub fn try_start(&mut self) -> bool {
         self.launch();
         let said = self.running.as_mut().unwrap().stdout.take().unwrap();
         let (line, first) = mpsc::sync_channel(1);
@@ -76,8 +87,12 @@ impl Process {
             let _ = line.send(text);
         });
         let line = first.recv_timeout(DEADLINE).unwrap_or_default();
-        assert!(!line.is_empty(), "it did not start: {}", self.logged());
+        if line.is_empty() {
+            self.kill();
+            return false;
+        }
         self.rpc = Some(harness::json(&line)["rpc"].as_str().unwrap().parse().unwrap());
+        true
     }
 
     pub fn logged(&self) -> String {

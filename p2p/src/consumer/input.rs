@@ -65,7 +65,7 @@ impl Session {
             Verified::Chunk(chunk) => self.accept_chunk(now, chunk),
             Verified::Update { index, update } => self.accept_update(now, index, *update),
             Verified::Resumed { .. } => {
-                self.opened = true;
+                self.open_with_provider();
                 self.explicit = None;
             }
             Verified::Acked { kind, index } => self.accept_ack(kind, index),
@@ -203,8 +203,9 @@ impl Session {
             Storage::Ready { .. } | Storage::AlreadyStored { .. } => {}
             Storage::HeldBy(session) => self.pause(now, Pause::Held(session)),
             Storage::Full { needed, free } => self.pause(now, Pause::Full { needed, free }),
+            Storage::Unwritable(reason) => self.pause(now, Pause::Unwritable(text::escape(&reason))),
             Storage::Failed(reason) => {
-                let message = format!("the payload cannot be stored: {}", text::escape(&reason));
+                let message = format!("this node's own files failed: {}", text::escape(&reason));
                 self.fail(now, FailureCode::Storage, message, false);
             }
         }
@@ -280,6 +281,9 @@ impl Session {
         if self.retry.as_ref().is_some_and(|retry| retry.at <= now) {
             self.retry = None;
         }
+        if self.ack_after.is_some_and(|at| at <= now) {
+            self.ack_after = None;
+        }
         if matches!(self.storage, StorageState::Paused { recheck, .. } if recheck <= now) {
             self.storage = StorageState::Closed;
         }
@@ -289,13 +293,14 @@ impl Session {
     /// changes nothing.
     pub fn retry_now(&mut self, _now: Instant) {
         self.retry = None;
+        self.ack_after = None;
         if matches!(self.storage, StorageState::Paused { .. }) {
             self.storage = StorageState::Closed;
         }
     }
 
     fn accept_plan(&mut self, now: Instant, plan: Arc<Plan>) {
-        self.opened = true;
+        self.open_with_provider();
         self.plan_anew = false;
         // The provider has a new record.
         (self.acked_chunks, self.acked_updates) = (0, 0);
@@ -356,7 +361,7 @@ impl Session {
             return self.fail(now, FailureCode::Provider, message, true);
         }
         Arc::make_mut(&mut work.updates).push(update);
-        self.progressed();
+        self.progressed(now);
     }
 
     fn accept_chunk(&mut self, now: Instant, chunk: VerifiedChunk) {
@@ -372,7 +377,7 @@ impl Session {
         if is_taken {
             self.planned_anew = false;
             self.slow.reset();
-            self.progressed();
+            self.progressed(now);
         } else {
             self.slow.waste(size);
         }
@@ -383,13 +388,23 @@ impl Session {
             ArtefactKind::Plan => {}
             ArtefactKind::Chunk => {
                 self.acked_chunks = self.acked_chunks.max(index + 1);
-                self.progressed();
+                self.recovered();
             }
             ArtefactKind::LightClientUpdate => self.acked_updates = self.acked_updates.max(index + 1),
         }
     }
 
-    fn progressed(&mut self) {
+    fn open_with_provider(&mut self) {
+        self.opened = true;
+        self.tries = self.backoff.tries() + 1;
+    }
+
+    fn progressed(&mut self, now: Instant) {
+        self.progressed = now;
+        self.recovered();
+    }
+
+    fn recovered(&mut self) {
         self.backoff.reset();
         self.trouble = None;
     }

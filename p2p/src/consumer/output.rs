@@ -36,7 +36,7 @@ impl Session {
             _ => None,
         };
         let sync = self.work.as_ref().and_then(|work| work.disk.sync_at());
-        [retry, recheck, sync].into_iter().flatten().min()
+        [retry, recheck, sync, self.ack_after].into_iter().flatten().min()
     }
 
     fn disk_action(&mut self, now: Instant) -> Option<Action> {
@@ -162,7 +162,7 @@ impl Session {
     /// What is durable and recorded here, and not acknowledged yet.
     fn ack_due(&self) -> Option<(ArtefactKind, u64)> {
         let work = self.work.as_ref()?;
-        if self.ack_given_up {
+        if self.ack_given_up || self.ack_after.is_some() {
             return None;
         }
         let updates = work.plan.total_updates;

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::{Failure, FailureCode, Link, Retry, Session};
 use crate::{
     error::RequestFailure,
+    limits::ACK_RETRY,
     messages::{ErrorCode, SnapshotsRequest},
     text,
 };
@@ -39,6 +40,11 @@ impl Session {
         }
         let words = format!("{} refused {} ({}): {}", self.peer, request.tag(), code.as_str(), text::escape(message));
         let failure = match code {
+            ErrorCode::Busy | ErrorCode::Internal if matches!(request, SnapshotsRequest::Ack { .. }) => {
+                self.trouble = Some((FailureCode::Provider, words));
+                self.ack_after = Some(now + ACK_RETRY);
+                return;
+            }
             ErrorCode::Busy | ErrorCode::Internal => {
                 return self.back_off(now, FailureCode::Provider, words, false);
             }

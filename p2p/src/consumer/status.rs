@@ -45,6 +45,8 @@ impl Session {
             verified: self.complete,
             payload_path: self.placed.clone().filter(|_| self.complete),
             failed_tries: self.backoff.tries(),
+            tries: if self.opened { self.tries } else { self.backoff.tries() + 1 },
+            progressed: self.progressed,
         }
     }
 
@@ -138,6 +140,9 @@ impl Session {
                     ),
                 )
             },
+            StorageState::Paused { why: Pause::Unwritable(reason), since, recheck } => {
+                Waiting { retry_at: Some(*recheck), ..wait(WaitKind::Disk, *since, reason.clone()) }
+            }
             StorageState::Checking(since) => wait(
                 WaitKind::Proof,
                 *since,

@@ -146,6 +146,8 @@ pub enum Storage {
         /// Bytes free.
         free: u64,
     },
+    /// This node's own files cannot be written now; the sentence says which, why, and what to do. Goes away by itself.
+    Unwritable(String),
     /// The disk failed.
     Failed(String),
 }
@@ -298,4 +300,8 @@ pub struct View {
     pub payload_path: Option<PathBuf>,
     /// Tries that failed since the last progress.
     pub failed_tries: u32,
+    /// How many tries the present opening took, or takes: 1 when nothing fails.
+    pub tries: u32,
+    /// When something was verified the last time, over all tries; the start before that.
+    pub progressed: Instant,
 }

@@ -30,6 +30,8 @@ pub struct Port {
     pub shutdown: CancellationToken,
     pub head: watch::Sender<Option<Head>>,
     pub ready: watch::Sender<Result<(), String>>,
+    pub cannot_write: watch::Sender<Option<String>>,
+    pub head_error: watch::Sender<Option<String>>,
     pub events: broadcast::Sender<NodeEvent>,
     pub node: JoinHandle<()>,
     pub served: JoinHandle<Result<(), ServeError>>,
@@ -78,7 +80,18 @@ pub fn open_with(options: Options, mut play: impl FnMut(Command) + Send + 'stati
             play(command);
         }
     });
-    Port { address, shutdown, head: seat.head, ready: seat.ready, events: seat.events, node, served }
+    let (cannot_write, head_error) = (seat.cannot_write, seat.head_error);
+    Port {
+        address,
+        shutdown,
+        head: seat.head,
+        ready: seat.ready,
+        cannot_write,
+        head_error,
+        events: seat.events,
+        node,
+        served,
+    }
 }
 
 /// A node that knows the given sessions and refuses everything else as such a node does.
@@ -168,6 +181,8 @@ pub fn status(session: u64, state: SessionState) -> SnapshotStreamStatus {
         damaged_bytes: None,
         verified_bytes_per_second: None,
         eta_seconds: None,
+        tries: None,
+        stalled_ms: None,
         verified: false,
         protocol: None,
         waiting_on: None,
@@ -216,6 +231,8 @@ pub fn full(session: u64) -> SnapshotStreamStatus {
         damaged_bytes: Some(1_048_576),
         verified_bytes_per_second: Some(612_345_678),
         eta_seconds: Some(1.2),
+        tries: Some(2),
+        stalled_ms: Some(14),
         waiting_on: Some(WaitingOn {
             what: WaitKind::Retry,
             index: Some(312),

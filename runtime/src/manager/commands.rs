@@ -270,6 +270,9 @@ impl Manager {
             return;
         }
         let Some(tracked) = self.sessions.get(&session) else { return };
+        if !self.db.is_taken_up() {
+            self.forgotten.insert(session);
+        }
         let peer = tracked.record.peer;
         let behaviour = &mut swarm.behaviour_mut().snapshots;
         if tracked.machine.is_some() {

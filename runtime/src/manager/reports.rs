@@ -27,11 +27,24 @@ impl Manager {
                 machine.handle_timeout(now);
             }
         }
+        let due = |tracked: &Tracked| {
+            tracked.unrecorded.as_ref().and_then(|unrecorded| unrecorded.next).is_some_and(|next| next <= now)
+        };
+        let due: Vec<_> =
+            self.sessions.iter().filter(|(_, tracked)| due(tracked)).map(|(session, _)| *session).collect();
+        for session in due {
+            self.put(session);
+        }
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let timeouts = |tracked: &Tracked| {
-            [tracked.machine.as_ref()?.poll_timeout(), tracked.renewal()].into_iter().flatten().min()
+            let machine = tracked.machine.as_ref();
+            let record = tracked.unrecorded.as_ref().and_then(|unrecorded| unrecorded.next);
+            [machine.and_then(consumer::Session::poll_timeout), machine.and_then(|_| tracked.renewal()), record]
+                .into_iter()
+                .flatten()
+                .min()
         };
         self.sessions.values().filter_map(timeouts).min()
     }
@@ -95,6 +108,7 @@ impl Manager {
             Done::Refreshed(_) => {} // taken by the node
             Done::Recorded { session, epoch, result } => self.on_recorded(session, epoch, result, swarm, now),
             Done::Removed { session, result } => self.on_removed(session, result),
+            Done::TakenUp(sessions) => self.reload(sessions),
             Done::Authority { session, epoch, result } => self.on_authority(session, epoch, result, now),
             Done::Proof { session, epoch, plan_id, result } => self.on_proof(session, epoch, &plan_id, result, now),
             Done::Demoted { session, result } => self.on_demoted(session, result, now),
@@ -107,29 +121,49 @@ impl Manager {
         &mut self,
         session: SnapshotSessionId,
         epoch: u64,
-        result: Result<(), String>,
+        result: Result<(), Trouble>,
         swarm: &mut Swarm<NodeBehaviour>,
         now: Instant,
     ) {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
         tracked.recording = tracked.recording.saturating_sub(1);
         let answer = self.started.remove(&session);
-        if let Err(message) = result {
-            tracing::error!(%session, "the session could not be recorded: {message}");
-            if let Some(waiting) = answer {
-                self.sessions.remove(&session);
-                for reply in waiting {
-                    let _ = reply.send(Err(SnapshotRuntimeError::Storage { message: message.clone() }));
+        match result {
+            Ok(()) => tracked.unrecorded = None,
+            Err(Trouble::Unwritable(message)) => {
+                tracing::warn!(%session, "the session's record is not written yet: {message}");
+                let current = tracked.epoch == epoch;
+                tracked.not_recorded(&message, now);
+                if let (true, Some(machine)) = (current, &mut tracked.machine) {
+                    machine.handle_storage(now, Storage::Unwritable(message));
                 }
-            } else if let (true, Some(machine)) = (tracked.epoch == epoch, &mut tracked.machine) {
-                machine.handle_storage(now, Storage::Failed(message));
+                let watched = tracked.status.subscribe();
+                self.publish(session, now);
+                // Whoever asked for it is told at once that it waits, and why.
+                for reply in answer.into_iter().flatten() {
+                    let _ = reply.send(Ok(watched.clone()));
+                }
+                return;
             }
-            return;
+            Err(Trouble::Full { .. }) => return, // not of a record
+            Err(Trouble::Other(message)) => {
+                tracing::error!(%session, "the session could not be recorded: {message}");
+                if let Some(waiting) = answer {
+                    self.sessions.remove(&session);
+                    for reply in waiting {
+                        let _ = reply.send(Err(SnapshotRuntimeError::Storage { message: message.clone() }));
+                    }
+                } else if let (true, Some(machine)) = (tracked.epoch == epoch, &mut tracked.machine) {
+                    machine.handle_storage(now, Storage::Failed(message));
+                }
+                return;
+            }
         }
-        if let Some(waiting) = answer {
-            for reply in waiting {
-                let _ = reply.send(Ok(tracked.status.subscribe()));
-            }
+        for reply in answer.into_iter().flatten() {
+            let _ = reply.send(Ok(tracked.status.subscribe()));
+        }
+        // A new one gets its turn once its record is durable.
+        if tracked.is_new() {
             tracked.hold = Some(Hold::Turn);
             self.activate(now);
         }
@@ -178,6 +212,7 @@ impl Manager {
             Ok(Authority::Known(_)) => machine.handle_known_chain(now),
             Err(Unsettled::Refused(error)) => machine.handle_authority(now, Err(error)),
             Err(Unsettled::Storage(message)) => machine.handle_storage(now, Storage::Failed(message)),
+            Err(Unsettled::Unwritable(message)) => machine.handle_storage(now, Storage::Unwritable(message)),
         }
     }
 
@@ -198,6 +233,7 @@ impl Manager {
             Ok(()) => machine.handle_proof(now, plan_id, Ok(())),
             Err(Unsettled::Refused(error)) => machine.handle_proof(now, plan_id, Err(error)),
             Err(Unsettled::Storage(message)) => machine.handle_storage(now, Storage::Failed(message)),
+            Err(Unsettled::Unwritable(message)) => machine.handle_storage(now, Storage::Unwritable(message)),
         }
     }
 
@@ -230,6 +266,7 @@ impl Manager {
                 Storage::Ready { durable_chunks, unchecked_bytes }
             }
             Err(Trouble::Full { needed, free }) => Storage::Full { needed, free },
+            Err(Trouble::Unwritable(message)) => Storage::Unwritable(message),
             Err(Trouble::Other(message)) => Storage::Failed(message),
         };
         machine.handle_storage(now, storage);
@@ -265,6 +302,10 @@ impl Manager {
             Report::Placed(path) => machine.handle_placed(now, path),
             Report::Full { needed, free } => {
                 machine.handle_storage(now, Storage::Full { needed, free });
+                self.let_go(session);
+            }
+            Report::Unwritable(message) => {
+                machine.handle_storage(now, Storage::Unwritable(message));
                 self.let_go(session);
             }
             Report::Failed(message) => {

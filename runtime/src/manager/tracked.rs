@@ -39,11 +39,15 @@ pub(super) struct Tracked {
     pub(super) machine: Option<consumer::Session>,
     pub(super) hold: Option<Hold>,
     pub(super) held_since: Instant,
+    /// When something was verified the last time, or the session was taken up.
+    progressed: Instant,
     /// Rises whenever a machine is made, so that what came too late is recognised.
     pub(super) epoch: u64,
     pub(super) writer: Option<Writer>,
     /// While the payload's place is being opened.
     pub(super) opening: Option<Wanted>,
+    /// Its newest record could not be written.
+    pub(super) unrecorded: Option<Unrecorded>,
     /// Records on their way to the disk. While there are any, the status is not renewed: nothing shows before it is persisted.
     pub(super) recording: u32,
     pub(super) meter: Meter,
@@ -73,6 +77,16 @@ pub(super) struct Here {
     pub(super) heals: bool,
 }
 
+/// A record that is tried again.
+#[derive(Clone, Debug)]
+pub(super) struct Unrecorded {
+    pub(super) since: Instant,
+    /// When it is tried again; `None` while it is on its way.
+    pub(super) next: Option<Instant>,
+    /// What happened, to what, and what to do.
+    pub(super) reason: String,
+}
+
 /// While a session streams, watchers are told this often what has come: not of every chunk.
 const RENEWAL: Duration = Duration::from_millis(20);
 
@@ -89,6 +103,7 @@ impl Tracked {
         let here = Here { payload_path, ..Here::default() };
         let status = describe(&record, &progress, &here, None, hold, since, now, None);
         Self {
+            progressed: now,
             record,
             progress,
             here,
@@ -99,6 +114,7 @@ impl Tracked {
             epoch: 0,
             writer: None,
             opening: None,
+            unrecorded: None,
             recording: 0,
             meter: Meter::default(),
             status: watch::Sender::new(status),
@@ -126,6 +142,13 @@ impl Tracked {
         // What no record covers is hashed before the place is open.
         if let Some((checked, there)) = self.opening.as_ref().map(Wanted::progress).filter(|(_, there)| *there > 0) {
             (status.rechecked_bytes, status.recheck_bytes) = (Some(checked), Some(there));
+        }
+        if status.state != SessionState::Complete {
+            let progressed = view.as_ref().map_or(self.progressed, |view| view.progressed.max(self.progressed));
+            status.stalled_ms = Some(millis(progressed, now));
+        }
+        if let Some(unrecorded) = &self.unrecorded {
+            status.wait_for_record(unrecorded, now);
         }
         status
     }
@@ -184,6 +207,46 @@ impl Tracked {
     pub(super) fn is_active(&self) -> bool {
         self.machine.is_some()
     }
+
+    /// Takes the machine away.
+    pub(super) fn end_machine(&mut self) {
+        if let Some(view) = self.machine.take().map(|machine| machine.view()) {
+            self.progressed = self.progressed.max(view.progressed);
+        }
+    }
+
+    /// Neither had a machine, nor waits for one, nor is over.
+    pub(super) fn is_new(&self) -> bool {
+        self.machine.is_none() && self.hold.is_none() && !self.record.state.is_final()
+    }
+
+    /// Its record could not be written, and is tried again.
+    pub(super) fn not_recorded(&mut self, reason: &str, now: Instant) {
+        let since = self.unrecorded.as_ref().map_or(now, |before| before.since);
+        let next = Some(now + super::RECORD_RETRY);
+        self.unrecorded = Some(Unrecorded { since, next, reason: reason.to_owned() });
+    }
+}
+
+impl SnapshotStreamStatus {
+    /// Nothing counts before it is recorded, an end neither.
+    fn wait_for_record(&mut self, unrecorded: &Unrecorded, now: Instant) {
+        self.state = SessionState::Paused;
+        (self.verified, self.payload_path) = (false, None);
+        self.waiting_on = Some(WaitingOn {
+            what: WaitKind::Disk,
+            index: None,
+            peer: None,
+            since_ms: millis(unrecorded.since, now),
+            reason: unrecorded.reason.clone(),
+            retry_at: unrecorded.next.map(|at| instant_text(at, now)),
+        });
+        (self.error, self.error_code) = (Some(unrecorded.reason.clone()), Some(StatusErrorCode::Storage));
+    }
+}
+
+fn millis(since: Instant, now: Instant) -> u64 {
+    u64::try_from(now.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Puts record, progress, what is known here and the machine's view together. Fields of a plan come from the record, which is persisted.
@@ -246,6 +309,8 @@ fn describe(
             .filter(|rate| *rate > 0 && state == SessionState::Streaming)
             .zip(left)
             .map(|(rate, left)| seconds(left, rate)),
+        tries: view.filter(|_| !state.is_final()).map(|view| view.tries),
+        stalled_ms: None,
         verified: complete && !here.is_damaged,
         protocol: plan.map(|_| rpp_p2p::PROTOCOL_V1.to_owned()),
         waiting_on: waiting(view, hold, state, record, held_since, now),
@@ -268,7 +333,7 @@ fn waiting(
     held_since: Instant,
     now: Instant,
 ) -> Option<WaitingOn> {
-    let since_ms = |since: Instant| u64::try_from(now.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX);
+    let since_ms = |since: Instant| millis(since, now);
     if let Some(view) = view {
         return view.waiting.as_ref().map(|wait| WaitingOn {
             what: wait.what.into(),
@@ -341,8 +406,10 @@ fn same_but_for_time(a: &SnapshotStreamStatus, b: &SnapshotStreamStatus) -> bool
         status.updated_at.clear();
         status.verified_bytes_per_second = None;
         status.eta_seconds = None;
+        status.stalled_ms = None;
         if let Some(wait) = &mut status.waiting_on {
             wait.since_ms = 0;
+            wait.retry_at = None;
         }
         status
     };

@@ -21,8 +21,9 @@ use rpp_p2p::{
 use super::{Progress, PublishError, input::Input};
 use crate::{
     files::{
-        Dir, is_full,
+        Dir, in_file, is_full,
         sparse::{self, Extent, Map, ZEROS},
+        split_error,
     },
     store::{OUTBOARD, PAYLOAD, Space, nodes},
     tar::{self, TarError},
@@ -84,7 +85,7 @@ fn preflight(input: &Input, folder: &Dir, space: &dyn Space) -> Result<(), Publi
     let needed = input.data_bytes()?.saturating_add(outboard).saturating_add(SLACK);
     let path = folder.path();
     let free = space.free_bytes(path).map_err(|source| PublishError::Io { path: path.to_owned(), source })?;
-    if needed > free { Err(PublishError::Full { needed, free }) } else { Ok(()) }
+    if needed > free { Err(PublishError::Full { path: None, needed, free }) } else { Ok(()) }
 }
 
 /// A piece of the payload, and the hashes of its groups.
@@ -238,8 +239,11 @@ struct Sink<'a> {
 impl<'a> Sink<'a> {
     fn copy(folder: &Dir, space: &'a dyn Space) -> Result<Self, PublishError> {
         let path = folder.path().join(PAYLOAD);
-        let opened = folder.create_new(PAYLOAD).and_then(|payload| Ok((payload, folder.create_new(OUTBOARD)?)));
-        let (payload, outboard) = opened.map_err(|source| PublishError::Io { path: path.clone(), source })?;
+        let create = |name| {
+            let path = folder.path().join(name);
+            folder.create_new(name).map_err(|source| PublishError::Io { path, source })
+        };
+        let (payload, outboard) = (create(PAYLOAD)?, create(OUTBOARD)?);
         let flusher = Flusher::start(&payload).map_err(|source| PublishError::Io { path: path.clone(), source })?;
         Ok(Self {
             space,
@@ -272,7 +276,9 @@ impl<'a> Sink<'a> {
             None => Ok(()),
         };
         written
-            .and_then(|()| self.outboard.write_all_at(&piece.groups, piece.start / GROUP * NODE))
+            .and_then(|()| {
+                self.outboard.write_all_at(&piece.groups, piece.start / GROUP * NODE).map_err(in_file(OUTBOARD))
+            })
             .map_err(|error| self.failed(error, length))?;
         self.since_flush += length;
         if self.since_flush >= FLUSH_EVERY {
@@ -292,14 +298,14 @@ impl<'a> Sink<'a> {
             payload.set_len(bytes).map_err(|error| self.failed(error, 0))?;
         }
         let done = self.outboard.set_len(layout.file_len()).and_then(|()| nodes::fill(&self.outboard, &layout));
-        let root = done.map_err(|error| self.failed(error, layout.file_len()))?;
+        let root = done.map_err(|error| self.failed(in_file(OUTBOARD)(error), layout.file_len()))?;
         let root = root.unwrap_or_else(|| blake3::hash(&self.first).into());
         let flushed = match self.flusher.take() {
             Some(flusher) => flusher.stop(),
             None => Ok(()),
         };
         let flushed = flushed.and_then(|()| match &self.payload {
-            Some(payload) => payload.sync_data().and_then(|()| self.outboard.sync_data()),
+            Some(payload) => payload.sync_data().and_then(|()| self.outboard.sync_data().map_err(in_file(OUTBOARD))),
             None => Ok(()),
         });
         flushed.map_err(|error| self.failed(error, bytes))?;
@@ -307,11 +313,18 @@ impl<'a> Sink<'a> {
     }
 
     fn failed(&self, source: io::Error, needed: u64) -> PublishError {
+        let (name, source) = split_error(source);
+        let path = match name {
+            Some(named) if named.is_absolute() => named,
+            Some(name) if self.payload.is_some() => self.path.with_file_name(name),
+            _ => self.path.clone(),
+        };
         if is_full(&source) {
             let folder = self.path.parent().unwrap_or(&self.path);
-            return PublishError::Full { needed, free: self.space.free_bytes(folder).unwrap_or(0) };
+            let free = self.space.free_bytes(folder).unwrap_or(0);
+            return PublishError::Full { path: Some(path), needed, free };
         }
-        PublishError::Io { path: self.path.clone(), source }
+        PublishError::Io { path, source }
     }
 }
 

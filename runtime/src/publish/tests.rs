@@ -168,7 +168,7 @@ fn a_full_disk_is_refused_before_and_while_copying_and_leaves_nothing() {
     let signer = signer();
     let attempt = |quota: Arc<dyn Space>| run(&request(&snapshots, &file, 1, &signer), quota, OPEN, &mut |_| {});
     match attempt(Arc::new(Quota::new(9_000_000))) {
-        Err(PublishError::Full { needed, free: 9_000_000 }) => assert!(needed > 9_000_000),
+        Err(PublishError::Full { needed, free: 9_000_000, .. }) => assert!(needed > 9_000_000),
         other => panic!("{other:?}"),
     }
     #[derive(Debug)]

@@ -9,8 +9,10 @@ use rpp_p2p::Hash;
 #[non_exhaustive]
 pub enum StoreError {
     /// The machine's: no room. Goes away when there is.
-    #[error("not enough disk space: {needed} bytes are needed, {free} are free")]
+    #[error("not enough disk space{}: {needed} bytes are needed, {free} are free", place(.path.as_ref()))]
     Full {
+        /// The file whose write failed; `None` before anything is written.
+        path: Option<PathBuf>,
         /// Bytes still to be written.
         needed: u64,
         /// Bytes that may be written, what other sessions still need taken off.
@@ -40,6 +42,17 @@ pub enum StoreError {
         /// Which.
         root: Hash,
     },
+    /// The operator's: a finished payload could not be put in its place.
+    #[error(
+        "{folder} is a mount of its own: payloads come into their place by a rename, which cannot leave a mount; mount \
+         {snapshots}, or the whole data_dir, instead"
+    )]
+    OtherMount {
+        /// The folder.
+        folder: PathBuf,
+        /// What can be a mount.
+        snapshots: PathBuf,
+    },
     /// The caller's: a chunk, plan or offer that does not fit the payload.
     #[error("{reason}")]
     Unfit {
@@ -64,6 +77,11 @@ pub enum StoreError {
         /// Why not.
         source: io::Error,
     },
+}
+
+/// " to write <path>", when there is one.
+pub(crate) fn place(path: Option<&PathBuf>) -> String {
+    path.map_or_else(String::new, |path| format!(" to write {}", path.display()))
 }
 
 impl StoreError {

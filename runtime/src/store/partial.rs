@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     config::Durability,
-    files::{Dir, is_full, sealed, sparse},
+    files::{Dir, in_file, is_full, sealed, sparse},
 };
 
 /// Room for manifest and folder entries.
@@ -127,7 +127,7 @@ impl Partial {
     pub fn preflight(&self) -> Result<(), StoreError> {
         let needed = self.missing().saturating_add(self.layout.file_len()).saturating_add(SLACK);
         let free = self.store.free_bytes()?.saturating_sub(self.store.reserved_by_others(&self.root));
-        if needed > free { Err(StoreError::Full { needed, free }) } else { Ok(()) }
+        if needed > free { Err(StoreError::Full { path: None, needed, free }) } else { Ok(()) }
     }
 
     /// Writes a chunk where it belongs, and the hashes that it brought. Chunks come without gaps.
@@ -157,7 +157,7 @@ impl Partial {
         let above = outboard::proof_placement(&self.layout, self.chunk_size, chunk.index, &chunk.proof);
         // Neighbours share most of what is above them.
         hashes.extend(above.iter().filter(|node| !self.above.contains(node)));
-        nodes::write(&self.outboard, hashes)?;
+        nodes::write(&self.outboard, hashes).map_err(in_file(OUTBOARD))?;
         self.above = above;
         Ok(())
     }
@@ -177,7 +177,8 @@ impl Partial {
 
     pub(super) fn flush(&mut self) -> Result<(), StoreError> {
         let ready = self.store.space.before_sync();
-        ready.and_then(|()| self.payload.sync_data()).and_then(|()| self.outboard.sync_data()).map_err(|error| {
+        let flushed = ready.and_then(|()| self.payload.sync_data());
+        flushed.and_then(|()| self.outboard.sync_data().map_err(in_file(OUTBOARD))).map_err(|error| {
             self.poisoned = true;
             self.failed("flush", error)
         })
@@ -231,7 +232,7 @@ impl Partial {
     }
 
     fn outboard_root(&self) -> io::Result<Hash> {
-        match nodes::fill(&self.outboard, &self.layout)? {
+        match nodes::fill(&self.outboard, &self.layout).map_err(in_file(OUTBOARD))? {
             Some(root) => Ok(root),
             None => nodes::single(&self.payload, self.layout.payload_bytes()),
         }
@@ -277,13 +278,13 @@ fn open_folder(store: &Inner, root: &Hash, layout: &Layout) -> io::Result<(Dir, 
     let folder = store.partial.create_dir(&root.to_string())?;
     folder.remove_temporaries()?;
     folder.remove_file(DAMAGED)?;
-    let payload = folder.open_write(PAYLOAD)?;
+    let payload = folder.open_write(PAYLOAD).map_err(in_file(PAYLOAD))?;
     if payload.metadata()?.len() > layout.payload_bytes() {
-        payload.set_len(layout.payload_bytes())?;
+        payload.set_len(layout.payload_bytes()).map_err(in_file(PAYLOAD))?;
     }
-    let outboard = folder.open_write(OUTBOARD)?;
+    let outboard = folder.open_write(OUTBOARD).map_err(in_file(OUTBOARD))?;
     // Sparse: hashes that are not there yet read as zeros, which prove nothing.
-    outboard.set_len(layout.file_len())?;
+    outboard.set_len(layout.file_len()).map_err(in_file(OUTBOARD))?;
     folder.sync()?;
     store.partial.sync()?;
     Ok((folder, payload, outboard))
@@ -293,7 +294,7 @@ fn write_plan(folder: &Dir, plan: &Plan, updates: &[Update]) -> io::Result<()> {
     let bytes = sealed::seal(&PlanFile::new(plan.clone(), updates.to_vec()))?;
     match folder.read(PLAN, MAX_DOCUMENT) {
         Ok(known) if known == bytes => Ok(()),
-        _ => folder.write_atomic(PLAN, &bytes, 0o600),
+        _ => folder.write_atomic(PLAN, &bytes, 0o600).map_err(in_file(PLAN)),
     }
 }
 
@@ -332,7 +333,7 @@ pub(super) fn write_error(
     free: impl FnOnce() -> u64,
 ) -> StoreError {
     if is_full(&source) {
-        return StoreError::Full { needed, free: free() };
+        return StoreError::Full { path: Some(path), needed, free: free() };
     }
     StoreError::Io { doing, path, source }
 }

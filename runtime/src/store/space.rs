@@ -7,6 +7,15 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+/// Tells mounts apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// The file system, or a part of one that nothing can be renamed out of.
+    pub device: u64,
+    /// The mount: one file system may be mounted at several places. 0 where the kernel does not say.
+    pub id: u64,
+}
+
 /// Says how much room there is. The store asks it before it begins and before each write.
 pub trait Space: Debug + Send + Sync {
     /// Bytes that may still be written in `folder`.
@@ -14,6 +23,14 @@ pub trait Space: Debug + Send + Sync {
     /// # Errors
     /// When the file system cannot say.
     fn free_bytes(&self, folder: &Path) -> io::Result<u64>;
+
+    /// Which mount a folder is on.
+    ///
+    /// # Errors
+    /// When there is no such folder, or the file system cannot say.
+    fn mount_of(&self, folder: &Path) -> io::Result<Mount> {
+        crate::files::mount_of(folder)
+    }
 
     /// Called before `bytes` are written; an error of kind `StorageFull` stops the write as a full disk would.
     ///

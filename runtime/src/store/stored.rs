@@ -22,7 +22,7 @@ use super::{
     nodes,
     seen::Seen,
 };
-use crate::files::{Dir, sealed};
+use crate::files::{Dir, sealed, split_error};
 
 /// A finished payload and what is known of it. Reading opens its files; while somebody holds a [`Payload`] they stay
 /// open, so that a session goes on even when the payload is removed.
@@ -114,7 +114,7 @@ impl Stored {
         let manifest = read_manifest(folder, root)?;
         let layout = Layout::new(manifest.bytes);
         for (name, expected) in [(PAYLOAD, manifest.bytes), (OUTBOARD, layout.file_len())] {
-            let file = folder.open_read(name).map_err(|error| format!("{name}: {error}"))?;
+            let file = folder.open_read(name).map_err(|error| format!("{name}: {}", split_error(error).1))?;
             let actual = file.metadata().map_err(|error| format!("{name}: {error}"))?.size();
             if actual != expected {
                 return Err(format!("{name} has {actual} bytes instead of {expected}"));
@@ -374,7 +374,7 @@ pub(crate) fn read_at(file: &File, start: u64, length: usize) -> io::Result<Vec<
 }
 
 pub(crate) fn read_manifest(folder: &Dir, root: &Hash) -> Result<Manifest, String> {
-    let bytes = folder.read(MANIFEST, MAX_DOCUMENT).map_err(|error| format!("manifest.json: {error}"))?;
+    let bytes = folder.read(MANIFEST, MAX_DOCUMENT).map_err(|error| format!("{MANIFEST}: {}", split_error(error).1))?;
     let manifest: Manifest = sealed::open(&bytes).map_err(|error| match std::error::Error::source(&error) {
         Some(source) => format!("manifest.json: {error}: {source}"),
         None => format!("manifest.json: {error}"),

@@ -546,7 +546,7 @@ fn a_full_disk_says_what_is_needed_and_goes_on_when_there_is_room() {
     let consumer = Store::open_with(pair.consumer.path(), quota.clone()).unwrap();
     let mut partial = source.partial(&consumer);
     match partial.preflight() {
-        Err(StoreError::Full { needed, free }) => assert!(needed > 3 * MIB as u64 && free == 2 * MIB as u64),
+        Err(StoreError::Full { needed, free, .. }) => assert!(needed > 3 * MIB as u64 && free == 2 * MIB as u64),
         other => panic!("{other:?}"),
     }
     source.copy(&mut partial, 0..2);

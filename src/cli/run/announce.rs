@@ -44,7 +44,11 @@ pub(super) async fn when_ready(
         introspection: addresses.introspection,
         version: identity.version,
     };
-    file.write(data_dir).with_context(|| format!("cannot write {}", RunFile::path(data_dir).display()))?;
+    // A full disk does not end a node: the line below says the same.
+    if let Err(error) = file.write(data_dir) {
+        let path = RunFile::path(data_dir);
+        tracing::warn!("cannot write {}: {error}; commands look for the node at [rpc] listen instead", path.display());
+    }
     let text = match json || !io::stdout().is_terminal() {
         true => serde_json::to_string(&file).context("the addresses cannot be written as JSON")?,
         false => describe(&file),

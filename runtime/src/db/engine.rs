@@ -1,0 +1,288 @@
+//! One opening of sled: its trees, the thread that flushes for everybody, and what its errors mean.
+
+use std::{
+    fs::{self, File},
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, RecvTimeoutError, SyncSender},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use super::{Change, Notice, Rows, TABLES};
+use crate::{config::Durability, writable};
+
+/// Bytes of sled's page cache.
+const CACHE_BYTES: u64 = 8 * 1024 * 1024;
+const LOCK_POLL: Duration = Duration::from_millis(20);
+/// Flushes that may wait for the one under way.
+const FLUSH_QUEUE: usize = 1024;
+/// After this time a flush counts as failed: sled may wait for ever for a write that failed.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Why sled was not opened.
+#[derive(Debug)]
+pub(super) enum Unopened {
+    /// Something of this process, or another one, has it.
+    Locked(String),
+    /// The disk does not do its part now; nothing is wrong with what is there.
+    Disk(String),
+    /// What is there cannot be read.
+    Damaged(String),
+}
+
+/// An open sled. Dropping it ends its thread and gives its lock back.
+pub(super) struct Engine {
+    /// `None` only while it is dropped.
+    trees: Option<(sled::Db, [sled::Tree; TABLES.len()])>,
+    flushes: Option<SyncSender<SyncSender<Result<(), String>>>>,
+    thread: Option<JoinHandle<()>>,
+    /// A flush did not end: its thread is not waited for.
+    stuck: AtomicBool,
+}
+
+impl Engine {
+    /// Opens the database in `folder`; waits `patience` for whoever has it. One that is damaged is set aside.
+    pub(super) fn open(
+        folder: &Path,
+        durability: Durability,
+        patience: Duration,
+    ) -> Result<(Self, Vec<Notice>), Unopened> {
+        let mut notices = Vec::new();
+        remove_leftovers(folder, &mut notices).map_err(|error| Unopened::Disk(error.to_string()))?;
+        let begun = Instant::now();
+        let opened = loop {
+            match try_open(folder) {
+                Err(Unopened::Locked(_)) if begun.elapsed() < patience => std::thread::sleep(LOCK_POLL),
+                Err(Unopened::Damaged(reason)) => {
+                    // A disk that takes nothing makes sled fail in many ways.
+                    let parent = folder.parent().unwrap_or(Path::new("."));
+                    writable::try_write(parent).map_err(Unopened::Disk)?;
+                    let to = set_aside(folder).map_err(|error| Unopened::Disk(error.to_string()))?;
+                    // Better the damaged one than none.
+                    let opened = try_open(folder).inspect_err(|_| put_back(&to, folder))?;
+                    notices.push(Notice::SetAside { to, reason });
+                    break opened;
+                }
+                other => break other?,
+            }
+        };
+        let file = match durability {
+            Durability::Strict => {
+                let path = folder.join("db");
+                Some(File::open(&path).map_err(|error| Unopened::Disk(format!("{}: {error}", path.display())))?)
+            }
+            Durability::Process => None,
+        };
+        let (flushes, requests) = mpsc::sync_channel(FLUSH_QUEUE);
+        let db = opened.0.clone();
+        let thread = std::thread::Builder::new()
+            .name("session-db".to_owned())
+            .spawn(move || flush_for_all(&requests, &db, file.as_ref()))
+            .map_err(|error| Unopened::Disk(error.to_string()))?;
+        let engine =
+            Self { trees: Some(opened), flushes: Some(flushes), thread: Some(thread), stuck: AtomicBool::new(false) };
+        Ok((engine, notices))
+    }
+
+    /// Everything in it.
+    pub(super) fn rows(&self) -> Result<Rows, String> {
+        guarded(|| {
+            let mut rows = Rows::default();
+            for (tree, rows) in self.trees()?.iter().zip(&mut rows) {
+                for entry in tree {
+                    let (key, value) = entry.map_err(|error| plain(&error))?;
+                    rows.insert(key.to_vec(), value.to_vec());
+                }
+            }
+            Ok(rows)
+        })
+    }
+
+    /// Makes changes; durable only after [`Self::flush`].
+    pub(super) fn apply(&self, changes: &[Change]) -> Result<(), String> {
+        guarded(|| {
+            let trees = self.trees()?;
+            for change in changes {
+                let tree = &trees[change.table as usize];
+                let done = match &change.value {
+                    Some(value) => tree.insert(&change.key, value.as_slice()),
+                    None => tree.remove(&change.key),
+                };
+                done.map_err(|error| plain(&error))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Makes everything written so far durable; one flush serves all who wait.
+    pub(super) fn flush(&self) -> Result<(), String> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        let flushes = self.flushes.as_ref().ok_or_else(gone)?;
+        flushes.send(reply).map_err(|_| gone())?;
+        match answer.recv_timeout(FLUSH_PATIENCE) {
+            Ok(flushed) => flushed,
+            Err(RecvTimeoutError::Disconnected) => Err(gone()),
+            Err(RecvTimeoutError::Timeout) => {
+                self.stuck.store(true, Ordering::SeqCst);
+                Err(format!("a flush did not end within {} s", FLUSH_PATIENCE.as_secs()))
+            }
+        }
+    }
+
+    fn trees(&self) -> Result<&[sled::Tree; TABLES.len()], String> {
+        self.trees.as_ref().map(|(_, trees)| trees).ok_or_else(gone)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        drop(self.flushes.take());
+        if let Some(thread) = self.thread.take()
+            && !self.stuck.load(Ordering::SeqCst)
+        {
+            let _ = thread.join();
+        }
+        let trees = self.trees.take();
+        // sled panics when the last flush of a failing disk fails.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(trees)));
+    }
+}
+
+fn gone() -> String {
+    "it was closed after a failure".to_owned()
+}
+
+/// The thread of an [`Engine`].
+fn flush_for_all(requests: &mpsc::Receiver<SyncSender<Result<(), String>>>, db: &sled::Db, file: Option<&File>) {
+    while let Ok(first) = requests.recv() {
+        let waiting: Vec<_> = std::iter::once(first).chain(requests.try_iter()).collect();
+        let flushed = guarded(|| {
+            db.flush().map_err(|error| plain(&error))?;
+            // sled's own flush survives a kill, not a power loss.
+            file.map_or(Ok(()), File::sync_data).map_err(|error| error.to_string())
+        });
+        for reply in waiting {
+            let _ = reply.try_send(flushed.clone()); // who gave up waiting is gone
+        }
+    }
+}
+
+/// sled may panic: that is a failure like any other.
+fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err("it failed in a way that its library does not survive".to_owned()))
+}
+
+fn try_open(folder: &Path) -> Result<(sled::Db, [sled::Tree; TABLES.len()]), Unopened> {
+    let open = || -> Result<_, sled::Error> {
+        let db = sled::Config::new().path(folder).cache_capacity(CACHE_BYTES).open()?;
+        let trees = [db.open_tree(TABLES[0])?, db.open_tree(TABLES[1])?, db.open_tree(TABLES[2])?];
+        // Reading everything once finds damage now and not in the middle of a stream.
+        for tree in &trees {
+            for entry in tree {
+                entry?;
+            }
+        }
+        Ok((db, trees))
+    };
+    match catch_unwind(AssertUnwindSafe(open)) {
+        Ok(Ok(opened)) => Ok(opened),
+        Ok(Err(error)) => Err(meaning(&error)),
+        Err(_) => Err(Unopened::Damaged("it is damaged in a way that its library does not survive".to_owned())),
+    }
+}
+
+fn meaning(error: &sled::Error) -> Unopened {
+    let reason = plain(error);
+    match error {
+        // In use, which is no damage. sled says it in words only.
+        _ if error.to_string().contains("could not acquire lock") => {
+            Unopened::Locked("another part of this process, or another one, still has it open".to_owned())
+        }
+        sled::Error::Io(error) if error.raw_os_error().is_some() || code_in(&error.to_string()).is_some() => {
+            Unopened::Disk(reason)
+        }
+        _ => Unopened::Damaged(reason),
+    }
+}
+
+/// What sled says, without the names and numbers of its own insides: it keeps a copy of an error as Rust's debug text.
+fn plain(error: &sled::Error) -> String {
+    match error {
+        sled::Error::Io(error) => {
+            let code = error.raw_os_error().or_else(|| code_in(&error.to_string()));
+            code.map_or_else(
+                || rpp_p2p::text::escape(&error.to_string()),
+                |code| io::Error::from_raw_os_error(code).to_string(),
+            )
+        }
+        sled::Error::Corruption { .. } => "its log is damaged".to_owned(),
+        sled::Error::CollectionNotFound(_) => "a part of it is missing".to_owned(),
+        sled::Error::Unsupported(reason) | sled::Error::ReportableBug(reason) => rpp_p2p::text::escape(reason),
+    }
+}
+
+/// The system's number of an error, from its debug text.
+fn code_in(text: &str) -> Option<i32> {
+    let (_, rest) = text.split_once("Os { code: ")?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+fn remove_leftovers(folder: &Path, notices: &mut Vec<Notice>) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(entry.path())?;
+            notices.push(Notice::RemovedLeftover(entry.path()));
+        }
+    }
+    Ok(())
+}
+
+/// Undoes [`set_aside`]. Where that fails too, the next opening begins with an empty one.
+pub(super) fn put_back(aside: &Path, folder: &Path) {
+    if let Err(error) = fs::remove_dir_all(folder).and_then(|()| fs::rename(aside, folder)) {
+        tracing::warn!("{} stays where it is: {error}", aside.display());
+    }
+}
+
+/// Moves the folder out of the way, and says where it is.
+pub(super) fn set_aside(folder: &Path) -> io::Result<PathBuf> {
+    let stamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis());
+    let name = folder.file_name().map_or_else(|| "sessions".to_owned(), |n| n.to_string_lossy().into_owned());
+    let to = folder.with_file_name(format!("{name}.damaged-{stamp}"));
+    fs::rename(folder, &to)?;
+    Ok(to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_sled_says_is_told_without_debug_text() {
+        let full = || io::Error::from_raw_os_error(28);
+        let copied = sled::Error::Io(io::Error::new(full().kind(), format!("{:?}", full())));
+        for error in [sled::Error::Io(full()), copied.clone(), copied] {
+            assert_eq!(plain(&error), full().to_string());
+            assert!(matches!(meaning(&error), Unopened::Disk(_)), "{error}");
+        }
+        let short = sled::Error::Io(io::ErrorKind::UnexpectedEof.into());
+        assert!(matches!(meaning(&short), Unopened::Damaged(_)));
+        let damaged = sled::Error::Corruption { at: None, bt: () };
+        assert!(matches!(meaning(&damaged), Unopened::Damaged(_)));
+        assert!(!plain(&damaged).contains('{'), "{}", plain(&damaged));
+    }
+}

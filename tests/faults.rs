@@ -1,0 +1,576 @@
+//! What a full and what a failing disk do to the real binary: sessions wait and go on by themselves, a node starts and
+//! serves what it has, every failure names its file, and nothing counts that was not written.
+//!
+//! The sweep fails the n-th write, sync, rename and open, with EIO and with ENOSPC, of consumer, provider, `publish` and
+//! `unpack`. The suite runs a sample; everything, n from 1 to a run without a failure, is
+//! `RPP_TEST_FAULTS=all cargo test --release --test faults -- --nocapture sweep`.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
+
+#[allow(dead_code)] // made for another binary
+#[path = "cli/harness.rs"]
+mod harness;
+#[allow(dead_code)] // each test binary uses its part
+mod support {
+    pub mod faults;
+    pub mod process;
+}
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Output,
+    sync::OnceLock,
+    time::Instant,
+};
+
+use harness::{DEADLINE, Place, eventually};
+use serde_json::{Value, json};
+use support::{
+    faults::{Call, EIO, ENOSPC, Fault, OPS, calls},
+    process::{Process, reserved_port},
+};
+
+const CHUNK: usize = 16 * 1024;
+const PAYLOAD: usize = 40 * CHUNK + 77;
+/// A session is made durable after so many bytes; it takes the payload several groups.
+const GROUP: usize = 128 * 1024;
+
+/// A publisher whose folder tests copy: proofs take seconds.
+struct Made {
+    place: Place,
+    published: Value,
+    tar: Value,
+    tree: PathBuf,
+}
+
+fn made() -> &'static Made {
+    static MADE: OnceLock<Made> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let place = Place::new(&["--publisher"]);
+        let input = place.path("input");
+        fs::write(&input, noise(PAYLOAD)).unwrap();
+        let published = place.publish(7, &input);
+        let tree = place.path("tree");
+        for folder in ["a/b", "c"] {
+            fs::create_dir_all(tree.join(folder)).unwrap();
+        }
+        for (file, length) in [("a/one", 3000), ("a/b/two", 0), ("c/three", 200_000), ("four", 1)] {
+            fs::write(tree.join(file), noise(length)).unwrap();
+        }
+        std::os::unix::fs::symlink("one", tree.join("a/link")).unwrap();
+        let tar = place.publish(8, &tree);
+        Made { place, published, tar, tree }
+    })
+}
+
+fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+    value[field].as_str().unwrap()
+}
+
+/// Bytes that do not compress.
+fn noise(len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    blake3::Hasher::new_derive_key("rpp fault test").finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let (entry, kind) = entry.map(|entry| (entry.path(), entry.file_type().unwrap())).unwrap();
+        let to = to.join(entry.file_name().unwrap());
+        if kind.is_dir() {
+            copy_tree(&entry, &to);
+        } else {
+            fs::copy(&entry, to).unwrap();
+        }
+    }
+}
+
+/// A node that serves what was published once, or one that trusts it.
+fn provider() -> Process {
+    let process = Process::new(&[], reserved_port());
+    copy_tree(&made().place.path("data/snapshots/store"), &process.place.path("data/snapshots/store"));
+    process
+}
+
+fn consumer(provider: &Process) -> Process {
+    let mut process = Process::new(&[], reserved_port());
+    process.flag(&format!("--p2p-peers={}", provider.address()));
+    process.flag(&format!("--trust-genesis={}", text(&made().published, "genesis")));
+    for (key, value) in [("chunk-size", CHUNK), ("max-chunk-size", CHUNK), ("window", 2 * GROUP), ("ack-bytes", GROUP)]
+    {
+        process.flag(&format!("--snapshots-{key}={value}"));
+    }
+    process
+}
+
+/// Makes the files of a node's data folder fail from its next start on; where its calls are noted.
+fn arm(process: &mut Process, fault: Fault) -> PathBuf {
+    let (data, log) = (process.place.path("data"), process.place.path("calls"));
+    fs::create_dir_all(&data).unwrap();
+    let noted = log.clone();
+    process.prepare = Some(Box::new(move |command| fault.arm(command, &data, &log)));
+    noted
+}
+
+fn start_session(consumer: &Process, provider: &Process) -> Value {
+    let body = json!({ "peer": provider.address(), "root": text(&made().published, "root") });
+    let (code, answer) = consumer.request("POST", "/p2p/snapshots", Some(&body));
+    assert_eq!(code, 200, "{answer}");
+    harness::json(&answer)
+}
+
+fn status(consumer: &Process, session: u64) -> Value {
+    let (code, answer) = consumer.request("GET", &format!("/p2p/snapshots/{session}"), None);
+    assert_eq!(code, 200, "{answer}");
+    harness::json(&answer)
+}
+
+fn status_where(consumer: &Process, session: u64, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    let mut last = Value::Null;
+    let begun = Instant::now();
+    loop {
+        let status = status(consumer, session);
+        if wanted(&status) {
+            return status;
+        }
+        assert!(begun.elapsed() < DEADLINE, "waited too long for {what}: {last}\n{}", consumer.logged());
+        last = status;
+        std::thread::park_timeout(std::time::Duration::from_millis(20));
+    }
+}
+
+/// Verified means verified: whoever says so has the very bytes.
+fn complete(consumer: &Process, session: u64) -> Value {
+    let status = status_where(consumer, session, "the session to end", |status| {
+        assert!(status["verified"] == false || status["state"] == "complete", "{status}");
+        ["complete", "failed"].contains(&text(status, "state"))
+    });
+    assert_eq!(text(&status, "state"), "complete", "{status}");
+    assert!(fs::read(text(&status, "payload_path")).unwrap() == noise(PAYLOAD), "the payload differs");
+    status
+}
+
+/// Probes and metric, while a part cannot be written and afterwards.
+fn says_it_cannot_write(node: &Process, part: &str) {
+    eventually("the probe", || {
+        let (code, answer) = node.request("GET", "/readyz", None);
+        (code == 503 && answer.contains("\"cannot_write\"")).then_some(())
+    });
+    let (code, answer) = node.request("GET", "/healthz", None);
+    assert!(code == 200 && answer.contains("cannot write"), "{code} {answer}");
+    let (_, metrics) = node.request("GET", "/metrics", None);
+    assert!(metrics.contains(&format!("rpp_cannot_write{{part=\"{part}\"}} 1")), "{metrics}");
+}
+
+fn says_it_can_write(node: &Process) {
+    eventually("the probe", || (node.request("GET", "/readyz", None).0 == 200).then_some(()));
+    let (code, answer) = node.request("GET", "/healthz", None);
+    assert_eq!((code, answer.as_str()), (200, "{\"status\":\"ok\"}"));
+    let (_, metrics) = node.request("GET", "/metrics", None);
+    assert!(metrics.contains("rpp_cannot_write{part=\"database\"} 0"), "{metrics}");
+}
+
+#[test]
+fn a_full_disk_pauses_whatever_it_hits_and_the_session_goes_on_when_there_is_room() {
+    let mut provider = provider();
+    provider.start();
+    // The database, the head, then one after the other what is written beside a partial payload, and its own files. From which
+    // write on, and what is said.
+    for (only, at, part, named) in [
+        ("/sessions/", 1, Some("database"), "sessions"),
+        ("/sessions/", 12, Some("database"), "sessions"),
+        ("snapshots/.tmp-", 1, Some("head"), "head.json"),
+        ("/partial/", 1, None, "/partial/"),
+        ("/partial/", 2, None, "/partial/"),
+        ("/partial/", 3, None, "/partial/"),
+        ("/payload", 3, None, "payload"),
+        ("/outboard", 3, None, "outboard"),
+    ] {
+        let mut node = consumer(&provider);
+        let full = node.place.path("full");
+        arm(&mut node, Fault { at, ..Fault::full(full.clone(), Some(only)) });
+        node.start();
+        fs::write(&full, "").unwrap();
+        let session = start_session(&node, &provider)["session"].as_u64().unwrap();
+        let waits = status_where(&node, session, &format!("the pause for {only} {at}"), |status| {
+            assert_ne!(status["state"], "failed", "{only}: {status}");
+            status["state"] == "paused"
+        });
+        let reason = text(&waits["waiting_on"], "reason");
+        assert_eq!(
+            (&waits["waiting_on"]["what"], &waits["error_code"]),
+            (&json!("disk"), &json!("storage")),
+            "{waits}"
+        );
+        assert!(reason.contains(named) && reason.contains("make room") && reason.contains("by itself"), "{waits}");
+        assert!(!reason.contains("Os {"), "{waits}");
+        if let Some(part) = part {
+            says_it_cannot_write(&node, part);
+        }
+        fs::remove_file(&full).unwrap();
+        complete(&node, session);
+        says_it_can_write(&node);
+        // And it is remembered.
+        node.kill();
+        node.prepare = None;
+        node.start();
+        assert_eq!(status(&node, session)["state"], "complete", "{only}");
+    }
+}
+
+#[test]
+fn a_post_on_a_full_disk_is_taken_and_waits() {
+    let mut provider = provider();
+    provider.start();
+    let mut node = consumer(&provider);
+    let full = node.place.path("full");
+    arm(&mut node, Fault::full(full.clone(), None));
+    node.start();
+    fs::write(&full, "").unwrap();
+    let waits = start_session(&node, &provider);
+    assert_eq!((&waits["state"], &waits["waiting_on"]["what"]), (&json!("paused"), &json!("disk")), "{waits}");
+    // One that is given up meanwhile stays so.
+    let body = json!({ "peer": provider.address(), "root": text(&made().tar, "root") });
+    let other = harness::json(&node.request("POST", "/p2p/snapshots", Some(&body)).1)["session"].as_u64().unwrap();
+    assert_eq!(node.request("DELETE", &format!("/p2p/snapshots/{other}"), None).0, 204);
+    fs::remove_file(&full).unwrap();
+    let session = waits["session"].as_u64().unwrap();
+    complete(&node, session);
+    node.kill();
+    node.prepare = None;
+    node.start();
+    let (_, all) = node.request("GET", "/p2p/snapshots", None);
+    let all = harness::json(&all);
+    let ids: Vec<_> = all.as_array().unwrap().iter().map(|one| one["session"].as_u64().unwrap()).collect();
+    assert_eq!(ids, [session], "{all}");
+}
+
+#[test]
+fn a_node_starts_on_a_full_disk_and_goes_on_with_its_sessions() {
+    let mut provider = provider();
+    provider.start();
+    let mut node = consumer(&provider);
+    let full = node.place.path("full");
+    arm(&mut node, Fault { at: 3, ..Fault::full(full.clone(), Some("/payload")) });
+    fs::write(&full, "").unwrap();
+    node.start();
+    let session = start_session(&node, &provider)["session"].as_u64().unwrap();
+    status_where(&node, session, "the pause", |status| status["state"] == "paused");
+    node.kill();
+    // Now nothing at all can be written.
+    arm(&mut node, Fault::full(full.clone(), None));
+    node.start();
+    says_it_cannot_write(&node, "database");
+    let held = status(&node, session);
+    assert_eq!(held["root"], made().published["root"], "it is known all the same: {held}");
+    assert!(node.logged().contains("cannot write"), "{}", node.logged());
+    fs::remove_file(&full).unwrap();
+    complete(&node, session);
+    says_it_can_write(&node);
+}
+
+#[test]
+fn a_provider_on_a_full_disk_serves_what_it_has_and_acknowledges_when_there_is_room() {
+    let mut provider = provider();
+    let full = provider.place.path("full");
+    arm(&mut provider, Fault::full(full.clone(), None));
+    fs::write(&full, "").unwrap();
+    provider.start();
+    says_it_cannot_write(&provider, "database");
+    let acks = |provider: &Process| {
+        let (_, metrics) = provider.request("GET", "/metrics", None);
+        let prefix = "rpp_acks_total{direction=\"received\",kind=\"ack\"} ";
+        metrics.lines().find_map(|line| line.strip_prefix(prefix)).map_or(0, |n| n.parse::<u64>().unwrap())
+    };
+    let mut node = consumer(&provider);
+    node.start();
+    let session = start_session(&node, &provider)["session"].as_u64().unwrap();
+    complete(&node, session);
+    assert_eq!(acks(&provider), 0, "an acknowledgement was mirrored that is not on the disk");
+    fs::remove_file(&full).unwrap();
+    says_it_can_write(&provider);
+    let mut node = consumer(&provider);
+    node.start();
+    let session = start_session(&node, &provider)["session"].as_u64().unwrap();
+    complete(&node, session);
+    assert!(acks(&provider) > 0);
+}
+
+#[test]
+fn a_store_or_partial_on_a_mount_of_its_own_is_said_before_any_work() {
+    for folder in ["store", "partial", "chain"] {
+        let place = Place::new(&["--publisher"]);
+        let mount = place.path("data/snapshots").join(folder);
+        fs::create_dir_all(&mount).unwrap();
+        let input = place.path("input");
+        fs::write(&input, "some").unwrap();
+        let config = place.config();
+        for arguments in [
+            vec!["config", "check", "--config", config.to_str().unwrap(), "--quiet"],
+            vec![
+                "run",
+                "--config",
+                config.to_str().unwrap(),
+                "--p2p-listen=/ip4/127.0.0.1/tcp/0",
+                "--rpc-listen=127.0.0.1:0",
+            ],
+            vec!["publish", "--config", config.to_str().unwrap(), "--height", "1", input.to_str().unwrap()],
+        ] {
+            // In a mount namespace of its own, which only root may make.
+            let output = std::process::Command::new("unshare")
+                .args(["-m", "sh", "-c", "mount -t tmpfs none \"$0\" || exit 99; exec \"$@\""])
+                .arg(&mount)
+                .arg(env!("CARGO_BIN_EXE_rpp-node"))
+                .args(&arguments)
+                .output();
+            let output = match output {
+                Ok(output) if output.status.code() == Some(0) || output.status.code() == Some(1) => output,
+                other => {
+                    println!("skipped: a tmpfs cannot be mounted here: {other:?}");
+                    return;
+                }
+            };
+            let said = harness::stderr(&output);
+            assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+            assert!(said.contains(&mount.display().to_string()) && said.contains("mount of its own"), "{said}");
+        }
+        assert!(!place.path("data/snapshots/sessions").exists(), "work was begun");
+    }
+}
+
+#[test]
+fn messages_say_what_is_wrong_with_what_in_one_line() {
+    // A damaged manifest is not "not stored here".
+    let place = Place::new(&["--publisher"]);
+    let store = place.path("data/snapshots/store");
+    copy_tree(&made().place.path("data/snapshots/store"), &store);
+    let root = text(&made().published, "root");
+    let manifest = store.join(root).join("manifest.json");
+    let mut bytes = fs::read(&manifest).unwrap();
+    bytes[40] ^= 1;
+    fs::write(&manifest, bytes).unwrap();
+    for (command, arguments) in [("verify", vec![root]), ("unpack", vec![root, "dest"])] {
+        let said = place.fail(command, &arguments);
+        assert!(said.contains("damaged") && said.contains("manifest.json"), "{said}");
+        assert!(!said.contains("not stored here"), "{said}");
+    }
+    place.succeed("remove", &[root]);
+    assert!(place.fail("verify", &[root]).contains("not stored here"));
+
+    // Names in a folder are anybody's.
+    let folder = place.path("folder");
+    fs::create_dir(&folder).unwrap();
+    let name = folder.join("one\nerror: two");
+    rustix::fs::mknodat(rustix::fs::CWD, &name, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+    let said = place.fail("publish", &["--height", "1", folder.to_str().unwrap()]);
+    assert!(said.contains("one\\u{a}error: two") && !said.contains("\nerror: two"), "{said}");
+    let missing = place.path("no\nsuch");
+    let said = place.fail("publish", &["--height", "1", missing.to_str().unwrap()]);
+    assert!(said.contains("no\\u{a}such") && !said.contains("\nsuch"), "{said}");
+}
+
+#[test]
+fn an_unreadable_head_is_said_wherever_it_is_asked_for() {
+    let provider = provider();
+    let mut node = consumer(&provider);
+    let head = node.place.path("data/snapshots/head.json");
+    fs::create_dir_all(head.parent().unwrap()).unwrap();
+    fs::write(&head, "{}").unwrap();
+    node.start();
+    let (code, answer) = node.request("GET", "/p2p/head", None);
+    assert!(code == 500 && answer.contains(&head.display().to_string()) && answer.contains("mv "), "{code} {answer}");
+    let body = json!({ "peer": provider.address() });
+    let (code, answer) = node.request("POST", "/p2p/snapshots", Some(&body));
+    assert!(code == 500 && answer.contains(&head.display().to_string()), "{code} {answer}");
+}
+
+/// How much of a sweep runs: every n, or some.
+fn is_all() -> bool {
+    std::env::var("RPP_TEST_FAULTS").is_ok_and(|word| word == "all")
+}
+
+/// Calls `run` with the n-th call failing, n from 1 until a run in which nothing failed; in a sample with some n only.
+/// `run` says which call failed.
+fn sweep(what: &str, sample: u64, mut run: impl FnMut(&Fault) -> Option<Call>) {
+    let begun = Instant::now();
+    for op in OPS {
+        for error in [EIO, ENOSPC] {
+            let (mut n, mut runs) = (1, 0);
+            while run(&Fault::nth(op, n, error)).is_some() {
+                runs += 1;
+                // Steps that differ, so that samples of different operations meet different moments.
+                n += if is_all() { 1 } else { sample + u64::from(error == EIO) * sample / 2 };
+            }
+            println!("{what}: {op} with error {error}: {runs} runs, the last failure at {}", n.saturating_sub(1));
+        }
+    }
+    println!("{what}: {:?}", begun.elapsed());
+}
+
+fn failed_call(log: &Path) -> Option<Call> {
+    calls(log).into_iter().find(|call| call.failed)
+}
+
+/// Whether a message names the file of a call. A temporary file is named by what it was to become, which lies beside it; the
+/// database, whose files are its library's, as a whole.
+fn names(message: &str, call: &Call) -> bool {
+    let parent = call.path.parent().unwrap();
+    let is_temporary = call.path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".tmp-"));
+    let path = if is_temporary || parent.ends_with("sessions") { parent } else { &call.path };
+    message.contains(&path.display().to_string())
+}
+
+/// Runs a command with a fault below `folder`; its output and the call that failed.
+fn run_with(place: &Place, fault: &Fault, folder: &Path, name: &str, arguments: &[&str]) -> (Output, Option<Call>) {
+    let log = place.path("calls");
+    let _ = fs::remove_file(&log);
+    let mut command = place.command(name);
+    fault.arm(&mut command, folder, &log);
+    let output = command.args(arguments).output().unwrap();
+    (output, failed_call(&log))
+}
+
+/// After a command with a fault: a success is one, a failure is exit code 1 with the file and without Rust's debug text.
+fn judge(fault: &Fault, output: &Output, call: Option<&Call>) {
+    let said = harness::stderr(output);
+    match (output.status.code(), call) {
+        (Some(0), _) => {}
+        (Some(1), Some(call)) => {
+            assert!(names(&said, call), "{call:?} is not named: {said}");
+            assert!(!said.contains("Os {") && !said.contains("kind:"), "{fault:?}: {said}");
+            let error = std::io::Error::from_raw_os_error(fault.error).to_string();
+            assert!(said.matches(&error).count() <= 1, "{fault:?}: a cause is said twice: {said}");
+        }
+        _ => panic!("{fault:?} {call:?}: {:?} {said}", output.status),
+    }
+}
+
+#[test]
+fn sweep_unpack() {
+    let made = made();
+    let place = Place::new(&[]);
+    copy_tree(&made.place.path("data/snapshots/store"), &place.path("data/snapshots/store"));
+    let root = text(&made.tar, "root");
+    let folder = place.path("");
+    sweep("unpack", 5, |fault| {
+        let dest = place.path("dest");
+        let (output, call) = run_with(&place, fault, &folder, "unpack", &[root, dest.to_str().unwrap()]);
+        judge(fault, &output, call.as_ref());
+        if output.status.success() {
+            assert_same(&made.tree, &dest);
+            fs::remove_dir_all(&dest).unwrap();
+        } else if dest.exists() {
+            // Only what is whole appears: what failed was making its name durable.
+            assert_same(&made.tree, &dest);
+            fs::remove_dir_all(&dest).unwrap();
+        }
+        let left = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name());
+        let left: Vec<_> = left.filter(|name| name.to_string_lossy().contains("unpacking")).collect();
+        assert!(left.is_empty(), "{fault:?}: {left:?}");
+        call
+    });
+}
+
+fn assert_same(one: &Path, other: &Path) {
+    let same =
+        std::process::Command::new("diff").arg("-r").arg("--no-dereference").args([one, other]).output().unwrap();
+    assert!(same.status.success(), "{}", String::from_utf8_lossy(&same.stdout));
+}
+
+#[test]
+fn sweep_publish() {
+    let input = made().place.path("input");
+    sweep("publish", 24, |fault| {
+        let place = Place::new(&["--publisher"]);
+        let data = place.path("data");
+        fs::create_dir_all(&data).unwrap();
+        let arguments = ["--json", "--height", "7", input.to_str().unwrap()];
+        let (output, call) = run_with(&place, fault, &data, "publish", &arguments);
+        judge(fault, &output, call.as_ref());
+        // The same again completes it, and what is stored is what was published.
+        let again = harness::json(&place.succeed("publish", &arguments));
+        if output.status.success() {
+            assert_eq!(harness::json(&String::from_utf8_lossy(&output.stdout)), again);
+        }
+        let root = text(&again, "root");
+        assert_eq!(root, blake3::hash(&fs::read(&input).unwrap()).to_hex().as_str());
+        assert!(fs::read(data.join("snapshots/store").join(root).join("payload")).unwrap() == noise(PAYLOAD));
+        call
+    });
+}
+
+#[test]
+fn sweep_consumer() {
+    let mut provider = provider();
+    provider.start();
+    sweep("consumer", 60, |fault| {
+        let mut node = consumer(&provider);
+        let log = arm(&mut node, fault.clone());
+        let mut session = None;
+        if node.try_start() {
+            let body = json!({ "peer": provider.address(), "root": text(&made().published, "root") });
+            let (code, answer) = node.request("POST", "/p2p/snapshots", Some(&body));
+            if code == 200 || code == 502 {
+                let all = harness::json(&node.request("GET", "/p2p/snapshots", None).1);
+                session = all[0]["session"].as_u64();
+            } else {
+                let call = failed_call(&log).unwrap_or_else(|| panic!("{code} {answer}"));
+                assert!(names(&answer, &call), "{call:?} is not named: {answer}");
+            }
+            if let Some(session) = session {
+                let ended = status_where(&node, session, "the end", |status| {
+                    ["complete", "failed"].contains(&text(status, "state"))
+                });
+                if ended["state"] == "failed" {
+                    let call = failed_call(&log).unwrap_or_else(|| panic!("{ended}"));
+                    let error = text(&ended, "error");
+                    assert_eq!(ended["error_code"], "storage", "{ended}");
+                    assert!(names(error, &call), "{call:?} is not named: {ended}");
+                    assert!(!error.contains("Os {"), "{ended}");
+                } else {
+                    complete(&node, session);
+                }
+            }
+            node.kill();
+        } else {
+            let call = failed_call(&log).unwrap_or_else(|| panic!("{}", node.logged()));
+            assert!(names(&node.logged(), &call), "{call:?} is not named: {}", node.logged());
+        }
+        let call = failed_call(&log);
+        // Without the fault everything that counted is there, and it completes.
+        node.prepare = None;
+        node.start();
+        let session = match session {
+            Some(session) => {
+                let body = json!({ "resume": { "session": session } });
+                assert_eq!(node.request("POST", "/p2p/snapshots", Some(&body)).0, 200);
+                session
+            }
+            None => start_session(&node, &provider)["session"].as_u64().unwrap(),
+        };
+        complete(&node, session);
+        call
+    });
+}
+
+#[test]
+fn sweep_provider() {
+    sweep("provider", 40, |fault| {
+        let mut provider = provider();
+        let log = arm(&mut provider, fault.clone());
+        let started = provider.try_start();
+        let call = failed_call(&log);
+        if !started {
+            let call = call.as_ref().unwrap_or_else(|| panic!("{}", provider.logged()));
+            assert!(names(&provider.logged(), call), "{call:?} is not named: {}", provider.logged());
+            return Some(call.clone());
+        }
+        let mut node = consumer(&provider);
+        node.start();
+        let session = start_session(&node, &provider)["session"].as_u64().unwrap();
+        complete(&node, session);
+        failed_call(&log)
+    });
+}
