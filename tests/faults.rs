@@ -419,6 +419,12 @@ fn names(message: &str, call: &Call) -> bool {
     let parent = call.path.parent().unwrap();
     let is_temporary = call.path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".tmp-"));
     let path = if is_temporary || parent.ends_with("sessions") { parent } else { &call.path };
+    // An entry that is being unpacked is named as the tar names it.
+    let mut parts = path.components();
+    if parts.any(|part| part.as_os_str().to_string_lossy().contains("unpacking")) {
+        let entry = parts.as_path().display().to_string();
+        return message.contains(if entry.is_empty() { "dest" } else { &entry });
+    }
     message.contains(&path.display().to_string())
 }
 
