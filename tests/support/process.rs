@@ -18,6 +18,9 @@ pub fn reserved_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
+/// What is done to a command before it starts.
+pub type Prepare = Box<dyn Fn(&mut Command)>;
+
 pub struct Process {
     pub place: Place,
     port: u16,
@@ -26,7 +29,7 @@ pub struct Process {
     running: Option<Child>,
     rpc: Option<SocketAddr>,
     /// What is done to the command before it starts.
-    pub prepare: Option<Box<dyn Fn(&mut Command)>>,
+    pub prepare: Option<Prepare>,
 }
 
 impl Process {
