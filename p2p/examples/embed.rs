@@ -282,8 +282,8 @@ impl SnapshotProvider for Shelf {
         let now = SystemTime::now();
         let mut records = self.records();
         records.expire(now);
-        records.make_room(peer, request.session, now)?;
-        records.put(peer, request.session, Record::new(Arc::new(plan.clone()), now));
+        records.make_room(peer, request.session, request.source, now)?;
+        records.put(peer, request.session, Record::new(Arc::new(plan.clone()), now).with_source(request.source));
         Ok(PlanOffer { plan, min_chunk_size: MIN_CHUNK_SIZE, max_chunk_size: MAX_CHUNK_SIZE })
     }
 

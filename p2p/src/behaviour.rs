@@ -17,7 +17,7 @@ mod size;
 mod work;
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -46,7 +46,7 @@ use crate::{
     codec::{Codec, PROTOCOL, RequestFrame, ResponseFrame},
     messages::{ArtefactKind, Plan, SnapshotsRequest},
     negotiation::{Handler, Lazy},
-    provider::SnapshotProvider,
+    provider::{SnapshotProvider, Source},
     text,
     types::SnapshotSessionId,
 };
@@ -66,6 +66,8 @@ pub struct Behaviour<P> {
     lazy: Lazy,
     /// For one negotiation.
     negotiation: Duration,
+    /// Where each connection comes from: as many as there are connections.
+    sources: HashMap<ConnectionId, Source>,
     /// Drained before anything new is taken in.
     events: VecDeque<Event>,
 }
@@ -88,6 +90,10 @@ pub struct Load {
     pub bytes_ahead: usize,
     /// Slots taken by peers' sessions.
     pub slots: usize,
+    /// Peers' sessions that wait for a slot.
+    pub waiting_for_slot: usize,
+    /// Slots that went from a quiet session to another since the start.
+    pub slots_that_gave_way: u64,
     /// Responses waiting for a blocking thread.
     pub checks_queued: usize,
     /// Responses being checked.
@@ -116,6 +122,7 @@ impl<P: SnapshotProvider> Behaviour<P> {
             inbound: Inbound::new(provider, &config),
             lazy: Lazy::default(),
             negotiation: config.pace.idle,
+            sources: HashMap::new(),
             events: VecDeque::new(),
         }
     }
@@ -230,6 +237,11 @@ impl<P: SnapshotProvider> Behaviour<P> {
         self.inbound.provider()
     }
 
+    /// The peers of the sessions that are active here: with a slot, or waiting for one. One may come several times.
+    pub fn served_peers(&self) -> impl Iterator<Item = PeerId> {
+        self.inbound.slots().peers()
+    }
+
     /// How much is under way.
     #[must_use]
     pub fn load(&self) -> Load {
@@ -243,6 +255,8 @@ impl<P: SnapshotProvider> Behaviour<P> {
             waiting_for_room: self.inbound.room().waiting(),
             bytes_ahead: self.inbound.bytes_ahead(),
             slots: self.inbound.slots().len(),
+            waiting_for_slot: self.inbound.slots().waiting(),
+            slots_that_gave_way: self.inbound.slots().gave_way(),
             checks_queued,
             checks_running,
             provider_jobs_queued,
@@ -286,10 +300,12 @@ impl<P: SnapshotProvider> Behaviour<P> {
     fn handle_wire(&mut self, event: request_response::Event<RequestFrame, ResponseFrame>) {
         use request_response::Event as Wire;
         match event {
-            Wire::Message { peer, message: Message::Request { request_id, request, channel }, .. } => {
+            Wire::Message { peer, connection_id, message: Message::Request { request_id, request, channel } } => {
                 // Only frames that were read arrive; those to be sent never come back.
                 if let RequestFrame::Incoming { bytes, request } = request {
-                    self.inbound.handle_request(&mut self.wire, peer, request_id, (bytes, request), channel);
+                    let source = self.sources.get(&connection_id).copied();
+                    let from = (peer, source.unwrap_or_else(|| Source::of_peer(&Multiaddr::empty(), peer)));
+                    self.inbound.handle_request(&mut self.wire, from, request_id, (bytes, request), channel);
                 }
             }
             Wire::Message { message: Message::Response { request_id, response }, .. } => {
@@ -361,10 +377,18 @@ impl<P: SnapshotProvider> NetworkBehaviour for Behaviour<P> {
         {
             self.outbound.note_dial_failure(peer, failure.error);
         }
-        if let FromSwarm::ConnectionClosed(closed) = &event
-            && closed.remaining_established == 0
-        {
-            self.lazy.remove(&closed.peer_id);
+        match &event {
+            FromSwarm::ConnectionEstablished(made) => {
+                let source = Source::of_peer(made.endpoint.get_remote_address(), made.peer_id);
+                self.sources.insert(made.connection_id, source);
+            }
+            FromSwarm::ConnectionClosed(closed) => {
+                self.sources.remove(&closed.connection_id);
+                if closed.remaining_established == 0 {
+                    self.lazy.remove(&closed.peer_id);
+                }
+            }
+            _ => {}
         }
         self.wire.on_swarm_event(event);
     }

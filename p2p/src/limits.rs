@@ -42,6 +42,12 @@ pub const MAX_SLOTS: usize = 64;
 pub const MAX_SLOTS_PER_PEER: usize = 8;
 /// A slot is freed after this long without a request.
 pub const SLOT_IDLE: Duration = Duration::from_secs(60);
+/// After this long without a request, a slot goes to another session that needs one.
+pub const SLOT_GIVES_WAY: Duration = Duration::from_secs(1);
+/// How long a session waits for a slot before it is `busy`.
+pub const SLOT_WAIT: Duration = Duration::from_secs(5);
+/// Sessions that wait for a slot.
+pub const MAX_SLOT_WAITERS: usize = 64;
 /// How long a provider keeps the record of a session that has no slot.
 pub const RECORD_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 /// Records of sessions on a provider, in all.

@@ -7,13 +7,15 @@
 mod records;
 mod room;
 mod slots;
+mod source;
 
 use bytes::Bytes;
 use libp2p::PeerId;
 
 pub use records::{Record, RecordLimits, Records};
 pub use room::{Room, RoomLimits, RoomWait};
-pub use slots::{Outcome, SlotLimits, Slots, Ticket};
+pub use slots::{Asked, Outcome, SlotLimits, Slots, Ticket};
+pub use source::Source;
 
 use crate::{
     error::PipelineError,
@@ -39,6 +41,8 @@ pub struct PlanRequest {
     pub root: Option<Hash>,
     /// Only this height; the highest offer when absent.
     pub height: Option<u64>,
+    /// Where the consumer comes from, for a fair share of the records.
+    pub source: Option<Source>,
 }
 
 /// A plan for a session, and the provider's bounds.

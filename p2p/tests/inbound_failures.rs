@@ -216,10 +216,15 @@ async fn another_peers_session_is_not_found_and_stays_as_it_is() {
     assert!(owner.ask(them, chunk_request(7, 2)).await.contains("\"type\":\"chunk\""));
 }
 
+/// Who finds no slot is told so at once.
+fn at_once() -> SlotLimits {
+    SlotLimits { gives_way: SlotLimits::default().idle, wait: Duration::ZERO, ..SlotLimits::default() }
+}
+
 #[tokio::test]
 async fn a_cancel_is_answered_cancelled_for_any_session_and_without_a_slot() {
     let (provider, memory, mut raw) =
-        pair_with(Config::default().with_slots(SlotLimits { total: 1, ..SlotLimits::default() })).await;
+        pair_with(Config::default().with_slots(SlotLimits { total: 1, ..at_once() })).await;
     let cancel = |id| request(&SnapshotsRequest::Error { session_id: session(id), message: "enough".to_owned() });
     let answer = raw.ask(provider.peer, cancel(1)).await;
     assert!(is_refusal(&answer, "cancelled") && answer.contains("\"session_id\":1"), "{answer}");
@@ -232,8 +237,8 @@ async fn a_cancel_is_answered_cancelled_for_any_session_and_without_a_slot() {
 }
 
 #[tokio::test]
-async fn slots_are_bounded_in_all_and_per_peer() {
-    let limits = SlotLimits { total: 3, per_peer: 2, ..SlotLimits::default() };
+async fn slots_are_shared_and_bounded_per_peer() {
+    let limits = SlotLimits { total: 4, per_peer: 2, ..at_once() };
     let (provider, _, mut raw) = pair_with(Config::default().with_slots(limits)).await;
     let mut other = raw_peer().await;
     other.connect(&provider).await;
@@ -243,13 +248,49 @@ async fn slots_are_bounded_in_all_and_per_peer() {
     }
     assert!(is_refusal(&raw.ask(them, plan_request(3)).await, "busy"), "per peer");
     other.ask(them, plan_request(1)).await;
-    assert!(is_refusal(&other.ask(them, plan_request(2)).await, "busy"), "in all");
+    assert!(is_refusal(&other.ask(them, plan_request(2)).await, "busy"), "it leaves as many as it has");
     assert!(raw.ask(them, chunk_request(1, 0)).await.contains("\"type\":\"chunk\""), "who has a slot goes on");
     // The last ack frees one.
     for (kind, index) in [(ArtefactKind::LightClientUpdate, 2), (ArtefactKind::Chunk, 3)] {
         raw.ask(them, request(&SnapshotsRequest::Ack { session_id: session(1), kind, index })).await;
     }
     assert!(other.ask(them, plan_request(2)).await.contains("\"type\":\"plan\""));
+}
+
+#[tokio::test]
+async fn one_who_waits_gets_the_slot_of_a_quiet_session_and_nothing_is_lost_with_it() {
+    let limits = SlotLimits { total: 1, wait: support::DEADLINE, ..SlotLimits::default() };
+    let (provider, memory, mut raw) = pair_with(Config::default().with_slots(limits)).await;
+    let mut other = raw_peer().await;
+    other.connect(&provider).await;
+    let them = provider.peer;
+    raw.ask(them, plan_request(1)).await;
+    raw.ask(them, request(&SnapshotsRequest::Ack { session_id: session(1), kind: ArtefactKind::Chunk, index: 1 }))
+        .await;
+    let before = memory.markers(raw.peer, session(1));
+    let asked = other.send(them, plan_request(1)).await;
+    support::within(async { while provider.with(|b| b.load().slots_that_gave_way).await == 0 {} }).await;
+    assert!(other.answer_to(asked).await.contains("\"type\":\"plan\""));
+    assert_eq!(provider.with(|b| (b.load().slots, b.load().waiting_for_slot)).await, (1, 0));
+    assert_eq!(memory.markers(raw.peer, session(1)), before, "its record stays");
+    assert!(raw.ask(them, chunk_request(1, 2)).await.contains("\"type\":\"chunk\""), "it takes one again");
+}
+
+#[tokio::test]
+async fn a_peer_that_leaves_while_waiting_for_a_slot_is_forgotten() {
+    let limits =
+        SlotLimits { total: 1, gives_way: support::DEADLINE, wait: support::DEADLINE, ..SlotLimits::default() };
+    let (mut provider, _, mut raw) = pair_with(Config::default().with_slots(limits)).await;
+    let other = raw_peer().await;
+    other.connect(&provider).await;
+    raw.ask(provider.peer, plan_request(1)).await;
+    provider.served().await;
+    other.send(provider.peer, plan_request(1)).await;
+    support::within(async { while provider.with(|b| b.load().waiting_for_slot).await == 0 {} }).await;
+    other.disconnect(provider.peer).await;
+    assert_eq!(provider.served().await, Outcome::Lost);
+    let load = provider.with(|b| b.load()).await;
+    assert_eq!((load.waiting_for_slot, load.slots, load.responses_in_flight), (0, 1, 0));
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 mod world;
 
 use std::{
+    net::Ipv4Addr,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -13,14 +14,32 @@ use std::{
 use libp2p::PeerId;
 use rpp_p2p::{
     ArtefactKind, ErrorCode, Hash, PipelineError, ResumeReason, SnapshotSessionId,
-    limits::{MAX_RECORDS, MAX_RECORDS_PER_PEER, MAX_SLOTS, MAX_SLOTS_PER_PEER, RECORD_RETENTION, SLOT_IDLE},
+    limits::{
+        MAX_RECORDS, MAX_RECORDS_PER_PEER, MAX_SLOT_WAITERS, MAX_SLOTS, MAX_SLOTS_PER_PEER, RECORD_RETENTION,
+        SLOT_GIVES_WAY, SLOT_IDLE, SLOT_WAIT,
+    },
     plan::{ChunkBounds, ChunkSizeError, choose_chunk_size},
-    provider::{Outcome, Record, RecordLimits, Records, Room, RoomLimits, RoomWait, SessionKey, SlotLimits, Slots},
+    provider::{
+        Asked, Outcome, Record, RecordLimits, Records, Room, RoomLimits, RoomWait, SessionKey, SlotLimits, Slots,
+        Source,
+    },
 };
 use world::WORLD;
 
 fn session(id: u64) -> SnapshotSessionId {
     SnapshotSessionId::new(id).unwrap()
+}
+
+/// The `host`th address of a network.
+fn source(host: u8) -> Source {
+    Source::of_ip(Ipv4Addr::new(192, 0, 2, host).into())
+}
+
+/// Opens a session that is quiet from now on.
+fn take(slots: &mut Slots, now: Instant, from: Source, peer: PeerId, id: u64) -> Result<(), PipelineError> {
+    let ticket = slots.admit(now, from, peer, session(id))?;
+    slots.release(now, ticket, Outcome::Keep);
+    Ok(())
 }
 
 fn at(seconds: u64) -> SystemTime {
@@ -48,11 +67,11 @@ fn acknowledge(
 fn one_request_of_a_session_at_a_time() {
     let (now, peer) = (Instant::now(), PeerId::random());
     let mut slots = Slots::new(SlotLimits::default());
-    let ticket = slots.admit(now, peer, session(1)).unwrap();
-    assert_eq!(slots.admit(now, peer, session(1)).unwrap_err().code(), ErrorCode::Busy);
-    let other = slots.admit(now, PeerId::random(), session(1)).unwrap();
+    let ticket = slots.admit(now, source(1), peer, session(1)).unwrap();
+    assert_eq!(slots.admit(now, source(1), peer, session(1)).unwrap_err().code(), ErrorCode::Busy);
+    let other = slots.admit(now, source(2), PeerId::random(), session(1)).unwrap();
     slots.release(now, ticket, Outcome::Keep);
-    let again = slots.admit(now, peer, session(1)).unwrap();
+    let again = slots.admit(now, source(1), peer, session(1)).unwrap();
     assert_eq!((slots.len(), slots.serving()), (2, 2));
     slots.release(now, again, Outcome::Free);
     slots.release(now, other, Outcome::Keep);
@@ -62,43 +81,141 @@ fn one_request_of_a_session_at_a_time() {
 #[test]
 fn slots_are_bounded_in_all_and_per_peer_and_freed_when_idle() {
     let now = Instant::now();
-    let mut slots = Slots::new(SlotLimits::default());
-    let take = |slots: &mut Slots, now, peer, id| {
-        let ticket = slots.admit(now, peer, session(id))?;
-        slots.release(now, ticket, Outcome::Keep);
-        Ok::<_, PipelineError>(())
-    };
+    let mut slots = Slots::new(SlotLimits { gives_way: SLOT_IDLE, ..SlotLimits::default() });
     let peers: Vec<_> = (0..MAX_SLOTS / MAX_SLOTS_PER_PEER).map(|_| PeerId::random()).collect();
-    for peer in &peers {
-        for id in 1..=MAX_SLOTS_PER_PEER as u64 {
-            take(&mut slots, now, *peer, id).unwrap();
+    for (host, peer) in peers.iter().enumerate() {
+        for id in 0..MAX_SLOTS_PER_PEER {
+            // From as many addresses as there are slots, a peer may come from several.
+            let from = source((host * MAX_SLOTS_PER_PEER + id) as u8);
+            take(&mut slots, now, from, *peer, id as u64 + 1).unwrap();
         }
     }
     assert_eq!(slots.len(), MAX_SLOTS);
-    let stranger = PeerId::random();
-    assert_eq!(take(&mut slots, now, peers[0], 99).unwrap_err().code(), ErrorCode::Busy);
-    assert_eq!(take(&mut slots, now, stranger, 1).unwrap_err().code(), ErrorCode::Busy);
+    let (stranger, elsewhere) = (PeerId::random(), source(200));
+    let refused = take(&mut slots, now, source(0), peers[0], 99).unwrap_err();
+    assert!(refused.to_string().contains("of this peer"), "{refused}");
+    let refused = take(&mut slots, now, elsewhere, stranger, 1).unwrap_err();
+    assert!(refused.to_string().contains("all 64 session slots"), "{refused}");
     // One that is used stays, the others go.
     let later = now + SLOT_IDLE;
-    take(&mut slots, now + SLOT_IDLE / 2, peers[0], 1).unwrap();
-    take(&mut slots, later, stranger, 1).unwrap();
+    take(&mut slots, now + SLOT_IDLE / 2, source(0), peers[0], 1).unwrap();
+    take(&mut slots, later, elsewhere, stranger, 1).unwrap();
     assert_eq!(slots.len(), 2);
     assert!(slots.contains(peers[0], session(1)) && slots.contains(stranger, session(1)));
+}
+
+#[test]
+fn an_address_takes_slots_while_it_holds_fewer_than_are_free() {
+    let now = Instant::now();
+    let mut slots = Slots::new(SlotLimits::default());
+    let fill = |slots: &mut Slots, host| {
+        (1..).map_while(|_| slots.admit(now, source(host), PeerId::random(), session(1)).ok()).count()
+    };
+    // Keys are free: each of these sessions is another peer's, and has its request in flight.
+    assert_eq!(fill(&mut slots, 1), MAX_SLOTS / 2);
+    let refused = slots.admit(now, source(1), PeerId::random(), session(1)).unwrap_err();
+    assert!(refused.to_string().contains("this address has its share of the 64 session slots, 32"), "{refused}");
+    assert_eq!(fill(&mut slots, 2), MAX_SLOTS / 4);
+    // So there is always one for who comes from elsewhere.
+    for host in 3..7 {
+        assert!(fill(&mut slots, host) > 0, "{host}");
+    }
+}
+
+#[test]
+fn a_quiet_session_of_the_most_crowded_address_gives_way() {
+    let now = Instant::now();
+    let mut slots = Slots::new(SlotLimits { total: 4, per_peer: 2, ..SlotLimits::default() });
+    let [one, two, three, four] = [1, 2, 3, 4].map(|_| PeerId::random());
+    take(&mut slots, now, source(1), one, 1).unwrap();
+    take(&mut slots, now, source(2), two, 1).unwrap();
+    take(&mut slots, now + Duration::from_millis(1), source(1), three, 1).unwrap();
+    take(&mut slots, now, source(3), two, 2).unwrap();
+    assert!(take(&mut slots, now, source(4), four, 1).is_err(), "all were used a moment ago");
+    let later = now + SLOT_GIVES_WAY;
+    // The oldest of the address that has two, though older ones are quiet elsewhere.
+    take(&mut slots, later, source(4), four, 1).unwrap();
+    assert!(!slots.contains(one, session(1)) && slots.contains(three, session(1)));
+    // Nobody takes from one who has no more than he has himself, but from himself.
+    let later = later + SLOT_GIVES_WAY;
+    let fresh = PeerId::random();
+    take(&mut slots, later, source(4), fresh, 1).unwrap();
+    assert!(!slots.contains(four, session(1)) && slots.contains(fresh, session(1)));
+    // A peer at its own bound gives up its own.
+    take(&mut slots, later, source(2), two, 3).unwrap();
+    assert!(slots.contains(two, session(3)) && slots.len() == 4);
+    assert_eq!(slots.gave_way(), 3);
+}
+
+#[test]
+fn who_finds_no_slot_waits_and_the_source_that_holds_least_is_first() {
+    let now = Instant::now();
+    let mut slots = Slots::new(SlotLimits { total: 2, ..SlotLimits::default() });
+    let [one, two, three, four] = [1, 2, 3, 4].map(|_| PeerId::random());
+    let first = slots.admit(now, source(1), one, session(1)).unwrap();
+    let second = slots.admit(now, source(2), two, session(1)).unwrap();
+    assert!(matches!(slots.ask(now, source(1), three, session(1)), Ok(Asked::Waiting)));
+    assert!(matches!(slots.ask(now, source(3), four, session(1)), Ok(Asked::Waiting)));
+    assert!(slots.ask(now, source(3), four, session(1)).is_err(), "it waits already");
+    assert!(slots.poll(now).is_none());
+    // The first that came holds a slot through another key.
+    slots.release(now, second, Outcome::Free);
+    let (key, ticket) = slots.poll(now).unwrap();
+    assert_eq!(key, (four, session(1)));
+    let ticket = ticket.unwrap();
+    assert!(slots.poll(now).is_none(), "that address has its share");
+    // What is released becomes quiet, and then gives way.
+    slots.release(now, first, Outcome::Keep);
+    assert!(slots.poll(now).is_none());
+    assert_eq!(slots.poll_timeout(), Some(now + SLOT_GIVES_WAY));
+    let (key, granted) = slots.poll(now + SLOT_GIVES_WAY).unwrap();
+    assert_eq!(key, (three, session(1)));
+    granted.map(drop).unwrap();
+    assert!(!slots.contains(one, session(1)));
+    // Time is up for one that finds nothing; one that left is not heard of again.
+    assert!(matches!(slots.ask(now, source(1), one, session(1)), Ok(Asked::Waiting)));
+    assert!(matches!(slots.ask(now, source(2), two, session(1)), Ok(Asked::Waiting)));
+    slots.leave((two, session(1)));
+    let (key, late) = slots.poll(now + SLOT_WAIT).unwrap();
+    assert_eq!((key, late.unwrap_err().code()), ((one, session(1)), ErrorCode::Busy));
+    assert!(slots.poll(now + SLOT_WAIT).is_none());
+    assert_eq!((slots.poll_timeout(), slots.waiting()), (None, 0));
+    slots.release(now, ticket, Outcome::Free);
+}
+
+#[test]
+fn the_queue_for_slots_is_bounded_and_shared_too() {
+    let now = Instant::now();
+    let mut slots = Slots::new(SlotLimits { total: 1, ..SlotLimits::default() });
+    let _held = slots.admit(now, source(0), PeerId::random(), session(1)).unwrap();
+    let fill = |slots: &mut Slots, host| {
+        (1..).map_while(|_| slots.ask(now, source(host), PeerId::random(), session(1)).ok()).count()
+    };
+    assert_eq!(fill(&mut slots, 1), MAX_SLOT_WAITERS / 2);
+    for host in 2..100 {
+        fill(&mut slots, host);
+    }
+    assert_eq!(slots.waiting(), MAX_SLOT_WAITERS);
+    // One peer waits with no more sessions than it may have.
+    let mut slots = Slots::new(SlotLimits { total: 1, per_peer: 2, ..SlotLimits::default() });
+    let _held = slots.admit(now, source(0), PeerId::random(), session(1)).unwrap();
+    let peer = PeerId::random();
+    assert_eq!((1..10).filter(|id| slots.ask(now, source(1), peer, session(*id)).is_ok()).count(), 2);
 }
 
 #[test]
 fn a_slow_request_keeps_its_slot_and_a_cancel_frees_it_at_its_end() {
     let (now, peer) = (Instant::now(), PeerId::random());
     let mut slots = Slots::new(SlotLimits { total: 1, ..SlotLimits::default() });
-    let ticket = slots.admit(now, peer, session(1)).unwrap();
+    let ticket = slots.admit(now, source(1), peer, session(1)).unwrap();
     let later = now + SLOT_IDLE * 10;
-    assert!(slots.admit(later, PeerId::random(), session(1)).is_err());
+    assert!(slots.admit(later, source(2), PeerId::random(), session(1)).is_err());
     slots.free(peer, session(1));
-    assert!(slots.admit(later, PeerId::random(), session(1)).is_err(), "the request still runs");
+    assert!(slots.admit(later, source(2), PeerId::random(), session(1)).is_err(), "the request still runs");
     slots.release(later, ticket, Outcome::Keep);
     assert!(slots.is_empty());
     slots.free(peer, session(1));
-    slots.admit(later, PeerId::random(), session(1)).map(drop).unwrap();
+    slots.admit(later, source(2), PeerId::random(), session(1)).map(drop).unwrap();
 }
 
 #[test]
@@ -202,8 +319,9 @@ fn records_are_bounded_and_go_in_their_order() {
         records.put(peer, session(id), record(id));
     }
     let now = at(most + 1 + SLOT_IDLE.as_secs());
-    let evict =
-        |records: &mut Records| records.make_room(peer, session(1000), now).map(|gone| gone.map(|key| key.1.get()));
+    let evict = |records: &mut Records| {
+        records.make_room(peer, session(1000), None, now).map(|gone| gone.map(|key| key.1.get()))
+    };
     // The oldest idle one, but not the one that has acknowledged chunks.
     acknowledge(&mut records, peer, 1, ArtefactKind::Chunk, 0).unwrap();
     assert_eq!(evict(&mut records).unwrap(), Some(2));
@@ -215,15 +333,15 @@ fn records_are_bounded_and_go_in_their_order() {
     // There is room, or the record is there already: nobody goes.
     assert_eq!(evict(&mut records).unwrap(), None);
     records.put(peer, session(9), record(9));
-    assert_eq!(records.make_room(peer, session(5), now).unwrap(), None);
+    assert_eq!(records.make_room(peer, session(5), None, now).unwrap(), None);
     // Another peer has its own share.
-    assert_eq!(records.make_room(PeerId::random(), session(1000), now).unwrap(), None);
+    assert_eq!(records.make_room(PeerId::random(), session(1000), None, now).unwrap(), None);
     // None may go: all are in use, or have acknowledged chunks.
-    assert_eq!(records.make_room(peer, session(1000), at(1)).unwrap_err().code(), ErrorCode::Busy);
+    assert_eq!(records.make_room(peer, session(1000), None, at(1)).unwrap_err().code(), ErrorCode::Busy);
     for id in 1..=most {
         acknowledge(&mut records, peer, id, ArtefactKind::Chunk, 0).unwrap();
     }
-    assert_eq!(records.make_room(peer, session(1000), now).unwrap_err().code(), ErrorCode::Busy);
+    assert_eq!(records.make_room(peer, session(1000), None, now).unwrap_err().code(), ErrorCode::Busy);
     assert_eq!(records.len() as u64, most);
 }
 
@@ -234,8 +352,25 @@ fn records_are_bounded_in_all() {
         records.put(PeerId::random(), session(1), record(0));
     }
     let now = at(SLOT_IDLE.as_secs());
-    assert!(records.make_room(PeerId::random(), session(1), now).unwrap().is_some());
+    assert!(records.make_room(PeerId::random(), session(1), None, now).unwrap().is_some());
     assert_eq!(records.len(), MAX_RECORDS - 1);
+}
+
+#[test]
+fn records_that_one_address_makes_its_own_leave_room_for_others() {
+    let mut records = Records::new(RecordLimits::default());
+    // Whoever acknowledges a chunk has a record that does not go for a new one.
+    let mut open = |from: u8| {
+        let (peer, from) = (PeerId::random(), Some(source(from)));
+        records.make_room(peer, session(1), from, at(0))?;
+        records.put(peer, session(1), record(0).with_source(from));
+        acknowledge(&mut records, peer, 1, ArtefactKind::Chunk, 0)
+    };
+    let opened = (0..).map_while(|_| open(1).ok()).count();
+    assert_eq!(opened, MAX_RECORDS / 2);
+    let refused = open(1).unwrap_err();
+    assert!(refused.code() == ErrorCode::Busy && refused.to_string().contains("of this address"), "{refused}");
+    open(2).unwrap();
 }
 
 #[test]
@@ -260,16 +395,18 @@ fn room_is_granted_in_order_and_refused_in_time() {
     let limits = RoomLimits { total: 100, per_peer: 60, wait: Duration::from_secs(5) };
     let mut room = Room::new(limits);
     let keys: Vec<SessionKey> = (1..=5).map(|id| (PeerId::random(), session(id))).collect();
-    assert_eq!(room.ask(now, keys[0], 50), RoomWait::Granted);
+    // Each peer from an address of its own.
+    let from = |key: SessionKey| source(keys.iter().position(|(peer, _)| *peer == key.0).unwrap() as u8);
+    assert_eq!(room.ask(now, from(keys[0]), keys[0], 50), RoomWait::Granted);
     // The same peer's second answer waits for the first; another peer's passes it.
     let second = (keys[0].0, session(9));
-    assert_eq!(room.ask(now, second, 20), RoomWait::Waiting);
-    assert_eq!(room.ask(now, keys[1], 40), RoomWait::Waiting, "nobody overtakes without being polled");
+    assert_eq!(room.ask(now, from(second), second, 20), RoomWait::Waiting);
+    assert_eq!(room.ask(now, from(keys[1]), keys[1], 40), RoomWait::Waiting, "nobody overtakes without being polled");
     assert_eq!(room.poll(now), Some((keys[1], true)));
     assert_eq!(room.poll(now), None);
     // A large one that waits for the total is not starved by small ones.
-    assert_eq!(room.ask(now, keys[2], 60), RoomWait::Waiting);
-    assert_eq!(room.ask(now, keys[3], 5), RoomWait::Waiting);
+    assert_eq!(room.ask(now, from(keys[2]), keys[2], 60), RoomWait::Waiting);
+    assert_eq!(room.ask(now, from(keys[3]), keys[3], 5), RoomWait::Waiting);
     assert_eq!(room.poll(now), None);
     room.leave(keys[1]);
     assert_eq!(room.poll(now), None, "50 are held, 60 do not fit");
@@ -279,7 +416,7 @@ fn room_is_granted_in_order_and_refused_in_time() {
     assert_eq!(room.poll(now), Some((keys[3], true)));
     assert_eq!(room.under_way(), 85);
     // Time is up.
-    assert_eq!(room.ask(now, keys[4], 60), RoomWait::Waiting);
+    assert_eq!(room.ask(now, from(keys[4]), keys[4], 60), RoomWait::Waiting);
     let late = room.poll_timeout().unwrap();
     assert_eq!(late, now + limits.wait);
     assert_eq!(room.poll(late), Some((keys[4], false)));
@@ -288,7 +425,23 @@ fn room_is_granted_in_order_and_refused_in_time() {
     }
     assert_eq!((room.under_way(), room.waiting(), room.poll_timeout()), (0, 0, None));
     // Larger than every bound: alone it goes.
-    assert_eq!(room.ask(now, keys[0], 1_000), RoomWait::Granted);
+    assert_eq!(room.ask(now, from(keys[0]), keys[0], 1_000), RoomWait::Granted);
+}
+
+#[test]
+fn answers_that_an_address_does_not_read_leave_room_for_others() {
+    let now = Instant::now();
+    let mut room = Room::new(RoomLimits { total: 100, per_peer: 60, wait: Duration::from_secs(5) });
+    let key = |_| (PeerId::random(), session(1));
+    let fill = |room: &mut Room, host| {
+        (1..).map(key).take_while(|key| room.ask(now, source(host), *key, 10) == RoomWait::Granted).count()
+    };
+    assert_eq!(fill(&mut room, 1), 5, "half of it, however many keys");
+    // The one that waits there holds nobody else up.
+    let other = key(0);
+    assert_eq!(room.ask(now, source(2), other, 40), RoomWait::Waiting, "nobody overtakes without being polled");
+    assert_eq!(room.poll(now), Some((other, true)));
+    assert_eq!((room.under_way(), room.poll(now)), (90, None));
 }
 
 #[test]

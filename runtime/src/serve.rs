@@ -20,7 +20,7 @@ use rpp_p2p::{
     SnapshotProvider, SnapshotSessionId, Update,
     limits::SLOT_IDLE,
     plan::{ChunkBounds, choose_chunk_size},
-    provider::{Record, RecordLimits, Records, SessionKey},
+    provider::{Record, RecordLimits, Records, SessionKey, Source},
 };
 
 use crate::store::{Offer, Payload, Store, StoreError, Stored};
@@ -229,11 +229,11 @@ impl Provider {
     }
 
     /// Makes room for a new record, on disk as well.
-    fn make_room(&self, peer: PeerId, session: SnapshotSessionId) -> Result<(), PipelineError> {
+    fn make_room(&self, peer: PeerId, session: SnapshotSessionId, source: Option<Source>) -> Result<(), PipelineError> {
         let now = SystemTime::now();
         let mut records = self.records();
         let mut gone = records.expire(now);
-        let made = records.make_room(peer, session, now);
+        let made = records.make_room(peer, session, source, now);
         drop(records);
         gone.extend(made.as_ref().ok().copied().flatten());
         for (peer, session) in gone {
@@ -279,8 +279,8 @@ impl SnapshotProvider for Provider {
         let plan = offer.plan(chunk_size).map_err(PipelineError::internal)?;
         let payload = stored.open().map_err(PipelineError::internal)?;
 
-        self.make_room(peer, request.session)?;
-        let record = Record::new(Arc::new(plan.clone()), SystemTime::now());
+        self.make_room(peer, request.session, request.source)?;
+        let record = Record::new(Arc::new(plan.clone()), SystemTime::now()).with_source(request.source);
         // A disk that takes nothing does not keep this node from serving what it has.
         if let Err(error) = self.ledger.keep(peer, request.session, &record) {
             tracing::debug!(%peer, session = %request.session, %error, "a session is served whose record is written later");

@@ -3,11 +3,12 @@
 //! ```text
 //! arrive ──> slot ──> room ──────────────> Serve
 //!   │         │         └── none yet ──> Wait ──> Serve, or Refuse(busy) when its time is up
+//!   │         ├── none yet ──> Wait ──> room, or Refuse(busy) when its time is up
 //!   │         └── the session's last answer is handed over and not yet known to be written ──> Wait ──> as if it arrived
-//!   └── no slot, or the session has a request in flight ──> Refuse(busy)
+//!   └── the session has a request in flight, or too many wait ──> Refuse(busy)
 //! ```
 //!
-//! The second kind of waiting is not the peer's doing: on two connections its next request may overtake our own word that
+//! The last kind of waiting is not the peer's doing: on two connections its next request may overtake our own word that
 //! the last answer is written.
 
 use std::{
@@ -24,7 +25,9 @@ use crate::{
     error::PipelineError,
     limits::{HANDOVER_WAIT, MAX_CHUNK_SIZE, MAX_LOOSE_CANCELS},
     messages::SnapshotsRequest,
-    provider::{Outcome as SlotOutcome, Room, RoomLimits, RoomWait, SessionKey, SlotLimits, Slots, Ticket},
+    provider::{
+        Asked, Outcome as SlotOutcome, Room, RoomLimits, RoomWait, SessionKey, SlotLimits, Slots, Source, Ticket,
+    },
 };
 
 /// Slots and room of a provider, and the requests that wait for them.
@@ -36,6 +39,8 @@ pub(super) struct Admission {
     chunk_sizes: HashMap<SessionKey, u64>,
     /// Each session's request in flight: at most one per slot.
     serving: HashMap<SessionKey, Serving>,
+    /// Waiting for a slot: as many as [`Slots`] lets wait.
+    queued: HashMap<SessionKey, (Source, Activity, SnapshotsRequest)>,
     /// Waiting for room: at most one per slot.
     waiting: HashMap<SessionKey, (Activity, SnapshotsRequest)>,
     /// Waiting for the end of the session's last request: at most one per slot.
@@ -52,6 +57,7 @@ struct Serving {
 }
 
 struct Parked {
+    source: Source,
     activity: Activity,
     request: SnapshotsRequest,
     until: Instant,
@@ -77,6 +83,7 @@ impl Admission {
             idle: slots.idle.max(Duration::from_millis(1)),
             chunk_sizes: HashMap::new(),
             serving: HashMap::new(),
+            queued: HashMap::new(),
             waiting: HashMap::new(),
             parked: HashMap::new(),
             loose: HashSet::new(),
@@ -93,14 +100,20 @@ impl Admission {
     }
 
     /// A request that can be read came.
-    pub(super) fn arrive(&mut self, now: Instant, activity: Activity, request: SnapshotsRequest) -> Verdict {
+    pub(super) fn arrive(
+        &mut self,
+        now: Instant,
+        source: Source,
+        activity: Activity,
+        request: SnapshotsRequest,
+    ) -> Verdict {
         let key = (activity.peer, activity.session);
         match self.serving.get(&key) {
             Some(serving) if serving.handed_over && !self.parked.contains_key(&key) => {
-                self.parked.insert(key, Parked { activity, request, until: now + HANDOVER_WAIT });
+                self.parked.insert(key, Parked { source, activity, request, until: now + HANDOVER_WAIT });
                 Verdict::Wait
             }
-            _ => self.admit(now, activity, request),
+            _ => self.admit(now, source, activity, request),
         }
     }
 
@@ -134,6 +147,10 @@ impl Admission {
         if self.parked.get(&key).is_some_and(|parked| parked.activity.id == activity.id) {
             self.parked.remove(&key);
         }
+        if self.queued.get(&key).is_some_and(|(_, queued, _)| queued.id == activity.id) {
+            self.queued.remove(&key);
+            self.slots.leave(key);
+        }
         if self.serving.get(&key).is_none_or(|serving| serving.id != activity.id) {
             return;
         }
@@ -153,33 +170,61 @@ impl Admission {
             let verdict = if granted { Verdict::Serve(request) } else { Verdict::Refuse(no_room()) };
             return Some((activity, verdict));
         }
+        while let Some((key, ended)) = self.slots.poll(now) {
+            let Some((source, activity, request)) = self.queued.remove(&key) else {
+                if let Ok(ticket) = ended {
+                    self.slots.release(now, ticket, SlotOutcome::Free);
+                }
+                continue;
+            };
+            let verdict = match ended {
+                Ok(ticket) => self.begin(now, source, ticket, activity, request),
+                Err(busy) => Verdict::Refuse(busy),
+            };
+            return Some((activity, verdict));
+        }
         let over = |(key, parked): (&SessionKey, &Parked)| {
             (parked.until <= now || !self.serving.contains_key(key)).then_some(*key)
         };
         let key = self.parked.iter().find_map(over)?;
-        let Parked { activity, request, .. } = self.parked.remove(&key)?;
-        Some((activity, self.admit(now, activity, request)))
+        let Parked { source, activity, request, .. } = self.parked.remove(&key)?;
+        Some((activity, self.admit(now, source, activity, request)))
     }
 
     /// When [`poll`](Self::poll) has something to do at the latest.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let parked = self.parked.values().map(|parked| parked.until).min();
-        [self.room.poll_timeout(), parked, self.next_expiry].into_iter().flatten().min()
+        [self.room.poll_timeout(), self.slots.poll_timeout(), parked, self.next_expiry].into_iter().flatten().min()
     }
 
-    fn admit(&mut self, now: Instant, activity: Activity, request: SnapshotsRequest) -> Verdict {
-        let key = (activity.peer, activity.session);
-        match self.slots.admit(now, activity.peer, activity.session) {
-            Ok(ticket) => {
-                self.serving.insert(key, Serving { id: activity.id, ticket, handed_over: false });
-                self.make_room(now, activity, request)
-            }
-            Err(_) if self.may_cancel_loosely(key, &request) => {
-                self.loose.insert(activity.id);
-                Verdict::Serve(request)
+    fn admit(&mut self, now: Instant, source: Source, activity: Activity, request: SnapshotsRequest) -> Verdict {
+        let Activity { peer, session, .. } = activity;
+        // A cancel neither waits nor takes another's slot.
+        if !self.slots.contains(peer, session) && self.may_cancel_loosely((peer, session), &request) {
+            self.loose.insert(activity.id);
+            return Verdict::Serve(request);
+        }
+        match self.slots.ask(now, source, peer, session) {
+            Ok(Asked::Granted(ticket)) => self.begin(now, source, ticket, activity, request),
+            Ok(Asked::Waiting) => {
+                self.queued.insert((peer, session), (source, activity, request));
+                Verdict::Wait
             }
             Err(busy) => Verdict::Refuse(busy),
         }
+    }
+
+    /// The request has its session's slot.
+    fn begin(
+        &mut self,
+        now: Instant,
+        source: Source,
+        ticket: Ticket,
+        activity: Activity,
+        request: SnapshotsRequest,
+    ) -> Verdict {
+        self.serving.insert(ticket.key(), Serving { id: activity.id, ticket, handed_over: false });
+        self.make_room(now, source, activity, request)
     }
 
     /// A cancel is answered `cancelled` even when there is no slot for it.
@@ -190,14 +235,14 @@ impl Admission {
     }
 
     /// Answers that may be large wait for room; the others are bounded by the slots.
-    fn make_room(&mut self, now: Instant, activity: Activity, request: SnapshotsRequest) -> Verdict {
+    fn make_room(&mut self, now: Instant, source: Source, activity: Activity, request: SnapshotsRequest) -> Verdict {
         let key = (activity.peer, activity.session);
         let kind = RequestKind::of(&request);
         if matches!(kind, RequestKind::Resume | RequestKind::Ack | RequestKind::Cancel) {
             return Verdict::Serve(request);
         }
         let chunk_size = self.chunk_sizes.get(&key).copied().unwrap_or(MAX_CHUNK_SIZE);
-        match self.room.ask(now, key, size::response(kind, chunk_size)) {
+        match self.room.ask(now, source, key, size::response(kind, chunk_size)) {
             RoomWait::Granted => Verdict::Serve(request),
             RoomWait::Waiting => {
                 self.waiting.insert(key, (activity, request));
@@ -220,10 +265,16 @@ fn no_room() -> PipelineError {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use libp2p::PeerId;
 
     use super::*;
     use crate::types::SnapshotSessionId;
+
+    fn here() -> Source {
+        Source::of_ip(Ipv4Addr::LOCALHOST.into())
+    }
 
     fn chunk(id: u64, peer: PeerId) -> (Activity, SnapshotsRequest) {
         let session = SnapshotSessionId::new(7).unwrap();
@@ -236,11 +287,11 @@ mod tests {
         let (now, peer) = (Instant::now(), PeerId::random());
         let mut admission = Admission::new(SlotLimits::default(), RoomLimits::default());
         let [(first, one), (second, two), (third, three)] = [1, 2, 3].map(|id| chunk(id, peer));
-        assert!(matches!(admission.arrive(now, first, one), Verdict::Serve(_)));
-        assert!(matches!(admission.arrive(now, second, two.clone()), Verdict::Refuse(_)), "it is being served");
+        assert!(matches!(admission.arrive(now, here(), first, one), Verdict::Serve(_)));
+        assert!(matches!(admission.arrive(now, here(), second, two.clone()), Verdict::Refuse(_)), "it is being served");
         admission.handed_over(&first);
-        assert!(matches!(admission.arrive(now, second, two), Verdict::Wait));
-        assert!(matches!(admission.arrive(now, third, three), Verdict::Refuse(_)), "only one may wait");
+        assert!(matches!(admission.arrive(now, here(), second, two), Verdict::Wait));
+        assert!(matches!(admission.arrive(now, here(), third, three), Verdict::Refuse(_)), "only one may wait");
         assert!(admission.poll(now).is_none());
         admission.end(now, &first, false);
         assert!(matches!(admission.poll(now), Some((activity, Verdict::Serve(_))) if activity == second));
@@ -253,9 +304,9 @@ mod tests {
         let (now, peer) = (Instant::now(), PeerId::random());
         let mut admission = Admission::new(SlotLimits::default(), RoomLimits::default());
         let [(first, one), (second, two)] = [1, 2].map(|id| chunk(id, peer));
-        assert!(matches!(admission.arrive(now, first, one), Verdict::Serve(_)));
+        assert!(matches!(admission.arrive(now, here(), first, one), Verdict::Serve(_)));
         admission.handed_over(&first);
-        assert!(matches!(admission.arrive(now, second, two), Verdict::Wait));
+        assert!(matches!(admission.arrive(now, here(), second, two), Verdict::Wait));
         assert_eq!(admission.poll_timeout(), Some(now + HANDOVER_WAIT));
         assert!(matches!(admission.poll(now + HANDOVER_WAIT), Some((_, Verdict::Refuse(_)))));
         admission.end(now, &second, false);
@@ -269,8 +320,8 @@ mod tests {
         let (now, peer) = (Instant::now(), PeerId::random());
         let mut admission = Admission::new(SlotLimits::default(), RoomLimits::default());
         let [(first, one), (second, two)] = [1, 2].map(|id| chunk(id, peer));
-        assert!(matches!(admission.arrive(now, first, one), Verdict::Serve(_)));
-        assert!(matches!(admission.arrive(now, second, two), Verdict::Refuse(_)));
+        assert!(matches!(admission.arrive(now, here(), first, one), Verdict::Serve(_)));
+        assert!(matches!(admission.arrive(now, here(), second, two), Verdict::Refuse(_)));
         admission.end(now, &second, true);
         assert_eq!(admission.slots.serving(), 1);
         assert!(admission.room.under_way() > 0);

@@ -42,7 +42,7 @@ use crate::{
     error::SnapshotProtocolError,
     json::DecodeError,
     messages::{ErrorCode, SnapshotsRequest},
-    provider::{Room, SessionKey, Slots, SnapshotProvider},
+    provider::{Room, SessionKey, Slots, SnapshotProvider, Source},
     types::SnapshotSessionId,
 };
 
@@ -72,6 +72,7 @@ pub(super) struct Inbound<P> {
 
 struct Call {
     activity: Activity,
+    source: Source,
     /// `None` once the answer is handed over or the stream is gone.
     channel: Option<ResponseChannel<ResponseFrame>>,
     /// A job runs, or is queued, for it.
@@ -138,7 +139,7 @@ impl<P: SnapshotProvider> Inbound<P> {
     pub(super) fn handle_request(
         &mut self,
         wire: &mut Wire,
-        peer: PeerId,
+        (peer, source): (PeerId, Source),
         inbound: InboundRequestId,
         (request_bytes, request): (usize, Result<SnapshotsRequest, DecodeError>),
         channel: ResponseChannel<ResponseFrame>,
@@ -157,11 +158,11 @@ impl<P: SnapshotProvider> Inbound<P> {
             self.due.retain(|(_, inbound)| self.ids.contains_key(inbound));
         }
         self.due.push_back((Instant::now() + self.answer_within, inbound));
-        self.calls.insert(activity.id, Call::new(activity, request_bytes, channel));
+        self.calls.insert(activity.id, Call::new(activity, source, request_bytes, channel));
         self.observer.response_started(&activity);
         match request {
             Ok(request) => {
-                let verdict = self.admission.arrive(Instant::now(), activity, request);
+                let verdict = self.admission.arrive(Instant::now(), source, activity, request);
                 self.follow(wire, activity, verdict);
             }
             Err(error) => {
@@ -281,7 +282,8 @@ impl<P: SnapshotProvider> Inbound<P> {
         }
         call.running = true;
         let (provider, max_response) = (Arc::clone(&self.provider), self.max_response);
-        self.jobs.push(activity, move || reply::answer(provider.as_ref(), activity.peer, request, max_response));
+        let from = (activity.peer, call.source);
+        self.jobs.push(activity, move || reply::answer(provider.as_ref(), from, request, max_response));
     }
 
     fn handle_done(&mut self, wire: &mut Wire, (activity, result): Done<Reply>, events: &mut VecDeque<Event>) {
@@ -409,9 +411,10 @@ impl<P: SnapshotProvider> Inbound<P> {
 }
 
 impl Call {
-    fn new(activity: Activity, request_bytes: usize, channel: ResponseChannel<ResponseFrame>) -> Self {
+    fn new(activity: Activity, source: Source, request_bytes: usize, channel: ResponseChannel<ResponseFrame>) -> Self {
         Self {
             activity,
+            source,
             channel: Some(channel),
             running: false,
             gone: false,

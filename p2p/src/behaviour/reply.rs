@@ -7,7 +7,7 @@ use crate::{
     error::PipelineError,
     json,
     messages::{ErrorCode, SnapshotsRequest, SnapshotsResponse},
-    provider::{PlanRequest, SnapshotProvider},
+    provider::{PlanRequest, SnapshotProvider, Source},
     text,
     types::SnapshotSessionId,
 };
@@ -34,13 +34,13 @@ pub(super) enum Effect {
 /// Asks `provider` for what `request` wants.
 pub(super) fn answer<P: SnapshotProvider>(
     provider: &P,
-    peer: PeerId,
+    (peer, source): (PeerId, Source),
     request: SnapshotsRequest,
     max_response: usize,
 ) -> Reply {
     let session_id = request.session_id();
     let opens = matches!(request, SnapshotsRequest::Plan { .. } | SnapshotsRequest::Resume { .. });
-    match provide(provider, peer, request) {
+    match provide(provider, peer, Some(source), request) {
         Ok((response, effect)) => encode(session_id, &response, effect, max_response),
         Err(error) => {
             if let PipelineError::Internal(source) = &error {
@@ -60,7 +60,7 @@ pub(super) fn chunk<P: SnapshotProvider>(
     chunk_index: u64,
     max_response: usize,
 ) -> Option<Reply> {
-    let (response, effect) = provide(provider, peer, SnapshotsRequest::Chunk { session_id, chunk_index }).ok()?;
+    let (response, effect) = provide(provider, peer, None, SnapshotsRequest::Chunk { session_id, chunk_index }).ok()?;
     let reply = encode(session_id, &response, effect, max_response);
     (reply.outcome == Outcome::Served).then_some(reply)
 }
@@ -84,11 +84,13 @@ pub(super) fn index_of(request: &SnapshotsRequest) -> Option<u64> {
 fn provide<P: SnapshotProvider>(
     provider: &P,
     peer: PeerId,
+    source: Option<Source>,
     request: SnapshotsRequest,
 ) -> Result<(SnapshotsResponse, Effect), PipelineError> {
     match request {
         SnapshotsRequest::Plan { session_id, chunk_size, min_chunk_size, max_chunk_size, root, height } => {
-            let wishes = PlanRequest { session: session_id, chunk_size, min_chunk_size, max_chunk_size, root, height };
+            let session = session_id;
+            let wishes = PlanRequest { session, chunk_size, min_chunk_size, max_chunk_size, root, height, source };
             let offer = provider.plan(peer, &wishes)?;
             let effect = Effect::Open { chunk_size: offer.plan.chunk_size };
             let response = SnapshotsResponse::Plan {

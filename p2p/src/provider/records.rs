@@ -11,7 +11,7 @@ use std::{
 use libp2p::PeerId;
 use serde::{Deserialize, Serialize};
 
-use super::{Resumed, SessionKey};
+use super::{Resumed, SessionKey, Source};
 use crate::{
     error::{PipelineError, ResumeReason, kind_word},
     limits::{MAX_RECORDS, MAX_RECORDS_PER_PEER, RECORD_RETENTION, SLOT_IDLE},
@@ -51,6 +51,9 @@ pub struct Record {
     pub opened: u64,
     /// When it was used last, seconds since 1970.
     pub last_used: u64,
+    /// Where its consumer came from when it opened the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
 }
 
 impl Record {
@@ -58,7 +61,14 @@ impl Record {
     #[must_use]
     pub fn new(plan: Arc<Plan>, now: SystemTime) -> Self {
         let now = seconds(now);
-        Self { plan, confirmed_chunk: None, confirmed_update: None, opened: now, last_used: now }
+        Self { plan, confirmed_chunk: None, confirmed_update: None, opened: now, last_used: now, source: None }
+    }
+
+    /// Opened from there.
+    #[must_use]
+    pub fn with_source(mut self, source: Option<Source>) -> Self {
+        self.source = source;
+        self
     }
 
     /// Whether everything is acknowledged.
@@ -92,12 +102,16 @@ impl Records {
     /// calls [`Self::expire`] before). Finished ones go first, then idle ones, oldest first. One with acknowledged chunks
     /// never goes for a new one, which has none, unless it is finished.
     ///
+    /// As with slots, a source that holds as many as are free makes room among its own: whoever acknowledges what it likes
+    /// with keys that cost nothing leaves room for others.
+    ///
     /// # Errors
     /// [`PipelineError::Busy`]: none may go.
     pub fn make_room(
         &mut self,
         peer: PeerId,
         session: SnapshotSessionId,
+        source: Option<Source>,
         now: SystemTime,
     ) -> Result<Option<SessionKey>, PipelineError> {
         if self.records.contains_key(&(peer, session)) {
@@ -105,10 +119,15 @@ impl Records {
         }
         let now = seconds(now);
         let of_peer = self.records.keys().filter(|(owner, _)| *owner == peer).count();
+        let from_there = |record: &Record| source.is_some() && record.source == source;
+        let of_source = self.records.values().filter(|record| from_there(record)).count();
+        let free = self.limits.total.saturating_sub(self.records.len());
         let (evicted, whose) = if of_peer >= self.limits.per_peer {
-            (self.evict(now, |(owner, _)| *owner == peer), format!("{} session records of this peer", of_peer))
-        } else if self.records.len() >= self.limits.total {
-            (self.evict(now, |_| true), format!("{} session records", self.records.len()))
+            (self.evict(now, |(owner, _), _| *owner == peer), format!("{of_peer} session records of this peer"))
+        } else if of_source > 0 && of_source >= free {
+            (self.evict(now, |_, record| from_there(record)), format!("{of_source} session records of this address"))
+        } else if free == 0 {
+            (self.evict(now, |_, _| true), format!("{} session records", self.records.len()))
         } else {
             return Ok(None);
         };
@@ -124,14 +143,14 @@ impl Records {
             .collect()
     }
 
-    fn evict(&mut self, now: u64, candidate: impl Fn(&SessionKey) -> bool) -> Option<SessionKey> {
+    fn evict(&mut self, now: u64, candidate: impl Fn(&SessionKey, &Record) -> bool) -> Option<SessionKey> {
         let idle = self.limits.idle.as_secs();
         let key = self
             .records
             .iter()
             .filter(|(key, record)| {
                 let is_idle = now.saturating_sub(record.last_used) >= idle && record.confirmed_chunk.is_none();
-                candidate(key) && (record.is_finished() || is_idle)
+                candidate(key, record) && (record.is_finished() || is_idle)
             })
             .min_by_key(|(key, record)| (!record.is_finished(), record.last_used, **key))
             .map(|(key, _)| *key)?;

@@ -1,13 +1,17 @@
-//! Room for the bytes of answers under way, in all and per peer. Who does not fit waits a little, in order.
+//! Room for the bytes of answers under way, in all, per peer and per source. Who does not fit waits a little, in order.
+//!
+//! A source takes more room only while what it holds is no more than what stays free, as with slots: answers that one address
+//! does not read leave room for all others.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, VecDeque, hash_map::Entry},
+    hash::Hash,
     time::{Duration, Instant},
 };
 
 use libp2p::PeerId;
 
-use super::SessionKey;
+use super::{SessionKey, Source};
 use crate::limits::{MAX_RESPONSE_BYTES_IN_FLIGHT, MAX_RESPONSE_BYTES_IN_FLIGHT_PER_PEER, RESPONSE_ROOM_WAIT};
 
 /// How many bytes of answers may be under way.
@@ -46,13 +50,15 @@ pub struct Room {
     limits: RoomLimits,
     total: usize,
     peers: HashMap<PeerId, usize>,
-    held: HashMap<SessionKey, usize>,
+    sources: HashMap<Source, usize>,
+    held: HashMap<SessionKey, (Source, usize)>,
     waiting: VecDeque<Waiter>,
 }
 
 #[derive(Debug)]
 struct Waiter {
     key: SessionKey,
+    source: Source,
     bytes: usize,
     until: Instant,
 }
@@ -65,32 +71,29 @@ impl Room {
     }
 
     /// Asks for room for one answer of a session. An answer larger than a bound is let through alone.
-    pub fn ask(&mut self, now: Instant, key: SessionKey, bytes: usize) -> RoomWait {
+    pub fn ask(&mut self, now: Instant, source: Source, key: SessionKey, bytes: usize) -> RoomWait {
         self.leave(key);
-        if self.waiting.is_empty() && self.fits(key.0, bytes) {
-            self.take(key, bytes);
+        if self.waiting.is_empty() && self.fits_total(bytes) && self.fits_share(source, key.0, bytes) {
+            self.take(source, key, bytes);
             return RoomWait::Granted;
         }
-        self.waiting.push_back(Waiter { key, bytes, until: now + self.limits.wait });
+        self.waiting.push_back(Waiter { key, source, bytes, until: now + self.limits.wait });
         RoomWait::Waiting
     }
 
     /// The answer is sent, or not wanted any more: gives its room back, or leaves the queue.
     pub fn leave(&mut self, key: SessionKey) {
         self.waiting.retain(|waiter| waiter.key != key);
-        let Some(bytes) = self.held.remove(&key) else { return };
+        let Some((source, bytes)) = self.held.remove(&key) else { return };
         self.total = self.total.saturating_sub(bytes);
-        if let Some(held) = self.peers.get_mut(&key.0) {
-            *held = held.saturating_sub(bytes);
-            if *held == 0 {
-                self.peers.remove(&key.0);
-            }
-        }
+        give_back(&mut self.peers, key.0, bytes);
+        give_back(&mut self.sources, source, bytes);
     }
 
     /// The next session whose wait has ended: `true` when its room is reserved, `false` when its time is up (`busy`).
     ///
-    /// In order of asking; one that waits for its own peer's bytes lets others pass, one that waits for the total does not.
+    /// In order of asking; one that waits for bytes of its own peer or source lets others pass, one that waits for the total
+    /// does not.
     pub fn poll(&mut self, now: Instant) -> Option<(SessionKey, bool)> {
         if let Some(late) = self.waiting.iter().position(|waiter| waiter.until <= now) {
             return self.waiting.remove(late).map(|waiter| (waiter.key, false));
@@ -100,13 +103,13 @@ impl Room {
             if !self.fits_total(waiter.bytes) {
                 break;
             }
-            if self.fits_peer(waiter.key.0, waiter.bytes) {
+            if self.fits_share(waiter.source, waiter.key.0, waiter.bytes) {
                 next = Some(place);
                 break;
             }
         }
         let waiter = self.waiting.remove(next?)?;
-        self.take(waiter.key, waiter.bytes);
+        self.take(waiter.source, waiter.key, waiter.bytes);
         Some((waiter.key, true))
     }
 
@@ -128,22 +131,31 @@ impl Room {
         self.waiting.len()
     }
 
-    fn fits(&self, peer: PeerId, bytes: usize) -> bool {
-        self.fits_total(bytes) && self.fits_peer(peer, bytes)
-    }
-
     fn fits_total(&self, bytes: usize) -> bool {
         self.total == 0 || self.total.saturating_add(bytes) <= self.limits.total
     }
 
-    fn fits_peer(&self, peer: PeerId, bytes: usize) -> bool {
+    fn fits_share(&self, source: Source, peer: PeerId, bytes: usize) -> bool {
         let held = self.peers.get(&peer).copied().unwrap_or(0);
-        held == 0 || held.saturating_add(bytes) <= self.limits.per_peer
+        let by_source = self.sources.get(&source).copied().unwrap_or(0);
+        let free = self.limits.total.saturating_sub(self.total);
+        (held == 0 || held.saturating_add(bytes) <= self.limits.per_peer)
+            && (by_source == 0 || by_source.saturating_add(bytes) <= free)
     }
 
-    fn take(&mut self, key: SessionKey, bytes: usize) {
+    fn take(&mut self, source: Source, key: SessionKey, bytes: usize) {
         self.total += bytes;
         *self.peers.entry(key.0).or_insert(0) += bytes;
-        self.held.insert(key, bytes);
+        *self.sources.entry(source).or_insert(0) += bytes;
+        self.held.insert(key, (source, bytes));
+    }
+}
+
+fn give_back<K: Eq + Hash>(held: &mut HashMap<K, usize>, key: K, bytes: usize) {
+    if let Entry::Occupied(mut entry) = held.entry(key) {
+        *entry.get_mut() = entry.get().saturating_sub(bytes);
+        if *entry.get() == 0 {
+            entry.remove();
+        }
     }
 }

@@ -1,16 +1,22 @@
-//! Which sessions are active on a provider, and that each has one request in flight.
+//! Which sessions are active on a provider, that each has one request in flight, and who gets the next slot.
+//!
+//! Keys cost nothing, so slots are shared by [`Source`]: a source takes another slot only while it holds fewer than are
+//! free. Of 64, one source alone has 32 at most, two have 21 each, and whoever comes from elsewhere finds one. A slot whose
+//! session has been quiet for a moment goes to one who has none; nothing is lost with it, the session's record stays and its
+//! next request takes a slot again. Who still finds none waits a little, the one whose source holds least first.
 
 use std::{
-    collections::HashMap,
+    cmp::Reverse,
+    collections::{HashMap, HashSet, VecDeque},
     time::{Duration, Instant},
 };
 
 use libp2p::PeerId;
 
-use super::SessionKey;
+use super::{SessionKey, Source};
 use crate::{
     error::PipelineError,
-    limits::{MAX_SLOTS, MAX_SLOTS_PER_PEER, SLOT_IDLE},
+    limits::{MAX_SLOT_WAITERS, MAX_SLOTS, MAX_SLOTS_PER_PEER, SLOT_GIVES_WAY, SLOT_IDLE, SLOT_WAIT},
     types::SnapshotSessionId,
 };
 
@@ -23,11 +29,21 @@ pub struct SlotLimits {
     pub per_peer: usize,
     /// A slot is freed after this long without a request.
     pub idle: Duration,
+    /// After this long without a request, a slot goes to another session that needs one.
+    pub gives_way: Duration,
+    /// How long a session waits for a slot before it is told `busy`.
+    pub wait: Duration,
 }
 
 impl Default for SlotLimits {
     fn default() -> Self {
-        Self { total: MAX_SLOTS, per_peer: MAX_SLOTS_PER_PEER, idle: SLOT_IDLE }
+        Self {
+            total: MAX_SLOTS,
+            per_peer: MAX_SLOTS_PER_PEER,
+            idle: SLOT_IDLE,
+            gives_way: SLOT_GIVES_WAY,
+            wait: SLOT_WAIT,
+        }
     }
 }
 
@@ -47,6 +63,16 @@ impl Ticket {
     }
 }
 
+/// What came of asking for a slot.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a ticket that is not released keeps its session busy"]
+pub enum Asked {
+    /// The request may be served.
+    Granted(Ticket),
+    /// Not yet: [`Slots::poll`] says when.
+    Waiting,
+}
+
 /// What becomes of the slot when a request is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -61,37 +87,66 @@ pub enum Outcome {
 /// ```text
 ///            admit                     release(Keep)
 /// (no slot) ───────> serving ───────────────────────────> waiting ── admit ──> serving
-///     ^                 │ release(Free), or free() before      │ 60 s, or free()
-///     └─────────────────┴──────────────────────────────────────┘
+///     ^                 │ release(Free), or free() before      │ 60 s, or free(), or
+///     └─────────────────┴──────────────────────────────────────┘ 1 s and somebody needs it
 /// ```
 #[derive(Debug, Default)]
 pub struct Slots {
     limits: SlotLimits,
     slots: HashMap<SessionKey, Slot>,
     generation: u64,
+    /// Sessions without a slot, in order of asking; at most [`MAX_SLOT_WAITERS`].
+    waiting: VecDeque<Waiter>,
+    /// Something happened since the waiters were last looked at.
+    changed: bool,
+    /// When a slot will have been quiet for long enough to give way.
+    next_quiet: Option<Instant>,
+    gave_way: u64,
 }
 
 #[derive(Debug)]
 struct Slot {
     generation: u64,
+    source: Source,
     serving: bool,
     /// To be freed when the request in flight is answered.
     doomed: bool,
     last_used: Instant,
 }
 
+#[derive(Debug)]
+struct Waiter {
+    key: SessionKey,
+    source: Source,
+    until: Instant,
+}
+
+/// What a new session is measured by.
+#[derive(Clone, Copy)]
+struct Held {
+    total: usize,
+    by_peer: usize,
+    by_source: usize,
+}
+
 impl Slots {
     /// No session is active.
     #[must_use]
     pub fn new(limits: SlotLimits) -> Self {
-        Self { limits, slots: HashMap::new(), generation: 0 }
+        Self { limits, ..Self::default() }
     }
 
-    /// Admits one request of a session, which takes a slot if it has none.
+    /// Admits one request of a session at once, or not. A session without a slot takes a free one, or one that gives way.
     ///
     /// # Errors
-    /// [`PipelineError::Busy`]: the session has a request in flight, or there is no slot left.
-    pub fn admit(&mut self, now: Instant, peer: PeerId, session: SnapshotSessionId) -> Result<Ticket, PipelineError> {
+    /// [`PipelineError::Busy`]: the session has a request in flight, or there is no slot for it.
+    pub fn admit(
+        &mut self,
+        now: Instant,
+        source: Source,
+        peer: PeerId,
+        session: SnapshotSessionId,
+    ) -> Result<Ticket, PipelineError> {
         let key = (peer, session);
         if let Some(slot) = self.slots.get_mut(&key) {
             if slot.serving {
@@ -102,16 +157,107 @@ impl Slots {
             return Ok(Ticket { key, generation: slot.generation });
         }
         self.expire(now);
-        if self.of_peer(peer) >= self.limits.per_peer {
-            return Err(busy(format!("all {} session slots of this peer are taken", self.limits.per_peer)));
-        }
-        if self.slots.len() >= self.limits.total {
-            return Err(busy(format!("all {} session slots are taken", self.limits.total)));
+        let held = self.held(source, peer);
+        if !held.leaves_room(&self.limits) {
+            let Some(quiet) = self.giving_way(now, source, peer, held) else { return Err(self.none_left(held)) };
+            self.slots.remove(&quiet);
+            self.gave_way += 1;
         }
         self.generation += 1;
         let generation = self.generation;
-        self.slots.insert(key, Slot { generation, serving: true, doomed: false, last_used: now });
+        self.slots.insert(key, Slot { generation, source, serving: true, doomed: false, last_used: now });
         Ok(Ticket { key, generation })
+    }
+
+    /// As [`Self::admit`]; a session that finds no slot may wait for one.
+    ///
+    /// # Errors
+    /// [`PipelineError::Busy`]: the session has a request in flight or waits already, or too many wait.
+    pub fn ask(
+        &mut self,
+        now: Instant,
+        source: Source,
+        peer: PeerId,
+        session: SnapshotSessionId,
+    ) -> Result<Asked, PipelineError> {
+        let key = (peer, session);
+        if self.waiting.iter().any(|waiter| waiter.key == key) {
+            return Err(busy(format!("session {session} has a request in flight already")));
+        }
+        let ahead = self.waiting.iter().filter(|waiter| waiter.source == source).count();
+        // Who came before from there goes first.
+        let refusal = if ahead == 0 || self.slots.contains_key(&key) {
+            match self.admit(now, source, peer, session) {
+                Ok(ticket) => return Ok(Asked::Granted(ticket)),
+                Err(refusal) => refusal,
+            }
+        } else {
+            self.none_left(self.held(source, peer))
+        };
+        let of_peer = self.waiting.iter().filter(|waiter| waiter.key.0 == peer).count();
+        let places = MAX_SLOT_WAITERS - self.waiting.len();
+        if self.slots.contains_key(&key)
+            || self.limits.wait.is_zero()
+            || ahead >= places
+            || of_peer >= self.limits.per_peer
+        {
+            return Err(refusal);
+        }
+        self.waiting.push_back(Waiter { key, source, until: now + self.limits.wait });
+        self.changed = true;
+        Ok(Asked::Waiting)
+    }
+
+    /// The session does not wait any more: its stream is gone.
+    pub fn leave(&mut self, key: SessionKey) {
+        self.waiting.retain(|waiter| waiter.key != key);
+    }
+
+    /// The next session whose wait has ended: with a ticket, or with [`PipelineError::Busy`] when its time is up.
+    pub fn poll(&mut self, now: Instant) -> Option<(SessionKey, Result<Ticket, PipelineError>)> {
+        if self.waiting.is_empty() {
+            return None;
+        }
+        if let Some(late) = self.waiting.iter().position(|waiter| waiter.until <= now) {
+            let waiter = self.waiting.remove(late)?;
+            let refusal = self.none_left(self.held(waiter.source, waiter.key.0));
+            return Some((waiter.key, Err(refusal)));
+        }
+        if !self.changed && self.next_quiet.is_none_or(|at| at > now) {
+            return None;
+        }
+        let mut order: Vec<_> = self
+            .waiting
+            .iter()
+            .enumerate()
+            .map(|(place, waiter)| (self.slots.values().filter(|slot| slot.source == waiter.source).count(), place))
+            .collect();
+        order.sort_unstable();
+        let mut without = HashSet::new();
+        for (_, place) in order {
+            let Waiter { key: (peer, session), source, .. } = *self.waiting.get(place)?;
+            if without.contains(&source) {
+                continue;
+            }
+            if let Ok(ticket) = self.admit(now, source, peer, session) {
+                self.waiting.remove(place);
+                return Some(((peer, session), Ok(ticket)));
+            }
+            if self.held(source, peer).by_peer < self.limits.per_peer {
+                without.insert(source); // there is none for the others from there either
+            }
+        }
+        self.changed = false;
+        let quiet = |slot: &Slot| slot.last_used + self.limits.gives_way;
+        self.next_quiet = self.slots.values().filter(|slot| !slot.serving).map(quiet).filter(|at| *at > now).min();
+        None
+    }
+
+    /// When [`Self::poll`] has something to say at the latest.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let late = self.waiting.iter().map(|waiter| waiter.until).min()?;
+        Some(self.next_quiet.map_or(late, |quiet| quiet.min(late)))
     }
 
     /// The request is answered.
@@ -121,6 +267,7 @@ impl Slots {
         };
         slot.serving = false;
         slot.last_used = now;
+        self.changed = true;
         if slot.doomed || outcome == Outcome::Free {
             self.slots.remove(&ticket.key);
         }
@@ -132,14 +279,16 @@ impl Slots {
             slot.doomed = true;
             if !slot.serving {
                 self.slots.remove(&(peer, session));
+                self.changed = true;
             }
         }
     }
 
     /// Frees the slots that were idle for too long. [`Self::admit`] does the same when it needs one.
     pub fn expire(&mut self, now: Instant) {
-        let idle = self.limits.idle;
+        let (idle, before) = (self.limits.idle, self.slots.len());
         self.slots.retain(|_, slot| slot.serving || now.saturating_duration_since(slot.last_used) < idle);
+        self.changed |= self.slots.len() != before;
     }
 
     /// Slots taken.
@@ -160,14 +309,83 @@ impl Slots {
         self.slots.values().filter(|slot| slot.serving).count()
     }
 
+    /// Sessions that wait for a slot.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Slots that went to another session before their time, since the start.
+    #[must_use]
+    pub fn gave_way(&self) -> u64 {
+        self.gave_way
+    }
+
     /// Whether a session has a slot.
     #[must_use]
     pub fn contains(&self, peer: PeerId, session: SnapshotSessionId) -> bool {
         self.slots.contains_key(&(peer, session))
     }
 
-    fn of_peer(&self, peer: PeerId) -> usize {
-        self.slots.keys().filter(|(owner, _)| *owner == peer).count()
+    /// The peers that have a slot or wait for one; one may come several times.
+    pub fn peers(&self) -> impl Iterator<Item = PeerId> {
+        self.slots.keys().chain(self.waiting.iter().map(|waiter| &waiter.key)).map(|(peer, _)| *peer)
+    }
+
+    fn held(&self, source: Source, peer: PeerId) -> Held {
+        Held {
+            total: self.slots.len(),
+            by_peer: self.slots.keys().filter(|(owner, _)| *owner == peer).count(),
+            by_source: self.slots.values().filter(|slot| slot.source == source).count(),
+        }
+    }
+
+    /// The slot that a new session gets in place of another: one of its own peer's or source's, or of a source that holds
+    /// more; of the source that holds most, and there the one that has been quiet for longest.
+    fn giving_way(&self, now: Instant, source: Source, peer: PeerId, held: Held) -> Option<SessionKey> {
+        let mut crowds: HashMap<Source, usize> = HashMap::new();
+        for slot in self.slots.values() {
+            *crowds.entry(slot.source).or_default() += 1;
+        }
+        let crowd = |slot: &Slot| crowds.get(&slot.source).copied().unwrap_or(0);
+        let may_go = |key: &SessionKey, slot: &Slot| {
+            let is_quiet = !slot.serving && now.saturating_duration_since(slot.last_used) >= self.limits.gives_way;
+            let is_ours = key.0 == peer || slot.source == source;
+            is_quiet
+                && (is_ours || crowd(slot) > held.by_source)
+                && held.without(key.0 == peer, slot.source == source).leaves_room(&self.limits)
+        };
+        self.slots
+            .iter()
+            .filter(|(key, slot)| may_go(key, slot))
+            .min_by_key(|(key, slot)| (Reverse(crowd(slot)), slot.last_used, **key))
+            .map(|(key, _)| *key)
+    }
+
+    fn none_left(&self, held: Held) -> PipelineError {
+        let SlotLimits { total, per_peer, .. } = self.limits;
+        if held.by_peer >= per_peer {
+            busy(format!("all {per_peer} session slots of this peer are taken"))
+        } else if held.total >= total {
+            busy(format!("all {total} session slots are taken"))
+        } else {
+            busy(format!("this address has its share of the {total} session slots, {}", held.by_source))
+        }
+    }
+}
+
+impl Held {
+    /// The share of a source ends where it would hold more than it leaves free.
+    fn leaves_room(self, limits: &SlotLimits) -> bool {
+        self.by_peer < limits.per_peer && self.by_source < limits.total.saturating_sub(self.total)
+    }
+
+    fn without(self, of_peer: bool, of_source: bool) -> Self {
+        Self {
+            total: self.total.saturating_sub(1),
+            by_peer: self.by_peer.saturating_sub(usize::from(of_peer)),
+            by_source: self.by_source.saturating_sub(usize::from(of_source)),
+        }
     }
 }
 

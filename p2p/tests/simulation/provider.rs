@@ -3,14 +3,14 @@
 use std::{
     collections::HashMap,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Instant, SystemTime},
 };
 
-use libp2p::PeerId;
+use libp2p::{Multiaddr, PeerId};
 use rpp_p2p::{
     ArtefactKind, ErrorCode, PipelineError, Plan, SnapshotSessionId, SnapshotsRequest, SnapshotsResponse, json,
     plan::{ChunkBounds, choose_chunk_size},
-    provider::{Outcome, Record, RecordLimits, Records, SessionKey, SlotLimits, Slots, Ticket},
+    provider::{Outcome, Record, RecordLimits, Records, SessionKey, SlotLimits, Slots, Source, Ticket},
 };
 
 use crate::world::WORLD;
@@ -105,7 +105,7 @@ impl Provider {
             self.disk.remove(&(peer, session));
             return Arrival::Answer(refusal(session, &PipelineError::Cancelled));
         }
-        match self.slots.admit(now, peer, session) {
+        match self.slots.admit(now, Source::of_peer(&Multiaddr::empty(), peer), peer, session) {
             Err(error) => Arrival::Answer(refusal(session, &error)),
             Ok(ticket) => {
                 let serving = self.serving.entry((peer, session)).or_insert(0);
@@ -161,7 +161,7 @@ impl Provider {
                 let chunk_size = choose_chunk_size(chunk_size, theirs, ours)
                     .map_err(|error| PipelineError::Invalid { reason: error.to_string() })?;
                 let plan = WORLD.plan(snapshot, tip, chunk_size);
-                if let Some(gone) = self.records.make_room(peer, session_id, wall)? {
+                if let Some(gone) = self.records.make_room(peer, session_id, None, wall)? {
                     self.disk.remove(&gone);
                 }
                 self.persist(peer, session_id, Record::new(Arc::new(plan.clone()), wall));
@@ -218,5 +218,5 @@ fn refusal(session_id: SnapshotSessionId, error: &PipelineError) -> SnapshotsRes
 
 /// Tight limits, so that some consumers find them.
 pub fn small_slots() -> SlotLimits {
-    SlotLimits { total: 3, per_peer: 2, idle: Duration::from_secs(60) }
+    SlotLimits { total: 3, per_peer: 2, ..SlotLimits::default() }
 }

@@ -57,6 +57,7 @@ fn request(id: u64) -> PlanRequest {
         max_chunk_size: None,
         root: None,
         height: None,
+        source: None,
     }
 }
 
