@@ -22,7 +22,7 @@ use rpp_p2p::{
     snapshots::{Activity, Ended, Job, Observer},
 };
 
-use crate::{metrics::Metrics, status::SnapshotStreamStatus, store::Space};
+use crate::{doors::ConnectionRules, metrics::Metrics, status::SnapshotStreamStatus, store::Space};
 
 /// Builds a transport for an identity; see [`Hooks::transport`].
 pub type TransportBuilder = Box<
@@ -53,6 +53,8 @@ pub struct Hooks {
     pub space: Option<Arc<dyn Space>>,
     /// Shown among the node's metrics.
     pub counters: Vec<ProcessCounter>,
+    /// Bounds on the connections that others make.
+    pub connections: ConnectionRules,
 }
 
 /// Blocking work of the node itself (the protocol's own is told by [`Observer`]).

@@ -17,6 +17,7 @@ pub mod verify;
 
 mod clock;
 mod db;
+mod doors;
 mod jobs;
 mod listeners;
 pub mod lock;
@@ -24,6 +25,7 @@ mod manager;
 mod metrics;
 pub mod node;
 mod peers;
+mod ping;
 mod rebuild;
 mod record;
 mod resolver;
@@ -34,6 +36,7 @@ mod writer;
 
 pub use config::Config;
 pub use db::DbError;
+pub use doors::ConnectionRules;
 pub use error::SnapshotRuntimeError;
 pub use handle::NodeHandle;
 pub use hooks::{Hooks, Watcher, Work};

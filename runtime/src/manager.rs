@@ -539,6 +539,11 @@ impl Manager {
         self.roots.retain(|_, holder| *holder != session);
     }
 
+    /// The peers of the sessions that are not over.
+    pub(crate) fn peers(&self) -> impl Iterator<Item = PeerId> {
+        self.sessions.values().filter(|tracked| !tracked.record.state.is_final()).map(|tracked| tracked.record.peer)
+    }
+
     /// Brings the gauges up to date.
     pub(crate) fn observe(&self) {
         self.metrics.sessions(self.sessions.values().map(|tracked| {

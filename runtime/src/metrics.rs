@@ -11,7 +11,7 @@ use prometheus_client::{
 };
 use rpp_p2p::snapshots::{Activity, Ended, Job, Observer, Outcome, RequestKind};
 
-use crate::{hooks::ProcessCounter, status::SessionState, writable::Part};
+use crate::{doors, hooks::ProcessCounter, status::SessionState, writable::Part};
 
 /// Which way bytes went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -76,6 +76,7 @@ const STATES: [SessionState; 8] = [
 pub(crate) struct Metrics {
     registry: Registry,
     pub(crate) libp2p: libp2p::metrics::Metrics,
+    pub(crate) doors: doors::Metrics,
     bytes: Family<DirectionKind, Counter>,
     requests: Family<RequestLabels, Counter>,
     round_trip: Family<Kind, Histogram>,
@@ -99,6 +100,7 @@ impl Metrics {
         let mut registry = Registry::default();
         let libp2p = libp2p::metrics::Metrics::new(&mut registry);
         let ours = registry.sub_registry_with_prefix("rpp");
+        let doors = doors::Metrics::register(ours);
         ours.register("build", "Version of the node", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
         macro_rules! metric {
             ($name:literal, $help:literal, $metric:expr) => {{
@@ -146,6 +148,7 @@ impl Metrics {
         let metrics = Self {
             registry,
             libp2p,
+            doors,
             bytes,
             requests,
             round_trip,

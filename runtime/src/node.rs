@@ -149,7 +149,7 @@ impl Node {
         let watchers = Watchers::new(hooks.watchers);
         let provider = Arc::new(opened.provider);
         let protocol = protocol_config(&config, trust.clone(), watchers.observer(Arc::clone(&metrics)));
-        let mut swarm = swarm::build(keypair, &config, provider, protocol, hooks.transport)?;
+        let mut swarm = swarm::build(keypair, &config, provider, protocol, hooks.connections, hooks.transport)?;
         let listeners = listen(&mut swarm, &config.p2p.listen)?;
         let (events, _) = broadcast::channel(EVENT_QUEUE);
         let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
@@ -229,7 +229,10 @@ impl Node {
                     self.note_readiness();
                 }
                 event = self.swarm.select_next_some() => self.on_swarm(event),
-                _ = refresh.tick() => self.refresh_store(),
+                _ = refresh.tick() => {
+                    self.settle_connections(Instant::now());
+                    self.refresh_store();
+                }
             }
         };
         scrub.abort();
@@ -243,6 +246,19 @@ impl Node {
             swarm::dial(&mut self.swarm, peer, addresses).ok();
         }
         self.manager.pump(&mut self.swarm, &self.peers, now);
+        if self.swarm.behaviour().doors.is_crowded() {
+            self.settle_connections(now);
+        }
+        if let Some(summary) = self.swarm.behaviour_mut().doors.poll_report(now) {
+            tracing::warn!("{summary}");
+        }
+    }
+
+    /// Makes room among the connections; sessions of either direction and configured peers keep theirs.
+    fn settle_connections(&mut self, now: Instant) {
+        let behaviour = self.swarm.behaviour_mut();
+        let in_use = behaviour.snapshots.served_peers().chain(self.manager.peers()).chain(self.peers.configured());
+        behaviour.doors.settle(now, in_use.collect());
     }
 
     fn next_wake(&self) -> Option<Instant> {
@@ -290,6 +306,8 @@ impl Node {
             Command::Metrics(reply) => {
                 self.manager.observe();
                 Part::ALL.into_iter().for_each(|part| self.metrics.cannot_write(part, self.writable.is_failed(part)));
+                let behaviour = self.swarm.behaviour();
+                self.metrics.doors.observe(&behaviour.doors.counts(), &behaviour.snapshots.load());
                 let _ = reply.send(Ok(self.metrics.text()));
             }
             Command::Shutdown(_) => {} // taken by `run`

@@ -109,6 +109,11 @@ impl Peers {
         self.live.contains_key(peer)
     }
 
+    /// Whom the configuration names.
+    pub(crate) fn configured(&self) -> impl Iterator<Item = PeerId> {
+        self.configured.keys().copied()
+    }
+
     /// Addresses from the configuration.
     pub(crate) fn addresses(&self, peer: &PeerId) -> &[Multiaddr] {
         self.configured.get(peer).map_or(&[], |configured| &configured.addresses)

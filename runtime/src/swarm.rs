@@ -1,13 +1,13 @@
 //! The libp2p swarm of a node: transports, and the behaviours that are composed.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc};
 
 use libp2p::{
-    Multiaddr, PeerId, Swarm, SwarmBuilder, allow_block_list, connection_limits,
-    core::upgrade::Version,
+    Multiaddr, PeerId, Swarm, SwarmBuilder, Transport as _, allow_block_list, connection_limits,
+    core::{transport::timeout::TransportTimeout, upgrade::Version},
     identify,
     identity::Keypair,
-    memory_connection_limits, noise, ping,
+    memory_connection_limits, noise,
     swarm::{
         self, DialError, NetworkBehaviour,
         dial_opts::{DialOpts, PeerCondition},
@@ -18,7 +18,9 @@ use rpp_p2p::{negotiation::Plain, snapshots, transport::Yamux};
 
 use crate::{
     config::Config,
+    doors::{self, ConnectionRules},
     hooks::TransportBuilder,
+    ping,
     resolver::{self, RESOLV_CONF, Resolver},
     serve::Provider,
 };
@@ -27,10 +29,7 @@ use crate::{
 const IDENTIFY_PROTOCOL: &str = "/rpp/1.0.0";
 /// What identify says we are begins with this.
 pub(crate) const AGENT: &str = "rpp-node/";
-/// A connection without streams is closed after this long. Longer than libp2p's default, because a session between two
-/// requests (a check, a flush) has no stream open.
-const IDLE_CONNECTION: Duration = Duration::from_secs(60);
-/// Connections being set up at once, each way.
+/// Connections that this node makes at once.
 const MAX_PENDING_CONNECTIONS: u32 = 64;
 /// Part of the machine's memory that this process may hold before it refuses connections.
 const MAX_MEMORY_SHARE: f64 = 0.9;
@@ -41,6 +40,8 @@ pub(crate) struct NodeBehaviour {
     pub(crate) blocked: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
     pub(crate) limits: connection_limits::Behaviour,
     pub(crate) memory: memory_connection_limits::Behaviour,
+    /// After all others that may refuse a connection.
+    pub(crate) doors: doors::Behaviour,
     pub(crate) identify: Plain<identify::Behaviour>,
     pub(crate) ping: Plain<ping::Behaviour>,
     pub(crate) snapshots: snapshots::Behaviour<Provider>,
@@ -61,28 +62,28 @@ pub(crate) fn build(
     config: &Config,
     provider: Arc<Provider>,
     protocol: snapshots::Config,
+    rules: ConnectionRules,
     transport: Option<TransportBuilder>,
 ) -> Result<Swarm<NodeBehaviour>, SwarmError> {
     let transport_error = |error: &dyn std::fmt::Display| SwarmError::Transport(error.to_string());
-    let limits = connection_limits::ConnectionLimits::default()
-        .with_max_established(Some(config.p2p.max_connections))
-        .with_max_established_per_peer(Some(config.p2p.max_connections_per_peer))
-        .with_max_pending_incoming(Some(MAX_PENDING_CONNECTIONS))
-        .with_max_pending_outgoing(Some(MAX_PENDING_CONNECTIONS));
+    let limits =
+        connection_limits::ConnectionLimits::default().with_max_pending_outgoing(Some(MAX_PENDING_CONNECTIONS));
     let behaviour = NodeBehaviour {
         blocked: allow_block_list::Behaviour::default(),
         limits: connection_limits::Behaviour::new(limits),
         memory: memory_limits(),
+        doors: doors::Behaviour::new(rules, config.p2p.max_connections, config.p2p.max_connections_per_peer),
         identify: Plain::new(identify::Behaviour::new(
             identify::Config::new(IDENTIFY_PROTOCOL.to_owned(), keypair.public())
                 .with_agent_version(format!("{AGENT}{}", env!("CARGO_PKG_VERSION"))),
         )),
-        ping: Plain::new(ping::Behaviour::default()),
+        ping: Plain::new(ping::Behaviour::new(rules.ping)),
         snapshots: snapshots::Behaviour::new(provider, protocol),
     };
     // Lazily only where a peer is known to take it; see `negotiation`.
+    // The idle time is longer than that of libp2p, because a session between two requests (a check, a flush) has no stream open.
     let tuned = |swarm: swarm::Config| {
-        swarm.with_idle_connection_timeout(IDLE_CONNECTION).with_substream_upgrade_protocol_override(Version::V1Lazy)
+        swarm.with_idle_connection_timeout(rules.idle).with_substream_upgrade_protocol_override(Version::V1Lazy)
     };
     let Resolver { config: names, options, warning } = resolver::of_system(Path::new(RESOLV_CONF));
     if let Some(warning) = warning {
@@ -98,9 +99,12 @@ pub(crate) fn build(
             .with_behaviour(|_| behaviour)
             .map_err(|error| transport_error(&error))?
             .with_swarm_config(tuned)
+            .with_connection_timeout(rules.handshake_time)
             .build(),
         Some(transport) => builder
-            .with_other_transport(transport)
+            .with_other_transport(|keypair| {
+                Ok(TransportTimeout::with_ingoing_timeout(transport(keypair)?, rules.handshake_time).boxed())
+            })
             .map_err(|error| transport_error(&error))?
             .with_dns_config(names, options)
             .with_behaviour(|_| behaviour)

@@ -1,6 +1,7 @@
 //! Whole nodes in this process: real swarms on loopback, real folders, real proofs, the control plane over real HTTP.
 #![allow(dead_code)] // each test binary uses its part
 
+pub mod bound;
 pub mod gate;
 pub mod http;
 pub mod rogue;
@@ -150,6 +151,25 @@ impl Home {
     pub fn provider() -> Self {
         let home = Self::new();
         copy_tree(&made().snapshots.join("store"), &home.snapshots().join("store"));
+        home
+    }
+
+    /// A node that offers a payload of its own, published as the first step of the chain of [`made`].
+    pub fn large(payload: Vec<u8>) -> Self {
+        let home = Self::new();
+        let input = home.folder.path().join("input");
+        fs::write(&input, payload).unwrap();
+        let request = PublishRequest {
+            snapshots_dir: &home.snapshots(),
+            input: &input,
+            height: 100,
+            block_hash: Some(Hash([7; 32])),
+            chain_id: "tests",
+            signer: &rpp_proofs::Signer::from_seed([1; 32]),
+            keep: 0,
+            allow_links: false,
+        };
+        publish(&request, &mut |_| {}).unwrap();
         home
     }
 

@@ -192,7 +192,7 @@ pub fn flipped(bytes: &Bytes, at: usize) -> Bytes {
 
 /// Bytes as they are, to the end of the stream.
 #[derive(Clone)]
-struct Plain;
+pub struct Plain;
 
 impl request_response::Codec for Plain {
     type Protocol = StreamProtocol;

@@ -1,0 +1,148 @@
+//! Pings that end where nobody answers them.
+//!
+//! libp2p's ping asks for a new stream when one fails. Towards a peer that does not know ping, with streams that are
+//! negotiated lazily, each of them looks as if it could be used until its answer does not come: it is tried again for ever, and
+//! each try makes the connection look busy, so that it never closes for being idle. Here a connection's pings end when
+//! the first one stays without an answer, or later three in a row do. Its pings are answered all the same.
+
+use std::{
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use libp2p::{
+    Multiaddr, PeerId,
+    core::{Endpoint, transport::PortUse},
+    ping,
+    swarm::{
+        ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm, NetworkBehaviour,
+        SubstreamProtocol, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm, handler::ConnectionEvent,
+    },
+};
+
+/// Streams in a row that may bring no answer, on a connection that had one.
+const MAX_SILENT: u32 = 3;
+
+/// [`ping::Behaviour`], with the patience of this module.
+pub(crate) struct Behaviour(ping::Behaviour);
+
+impl Behaviour {
+    /// A ping after each `interval`.
+    pub(crate) fn new(interval: Duration) -> Self {
+        Self(ping::Behaviour::new(ping::Config::new().with_interval(interval)))
+    }
+}
+
+type Inner = THandler<ping::Behaviour>;
+
+/// Pings on one connection.
+pub(crate) struct Handler {
+    inner: Inner,
+    /// One was answered.
+    answered: bool,
+    /// Streams since the last answer.
+    silent: u32,
+}
+
+impl Handler {
+    fn new(inner: Inner) -> Self {
+        Self { inner, answered: false, silent: 0 }
+    }
+
+    /// Whether one more stream may be tried.
+    fn may_try(&mut self) -> bool {
+        self.silent += 1;
+        self.silent <= if self.answered { MAX_SILENT } else { 1 }
+    }
+}
+
+impl ConnectionHandler for Handler {
+    type FromBehaviour = <Inner as ConnectionHandler>::FromBehaviour;
+    type ToBehaviour = <Inner as ConnectionHandler>::ToBehaviour;
+    type InboundProtocol = <Inner as ConnectionHandler>::InboundProtocol;
+    type OutboundProtocol = <Inner as ConnectionHandler>::OutboundProtocol;
+    type InboundOpenInfo = <Inner as ConnectionHandler>::InboundOpenInfo;
+    type OutboundOpenInfo = <Inner as ConnectionHandler>::OutboundOpenInfo;
+
+    fn listen_protocol(&self) -> SubstreamProtocol<Self::InboundProtocol, Self::InboundOpenInfo> {
+        self.inner.listen_protocol()
+    }
+
+    fn connection_keep_alive(&self) -> bool {
+        self.inner.connection_keep_alive()
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, Self::OutboundOpenInfo, Self::ToBehaviour>> {
+        loop {
+            let event = std::task::ready!(self.inner.poll(cx));
+            match &event {
+                ConnectionHandlerEvent::NotifyBehaviour(Ok(_)) => {
+                    self.answered = true;
+                    self.silent = 0;
+                }
+                // It waits for a stream that it never gets, and goes on answering the other side.
+                ConnectionHandlerEvent::OutboundSubstreamRequest { .. } if !self.may_try() => continue,
+                _ => {}
+            }
+            return Poll::Ready(event);
+        }
+    }
+
+    fn on_behaviour_event(&mut self, event: Self::FromBehaviour) {
+        self.inner.on_behaviour_event(event);
+    }
+
+    fn on_connection_event(
+        &mut self,
+        event: ConnectionEvent<
+            '_,
+            Self::InboundProtocol,
+            Self::OutboundProtocol,
+            Self::InboundOpenInfo,
+            Self::OutboundOpenInfo,
+        >,
+    ) {
+        self.inner.on_connection_event(event);
+    }
+}
+
+impl NetworkBehaviour for Behaviour {
+    type ConnectionHandler = Handler;
+    type ToSwarm = ping::Event;
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        peer: PeerId,
+        local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.0.handle_established_inbound_connection(connection, peer, local, remote).map(Handler::new)
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        peer: PeerId,
+        address: &Multiaddr,
+        role: Endpoint,
+        port_use: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.0.handle_established_outbound_connection(connection, peer, address, role, port_use).map(Handler::new)
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        self.0.on_swarm_event(event);
+    }
+
+    fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, event: THandlerOutEvent<Self>) {
+        self.0.on_connection_handler_event(peer, connection, event);
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        self.0.poll(cx)
+    }
+}
