@@ -180,7 +180,7 @@ fn a_full_disk_pauses_whatever_it_hits_and_the_session_goes_on_when_there_is_roo
     // write on, and what is said.
     for (only, at, part, named) in [
         ("/sessions/", 1, Some("database"), "sessions"),
-        ("/sessions/", 12, Some("database"), "sessions"),
+        ("/sessions/", 4, Some("database"), "sessions"),
         ("snapshots/.tmp-", 1, Some("head"), "head.json"),
         ("/partial/", 1, None, "/partial/"),
         ("/partial/", 2, None, "/partial/"),
@@ -418,7 +418,9 @@ fn failed_call(log: &Path) -> Option<Call> {
 fn names(message: &str, call: &Call) -> bool {
     let parent = call.path.parent().unwrap();
     let is_temporary = call.path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".tmp-"));
-    let path = if is_temporary || parent.ends_with("sessions") { parent } else { &call.path };
+    // Without a `.` at its end, as a folder is synced or listed by.
+    let path: PathBuf =
+        if is_temporary || parent.ends_with("sessions") { parent } else { &call.path }.components().collect();
     // An entry that is being unpacked is named as the tar names it.
     let mut parts = path.components();
     if parts.any(|part| part.as_os_str().to_string_lossy().contains("unpacking")) {

@@ -455,7 +455,13 @@ impl Expectation {
         }
         same("chunk", *chunk, chunk_index)?;
         same("update", *update, update_index)?;
-        same("chunk size", self.plan()?.chunk_size, chunk_size)?;
+        let ours = self.plan()?.chunk_size;
+        if chunk_size != ours && self.bounds.allows_chunk_size(chunk_size) {
+            // It planned this session anew, and its answer was lost on the way to us.
+            let message = format!("its session has chunks of {chunk_size} bytes, ours of {ours}");
+            return Ok(Verified::Refused { code: ErrorCode::PlanChanged, message });
+        }
+        same("chunk size", ours, chunk_size)?;
         Ok(Verified::Resumed { chunk_index, update_index, chunk_size })
     }
 

@@ -47,6 +47,19 @@ impl Default for PlanBounds {
     }
 }
 
+impl PlanBounds {
+    /// The chunk sizes between these bounds that the protocol has.
+    fn chunk_sizes(&self) -> (u64, u64) {
+        (self.min_chunk_size.max(MIN_CHUNK_SIZE), self.max_chunk_size.min(MAX_CHUNK_SIZE))
+    }
+
+    /// Whether a plan may have chunks of this size.
+    pub(crate) fn allows_chunk_size(&self, chunk_size: u64) -> bool {
+        let (min, max) = self.chunk_sizes();
+        chunk_size.is_power_of_two() && (min..=max).contains(&chunk_size)
+    }
+}
+
 /// Why a plan is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -307,9 +320,9 @@ fn check_anchor(plan: &Plan, genesis: &Genesis, trust: &TrustAnchor) -> Result<(
 }
 
 fn check_sizes(plan: &Plan, bounds: &PlanBounds) -> Result<(), PlanError> {
-    let (min, max) = (bounds.min_chunk_size.max(MIN_CHUNK_SIZE), bounds.max_chunk_size.min(MAX_CHUNK_SIZE));
     let chunk_size = plan.chunk_size;
-    if !chunk_size.is_power_of_two() || chunk_size < min || chunk_size > max {
+    if !bounds.allows_chunk_size(chunk_size) {
+        let (min, max) = bounds.chunk_sizes();
         return Err(PlanError::ChunkSize { chunk_size, min, max });
     }
     let payload_bytes = plan.snapshot.checkpoint.payload_bytes;

@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, Condvar, Mutex};
 
-use rpp_p2p::{SnapshotSessionId, snapshots::Observer};
+use rpp_p2p::{
+    SnapshotSessionId,
+    snapshots::{Activity, Job, Observer, RequestKind},
+};
 use rpp_runtime::{Hooks, Watcher, Work};
 
 /// Lets `after` pieces of one kind of work begin and holds those that follow until it is opened. Dropping the handle that
@@ -11,10 +14,18 @@ pub struct Gate(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    work: Work,
+    held: Held,
     after: u32,
     state: Mutex<State>,
     changed: Condvar,
+}
+
+/// What waits at a gate.
+#[derive(Debug, PartialEq, Eq)]
+enum Held {
+    Work(Work),
+    /// Chunks that a provider reads.
+    Reads,
 }
 
 #[derive(Debug, Default)]
@@ -25,7 +36,16 @@ struct State {
 
 impl Gate {
     pub fn new(work: Work, after: u32) -> Self {
-        Self(Arc::new(Inner { work, after, state: Mutex::default(), changed: Condvar::new() }))
+        Self::holding(Held::Work(work), after)
+    }
+
+    /// Holds what a provider reads for its peers.
+    pub fn of_reads(after: u32) -> Self {
+        Self::holding(Held::Reads, after)
+    }
+
+    fn holding(held: Held, after: u32) -> Self {
+        Self(Arc::new(Inner { held, after, state: Mutex::default(), changed: Condvar::new() }))
     }
 
     pub fn hooks(&self) -> Hooks {
@@ -49,11 +69,9 @@ impl Drop for Gate {
     }
 }
 
-impl Observer for Inner {}
-
-impl Watcher for Inner {
-    fn work_started(&self, _: u64, work: Work, _: SnapshotSessionId) {
-        if work != self.work {
+impl Inner {
+    fn pass(&self, what: &Held) {
+        if *what != self.held {
             return;
         }
         let mut state = self.state.lock().unwrap();
@@ -61,6 +79,20 @@ impl Watcher for Inner {
         if state.begun > self.after {
             drop(self.changed.wait_while(state, |state| !state.open).unwrap());
         }
+    }
+}
+
+impl Observer for Inner {
+    fn blocking_job_started(&self, job: Job, about: &Activity) {
+        if (job, about.kind) == (Job::Provide, Some(RequestKind::Chunk)) {
+            self.pass(&Held::Reads);
+        }
+    }
+}
+
+impl Watcher for Inner {
+    fn work_started(&self, _: u64, work: Work, _: SnapshotSessionId) {
+        self.pass(&Held::Work(work));
     }
 }
 

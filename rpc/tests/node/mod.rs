@@ -259,13 +259,13 @@ pub fn config() -> Config {
             "window": 16_777_216, "durability": "strict", "ack_bytes": 16_777_216, "ack_ms": 500, "auto_resume": true,
             "give_up_after_s": 0, "max_inbound_sessions": 64, "max_inbound_sessions_per_peer": 8,
             "session_retention_s": 86_400, "max_sessions": 256, "max_active_sessions": 8, "max_updates": 65_536,
-            "max_payload_bytes": 0, "keep": 0,
+            "max_payload_bytes": 0, "keep": 0, "scrub_bytes_per_second": 16_777_216,
         },
         "trust": { "genesis": null, "publishers": [], "threshold": 0, "revoked": [] },
         "publisher": { "key_file": "/nowhere/publisher.key", "chain_id": "example" },
         "introspection":
             { "enabled": true, "listen": "127.0.0.1:7071", "token_file": null, "allowed_origins": [], "max_clients": 32 },
-        "fleet": { "dashboard": "" },
+        "fleet": { "dashboard": "", "name": "" },
         "log": { "format": "auto", "filter": "info" },
     });
     serde_json::from_value(config).unwrap()

@@ -28,8 +28,10 @@ pub(crate) enum Ended {
 pub(crate) async fn follow(api: &Api, first: SnapshotStreamStatus) -> Result<Ended, ApiError> {
     let mut progress = Progress::new();
     let ended = tokio::select! {
-        ended = watch(api, first, &mut progress) => ended,
+        // The signal is caught from its first poll on: before the first line is shown.
+        biased;
         _ = tokio::signal::ctrl_c() => Ok(Ended::Interrupted),
+        ended = watch(api, first, &mut progress) => ended,
     };
     progress.finish();
     ended
