@@ -476,7 +476,7 @@ fn sweep_unpack() {
         }
         let left = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name());
         let left: Vec<_> = left.filter(|name| name.to_string_lossy().contains("unpacking")).collect();
-        assert!(left.is_empty(), "{fault:?}: {left:?}");
+        assert!(left.is_empty(), "{fault:?} {call:?}: {left:?} {}", harness::stderr(&output));
         call
     });
 }

@@ -50,8 +50,16 @@ impl Staging {
                 Err(rustix::io::Errno::EXIST) => continue,
                 made => made.map_err(|error| failed(error.into()))?,
             }
-            if let Some(folder) = lock(&path).map_err(failed)? {
-                let allowed = folder.metadata().map_err(failed)?.mode() & 0o7777;
+            let locked = lock(&path).and_then(|folder| {
+                let allowed = folder.as_ref().map(|folder| folder.metadata().map(|metadata| metadata.mode() & 0o7777));
+                Ok(folder.zip(allowed.transpose()?))
+            });
+            let locked = locked.map_err(|error| {
+                // It is empty, and nobody knows of it.
+                let _ = std::fs::remove_dir(&path);
+                failed(error)
+            })?;
+            if let Some((folder, allowed)) = locked {
                 let staging = Self { path, dest: dest.to_owned(), folder, allowed, placed: false };
                 staging.folder.set_permissions(PermissionsExt::from_mode(0o700)).map_err(failed)?;
                 return Ok(staging);
