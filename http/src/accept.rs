@@ -38,7 +38,7 @@ pub struct Peer(pub SocketAddr);
 #[derive(Clone, Debug)]
 pub struct Draining(pub CancellationToken);
 
-/// Serves `routes` behind `gate` until `shutdown`, then drains. Rejections of the filter become [`Problem`]s.
+/// Serves `routes` behind `gate` until `shutdown`, then drains. Rejections of the filter become [`Problem`](crate::Problem)s.
 ///
 /// Returns when every connection is gone, WebSockets included, or one second after the drain deadline.
 ///

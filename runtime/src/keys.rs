@@ -1,7 +1,7 @@
 //! The node's secrets on disk: its identity, a publisher's key, bearer tokens.
 //!
 //! Every file is made with mode 0600 and refused when group or others have any right on it, with two exceptions for how
-//! orchestrators hand out secrets (see [`may_be_read`]). A key file appears complete or not at all, and an existing one is
+//! orchestrators hand out secrets (see `may_be_read`). A key file appears complete or not at all, and an existing one is
 //! never replaced.
 //!
 //! | file | content |

@@ -65,7 +65,7 @@ pub(crate) struct Args {
     /// Every program on this machine can then look without the token.
     #[arg(long, value_name = "IP:PORT", conflicts_with_all = ["record", "watch", "replay"])]
     serve: Option<SocketAddr>,
-    /// A web page of another machine that may connect to --serve, as https://observer.example.
+    /// A web page of another machine that may connect to --serve, as `https://observer.example`.
     #[arg(long = "allowed-origin", value_name = "ORIGIN", requires = "serve")]
     allowed_origins: Vec<String>,
 }
