@@ -505,7 +505,7 @@ async fn a_resume_answered_with_other_offsets_is_a_violation() {
         resumed(Hash([1; 32]), 2, 3, chunk_size),
         resumed(plan_id, 1, 3, chunk_size),
         resumed(plan_id, 2, 0, chunk_size),
-        resumed(plan_id, 2, 3, chunk_size * 2),
+        resumed(plan_id, 2, 3, chunk_size + 1),
     ];
     for answer in wrong {
         let (plan, peer) = (fixture.plan.clone().into(), raw.peer);
@@ -513,6 +513,23 @@ async fn a_resume_answered_with_other_offsets_is_a_violation() {
         let asked = raw.asked().await;
         raw.answer(asked, response(&answer)).await;
         assert_refused(&mut consumer, raw.peer, &answer).await;
+    }
+}
+
+#[tokio::test]
+async fn a_resume_answered_with_another_size_of_chunks_is_a_plan_that_changed() {
+    let fixture = Fixture::new(PAYLOAD);
+    let (mut consumer, mut raw) = pair(&fixture).await;
+    let (plan, peer, plan_id) = (fixture.plan.clone().into(), raw.peer, fixture.plan.plan_id);
+    let chunk_size = fixture.plan.chunk_size * 2;
+    consumer.with(move |b| b.resume(peer, session(7), plan, 2, 3)).await.unwrap();
+    let asked = raw.asked().await;
+    let answer =
+        SnapshotsResponse::Resume { session_id: session(7), plan_id, chunk_index: 2, update_index: 3, chunk_size };
+    raw.answer(asked, response(&answer)).await;
+    match consumer.outcome().await {
+        Event::Error { error: SnapshotProtocolError::Provider { code: ErrorCode::PlanChanged, .. }, .. } => {}
+        event => panic!("{answer:?}: {event:?}"),
     }
 }
 
