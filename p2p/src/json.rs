@@ -1,4 +1,4 @@
-//! The JSON of the wire, read strictly and written by hand (`wire.md` section 1, Strict).
+//! The JSON of the wire, read strictly and written by hand (`docs/protocol.md`, Messages).
 //!
 //! One document with nothing after it but white space; no key twice in an object; at most 16 objects and arrays inside
 //! one another; every integer a plain literal in `0 ..= 2^53 - 1`; binary in padded standard base64, hashes in lower-case

@@ -1,4 +1,4 @@
-//! Every bound of the protocol, in one place (`wire.md` section 1).
+//! Every bound of the protocol, in one place (`docs/limits.md`).
 
 use std::time::Duration;
 

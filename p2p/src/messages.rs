@@ -1,4 +1,4 @@
-//! The messages of `/rpp/snapshots/1.0.0` (`wire.md` section 1).
+//! The messages of `/rpp/snapshots/1.0.0` (`docs/protocol.md`).
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -255,7 +255,7 @@ impl ErrorCode {
     }
 }
 
-/// The genesis descriptor as a plan carries it (`proofs.md`, Genesis).
+/// The genesis descriptor as a plan carries it (`docs/proofs.md`, The anchor).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GenesisDescriptor {
     /// Name of the chain.

@@ -1,4 +1,4 @@
-//! The rules of a plan (`wire.md` section 1): its id, its chunk size, and when it is refused.
+//! The rules of a plan (`docs/protocol.md`, The plan): its id, its chunk size, and when it is refused.
 
 use rpp_proofs::{Commitment, Genesis, GenesisError, NotCanonical};
 

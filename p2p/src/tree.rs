@@ -1,4 +1,4 @@
-//! Chunks of a payload and their proofs in its BLAKE3 tree (`wire.md` section 1, Chunk proof).
+//! Chunks of a payload and their proofs in its BLAKE3 tree (`docs/protocol.md`, Chunk proofs).
 //!
 //! The root is the plain BLAKE3 hash of the payload. A node of `n` bytes has a left child of the largest power-of-two
 //! number of 1,024-byte units that is smaller than its own; a chunk is a power of two from 16 KiB up, so chunk `k` is

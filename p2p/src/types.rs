@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// The largest integer the wire carries: 2^53 - 1, the largest that every JSON reader keeps exact (`wire.md` section 1).
+/// The largest integer the wire carries: 2^53 - 1, the largest that every JSON reader keeps exact (`docs/protocol.md`, Messages).
 pub const MAX_INTEGER: u64 = (1 << 53) - 1;
 
 /// A 32-byte digest or key, written as 64 lower-case hex digits.

@@ -81,16 +81,16 @@ pub struct Snapshots {
     pub scrub_bytes_per_second: u64,
 }
 
-/// Which wire version a consumer uses.
+/// Which version of `/rpp/snapshots` a consumer speaks. This version of the node has 1.0.0 only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs)]
+#[non_exhaustive]
 pub enum Protocol {
+    /// The newest version that both nodes have.
     #[serde(rename = "auto")]
     Auto,
+    /// `/rpp/snapshots/1.0.0`.
     #[serde(rename = "1.0.0")]
     V1,
-    #[serde(rename = "2.0.0")]
-    V2,
 }
 
 /// What an acknowledged chunk survives.

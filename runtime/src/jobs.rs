@@ -147,7 +147,7 @@ fn unforeseen<T>(check: impl FnOnce() -> Result<T, Unsettled>) -> Result<T, Unse
     })
 }
 
-/// Rollback and equivocation rules (`node.md` section 1); durable before it returns.
+/// Rollback and equivocation rules (`docs/storage.md`, The head); durable before it returns.
 fn accept(plan: &Plan, updates: &[Update], head: &mut HeadFile, writable: &Writable) -> Result<Head, Unsettled> {
     match head.judge(plan, updates) {
         Verdict::Newer | Verdict::Known => {}

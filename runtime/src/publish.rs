@@ -1,4 +1,4 @@
-//! Makes a snapshot of a file or folder, extends the chain by it, proves and signs (`node.md` section 3).
+//! Makes a snapshot of a file or folder, extends the chain by it, proves and signs (`docs/storage.md`, Publishing).
 //!
 //! Works beside a running node: it never opens the database, changes `store/` as [`crate::store`] says, and holds the
 //! lock of `chain/` all the while. What a publish does, in this order, and what the next publish makes of it after a

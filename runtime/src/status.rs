@@ -1,4 +1,4 @@
-//! What a session says of itself (`node.md` section 2, Status), and the node's events.
+//! What a session says of itself (`docs/http.md`, Status), and the node's events.
 
 use std::path::PathBuf;
 
@@ -52,10 +52,6 @@ pub enum WaitKind {
     Proof,
     /// A write, a flush, or free space.
     Disk,
-    /// Credit of the provider's stream (2.0.0).
-    Credit,
-    /// A rate limit.
-    Throttle,
     /// Another session of this node.
     Session,
     /// The end of a back-off.

@@ -1,4 +1,5 @@
-//! A folder as one deterministic byte stream: equal content gives equal bytes on every machine (`node.md` section 3).
+//! A folder as one deterministic byte stream: equal content gives equal bytes on every machine (`docs/storage.md`, A folder as a
+//! payload).
 //!
 //! The format is ustar. Entries come sorted by their path bytes as written (a folder's path ends in `/`, so what it
 //! holds follows it directly); the folder itself has no entry. Times, owners and device numbers are zero, names of

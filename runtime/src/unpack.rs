@@ -1,4 +1,4 @@
-//! Extracts a tar into a folder that appears by rename, and never writes outside of it (`node.md` section 3).
+//! Extracts a tar into a folder that appears by rename, and never writes outside of it (`docs/storage.md`, Unpacking).
 //!
 //! What is read is hashed: the folder appears only when the bytes are those of the root. The root proves that the payload
 //! is what the publisher signed, but that says nothing about what is in it. So an entry is refused that is not a file, a

@@ -132,8 +132,6 @@ impl Fleet {
             }
             WaitKind::Connection => (NodeKind::NetConnect, "dial"),
             WaitKind::Retry => (NodeKind::Sleep, "retry"),
-            WaitKind::Throttle => (NodeKind::Sleep, "throttle"),
-            WaitKind::Credit => (NodeKind::Semaphore, "credit"),
             WaitKind::Operator => (NodeKind::Notify, "operator"),
             // Without a job: the disk is full.
             WaitKind::Disk if state == SessionState::Paused => (NodeKind::Notify, "space"),

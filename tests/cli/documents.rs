@@ -14,19 +14,31 @@ fn read(path: &str) -> String {
     fs::read_to_string(repository().join(path)).unwrap()
 }
 
-fn markdown() -> Vec<PathBuf> {
-    let files = |folder: &Path| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
-    let mut found = files(repository());
-    found.extend(files(&repository().join("docs")));
-    found.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
-    assert!(found.len() > 10);
-    found
+/// Every text file of the repository: sources, pages, scripts and configurations.
+fn texts(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let (path, name) = (entry.path(), entry.file_name().into_string().unwrap());
+        if entry.file_type().unwrap().is_dir() {
+            if (!name.starts_with('.') || name == ".ci") && name != "target" && name != "node_modules" {
+                texts(&path, found);
+            }
+        } else if fs::read_to_string(&path).is_ok() {
+            found.push(path);
+        }
+    }
+}
+
+fn pages(found: &[PathBuf]) -> impl Iterator<Item = &PathBuf> {
+    found.iter().filter(|path| path.extension().is_some_and(|extension| extension == "md"))
 }
 
 #[test]
 fn every_link_between_documents_leads_somewhere() {
-    for path in markdown() {
-        let text = fs::read_to_string(&path).unwrap();
+    let mut found = Vec::new();
+    texts(repository(), &mut found);
+    assert!(pages(&found).count() > 20);
+    for path in pages(&found) {
+        let text = fs::read_to_string(path).unwrap();
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let file = target.split('#').next().unwrap();
             if file.is_empty() || target.contains("://") {
@@ -37,44 +49,63 @@ fn every_link_between_documents_leads_somewhere() {
     }
 }
 
+/// What is said to a reader on one line of a file: all of a page, and of anything else what follows the comment sign.
+fn said<'t>(path: &Path, line: &'t str) -> &'t str {
+    let sign = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("md") => return line,
+        Some("rs" | "c" | "js" | "mjs" | "ts" | "proto") => "//",
+        _ => "#",
+    };
+    line.find(sign).map_or("", |at| &line[at..])
+}
+
+#[test]
+fn no_page_or_comment_cites_a_page_that_is_not_here() {
+    let mut found = Vec::new();
+    texts(repository(), &mut found);
+    let mut cited = 0;
+    for path in &found {
+        let text = fs::read_to_string(path).unwrap();
+        for (number, line) in text.lines().enumerate() {
+            let part_of_a_path = |c: char| c.is_ascii_alphanumeric() || "._-/:~".contains(c);
+            let words = said(path, line).split(|c| !part_of_a_path(c)).map(|word| word.trim_end_matches(['.', ':']));
+            for page in words.filter(|word| word.ends_with(".md") && word.len() > 3 && !word.contains("//")) {
+                let beside = path.parent().unwrap().join(page);
+                let place = path.strip_prefix(repository()).unwrap().display();
+                assert!(beside.exists() || repository().join(page).exists(), "{place}:{}: {page}", number + 1);
+                cited += 1;
+            }
+        }
+    }
+    assert!(cited > 40, "{cited}");
+}
+
 #[test]
 fn every_document_is_in_the_index() {
     let index = read("docs/README.md");
-    for path in markdown().iter().filter(|path| path.parent().unwrap().ends_with("docs")) {
+    let mut found = Vec::new();
+    texts(&repository().join("docs"), &mut found);
+    assert!(found.len() > 10);
+    for path in pages(&found) {
         let name = path.file_name().unwrap().to_str().unwrap();
         assert!(name == "README.md" || index.contains(&format!("({name})")), "{name}");
     }
 }
 
 #[test]
-fn troubleshooting_has_a_place_for_every_word_of_the_status() {
-    let text = read("docs/troubleshooting.md");
-    for word in [
-        "connection",
-        "plan",
-        "chunk",
-        "light_client_update",
-        "ack",
-        "proof",
-        "disk",
-        "credit",
-        "throttle",
-        "session",
-        "retry",
-        "operator",
-        "network",
-        "checksum",
-        "authentication",
-        "resume_mismatch",
-        "provider",
-        "storage",
-        "stale",
-        "equivocation",
-        "cancelled",
-    ] {
-        assert!(text.contains(&format!("\n### `{word}`\n")), "{word}");
+fn troubleshooting_has_a_place_for_every_word_of_the_status_and_for_no_other() {
+    let description: Value = serde_json::from_str(&read("rpc/src/openapi.json")).unwrap();
+    let schemas = &description["components"]["schemas"];
+    let mut words = Vec::new();
+    for list in [&schemas["WaitingOn"]["properties"]["what"]["enum"], &schemas["ErrorCode"]["enum"]] {
+        words.extend(list.as_array().unwrap().iter().filter_map(Value::as_str));
     }
-    assert_eq!(text.matches("\n### `proof`\n").count(), 2, "`proof` is waited for, and an error code");
+    assert_eq!(words.len(), 20);
+    let text = read("docs/troubleshooting.md");
+    let mut explained: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("### `")?.strip_suffix('`')).collect();
+    words.sort_unstable(); // `proof` is there twice: it is waited for, and an error code
+    explained.sort_unstable();
+    assert_eq!(explained, words);
 }
 
 /// The names of all direct dependencies of all crates.

@@ -1,4 +1,4 @@
-//! What can be set about the behaviour. Every bound of `wire.md` has its default here.
+//! What can be set about the behaviour. Every bound of `docs/protocol.md` has its default here.
 
 use std::{fmt, sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! What goes wrong, and what is done about it (`wire.md` section 1, Recovery).
+//! What goes wrong, and what is done about it (`docs/protocol.md`, What a consumer does).
 
 use std::time::Instant;
 

@@ -122,7 +122,7 @@ pub(super) const KEYS: &[Key] = &[
     number("snapshots", "chunk_size", limits::MIN_CHUNK_SIZE, limits::MAX_CHUNK_SIZE, limits::DEFAULT_CHUNK_SIZE),
     key("snapshots", "min_chunk_size", CHUNK, Default::Number(limits::MIN_CHUNK_SIZE)),
     key("snapshots", "max_chunk_size", CHUNK, Default::Number(limits::MAX_CHUNK_SIZE)),
-    key("snapshots", "protocol", Kind::Word(&["auto", "1.0.0", "2.0.0"]), Default::Text("auto")),
+    key("snapshots", "protocol", Kind::Word(&["auto", "1.0.0"]), Default::Text("auto")),
     number("snapshots", "window", limits::MIN_CHUNK_SIZE, GIB, 16 << 20),
     key("snapshots", "durability", Kind::Word(&["strict", "process"]), Default::Text("strict")),
     number("snapshots", "ack_bytes", limits::MIN_CHUNK_SIZE, GIB, limits::ACK_BYTES),
@@ -241,6 +241,17 @@ impl Key {
             _ => None,
         };
         Some((item, error.map(|error| error.to_string())))
+    }
+
+    /// The reason why a value is refused that a reader of this project's documents might expect to work.
+    pub(super) fn why_refused(&self, value: &Value) -> Option<&'static str> {
+        match (self.section, self.name, value.as_str()) {
+            ("snapshots", "protocol", Some("2.0.0")) => Some(
+                "this version of rpp-node speaks /rpp/snapshots/1.0.0 only; write \"auto\", which will use a newer protocol once \
+                 this node has one, or \"1.0.0\"",
+            ),
+            _ => None,
+        }
     }
 
     /// In words.
