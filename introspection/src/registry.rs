@@ -22,7 +22,7 @@ use libp2p::{
     core::ConnectedPoint,
     swarm::{ConnectionId, SwarmEvent},
 };
-use rpp_p2p::purpose::{self, Purpose};
+use rpp_p2p::stream_tags::{self, StreamTags};
 use tokio::sync::broadcast;
 
 pub use records::NewConnection;
@@ -353,7 +353,7 @@ pub struct OpenStream {
     connection: Arc<ConnectionRecord>,
     record: Arc<StreamRecord>,
     /// The tags that the record has.
-    tags: Option<Purpose>,
+    tags: Option<StreamTags>,
 }
 
 impl OpenStream {
@@ -375,8 +375,8 @@ impl OpenStream {
         self.record.set_protocol(protocol, agreed);
     }
 
-    /// Says what it works for. Bytes that go out while a [`purpose`] is in force do this by themselves.
-    pub fn set_tags(&mut self, tags: &Purpose) {
+    /// Says what it works for. Bytes that go out while [`stream_tags`] are in force do this by themselves.
+    pub fn set_tags(&mut self, tags: &StreamTags) {
         if !self.tags.as_ref().is_some_and(|known| Arc::ptr_eq(known, tags)) {
             self.tags = Some(Arc::clone(tags));
             self.record.labels().tags = Some(Arc::clone(tags));
@@ -389,7 +389,7 @@ impl OpenStream {
     }
 
     fn take_tags(&mut self) {
-        purpose::current(&mut |tags| self.set_tags(tags));
+        stream_tags::current(&mut |tags| self.set_tags(tags));
     }
 }
 

@@ -5,16 +5,16 @@
 //! [`consumer::Session`](crate::consumer::Session)'s business.
 
 mod admission;
-mod ahead;
 mod config;
+mod estimate;
 mod event;
-mod feed;
 mod inbound;
 mod observer;
 mod outbound;
-mod reply;
-mod size;
-mod work;
+mod pool;
+mod read_ahead;
+mod serve;
+mod session_events;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -84,10 +84,10 @@ pub struct Load {
     pub responses_in_flight: usize,
     /// Response bytes under way to peers.
     pub response_bytes_in_flight: usize,
-    /// Answers that wait for room among those bytes.
-    pub waiting_for_room: usize,
-    /// Bytes of chunks that are ready, or being made ready, before they are asked for.
-    pub bytes_ahead: usize,
+    /// Answers that wait for the byte budget.
+    pub waiting_for_budget: usize,
+    /// Bytes of chunks that are read, or being read, ahead of their requests.
+    pub read_ahead_bytes: usize,
     /// Slots taken by peers' sessions.
     pub slots: usize,
     /// Peers' sessions that wait for a slot.
@@ -251,9 +251,9 @@ impl<P: SnapshotProvider> Behaviour<P> {
             sessions: self.outbound.sessions(),
             requests_in_flight: self.outbound.in_flight(),
             responses_in_flight: self.inbound.in_flight(),
-            response_bytes_in_flight: self.inbound.room().under_way(),
-            waiting_for_room: self.inbound.room().waiting(),
-            bytes_ahead: self.inbound.bytes_ahead(),
+            response_bytes_in_flight: self.inbound.budget().under_way(),
+            waiting_for_budget: self.inbound.budget().waiting(),
+            read_ahead_bytes: self.inbound.read_ahead_bytes(),
             slots: self.inbound.slots().len(),
             waiting_for_slot: self.inbound.slots().waiting(),
             slots_that_gave_way: self.inbound.slots().gave_way(),

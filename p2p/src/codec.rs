@@ -6,33 +6,34 @@
 //!
 //! What cannot be read reaches the behaviour as a value: an I/O error would only reset the stream, and the peer would
 //! not learn why. Responses are made on blocking threads. Chunks are decoded and hashed as they arrive, on the
-//! connection's task (`arrival`); small answers are checked there, too, because waking a thread takes
+//! connection's task (`chunk_stream`); small answers are checked there, too (`verify`), because waking a thread takes
 //! longer than their check. What is large and not of this kind stays bytes and is checked on a blocking thread.
 
+mod chunk_stream;
+mod frame;
 mod paced;
+pub(crate) mod verify;
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::io;
 
 use futures::{AsyncRead, AsyncWrite};
 use libp2p::{StreamProtocol, request_response};
 
+use self::{
+    chunk_stream::{ChunkStream, Received},
+    paced::Paced,
+};
+pub use self::{
+    frame::{RequestFrame, ResponseFrame, Seen},
+    verify::Checked,
+};
 use crate::{
-    arrival::{Arrival, Arrived},
-    check::Checked,
     exchange::Expectation,
     json::{self, DecodeError},
     limits::{MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES},
-    messages::SnapshotsRequest,
     pace::PaceLimits,
-    purpose::{self, Purpose},
+    stream_tags::{self, StreamTags},
 };
-use paced::Paced;
 
 /// The protocol's name on the wire.
 pub const PROTOCOL: StreamProtocol = StreamProtocol::new("/rpp/snapshots/1.0.0");
@@ -53,28 +54,12 @@ pub struct Codec {
     pace: PaceLimits,
     /// What the request of this very substream expects as an answer; it sizes the buffer.
     expected_response: usize,
-    /// What this very substream works for, once its request is known.
-    purpose: Purpose,
+    /// What this very substream is tagged with, once its request is known.
+    tags: StreamTags,
     /// What the request of this very substream expects, if its answer may be checked here.
     expectation: Option<Box<Expectation>>,
     /// Bytes of the answer that came; whoever made the request looks at it.
     seen: Seen,
-}
-
-/// How many bytes of an answer came so far.
-#[derive(Clone, Debug, Default)]
-pub struct Seen(Arc<AtomicU64>);
-
-impl Seen {
-    /// Bytes.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn more(&self, bytes: usize) {
-        self.0.fetch_add(bytes as u64, Ordering::Relaxed);
-    }
 }
 
 impl Default for Codec {
@@ -92,7 +77,7 @@ impl Codec {
             max_response,
             pace: PaceLimits::default(),
             expected_response: SMALL,
-            purpose: Purpose::default(),
+            tags: StreamTags::default(),
             expectation: None,
             seen: Seen::default(),
         }
@@ -104,52 +89,6 @@ impl Codec {
         self.pace = pace;
         self
     }
-}
-
-/// A request: encoded where it is sent, decoded where it arrives.
-#[derive(Debug)]
-pub enum RequestFrame {
-    /// To be sent.
-    Outgoing {
-        /// The document.
-        body: Vec<u8>,
-        /// About how long the answer will be, in bytes. Only a hint for the buffer.
-        expected_response: usize,
-        /// For whoever watches the substream.
-        purpose: Purpose,
-        /// To check the answer with while it is read, where that may be done; `None` leaves it as it comes.
-        expectation: Option<Box<Expectation>>,
-        /// Told of the answer's bytes as they come.
-        seen: Seen,
-    },
-    /// As it arrived.
-    Incoming {
-        /// Bytes read.
-        bytes: usize,
-        /// The message, or why it cannot be read.
-        request: Result<SnapshotsRequest, DecodeError>,
-    },
-}
-
-/// A response as it stands on the wire.
-#[derive(Debug)]
-pub enum ResponseFrame {
-    /// All of it.
-    Whole(Vec<u8>),
-    /// It is longer than the bound and was not read to its end.
-    Oversize {
-        /// Bytes seen before reading stopped.
-        seen: usize,
-        /// The bound.
-        bound: usize,
-    },
-    /// It is checked.
-    Checked {
-        /// Its length.
-        bytes: usize,
-        /// What came of it.
-        checked: Checked,
-    },
 }
 
 impl request_response::Codec for Codec {
@@ -170,7 +109,7 @@ impl request_response::Codec for Codec {
             let size = seen + discard(&mut io, bound.saturating_mul(DISCARDED_BOUNDS)).await?;
             (size, Err(DecodeError::TooLarge { size, bound }))
         };
-        self.purpose = request.as_ref().map(purpose::of).unwrap_or_default();
+        self.tags = request.as_ref().map(stream_tags::of).unwrap_or_default();
         Ok(RequestFrame::Incoming { bytes, request })
     }
 
@@ -178,11 +117,11 @@ impl request_response::Codec for Codec {
     where
         T: AsyncRead + Unpin + Send,
     {
-        let mut arrival = Arrival::new(self.expectation.take().map(|expectation| *expectation));
+        let mut stream = ChunkStream::new(self.expectation.take().map(|expectation| *expectation));
         let (bound, seen) = (self.max_response, std::mem::take(&mut self.seen));
         let read = read_pieces(&mut Paced::new(io, self.pace), bound, self.expected_response, |piece| {
             seen.more(piece.len());
-            arrival.feed(piece);
+            stream.feed(piece);
         })
         .await;
         let bytes = match read {
@@ -194,9 +133,9 @@ impl request_response::Codec for Codec {
         if bytes > bound {
             return Ok(ResponseFrame::Oversize { seen: bytes, bound });
         }
-        Ok(match arrival.finish() {
-            Arrived::Whole(body) => ResponseFrame::Whole(body),
-            Arrived::Checked(checked) => ResponseFrame::Checked { bytes, checked },
+        Ok(match stream.finish() {
+            Received::Whole(body) => ResponseFrame::Whole(body),
+            Received::Checked(checked) => ResponseFrame::Checked { bytes, checked },
         })
     }
 
@@ -204,14 +143,14 @@ impl request_response::Codec for Codec {
     where
         T: AsyncWrite + Unpin + Send,
     {
-        let RequestFrame::Outgoing { body, expected_response, purpose, expectation, seen } = request else {
+        let RequestFrame::Outgoing { body, expected_response, tags, expectation, seen } = request else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a request that arrived is not sent on"));
         };
         self.expected_response = expected_response;
-        self.purpose = purpose;
+        self.tags = tags;
         self.expectation = expectation;
         self.seen = seen;
-        purpose::scope(&self.purpose, Paced::new(io, self.pace).write_all(&body)).await
+        stream_tags::scope(&self.tags, Paced::new(io, self.pace).write_all(&body)).await
     }
 
     async fn write_response<T>(&mut self, _: &StreamProtocol, io: &mut T, response: ResponseFrame) -> io::Result<()>
@@ -221,7 +160,7 @@ impl request_response::Codec for Codec {
         let ResponseFrame::Whole(body) = response else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a response that arrived is not sent on"));
         };
-        purpose::scope(&self.purpose, Paced::new(io, self.pace).write_all(&body)).await
+        stream_tags::scope(&self.tags, Paced::new(io, self.pace).write_all(&body)).await
     }
 }
 
@@ -306,7 +245,7 @@ mod tests {
         let request = RequestFrame::Outgoing {
             body: b"{}".to_vec(),
             expected_response: 4321,
-            purpose: Purpose::default(),
+            tags: StreamTags::default(),
             expectation: None,
             seen: Seen::default(),
         };

@@ -32,7 +32,6 @@
 //! ```
 
 mod backoff;
-mod disk;
 mod input;
 mod output;
 mod recheck;
@@ -40,6 +39,7 @@ mod recovery;
 mod slow;
 mod status;
 mod types;
+mod window;
 
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
@@ -49,7 +49,7 @@ pub use types::{
     Action, ExplicitResume, Failure, FailureCode, Options, Saved, State, Storage, View, WaitKind, Waiting,
 };
 
-use self::{backoff::Backoff, disk::Disk, recheck::Recheck};
+use self::{backoff::Backoff, recheck::Recheck, window::Window};
 use crate::{
     messages::{Plan, SnapshotsRequest, Update},
     types::SnapshotSessionId,
@@ -66,7 +66,7 @@ pub struct Session {
     link: Link,
     /// The provider accepted `plan` or `resume` since the last trouble.
     opened: bool,
-    asked: Option<Asked>,
+    asked: Option<InFlight>,
     retry: Option<Retry>,
     backoff: Backoff,
     /// The next opening is by `plan`, although there is a plan.
@@ -113,7 +113,7 @@ struct Work {
     /// Verified, from the first on.
     updates: Arc<Vec<Update>>,
     update_bytes: u64,
-    disk: Disk,
+    window: Window,
     recheck: Recheck,
 }
 
@@ -126,7 +126,7 @@ enum Link {
 
 /// The request in flight.
 #[derive(Debug)]
-struct Asked {
+struct InFlight {
     request: SnapshotsRequest,
     since: Instant,
 }
@@ -239,13 +239,13 @@ impl Session {
     }
 
     fn work_on(&self, plan: Arc<Plan>) -> Work {
-        let disk = self.disk_for(&plan);
-        Work { plan, updates: Arc::default(), update_bytes: 0, disk, recheck: Recheck::default() }
+        let window = self.window_for(&plan);
+        Work { plan, updates: Arc::default(), update_bytes: 0, window, recheck: Recheck::default() }
     }
 
-    fn disk_for(&self, plan: &Plan) -> Disk {
+    fn window_for(&self, plan: &Plan) -> Window {
         let Options { window, ack_bytes, ack_interval, .. } = self.options;
-        Disk::new(plan, window, ack_bytes, ack_interval)
+        Window::new(plan, window, ack_bytes, ack_interval)
     }
 
     /// The session's id.
@@ -295,7 +295,7 @@ impl Session {
             StorageState::Closed | StorageState::Checking(_) | StorageState::Opening(_) => {
                 self.confirmed_chunks < work.plan.total_chunks
             }
-            StorageState::Open => work.disk.verified_chunks() < work.plan.total_chunks || work.recheck.has_missing(),
+            StorageState::Open => work.window.verified_chunks() < work.plan.total_chunks || work.recheck.has_missing(),
             StorageState::Paused { .. } | StorageState::Placing(_) | StorageState::Placed => false,
         }
     }
@@ -304,7 +304,7 @@ impl Session {
     fn is_all_durable(&self) -> bool {
         self.work
             .as_ref()
-            .is_some_and(|work| work.disk.is_complete() && work.recheck.is_done() && !work.has_missing_updates())
+            .is_some_and(|work| work.window.is_complete() && work.recheck.is_done() && !work.has_missing_updates())
     }
 }
 

@@ -36,7 +36,7 @@
 //! | [`tree`], [`outboard`] | chunk proofs in the payload's BLAKE3 tree | none |
 //! | [`plan`], [`authority`] | what makes a plan acceptable and authoritative | none |
 //! | [`exchange`], [`consumer`] | a consumer session: its requests, its policy | none |
-//! | [`provider`] | the provider's trait, slots, records, room | none |
+//! | [`provider`] | the provider's trait, slots, records, byte budget | none |
 //! | [`codec`], [`snapshots`] | the substreams and the `NetworkBehaviour` | libp2p, tokio's blocking threads |
 //! | [`negotiation`] | how a substream's protocol is agreed on, peer by peer | none |
 //! | [`transport`] | what lies below yamux: fewer system calls | the connection's |
@@ -58,10 +58,8 @@
 //! [`SnapshotProtocolError`] brings them together with the caller's own mistakes. After a violation the session is over on
 //! this side; after anything else it can go on.
 
-mod arrival;
 pub mod authority;
 mod behaviour;
-mod check;
 pub mod codec;
 pub mod consumer;
 pub mod error;
@@ -75,7 +73,7 @@ pub mod outboard;
 mod pace;
 pub mod plan;
 pub mod provider;
-pub mod purpose;
+pub mod stream_tags;
 pub mod text;
 pub mod transport;
 pub mod tree;

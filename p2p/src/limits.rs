@@ -26,16 +26,16 @@ pub const MAX_STREAMS_PER_CONNECTION: usize = 16;
 pub const MAX_RESPONSE_BYTES_IN_FLIGHT: usize = 32 * 1024 * 1024;
 /// Response bytes under way on a provider, to one peer.
 pub const MAX_RESPONSE_BYTES_IN_FLIGHT_PER_PEER: usize = 8 * 1024 * 1024;
-/// How long a response waits for room among the bytes under way before it becomes `busy`.
-pub const RESPONSE_ROOM_WAIT: Duration = Duration::from_secs(5);
-/// Chunks that a provider makes ready before they are asked for, bytes of JSON, in all.
-pub const MAX_AHEAD_BYTES: usize = 16 * 1024 * 1024;
+/// How long a response waits for the byte budget before it becomes `busy`.
+pub const RESPONSE_BUDGET_WAIT: Duration = Duration::from_secs(5);
+/// Chunks that a provider reads ahead of their requests, bytes of JSON, in all.
+pub const MAX_READ_AHEAD_BYTES: usize = 16 * 1024 * 1024;
 /// The same, for one peer.
-pub const MAX_AHEAD_BYTES_PER_PEER: usize = 8 * 1024 * 1024;
+pub const MAX_READ_AHEAD_BYTES_PER_PEER: usize = 8 * 1024 * 1024;
 /// The same, for one session; always one chunk at least.
-pub const AHEAD_BATCH: usize = 1024 * 1024;
-/// Chunks that were made ready are let go of when a session asks for none for this long.
-pub const AHEAD_IDLE: Duration = Duration::from_secs(10);
+pub const READ_AHEAD_BATCH: usize = 1024 * 1024;
+/// Chunks that were read ahead are dropped when their session asks for none for this long.
+pub const READ_AHEAD_IDLE: Duration = Duration::from_secs(10);
 /// Session slots on a provider, in all.
 pub const MAX_SLOTS: usize = 64;
 /// Session slots on a provider, of one peer.
@@ -56,7 +56,7 @@ pub const MAX_RECORDS: usize = 4096;
 pub const MAX_RECORDS_PER_PEER: usize = 64;
 /// Consumer sessions that one behaviour keeps open.
 pub const MAX_SESSIONS: usize = 256;
-/// Blocking jobs that run at the same time, of each kind (provider calls for requests, provider calls ahead of them, checks).
+/// Blocking jobs that run at the same time, of each kind (provider calls for requests, provider calls that read ahead, checks).
 pub const MAX_BLOCKING_JOBS: usize = 4;
 /// How long a session's next request waits for the word that the last answer is written, before it is `busy`.
 pub const HANDOVER_WAIT: Duration = Duration::from_secs(1);

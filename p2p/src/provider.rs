@@ -4,17 +4,17 @@
 //! ([`Slots`]) is what an active session occupies; its *record* ([`Records`]: plan and acknowledged markers) outlives
 //! the slot, the connection and the process.
 
+mod budget;
 mod records;
-mod room;
 mod slots;
 mod source;
 
 use bytes::Bytes;
 use libp2p::PeerId;
 
+pub use budget::{Budget, BudgetLimits, BudgetWait};
 pub use records::{Record, RecordLimits, Records};
-pub use room::{Room, RoomLimits, RoomWait};
-pub use slots::{Asked, Outcome, SlotLimits, Slots, Ticket};
+pub use slots::{Asked, SlotLimits, SlotOutcome, Slots, Ticket};
 pub use source::Source;
 
 use crate::{

@@ -149,7 +149,7 @@ mod tests {
 
     /// Takes at most `most` bytes a call, and every other call nothing.
     #[derive(Default)]
-    struct Slow {
+    struct SlowSocket {
         most: usize,
         calls: usize,
         flushed: usize,
@@ -157,7 +157,7 @@ mod tests {
         got: Vec<u8>,
     }
 
-    impl AsyncWrite for Slow {
+    impl AsyncWrite for SlowSocket {
         fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
             self.calls += 1;
             if self.calls.is_multiple_of(2) {
@@ -180,8 +180,8 @@ mod tests {
         }
     }
 
-    fn corked(most: usize) -> Corked<Slow> {
-        Corked::new(Slow { most, ..Slow::default() })
+    fn corked(most: usize) -> Corked<SlowSocket> {
+        Corked::new(SlowSocket { most, ..SlowSocket::default() })
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use rpp_p2p::{
     ArtefactKind, ErrorCode, Hash, PipelineError, ResumeReason, SnapshotProtocolError, SnapshotsRequest,
     limits::{MAX_REQUEST_BYTES, MIN_CHUNK_SIZE},
-    provider::{RoomLimits, SlotLimits},
+    provider::{BudgetLimits, SlotLimits},
     snapshots::{Config, Event, Outcome, PaceLimits},
 };
 use support::{
@@ -311,8 +311,8 @@ async fn a_slot_is_freed_when_its_session_is_idle() {
 
 #[tokio::test]
 async fn bytes_under_way_are_bounded_and_who_waits_too_long_is_busy() {
-    let room = RoomLimits { total: 1, per_peer: 1, wait: Duration::from_millis(100) };
-    let (provider, memory, mut raw) = pair_with(Config::default().with_room(room)).await;
+    let budget = BudgetLimits { total: 1, per_peer: 1, wait: Duration::from_millis(100) };
+    let (provider, memory, mut raw) = pair_with(Config::default().with_budget(budget)).await;
     let them = provider.peer;
     for id in [1, 2] {
         raw.ask(them, plan_request(id)).await;
@@ -330,8 +330,8 @@ async fn bytes_under_way_are_bounded_and_who_waits_too_long_is_busy() {
 
 #[tokio::test]
 async fn who_waits_for_room_is_served_when_there_is_some() {
-    let room = RoomLimits { total: 1, per_peer: 1, wait: support::DEADLINE };
-    let (provider, memory, mut raw) = pair_with(Config::default().with_room(room)).await;
+    let budget = BudgetLimits { total: 1, per_peer: 1, wait: support::DEADLINE };
+    let (provider, memory, mut raw) = pair_with(Config::default().with_budget(budget)).await;
     let mut other = raw_peer().await;
     other.connect(&provider).await;
     let them = provider.peer;
@@ -342,7 +342,7 @@ async fn who_waits_for_room_is_served_when_there_is_some() {
     gate.arrived(1).await;
     let second = other.send(them, chunk_request(1, 1)).await;
     support::within(async {
-        while provider.with(|b| b.load().waiting_for_room).await == 0 {
+        while provider.with(|b| b.load().waiting_for_budget).await == 0 {
             tokio::task::yield_now().await;
         }
     })
@@ -392,9 +392,9 @@ async fn a_peer_that_leaves_frees_what_it_held() {
 }
 
 #[tokio::test]
-async fn a_peer_that_leaves_while_waiting_for_room_is_forgotten() {
-    let room = RoomLimits { total: 1, per_peer: 1, wait: support::DEADLINE };
-    let (mut provider, memory, mut raw) = pair_with(Config::default().with_room(room)).await;
+async fn a_peer_that_leaves_while_waiting_for_budget_is_forgotten() {
+    let budget = BudgetLimits { total: 1, per_peer: 1, wait: support::DEADLINE };
+    let (mut provider, memory, mut raw) = pair_with(Config::default().with_budget(budget)).await;
     let mut other = raw_peer().await;
     other.connect(&provider).await;
     for peer in [&mut raw, &mut other] {
@@ -406,14 +406,14 @@ async fn a_peer_that_leaves_while_waiting_for_room_is_forgotten() {
     gate.arrived(1).await;
     other.send(provider.peer, chunk_request(1, 0)).await;
     support::within(async {
-        while provider.with(|b| b.load().waiting_for_room).await == 0 {
+        while provider.with(|b| b.load().waiting_for_budget).await == 0 {
             tokio::task::yield_now().await;
         }
     })
     .await;
     other.disconnect(provider.peer).await;
     assert_eq!(provider.served().await, Outcome::Lost);
-    assert_eq!(provider.with(|b| b.load().waiting_for_room).await, 0);
+    assert_eq!(provider.with(|b| b.load().waiting_for_budget).await, 0);
     gate.open();
     assert!(raw.answer_to(first).await.contains("\"type\":\"chunk\""));
     assert_eq!(gate.arrivals(), 1);

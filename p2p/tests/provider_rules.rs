@@ -20,8 +20,8 @@ use rpp_p2p::{
     },
     plan::{ChunkBounds, ChunkSizeError, choose_chunk_size},
     provider::{
-        Asked, Outcome, Record, RecordLimits, Records, Room, RoomLimits, RoomWait, SessionKey, SlotLimits, Slots,
-        Source,
+        Asked, Budget, BudgetLimits, BudgetWait, Record, RecordLimits, Records, SessionKey, SlotLimits, SlotOutcome,
+        Slots, Source,
     },
 };
 use world::WORLD;
@@ -38,7 +38,7 @@ fn source(host: u8) -> Source {
 /// Opens a session that is quiet from now on.
 fn take(slots: &mut Slots, now: Instant, from: Source, peer: PeerId, id: u64) -> Result<(), PipelineError> {
     let ticket = slots.admit(now, from, peer, session(id))?;
-    slots.release(now, ticket, Outcome::Keep);
+    slots.release(now, ticket, SlotOutcome::Keep);
     Ok(())
 }
 
@@ -70,11 +70,11 @@ fn one_request_of_a_session_at_a_time() {
     let ticket = slots.admit(now, source(1), peer, session(1)).unwrap();
     assert_eq!(slots.admit(now, source(1), peer, session(1)).unwrap_err().code(), ErrorCode::Busy);
     let other = slots.admit(now, source(2), PeerId::random(), session(1)).unwrap();
-    slots.release(now, ticket, Outcome::Keep);
+    slots.release(now, ticket, SlotOutcome::Keep);
     let again = slots.admit(now, source(1), peer, session(1)).unwrap();
     assert_eq!((slots.len(), slots.serving()), (2, 2));
-    slots.release(now, again, Outcome::Free);
-    slots.release(now, other, Outcome::Keep);
+    slots.release(now, again, SlotOutcome::Free);
+    slots.release(now, other, SlotOutcome::Keep);
     assert_eq!((slots.len(), slots.serving()), (1, 0));
 }
 
@@ -159,13 +159,13 @@ fn who_finds_no_slot_waits_and_the_source_that_holds_least_is_first() {
     assert!(slots.ask(now, source(3), four, session(1)).is_err(), "it waits already");
     assert!(slots.poll(now).is_none());
     // The first that came holds a slot through another key.
-    slots.release(now, second, Outcome::Free);
+    slots.release(now, second, SlotOutcome::Free);
     let (key, ticket) = slots.poll(now).unwrap();
     assert_eq!(key, (four, session(1)));
     let ticket = ticket.unwrap();
     assert!(slots.poll(now).is_none(), "that address has its share");
     // What is released becomes quiet, and then gives way.
-    slots.release(now, first, Outcome::Keep);
+    slots.release(now, first, SlotOutcome::Keep);
     assert!(slots.poll(now).is_none());
     assert_eq!(slots.poll_timeout(), Some(now + SLOT_GIVES_WAY));
     let (key, granted) = slots.poll(now + SLOT_GIVES_WAY).unwrap();
@@ -180,7 +180,7 @@ fn who_finds_no_slot_waits_and_the_source_that_holds_least_is_first() {
     assert_eq!((key, late.unwrap_err().code()), ((one, session(1)), ErrorCode::Busy));
     assert!(slots.poll(now + SLOT_WAIT).is_none());
     assert_eq!((slots.poll_timeout(), slots.waiting()), (None, 0));
-    slots.release(now, ticket, Outcome::Free);
+    slots.release(now, ticket, SlotOutcome::Free);
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn a_slow_request_keeps_its_slot_and_a_cancel_frees_it_at_its_end() {
     assert!(slots.admit(later, source(2), PeerId::random(), session(1)).is_err());
     slots.free(peer, session(1));
     assert!(slots.admit(later, source(2), PeerId::random(), session(1)).is_err(), "the request still runs");
-    slots.release(later, ticket, Outcome::Keep);
+    slots.release(later, ticket, SlotOutcome::Keep);
     assert!(slots.is_empty());
     slots.free(peer, session(1));
     slots.admit(later, source(2), PeerId::random(), session(1)).map(drop).unwrap();
@@ -392,56 +392,60 @@ fn records_are_kept_for_a_day_and_survive_as_json() {
 #[test]
 fn room_is_granted_in_order_and_refused_in_time() {
     let now = Instant::now();
-    let limits = RoomLimits { total: 100, per_peer: 60, wait: Duration::from_secs(5) };
-    let mut room = Room::new(limits);
+    let limits = BudgetLimits { total: 100, per_peer: 60, wait: Duration::from_secs(5) };
+    let mut budget = Budget::new(limits);
     let keys: Vec<SessionKey> = (1..=5).map(|id| (PeerId::random(), session(id))).collect();
     // Each peer from an address of its own.
     let from = |key: SessionKey| source(keys.iter().position(|(peer, _)| *peer == key.0).unwrap() as u8);
-    assert_eq!(room.ask(now, from(keys[0]), keys[0], 50), RoomWait::Granted);
+    assert_eq!(budget.ask(now, from(keys[0]), keys[0], 50), BudgetWait::Granted);
     // The same peer's second answer waits for the first; another peer's passes it.
     let second = (keys[0].0, session(9));
-    assert_eq!(room.ask(now, from(second), second, 20), RoomWait::Waiting);
-    assert_eq!(room.ask(now, from(keys[1]), keys[1], 40), RoomWait::Waiting, "nobody overtakes without being polled");
-    assert_eq!(room.poll(now), Some((keys[1], true)));
-    assert_eq!(room.poll(now), None);
+    assert_eq!(budget.ask(now, from(second), second, 20), BudgetWait::Waiting);
+    assert_eq!(
+        budget.ask(now, from(keys[1]), keys[1], 40),
+        BudgetWait::Waiting,
+        "nobody overtakes without being polled"
+    );
+    assert_eq!(budget.poll(now), Some((keys[1], true)));
+    assert_eq!(budget.poll(now), None);
     // A large one that waits for the total is not starved by small ones.
-    assert_eq!(room.ask(now, from(keys[2]), keys[2], 60), RoomWait::Waiting);
-    assert_eq!(room.ask(now, from(keys[3]), keys[3], 5), RoomWait::Waiting);
-    assert_eq!(room.poll(now), None);
-    room.leave(keys[1]);
-    assert_eq!(room.poll(now), None, "50 are held, 60 do not fit");
-    room.leave(keys[0]);
-    assert_eq!(room.poll(now), Some((second, true)));
-    assert_eq!(room.poll(now), Some((keys[2], true)));
-    assert_eq!(room.poll(now), Some((keys[3], true)));
-    assert_eq!(room.under_way(), 85);
+    assert_eq!(budget.ask(now, from(keys[2]), keys[2], 60), BudgetWait::Waiting);
+    assert_eq!(budget.ask(now, from(keys[3]), keys[3], 5), BudgetWait::Waiting);
+    assert_eq!(budget.poll(now), None);
+    budget.leave(keys[1]);
+    assert_eq!(budget.poll(now), None, "50 are held, 60 do not fit");
+    budget.leave(keys[0]);
+    assert_eq!(budget.poll(now), Some((second, true)));
+    assert_eq!(budget.poll(now), Some((keys[2], true)));
+    assert_eq!(budget.poll(now), Some((keys[3], true)));
+    assert_eq!(budget.under_way(), 85);
     // Time is up.
-    assert_eq!(room.ask(now, from(keys[4]), keys[4], 60), RoomWait::Waiting);
-    let late = room.poll_timeout().unwrap();
+    assert_eq!(budget.ask(now, from(keys[4]), keys[4], 60), BudgetWait::Waiting);
+    let late = budget.poll_timeout().unwrap();
     assert_eq!(late, now + limits.wait);
-    assert_eq!(room.poll(late), Some((keys[4], false)));
+    assert_eq!(budget.poll(late), Some((keys[4], false)));
     for key in [second, keys[2], keys[3], keys[4]] {
-        room.leave(key);
+        budget.leave(key);
     }
-    assert_eq!((room.under_way(), room.waiting(), room.poll_timeout()), (0, 0, None));
+    assert_eq!((budget.under_way(), budget.waiting(), budget.poll_timeout()), (0, 0, None));
     // Larger than every bound: alone it goes.
-    assert_eq!(room.ask(now, from(keys[0]), keys[0], 1_000), RoomWait::Granted);
+    assert_eq!(budget.ask(now, from(keys[0]), keys[0], 1_000), BudgetWait::Granted);
 }
 
 #[test]
 fn answers_that_an_address_does_not_read_leave_room_for_others() {
     let now = Instant::now();
-    let mut room = Room::new(RoomLimits { total: 100, per_peer: 60, wait: Duration::from_secs(5) });
+    let mut budget = Budget::new(BudgetLimits { total: 100, per_peer: 60, wait: Duration::from_secs(5) });
     let key = |_| (PeerId::random(), session(1));
-    let fill = |room: &mut Room, host| {
-        (1..).map(key).take_while(|key| room.ask(now, source(host), *key, 10) == RoomWait::Granted).count()
+    let fill = |budget: &mut Budget, host| {
+        (1..).map(key).take_while(|key| budget.ask(now, source(host), *key, 10) == BudgetWait::Granted).count()
     };
-    assert_eq!(fill(&mut room, 1), 5, "half of it, however many keys");
+    assert_eq!(fill(&mut budget, 1), 5, "half of it, however many keys");
     // The one that waits there holds nobody else up.
     let other = key(0);
-    assert_eq!(room.ask(now, source(2), other, 40), RoomWait::Waiting, "nobody overtakes without being polled");
-    assert_eq!(room.poll(now), Some((other, true)));
-    assert_eq!((room.under_way(), room.poll(now)), (90, None));
+    assert_eq!(budget.ask(now, source(2), other, 40), BudgetWait::Waiting, "nobody overtakes without being polled");
+    assert_eq!(budget.poll(now), Some((other, true)));
+    assert_eq!((budget.under_way(), budget.poll(now)), (90, None));
 }
 
 #[test]

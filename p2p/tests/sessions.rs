@@ -142,7 +142,7 @@ async fn chunks_in_a_row_are_read_before_they_are_asked_for() {
     }
     // All that there are, and one try beyond the last.
     reads.arrived(CHUNKS as usize + 1).await;
-    assert!(provider.with(|b| b.load().bytes_ahead).await > 0);
+    assert!(provider.with(|b| b.load().read_ahead_bytes).await > 0);
     let mut payload = Vec::new();
     for index in 2..CHUNKS {
         consumer.request_chunk(them, 7, index).await;
@@ -151,7 +151,7 @@ async fn chunks_in_a_row_are_read_before_they_are_asked_for() {
     }
     assert_eq!(payload, fixture.payload[2 * MIN_CHUNK_SIZE as usize..]);
     assert_eq!(reads.arrivals(), CHUNKS as usize + 1, "nothing is read twice");
-    support::within(async { while provider.with(|b| b.load().bytes_ahead).await > 0 {} }).await;
+    support::within(async { while provider.with(|b| b.load().read_ahead_bytes).await > 0 {} }).await;
 }
 
 #[tokio::test]

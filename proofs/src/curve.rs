@@ -1,5 +1,5 @@
 //! The two curves as nova-snark wants them: its own types, but for sums of many multiples, which are the time of a
-//! verification and are computed by [`crate::multiples`].
+//! verification and are computed by [`crate::msm`].
 
 use std::ops::{Add, AddAssign, Mul, MulAssign, Sub, SubAssign};
 
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     generators::{self, Half},
-    multiples,
+    msm,
     oracle::{Oracle, OracleCircuit},
 };
 
@@ -28,7 +28,7 @@ use crate::{
 #[serde(transparent)]
 pub(crate) struct Element<G>(G);
 
-/// Whether a sum of so many multiples is left to the library: tables of [`multiples::sum`] are not worth it.
+/// Whether a sum of so many multiples is left to the library: tables of [`msm::sum`] are not worth it.
 const FEW: usize = 512;
 
 impl<G: Group> Group for Element<G> {
@@ -95,7 +95,7 @@ macro_rules! curve {
                 Self(if scalars.len() <= FEW {
                     $curve::Point::vartime_multiscalar_mul(scalars, bases)
                 } else {
-                    multiples::sum(scalars, bases)
+                    msm::sum(scalars, bases)
                 })
             }
 

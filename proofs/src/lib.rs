@@ -112,7 +112,7 @@ mod encoding;
 mod field;
 mod generators;
 mod genesis;
-mod multiples;
+mod msm;
 mod oracle;
 mod params;
 mod poseidon;

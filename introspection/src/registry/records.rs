@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use libp2p::{PeerId, swarm::ConnectionId};
-use rpp_p2p::purpose::Purpose;
+use rpp_p2p::stream_tags::StreamTags;
 
 use super::gauge::Gauges;
 use crate::{
@@ -190,7 +190,7 @@ pub(crate) struct StreamRecord {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Labels {
     pub(crate) protocol: String,
-    pub(crate) tags: Option<Purpose>,
+    pub(crate) tags: Option<StreamTags>,
 }
 
 impl StreamRecord {

@@ -11,7 +11,7 @@ use libp2p::{
     swarm::{NetworkBehaviour, SwarmEvent},
 };
 use rpp_introspection::{Registry, transport};
-use rpp_p2p::purpose;
+use rpp_p2p::stream_tags;
 
 pub const PROTOCOL: &str = "/test/bulk/1";
 
@@ -47,7 +47,7 @@ impl rr::Codec for Bulk {
         io: &mut T,
         bytes: u64,
     ) -> io::Result<()> {
-        purpose::scope(&["session=7".to_owned()].into(), io.write_all(&bytes.to_be_bytes())).await
+        stream_tags::scope(&["session=7".to_owned()].into(), io.write_all(&bytes.to_be_bytes())).await
     }
 
     async fn write_response<T: AsyncWrite + Unpin + Send>(

@@ -1,9 +1,9 @@
 //! Which of the peers' requests are served now, which wait, and which are refused. Pure: no I/O, the time is an argument.
 //!
 //! ```text
-//! arrive ──> slot ──> room ──────────────> Serve
+//! arrive ──> slot ──> budget ────────────> Serve
 //!   │         │         └── none yet ──> Wait ──> Serve, or Refuse(busy) when its time is up
-//!   │         ├── none yet ──> Wait ──> room, or Refuse(busy) when its time is up
+//!   │         ├── none yet ──> Wait ──> budget, or Refuse(busy) when its time is up
 //!   │         └── the session's last answer is handed over and not yet known to be written ──> Wait ──> as if it arrived
 //!   └── the session has a request in flight, or too many wait ──> Refuse(busy)
 //! ```
@@ -17,31 +17,29 @@ use std::{
 };
 
 use super::{
+    estimate,
     event::{RequestId, RequestKind},
     observer::Activity,
-    size,
 };
 use crate::{
     error::PipelineError,
     limits::{HANDOVER_WAIT, MAX_CHUNK_SIZE, MAX_LOOSE_CANCELS},
     messages::SnapshotsRequest,
-    provider::{
-        Asked, Outcome as SlotOutcome, Room, RoomLimits, RoomWait, SessionKey, SlotLimits, Slots, Source, Ticket,
-    },
+    provider::{Asked, Budget, BudgetLimits, BudgetWait, SessionKey, SlotLimits, SlotOutcome, Slots, Source, Ticket},
 };
 
-/// Slots and room of a provider, and the requests that wait for them.
+/// Slots and byte budget of a provider, and the requests that wait for them.
 pub(super) struct Admission {
     slots: Slots,
-    room: Room,
+    budget: Budget,
     idle: Duration,
-    /// Chunk size of the sessions that have a slot: what their chunks need as room.
+    /// Chunk size of the sessions that have a slot: what their chunks take of the byte budget.
     chunk_sizes: HashMap<SessionKey, u64>,
     /// Each session's request in flight: at most one per slot.
     serving: HashMap<SessionKey, Serving>,
     /// Waiting for a slot: as many as [`Slots`] lets wait.
     queued: HashMap<SessionKey, (Source, Activity, SnapshotsRequest)>,
-    /// Waiting for room: at most one per slot.
+    /// Waiting for budget: at most one per slot.
     waiting: HashMap<SessionKey, (Activity, SnapshotsRequest)>,
     /// Waiting for the end of the session's last request: at most one per slot.
     parked: HashMap<SessionKey, Parked>,
@@ -75,10 +73,10 @@ pub(super) enum Verdict {
 }
 
 impl Admission {
-    pub(super) fn new(slots: SlotLimits, room: RoomLimits) -> Self {
+    pub(super) fn new(slots: SlotLimits, budget: BudgetLimits) -> Self {
         Self {
             slots: Slots::new(slots),
-            room: Room::new(room),
+            budget: Budget::new(budget),
             // Never a timer that is due again at once.
             idle: slots.idle.max(Duration::from_millis(1)),
             chunk_sizes: HashMap::new(),
@@ -95,8 +93,8 @@ impl Admission {
         &self.slots
     }
 
-    pub(super) fn room(&self) -> &Room {
-        &self.room
+    pub(super) fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     /// A request that can be read came.
@@ -155,7 +153,7 @@ impl Admission {
             return;
         }
         self.waiting.remove(&key);
-        self.room.leave(key);
+        self.budget.leave(key);
         if let Some(Serving { ticket, .. }) = self.serving.remove(&key) {
             self.slots.release(now, ticket, if free { SlotOutcome::Free } else { SlotOutcome::Keep });
             self.next_expiry.get_or_insert(now + self.idle);
@@ -165,9 +163,9 @@ impl Admission {
     /// The next request whose waiting is over.
     pub(super) fn poll(&mut self, now: Instant) -> Option<(Activity, Verdict)> {
         self.expire(now);
-        while let Some((key, granted)) = self.room.poll(now) {
+        while let Some((key, granted)) = self.budget.poll(now) {
             let Some((activity, request)) = self.waiting.remove(&key) else { continue };
-            let verdict = if granted { Verdict::Serve(request) } else { Verdict::Refuse(no_room()) };
+            let verdict = if granted { Verdict::Serve(request) } else { Verdict::Refuse(over_budget()) };
             return Some((activity, verdict));
         }
         while let Some((key, ended)) = self.slots.poll(now) {
@@ -194,7 +192,7 @@ impl Admission {
     /// When [`poll`](Self::poll) has something to do at the latest.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let parked = self.parked.values().map(|parked| parked.until).min();
-        [self.room.poll_timeout(), self.slots.poll_timeout(), parked, self.next_expiry].into_iter().flatten().min()
+        [self.budget.poll_timeout(), self.slots.poll_timeout(), parked, self.next_expiry].into_iter().flatten().min()
     }
 
     fn admit(&mut self, now: Instant, source: Source, activity: Activity, request: SnapshotsRequest) -> Verdict {
@@ -224,7 +222,7 @@ impl Admission {
         request: SnapshotsRequest,
     ) -> Verdict {
         self.serving.insert(ticket.key(), Serving { id: activity.id, ticket, handed_over: false });
-        self.make_room(now, source, activity, request)
+        self.ask_budget(now, source, activity, request)
     }
 
     /// A cancel is answered `cancelled` even when there is no slot for it.
@@ -234,17 +232,17 @@ impl Admission {
             && self.loose.len() < MAX_LOOSE_CANCELS
     }
 
-    /// Answers that may be large wait for room; the others are bounded by the slots.
-    fn make_room(&mut self, now: Instant, source: Source, activity: Activity, request: SnapshotsRequest) -> Verdict {
+    /// Answers that may be large wait for the byte budget; the others are bounded by the slots.
+    fn ask_budget(&mut self, now: Instant, source: Source, activity: Activity, request: SnapshotsRequest) -> Verdict {
         let key = (activity.peer, activity.session);
         let kind = RequestKind::of(&request);
         if matches!(kind, RequestKind::Resume | RequestKind::Ack | RequestKind::Cancel) {
             return Verdict::Serve(request);
         }
         let chunk_size = self.chunk_sizes.get(&key).copied().unwrap_or(MAX_CHUNK_SIZE);
-        match self.room.ask(now, source, key, size::response(kind, chunk_size)) {
-            RoomWait::Granted => Verdict::Serve(request),
-            RoomWait::Waiting => {
+        match self.budget.ask(now, source, key, estimate::response(kind, chunk_size)) {
+            BudgetWait::Granted => Verdict::Serve(request),
+            BudgetWait::Waiting => {
                 self.waiting.insert(key, (activity, request));
                 Verdict::Wait
             }
@@ -259,7 +257,7 @@ impl Admission {
     }
 }
 
-fn no_room() -> PipelineError {
+fn over_budget() -> PipelineError {
     PipelineError::Busy { reason: "too many response bytes are under way".to_owned() }
 }
 
@@ -285,7 +283,7 @@ mod tests {
     #[test]
     fn the_next_request_may_overtake_our_word_of_the_last_one() {
         let (now, peer) = (Instant::now(), PeerId::random());
-        let mut admission = Admission::new(SlotLimits::default(), RoomLimits::default());
+        let mut admission = Admission::new(SlotLimits::default(), BudgetLimits::default());
         let [(first, one), (second, two), (third, three)] = [1, 2, 3].map(|id| chunk(id, peer));
         assert!(matches!(admission.arrive(now, here(), first, one), Verdict::Serve(_)));
         assert!(matches!(admission.arrive(now, here(), second, two.clone()), Verdict::Refuse(_)), "it is being served");
@@ -296,13 +294,13 @@ mod tests {
         admission.end(now, &first, false);
         assert!(matches!(admission.poll(now), Some((activity, Verdict::Serve(_))) if activity == second));
         admission.end(now, &second, true);
-        assert_eq!((admission.slots.len(), admission.room.under_way()), (0, 0));
+        assert_eq!((admission.slots.len(), admission.budget.under_way()), (0, 0));
     }
 
     #[test]
     fn a_peer_that_does_not_read_its_answer_gets_no_second_one() {
         let (now, peer) = (Instant::now(), PeerId::random());
-        let mut admission = Admission::new(SlotLimits::default(), RoomLimits::default());
+        let mut admission = Admission::new(SlotLimits::default(), BudgetLimits::default());
         let [(first, one), (second, two)] = [1, 2].map(|id| chunk(id, peer));
         assert!(matches!(admission.arrive(now, here(), first, one), Verdict::Serve(_)));
         admission.handed_over(&first);
@@ -318,12 +316,12 @@ mod tests {
     #[test]
     fn an_end_of_a_refused_request_frees_nothing_of_the_one_in_flight() {
         let (now, peer) = (Instant::now(), PeerId::random());
-        let mut admission = Admission::new(SlotLimits::default(), RoomLimits::default());
+        let mut admission = Admission::new(SlotLimits::default(), BudgetLimits::default());
         let [(first, one), (second, two)] = [1, 2].map(|id| chunk(id, peer));
         assert!(matches!(admission.arrive(now, here(), first, one), Verdict::Serve(_)));
         assert!(matches!(admission.arrive(now, here(), second, two), Verdict::Refuse(_)));
         admission.end(now, &second, true);
         assert_eq!(admission.slots.serving(), 1);
-        assert!(admission.room.under_way() > 0);
+        assert!(admission.budget.under_way() > 0);
     }
 }

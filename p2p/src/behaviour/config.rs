@@ -7,7 +7,7 @@ use crate::{
     limits,
     pace::PaceLimits,
     plan::{PlanBounds, TrustAnchor},
-    provider::{RoomLimits, SlotLimits},
+    provider::{BudgetLimits, SlotLimits},
 };
 
 /// Settings of a [`Behaviour`](super::Behaviour); the defaults are those of the protocol.
@@ -23,7 +23,7 @@ pub struct Config {
     pub(super) max_checks: usize,
     pub(super) max_provider_jobs: usize,
     pub(super) slots: SlotLimits,
-    pub(super) room: RoomLimits,
+    pub(super) budget: BudgetLimits,
     pub(super) observer: Arc<dyn Observer>,
 }
 
@@ -40,7 +40,7 @@ impl Default for Config {
             max_checks: limits::MAX_BLOCKING_JOBS,
             max_provider_jobs: limits::MAX_BLOCKING_JOBS,
             slots: SlotLimits::default(),
-            room: RoomLimits::default(),
+            budget: BudgetLimits::default(),
             observer: Arc::new(Unobserved),
         }
     }
@@ -120,11 +120,11 @@ impl Config {
         self
     }
 
-    /// Response bytes under way, in all and per peer, and how long an answer waits for room before it becomes `busy`
+    /// Response bytes under way, in all and per peer, and how long an answer waits for the byte budget before it becomes `busy`
     /// (defaults 32 MiB, 8 MiB, 5 s).
     #[must_use]
-    pub fn with_room(mut self, limits: RoomLimits) -> Self {
-        self.room = limits;
+    pub fn with_budget(mut self, limits: BudgetLimits) -> Self {
+        self.budget = limits;
         self
     }
 

@@ -1,16 +1,16 @@
-//! Peers' requests: admitted to a slot, given room among the bytes under way, served on a blocking thread.
+//! Peers' requests: admitted to a slot, granted bytes of the budget, served on a blocking thread.
 //!
 //! ```text
 //! arrived ──> unreadable, or no slot ──────────────────> answered with `invalid` or `busy`
-//!    └──> admitted ──> waits for room ──(5 s)──> `busy`
+//!    └──> admitted ──> waits for bytes ─(5 s)──> `busy`
 //!                          └──> job: provider asked, answer encoded ──> written ──> sent
 //! ```
 //!
-//! Chunks that follow on each other are made ready ahead (`ahead`): their requests are answered at once.
+//! Chunks that follow on each other are read ahead (`read_ahead`): their requests are answered at once.
 //!
-//! A request is in flight, and its room taken, until its answer is written or its stream is gone. What a job makes for a
-//! stream that is gone is dropped, and so is the stream of a request that no job answers in time: by then its consumer has
-//! given it up.
+//! A request is in flight, and its bytes count against the budget, until its answer is written or its stream is gone. What a
+//! job makes for a stream that is gone is dropped, and so is the stream of a request that no job answers in time: by then
+//! its consumer has given it up.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -29,20 +29,20 @@ use tokio::time::Sleep;
 
 use super::{
     admission::{Admission, Verdict},
-    ahead::Ahead,
     config::Config,
+    estimate,
     event::{Event, Outcome, RequestId, RequestKind},
     observer::{Activity, Ended, Job, Observer, Unobserved},
-    reply::{self, Effect, Reply, index_of},
-    size,
-    work::{Done, Pool, Watch},
+    pool::{Done, Pool, Watch},
+    read_ahead::ReadAhead,
+    serve::{self, Answer, Effect, index_of},
 };
 use crate::{
     codec::{Codec, ResponseFrame},
     error::SnapshotProtocolError,
     json::DecodeError,
     messages::{ErrorCode, SnapshotsRequest},
-    provider::{Room, SessionKey, Slots, SnapshotProvider, Source},
+    provider::{Budget, SessionKey, Slots, SnapshotProvider, Source},
     types::SnapshotSessionId,
 };
 
@@ -62,9 +62,9 @@ pub(super) struct Inbound<P> {
     /// and a few.
     due: VecDeque<(Instant, InboundRequestId)>,
     answer_within: Duration,
-    jobs: Pool<Reply>,
-    ahead: Ahead,
-    ahead_jobs: Pool<()>,
+    jobs: Pool<Answer>,
+    read_ahead: ReadAhead,
+    read_ahead_jobs: Pool<()>,
     next_id: u64,
     failures: u64,
     timer: Option<(Instant, Pin<Box<Sleep>>)>,
@@ -92,15 +92,15 @@ impl<P: SnapshotProvider> Inbound<P> {
             provider,
             observer: Arc::clone(&config.observer),
             max_response: config.max_response_bytes,
-            admission: Admission::new(config.slots, config.room),
+            admission: Admission::new(config.slots, config.budget),
             calls: HashMap::new(),
             ids: HashMap::new(),
             due: VecDeque::new(),
             answer_within: config.pace.idle,
             jobs: Pool::new(Job::Provide, config.max_provider_jobs, Arc::clone(&config.observer)),
-            ahead: Ahead::default(),
+            read_ahead: ReadAhead::default(),
             // Its observer is told of each chunk, by the job itself.
-            ahead_jobs: Pool::new(Job::Provide, config.max_provider_jobs, Arc::new(Unobserved)),
+            read_ahead_jobs: Pool::new(Job::Provide, config.max_provider_jobs, Arc::new(Unobserved)),
             next_id: 1,
             failures: 0,
             timer: None,
@@ -116,11 +116,11 @@ impl<P: SnapshotProvider> Inbound<P> {
     }
 
     pub(super) fn jobs(&self) -> (usize, usize) {
-        (self.jobs.queued() + self.ahead_jobs.queued(), self.jobs.running() + self.ahead_jobs.running())
+        (self.jobs.queued() + self.read_ahead_jobs.queued(), self.jobs.running() + self.read_ahead_jobs.running())
     }
 
-    pub(super) fn bytes_ahead(&self) -> usize {
-        self.ahead.bytes()
+    pub(super) fn read_ahead_bytes(&self) -> usize {
+        self.read_ahead.bytes()
     }
 
     pub(super) fn failures(&self) -> u64 {
@@ -131,8 +131,8 @@ impl<P: SnapshotProvider> Inbound<P> {
         self.admission.slots()
     }
 
-    pub(super) fn room(&self) -> &Room {
-        self.admission.room()
+    pub(super) fn budget(&self) -> &Budget {
+        self.admission.budget()
     }
 
     /// A request arrived.
@@ -235,14 +235,14 @@ impl<P: SnapshotProvider> Inbound<P> {
             self.handle_done(wire, done, events);
             return Poll::Ready(());
         }
-        if let Poll::Ready((about, _)) = self.ahead_jobs.poll(cx) {
+        if let Poll::Ready((about, _)) = self.read_ahead_jobs.poll(cx) {
             // A provider that failed says so when it is asked again.
-            if let Some((activity, request)) = self.ahead.made((about.peer, about.session)) {
+            if let Some((activity, request)) = self.read_ahead.made((about.peer, about.session)) {
                 self.start(wire, activity, request);
             }
             return Poll::Ready(());
         }
-        if let Some((activity, request)) = self.ahead.poll(cx) {
+        if let Some((activity, request)) = self.read_ahead.poll(cx) {
             self.start(wire, activity, request);
             return Poll::Ready(());
         }
@@ -269,92 +269,92 @@ impl<P: SnapshotProvider> Inbound<P> {
         let Some(call) = self.calls.get_mut(&activity.id) else { return };
         let key = (activity.peer, activity.session);
         if let SnapshotsRequest::Chunk { chunk_index, .. } = request
-            && let Some(reply) = self.ahead.take(Instant::now(), key, chunk_index)
+            && let Some(answer) = self.read_ahead.take(Instant::now(), key, chunk_index)
         {
-            return self.respond(wire, activity.id, reply);
+            return self.respond(wire, activity.id, answer);
         }
-        let request = match self.ahead.wait(key, activity, request) {
+        let request = match self.read_ahead.wait(key, activity, request) {
             Ok(job) => return self.observer.response_waits(&activity, &job),
             Err(request) => request,
         };
         if matches!(activity.kind, Some(RequestKind::Plan | RequestKind::Resume | RequestKind::Cancel)) {
-            self.ahead.forget(key);
+            self.read_ahead.forget(key);
         }
         call.running = true;
         let (provider, max_response) = (Arc::clone(&self.provider), self.max_response);
         let from = (activity.peer, call.source);
-        self.jobs.push(activity, move || reply::answer(provider.as_ref(), from, request, max_response));
+        self.jobs.push(activity, move || serve::serve(provider.as_ref(), from, request, max_response));
     }
 
-    fn handle_done(&mut self, wire: &mut Wire, (activity, result): Done<Reply>, events: &mut VecDeque<Event>) {
-        let reply = result.unwrap_or_else(|error| {
+    fn handle_done(&mut self, wire: &mut Wire, (activity, result): Done<Answer>, events: &mut VecDeque<Event>) {
+        let answer = result.unwrap_or_else(|error| {
             tracing::error!(peer = %activity.peer, session = %activity.session, %error, "the provider did not answer");
             let opens = matches!(activity.kind, Some(RequestKind::Plan | RequestKind::Resume));
             let effect = if opens { Effect::Free } else { Effect::Keep };
-            reply::refusal(activity.session, ErrorCode::Internal, "the provider failed", effect)
+            serve::refusal(activity.session, ErrorCode::Internal, "the provider failed", effect)
         });
-        if let Effect::Open { chunk_size } = reply.effect {
+        if let Effect::Open { chunk_size } = answer.effect {
             self.admission.opened(&activity, chunk_size);
         }
         let Some(call) = self.calls.get_mut(&activity.id) else { return };
         call.running = false;
-        call.effect = reply.effect;
+        call.effect = answer.effect;
         if call.gone {
             return self.end(activity.id, events);
         }
-        self.respond(wire, activity.id, reply);
+        self.respond(wire, activity.id, answer);
     }
 
     fn refuse(&mut self, wire: &mut Wire, id: RequestId, code: ErrorCode, words: &str) {
         let Some(call) = self.calls.get(&id) else { return };
-        let reply = reply::refusal(call.activity.session, code, words, Effect::Keep);
-        self.respond(wire, id, reply);
+        let answer = serve::refusal(call.activity.session, code, words, Effect::Keep);
+        self.respond(wire, id, answer);
     }
 
-    fn respond(&mut self, wire: &mut Wire, id: RequestId, reply: Reply) {
+    fn respond(&mut self, wire: &mut Wire, id: RequestId, answer: Answer) {
         let Some(call) = self.calls.get_mut(&id) else { return };
         let Some(channel) = call.channel.take() else { return };
         let activity = call.activity;
-        call.outcome = reply.outcome;
-        call.response_bytes = reply.body.len();
+        call.outcome = answer.outcome;
+        call.response_bytes = answer.body.len();
         match call.effect {
             // The peer's next request may come before our word that this answer is written: it finds the slot free.
             Effect::Free => self.admission.end(Instant::now(), &call.activity, true),
             Effect::Keep | Effect::Open { .. } => self.admission.handed_over(&call.activity),
         }
         // When the stream is gone already, its failure event ends the call.
-        let _ = wire.send_response(channel, ResponseFrame::Whole(reply.body));
-        match (reply.effect, activity) {
-            (Effect::Free, Activity { peer, session, .. }) => self.ahead.forget((peer, session)),
+        let _ = wire.send_response(channel, ResponseFrame::Whole(answer.body));
+        match (answer.effect, activity) {
+            (Effect::Free, Activity { peer, session, .. }) => self.read_ahead.forget((peer, session)),
             (Effect::Keep, Activity { peer, session, kind: Some(RequestKind::Chunk), index: Some(index), .. })
-                if reply.outcome == Outcome::Served =>
+                if answer.outcome == Outcome::Served =>
             {
-                self.look_ahead((peer, session), index);
+                self.start_read_ahead((peer, session), index);
             }
             _ => {}
         }
     }
 
     /// Makes ready what is likely to be asked for after this chunk, unless requests that came wait for a thread.
-    fn look_ahead(&mut self, key: SessionKey, served: u64) {
+    fn start_read_ahead(&mut self, key: SessionKey, served: u64) {
         let Some(chunk_size) = self.admission.chunk_size(key) else { return };
-        let each = size::response(RequestKind::Chunk, chunk_size);
-        let Some(chunks) = self.ahead.served(Instant::now(), key, served, each) else { return };
+        let each = estimate::response(RequestKind::Chunk, chunk_size);
+        let Some(chunks) = self.read_ahead.served(Instant::now(), key, served, each) else { return };
         if self.jobs.queued() > 0 {
             return;
         }
         let (id, (peer, session)) = (RequestId(self.next_id), key);
         self.next_id += 1;
         let about = Activity { id, peer, session, kind: Some(RequestKind::Chunk), index: Some(chunks.start) };
-        let ready = self.ahead.begin(key, about, usize::try_from(chunks.end - chunks.start).unwrap_or(0));
+        let ready = self.read_ahead.begin(key, about, usize::try_from(chunks.end - chunks.start).unwrap_or(0));
         let (provider, max_response) = (Arc::clone(&self.provider), self.max_response);
         let observer = Arc::clone(&self.observer);
-        self.ahead_jobs.push(about, move || {
+        self.read_ahead_jobs.push(about, move || {
             for index in chunks.take_while(|_| ready.is_wanted()) {
                 let _watch =
                     Watch::begin(Job::Provide, Activity { index: Some(index), ..about }, Arc::clone(&observer));
-                match reply::chunk(provider.as_ref(), peer, session, index, max_response) {
-                    Some(reply) => ready.push(reply),
+                match serve::chunk(provider.as_ref(), peer, session, index, max_response) {
+                    Some(answer) => ready.push(answer),
                     None => break,
                 }
             }
@@ -388,9 +388,9 @@ impl<P: SnapshotProvider> Inbound<P> {
 
     /// Wakes when the admission has something to do.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.ahead.expire(Instant::now());
+        self.read_ahead.expire(Instant::now());
         let overdue = self.due.front().map(|(due, _)| *due);
-        let due = [self.admission.poll_timeout(), self.ahead.poll_timeout(), overdue].into_iter().flatten().min();
+        let due = [self.admission.poll_timeout(), self.read_ahead.poll_timeout(), overdue].into_iter().flatten().min();
         let Some(due) = due else {
             self.timer = None;
             return Poll::Pending;

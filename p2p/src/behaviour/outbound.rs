@@ -18,14 +18,14 @@ use libp2p::{
 
 use super::{
     config::Config,
+    estimate,
     event::{Event, Outcome, RequestId, RequestKind},
     observer::{Activity, Ended, Job, Observer},
-    reply::index_of,
-    size,
-    work::{Done, Failed, Pool},
+    pool::{Done, Failed, Pool},
+    serve::index_of,
 };
 use crate::{
-    check::{self, CheckFailed, Checked},
+    codec::verify::{self, CheckFailed, Checked},
     codec::{Codec, RequestFrame, ResponseFrame, Seen, is_end},
     error::{RequestFailure, SnapshotProtocolError, Violation},
     exchange::{Exchange, Expectation, Unready, Verified},
@@ -33,7 +33,7 @@ use crate::{
     messages::{ErrorCode, Plan, SnapshotsRequest},
     pace::Stall,
     plan::{PlanBounds, TrustAnchor},
-    purpose, text,
+    stream_tags, text,
     types::SnapshotSessionId,
 };
 
@@ -48,7 +48,7 @@ pub(super) struct Outbound {
     max_per_peer: usize,
     observer: Arc<dyn Observer>,
     /// Bounded by `max_sessions`; left by violation, confirmed cancel and `forget`.
-    sessions: HashMap<Key, Session>,
+    sessions: HashMap<Key, OpenSession>,
     /// Sent and not answered. At most one per session, abandoned ones included at most `max_sessions`.
     sent: HashMap<OutboundRequestId, Sent>,
     /// Answered and being checked.
@@ -59,7 +59,7 @@ pub(super) struct Outbound {
     next_id: u64,
 }
 
-struct Session {
+struct OpenSession {
     exchange: Exchange,
     in_flight: Option<RequestId>,
 }
@@ -139,7 +139,7 @@ impl Outbound {
             return Err(NotSent::Error(SnapshotProtocolError::Unfit { reason }));
         }
         let exchange = Exchange::new(session, peer, Arc::clone(&self.trust), self.bounds);
-        self.sessions.insert((peer, session), Session { exchange, in_flight: None });
+        self.sessions.insert((peer, session), OpenSession { exchange, in_flight: None });
         Ok(())
     }
 
@@ -176,7 +176,7 @@ impl Outbound {
         let kind = RequestKind::of(&request);
         let chunk_size = session.exchange.plan().map_or(0, |plan| plan.chunk_size);
         let body = json::encode_request(&request);
-        let (request_bytes, index, purpose) = (body.len(), index_of(&request), purpose::of(&request));
+        let (request_bytes, index, tags) = (body.len(), index_of(&request), stream_tags::of(&request));
         let expectation = session.exchange.begin(request).ok_or(NotSent::Backpressure)?;
         let activity = Activity { id: RequestId(self.next_id), peer, session: id, kind: Some(kind), index };
         self.next_id += 1;
@@ -184,10 +184,10 @@ impl Outbound {
         // Those whose check takes no longer than their answer.
         let checked_there =
             matches!(kind, RequestKind::Chunk | RequestKind::Ack).then(|| Box::new(expectation.clone()));
-        let expected_response = size::response(kind, chunk_size);
+        let expected_response = estimate::response(kind, chunk_size);
         let seen = Seen::default();
         let frame =
-            RequestFrame::Outgoing { body, expected_response, purpose, expectation: checked_there, seen: seen.clone() };
+            RequestFrame::Outgoing { body, expected_response, tags, expectation: checked_there, seen: seen.clone() };
         let sent = Sent { activity, expectation, request_bytes, seen, since: Instant::now() };
         self.sent.insert(inner.send_request(&peer, frame), sent);
         self.observer.request_started(&activity);
@@ -220,9 +220,9 @@ impl Outbound {
         self.checking.insert(activity.id, checking);
         let checked = match frame {
             ResponseFrame::Whole(body) => {
-                return self.checks.push(activity, move || check::check(body, None, expectation));
+                return self.checks.push(activity, move || verify::check(body, None, expectation));
             }
-            ResponseFrame::Oversize { seen, bound } => check::oversize(seen, bound),
+            ResponseFrame::Oversize { seen, bound } => verify::oversize(seen, bound),
             ResponseFrame::Checked { checked, .. } => checked,
         };
         self.handle_checked((activity, Ok(checked)), events);
@@ -348,7 +348,7 @@ impl Outbound {
     }
 
     /// The session whose request this was; `None` when it was forgotten meanwhile.
-    fn end_flight(&mut self, activity: &Activity) -> Option<&mut Session> {
+    fn end_flight(&mut self, activity: &Activity) -> Option<&mut OpenSession> {
         let session = self.sessions.get_mut(&(activity.peer, activity.session))?;
         session.in_flight.take_if(|id| *id == activity.id)?;
         Some(session)

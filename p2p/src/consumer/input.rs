@@ -188,15 +188,15 @@ impl Session {
             Storage::Ready { durable_chunks, unchecked_bytes } if was_opening => {
                 self.storage = StorageState::Open;
                 self.opened_storage(|work| {
-                    work.disk.open(durable_chunks);
-                    work.recheck.open(now, work.disk.durable_bytes(), unchecked_bytes);
+                    work.window.open(durable_chunks);
+                    work.recheck.open(now, work.window.durable_bytes(), unchecked_bytes);
                 });
             }
             Storage::AlreadyStored { path } if was_opening => {
                 self.storage = StorageState::Placed;
                 self.placed = Some(path);
                 self.opened_storage(|work| {
-                    work.disk.open_complete();
+                    work.window.open_complete();
                     work.recheck.open(now, 0, 0);
                 });
             }
@@ -215,7 +215,7 @@ impl Session {
     fn opened_storage(&mut self, open: impl FnOnce(&mut super::Work)) {
         let Some(work) = &mut self.work else { return };
         open(work);
-        self.confirmed_chunks = self.confirmed_chunks.max(work.disk.durable_chunks());
+        self.confirmed_chunks = self.confirmed_chunks.max(work.window.durable_chunks());
         self.confirmed_updates = self.confirmed_updates.max(work.plan.total_updates);
     }
 
@@ -226,8 +226,8 @@ impl Session {
         };
         self.storage = StorageState::Paused { why, since, recheck: now + PAUSE_RECHECK };
         if let Some(work) = &mut self.work {
-            let lost = work.disk.verified_bytes() - work.disk.durable_bytes();
-            work.disk.close();
+            let lost = work.window.verified_bytes() - work.window.durable_bytes();
+            work.window.close();
             work.recheck.close();
             self.slow.waste(lost);
         }
@@ -236,15 +236,15 @@ impl Session {
     /// Every chunk up to `index` was written; not durable yet.
     pub fn handle_written(&mut self, now: Instant, index: u64) {
         if let Some(work) = &mut self.work {
-            work.disk.written(now, index);
+            work.window.written(now, index);
         }
     }
 
     /// The first `chunks` chunks are durable and recorded.
     pub fn handle_durable(&mut self, now: Instant, chunks: u64) {
         if let Some(work) = &mut self.work {
-            work.disk.synced(now, chunks);
-            self.confirmed_chunks = self.confirmed_chunks.max(work.disk.durable_chunks());
+            work.window.synced(now, chunks);
+            self.confirmed_chunks = self.confirmed_chunks.max(work.window.durable_chunks());
         }
     }
 
@@ -252,8 +252,8 @@ impl Session {
     /// driver hashes on when they are repaired.
     pub fn handle_rechecked(&mut self, _now: Instant, checked: u64, missing: &[u64]) {
         let Some(work) = self.work.as_mut().filter(|_| self.storage == StorageState::Open) else { return };
-        let known: Vec<u64> = missing.iter().copied().filter(|index| *index < work.disk.durable_chunks()).collect();
-        let damaged = known.iter().map(|index| work.disk.size(*index)).sum();
+        let known: Vec<u64> = missing.iter().copied().filter(|index| *index < work.window.durable_chunks()).collect();
+        let damaged = known.iter().map(|index| work.window.size(*index)).sum();
         work.recheck.progress(checked, &known, damaged);
         self.settle();
     }
@@ -321,15 +321,15 @@ impl Session {
         if same && !shrinks {
             return;
         }
-        let disk = shrinks.then(|| self.disk_for(&plan));
+        let window = shrinks.then(|| self.window_for(&plan));
         let Some(work) = &mut self.work else { return };
-        if let Some(disk) = disk {
+        if let Some(window) = window {
             // Everything is durable, in chunks of which the new ones are parts.
             self.confirmed_chunks = match self.confirmed_chunks {
                 all if all == work.plan.total_chunks => plan.total_chunks,
-                some => work.disk.bytes(some) / plan.chunk_size,
+                some => work.window.bytes(some) / plan.chunk_size,
             };
-            work.disk = disk;
+            work.window = window;
             // What does not hold is found again, in smaller chunks, when the place is opened for them.
             work.recheck.resize(work.plan.chunk_size);
         }
@@ -372,7 +372,7 @@ impl Session {
             work.recheck.push(chunk);
             true
         } else {
-            work.disk.push(now, chunk)
+            work.window.push(now, chunk)
         };
         if is_taken {
             self.planned_anew = false;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Action, Asked, Link, Session, StorageState};
+use super::{Action, InFlight, Link, Session, StorageState};
 use crate::messages::{ArtefactKind, SnapshotsRequest};
 
 impl Session {
@@ -35,21 +35,21 @@ impl Session {
             StorageState::Paused { recheck, .. } => Some(recheck),
             _ => None,
         };
-        let sync = self.work.as_ref().and_then(|work| work.disk.sync_at());
+        let sync = self.work.as_ref().and_then(|work| work.window.sync_at());
         [retry, recheck, sync, self.ack_after].into_iter().flatten().min()
     }
 
     fn disk_action(&mut self, now: Instant) -> Option<Action> {
         let flush = self.storage == StorageState::Closed;
         let work = self.work.as_mut()?;
-        if let Some(chunks) = work.recheck.next_repair(now, work.disk.group(), flush) {
+        if let Some(chunks) = work.recheck.next_repair(now, work.window.group(), flush) {
             return Some(Action::Repair(chunks));
         }
-        let disk = &mut work.disk;
-        if let Some(chunk) = disk.next_write(now, flush) {
+        let window = &mut work.window;
+        if let Some(chunk) = window.next_write(now, flush) {
             return Some(Action::Write(chunk));
         }
-        disk.start_sync(now, flush).then_some(Action::Sync)
+        window.start_sync(now, flush).then_some(Action::Sync)
     }
 
     fn authority_action(&mut self, now: Instant) -> Option<Action> {
@@ -69,7 +69,7 @@ impl Session {
 
     fn storage_action(&mut self, now: Instant) -> Option<Action> {
         let work = self.work.as_ref()?;
-        let idle = work.disk.is_idle() && work.recheck.is_idle();
+        let idle = work.window.is_idle() && work.recheck.is_idle();
         if !self.authority || self.storage != StorageState::Closed || self.plan_anew || !idle {
             return None;
         }
@@ -82,7 +82,7 @@ impl Session {
             return None;
         }
         let request = if self.opened { self.next_request() } else { self.opening_request() }?;
-        self.asked = Some(Asked { request: request.clone(), since: now });
+        self.asked = Some(InFlight { request: request.clone(), since: now });
         Some(Action::Request(request))
     }
 
@@ -114,7 +114,7 @@ impl Session {
         // more; else only tip and updates may be new.
         let present = work.plan.chunk_size;
         let (chunk_size, least) = match self.slow.wanted() {
-            Some(_) if !work.disk.is_idle() || !work.recheck.is_idle() => return None,
+            Some(_) if !work.window.is_idle() || !work.recheck.is_idle() => return None,
             Some(smaller) => (smaller, self.options.min_chunk_size.min(smaller)),
             None => (present, present),
         };
@@ -134,7 +134,7 @@ impl Session {
             Some(explicit) => (explicit.plan_id, explicit.chunk_index, explicit.update_index),
             None => {
                 let updates = self.confirmed_updates.max(work.updates.len() as u64);
-                let chunks = self.confirmed_chunks.max(work.disk.verified_chunks());
+                let chunks = self.confirmed_chunks.max(work.window.verified_chunks());
                 (work.plan.plan_id, chunks, updates.min(work.plan.total_updates))
             }
         };
@@ -148,14 +148,14 @@ impl Session {
             let update_index = work.updates.len() as u64;
             return Some(SnapshotsRequest::LightClientUpdate { session_id: self.id, update_index });
         }
-        if !work.disk.is_open() || !matches!(self.storage, StorageState::Open | StorageState::Placed) {
+        if !work.window.is_open() || !matches!(self.storage, StorageState::Open | StorageState::Placed) {
             return None;
         }
         if let Some((kind, index)) = self.ack_due() {
             return Some(SnapshotsRequest::Ack { session_id: self.id, kind, index });
         }
         // What does not hold comes before what is new: acks wait for it.
-        let chunk_index = work.recheck.wanted(work.disk.window()).or_else(|| work.disk.wanted())?;
+        let chunk_index = work.recheck.wanted(work.window.capacity()).or_else(|| work.window.wanted())?;
         Some(SnapshotsRequest::Chunk { session_id: self.id, chunk_index })
     }
 
@@ -169,7 +169,7 @@ impl Session {
         if self.acked_updates < updates && self.confirmed_updates >= updates {
             return Some((ArtefactKind::LightClientUpdate, updates - 1));
         }
-        let durable = work.disk.durable_chunks();
+        let durable = work.window.durable_chunks();
         // Below what was confirmed once (a partial payload that was lost) the provider would refuse it.
         let is_due = durable > self.acked_chunks && durable >= self.confirmed_chunks && work.recheck.is_sound();
         is_due.then(|| (ArtefactKind::Chunk, durable - 1))

@@ -1,5 +1,5 @@
 //! What was on the disk before this process started: it counts once it was hashed again, and what does not hold is fetched
-//! and written again. Beside [`Disk`](super::disk::Disk), which counts what comes new.
+//! and written again. Beside [`Window`](super::window::Window), which counts what comes new.
 //!
 //! ```text
 //! unchecked -> checked

@@ -119,7 +119,7 @@ impl Session {
             self.failure = Some((Failure { code, message, distrust }, now));
             self.retry = None;
             if let Some(work) = &mut self.work {
-                work.disk.close();
+                work.window.close();
                 work.recheck.close();
             }
         }

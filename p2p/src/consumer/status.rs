@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Asked, FailureCode, Link, Pause, Session, State, StorageState, View, WaitKind, Waiting, Work, types::Failure,
+    FailureCode, InFlight, Link, Pause, Session, State, StorageState, View, WaitKind, Waiting, Work, types::Failure,
 };
 use crate::{
     limits::REQUEST_IDLE,
@@ -19,7 +19,7 @@ impl Session {
     #[must_use]
     pub fn view(&self) -> View {
         let work = self.work.as_ref();
-        let disk = work.map(|work| &work.disk);
+        let window = work.map(|work| &work.window);
         let recheck = work.map(|work| &work.recheck);
         View {
             session: self.id,
@@ -40,7 +40,7 @@ impl Session {
             bytes_rechecked: recheck.map_or(0, |recheck| recheck.checked_bytes()),
             bytes_to_recheck: recheck.map_or(0, |recheck| recheck.total_bytes()),
             bytes_damaged: recheck.map_or(0, |recheck| recheck.damaged_bytes()),
-            bytes_written: disk.map_or(0, |disk| disk.written_bytes()),
+            bytes_written: window.map_or(0, |window| window.written_bytes()),
             bytes_durable: self.durable_bytes(),
             verified: self.complete,
             payload_path: self.placed.clone().filter(|_| self.complete),
@@ -63,10 +63,10 @@ impl Session {
     /// Before the partial payload is open, what the record says of it.
     fn durable_bytes(&self) -> u64 {
         let Some(work) = &self.work else { return 0 };
-        if work.disk.is_open() || work.disk.durable_chunks() > 0 {
-            work.disk.durable_bytes()
+        if work.window.is_open() || work.window.durable_chunks() > 0 {
+            work.window.durable_bytes()
         } else {
-            work.disk.bytes(self.confirmed_chunks)
+            work.window.bytes(self.confirmed_chunks)
         }
     }
 
@@ -98,7 +98,7 @@ impl Session {
     fn is_only_checking(&self) -> bool {
         self.work.as_ref().is_some_and(|work| {
             let is_checked = work.recheck.is_done() && self.proving.is_none();
-            work.disk.is_complete() && !work.recheck.has_missing() && !is_checked
+            work.window.is_complete() && !work.recheck.has_missing() && !is_checked
         })
     }
 
@@ -192,7 +192,7 @@ impl Session {
         }
     }
 
-    fn waiting_on_answer(&self, asked: &Asked) -> Waiting {
+    fn waiting_on_answer(&self, asked: &InFlight) -> Waiting {
         let (what, index, thing) = match &asked.request {
             SnapshotsRequest::Plan { .. } => (WaitKind::Plan, None, "a plan".to_owned()),
             SnapshotsRequest::Resume { chunk_index, update_index, .. } => {
@@ -218,9 +218,9 @@ impl Session {
     }
 
     fn waiting_on_disk(&self) -> Option<Waiting> {
-        let disk = &self.work.as_ref()?.disk;
-        let since = disk.busy_since()?;
-        let pending = disk.verified_bytes() - disk.durable_bytes();
+        let window = &self.work.as_ref()?.window;
+        let since = window.busy_since()?;
+        let pending = window.verified_bytes() - window.durable_bytes();
         let reason = format!("{pending} verified bytes are being made durable; a slow disk shows here");
         Some(wait(WaitKind::Disk, since, reason))
     }
@@ -250,14 +250,14 @@ impl Session {
 impl Work {
     /// Chunks from the first on that this process verified.
     fn verified_chunks(&self) -> u64 {
-        let verified = self.disk.verified_chunks();
+        let verified = self.window.verified_chunks();
         self.recheck.first_doubtful(self.plan.chunk_size).map_or(verified, |doubtful| doubtful.min(verified))
     }
 
     /// Bytes that this process verified.
     fn verified_bytes(&self) -> u64 {
-        let missing: u64 = self.recheck.missing().map(|index| self.disk.size(index)).sum();
-        self.disk.verified_bytes().saturating_sub(self.recheck.unchecked_bytes() + missing)
+        let missing: u64 = self.recheck.missing().map(|index| self.window.size(index)).sum();
+        self.window.verified_bytes().saturating_sub(self.recheck.unchecked_bytes() + missing)
     }
 }
 

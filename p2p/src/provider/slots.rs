@@ -75,7 +75,7 @@ pub enum Asked {
 
 /// What becomes of the slot when a request is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum SlotOutcome {
     /// The session goes on.
     Keep,
     /// The session is finished, cancelled, or was never opened.
@@ -261,14 +261,14 @@ impl Slots {
     }
 
     /// The request is answered.
-    pub fn release(&mut self, now: Instant, ticket: Ticket, outcome: Outcome) {
+    pub fn release(&mut self, now: Instant, ticket: Ticket, outcome: SlotOutcome) {
         let Some(slot) = self.slots.get_mut(&ticket.key).filter(|slot| slot.generation == ticket.generation) else {
             return;
         };
         slot.serving = false;
         slot.last_used = now;
         self.changed = true;
-        if slot.doomed || outcome == Outcome::Free {
+        if slot.doomed || outcome == SlotOutcome::Free {
             self.slots.remove(&ticket.key);
         }
     }

@@ -10,7 +10,7 @@ use libp2p::{Multiaddr, PeerId};
 use rpp_p2p::{
     ArtefactKind, ErrorCode, PipelineError, Plan, SnapshotSessionId, SnapshotsRequest, SnapshotsResponse, json,
     plan::{ChunkBounds, choose_chunk_size},
-    provider::{Outcome, Record, RecordLimits, Records, SessionKey, SlotLimits, Slots, Source, Ticket},
+    provider::{Record, RecordLimits, Records, SessionKey, SlotLimits, SlotOutcome, Slots, Source, Ticket},
 };
 
 use crate::world::WORLD;
@@ -127,7 +127,7 @@ impl Provider {
             Ok(answer) => answer,
             Err(error) => {
                 let gone = matches!(error, PipelineError::NotFound { .. });
-                (refusal(session, &error), if gone { Outcome::Free } else { Outcome::Keep })
+                (refusal(session, &error), if gone { SlotOutcome::Free } else { SlotOutcome::Keep })
             }
         };
         assert_eq!(before, others(&self.records), "a request touched another session");
@@ -141,7 +141,7 @@ impl Provider {
         session_id: SnapshotSessionId,
         request: &SnapshotsRequest,
         wall: SystemTime,
-    ) -> Result<(SnapshotsResponse, Outcome), PipelineError> {
+    ) -> Result<(SnapshotsResponse, SlotOutcome), PipelineError> {
         let response = match *request {
             SnapshotsRequest::Plan { chunk_size, min_chunk_size, max_chunk_size, root, height, .. } => {
                 let (snapshot, tip) = self
@@ -193,12 +193,12 @@ impl Provider {
                 let record = self.records.acknowledged(peer, session_id, kind, index, wall)?;
                 let finished = record.is_finished();
                 self.persist(peer, session_id, record);
-                let outcome = if finished { Outcome::Free } else { Outcome::Keep };
+                let outcome = if finished { SlotOutcome::Free } else { SlotOutcome::Keep };
                 return Ok((SnapshotsResponse::Ack { session_id, kind, index }, outcome));
             }
             SnapshotsRequest::Error { .. } => return Err(PipelineError::Cancelled),
         };
-        Ok((response, Outcome::Keep))
+        Ok((response, SlotOutcome::Keep))
     }
 
     /// On disk first, as the real one does.

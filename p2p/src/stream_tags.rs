@@ -1,4 +1,4 @@
-//! What a substream works for, for whoever watches below the protocol (introspection tags streams with it): set while the
+//! Tags that say what a substream works for, for whoever watches below the protocol (introspection tags streams with it): set while the
 //! substream's codec is polled, and only then.
 
 use std::{future::Future, sync::Arc};
@@ -6,26 +6,26 @@ use std::{future::Future, sync::Arc};
 use crate::messages::SnapshotsRequest;
 
 /// Words like `session=7`, `chunk=312`.
-pub type Purpose = Arc<[String]>;
+pub type StreamTags = Arc<[String]>;
 
 tokio::task_local! {
-    static CURRENT: Purpose;
+    static CURRENT: StreamTags;
 }
 
-/// Calls `visit` with the purpose in force, if there is one.
-pub fn current(visit: &mut dyn FnMut(&Purpose)) {
-    // Outside of a scope there is none.
-    let _ = CURRENT.try_with(|purpose| visit(purpose));
+/// Calls `visit` with the tags in force, if there are any.
+pub fn current(visit: &mut dyn FnMut(&StreamTags)) {
+    // Outside of a scope there are none.
+    let _ = CURRENT.try_with(|tags| visit(tags));
 }
 
-/// Runs a future with a purpose in force whenever it is polled.
-pub async fn scope<F: Future>(purpose: &Purpose, future: F) -> F::Output {
-    CURRENT.scope(Arc::clone(purpose), future).await
+/// Runs a future with tags in force whenever it is polled.
+pub async fn scope<F: Future>(tags: &StreamTags, future: F) -> F::Output {
+    CURRENT.scope(Arc::clone(tags), future).await
 }
 
-/// What a request, and the answer to it, is for.
+/// The tags of a request, and of the answer to it.
 #[must_use]
-pub fn of(request: &SnapshotsRequest) -> Purpose {
+pub fn of(request: &SnapshotsRequest) -> StreamTags {
     let session = format!("session={}", request.session_id());
     let what = match request {
         SnapshotsRequest::Plan { .. } => "plan".to_owned(),
@@ -49,12 +49,12 @@ mod tests {
     fn it_is_in_force_within_its_scope_only() {
         let seen = || {
             let mut seen = Vec::new();
-            current(&mut |purpose| seen = purpose.to_vec());
+            current(&mut |tags| seen = tags.to_vec());
             seen
         };
         let session_id = SnapshotSessionId::new(7).unwrap();
-        let purpose = of(&SnapshotsRequest::Chunk { session_id, chunk_index: 312 });
-        assert_eq!(block_on(scope(&purpose, async { seen() })), ["session=7", "chunk=312"]);
+        let tags = of(&SnapshotsRequest::Chunk { session_id, chunk_index: 312 });
+        assert_eq!(block_on(scope(&tags, async { seen() })), ["session=7", "chunk=312"]);
         assert!(seen().is_empty());
     }
 }

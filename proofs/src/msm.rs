@@ -1,4 +1,4 @@
-//! Sums of multiples of many points, `scalars[0] * points[0] + scalars[1] * points[1] + ...`: Pippenger's method with signed digits, and
+//! Multi-scalar multiplication: `scalars[0] * points[0] + scalars[1] * points[1] + ...`: Pippenger's method with signed digits, and
 //! additions in affine coordinates whose inversions are shared (Montgomery's trick), which take six multiplications each.
 //!
 //! One of 2^14 points on each curve is nearly all of a verification. Not in constant time: nothing here is secret.

@@ -14,7 +14,7 @@ use crate::{
 
 /// An answer, ready to be written.
 #[derive(Debug)]
-pub(super) struct Reply {
+pub(super) struct Answer {
     pub(super) body: Vec<u8>,
     pub(super) outcome: Outcome,
     pub(super) effect: Effect,
@@ -32,12 +32,12 @@ pub(super) enum Effect {
 }
 
 /// Asks `provider` for what `request` wants.
-pub(super) fn answer<P: SnapshotProvider>(
+pub(super) fn serve<P: SnapshotProvider>(
     provider: &P,
     (peer, source): (PeerId, Source),
     request: SnapshotsRequest,
     max_response: usize,
-) -> Reply {
+) -> Answer {
     let session_id = request.session_id();
     let opens = matches!(request, SnapshotsRequest::Plan { .. } | SnapshotsRequest::Resume { .. });
     match provide(provider, peer, Some(source), request) {
@@ -59,16 +59,16 @@ pub(super) fn chunk<P: SnapshotProvider>(
     session_id: SnapshotSessionId,
     chunk_index: u64,
     max_response: usize,
-) -> Option<Reply> {
+) -> Option<Answer> {
     let (response, effect) = provide(provider, peer, None, SnapshotsRequest::Chunk { session_id, chunk_index }).ok()?;
-    let reply = encode(session_id, &response, effect, max_response);
-    (reply.outcome == Outcome::Served).then_some(reply)
+    let answer = encode(session_id, &response, effect, max_response);
+    (answer.outcome == Outcome::Served).then_some(answer)
 }
 
 /// An `error` response.
-pub(super) fn refusal(session_id: SnapshotSessionId, code: ErrorCode, message: &str, effect: Effect) -> Reply {
+pub(super) fn refusal(session_id: SnapshotSessionId, code: ErrorCode, message: &str, effect: Effect) -> Answer {
     let response = SnapshotsResponse::Error { session_id, code, message: text::cut(message).to_owned() };
-    Reply { body: json::encode_response(&response), outcome: Outcome::Refused(code), effect }
+    Answer { body: json::encode_response(&response), outcome: Outcome::Refused(code), effect }
 }
 
 /// The chunk or update a request is about.
@@ -135,12 +135,12 @@ fn provide<P: SnapshotProvider>(
     }
 }
 
-fn encode(session_id: SnapshotSessionId, response: &SnapshotsResponse, effect: Effect, max_response: usize) -> Reply {
+fn encode(session_id: SnapshotSessionId, response: &SnapshotsResponse, effect: Effect, max_response: usize) -> Answer {
     let body = json::encode_response(response);
     if body.len() > max_response {
         let message = format!("the response has {} bytes, the bound is {max_response}", body.len());
         tracing::warn!(session = %session_id, message, "provider made an oversize response");
         return refusal(session_id, ErrorCode::Internal, &message, Effect::Keep);
     }
-    Reply { body, outcome: Outcome::Served, effect }
+    Answer { body, outcome: Outcome::Served, effect }
 }

@@ -16,11 +16,11 @@ use crate::{exchange::VerifiedChunk, messages::Plan, tree::chunk_range};
 const MAX_BATCH: u64 = 1024 * 1024;
 
 #[derive(Debug)]
-pub(super) struct Disk {
+pub(super) struct Window {
     payload_bytes: u64,
     chunk_size: u64,
     total: u64,
-    window: u64,
+    capacity: u64,
     group: u64,
     interval: Duration,
     /// Chunks are handed out once so many bytes of them are there, so that small ones do not wake the disk one by one.
@@ -42,7 +42,7 @@ pub(super) struct Disk {
     dirty_since: Option<Instant>,
 }
 
-impl Disk {
+impl Window {
     pub(super) fn new(plan: &Plan, window: u64, group: u64, interval: Duration) -> Self {
         // While one half of the window is made durable the other one fills.
         let group = group.min(window / 2);
@@ -50,7 +50,7 @@ impl Disk {
             payload_bytes: plan.snapshot.checkpoint.payload_bytes,
             chunk_size: plan.chunk_size,
             total: plan.total_chunks,
-            window,
+            capacity: window,
             group,
             interval,
             batch: (group / 4).min(MAX_BATCH),
@@ -113,7 +113,7 @@ impl Disk {
 
     fn fits(&self) -> bool {
         let pending = self.bytes(self.verified) - self.bytes(self.durable);
-        pending == 0 || pending + self.size(self.verified) <= self.window
+        pending == 0 || pending + self.size(self.verified) <= self.capacity
     }
 
     /// Verified chunks stand in the way of the next one.
@@ -207,8 +207,8 @@ impl Disk {
     }
 
     /// Bytes that may wait to be durable.
-    pub(super) fn window(&self) -> u64 {
-        self.window
+    pub(super) fn capacity(&self) -> u64 {
+        self.capacity
     }
 
     /// Bytes that are made durable together.

@@ -8,8 +8,8 @@
 use base64_simd::STANDARD;
 use memchr::memchr;
 
+use super::verify::{self, Checked, Streamed};
 use crate::{
-    check::{self, Checked, Streamed},
     exchange::Expectation,
     json,
     messages::SnapshotsRequest,
@@ -22,20 +22,20 @@ use crate::{
 const SMALL: usize = 64 * 1024;
 
 /// One answer on its way.
-pub(crate) struct Arrival {
+pub(crate) struct ChunkStream {
     expectation: Option<Expectation>,
-    state: State,
+    stage: Stage,
 }
 
 /// All of an answer.
-pub(crate) enum Arrived {
+pub(crate) enum Received {
     /// As it came.
     Whole(Vec<u8>),
     /// Checked already.
     Checked(Checked),
 }
 
-enum State {
+enum Stage {
     /// Not more than the beginning of `head`.
     Head {
         head: Vec<u8>,
@@ -65,62 +65,62 @@ struct Groups {
     values: Vec<Hash>,
 }
 
-impl Arrival {
+impl ChunkStream {
     /// `expectation` is `None` when the answer is not to be looked at here.
     pub(crate) fn new(expectation: Option<Expectation>) -> Self {
         let head = expectation.as_ref().and_then(|expectation| match expectation.request() {
             SnapshotsRequest::Chunk { session_id, chunk_index } => Some(json::chunk_head(*session_id, *chunk_index)),
             _ => None,
         });
-        let state = match head {
-            Some(head) => State::Head { head, body: Vec::new() },
-            None => State::Plain(Vec::new()),
+        let stage = match head {
+            Some(head) => Stage::Head { head, body: Vec::new() },
+            None => Stage::Plain(Vec::new()),
         };
-        Self { expectation, state }
+        Self { expectation, stage }
     }
 
     /// Takes the next bytes.
     pub(crate) fn feed(&mut self, piece: &[u8]) {
-        let state = std::mem::replace(&mut self.state, State::Plain(Vec::new()));
-        self.state = match state {
-            State::Plain(mut body) => {
+        let stage = std::mem::replace(&mut self.stage, Stage::Plain(Vec::new()));
+        self.stage = match stage {
+            Stage::Plain(mut body) => {
                 body.extend_from_slice(piece);
-                State::Plain(body)
+                Stage::Plain(body)
             }
-            State::Head { head, mut body } => {
+            Stage::Head { head, mut body } => {
                 body.extend_from_slice(piece);
                 if body.len() < head.len() && head.starts_with(&body) {
-                    State::Head { head, body }
+                    Stage::Head { head, body }
                 } else {
                     match body.strip_prefix(head.as_slice()) {
                         Some(rest) => feed_chunk(Chunk::new(head, self.expectation.as_ref()), rest),
-                        None => State::Plain(body),
+                        None => Stage::Plain(body),
                     }
                 }
             }
-            State::Chunk(chunk) => feed_chunk(chunk, piece),
+            Stage::Chunk(chunk) => feed_chunk(chunk, piece),
         };
     }
 
     /// Nothing more comes.
-    pub(crate) fn finish(self) -> Arrived {
-        let (body, streamed) = match self.state {
-            State::Chunk(chunk) => chunk.finish(),
-            State::Plain(body) | State::Head { body, .. } => (body, None),
+    pub(crate) fn finish(self) -> Received {
+        let (body, streamed) = match self.stage {
+            Stage::Chunk(chunk) => chunk.finish(),
+            Stage::Plain(body) | Stage::Head { body, .. } => (body, None),
         };
         match self.expectation {
             Some(expectation) if streamed.is_some() || body.len() <= SMALL => {
-                Arrived::Checked(check::check(body, streamed, expectation))
+                Received::Checked(verify::check(body, streamed, expectation))
             }
-            _ => Arrived::Whole(body),
+            _ => Received::Whole(body),
         }
     }
 }
 
-fn feed_chunk(mut chunk: Chunk, piece: &[u8]) -> State {
+fn feed_chunk(mut chunk: Chunk, piece: &[u8]) -> Stage {
     match chunk.feed(piece) {
-        Ok(()) => State::Chunk(chunk),
-        Err(rest) => State::Plain(chunk.unread(rest)),
+        Ok(()) => Stage::Chunk(chunk),
+        Err(rest) => Stage::Plain(chunk.unread(rest)),
     }
 }
 
@@ -236,7 +236,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        check::CheckFailed,
+        codec::verify::CheckFailed,
         exchange::{Exchange, Verified},
         messages::{Checkpoint, GenesisDescriptor, PayloadFormat, Plan, SnapshotHeader, SnapshotsResponse},
         outboard::{Layout, proof_nodes},
@@ -312,15 +312,15 @@ mod tests {
     }
 
     /// Feeds an answer in pieces that end at `cuts`.
-    fn arrive(expectation: Expectation, answer: &[u8], cuts: &[usize]) -> Arrived {
-        let mut arrival = Arrival::new(Some(expectation));
+    fn arrive(expectation: Expectation, answer: &[u8], cuts: &[usize]) -> Received {
+        let mut stream = ChunkStream::new(Some(expectation));
         let mut at = 0;
         for cut in cuts.iter().copied().chain([answer.len()]) {
-            arrival.feed(&answer[at..cut.max(at)]);
+            stream.feed(&answer[at..cut.max(at)]);
             at = cut.max(at);
         }
         assert_eq!(at, answer.len());
-        arrival.finish()
+        stream.finish()
     }
 
     /// What was found, without positions in a document from which the chunk was taken out.
@@ -345,13 +345,13 @@ mod tests {
     fn a_chunk_is_decoded_and_hashed_as_it_arrives() {
         let payload = payload(150_000);
         let answer = answer(&payload, 65_536, 1);
-        let mut arrival = Arrival::new(Some(expectation(&payload, 65_536, 1)));
+        let mut stream = ChunkStream::new(Some(expectation(&payload, 65_536, 1)));
         for byte in &answer {
-            arrival.feed(std::slice::from_ref(byte));
+            stream.feed(std::slice::from_ref(byte));
         }
-        let State::Chunk(chunk) = &arrival.state else { panic!("kept as it came") };
+        let Stage::Chunk(chunk) = &stream.stage else { panic!("kept as it came") };
         assert_eq!((chunk.bytes.as_slice(), chunk.groups.values.len()), (&payload[65_536..131_072], 4));
-        let Arrived::Checked(Checked(Ok(Verified::Chunk(chunk)))) = arrival.finish() else { panic!("refused") };
+        let Received::Checked(Checked(Ok(Verified::Chunk(chunk)))) = stream.finish() else { panic!("refused") };
         assert_eq!(chunk.bytes, payload.slice(65_536..131_072));
         assert_eq!(chunk.groups, outboard::groups(65_536, &chunk.bytes));
     }
@@ -362,7 +362,7 @@ mod tests {
         let answer = answer(&payload, 131_072, 0);
         let spaced = [b" ", answer.as_slice()].concat();
         let arrived = arrive(expectation(&payload, 131_072, 0), &spaced, &[3, 70_000]);
-        assert!(matches!(arrived, Arrived::Whole(body) if body == spaced));
+        assert!(matches!(arrived, Received::Whole(body) if body == spaced));
     }
 
     proptest! {
@@ -393,11 +393,11 @@ mod tests {
             if let Some(end) = cut_off {
                 answer.truncate(end.index(answer.len() + 1));
             }
-            let whole = meaning(check::check(answer.clone(), None, expectation(&payload, size, index)));
+            let whole = meaning(verify::check(answer.clone(), None, expectation(&payload, size, index)));
             let cuts = cuts_of(&cuts, answer.len());
             match arrive(expectation(&payload, size, index), &answer, &cuts) {
-                Arrived::Checked(checked) => prop_assert_eq!(meaning(checked), whole.clone()),
-                Arrived::Whole(body) => prop_assert_eq!(body, answer),
+                Received::Checked(checked) => prop_assert_eq!(meaning(checked), whole.clone()),
+                Received::Whole(body) => prop_assert_eq!(body, answer),
             }
             if untouched {
                 prop_assert!(whole.starts_with("Chunk"), "{}", whole);

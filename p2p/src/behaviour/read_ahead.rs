@@ -1,4 +1,4 @@
-//! Chunks made ready before they are asked for. No I/O, the time is an argument.
+//! Chunks that are read before they are asked for (prefetch). No I/O, the time is an argument.
 //!
 //! A consumer asks for chunks in order, one at a time. While it checks one, the next ones are read and encoded, so that
 //! its next request finds its answer waiting. A *line* is what is ready of one session; what is ready and being made is
@@ -13,16 +13,16 @@ use std::{
     time::Instant,
 };
 
-use super::{observer::Activity, reply::Reply};
+use super::{observer::Activity, serve::Answer};
 use crate::{
-    limits::{AHEAD_BATCH, AHEAD_IDLE, MAX_AHEAD_BYTES, MAX_AHEAD_BYTES_PER_PEER},
+    limits::{MAX_READ_AHEAD_BYTES, MAX_READ_AHEAD_BYTES_PER_PEER, READ_AHEAD_BATCH, READ_AHEAD_IDLE},
     messages::SnapshotsRequest,
     provider::SessionKey,
 };
 
 /// What is ready, by session. At most one line per slot: a line is gone before its slot is.
 #[derive(Default)]
-pub(super) struct Ahead {
+pub(super) struct ReadAhead {
     lines: HashMap<SessionKey, Line>,
     next_expiry: Option<Instant>,
 }
@@ -54,7 +54,7 @@ pub(super) struct Ready(Arc<Mutex<Buffer>>);
 
 #[derive(Default)]
 struct Buffer {
-    replies: VecDeque<Reply>,
+    answers: VecDeque<Answer>,
     made: usize,
     /// Nothing more is wanted of the job.
     stopped: bool,
@@ -69,10 +69,10 @@ impl Ready {
     }
 
     /// One more is made.
-    pub(super) fn push(&self, reply: Reply) {
+    pub(super) fn push(&self, answer: Answer) {
         let mut buffer = self.buffer();
         buffer.made += 1;
-        buffer.replies.push_back(reply);
+        buffer.answers.push_back(answer);
         if let Some(waker) = buffer.waker.take() {
             drop(buffer);
             waker.wake();
@@ -94,17 +94,17 @@ impl Line {
     fn bytes(&self) -> usize {
         let buffer = self.ready.buffer();
         let to_come = self.making.as_ref().map_or(0, |making| making.count.saturating_sub(buffer.made));
-        (buffer.replies.len() + to_come) * self.each
+        (buffer.answers.len() + to_come) * self.each
     }
 }
 
-impl Ahead {
+impl ReadAhead {
     /// The answer to a request for this chunk, if it is ready. What is ready for other chunks is dropped when it is not.
-    pub(super) fn take(&mut self, now: Instant, key: SessionKey, index: u64) -> Option<Reply> {
+    pub(super) fn take(&mut self, now: Instant, key: SessionKey, index: u64) -> Option<Answer> {
         let line = self.lines.get_mut(&key)?;
         line.used = now;
         if line.next == index {
-            return line.ready.buffer().replies.pop_front();
+            return line.ready.buffer().answers.pop_front();
         }
         self.forget(key);
         None
@@ -132,7 +132,7 @@ impl Ahead {
         for line in self.lines.values_mut() {
             let Some((_, SnapshotsRequest::Chunk { chunk_index, .. })) = line.waiting else { continue };
             let mut buffer = line.ready.buffer();
-            if chunk_index == line.next && !buffer.replies.is_empty() {
+            if chunk_index == line.next && !buffer.answers.is_empty() {
                 return line.waiting.take();
             }
             buffer.waker = Some(cx.waker().clone());
@@ -141,7 +141,7 @@ impl Ahead {
     }
 
     /// A chunk was served whose answer may have `each` bytes. Which ones to make next, if any: when this one followed on
-    /// the one before, and there is room.
+    /// the one before, and its bounds leave room.
     pub(super) fn served(&mut self, now: Instant, key: SessionKey, index: u64, each: usize) -> Option<Range<u64>> {
         let next = index.checked_add(1)?;
         if self.lines.get(&key).is_some_and(|line| line.next != index) {
@@ -149,12 +149,12 @@ impl Ahead {
         }
         let Some(line) = self.lines.get_mut(&key) else {
             self.lines.insert(key, Line::new(now, next, each));
-            self.next_expiry.get_or_insert(now + AHEAD_IDLE);
+            self.next_expiry.get_or_insert(now + READ_AHEAD_IDLE);
             return None;
         };
         (line.next, line.used) = (next, now);
-        let batch = (AHEAD_BATCH / each.max(1)).max(1);
-        let ready = line.ready.buffer().replies.len();
+        let batch = (READ_AHEAD_BATCH / each.max(1)).max(1);
+        let ready = line.ready.buffer().answers.len();
         if line.ended || line.making.is_some() || ready > batch / 2 {
             return None;
         }
@@ -194,7 +194,7 @@ impl Ahead {
         // What the job still makes falls out of sight with this buffer.
         let mut buffer = line.ready.buffer();
         buffer.stopped = true;
-        buffer.replies.clear();
+        buffer.answers.clear();
         drop(buffer);
         line.ready = Ready::default();
         line.ready.buffer().stopped = true;
@@ -203,8 +203,8 @@ impl Ahead {
     /// Lets go of what nobody asked for.
     pub(super) fn expire(&mut self, now: Instant) {
         if self.next_expiry.is_some_and(|expiry| expiry <= now) {
-            self.lines.retain(|_, line| line.making.is_some() || now < line.used + AHEAD_IDLE);
-            self.next_expiry = (!self.lines.is_empty()).then(|| now + AHEAD_IDLE);
+            self.lines.retain(|_, line| line.making.is_some() || now < line.used + READ_AHEAD_IDLE);
+            self.next_expiry = (!self.lines.is_empty()).then(|| now + READ_AHEAD_IDLE);
         }
     }
 
@@ -221,7 +221,7 @@ impl Ahead {
     fn fits(&self, key: SessionKey, bytes: usize) -> bool {
         let of_peer: usize =
             self.lines.iter().filter(|((peer, _), _)| *peer == key.0).map(|(_, line)| line.bytes()).sum();
-        of_peer + bytes <= MAX_AHEAD_BYTES_PER_PEER && self.bytes() + bytes <= MAX_AHEAD_BYTES
+        of_peer + bytes <= MAX_READ_AHEAD_BYTES_PER_PEER && self.bytes() + bytes <= MAX_READ_AHEAD_BYTES
     }
 }
 
@@ -233,13 +233,13 @@ mod tests {
     use crate::{
         behaviour::{
             event::{Outcome, RequestId, RequestKind},
-            reply::Effect,
+            serve::Effect,
         },
         types::SnapshotSessionId,
     };
 
     const SMALL: usize = 50_000;
-    const BATCH: u64 = (AHEAD_BATCH / SMALL) as u64;
+    const BATCH: u64 = (READ_AHEAD_BATCH / SMALL) as u64;
 
     fn key(session: u64) -> SessionKey {
         (PeerId::random(), SnapshotSessionId::new(session).unwrap())
@@ -257,142 +257,142 @@ mod tests {
     fn fill(ready: &Ready, range: Range<u64>) {
         for index in range {
             let body = index.to_string().into_bytes();
-            ready.push(Reply { body, outcome: Outcome::Served, effect: Effect::Keep });
+            ready.push(Answer { body, outcome: Outcome::Served, effect: Effect::Keep });
         }
     }
 
-    fn poll(ahead: &mut Ahead) -> Option<Activity> {
+    fn poll(read_ahead: &mut ReadAhead) -> Option<Activity> {
         let waker = futures::task::noop_waker();
-        ahead.poll(&Context::from_waker(&waker)).map(|(activity, _)| activity)
+        read_ahead.poll(&Context::from_waker(&waker)).map(|(activity, _)| activity)
     }
 
-    fn body(reply: Option<Reply>) -> Option<String> {
-        reply.map(|reply| String::from_utf8(reply.body).unwrap())
+    fn body(answer: Option<Answer>) -> Option<String> {
+        answer.map(|answer| String::from_utf8(answer.body).unwrap())
     }
 
     /// Two chunks in a row were served, and what was asked for then is made.
-    fn line(ahead: &mut Ahead, now: Instant, key: SessionKey) -> Range<u64> {
-        assert_eq!(ahead.served(now, key, 6, SMALL), None, "one chunk is no order");
-        let range = ahead.served(now, key, 7, SMALL).unwrap();
-        let ready = ahead.begin(key, about(key, 8), (range.end - range.start) as usize);
+    fn line(read_ahead: &mut ReadAhead, now: Instant, key: SessionKey) -> Range<u64> {
+        assert_eq!(read_ahead.served(now, key, 6, SMALL), None, "one chunk is no order");
+        let range = read_ahead.served(now, key, 7, SMALL).unwrap();
+        let ready = read_ahead.begin(key, about(key, 8), (range.end - range.start) as usize);
         fill(&ready, range.clone());
-        assert!(ahead.made(key).is_none());
+        assert!(read_ahead.made(key).is_none());
         range
     }
 
     #[test]
     fn chunks_in_order_are_ready_before_they_are_asked_for() {
-        let (now, key, mut ahead) = (Instant::now(), key(1), Ahead::default());
-        assert_eq!(line(&mut ahead, now, key), 8..8 + BATCH);
+        let (now, key, mut read_ahead) = (Instant::now(), key(1), ReadAhead::default());
+        assert_eq!(line(&mut read_ahead, now, key), 8..8 + BATCH);
         for index in 8..8 + BATCH / 2 - 1 {
-            assert_eq!(body(ahead.take(now, key, index)), Some(index.to_string()));
-            assert_eq!(ahead.served(now, key, index, SMALL), None, "there is enough");
+            assert_eq!(body(read_ahead.take(now, key, index)), Some(index.to_string()));
+            assert_eq!(read_ahead.served(now, key, index, SMALL), None, "there is enough");
         }
         let index = 8 + BATCH / 2 - 1;
-        assert!(ahead.take(now, key, index).is_some());
-        assert_eq!(ahead.served(now, key, index, SMALL), Some(8 + BATCH..index + 1 + BATCH));
+        assert!(read_ahead.take(now, key, index).is_some());
+        assert_eq!(read_ahead.served(now, key, index, SMALL), Some(8 + BATCH..index + 1 + BATCH));
     }
 
     #[test]
     fn a_jump_and_a_new_beginning_drop_what_is_ready() {
-        let (now, key, mut ahead) = (Instant::now(), key(1), Ahead::default());
-        line(&mut ahead, now, key);
-        assert!(ahead.take(now, key, 9).is_none());
-        assert_eq!((ahead.bytes(), ahead.lines.len()), (0, 0));
-        line(&mut ahead, now, key);
-        ahead.forget(key);
-        assert!(ahead.take(now, key, 8).is_none());
-        assert_eq!(ahead.bytes(), 0);
+        let (now, key, mut read_ahead) = (Instant::now(), key(1), ReadAhead::default());
+        line(&mut read_ahead, now, key);
+        assert!(read_ahead.take(now, key, 9).is_none());
+        assert_eq!((read_ahead.bytes(), read_ahead.lines.len()), (0, 0));
+        line(&mut read_ahead, now, key);
+        read_ahead.forget(key);
+        assert!(read_ahead.take(now, key, 8).is_none());
+        assert_eq!(read_ahead.bytes(), 0);
     }
 
     #[test]
     fn a_request_waits_for_its_chunk_and_not_for_those_after_it() {
-        let (now, key, other, mut ahead) = (Instant::now(), key(1), key(2), Ahead::default());
-        ahead.served(now, key, 0, SMALL);
-        let range = ahead.served(now, key, 1, SMALL).unwrap();
-        assert!(ahead.wait(key, about(key, 2), request(key, 2)).is_err(), "no job runs yet");
-        let ready = ahead.begin(key, about(key, 99), range.count());
-        assert!(ahead.take(now, key, 2).is_none());
-        assert!(matches!(ahead.wait(key, about(key, 2), request(key, 2)), Ok(job) if job == about(key, 99)));
-        assert!(ahead.wait(other, about(other, 2), request(other, 2)).is_err());
-        assert!(poll(&mut ahead).is_none(), "it is not made yet");
+        let (now, key, other, mut read_ahead) = (Instant::now(), key(1), key(2), ReadAhead::default());
+        read_ahead.served(now, key, 0, SMALL);
+        let range = read_ahead.served(now, key, 1, SMALL).unwrap();
+        assert!(read_ahead.wait(key, about(key, 2), request(key, 2)).is_err(), "no job runs yet");
+        let ready = read_ahead.begin(key, about(key, 99), range.count());
+        assert!(read_ahead.take(now, key, 2).is_none());
+        assert!(matches!(read_ahead.wait(key, about(key, 2), request(key, 2)), Ok(job) if job == about(key, 99)));
+        assert!(read_ahead.wait(other, about(other, 2), request(other, 2)).is_err());
+        assert!(poll(&mut read_ahead).is_none(), "it is not made yet");
         fill(&ready, 2..3);
-        assert_eq!(poll(&mut ahead), Some(about(key, 2)));
-        assert_eq!(body(ahead.take(now, key, 2)), Some("2".to_owned()));
+        assert_eq!(poll(&mut read_ahead), Some(about(key, 2)));
+        assert_eq!(body(read_ahead.take(now, key, 2)), Some("2".to_owned()));
         assert!(ready.is_wanted(), "those after it are still made");
     }
 
     #[test]
     fn a_request_of_another_kind_waits_for_the_end_of_the_job_and_asks_for_it() {
-        let (now, key, mut ahead) = (Instant::now(), key(1), Ahead::default());
-        ahead.served(now, key, 0, SMALL);
-        let range = ahead.served(now, key, 1, SMALL).unwrap();
-        let ready = ahead.begin(key, about(key, 99), range.count());
+        let (now, key, mut read_ahead) = (Instant::now(), key(1), ReadAhead::default());
+        read_ahead.served(now, key, 0, SMALL);
+        let range = read_ahead.served(now, key, 1, SMALL).unwrap();
+        let ready = read_ahead.begin(key, about(key, 99), range.count());
         fill(&ready, 2..3);
         let ack = SnapshotsRequest::Ack { session_id: key.1, kind: crate::messages::ArtefactKind::Chunk, index: 1 };
-        assert!(ahead.wait(key, about(key, 3), ack).is_ok());
+        assert!(read_ahead.wait(key, about(key, 3), ack).is_ok());
         assert!(!ready.is_wanted());
-        assert!(poll(&mut ahead).is_none(), "the provider is still at work for this session");
-        assert_eq!(ahead.made(key).map(|(waited, _)| waited), Some(about(key, 3)));
-        assert_eq!(body(ahead.take(now, key, 2)), Some("2".to_owned()), "what was made stays");
-        assert!(ahead.served(now, key, 2, SMALL).is_some(), "it was stopped, not ended");
+        assert!(poll(&mut read_ahead).is_none(), "the provider is still at work for this session");
+        assert_eq!(read_ahead.made(key).map(|(waited, _)| waited), Some(about(key, 3)));
+        assert_eq!(body(read_ahead.take(now, key, 2)), Some("2".to_owned()), "what was made stays");
+        assert!(read_ahead.served(now, key, 2, SMALL).is_some(), "it was stopped, not ended");
     }
 
     #[test]
     fn what_a_job_makes_for_a_session_that_went_another_way_is_dropped() {
-        let (now, key, mut ahead) = (Instant::now(), key(1), Ahead::default());
-        ahead.served(now, key, 0, SMALL);
-        let range = ahead.served(now, key, 1, SMALL).unwrap();
-        let ready = ahead.begin(key, about(key, 2), range.count());
-        ahead.forget(key);
+        let (now, key, mut read_ahead) = (Instant::now(), key(1), ReadAhead::default());
+        read_ahead.served(now, key, 0, SMALL);
+        let range = read_ahead.served(now, key, 1, SMALL).unwrap();
+        let ready = read_ahead.begin(key, about(key, 2), range.count());
+        read_ahead.forget(key);
         assert!(!ready.is_wanted());
         fill(&ready, 2..4);
-        assert!(ahead.wait(key, about(key, 5), request(key, 5)).is_ok(), "it is still running");
-        assert!(poll(&mut ahead).is_none());
-        assert!(ahead.made(key).is_some());
-        assert!(ahead.take(now, key, 2).is_none());
-        assert_eq!(ahead.bytes(), 0);
+        assert!(read_ahead.wait(key, about(key, 5), request(key, 5)).is_ok(), "it is still running");
+        assert!(poll(&mut read_ahead).is_none());
+        assert!(read_ahead.made(key).is_some());
+        assert!(read_ahead.take(now, key, 2).is_none());
+        assert_eq!(read_ahead.bytes(), 0);
     }
 
     #[test]
     fn it_holds_no_more_than_its_bounds() {
-        let (now, mut ahead) = (Instant::now(), Ahead::default());
+        let (now, mut read_ahead) = (Instant::now(), ReadAhead::default());
         let peer = PeerId::random();
-        let large = MAX_AHEAD_BYTES_PER_PEER / 2;
-        let granted = |ahead: &mut Ahead, peer, session| {
+        let large = MAX_READ_AHEAD_BYTES_PER_PEER / 2;
+        let granted = |read_ahead: &mut ReadAhead, peer, session| {
             let key = (peer, SnapshotSessionId::new(session).unwrap());
-            ahead.served(now, key, 0, large);
-            let range = ahead.served(now, key, 1, large);
+            read_ahead.served(now, key, 0, large);
+            let range = read_ahead.served(now, key, 1, large);
             if range.is_some() {
-                ahead.begin(key, about(key, 2), 1);
+                read_ahead.begin(key, about(key, 2), 1);
             }
             range.is_some()
         };
-        let of_one = (1..=4).filter(|session| granted(&mut ahead, peer, *session)).count();
-        assert_eq!((of_one, ahead.bytes()), (2, MAX_AHEAD_BYTES_PER_PEER));
-        let of_all = (1..=8).filter(|session| granted(&mut ahead, PeerId::random(), *session)).count();
-        assert_eq!((of_one + of_all) * large, MAX_AHEAD_BYTES);
-        assert_eq!(ahead.bytes(), MAX_AHEAD_BYTES);
+        let of_one = (1..=4).filter(|session| granted(&mut read_ahead, peer, *session)).count();
+        assert_eq!((of_one, read_ahead.bytes()), (2, MAX_READ_AHEAD_BYTES_PER_PEER));
+        let of_all = (1..=8).filter(|session| granted(&mut read_ahead, PeerId::random(), *session)).count();
+        assert_eq!((of_one + of_all) * large, MAX_READ_AHEAD_BYTES);
+        assert_eq!(read_ahead.bytes(), MAX_READ_AHEAD_BYTES);
     }
 
     #[test]
     fn what_nobody_asks_for_is_let_go() {
-        let (now, key, mut ahead) = (Instant::now(), key(1), Ahead::default());
-        line(&mut ahead, now, key);
-        let due = ahead.poll_timeout().unwrap();
-        assert_eq!(due, now + AHEAD_IDLE);
-        ahead.expire(due);
-        assert_eq!((ahead.bytes(), ahead.poll_timeout()), (0, None));
+        let (now, key, mut read_ahead) = (Instant::now(), key(1), ReadAhead::default());
+        line(&mut read_ahead, now, key);
+        let due = read_ahead.poll_timeout().unwrap();
+        assert_eq!(due, now + READ_AHEAD_IDLE);
+        read_ahead.expire(due);
+        assert_eq!((read_ahead.bytes(), read_ahead.poll_timeout()), (0, None));
     }
 
     #[test]
     fn it_stops_where_the_provider_has_no_more() {
-        let (now, key, mut ahead) = (Instant::now(), key(1), Ahead::default());
-        ahead.served(now, key, 0, SMALL);
-        let range = ahead.served(now, key, 1, SMALL).unwrap();
-        fill(&ahead.begin(key, about(key, 2), range.count()), 2..3);
-        assert!(ahead.made(key).is_none());
-        assert!(ahead.take(now, key, 2).is_some());
-        assert_eq!(ahead.served(now, key, 2, SMALL), None);
+        let (now, key, mut read_ahead) = (Instant::now(), key(1), ReadAhead::default());
+        read_ahead.served(now, key, 0, SMALL);
+        let range = read_ahead.served(now, key, 1, SMALL).unwrap();
+        fill(&read_ahead.begin(key, about(key, 2), range.count()), 2..3);
+        assert!(read_ahead.made(key).is_none());
+        assert!(read_ahead.take(now, key, 2).is_some());
+        assert_eq!(read_ahead.served(now, key, 2, SMALL), None);
     }
 }

@@ -1,7 +1,7 @@
-//! Room for the bytes of answers under way, in all, per peer and per source. Who does not fit waits a little, in order.
+//! A budget for the bytes of answers under way, in all, per peer and per source. Who does not fit waits a little, in order.
 //!
-//! A source takes more room only while what it holds is no more than what stays free, as with slots: answers that one address
-//! does not read leave room for all others.
+//! A source takes more bytes only while what it holds is no more than what stays free, as with slots: answers that one address
+//! does not read leave bytes for all others.
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
@@ -12,76 +12,76 @@ use std::{
 use libp2p::PeerId;
 
 use super::{SessionKey, Source};
-use crate::limits::{MAX_RESPONSE_BYTES_IN_FLIGHT, MAX_RESPONSE_BYTES_IN_FLIGHT_PER_PEER, RESPONSE_ROOM_WAIT};
+use crate::limits::{MAX_RESPONSE_BYTES_IN_FLIGHT, MAX_RESPONSE_BYTES_IN_FLIGHT_PER_PEER, RESPONSE_BUDGET_WAIT};
 
 /// How many bytes of answers may be under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RoomLimits {
+pub struct BudgetLimits {
     /// In all.
     pub total: usize,
     /// To one peer.
     pub per_peer: usize,
-    /// How long one waits for room.
+    /// How long an answer waits for bytes.
     pub wait: Duration,
 }
 
-impl Default for RoomLimits {
+impl Default for BudgetLimits {
     fn default() -> Self {
         Self {
             total: MAX_RESPONSE_BYTES_IN_FLIGHT,
             per_peer: MAX_RESPONSE_BYTES_IN_FLIGHT_PER_PEER,
-            wait: RESPONSE_ROOM_WAIT,
+            wait: RESPONSE_BUDGET_WAIT,
         }
     }
 }
 
-/// What came of asking for room.
+/// What came of asking for bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RoomWait {
+pub enum BudgetWait {
     /// The bytes are reserved.
     Granted,
-    /// Not yet: [`Room::poll`] says when.
+    /// Not yet: [`Budget::poll`] says when.
     Waiting,
 }
 
 /// The bytes of answers under way. Each session asks once per request, so at most as many wait as there are slots.
 #[derive(Debug, Default)]
-pub struct Room {
-    limits: RoomLimits,
+pub struct Budget {
+    limits: BudgetLimits,
     total: usize,
     peers: HashMap<PeerId, usize>,
     sources: HashMap<Source, usize>,
     held: HashMap<SessionKey, (Source, usize)>,
-    waiting: VecDeque<Waiter>,
+    waiting: VecDeque<Queued>,
 }
 
 #[derive(Debug)]
-struct Waiter {
+struct Queued {
     key: SessionKey,
     source: Source,
     bytes: usize,
     until: Instant,
 }
 
-impl Room {
+impl Budget {
     /// Nothing is under way.
     #[must_use]
-    pub fn new(limits: RoomLimits) -> Self {
+    pub fn new(limits: BudgetLimits) -> Self {
         Self { limits, ..Self::default() }
     }
 
-    /// Asks for room for one answer of a session. An answer larger than a bound is let through alone.
-    pub fn ask(&mut self, now: Instant, source: Source, key: SessionKey, bytes: usize) -> RoomWait {
+    /// Asks for the bytes of one answer of a session. An answer larger than a bound is let through alone.
+    pub fn ask(&mut self, now: Instant, source: Source, key: SessionKey, bytes: usize) -> BudgetWait {
         self.leave(key);
         if self.waiting.is_empty() && self.fits_total(bytes) && self.fits_share(source, key.0, bytes) {
             self.take(source, key, bytes);
-            return RoomWait::Granted;
+            return BudgetWait::Granted;
         }
-        self.waiting.push_back(Waiter { key, source, bytes, until: now + self.limits.wait });
-        RoomWait::Waiting
+        self.waiting.push_back(Queued { key, source, bytes, until: now + self.limits.wait });
+        BudgetWait::Waiting
     }
 
-    /// The answer is sent, or not wanted any more: gives its room back, or leaves the queue.
+    /// The answer is sent, or not wanted any more: gives its bytes back, or leaves the queue.
     pub fn leave(&mut self, key: SessionKey) {
         self.waiting.retain(|waiter| waiter.key != key);
         let Some((source, bytes)) = self.held.remove(&key) else { return };
@@ -90,7 +90,7 @@ impl Room {
         give_back(&mut self.sources, source, bytes);
     }
 
-    /// The next session whose wait has ended: `true` when its room is reserved, `false` when its time is up (`busy`).
+    /// The next session whose wait has ended: `true` when its bytes are reserved, `false` when its time is up (`busy`).
     ///
     /// In order of asking; one that waits for bytes of its own peer or source lets others pass, one that waits for the total
     /// does not.
@@ -125,7 +125,7 @@ impl Room {
         self.total
     }
 
-    /// Answers that wait for room.
+    /// Answers that wait for bytes.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting.len()
