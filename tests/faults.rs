@@ -298,6 +298,38 @@ fn a_provider_on_a_full_disk_serves_what_it_has_and_acknowledges_when_there_is_r
     assert!(acks(&provider) > 0);
 }
 
+/// The database's library panics when its last flush fails, in the middle of the running node. What is seen of it is one
+/// record in the log's own format, between other records, and one in the metric; and the node goes on.
+#[test]
+fn a_panic_in_the_running_node_is_one_record_in_the_logs_format_and_counts() {
+    let mut node = Process::new(&[], reserved_port());
+    node.flag(&format!("--trust-genesis={}", "07".repeat(32)));
+    let failing = node.place.path("failing");
+    arm(&mut node, Fault { only: Some("/sessions/"), holds: Some(failing.clone()), ..Fault::nth("fsync", 1, EIO) });
+    node.start();
+    let panics = |node: &Process| {
+        let (_, metrics) = node.request("GET", "/metrics", None);
+        let count = metrics.lines().find_map(|line| line.strip_prefix("rpp_panics_total "));
+        count.unwrap_or_else(|| panic!("{metrics}")).parse::<usize>().unwrap()
+    };
+    assert_eq!(panics(&node), 0);
+    fs::write(&failing, "").unwrap();
+    let peer = "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+    assert_eq!(node.request("POST", "/p2p/snapshots", Some(&json!({ "peer": peer }))).0, 200);
+    eventually("the panic", || (panics(&node) > 0).then_some(()));
+    fs::remove_file(&failing).unwrap();
+    says_it_can_write(&node);
+
+    let text = node.logged();
+    let records: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let told: Vec<_> = records.iter().filter(|record| record["target"] == "rpp::panic").collect();
+    assert_eq!(told.len(), panics(&node), "{text}");
+    for record in told {
+        assert_eq!(record["level"], "ERROR", "{record}");
+        assert!(record["panic"].as_str().unwrap().contains("code: 5") && record["place"].is_string(), "{record}");
+    }
+}
+
 #[test]
 fn a_store_or_partial_on_a_mount_of_its_own_is_said_before_any_work() {
     for folder in ["store", "partial", "chain"] {

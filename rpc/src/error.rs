@@ -20,7 +20,7 @@ pub fn snapshot_runtime_error_to_http(error: &SnapshotRuntimeError) -> Problem {
         E::UndialableAddress { .. } => (StatusCode::BAD_REQUEST, "undialable_address"),
         E::UnknownAddress { .. } => (StatusCode::BAD_REQUEST, "unknown_address"),
         E::InvalidArgument { .. } => (StatusCode::BAD_REQUEST, "invalid_argument"),
-        E::KeyReused { .. } => (StatusCode::BAD_REQUEST, "idempotency_key_reused"),
+        E::KeyReused { .. } => (StatusCode::CONFLICT, "idempotency_key_reused"),
         E::PeerMismatch { .. } => (StatusCode::BAD_REQUEST, "peer_mismatch"),
         E::NoTrustAnchor => (StatusCode::BAD_REQUEST, "no_trust_anchor"),
         E::UnknownSession { .. } => (StatusCode::NOT_FOUND, UNKNOWN_SESSION),

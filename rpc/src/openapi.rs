@@ -25,27 +25,29 @@ fn to_3_0(mut description: Value) -> Value {
     if let Some(Value::Object(license)) = description.pointer_mut("/info/license") {
         license.remove("identifier");
     }
-    rewrite(&mut description);
+    let schemas = description["components"]["schemas"].clone();
+    rewrite(&mut description, &schemas);
     description
 }
 
 /// 3.0 knows neither the type `null` nor `const`.
-fn rewrite(value: &mut Value) {
+fn rewrite(value: &mut Value, schemas: &Value) {
     match value {
         Value::Object(fields) => {
-            allow_null(fields);
+            allow_null(fields, schemas);
             if let Some(constant) = fields.remove("const") {
                 fields.insert("enum".into(), json!([constant]));
             }
-            fields.values_mut().for_each(rewrite);
+            fields.values_mut().for_each(|field| rewrite(field, schemas));
         }
-        Value::Array(items) => items.iter_mut().for_each(rewrite),
+        Value::Array(items) => items.iter_mut().for_each(|item| rewrite(item, schemas)),
         _ => {}
     }
 }
 
-/// `"type": [x, "null"]` and `"oneOf": [x, {"type": "null"}]` become `"nullable": true`.
-fn allow_null(fields: &mut Map<String, Value>) {
+/// `"type": [x, "null"]` becomes `"type": x, "nullable": true`; `"oneOf": [x, {"type": "null"}]` becomes the schema that x
+/// refers to, with the same: in 3.0 `nullable` means something only beside a `type`.
+fn allow_null(fields: &mut Map<String, Value>, schemas: &Value) {
     let (null, null_type) = (json!("null"), json!({ "type": "null" }));
     if let Some(Value::Array(types)) = fields.get("type")
         && let [kind, other] = &types[..]
@@ -58,10 +60,17 @@ fn allow_null(fields: &mut Map<String, Value>) {
     if let Some(Value::Array(choices)) = fields.get("oneOf")
         && let [schema, other] = &choices[..]
         && *other == null_type
+        && let Some(name) = schema["$ref"].as_str().and_then(|path| path.rsplit('/').next())
+        && let Value::Object(referred) = &schemas[name]
     {
-        let schema = schema.clone();
+        let referred = referred.clone();
         fields.remove("oneOf");
-        fields.insert("allOf".into(), json!([schema]));
+        for (key, value) in referred {
+            fields.entry(key).or_insert(value);
+        }
+        if let Some(Value::Array(words)) = fields.get_mut("enum") {
+            words.push(Value::Null);
+        }
         fields.insert("nullable".into(), json!(true));
     }
 }

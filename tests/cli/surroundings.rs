@@ -4,9 +4,9 @@ use std::{
     fs::{self, File},
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
-    os::unix::fs::{PermissionsExt as _, chown},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
     path::Path,
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -456,15 +456,7 @@ fn secrets_as_orchestrators_mount_them_are_taken() {
     let check = |owner: u32, group: u32, mode: u32, credentials: &Path| {
         chown(&secret, Some(owner), Some(group)).unwrap();
         fs::set_permissions(&secret, fs::Permissions::from_mode(mode)).unwrap();
-        let output = Command::new("setpriv")
-            .args([&format!("--reuid={USER}"), &format!("--regid={USER}"), &format!("--groups={GROUP}")])
-            .arg(rpp_node().get_program())
-            .args(["config", "check", "--quiet", "--rpc-token-file", "mounted/rpc.token", "--config"])
-            .arg(place.config())
-            .env("CREDENTIALS_DIRECTORY", credentials)
-            .env_remove("RPP_RPC_TOKEN")
-            .output()
-            .unwrap();
+        let output = check_as(&place, USER, GROUP, credentials);
         (output.status.code(), stderr(&output))
     };
     let nowhere = Path::new("/nonexistent");
@@ -479,6 +471,48 @@ fn secrets_as_orchestrators_mount_them_are_taken() {
     assert_eq!(check(USER, 54_323, 0o440, nowhere).0, Some(1));
     assert_eq!(check(USER, 54_323, 0o440, &place.path("data")).0, Some(1), "not below that folder");
     assert_eq!(check(USER, 54_323, 0o444, &place.path("mounted")).0, Some(1), "everybody's");
+    // So systemd itself makes them: root's, for root's group, and a list by which this user alone may read.
+    check(0, 0, 0o400, nowhere);
+    if let Err(error) =
+        rustix::fs::setxattr(&secret, "system.posix_acl_access", &readable_by(USER), rustix::fs::XattrFlags::empty())
+    {
+        return eprintln!("this file system has no access lists: {error}");
+    }
+    assert_eq!(fs::metadata(&secret).unwrap().mode() & 0o7777, 0o440, "the group's bits show the list's mask");
+    let with_list = |credentials: &Path| {
+        let output = check_as(&place, USER, GROUP, credentials);
+        (output.status.code(), stderr(&output))
+    };
+    assert_eq!(with_list(&place.path("mounted")).0, Some(0), "a credential");
+    let (code, error) = with_list(nowhere);
+    assert!(code == Some(1) && error.contains("0440 or 0640"), "the same elsewhere: {error}");
+}
+
+/// An access list as Linux keeps it: the owner and one user may read, nobody else.
+fn readable_by(user: u32) -> Vec<u8> {
+    const NOBODY: u32 = u32::MAX;
+    let entries: [(u16, u16, u32); 5] =
+        [(0x01, 4, NOBODY), (0x02, 4, user), (0x04, 0, NOBODY), (0x10, 4, NOBODY), (0x20, 0, NOBODY)];
+    let mut list = 2_u32.to_le_bytes().to_vec();
+    for (tag, right, id) in entries {
+        list.extend(tag.to_le_bytes());
+        list.extend(right.to_le_bytes());
+        list.extend(id.to_le_bytes());
+    }
+    list
+}
+
+/// Whether a configuration whose token is `mounted/rpc.token` holds for another user.
+fn check_as(place: &Place, user: u32, group: u32, credentials: &Path) -> Output {
+    Command::new("setpriv")
+        .args([&format!("--reuid={user}"), &format!("--regid={user}"), &format!("--groups={group}")])
+        .arg(rpp_node().get_program())
+        .args(["config", "check", "--quiet", "--rpc-token-file", "mounted/rpc.token", "--config"])
+        .arg(place.config())
+        .env("CREDENTIALS_DIRECTORY", credentials)
+        .env_remove("RPP_RPC_TOKEN")
+        .output()
+        .unwrap()
 }
 
 #[test]
@@ -526,7 +560,7 @@ fn the_unit_starts_again_whatever_ended_the_node_and_reloads_it_by_sighup() {
     let unit = fs::read_to_string(repository().join("config/rpp-node.service")).unwrap();
     for line in [
         "Restart=always",
-        "ExecReload=/bin/kill -HUP $MAINPID",
+        "ExecReload=/bin/sh -c \"kill -HUP $MAINPID\"",
         "ProtectProc=invisible",
         "ProcSubset=pid",
         "RemoveIPC=true",

@@ -19,7 +19,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let Err(Error::ErrorResponse(missing)) = client.get_head().await else { panic!("a head") };
     assert_eq!((missing.status().as_u16(), missing.code.as_str()), (404, "no_head"));
     let body = serde_json::from_value(serde_json::json!({ "peer": PEER, "chunk_size": 32768 }))?;
-    let started = client.start_or_resume_snapshot_stream(&body).await?.into_inner();
+    let started = client.start_or_resume_snapshot_stream(None, &body).await?.into_inner();
     let status = client.get_snapshot_stream(&started.session).await?;
     assert_eq!(*status.session, *started.session);
     assert!(status.waiting_on.as_ref().is_none_or(|waiting| !waiting.reason.is_empty()));

@@ -6,7 +6,7 @@
 Publishes a directory with everything that the format knows, extracts the payload with every extractor that is found in PATH or in
 a DIR, and compares what came out with the source. `--large` adds a sparse file of 8 GiB with a small one after it: most
 programs write its zeros, so give --work a folder with 20 GB of room or a compressed file system. `--npm DIR` is where
-`npm --prefix DIR i tar tar-stream tar-fs` was run. Prints one row of a table per extractor. Not a part of the tests.
+`npm --prefix DIR i tar tar-stream tar-fs` was run, `--jar FILE` a commons-compress and what it needs, separated by `:`. Prints one row of a table per extractor. Not a part of the tests.
 """
 
 import argparse, json, os, shutil, stat, subprocess, sys, tempfile
@@ -31,8 +31,12 @@ EXTRACTORS = {
                           lambda p, d: ["perl", "-MArchive::Tar", "-e", "chdir $ARGV[1]; Archive::Tar->extract_archive($ARGV[0]) or die Archive::Tar->error", p, d]),
     "node-tar": ("node", None, lambda p, d: ["node", "-e", NODE, p, d]),
     "tar-fs (tar-stream)": ("node", None, lambda p, d: ["node", "-e", TAR_FS, p, d]),
+    "Go archive/tar": ("go", ["go", "version"], lambda p, d: [os.path.join(os.environ["EXTRACT_BUILT"], "extract"), p, d]),
+    "commons-compress (Java)": ("java", None, lambda p, d: ["java", "-cp", f"{os.environ['EXTRACT_JAR']}:{os.environ['EXTRACT_BUILT']}", "Extract", p, d]),
     "rpp-node unpack": (None, None, None),
 }
+# What of the above needs an option to be found.
+NEEDS = {"node-tar": "npm", "tar-fs (tar-stream)": "npm", "commons-compress (Java)": "jar"}
 
 
 def make_small(root):
@@ -121,11 +125,25 @@ def publish(node, work, source, height):
     return config, root, os.path.join(place, "data/snapshots/store", root, "payload")
 
 
-def version(name, command, npm):
+def build(extractor, options, place):
+    """Compiles the small programs here that use a library."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    if extractor == "Go archive/tar":
+        go = dict(os.environ, GOCACHE=os.path.join(place, "cache"), GO111MODULE="off")
+        subprocess.run(["go", "build", "-o", os.path.join(place, "extract"), os.path.join(here, "extract.go")], check=True, env=go)
+    elif extractor == "commons-compress (Java)":
+        os.environ["EXTRACT_JAR"] = options.jar
+        subprocess.run(["javac", "-nowarn", "-cp", options.jar, "-d", place, os.path.join(here, "Extract.java")],
+                       check=True, stderr=subprocess.DEVNULL)
+
+
+def version(name, command, npm, jar):
     if name in ("node-tar", "tar-fs (tar-stream)"):
         package = "tar" if name == "node-tar" else "tar-fs"
         with open(os.path.join(npm, "node_modules", package, "package.json")) as file:
             return json.load(file)["version"]
+    if name == "commons-compress (Java)":
+        return os.path.basename(jar.split(":")[0])
     if command is None:
         return ""
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
@@ -138,6 +156,7 @@ def main():
     parser.add_argument("--node", required=True)
     parser.add_argument("--path", action="append", default=[])
     parser.add_argument("--npm", default="")
+    parser.add_argument("--jar", default="")
     parser.add_argument("--work")
     parser.add_argument("--large", action="store_true")
     parser.add_argument("--only", action="append", default=[])
@@ -147,6 +166,8 @@ def main():
     if options.npm:
         os.environ["NODE_PATH"] = os.path.join(os.path.abspath(options.npm), "node_modules")
     with tempfile.TemporaryDirectory(dir=options.work and os.path.abspath(options.work)) as work:
+        built = os.environ["EXTRACT_BUILT"] = os.path.join(work, "built")
+        os.mkdir(built)
         cases = []
         for name, make in [("small", make_small)] + ([("large", make_large)] if options.large else []):
             source = os.path.join(work, name)
@@ -155,11 +176,12 @@ def main():
         for extractor, (program, asked, command) in EXTRACTORS.items():
             if options.only and extractor not in options.only:
                 continue
-            needs_npm = extractor in ("node-tar", "tar-fs (tar-stream)")
-            if program is not None and (shutil.which(program) is None or needs_npm and not options.npm):
+            option = NEEDS.get(extractor)
+            if program is not None and (shutil.which(program) is None or option and not vars(options)[option]):
                 print(f"{extractor}: not found", flush=True)
                 continue
-            print(f"{extractor}: {version(extractor, asked, options.npm)}", flush=True)
+            print(f"{extractor}: {version(extractor, asked, options.npm, options.jar)}", flush=True)
+            build(extractor, options, built)
             for name, source, config, root, payload in cases:
                 if name == "large" and program == "perl":
                     print("  large: not tried, it holds each file in memory")

@@ -285,7 +285,7 @@ async fn an_idempotency_key_names_its_session_after_its_end_and_a_restart() {
         let answer = post(&node, "monday", body.clone()).await;
         assert_eq!((answer.status, &answer.json()["session"]), (200, &json!(first)), "{}", answer.body);
         let answer = post(&node, "monday", json!({ "peer": provider.address.to_string(), "height": 100 })).await;
-        assert_eq!((answer.status, &answer.json()["code"]), (400, &json!("idempotency_key_reused")));
+        assert_eq!((answer.status, &answer.json()["code"]), (409, &json!("idempotency_key_reused")));
     }
     // Another key, or none, is another request.
     let second = post(&node, "tuesday", body.clone()).await.json()["session"].as_u64().unwrap();

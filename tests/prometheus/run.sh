@@ -59,11 +59,17 @@ prometheus --config.file="$dir/prometheus.yml" --storage.tsdb.path="$dir/tsdb" -
     >"$dir/prometheus.log" 2>&1 &
 pids+=($!)
 until curl -sf "http://127.0.0.1:$port/-/ready" >/dev/null; do sleep 0.2; done
-sleep 3 # a few scrapes before anything happens
+value() { # value QUERY: of its first sample
+    curl -sSG "http://127.0.0.1:$port/api/v1/query" --data-urlencode "query=$1" |
+        python3 -c 'import json, sys; found = json.load(sys.stdin)["data"]["result"]; print(found[0]["value"][1] if found else 0)'
+}
+scrapes() { value 'min(count_over_time(up[5m])) * (count(up) == bool 2)'; }
+until [ "$(scrapes)" -ge 3 ]; do sleep 0.2; done # before anything happens, which takes Prometheus some seconds to begin
 
 peer=$(python3 -c 'import json, sys; print(json.load(sys.stdin)["listen"][0])' <"$dir/provider.json")
 "$node" fetch --config "$dir/consumer/node.toml" --peer "$peer"
-sleep 3
+before=$(scrapes)
+until [ "$(scrapes)" -ge $((before + 3)) ]; do sleep 0.2; done
 metrics | promtool check metrics
 python3 "$repository/tests/prometheus/ask.py" "http://127.0.0.1:$port" "$repository"
 

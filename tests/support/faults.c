@@ -6,7 +6,7 @@
  *
  *   FAULT_DIR    only calls on files below this folder count
  *   FAULT_MATCH  and only when the path has this in it (optional)
- *   FAULT_OP     write, sync, rename or open
+ *   FAULT_OP     write, sync, rename or open; or fsync: what is sync but for sync_file_range
  *   FAULT_AT     the n-th such call fails; 0: none
  *   FAULT_ERRNO  with this number
  *   FAULT_WHILE  instead: from the n-th on all fail while this file exists (optional)
@@ -70,7 +70,7 @@ static const struct { int nr, kind, at, path; } CALLS[] = {
 
 static const char *dir, *match, *holds;
 static size_t dir_len;
-static int kind = KINDS, error_number, log_fd = -1;
+static int kind = KINDS, ranges = 1, error_number, log_fd = -1;
 static long fail_at, counts[KINDS];
 
 static size_t path_of_fd(long fd, char *out, size_t room) {
@@ -127,6 +127,7 @@ static long decide(long nr, const long *args) {
         path_of((int)call, args, path, sizeof path);
         if (strncmp(path, dir, dir_len) || (path[dir_len] && path[dir_len] != '/')) break;
         if (match && !strstr(path, match)) break;
+        if (nr == SYS_sync_file_range && !ranges) break;
         int what = CALLS[call].kind;
         long n = __atomic_add_fetch(&counts[what], 1, __ATOMIC_SEQ_CST);
         int fails = what == kind && fail_at > 0 && (holds ? n >= fail_at : n == fail_at);
@@ -193,6 +194,7 @@ __attribute__((constructor)) static void start(void) {
     match = getenv("FAULT_MATCH");
     holds = getenv("FAULT_WHILE");
     for (int i = 0; op && i < KINDS; i++) if (!strcmp(op, NAMES[i])) kind = i;
+    if (op && !strcmp(op, "fsync")) { kind = SYNC; ranges = 0; }
     fail_at = at ? atol(at) : 0;
     error_number = number ? atoi(number) : EIO;
     if (log) {

@@ -1,0 +1,48 @@
+"""Says more in the description than a schema of ours should: what schemathesis must know to hold every check against it.
+
+described.py OPENAPI: prints the description, in which
+
+- `/events` is described event by event, as schemathesis reads a stream, and the JSON in each event's data, too;
+- a peer is one that the node takes: a random text is none, and whether a peer has an address is no matter of a schema;
+- the two bounds of the chunk size stand in separate requests, since a schema cannot say that one is not above the other, and a
+  resume does not repeat the session's own chunk size.
+"""
+
+import copy
+import json
+import sys
+
+PEER = "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"
+
+with open(sys.argv[1], encoding="utf-8") as file:
+    description = json.load(file)
+schemas = description["components"]["schemas"]
+
+events = description["paths"]["/p2p/snapshots/{session}/events"]["get"]["responses"]["200"]["content"]["text/event-stream"]
+
+
+def event(name, data):
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": data}
+    return {
+        "type": "object",
+        "properties": {"event": {"const": name}, "data": data},
+        "required": ["event", "data"],
+        "additionalProperties": False,
+    }
+
+
+end = {"type": "object", "properties": {"reason": {"enum": ["complete", "failed", "cancelled", "shutdown"]}}, "required": ["reason"]}
+events["schema"] = {"oneOf": [event("message", {"$ref": "#/components/schemas/SnapshotStreamStatus"}), event("end", end)]}
+
+del schemas["Resume"]["properties"]["chunk_size"]
+for name in ["Start", "Resume"]:
+    schemas[name]["properties"]["peer"]["enum"] = [PEER]
+upper = copy.deepcopy(schemas["Start"])
+del schemas["Start"]["properties"]["max_chunk_size"]
+del upper["properties"]["min_chunk_size"]
+schemas["StartWithUpperBound"] = upper
+body = description["paths"]["/p2p/snapshots"]["post"]["requestBody"]["content"]["application/json"]
+body["schema"] = {"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ["Start", "StartWithUpperBound", "Resume"]]}
+body["examples"]["start"]["value"]["peer"] = PEER
+
+json.dump(description, sys.stdout, indent=1)
