@@ -7,10 +7,12 @@ mod completions;
 mod config_args;
 mod demo;
 mod fetch;
+mod health;
 mod human;
 mod init;
 mod introspect;
 mod logging;
+mod man;
 mod meter;
 mod output;
 mod publish;
@@ -59,6 +61,8 @@ enum Command {
     Fetch(fetch::Args),
     /// Show the running node's sessions, and what each waits for.
     Status(status::Args),
+    /// Ask whether the running node is well.
+    Health(health::Args),
     /// List the stored snapshots.
     List(stored::ListArgs),
     /// Check a stored snapshot offline: payload, chain, proof, signatures.
@@ -75,6 +79,8 @@ enum Command {
     Demo(demo::Args),
     /// Print shell completions.
     Completions(completions::Args),
+    /// Write the manual pages.
+    Man(man::Args),
 }
 
 /// Parses the arguments and runs the command.
@@ -103,6 +109,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Publish(args) => publish::run(&args),
         Command::Fetch(args) => fetch::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Health(args) => health::run(&args),
         Command::List(args) => stored::list(&args),
         Command::Verify(args) => stored::verify(&args),
         Command::Remove(args) => stored::remove(&args),
@@ -111,5 +118,6 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Collect(args) => collect::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     }
 }

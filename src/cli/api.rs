@@ -73,11 +73,12 @@ impl Api {
     pub(crate) fn of(config: &Config) -> anyhow::Result<Self> {
         let variable = std::env::var("RPP_RPC_TOKEN").ok();
         let token = keys::load_token(variable.as_deref(), &config.rpc.token_file)?;
-        let address = match config.rpc.listen {
-            listen if listen.port() != 0 => reachable(listen),
-            _ => reachable(running_address(&config.data_dir)?),
-        };
-        Ok(Self { address, token })
+        Ok(Self { address: address(config)?, token })
+    }
+
+    /// The same for [`probe`](Self::probe) alone, which needs no token.
+    pub(crate) fn without_token(config: &Config) -> anyhow::Result<Self> {
+        Ok(Self { address: address(config)?, token: SecretString::default() })
     }
 
     /// At a known place.
@@ -103,6 +104,12 @@ impl Api {
     /// Starts or resumes a session.
     pub(crate) async fn start(&self, request: &serde_json::Value) -> Result<SnapshotStreamStatus, ApiError> {
         self.decode(&self.call(Method::POST, "/p2p/snapshots", Some(request.to_string())).await?)
+    }
+
+    /// `GET path` without the token; the node's words when the answer is no success.
+    pub(crate) async fn probe(&self, path: &str) -> Result<(), ApiError> {
+        let (status, bytes) = self.exchange(self.request(Method::GET, path, None, false)?).await?;
+        if status.is_success() { Ok(()) } else { Err(refusal(status, &bytes)) }
     }
 
     /// The status code of a GET that carries no token.
@@ -172,6 +179,13 @@ fn refusal(status: StatusCode, body: &[u8]) -> ApiError {
         }
         Err(_) => ApiError::Refused { status, code: None, message: format!("the node answers {status}") },
     }
+}
+
+fn address(config: &Config) -> anyhow::Result<SocketAddr> {
+    Ok(match config.rpc.listen {
+        listen if listen.port() != 0 => reachable(listen),
+        _ => reachable(running_address(&config.data_dir)?),
+    })
 }
 
 /// An unspecified address is reached over loopback.

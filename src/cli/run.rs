@@ -3,6 +3,7 @@
 mod announce;
 mod reload;
 mod services;
+mod supervisor;
 mod tokens;
 
 use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _, path::Path};
@@ -88,6 +89,7 @@ async fn node(args: &Args, effective: &Effective, logging: &Logging) -> anyhow::
     let (stop, stopping) = watch::channel(false);
     let addresses = services.addresses();
     let mut running = services.start(&handle, wiring.introspection(), &stopping);
+    tokio::spawn(supervisor::watch(handle.clone()));
     let ended = {
         let announced = announce::when_ready(&handle, addresses, &config.data_dir, args.json);
         let mut announced = std::pin::pin!(announced);
@@ -99,7 +101,14 @@ async fn node(args: &Args, effective: &Effective, logging: &Logging) -> anyhow::
             tokio::select! {
                 asked = signals.next() => match asked {
                     Asked::Stop => break Ok(()),
-                    Asked::Reload => reload::reload(&args.config, effective, logging, &tokens).await,
+                    Asked::Reload => {
+                        supervisor::reloading().await;
+                        reload::reload(&args.config, effective, logging, &tokens).await;
+                        // Not earlier than it is.
+                        if handle.readiness().is_ok() {
+                            supervisor::ready(announce::status(addresses)).await;
+                        }
+                    }
                 },
                 () = &mut followed_tokens => {}
                 result = &mut announced, if !said => match result {
@@ -113,6 +122,7 @@ async fn node(args: &Args, effective: &Effective, logging: &Logging) -> anyhow::
         }
     };
     tracing::info!("stopping: what is in flight may finish within 10 s; a second signal ends at once");
+    supervisor::stopping().await;
     let _ = stop.send(true);
     let stopped = async {
         handle.shutdown().await;

@@ -8,6 +8,7 @@ mod demo;
 mod documents;
 mod end_to_end;
 mod harness;
+mod installed;
 mod introspect;
 mod quick_start;
 mod running;

@@ -2,13 +2,14 @@
 
 use crate::harness::{run, stderr, succeed};
 
-const COMMANDS: [&str; 14] = [
+pub(crate) const COMMANDS: [&str; 16] = [
     "init",
     "run",
     "config",
     "publish",
     "fetch",
     "status",
+    "health",
     "list",
     "verify",
     "remove",
@@ -17,6 +18,7 @@ const COMMANDS: [&str; 14] = [
     "collect",
     "demo",
     "completions",
+    "man",
 ];
 
 #[test]

@@ -11,6 +11,7 @@ use std::{
 use anyhow::Context as _;
 use rpp_runtime::NodeHandle;
 
+use super::supervisor;
 use crate::cli::{output, run_file::RunFile};
 
 /// How often readiness is looked at.
@@ -44,6 +45,7 @@ pub(super) async fn when_ready(
         introspection: addresses.introspection,
         version: identity.version,
     };
+    supervisor::ready(status(addresses)).await;
     // A full disk does not end a node: the line below says the same.
     if let Err(error) = file.write(data_dir) {
         let path = RunFile::path(data_dir);
@@ -55,6 +57,11 @@ pub(super) async fn when_ready(
     };
     say(text, "the addresses are in run.json in the data folder").await;
     Ok(())
+}
+
+/// What the service manager shows of a node that runs.
+pub(super) fn status(addresses: Addresses) -> String {
+    format!("control plane on http://{}", addresses.rpc)
 }
 
 /// Prints a line of a long-running command. Returns when it is read; one that cannot be written is only warned of.
@@ -71,8 +78,12 @@ pub(crate) async fn say(text: String, instead: &str) {
 
 async fn wait_until_ready(handle: &NodeHandle) {
     let begun = tokio::time::Instant::now();
-    let mut told = String::new();
+    let (mut told, mut supervised) = (String::new(), begun);
     while let Err(reason) = handle.readiness() {
+        if supervised.elapsed() >= supervisor::STILL_STARTING {
+            supervised = tokio::time::Instant::now();
+            supervisor::starting(format!("not ready yet: {reason}")).await;
+        }
         if begun.elapsed() >= SLOW && told != reason {
             tracing::warn!("not ready yet: {reason}");
             told = reason;

@@ -1,0 +1,112 @@
+//! Tells the service manager how the node is, as systemd's units of `Type=notify` want it: ready, reloading, stopping, alive.
+//!
+//! Nothing is told where no manager asks (`NOTIFY_SOCKET` is not set). The socket may stall: a message goes out on a thread
+//! that may block.
+
+use std::{io, time::Duration};
+
+use rpp_p2p::SnapshotSessionId;
+use rpp_runtime::{NodeHandle, SnapshotRuntimeError};
+use sd_notify::NotifyState as State;
+
+/// A start that takes longer is told again before the manager gives up.
+pub(super) const STILL_STARTING: Duration = Duration::from_secs(10);
+
+/// Time for the manager to take a message.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The control plane answers.
+pub(super) async fn ready(status: String) {
+    tell(move || sd_notify::notify(&[State::Ready, State::Status(&status)])).await;
+}
+
+/// The node works on its start, and this is what is missing: the manager waits on.
+pub(super) async fn starting(missing: String) {
+    let longer = u32::try_from(3 * STILL_STARTING.as_micros()).unwrap_or(u32::MAX);
+    tell(move || sd_notify::notify(&[State::Status(&missing), State::ExtendTimeoutUsec(longer)])).await;
+}
+
+/// A reload begins; [`ready`] ends it.
+pub(super) async fn reloading() {
+    tell(|| sd_notify::notify(&[State::Reloading, State::monotonic_usec_now()?])).await;
+}
+
+/// The end begins.
+pub(super) async fn stopping() {
+    tell(|| sd_notify::notify(&[State::Stopping, State::Status("stopping")])).await;
+}
+
+/// Says that the node is alive whenever its own task has answered, three times in the time that the manager allows; at once
+/// over when the manager keeps no watchdog.
+pub(super) async fn watch(handle: NodeHandle) {
+    let Some(allowed) = sd_notify::watchdog_enabled().filter(|time| !time.is_zero()) else { return };
+    let alive = async || tell(|| sd_notify::notify(&[State::Watchdog])).await;
+    while_it_answers(&handle, (allowed / 3).max(Duration::from_millis(1)), alive).await;
+}
+
+/// Not a bare timer: a task that hangs is asked and does not answer.
+async fn while_it_answers(handle: &NodeHandle, every: Duration, mut alive: impl AsyncFnMut()) {
+    let mut tick = tokio::time::interval(every);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        // The cheapest question: no session has this id.
+        match handle.snapshot_stream_status(SnapshotSessionId::UNREADABLE).await {
+            Ok(_) | Err(SnapshotRuntimeError::UnknownSession { .. }) => alive().await,
+            Err(SnapshotRuntimeError::ShuttingDown) => return,
+            Err(error) => tracing::warn!("the service manager's watchdog is not fed: {error}"),
+        }
+    }
+}
+
+/// Waits a moment: a manager that does not listen keeps no node from its work.
+async fn tell(message: impl FnOnce() -> io::Result<()> + Send + 'static) {
+    match tokio::time::timeout(PATIENCE, tokio::task::spawn_blocking(message)).await {
+        Ok(Ok(Err(error))) => tracing::warn!("the service manager cannot be told ($NOTIFY_SOCKET): {error}"),
+        Err(_) => tracing::warn!("the service manager does not take what it is told ($NOTIFY_SOCKET)"),
+        Ok(Ok(Ok(())) | Err(_)) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, sync::Arc};
+
+    use rpp_runtime::{Config, handle::Command};
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_watchdog_is_fed_by_answers_alone() {
+        let peer = libp2p::identity::Keypair::generate_ed25519().public().to_peer_id();
+        let (handle, mut seat) =
+            NodeHandle::detached(peer, Arc::new(Config::defaults_in(Path::new("/nowhere")).unwrap()));
+        let (fed, mut seen) = mpsc::channel(16);
+        let watch =
+            async { while_it_answers(&handle, Duration::from_millis(1), async || fed.send(()).await.unwrap()).await };
+        let node = async {
+            let mut waiting = None;
+            for _ in 0..3 {
+                let Some(Command::Status(session, reply)) = seat.commands.recv().await else {
+                    panic!("another question")
+                };
+                assert!(seen.try_recv().is_err(), "fed before the answer");
+                drop(reply.send(Err(SnapshotRuntimeError::UnknownSession { session })));
+                seen.recv().await.unwrap();
+            }
+            // A task that hangs: it takes the question and says nothing.
+            while let Some(command) = seat.commands.recv().await {
+                waiting.get_or_insert_with(Vec::new).push(command);
+                if waiting.as_ref().is_some_and(|waiting| waiting.len() == 2) {
+                    break;
+                }
+            }
+            assert!(seen.try_recv().is_err(), "fed without an answer");
+        };
+        tokio::select! {
+            () = watch => panic!("it ended"),
+            () = node => {}
+        }
+    }
+}
