@@ -27,7 +27,7 @@ use rpp_p2p::{
     outboard::{self, Layout},
     plan::{ChunkBounds, choose_chunk_size, descriptor, plan_id},
     provider::{Record, RecordLimits, Records},
-    snapshots::{self, Config, Event},
+    snapshots::{self, Config},
     tree,
 };
 use rpp_proofs::{Checkpoint, Genesis, Prover, Signer, Verifier};
@@ -134,7 +134,11 @@ async fn stream(swarm: &mut Swarm<Behaviour>, peer: PeerId, light_client: &Light
 fn tell(event: SwarmEvent<BehaviourEvent>, session: &mut Session) {
     let now = Instant::now();
     match event {
-        SwarmEvent::Behaviour(BehaviourEvent::Snapshots(event)) if is_of(&event, session) => event.tell(session, now),
+        SwarmEvent::Behaviour(BehaviourEvent::Snapshots(event))
+            if event.of() == Some((session.peer(), session.id())) =>
+        {
+            event.tell(session, now);
+        }
         SwarmEvent::ConnectionEstablished { peer_id, .. } if peer_id == session.peer() => session.handle_connected(now),
         SwarmEvent::ConnectionClosed { peer_id, num_established: 0, cause, .. } if peer_id == session.peer() => {
             let reason = cause.map_or_else(|| "closed".to_owned(), |cause| cause.to_string());
@@ -145,13 +149,6 @@ fn tell(event: SwarmEvent<BehaviourEvent>, session: &mut Session) {
         }
         _ => {}
     }
-}
-
-fn is_of(event: &Event, session: &Session) -> bool {
-    let (Event::Verified { peer, session: id, .. } | Event::Error { peer, session: id, .. }) = event else {
-        return false;
-    };
-    (*peer, *id) == (session.peer(), session.id())
 }
 
 async fn perform(
@@ -170,8 +167,8 @@ async fn perform(
             }
         }
         Action::Request(request) => {
-            // `None` comes with an event that says why, which `tell` hands to the session.
-            let _ = swarm.behaviour_mut().snapshots.request(peer, request, session.plan());
+            let sent = swarm.behaviour_mut().snapshots.request(peer, request, session.plan());
+            session.handle_sent(Instant::now(), sent);
         }
         Action::VerifyAuthority { plan, updates } => {
             // The proof takes a tenth of a second (two at first use): not on the swarm's task.

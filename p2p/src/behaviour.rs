@@ -38,12 +38,10 @@ pub use self::{
     event::{Event, Outcome, PlanOptions, RequestId, RequestKind},
     observer::{Activity, Ended, Job, Observer, Unobserved},
 };
-use self::{
-    inbound::Inbound,
-    outbound::{NotSent, Outbound},
-};
+use self::{inbound::Inbound, outbound::Outbound};
 use crate::{
     codec::{Codec, PROTOCOL, RequestFrame, ResponseFrame},
+    error::{NotSent, SnapshotProtocolError},
     messages::{ArtefactKind, Plan, SnapshotsRequest},
     negotiation::{Handler, Lazy},
     provider::{SnapshotProvider, Source},
@@ -55,8 +53,12 @@ use crate::{
 ///
 /// Must be polled within a tokio runtime with time enabled: provider calls and checks run on its blocking threads.
 ///
-/// Each call that sends returns `None` **while the session has a request in flight** (or as many requests are under way to
-/// that peer as a connection has streams): ask again after the session's next event. A call that makes no sense - an
+/// [`request`](Self::request) sends what a [`consumer::Session`](crate::consumer::Session) wants. It returns the id that the
+/// request's event will carry, or [`NotSent`]: above all [`NotSent::Busy`] **while the session has a request in flight** (or
+/// as many requests are under way to that peer as a connection has streams).
+///
+/// An application that decides itself what to ask next has a call for each kind of request. Those return `None` when
+/// nothing was sent. `None` alone means busy: ask again after the session's next event. A call that makes no sense - an
 /// unknown session, an index outside the plan, too many sessions - returns `None` too, and an [`Event::Error`] says why.
 pub struct Behaviour<P> {
     wire: request_response::Behaviour<Codec>,
@@ -134,7 +136,7 @@ impl<P: SnapshotProvider> Behaviour<P> {
         session: SnapshotSessionId,
         options: &PlanOptions,
     ) -> Option<RequestId> {
-        self.in_opened(peer, session, |this| this.send(peer, options.request(session)))
+        self.told(peer, options.request(session), None)
     }
 
     /// Reopens a session after a lost connection or a restart of either side: takes up its plan and markers here, and asks
@@ -147,22 +149,19 @@ impl<P: SnapshotProvider> Behaviour<P> {
         chunk_index: u64,
         update_index: u64,
     ) -> Option<RequestId> {
-        self.in_opened(peer, session, |this| {
-            let plan_id = plan.plan_id;
-            let adopted = this.outbound.adopt(peer, session, plan, chunk_index, update_index);
-            this.told(peer, session, adopted)?;
-            this.send(peer, SnapshotsRequest::Resume { session_id: session, plan_id, chunk_index, update_index })
-        })
+        let plan_id = plan.plan_id;
+        let request = SnapshotsRequest::Resume { session_id: session, plan_id, chunk_index, update_index };
+        self.told(peer, request, Some(&plan))
     }
 
     /// Asks for one chunk.
     pub fn request_chunk(&mut self, peer: PeerId, session: SnapshotSessionId, index: u64) -> Option<RequestId> {
-        self.send(peer, SnapshotsRequest::Chunk { session_id: session, chunk_index: index })
+        self.told(peer, SnapshotsRequest::Chunk { session_id: session, chunk_index: index }, None)
     }
 
     /// Asks for one light-client update.
     pub fn request_update(&mut self, peer: PeerId, session: SnapshotSessionId, index: u64) -> Option<RequestId> {
-        self.send(peer, SnapshotsRequest::LightClientUpdate { session_id: session, update_index: index })
+        self.told(peer, SnapshotsRequest::LightClientUpdate { session_id: session, update_index: index }, None)
     }
 
     /// Says that everything of `kind` up to and including `index` is durable here.
@@ -173,35 +172,40 @@ impl<P: SnapshotProvider> Behaviour<P> {
         kind: ArtefactKind,
         index: u64,
     ) -> Option<RequestId> {
-        self.send(peer, SnapshotsRequest::Ack { session_id: session, kind, index })
+        self.told(peer, SnapshotsRequest::Ack { session_id: session, kind, index }, None)
     }
 
     /// Gives the session up; [`Event::Cancelled`] follows. [`forget`](Self::forget) does so without a word to the peer.
     pub fn cancel(&mut self, peer: PeerId, session: SnapshotSessionId, message: &str) -> Option<RequestId> {
         let message = text::cut(message).to_owned();
-        self.send(peer, SnapshotsRequest::Error { session_id: session, message })
+        self.told(peer, SnapshotsRequest::Error { session_id: session, message }, None)
     }
 
     /// Makes the request that a [`consumer::Session`](crate::consumer::Session) wants: a plan opens its session here, a
-    /// resume takes it up with `plan` (without one, it goes on with the plan it has here).
-    pub fn request(&mut self, peer: PeerId, request: SnapshotsRequest, plan: Option<&Arc<Plan>>) -> Option<RequestId> {
-        match (&request, plan) {
-            (SnapshotsRequest::Plan { session_id, .. }, _) => {
-                let session = *session_id;
-                self.in_opened(peer, session, |this| this.send(peer, request))
-            }
-            (SnapshotsRequest::Resume { session_id, chunk_index, update_index, .. }, Some(plan)) => {
-                self.resume(peer, *session_id, Arc::clone(plan), *chunk_index, *update_index)
-            }
-            _ => self.send(peer, request),
-        }
-    }
-
-    /// Sends `request` in a session that is open.
-    pub fn send(&mut self, peer: PeerId, request: SnapshotsRequest) -> Option<RequestId> {
+    /// resume takes it up with `plan` (without one, it goes on with the plan it has here). What comes of it is the session's
+    /// to know: see [`Session::handle_sent`](crate::consumer::Session::handle_sent).
+    ///
+    /// # Errors
+    /// Nothing was sent: a request is in flight, the session is unknown, or the request does not fit it. No event follows.
+    pub fn request(
+        &mut self,
+        peer: PeerId,
+        request: SnapshotsRequest,
+        plan: Option<&Arc<Plan>>,
+    ) -> Result<RequestId, NotSent> {
         let session = request.session_id();
-        let sent = self.outbound.send(&mut self.wire, peer, request);
-        self.told(peer, session, sent)
+        let opens = matches!(request, SnapshotsRequest::Plan { .. })
+            || (matches!(request, SnapshotsRequest::Resume { .. }) && plan.is_some());
+        let was_open = self.outbound.exchange(peer, session).is_some();
+        if opens {
+            self.outbound.open(peer, session)?;
+        }
+        let sent = self.adopt_and_send(peer, request, plan);
+        if sent.is_err() && !was_open {
+            // It does not stay open for a request that was not sent.
+            self.outbound.forget(peer, session);
+        }
+        sent
     }
 
     /// Drops the session on our side, in flight or not. An answer that still comes is not looked at.
@@ -266,35 +270,32 @@ impl<P: SnapshotProvider> Behaviour<P> {
         }
     }
 
-    /// Sends in a session that is opened for it unless it is open; it does not stay open for a request that was not sent.
-    fn in_opened(
+    fn adopt_and_send(
         &mut self,
         peer: PeerId,
-        session: SnapshotSessionId,
-        send: impl FnOnce(&mut Self) -> Option<RequestId>,
-    ) -> Option<RequestId> {
-        let was_open = self.outbound.exchange(peer, session).is_some();
-        let opened = self.outbound.open(peer, session);
-        self.told(peer, session, opened)?;
-        let sent = send(self);
-        if sent.is_none() && !was_open {
-            self.outbound.forget(peer, session);
+        request: SnapshotsRequest,
+        plan: Option<&Arc<Plan>>,
+    ) -> Result<RequestId, NotSent> {
+        if let (SnapshotsRequest::Resume { session_id, chunk_index, update_index, .. }, Some(plan)) = (&request, plan) {
+            self.outbound.adopt(peer, *session_id, Arc::clone(plan), *chunk_index, *update_index)?;
         }
-        sent
+        self.outbound.send(&mut self.wire, peer, request)
     }
 
-    fn told<T>(&mut self, peer: PeerId, session: SnapshotSessionId, result: Result<T, NotSent>) -> Option<T> {
-        match result {
-            Ok(value) => Some(value),
-            Err(NotSent::Backpressure) => None,
-            Err(NotSent::Error(error)) => {
-                // Between two polls an application may make as many senseless calls as it likes; it needs no more news.
-                if self.events.len() < MAX_QUEUED_EVENTS {
-                    self.events.push_back(Event::Error { peer, session, request_id: None, error });
-                }
-                None
-            }
+    /// [`request`](Self::request) for the calls that say by an event why they make no sense.
+    fn told(&mut self, peer: PeerId, request: SnapshotsRequest, plan: Option<&Arc<Plan>>) -> Option<RequestId> {
+        let session = request.session_id();
+        let error = match self.request(peer, request, plan) {
+            Ok(id) => return Some(id),
+            Err(NotSent::Busy) => return None,
+            Err(NotSent::UnknownSession(session)) => SnapshotProtocolError::UnknownSession(session),
+            Err(NotSent::Unfit(unfit)) => SnapshotProtocolError::Unfit(unfit),
+        };
+        // Between two polls an application may make as many senseless calls as it likes; it needs no more news.
+        if self.events.len() < MAX_QUEUED_EVENTS {
+            self.events.push_back(Event::Error { peer, session, request_id: None, error });
         }
+        None
     }
 
     fn handle_wire(&mut self, event: request_response::Event<RequestFrame, ResponseFrame>) {

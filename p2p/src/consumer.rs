@@ -52,7 +52,7 @@ pub use types::{
 use self::{backoff::Backoff, recheck::Recheck, window::Window};
 use crate::{
     messages::{Plan, SnapshotsRequest, Update},
-    types::SnapshotSessionId,
+    types::{RequestId, SnapshotSessionId},
 };
 
 /// One session of a consumer with one provider.
@@ -128,6 +128,8 @@ enum Link {
 #[derive(Debug)]
 struct InFlight {
     request: SnapshotsRequest,
+    /// Only what comes under this id is its answer; `None` until the driver has sent it.
+    id: Option<RequestId>,
     since: Instant,
 }
 

@@ -3,6 +3,7 @@
 //! * [`PipelineError`]: the provider's own answer to a request that it cannot serve.
 //! * [`Violation`]: the other side broke the protocol; nothing of its message is used.
 //! * [`RequestFailure`]: no answer came; whether the provider acted on the request is unknown.
+//! * [`NotSent`]: the caller asked for something that cannot be sent, or not now.
 //! * [`SnapshotProtocolError`]: what the behaviour reports, one variant per side at fault.
 
 use crate::{
@@ -217,6 +218,45 @@ impl RequestFailure {
     }
 }
 
+/// Why a command sent nothing. The session is as it was before, and no event follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotSent {
+    /// Backpressure: the session has a request in flight, or as many requests are under way (to that peer, or in all) as
+    /// there may be. Ask again after the session's next event.
+    #[error("a request of an earlier try is still under way, or the peer's streams are all taken")]
+    Busy,
+    /// The session was never opened here, or is forgotten: open it by a plan or a resume.
+    #[error("session {0} is unknown")]
+    UnknownSession(crate::SnapshotSessionId),
+    /// The request does not fit the session, so it makes no sense to ask again.
+    #[error("the request does not fit the session: {0}")]
+    Unfit(#[from] Unfit),
+}
+
+/// What a request has that its session has not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unfit {
+    /// It names another session.
+    #[error("the request names another session")]
+    OtherSession,
+    /// It needs a plan, and none was accepted yet.
+    #[error("the session has no plan yet")]
+    NoPlan,
+    /// It names an index, or a plan, that the session's plan does not have.
+    #[error("the request is outside the session's plan")]
+    OutsidePlan,
+    /// It would open one session more than there may be.
+    #[error("{open} sessions are open here, the bound is {max}")]
+    TooManySessions {
+        /// How many are open.
+        open: usize,
+        /// How many may be.
+        max: usize,
+    },
+}
+
 /// What the behaviour reports as an error, with the side at fault as the variant.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -245,9 +285,6 @@ pub enum SnapshotProtocolError {
     #[error("session {0} is unknown")]
     UnknownSession(crate::SnapshotSessionId),
     /// Ours: the request does not fit the session (no plan yet, or an index beyond its totals).
-    #[error("the request does not fit the session: {reason}")]
-    Unfit {
-        /// Why.
-        reason: String,
-    },
+    #[error("the request does not fit the session: {0}")]
+    Unfit(#[from] Unfit),
 }

@@ -16,7 +16,7 @@ use libp2p::PeerId;
 
 use crate::{
     authority::{check_tip_signatures, check_update},
-    error::Violation,
+    error::{NotSent, Unfit, Violation},
     messages::{ArtefactKind, Checkpoint, ErrorCode, Plan, SnapshotsRequest, SnapshotsResponse, Update},
     plan::{PlanBounds, PlanError, TrustAnchor, check_plan},
     tree::{ChunkError, verify_chunk_groups},
@@ -132,24 +132,6 @@ impl VerifiedChunk {
     }
 }
 
-/// Why a request cannot begin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Unready {
-    /// One is in flight: the backpressure signal.
-    #[error("a request is in flight")]
-    InFlight,
-    /// It names another session.
-    #[error("the request names another session")]
-    OtherSession,
-    /// It needs a plan, and none was accepted yet.
-    #[error("the session has no plan yet")]
-    NoPlan,
-    /// It names an index, or a plan, that the session's plan does not have.
-    #[error("the request is outside the session's plan")]
-    OutsidePlan,
-}
-
 /// The requests of one consumer session.
 #[derive(Debug)]
 pub struct Exchange {
@@ -194,12 +176,12 @@ impl Exchange {
     ///
     /// # Errors
     /// Why not.
-    pub fn ready(&self, request: &SnapshotsRequest) -> Result<(), Unready> {
+    pub fn ready(&self, request: &SnapshotsRequest) -> Result<(), NotSent> {
         if self.in_flight {
-            return Err(Unready::InFlight);
+            return Err(NotSent::Busy);
         }
         if request.session_id() != self.session {
-            return Err(Unready::OtherSession);
+            return Err(Unfit::OtherSession.into());
         }
         let plan = self.plan.as_deref();
         let fits = match request {
@@ -212,8 +194,8 @@ impl Exchange {
             SnapshotsRequest::Ack { kind, index, .. } => plan.map(|plan| *index < total(plan, *kind)),
         };
         match fits {
-            None => Err(Unready::NoPlan),
-            Some(false) => Err(Unready::OutsidePlan),
+            None => Err(Unfit::NoPlan.into()),
+            Some(false) => Err(Unfit::OutsidePlan.into()),
             Some(true) => Ok(()),
         }
     }

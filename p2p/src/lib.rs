@@ -20,7 +20,7 @@
 //!   ([`consumer::Session`]). What is verified survives lost connections and restarts.
 //! * The rules are pure state machines: no I/O, no clock, no runtime. [`snapshots::Behaviour`] drives them over
 //!   `/rpp/snapshots/1.0.0` (request/response, JSON); a simulator and other transports can drive the same ones.
-//! * Backpressure is in the types: a call returns `None` while the session has a request in flight.
+//! * Backpressure is in the types: a command returns [`NotSent::Busy`] while the session has a request in flight.
 //!
 //! # Non-goals
 //!
@@ -80,16 +80,16 @@ pub mod tree;
 pub mod types;
 
 pub use authority::AuthorityError;
-pub use error::{PipelineError, RequestFailure, ResumeReason, SnapshotProtocolError, Violation};
+pub use error::{NotSent, PipelineError, RequestFailure, ResumeReason, SnapshotProtocolError, Unfit, Violation};
 pub use exchange::{Exchange, Expectation, Verified, VerifiedChunk};
-pub use light_client::{Head, LightClientSync, RecursiveProofVerifier, SyncError};
+pub use light_client::{Head, LightClientSync, RecursiveProofVerifier, SharedVerifier, SignedChain, SyncError};
 pub use messages::{
     ArtefactKind, Checkpoint, ErrorCode, GenesisDescriptor, PayloadFormat, Plan, Signature, SnapshotHeader,
     SnapshotsRequest, SnapshotsResponse, Update,
 };
 pub use plan::{PlanBounds, PlanError, TrustAnchor};
 pub use provider::{Acknowledged, ChunkData, PlanOffer, PlanRequest, Resumed, SnapshotProvider};
-pub use types::{Hash, SnapshotSessionId};
+pub use types::{Hash, RequestId, SnapshotSessionId};
 
 /// The `NetworkBehaviour` of snapshot streaming and what belongs to it.
 pub mod snapshots {

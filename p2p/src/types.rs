@@ -108,3 +108,29 @@ impl fmt::Display for SnapshotSessionId {
         fmt::Display::fmt(&self.0, f)
     }
 }
+
+/// Names one request of one [`Behaviour`](crate::snapshots::Behaviour), or of another driver of sessions: a command returns
+/// it, and the event that ends the request carries it. Ids of requests sent and of requests received are counted apart; one
+/// behaviour never uses an id twice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct RequestId(pub(crate) u64);
+
+impl RequestId {
+    /// The id with this number, for a driver that counts its own requests.
+    #[must_use]
+    pub fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}

@@ -10,8 +10,8 @@ use std::{sync::Arc, time::Instant};
 
 use libp2p::PeerId;
 use rpp_p2p::{
-    AuthorityError, Exchange, Plan, PlanBounds, SnapshotSessionId, SnapshotsRequest, SnapshotsResponse, Verified,
-    Violation,
+    AuthorityError, Exchange, Plan, PlanBounds, RequestId, SnapshotSessionId, SnapshotsRequest, SnapshotsResponse,
+    Verified, Violation,
     consumer::{Action, FailureCode, Options, Session, State},
     json,
     plan::check_authority_signatures,
@@ -180,7 +180,8 @@ fn session_refuses_the_proof(plan: &Plan, updates: Vec<rpp_p2p::Update>) {
         update_index,
         update: Box::new(update),
     }));
-    for answer in answers {
+    for (number, answer) in (1..).zip(answers) {
+        let id = RequestId::new(number);
         let request = loop {
             match session.poll_action(now).unwrap() {
                 Action::Request(request) => break request,
@@ -188,9 +189,10 @@ fn session_refuses_the_proof(plan: &Plan, updates: Vec<rpp_p2p::Update>) {
                 other => panic!("{other:?}"),
             }
         };
+        session.handle_sent(now, Ok(id));
         let verified = exchange.begin(request).unwrap().check(answer).unwrap();
         exchange.complete(&verified);
-        session.handle_verified(now, verified);
+        session.handle_verified(now, id, verified);
     }
     let Some(Action::VerifyAuthority { plan, updates }) = session.poll_action(now) else { panic!() };
     check_authority_signatures(&plan, &updates, &WORLD.trust).unwrap();

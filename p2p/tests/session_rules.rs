@@ -13,7 +13,7 @@ use std::{
 
 use libp2p::PeerId;
 use rpp_p2p::{
-    ArtefactKind, AuthorityError, ErrorCode, Exchange, Plan, PlanBounds, RequestFailure, SnapshotSessionId,
+    ArtefactKind, AuthorityError, ErrorCode, Exchange, Plan, PlanBounds, RequestFailure, RequestId, SnapshotSessionId,
     SnapshotsRequest, SnapshotsResponse, Update, Violation,
     consumer::{Action, ExplicitResume, FailureCode, Options, Saved, Session, State, Storage, WaitKind},
 };
@@ -27,6 +27,8 @@ struct Rig {
     session: Session,
     exchange: Exchange,
     plan: Plan,
+    /// Requests made so far: the last one's id.
+    requests: u64,
 }
 
 fn id() -> SnapshotSessionId {
@@ -53,7 +55,7 @@ impl Rig {
 
     fn around(session: Session, now: Instant) -> Self {
         let exchange = Exchange::new(id(), session.peer(), Arc::clone(&WORLD.trust), PlanBounds::default());
-        Self { now, session, exchange, plan: WORLD.plan(8, 9, CHUNK) }
+        Self { now, session, exchange, plan: WORLD.plan(8, 9, CHUNK), requests: 0 }
     }
 
     /// What an earlier process left: so many durable chunks, and the updates at hand.
@@ -76,7 +78,17 @@ impl Rig {
     }
 
     fn maybe_action(&mut self) -> Option<Action> {
-        self.session.poll_action(self.now)
+        let action = self.session.poll_action(self.now);
+        if let Some(Action::Request(_)) = &action {
+            self.requests += 1;
+            self.session.handle_sent(self.now, Ok(self.last()));
+        }
+        action
+    }
+
+    /// The last request's id.
+    fn last(&self) -> RequestId {
+        RequestId::new(self.requests)
     }
 
     fn request(&mut self) -> SnapshotsRequest {
@@ -133,7 +145,7 @@ impl Rig {
     fn respond(&mut self, request: &SnapshotsRequest, response: SnapshotsResponse) {
         let verified = self.exchange.begin(request.clone()).unwrap().check(response).unwrap();
         self.exchange.complete(&verified);
-        self.session.handle_verified(self.now, verified);
+        self.session.handle_verified(self.now, self.last(), verified);
     }
 
     fn exchange_one(&mut self) -> SnapshotsRequest {
@@ -152,7 +164,7 @@ impl Rig {
     }
 
     fn fail(&mut self, failure: &RequestFailure) {
-        self.session.handle_request_failed(self.now, failure);
+        self.session.handle_request_failed(self.now, self.last(), failure);
     }
 
     /// Lets the time pass that the session waits for.
@@ -641,7 +653,7 @@ fn a_violation_ends_the_session_and_the_trust() {
     let violation = rig.exchange.begin(request).unwrap().check(response).unwrap_err();
     assert!(matches!(violation, Violation::Chunk { index: 0, .. }));
     rig.exchange.abort();
-    rig.session.handle_violation(rig.now, &violation);
+    rig.session.handle_violation(rig.now, rig.last(), &violation);
     rig.failed(FailureCode::Checksum, true);
     let view = rig.session.view();
     assert_eq!((view.bytes_received, view.bytes_verified, view.verified_chunks), (CHUNK, 0, 0));
@@ -818,7 +830,7 @@ fn answers_to_nothing_are_ignored() {
     rig.until_streaming();
     rig.chunk(0);
     let before = rig.session.view();
-    rig.session.handle_request_failed(rig.now, &timeout(0));
+    rig.fail(&timeout(0));
     rig.session.handle_authority(rig.now, Err(AuthorityError::Stale { reason: String::new() }));
     rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 5, unchecked_bytes: 0 });
     rig.session.handle_written(rig.now, 4);

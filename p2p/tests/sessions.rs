@@ -5,11 +5,12 @@ mod support;
 
 use std::{
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rpp_p2p::{
-    ArtefactKind, ErrorCode, SnapshotProtocolError, Verified,
+    ArtefactKind, ErrorCode, NotSent, SnapshotProtocolError, SnapshotsRequest, Unfit, Verified,
+    consumer::{Action, Options, Saved, Session, Storage},
     limits::MIN_CHUNK_SIZE,
     snapshots::{Activity, Config, Ended, Event, Job, Observer, Outcome, PlanOptions, RequestKind},
 };
@@ -118,6 +119,100 @@ async fn none_while_a_request_is_in_flight() {
     // The next event is the chunk's: backpressure makes none of its own.
     assert!(matches!(consumer.verified().await, Verified::Chunk(chunk) if chunk.index == 0));
     consumer.request_chunk(them, 7, 1).await;
+}
+
+/// Takes what `machine` wants until it has sent a request; the authority over the plan and its place on the disk are given.
+async fn next_request(consumer: &Peer, machine: &mut Session) -> SnapshotsRequest {
+    let peer = machine.peer();
+    loop {
+        let now = Instant::now();
+        match machine.poll_action(now).expect("a request is due") {
+            Action::Connect => machine.handle_connected(now),
+            Action::Request(request) => {
+                let (plan, asked) = (machine.plan().cloned(), request.clone());
+                let sent = consumer.with(move |b| b.request(peer, request, plan.as_ref())).await;
+                machine.handle_sent(now, sent);
+                return asked;
+            }
+            Action::VerifyAuthority { .. } => machine.handle_authority(now, Ok(())),
+            Action::OpenStorage { .. } => {
+                machine.handle_storage(now, Storage::Ready { durable_chunks: 0, unchecked_bytes: 0 });
+            }
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_late_event_does_not_reach_a_session_that_was_resumed_meanwhile() {
+    let fixture = Fixture::new(PAYLOAD);
+    let (provider, memory, mut consumer) = opened(&fixture).await;
+    let them = provider.peer;
+    let saved = || Saved {
+        plan: Arc::new(fixture.plan.clone()),
+        updates: fixture.updates.clone(),
+        confirmed_chunks: 0,
+        confirmed_updates: 0,
+    };
+    let machine = || Session::restore(session(7), them, Options::default(), saved(), None, Instant::now());
+
+    // The end of a request of the first machine is there, and nobody has looked at it yet.
+    let mut first = machine();
+    assert!(matches!(next_request(&consumer, &mut first).await, SnapshotsRequest::Resume { .. }));
+    let late = consumer.outcome().await;
+    assert!(matches!(late, Event::Verified { verified: Verified::Resumed { .. }, .. }), "{late:?}");
+
+    // Meanwhile the session was resumed: the provider is about to answer the second machine.
+    consumer.with(move |b| b.forget(them, session(7))).await;
+    let gate = Gate::closed();
+    let turnstile = gate.turnstile();
+    memory.hook(move |_| {
+        turnstile.pass();
+        Ok(())
+    });
+    let mut second = machine();
+    assert!(matches!(next_request(&consumer, &mut second).await, SnapshotsRequest::Resume { .. }));
+    gate.arrived(1).await;
+    let before = second.view();
+    late.tell(&mut second, Instant::now());
+    assert_eq!(second.view(), before, "it still waits for the answer to its own request");
+    assert!(second.in_flight());
+    gate.open();
+    consumer.outcome().await.tell(&mut second, Instant::now());
+    assert!(!second.in_flight() && second.view().trouble.is_none());
+    assert!(matches!(next_request(&consumer, &mut second).await, SnapshotsRequest::Ack { .. }), "it is open");
+}
+
+#[tokio::test]
+async fn a_command_says_why_it_was_not_sent_and_makes_no_event() {
+    let fixture = Fixture::new(PAYLOAD);
+    let (provider, memory, mut consumer) = opened(&fixture).await;
+    let them = provider.peer;
+    let gate = Gate::closed();
+    let turnstile = gate.turnstile();
+    memory.hook(move |_| {
+        turnstile.pass();
+        Ok(())
+    });
+    let chunk = |id, chunk_index| SnapshotsRequest::Chunk { session_id: session(id), chunk_index };
+    let plan = PlanOptions::default().request(session(8));
+    let refused = consumer
+        .with(move |b| {
+            let outside = b.request(them, chunk(7, 4), None);
+            let sent = b.request(them, chunk(7, 0), None);
+            let (busy, unknown) = (b.request(them, chunk(7, 1), None), b.request(them, chunk(8, 0), None));
+            b.request(them, plan, None).unwrap();
+            b.forget(them, session(8));
+            (sent, [outside, busy, unknown])
+        })
+        .await;
+    let errors = [NotSent::Unfit(Unfit::OutsidePlan), NotSent::Busy, NotSent::UnknownSession(session(8))];
+    assert_eq!(refused.1, errors.map(Err));
+    gate.open();
+    match consumer.outcome().await {
+        Event::Verified { request_id, .. } => assert_eq!(Ok(request_id), refused.0),
+        event => panic!("{event:?}"),
+    }
 }
 
 /// Chunks in [`LONG`].

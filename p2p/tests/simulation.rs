@@ -412,9 +412,10 @@ impl Simulation {
     fn response_arrives(&mut self, to: usize, life: u32, id: u64, bytes: &[u8]) {
         let now = self.instant();
         let consumer = &mut self.consumers[to];
-        // Streams match answers to requests: others vanish with their stream.
+        // Streams match answers to requests: others vanish with their stream, but the end of that may be heard of late.
         let is_current = consumer.request.as_ref().is_some_and(|(current, _)| *current == id);
         if consumer.life != life || !is_current {
+            consumer.late(now, id);
             return;
         }
         match json::decode_response(bytes) {

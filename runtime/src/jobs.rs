@@ -10,10 +10,7 @@ use std::{
     time::Duration,
 };
 
-use rpp_p2p::{
-    AuthorityError, Hash, Plan, SnapshotSessionId, TrustAnchor, Update,
-    light_client::{LightClientSync, RecursiveProofVerifier, SyncError},
-};
+use rpp_p2p::{AuthorityError, Hash, LightClientSync, Plan, SignedChain, SnapshotSessionId, Update};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -63,15 +60,6 @@ pub(crate) enum Place {
     Partial(Box<Partial>, Arc<Vec<Update>>, record::Progress),
 }
 
-/// Leaves the proof for later.
-struct Later;
-
-impl RecursiveProofVerifier for Later {
-    fn verify(&self, _: &rpp_proofs::Genesis, _: &rpp_p2p::Checkpoint, _: &[u8]) -> Result<(), rpp_proofs::ProofError> {
-        Ok(())
-    }
-}
-
 /// What has authority.
 #[derive(Debug)]
 pub(crate) enum Authority {
@@ -95,39 +83,26 @@ pub(crate) enum Unsettled {
     Unwritable(String),
 }
 
-/// Checks signatures and chain of a plan, all but the recursive proof. `Some` when the proof of its tip was verified by this
-/// node before, so that it may be checked again meanwhile: then it is judged against the head as well. Blocking.
+/// Checks signatures and chain of a plan, all but the recursive proof. With a head when the proof of its tip was verified by
+/// this node before, so that it may be checked again meanwhile: then it is judged against the head as well. Blocking.
 pub(crate) fn check_chain(
     plan: &Arc<Plan>,
     updates: &[Update],
-    trust: &TrustAnchor,
+    light: &LightClientSync,
     head: &Mutex<HeadFile>,
     writable: &Writable,
-) -> Result<Option<Head>, Unsettled> {
+) -> Result<(SignedChain, Option<Head>), Unsettled> {
     unforeseen(|| {
-        let mut light = LightClientSync::new(trust.clone(), Arc::new(Later));
-        light.accept_plan(Arc::clone(plan)).map_err(refusal)?;
-        for (index, update) in (0..).zip(updates) {
-            light.accept_update(index, update).map_err(refusal)?;
-        }
+        let chain = light.check_chain(Arc::clone(plan), updates).map_err(AuthorityError::from)?;
         let mut head = head.lock().unwrap_or_else(PoisonError::into_inner);
-        if !head.is_accepted(&plan.tip) {
-            return Ok(None);
-        }
-        accept(plan, updates, &mut head, writable).map(Some)
+        let known = head.is_accepted(&plan.tip).then(|| accept(plan, updates, &mut head, writable)).transpose()?;
+        Ok((chain, known))
     })
 }
 
-/// Checks the recursive proof of a plan whose chain holds. Blocking, about 0.1 s, once per process 0.25 s more.
-pub(crate) fn check_proof(plan: &Plan, updates: &[Update]) -> Result<(), Unsettled> {
-    let refused = |reason: String| Unsettled::Refused(AuthorityError::Proof { reason });
-    unforeseen(|| {
-        let genesis = rpp_p2p::plan::genesis(&plan.genesis).map_err(|error| refused(error.to_string()))?;
-        let proof = updates.last().and_then(|last| last.recursive_proof.as_ref());
-        let proof = proof.ok_or_else(|| refused("the last update carries no proof".to_owned()))?;
-        let verifier: &dyn RecursiveProofVerifier = rpp_proofs::Verifier::shared();
-        verifier.verify(&genesis, &plan.tip, proof).map_err(|error| refused(SyncError::Proof(error).to_string()))
-    })
+/// Checks the recursive proof of a chain that holds. Blocking, about 0.1 s, once per process 0.25 s more.
+pub(crate) fn check_proof(chain: &SignedChain, light: &LightClientSync) -> Result<(), Unsettled> {
+    unforeseen(|| Ok(light.check_proof(chain).map(drop).map_err(AuthorityError::from)?))
 }
 
 /// Judges a plan whose chain and proof hold, and accepts it.
@@ -181,18 +156,6 @@ fn accept(plan: &Plan, updates: &[Update], head: &mut HeadFile, writable: &Writa
     })?;
     writable.works(Part::Head);
     head.newest().ok_or_else(|| Unsettled::Storage("the head is empty after it was written".to_owned()))
-}
-
-fn refusal(error: SyncError) -> Unsettled {
-    let reason = error.to_string();
-    let refused = match error {
-        SyncError::Signatures(source) => AuthorityError::Signatures(source),
-        SyncError::Proof(_) => AuthorityError::Proof { reason },
-        SyncError::Update { index, reason } => AuthorityError::Chain { index, reason },
-        SyncError::Equivocation { .. } => AuthorityError::Equivocation { reason },
-        _ => AuthorityError::Authentication { reason },
-    };
-    Unsettled::Refused(refused)
 }
 
 /// For whom a place is opened.

@@ -16,11 +16,10 @@ use std::{
 use futures::future::join_all;
 use libp2p::{PeerId, Swarm};
 use rpp_p2p::{
-    Hash, RequestFailure, SnapshotSessionId, SnapshotsRequest, TrustAnchor,
+    Hash, LightClientSync, SharedVerifier, SnapshotSessionId, SnapshotsRequest, TrustAnchor,
     consumer::{self, Action, ExplicitResume, Storage},
     limits,
     plan::PlanBounds,
-    snapshots,
 };
 use tokio::{
     sync::{Semaphore, broadcast, mpsc, watch},
@@ -62,7 +61,8 @@ const MAX_ADDRESSES: usize = 8;
 /// All consumer sessions of a node.
 pub(crate) struct Manager {
     config: Arc<Config>,
-    trust: Option<Arc<TrustAnchor>>,
+    /// Checks who has authority, by the trust anchor; `None` without one.
+    light: Option<LightClientSync>,
     db: Db,
     store: Arc<Store>,
     head_file: Result<Arc<Mutex<HeadFile>>, String>,
@@ -116,7 +116,7 @@ impl Manager {
         }
         Self {
             config,
-            trust,
+            light: trust.map(|trust| LightClientSync::new((*trust).clone(), Arc::new(SharedVerifier))),
             db,
             store,
             head_file,
@@ -312,27 +312,15 @@ impl Manager {
         now: Instant,
     ) {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
+        let Some(machine) = &mut tracked.machine else { return };
         let peer = tracked.record.peer;
         let behaviour = &mut swarm.behaviour_mut().snapshots;
-        let sent = match (request, tracked.machine.as_ref().and_then(|machine| machine.view().plan)) {
-            (SnapshotsRequest::Resume { chunk_index, update_index, .. }, Some(plan)) => {
-                behaviour.resume(peer, session, plan, chunk_index, update_index)
-            }
-            (SnapshotsRequest::Plan { chunk_size, min_chunk_size, max_chunk_size, root, height, .. }, _) => {
-                let options = snapshots::PlanOptions { chunk_size, min_chunk_size, max_chunk_size, root, height };
-                behaviour.request_plan(peer, session, &options)
-            }
-            (request, _) => behaviour.send(peer, request),
-        };
-        if sent.is_none() {
-            let Some(machine) = &mut tracked.machine else { return };
-            let reason = "a request of an earlier try is still under way".to_owned();
-            machine.handle_request_failed(now, &RequestFailure::Io { reason });
-        }
+        let sent = behaviour.request(peer, request, machine.plan());
+        machine.handle_sent(now, sent);
     }
 
     fn verify(&mut self, session: SnapshotSessionId, plan: Arc<rpp_p2p::Plan>, updates: Arc<Vec<rpp_p2p::Update>>) {
-        let (Some(tracked), Some(trust)) = (self.sessions.get(&session), self.trust.clone()) else { return };
+        let (Some(tracked), Some(light)) = (self.sessions.get(&session), self.light.clone()) else { return };
         let epoch = tracked.epoch;
         let head = self.head_file.clone();
         let (permits, done) = (Arc::clone(&self.proofs), self.done.clone());
@@ -349,24 +337,22 @@ impl Manager {
             };
             let chain = blocking({
                 let (plan, updates, head, watchers) = (plan.clone(), updates.clone(), head.clone(), watchers.clone());
-                let writable = Arc::clone(&writable);
+                let (light, writable) = (light.clone(), Arc::clone(&writable));
                 move || {
                     let _work = watchers.work(Work::Chain, session);
-                    jobs::check_chain(&plan, &updates, &trust, &head, &writable)
+                    jobs::check_chain(&plan, &updates, &light, &head, &writable)
                 }
             })
             .await;
-            let known = match chain {
-                Ok(Some(head)) => Ok(head),
-                Ok(None) => Err(None),
-                Err(error) => Err(Some(error)),
+            let (chain, known) = match chain {
+                Ok(checked) => checked,
+                Err(error) => {
+                    let _ = done.send(Done::Authority { session, epoch, result: Err(error) }).await;
+                    return;
+                }
             };
-            if let Err(Some(error)) = known {
-                let _ = done.send(Done::Authority { session, epoch, result: Err(error) }).await;
-                return;
-            }
-            let is_known = known.is_ok();
-            if let Ok(head) = known {
+            let is_known = known.is_some();
+            if let Some(head) = known {
                 let result = Ok(Authority::Known(head));
                 let _ = done.send(Done::Authority { session, epoch, result }).await;
             }
@@ -374,7 +360,7 @@ impl Manager {
             let proven = blocking(move || {
                 let _permit = permit;
                 let _work = watchers.work(Work::Proof, session);
-                jobs::check_proof(&plan, &updates)?;
+                jobs::check_proof(&chain, &light)?;
                 if is_known { Ok(None) } else { jobs::check_head(&plan, &updates, &head, &writable).map(Some) }
             })
             .await;

@@ -405,7 +405,9 @@ impl Node {
                     self.watchers.each(|watcher| watcher.round_trip(event.peer, event.connection, rtt));
                 }
             }
-            NodeBehaviourEvent::Snapshots(event) => self.manager.on_snapshots(event, now),
+            NodeBehaviourEvent::Snapshots(event) => {
+                self.manager.on_snapshots(event, &mut self.swarm.behaviour_mut().snapshots, now);
+            }
             _ => {}
         }
     }

@@ -1,6 +1,6 @@
 //! What the behaviour tells, and the small types its calls and events share.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use libp2p::PeerId;
 use serde::Serialize;
@@ -12,23 +12,7 @@ use crate::{
     types::{Hash, SnapshotSessionId},
 };
 
-/// Names one request of one behaviour. Ids of requests sent and of requests received are counted apart.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct RequestId(pub(super) u64);
-
-impl RequestId {
-    /// The number.
-    #[must_use]
-    pub fn get(self) -> u64 {
-        self.0
-    }
-}
-
-impl fmt::Display for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
-    }
-}
+pub use crate::types::RequestId;
 
 /// What a consumer may wish for when it opens a session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -189,4 +173,17 @@ pub enum Event {
         /// Why it was unreadable or could not be answered.
         error: Option<SnapshotProtocolError>,
     },
+}
+
+impl Event {
+    /// The peer and the session of ours that this is about; `None` for what concerns a peer's session.
+    #[must_use]
+    pub fn of(&self) -> Option<(PeerId, SnapshotSessionId)> {
+        match self {
+            Self::Verified { peer, session, .. }
+            | Self::Cancelled { peer, session, .. }
+            | Self::Error { peer, session, .. } => Some((*peer, *session)),
+            Self::Inbound { .. } => None,
+        }
+    }
 }

@@ -27,8 +27,8 @@ use super::{
 use crate::{
     codec::verify::{self, CheckFailed, Checked},
     codec::{Codec, RequestFrame, ResponseFrame, Seen, is_end},
-    error::{RequestFailure, SnapshotProtocolError, Violation},
-    exchange::{Exchange, Expectation, Unready, Verified},
+    error::{NotSent, RequestFailure, SnapshotProtocolError, Unfit, Violation},
+    exchange::{Exchange, Expectation, Verified},
     json,
     messages::{ErrorCode, Plan, SnapshotsRequest},
     pace::Stall,
@@ -79,23 +79,6 @@ struct Checking {
     since: Instant,
 }
 
-/// Why a request was not sent.
-pub(super) enum NotSent {
-    /// The session, or the peer's streams, are busy: ask again after the next event.
-    Backpressure,
-    /// It makes no sense to send it.
-    Error(SnapshotProtocolError),
-}
-
-impl From<Unready> for NotSent {
-    fn from(unready: Unready) -> Self {
-        match unready {
-            Unready::InFlight => Self::Backpressure,
-            other => Self::Error(SnapshotProtocolError::Unfit { reason: other.to_string() }),
-        }
-    }
-}
-
 impl Outbound {
     pub(super) fn new(config: &Config) -> Self {
         Self {
@@ -135,8 +118,7 @@ impl Outbound {
             return Ok(());
         }
         if self.sessions.len() >= self.max_sessions {
-            let reason = format!("{} sessions are open here, the bound is {}", self.sessions.len(), self.max_sessions);
-            return Err(NotSent::Error(SnapshotProtocolError::Unfit { reason }));
+            return Err(Unfit::TooManySessions { open: self.sessions.len(), max: self.max_sessions }.into());
         }
         let exchange = Exchange::new(session, peer, Arc::clone(&self.trust), self.bounds);
         self.sessions.insert((peer, session), OpenSession { exchange, in_flight: None });
@@ -152,9 +134,9 @@ impl Outbound {
         next_chunk: u64,
         next_update: u64,
     ) -> Result<(), NotSent> {
-        let session = self.sessions.get_mut(&(peer, session)).ok_or_else(|| unknown(session))?;
+        let session = self.sessions.get_mut(&(peer, session)).ok_or(NotSent::UnknownSession(session))?;
         if session.in_flight.is_some() {
-            return Err(NotSent::Backpressure);
+            return Err(NotSent::Busy);
         }
         session.exchange.adopt(plan, next_chunk, next_update);
         Ok(())
@@ -167,17 +149,17 @@ impl Outbound {
         request: SnapshotsRequest,
     ) -> Result<RequestId, NotSent> {
         let id = request.session_id();
-        let session = self.sessions.get_mut(&(peer, id)).ok_or_else(|| unknown(id))?;
+        let session = self.sessions.get_mut(&(peer, id)).ok_or(NotSent::UnknownSession(id))?;
         session.exchange.ready(&request)?;
         let under_way = self.sent.values().filter(|sent| sent.activity.peer == peer).count();
         if session.in_flight.is_some() || under_way >= self.max_per_peer || self.sent.len() >= self.max_sessions {
-            return Err(NotSent::Backpressure);
+            return Err(NotSent::Busy);
         }
         let kind = RequestKind::of(&request);
         let chunk_size = session.exchange.plan().map_or(0, |plan| plan.chunk_size);
         let body = json::encode_request(&request);
         let (request_bytes, index, tags) = (body.len(), index_of(&request), stream_tags::of(&request));
-        let expectation = session.exchange.begin(request).ok_or(NotSent::Backpressure)?;
+        let expectation = session.exchange.begin(request).ok_or(NotSent::Busy)?;
         let activity = Activity { id: RequestId(self.next_id), peer, session: id, kind: Some(kind), index };
         self.next_id += 1;
         session.in_flight = Some(activity.id);
@@ -363,10 +345,6 @@ impl Outbound {
         };
         self.observer.request_finished(activity, &ended);
     }
-}
-
-fn unknown(session: SnapshotSessionId) -> NotSent {
-    NotSent::Error(SnapshotProtocolError::UnknownSession(session))
 }
 
 fn error(activity: &Activity, error: SnapshotProtocolError) -> Event {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::event::Event;
+use super::event::{Event, RequestId};
 use crate::{
     consumer::Session,
     error::{RequestFailure, SnapshotProtocolError},
@@ -10,29 +10,30 @@ use crate::{
 };
 
 impl Event {
-    /// Tells a session what this event means for it. The event must be the session's: its peer and its id.
-    ///
-    /// An event without a request id answers a call that returned `None`: for the session that request failed.
+    /// Tells a session what this event means for it. The event must be of the session's peer and id ([`Self::of`]); only one
+    /// that ends the request that the session has in flight reaches it. Any other is late: the session was resumed
+    /// since, or gave the request up.
     pub fn tell(self, session: &mut Session, now: Instant) {
         match self {
-            Self::Verified { verified, .. } => session.handle_verified(now, verified),
-            Self::Error { error, .. } => tell_error(error, session, now),
-            Self::Cancelled { .. } | Self::Inbound { .. } => {}
+            Self::Verified { request_id, verified, .. } => session.handle_verified(now, request_id, verified),
+            Self::Error { request_id: Some(request_id), error, .. } => tell_error(error, request_id, session, now),
+            // The session's commands say themselves why they were not sent.
+            Self::Error { request_id: None, .. } | Self::Cancelled { .. } | Self::Inbound { .. } => {}
         }
     }
 }
 
-fn tell_error(error: SnapshotProtocolError, session: &mut Session, now: Instant) {
+fn tell_error(error: SnapshotProtocolError, id: RequestId, session: &mut Session, now: Instant) {
     match error {
         SnapshotProtocolError::Provider { code, message } => {
-            session.handle_verified(now, Verified::Refused { code, message });
+            session.handle_verified(now, id, Verified::Refused { code, message });
         }
-        SnapshotProtocolError::Remote(violation) => session.handle_violation(now, &violation),
-        SnapshotProtocolError::Outbound(failure) => session.handle_request_failed(now, &failure),
+        SnapshotProtocolError::Remote(violation) => session.handle_violation(now, id, &violation),
+        SnapshotProtocolError::Outbound(failure) => session.handle_request_failed(now, id, &failure),
         ours @ (SnapshotProtocolError::UnknownSession(_)
-        | SnapshotProtocolError::Unfit { .. }
+        | SnapshotProtocolError::Unfit(_)
         | SnapshotProtocolError::Inbound { .. }) => {
-            session.handle_request_failed(now, &RequestFailure::Io { reason: ours.to_string() });
+            session.handle_request_failed(now, id, &RequestFailure::Io { reason: ours.to_string() });
         }
     }
 }

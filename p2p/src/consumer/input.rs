@@ -2,15 +2,15 @@
 
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
-use super::{FailureCode, Link, Pause, Session, Storage, StorageState};
+use super::{FailureCode, InFlight, Link, Pause, Session, Storage, StorageState};
 use crate::{
     authority::AuthorityError,
-    error::Violation,
+    error::{NotSent, RequestFailure, Violation},
     exchange::{Verified, VerifiedChunk},
     limits::{MAX_UNVERIFIED_BYTES, PAUSE_RECHECK},
     messages::{ArtefactKind, Plan, Update},
     text,
-    types::Hash,
+    types::{Hash, RequestId},
 };
 
 /// About what an update occupies in memory.
@@ -54,9 +54,26 @@ impl Session {
         self.back_off(now, FailureCode::Network, format!("it cannot be reached: {}", text::escape(reason)), true);
     }
 
-    /// The request in flight was answered, and its answer checked.
-    pub fn handle_verified(&mut self, now: Instant, verified: Verified) {
-        let Some(asked) = self.asked.take() else { return };
+    /// What became of the request that was wanted: it is in flight under this id, or nothing was sent.
+    pub fn handle_sent(&mut self, now: Instant, sent: Result<RequestId, NotSent>) {
+        match (sent, &mut self.asked) {
+            (Ok(id), Some(asked)) => asked.id = Some(id),
+            (Err(not_sent), Some(_)) => {
+                self.lose_request(now, None, &RequestFailure::Io { reason: not_sent.to_string() });
+            }
+            (_, None) => {}
+        }
+    }
+
+    /// The request in flight, if this is its id. What comes under another id is the late end of a request that this session
+    /// has given up, or that was made in its name before it was resumed.
+    pub(super) fn take_asked(&mut self, id: Option<RequestId>) -> Option<InFlight> {
+        self.asked.take_if(|asked| asked.id == id)
+    }
+
+    /// Request `id` was answered, and its answer checked.
+    pub fn handle_verified(&mut self, now: Instant, id: RequestId, verified: Verified) {
+        let Some(asked) = self.take_asked(Some(id)) else { return };
         if self.is_over() {
             return;
         }
@@ -74,16 +91,9 @@ impl Session {
         self.settle();
     }
 
-    /// The request in flight was refused. The same as [`Self::handle_verified`] with [`Verified::Refused`], for a driver that
-    /// learns of it as an error.
-    pub fn handle_refused(&mut self, now: Instant, code: crate::ErrorCode, message: &str) {
-        self.handle_verified(now, Verified::Refused { code, message: message.to_owned() });
-    }
-
-    /// The provider broke the protocol: the session is over, and it is not trusted again.
-    pub fn handle_violation(&mut self, now: Instant, violation: &Violation) {
-        self.asked = None;
-        if self.is_over() {
+    /// The answer to request `id` broke the protocol: the session is over, and the provider is not trusted again.
+    pub fn handle_violation(&mut self, now: Instant, id: RequestId, violation: &Violation) {
+        if self.take_asked(Some(id)).is_none() || self.is_over() {
             return;
         }
         let (code, distrust) = match violation {

@@ -82,7 +82,7 @@ impl Session {
             return None;
         }
         let request = if self.opened { self.next_request() } else { self.opening_request() }?;
-        self.asked = Some(InFlight { request: request.clone(), since: now });
+        self.asked = Some(InFlight { request: request.clone(), id: None, since: now });
         Some(Action::Request(request))
     }
 

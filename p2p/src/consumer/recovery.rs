@@ -8,12 +8,18 @@ use crate::{
     limits::ACK_RETRY,
     messages::{ErrorCode, SnapshotsRequest},
     text,
+    types::RequestId,
 };
 
 impl Session {
-    /// The request in flight got no answer.
-    pub fn handle_request_failed(&mut self, now: Instant, failure: &RequestFailure) {
-        let Some(asked) = self.asked.take() else { return };
+    /// Request `id` got no answer.
+    pub fn handle_request_failed(&mut self, now: Instant, id: RequestId, failure: &RequestFailure) {
+        self.lose_request(now, Some(id), failure);
+    }
+
+    /// The request in flight, if this is its id (`None`: it was not sent), gets no answer.
+    pub(super) fn lose_request(&mut self, now: Instant, id: Option<RequestId>, failure: &RequestFailure) {
+        let Some(asked) = self.take_asked(id) else { return };
         if self.is_over() {
             return;
         }

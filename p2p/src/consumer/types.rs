@@ -87,7 +87,8 @@ pub struct ExplicitResume {
 pub enum Action {
     /// Connect to the peer: `handle_connected` (at once if connected already) or `handle_dial_failed`.
     Connect,
-    /// Send a request: `handle_verified`, `handle_request_failed` or `handle_violation`. No other is wanted before.
+    /// Send a request: `handle_sent` at once, then `handle_verified`, `handle_request_failed` or `handle_violation`, with the
+    /// request's id. No other is wanted before.
     Request(SnapshotsRequest),
     /// The plan was accepted (it may be another one than before): persist the session's record. No answer; do it before
     /// asking for the next action.

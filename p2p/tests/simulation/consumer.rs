@@ -9,8 +9,8 @@ use std::{
 
 use libp2p::PeerId;
 use rpp_p2p::{
-    ArtefactKind, AuthorityError, Exchange, Expectation, Hash, Plan, PlanBounds, RequestFailure, SnapshotSessionId,
-    SnapshotsRequest, Update, Verified, VerifiedChunk, Violation,
+    ArtefactKind, AuthorityError, Exchange, Expectation, Hash, Plan, PlanBounds, RequestFailure, RequestId,
+    SnapshotSessionId, SnapshotsRequest, Update, Verified, VerifiedChunk, Violation,
     authority::check_authority_signatures,
     consumer::{Action, Options, Saved, Session, State, Storage},
     tree::chunk_range,
@@ -171,13 +171,13 @@ impl Consumer {
         while let Some(action) = self.session.poll_action(now) {
             assert!(wishes.len() < 1000, "actions without end");
             self.note(|| format!("{action:?}").chars().take(200).collect());
-            wishes.extend(self.act(action));
+            wishes.extend(self.act(now, action));
         }
         self.check();
         wishes
     }
 
-    fn act(&mut self, action: Action) -> Option<Wish> {
+    fn act(&mut self, now: Instant, action: Action) -> Option<Wish> {
         let (work, on_disk) = match action {
             Action::Connect => (Local::Dialled(true), false),
             Action::Request(request) => {
@@ -186,6 +186,7 @@ impl Consumer {
                 let expectation = self.exchange.begin(request.clone()).expect("the exchange refuses a request");
                 self.requests += 1;
                 self.request = Some((self.requests, expectation));
+                self.session.handle_sent(now, Ok(self.last()));
                 return Some(Wish::Send(self.requests, request));
             }
             Action::PlanAccepted(plan) => {
@@ -337,14 +338,28 @@ impl Consumer {
         if self.request.take().is_some() {
             self.note(|| failure.to_string());
             self.exchange.abort();
-            self.told(false, |session| session.handle_request_failed(now, failure));
+            let id = self.last();
+            self.told(false, |session| session.handle_request_failed(now, id, failure));
         }
+    }
+
+    /// The id of the last request: the one in flight, if one is.
+    fn last(&self) -> RequestId {
+        RequestId::new(self.requests)
+    }
+
+    /// The end of a request that the session gave up, or that was made in an earlier life, is heard of only now.
+    pub fn late(&mut self, now: Instant, id: u64) {
+        let before = self.session.view();
+        self.session.handle_request_failed(now, RequestId::new(id), &RequestFailure::ConnectionClosed { received: 1 });
+        assert_eq!(before, self.session.view(), "the late end of request {id} reached the session");
     }
 
     pub fn violated(&mut self, now: Instant, violation: &Violation) {
         self.note(|| violation.to_string());
         self.exchange.abort();
-        self.told(false, |session| session.handle_violation(now, violation));
+        let id = self.last();
+        self.told(false, |session| session.handle_violation(now, id, violation));
         let failure = self.session.view().failure.expect("a violation ends the session");
         assert!(failure.message.contains(&self.provider.to_string()), "the error names the peer: {}", failure.message);
     }
@@ -352,7 +367,8 @@ impl Consumer {
     pub fn verified(&mut self, now: Instant, verified: Verified) {
         self.note(|| format!("{verified:?}").chars().take(160).collect());
         self.exchange.complete(&verified);
-        self.told(true, |session| session.handle_verified(now, verified));
+        let id = self.last();
+        self.told(true, |session| session.handle_verified(now, id, verified));
     }
 
     pub fn timeout(&mut self, now: Instant) {

@@ -61,7 +61,7 @@ impl Manager {
     }
 
     fn may_consume(&self, peer: &PeerId) -> Result<(), SnapshotRuntimeError> {
-        if self.trust.is_none() {
+        if self.light.is_none() {
             return Err(SnapshotRuntimeError::NoTrustAnchor);
         }
         if let Err(message) = &self.head_file {
@@ -232,7 +232,7 @@ impl Manager {
             _ if tracked.record.state == SessionState::Complete => {}
             _ if tracked.record.distrust => return Err(refused(tracked, now)),
             _ => {
-                if self.trust.is_none() {
+                if self.light.is_none() {
                     return Err(SnapshotRuntimeError::NoTrustAnchor);
                 }
                 let peer = tracked.record.peer;
@@ -275,9 +275,10 @@ impl Manager {
         }
         let peer = tracked.record.peer;
         let behaviour = &mut swarm.behaviour_mut().snapshots;
-        if tracked.machine.is_some() {
-            behaviour.cancel(peer, session, "cancelled by the consumer's operator");
-        } else {
+        let told = tracked.machine.is_some()
+            && behaviour.cancel(peer, session, "cancelled by the consumer's operator").is_some();
+        if !told {
+            // While it has a request in flight nothing can be said; the provider's slot goes by itself.
             behaviour.forget(peer, session);
         }
         match self.remove(session) {

@@ -61,7 +61,7 @@ impl Manager {
             .values_mut()
             .filter(|tracked| is_of(tracked) && tracked.record.state == SessionState::Complete && !tracked.here.heals)
             .max_by(|one, other| one.record.updated_at.cmp(&other.record.updated_at));
-        let Some(tracked) = source.filter(|_| !is_under_way && self.trust.is_some()) else { return };
+        let Some(tracked) = source.filter(|_| !is_under_way && self.light.is_some()) else { return };
         tracked.here.heals = true;
         let session = tracked.record.session;
         tracing::warn!(%root, %session, peer = %tracked.record.peer, "what is damaged of it is fetched again: {reason}");

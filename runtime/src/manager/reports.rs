@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use libp2p::{PeerId, Swarm};
 use rpp_p2p::{
-    Hash, RequestFailure, SnapshotProtocolError, SnapshotSessionId, Violation,
+    Hash, SnapshotProtocolError, SnapshotSessionId, Violation,
     consumer::{self, Storage},
     snapshots,
 };
@@ -14,6 +14,7 @@ use crate::{
     error::SnapshotRuntimeError,
     jobs::{Authority, Done, Place, Unsettled},
     record,
+    serve::Provider,
     status::NodeEvent,
     store::Offer,
     swarm::NodeBehaviour,
@@ -68,39 +69,29 @@ impl Manager {
             .filter_map(|tracked| tracked.machine.as_mut())
     }
 
-    pub(crate) fn on_snapshots(&mut self, event: snapshots::Event, now: Instant) {
-        match event {
-            snapshots::Event::Verified { peer, session, verified, .. } => {
-                if let Some(machine) = self.machine_of(session, peer) {
-                    machine.handle_verified(now, verified);
-                }
-            }
-            snapshots::Event::Error { peer, session, error, .. } => self.on_error(peer, session, error, now),
-            _ => {}
+    pub(crate) fn on_snapshots(
+        &mut self,
+        event: snapshots::Event,
+        behaviour: &mut snapshots::Behaviour<Provider>,
+        now: Instant,
+    ) {
+        let Some((peer, session)) = event.of() else { return };
+        if let snapshots::Event::Error { error: SnapshotProtocolError::Remote(violation), .. } = &event {
+            self.on_violation(peer, session, violation);
+        }
+        match self.machine_of(session, peer) {
+            Some(machine) => event.tell(machine, now),
+            // The end of the last request of a session that was cancelled meanwhile.
+            None => behaviour.forget(peer, session),
         }
     }
 
-    fn on_error(&mut self, peer: PeerId, session: SnapshotSessionId, error: SnapshotProtocolError, now: Instant) {
-        if let SnapshotProtocolError::Remote(violation) = &error {
-            tracing::warn!(%peer, %session, "protocol violation: {violation}");
-            self.metrics.verification_failed(violation_kind(violation));
-            let reason = violation.to_string();
-            self.watchers.each(|watcher| watcher.protocol_violation(peer, session, &reason));
-            let _ = self.events.send(NodeEvent::ProtocolViolation {
-                peer,
-                session: Some(session),
-                reason: violation.to_string(),
-            });
-        }
-        let Some(machine) = self.machine_of(session, peer) else { return };
-        match error {
-            SnapshotProtocolError::Provider { code, message } => machine.handle_refused(now, code, &message),
-            SnapshotProtocolError::Remote(violation) => machine.handle_violation(now, &violation),
-            SnapshotProtocolError::Outbound(failure) => machine.handle_request_failed(now, &failure),
-            other => {
-                machine.handle_request_failed(now, &RequestFailure::Io { reason: other.to_string() });
-            }
-        }
+    fn on_violation(&mut self, peer: PeerId, session: SnapshotSessionId, violation: &Violation) {
+        let reason = violation.to_string();
+        tracing::warn!(%peer, %session, "protocol violation: {reason}");
+        self.metrics.verification_failed(violation_kind(violation));
+        self.watchers.each(|watcher| watcher.protocol_violation(peer, session, &reason));
+        let _ = self.events.send(NodeEvent::ProtocolViolation { peer, session: Some(session), reason });
     }
 
     pub(crate) fn on_done(&mut self, done: Done, swarm: &mut Swarm<NodeBehaviour>, now: Instant) {
