@@ -20,7 +20,7 @@ use std::{
     path::{Path, PathBuf},
     process::Output,
     sync::OnceLock,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use harness::{DEADLINE, Place, eventually};
@@ -137,7 +137,7 @@ fn status_where(consumer: &Process, session: u64, what: &str, wanted: impl Fn(&V
         }
         assert!(begun.elapsed() < DEADLINE, "waited too long for {what}: {last}\n{}", consumer.logged());
         last = status;
-        std::thread::park_timeout(std::time::Duration::from_millis(20));
+        std::thread::park_timeout(Duration::from_millis(20));
     }
 }
 
@@ -150,6 +150,15 @@ fn complete(consumer: &Process, session: u64) -> Value {
     assert_eq!(text(&status, "state"), "complete", "{status}");
     assert!(fs::read(text(&status, "payload_path")).unwrap() == noise(PAYLOAD), "the payload differs");
     status
+}
+
+/// Waits until the log has these words: a node writes its log on a thread of its own.
+fn logs(node: &Process, words: &str) {
+    let begun = Instant::now();
+    while !node.logged().contains(words) {
+        assert!(begun.elapsed() < DEADLINE, "the log does not say {words:?}: {}", node.logged());
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
 }
 
 /// Probes and metric, while a part cannot be written and afterwards.
@@ -265,7 +274,7 @@ fn a_node_starts_on_a_full_disk_and_goes_on_with_its_sessions() {
     says_it_cannot_write(&node, "database");
     let held = status(&node, session);
     assert_eq!(held["root"], made().published["root"], "it is known all the same: {held}");
-    assert!(node.logged().contains("cannot write"), "{}", node.logged());
+    logs(&node, "cannot write");
     fs::remove_file(&full).unwrap();
     complete(&node, session);
     says_it_can_write(&node);

@@ -7,6 +7,7 @@ use std::{
     os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
     path::Path,
     process::{Child, Command, ExitStatus, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -288,7 +289,7 @@ fn variables_that_kubernetes_makes_for_services_are_skipped_with_one_warning() {
     ];
     let log = place.path("log");
     let _node = Running::start_logging(place.command("run").envs(variables), log_file(&log));
-    let text = fs::read_to_string(&log).unwrap();
+    let text = logged(&log, |text| text.lines().any(|line| line.contains("Kubernetes")));
     let warnings: Vec<_> = text.lines().filter(|line| line.contains("Kubernetes")).map(json).collect();
     assert_eq!((warnings.len(), &warnings[0]["level"]), (1, &Value::from("WARN")), "{text}");
     for (name, _) in variables {
@@ -358,9 +359,7 @@ fn without_a_usable_resolv_conf_a_node_starts_and_names_fail_one_by_one() {
         let node = Running::start_logging(&mut command, log_file(&log));
         let rpc = node.said["rpc"].as_str().unwrap();
         assert_eq!(status(rpc, "/readyz", ""), 200, "{what}");
-        let warned =
-            fs::read_to_string(&log).unwrap().lines().any(|line| line.contains("WARN") && line.contains(warning));
-        assert!(warned, "{what}: {}", fs::read_to_string(&log).unwrap());
+        logged(&log, |text| text.lines().any(|line| line.contains("WARN") && line.contains(warning)));
         let token = token(&place);
         let body = format!("{{\"peer\":\"{PEER}\"}}");
         let (code, session) = ask(rpc, "POST", "/p2p/snapshots", &token, &body);
@@ -371,6 +370,19 @@ fn without_a_usable_resolv_conf_a_node_starts_and_names_fail_one_by_one() {
             (status["state"] == "backing_off").then_some(status)
         });
         assert!(status["error"].as_str().unwrap().contains("nobody.example"), "{what}: {status}");
+    }
+}
+
+/// The log, once `holds` of it. A node writes its log on a thread of its own, so a line may come after what it tells of.
+fn logged(log: &Path, holds: impl Fn(&str) -> bool) -> String {
+    let begun = Instant::now();
+    loop {
+        let text = fs::read_to_string(log).unwrap();
+        if holds(&text) {
+            return text;
+        }
+        assert!(begun.elapsed() < DEADLINE, "the log does not say it: {text}");
+        std::thread::park_timeout(Duration::from_millis(20));
     }
 }
 
@@ -391,8 +403,7 @@ fn an_address_that_this_machine_has_not_does_not_keep_a_node_unready() {
     let node = Running::start_logging(&mut command, log_file(&log));
     assert_eq!(status(node.said["rpc"].as_str().unwrap(), "/readyz", ""), 200);
     assert_eq!(node.said["listen"].as_array().unwrap().len(), 1);
-    let text = fs::read_to_string(&log).unwrap();
-    assert!(text.contains("/ip4/192.0.2.1/tcp/0") && text.contains("goes on without it"), "{text}");
+    logged(&log, |text| text.contains("/ip4/192.0.2.1/tcp/0") && text.contains("goes on without it"));
     drop(node);
     // When there is no other one, it is a mistake; so is a port that is taken.
     let refused = |listen: &str| {
@@ -418,8 +429,7 @@ fn a_machine_without_ipv6_is_ready() {
     let mut node = Running::start_logging(&mut command, log_file(&log));
     let listen: Vec<_> = node.said["listen"].as_array().unwrap().iter().map(|one| one.as_str().unwrap()).collect();
     assert!(!listen.is_empty() && listen.iter().all(|one| one.starts_with("/ip4/")), "{listen:?}");
-    let text = fs::read_to_string(&log).unwrap();
-    assert!(text.contains("is IPv6 off?"), "{text}");
+    logged(&log, |text| text.contains("is IPv6 off?"));
     node.signal(Signal::TERM);
     assert!(node.wait().success());
 }
