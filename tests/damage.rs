@@ -13,7 +13,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use support::{CHUNK, FIRST_BYTES, Home, Running, eventually, files_under, interrupt, made, noise};
+use support::{CHUNK, FIRST_BYTES, Home, Running, eventually, files_under, gate::Gate, interrupt, made, noise};
 
 static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
@@ -324,4 +324,173 @@ async fn what_is_stored_already_is_hashed_before_a_session_is_complete_with_it()
     let session = mirror.stream(json!({ "peer": origin.address.to_string(), "height": 100 })).await;
     let done = mirror.complete(session).await;
     assert!(fs::read(done["payload_path"].as_str().unwrap()).unwrap() == noise(1, FIRST_BYTES), "{done}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_complete_session_is_called_verified_once_this_process_has_hashed_its_payload() {
+    let origin = Home::provider().start().await;
+    let home = Home::consumer();
+    let node = home.start().await;
+    let session = node.stream(json!({ "peer": origin.address.to_string(), "height": 100 })).await;
+    let before = node.complete(session).await;
+    node.stop().await;
+
+    let gate = Gate::new(rpp_runtime::Work::Recheck, 0);
+    let node = home.start_with(gate.hooks()).await;
+    eventually("the hashing to begin", || async { gate.is_reached().then_some(()) }).await;
+    let held = node.get(&format!("/p2p/snapshots/{session}")).await;
+    assert_eq!((&held["state"], &held["verified"]), (&json!("complete"), &json!(false)), "{held}");
+    assert!(held["payload_path"].is_null() && held["last_chunk_index"].is_null(), "{held}");
+    assert_eq!((&held["bytes_verified"], &held["rechecked_bytes"]), (&json!(0), &json!(0)), "{held}");
+    assert_eq!((&held["recheck_bytes"], &held["bytes_durable"]), (&json!(FIRST_BYTES), &json!(FIRST_BYTES)), "{held}");
+    assert_eq!(held["confirmed_chunk_index"], before["confirmed_chunk_index"], "what is confirmed never falls");
+    assert_eq!(held["waiting_on"]["what"], "disk", "{held}");
+    assert_eq!(node.get("/p2p/snapshots").await[0]["verified"], false);
+    gate.open();
+    let done = node.complete(session).await;
+    for field in ["verified", "bytes_verified", "last_chunk_index", "payload_path", "waiting_on"] {
+        assert_eq!(done[field], before[field], "{field}: {done}");
+    }
+    assert!(done["rechecked_bytes"].is_null(), "{done}");
+
+    // What is touched under a running node is hashed again.
+    let (gone, path) = (home.snapshots().join("gone"), before["payload_path"].as_str().unwrap());
+    fs::copy(path, &gone).unwrap();
+    fs::rename(&gone, path).unwrap();
+    node.status_where(session, "the change to be noticed", |status| status["verified"] == false).await;
+    node.complete(session).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_complete_session_whose_payload_changed_while_the_node_was_down_is_never_called_verified_as_it_is() {
+    keep_the_log();
+    let origin = Home::provider().start().await;
+    let mut home = Home::consumer();
+    home.config.snapshots.scrub_bytes_per_second = 0;
+    let session = spoilt_mirror(&origin, &home).await;
+    let node = home.start().await;
+    let payload = home.snapshots().join("store").join(made().first.root.to_string()).join("payload");
+    let status = node.status_where(session, "the repair", |status| {
+        let is_verified = status["verified"] == true;
+        assert!(!is_verified || fs::read(&payload).unwrap() == noise(1, FIRST_BYTES), "{status}");
+        is_verified
+    });
+    assert_eq!(status.await["state"], "complete");
+    assert_eq!(served(&origin).await, (FIRST_BYTES as u64).div_ceil(CHUNK) + 1, "the damaged chunk alone came again");
+}
+
+/// Changes the text of a document that ends in its checksum, and seals it anew.
+fn forge(path: &Path, change: impl FnOnce(String) -> String) {
+    const TAIL: usize = ",\"checksum\":\"\"}\n".len() + 64;
+    let sealed = fs::read_to_string(path).unwrap();
+    let forged = change(sealed[..sealed.len() - TAIL].to_owned());
+    assert_ne!(forged, sealed[..sealed.len() - TAIL], "nothing was changed in {}", path.display());
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(forged.as_bytes()).update(b"}");
+    fs::write(path, format!("{forged},\"checksum\":\"{}\"}}\n", hasher.finalize().to_hex())).unwrap();
+}
+
+/// Another block hash wherever the document has it: its numbers and links fit, its hashes do not.
+fn with_another_block_hash(text: String) -> String {
+    text.replace(&"07".repeat(32), &"08".repeat(32))
+}
+
+/// Turns the first letter of the value of each `field` into another one.
+fn with_another(field: &str, text: &str) -> String {
+    let (begin, mut forged) = (format!("\"{field}\":\""), String::new());
+    for (index, part) in text.split(&begin).enumerate() {
+        if index == 0 {
+            forged.push_str(part);
+            continue;
+        }
+        forged.push_str(&begin);
+        forged.push(if part.starts_with('A') { 'B' } else { 'A' });
+        forged.push_str(&part[1..]);
+    }
+    forged
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_with_a_right_checksum_is_not_served_when_its_chain_does_not_hold() {
+    keep_the_log();
+    let forgeries: [(&str, fn(String) -> String); 2] =
+        [("block_hash", with_another_block_hash), ("signature", |text| with_another("signature", &text))];
+    for (what, forgery) in forgeries {
+        let home = Home::provider();
+        let folder = home.snapshots().join("store").join(made().first.root.to_string());
+        forge(&folder.join("manifest.json"), forgery);
+        let node = home.start().await;
+        let consumer = Home::consumer().start().await;
+        let body = json!({ "peer": node.address.to_string(), "height": 100 });
+        let answer = consumer.request("POST", "/p2p/snapshots", Some(body)).await;
+        // Nobody is given anything to blame this node for, and the other snapshot is served all the same.
+        assert_eq!(answer.status, 502, "{what}: {}", answer.body);
+        assert!(answer.body.contains("no snapshot at height 100 is offered here"), "{what}: {}", answer.body);
+        let told = fs::read_to_string(folder.join("damaged")).unwrap();
+        assert!(told.contains("the chain of the offer at height 100 in manifest.json does not hold"), "{told}");
+        let session = consumer.stream(json!({ "peer": node.address.to_string(), "height": 110 })).await;
+        consumer.complete(session).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_complete_session_whose_manifest_was_forged_is_fetched_again_before_it_is_called_verified() {
+    let forgeries: [(&str, fn(String) -> String); 3] = [
+        ("block_hash", with_another_block_hash),
+        ("signature", |text| with_another("signature", &text)),
+        ("recursive_proof", |text| with_another("recursive_proof", &text)),
+    ];
+    for (what, forgery) in forgeries {
+        let origin = Home::provider().start().await;
+        let mut home = Home::consumer();
+        home.config.snapshots.scrub_bytes_per_second = 0;
+        let node = home.start().await;
+        let session = node.stream(json!({ "peer": origin.address.to_string(), "height": 100 })).await;
+        node.complete(session).await;
+        node.stop().await;
+        let manifest = home.snapshots().join("store").join(made().first.root.to_string()).join("manifest.json");
+        let right = fs::read(&manifest).unwrap();
+        forge(&manifest, forgery);
+        let node = home.start().await;
+        let status = node.status_where(session, "the repair", |status| {
+            assert_ne!(status["state"], "failed", "{what}: {status}");
+            let is_verified = status["verified"] == true;
+            assert!(!is_verified || fs::read(&manifest).unwrap() == right, "{what}: {status}");
+            is_verified
+        });
+        status.await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forged_documents_beside_a_partial_payload_never_end_in_other_bytes_called_verified() {
+    for (name, database) in [("plan.json", true), ("plan.json", false), ("session.json", false)] {
+        let (mut home, provider) = (Home::consumer(), Home::provider());
+        let (session, _) = interrupted(&mut home, &provider).await;
+        let partial = home.snapshots().join("partial").join(made().first.root.to_string());
+        forge(&partial.join(name), with_another_block_hash);
+        if !database {
+            fs::remove_dir_all(home.snapshots().join("sessions")).unwrap();
+        }
+        let node = home.start().await;
+        let serving = provider.start().await;
+        let body = json!({ "peer": serving.address.to_string(), "resume": { "session": session } });
+        let answer = node.request("POST", "/p2p/snapshots", Some(body)).await;
+        let ended =
+            node.status_where(session, "the end", |status| status["verified"] == true || status["state"] == "failed");
+        let ended = ended.await;
+        if name == "plan.json" {
+            assert_eq!((answer.status, &ended["state"]), (200, &json!("complete")), "{name}: {ended}");
+        }
+        if ended["state"] == "complete" {
+            assert!(fs::read(ended["payload_path"].as_str().unwrap()).unwrap() == noise(1, FIRST_BYTES), "{name}");
+            continue;
+        }
+        // A note that names another snapshot than the provider has: nothing is believed, and nobody is blamed for it.
+        assert!(ended["payload_path"].is_null(), "{ended}");
+        assert!(["resume_mismatch", "provider"].contains(&ended["error_code"].as_str().unwrap()), "{ended}");
+        let anew = node.stream(json!({ "peer": serving.address.to_string(), "height": 100 })).await;
+        let done = node.complete(anew).await;
+        assert!(fs::read(done["payload_path"].as_str().unwrap()).unwrap() == noise(1, FIRST_BYTES), "{name}");
+    }
 }

@@ -126,6 +126,7 @@ impl Feed {
     fn tell(&mut self, status: &SnapshotStreamStatus) -> Event {
         self.last = Instant::now();
         self.next = match status.state {
+            _ if status.is_being_verified_again() => Next::Change,
             SessionState::Complete => Next::End("complete"),
             SessionState::Failed => Next::End("failed"),
             _ => Next::Change,

@@ -18,7 +18,7 @@ use crate::{
     files,
     head::{HeadError, HeadFile, Verdict},
     hooks::{Watchers, Work},
-    manager::Reloaded,
+    manager::{Kept, Reloaded},
     record,
     status::Head,
     store::{Found, Offer, Partial, Store, StoreError, Stored},
@@ -46,6 +46,8 @@ pub(crate) enum Done {
     Proof { session: SnapshotSessionId, epoch: u64, plan_id: Hash, result: Result<(), Unsettled> },
     /// A damaged payload was made a partial one for this session, which fetches what is missing.
     Demoted { session: SnapshotSessionId, result: Result<bool, String> },
+    /// How far the payload of a session that was complete before this process is hashed again, or what came of it.
+    Kept { session: SnapshotSessionId, kept: Kept },
     /// The place for the payload is open.
     Opened { session: SnapshotSessionId, epoch: u64, result: Result<Place, Trouble> },
     /// From a session's disk worker.

@@ -3,6 +3,7 @@
 
 mod commands;
 mod heal;
+mod kept;
 mod reports;
 mod tracked;
 
@@ -26,11 +27,12 @@ use tokio::{
     task::JoinHandle,
 };
 
-pub(crate) use self::reports::VIOLATION_KINDS;
 use self::{
     heal::payload_path,
+    kept::Checks,
     tracked::{Hold, Tracked, trouble},
 };
+pub(crate) use self::{kept::Kept, reports::VIOLATION_KINDS};
 use crate::{
     clock::{instant_of, now_text},
     config::Config,
@@ -88,6 +90,7 @@ pub(crate) struct Manager {
     removed: HashMap<SnapshotSessionId, Reply<()>>,
     /// Cancelled while the database could not be read.
     forgotten: BTreeSet<SnapshotSessionId>,
+    checks: Checks,
 }
 
 impl Manager {
@@ -137,6 +140,7 @@ impl Manager {
             started: HashMap::new(),
             removed: HashMap::new(),
             forgotten: BTreeSet::new(),
+            checks: Checks::default(),
         }
     }
 
@@ -160,16 +164,20 @@ impl Manager {
             };
             tracing::info!(session = %record.session, state = record.state.name(), "session reloaded");
             let session = record.session;
-            // One that is final has been waiting for its operator since then; what holds the others holds them from now on.
-            let since = if hold.is_none() { instant_of(&record.updated_at, now) } else { now };
+            // One that failed has been waiting for its operator since then; what holds the others holds them from now on.
+            let has_failed = record.state == SessionState::Failed;
+            let since = if has_failed { instant_of(&record.updated_at, now) } else { now };
             let path = payload_path(&self.store, &record);
+            let is_over = record.state.is_final().then_some(record.state);
             let mut tracked = Tracked::new(record, progress, path, hold, since, now);
             tracked.updates = updates;
+            tracked.announced = is_over;
             self.sessions.insert(session, tracked);
             if hold.is_some() {
                 self.publish(session, now);
             }
         }
+        self.check_kept();
     }
 
     /// Lets every session do what it has to do.
@@ -465,6 +473,7 @@ impl Manager {
             (tracked.record.error_code, tracked.record.error) = trouble.unzip();
             tracked.record.advice = view.failure.and(view.waiting).map(|wait| wait.reason);
             tracked.here.payload_path = view.payload_path;
+            tracked.here.is_verified = tracked.record.state == SessionState::Complete;
             tracked.record.distrust = distrust;
             self.put(session);
             if distrust {

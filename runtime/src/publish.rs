@@ -404,12 +404,8 @@ impl Publisher<'_, '_> {
     fn place(&mut self, entry: &Entry) -> Result<(), PublishError> {
         (self.progress)(Progress::Placing);
         let checkpoint = entry.update.checkpoint;
-        let offer = Offer {
-            genesis: plan::descriptor(&self.genesis),
-            snapshot: SnapshotHeader { checkpoint, format: entry.format },
-            tip: checkpoint,
-            updates: vec![entry.update.clone()],
-        };
+        let snapshot = SnapshotHeader { checkpoint, format: entry.format };
+        let offer = Offer::new(plan::descriptor(&self.genesis), snapshot, checkpoint, vec![entry.update.clone()]);
         match self.chain.staging()? {
             _ if self.store.get(&checkpoint.state_root).is_some() => {
                 self.store.add_offer(&checkpoint.state_root, offer)?;

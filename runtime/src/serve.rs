@@ -117,6 +117,9 @@ pub struct Provider {
 /// How often an unknown offer makes the store be looked through: strangers may ask for what they like.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
+/// How often another offer is looked for in place of one whose manifest was found damaged.
+const FIND_TRIES: usize = 4;
+
 /// What an active session holds.
 #[derive(Clone)]
 struct Active {
@@ -203,7 +206,7 @@ impl Provider {
 
     /// What fits a wish. What was published beside this process a moment ago is found, too.
     fn offered(&self, request: &PlanRequest) -> Option<(Arc<Stored>, Arc<Offer>)> {
-        let find = || self.store.best_offer(request.root, request.height);
+        let find = || self.sound(|| self.store.best_offer(request.root, request.height));
         find().or_else(|| {
             let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
             if looked.is_some_and(|at| at.elapsed() < LOOK_AGAIN) {
@@ -218,6 +221,17 @@ impl Provider {
                 }
             }
         })
+    }
+
+    /// The first that is found and holds. What does not is left out of the store, and the next one is looked for.
+    fn sound(&self, find: impl Fn() -> Option<(Arc<Stored>, Arc<Offer>)>) -> Option<(Arc<Stored>, Arc<Offer>)> {
+        (0..FIND_TRIES).find_map(|_| {
+            let found = find();
+            match &found {
+                Some((_, offer)) if !self.store.is_sound(offer) => None,
+                _ => Some(found),
+            }
+        })?
     }
 
     fn records(&self) -> MutexGuard<'_, Records> {
@@ -255,7 +269,7 @@ impl Provider {
             active.last_used = Instant::now();
             return Ok(active.clone());
         }
-        let (stored, offer) = self.store.resolve(plan).ok_or_else(|| gone(key.1))?;
+        let (stored, offer) = self.sound(|| self.store.resolve(plan)).ok_or_else(|| gone(key.1))?;
         let payload = stored.open().map_err(PipelineError::internal)?;
         Ok(self.hold(key, Active { plan_id: plan.plan_id, offer, payload, last_used: Instant::now() }))
     }

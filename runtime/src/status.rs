@@ -161,6 +161,14 @@ pub struct SnapshotStreamStatus {
     pub updated_at: String,
 }
 
+impl SnapshotStreamStatus {
+    /// Whether it is complete by its record, and this process has yet to verify what is stored.
+    #[must_use]
+    pub fn is_being_verified_again(&self) -> bool {
+        self.state == SessionState::Complete && !self.verified && self.recheck_bytes.is_some()
+    }
+}
+
 fn as_text<S: Serializer>(peer: &PeerId, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(peer)
 }

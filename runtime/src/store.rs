@@ -267,6 +267,23 @@ impl Store {
         Ok(changed)
     }
 
+    /// Whether the updates of an offer of this store, however it was put together, hash to its tip, and enough publishers
+    /// signed that. What has a manifest that does not hold is left out from now on.
+    pub(crate) fn is_sound(&self, offer: &Offer) -> bool {
+        let Err(reason) = offer.check_chain() else { return true };
+        let mut found = false;
+        for stored in self.list() {
+            if let Some(reason) = stored.offers().iter().find_map(|offer| offer.check_chain().err()) {
+                self.condemn(&stored.root(), &reason);
+                found = true;
+            }
+        }
+        if !found {
+            tracing::error!("an offer is not served, although the manifests that it is made of hold: {reason}");
+        }
+        false
+    }
+
     /// Bytes that may still be written.
     ///
     /// # Errors

@@ -265,8 +265,7 @@ fn check_chain(offer: &Offer, own: &TrustAnchor, report: &mut OfferReport) {
     if let Err(error) = check_plan(&plan, own, &PlanBounds::default()) {
         return report.chain = Check::Failed(error.to_string());
     }
-    let updates: Vec<_> = (0..plan.total_updates).filter_map(|index| offer.update(index)).collect();
-    match check_authority_signatures(&plan, &updates, own) {
+    match check_authority_signatures(&plan, &offer.wire_updates(), own) {
         Ok(()) => {}
         Err(error @ (plan::AuthorityError::Signatures(_) | plan::AuthorityError::Authentication { .. })) => {
             report.signatures = Check::Failed(error.to_string());

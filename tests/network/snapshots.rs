@@ -231,7 +231,7 @@ async fn a_payload_that_was_removed_is_fetched_at_once_and_named_where_it_is() {
     home.config.data_dir = moved.clone();
     let node = home.start().await;
     let path = moved.join("snapshots/store").join(root.to_string()).join("payload");
-    let status = node.get(&format!("/p2p/snapshots/{third}")).await;
+    let status = node.complete(third).await;
     assert_eq!(status["payload_path"], path.to_str().unwrap(), "{status}");
 }
 

@@ -18,7 +18,7 @@ pub(super) fn payload_path(store: &Store, record: &record::Session) -> Option<Pa
     store.get(&root).map(|stored| stored.payload_path())
 }
 
-fn root(record: &record::Session) -> Option<Hash> {
+pub(super) fn root(record: &record::Session) -> Option<Hash> {
     record.plan.as_ref().map(|plan| plan.snapshot.checkpoint.state_root)
 }
 
@@ -40,13 +40,20 @@ impl Manager {
             .collect();
         for session in complete {
             let Some(tracked) = self.sessions.get_mut(&session) else { continue };
-            let path = payload_path(&self.store, &tracked.record);
-            let is_damaged = root(&tracked.record).is_some_and(|root| damaged.contains_key(&root));
-            if (&path, is_damaged) != (&tracked.here.payload_path, tracked.here.is_damaged) {
-                (tracked.here.payload_path, tracked.here.is_damaged) = (path, is_damaged);
+            let root = root(&tracked.record);
+            let stored = root.and_then(|root| self.store.get(&root));
+            let is_damaged = root.is_some_and(|root| damaged.contains_key(&root));
+            // One that was touched is hashed again; one that was removed was verified all the same.
+            let was_touched = stored.as_ref().is_some_and(|stored| !stored.is_verified());
+            let here = &mut tracked.here;
+            let is_verified = here.is_verified && !is_damaged && !was_touched;
+            let path = stored.map(|stored| stored.payload_path());
+            if (&path, is_damaged, is_verified) != (&here.payload_path, here.is_damaged, here.is_verified) {
+                (here.payload_path, here.is_damaged, here.is_verified) = (path, is_damaged, is_verified);
                 self.publish(session, now);
             }
         }
+        self.check_kept();
         for (root, reason) in damaged {
             self.heal(root, &reason);
         }
@@ -77,6 +84,7 @@ impl Manager {
         match result {
             Ok(true) => {
                 (tracked.here.payload_path, tracked.here.is_damaged, tracked.here.heals) = (None, false, false);
+                (tracked.here.is_verified, tracked.here.unsettled) = (false, None);
                 self.restart(session, None, now);
             }
             Ok(false) => tracked.here.heals = false,

@@ -103,6 +103,7 @@ impl Manager {
             Done::Authority { session, epoch, result } => self.on_authority(session, epoch, result, now),
             Done::Proof { session, epoch, plan_id, result } => self.on_proof(session, epoch, &plan_id, result, now),
             Done::Demoted { session, result } => self.on_demoted(session, result, now),
+            Done::Kept { session, kept } => self.on_kept(session, kept, now),
             Done::Opened { session, epoch, result } => self.on_opened(session, epoch, result, now),
             Done::Disk(reported) => self.on_disk(reported, now),
         }

@@ -71,10 +71,37 @@ pub(super) struct Here {
     received: u64,
     /// Where the payload is, once it is in its place, while it is there.
     pub(super) payload_path: Option<PathBuf>,
+    /// This process verified all of a complete session's payload, and its authority.
+    pub(super) is_verified: bool,
+    /// Bytes of it, from the beginning, that were hashed again while it is not.
+    pub(super) hashed: u64,
+    /// Why it cannot be called verified, although it is there.
+    pub(super) unsettled: Option<String>,
     /// It was found damaged since.
     pub(super) is_damaged: bool,
     /// It is being prepared to be fetched again.
     pub(super) heals: bool,
+}
+
+impl Here {
+    /// What keeps a complete session from being called verified.
+    fn wait(&self) -> (WaitKind, String) {
+        match (&self.unsettled, &self.payload_path) {
+            (Some(reason), _) => (WaitKind::Operator, reason.clone()),
+            (None, Some(_)) => {
+                let reason =
+                    "its payload is hashed and its chain is checked again, because another process verified them";
+                (WaitKind::Disk, reason.to_owned())
+            }
+            (None, None) if self.is_damaged => {
+                (WaitKind::Operator, "its payload was found damaged on the disk: fetch it again".to_owned())
+            }
+            (None, None) => {
+                let reason = "its payload is not stored here any more, so it cannot be verified again: fetch it again";
+                (WaitKind::Operator, reason.to_owned())
+            }
+        }
+    }
 }
 
 /// A record that is tried again.
@@ -271,12 +298,18 @@ fn describe(
     let complete = state == SessionState::Complete;
     let durable = if complete { total_bytes.unwrap_or(progress.bytes_durable) } else { progress.bytes_durable };
     let verified_here = view.map_or(here.verified, |view| (view.bytes_verified, view.verified_chunks));
+    let verified = complete && (view.is_some() || here.is_verified) && !here.is_damaged;
     let (verified_bytes, verified_chunks) = match plan.filter(|_| complete) {
-        Some(plan) => (durable, plan.total_chunks),
+        Some(plan) if verified => (durable, plan.total_chunks),
+        Some(plan) => (here.hashed, here.hashed / plan.chunk_size),
         None => verified_here,
     };
     let left = total_bytes.map(|total| total.saturating_sub(verified_bytes.max(durable)));
     let recheck = view.filter(|view| view.bytes_to_recheck > 0);
+    // Complete before this process began.
+    let kept = total_bytes
+        .filter(|_| complete && !verified && here.payload_path.is_some() && here.unsettled.is_none())
+        .map(|total| (here.hashed, total));
     SnapshotStreamStatus {
         session: record.session,
         peer: record.peer,
@@ -301,8 +334,8 @@ fn describe(
         bytes_verified: verified_bytes,
         bytes_durable: durable,
         bytes_wasted: view.map_or(0, |view| view.bytes_wasted),
-        rechecked_bytes: recheck.map(|view| view.bytes_rechecked),
-        recheck_bytes: recheck.map(|view| view.bytes_to_recheck),
+        rechecked_bytes: recheck.map(|view| view.bytes_rechecked).or(kept.map(|(hashed, _)| hashed)),
+        recheck_bytes: recheck.map(|view| view.bytes_to_recheck).or(kept.map(|(_, total)| total)),
         damaged_bytes: recheck.map(|view| view.bytes_damaged).filter(|bytes| *bytes > 0),
         verified_bytes_per_second: rate.filter(|_| state == SessionState::Streaming),
         eta_seconds: rate
@@ -311,15 +344,15 @@ fn describe(
             .map(|(rate, left)| seconds(left, rate)),
         tries: view.filter(|_| !state.is_final()).map(|view| view.tries),
         stalled_ms: None,
-        verified: complete && !here.is_damaged,
+        verified,
         protocol: plan.map(|_| rpp_p2p::PROTOCOL_V1.to_owned()),
-        waiting_on: waiting(view, hold, state, record, held_since, now),
+        waiting_on: waiting(view, hold, state, record, here, held_since, now),
         error: view.map_or_else(|| record.error.clone(), |view| trouble(view).map(|(_, message)| message)),
         error_code: view.map_or(record.error_code, |view| trouble(view).map(|(code, _)| code)),
         payload_path: view
             .and_then(|view| view.payload_path.clone())
             .or_else(|| here.payload_path.clone())
-            .filter(|_| complete),
+            .filter(|_| verified),
         started_at: record.started_at.clone(),
         updated_at: record.updated_at.clone(),
     }
@@ -330,6 +363,7 @@ fn waiting(
     hold: Option<Hold>,
     state: SessionState,
     record: &record::Session,
+    here: &Here,
     held_since: Instant,
     now: Instant,
 ) -> Option<WaitingOn> {
@@ -377,6 +411,7 @@ fn waiting(
                 record.session
             ),
         ),
+        (None, SessionState::Complete) if !here.is_verified => here.wait(),
         _ => return None,
     };
     Some(WaitingOn { what, index: None, peer: None, since_ms: since_ms(held_since), reason, retry_at: None })

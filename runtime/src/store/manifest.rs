@@ -1,6 +1,12 @@
 //! `manifest.json` and `plan.json`: what is known of a payload beside its bytes.
 
-use rpp_p2p::{Checkpoint, GenesisDescriptor, Hash, PayloadFormat, Plan, SnapshotHeader, Update, limits, plan, tree};
+use std::sync::OnceLock;
+
+use rpp_p2p::{
+    Checkpoint, GenesisDescriptor, Hash, PayloadFormat, Plan, SnapshotHeader, TrustAnchor, Update, limits,
+    plan::{self, PlanBounds},
+    tree,
+};
 use rpp_proofs::{GenesisError, PROOF_SYSTEM};
 use serde::{Deserialize, Serialize};
 
@@ -32,13 +38,42 @@ pub struct Offer {
     pub tip: Checkpoint,
     /// From the snapshot to the tip.
     pub updates: Vec<Update>,
+    #[serde(skip)]
+    pub(super) sound: Sound,
 }
 
+/// What [`Offer::check_chain`] found, once for each offer in memory: a copy may be changed, so it is checked anew.
+#[derive(Debug, Default)]
+pub(super) struct Sound(OnceLock<Result<(), String>>);
+
+impl Clone for Sound {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Sound {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Sound {}
+
 impl Offer {
+    pub(crate) fn new(
+        genesis: GenesisDescriptor,
+        snapshot: SnapshotHeader,
+        tip: Checkpoint,
+        updates: Vec<Update>,
+    ) -> Self {
+        Self { genesis, snapshot, tip, updates, sound: Sound::default() }
+    }
+
     /// What a consumer has verified: the plan of its session, with all updates.
     #[must_use]
     pub fn from_plan(plan: &Plan, updates: &[Update]) -> Self {
-        Self { genesis: plan.genesis.clone(), snapshot: plan.snapshot, tip: plan.tip, updates: updates.to_vec() }
+        Self::new(plan.genesis.clone(), plan.snapshot, plan.tip, updates.to_vec())
     }
 
     /// The plan for a session with this chunk size.
@@ -70,12 +105,36 @@ impl Offer {
         Some(update)
     }
 
+    /// All updates as they go over the wire.
+    pub(crate) fn wire_updates(&self) -> Vec<Update> {
+        (0..self.updates.len() as u64).filter_map(|index| self.update(index)).collect()
+    }
+
     /// The offers of one payload are told apart by this.
     pub(crate) fn key(&self) -> (u64, Hash) {
         (self.snapshot.checkpoint.height, self.snapshot.checkpoint.commitment)
     }
 
-    /// Whether the numbers fit together and to the payload. Hashes, signatures and proof are `verify`'s.
+    /// Whether the updates hash to the tip and enough of the publishers that the genesis names signed it. The recursive
+    /// proof is not looked at. One hash for each update, the first time; a file with a right checksum says nothing of it.
+    pub(crate) fn check_chain(&self) -> Result<(), String> {
+        self.sound.0.get_or_init(|| self.hash_chain()).clone()
+    }
+
+    fn hash_chain(&self) -> Result<(), String> {
+        let wrong = |error: &dyn std::fmt::Display| {
+            let height = self.snapshot.checkpoint.height;
+            format!("the chain of the offer at height {height} in {MANIFEST} does not hold: {error}")
+        };
+        let genesis = plan::genesis(&self.genesis).map_err(|error| wrong(&error))?;
+        let own = TrustAnchor { genesis: Hash(genesis.commitment().to_bytes()), ..TrustAnchor::default() };
+        let plan = self.plan(limits::DEFAULT_CHUNK_SIZE).map_err(|error| wrong(&error))?;
+        plan::check_plan(&plan, &own, &PlanBounds::default()).map_err(|error| wrong(&error))?;
+        plan::check_authority_signatures(&plan, &self.wire_updates(), &own).map_err(|error| wrong(&error))
+    }
+
+    /// Whether the numbers fit together and to the payload. Hashes and signatures are [`Self::check_chain`]'s, the proof
+    /// is `verify`'s.
     pub(crate) fn check(&self, root: &Hash, bytes: u64) -> Result<(), String> {
         let snapshot = &self.snapshot.checkpoint;
         if snapshot.state_root != *root || snapshot.payload_bytes != bytes {

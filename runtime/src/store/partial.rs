@@ -209,7 +209,9 @@ impl Partial {
     fn take_offers(&self, manifest: &mut Manifest) {
         let kept = self.folder.read(OFFERS, MAX_DOCUMENT).ok().and_then(|bytes| sealed::open::<Manifest>(&bytes).ok());
         for offer in kept.into_iter().filter(|kept| kept.check(&self.root).is_ok()).flat_map(|kept| kept.offers) {
-            if let Err(error) = manifest.add(offer) {
+            if let Err(reason) = offer.check_chain() {
+                tracing::warn!(root = %self.root, "an earlier offer of the payload is left out: {reason}");
+            } else if let Err(error) = manifest.add(offer) {
                 tracing::warn!(root = %self.root, "an earlier offer of the payload is lost: {error}");
             }
         }

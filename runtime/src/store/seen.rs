@@ -27,10 +27,25 @@ impl Seen {
         *self.groups() = Vec::new();
     }
 
+    /// The same, if all groups of a payload of so many bytes count: nothing was forgotten while they were verified.
+    pub(super) fn set_whole_if(&self, bytes: u64) {
+        let mut groups = self.groups();
+        if has(&groups, &(0..bytes)) {
+            self.whole.store(true, Ordering::Release);
+            *groups = Vec::new();
+        }
+    }
+
+    /// Whether everything was verified at once.
+    pub(super) fn is_whole(&self) -> bool {
+        self.whole.load(Ordering::Acquire)
+    }
+
     /// Nothing counts any more.
     pub(super) fn clear(&self) {
+        let mut groups = self.groups();
         self.whole.store(false, Ordering::Release);
-        self.groups().clear();
+        groups.clear();
     }
 
     /// Whether all groups of these bytes count.
@@ -38,9 +53,7 @@ impl Seen {
         if self.whole.load(Ordering::Acquire) {
             return true;
         }
-        let groups = self.groups();
-        indices(bytes)
-            .all(|index| groups.get((index / 64) as usize).is_some_and(|word| word & (1 << (index % 64)) != 0))
+        has(&self.groups(), bytes)
     }
 
     /// All groups of these bytes count from now on.
@@ -58,6 +71,10 @@ impl Seen {
     fn groups(&self) -> MutexGuard<'_, Vec<u64>> {
         self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn has(groups: &[u64], bytes: &Range<u64>) -> bool {
+    indices(bytes).all(|index| groups.get((index / 64) as usize).is_some_and(|word| word & (1 << (index % 64)) != 0))
 }
 
 /// The groups of these bytes; an empty payload has one.
@@ -79,6 +96,13 @@ mod tests {
         assert!(!seen.has(&(63 * GROUP..65 * GROUP)) && !seen.has(&(65 * GROUP..67 * GROUP)));
         seen.add(&(0..0));
         assert!(seen.has(&(0..0)) && !seen.has(&(0..GROUP + 1)));
+        seen.set_whole_if(GROUP + 1);
+        assert!(!seen.is_whole());
+        seen.add(&(GROUP..2 * GROUP));
+        seen.set_whole_if(GROUP + 1);
+        assert!(seen.is_whole() && seen.has(&(0..1 << 60)));
+        seen.clear();
+        assert!(!seen.is_whole() && !seen.has(&(0..1)));
         seen.set_whole();
         assert!(seen.has(&(0..1 << 60)));
     }

@@ -816,3 +816,41 @@ fn a_really_full_disk_is_reported_and_gone_on_from() {
         .unwrap();
     assert!(temp.path().join("done").exists(), "{}", String::from_utf8_lossy(&output.stdout));
 }
+
+#[test]
+fn a_manifest_that_names_another_length_leads_to_no_other_bytes() {
+    for length in [65_536_u64, 99_999, 100_001, 131_072] {
+        let pair = Pair::new();
+        let content = bytes(100_000, 1);
+        let root = pair.publish(&content, 1);
+        let folder = pair.provider.path().join("store").join(root.to_string());
+        let mut manifest: Manifest = sealed::open(&fs::read(folder.join(MANIFEST)).unwrap()).unwrap();
+        manifest.bytes = length;
+        for offer in &mut manifest.offers {
+            let points = offer.updates.iter_mut().map(|update| &mut update.checkpoint);
+            points
+                .chain([&mut offer.snapshot.checkpoint, &mut offer.tip])
+                .for_each(|point| point.payload_bytes = length);
+        }
+        fs::write(folder.join(MANIFEST), sealed::seal(&manifest).unwrap()).unwrap();
+        for (name, length) in [(PAYLOAD, length), (OUTBOARD, rpp_p2p::outboard::Layout::new(length).file_len())] {
+            fs::File::options().write(true).open(folder.join(name)).unwrap().set_len(length).unwrap();
+        }
+        let store = pair.provider();
+        let stored = store.get(&root).unwrap();
+        for size in [16_384, 65_536, 1 << 20] {
+            for index in 0..length.div_ceil(size) {
+                let Ok((bytes, _)) = stored.read_chunk(index, size) else { continue };
+                let range = (index * size) as usize..(index * size) as usize + bytes.len();
+                assert_eq!(Some(&bytes[..]), content.get(range), "{length}: other bytes are served");
+            }
+        }
+        assert!(matches!(stored.verify(&mut |_| true), Err(StoreError::Damaged { .. })), "{length}");
+        assert!(!stored.is_verified());
+        let dest = pair.consumer.path().join("dest");
+        crate::unpack::unpack_stored(&stored, &dest, &crate::unpack::Options::default(), &mut |_, _| {}).unwrap_err();
+        assert!(!dest.exists());
+        let (_, offer) = store.best_offer(Some(root), None).unwrap();
+        assert!(!store.is_sound(&offer) && store.list().is_empty(), "{length}: its chain is offered");
+    }
+}

@@ -44,6 +44,7 @@ async fn watch(api: &Api, first: SnapshotStreamStatus, progress: &mut Progress) 
         progress.show(&status);
         match status.state {
             SessionState::Complete if status.verified => return Ok(Ended::Verified(Box::new(status))),
+            _ if status.is_being_verified_again() => {}
             SessionState::Complete | SessionState::Failed => return Ok(Ended::Failed(Box::new(status))),
             _ => {}
         }

@@ -1,0 +1,238 @@
+//! Sessions that were complete before this process began. What their records say is not believed: the payload is hashed
+//! again, and chain, signatures and proof of its manifest are checked, before a status says `verified`. One after the other,
+//! the one that ended longest ago first.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::{Duration, Instant},
+};
+
+use rpp_p2p::{
+    Hash, Plan, SnapshotSessionId, TrustAnchor,
+    plan::{PlanBounds, check_authority_signatures, check_plan},
+};
+use tokio::sync::{Semaphore, mpsc};
+
+use super::{Manager, Tracked, heal::root};
+use crate::{
+    hooks::{Watchers, Work},
+    jobs::{self, Done, explain},
+    status::SessionState,
+    store::{Offer, Store, StoreError, Stored},
+};
+
+/// How often it is told how far hashing is.
+const TOLD: Duration = Duration::from_millis(250);
+/// What cannot be read is tried again after this time.
+const RETRY: Duration = Duration::from_secs(60);
+
+/// What came of a check.
+pub(crate) enum Kept {
+    /// So many bytes from the beginning hold; it goes on.
+    Hashed(u64),
+    /// Payload, chain, signatures and proof hold.
+    Holds,
+    /// It is not in the store any more, because it was removed or found damaged.
+    Gone,
+    /// What is stored is whole, and yet not what this node can call verified: why.
+    Unsettled(String),
+    /// It cannot be read now: why.
+    Unreadable(String),
+    /// What could not be read is to be tried again.
+    Again,
+}
+
+/// What is checked again.
+#[derive(Default)]
+pub(super) struct Checks {
+    current: Option<SnapshotSessionId>,
+    /// Commitments of tips whose proof this process has checked here; at most one for each session.
+    proven: Arc<Mutex<HashSet<Hash>>>,
+    /// Gone with the manager: so the hashing ends when the node does.
+    alive: Arc<()>,
+}
+
+impl Manager {
+    /// Takes up the next complete session whose payload this process has not verified.
+    pub(super) fn check_kept(&mut self) {
+        if self.checks.current.is_some() {
+            return;
+        }
+        let waits = |tracked: &&Tracked| {
+            tracked.record.state == SessionState::Complete
+                && tracked.machine.is_none()
+                && !tracked.here.is_verified
+                && tracked.here.unsettled.is_none()
+        };
+        let stored = |tracked: &Tracked| {
+            let plan = tracked.record.plan.clone()?;
+            Some((self.store.get(&root(&tracked.record)?)?, plan, tracked.record.session))
+        };
+        let mut waiting: Vec<_> = self.sessions.values().filter(waits).collect();
+        waiting.sort_by(|one, other| one.record.updated_at.cmp(&other.record.updated_at));
+        let Some((stored, plan, session)) = waiting.into_iter().find_map(stored) else { return };
+        self.checks.current = Some(session);
+        let check = Check {
+            session,
+            plan,
+            stored,
+            store: Arc::clone(&self.store),
+            trust: self.trust.clone(),
+            proven: Arc::clone(&self.checks.proven),
+            proofs: Arc::clone(&self.proofs),
+            done: self.done.clone(),
+            watchers: self.watchers.clone(),
+            alive: Arc::downgrade(&self.checks.alive),
+        };
+        tokio::spawn(check.run());
+    }
+
+    pub(super) fn on_kept(&mut self, session: SnapshotSessionId, kept: Kept, now: Instant) {
+        if !matches!(kept, Kept::Hashed(_)) && self.checks.current == Some(session) {
+            self.checks.current = None;
+        }
+        let is_kept =
+            |tracked: &&mut Tracked| tracked.record.state == SessionState::Complete && tracked.machine.is_none();
+        if let Some(tracked) = self.sessions.get_mut(&session).filter(is_kept) {
+            let here = &mut tracked.here;
+            here.hashed = 0;
+            match kept {
+                Kept::Hashed(bytes) => here.hashed = bytes,
+                Kept::Holds => {
+                    // Its files may have been touched meanwhile.
+                    let stored = root(&tracked.record).and_then(|root| self.store.get(&root));
+                    here.is_verified = stored.is_some_and(|stored| stored.is_verified());
+                    if here.is_verified {
+                        tracing::info!(%session, "the payload of a complete session is verified again");
+                    }
+                }
+                Kept::Gone => {}
+                Kept::Unsettled(reason) => {
+                    tracing::warn!(%session, "a complete session is not called verified: {reason}");
+                    here.unsettled = Some(reason);
+                }
+                Kept::Unreadable(reason) => {
+                    tracing::warn!(%session, "a complete session is not called verified: {reason}");
+                    here.unsettled = Some(reason);
+                    let done = self.done.clone();
+                    tokio::spawn(async move {
+                        tokio::time::sleep(RETRY).await;
+                        let _ = done.send(Done::Kept { session, kept: Kept::Again }).await;
+                    });
+                }
+                Kept::Again => here.unsettled = None,
+            }
+            self.publish(session, now);
+        }
+        self.check_kept();
+    }
+}
+
+/// One check.
+struct Check {
+    session: SnapshotSessionId,
+    plan: Plan,
+    stored: Arc<Stored>,
+    store: Arc<Store>,
+    trust: Option<Arc<TrustAnchor>>,
+    proven: Arc<Mutex<HashSet<Hash>>>,
+    proofs: Arc<Semaphore>,
+    done: mpsc::Sender<Done>,
+    watchers: Watchers,
+    alive: Weak<()>,
+}
+
+impl Check {
+    async fn run(self) {
+        let (session, done, proofs) = (self.session, self.done.clone(), Arc::clone(&self.proofs));
+        let check = Arc::new(self);
+        let hashed = tokio::task::spawn_blocking({
+            let check = Arc::clone(&check);
+            move || check.hash()
+        });
+        let kept = match hashed.await {
+            Ok(Kept::Holds) => {
+                let permit = proofs.acquire_owned().await;
+                let checked = tokio::task::spawn_blocking(move || {
+                    let _permit = permit;
+                    check.authority()
+                });
+                checked.await
+            }
+            other => other,
+        };
+        let kept = kept.unwrap_or_else(|error| Kept::Unsettled(format!("it could not be checked: {error}")));
+        let _ = done.send(Done::Kept { session, kept }).await;
+    }
+
+    /// Every byte of the payload, and the hashes beside it. Blocks.
+    fn hash(&self) -> Kept {
+        let _work = self.watchers.work(Work::Recheck, self.session);
+        let mut told = Instant::now();
+        let verified = self.stored.verify(&mut |bytes| {
+            if told.elapsed() >= TOLD {
+                told = Instant::now();
+                // A full queue has more urgent news.
+                let _ = self.done.try_send(Done::Kept { session: self.session, kept: Kept::Hashed(bytes) });
+            }
+            self.alive.strong_count() > 0
+        });
+        match verified {
+            Ok(true) => Kept::Holds,
+            Ok(false) => Kept::Gone,
+            Err(StoreError::Damaged { reason, .. }) => self.damaged(&reason),
+            Err(error) => {
+                let looked = self.store.look();
+                match self.store.get(&self.stored.root()) {
+                    None if looked.is_ok() => Kept::Gone,
+                    _ => Kept::Unreadable(format!("its payload cannot be read: {}", explain(&error))),
+                }
+            }
+        }
+    }
+
+    /// What the manifest says of the session's snapshot: chain, signatures, proof. Blocks.
+    fn authority(&self) -> Kept {
+        let _work = self.watchers.work(Work::Proof, self.session);
+        let of_session =
+            |offer: &&Arc<Offer>| offer.snapshot == self.plan.snapshot && offer.genesis == self.plan.genesis;
+        let Some(offer) = self.stored.offers().iter().find(of_session) else {
+            return Kept::Unsettled("the manifest of its payload does not have this snapshot any more".to_owned());
+        };
+        if let Err(reason) = offer.check_chain() {
+            return self.damaged(&reason);
+        }
+        let Some(trust) = &self.trust else {
+            return Kept::Unsettled("no [trust] genesis is configured, so nothing can be called verified".to_owned());
+        };
+        let (plan, updates) = match offer.plan(self.plan.chunk_size) {
+            Ok(plan) => (plan, offer.wire_updates()),
+            Err(error) => return self.damaged(&format!("manifest.json: {error}")),
+        };
+        let trusted = check_plan(&plan, trust, &PlanBounds::default()).map_err(|error| error.to_string());
+        let trusted =
+            trusted.and_then(|_| check_authority_signatures(&plan, &updates, trust).map_err(|error| error.to_string()));
+        if let Err(reason) = trusted {
+            return Kept::Unsettled(format!("its chain has no authority under [trust]: {reason}"));
+        }
+        let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
+        if !proven.contains(&plan.tip.commitment) {
+            if let Err(error) = jobs::check_proof(&plan, &updates) {
+                return self.damaged(&format!("manifest.json: {error}"));
+            }
+            proven.insert(plan.tip.commitment);
+        }
+        Kept::Holds
+    }
+
+    fn damaged(&self, reason: &str) -> Kept {
+        let root = self.stored.root();
+        self.store.condemn(&root, reason);
+        match self.store.get(&root) {
+            None => Kept::Gone,
+            // The catalog could not be read again.
+            Some(_) => Kept::Unreadable(format!("its payload is damaged: {reason}")),
+        }
+    }
+}
