@@ -26,6 +26,8 @@ use serde_json::{Value, json};
 use support::process::{Process, reserved_port};
 
 const PAYLOAD: usize = 32 * 1024 * 1024;
+/// For changed bytes: so many rounds are to be short.
+const SMALL_PAYLOAD: usize = 8 * 1024 * 1024;
 const CHUNK: u64 = 32 * 1024;
 /// What may be verified and not yet durable, and so be lost by a kill.
 const GROUP: u64 = 1024 * 1024;
@@ -36,7 +38,7 @@ fn sigkill_at_random_moments_costs_one_group_at_most() {
     let seed = number("RPP_TEST_SEED").unwrap_or_else(|| u64::from(std::process::id()));
     println!("RPP_TEST_KILLS={kills} RPP_TEST_SEED={seed}");
     let begun = Instant::now();
-    let mut world = World::new(seed);
+    let mut world = World::new(seed, PAYLOAD);
     while world.kills < kills {
         let moment = world.below(2_500);
         world.watch_for(Duration::from_millis(moment));
@@ -73,11 +75,12 @@ fn a_byte_that_changes_between_sigkill_and_start_is_never_called_verified() {
     let seed = number("RPP_TEST_SEED").unwrap_or_else(|| u64::from(std::process::id()));
     println!("RPP_TEST_FLIPS={flips} RPP_TEST_SEED={seed}");
     let begun = Instant::now();
-    let mut world = World::new(seed);
+    let mut world = World::new(seed, SMALL_PAYLOAD);
     let mut flipped = 0;
     while flipped < flips {
-        let moment = world.below(1_500);
-        world.watch_for(Duration::from_millis(moment));
+        // At a random place of the payload, however fast this machine is.
+        let place = world.below(world.payload.len() as u64);
+        world.watch_until(|status| status["bytes_durable"].as_u64() >= Some(place));
         world.kill(Who::Consumer);
         flipped += u64::from(world.flip());
         world.consumer.start();
@@ -134,11 +137,11 @@ struct World {
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, payload_bytes: usize) -> Self {
         let (consumer_port, provider_port) = (reserved_port(), reserved_port());
         let mut consumer = Process::new(&[], consumer_port);
         let mut provider = Process::new(&["--publisher"], provider_port);
-        let payload = noise(PAYLOAD);
+        let payload = noise(payload_bytes);
         let input = provider.place.path("input");
         fs::write(&input, &payload).unwrap();
         let published = provider.place.publish(7, &input);
@@ -205,6 +208,19 @@ impl World {
                 return;
             }
             std::thread::park_timeout(left.min(Duration::from_millis(20)));
+        }
+    }
+
+    /// Looks until the session is as `wanted`, or over.
+    fn watch_until(&mut self, wanted: impl Fn(&Value) -> bool) {
+        let begun = Instant::now();
+        loop {
+            self.observe();
+            if wanted(&self.last) || self.last["verified"] == true {
+                return;
+            }
+            assert!(begun.elapsed() < 4 * DEADLINE, "it does not get on: {}", self.last);
+            std::thread::park_timeout(Duration::from_millis(1));
         }
     }
 
@@ -303,7 +319,7 @@ impl World {
 
     /// With those of the payloads before.
     fn chunks(&self, of_this: u64) -> u64 {
-        self.completed * (PAYLOAD as u64 / CHUNK) + of_this
+        self.completed * (self.payload.len() as u64 / CHUNK) + of_this
     }
 
     fn kill_and_restart(&mut self, who: Who) {

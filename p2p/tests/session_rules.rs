@@ -222,7 +222,9 @@ impl Rig {
             "{}",
             failure.message
         );
-        assert!(failure.message.contains(&self.session.peer().to_string()) || code == FailureCode::Storage);
+        // Whoever is at fault is named.
+        let names_itself = failure.message.starts_with("this node");
+        assert!(failure.message.contains(&self.session.peer().to_string()) || names_itself, "{}", failure.message);
         self.waits(State::Failed, WaitKind::Operator);
     }
 
@@ -997,6 +999,27 @@ fn a_known_chain_whose_proof_does_not_hold_fails_the_session() {
     let plan_id = rig.plan.plan_id;
     rig.session.handle_proof(rig.now, &plan_id, Err(AuthorityError::Proof { reason: "no".to_owned() }));
     rig.failed(FailureCode::Proof, true);
+}
+
+#[test]
+fn a_check_that_comes_to_no_end_fails_the_session_and_blames_nobody() {
+    for known in [false, true] {
+        let mut rig = Rig::new(options());
+        rig.until_authority();
+        if known {
+            rig.session.handle_known_chain(rig.now);
+            assert!(matches!(rig.action(), Action::OpenStorage { .. }));
+            rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 0, unchecked_bytes: 0 });
+        }
+        rig.session.handle_unsettled(rig.now, "its thread ended");
+        rig.failed(FailureCode::Proof, false);
+        assert!(rig.session.view().failure.unwrap().message.contains("could not finish"));
+    }
+    // It is of no use to a session that waits for no check.
+    let mut rig = Rig::new(options());
+    rig.until_streaming();
+    rig.session.handle_unsettled(rig.now, "too late");
+    assert!(rig.session.view().failure.is_none());
 }
 
 #[test]

@@ -77,6 +77,9 @@ pub(crate) enum Unsettled {
     /// The plan has none here.
     #[error(transparent)]
     Refused(#[from] AuthorityError),
+    /// This node cannot say: the check came to no end.
+    #[error("{0}")]
+    Unfinished(String),
     /// This node cannot say: its own disk failed.
     #[error("{0}")]
     Storage(String),
@@ -150,11 +153,12 @@ fn accept(plan: &Plan, updates: &[Update], head: &mut HeadFile, writable: &Writa
         }
     }
     head.accept(plan, updates).map_err(|error| match &error {
-        HeadError::Write { source, .. } if files::is_full(source) => {
+        // Full or failing: nothing was accepted, and the same is written again.
+        HeadError::Write { .. } => {
             writable.failed(Part::Head, &explain(&error));
             Unsettled::Unwritable(unwritable(&error))
         }
-        _ => Unsettled::Storage(explain(&error)),
+        HeadError::Unreadable { .. } => Unsettled::Storage(explain(&error)),
     })?;
     writable.works(Part::Head);
     head.newest().ok_or_else(|| Unsettled::Storage("the head is empty after it was written".to_owned()))
@@ -260,9 +264,13 @@ fn open_partial(
             }
         }
     };
+    let said = |error: StoreError| {
+        writable.store_failed(&error);
+        Trouble::from(error)
+    };
     let partial = match store.partial_within(plan, updates, before.bytes_durable, PATIENCE, &mut watch) {
         Err(StoreError::Stored { .. }) => return Ok(None),
-        opened => opened?,
+        opened => opened.map_err(said)?,
     };
     partial.preflight()?;
     let wanted = wanted.lock();
@@ -270,27 +278,14 @@ fn open_partial(
         return Err(cancelled());
     }
     let folder = snapshots.join("partial").join(root.to_string());
-    note(&folder, record, writable)?;
+    crate::rebuild::note_session(&folder, record)
+        .map_err(|source| said(StoreError::Note { path: folder.join(crate::rebuild::NOTE), source }))?;
     let durable = progress(partial.durable_bytes());
     Ok(Some(Place::Partial(Box::new(partial), Arc::clone(updates), durable)))
 }
 
 fn cancelled() -> Trouble {
     Trouble::Other("the session was cancelled".to_owned())
-}
-
-/// Writes the session's note beside its payload. A full disk is waited for.
-fn note(folder: &Path, record: &record::Session, writable: &Writable) -> Result<(), Trouble> {
-    let Err(source) = crate::rebuild::note_session(folder, record) else {
-        return Ok(());
-    };
-    let full = files::is_full(&source);
-    let error = StoreError::Io { doing: "write", path: folder.join(crate::rebuild::NOTE), source };
-    if !full {
-        return Err(error.into());
-    }
-    writable.failed(Part::Store, &explain(&error));
-    Err(Trouble::Unwritable(unwritable(&error)))
 }
 
 /// Whether a session whose place is being opened still exists. Held while it is written down, so that a cancelled one is

@@ -37,6 +37,7 @@ use crate::{
     clock::{instant_of, now_text},
     config::Config,
     db::Db,
+    error::SnapshotRuntimeError,
     handle::Reply,
     head::HeadFile,
     hooks::{Watchers, Work},
@@ -328,18 +329,19 @@ impl Manager {
     }
 
     fn verify(&mut self, session: SnapshotSessionId, plan: Arc<rpp_p2p::Plan>, updates: Arc<Vec<rpp_p2p::Update>>) {
-        let (Some(tracked), Some(light)) = (self.sessions.get(&session), self.light.clone()) else { return };
+        let Some(tracked) = self.sessions.get(&session) else { return };
         let epoch = tracked.epoch;
-        let head = self.head_file.clone();
+        let (head, light) = (self.head_file.clone(), self.light.clone());
         let (permits, done) = (Arc::clone(&self.proofs), self.done.clone());
         let (watchers, writable) = (self.watchers.clone(), Arc::clone(&self.writable));
         let plan_id = plan.plan_id;
         tokio::spawn(async move {
-            let head = match head {
-                Ok(head) => head,
-                Err(reason) => {
-                    let result = Err(Unsettled::Storage(reason));
-                    let _ = done.send(Done::Authority { session, epoch, result }).await;
+            let no_anchor = || Unsettled::Unfinished(SnapshotRuntimeError::NoTrustAnchor.to_string());
+            let anchored = light.ok_or_else(no_anchor);
+            let (light, head) = match anchored.and_then(|light| Ok((light, head.map_err(Unsettled::Storage)?))) {
+                Ok(both) => both,
+                Err(error) => {
+                    let _ = done.send(Done::Authority { session, epoch, result: Err(error) }).await;
                     return;
                 }
             };
@@ -586,7 +588,7 @@ impl Manager {
 async fn blocking<T: Send + 'static>(
     check: impl FnOnce() -> Result<T, Unsettled> + Send + 'static,
 ) -> Result<T, Unsettled> {
-    tokio::task::spawn_blocking(check).await.unwrap_or_else(|error| Err(Unsettled::Storage(error.to_string())))
+    tokio::task::spawn_blocking(check).await.unwrap_or_else(|error| Err(Unsettled::Unfinished(error.to_string())))
 }
 
 /// A session as start-up found it.

@@ -1,17 +1,25 @@
 //! What of its own files the node cannot write now: for `readyz`, `healthz`, the metric and the log.
 //!
-//! Each part is reported by whoever writes it, when a write fails and when one works again. A part that nobody writes by
-//! himself again is tried by [`Writable::probe`].
+//! Each part is reported by whoever writes it, when a write fails and when one works again. A part that nobody has tried to
+//! write for a while, because its session is gone, say, is tried by [`Writable::probe`].
 
 use std::{
     collections::BTreeMap,
     path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
+use rpp_p2p::limits::PAUSE_RECHECK;
 use tokio::sync::watch;
 
-use crate::files::{self, Dir};
+use crate::{
+    files::{self, Dir},
+    store::StoreError,
+};
+
+/// A session that waits for the disk tries again sooner: what it finds counts for more than what a small write does.
+const PROBE_AFTER: Duration = PAUSE_RECHECK.saturating_mul(5);
 
 /// Bytes of a probe: what the smallest of the node's files take.
 const PROBE: [u8; 16 * 1024] = [0; 16 * 1024];
@@ -24,7 +32,7 @@ pub(crate) enum Part {
     Database,
     /// `head.json`.
     Head,
-    /// The notes beside partial payloads, and the catalog's own files.
+    /// Payloads on their way in, their outboards, and the notes beside them.
     Store,
 }
 
@@ -45,7 +53,7 @@ impl Part {
         match self {
             Self::Database => "the session database",
             Self::Head => "head.json",
-            Self::Store => "the partial payloads",
+            Self::Store => "the payloads",
         }
     }
 }
@@ -53,8 +61,15 @@ impl Part {
 /// Which parts cannot be written, and why.
 #[derive(Debug)]
 pub(crate) struct Writable {
-    troubles: Mutex<BTreeMap<Part, String>>,
+    troubles: Mutex<BTreeMap<Part, Trouble>>,
     said: watch::Sender<Option<String>>,
+}
+
+#[derive(Debug)]
+struct Trouble {
+    reason: String,
+    /// When it was met the last time.
+    at: Instant,
 }
 
 impl Writable {
@@ -70,13 +85,26 @@ impl Writable {
     /// A write failed. Logged when that is news.
     pub(crate) fn failed(&self, part: Part, reason: &str) {
         let mut troubles = self.troubles();
-        if troubles.insert(part, reason.to_owned()).as_deref() != Some(reason) {
+        let before = troubles.insert(part, Trouble { reason: reason.to_owned(), at: Instant::now() });
+        if before.is_none_or(|before| before.reason != reason) {
             tracing::error!(
                 part = part.name(),
                 "cannot write: {reason}; it is tried again, make room or mend the disk"
             );
         }
         self.say(&troubles);
+    }
+
+    /// What the store could not do, if that was a write that may work later.
+    pub(crate) fn store_failed(&self, error: &StoreError) {
+        match error {
+            // How much is free changes from try to try, and is said by the session.
+            StoreError::Full { path: Some(path), .. } => {
+                self.failed(Part::Store, &format!("{}: the disk is full", path.display()));
+            }
+            StoreError::Note { .. } => self.failed(Part::Store, &files::with_causes(error)),
+            _ => {}
+        }
     }
 
     /// A write worked.
@@ -93,10 +121,19 @@ impl Writable {
         self.troubles().contains_key(&part)
     }
 
-    /// Tries a small write in `folder` for the parts that nobody writes until they are needed again.
+    /// Tries a small write in `folder` for the parts that nobody has tried to write for a while. The database tries for
+    /// itself.
     pub(crate) fn probe(&self, folder: &Path) {
-        let waiting = [Part::Head, Part::Store].into_iter().filter(|part| self.is_failed(*part));
-        let waiting: Vec<_> = waiting.collect();
+        self.probe_at(folder, Instant::now());
+    }
+
+    fn probe_at(&self, folder: &Path, now: Instant) {
+        let troubles = self.troubles();
+        let is_due = |part: &Part| {
+            troubles.get(part).is_some_and(|trouble| now.saturating_duration_since(trouble.at) >= PROBE_AFTER)
+        };
+        let waiting: Vec<_> = [Part::Head, Part::Store].into_iter().filter(is_due).collect();
+        drop(troubles);
         if waiting.is_empty() || try_write(folder).is_err() {
             return;
         }
@@ -104,13 +141,13 @@ impl Writable {
     }
 
     /// Probes need no token, so they are not told where the files are.
-    fn say(&self, troubles: &BTreeMap<Part, String>) {
+    fn say(&self, troubles: &BTreeMap<Part, Trouble>) {
         let parts: Vec<_> = troubles.keys().map(|part| part.label()).collect();
         let text = format!("cannot write {}: make room or mend the disk; the node's log says why", parts.join(", "));
         let _ = self.said.send_replace((!parts.is_empty()).then_some(text));
     }
 
-    fn troubles(&self) -> MutexGuard<'_, BTreeMap<Part, String>> {
+    fn troubles(&self) -> MutexGuard<'_, BTreeMap<Part, Trouble>> {
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -132,6 +169,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_the_store_cannot_write_is_said_and_logged_once() {
+        let (writable, path) = (Writable::new(), std::path::PathBuf::from("payload"));
+        for free in [0, 7] {
+            writable.store_failed(&StoreError::Full { path: Some(path.clone()), needed: 100, free });
+            assert_eq!(writable.troubles()[&Part::Store].reason, "payload: the disk is full");
+        }
+        writable.works(Part::Store);
+        // Before a byte is written there is only too little room, and what was damaged is no matter of writing.
+        writable.store_failed(&StoreError::Full { path: None, needed: 100, free: 7 });
+        writable.store_failed(&StoreError::Damaged { path, reason: "other bytes".to_owned() });
+        assert!(!writable.is_failed(Part::Store));
+    }
+
+    #[test]
     fn each_part_is_said_until_it_works_again() {
         let (writable, temp) = (Writable::new(), tempfile::tempdir().unwrap());
         let said = writable.watch();
@@ -140,15 +191,18 @@ mod tests {
         let text = said.borrow().clone().unwrap();
         assert!(text.starts_with("cannot write the session database, head.json: make room"), "{text}");
         assert!(!text.contains("secret-place"), "probes are told no path: {text}");
-        // A small write works: what nobody writes by himself is said to work, the database says so itself.
+        // A small write says nothing while somebody tries the real one; later it does, and the database says so itself.
+        let later = Instant::now() + PROBE_AFTER;
         writable.probe(temp.path());
+        assert!(writable.is_failed(Part::Head));
+        writable.probe_at(temp.path(), later);
         assert!(writable.is_failed(Part::Database) && !writable.is_failed(Part::Head));
         writable.works(Part::Database);
         assert_eq!(*said.borrow(), None);
         assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 0, "nothing is left of the probe");
         // A folder that is not there cannot be written.
         writable.failed(Part::Head, "head.json: no room");
-        writable.probe(&temp.path().join("gone"));
+        writable.probe_at(&temp.path().join("gone"), later + PROBE_AFTER);
         assert!(writable.is_failed(Part::Head));
     }
 }

@@ -20,6 +20,7 @@ use crate::{
     jobs::{Done, explain},
     record::Progress,
     store::{Offer, Partial, StoreError},
+    writable::{Part, Writable},
 };
 
 /// What the worker is asked to do, in this order.
@@ -83,6 +84,7 @@ pub(crate) struct Setting {
     pub(crate) db: Db,
     pub(crate) reports: mpsc::Sender<Done>,
     pub(crate) watchers: Watchers,
+    pub(crate) writable: Arc<Writable>,
 }
 
 /// The sending side. Dropping it ends the worker after the jobs it has.
@@ -204,9 +206,9 @@ impl Worker {
             return Ok(());
         }
         let _work = self.setting.watchers.work(Work::Recheck, self.setting.session);
-        let partial = self.partial()?;
-        let missing = partial.recheck()?;
-        let left = partial.unchecked_bytes();
+        let missing = self.partial()?.recheck();
+        let missing = self.stored(missing)?;
+        let left = self.partial()?.unchecked_bytes();
         let checked = self.recheck.end - left;
         self.recheck.waits = !missing.is_empty();
         if left == 0 || self.recheck.waits || self.recheck.told.elapsed() >= RECHECK_TOLD {
@@ -234,18 +236,27 @@ impl Worker {
         let _work = self.setting.watchers.work(work, self.setting.session);
         match job {
             Job::Write(chunk) => {
-                self.partial()?.write(&chunk)?;
+                let written = self.partial()?.write(&chunk);
+                self.stored(written)?;
                 Ok(Report::Written(chunk.index))
             }
-            Job::Sync => self.sync().map(Report::Durable),
+            Job::Sync => {
+                let progress = self.sync()?;
+                self.setting.writable.works(Part::Store);
+                Ok(Report::Durable(progress))
+            }
             Job::Repair(chunks) => {
-                self.partial()?.repair(&chunks)?;
+                let repaired = self.partial()?.repair(&chunks);
+                self.stored(repaired)?;
+                self.setting.writable.works(Part::Store);
                 self.recheck.waits = false;
                 Ok(Report::Repaired)
             }
             Job::Place => {
                 let partial = self.partial.take().ok_or_else(placed_already)?;
-                let stored = partial.finish(self.setting.offer.clone())?;
+                let finished = partial.finish(self.setting.offer.clone());
+                let stored = self.stored(finished)?;
+                self.setting.writable.works(Part::Store);
                 // At once, unless another process had put the same payload in place.
                 stored.verify(&mut |_| true)?;
                 Ok(Report::Placed(stored.payload_path()))
@@ -253,9 +264,18 @@ impl Worker {
         }
     }
 
+    /// What the store said; that it cannot write is said by the node as well.
+    fn stored<T>(&self, result: Result<T, StoreError>) -> Result<T, Trouble> {
+        result.map_err(|error| {
+            self.setting.writable.store_failed(&error);
+            error.into()
+        })
+    }
+
     fn sync(&mut self) -> Result<Progress, Trouble> {
         let durability = self.setting.durability;
-        let bytes_durable = self.partial()?.sync(durability)?;
+        let synced = self.partial()?.sync(durability);
+        let bytes_durable = self.stored(synced)?;
         let progress = Progress::of(&self.setting.plan, bytes_durable).after(&self.setting.before);
         self.setting.db.put_progress(self.setting.session, &progress)?;
         Ok(progress)
@@ -303,6 +323,7 @@ impl From<StoreError> for Trouble {
             StoreError::Full { .. } => {
                 Self::Unwritable(format!("the disk is full: {error}; make room, and the session goes on by itself"))
             }
+            StoreError::Note { .. } => Self::Unwritable(unwritable(&error)),
             other => Self::Other(explain(&other)),
         }
     }

@@ -112,7 +112,7 @@ struct OfferRow {
 pub(crate) fn list(args: &ListArgs) -> anyhow::Result<()> {
     let store = open(&args.config.load()?.config)?;
     for damaged in store.damaged() {
-        output::note(&format!("damaged, not offered: {}: {}", damaged.path.display(), damaged.reason));
+        output::note(&format!("damaged, not offered: {damaged}"));
     }
     let rows: Vec<_> = store.list().iter().map(row).collect();
     if args.json {
@@ -257,11 +257,9 @@ fn find(store: &Store, root: &Hash) -> anyhow::Result<Arc<Stored>> {
     }
     let name = root.to_string();
     match store.damaged().into_iter().find(|damaged| damaged.path.ends_with(&name)) {
-        Some(damaged) => bail!(
-            "{root} is stored here, but damaged: {}: {}; `rpp-node remove` it, and fetch or publish it again",
-            damaged.path.display(),
-            damaged.reason
-        ),
+        Some(damaged) => {
+            bail!("{root} is stored here, but damaged: {damaged}; `rpp-node remove` it, and fetch or publish it again")
+        }
         None => bail!("{root} is not stored here: `rpp-node list` shows what is"),
     }
 }

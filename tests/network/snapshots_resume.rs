@@ -7,7 +7,7 @@ mod support;
 use rpp_p2p::SnapshotSessionId;
 use rpp_runtime::{SnapshotRuntimeError, handle::ResumeStream};
 use serde_json::{Value, json};
-use support::{Home, Running, gate::Gate, interrupt, made};
+use support::{Home, OTHER_BYTES, Running, eventually, gate::Gate, interrupt, made, noise, relay::Relay};
 
 async fn resume(node: &Running, session: u64, marker: Value) -> (u16, Value) {
     let mut resume = json!({ "session": session });
@@ -153,4 +153,63 @@ async fn a_chain_that_is_known_streams_before_its_proof_is_checked_again() {
     assert!(status["payload_path"].is_null(), "{status}");
     gate.open();
     assert_eq!(node.complete(session).await["verified"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_a_slow_line_that_breaks_smaller_chunks_are_fetched_and_what_was_wasted_is_said() {
+    const LARGE: u64 = 256 * 1024;
+    let provider = Home::provider_of_other_chain().start().await;
+    let relay = Relay::start(&provider.address).await;
+    // 300 kbit/s.
+    relay.limit(37_500);
+    let mut home = Home::consumer();
+    home.config.trust.genesis = Some(made().other_chain.genesis);
+    home.config.snapshots.chunk_size = LARGE;
+    let node = home.start().await;
+    let peer = format!("{}/p2p/{}", relay.address, provider.address.iter().last().unwrap().to_string().split_off(5));
+    let session = node.stream(json!({ "peer": peer })).await;
+    // The whole payload is one chunk, and twice the line breaks in the middle of it.
+    let mut wasted = 0;
+    for _ in 0..2 {
+        let asked = |status: &Value| status["waiting_on"]["what"] == "chunk";
+        let status = node.status_where(session, "the chunk to be asked for", asked).await;
+        assert_eq!(status["chunk_size"], LARGE, "{status}");
+        // More than the transport keeps back before it has decrypted it.
+        let before = relay.passed();
+        eventually("a part of the chunk", || async { (relay.passed() > before + 150_000).then_some(()) }).await;
+        relay.cut();
+        let status = node.status_where(session, "the loss", |status| {
+            assert_eq!(status["bytes_verified"], 0, "{status}");
+            // What came in vain makes no speed.
+            assert_eq!(status["verified_bytes_per_second"].as_u64().unwrap_or(0), 0, "{status}");
+            status["bytes_wasted"].as_u64() > Some(wasted)
+        });
+        wasted = status.await["bytes_wasted"].as_u64().unwrap();
+    }
+    let done = node.complete(session).await;
+    assert!(done["chunk_size"].as_u64() < Some(LARGE), "{done}");
+    let received = json!(OTHER_BYTES as u64 + wasted);
+    assert_eq!((&done["bytes_wasted"], &done["bytes_received"]), (&json!(wasted), &received), "{done}");
+    assert!(wasted > 60_000, "{done}");
+    assert!(std::fs::read(done["payload_path"].as_str().unwrap()).unwrap() == noise(3, OTHER_BYTES), "other bytes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_whose_trust_anchor_is_gone_says_so_instead_of_waiting() {
+    let (mut home, provider) = (Home::consumer(), Home::provider());
+    let (node, session, _) = interrupt(&mut home, &provider).await;
+    node.stop().await;
+    let genesis = home.config.trust.genesis.take();
+    let node = home.start().await;
+    let failed = node.status_where(session, "the end", |status| status["state"] == "failed").await;
+    assert_eq!(failed["error_code"], "proof", "{failed}");
+    assert!(failed["error"].as_str().unwrap().contains("trust"), "{failed}");
+    node.stop().await;
+    // With the anchor it goes on.
+    home.config.trust.genesis = genesis;
+    let node = home.start().await;
+    let serving = provider.start().await;
+    let body = json!({ "peer": serving.address.to_string(), "resume": { "session": session } });
+    assert_eq!(node.request("POST", "/p2p/snapshots", Some(body)).await.status, 200);
+    node.complete(session).await;
 }

@@ -57,6 +57,12 @@ impl Gate {
         self.0.state.lock().unwrap().begun > self.0.after
     }
 
+    pub fn open_when(&self, condition: bool) {
+        if condition {
+            self.open();
+        }
+    }
+
     pub fn open(&self) {
         self.0.state.lock().unwrap().open = true;
         self.0.changed.notify_all();

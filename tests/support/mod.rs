@@ -4,6 +4,8 @@
 pub mod bound;
 pub mod gate;
 pub mod http;
+#[path = "../../p2p/tests/support/relay.rs"]
+pub mod relay;
 pub mod rogue;
 
 use std::{
@@ -45,6 +47,9 @@ pub const FIRST_BYTES: usize = 3 * 1024 * 1024 + 777;
 /// Bytes of the second payload.
 pub const SECOND_BYTES: usize = 1_000_000;
 
+/// Bytes of the other chain's payload.
+pub const OTHER_BYTES: usize = 250_000;
+
 /// Bytes that do not compress and differ by seed.
 pub fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut reader = blake3::Hasher::new_derive_key("rpp tests").update(&seed.to_le_bytes()).finalize_xof();
@@ -76,7 +81,7 @@ pub fn made() -> &'static Made {
         };
         let first = run("publisher", 1, 100, noise(1, FIRST_BYTES));
         let second = run("publisher", 1, 110, noise(2, SECOND_BYTES));
-        let other_chain = run("other", 2, 100, noise(3, 50_000));
+        let other_chain = run("other", 2, 100, noise(3, OTHER_BYTES));
         Made {
             first,
             second,

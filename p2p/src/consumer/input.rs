@@ -162,6 +162,17 @@ impl Session {
         }
     }
 
+    /// The check of the chain, or of its proof, came to no end on this machine: it says neither yes nor no, and nothing of the
+    /// provider. The session ends, because nobody would answer it any more; a resume checks again.
+    pub fn handle_unsettled(&mut self, now: Instant, reason: &str) {
+        let is_checked = matches!(self.storage, StorageState::Checking(_)) || self.proving.is_some();
+        if is_checked && !self.is_over() {
+            let message =
+                format!("this node could not finish checking the chain and its proof: {}", text::escape(reason));
+            self.fail(now, FailureCode::Proof, message, false);
+        }
+    }
+
     /// What the disk had of the chain does not hold: the provider is asked for it.
     fn forget_updates(&mut self, error: &AuthorityError) {
         let Some(work) = &mut self.work else { return };

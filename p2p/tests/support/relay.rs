@@ -16,6 +16,7 @@ use tokio::{
         TcpListener, TcpSocket, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
+    sync::watch,
     task::JoinHandle,
 };
 
@@ -28,8 +29,22 @@ const BUFFER: u32 = 16 * 1024;
 pub struct Relay {
     /// Where it listens.
     pub address: Multiaddr,
-    rate: Arc<AtomicU64>,
+    line: Line,
+    cuts: watch::Sender<u32>,
     task: JoinHandle<()>,
+}
+
+/// What lets bytes through, and how many it let.
+#[derive(Clone)]
+struct Line {
+    rate: Arc<AtomicU64>,
+    passed: Arc<AtomicU64>,
+}
+
+impl Line {
+    fn free() -> Self {
+        Self { rate: Arc::new(AtomicU64::new(u64::MAX)), passed: Arc::default() }
+    }
 }
 
 impl Relay {
@@ -38,26 +53,40 @@ impl Relay {
         let to = socket(to);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let rate = Arc::new(AtomicU64::new(u64::MAX));
-        let limit = Arc::clone(&rate);
+        let (line, cuts) = (Line::free(), watch::Sender::new(0));
+        let (limited, cut) = (line.clone(), cuts.subscribe());
         let task = tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
-                let limit = Arc::clone(&limit);
+                let (line, mut cut) = (limited.clone(), cut.clone());
+                cut.mark_unchanged();
                 tokio::spawn(async move {
                     let far = TcpSocket::new_v4().unwrap();
                     far.set_recv_buffer_size(BUFFER).unwrap();
-                    let far = far.connect(to).await.unwrap();
-                    join(near, far, limit).await;
+                    let Ok(far) = far.connect(to).await else { return };
+                    tokio::select! {
+                        () = join(near, far, line) => {}
+                        _ = cut.changed() => {}
+                    }
                 });
             }
         });
         let address = format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap();
-        Self { address, rate, task }
+        Self { address, line, cuts, task }
     }
 
     /// From now on so many bytes a second come through; 0: none.
     pub fn limit(&self, bytes_per_second: u64) {
-        self.rate.store(bytes_per_second, Ordering::Relaxed);
+        self.line.rate.store(bytes_per_second, Ordering::Relaxed);
+    }
+
+    /// Bytes that came through so far, towards those who dialled.
+    pub fn passed(&self) -> u64 {
+        self.line.passed.load(Ordering::Relaxed)
+    }
+
+    /// Ends the connections that there are; new ones are taken.
+    pub fn cut(&self) {
+        self.cuts.send_modify(|cuts| *cuts += 1);
     }
 }
 
@@ -67,20 +96,22 @@ impl Drop for Relay {
     }
 }
 
-async fn join(near: TcpStream, far: TcpStream, rate: Arc<AtomicU64>) {
+async fn join(near: TcpStream, far: TcpStream, line: Line) {
     for end in [&near, &far] {
         end.set_nodelay(true).unwrap();
     }
     let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
-    let up = tokio::spawn(copy(near_in, far_out, Arc::new(AtomicU64::new(u64::MAX))));
-    copy(far_in, near_out, rate).await;
-    up.abort();
+    // Whichever end closes takes the other one along.
+    tokio::select! {
+        () = copy(near_in, far_out, Line::free()) => {}
+        () = copy(far_in, near_out, line) => {}
+    }
 }
 
-async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, rate: Arc<AtomicU64>) {
+async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, line: Line) {
     let mut buffer = vec![0; BUFFER as usize];
     loop {
-        let rate = rate.load(Ordering::Relaxed);
+        let rate = line.rate.load(Ordering::Relaxed);
         let most = if rate == u64::MAX {
             buffer.len()
         } else {
@@ -97,6 +128,7 @@ async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, rate: Arc<AtomicU
                 if to.write_all(&buffer[..read]).await.is_err() {
                     return;
                 }
+                line.passed.fetch_add(read as u64, Ordering::Relaxed);
             }
         }
     }

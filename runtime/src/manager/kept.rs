@@ -8,10 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rpp_p2p::{
-    Hash, Plan, SnapshotSessionId, TrustAnchor,
-    plan::{PlanBounds, check_authority_signatures, check_plan},
-};
+use rpp_p2p::{Hash, Plan, SnapshotSessionId, light_client::LightClientSync};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::{Manager, Tracked, heal::root};
@@ -78,7 +75,7 @@ impl Manager {
             plan,
             stored,
             store: Arc::clone(&self.store),
-            trust: self.trust.clone(),
+            light: self.light.clone(),
             proven: Arc::clone(&self.checks.proven),
             proofs: Arc::clone(&self.proofs),
             done: self.done.clone(),
@@ -135,7 +132,7 @@ struct Check {
     plan: Plan,
     stored: Arc<Stored>,
     store: Arc<Store>,
-    trust: Option<Arc<TrustAnchor>>,
+    light: Option<LightClientSync>,
     proven: Arc<Mutex<HashSet<Hash>>>,
     proofs: Arc<Semaphore>,
     done: mpsc::Sender<Done>,
@@ -195,39 +192,42 @@ impl Check {
     /// What the manifest says of the session's snapshot: chain, signatures, proof. Blocks.
     fn authority(&self) -> Kept {
         let _work = self.watchers.work(Work::Proof, self.session);
+        if let Some(reason) = self.stored.offers().iter().find_map(|offer| offer.check_chain().err()) {
+            return self.damaged(&reason);
+        }
         let of_session =
             |offer: &&Arc<Offer>| offer.snapshot == self.plan.snapshot && offer.genesis == self.plan.genesis;
         let Some(offer) = self.stored.offers().iter().find(of_session) else {
             return Kept::Unsettled("the manifest of its payload does not have this snapshot any more".to_owned());
         };
-        if let Err(reason) = offer.check_chain() {
-            return self.damaged(&reason);
-        }
-        let Some(trust) = &self.trust else {
+        let Some(light) = &self.light else {
             return Kept::Unsettled("no [trust] genesis is configured, so nothing can be called verified".to_owned());
         };
         let (plan, updates) = match offer.plan(self.plan.chunk_size) {
-            Ok(plan) => (plan, offer.wire_updates()),
+            Ok(plan) => (Arc::new(plan), offer.wire_updates()),
             Err(error) => return self.damaged(&format!("manifest.json: {error}")),
         };
-        let trusted = check_plan(&plan, trust, &PlanBounds::default()).map_err(|error| error.to_string());
-        let trusted =
-            trusted.and_then(|_| check_authority_signatures(&plan, &updates, trust).map_err(|error| error.to_string()));
-        if let Err(reason) = trusted {
-            return Kept::Unsettled(format!("its chain has no authority under [trust]: {reason}"));
-        }
+        let tip = plan.tip.commitment;
+        let chain = match light.check_chain(plan, &updates) {
+            Ok(chain) => chain,
+            Err(error) => return Kept::Unsettled(format!("its chain has no authority under [trust]: {error}")),
+        };
         let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
-        if !proven.contains(&plan.tip.commitment) {
-            if let Err(error) = jobs::check_proof(&plan, &updates) {
+        if !proven.contains(&tip) {
+            if let Err(error) = jobs::check_proof(&chain, light) {
                 return self.damaged(&format!("manifest.json: {error}"));
             }
-            proven.insert(plan.tip.commitment);
+            proven.insert(tip);
         }
         Kept::Holds
     }
 
     fn damaged(&self, reason: &str) -> Kept {
         let root = self.stored.root();
+        // Another one took its place while this was read: that is looked at anew.
+        if self.store.get(&root).is_none_or(|now| !Arc::ptr_eq(&now, &self.stored)) {
+            return Kept::Gone;
+        }
         self.store.condemn(&root, reason);
         match self.store.get(&root) {
             None => Kept::Gone,

@@ -203,6 +203,7 @@ impl Manager {
             Ok(Authority::Settled(_)) => machine.handle_authority(now, Ok(())),
             Ok(Authority::Known(_)) => machine.handle_known_chain(now),
             Err(Unsettled::Refused(error)) => machine.handle_authority(now, Err(error)),
+            Err(Unsettled::Unfinished(reason)) => machine.handle_unsettled(now, &reason),
             Err(Unsettled::Storage(message)) => machine.handle_storage(now, Storage::Failed(message)),
             Err(Unsettled::Unwritable(message)) => machine.handle_storage(now, Storage::Unwritable(message)),
         }
@@ -217,15 +218,15 @@ impl Manager {
         now: Instant,
     ) {
         if let Err(error) = &result {
-            tracing::warn!(%session, "the proof of a tip that was known does not hold: {error}");
+            tracing::warn!(%session, "the proof of a tip that was known is not shown to hold: {error}");
             self.metrics.verification_failed("authority");
         }
         let Some(machine) = self.current(session, epoch) else { return };
         match result {
             Ok(()) => machine.handle_proof(now, plan_id, Ok(())),
             Err(Unsettled::Refused(error)) => machine.handle_proof(now, plan_id, Err(error)),
-            Err(Unsettled::Storage(message)) => machine.handle_storage(now, Storage::Failed(message)),
-            Err(Unsettled::Unwritable(message)) => machine.handle_storage(now, Storage::Unwritable(message)),
+            // Neither yes nor no, and nobody checks it again by himself.
+            Err(error) => machine.handle_unsettled(now, &error.to_string()),
         }
     }
 
@@ -251,6 +252,7 @@ impl Manager {
                     db: self.db.clone(),
                     reports: self.done.clone(),
                     watchers: self.watchers.clone(),
+                    writable: Arc::clone(&self.writable),
                     offer: Offer::from_plan(plan, &updates),
                     before: progress,
                 };

@@ -162,7 +162,7 @@ impl Tracked {
 
     fn describe(&self, now: Instant) -> SnapshotStreamStatus {
         let view = self.machine.as_ref().map(consumer::Session::view);
-        let rate = view.as_ref().and_then(|view| self.meter.per_second(now, view.bytes_received));
+        let rate = view.as_ref().and_then(|view| self.meter.per_second(now, of_use(view)));
         let (record, progress, here) = (&self.record, &self.progress, &self.here);
         let mut status = describe(record, progress, here, view.as_ref(), self.hold, self.held_since, now, rate);
         status.bytes_wasted = view.as_ref().map_or(self.wasted, |view| view.bytes_wasted);
@@ -206,7 +206,7 @@ impl Tracked {
     /// The same, also while a record is on its way to the disk: for what is true whether it arrives or not.
     pub(super) fn publish_now(&mut self, now: Instant) -> bool {
         if let Some(view) = self.machine.as_ref().map(consumer::Session::view) {
-            self.meter.note(now, view.bytes_received);
+            self.meter.note(now, of_use(&view));
             self.here.verified = (view.bytes_verified, view.verified_chunks);
             self.here.received = view.bytes_received;
             self.wasted = view.bytes_wasted;
@@ -428,6 +428,11 @@ pub(super) fn trouble(view: &View) -> Option<(StatusErrorCode, String)> {
         return Some((StatusErrorCode::Storage, wait.reason.clone()));
     }
     view.trouble.as_ref().map(|(code, cause)| ((*code).into(), cause.clone()))
+}
+
+/// Payload bytes that came over the wire and not in vain.
+fn of_use(view: &View) -> u64 {
+    view.bytes_received.saturating_sub(view.bytes_wasted)
 }
 
 #[allow(clippy::cast_precision_loss)]

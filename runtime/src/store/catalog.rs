@@ -30,6 +30,17 @@ pub struct Damaged {
     pub(crate) mark: Option<Mark>,
 }
 
+impl std::fmt::Display for Damaged {
+    /// Which file, and what is wrong with it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let folder = self.path.display().to_string();
+        if !self.reason.starts_with(&folder) {
+            write!(f, "{folder}: ")?;
+        }
+        f.write_str(&self.reason)
+    }
+}
+
 /// One state of `store/`.
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {

@@ -67,6 +67,14 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The machine's: a note beside a payload cannot be written. Goes away when the disk takes it.
+    #[error("cannot write {path}")]
+    Note {
+        /// The note.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// The machine's: reading or writing failed.
     #[error("cannot {doing} {path}")]
     Io {

@@ -76,9 +76,9 @@ impl Partial {
         }
         let layout = Layout::new(snapshot.payload_bytes);
         let path = store.partial.path().join(root.to_string());
-        let opened = open_folder(&store, &root, &layout)
-            .and_then(|opened| write_plan(&opened.0, plan, updates).map(|()| opened));
-        let (folder, payload, outboard) = opened.map_err(|error| store.failed("open", path, error, GROUP))?;
+        let opened = open_folder(&store, &root, &layout);
+        let (folder, payload, outboard) = opened.map_err(|error| store.failed("open", path.clone(), error, GROUP))?;
+        write_plan(&folder, plan, updates).map_err(|source| StoreError::Note { path: path.join(PLAN), source })?;
         let mut partial = Self {
             store,
             _held: held,
@@ -296,7 +296,7 @@ fn write_plan(folder: &Dir, plan: &Plan, updates: &[Update]) -> io::Result<()> {
     let bytes = sealed::seal(&PlanFile::new(plan.clone(), updates.to_vec()))?;
     match folder.read(PLAN, MAX_DOCUMENT) {
         Ok(known) if known == bytes => Ok(()),
-        _ => folder.write_atomic(PLAN, &bytes, 0o600).map_err(in_file(PLAN)),
+        _ => folder.write_atomic(PLAN, &bytes, 0o600),
     }
 }
 

@@ -114,8 +114,9 @@ impl Stored {
         let manifest = read_manifest(folder, root)?;
         let layout = Layout::new(manifest.bytes);
         for (name, expected) in [(PAYLOAD, manifest.bytes), (OUTBOARD, layout.file_len())] {
-            let file = folder.open_read(name).map_err(|error| format!("{name}: {}", split_error(error).1))?;
-            let actual = file.metadata().map_err(|error| format!("{name}: {error}"))?.size();
+            let failed = |error| format!("{}: {}", folder.path().join(name).display(), split_error(error).1);
+            let file = folder.open_read(name).map_err(failed)?;
+            let actual = file.metadata().map_err(failed)?.size();
             if actual != expected {
                 return Err(format!("{name} has {actual} bytes instead of {expected}"));
             }
@@ -384,7 +385,8 @@ pub(crate) fn read_at(file: &File, start: u64, length: usize) -> io::Result<Vec<
 }
 
 pub(crate) fn read_manifest(folder: &Dir, root: &Hash) -> Result<Manifest, String> {
-    let bytes = folder.read(MANIFEST, MAX_DOCUMENT).map_err(|error| format!("{MANIFEST}: {}", split_error(error).1))?;
+    let failed = |error| format!("{}: {}", folder.path().join(MANIFEST).display(), split_error(error).1);
+    let bytes = folder.read(MANIFEST, MAX_DOCUMENT).map_err(failed)?;
     let manifest: Manifest = sealed::open(&bytes).map_err(|error| match std::error::Error::source(&error) {
         Some(source) => format!("manifest.json: {error}: {source}"),
         None => format!("manifest.json: {error}"),
