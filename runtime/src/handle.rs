@@ -70,6 +70,15 @@ pub struct StartStream {
     pub idempotency_key: Option<IdempotencyKey>,
 }
 
+impl StartStream {
+    /// A request for the highest snapshot that the provider offers, with the configured chunk sizes.
+    #[must_use]
+    pub fn new(peer: PeerTarget) -> Self {
+        let (chunk_size, min_chunk_size, max_chunk_size) = (None, None, None);
+        Self { peer, chunk_size, min_chunk_size, max_chunk_size, root: None, height: None, idempotency_key: None }
+    }
+}
+
 /// A caller's name for one request, as its hash: the name itself is neither kept nor shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdempotencyKey(Hash);

@@ -44,3 +44,8 @@ pub use lock::{DataLock, LockError};
 pub use node::{Node, SHUTDOWN_GRACE, StartError};
 pub use status::{NodeEvent, SessionState, SnapshotStreamStatus, WaitingOn};
 pub use swarm::SwarmError;
+
+/// The example of the repository's README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
