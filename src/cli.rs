@@ -21,6 +21,7 @@ mod run_file;
 mod signals;
 mod status;
 mod stored;
+mod top;
 
 use std::process::ExitCode;
 
@@ -61,6 +62,8 @@ enum Command {
     Fetch(fetch::Args),
     /// Show the running node's sessions, and what each waits for.
     Status(status::Args),
+    /// Watch the running node in the terminal: downloads, peers, events.
+    Top(top::Args),
     /// Ask whether the running node is well.
     Health(health::Args),
     /// List the stored snapshots.
@@ -109,6 +112,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Publish(args) => publish::run(&args),
         Command::Fetch(args) => fetch::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Top(args) => top::run(&args),
         Command::Health(args) => health::run(&args),
         Command::List(args) => stored::list(&args),
         Command::Verify(args) => stored::verify(&args),

@@ -4,11 +4,12 @@ mod awake;
 mod fleet;
 mod introspection;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use libp2p::PeerId;
 use rpp_fleet::Reporter;
 use rpp_introspection::{Registry, transport};
+use rpp_rpc::Traffic;
 use rpp_runtime::{Config, Hooks, NodeHandle, Watcher};
 
 use self::{awake::Awake, fleet::Fleet, introspection::Introspection};
@@ -82,6 +83,12 @@ impl Wiring {
             }
         }
     }
+}
+
+/// What the introspection registry counts, as the control plane shows it.
+pub(crate) fn traffic(registry: &Registry) -> HashMap<String, Traffic> {
+    let traffic = |(bytes_received, bytes_sent)| Traffic { bytes_received, bytes_sent };
+    registry.traffic().into_iter().map(|(peer, both)| (peer, traffic(both))).collect()
 }
 
 /// The configured name, or one that holds over hosts.

@@ -10,6 +10,7 @@ mod state;
 mod table;
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -234,6 +235,20 @@ impl Registry {
             start_ts: now_ms - covered,
             snapshot_duration_ms: u32::try_from(covered).unwrap_or(u32::MAX),
         }
+    }
+
+    /// Bytes received from and sent to each peer over its live connections, by its id as text.
+    #[must_use]
+    pub fn traffic(&self) -> HashMap<String, (u64, u64)> {
+        let mut traffic = HashMap::new();
+        for record in self.table().all(MAX_CONNECTIONS) {
+            if record.closed_ms.load(Relaxed) == 0 {
+                let (received, sent) = record.gauges.totals();
+                let both: &mut (u64, u64) = traffic.entry(record.peer_text.clone()).or_default();
+                *both = (both.0.saturating_add(received), both.1.saturating_add(sent));
+            }
+        }
+        traffic
     }
 
     /// How many look, and the longest retention among them. What is closed longer is forgotten, all of it when nobody

@@ -18,6 +18,8 @@ use crate::{
     events, idempotency,
     metrics::{Format, Metrics},
     openapi::{OPENAPI, openapi_3_0},
+    page, peers,
+    recent::Recent,
     request::{Stream, session_of_path},
 };
 
@@ -38,6 +40,7 @@ pub const ROUTES: &[Route] = &[
     Route { path: "/p2p/peers", methods: "GET, HEAD" },
     Route { path: "/p2p/identity", methods: "GET, HEAD" },
     Route { path: "/p2p/head", methods: "GET, HEAD" },
+    Route { path: "/p2p/events", methods: "GET, HEAD" },
     // A load balancer's check is OPTIONS unless it is told otherwise.
     Route { path: "/healthz", methods: "GET, HEAD, OPTIONS" },
     Route { path: "/readyz", methods: "GET, HEAD, OPTIONS" },
@@ -69,11 +72,13 @@ pub(crate) struct App {
     first_answer: Duration,
     places: events::Places,
     metrics: Arc<Metrics>,
+    pub(crate) recent: Recent,
+    pub(crate) traffic: Option<peers::Count>,
 }
 
 /// All routes as one filter, which answers every request.
-pub(crate) fn filter(node: NodeHandle, first_answer: Duration, metrics: Arc<Metrics>) -> BoxedFilter<(Response,)> {
-    let app = Arc::new(App { node, first_answer, places: events::Places::default(), metrics });
+pub(crate) fn filter(app: App) -> BoxedFilter<(Response,)> {
+    let app = Arc::new(app);
     warp::method()
         .and(warp::path::full())
         .and(warp::header::headers_cloned())
@@ -94,8 +99,16 @@ struct Call {
 }
 
 impl App {
+    pub(crate) fn new(node: NodeHandle, first_answer: Duration, metrics: Arc<Metrics>) -> Self {
+        let (places, recent) = (events::Places::default(), Recent::default());
+        Self { node, first_answer, places, metrics, recent, traffic: None }
+    }
+
     async fn answer(&self, method: &Method, path: &str, call: &Call) -> Response {
         let started = Instant::now();
+        if let Some(file) = page::answer(method, path) {
+            return file.unwrap_or_else(Problem::into_response);
+        }
         let Some((route, session)) = find(path) else { return Problem::not_found().into_response() };
         let answer = self.dispatch(route, method, session, call).await;
         let response = answer.unwrap_or_else(Problem::into_response);
@@ -119,9 +132,10 @@ impl App {
             ("GET", "/p2p/snapshots/{session}/events") => {
                 events::answer(&self.node, session()?, &self.places, call.draining.clone()).await
             }
-            ("GET", "/p2p/peers") => self.ask(self.node.peers()).await,
+            ("GET", "/p2p/peers") => self.peers().await,
             ("GET", "/p2p/identity") => self.ask(self.node.identity()).await,
             ("GET", "/p2p/head") => self.head(),
+            ("GET", "/p2p/events") => Ok(json(StatusCode::OK, &self.recent.all())),
             ("GET" | "OPTIONS", "/healthz") => self.health().await,
             ("GET" | "OPTIONS", "/readyz") => self.readiness().await,
             ("GET", "/metrics") => self.metrics(Format::accepted(&call.headers)).await,
@@ -160,6 +174,11 @@ impl App {
         let mut response = Response::default();
         *response.status_mut() = StatusCode::NO_CONTENT;
         Ok(response)
+    }
+
+    async fn peers(&self) -> Result<Response, Problem> {
+        let peers = self.node.peers().await.map_err(to_http)?;
+        Ok(json(StatusCode::OK, &peers::rows(peers, self.traffic.as_ref())))
     }
 
     fn head(&self) -> Result<Response, Problem> {

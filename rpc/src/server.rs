@@ -1,6 +1,6 @@
 //! Puts gate, routes and limits together.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
 use rpp_http::{
     Limits,
@@ -9,7 +9,13 @@ use rpp_http::{
 use rpp_runtime::NodeHandle;
 use secrecy::SecretString;
 
-use crate::{answer::FIRST_ANSWER, metrics::Metrics, routes};
+use crate::{
+    answer::FIRST_ANSWER,
+    metrics::Metrics,
+    page,
+    peers::{Count, Traffic},
+    routes,
+};
 
 /// How the control plane is set up.
 #[derive(Debug)]
@@ -19,6 +25,7 @@ pub struct Options {
     allowed_origins: Vec<String>,
     limits: Limits,
     first_answer: Duration,
+    traffic: Option<Count>,
 }
 
 impl Options {
@@ -41,6 +48,7 @@ impl Options {
             allowed_origins: Vec::new(),
             limits: Limits::default(),
             first_answer: FIRST_ANSWER,
+            traffic: None,
         }
     }
 
@@ -72,6 +80,13 @@ impl Options {
         self.first_answer = wait;
         self
     }
+
+    /// Whom to ask for the traffic of each connected peer, by its id as text, whenever `GET /p2p/peers` is asked.
+    #[must_use]
+    pub fn with_traffic(mut self, count: impl Fn() -> HashMap<String, Traffic> + Send + Sync + 'static) -> Self {
+        self.traffic = Some(Count(Arc::new(count)));
+        self
+    }
 }
 
 /// Why the control plane cannot be served.
@@ -100,11 +115,17 @@ pub async fn serve(
     let metrics = Arc::new(Metrics::default());
     let counted = Arc::clone(&metrics);
     let rules = HostOriginRules::default().with_hosts(options.allowed_hosts).with_origins(options.allowed_origins);
-    let gate = Gate::new(rules)
+    let mut app = routes::App::new(node.clone(), options.first_answer, metrics);
+    app.traffic = options.traffic;
+    let follow = app.recent.clone().follow(node.subscribe());
+    let gate = page::PATHS.into_iter().fold(Gate::new(rules), Gate::with_open_path);
+    let gate = gate
         .with_bearer(Bearer::shared(options.token?))
         .with_probe_path("/healthz")
         .with_probe_path("/readyz")
         .with_observer(move |problem| counted.note_refusal(problem.code()));
-    let routes = routes::filter(node, options.first_answer, metrics);
-    Ok(rpp_http::serve(listener, routes, gate, options.limits, shutdown).await?)
+    tokio::select! {
+        served = rpp_http::serve(listener, routes::filter(app), gate, options.limits, shutdown) => Ok(served?),
+        () = follow => Ok(()), // it never ends
+    }
 }

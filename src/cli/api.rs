@@ -106,6 +106,11 @@ impl Api {
         self.decode(&self.call(Method::POST, "/p2p/snapshots", Some(request.to_string())).await?)
     }
 
+    /// Cancels a session; a finished payload stays.
+    pub(crate) async fn cancel(&self, session: u64) -> Result<(), ApiError> {
+        self.call(Method::DELETE, &format!("/p2p/snapshots/{session}"), None).await.map(drop)
+    }
+
     /// `GET path` without the token; the node's words when the answer is no success.
     pub(crate) async fn probe(&self, path: &str) -> Result<(), ApiError> {
         let (status, bytes) = self.exchange(self.request(Method::GET, path, None, false)?).await?;
@@ -117,7 +122,7 @@ impl Api {
         Ok(self.exchange(self.request(Method::GET, path, None, false)?).await?.0)
     }
 
-    fn decode<T: for<'de> Deserialize<'de>>(&self, body: &[u8]) -> Result<T, ApiError> {
+    pub(crate) fn decode<T: for<'de> Deserialize<'de>>(&self, body: &[u8]) -> Result<T, ApiError> {
         serde_json::from_slice(body).map_err(|error| self.strange(&error))
     }
 

@@ -13,4 +13,5 @@ mod introspect;
 mod quick_start;
 mod running;
 mod surroundings;
+mod top;
 mod usage;

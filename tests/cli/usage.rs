@@ -2,13 +2,14 @@
 
 use crate::harness::{run, stderr, succeed};
 
-pub(crate) const COMMANDS: [&str; 16] = [
+pub(crate) const COMMANDS: [&str; 17] = [
     "init",
     "run",
     "config",
     "publish",
     "fetch",
     "status",
+    "top",
     "health",
     "list",
     "verify",

@@ -8,6 +8,7 @@ use rpp_runtime::{Config, NodeHandle};
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{announce::Addresses, tokens::Tokens};
+use crate::wiring;
 
 /// Bound ports, and what serving them needs.
 pub(super) struct Services {
@@ -52,7 +53,10 @@ impl Services {
         stopping: &watch::Receiver<bool>,
     ) -> Running {
         let mut tasks = JoinSet::new();
-        let (listener, _, options) = self.rpc;
+        let (listener, _, mut options) = self.rpc;
+        if let Some(registry) = registry.cloned() {
+            options = options.with_traffic(move || wiring::traffic(&registry));
+        }
         let (node, stop) = (handle.clone(), stopped(stopping.clone()));
         tasks.spawn(
             async move { rpp_rpc::serve(listener, node, options, stop).await.context("the control plane ended") },

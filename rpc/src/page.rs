@@ -1,0 +1,55 @@
+//! The node's page: files that are part of the program. They hold nothing of the node, so none needs a token; what the page
+//! shows it asks for by the routes, with the token that the operator gives it.
+
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use rpp_http::Problem;
+use warp::reply::Response;
+
+/// Paths of the page's files.
+pub(crate) const PATHS: [&str; 7] =
+    ["/", "/app.js", "/model.js", "/downloads.js", "/panels.js", "/style.css", "/favicon.svg"];
+
+/// Nothing inline, nothing from elsewhere, in nobody's frame, and text never becomes markup.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
+    base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
+
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// The answer for a path of the page; `None` for every other path.
+pub(crate) fn answer(method: &Method, path: &str) -> Option<Result<Response, Problem>> {
+    let (kind, content) = content(path)?;
+    if method != Method::GET {
+        return Some(Err(Problem::method_not_allowed(Some(HeaderValue::from_static("GET, HEAD")))));
+    }
+    Some(Ok(file(kind, content)))
+}
+
+fn content(path: &str) -> Option<(&'static str, &'static str)> {
+    Some(match path {
+        "/" => ("text/html; charset=utf-8", include_str!("page/index.html")),
+        "/app.js" => (SCRIPT, include_str!("page/app.js")),
+        "/model.js" => (SCRIPT, include_str!("page/model.js")),
+        "/downloads.js" => (SCRIPT, include_str!("page/downloads.js")),
+        "/panels.js" => (SCRIPT, include_str!("page/panels.js")),
+        "/style.css" => ("text/css; charset=utf-8", include_str!("page/style.css")),
+        "/favicon.svg" => ("image/svg+xml", include_str!("page/favicon.svg")),
+        _ => return None,
+    })
+}
+
+fn file(kind: &'static str, content: &'static str) -> Response {
+    let mut response = Response::new(content.into());
+    *response.status_mut() = StatusCode::OK;
+    for (name, value) in [
+        (header::CONTENT_TYPE, kind),
+        (header::CACHE_CONTROL, "no-cache"),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}

@@ -1,0 +1,154 @@
+"use strict";
+// What the page says of what the node says: figures, sentences, the last ten minutes. Knows no element and no network.
+
+const HISTORY_MS = 600000, BUCKET_MS = 5000, BUCKETS = HISTORY_MS / BUCKET_MS;
+
+const bytes = (count) => {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+  let value = Number(count) || 0, unit = 0;
+  while (value >= 1000 && unit + 1 < units.length) { value /= 1024; unit++; }
+  return (unit === 0 ? String(Math.round(value)) : value.toFixed(value < 99.95 ? 1 : 0)) + "\u00a0" + units[unit];
+};
+
+const duration = (ms) => {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  if (ms < 1000) return Math.round(ms) + "\u00a0ms";
+  if (seconds < 60) return seconds + "\u00a0s";
+  if (seconds < 3600) return Math.floor(seconds / 60) + "\u00a0min " + (seconds % 60) + "\u00a0s";
+  if (seconds < 172800) return Math.floor(seconds / 3600) + "\u00a0h " + Math.floor(seconds % 3600 / 60) + "\u00a0min";
+  return Math.floor(seconds / 86400) + "\u00a0days";
+};
+
+const short = (id) => (id && id.length > 16 ? id.slice(0, 6) + "\u2026" + id.slice(-6) : id || "");
+const words = (word) => String(word || "").replaceAll("_", " ");
+
+// How a state looks, and what a filter counts it as.
+const STATES = {
+  connecting: ["wait", "waiting"], planning: ["wait", "waiting"], verifying: ["go", "active"], streaming: ["go", "active"],
+  backing_off: ["warn", "waiting"], paused: ["warn", "waiting"], complete: ["good", "complete"], failed: ["bad", "failed"],
+};
+const tone = (status) => {
+  const slow = status.state === "streaming" && status.waiting_on && status.waiting_on.since_ms >= LONG_MS;
+  return slow ? "warn" : (STATES[status.state] || ["quiet"])[0];
+};
+const group = (status) => (STATES[status.state] || ["", "waiting"])[1];
+const isFinal = (status) => status.state === "complete" || status.state === "failed";
+
+// Shares of the whole for the bar: durable, verified beyond it, received beyond that.
+function shares(status) {
+  const total = status.total_bytes || 0;
+  if (status.state === "complete") return { durable: 1, verified: 0, received: 0 };
+  if (!total) return { durable: 0, verified: 0, received: 0 };
+  const share = (count) => Math.min(1, Math.max(0, count / total));
+  const durable = share(status.bytes_durable);
+  const verified = Math.max(durable, share(status.bytes_verified));
+  const ahead = Math.max(0, status.bytes_received - status.bytes_verified - (status.bytes_wasted || 0));
+  return { durable, verified: verified - durable, received: Math.min(1 - verified, ahead / total) };
+}
+
+// Down, so that 99.99 % is not shown as done.
+const percent = (share) => (Math.floor(share * 1000) / 10).toFixed(1) + "\u00a0%";
+
+// What is waited for, and what helps; docs/troubleshooting.md has more.
+const WAITS = {
+  connection: ["a connection to the provider", "Check its address, and that its port is open."], plan: ["the plan"], ack: ["an acknowledgement"],
+  light_client_update: ["update"], proof: ["the proof"], disk: ["the disk", "It goes on by itself when there is room."], throttle: ["its rate limit"],
+  session: ["download", "It goes on when that one ends."], operator: ["you", "The node cannot go on by itself."],
+};
+const FAILURES = {
+  network: "Check the address and the firewall, then resume.", checksum: "Fetch from another provider: what is verified is kept.",
+  authentication: "Compare trust.genesis with what the publisher announces.", resume_mismatch: "Resume: the node knows where it was.",
+  provider: "Ask another provider, or for its newest snapshot.", storage: "Mend the disk or the permissions, then resume.",
+  proof: "Fetch from another provider.", stale: "Fetch from a provider that is not behind.",
+  equivocation: "Do not go on before the publisher has explained it.",
+};
+// A wait is long when an ordinary answer would have come.
+const LONG_MS = 10000, MOMENT_MS = 2000;
+
+// One sentence: why it is where it is. Parts that others wrote are marked, to be shown by themselves.
+function sentence(status) {
+  const waiting = status.waiting_on;
+  if (status.state === "complete") {
+    return status.verified ? [{ own: "Verified and in place: " }, { foreign: status.payload_path || "the payload was removed" }]
+      : [{ own: "Complete, but not verified any more: the payload was damaged on the disk." }];
+  }
+  if (status.state === "failed") {
+    return [{ own: "Failed (" + words(status.error_code || "no reason") + "): " }, { foreign: status.error || "it does not say why" },
+      { own: ". " + (FAILURES[status.error_code] || "") }];
+  }
+  const checked = status.recheck_bytes && (status.rechecked_bytes || 0) < status.recheck_bytes
+    ? "Hashing again what is on the disk, " + bytes(status.rechecked_bytes) + " of " + bytes(status.recheck_bytes) + ". " : "";
+  if (!waiting) return [{ own: checked || "At work." }];
+  if (status.state === "streaming" && waiting.since_ms < MOMENT_MS && waiting.index !== undefined) {
+    return [{ own: checked + "Flowing: " + (WAITS[waiting.what]?.[0] || words(waiting.what)) + " " + waiting.index + " is on its way." }];
+  }
+  if (waiting.what === "retry") {
+    const next = waiting.retry_at ? "Tries again in " + duration(Math.ceil(Math.max(0, Date.parse(waiting.retry_at) - Date.now()) / 1000) * 1000) : "Tries again soon";
+    return [{ own: checked + next + ": " }, { foreign: waiting.reason }];
+  }
+  const [what, help] = WAITS[waiting.what] || [words(waiting.what)];
+  const which = waiting.index !== undefined ? " " + waiting.index : waiting.what === "session" && waiting.peer ? " " + waiting.peer : "";
+  return [{ own: checked + "Waits for " + what + which + ", for " + duration(waiting.since_ms) + ": " }, { foreign: waiting.reason },
+    { own: help ? ". " + help : "" }];
+}
+
+// The buttons that help: what they say, what they do, whether they ask again.
+function actions(status) {
+  if (status.state === "complete") return [{ kind: "cancel", label: "Forget", ask: "Forget this entry? The payload stays.", yes: "Forget it" }];
+  if (status.state === "failed") {
+    return [{ kind: "resume", label: "Resume" },
+      { kind: "cancel", label: "Discard", ask: "Discard it with what it has fetched?", yes: "Discard it" }];
+  }
+  const retry = status.state === "backing_off" || status.waiting_on?.what === "retry";
+  const cancel = { kind: "cancel", label: "Cancel", ask: "Cancel, and drop what it has fetched?", yes: "Cancel it" };
+  return retry ? [{ kind: "resume", label: "Try now" }, cancel] : [cancel];
+}
+
+// Who gives: the provider, or every source when the status names them.
+function sources(status) {
+  if (Array.isArray(status.sources) && status.sources.length) return status.sources;
+  return [{ source: status.peer, kind: "peer", state: status.state, protocol: status.protocol, bytes_verified: status.bytes_verified,
+    bytes_wasted: status.bytes_wasted, verified_bytes_per_second: status.verified_bytes_per_second, alone: true }];
+}
+
+// Rates of the last ten minutes, in buckets of five seconds; what was not looked at is a gap.
+class History {
+  constructor() { this.buckets = new Map(); }
+  note(rate, now) {
+    const bucket = Math.floor(now / BUCKET_MS), [sum, count] = this.buckets.get(bucket) || [0, 0];
+    this.buckets.set(bucket, [sum + (rate || 0), count + 1]);
+    for (const old of this.buckets.keys()) {
+      if (old > bucket - BUCKETS) break;
+      this.buckets.delete(old);
+    }
+  }
+  points(now) {
+    const last = Math.floor(now / BUCKET_MS);
+    return Array.from({ length: BUCKETS }, (_, k) => {
+      const bucket = this.buckets.get(last - BUCKETS + 1 + k);
+      return bucket ? bucket[0] / bucket[1] : null;
+    });
+  }
+  get peak() { return Math.max(0, ...[...this.buckets.values()].map(([sum, count]) => sum / count)); }
+}
+
+// The outline of a plot `width` by `height`: one piece for each time without a gap.
+function outline(points, peak, width, height) {
+  const step = width / (points.length - 1), y = (rate) => height - 1 - (peak ? rate / peak : 0) * (height - 3);
+  let line = "", area = "", open = -1;
+  points.forEach((rate, k) => {
+    const x = (k * step).toFixed(1);
+    if (rate !== null) {
+      const at = x + " " + y(rate).toFixed(1);
+      line += (open < 0 ? "M" : "L") + at;
+      area += (open < 0 ? "M" + x + " " + height + "L" : "L") + at;
+      if (open < 0) open = k;
+    }
+    if (open >= 0 && (rate === null || k === points.length - 1)) {
+      const end = rate === null ? ((k - 1) * step).toFixed(1) : x;
+      area += "L" + end + " " + height + "Z";
+      open = -1;
+    }
+  });
+  return { line, area };
+}

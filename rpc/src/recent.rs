@@ -1,0 +1,124 @@
+//! `GET /p2p/events`: what happened in the node lately, oldest first. Only what changes is kept: a session that moves on
+//! within its state is no event.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use rpp_p2p::SnapshotSessionId;
+use rpp_runtime::{NodeEvent, SessionState, SnapshotStreamStatus};
+use serde::Serialize;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+
+use crate::error::shown;
+
+/// Events that are kept; the oldest goes first.
+pub const MAX_RECENT_EVENTS: usize = 128;
+/// Sessions whose last state is remembered; far above what a node has.
+const MAX_STATES: usize = 4096;
+
+/// One event. A field without a value is left out.
+#[derive(Clone, Debug, Serialize)]
+struct Event {
+    /// Rises by one with each; what is missing before the first was forgotten.
+    seq: u64,
+    /// RFC 3339.
+    at: String,
+    event: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<SnapshotSessionId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<SessionState>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+/// The newest events.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Recent(Arc<Mutex<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    next: u64,
+    events: VecDeque<Event>,
+    states: HashMap<SnapshotSessionId, SessionState>,
+}
+
+impl Recent {
+    /// Takes in what comes, for ever.
+    pub(crate) async fn follow(self, mut events: Receiver<NodeEvent>) {
+        loop {
+            match events.recv().await {
+                Ok(event) => self.kept().note(event),
+                // Too many at once: what is lost are the oldest, as ever.
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return std::future::pending().await,
+            }
+        }
+    }
+
+    /// All of them, as JSON can be made of them.
+    pub(crate) fn all(&self) -> impl Serialize + use<> {
+        self.kept().events.iter().cloned().collect::<Vec<_>>()
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn note(&mut self, event: NodeEvent) {
+        match event {
+            NodeEvent::SnapshotStreamProgress(status)
+            | NodeEvent::SnapshotStreamCompleted(status)
+            | NodeEvent::SnapshotStreamFailed(status) => self.state(&status),
+            NodeEvent::SnapshotStreamCancelled(session) => {
+                self.states.remove(&session);
+                self.push("cancelled", |event| event.session = Some(session));
+            }
+            NodeEvent::PeerConnected(peer) => self.push("peer_connected", |event| event.peer = Some(peer.to_string())),
+            NodeEvent::PeerDisconnected(peer) => {
+                self.push("peer_disconnected", |event| event.peer = Some(peer.to_string()));
+            }
+            NodeEvent::ProtocolViolation { peer, session, reason } => self.push("violation", |event| {
+                event.peer = Some(peer.to_string());
+                event.session = session;
+                event.reason = Some(shown(&reason));
+            }),
+            // Kinds to come.
+            _ => {}
+        }
+    }
+
+    fn state(&mut self, status: &SnapshotStreamStatus) {
+        if self.states.len() >= MAX_STATES {
+            self.states.clear();
+        }
+        if self.states.insert(status.session, status.state) != Some(status.state) {
+            self.push("state", |event| {
+                event.session = Some(status.session);
+                event.peer = Some(status.peer.to_string());
+                event.state = Some(status.state);
+                event.reason = status.error.as_deref().map(shown);
+            });
+        }
+    }
+
+    fn push(&mut self, event: &'static str, fill: impl FnOnce(&mut Event)) {
+        // The formatter fails only for years beyond 9999.
+        let at = OffsetDateTime::now_utc();
+        let at = at.replace_millisecond(at.millisecond()).unwrap_or(at).format(&Rfc3339).unwrap_or_default();
+        let mut new = Event { seq: self.next, at, event, session: None, peer: None, state: None, reason: None };
+        fill(&mut new);
+        self.next += 1;
+        if self.events.len() >= MAX_RECENT_EVENTS {
+            self.events.pop_front();
+        }
+        self.events.push_back(new);
+    }
+}

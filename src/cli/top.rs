@@ -1,0 +1,53 @@
+//! `top`: what the node's page shows, in a terminal.
+
+mod draw;
+mod look;
+mod screen;
+
+use std::{
+    io::{self, IsTerminal as _},
+    time::Duration,
+};
+
+use self::{draw::View, look::Picture};
+use super::{api::Api, config_args::ConfigArgs, output};
+
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  rpp-node top --config node.toml
+  rpp-node top --config node.toml --once
+  rpp-node top --config node.toml --json | jq '.sessions[] | select(.state == \"failed\")'
+
+Keys: q or Ctrl-C ends, the arrows (or j and k) choose a download, r lets it try now, x cancels it after a question.
+Without a terminal on standard output a plain picture is printed once, as with --once. Nothing is done to the node but what
+the keys ask for.")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Print a plain picture and end.
+    #[arg(long)]
+    once: bool,
+    /// Print what is known as JSON and end: {"identity", "head", "trouble", "sessions", "peers", "events"}.
+    #[arg(long)]
+    json: bool,
+    /// Seconds from one look to the next.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=60))]
+    interval: u64,
+}
+
+#[tokio::main(flavor = "current_thread")]
+pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
+    let api = Api::of(&args.config.load()?.config)?;
+    if args.json {
+        return output::json(&Picture::take(&api).await?);
+    }
+    if args.once || !io::stdout().is_terminal() {
+        let mut view = View::default();
+        view.show(Picture::take(&api).await?);
+        return output::bytes(view.plain(WIDTH).as_bytes());
+    }
+    screen::run(api, Duration::from_secs(args.interval)).await
+}
+
+/// Columns of a plain picture; sentences are not cut.
+const WIDTH: usize = 100;

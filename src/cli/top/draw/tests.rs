@@ -1,0 +1,149 @@
+use ratatui::{Terminal, backend::TestBackend};
+use serde_json::json;
+
+use super::*;
+
+const PEER: &str = "12D3KooWGjLmW1BoGWE2fvTUrXVqXCvK8Yd2jGVHYiFDy5vQpQg6";
+
+fn session(id: u64, state: &str, more: &serde_json::Value) -> serde_json::Value {
+    let mut session = json!({
+        "session": id, "peer": PEER, "state": state, "bytes_received": 0, "bytes_verified": 0, "bytes_durable": 0,
+        "verified": false, "waiting_on": null, "error": null, "error_code": null, "payload_path": null,
+        "started_at": "2026-11-28T08:00:00Z", "updated_at": "2026-11-28T08:00:00Z",
+    });
+    session.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    session
+}
+
+fn picture(sessions: Vec<serde_json::Value>) -> Picture {
+    let identity = json!({
+        "peer_id": PEER, "listen": [], "genesis": null, "publishers": [], "version": "0.1.0",
+        "snapshots": [{ "root": "ab".repeat(32), "height": 1199, "bytes": 765_460_480_u64, "format": "raw" }],
+    });
+    let peers = json!([
+        { "peer_id": PEER, "connected": true, "rtt_ms": 12.3, "agent": "rpp-node\u{1b}[31m/0.1.0",
+          "bytes_received": 1_073_741_824, "bytes_sent": 1024 },
+        { "peer_id": PEER, "connected": false, "rtt_ms": null, "agent": null },
+    ]);
+    let events = json!([
+        { "at": "2026-11-28T08:00:01.000Z", "event": "peer_connected", "peer": PEER },
+        { "at": "2026-11-28T08:00:02.000Z", "event": "state", "session": 7, "state": "failed", "reason": "a lie\u{202e}" },
+    ]);
+    Picture {
+        identity: serde_json::from_value(identity).unwrap(),
+        head: None,
+        trouble: None,
+        sessions: serde_json::from_value(sessions.into()).unwrap(),
+        peers: serde_json::from_value(peers).unwrap(),
+        events: serde_json::from_value(events).unwrap(),
+    }
+}
+
+fn streaming(id: u64) -> serde_json::Value {
+    let flow = json!({
+        "height": 1200, "total_bytes": 1_073_741_824, "bytes_durable": 483_183_820, "bytes_verified": 536_870_912,
+        "bytes_received": 644_245_094, "verified_bytes_per_second": 104_857_600, "eta_seconds": 5.12,
+        "waiting_on": { "what": "chunk", "index": 512, "since_ms": 14, "reason": "asked, not answered yet" },
+    });
+    session(id, "streaming", &flow)
+}
+
+fn failed(id: u64) -> serde_json::Value {
+    let error =
+        json!({ "height": 1201, "error": "chunk 3 does not match the root\u{1b}[2J", "error_code": "checksum" });
+    session(id, "failed", &error)
+}
+
+fn drawn(view: &View, width: u16, height: u16) -> Vec<String> {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    terminal.draw(|frame| frame.render_widget(view, frame.area())).unwrap();
+    let buffer = terminal.backend().buffer();
+    let row = |y| (0..width).map(|x| buffer[(x, y)].symbol()).collect::<String>().trim_end().to_owned();
+    (0..height).map(row).collect()
+}
+
+fn shown(sessions: Vec<serde_json::Value>) -> View {
+    let mut view = View::default();
+    view.show(picture(sessions));
+    view
+}
+
+#[test]
+fn eighty_by_twenty_four_has_everything() {
+    let rows = drawn(&shown(vec![streaming(7), failed(8)]), 80, 24);
+    assert_eq!(rows[0], " rpp-node 0.1.0  12D3Ko\u{2026}vQpQg6  ready  100 MiB/s  serves 1");
+    assert!(rows[2].ends_with('\u{2588}'), "the rate of now stands at the right: {rows:#?}");
+    let bar = format!("{}\u{2593}\u{2592}{}", "\u{2588}".repeat(5), "\u{2591}".repeat(5));
+    assert_eq!(rows[3], format!("\u{25b8} 1200      streaming   {bar}  50.0 %    1.0 GiB    100 MiB/s  5.1 s left"));
+    assert!(rows[4].contains("waits for chunk 512") && rows[4].contains("asked, not"), "{rows:#?}");
+    let all = rows.join("\n");
+    assert!(all.contains("chunk 3 does not match the root") && all.contains("failed"), "{all}");
+    assert!(all.contains(" Peers (1)") && all.contains("12 ms in 1.0 GiB out 1.0 KiB"), "{all}");
+    assert!(all.contains(" Recent events (2)") && all.contains("08:00:02 7 failed: a lie"), "{all}");
+    assert!(rows[23].contains("q ends"), "{rows:#?}");
+    assert!(!all.contains('\u{1b}') && !all.contains('\u{202e}'), "text from outside is escaped");
+}
+
+#[test]
+fn forty_by_twelve_keeps_what_matters() {
+    let rows = drawn(&shown(vec![streaming(7), failed(8)]), 40, 12);
+    assert_eq!(rows[0], " rpp-node 12D3Ko\u{2026}vQpQg6 ready 100 MiB/s");
+    assert_eq!(rows[1], "\u{25b8} 1200   streaming    50.0 %   100 MiB/s");
+    assert_eq!(rows[2].chars().filter(|cell| ('\u{2588}'..='\u{2593}').contains(cell)).count(), 37, "{rows:#?}");
+    assert!(rows[3].starts_with("    from 12D3Ko\u{2026}vQpQg6: waits for"), "{rows:#?}");
+    assert!(rows.iter().any(|row| row.starts_with("  1201   failed")), "{rows:#?}");
+    assert!(rows[11].contains("q ends"), "{rows:#?}");
+}
+
+#[test]
+fn the_chosen_download_is_always_in_sight() {
+    let mut view = shown((1..=200).map(streaming).collect());
+    for (width, height) in [(80, 24), (40, 12), (200, 60), (20, 5), (1, 1)] {
+        for chosen in [0_u8, 1, 57, 199] {
+            view.choose(isize::MIN);
+            view.choose(chosen.into());
+            let rows = drawn(&view, width, height);
+            assert!(height < 5 || rows.iter().any(|row| row.starts_with('\u{25b8}')), "{chosen} {rows:#?}");
+            let count = format!(" {}/200", u16::from(chosen) + 1);
+            assert!(height < 12 || rows[usize::from(height) - 1].starts_with(&count), "{rows:#?}");
+        }
+    }
+}
+
+#[test]
+fn who_was_chosen_stays_chosen() {
+    let mut view = shown(vec![streaming(3), streaming(2), streaming(1)]);
+    view.choose(1);
+    assert_eq!(view.session(), Some(2));
+    view.show(picture(vec![streaming(4), streaming(3), streaming(2)]));
+    assert_eq!(view.session(), Some(2));
+    view.show(picture(vec![streaming(4)]));
+    assert_eq!(view.session(), Some(4));
+    view.show(picture(vec![]));
+    assert_eq!(view.session(), None);
+}
+
+#[test]
+fn a_plain_picture_cuts_no_sentence_and_has_no_escapes() {
+    let text = shown(vec![streaming(7), failed(8)]).plain(100);
+    assert!(text.contains("asked, not answered yet") && text.contains("chunk 3 does not match the root"), "{text}");
+    assert!(text.contains(&"ab".repeat(32)), "what it serves, by its whole root: {text}");
+    assert!(!text.chars().any(|one| one.is_control() && one != '\n'), "{text:?}");
+    assert!(shown(vec![]).plain(100).contains("none: `rpp-node fetch` starts one"));
+}
+
+#[test]
+fn rates_are_kept_for_ten_minutes() {
+    let mut view = View::default();
+    for _ in 0..HISTORY + 5 {
+        view.show(picture(vec![streaming(7)]));
+    }
+    assert_eq!(view.rates.len(), HISTORY);
+}
+
+#[test]
+fn sentences_break_at_words_and_end_in_points() {
+    assert_eq!(wrapped("one two three", 7, 3), ["one two", "three"]);
+    assert_eq!(wrapped("one two three four", 7, 2), ["one two", "three \u{2026}"]);
+    assert_eq!(wrapped("immeasurable", 5, 1), ["imme\u{2026}"]);
+}

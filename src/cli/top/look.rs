@@ -1,0 +1,87 @@
+//! What the control plane is asked for.
+
+use rpp_runtime::{
+    SessionState, SnapshotStreamStatus,
+    status::{Head, Identity},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::cli::api::{Api, ApiError};
+
+/// The node at one moment.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Picture {
+    pub(super) identity: Identity,
+    /// The newest verified checkpoint.
+    pub(super) head: Option<Head>,
+    /// Why the node is not ready.
+    pub(super) trouble: Option<String>,
+    /// The newest first.
+    pub(super) sessions: Vec<SnapshotStreamStatus>,
+    pub(super) peers: Vec<Peer>,
+    /// The newest last.
+    pub(super) events: Vec<Event>,
+}
+
+/// A row of `GET /p2p/peers`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Peer {
+    pub(super) peer_id: String,
+    pub(super) connected: bool,
+    pub(super) rtt_ms: Option<f64>,
+    pub(super) agent: Option<String>,
+    #[serde(default)]
+    pub(super) bytes_received: Option<u64>,
+    #[serde(default)]
+    pub(super) bytes_sent: Option<u64>,
+}
+
+/// An entry of `GET /p2p/events`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Event {
+    pub(super) at: String,
+    pub(super) event: String,
+    #[serde(default)]
+    pub(super) session: Option<u64>,
+    #[serde(default)]
+    pub(super) peer: Option<String>,
+    #[serde(default)]
+    pub(super) state: Option<SessionState>,
+    #[serde(default)]
+    pub(super) reason: Option<String>,
+}
+
+impl Picture {
+    /// Asks for everything.
+    pub(super) async fn take(api: &Api) -> Result<Self, ApiError> {
+        let mut sessions = api.sessions().await?;
+        // The same order always: nothing moves because a state changed.
+        sessions.sort_by(|a, b| b.started_at.cmp(&a.started_at).then(b.session.cmp(&a.session)));
+        let trouble = match api.probe("/readyz").await {
+            Ok(()) => None,
+            Err(ApiError::Refused { message, .. }) => Some(message),
+            Err(error) => return Err(error),
+        };
+        Ok(Self {
+            identity: ask(api, "/p2p/identity").await?,
+            head: head(api).await?,
+            trouble,
+            sessions,
+            peers: ask(api, "/p2p/peers").await?,
+            events: ask(api, "/p2p/events").await?,
+        })
+    }
+}
+
+async fn ask<T: DeserializeOwned>(api: &Api, path: &str) -> Result<T, ApiError> {
+    api.decode(&api.get(path).await?)
+}
+
+/// Before the first there is none; one that cannot be read is told by the node's log.
+async fn head(api: &Api) -> Result<Option<Head>, ApiError> {
+    match ask(api, "/p2p/head").await {
+        Ok(head) => Ok(Some(head)),
+        Err(ApiError::Refused { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,172 @@
+// The node's page in a real browser: login, a real download that is cancelled, text like markup, the keyboard, 200 downloads,
+// layout, accessibility. tests/page/run.sh starts the node and this.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { launch, open, login, round, soon, DESK, PHONE, TOKEN, URL_ } from "./browser.mjs";
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const UNREACHABLE = "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+const ask = (method, path, body) => fetch(URL_ + path, { method, body: body && JSON.stringify(body),
+  headers: { authorization: "Bearer " + TOKEN, ...(body ? { "content-type": "application/json" } : {}) } });
+
+const checks = {
+  async "the token is asked for, a wrong one is refused, a right one is kept for this tab alone"(browser) {
+    const { page, asked, complaints } = await open(browser, { enter: false });
+    await login(page, "not-the-token-of-this-node");
+    await soon(page, () => document.querySelector("#login-error").textContent.includes("token is wrong"));
+    complaints.length = 0; // a 401 is one
+    await login(page, TOKEN);
+    await soon(page, () => !document.querySelector("#page").hidden && document.querySelector("#health").textContent === "ready");
+    assert.deepEqual(await page.evaluate(() => [localStorage.length, sessionStorage.length, document.cookie]), [0, 1, ""]);
+    await page.reload();
+    await soon(page, () => !document.querySelector("#page").hidden);
+    await page.click("#leave");
+    await soon(page, () => !document.querySelector("#login").hidden);
+    assert.equal(await page.evaluate(() => sessionStorage.length), 0);
+    assert.ok(asked.every((url) => url.startsWith(URL_ + "/") && !url.includes(TOKEN)), "asks nobody else, and no URL has the token");
+    assert.deepEqual(complaints, []);
+  },
+
+  async "a real download is shown with what it waits for, and its buttons work"(browser) {
+    const { session } = await (await ask("POST", "/p2p/snapshots", { peer: UNREACHABLE })).json();
+    const { page, complaints } = await open(browser);
+    await page.waitForSelector(`[data-session="${session}"]`);
+    await soon(page, () => /Tries again in|Waits for a connection/.test(document.querySelector(".why").textContent));
+    await soon(page, () => [...document.querySelectorAll(".buttons button")].some((button) => button.textContent === "Try now"));
+    await page.click(".buttons .primary");
+    await soon(page, () => document.querySelector("#said").textContent.includes("goes on"));
+    await soon(page, () => document.querySelector("#events").textContent.includes("backs off"));
+    const cancel = () => page.evaluate(() => [...document.querySelectorAll(".buttons button")].find((button) => button.textContent === "Cancel").click());
+    await soon(page, () => [...document.querySelectorAll(".buttons button")].some((button) => button.textContent === "Cancel"));
+    await cancel();
+    await soon(page, () => document.querySelector(".question")?.textContent.includes("drop what it has fetched"));
+    assert.equal((await ask("GET", "/p2p/snapshots/" + session)).status, 200, "asked first");
+    await page.click(".buttons .danger");
+    await soon(page, () => !document.querySelector(".card"));
+    assert.equal((await ask("GET", "/p2p/snapshots/" + session)).status, 404);
+    await soon(page, () => !document.querySelector("#none").hidden);
+    assert.deepEqual(complaints, []);
+  },
+
+  async "text like markup is shown as text, by itself"(browser) {
+    const { page, complaints } = await open(browser, { made: { markup: true } });
+    assert.equal(await page.evaluate(() => window.changed), undefined);
+    assert.equal(await page.evaluate(() => document.querySelectorAll("main img, main script, #bold").length), 0);
+    const shown = await page.evaluate(() => ["#list", "#peers", "#events"].map((id) =>
+      [...document.querySelectorAll(id + " bdi")].filter((one) => one.textContent.includes("<b id=bold>")).map((one) => getComputedStyle(one).unicodeBidi)));
+    for (const list of shown) assert.ok(list.length > 0 && list.every((value) => value === "isolate"), JSON.stringify(shown));
+    assert.deepEqual(complaints, []);
+  },
+
+  async "everything is reached and done with the keyboard"(browser) {
+    const { page } = await open(browser, { made: {} });
+    await page.reload(); // from the top
+    await soon(page, () => document.querySelectorAll(".card").length === 9);
+    const walked = [];
+    for (let k = 0; k < 80; k++) {
+      await page.keyboard.press("Tab");
+      const [what, ring] = await page.evaluate(() => {
+        const at = document.activeElement, style = getComputedStyle(at);
+        return [at === document.body ? null : at.id || at.getAttribute("aria-label") || at.textContent, style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2];
+      });
+      if (what === null) break;
+      assert.ok(ring, what + " shows no focus");
+      walked.push(what);
+    }
+    for (const part of ["To the downloads", "leave", "Failed 1", "Cancel: Height 1200", "Try now: Height 1202", "Resume: Height 1205", "Forget: Height 1206",
+      "Copy Peer id", "serves", "Copy the root", "peers", "events"]) {
+      assert.ok(walked.some((what) => what.includes(part)), part + " is not among " + walked.join(", "));
+    }
+    const focused = () => page.evaluate(() => document.activeElement.textContent);
+    await page.evaluate(() => document.querySelector(".card .buttons button").focus());
+    await page.keyboard.press("Enter");
+    assert.equal(await focused(), "Keep it", "the harmless answer is the one at hand");
+    await page.keyboard.press("Enter");
+    assert.equal(await focused(), "Cancel");
+    await page.keyboard.press("ArrowDown");
+    assert.equal(await page.evaluate(() => document.activeElement.closest(".card").dataset.session), "4712");
+    await page.keyboard.press("ArrowUp");
+    assert.equal(await page.evaluate(() => document.activeElement.closest(".card").dataset.session), "4711");
+  },
+
+  async "200 downloads are shown and kept up to date quickly"(browser) {
+    for (const view of [DESK, PHONE]) {
+      const tab = await open(browser, { made: { downloads: 200 }, view });
+      const { page } = tab;
+      assert.equal(await page.evaluate(() => document.querySelectorAll(".card").length), 200);
+      const took = await page.evaluate(async () => {
+        const statuses = await (await fetch("/p2p/snapshots")).json(), begun = performance.now();
+        for (let k = 0; k < 10; k++) { downloads.show(statuses, Date.now()); document.body.offsetHeight; }
+        return (performance.now() - begun) / 10;
+      });
+      assert.ok(took < 150, took + " ms a round");
+      await page.click("[data-filter=failed]");
+      assert.equal(await page.evaluate(() => [...document.querySelectorAll(".card")].filter((card) => !card.hidden).length), 22);
+      console.log(`   ${took.toFixed(1)} ms a round at ${view.width} pixels`);
+      await page.close();
+    }
+  },
+
+  async "nothing moves while figures change, and nothing is wider than the screen"(browser) {
+    for (const view of [DESK, PHONE, { width: 320, height: 640, isMobile: true, hasTouch: true }]) {
+      const tab = await open(browser, { made: {}, view });
+      const { page } = tab;
+      await round(tab);
+      await page.evaluate(() => {
+        window.moved = [];
+        new PerformanceObserver((list) => { for (const entry of list.getEntries()) window.moved.push([entry.value, entry.sources.map((one) => one.node?.className || one.node?.nodeName)]); })
+          .observe({ type: "layout-shift" });
+      });
+      for (let k = 0; k < 12; k++) {
+        await round(tab);
+        await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+      }
+      assert.deepEqual(await page.evaluate(() => window.moved), [], view.width + " pixels wide");
+      // A phone zooms out for what is too wide: its own width tells.
+      const wide = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth,
+        ...[...document.querySelectorAll("main *")].filter((one) => !one.closest(".hidden, svg, .bar, .why, .who, .from > *")).map((one) => one.getBoundingClientRect().right)]);
+      assert.ok(wide.every((right) => right <= view.width + 0.5), `${Math.max(...wide)} of ${view.width}`);
+      await page.close();
+    }
+  },
+
+  async "who wants no motion gets none"(browser) {
+    const { page } = await open(browser, { made: {}, motion: "reduce" });
+    assert.equal(await page.evaluate(() => getComputedStyle(document.querySelector(".bar span")).transitionDuration), "0s");
+    const { page: other } = await open(browser, { made: {} });
+    assert.notEqual(await other.evaluate(() => getComputedStyle(document.querySelector(".bar span")).transitionDuration), "0s");
+  },
+
+  async "axe finds nothing serious, light and dark, wide and narrow, in and out"(browser) {
+    for (const scheme of ["light", "dark"]) {
+      for (const view of [DESK, PHONE]) {
+        for (const enter of [true, false]) {
+          const { page } = await open(browser, { made: enter ? {} : undefined, scheme, view, enter, bypass: true });
+          await page.evaluate(AXE);
+          const { violations } = await page.evaluate(() => axe.run(document));
+          const found = violations.map((one) => `${one.impact} ${one.id}: ${one.nodes.slice(0, 3).map((node) => node.target).join(" ")}`);
+          assert.deepEqual(found.filter((text) => /^(serious|critical)/.test(text)), [], `${scheme} ${view.width}`);
+          for (const text of found) console.log("   also", scheme, view.width, text);
+          await page.close();
+        }
+      }
+    }
+  },
+};
+
+const browser = await launch();
+let failed = 0, passed = 0;
+for (const [name, check] of Object.entries(checks)) {
+  try {
+    await check(browser);
+    passed++;
+    console.log("ok: " + name);
+  } catch (error) {
+    failed++;
+    console.log("FAILED: " + name + "\n" + error.stack);
+  }
+}
+await browser.close();
+console.log(`${passed} passed, ${failed} failed`);
+process.exit(failed ? 1 : 0);
