@@ -4,10 +4,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+use libp2p::{Transport as _, core::upgrade::Version, multiaddr::Protocol, noise, yamux};
 use rpp_p2p::SnapshotSessionId;
-use rpp_runtime::{SnapshotRuntimeError, handle::ResumeStream};
+use rpp_runtime::{Hooks, SnapshotRuntimeError, handle::ResumeStream, hooks::TransportBuilder};
 use serde_json::{Value, json};
-use support::{Home, OTHER_BYTES, Running, eventually, gate::Gate, interrupt, made, noise, relay::Relay};
+use support::{Home, OTHER_BYTES, Running, bound::Only, eventually, gate::Gate, interrupt, made, relay::Relay};
 
 async fn resume(node: &Running, session: u64, marker: Value) -> (u16, Value) {
     let mut resume = json!({ "session": session });
@@ -165,7 +166,13 @@ async fn over_a_slow_line_that_breaks_smaller_chunks_are_fetched_and_what_was_wa
     let mut home = Home::consumer();
     home.config.trust.genesis = Some(made().other_chain.genesis);
     home.config.snapshots.chunk_size = LARGE;
-    let node = home.start().await;
+    let Some(Protocol::Tcp(port)) = relay.address.iter().last() else { panic!("{}", relay.address) };
+    // Nor does it find another way when it is told of one.
+    let only: TransportBuilder = Box::new(move |keypair| {
+        let noise = noise::Config::new(keypair)?;
+        Ok(Only::new(port).upgrade(Version::V1).authenticate(noise).multiplex(yamux::Config::default()).boxed())
+    });
+    let node = home.start_with(Hooks { transport: Some(only), ..Hooks::default() }).await;
     let peer = format!("{}/p2p/{}", relay.address, provider.address.iter().last().unwrap().to_string().split_off(5));
     let session = node.stream(json!({ "peer": peer })).await;
     // The whole payload is one chunk, and twice the line breaks in the middle of it.
@@ -191,7 +198,10 @@ async fn over_a_slow_line_that_breaks_smaller_chunks_are_fetched_and_what_was_wa
     let received = json!(OTHER_BYTES as u64 + wasted);
     assert_eq!((&done["bytes_wasted"], &done["bytes_received"]), (&json!(wasted), &received), "{done}");
     assert!(wasted > 60_000, "{done}");
-    assert!(std::fs::read(done["payload_path"].as_str().unwrap()).unwrap() == noise(3, OTHER_BYTES), "other bytes");
+    assert!(
+        std::fs::read(done["payload_path"].as_str().unwrap()).unwrap() == support::noise(3, OTHER_BYTES),
+        "other bytes"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

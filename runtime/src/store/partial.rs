@@ -208,7 +208,11 @@ impl Partial {
     /// The offers that the payload had before it was found damaged.
     fn take_offers(&self, manifest: &mut Manifest) {
         let kept = self.folder.read(OFFERS, MAX_DOCUMENT).ok().and_then(|bytes| sealed::open::<Manifest>(&bytes).ok());
-        for offer in kept.into_iter().filter(|kept| kept.check(&self.root).is_ok()).flat_map(|kept| kept.offers) {
+        // Of the snapshot that was fetched, what came with it was verified; an earlier one only counts when it leads further.
+        let fetched: Vec<_> = manifest.offers.iter().map(|offer| (offer.key(), offer.tip.step)).collect();
+        let is_older = |offer: &Offer| fetched.iter().any(|(key, tip)| *key == offer.key() && offer.tip.step <= *tip);
+        let kept = kept.into_iter().filter(|kept| kept.check(&self.root).is_ok()).flat_map(|kept| kept.offers);
+        for offer in kept.filter(|offer| !is_older(offer)) {
             if let Err(reason) = offer.check_chain() {
                 tracing::warn!(root = %self.root, "an earlier offer of the payload is left out: {reason}");
             } else if let Err(error) = manifest.add(offer) {
