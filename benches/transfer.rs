@@ -1,9 +1,10 @@
-//! First figures of the main job, over loopback, with the real binary: publishing, and file to file at two chunk sizes.
+//! First figures of the main job, over loopback, with the real binary: publishing, and a transfer from file to file at
+//! two chunk sizes.
 //!
-//! `cargo bench --bench transfer`; `RPP_BENCH_MIB` sets the payload (default 1024). Needs four times that of free disk.
-//! Every figure is printed with what it is measured against in the same run: a plain copy of the same file, made durable,
-//! and a bare request/response exchange over the same transport of messages of the same size. What trust costs (the first
-//! check of a proof in a process) is printed apart, as is the making of the proof.
+//! `cargo bench --bench transfer`; `RPP_BENCH_MIB` sets the payload (default 1024). It needs four times that of free
+//! disk. Every figure is printed beside a comparison from the same run: a plain durable copy of the same file, and a
+//! bare request/response exchange of messages of the same size over the same transport. The cost of trust (the first
+//! check of a proof in a process) and the making of the proof are printed separately.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 #[path = "transfer/bare.rs"]
@@ -22,15 +23,15 @@ use std::{
 use serde_json::{Value, json};
 
 const MIB: u64 = 1024 * 1024;
-/// How often a session is looked at.
+/// Time between two polls of a session.
 const POLL: Duration = Duration::from_millis(20);
-/// Sessions at once in the last part, and what each streams.
+/// Sessions at once in the last part, and the payload of each.
 const SESSIONS: u64 = 8;
 const SESSION_MIB: u64 = 64;
 
 fn main() {
     if std::env::args().any(|argument| argument == "--list") {
-        return; // asked by `cargo test --benches`
+        return; // Called by `cargo test --benches`.
     }
     let mib: u64 = std::env::var("RPP_BENCH_MIB").ok().and_then(|text| text.parse().ok()).unwrap_or(1024);
     let folder = tempfile::tempdir().unwrap();
@@ -73,7 +74,7 @@ fn main() {
     at_once(folder.path(), &provider, &serving, &genesis);
 }
 
-/// Many sessions at once: only their memory is of interest.
+/// Many sessions at once; only their memory matters here.
 fn at_once(folder: &Path, provider: &Place, serving: &Running, genesis: &str) {
     let input = folder.join("another");
     for height in 2..2 + SESSIONS {
@@ -214,7 +215,7 @@ impl Running {
         self.request("POST", "/p2p/snapshots", &request.to_string())["session"].as_u64().unwrap()
     }
 
-    /// How long it took until the first chunk was asked for, and from there until everything was verified and in place.
+    /// The time until the first chunk was asked for, and from then until everything was verified and in place.
     fn complete(&self, session: u64) -> (Duration, Duration) {
         let (begun, mut streaming) = (Instant::now(), None);
         loop {

@@ -1,4 +1,4 @@
-//! What the transport alone can do: messages of a chunk's size, one request in flight, nothing else done.
+//! The speed of the transport alone: messages of a chunk's size, one request in flight, and no other work.
 
 use std::{
     io,
@@ -18,7 +18,7 @@ const PROTOCOL: StreamProtocol = StreamProtocol::new("/rpp/bench/bare");
 
 type Wire = request_response::Behaviour<Codec>;
 
-/// How long `mib` MiB take as answers in JSON, where each has `chunk_size` bytes as base64.
+/// The time that `mib` MiB take as JSON answers of `chunk_size` bytes each in base64.
 pub(crate) fn exchange(chunk_size: u64, mib: u64) -> Duration {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {

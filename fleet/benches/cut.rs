@@ -3,8 +3,8 @@
 //! `cargo bench -p rpp-fleet --bench cut` measures both sizes;
 //! `cargo bench -p rpp-fleet --bench cut -- 500 200 300` one of processes, nodes and edges each.
 //!
-//! The collector runs in a process of its own, so that its memory is its own; the 500 processes are connections of this one,
-//! each with its reply made beforehand: what is measured is the collector.
+//! The collector runs in a process of its own, so that its memory can be measured. The 500 processes are connections of
+//! this process, each with a prepared reply. So only the collector is measured.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
@@ -116,7 +116,8 @@ async fn report(mut stream: TcpStream, process: usize, graph: String) {
     }
 }
 
-/// As our nodes report: ids of 40 bytes, attributes, chains of `Needs`, some of them into the next process.
+/// A graph like those of our nodes: ids of 40 bytes, attributes, chains of `Needs`, some of which lead into the next
+/// process.
 fn graph(process: usize, nodes: usize, edges: usize) -> String {
     let id = |process: usize, node: usize| format!("request:{:032x}", (process << 32) + node);
     let list: Vec<Value> = (0..nodes)

@@ -1,4 +1,4 @@
-//! What the registry costs: off, on, and while a graph is taken.
+//! The cost of the registry: off, on, and while a graph is taken.
 //!
 //! `cargo bench -p rpp-fleet --bench registry`
 
@@ -11,7 +11,7 @@ use std::{
 
 use rpp_fleet::{NodeKind, Registry};
 
-/// The node's own.
+/// The node's own allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,6 +1,7 @@
 //! Frames: a big-endian u32 length, then that many bytes.
 //!
-//! A buffer grows with what has arrived, never with what was announced; all buffers of a collector share one [`Budget`].
+//! A buffer grows with the bytes that have arrived, never with the announced length. All buffers of a collector share
+//! one [`Budget`].
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -13,7 +14,7 @@ use tokio::{
 const UNIT: usize = 16 * 1024;
 const FIRST_BUFFER: usize = UNIT;
 
-/// Bounds the memory of all frames under way together. A frame that finds no room waits, within its deadline.
+/// Bounds the memory of all frames in flight together. A frame for which there is no memory waits, within its deadline.
 #[derive(Clone, Debug)]
 pub struct Budget(Arc<Semaphore>);
 
@@ -31,7 +32,7 @@ impl Budget {
     }
 }
 
-/// Why no further frame can be read. The connection is to be closed.
+/// Why no further frame can be read. The caller should close the connection.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameError {
@@ -41,17 +42,17 @@ pub enum FrameError {
     /// The peer closed within a frame.
     #[error("the connection ended within a frame of {announced} bytes, after {received}")]
     Truncated {
-        /// What the length said.
+        /// The announced length.
         announced: usize,
-        /// What came of it.
+        /// The bytes that arrived.
         received: usize,
     },
     /// The peer announced more than is allowed.
     #[error("a frame of {announced} bytes is announced, {max} are allowed")]
     TooLong {
-        /// What the length said.
+        /// The announced length.
         announced: usize,
-        /// What is allowed.
+        /// The allowed length.
         max: usize,
     },
     /// The peer did not finish the frame in time, or all memory for frames was in use.
@@ -62,7 +63,7 @@ pub enum FrameError {
     Io(#[source] io::Error),
 }
 
-/// One frame's content, holding its share of the budget.
+/// The content of one frame, with its share of the budget.
 #[derive(Debug)]
 pub struct Frame {
     bytes: Vec<u8>,
@@ -92,7 +93,8 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         Self { inner, max, deadline, budget }
     }
 
-    /// The next frame. Between frames it waits for ever. Not to be called again after an error, nor when dropped half-way.
+    /// The next frame. Between frames it waits without a limit. Do not call it again after an error, or after dropping
+    /// a call half-way.
     ///
     /// # Errors
     /// No further frame can be read from this connection.
@@ -135,7 +137,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     async fn grow(&mut self, frame: &mut Frame, announced: usize) {
         let have = frame.bytes.len();
         let more = announced.min((have * 2).max(FIRST_BUFFER)) - have;
-        // The semaphore is never closed, and a unit count fits: frames are bounded by `max`.
+        // The semaphore is never closed, and the number of units fits: frames are bounded by `max`.
         let units = u32::try_from(more.div_ceil(UNIT)).unwrap_or(u32::MAX);
         if let Ok(permit) = Arc::clone(&self.budget.0).acquire_many_owned(units).await {
             frame._held.push(permit);
@@ -147,7 +149,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 /// Writes one frame.
 ///
 /// # Errors
-/// The transport failed, or the content is longer than a length can say.
+/// The transport failed, or the content is longer than a frame's length can express.
 pub async fn write(writer: &mut (impl AsyncWrite + Unpin), content: &[u8]) -> io::Result<()> {
     let length = u32::try_from(content.len()).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
     if content.len() <= UNIT {

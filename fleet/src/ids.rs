@@ -1,11 +1,12 @@
-//! Ids that several processes agree on without talking about them.
+//! Ids that several processes derive alike without exchanging them.
 
 use std::fmt::{self, Display, Write as _};
 
-/// What a consumer's request and the provider's answer to it have in common.
+/// The common part of the ids of a consumer's request and the provider's answer.
 ///
-/// Derived from both peer ids, the session and the request, so that the edge from one to the other crosses processes.
-/// Peer ids are taken in their textual form; `request` says what is asked for ("chunk 7"): both sides must say the same.
+/// It is derived from both peer ids, the session and the request, so that the edge from one to the other crosses
+/// processes. Peer ids are used in their textual form. `request` says what is asked for ("chunk 7"); both sides must
+/// use the same text.
 ///
 /// ```
 /// use rpp_fleet::ExchangeId;
@@ -59,8 +60,8 @@ impl fmt::Debug for ExchangeId {
     }
 }
 
-/// `<process name>-<pid>`, as peeps makes it: capitals A-Z become small, and what is then not one of a-z 0-9 _ - .
-/// becomes `-`.
+/// `<process name>-<pid>`, as peeps makes it: A-Z become lower case, and every other character that is not one of a-z
+/// 0-9 _ - . becomes `-`.
 ///
 /// ```
 /// assert_eq!(rpp_fleet::proc_key("MyService.Api v2", 7), "myservice.api-v2-7");

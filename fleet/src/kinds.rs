@@ -1,4 +1,4 @@
-//! Kinds of nodes and edges: as they are spelled on the wire, and in the database.
+//! Kinds of nodes and edges, with their names on the wire and in the database.
 
 use std::{borrow::Cow, fmt};
 
@@ -11,7 +11,7 @@ macro_rules! kinds {
         #[non_exhaustive]
         pub enum $name {
             $($(#[$variant_doc])* $variant,)*
-            /// A kind that this version does not know; kept as it came.
+            /// A kind that this version does not know; kept as it is.
             Other(Box<str>),
         }
 
@@ -65,7 +65,7 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// What a node of the graph is.
+    /// The kind of a node.
     NodeKind {
         /// A task or future; our sessions are these.
         Future,
@@ -81,7 +81,7 @@ kinds! {
         RemoteRx,
         /// A request that was sent and is not answered yet.
         Request,
-        /// A request that came in and is being answered.
+        /// A request that was received and is being answered.
         Response,
         /// A set of tasks.
         JoinSet,
@@ -99,15 +99,15 @@ kinds! {
         Sleep,
         /// A timer that fires again and again.
         Interval,
-        /// A limit of time around something else.
+        /// A time limit for something else.
         Timeout,
-        /// A connection being made, or made by us.
+        /// A connection that this process is making or has made.
         NetConnect,
-        /// A connection being accepted, or accepted by us.
+        /// A connection that this process is accepting or has accepted.
         NetAccept,
         /// A wait for bytes to read.
         NetReadable,
-        /// A wait for room to write.
+        /// A wait until bytes can be written.
         NetWritable,
     }
 }

@@ -1,4 +1,4 @@
-//! One connection: hyper's side of it, and what every answer carries.
+//! One connection: how hyper serves it, and the headers that every answer carries.
 
 use std::{convert::Infallible, io, net::SocketAddr, panic::AssertUnwindSafe, sync::Arc};
 
@@ -32,7 +32,7 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 type Answer = warp::reply::Response;
 
-/// Short for what warp's service is.
+/// A short name for the bounds of warp's service.
 pub(crate) trait Routes:
     hyper::service::Service<Request<Full<Bytes>>, Response = Answer, Error = Infallible, Future: Send>
     + Clone
@@ -55,7 +55,7 @@ impl<S> Routes for S where
 #[derive(Clone)]
 pub(crate) struct Visitor {
     pub(crate) from: SocketAddr,
-    /// In a spare place: one request, of an open path.
+    /// The connection has a spare place: one request, for an open path.
     pub(crate) spare: bool,
     pub(crate) phase: Arc<Phase>,
     pub(crate) gate: Arc<Gate>,
@@ -63,11 +63,11 @@ pub(crate) struct Visitor {
     pub(crate) draining: CancellationToken,
 }
 
-/// What of a request decides whether its connection goes on.
+/// The parts of a request that decide whether its connection stays open.
 struct Asked {
     version: Version,
     keep_alive: bool,
-    /// RFC 9112, 6.1: length and encoding may both have stood there; then the connection must not be used again.
+    /// RFC 9112, 6.1: both length and encoding may have been given. Then the connection must not be used again.
     encoded: bool,
 }
 
@@ -118,7 +118,7 @@ impl Visitor {
         answer.map(|body| Answered::new(body, Arc::clone(&self.phase)))
     }
 
-    /// The routes' answer. `HEAD` is asked as `GET`: hyper keeps the answer's length and sends no body.
+    /// The routes' answer. `HEAD` is passed on as `GET`; hyper keeps the answer's length and sends no body.
     async fn ask<S: Routes>(&self, routes: S, mut request: Request<Full<Bytes>>) -> Answer {
         if request.method() == Method::HEAD {
             *request.method_mut() = Method::GET;
@@ -127,7 +127,7 @@ impl Visitor {
         request.extensions_mut().insert(Draining(self.draining.clone()));
         match AssertUnwindSafe(async move { routes.call(request).await }).catch_unwind().await {
             Ok(Ok(answer)) => answer,
-            // The panic hook has said which.
+            // The panic hook has logged the panic.
             Err(_) => {
                 let message = "the request met a fault of the program; its log has a record of it";
                 Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message).into_response()
@@ -135,7 +135,7 @@ impl Visitor {
         }
     }
 
-    /// Says whether the connection goes on, and how long it may be idle.
+    /// Adds the headers that say whether the connection stays open, and how long it may be idle.
     fn say_what_follows(&self, asked: &Asked, answer: &mut Answer) {
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             self.phase.upgrade();
@@ -150,7 +150,7 @@ impl Visitor {
             || !asked.keep_alive
             || self.spare
             || self.draining.is_cancelled()
-            // HTTP/1.0 marks the end of a body of unknown length by closing.
+            // HTTP/1.0 marks the end of a body of unknown length by closing the connection.
             || (old && answer.body().size_hint().exact().is_none());
         let headers = answer.headers_mut();
         if ends {
@@ -178,7 +178,7 @@ fn has_token(headers: &HeaderMap, token: &str) -> bool {
     values.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case(token))
 }
 
-/// Tells a client that there is no place for it, without reading its request.
+/// Answers that no place is free, without reading the request.
 pub(crate) async fn refuse(mut socket: TcpStream, _permit: OwnedSemaphorePermit, problem: Problem) {
     let body = problem.body();
     let answer = format!(

@@ -1,5 +1,5 @@
-//! A connection's socket: holds the connection's place, notices a client that does not finish a request's head or does not
-//! read, can be cut from outside, and closes without taking the last answer away.
+//! A connection's socket. It holds the connection's place, times out a client that does not finish a request's head or
+//! does not read, can be closed from outside, and closes so that the client still gets the last answer.
 
 use std::{
     future::Future as _,
@@ -23,7 +23,7 @@ use crate::{
     places::Place,
 };
 
-/// How long a client is waited for.
+/// How long the connection waits for a client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timeouts {
     pub(crate) head: Duration,
@@ -31,15 +31,15 @@ pub(crate) struct Timeouts {
     pub(crate) write: Duration,
 }
 
-/// Lives as long as the connection does, also after it became a WebSocket.
+/// Lives as long as the connection, also after it became a WebSocket.
 pub(crate) struct Io {
     socket: TcpStream,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     phase: Arc<Phase>,
     timeouts: Timeouts,
-    /// Runs while the client is waited for.
+    /// Runs while the connection waits for the client to send.
     waited: Option<(Waiting, Pin<Box<Sleep>>)>,
-    /// Runs while the client takes nothing.
+    /// Runs while the client does not read.
     stalled: Option<Pin<Box<Sleep>>>,
     closing: Option<Closing>,
     _place: Place,
@@ -69,7 +69,7 @@ impl Io {
         }
     }
 
-    /// Whether the client took too long: to finish a head that has begun, or to send the next one.
+    /// Whether the client took too long to finish a head, or to begin the next one.
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
         self.phase.wake_when_answered(cx);
         let waiting = self.phase.waiting();
@@ -94,7 +94,7 @@ impl Io {
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")))
     }
 
-    /// Reads and drops what still comes, for a moment.
+    /// For a moment, reads and drops what still arrives.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let closing = self.closing.get_or_insert_with(|| Closing {
             until: Box::pin(tokio::time::sleep_until(Instant::now() + LINGER)),
@@ -126,7 +126,7 @@ impl AsyncRead for Io {
             return read;
         }
         match self.phase.waiting() {
-            // As if the client had closed: nothing is lost.
+            // As if the client had closed the connection: nothing is lost.
             Some(Waiting::Idle) => Poll::Ready(Ok(())),
             _ => Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the request's head does not end"))),
         }

@@ -1,6 +1,6 @@
-//! What becomes of a panic: one ERROR record in the log's own format, and a count.
+//! Reports a panic as one ERROR record in the log's own format, and counts it.
 //!
-//! The standard hook writes raw lines to standard error, where a reader of JSON lines stumbles over them.
+//! The standard hook writes raw lines to standard error, which a reader of JSON lines cannot parse.
 
 use std::{
     any::Any,
@@ -10,7 +10,7 @@ use std::{
 
 static PANICS: AtomicU64 = AtomicU64::new(0);
 
-/// Sends the panics of this process to its log, from now on. To be called once logging is set up.
+/// From now on, writes the panics of this process to its log. Call it once, after logging is set up.
 pub fn install() {
     std::panic::set_hook(Box::new(record));
 }
@@ -38,7 +38,7 @@ fn record(panic: &PanicHookInfo<'_>) {
     );
 }
 
-/// What `panic!` was told: text, unless the payload is of another type.
+/// The text that `panic!` was given, unless the payload is of another type.
 pub(crate) fn text(payload: &(dyn Any + Send)) -> &str {
     payload
         .downcast_ref::<&'static str>()

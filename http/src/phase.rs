@@ -1,4 +1,4 @@
-//! Where a connection stands between two requests, shared by its socket and its service.
+//! The phase of a connection between two requests, shared by its socket and its service.
 //!
 //! ```text
 //! reading (from accept, or the first byte of the next request) -- head complete --> answering
@@ -7,8 +7,7 @@
 //! answering -- 101 --> upgraded, for good
 //! ```
 //! A head has [`header_timeout`](crate::Limits::header_timeout) from its first byte; an idle connection may wait longer
-//! ([`idle_timeout`](crate::Limits::idle_timeout)). hyper knows one time for both, so these are kept by
-//! the socket.
+//! ([`idle_timeout`](crate::Limits::idle_timeout)). hyper has only one timer for both, so the socket keeps these times.
 
 use std::{
     pin::Pin,
@@ -27,7 +26,7 @@ use hyper::body::{Body, Frame, SizeHint};
 /// What a connection waits for from its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waiting {
-    /// The rest of a head, or the first one.
+    /// The rest of a head, or the first head.
     Head,
     /// The next request.
     Idle,
@@ -37,7 +36,7 @@ pub(crate) enum Waiting {
 #[derive(Debug, Default)]
 pub(crate) struct Phase {
     now: AtomicU8,
-    /// The socket's reader, which hyper asks before the answer's end and not again after it.
+    /// The task that reads the socket. hyper polls it before the answer has ended, and not again after that.
     reader: AtomicWaker,
 }
 
@@ -67,7 +66,7 @@ impl Phase {
         }
     }
 
-    /// Bytes came in: whether the next request begins with them.
+    /// Called when bytes arrive; returns whether they begin the next request.
     pub(crate) fn bytes_came(&self) -> bool {
         self.now.compare_exchange(IDLE, READING, Relaxed, Relaxed).is_ok()
     }
@@ -84,7 +83,7 @@ impl Phase {
     }
 }
 
-/// An answer's body. The connection is idle again once hyper lets go of it.
+/// An answer's body. The connection is idle again when hyper drops it.
 pub(crate) struct Answered {
     body: BoxBody<Bytes, warp::Error>,
     phase: Arc<Phase>,

@@ -1,4 +1,4 @@
-//! The places for connections of one port: pure bookkeeping, no socket.
+//! The places for connections of one port. This is pure bookkeeping, without a socket.
 //!
 //! ```text
 //!                 free, and the address holds fewer than its share
@@ -6,8 +6,8 @@
 //!               --- else, when the port has open paths -------------->  a spare place, for one request of an open path
 //!               --- else ------------------------------------------->  none: it is told "too many"
 //! ```
-//! A spare place is always given: the oldest one whose request has not come yet gives way to the newcomer. So whoever
-//! sends a request at once gets an answer, however many others hold their connections open.
+//! A spare place is always granted: the oldest connection whose request has not arrived yet is closed for the new one.
+//! So a client that sends its request at once gets an answer, however many others hold their connections open.
 
 use std::{
     collections::HashMap,
@@ -38,10 +38,10 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Connections that live, those that were told to go included.
+    /// Open connections, including those that were told to close.
     live: usize,
     ordinary: usize,
-    /// Ordinary places by address: no more rows than places.
+    /// Ordinary places by address; never more entries than places.
     held: HashMap<IpAddr, usize>,
     /// Oldest first.
     spare: Vec<Spare>,
@@ -56,7 +56,7 @@ struct Spare {
     cut: CancellationToken,
 }
 
-/// Held as long as the connection lives; gives the place back when it is dropped.
+/// A place, held as long as the connection lives. Dropping it frees the place.
 #[derive(Debug)]
 pub(crate) struct Place {
     shared: Arc<Shared>,
@@ -74,7 +74,7 @@ impl Places {
         Self(Arc::new(Shared { max, per_address, state: Mutex::default(), freed: Notify::new() }))
     }
 
-    /// An ordinary place, unless all are taken or the address holds its share.
+    /// Takes an ordinary place, unless all are taken or the address has used up its share.
     pub(crate) fn take(&self, from: IpAddr) -> Option<Place> {
         let address = network_of(from);
         let mut state = self.0.state();
@@ -87,7 +87,7 @@ impl Places {
         Some(self.place(Kind::Ordinary(address)))
     }
 
-    /// A spare place. `phase` is the connection's, `cut` ends it when it has to give way.
+    /// Takes a spare place. `phase` is the connection's; `cut` closes it when it must make room.
     pub(crate) fn take_spare(&self, from: IpAddr, phase: Arc<Phase>, cut: CancellationToken) -> Place {
         let address = network_of(from);
         let mut state = self.0.state();
@@ -99,7 +99,7 @@ impl Places {
         self.place(Kind::Spare(number))
     }
 
-    /// Until no connection lives.
+    /// Waits until no connection is open.
     pub(crate) async fn empty(&self) {
         loop {
             let freed = self.0.freed.notified();
@@ -122,7 +122,8 @@ impl Shared {
 }
 
 impl State {
-    /// An address above its share gives up one of its own; else anybody's oldest goes when all are taken.
+    /// An address above its share loses one of its own; otherwise, when all are taken, the oldest of any address is
+    /// closed.
     fn make_room(&mut self, address: IpAddr) {
         let own = self.spare.iter().filter(|spare| spare.address == address).count();
         let goes = if own >= MAX_SPARE_PER_ADDRESS {
@@ -163,7 +164,7 @@ impl Drop for Place {
                     }
                 }
             }
-            // Not there any more when it had to give way.
+            // Absent if it had to make room.
             Kind::Spare(number) => state.spare.retain(|spare| spare.number != number),
         }
         drop(state);

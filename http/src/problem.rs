@@ -1,4 +1,4 @@
-//! The one shape of every answer that is not a success.
+//! The common form of every answer that is not a success.
 
 use std::convert::Infallible;
 
@@ -37,7 +37,7 @@ impl Problem {
         self
     }
 
-    /// Closes the connection after the answer: for those that leave a body unread.
+    /// Closes the connection after the answer. For answers that leave a body unread.
     #[must_use]
     pub(crate) fn and_close(self) -> Self {
         self.with_header(header::CONNECTION, HeaderValue::from_static("close"))
@@ -155,7 +155,7 @@ fn problem_of(rejection: &warp::Rejection) -> Problem {
     if rejection.find::<UnsupportedMediaType>().is_some() {
         return Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "the body must be JSON");
     }
-    // Last, because warp adds it to the other rejections of routes with another method.
+    // Checked last, because warp adds it to the other rejections of routes with another method.
     if rejection.find::<MethodNotAllowed>().is_some() {
         return Problem::method_not_allowed(None);
     }

@@ -1,4 +1,4 @@
-//! What the gate lets in, over real sockets.
+//! Which requests the gate lets through, over real sockets.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod port;
@@ -57,7 +57,7 @@ async fn the_token_is_asked_for_before_the_body() {
     assert_eq!(answer.problem(), (401, "unauthorized".into()));
     assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
     assert!(client.rest().await.is_empty(), "the connection ends: its body was never read");
-    // The same for a body of which a part is on its way, of the wrong type and too large.
+    // The same for a body of which a part has been sent, of the wrong type and too large.
     let mut client = Client::connect(port.address).await;
     let head = "POST /echo HTTP/1.1\r\nhost: localhost\r\ncontent-type: text/plain\r\ncontent-length: 1000000\r\n\r\n";
     assert_eq!(client.exchange(format!("{head}{}", "x".repeat(100_000))).await.status, 401);
@@ -148,7 +148,7 @@ async fn a_request_with_two_lengths_is_never_two_requests() {
     let port = plain(Limits::default());
     let hidden = "GET /peer HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let json = "POST /echo HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
-    // The encoding counts, and the connection is not used again: what follows is never read as a request.
+    // The encoding is used, and the connection is closed: what follows is never read as a request.
     for both in
         ["content-length: 4\r\ntransfer-encoding: chunked\r\n", "transfer-encoding: chunked\r\ncontent-length: 4\r\n"]
     {
@@ -226,7 +226,7 @@ async fn head_is_get_without_the_body() {
             let lines: Vec<_> = head.lines().filter(|line| !line.is_empty() && !line.starts_with("date:")).collect();
             lines.join("\n")
         };
-        // What follows on the connection is the next head, so there was no body.
+        // The next bytes on the connection are the next head, so there was no body.
         assert_eq!(without_date(&head), without_date(&expected.head), "{path}");
     }
     client.send(request("HEAD", "/peer", "", "")).await;

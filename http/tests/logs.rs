@@ -1,5 +1,5 @@
-//! What a port says in the log, at the most talkative level: the warning about TLS, one record for a panic, and no token
-//! ever.
+//! What a port writes to the log at the most verbose level: the warning about TLS, one record for a panic, and never a
+//! token.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod port;
@@ -37,7 +37,7 @@ impl io::Write for Log {
     }
 }
 
-/// One test, since the subscriber is the whole process's.
+/// One test, because the subscriber is global to the process.
 #[tokio::test]
 async fn the_log_warns_and_keeps_secrets() {
     let log = Log::default();
@@ -72,7 +72,7 @@ async fn the_log_warns_and_keeps_secrets() {
     assert!(text.contains("TRACE") || text.contains("DEBUG"), "the log was listened to: {text}");
     assert!(!text.contains(TOKEN) && !text.contains(guess), "{text}");
 
-    // A route that panics answers, and its connection goes on.
+    // A route that panics is answered, and its connection stays open.
     let mut client = Client::connect(port.address).await;
     let token = format!("authorization: Bearer {TOKEN}\r\n");
     let before = rpp_http::panics::count();

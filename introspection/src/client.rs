@@ -1,4 +1,4 @@
-//! The client's side: a connection, recordings, and what is shown.
+//! The client side: a connection, recordings, and the display.
 
 mod connection;
 mod format;

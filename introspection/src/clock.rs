@@ -1,4 +1,4 @@
-//! Milliseconds since the Unix epoch that never step back.
+//! Milliseconds since the Unix epoch that never go back.
 
 use std::{
     sync::{
@@ -10,13 +10,13 @@ use std::{
 
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-/// Where times come from.
+/// A source of times.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
 
 #[derive(Clone, Debug)]
 enum Source {
-    /// The wall clock of the start plus the monotonic time since: a step of the wall clock does not show.
+    /// The wall clock at the start plus the monotonic time since: a change of the wall clock has no effect.
     System {
         start: Instant,
         unix_ms: u64,
@@ -32,7 +32,7 @@ impl Clock {
         Self(Source::System { start: Instant::now(), unix_ms: millis(unix) })
     }
 
-    /// A clock that the holder of the number sets. For tests and simulations.
+    /// A clock that is set through the shared number. For tests and simulations.
     #[must_use]
     pub fn manual(now_ms: Arc<AtomicU64>) -> Self {
         Self(Source::Manual(now_ms))
@@ -48,7 +48,7 @@ impl Clock {
     }
 }
 
-/// The milliseconds of a time as the control plane writes it (RFC 3339).
+/// Milliseconds of a time in the control plane's form (RFC 3339).
 pub(crate) fn parse_ms(text: &str) -> Option<u64> {
     let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     u64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok()

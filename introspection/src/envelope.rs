@@ -1,4 +1,4 @@
-//! The envelope of messages, live and recorded.
+//! The envelope of messages, in a live connection and in a recording.
 //!
 //! ```text
 //! version u32 LE = 1 | [ FNV-1a-32 of the message u32 LE | length u32 LE | ServerMessage ] ...
@@ -32,28 +32,28 @@ pub enum EnvelopeError {
         /// The version found.
         found: u32,
     },
-    /// A message is not what its checksum says.
+    /// A message does not match its checksum.
     #[error("the message at byte {offset} does not match its checksum")]
     Checksum {
         /// Where the message's head begins.
         offset: usize,
     },
-    /// A message says that it is longer than any may be.
+    /// A message claims to be longer than the bound.
     #[error("the message at byte {offset} says it has {length} bytes; at most {max} are read")]
     TooLong {
         /// Where the message's head begins.
         offset: usize,
-        /// What it says.
+        /// The claimed length.
         length: u32,
         /// The bound.
         max: usize,
     },
-    /// The checksum is right and the message still cannot be read.
+    /// The checksum is right, but the message cannot be decoded.
     #[error("the message at byte {offset} is no ServerMessage: {reason}")]
     Message {
         /// Where the message's head begins.
         offset: usize,
-        /// What the decoder says.
+        /// The decoder's reason.
         reason: String,
     },
 }
@@ -82,7 +82,7 @@ pub fn encode(payload: Payload) -> Bytes {
 /// Reads and checks the version at the beginning.
 ///
 /// # Errors
-/// Too few bytes, another version.
+/// Too few bytes, or another version.
 pub fn read_version(bytes: &[u8]) -> Result<(), EnvelopeError> {
     match word(bytes, 0) {
         Some(VERSION) => Ok(()),
@@ -94,7 +94,7 @@ pub fn read_version(bytes: &[u8]) -> Result<(), EnvelopeError> {
 /// The head of a message, checked against the bound: its checksum and its length.
 ///
 /// # Errors
-/// Too few bytes, a length above `max`.
+/// Too few bytes, or a length above `max`.
 pub fn read_head(bytes: &[u8], offset: usize, max: usize) -> Result<(u32, usize), EnvelopeError> {
     let (Some(checksum), Some(length)) = (word(bytes, 0), word(bytes, 4)) else {
         return Err(EnvelopeError::Truncated { offset });
@@ -105,10 +105,10 @@ pub fn read_head(bytes: &[u8], offset: usize, max: usize) -> Result<(u32, usize)
     }
 }
 
-/// A message whose head said `checksum`.
+/// Decodes a message whose head contained `checksum`.
 ///
 /// # Errors
-/// Another checksum, or no message.
+/// The checksum differs, or the bytes are not a message.
 pub fn read_message(bytes: &[u8], checksum: u32, offset: usize) -> Result<proto::ServerMessage, EnvelopeError> {
     if fnv1a32(bytes) != checksum {
         return Err(EnvelopeError::Checksum { offset });
@@ -116,21 +116,21 @@ pub fn read_message(bytes: &[u8], checksum: u32, offset: usize) -> Result<proto:
     proto::ServerMessage::decode(bytes).map_err(|error| EnvelopeError::Message { offset, reason: error.to_string() })
 }
 
-/// The messages of one WebSocket message, one after the other.
+/// Iterates over the messages in one WebSocket message.
 ///
 /// # Errors
-/// Too few bytes for a version, another version.
+/// Too few bytes for a version, or another version.
 pub fn messages(bytes: Bytes) -> Result<Messages, EnvelopeError> {
     read_version(&bytes)?;
     Ok(Messages { bytes, offset: VERSION_BYTES })
 }
 
-/// One message, and its bytes with checksum and length in front: what a recording holds.
+/// A message, and its bytes after checksum and length, as a recording holds them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Part {
     /// The message.
     pub message: proto::ServerMessage,
-    /// As it came.
+    /// The bytes as they arrived.
     pub bytes: Bytes,
 }
 

@@ -1,4 +1,4 @@
-//! The kinds of events, what they say, and how they are announced.
+//! The kinds of events, their properties, and their announcement.
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -14,13 +14,13 @@ use PropertyType::{Number, Peerid, String as Text, Time};
 /// A kind of event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// The first connection to a peer is up.
+    /// The first connection to a peer was established.
     PeerConnected,
-    /// The last connection to a peer is gone.
+    /// The last connection to a peer was closed.
     PeerDisconnected,
-    /// A session began, or began again.
+    /// A session started, or started again.
     SessionStarted,
-    /// A session moved.
+    /// A session made progress.
     SessionProgress,
     /// A session's payload is verified and in place.
     SessionCompleted,
@@ -35,7 +35,7 @@ pub enum Kind {
 type Properties = &'static [(&'static str, PropertyType)];
 
 impl Kind {
-    /// All kinds, in the order of their announcement.
+    /// All kinds, in the order in which they are announced.
     pub const ALL: [Self; 8] = [
         Self::PeerConnected,
         Self::PeerDisconnected,
@@ -62,10 +62,10 @@ impl Kind {
         }
     }
 
-    /// What its content may hold.
+    /// The properties that its content may have.
     fn properties(self) -> Properties {
         match self {
-            // The observer toolkit reads a MULTIADDR as bytes; ours is text.
+            // The observer toolkit reads a MULTIADDR as bytes, but ours is text.
             Self::PeerConnected => &[("peer", Peerid), ("address", Text), ("role", Text)],
             Self::PeerDisconnected => &[("peer", Peerid), ("address", Text), ("reason", Text)],
             Self::SessionStarted => &[
@@ -134,7 +134,7 @@ impl Kind {
     }
 }
 
-/// Something that happened.
+/// An event that happened.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     kind: Kind,
@@ -156,13 +156,13 @@ impl Event {
         self
     }
 
-    /// What happened.
+    /// The kind of event.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// When, in milliseconds since the Unix epoch.
+    /// The time, in milliseconds since the Unix epoch.
     #[must_use]
     pub fn at_ms(&self) -> u64 {
         self.at_ms
@@ -184,12 +184,12 @@ impl Event {
     }
 }
 
-/// An event as it goes out.
+/// An event as it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
     /// When it happened.
     pub(crate) at_ms: u64,
-    /// The whole WebSocket message.
+    /// The complete WebSocket message.
     pub(crate) bytes: Bytes,
 }
 
@@ -205,7 +205,7 @@ impl IntoProperty for u64 {
 }
 
 impl IntoProperty for &str {
-    /// Texts may come from a stranger: they are cut; escaping is up to whoever shows them.
+    /// The text may come from a stranger. It is cut here; whoever shows it must escape it.
     fn into_property(self) -> Option<Value> {
         Some(cut(self).into())
     }

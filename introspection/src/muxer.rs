@@ -1,7 +1,7 @@
-//! A muxer that counts what flows through its streams.
+//! A muxer that counts the bytes of its streams.
 //!
-//! Two relaxed additions per read or write, and a look at a thread-local per write; a lock only when a stream is opened,
-//! closed, learns its protocol or changes its tags.
+//! The cost is two relaxed additions for each read or write, and a look at a thread-local for each write. A lock is
+//! taken only when a stream is opened, closed, learns its protocol or changes its tags.
 
 use std::{
     io,
@@ -26,7 +26,7 @@ pub struct Counting<M> {
 }
 
 impl<M> Counting<M> {
-    /// Counts what flows through `muxer` on behalf of `connection`.
+    /// Counts the bytes that flow through `muxer` for `connection`.
     pub fn new(muxer: M, connection: OpenConnection) -> Self {
         Self { muxer, connection }
     }
@@ -80,7 +80,7 @@ where
 pub struct CountedStream<S> {
     stream: S,
     record: OpenStream,
-    /// Gone once the protocol is known.
+    /// `None` once the protocol is known.
     sniffer: Option<Box<Sniffer>>,
 }
 

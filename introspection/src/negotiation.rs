@@ -5,17 +5,17 @@
 //! responder   /multistream/1.0.0       na        /b      ...
 //! ```
 //!
-//! A line is its length as a varint, then the text, then a newline. The responder's echo settles the protocol; until
-//! then an initiator's newest proposal is what it hopes for. A lazy initiator sends its payload right behind the
-//! proposal, so nothing of it is read after one until the responder refused it.
+//! A line is its length as a varint, then the text, then a newline. The responder's echo decides the protocol. Until
+//! then the initiator's newest proposal is shown as proposed. A lazy initiator sends its payload directly after the
+//! proposal, so no further line is read after a proposal until the responder refused it.
 
 /// The header that both sides begin with.
 const HEADER: &[u8] = b"/multistream/1.0.0";
 /// The refusal of a proposal.
 const REFUSED: &[u8] = b"na";
-/// A longer line is not for us.
+/// A longer line belongs to another protocol.
 const MAX_LINE: usize = 256;
-/// After so many bytes of one side without a result the protocol stays unknown.
+/// After so many bytes in one direction without a result, the protocol stays unknown.
 const MAX_BYTES: usize = 16 * 1024;
 
 /// Our side of the negotiation.
@@ -25,14 +25,14 @@ pub(crate) enum Side {
     Responder,
 }
 
-/// What became known.
+/// What was learnt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Learnt {
-    /// Asked for, not granted yet.
+    /// Proposed, not yet agreed.
     Proposed(String),
-    /// Settled: there is nothing more to learn.
+    /// Agreed: there is nothing more to learn.
     Agreed(String),
-    /// These are no negotiation lines: there is nothing more to learn.
+    /// These are not negotiation lines: there is nothing more to learn.
     Nothing,
 }
 
@@ -51,7 +51,7 @@ impl Sniffer {
         Self { side, proposed: None, initiator: Lines::default(), responder: Lines::default() }
     }
 
-    /// We sent these bytes.
+    /// This side sent these bytes.
     pub(crate) fn handle_written(&mut self, bytes: &[u8]) -> Option<Learnt> {
         match self.side {
             Side::Initiator => self.initiator_sent(bytes),
@@ -68,7 +68,7 @@ impl Sniffer {
     }
 
     fn initiator_sent(&mut self, mut bytes: &[u8]) -> Option<Learnt> {
-        // What follows a proposal may be payload.
+        // Bytes after a proposal may be payload.
         while self.proposed.is_none() {
             match self.initiator.next(&mut bytes) {
                 Ok(None) => return None,
@@ -76,7 +76,7 @@ impl Sniffer {
                 Ok(Some(line)) => {
                     let Some(name) = protocol_name(&line) else { continue };
                     self.proposed = Some(name.clone());
-                    // What a stranger proposes is nothing until our side grants it.
+                    // A stranger's proposal means nothing until our side accepts it.
                     return (self.side == Side::Initiator).then_some(Learnt::Proposed(name));
                 }
                 Err(NoLine) => return Some(Learnt::Nothing),
@@ -97,7 +97,7 @@ impl Sniffer {
         }
     }
 
-    /// An echo counts only when it is one.
+    /// An echo counts only when it equals the proposal.
     fn granted(&self, line: &[u8]) -> Learnt {
         match &self.proposed {
             Some(name) if name.as_bytes() == line => Learnt::Agreed(name.clone()),
@@ -111,11 +111,11 @@ fn protocol_name(line: &[u8]) -> Option<String> {
     text.starts_with('/').then(|| text.to_owned())
 }
 
-/// Not the beginning of a line.
+/// The bytes are not the beginning of a line.
 #[derive(Debug)]
 struct NoLine;
 
-/// Cuts one direction into lines.
+/// Splits the bytes of one direction into lines.
 #[derive(Debug, Default)]
 struct Lines {
     partial: Vec<u8>,
@@ -123,7 +123,7 @@ struct Lines {
 }
 
 impl Lines {
-    /// The next whole line without its newline; takes what it read from `bytes`.
+    /// The next complete line without its newline. Removes what it read from `bytes`.
     fn next(&mut self, bytes: &mut &[u8]) -> Result<Option<Vec<u8>>, NoLine> {
         while let Some((byte, rest)) = bytes.split_first() {
             *bytes = rest;
@@ -143,7 +143,7 @@ impl Lines {
         Ok(None)
     }
 
-    /// Bytes of the varint, and of the line behind it.
+    /// The length of the varint, and of the line after it.
     fn length(&self) -> Result<Option<(usize, usize)>, NoLine> {
         let mut length = 0usize;
         for (index, byte) in self.partial.iter().enumerate().take(2) {
@@ -215,7 +215,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// However the bytes are cut into pieces, the same is learnt, and nothing panics.
+        /// The result is the same however the bytes are split, and nothing panics.
         #[test]
         fn any_bytes_in_any_pieces(noise: Vec<u8>, cut in 1usize..9, lazy: bool) {
             let mut whole = if lazy { lines(&[HEAD, "/a/1"]) } else { Vec::new() };

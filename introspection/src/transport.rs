@@ -1,9 +1,9 @@
-//! Puts the counting wrapper round the connections of libp2p transports.
+//! Wraps the connections of libp2p transports with the counting wrapper.
 //!
-//! [`observe`] takes any authenticated, multiplexed transport. What it cannot see from outside - our own address of a
-//! dialled TCP connection, which of several encryptions was chosen - is noted by the parts inside: while the future of
-//! one connection is polled, they write into that connection's notes. [`tcp`], [`quic`] and [`transport`] are complete
-//! transports built that way.
+//! [`observe`] accepts any authenticated, multiplexed transport. Some facts cannot be seen from outside: the own
+//! address of a dialled TCP connection, or which of several encryptions was chosen. The inner parts note these: while
+//! the future of one connection is polled, they write into that connection's notes. [`tcp`], [`quic`] and [`transport`]
+//! are complete transports built that way.
 //!
 //! # Wiring
 //! ```no_run
@@ -56,7 +56,7 @@ use notes::Notes;
 
 pub use notes::{note_encryption, note_local_address};
 
-/// What the connections of a transport are called, where the connection itself does not note it.
+/// The names for the connections of a transport, where the connection itself does not note them.
 #[derive(Clone, Debug)]
 pub struct Names {
     transport: String,
@@ -72,12 +72,12 @@ impl Names {
     }
 }
 
-/// Counts what flows through all connections of `transport`.
+/// Counts the bytes of all connections of `transport`.
 pub fn observe<T>(transport: T, registry: &Registry, names: Names) -> Observed<T> {
     Observed { transport, registry: registry.clone(), names: Arc::new(names) }
 }
 
-/// What both our TCP and our QUIC transport give the swarm.
+/// The result of building a transport.
 pub type TransportResult<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// TCP (no delay) with TLS 1.3 or Noise and yamux.
@@ -126,7 +126,7 @@ pub fn quic(
     observe(transport, registry, Names::new("quic-v1", "quic-v1", "/tls/1.0.0"))
 }
 
-/// [`tcp`] and [`quic`] in one. Names are not resolved and the upgrade has no timeout: `SwarmBuilder` adds both.
+/// [`tcp`] and [`quic`] combined. It resolves no names, and the upgrade has no timeout: `SwarmBuilder` adds both.
 ///
 /// # Errors
 /// The TLS certificate of this identity cannot be made.
@@ -211,7 +211,7 @@ where
     }
 }
 
-/// A connection on its way up.
+/// A connection during its upgrade.
 #[derive(Debug)]
 pub struct Watched<F> {
     future: Pin<Box<F>>,

@@ -10,40 +10,40 @@ use crate::{
     types::Hash,
 };
 
-/// Why a plan has no authority here. The first four are the provider's fault; a stale tip may be an honest mirror's.
+/// Why a plan has no authority here. The first four are the provider's fault; an honest mirror may have a stale tip.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuthorityError {
     /// Too few publishers signed the tip.
     #[error("the tip is not authorised: {0}")]
     Signatures(#[from] SignatureError),
-    /// Genesis descriptor and trust anchor differ, or a signature cannot be one.
+    /// The genesis descriptor is not the trust anchor's, or a signature is malformed.
     #[error("the tip is not authorised: {reason}")]
     Authentication {
         /// What differs.
         reason: String,
     },
-    /// The updates are no chain from the snapshot to the tip.
+    /// The updates do not form a chain from the snapshot to the tip.
     #[error("update {index} breaks the commitment chain: {reason}")]
     Chain {
         /// Which update.
         index: u64,
-        /// How.
+        /// What is wrong with it.
         reason: String,
     },
     /// The recursive proof does not verify.
     #[error("the recursive proof of the tip does not verify: {reason}")]
     Proof {
-        /// The verifier's words.
+        /// The verifier's message.
         reason: String,
     },
-    /// An older tip than the accepted head, and not one of its ancestors.
+    /// The tip is older than the accepted head and is not one of its ancestors.
     #[error("the tip is stale: {reason}")]
     Stale {
         /// Which steps.
         reason: String,
     },
-    /// Another tip, properly signed, at the step of an accepted one.
+    /// Another properly signed tip at the step of an accepted one.
     #[error("equivocation: {reason}")]
     Equivocation {
         /// Both commitments, and where the evidence is.
@@ -51,9 +51,9 @@ pub enum AuthorityError {
     },
 }
 
-/// Checks signatures (first, they are cheap), then that the updates are exactly the chain from the plan's snapshot to its
-/// tip (25 us an update). The plan has passed [`crate::plan::check_plan`]. The recursive proof and the node's own head
-/// remain to be checked.
+/// Checks the signatures first, because they are cheap, and then that the updates are exactly the chain from the plan's
+/// snapshot to its tip (25 us for each update). The plan has passed [`crate::plan::check_plan`]. The recursive proof
+/// and the node's own head remain to be checked.
 ///
 /// # Errors
 /// What is missing or wrong.
@@ -68,10 +68,10 @@ pub fn check_authority_signatures(plan: &Plan, updates: &[Update], trust: &Trust
 }
 
 /// Checks that enough publishers signed the plan's tip, and that no publisher's signature is wrong. Returns the
-/// signatures that say something: those of the genesis' publishers.
+/// signatures by publishers of the genesis.
 ///
 /// # Errors
-/// Too few, or a wrong one.
+/// Too few signatures, or a wrong one.
 pub fn check_tip_signatures(plan: &Plan, tip: &Update, trust: &TrustAnchor) -> Result<Vec<Signature>, AuthorityError> {
     let refused = |reason: String| AuthorityError::Authentication { reason };
     let genesis = genesis(&plan.genesis).map_err(|error| refused(error.to_string()))?;
@@ -96,7 +96,7 @@ pub fn check_tip_signatures(plan: &Plan, tip: &Update, trust: &TrustAnchor) -> R
     Ok(kept)
 }
 
-/// Re-hashes the chain of updates from the snapshot to the tip.
+/// Hashes the chain of updates again, from the snapshot to the tip.
 fn rehash(plan: &Plan, updates: &[Update], genesis: &Hash) -> Result<(), AuthorityError> {
     let mut previous = None;
     for (index, update) in (0..).zip(updates) {
@@ -107,8 +107,8 @@ fn rehash(plan: &Plan, updates: &[Update], genesis: &Hash) -> Result<(), Authori
     Ok(())
 }
 
-/// Checks one update of a plan: its place, its numbers, its commitment, and that it continues `previous`, the one before
-/// it, where that is known.
+/// Checks one update of a plan: its position, its numbers, its commitment, and that it continues `previous`, the update
+/// before it, if that is known.
 ///
 /// # Errors
 /// What is wrong, in words.
@@ -179,7 +179,7 @@ fn check_attachments(update: &Update, is_last: bool) -> Result<(), String> {
     update.signatures.iter().try_for_each(|each| signature(each).map(drop))
 }
 
-/// A signature of a message as the proofs know it.
+/// Converts a signature of a message to the type of the proofs.
 pub(crate) fn signature(signature: &Signature) -> Result<CheckpointSignature, String> {
     let bytes: [u8; 64] = signature
         .signature

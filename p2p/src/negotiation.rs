@@ -1,12 +1,13 @@
-//! How the protocol of a substream is agreed on: with each peer as it can.
+//! Decides for each peer how the protocol of a substream is agreed on.
 //!
-//! A dialer that proposes a single protocol may send its request along with the proposal (`V1Lazy` of multistream-select)
-//! and saves a round trip. Listeners of libp2p for Rust take that; one of js-libp2p 3.3 never answers. The swarm has one
-//! setting for all peers and protocols, so it is set to `V1Lazy`, and the handlers here turn it into plain `V1` wherever
-//! nobody knows better: they propose a second name that no substream can have, which makes the dialer wait for the answer
-//! to the first one. A refusal then ends the negotiation at once, and reaches the handler as what it is.
+//! A dialer that proposes a single protocol may send its request together with the proposal (`V1Lazy` of
+//! multistream-select), which saves a round trip. Listeners of rust-libp2p accept that; a listener of js-libp2p 3.3
+//! never answers. The swarm has one setting for all peers and protocols, so it is set to `V1Lazy`. The handlers here
+//! turn it into plain `V1` for every peer that is not known to accept it: they propose a second name that no substream
+//! can have, which makes the dialer wait for the answer to the first one. A refusal then ends the negotiation at once,
+//! and reaches the handler as a refusal.
 //!
-//! In a swarm that is set to `V1` everything stays plain.
+//! In a swarm that is set to `V1`, every negotiation is plain.
 
 use std::{
     collections::HashSet,
@@ -29,11 +30,11 @@ use libp2p::{
     },
 };
 
-/// A behaviour whose substreams are negotiated plainly with everybody.
+/// A behaviour whose substreams get a plain negotiation with every peer.
 pub struct Plain<B>(B);
 
 impl<B> Plain<B> {
-    /// Round `inner`.
+    /// Wraps `inner`.
     pub fn new(inner: B) -> Self {
         Self(inner)
     }
@@ -96,7 +97,7 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Plain<B> {
     }
 }
 
-/// The peers that take a request before they have confirmed its protocol.
+/// The peers that accept a request before they have confirmed its protocol.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lazy(Arc<Mutex<HashSet<PeerId>>>);
 
@@ -114,7 +115,7 @@ impl Lazy {
     }
 }
 
-/// A handler whose own substreams are negotiated as its peer can.
+/// A handler whose own substreams are negotiated in the way that its peer supports.
 pub struct Handler<H> {
     inner: H,
     peers: Option<(PeerId, Lazy)>,
@@ -126,7 +127,7 @@ impl<H> Handler<H> {
         Self { inner, peers: None, timeout: None }
     }
 
-    /// Lazily as soon as `peer` is among the `lazy` ones. A negotiation, either way, may take as long as `timeout`.
+    /// Lazy as soon as `peer` is one of the `lazy` peers. A negotiation of either kind may take as long as `timeout`.
     pub(crate) fn knowing(inner: H, peer: PeerId, lazy: &Lazy, timeout: Duration) -> Self {
         Self { inner, peers: Some((peer, lazy.clone())), timeout: Some(timeout) }
     }
@@ -206,7 +207,7 @@ impl<H: ConnectionHandler> ConnectionHandler for Handler<H> {
     }
 }
 
-/// Whoever refuses the protocol is offered the name that cannot be: that is the refusal.
+/// A peer that refuses the protocol is then offered the impossible name; this error is the refusal.
 fn refusal<E>(error: StreamUpgradeError<E>) -> StreamUpgradeError<E> {
     match error {
         StreamUpgradeError::Io(error)
@@ -221,18 +222,18 @@ fn refusal<E>(error: StreamUpgradeError<E>) -> StreamUpgradeError<E> {
     }
 }
 
-/// What a handler proposes for a substream, and how.
+/// The proposal of a handler for a substream, and how it is negotiated.
 pub struct Proposal<U> {
     upgrade: U,
     lazy: bool,
 }
 
-/// A protocol's name, or the one that no substream can have.
+/// The name of a protocol, or the one that no substream can have.
 #[derive(Clone, Debug)]
 pub enum Name<N> {
     /// A name.
     Of(N),
-    /// Without the slash that every name begins with.
+    /// Without the slash with which every name begins.
     Nobody,
 }
 

@@ -1,10 +1,11 @@
-//! How slowly a message may come or go: no byte for too long, or too few over a while. Pure, the time is an argument.
+//! Limits how slow a message may be: no byte for too long, or too few bytes over a period. Pure; time is an argument.
 //!
-//! A limit on the whole would be a limit on the line: a chunk that takes a minute is well as long as its bytes come. So
-//! the time counts from the last byte; and that one byte now and then is no way to hold a place, there is a slowest rate.
+//! A limit on the whole message would exclude slow lines: a chunk that takes a minute is fine as long as its bytes keep
+//! coming. So the time counts from the last byte. There is also a slowest rate, so that a peer cannot hold a place by
+//! sending one byte now and then.
 //!
-//! Example, with the defaults: nothing comes for 29 s, then 100 bytes a second. After 60 s of those only 6,000 bytes came
-//! where 61,440 are the least: too slow. At 2,000 bytes a second it goes on for as long as it takes.
+//! Example with the defaults: nothing comes for 29 s, then 100 bytes a second. After 60 s of those only 6,000 bytes
+//! came, where 61,440 are the least: too slow. At 2,000 bytes a second the message may take as long as it needs.
 
 use std::time::{Duration, Instant};
 
@@ -16,9 +17,9 @@ use crate::limits;
 pub struct PaceLimits {
     /// Longest time without a byte.
     pub idle: Duration,
-    /// Slowest rate once bytes come, in bytes a second,
+    /// Slowest rate once bytes come, in bytes per second,
     pub slowest: u32,
-    /// over each stretch of this length.
+    /// measured over each period of this length.
     pub over: Duration,
 }
 
@@ -29,56 +30,56 @@ impl Default for PaceLimits {
 }
 
 impl PaceLimits {
-    /// 30 s without a byte and 1 KiB/s over 60 s, unless set otherwise.
+    /// 30 s without a byte and 1 KiB/s over 60 s, by default.
     #[must_use]
     pub fn with_idle(mut self, idle: Duration) -> Self {
         self.idle = idle;
         self
     }
 
-    /// Slowest rate in bytes a second, over each stretch of this length.
+    /// Sets the slowest rate in bytes per second, measured over each period of this length.
     #[must_use]
     pub fn with_slowest(mut self, bytes_per_second: u32, over: Duration) -> Self {
         (self.slowest, self.over) = (bytes_per_second, over);
         self
     }
 
-    /// The least that comes in one stretch.
+    /// The fewest bytes that must come in one period.
     fn least(&self) -> u64 {
         u64::try_from(self.over.as_millis() * u128::from(self.slowest) / 1000).unwrap_or(u64::MAX)
     }
 
-    /// The longest that a message of `bytes` can take. For whoever needs a bound on the whole.
+    /// The longest time that a message of `bytes` can take. For callers that need a bound on the whole.
     pub(crate) fn longest(&self, bytes: usize) -> Duration {
         let seconds = u64::try_from(bytes).unwrap_or(u64::MAX) / u64::from(self.slowest.max(1));
         Duration::from_secs(seconds).saturating_add(self.over).saturating_add(self.idle.saturating_mul(2))
     }
 }
 
-/// Why a message is not waited for any longer.
+/// Why a message is abandoned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Stall {
     /// Nothing moved.
     #[error("not a byte for {} s", .0.as_secs_f64())]
     Silent(Duration),
-    /// Too little moved.
+    /// Too few bytes moved.
     #[error("only {bytes} bytes in {} s, the least are {least}", .over.as_secs_f64())]
     Slow {
-        /// So much,
+        /// The number of bytes,
         bytes: u64,
-        /// so much is the least,
+        /// the fewest that must move
         least: u64,
         /// in this time.
         over: Duration,
     },
 }
 
-/// One message under way.
+/// One message in flight.
 #[derive(Debug)]
 pub(crate) struct Pace {
     limits: PaceLimits,
     last: Instant,
-    /// The present stretch: since when, and what moved in it. `None` before the first byte.
+    /// The present period: its start, and the bytes that moved in it. `None` before the first byte.
     stretch: Option<(Instant, u64)>,
 }
 
@@ -95,7 +96,7 @@ impl Pace {
         }
     }
 
-    /// When to [`check`](Self::check) again, if nothing moves until then.
+    /// When to call [`check`](Self::check) again if nothing moves until then.
     pub(crate) fn deadline(&self) -> Instant {
         let silent = self.last + self.limits.idle;
         self.stretch.map_or(silent, |(since, _)| silent.min(since + self.limits.over))
@@ -126,13 +127,13 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Bytes a second, from the first second on, until it is too slow; at most a day.
+    /// Runs with this number of bytes in each second, from the first second on, until it is too slow; at most a day.
     fn run(bytes_per_second: impl Fn(u32) -> usize) -> (u32, Option<Stall>) {
         let start = Instant::now();
         let mut pace = Pace::new(PaceLimits::default(), start);
         for second in 1..=86_400 {
             let now = start + SECOND * second;
-            // Looked at as late as it allows itself to be looked at.
+            // Checked as late as the deadline allows.
             if pace.deadline() <= now
                 && let Err(stall) = pace.check(now)
             {
@@ -154,10 +155,10 @@ mod tests {
     #[test]
     fn the_slowest_rate_goes_on_for_ever_and_a_slower_one_for_a_stretch() {
         assert_eq!(run(|_| 1025).1, None);
-        // In bursts, as a window of the multiplexer lets them through.
+        // In bursts, as with a multiplexer's window.
         assert_eq!(run(|second| if second % 25 == 0 { 128 * 1024 } else { 0 }).1, None);
         assert_eq!(run(|_| 1), (61, Some(Stall::Slow { bytes: 60, least: 61_440, over: 60 * SECOND })));
-        // Fast first does not help later.
+        // Bytes that came fast at first do not help later.
         let (second, stall) = run(|second| if second <= 60 { 1 << 20 } else { 1 });
         assert!(second <= 181 && matches!(stall, Some(Stall::Slow { .. })), "{second} {stall:?}");
     }

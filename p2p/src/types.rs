@@ -4,7 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// The largest integer the wire carries: 2^53 - 1, the largest that every JSON reader keeps exact (`docs/protocol.md`, Messages).
+/// The largest integer on the wire: 2^53 - 1, the largest that every JSON reader keeps exact (`docs/protocol.md`,
+/// Messages).
 pub const MAX_INTEGER: u64 = (1 << 53) - 1;
 
 /// A 32-byte digest or key, written as 64 lower-case hex digits.
@@ -74,7 +75,7 @@ impl<'de> Deserialize<'de> for Hash {
     }
 }
 
-/// Names a session: random in `1 ..= 2^53 - 1`, chosen by the consumer. 0 stands only in answers to requests that
+/// The id of a session: random in `1 ..= 2^53 - 1`, chosen by the consumer. 0 is used only in answers to requests that
 /// could not be read.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -109,8 +110,8 @@ impl fmt::Display for SnapshotSessionId {
     }
 }
 
-/// Names one request of one [`Behaviour`](crate::snapshots::Behaviour), or of another driver of sessions: a command returns
-/// it, and the event that ends the request carries it. Ids of requests sent and of requests received are counted apart; one
+/// The id of one request of one [`Behaviour`](crate::snapshots::Behaviour), or of another driver of sessions. A command
+/// returns it, and the event that ends the request has it. Sent and received requests are counted separately; one
 /// behaviour never uses an id twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct RequestId(pub(crate) u64);

@@ -1,8 +1,8 @@
-//! `cargo bench -p rpp-proofs`: what a chain costs to extend, to prove and to verify, whatever its length.
+//! `cargo bench -p rpp-proofs`: the cost of extending, proving and verifying a chain, for several lengths.
 //!
-//! Prints a table and compares it with the bars that this crate is held to; exits 1 when a size is not constant.
-//! `RPP_BENCH_STEPS=10,100` measures other lengths than 10, 100 and 1,000 (which take about three minutes on two cores).
-//! Each proof is verified in a process of its own, because a verifier's memory is one of the figures.
+//! The benchmark prints a table and compares it with the bars of this crate. It exits with 1 when a size is not
+//! constant. `RPP_BENCH_STEPS=10,100` measures other lengths than 10, 100 and 1,000 (which take about three minutes on
+//! two cores). Each proof is verified in a process of its own, because a verifier's memory is one of the figures.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::{
@@ -56,10 +56,10 @@ struct Row {
     verifier: Verified,
 }
 
-/// What the verifying process says.
+/// What the verifying process prints.
 struct Verified {
     setup: Duration,
-    /// From nothing to the first proof verified.
+    /// Time from the start to the first verified proof.
     first: Duration,
     verify: Duration,
     peak_mib: f64,
@@ -121,7 +121,7 @@ fn row(prover: &mut Prover, dir: &Path, steps: u64) -> Row {
     for step in from + 1..=steps {
         prover.extend(&checkpoint(step)).unwrap();
     }
-    // The first step of all includes what later ones do not, and the other way round: a mean over many.
+    // The first step includes work that later ones do not, and the reverse, so this is a mean over many.
     let step = started.elapsed() / u32::try_from(steps - from).unwrap();
     let started = Instant::now();
     let proof = prover.prove().unwrap();
@@ -194,7 +194,7 @@ fn judge(rows: &[Row]) -> bool {
     say("proving peaks below 256 MiB", peak < MEMORY_BAR_MIB, format_args!("{peak:.0} MiB"));
     let small = verifier_peak < VERIFIER_MEMORY_BAR_MIB;
     say("verifying peaks below 128 MiB", small, format_args!("{verifier_peak:.0} MiB"));
-    // Times and memory are another machine's on another machine; sizes are not.
+    // Times and memory depend on the machine; sizes do not.
     proofs && states
 }
 

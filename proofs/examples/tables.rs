@@ -1,6 +1,6 @@
-//! `cargo run --release -p rpp-proofs --example tables [FOLDER]` derives what the proof system's set-up would derive each time, as
-//! nova-snark does, and writes it as the tables that `src/generators.rs` and `src/oracle.rs` describe. Takes a few seconds; the
-//! output is the same on every machine.
+//! `cargo run --release -p rpp-proofs --example tables [FOLDER]` derives, with nova-snark, the constants that a set-up
+//! would otherwise derive each time. It writes them as the tables that `src/generators.rs` and `src/oracle.rs`
+//! describe. It takes a few seconds, and the output is the same on every machine.
 
 use std::{env, fs, io, path::Path};
 

@@ -1,4 +1,4 @@
-//! The commitment chain, natively: what a publisher extends and what a consumer hashes again.
+//! The commitment chain outside the circuit: a publisher extends it, and a consumer hashes it again.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use crate::{
     poseidon,
 };
 
-/// One step of the chain: a snapshot's header as it is committed to.
+/// One step of the chain: the header of a snapshot, as the commitment contains it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Checkpoint {
     /// Its number: genesis is 0, the first checkpoint 1.
@@ -24,7 +24,7 @@ pub struct Checkpoint {
     pub payload_bytes: u64,
 }
 
-/// Where a chain stands.
+/// The last step of a chain, and its commitment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tip {
     /// The number of steps since genesis.
@@ -57,7 +57,7 @@ pub enum ChainError {
     },
 }
 
-/// A native chain: re-hashes checkpoints, and refuses those that do not follow.
+/// A chain outside the circuit. It hashes checkpoints and refuses those that do not follow.
 ///
 /// ```
 /// use rpp_proofs::{Chain, Checkpoint, Genesis, Signer};
@@ -83,13 +83,13 @@ impl Chain {
         Self::at(0, 0, genesis.commitment())
     }
 
-    /// A chain that stands at this step. Where the height there is not known, 0 is safe: every checkpoint's is above it.
+    /// A chain that ends at this step. If the height there is unknown, use 0: every checkpoint's height is above it.
     #[must_use]
     pub fn at(step: u64, height: u64, commitment: Commitment) -> Self {
         Self { tip: Tip { step, height, commitment } }
     }
 
-    /// Where the chain stands.
+    /// The chain's last step.
     #[must_use]
     pub fn tip(&self) -> Tip {
         self.tip
@@ -123,7 +123,7 @@ impl Chain {
 
 /// `Poseidon(previous, height, bh_lo, bh_hi, sr_lo, sr_hi + payload_bytes * 2^128)`.
 ///
-/// Only hashes: step and height are checked by [`Chain::extend`]. The step is not an input: it is the number of links.
+/// This only hashes. [`Chain::extend`] checks step and height. The step is not an input: it is the number of links.
 #[must_use]
 pub fn next_commitment(previous: &Commitment, checkpoint: &Checkpoint) -> Commitment {
     let [height, rest @ ..] = inputs(checkpoint);
@@ -131,7 +131,7 @@ pub fn next_commitment(previous: &Commitment, checkpoint: &Checkpoint) -> Commit
     Commitment::from_scalar(poseidon::hash(&[previous.scalar(), height, bh_lo, bh_hi, sr_lo, sr_hi]))
 }
 
-/// What of a checkpoint is hashed, in order; the circuit's witness too.
+/// The field elements of a checkpoint that are hashed, in order; they are also the circuit's witness.
 pub(crate) fn inputs(checkpoint: &Checkpoint) -> [Scalar; 5] {
     let [bh_lo, bh_hi] = limbs(&checkpoint.block_hash);
     let [sr_lo, sr_hi] = limbs(&checkpoint.state_root);

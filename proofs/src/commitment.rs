@@ -58,7 +58,7 @@ impl Commitment {
     }
 
     pub(crate) fn scalar(&self) -> Scalar {
-        // Canonical by construction: the default is never taken.
+        // Canonical by construction, so the default is never used.
         Option::from(Scalar::from_repr(self.0.into())).unwrap_or_default()
     }
 }

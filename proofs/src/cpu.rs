@@ -1,6 +1,6 @@
 //! Whether this processor can run the curve library.
 
-/// The processor lacks instructions that the curve library uses without asking: running it would end in an illegal
+/// The processor lacks instructions that the curve library uses without checking. Running it would end in an illegal
 /// instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -9,11 +9,12 @@
 )]
 #[non_exhaustive]
 pub struct CpuError {
-    /// Which ones.
+    /// The missing instruction sets.
     pub missing: &'static str,
 }
 
-/// Call once at start, before anything of this crate: the library would not fail, it would crash.
+/// Call this once at start, before anything else of this crate: on such a processor the library crashes and returns no
+/// error.
 ///
 /// # Errors
 /// When the processor lacks BMI2 or ADX (on x86-64; elsewhere nothing special is needed).

@@ -1,5 +1,5 @@
-//! The two curves as nova-snark wants them: its own types, but for sums of many multiples, which are the time of a
-//! verification and are computed by [`crate::msm`].
+//! The two curves as nova-snark's traits want them. All types are the library's own, except that [`crate::msm`]
+//! computes multi-scalar multiplications, which take most of the time of a verification.
 
 use std::ops::{Add, AddAssign, Mul, MulAssign, Sub, SubAssign};
 
@@ -28,7 +28,8 @@ use crate::{
 #[serde(transparent)]
 pub(crate) struct Element<G>(G);
 
-/// Whether a sum of so many multiples is left to the library: tables of [`msm::sum`] are not worth it.
+/// Below this number of terms the library does the multiplication, because the tables of [`msm::sum`] are not worth
+/// their cost.
 const FEW: usize = 512;
 
 impl<G: Group> Group for Element<G> {
@@ -42,8 +43,8 @@ impl<G: Group> Group for Element<G> {
 
 impl<G> CustomSerdeTrait for Element<G> where G: Serialize + for<'de> Deserialize<'de> {}
 
-/// A curve of the library with [`Element`] for its group. (Its traits' bounds go round in a circle if they are to hold for any
-/// group.)
+/// A curve of the library with [`Element`] as its group. A macro, because the bounds of the library's traits would be
+/// circular for a generic group.
 macro_rules! curve {
     ($(#[$doc:meta])* $name:ident, $curve:ident) => {
         $(#[$doc])*
@@ -120,16 +121,16 @@ macro_rules! curve {
 }
 
 curve! {
-    /// Pallas, whose scalars the chain is made of.
+    /// Pallas; the chain consists of its scalars.
     Pallas, pallas
 }
 
 curve! {
-    /// Vesta, the other half of the cycle.
+    /// Vesta, the other curve of the cycle.
     Vesta, vesta
 }
 
-/// The group's operation, and its inverse, on elements and on references to them.
+/// The group's operation and its inverse, for elements and for references to them.
 macro_rules! operator {
     ($operator:ident, $function:ident, $assigning:ident, $assign:ident) => {
         impl<G: $operator<Output = G>> $operator for Element<G> {

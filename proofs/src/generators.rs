@@ -1,18 +1,19 @@
 //! The bases that the proof system commits with, on both curves.
 //!
-//! nova-snark derives them from the label `ck` by hashing to the curve, which is nearly all of the time of a set-up. They are
-//! the same on every machine, so the table `generators.bin` holds them: for Pallas, then for Vesta, [`COUNT`] points, each as its
-//! two affine coordinates in 32 bytes, little-endian. `cargo run --release -p rpp-proofs --example tables` writes the table
-//! anew; a test holds it to what the library derives, and the verifier's key, which contains the bases, is pinned besides.
+//! nova-snark derives them from the label `ck` by hashing to the curve, which takes nearly all of the time of a set-up.
+//! They are the same on every machine, so the table `generators.bin` holds them: [`COUNT`] points for Pallas, then as
+//! many for Vesta, each as two affine coordinates of 32 bytes, little-endian. `cargo run --release -p rpp-proofs
+//! --example tables` writes the table again. A test compares it with what the library derives, and the pinned hash of
+//! the verifier's key covers it, too.
 
 use ff::PrimeField;
 use halo2curves::{CurveAffine, serde::Repr};
 use rayon::prelude::*;
 
-/// Bases on one curve: one for each of the 2^14 rows of the padded circuit, and the one that blinds.
+/// Bases on one curve: one for each of the 2^14 rows of the padded circuit, and one for blinding.
 pub(crate) const COUNT: usize = (1 << 14) + 1;
 
-/// The library's label of the bases that are in the table.
+/// The label from which the library derives the bases of the table.
 const LABEL: &[u8] = b"ck";
 /// Bytes of a coordinate.
 const COORDINATE: usize = 32;
@@ -28,7 +29,7 @@ pub(crate) enum Half {
     Vesta,
 }
 
-/// The first `count` bases of `label`; `None` when the table does not have them and the library must derive them.
+/// The first `count` bases of `label`. `None` when the table does not have them, so that the library must derive them.
 pub(crate) fn known<C>(half: Half, label: &[u8], count: usize) -> Option<Vec<C>>
 where
     C: CurveAffine<Base: PrimeField<Repr = Repr<32>>>,

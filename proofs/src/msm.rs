@@ -1,30 +1,32 @@
-//! Multi-scalar multiplication: `scalars[0] * points[0] + scalars[1] * points[1] + ...`: Pippenger's method with signed digits, and
-//! additions in affine coordinates whose inversions are shared (Montgomery's trick), which take six multiplications each.
+//! Multi-scalar multiplication: `scalars[0] * points[0] + scalars[1] * points[1] + ...`.
 //!
-//! One of 2^14 points on each curve is nearly all of a verification. Not in constant time: nothing here is secret.
+//! The method is Pippenger's with signed digits. Points are added in affine coordinates, and additions share their
+//! inversions (Montgomery's trick), so that each takes six multiplications. One multi-scalar multiplication of 2^14
+//! points on each curve takes nearly all of the time of a verification. It does not run in constant time, because
+//! nothing here is secret.
 
 use ff::{Field, PrimeField};
 use halo2curves::{Coordinates, CurveAffine, group::Group, serde::Repr};
 use rayon::prelude::*;
 
-/// Additions that share an inversion, at least: as many as the cache of a core holds.
+/// The least number of additions that share an inversion: as many as the cache of a core holds.
 const RUN: usize = 4096;
 
-/// Bytes of a number, little-endian.
+/// The bytes of a scalar, little-endian.
 type Number = Repr<32>;
 
-/// How many bits that is.
+/// The bits of a scalar.
 const NUMBER_BITS: usize = 256;
 
-/// The sum of `scalars[i] * points[i]`; of the shorter length, should they differ. The curve is one with `a = 0` over fields of
-/// at most 255 bits.
+/// The sum of `scalars[i] * points[i]`. If the lengths differ, the shorter one counts. The curve has `a = 0` and fields
+/// of at most 255 bits.
 pub(crate) fn sum<C>(scalars: &[C::Scalar], points: &[C]) -> C::CurveExt
 where
     C: CurveAffine<ScalarExt: PrimeField<Repr = Number>>,
 {
     let terms = scalars.par_iter().zip(points).map(|(scalar, point)| match Point::new(point) {
         Some(point) => (scalar.to_repr(), point),
-        // The identity counts nothing, so that no digit of it is ever added.
+        // The identity adds nothing: its digits are zero, so it is never added.
         None => (Number::default(), Point { x: C::Base::ZERO, y: C::Base::ZERO }),
     });
     let (mut numbers, mut points) = (vec![], vec![]);
@@ -35,13 +37,13 @@ where
     sums.into_iter().rev().fold(C::CurveExt::identity(), |sum, window| double(sum, width) + window)
 }
 
-/// Bits of a digit: with wider ones there are fewer digits to add, but more buckets.
+/// Bits of a digit. Wider digits mean fewer additions but more buckets.
 fn width(terms: usize) -> usize {
     let bits = terms.checked_ilog2().unwrap_or_default() as usize;
     bits.saturating_sub(2).clamp(2, 14)
 }
 
-/// The sum of the points, each multiplied by one digit of its number only.
+/// The sum of the points, each multiplied by one digit of its scalar.
 fn window_sum<C: CurveAffine>(
     numbers: &[Number],
     points: &[Point<C::Base>],
@@ -60,7 +62,8 @@ fn window_sum<C: CurveAffine>(
         }
     }
     adder.finish(&mut sums);
-    // Bucket `row * columns + column` counts `row * columns + column + 1` times: sums of rows and of columns are fewer.
+    // The points of bucket `row * columns + column` count `row * columns + column + 1` times. Summing by rows and
+    // columns needs fewer additions.
     let (columns, columns_log2) = (1 << (width / 2), width / 2);
     let (mut row_sums, mut column_sums) = (vec![], vec![]);
     sums.chunks(columns).for_each(|row| adder.group(row.iter().flatten().copied()));
@@ -70,11 +73,11 @@ fn window_sum<C: CurveAffine>(
     double(weighted::<C>(&row_sums[1..]), columns_log2) + weighted::<C>(&column_sums)
 }
 
-/// Digit number `window`, from `-2^(width - 1)` to `2^(width - 1)`: the bits of the window, less `2^width` where its highest bit
-/// is set, and one more where the highest bit below it is (Booth).
+/// Digit number `window`, from `-2^(width - 1)` to `2^(width - 1)`: the bits of the window, minus `2^width` if its
+/// highest bit is set, plus one if the highest bit below it is set (Booth's encoding).
 fn digit(number: &Number, window: usize, width: usize) -> i32 {
     let lowest = window * width;
-    // One bit more, below the window.
+    // One more bit, below the window.
     let from = lowest.saturating_sub(1);
     let mut bytes = [0; 4];
     number.as_ref()[from / 8..].iter().zip(&mut bytes).for_each(|(from, to)| *to = *from);
@@ -83,11 +86,11 @@ fn digit(number: &Number, window: usize, width: usize) -> i32 {
     ((bits + 1) >> 1) - ((bits >> width) << width)
 }
 
-/// Which terms have which digit: a counting sort.
+/// The terms sorted by their digit, with a counting sort.
 struct Buckets {
-    /// Terms by the size of their digit, of each size those with a positive one first.
+    /// Terms by the absolute value of their digit; for each value those with a positive digit come first.
     terms: Vec<u32>,
-    /// Where they end: `ends[2 * size]` those with a positive digit, `ends[2 * size + 1]` those with a negative one. No term
+    /// The ends of the groups: `ends[2 * size]` for positive digits, `ends[2 * size + 1]` for negative ones. No term
     /// has digit 0.
     ends: Vec<usize>,
 }
@@ -111,7 +114,7 @@ impl Buckets {
         Self { terms, ends }
     }
 
-    /// From digit 1 on, the terms that have it, and those that have its negative.
+    /// For each digit from 1 on, the terms that have it, and the terms that have its negative.
     fn iter(&self) -> impl Iterator<Item = [&[u32]; 2]> {
         let bounds = self.ends[1..].windows(3).step_by(2);
         bounds.map(|ends| [&self.terms[ends[0]..ends[1]], &self.terms[ends[1]..ends[2]]])
@@ -123,7 +126,7 @@ fn weighted<C: CurveAffine>(points: &[Option<Point<C::Base>>]) -> C::CurveExt {
     let (mut running, mut sum) = (C::CurveExt::identity(), C::CurveExt::identity());
     for point in points.iter().rev() {
         if let Some(point) = point {
-            // Always on the curve: it is a sum of points that are.
+            // Always on the curve, because it is a sum of points on the curve.
             running += C::from_xy(point.x, point.y).unwrap_or(C::identity());
         }
         sum += running;
@@ -155,12 +158,13 @@ impl<F: Field> Point<F> {
         Self { x: self.x, y: -self.y }
     }
 
-    /// What the slope through two points, or of the curve at their one place, is divided by; zero when the points cancel.
+    /// The denominator of the slope through two points, or of the tangent if they are equal; zero when the points
+    /// cancel.
     fn denominator(&self, other: &Self) -> F {
         if self.x == other.x { self.y + other.y } else { other.x - self.x }
     }
 
-    /// That slope, times its denominator.
+    /// The numerator of that slope.
     fn numerator(&self, other: &Self) -> F {
         if self.x == other.x {
             let square = self.x.square();
@@ -173,18 +177,18 @@ impl<F: Field> Point<F> {
 
 /// Adds up the points of many groups at once, in pairs, so that all additions of a round share one inversion.
 ///
-/// Two additions are always under way together: a processor does not wait for the first one's products then.
+/// Two additions are always computed together, so that the processor does not wait for the products of the first.
 struct Adder<F> {
     points: Vec<Point<F>>,
-    /// Where each group's points are, group by group.
+    /// The indices of each group's points, group by group.
     members: Vec<usize>,
-    /// How many of these each group has.
+    /// The number of points in each group.
     sizes: Vec<usize>,
-    /// What is added in this round: the second point to the first.
+    /// The additions of this round: the second point is added to the first.
     pairs: Vec<[usize; 2]>,
-    /// Of the pairs' denominators; zero for points that cancel.
+    /// The inverses of the pairs' denominators; zero for points that cancel.
     inverses: Vec<F>,
-    /// Of the denominators before, of every other pair.
+    /// The products of the preceding denominators, for every other pair.
     products: Vec<F>,
 }
 
@@ -202,7 +206,7 @@ impl<F: Field> Adder<F> {
         self.sizes.push(self.points.len() - before);
     }
 
-    /// Appends the sum of each group (`None`: the identity) and forgets the groups.
+    /// Appends the sum of each group (`None`: the identity) and clears the groups.
     fn finish(&mut self, sums: &mut Vec<Option<Point<F>>>) {
         while self.sizes.iter().any(|size| *size > 1) {
             self.make_pairs();
@@ -241,7 +245,7 @@ impl<F: Field> Adder<F> {
             products = &mut products[1..];
         }
         let [.., last_but_one, last] = self.products[..] else { return };
-        // Never zero: such factors were left out.
+        // Never zero, because such factors were left out.
         let both = (last_but_one * last).invert().unwrap_or(F::ZERO);
         let mut inverses = [both * last, both * last_but_one];
         let count = self.inverses.len();
@@ -266,7 +270,7 @@ impl<F: Field> Adder<F> {
         }
     }
 
-    /// Of each pair its sum stays, unless it is the identity, and each odd point.
+    /// Keeps the sum of each pair, unless it is the identity, and each unpaired point.
     fn keep_sums(&mut self) {
         let (mut from, mut to) = (0, 0);
         let mut inverses = self.inverses.iter();
@@ -285,7 +289,7 @@ impl<F: Field> Adder<F> {
     }
 }
 
-/// Puts the sums of pairs, none of which has a place in common with another, where their first points are.
+/// Writes the sums of pairs to the places of their first points. No two pairs share a place.
 fn add<F: Field, const N: usize>(points: &mut [Point<F>], pairs: &[[usize; 2]; N], inverses: &[F; N]) {
     let mut slopes = [F::ZERO; N];
     for ((slope, [one, other]), inverse) in slopes.iter_mut().zip(pairs).zip(inverses) {

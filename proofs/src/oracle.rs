@@ -1,9 +1,9 @@
-//! The random oracle of the folding scheme: nova-snark's Poseidon, with constants that are read instead of derived.
+//! The random oracle of the folding scheme: nova-snark's Poseidon, with constants from a table.
 //!
-//! Deriving the constants inverts a matrix for each round, four times a set-up. They are the same on every machine, so
-//! `oracle.bin` holds them, first those over Pallas' base field, then those over Vesta's, in bincode's fixed-width encoding. `cargo
-//! run --release -p rpp-proofs --example tables` writes the file anew; a test holds it to what the library derives, and the
-//! verifier's key, which contains the constants, is pinned besides.
+//! Deriving the constants inverts a matrix for each round, four times in a set-up. They are the same on every machine,
+//! so `oracle.bin` holds them, first those over Pallas' base field, then those over Vesta's, in bincode's fixed-width
+//! encoding. `cargo run --release -p rpp-proofs --example tables` writes the file again. A test compares it with what
+//! the library derives, and the pinned hash of the verifier's key covers it, too.
 
 use std::sync::OnceLock;
 
@@ -21,7 +21,7 @@ static TABLE: &[u8] = include_bytes!("oracle.bin");
 
 /// A field whose constants are in the table.
 pub(crate) trait Known: PrimeField + PrimeFieldBits + Serialize + for<'de> Deserialize<'de> {
-    /// Decoded once a process; `None` when the table does not decode.
+    /// Decoded once in a process; `None` when the table does not decode.
     fn constants() -> Option<&'static PoseidonConstantsCircuit<Self>>;
 }
 
@@ -45,7 +45,7 @@ impl Known for Fq {
     }
 }
 
-/// The library's constants, in its encoding. What that leaves out, the round constants before they are compressed, only the
+/// The library's constants, in its encoding. This leaves out the round constants before compression, which only the
 /// library's slow reference hash reads.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent, bound = "")]

@@ -1,6 +1,6 @@
-//! The one hash of the chain: nova-snark's Poseidon of six field elements, with our domain tag.
+//! The hash of the chain: nova-snark's Poseidon of six field elements, with our domain tag.
 //!
-//! The circuit hashes with the same constants and the same pattern; a property test holds the two together.
+//! The circuit hashes with the same constants and the same pattern; a property test compares the two.
 
 use std::sync::OnceLock;
 
@@ -14,10 +14,10 @@ use crate::field::Scalar;
 /// Number of field elements that one commitment hashes.
 pub(crate) const ARITY: u32 = 6;
 
-/// Separates our commitments from any other use of the same Poseidon ("LCU1" in ASCII).
+/// Separates our commitments from any other use of the same Poseidon (`LCU1` in ASCII).
 pub(crate) const DOMAIN: u32 = 0x4c43_5531;
 
-/// Round constants and matrices; derived once a process.
+/// Round constants and matrices; derived once in a process.
 pub(crate) fn constants() -> &'static PoseidonConstants<Scalar, U6> {
     static CONSTANTS: OnceLock<PoseidonConstants<Scalar, U6>> = OnceLock::new();
     CONSTANTS.get_or_init(|| Sponge::<Scalar, U6>::api_constants(Strength::Standard))
@@ -28,7 +28,7 @@ pub(crate) fn pattern() -> IOPattern {
     IOPattern(vec![SpongeOp::Absorb(ARITY), SpongeOp::Squeeze(1)])
 }
 
-/// The native hash.
+/// The hash outside the circuit.
 pub(crate) fn hash(inputs: &[Scalar; ARITY as usize]) -> Scalar {
     let mut sponge = Sponge::new_with_constants(constants(), Simplex);
     let accumulator = &mut ();

@@ -5,9 +5,10 @@
 //! | state root 32 | payload bytes 8 | commitment 32 | length 8 | folded chain | BLAKE3 of all that 32
 //! ```
 //!
-//! **Durability.** The new state is written beside the old one, synced, renamed over it, and the folder is synced. A crash at
-//! any moment leaves the old state or the new one, whole; a test kills a process between any two of these steps.
-//! Damage that the disk does later is found by the checksum at the next load and reported, never repaired by guessing.
+//! **Durability.** The new state is written beside the old one, synced and renamed over it, and the folder is synced. A
+//! crash at any moment leaves the old state or the new one, complete; a test kills a process between any two of these
+//! steps. Damage that the disk does later is found by the checksum at the next load. It is reported and never repaired
+//! by guessing.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -22,23 +23,23 @@ use crate::{chain::Checkpoint, commitment::Commitment, params::VERIFIER_KEY_SHA2
 
 /// The state's name in the prover's folder.
 pub(crate) const FILE: &str = "state";
-/// Where a new state is written before it takes the old one's place.
+/// The new state is written here before it replaces the old one.
 const TEMPORARY: &str = "state.tmp";
 /// Format and its version.
 const MAGIC: &[u8; 8] = b"rppst\0\0\x01";
-/// A state is about 1.7 MB; what is larger is not one.
+/// A state has about 1.7 MB; a larger file is not one.
 const MAX_BYTES: u64 = 16 << 20;
-/// Everything but the folded chain.
+/// The size of everything but the folded chain.
 const FIXED: usize = 8 + 3 * 32 + 2 * 8 + 2 * 32 + 8 + 32 + 8 + 32;
 
-/// One link of the chain with both its ends: what a publisher needs to offer it as an update.
+/// One link of the chain with both its ends: a publisher needs all of it to offer the link as an update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Link {
-    /// The commitment before it.
+    /// The commitment before this link.
     pub previous: Commitment,
-    /// What it commits to.
+    /// The checkpoint of this link.
     pub checkpoint: Checkpoint,
-    /// Its own commitment.
+    /// The commitment of this link.
     pub commitment: Commitment,
 }
 
@@ -50,14 +51,14 @@ pub(crate) struct State {
     pub(crate) folded: Vec<u8>,
 }
 
-/// The state file is not a state that can be extended.
+/// Why the state file cannot be extended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StateError {
     /// It is shorter or longer than it says.
     #[error("it is cut short or has bytes left over")]
     Length,
-    /// Some byte is not as it was written.
+    /// Some bytes have changed since they were written.
     #[error("its checksum does not match")]
     Checksum,
     /// It is something else, or of another format.
@@ -66,15 +67,15 @@ pub enum StateError {
     /// It was made with another circuit or version of the proof system.
     #[error("it was made with another proof system")]
     ProofSystem,
-    /// It is another chain's.
+    /// It belongs to another chain.
     #[error("it belongs to the chain with genesis {0}")]
     Genesis(Commitment),
-    /// The checksum is right, but the folded chain does not prove what stands beside it.
+    /// The checksum is right, but the folded chain does not prove the recorded step.
     #[error("its proof does not verify")]
     Proof,
 }
 
-/// The moments of writing a state between which a crash can fall.
+/// The moments of writing a state between which a crash can happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Moment {
     Created,
@@ -136,7 +137,7 @@ impl State {
 
 fn key() -> [u8; 32] {
     let mut key = [0; 32];
-    // The constant is hex; a test holds it to the real key.
+    // The constant is hex; a test compares it with the real key.
     let _ = hex::decode_to_slice(VERIFIER_KEY_SHA256, &mut key);
     key
 }
@@ -159,11 +160,11 @@ impl Reader<'_> {
     }
 }
 
-/// The prover's folder, held by this process alone.
+/// The prover's folder, locked by this process.
 #[derive(Debug)]
 pub(crate) struct Folder {
     path: PathBuf,
-    /// Its lock goes with it.
+    /// Dropping this frees the lock.
     _lock: File,
 }
 
@@ -177,7 +178,7 @@ pub(crate) enum FolderError {
 }
 
 impl Folder {
-    /// Creates the folder if it is absent and locks it. What an interrupted write left behind is removed.
+    /// Creates the folder if it is absent and locks it. Removes what an interrupted write left behind.
     pub(crate) fn open(path: &Path) -> Result<Self, FolderError> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         let lock = options().create(true).truncate(false).open(path.join("state.lock"))?;
@@ -208,7 +209,7 @@ impl Folder {
         Ok(Some(bytes))
     }
 
-    /// Replaces the state; once this returns, the new one survives a power loss. `observe` is told of each moment.
+    /// Replaces the state. When this returns, the new state survives a power loss. `observe` is called at each moment.
     pub(crate) fn save(&self, bytes: &[u8], observe: &mut dyn FnMut(Moment)) -> io::Result<()> {
         let temporary = self.path.join(TEMPORARY);
         let mut file = options().create(true).truncate(true).open(&temporary)?;

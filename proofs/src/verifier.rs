@@ -1,4 +1,4 @@
-//! Verifying a stranger's proof.
+//! Verifies a proof from an untrusted peer.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -13,23 +13,23 @@ use crate::{
     params::{self, Compressed, SetupError},
 };
 
-/// Verifies proofs; its parameters are made once a process, on first use (about 0.25 s), and shared.
+/// Verifies proofs. Its parameters are made once in a process, on first use (about 0.25 s), and shared.
 ///
-/// Blocking: call it on a thread that may block. The work uses rayon's pool.
+/// Blocking: call it on a thread that may block. It uses rayon's thread pool.
 #[derive(Debug)]
 pub struct Verifier(());
 
-/// A proof does not show what it was presented for. All but [`ProofError::Setup`] are the fault of whoever sent it.
+/// A proof does not show what it was sent for. All errors but [`ProofError::Setup`] are the sender's fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProofError {
     /// The bytes are not a proof.
     #[error(transparent)]
     Encoding(#[from] EncodingError),
-    /// Genesis has no proof, and this machine cannot count as many steps.
+    /// Genesis has no proof, and a chain cannot have so many steps on this machine.
     #[error("no proof has {step} steps")]
     Step {
-        /// The tip's.
+        /// The step of the tip.
         step: u64,
     },
     /// The proof is about another commitment.
@@ -38,19 +38,19 @@ pub enum ProofError {
     /// The proof is about another height.
     #[error("the proof ends at another height than the tip's")]
     Height,
-    /// It does not verify: another genesis or number of steps, or no proof at all.
+    /// It does not verify: another genesis, another number of steps, or not a proof at all.
     #[error("the proof does not verify: {0}")]
     Invalid(String),
-    /// The library gave up on it in a way it should not.
+    /// The library panicked while it checked the proof.
     #[error("the proof does not verify: checking it failed")]
     Panicked,
-    /// Not the proof's fault: the parameters could not be made.
+    /// The parameters could not be made; this is not the proof's fault.
     #[error(transparent)]
     Setup(#[from] SetupError),
 }
 
 impl ProofError {
-    /// Whether this program or machine is at fault, rather than the proof's sender.
+    /// Whether this program or machine is at fault, and not the proof's sender.
     #[must_use]
     pub fn is_local(&self) -> bool {
         matches!(self, Self::Setup(_))
@@ -58,14 +58,15 @@ impl ProofError {
 }
 
 impl Verifier {
-    /// The process's verifier. Cheap: the parameters come with the first [`Verifier::prepare`] or [`Verifier::verify`].
+    /// The process's verifier. This is cheap: the parameters are made by the first [`Verifier::prepare`] or
+    /// [`Verifier::verify`].
     #[must_use]
     pub fn shared() -> &'static Self {
         static SHARED: Verifier = Verifier(());
         &SHARED
     }
 
-    /// Makes the parameters now rather than with the first proof. Blocking, about 0.25 s.
+    /// Makes the parameters now, so that the first proof does not wait for them. Blocking, about 0.25 s.
     ///
     /// # Errors
     /// When they cannot be made on this machine.
@@ -89,7 +90,7 @@ impl Verifier {
     }
 }
 
-/// The claim stands at the proof's end in its only encoding: compared before anything expensive.
+/// The claim is at the end of the proof in canonical encoding, so it is compared before anything expensive.
 fn check_claim(tip: &Tip, proof: &[u8]) -> Result<(), ProofError> {
     let (commitment, height) = encoding::claimed(proof).ok_or(EncodingError::Length { found: proof.len() })?;
     if commitment != tip.commitment.as_bytes() {

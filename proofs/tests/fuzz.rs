@@ -1,4 +1,4 @@
-//! Fuzzing the verifier's bytes.
+//! Fuzzes the bytes that the verifier gets.
 //!
 //! On a stable toolchain, without anything to install:
 //!
@@ -6,8 +6,9 @@
 //! BOLERO_RANDOM_ITERATIONS=1000000000 BOLERO_RANDOM_TEST_TIME_MS=600000 cargo test -p rpp-proofs --test fuzz
 //! ```
 //!
-//! runs for ten minutes; a plain `cargo test` for a few seconds. A finding prints its seed (`BOLERO_RANDOM_SEED=...`), which
-//! repeats it. Inputs are edits of a valid proof, not bytes from nowhere: those end at the length check.
+//! runs for ten minutes; a plain `cargo test` runs for a few seconds. A finding prints its seed
+//! (`BOLERO_RANDOM_SEED=...`), which repeats it. Inputs are edits of a valid proof, because random bytes already fail
+//! the length check.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod support;
@@ -16,12 +17,12 @@ use bolero::TypeGenerator;
 use rpp_proofs::{PROOF_BYTES, ProofError, Tip, Verifier};
 use support::fixture;
 
-/// What is presented to the verifier.
+/// What the verifier is given.
 #[derive(Debug, TypeGenerator)]
 enum Input {
     /// A valid proof, edited.
     Edited(#[generator(bolero::produce::<Vec<Edit>>().with().len(1_usize..6))] Vec<Edit>),
-    /// A valid proof, with something else claimed.
+    /// A valid proof, presented for another claim.
     Claimed { step: u64, height: u64, commitment: Option<[u8; 32]> },
     /// Any bytes of the right length, with right length fields if `shaped`.
     Filled { bytes: [u8; 64], shaped: bool },
@@ -35,7 +36,7 @@ enum Edit {
         at: u16,
         bit: u8,
     },
-    /// In the low bytes of an element: numbers stay canonical, and half of the points stay on their curve.
+    /// Changes low bytes of an element: numbers stay canonical, and half of the points stay on their curve.
     FlipLow {
         element: u16,
         at: u8,

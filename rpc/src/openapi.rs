@@ -1,6 +1,7 @@
-//! The description of all routes that `GET /openapi.json` serves. It is written by hand; `tests/openapi.rs` keeps it true.
+//! The description of all routes that `GET /openapi.json` serves. It is written by hand; `tests/openapi.rs` compares it
+//! with the routes.
 //!
-//! Not every generator reads OpenAPI 3.1, so `GET /openapi-3.0.json` says the same in 3.0.
+//! Not every generator reads OpenAPI 3.1, so `GET /openapi-3.0.json` serves the same in 3.0.
 
 use std::sync::LazyLock;
 
@@ -14,7 +15,7 @@ pub const OPENAPI: &str = include_str!("openapi.json");
 pub fn openapi_3_0() -> &'static str {
     static TEXT: LazyLock<String> = LazyLock::new(|| match serde_json::from_str(OPENAPI) {
         Ok(description) => to_3_0(description).to_string(),
-        // Not reached: a test reads the constant.
+        // Cannot happen: a test reads the constant.
         Err(_) => OPENAPI.to_owned(),
     });
     &TEXT
@@ -30,7 +31,7 @@ fn to_3_0(mut description: Value) -> Value {
     description
 }
 
-/// 3.0 knows neither the type `null` nor `const`.
+/// Version 3.0 has neither the type `null` nor `const`.
 fn rewrite(value: &mut Value, schemas: &Value) {
     match value {
         Value::Object(fields) => {

@@ -1,4 +1,4 @@
-//! The token is never in the log nor in an answer, at the most talkative level.
+//! The token is never in the log or in an answer, at the most verbose level.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod node;
@@ -28,7 +28,7 @@ impl io::Write for Log {
     }
 }
 
-/// One test, since the subscriber is the whole process's.
+/// One test, because the subscriber is global to the process.
 #[tokio::test]
 async fn no_token_is_logged_or_answered() {
     let log = Log::default();

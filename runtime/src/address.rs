@@ -1,27 +1,28 @@
-//! Addresses as operators write them: what a transport of this node can dial or listen on, and peer ids in both their forms.
+//! Addresses as operators write them. Checks what a transport of this node can dial or listen on, and reads peer ids in
+//! both of their forms.
 //!
-//! | dialled | listened on |
+//! | to dial | to listen on |
 //! |---|---|
 //! | `/ip4`, `/ip6`, `/dns`, `/dns4` or `/dns6`, then `/tcp/PORT` or `/udp/PORT/quic-v1` | the same after `/ip4` or `/ip6` |
 //! | `/dnsaddr/NAME`, alone or with one of these transports | |
 //!
-//! `/p2p/PEER` may end an address that is dialled. Anything else in it is refused by name, because it would be dialled in
-//! vain for ever.
+//! An address to dial may end in `/p2p/PEER`. Any other part is refused by name, because dialling it would fail
+//! forever.
 
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 use serde::{Deserialize, Deserializer, de};
 
-/// Why an address is of no use here. The one who wrote it is at fault.
+/// Why an address is useless here. Whoever wrote it is at fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddressError {
-    /// No multiaddr.
+    /// The text is not a multiaddr.
     #[error("it is no multiaddr")]
     Unreadable,
     /// It does not end in a peer id.
     #[error("it does not end in /p2p/<peer id>")]
     NoPeer,
-    /// A part that no transport here knows, or not at this place.
+    /// A part that no transport here supports, or not at this place.
     #[error(
         "no transport of this node can dial {part}: it speaks /tcp/PORT and /udp/PORT/quic-v1 after an IP address or a DNS name"
     )]
@@ -29,17 +30,17 @@ pub enum AddressError {
         /// The part as it is written, escaped.
         part: String,
     },
-    /// It ends before a transport.
+    /// The address ends before a transport.
     #[error("/tcp/PORT or /udp/PORT/quic-v1 is missing in it")]
     NoTransport,
 }
 
-/// Longest text that is looked at as a peer id.
+/// The longest text that is parsed as a peer id.
 const MAX_PEER_TEXT: usize = 256;
-/// A CID of version 1 with a libp2p key in it begins so.
+/// The first bytes of a CID of version 1 with a libp2p key.
 const CID_OF_KEY: [u8; 2] = [0x01, 0x72];
 
-/// Reads a peer id: `12D3...` or `Qm...`, or the same as a CID, `bafz...`.
+/// Parses a peer id: `12D3...` or `Qm...`, or the same as a CID, `bafz...`.
 #[must_use]
 pub fn peer_id(text: &str) -> Option<PeerId> {
     text.parse().ok().or_else(|| {
@@ -48,7 +49,7 @@ pub fn peer_id(text: &str) -> Option<PeerId> {
     })
 }
 
-/// Reads a multiaddr, whose peer ids may be CIDs.
+/// Parses a multiaddr, whose peer ids may be CIDs.
 ///
 /// # Errors
 /// [`AddressError::Unreadable`].
@@ -65,7 +66,7 @@ pub fn multiaddr(text: &str) -> Result<Multiaddr, AddressError> {
     parts.join("/").parse().map_err(|_| AddressError::Unreadable)
 }
 
-/// Whether a transport of this node can dial it; with or without a peer id at its end.
+/// Whether a transport of this node can dial the address, with or without a peer id at its end.
 ///
 /// # Errors
 /// Names the first part that cannot be dialled.
@@ -76,7 +77,7 @@ pub fn dialable(address: &Multiaddr) -> Result<(), AddressError> {
         Protocol::Ip4(_) | Protocol::Ip6(_) | Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) => {
             next = parts.next().ok_or(AddressError::NoTransport)?;
         }
-        // What it resolves to brings its own transport.
+        // The resolved address has its own transport.
         Protocol::Dnsaddr(_) => match parts.next() {
             None => return Ok(()),
             Some(Protocol::P2p(peer)) => return ended(Protocol::P2p(peer), parts.next()),
@@ -109,7 +110,7 @@ fn part(part: &Protocol<'_>) -> AddressError {
     AddressError::Part { part: rpp_p2p::text::escape(&part.to_string()) }
 }
 
-/// Reads an address of a peer: one that can be dialled and says who answers there.
+/// Parses an address of a peer: it can be dialled and names the peer.
 ///
 /// # Errors
 /// See [`AddressError`].
@@ -120,13 +121,13 @@ pub fn of_peer(text: &str) -> Result<Multiaddr, AddressError> {
         Ok(()) if has_peer => Ok(address),
         Err(_) if has_peer && address.iter().count() == 1 => Err(AddressError::NoTransport),
         Err(error) if has_peer => Err(error),
-        // Of two mistakes, the part that is not spoken here is told; a peer id in a wrong place is one that is missing.
+        // Of two mistakes, the unsupported part is reported; a peer id in a wrong place counts as a missing one.
         Err(AddressError::Part { part }) if !part.starts_with("/p2p/") => Err(AddressError::Part { part }),
         Ok(()) | Err(_) => Err(AddressError::NoPeer),
     }
 }
 
-/// Reads an address to listen on.
+/// Parses an address to listen on.
 ///
 /// # Errors
 /// See [`AddressError`].
@@ -162,7 +163,7 @@ mod tests {
 
     const PEER: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
 
-    /// The peer id as a CID in a base of one's choice.
+    /// The peer id as a CID in the given base.
     fn cid(base: multibase::Base) -> String {
         let peer: PeerId = PEER.parse().unwrap();
         multibase::encode(base, [&CID_OF_KEY[..], &peer.to_bytes()].concat())

@@ -1,4 +1,4 @@
-//! Wall-clock text for people and records. Decisions use `Instant`.
+//! Wall-clock times as text, for people and records. Decisions use `Instant`.
 
 use std::time::{Duration, Instant};
 
@@ -9,32 +9,33 @@ pub(crate) fn now_text() -> String {
     text(OffsetDateTime::now_utc())
 }
 
-/// The wall-clock time of an instant to come, as RFC 3339 in UTC.
+/// The wall-clock time of a future instant, as RFC 3339 in UTC.
 pub(crate) fn instant_text(at: Instant, now: Instant) -> String {
     let ahead = at.saturating_duration_since(now);
     text(OffsetDateTime::now_utc() + ahead)
 }
 
-/// When it was, by this process's clock, that the wall clock showed `text`; `now` when that cannot be said.
+/// The instant at which the wall clock showed `text`; `now` if that is unknown.
 pub(crate) fn instant_of(text: &str, now: Instant) -> Instant {
     let then = OffsetDateTime::parse(text, &Rfc3339).ok();
     let ago = then.and_then(|then| Duration::try_from(OffsetDateTime::now_utc() - then).ok());
     ago.and_then(|ago| now.checked_sub(ago)).unwrap_or(now)
 }
 
-/// How long ago the wall clock showed `text`; `None` when that is no time. A time to come is now: clocks are set back.
+/// How long ago the wall clock showed `text`; `None` if `text` is not a time. A future time counts as now, because
+/// clocks may be set back.
 pub(crate) fn age_of(text: &str) -> Option<Duration> {
     let then = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     Some(Duration::try_from(OffsetDateTime::now_utc() - then).unwrap_or_default())
 }
 
 fn text(at: OffsetDateTime) -> String {
-    // Milliseconds are what people read; the formatter fails only for years beyond 9999.
+    // People read milliseconds; formatting fails only for years beyond 9999.
     let at = at.replace_millisecond(at.millisecond()).unwrap_or(at);
     at.format(&Rfc3339).unwrap_or_default()
 }
 
-/// A rate over the last seconds, from a counter that only rises.
+/// The rate of a rising counter over the last seconds.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
     samples: std::collections::VecDeque<(Instant, u64)>,
@@ -44,7 +45,7 @@ impl Meter {
     const SPACING: Duration = Duration::from_millis(200);
     const SPAN: Duration = Duration::from_secs(5);
 
-    /// Notes the counter's value.
+    /// Records the counter's value.
     pub(crate) fn note(&mut self, now: Instant, total: u64) {
         if let Some(&(last, value)) = self.samples.back() {
             if total < value {

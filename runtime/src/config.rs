@@ -1,7 +1,7 @@
-//! The configuration. Field names are the keys of the file; every value is the effective one.
+//! The configuration. Field names are the keys of the file, and every value is the effective one.
 //!
-//! [`Config::load`] reads the file and lays the environment (`RPP_<SECTION>_<KEY>`) and flags over it. What a key may
-//! hold stands once, in `config/table.rs`.
+//! [`Config::load`] reads the file and applies the environment (`RPP_<SECTION>_<KEY>`) and flags on top.
+//! `config/table.rs` is the only place that says what a key may contain.
 
 mod error;
 mod kubernetes;
@@ -19,7 +19,7 @@ use libp2p::Multiaddr;
 use rpp_p2p::Hash;
 use serde::{Deserialize, Serialize};
 
-/// The whole configuration, every value effective, every path absolute.
+/// The whole configuration. Every value is the effective one, every path is absolute.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs)] // each key is documented in the commented file that `rpp-node init` writes
@@ -140,7 +140,7 @@ pub struct Introspection {
 pub struct Fleet {
     /// `host:port`, or empty.
     pub dashboard: String,
-    /// What this node is called in a cut; empty: `rpp-node-` and the last six characters of its peer id.
+    /// The name of this node in a cut; empty: `rpp-node-` and the last six characters of its peer id.
     pub name: String,
 }
 
@@ -152,7 +152,7 @@ pub struct Log {
     pub filter: String,
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)]

@@ -1,21 +1,21 @@
-//! What can go wrong between an operator's request and the node, with who is at fault in the variant.
+//! The errors between an operator's request and the node. Each variant says who is at fault.
 
 use libp2p::PeerId;
 use rpp_p2p::SnapshotSessionId;
 
 use crate::{address::AddressError, status::SnapshotStreamStatus};
 
-/// Why the node did not do what it was asked.
+/// Why the node did not do what it was asked to do.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum SnapshotRuntimeError {
-    /// The operator's: neither a peer id nor a multiaddr that ends in one.
+    /// The operator's fault: neither a peer id nor a multiaddr that ends in one.
     #[error("{given:?} is neither a peer id nor a multiaddr ending in /p2p/<peer id>")]
     InvalidPeer {
         /// What was given, escaped and cut.
         given: String,
     },
-    /// The operator's: a peer id whose key is of no kind that can be checked here.
+    /// The operator's fault: a peer id whose kind of key cannot be checked here.
     #[error("peer {peer} cannot be connected to: its id holds no Ed25519 or secp256k1 key ({reason})")]
     UnusableKey {
         /// The peer.
@@ -23,48 +23,48 @@ pub enum SnapshotRuntimeError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The operator's: an address that would be dialled in vain.
+    /// The operator's fault: an address that cannot be dialled.
     #[error("{given:?} cannot be dialled: {reason}")]
     UndialableAddress {
         /// What was given, cut; shown escaped.
         given: String,
-        /// Names the part.
+        /// The error, which names the part.
         reason: AddressError,
     },
-    /// The operator's: a bare peer id of which the node knows no address.
+    /// The operator's fault: a bare peer id, and the node knows no address of that peer.
     #[error("no address is known for peer {peer}: give a multiaddr ending in /p2p/{peer}, or add one to [p2p] peers")]
     UnknownAddress {
         /// The peer.
         peer: PeerId,
     },
-    /// The operator's: a number outside what is allowed.
+    /// The operator's fault: a number that is not allowed.
     #[error("{message}")]
     InvalidArgument {
-        /// Which, and what is allowed.
+        /// Which number, and what is allowed.
         message: String,
     },
-    /// The operator's: a resume that names another peer or chunk size than the session has.
+    /// The operator's fault: a resume that names another peer or chunk size than the session's.
     #[error("{message}")]
     PeerMismatch {
-        /// What the session has and what was asked.
+        /// What the session has, and what was asked for.
         message: String,
     },
-    /// The operator's: `[trust] genesis` is not set.
+    /// The operator's fault: `[trust] genesis` is not set.
     #[error("no trust anchor is configured: set [trust] genesis to the provider's genesis commitment")]
     NoTrustAnchor,
-    /// The operator's: no such session.
+    /// The operator's fault: there is no such session.
     #[error("session {session} is unknown")]
     UnknownSession {
         /// The id asked for.
         session: SnapshotSessionId,
     },
-    /// The operator's: as many live sessions as allowed; those that ended give way by themselves.
+    /// The operator's fault: as many sessions are alive as allowed. Sessions that ended are evicted automatically.
     #[error("{max} sessions are under way, as many as [snapshots] max_sessions allows: delete one or wait for an end")]
     TooManySessions {
         /// The bound.
         max: usize,
     },
-    /// The operator's: the key of another request.
+    /// The operator's fault: the key belongs to another request.
     #[error(
         "this Idempotency-Key was used for session {session}, which has another peer, root or height: take a new key"
     )]
@@ -72,15 +72,15 @@ pub enum SnapshotRuntimeError {
         /// The session that the first request with this key made.
         session: SnapshotSessionId,
     },
-    /// The operator's or the provider's: offsets that are stale or impossible, or another plan.
+    /// The operator's or the provider's fault: offsets that are stale or impossible, or another plan.
     #[error("{message}")]
     ResumeMismatch {
         /// Names the offending chunk or update and the number expected.
         message: String,
-        /// The session, when it was touched.
+        /// The session, if it was changed.
         status: Option<Box<SnapshotStreamStatus>>,
     },
-    /// The provider's: it refused for good, or broke the protocol.
+    /// The provider's fault: it refused for good, or broke the protocol.
     #[error("{message}")]
     Provider {
         /// Who and why.
@@ -88,25 +88,25 @@ pub enum SnapshotRuntimeError {
         /// The session, `failed`.
         status: Option<Box<SnapshotStreamStatus>>,
     },
-    /// The node's: its disk or its records.
+    /// The node's fault: its disk or its records.
     #[error("{message}")]
     Storage {
-        /// What and what to do.
+        /// What failed, and what to do.
         message: String,
     },
-    /// The node's: not ready yet.
+    /// The node's fault: it is not ready yet.
     #[error("the node is not ready: {reason}")]
     NotReady {
         /// What is missing.
         reason: String,
     },
-    /// The node's: it is shutting down.
+    /// The node's fault: it is shutting down.
     #[error("the node is shutting down")]
     ShuttingDown,
-    /// The node's: no answer from its task in time.
+    /// The node's fault: its task did not answer in time.
     #[error("the node did not answer within {seconds} s")]
     TimedOut {
-        /// How long was waited.
+        /// How long the caller waited.
         seconds: u64,
     },
 }

@@ -1,10 +1,10 @@
-//! Folders and files under `data/`: nothing is opened through a symlink, nothing appears half-written.
+//! Access to folders and files under `data/`: nothing is opened through a symlink, and nothing appears half-written.
 //!
-//! [`Dir`] is an open folder. Everything in it is reached by a single name relative to its descriptor, never by a
-//! path that could have been replaced by a link in between.
+//! [`Dir`] is an open folder. Everything in it is reached by a single name relative to its descriptor, and never by a
+//! path in which somebody could have put a link meanwhile.
 //!
-//! [`Dir::write_atomic`] writes a temporary sibling, makes it durable, renames it, and makes the folder durable: after
-//! a crash at any moment the file holds the old bytes or the new ones.
+//! [`Dir::write_atomic`] writes a temporary sibling, makes it durable, renames it, and makes the folder durable. After
+//! a crash at any moment the file has the old bytes or the new ones.
 
 use std::{
     ffi::OsStr,
@@ -21,14 +21,14 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawMode, RenameFlags, Stat};
 pub mod sealed;
 pub(crate) mod sparse;
 
-/// Names that start so are temporary files of [`Dir::write_atomic`]; a killed process may leave one.
+/// The prefix of the temporary files of [`Dir::write_atomic`]; a killed process may leave one.
 pub const TEMPORARY_PREFIX: &str = ".tmp-";
 
 /// An open folder.
 #[derive(Debug)]
 pub struct Dir {
     fd: OwnedFd,
-    /// For messages, and for what must be given to others by path.
+    /// For messages, and for calls that need a path.
     path: PathBuf,
 }
 
@@ -40,13 +40,13 @@ impl Dir {
         Ok(Self { fd, path: path.to_owned() })
     }
 
-    /// Opens a folder, created with mode 0700 when absent, missing parents as well.
+    /// Opens a folder. It is created with mode 0700 if absent, and so are missing parents.
     pub fn create(path: &Path) -> io::Result<Self> {
         create_dir_private(path).map_err(in_file(path))?;
         Self::open(path)
     }
 
-    /// Where the folder was when it was opened.
+    /// The folder's path when it was opened.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -59,7 +59,7 @@ impl Dir {
         Ok(Self { fd, path: self.path.join(name) })
     }
 
-    /// Opens a folder inside, created with mode 0700 when absent.
+    /// Opens a folder inside; it is created with mode 0700 if absent.
     pub fn create_dir(&self, name: &str) -> io::Result<Self> {
         match rustix::fs::mkdirat(&self.fd, single(name)?, Mode::RWXU) {
             Ok(()) | Err(rustix::io::Errno::EXIST) => self.dir(name),
@@ -72,7 +72,7 @@ impl Dir {
         self.open_with(name, OFlags::RDONLY)
     }
 
-    /// Opens a regular file for reading and writing, created with mode 0600 when absent.
+    /// Opens a regular file for reading and writing; it is created with mode 0600 if absent.
     pub fn open_write(&self, name: &str) -> io::Result<File> {
         self.open_with(name, OFlags::RDWR | OFlags::CREATE)
     }
@@ -83,7 +83,7 @@ impl Dir {
     }
 
     fn open_with(&self, name: &str, flags: OFlags) -> io::Result<File> {
-        // NONBLOCK: opening a FIFO must not hang; for regular files it means nothing.
+        // NONBLOCK, because opening a FIFO must not hang; it has no effect on regular files.
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let open = || {
             let file = File::from(rustix::fs::openat(&self.fd, single(name)?, flags, Mode::RUSR | Mode::WUSR)?);
@@ -95,17 +95,17 @@ impl Dir {
         open().map_err(self.about(name))
     }
 
-    /// Says which entry an error is about.
+    /// Adds to an error the entry that it is about.
     fn about(&self, name: &str) -> impl Fn(io::Error) -> io::Error {
         in_file(self.path.join(name))
     }
 
-    /// The whole of a file that must not be larger than `bound` bytes.
+    /// The whole content of a file that may have at most `bound` bytes.
     pub fn read(&self, name: &str, bound: u64) -> io::Result<Vec<u8>> {
         read_bounded(self.open_read(name)?, bound).map_err(self.about(name))
     }
 
-    /// Puts `bytes` in place of a file, or makes it: all of it or nothing, durable when it returns.
+    /// Replaces or creates a file with `bytes`: completely or not at all, and durable when this returns.
     pub fn write_atomic(&self, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
         let temporary = temporary_name();
         let written = self.write_temporary(&temporary, bytes, mode).and_then(|()| {
@@ -113,10 +113,10 @@ impl Dir {
             self.sync()
         });
         if written.is_err() {
-            // Already renamed or never made: both fine.
+            // It was renamed already, or never created: both are fine.
             let _ = rustix::fs::unlinkat(&self.fd, &temporary, AtFlags::empty());
         }
-        // What it was to become is what anybody knows.
+        // The name that the file was to get is the only one that callers know.
         written.map_err(|error| self.about(name)(split_error(error).1))
     }
 
@@ -127,7 +127,7 @@ impl Dir {
         file.sync_all()
     }
 
-    /// Moves an entry into another folder where nothing of that name may be. Neither folder is synced.
+    /// Moves an entry to another folder, where the name must be free. Neither folder is synced.
     pub fn rename_new(&self, name: &str, to: &Self, new_name: &str) -> io::Result<()> {
         let (name, new_name) = (single(name)?, single(new_name)?);
         self.rename_unless_there(name, to, new_name).map_err(|error| to.about(new_name)(split_error(error).1))
@@ -146,12 +146,12 @@ impl Dir {
         }
     }
 
-    /// Whether there is anything of that name, a dangling link included.
+    /// Whether something with this name exists, a dangling link included.
     pub fn exists(&self, name: &str) -> io::Result<bool> {
         Ok(self.stat(name)?.is_some())
     }
 
-    /// What is there under that name, links not followed; `None` when nothing.
+    /// The entry with this name, without following links; `None` if there is none.
     pub fn stat(&self, name: &str) -> io::Result<Option<Stat>> {
         match rustix::fs::statat(&self.fd, single(name)?, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
@@ -160,7 +160,7 @@ impl Dir {
         }
     }
 
-    /// The names in the folder, sorted. A name that is not UTF-8 is none of ours and left out.
+    /// The names in the folder, sorted. A name that is not UTF-8 is not one of ours and is left out.
     pub fn names(&self) -> io::Result<Vec<String>> {
         self.list().map_err(in_file(&self.path))
     }
@@ -178,7 +178,7 @@ impl Dir {
         Ok(names)
     }
 
-    /// Removes a file; fine when it is not there.
+    /// Removes a file, if it exists.
     pub fn remove_file(&self, name: &str) -> io::Result<()> {
         match rustix::fs::unlinkat(&self.fd, single(name)?, AtFlags::empty()) {
             Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
@@ -186,7 +186,7 @@ impl Dir {
         }
     }
 
-    /// Removes a file, a link (not what it points to) or a folder with all that is in it; fine when it is not there.
+    /// Removes a file, a link (not its target) or a folder with all its content, if it exists.
     pub fn remove_all(&self, name: &str) -> io::Result<()> {
         let Some(stat) = self.stat(name)? else { return Ok(()) };
         if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
@@ -244,7 +244,7 @@ fn dir_flags() -> OFlags {
     OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC
 }
 
-/// A name that stays in its folder.
+/// Checks that a name stays in its folder.
 fn single(name: &str) -> io::Result<&str> {
     if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{name:?} is not a plain file name")));
@@ -267,7 +267,7 @@ fn read_bounded(file: File, bound: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Puts `bytes` in place of the file at `path`, or makes it: all of it or nothing, durable when it returns.
+/// Replaces or creates the file at `path` with `bytes`: completely or not at all, and durable when this returns.
 pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let (parent, name) = split(path)?;
     Dir::open(parent)?.write_atomic(name, bytes, mode)
@@ -298,13 +298,13 @@ pub fn free_bytes(path: &Path) -> io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-/// Which mount a folder is on.
+/// The mount that a folder is on.
 pub(crate) fn mount_of(folder: &Path) -> io::Result<crate::store::Mount> {
     let device = rustix::fs::stat(folder)?.st_dev;
     let mask = rustix::fs::StatxFlags::MNT_ID;
     let id = match rustix::fs::statx(rustix::fs::CWD, folder, AtFlags::empty(), mask) {
         Ok(found) if found.stx_mask & mask.bits() != 0 => found.stx_mnt_id,
-        // Kernels before 5.8 do not say.
+        // Kernels before 5.8 do not tell.
         Ok(_) | Err(_) => 0,
     };
     Ok(crate::store::Mount { device, id })
@@ -318,7 +318,7 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
     while let Some(cause) = source {
         let cause_text = cause.to_string();
         let cause_text = not_said_twice(&text, &cause_text);
-        // Some say their cause themselves.
+        // Some errors already contain the text of their cause.
         if !text.contains(cause_text) {
             text = format!("{text}: {cause_text}");
         }
@@ -327,7 +327,7 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// A cause without the path that it begins with, when that stands in the text before it.
+/// A cause without the path at its beginning, if the text before it already has that path.
 #[must_use]
 pub fn not_said_twice<'a>(text: &str, cause: &'a str) -> &'a str {
     cause
@@ -336,14 +336,14 @@ pub fn not_said_twice<'a>(text: &str, cause: &'a str) -> &'a str {
         .map_or(cause, |(_, rest)| rest)
 }
 
-/// A path as it may be shown: names are anybody's, so a line feed in one must not end the line.
+/// A path that can be shown: anybody may choose names, so a line feed in one must not end the line.
 #[must_use]
 pub fn shown(path: &Path) -> String {
     let mut buffer = [0; 4];
     path.to_string_lossy().chars().map(|c| rpp_p2p::text::escape(c.encode_utf8(&mut buffer))).collect()
 }
 
-/// Says which file an error is about, unless it says so already; [`split_error`] takes it apart again.
+/// Adds to an error the file that it is about, unless it has one; [`split_error`] separates the two again.
 pub(crate) fn in_file(path: impl AsRef<Path>) -> impl Fn(io::Error) -> io::Error {
     move |source| match source.get_ref() {
         Some(inner) if inner.is::<InFile>() => source,
@@ -351,7 +351,7 @@ pub(crate) fn in_file(path: impl AsRef<Path>) -> impl Fn(io::Error) -> io::Error
     }
 }
 
-/// The file that an error is about, if it says so, and the system's own error.
+/// The file that an error is about, if it has one, and the system's error.
 pub(crate) fn split_error(error: io::Error) -> (Option<PathBuf>, io::Error) {
     match error.downcast::<InFile>() {
         Ok(InFile { path, source }) => (Some(path), source),
@@ -359,7 +359,7 @@ pub(crate) fn split_error(error: io::Error) -> (Option<PathBuf>, io::Error) {
     }
 }
 
-/// Errors of this module say their file themselves: what calls it knows a folder at best.
+/// Errors of this module name their file themselves, because the caller knows a folder at best.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {source}", path.display())]
 struct InFile {
@@ -367,7 +367,7 @@ struct InFile {
     source: io::Error,
 }
 
-/// Whether a write failed for want of room: full file system, quota, or file size limit.
+/// Whether a write failed for lack of space: full file system, quota, or file size limit.
 #[must_use]
 pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
@@ -396,7 +396,7 @@ mod tests {
         assert_eq!((name, source.raw_os_error()), (Some("outboard".into()), Some(28)));
         let (name, source) = split_error(io::Error::from_raw_os_error(5));
         assert_eq!((name, source.raw_os_error()), (None, Some(5)));
-        // A folder's own errors say it, and nothing is said twice.
+        // A folder's own errors name the file, and nothing is said twice.
         let temp = tempfile::tempdir().unwrap();
         let dir = Dir::open(temp.path()).unwrap();
         let path = temp.path().join("gone");

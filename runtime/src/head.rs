@@ -1,8 +1,8 @@
-//! `head.json`: what this node has accepted of each chain, so that nobody can lead it back or aside.
+//! `head.json`: what this node has accepted of each chain, so that nobody can lead it back or to a fork.
 //!
-//! Written atomically, with a checksum, durable before a head counts as accepted. It is not derived from anything else:
-//! losing the database leaves it as it is, and when it cannot be read the node does not consume until the operator
-//! has said that it may start afresh.
+//! It is written atomically with a checksum, and is durable before a head counts as accepted. It does not depend on
+//! anything else: losing the database does not change it. If it cannot be read, the node does not consume until the
+//! operator confirms a reset.
 //!
 //! The rules, for a plan whose chain, signatures and proof were verified ([`HeadFile::judge`]):
 //!
@@ -11,7 +11,7 @@
 //! | has, at a step that was accepted before, another commitment (also the one before its first update) | equivocation |
 //! | has a tip beyond the newest accepted step | newer |
 //! | has an older tip, and its updates reach a commitment that was accepted before | known |
-//! | has an older tip that nothing connects to what was accepted | stale |
+//! | has an older tip that is not connected to what was accepted | stale |
 
 use std::{
     collections::BTreeMap,
@@ -28,9 +28,9 @@ use crate::{
 };
 
 const VERSION: u32 = 1;
-/// Accepted steps that are remembered of one chain; the lowest are forgotten first.
+/// The most accepted steps that are kept for one chain; the lowest are dropped first.
 pub const MAX_ACCEPTED: usize = 16_384;
-/// Evidence of equivocation that is kept; what comes later is not written any more.
+/// The most files of evidence; further evidence is not written.
 pub const MAX_EVIDENCE: usize = 64;
 const EVIDENCE: &str = "equivocation-";
 const MAX_FILE: u64 = 64 * 1024 * 1024;
@@ -39,7 +39,7 @@ const MAX_FILE: u64 = 64 * 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HeadError {
-    /// The disk's: the file is there, but cannot be believed.
+    /// The disk's fault: the file is there, but is damaged.
     #[error(
         "{path} cannot be read ({reason}). It protects this node from being led back to an old state, so nothing is \
          consumed until it is restored, or you confirm a reset by moving it away: mv {path} {path}.unreadable"
@@ -50,7 +50,7 @@ pub enum HeadError {
         /// What is wrong.
         reason: String,
     },
-    /// The machine's: it cannot be written; nothing was accepted.
+    /// The machine's fault: it cannot be written, so nothing was accepted.
     #[error("cannot write {path}")]
     Write {
         /// The file.
@@ -60,7 +60,7 @@ pub enum HeadError {
     },
 }
 
-/// What the rules say of a verified plan.
+/// The verdict on a verified plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Its tip moves the head.
@@ -72,13 +72,13 @@ pub enum Verdict {
         /// The newest accepted step.
         newest: u64,
     },
-    /// Two signed histories.
+    /// There are two signed histories.
     Equivocation {
-        /// Where they part.
+        /// The step where they differ.
         step: u64,
-        /// What was accepted there.
+        /// The accepted commitment there.
         accepted: Hash,
-        /// What the plan has there.
+        /// The plan's commitment there.
         offered: Hash,
     },
 }
@@ -93,7 +93,7 @@ struct Accepted {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Newest {
     checkpoint: Checkpoint,
-    /// One half of the evidence, should another tip of this step turn up.
+    /// One half of the evidence, if another tip of this step appears.
     signatures: Vec<Signature>,
 }
 
@@ -110,7 +110,7 @@ struct Document {
     chains: BTreeMap<Hash, Chain>,
 }
 
-/// The open file, with what it says of one chain.
+/// The open file, and its content for one chain.
 #[derive(Debug)]
 pub struct HeadFile {
     folder: Dir,
@@ -120,7 +120,8 @@ pub struct HeadFile {
 }
 
 impl HeadFile {
-    /// Reads the file; a missing one is a fresh start. `genesis` is the trusted chain: others' heads are kept beside.
+    /// Reads the file; if it is missing, the node starts without a head. `genesis` is the trusted chain; the heads of
+    /// other chains are kept.
     ///
     /// # Errors
     /// [`HeadError::Unreadable`] says how to confirm a reset.
@@ -154,7 +155,7 @@ impl HeadFile {
         known.is_some_and(|known| known.commitment == point.commitment && known.height == point.height)
     }
 
-    /// What is to be done with a plan whose updates, signatures and proof were verified.
+    /// Judges a plan whose updates, signatures and proof were verified.
     #[must_use]
     pub fn judge(&self, plan: &Plan, updates: &[Update]) -> Verdict {
         let Some((chain, newest)) = self.chain().and_then(|chain| Some((chain, chain.newest.as_ref()?))) else {
@@ -178,8 +179,8 @@ impl HeadFile {
         }
     }
 
-    /// Accepts a plan that was judged newer or known: all its commitments, and its tip as the head if it is newer. Durable
-    /// when it returns. Says whether the head moved.
+    /// Accepts a plan that was judged newer or known: all its commitments, and its tip as the head if it is newer.
+    /// Durable on return. Returns whether the head moved.
     ///
     /// # Errors
     /// [`HeadError::Write`]: nothing was accepted.
@@ -199,11 +200,11 @@ impl HeadFile {
         Ok(moved)
     }
 
-    /// Keeps what shows that publishers signed two histories: `equivocation-<step>-<commitment>.json` beside the head.
-    /// `None` when there is as much evidence as is kept.
+    /// Stores the evidence that publishers signed two histories: `equivocation-<step>-<commitment>.json` beside the
+    /// head. `None` if there is already as much evidence as is kept.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// It cannot be written.
     pub fn keep_evidence(&self, plan: &Plan, updates: &[Update]) -> Result<Option<PathBuf>, HeadError> {
         #[derive(Serialize)]
         struct Evidence<'a> {
@@ -211,7 +212,7 @@ impl HeadFile {
             offered: &'a Plan,
             offered_updates: &'a [Update],
         }
-        // The part of a long history that matters is where it ends.
+        // Only the end of a long history matters.
         const UPDATES: usize = 64;
         let commitment = plan.tip.commitment.to_string();
         let name = format!("{EVIDENCE}{}-{}.json", plan.tip.step, &commitment[..16]);

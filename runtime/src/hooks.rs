@@ -1,7 +1,8 @@
-//! What the program around a node may plug into it: its own transport, watchers, another idea of free space.
+//! What the program around a node can plug into it: a transport of its own, watchers, another source for the free
+//! space.
 //!
-//! Introspection and fleet cuts are built on this, so the node knows neither. Watchers are called on the node's task and
-//! on its blocking threads: they must be quick and must not block.
+//! Introspection and fleet cuts use these hooks, so the node knows neither. Watchers are called on the node's task and
+//! on its blocking threads. They must be quick and must not block.
 
 use std::{
     sync::{
@@ -31,25 +32,26 @@ pub type TransportBuilder = Box<
 
 pub use prometheus_client::metrics::counter::Counter;
 
-/// Something that the process counts and that belongs into the node's metrics.
+/// A counter of the process that is to appear in the node's metrics.
 #[derive(Clone, Debug)]
 pub struct ProcessCounter {
-    /// Without `rpp_` before it and `_total` behind it.
+    /// The name without the prefix `rpp_` and the suffix `_total`.
     pub name: &'static str,
     /// One sentence.
     pub help: &'static str,
-    /// Clones count together.
+    /// Clones share the count.
     pub counter: Counter,
 }
 
 /// Everything that can be plugged in. The default plugs in nothing.
 #[derive(Default)]
 pub struct Hooks {
-    /// In place of the node's own TCP (noise, TLS) and QUIC; to count traffic, say. DNS names are resolved around it.
+    /// Replaces the node's own TCP (noise, TLS) and QUIC, for instance to count traffic. DNS names are resolved around
+    /// it.
     pub transport: Option<TransportBuilder>,
-    /// Who is told what happens.
+    /// They are told what happens.
     pub watchers: Vec<Arc<dyn Watcher>>,
-    /// In place of the file system's word on free space.
+    /// Replaces the file system's figure for the free space.
     pub space: Option<Arc<dyn Space>>,
     /// Shown among the node's metrics.
     pub counters: Vec<ProcessCounter>,
@@ -57,7 +59,7 @@ pub struct Hooks {
     pub connections: ConnectionRules,
 }
 
-/// Blocking work of the node itself (the protocol's own is told by [`Observer`]).
+/// Blocking work of the node itself ([`Observer`] reports that of the protocol).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Work {
@@ -65,22 +67,22 @@ pub enum Work {
     Chain,
     /// The recursive proof of a plan.
     Proof,
-    /// A partial payload is opened and checked.
+    /// Opening and checking a partial payload.
     Open,
-    /// A chunk is written.
+    /// Writing a chunk.
     Write,
-    /// A group is made durable and recorded.
+    /// Making a group durable and recording it.
     Sync,
-    /// A part of what was on the disk before is hashed again.
+    /// Hashing again a part of what was on the disk before.
     Recheck,
-    /// A payload is put in place.
+    /// Moving a payload into the store.
     Place,
-    /// A session's record is written.
+    /// Writing a session's record.
     Record,
 }
 
 impl Work {
-    /// One stable word.
+    /// A stable word for it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -96,14 +98,14 @@ impl Work {
     }
 }
 
-/// Told of everything that happens in a node. All methods do nothing unless implemented.
+/// Is told of everything that happens in a node. All methods do nothing unless implemented.
 pub trait Watcher: Observer {
-    /// A connection is up; `first` when it is the only one to this peer.
+    /// A connection was established; `first` if it is the only one to this peer.
     fn connection_established(&self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint, first: bool) {
         let _ = (peer, connection, endpoint, first);
     }
 
-    /// A connection is gone; `last` when no other to this peer is left.
+    /// A connection was closed; `last` if no other to this peer is left.
     fn connection_closed(
         &self,
         peer: PeerId,
@@ -115,7 +117,7 @@ pub trait Watcher: Observer {
         let _ = (peer, connection, endpoint, reason, last);
     }
 
-    /// A ping came back.
+    /// A ping was answered.
     fn round_trip(&self, peer: PeerId, connection: ConnectionId, elapsed: Duration) {
         let _ = (peer, connection, elapsed);
     }
@@ -125,7 +127,7 @@ pub trait Watcher: Observer {
         let _ = status;
     }
 
-    /// A session is gone.
+    /// A session was removed.
     fn session_removed(&self, session: SnapshotSessionId) {
         let _ = session;
     }
@@ -140,7 +142,7 @@ pub trait Watcher: Observer {
         let _ = (id, work, session);
     }
 
-    /// It ended, by a panic too.
+    /// The work ended, or panicked.
     fn work_finished(&self, id: u64) {
         let _ = id;
     }
@@ -161,20 +163,20 @@ impl Watchers {
         self.0.iter().for_each(|watcher| tell(&**watcher));
     }
 
-    /// Tells of blocking work until what is returned is dropped.
+    /// Reports blocking work until the returned value is dropped.
     pub(crate) fn work(&self, work: Work, session: SnapshotSessionId) -> Working {
         let id = if self.0.is_empty() { 0 } else { NEXT_WORK.fetch_add(1, Ordering::Relaxed) };
         self.each(|watcher| watcher.work_started(id, work, session));
         Working { watchers: self.clone(), id }
     }
 
-    /// The protocol's observer: metrics and all watchers.
+    /// The observer for the protocol: metrics and all watchers.
     pub(crate) fn observer(&self, metrics: Arc<Metrics>) -> Arc<dyn Observer> {
         Arc::new(Fanout { metrics, watchers: self.clone() })
     }
 }
 
-/// Blocking work that is going on.
+/// Blocking work in progress.
 pub(crate) struct Working {
     watchers: Watchers,
     id: u64,

@@ -1,4 +1,4 @@
-//! Work that blocks, and how it reports back to the node's task.
+//! Blocking work, and how it reports to the node's task.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -26,70 +26,71 @@ use crate::{
     writer::{Reported, Trouble, unwritable},
 };
 
-/// How long a removal, or an opening, waits for an opening under way to let go of the payload: less than an operator's
-/// request lasts.
+/// How long a removal or an opening waits until an opening in progress has released the payload: less than an
+/// operator's request may take.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// What comes back to the node's task.
+/// The results that come back to the node's task.
 pub(crate) enum Done {
     /// The catalog was read again; whether it changed.
     Refreshed(Result<bool, String>),
     /// A session's record is durable, or could not be written.
     Recorded { session: SnapshotSessionId, epoch: u64, result: Result<(), Trouble> },
-    /// What the database had could be read at last.
+    /// The database's content could be read at last.
     TakenUp(Vec<Reloaded>),
-    /// A session is gone from the database and its partial payload is dealt with.
+    /// A session was removed from the database, and its partial payload was handled.
     Removed { session: SnapshotSessionId, result: Result<(), String> },
-    /// Chain, signatures and head rules are checked, and the proof unless its tip is known.
+    /// Chain, signatures and head rules were checked, and the proof unless its tip is known.
     Authority { session: SnapshotSessionId, epoch: u64, result: Result<Authority, Unsettled> },
     /// The proof of a known tip was checked again.
     Proof { session: SnapshotSessionId, epoch: u64, plan_id: Hash, result: Result<(), Unsettled> },
-    /// A damaged payload was made a partial one for this session, which fetches what is missing.
+    /// A damaged payload was turned into a partial one for this session, which fetches what is missing.
     Demoted { session: SnapshotSessionId, result: Result<bool, String> },
     /// How far the payload of a session that was complete before this process is hashed again, or what came of it.
     Kept { session: SnapshotSessionId, kept: Kept },
-    /// The place for the payload is open.
+    /// The partial payload was opened.
     Opened { session: SnapshotSessionId, epoch: u64, result: Result<Place, Trouble> },
     /// From a session's disk worker.
     Disk(Reported),
 }
 
-/// Where a payload goes.
+/// The result of opening a payload's place.
 pub(crate) enum Place {
-    /// It is stored already.
+    /// The payload is already stored.
     Stored(PathBuf, record::Progress),
-    /// Here; so much of it is durable and recorded.
+    /// The partial payload, with what is durable and recorded of it.
     Partial(Box<Partial>, Arc<Vec<Update>>, record::Progress),
 }
 
-/// What has authority.
+/// The result of checking authority.
 #[derive(Debug)]
 pub(crate) enum Authority {
     /// All of it was checked.
     Settled(Head),
-    /// The tip is known; its proof is being checked again, and [`Done::Proof`] follows.
+    /// The tip is known. Its proof is being checked again, and [`Done::Proof`] follows.
     Known(Head),
 }
 
 /// Why authority could not be established.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unsettled {
-    /// The plan has none here.
+    /// The plan has no authority here.
     #[error(transparent)]
     Refused(#[from] AuthorityError),
     /// This node cannot say: the check came to no end.
     #[error("{0}")]
     Unfinished(String),
-    /// This node cannot say: its own disk failed.
+    /// This node cannot decide: its own disk failed.
     #[error("{0}")]
     Storage(String),
-    /// This node cannot say now: its own disk takes nothing. It is tried again.
+    /// This node cannot decide now: its own disk accepts no writes. It will be tried again.
     #[error("{0}")]
     Unwritable(String),
 }
 
-/// Checks signatures and chain of a plan, all but the recursive proof. With a head when the proof of its tip was verified by
-/// this node before, so that it may be checked again meanwhile: then it is judged against the head as well. Blocking.
+/// Checks signatures and chain of a plan, everything but the recursive proof. Returns a head if this node verified the
+/// proof of its tip before: then the plan is also judged against the head, and the proof may be checked again while
+/// chunks arrive. Blocking.
 pub(crate) fn check_chain(
     plan: &Arc<Plan>,
     updates: &[Update],
@@ -105,12 +106,12 @@ pub(crate) fn check_chain(
     })
 }
 
-/// Checks the recursive proof of a chain that holds. Blocking, about 0.1 s, once per process 0.25 s more.
+/// Checks the recursive proof of a valid chain. Blocking: about 0.1 s, and 0.25 s more once in a process.
 pub(crate) fn check_proof(chain: &SignedChain, light: &LightClientSync) -> Result<(), Unsettled> {
     unforeseen(|| Ok(light.check_proof(chain).map(drop).map_err(AuthorityError::from)?))
 }
 
-/// Judges a plan whose chain and proof hold, and accepts it.
+/// Judges a plan with a valid chain and proof, and accepts it.
 pub(crate) fn check_head(
     plan: &Plan,
     updates: &[Update],
@@ -127,7 +128,7 @@ fn unforeseen<T>(check: impl FnOnce() -> Result<T, Unsettled>) -> Result<T, Unse
     })
 }
 
-/// Rollback and equivocation rules (`docs/storage.md`, The head); durable before it returns.
+/// Applies the rollback and equivocation rules (`docs/storage.md`, The head). Durable on return.
 fn accept(plan: &Plan, updates: &[Update], head: &mut HeadFile, writable: &Writable) -> Result<Head, Unsettled> {
     match head.judge(plan, updates) {
         Verdict::Newer | Verdict::Known => {}
@@ -164,19 +165,20 @@ fn accept(plan: &Plan, updates: &[Update], head: &mut HeadFile, writable: &Writa
     head.newest().ok_or_else(|| Unsettled::Storage("the head is empty after it was written".to_owned()))
 }
 
-/// For whom a place is opened.
+/// The session for which a partial payload is opened.
 pub(crate) struct Opening {
     pub(crate) record: record::Session,
-    /// What the database says of it: nothing beyond counts as durable before it is written again.
+    /// The progress in the database: nothing beyond it counts as durable before it is written again.
     pub(crate) progress: record::Progress,
     pub(crate) wanted: Wanted,
 }
 
-/// How often a place is looked for that changes hands meanwhile.
+/// How often opening is tried again if the payload is moved or removed meanwhile.
 const OPENING_TRIES: u32 = 4;
 
-/// Opens the place for a payload: nothing is allocated for a payload before its authority is checked. On return plan, updates and progress are recorded,
-/// unless the session is not `wanted` any more: then nothing is left that would bring it back.
+/// Opens the place for a payload. Nothing is allocated for a payload before its authority is checked. On return plan,
+/// updates and progress are recorded, unless the session is not `wanted` any more: then nothing is left that would
+/// restore it.
 pub(crate) fn open_place(
     store: &Store,
     db: &Db,
@@ -189,7 +191,7 @@ pub(crate) fn open_place(
     let root = plan.snapshot.checkpoint.state_root;
     let mut opened = None;
     for _ in 0..OPENING_TRIES {
-        // Another process may have removed it a moment ago, or put it there.
+        // Another process may have removed it a moment ago, or stored it.
         store.look().map_err(|error| Trouble::Other(format!("the store cannot be listed: {error}")))?;
         opened = match store.get(&root) {
             Some(stored) => open_stored(store, &stored, plan, updates, opening)?,
@@ -207,8 +209,8 @@ pub(crate) fn open_place(
     Ok(place)
 }
 
-/// What is stored completes a session once this process has hashed it. `None` when it does not hold, or is gone: then it is
-/// no more among what is stored.
+/// A stored payload completes a session once this process has hashed it. `None` if it is damaged or gone: then it is no
+/// longer offered either.
 fn open_stored(
     store: &Store,
     stored: &Stored,
@@ -240,7 +242,7 @@ fn open_stored(
     Ok(Some(Place::Stored(stored.payload_path(), progress)))
 }
 
-/// `None` when it was stored meanwhile.
+/// `None` if it was stored meanwhile.
 fn open_partial(
     store: &Store,
     db: &Db,
@@ -254,7 +256,7 @@ fn open_partial(
     let root = plan.snapshot.checkpoint.state_root;
     let progress = |durable| record::Progress::of(plan, durable).after(before);
     let mut recorded = before.bytes_durable;
-    // A killed process need not write the same again.
+    // A process that was killed here need not write the same bytes again.
     let mut watch = |found: Found| {
         wanted.checked(found.checked, found.there);
         if found.durable > recorded && *wanted.lock() {
@@ -288,12 +290,12 @@ fn cancelled() -> Trouble {
     Trouble::Other("the session was cancelled".to_owned())
 }
 
-/// Whether a session whose place is being opened still exists. Held while it is written down, so that a cancelled one is
-/// either not written any more or found and removed.
+/// Whether a session whose place is being opened still exists. It is locked while the session is written down, so that
+/// a cancelled session is either not written any more, or found and removed.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
     wanted: Arc<Mutex<bool>>,
-    /// Bytes of what is there that were hashed, and how many there are.
+    /// Bytes on the disk that were hashed, and their total.
     checked: Arc<[AtomicU64; 2]>,
 }
 
@@ -302,7 +304,7 @@ impl Wanted {
         Self { wanted: Arc::new(Mutex::new(true)), checked: Arc::default() }
     }
 
-    /// How many bytes of what is there were hashed, of how many; both 0 when nothing is.
+    /// How many bytes on the disk were hashed, of how many; both are 0 if there are none.
     pub(crate) fn progress(&self) -> (u64, u64) {
         (self.checked[0].load(Ordering::Relaxed), self.checked[1].load(Ordering::Relaxed))
     }
@@ -322,23 +324,24 @@ pub(crate) fn explain(error: &dyn std::error::Error) -> String {
     files::with_causes(error)
 }
 
-/// What the recorder is asked to write, in order.
+/// What the recorder is to write, in order.
 pub(crate) enum Entry {
     Put { record: Box<record::Session>, epoch: u64 },
     Remove { session: SnapshotSessionId, partial: Option<RemovePartial> },
 }
 
-/// A partial payload to remove once its worker has let go of it.
+/// A partial payload to remove once its worker has released it.
 pub(crate) struct RemovePartial {
     pub(crate) root: Hash,
     pub(crate) writer: Option<tokio::task::JoinHandle<()>>,
-    /// Its place is being opened.
+    /// Set while its place is being opened.
     pub(crate) opening: Option<Wanted>,
-    /// Kept when another session uses it.
+    /// `false` if another session uses it.
     pub(crate) remove: bool,
 }
 
-/// Starts the one thread that writes session records, so that they are written in order; it ends when the sender is gone.
+/// Starts the one thread that writes session records, so that they are written in order. It ends when the sender is
+/// dropped.
 pub(crate) fn spawn_recorder(
     db: Db,
     store: Arc<Store>,
@@ -368,7 +371,7 @@ pub(crate) fn spawn_recorder(
             };
             drop(work);
             if done.blocking_send(report).is_err() {
-                return; // the node is gone
+                return; // The node has ended.
             }
         }
     });
@@ -400,12 +403,12 @@ fn remove(
         let folder = partials.join(root.to_string());
         crate::rebuild::forget_session(&folder, session).map_err(|error| explain(&error))?;
     }
-    // Then the record: whatever a crash leaves after that is only bytes, and a later session uses them.
+    // Then the record: what a crash leaves after that is only bytes, and a later session uses them.
     forget(db, session);
     let Some(RemovePartial { root, writer, remove, .. }) = partial else { return Ok(()) };
     if let Some(writer) = writer {
         let _ = runtime.block_on(writer);
-        // The worker's last flush may have written its progress once more.
+        // The worker's last flush may have written its progress again.
         forget(db, session);
     }
     if !remove {

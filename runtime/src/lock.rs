@@ -1,4 +1,4 @@
-//! One node per data folder.
+//! The lock that lets only one node use a data folder.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -11,12 +11,12 @@ use std::{
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LockError {
-    /// Another node has it.
+    /// Another node has locked the folder.
     #[error("{folder} is in use by another node{holder}: stop that one, or give this one its own data_dir")]
     Held {
         /// The data folder.
         folder: PathBuf,
-        /// Its process id, when it says.
+        /// Its process id, if known.
         holder: String,
     },
     /// The lock file could not be used.
@@ -24,12 +24,12 @@ pub enum LockError {
     Io {
         /// The lock file.
         path: PathBuf,
-        /// How it failed.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// The lock; held until dropped, and by the kernel never longer than the process lives.
+/// The lock. It is held until dropped; the kernel frees it at the latest when the process ends.
 #[derive(Debug)]
 pub struct DataLock {
     _file: File,
@@ -65,7 +65,7 @@ impl DataLock {
             }
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
-        // Only for the message above; a full disk must not keep the node from starting.
+        // Only for the message above, so a full disk must not keep the node from starting.
         if let Err(error) = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())) {
             tracing::warn!("cannot write this process's number to {}: {error}", path.display());
         }

@@ -1,5 +1,5 @@
-//! What brings sessions back when the database is lost: a small note beside each partial payload, with a checksum, so that
-//! one that was changed is not believed.
+//! Restores sessions when the database is lost: each partial payload has a small note beside it, with a checksum, so
+//! that a changed note is not believed.
 
 use std::{collections::BTreeSet, fs, io, path::Path};
 
@@ -12,27 +12,27 @@ use crate::{
 
 /// The note's name in `partial/<root>/`.
 pub(crate) const NOTE: &str = "session.json";
-/// Largest note that is read.
+/// The largest note that is read.
 const MAX_NOTE_BYTES: u64 = 64 * 1024;
 
-/// Writes who streams this payload, atomically.
+/// Writes, atomically, which session streams this payload.
 pub(crate) fn note_session(partial: &Path, record: &Session) -> io::Result<()> {
     let json = sealed::seal(record)?;
     write_atomic(&partial.join(NOTE), &json, 0o600)
 }
 
-/// Takes the note of this session away, so that nothing brings it back. Another session's stays.
+/// Removes the note of this session, so that nothing restores it. The note of another session stays.
 pub(crate) fn forget_session(partial: &Path, session: SnapshotSessionId) -> io::Result<()> {
     let note = partial.join(NOTE);
     match read_note(&note) {
         Ok(record) if record.session == session => fs::remove_file(&note),
-        // One that is missing or unreadable brings nothing back either.
+        // A missing or unreadable note restores nothing either.
         Ok(_) | Err(_) => Ok(()),
     }
 }
 
-/// The sessions that the partial payloads tell of, but for `known` ones. Their progress is read off the payloads when
-/// they are opened. What cannot be read is left out and logged: the bytes stay and the next session uses them.
+/// The sessions that the notes name, except `known` ones. Their progress is read from the payloads when these are
+/// opened. A note that cannot be read is skipped and logged: the bytes stay, and the next session uses them.
 pub(crate) fn from_partials(folder: &Path, known: &BTreeSet<SnapshotSessionId>) -> Vec<(Session, Progress)> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     entries

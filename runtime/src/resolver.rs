@@ -1,24 +1,24 @@
-//! How names in addresses are resolved: as the system says, and without it when the system says nothing usable. A node that
-//! knows IP addresses only needs no names.
+//! Resolves names in addresses: with the system's settings, or not at all if these cannot be used. A node that uses
+//! only IP addresses needs no names.
 
 use std::{fs, io, path::Path};
 
 use hickory_resolver::system_conf::parse_resolv_conf;
 use libp2p::dns::{ResolverConfig, ResolverOpts};
 
-/// Where the system says it.
+/// The file with the system's settings.
 pub(crate) const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// What the swarm's resolver is made of.
+/// What the swarm's resolver is made from.
 pub(crate) struct Resolver {
     pub(crate) config: ResolverConfig,
     pub(crate) options: ResolverOpts,
-    /// What the operator should know.
+    /// A warning for the operator.
     pub(crate) warning: Option<String>,
 }
 
-/// Reads the system's file. Of one with mistakes in it, the name servers are taken; without any, each name fails by itself
-/// and at once.
+/// Reads the system's file. If it has mistakes, only its name servers are used. Without any name server, each name
+/// fails at once, one by one.
 pub(crate) fn of_system(path: &Path) -> Resolver {
     let read = fs::read(path);
     let usable = |text: &[u8]| parse_resolv_conf(text).map_err(|error| io::Error::other(error.to_string()));
@@ -41,7 +41,7 @@ pub(crate) fn of_system(path: &Path) -> Resolver {
     }
 }
 
-/// The lines that name one.
+/// The lines that name a name server.
 fn name_servers(text: &[u8]) -> Vec<u8> {
     let lines = text.split(|byte| *byte == b'\n');
     lines.filter(|line| line.trim_ascii_start().starts_with(b"nameserver")).collect::<Vec<_>>().join(&b'\n')

@@ -18,36 +18,36 @@ use tokio::net::TcpStream;
 
 use super::{output::escape, run_file::RunFile};
 
-/// Longer answers are refused; 256 sessions are well below.
+/// Longer answers are refused; the answer for 256 sessions is far shorter.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
 /// The node answers a POST within 5 s, everything else at once.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Why a call did not give what was asked.
+/// Why a call did not return what was asked for.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApiError {
     /// Nobody answered.
     #[error("no node answers on http://{address}: {reason}; start it with `rpp-node run`")]
     Unreachable {
-        /// Where the node should be.
+        /// The address where the node should be.
         address: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         reason: String,
     },
     /// The node answered with a problem.
     #[error("{message}{}", code.as_deref().map(|code| format!(" ({code})")).unwrap_or_default())]
     Refused {
-        /// HTTP's word for it.
+        /// The HTTP status.
         status: StatusCode,
         /// The node's stable word.
         code: Option<String>,
         /// The node's sentence.
         message: String,
     },
-    /// The answer is none of a node's.
+    /// The answer is not one of a node.
     #[error("http://{address} answers, but not like a node: {reason}")]
     Strange {
-        /// Where.
+        /// The address.
         address: SocketAddr,
         /// What was wrong with it.
         reason: String,
@@ -61,15 +61,15 @@ struct Problem {
     code: Option<String>,
 }
 
-/// Where a node's control plane is, and its token.
+/// The address of a node's control plane, and its token.
 pub(crate) struct Api {
     address: SocketAddr,
     token: SecretString,
 }
 
 impl Api {
-    /// From the configuration of the node, `RPP_RPC_TOKEN`, and, when the configured port is 0, what the running node
-    /// wrote down.
+    /// From the node's configuration and `RPP_RPC_TOKEN`. If the configured port is 0, the address comes from the file
+    /// that the running node wrote.
     pub(crate) fn of(config: &Config) -> anyhow::Result<Self> {
         let variable = std::env::var("RPP_RPC_TOKEN").ok();
         let token = keys::load_token(variable.as_deref(), &config.rpc.token_file)?;
@@ -81,7 +81,7 @@ impl Api {
         Ok(Self { address: address(config)?, token: SecretString::default() })
     }
 
-    /// At a known place.
+    /// With a known address.
     pub(crate) fn at(address: SocketAddr, token: SecretString) -> Self {
         Self { address: reachable(address), token }
     }
@@ -111,7 +111,7 @@ impl Api {
         self.call(Method::DELETE, &format!("/p2p/snapshots/{session}"), None).await.map(drop)
     }
 
-    /// `GET path` without the token; the node's words when the answer is no success.
+    /// `GET path` without the token. If the answer is not a success, the error has the node's words.
     pub(crate) async fn probe(&self, path: &str) -> Result<(), ApiError> {
         let (status, bytes) = self.exchange(self.request(Method::GET, path, None, false)?).await?;
         if status.is_success() { Ok(()) } else { Err(refusal(status, &bytes)) }
@@ -159,7 +159,7 @@ impl Api {
         let stream = TcpStream::connect(self.address).await.map_err(|error| self.unreachable(&error))?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.strange(&error))?;
-        // The connection ends with its sender.
+        // The connection ends when its sender is dropped.
         let driver = tokio::spawn(connection);
         let response = sender.send_request(request).await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
@@ -193,7 +193,7 @@ fn address(config: &Config) -> anyhow::Result<SocketAddr> {
     })
 }
 
-/// An unspecified address is reached over loopback.
+/// A node that listens on an unspecified address is reached over loopback.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

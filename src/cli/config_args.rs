@@ -11,8 +11,8 @@ use rpp_runtime::{
 
 const FILE: &str = "config";
 
-/// The configuration as the command line names it. Every key can be given as `--<section>-<key> VALUE`; those flags are
-/// left out of the help, which says that they exist.
+/// The configuration file and flags from the command line. Every key can be given as `--<section>-<key> VALUE`. The
+/// help does not list these flags but says that they exist.
 #[derive(Clone, Debug)]
 pub(crate) struct ConfigArgs {
     pub(crate) file: PathBuf,
@@ -20,7 +20,7 @@ pub(crate) struct ConfigArgs {
 }
 
 impl ConfigArgs {
-    /// Reads the file, with environment and flags over it.
+    /// Reads the file and applies environment and flags on top.
     pub(crate) fn load(&self) -> anyhow::Result<Effective> {
         let overrides = self
             .flags
@@ -39,7 +39,7 @@ struct Flag {
     allowed: String,
 }
 
-/// clap keeps names for the life of the process.
+/// clap keeps references to names for the life of the process.
 static FLAGS: LazyLock<Vec<Flag>> = LazyLock::new(|| {
     let flag = |(section, name, allowed): (&str, &str, String)| {
         let key = if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") };

@@ -10,7 +10,7 @@ use indicatif::ProgressBar;
 use rpp_runtime::files;
 use serde::Serialize;
 
-/// Prints a line to standard output. A reader that went away ends the command quietly.
+/// Prints a line to standard output. If the reader went away, the command ends quietly.
 pub(crate) fn line(text: &str) -> anyhow::Result<()> {
     bytes(format!("{text}\n").as_bytes())
 }
@@ -28,26 +28,26 @@ pub(crate) fn bytes(content: &[u8]) -> anyhow::Result<()> {
     }
 }
 
-/// The same for a command that does not end because its reader went away.
+/// The same for a command that goes on when its reader went away.
 pub(crate) fn try_bytes(content: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(content)?;
     out.flush()
 }
 
-/// Says something to the operator beside the output.
+/// Prints a note for the operator to standard error.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// Says what failed and why, on one line each.
+/// Prints what failed and why, each on one line.
 pub(crate) fn complain(error: &anyhow::Error) {
     let mut shown = String::new();
     let mut text = String::from("error: ");
     for (depth, cause) in error.chain().enumerate() {
         let cause = cause.to_string();
         let cause = files::not_said_twice(&shown, &cause);
-        // Many errors of ours hold their source's words already.
+        // Many of our errors already contain the text of their source.
         if depth > 0 && shown.contains(cause) {
             continue;
         }
@@ -57,7 +57,7 @@ pub(crate) fn complain(error: &anyhow::Error) {
         text.push_str(cause);
         shown.push_str(cause);
     }
-    // The last word of the process: a reader that stalls does not keep it from ending.
+    // The last output of the process: a stalled reader must not keep it from ending.
     let (said, heard) = std::sync::mpsc::sync_channel(1);
     std::thread::spawn(move || {
         note(&text);
@@ -66,10 +66,10 @@ pub(crate) fn complain(error: &anyhow::Error) {
     let _ = heard.recv_timeout(LAST_WORD);
 }
 
-/// Time for the last word.
+/// Time for the last output.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
-/// Shows on a terminal that something takes its time, until it is dropped.
+/// While it lives, shows on a terminal that something is in progress.
 pub(crate) struct Busy(Option<ProgressBar>);
 
 impl Busy {
@@ -91,12 +91,12 @@ impl Drop for Busy {
     }
 }
 
-/// Text from outside as it may be shown.
+/// Text from outside, escaped so that it can be shown.
 pub(crate) fn escape(text: &str) -> String {
     rpp_p2p::text::escape(text)
 }
 
-/// Whether a person reads standard error.
+/// Whether standard error is a terminal.
 pub(crate) fn is_terminal() -> bool {
     io::stderr().is_terminal()
 }

@@ -1,4 +1,4 @@
-//! `data/run.json`: where the running node listens. `run` writes it, `fetch`, `status` and `demo` read it.
+//! `data/run.json`: the addresses of the running node. `run` writes it; `fetch`, `status` and `demo` read it.
 
 use std::{
     io::{self, Write as _},
@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// Where a running node listens.
+/// The addresses of a running node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct RunFile {
     /// Always `listening`.
@@ -24,12 +24,12 @@ pub(crate) struct RunFile {
 }
 
 impl RunFile {
-    /// Where it lies.
+    /// The path of the file.
     pub(crate) fn path(data_dir: &Path) -> PathBuf {
         data_dir.join("run.json")
     }
 
-    /// Whole or not at all. Nothing relies on it after a power loss.
+    /// Writes the file completely or not at all. Nothing relies on it after a power loss.
     pub(crate) fn write(&self, data_dir: &Path) -> io::Result<()> {
         let mut new = tempfile::Builder::new().prefix(".run-").tempfile_in(data_dir)?;
         serde_json::to_writer(&mut new, self)?;
@@ -38,7 +38,7 @@ impl RunFile {
         Ok(())
     }
 
-    /// Removes the file, if it is there.
+    /// Removes the file, if it exists.
     pub(crate) fn remove(data_dir: &Path) {
         let _ = std::fs::remove_file(Self::path(data_dir));
     }

@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT end a long-running command, SIGHUP lets it read again what can be read again.
+//! SIGTERM and SIGINT end a long-running command; SIGHUP makes it read again what it can.
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -12,7 +12,7 @@ pub(crate) enum Asked {
     Reload,
 }
 
-/// The three signals, caught from now on.
+/// The three signals; they are caught from now on.
 pub(crate) struct Signals {
     term: tokio::signal::unix::Signal,
     int: tokio::signal::unix::Signal,
@@ -29,7 +29,7 @@ impl Signals {
         })
     }
 
-    /// Waits for any.
+    /// Waits for any of them.
     pub(crate) async fn next(&mut self) -> Asked {
         tokio::select! {
             _ = self.term.recv() => told("SIGTERM", Asked::Stop),

@@ -1,4 +1,4 @@
-//! `collect`: a collector as its operator meets it.
+//! `collect`: the collector from its operator's view.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},

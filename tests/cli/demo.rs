@@ -1,4 +1,4 @@
-//! The demo does what it says, also when it is small.
+//! The demo does what it says, even when it is small.
 
 use crate::harness::{repository, rpp_node, run, stderr};
 

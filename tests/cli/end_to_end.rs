@@ -1,4 +1,4 @@
-//! Publish, fetch, look at it, remove it: all commands on two real nodes.
+//! Publish, fetch, inspect, remove: all commands on two real nodes.
 
 use std::{
     fs,
@@ -66,7 +66,7 @@ fn a_directory_goes_from_one_node_to_another_and_on_to_a_third() {
     let error = consumer.fail("unpack", &[root, dest.to_str().unwrap()]);
     assert!(error.contains("exists"), "{error}");
 
-    // A mirror serves on, without the provider.
+    // A mirror goes on serving without the provider.
     drop(serving);
     let third = Place::new(&["--genesis", genesis]);
     let _third = third.start(&[]);
@@ -104,7 +104,7 @@ fn a_running_node_offers_what_is_published_beside_it() {
     let published = place.publish(1, &input);
     let consumer = Place::new(&["--genesis", text(&published, "genesis")]);
     let _consuming = consumer.start(&[]);
-    // The node looks about once a second; a consumer that asks before is told `not_found`.
+    // The node checks about once a second; a consumer that asks earlier gets `not_found`.
     let done = eventually("the offer", || {
         let output = consumer.output("fetch", &["--json", "--peer", node.address()]);
         output.status.success().then(|| json(&String::from_utf8(output.stdout).unwrap()))
@@ -166,7 +166,7 @@ fn fetch_says_what_is_missing() {
 fn ctrl_c_leaves_the_session_to_the_node() {
     let place = Place::new(&["--genesis", &"11".repeat(32)]);
     let _node = place.start(&[]);
-    // Nobody is there: the session waits for a connection for ever.
+    // Nobody is there, so the session waits for a connection without end.
     let peer = Place::new(&[]);
     let peer = format!("/ip4/127.0.0.1/tcp/1/p2p/{}", peer.made["peer_id"].as_str().unwrap());
     let mut command = place.command("fetch");
@@ -177,7 +177,7 @@ fn ctrl_c_leaves_the_session_to_the_node() {
         let sessions = json(&place.succeed("status", &["--json"]));
         sessions[0]["session"].as_u64()
     });
-    // The client shows the session's first line when it has begun to watch, and catches the signal from then on.
+    // The client shows the session's first line once it has begun to watch; from then on it catches the signal.
     let output = {
         let mut child = child;
         let mut first = [0; 1];

@@ -14,7 +14,7 @@ use serde_json::Value;
 /// Generous: the machine may be busy.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-/// The binary, with nothing of this environment's configuration.
+/// The binary, without this environment's configuration.
 pub(crate) fn rpp_node() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rpp-node"));
     for (name, _) in std::env::vars_os() {
@@ -26,19 +26,19 @@ pub(crate) fn rpp_node() -> Command {
     command
 }
 
-/// Runs to the end.
+/// Runs a command until it ends.
 pub(crate) fn run<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Output {
     rpp_node().args(arguments).output().unwrap()
 }
 
-/// Runs to the end, which must be a good one, and gives standard output.
+/// Runs a command until it ends; it must succeed. Returns standard output.
 pub(crate) fn succeed<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> String {
     let output = run(arguments);
     assert!(output.status.success(), "{}", stderr(&output));
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Runs to the end, which must be exit code 1, and gives standard error.
+/// Runs a command until it ends; it must exit with 1. Returns standard error.
 pub(crate) fn fail<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> String {
     let output = run(arguments);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
@@ -93,7 +93,7 @@ impl Place {
         command
     }
 
-    /// Runs such a command to its end.
+    /// Runs such a command until it ends.
     pub(crate) fn output(&self, name: &str, arguments: &[&str]) -> Output {
         self.command(name).args(arguments).output().unwrap()
     }
@@ -131,7 +131,7 @@ impl Place {
     }
 }
 
-/// A node that runs; killed when dropped.
+/// A running node; killed when dropped.
 pub(crate) struct Running {
     child: Child,
     pub(crate) said: Value,

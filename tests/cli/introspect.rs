@@ -1,4 +1,4 @@
-//! `introspect`: the ways to look into a node that need a program, not a person.
+//! `introspect`: the ways to look into a node that need a program and not a person.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -40,7 +40,7 @@ async fn a_short_address_shows_the_node_without_a_token() {
     let node = place.start(&[]);
     let serving = Looking::start(&place, &["--serve", "127.0.0.1:0"]);
     let short = serving.first["serve"].as_str().unwrap().to_owned();
-    // The forwarder adds the right token; what a client shows does not matter.
+    // The forwarder adds the right token; what the client sends does not matter.
     let mut client = Connection::open(&short, &"no-token-at-all".to_owned().into()).await.unwrap();
     let Some(Payload::Runtime(runtime)) = client.next().await.unwrap().message.payload else { panic!("the runtime") };
     assert_eq!(runtime.peer_id, node.said["peer_id"].as_str().unwrap());

@@ -1,17 +1,17 @@
-//! The README's quick start, as it stands there, line by line.
+//! The README's quick start, exactly as it is written, line by line.
 
 use std::{collections::HashMap, fs, process::Command};
 
 use crate::harness::{Running, repository, rpp_node, stderr};
 
-/// Free ports for every node, as a reader with taken ports would choose them.
+/// Free ports for every node, as a reader would choose them if the default ones are taken.
 const PORTS: [(&str, &str); 3] = [
     ("RPP_P2P_LISTEN", "/ip4/127.0.0.1/tcp/0"),
     ("RPP_RPC_LISTEN", "127.0.0.1:0"),
     ("RPP_INTROSPECTION_LISTEN", "127.0.0.1:0"),
 ];
 
-/// A reader at two terminals: executes lines, fills placeholders with what was printed before.
+/// A reader at two terminals: executes lines, and fills placeholders with earlier output.
 struct Reader {
     folder: tempfile::TempDir,
     exported: HashMap<String, String>,

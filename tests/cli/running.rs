@@ -1,4 +1,4 @@
-//! `run`: its first line, its signals, what it refuses.
+//! `run`: its first line, its signals, and what it refuses.
 
 use std::{
     fs,

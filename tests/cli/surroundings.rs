@@ -1,4 +1,4 @@
-//! At home where it runs: logs that nobody reads, signals, containers, machines without names or without IPv6.
+//! Different environments: logs that nobody reads, signals, containers, machines without DNS or without IPv6.
 
 use std::{
     fs::{self, File},
@@ -44,7 +44,7 @@ impl Drop for Process {
     }
 }
 
-/// Where the node of this place answers, once it has written that down.
+/// The address of this place's control plane, once the node has written it down.
 fn rpc(place: &Place) -> String {
     eventually("run.json", || {
         let text = fs::read_to_string(place.path("data/run.json")).ok()?;
@@ -84,7 +84,7 @@ fn dropped(address: &str, token: &str) -> u64 {
     line.unwrap_or_else(|| panic!("{text}")).parse().unwrap()
 }
 
-/// Runs with a log that says a lot, until lines are dropped because nobody reads it.
+/// Runs with a verbose log until lines are dropped because nobody reads it.
 fn stalled(place: &Place) -> (Process, String) {
     let mut command = place.command("run");
     command.args(["--log-filter=trace", "--log-format=json"]).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -93,7 +93,7 @@ fn stalled(place: &Place) -> (Process, String) {
     let run = json(&fs::read_to_string(place.path("data/run.json")).unwrap());
     let port: u16 = run["listen"][0].as_str().unwrap().split('/').nth(4).unwrap().parse().unwrap();
     eventually("lines to be dropped", || {
-        // Each stranger at the door is worth some lines.
+        // Each refused connection writes some lines.
         for _ in 0..200 {
             drop(TcpStream::connect(("127.0.0.1", port)).map(|mut stream| stream.write_all(b"nobody you know\n")));
         }
@@ -109,7 +109,7 @@ fn a_log_whose_reader_stalls_stops_nothing_and_says_what_it_dropped() {
     for path in ["/healthz", "/readyz"] {
         assert_eq!(status(&address, path, ""), 200);
     }
-    // The reader comes back: whole lines, and among them the word on what is missing.
+    // The reader comes back: complete lines, and among them the report of what is missing.
     let log = BufReader::new(process.0.stderr.take().unwrap());
     let (said, heard) = std::sync::mpsc::sync_channel(1);
     let reader = std::thread::spawn(move || {
@@ -160,7 +160,7 @@ fn a_standard_output_that_nobody_reads_ends_nothing() {
         let log = place.path("log");
         let mut command = place.command("run");
         let mut process = Process(command.stdout(output).stderr(log_file(&log)).spawn().unwrap());
-        drop(command); // which holds the pipe's end, too
+        drop(command); // It holds the pipe's end, too.
         let address = rpc(&place);
         assert_eq!(status(&address, "/healthz", ""), 200);
         if let Some(said) = said {
@@ -189,7 +189,7 @@ fn a_collector_lives_on_without_readers_and_through_sighup() {
     process.ends_well_on_sigterm();
 }
 
-/// Whether a thread of the process waits in `write` to standard output; `None` where the system does not say.
+/// Whether a thread of the process waits in `write` to standard output; `None` if the system does not tell.
 fn waits_for_its_reader(process: &Process) -> Option<bool> {
     let write = if cfg!(target_arch = "x86_64") { "1" } else { "64" };
     let tasks = fs::read_dir(format!("/proc/{}/task", process.0.id())).ok()?;
@@ -233,7 +233,7 @@ fn a_token_file_that_changes_counts_and_sighup_reads_the_logs_filter_again() {
     assert_eq!(status(&rpc, "/p2p/peers", &first), 200);
     assert_ne!(status(&window, "/introspect", "a-read-only-token"), 401);
 
-    // By itself, as a mounted secret changes: another file takes the place.
+    // Without a signal, as a mounted secret changes: another file takes its place.
     for (file, new) in [("rpc.token", "the-second-token-of-the-node"), ("ui.token", "another-read-only-token")] {
         fs::write(place.path("new"), new).unwrap();
         fs::set_permissions(place.path("new"), fs::Permissions::from_mode(0o600)).unwrap();
@@ -241,14 +241,14 @@ fn a_token_file_that_changes_counts_and_sighup_reads_the_logs_filter_again() {
     }
     let second = "the-second-token-of-the-node";
     eventually("the new token to count", || (status(&rpc, "/p2p/peers", second) == 200).then_some(()));
-    // 429: so many wrong ones came while it was waited for.
+    // 429, because so many wrong tokens were sent while waiting.
     let refused = |address, path, token| [401, 429].contains(&status(address, path, token));
     assert!(refused(&rpc, "/p2p/peers", &first), "the earlier one counts no longer");
     eventually("the new token of introspection", || {
         (!refused(&window, "/introspect", "another-read-only-token")).then_some(())
     });
     assert!(refused(&window, "/introspect", "a-read-only-token"));
-    // A file that cannot be used changes nothing, and is told once.
+    // A file that cannot be used changes nothing, and is reported once.
     fs::write(place.path("rpc.token"), "short").unwrap();
     eventually("the warning", || said("cannot be used as it is now"));
     assert_eq!(status(&rpc, "/p2p/peers", second), 200);
@@ -263,7 +263,7 @@ fn a_token_file_that_changes_counts_and_sighup_reads_the_logs_filter_again() {
     assert_eq!(status(&rpc, "/p2p/peers", "the-third-token-of-the-node"), 200);
     eventually("what takes a restart", || said("p2p.max_connections"));
     eventually("the filter", || {
-        // A connection that breaks off in the middle of a head is told at this level only.
+        // A connection that breaks off within a head is logged at this level only.
         drop(TcpStream::connect(&rpc).map(|mut stream| stream.write_all(b"GET / HTT")));
         said("\"level\":\"DEBUG\"")
     });
@@ -302,14 +302,14 @@ fn variables_that_kubernetes_makes_for_services_are_skipped_with_one_warning() {
     };
     let output = check("RPP_RPC_SERVICE_PORT_HTTP", "7070");
     assert!(output.status.success() && stderr(&output).matches("warning: ").count() == 1, "{}", stderr(&output));
-    // What only looks a little like it is still a mistake.
+    // A variable that only looks a little like it is still a mistake.
     for (name, value) in [("RPP_RPC_PORT", "7070"), ("RPP_RPC_LISTN", "127.0.0.1:1")] {
         let output = check(name, value);
         assert!(output.status.code() == Some(1) && stderr(&output).contains(name), "{}", stderr(&output));
     }
 }
 
-/// A command in namespaces of its own, made as `prepare` says; `None`, with the reason, where that is not allowed.
+/// A command in namespaces of its own, which `prepare` sets up; `None` with the reason if that is not allowed.
 fn in_namespaces(flags: &str, prepare: &str, command: &Command) -> Option<Command> {
     let mut inside = Command::new("unshare");
     inside.arg(flags).args(["sh", "-c", &format!("{prepare} && exec \"$0\" \"$@\"")]);
@@ -373,7 +373,8 @@ fn without_a_usable_resolv_conf_a_node_starts_and_names_fail_one_by_one() {
     }
 }
 
-/// The log, once `holds` of it. A node writes its log on a thread of its own, so a line may come after what it tells of.
+/// The log, once `holds` returns true for it. A node writes its log on a thread of its own, so a line may come after
+/// the event that it reports.
 fn logged(log: &Path, holds: impl Fn(&str) -> bool) -> String {
     let begun = Instant::now();
     loop {
@@ -386,7 +387,7 @@ fn logged(log: &Path, holds: impl Fn(&str) -> bool) -> String {
     }
 }
 
-/// `run` with these addresses of its own.
+/// `run` with other addresses.
 fn listening_on(place: &Place, listen: &str) -> Command {
     let mut command = rpp_node();
     command.args(["run", "--rpc-listen=127.0.0.1:0", "--introspection-listen=127.0.0.1:0", "--config"]);
@@ -396,7 +397,7 @@ fn listening_on(place: &Place, listen: &str) -> Command {
 
 #[test]
 fn an_address_that_this_machine_has_not_does_not_keep_a_node_unready() {
-    // From a block that is kept for documentation.
+    // From a block that is reserved for documentation.
     let place = Place::new(&[]);
     let log = place.path("log");
     let mut command = listening_on(&place, "/ip4/127.0.0.1/tcp/0,/ip4/192.0.2.1/tcp/0");
@@ -405,7 +406,7 @@ fn an_address_that_this_machine_has_not_does_not_keep_a_node_unready() {
     assert_eq!(node.said["listen"].as_array().unwrap().len(), 1);
     logged(&log, |text| text.contains("/ip4/192.0.2.1/tcp/0") && text.contains("goes on without it"));
     drop(node);
-    // When there is no other one, it is a mistake; so is a port that is taken.
+    // If there is no other one, it is a mistake; so is a taken port.
     let refused = |listen: &str| {
         let output = listening_on(&place, listen).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{listen}: {}", stderr(&output));
@@ -481,7 +482,8 @@ fn secrets_as_orchestrators_mount_them_are_taken() {
     assert_eq!(check(USER, 54_323, 0o440, nowhere).0, Some(1));
     assert_eq!(check(USER, 54_323, 0o440, &place.path("data")).0, Some(1), "not below that folder");
     assert_eq!(check(USER, 54_323, 0o444, &place.path("mounted")).0, Some(1), "everybody's");
-    // So systemd itself makes them: root's, for root's group, and a list by which this user alone may read.
+    // systemd itself makes them like this: owned by root, with root's group, and a list by which only this user may
+    // read.
     check(0, 0, 0o400, nowhere);
     if let Err(error) =
         rustix::fs::setxattr(&secret, "system.posix_acl_access", &readable_by(USER), rustix::fs::XattrFlags::empty())

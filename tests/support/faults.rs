@@ -10,10 +10,10 @@ use std::{
 pub const EIO: i32 = 5;
 pub const ENOSPC: i32 = 28;
 
-/// Kinds of calls, in the words of `faults.c`.
+/// The kinds of calls, with their names in `faults.c`.
 pub const OPS: [&str; 4] = ["write", "sync", "rename", "open"];
 
-/// What is to fail.
+/// What to let fail.
 #[derive(Clone, Debug)]
 pub struct Fault {
     pub op: &'static str,
@@ -25,7 +25,7 @@ pub struct Fault {
     pub holds: Option<PathBuf>,
 }
 
-/// A call as it was seen.
+/// A call in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
     pub op: String,
@@ -40,12 +40,12 @@ impl Fault {
         Self { op, at, error, only: None, holds: None }
     }
 
-    /// A disk that is full while `file` exists: nothing more can be written to what has `only` in its path.
+    /// A disk that is full while `file` exists: nothing can be written to paths that contain `only`.
     pub fn full(file: PathBuf, only: Option<&'static str>) -> Self {
         Self { only, holds: Some(file), ..Self::nth("write", 1, ENOSPC) }
     }
 
-    /// Makes a command's files below `folder` fail; what it does is noted in `log`.
+    /// Makes file calls of a command below `folder` fail, and logs them in `log`.
     pub fn arm(&self, command: &mut Command, folder: &Path, log: &Path) {
         command
             .env("LD_PRELOAD", library())
@@ -63,7 +63,7 @@ impl Fault {
     }
 }
 
-/// What a log has.
+/// The calls in a log.
 pub fn calls(log: &Path) -> Vec<Call> {
     let text = fs::read_to_string(log).unwrap_or_default();
     let call = |line: &str| {

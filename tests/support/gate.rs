@@ -1,4 +1,4 @@
-//! Holds a node's blocking work at one point, so that a test meets it there and nowhere else.
+//! Stops a node's blocking work at one point, so that a test finds it exactly there.
 
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -8,8 +8,8 @@ use rpp_p2p::{
 };
 use rpp_runtime::{Hooks, Watcher, Work};
 
-/// Lets `after` pieces of one kind of work begin and holds those that follow until it is opened. Dropping the handle that
-/// a test has opens it, so that no thread is left behind when the test fails.
+/// Lets `after` pieces of one kind of work begin, and holds those that follow until it is opened. Dropping the test's
+/// handle opens it, so that no thread is left behind when the test fails.
 pub struct Gate(Arc<Inner>);
 
 #[derive(Debug)]
@@ -20,7 +20,7 @@ struct Inner {
     changed: Condvar,
 }
 
-/// What waits at a gate.
+/// The kind of work that waits at a gate.
 #[derive(Debug, PartialEq, Eq)]
 enum Held {
     Work(Work),
@@ -39,7 +39,7 @@ impl Gate {
         Self::holding(Held::Work(work), after)
     }
 
-    /// Holds what a provider reads for its peers.
+    /// Holds a provider's reads for its peers.
     pub fn of_reads(after: u32) -> Self {
         Self::holding(Held::Reads, after)
     }
@@ -52,7 +52,7 @@ impl Gate {
         Hooks { watchers: vec![self.0.clone()], ..Hooks::default() }
     }
 
-    /// Whether something waits at it.
+    /// Whether something is waiting at it.
     pub fn is_reached(&self) -> bool {
         self.0.state.lock().unwrap().begun > self.0.after
     }
@@ -102,7 +102,7 @@ impl Watcher for Inner {
     }
 }
 
-/// Does something when the `after`-th piece of one kind of work begins.
+/// Runs a closure when the `after`-th piece of one kind of work begins.
 pub struct Trip<F> {
     work: Work,
     at: u32,

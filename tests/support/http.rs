@@ -1,4 +1,4 @@
-//! A small HTTP client, so that every header is in the test's hands.
+//! A small HTTP client that gives the test control over every header.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-/// What a server said.
+/// A server's answer.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,

@@ -32,7 +32,7 @@ pub const DEADLINE: Duration = Duration::from_secs(120);
 /// Chunks of the tests, bytes.
 pub const CHUNK: u64 = 16 * 1024;
 
-/// What a publisher made once for all tests of a binary: two snapshots of one chain, and one of another.
+/// What a publisher made once for all tests of a binary: two snapshots of one chain, and one of another chain.
 pub struct Made {
     _folder: tempfile::TempDir,
     pub first: Published,
@@ -58,7 +58,7 @@ pub fn noise(seed: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// Published once: proofs take seconds.
+/// Published once, because proofs take seconds.
 pub fn made() -> &'static Made {
     static MADE: OnceLock<Made> = OnceLock::new();
     MADE.get_or_init(|| {
@@ -192,7 +192,7 @@ impl Home {
         home
     }
 
-    /// Leaves only the snapshot of this root on offer.
+    /// Keeps only the snapshot with this root on offer.
     pub fn only(self, root: Hash) -> Self {
         for entry in fs::read_dir(self.snapshots().join("store")).unwrap() {
             let entry = entry.unwrap();
@@ -243,12 +243,12 @@ pub struct Running {
     pub address: Multiaddr,
     stop: Option<oneshot::Sender<()>>,
     served: tokio::task::JoinHandle<()>,
-    /// A running node's folder stays, whatever becomes of its home.
+    /// Keeps the folder of a running node, even if its home is dropped.
     _folder: Arc<tempfile::TempDir>,
 }
 
 impl Running {
-    /// Ends it gracefully; its folder can be used again.
+    /// Stops it gracefully; its folder can be used again.
     pub async fn stop(mut self) {
         let _ = self.stop.take().map(|stop| stop.send(()));
         self.handle.shutdown().await;
@@ -265,7 +265,7 @@ impl Running {
         answer.json()
     }
 
-    /// `POST /p2p/snapshots`, which must succeed; the session's number.
+    /// `POST /p2p/snapshots`, which must succeed. Returns the session's number.
     pub async fn stream_from(&self, provider: &Running) -> u64 {
         self.stream(serde_json::json!({ "peer": provider.address.to_string() })).await
     }
@@ -276,7 +276,7 @@ impl Running {
         answer.json()["session"].as_u64().unwrap()
     }
 
-    /// Polls the status until it is as wanted.
+    /// Polls the status until it matches.
     pub async fn status_where(
         &self,
         session: u64,
@@ -321,7 +321,7 @@ async fn until<T, F: Future<Output = Option<T>>>(mut look: impl FnMut() -> F) ->
     }
 }
 
-/// What lies in a folder, by relative path.
+/// The files in a folder, by relative path.
 pub fn files_under(folder: &Path) -> BTreeMap<PathBuf, u64> {
     let mut found = BTreeMap::new();
     let mut todo = vec![folder.to_owned()];
@@ -345,11 +345,11 @@ pub fn with_space(space: Arc<dyn rpp_runtime::store::Space>) -> Hooks {
     Hooks { space: Some(space), ..Hooks::default() }
 }
 
-/// A consumer whose provider was stopped half-way, at a known place: it runs, its session backs off, and everything that it
-/// had verified is durable.
+/// A consumer whose provider was stopped half-way, at a known point. It is running, its session backs off, and
+/// everything that it had verified is durable.
 ///
-/// The window makes the place known on a machine of any speed. The 101st write is held, so more than 60 chunks are durable,
-/// and at most 140 of the 193 are verified: the session needs its provider whatever was slow.
+/// The window makes the point known on a machine of any speed. The 101st write is held, so more than 60 chunks are
+/// durable and at most 140 of the 193 are verified: the session needs its provider, whatever was slow.
 pub async fn interrupt(home: &mut Home, provider: &Home) -> (Running, u64, serde_json::Value) {
     let gate = gate::Gate::new(rpp_runtime::Work::Write, 100);
     home.config.snapshots.ack_bytes = 16 * CHUNK;

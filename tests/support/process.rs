@@ -13,12 +13,12 @@ use serde_json::Value;
 
 use crate::harness::{self, DEADLINE, Place};
 
-/// A port that was free a moment ago, so that peers find a node again.
+/// A port that was free a moment ago; it is fixed so that peers find a restarted node.
 pub fn reserved_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
-/// What is done to a command before it starts.
+/// Changes a command before it is started.
 pub type Prepare = Box<dyn Fn(&mut Command)>;
 
 pub struct Process {
@@ -28,7 +28,7 @@ pub struct Process {
     token: String,
     running: Option<Child>,
     rpc: Option<SocketAddr>,
-    /// What is done to the command before it starts.
+    /// Changes the command before it is started.
     pub prepare: Option<Prepare>,
 }
 
@@ -43,7 +43,7 @@ impl Process {
         self.flags.push(flag.to_owned());
     }
 
-    /// Where peers find it.
+    /// The address at which peers find it.
     pub fn address(&self) -> String {
         format!("/ip4/127.0.0.1/tcp/{}/p2p/{}", self.port, self.place.made["peer_id"].as_str().unwrap())
     }
@@ -52,7 +52,7 @@ impl Process {
         self.place.path("log")
     }
 
-    /// Begins to start it.
+    /// Starts it without waiting.
     pub fn launch(&mut self) {
         assert!(self.running.is_none());
         let log = OpenOptions::new().create(true).append(true).open(self.log()).unwrap();
@@ -79,7 +79,7 @@ impl Process {
         assert!(self.try_start(), "it did not start: {}", self.logged());
     }
 
-    /// The same; `false` when it ended before it was ready.
+    /// The same; `false` if it ended before it was ready.
     pub fn try_start(&mut self) -> bool {
         self.launch();
         let said = self.running.as_mut().unwrap().stdout.take().unwrap();
@@ -116,7 +116,7 @@ impl Process {
         self.rpc.is_some()
     }
 
-    /// Status and body of the control plane's answer.
+    /// Status and body of the control plane's answer to this request.
     pub fn request(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, String) {
         let address = self.rpc.expect("it runs");
         let mut stream = TcpStream::connect(address).unwrap();

@@ -1,7 +1,7 @@
-//! The interface of `futures-timer` 3 on tokio's timers; it stands in for that crate in this workspace (`[patch]`).
+//! The interface of `futures-timer` 3 on tokio's timers. It replaces that crate in this workspace (`[patch]`).
 //!
-//! libp2p makes several timers for each request and drops nearly all of them unused. With `futures-timer` each of those
-//! wakes a thread of its own; here none does, because everything runs on tokio anyway.
+//! libp2p creates several timers for each request and drops nearly all of them unused. With `futures-timer` each of
+//! them wakes a thread of its own. Here none does, because everything runs on tokio anyway.
 
 use std::{
     future::Future,
@@ -22,7 +22,7 @@ const FAR: Duration = Duration::from_secs(86_400 * 365);
 #[derive(Debug)]
 pub struct Delay {
     at: Instant,
-    /// Made when it is first waited for: most are dropped before.
+    /// Created when it is first polled, because most are dropped before that.
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
@@ -33,7 +33,7 @@ impl Delay {
         Self { at: after(duration), sleep: None }
     }
 
-    /// From now on it resolves in `duration` from now, also when it has resolved before.
+    /// Makes it resolve in `duration` from now, even if it has resolved before.
     pub fn reset(&mut self, duration: Duration) {
         self.at = after(duration);
         if let Some(sleep) = &mut self.sleep {

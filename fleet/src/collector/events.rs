@@ -1,34 +1,34 @@
-//! Ingest events: what came in and could not be used. Rows of `ingest_events`.
+//! Ingest events: what arrived and could not be used. They are rows of `ingest_events`.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::roster::Name;
 use crate::{escape, limits::EVENTS_PER_SECOND};
 
-/// Now, as the database counts.
+/// The present time in the database's unit.
 pub(crate) fn now_ns() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
-/// What happened.
+/// The kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EventKind {
-    /// A reply to a cut that is over, or a second reply to the one under way.
+    /// A reply to a cut that is over, or a second reply to the one in progress.
     LateReply,
     /// A reply to a cut that this collector never asked for.
     WrongId,
-    /// A frame that is not JSON, or lacks what its type needs.
+    /// A frame that is not JSON, or lacks a field that its type needs.
     UnreadableFrame,
-    /// A graph that is not what the protocol says.
+    /// A graph that does not follow the protocol.
     UnreadableGraph,
-    /// A node of a graph, which costs only itself.
+    /// A node of a graph that cannot be read; the rest is kept.
     UnreadableNode,
-    /// An edge of a graph, which costs only itself.
+    /// An edge of a graph that cannot be read; the rest is kept.
     UnreadableEdge,
     /// Two processes of a cut have the same name and process id.
     SameKey,
-    /// The other side speaks a later protocol.
+    /// The other side speaks the later protocol.
     OtherProtocol,
     UnknownType,
     OversizeFrame,
@@ -39,9 +39,9 @@ pub(crate) enum EventKind {
     ConnectionRefused,
     DuplicateNode,
     DuplicateEdge,
-    /// An id or a text is longer than what is stored.
+    /// An id or a text is longer than the bound.
     TooLong,
-    /// Events that came faster than they are written.
+    /// Events that arrived faster than they can be written.
     EventsDropped,
 }
 
@@ -95,7 +95,7 @@ impl Event {
     }
 }
 
-/// Lets a bounded number of events a second through and counts the others.
+/// Passes a bounded number of events a second and counts the others.
 pub(crate) struct Throttle {
     second: Option<Instant>,
     passed: u32,
@@ -122,12 +122,12 @@ impl Throttle {
         admitted
     }
 
-    /// An event that was let through found no room after all.
+    /// An event that was admitted could not be queued after all.
     pub(crate) fn lost(&mut self) {
         self.dropped += 1;
     }
 
-    /// The row that stands for those that were not written.
+    /// The row that stands for events that were not written.
     pub(crate) fn take_dropped(&mut self) -> Option<Event> {
         let dropped = std::mem::take(&mut self.dropped);
         let detail = format!("{dropped} events came faster than they are written");

@@ -55,13 +55,13 @@ pub enum StartError {
     /// A setting cannot be used.
     #[error(transparent)]
     Options(#[from] OptionsError),
-    /// The token is not safe.
+    /// The token is too short.
     #[error("RPP_COLLECTOR_TOKEN: {0}")]
     Token(#[source] TokenTooShort),
     /// The database cannot be used.
     #[error("the database cannot be opened: {0}")]
     Store(#[from] StoreError),
-    /// An address is taken, or not ours.
+    /// An address is taken, or does not belong to this machine.
     #[error("cannot listen on {address}: {source}")]
     Listen {
         /// The address.
@@ -74,7 +74,7 @@ pub enum StartError {
     Io(#[from] io::Error),
 }
 
-/// A running collector. It stops when it is dropped, at once; with [`stop`](Self::stop), after what is in flight.
+/// A running collector. Dropping it stops it at once; [`stop`](Self::stop) first finishes what is in flight.
 #[derive(Debug)]
 pub struct Collector {
     tcp: SocketAddr,
@@ -88,7 +88,7 @@ impl Collector {
     /// Opens the database and both ports.
     ///
     /// # Errors
-    /// A setting is refused, or the database or a port cannot be used; nothing is running then.
+    /// A setting is refused, or the database or a port cannot be used. Nothing is running then.
     pub async fn start(options: Options) -> Result<Self, StartError> {
         raise_file_limit();
         let (options, prepared) = spawn_blocking(move || {
@@ -113,24 +113,24 @@ impl Collector {
         Ok(Self { tcp: tcp_address, http: addresses, stop, served, writer: Some(thread) })
     }
 
-    /// Where processes report.
+    /// The address for processes.
     #[must_use]
     pub fn tcp(&self) -> SocketAddr {
         self.tcp
     }
 
-    /// Where HTTP is answered.
+    /// The address for HTTP.
     #[must_use]
     pub fn http(&self) -> SocketAddr {
         self.http
     }
 
-    /// Runs until it fails, which it does not do by itself.
+    /// Waits until it fails, which it does not do by itself.
     pub async fn wait(mut self) {
         let _ = (&mut self.served).await;
     }
 
-    /// Stops: no new requests, what is in flight within 10 s, then the database is closed.
+    /// Stops: accepts no new requests, finishes what is in flight within 10 s, then closes the database.
     pub async fn stop(mut self) {
         let _ = self.stop.send(true);
         let _ = (&mut self.served).await;
@@ -165,7 +165,7 @@ struct Prepared {
     thread: thread::JoinHandle<()>,
 }
 
-/// All that may block.
+/// Everything that may block.
 fn prepare(options: &Options) -> Result<Prepared, StartError> {
     let (tcp, http) = options.addresses()?;
     let listen =
@@ -202,12 +202,12 @@ async fn serve(
                 tracing::error!(%error, "HTTP ended");
             }
         }
-        // Goes on while HTTP drains, so that a cut in flight gets its answers.
+        // This continues while HTTP drains, so that a cut in flight gets its answers.
         () = processes => {}
     }
 }
 
-/// Every process is a file descriptor, and the usual bound is a thousand.
+/// Every process needs a file descriptor, and the usual limit is about a thousand.
 fn raise_file_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);

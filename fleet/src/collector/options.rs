@@ -1,4 +1,4 @@
-//! What a collector is told at its start, and what it refuses.
+//! The settings of a collector, and which of them it refuses.
 
 use std::{
     io,
@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::limits::{CUT_TIMEOUT, DEFAULT_DB_BYTES, FRAME_DEADLINE, MIN_DB_BYTES};
 
-/// Everything about a collector that can be chosen. The defaults are those of the command line.
+/// All settings of a collector. The defaults are those of the command line.
 #[derive(Clone, Debug)]
 pub struct Options {
     listen: String,
@@ -44,7 +44,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// `host:port` for processes (default `127.0.0.1:9119`). Not loopback: needs
+    /// `host:port` for processes (default `127.0.0.1:9119`). An address other than loopback needs
     /// [`with_insecure_tcp`](Self::with_insecure_tcp).
     #[must_use]
     pub fn with_listen(mut self, listen: impl Into<String>) -> Self {
@@ -52,7 +52,7 @@ impl Options {
         self
     }
 
-    /// `host:port` for HTTP (default `127.0.0.1:9130`). Not loopback: needs a token.
+    /// `host:port` for HTTP (default `127.0.0.1:9130`). An address other than loopback needs a token.
     #[must_use]
     pub fn with_http(mut self, http: impl Into<String>) -> Self {
         self.http = http.into();
@@ -73,14 +73,14 @@ impl Options {
         self
     }
 
-    /// Token for HTTP, at least 16 bytes (default none; an empty one is none).
+    /// Token for HTTP, at least 16 bytes (default none; an empty one counts as none).
     #[must_use]
     pub fn with_token(mut self, token: Option<SecretString>) -> Self {
         self.token = token.filter(|token| !token.expose_secret().is_empty());
         self
     }
 
-    /// Allows to listen for processes on other addresses than loopback, although the protocol has no authentication.
+    /// Allows listening for processes on addresses other than loopback, although the protocol has no authentication.
     #[must_use]
     pub fn with_insecure_tcp(mut self, allowed: bool) -> Self {
         self.insecure_tcp = allowed;
@@ -94,7 +94,7 @@ impl Options {
         self
     }
 
-    /// Further origins whose web pages may ask, as in `https://fleet.example`.
+    /// Further origins whose web pages may send requests, such as `https://fleet.example`.
     #[must_use]
     pub fn with_allowed_origins(mut self, origins: Vec<String>) -> Self {
         self.allowed_origins = origins;
@@ -143,7 +143,7 @@ impl Options {
         self.timeout
     }
 
-    /// Resolves the addresses and refuses what is not safe. May block on a look-up of a name.
+    /// Resolves the addresses and refuses unsafe settings. May block on a name look-up.
     ///
     /// # Errors
     /// What is wrong, naming the setting and what is allowed.
@@ -196,7 +196,7 @@ pub enum OptionsError {
     /// HTTP must not be open to others without a token.
     #[error("PEEPS_HTTP={0} is reachable from other machines: set RPP_COLLECTOR_TOKEN, or listen on loopback")]
     NoToken(SocketAddr),
-    /// No room for anything.
+    /// Too small to store anything.
     #[error("PEEPS_DB_MAX_BYTES={0} is too small: at least 262144 are needed")]
     DbTooSmall(u64),
 }

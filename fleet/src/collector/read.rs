@@ -1,4 +1,4 @@
-//! What is read for HTTP answers: the list of cuts, one cut's summary, one cut's graph.
+//! The queries behind HTTP answers: the list of cuts, one cut's summary, one cut's graph.
 
 use std::io::{self, Write};
 
@@ -70,7 +70,7 @@ pub(crate) fn newest(db: &Connection) -> Result<Option<i64>, rusqlite::Error> {
     db.query_row(sql, [], |row| row.get(0))
 }
 
-/// Whether there is such a cut.
+/// Whether this cut exists and is complete.
 pub(crate) fn exists(db: &Connection, id: i64) -> Result<bool, rusqlite::Error> {
     let sql = "SELECT EXISTS (SELECT 1 FROM snapshots WHERE snapshot_id = ?1 AND completed_at_ns IS NOT NULL)";
     db.query_row(sql, [id], |row| row.get(0))
@@ -106,7 +106,7 @@ pub(crate) fn summary(db: &Connection, id: i64) -> Result<Option<Summary>, rusql
     }))
 }
 
-/// Why a graph was not written to its end.
+/// Why a graph could not be written completely.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GraphError {
     #[error("the database failed")]
@@ -117,7 +117,7 @@ pub(crate) enum GraphError {
     Json(#[from] serde_json::Error),
 }
 
-/// Writes a cut's graph as JSON, row by row: it may be far larger than memory should be.
+/// Writes a cut's graph as JSON, row by row, because it may be too large for memory.
 pub(crate) fn write_graph(db: &Connection, id: i64, out: &mut impl Write) -> Result<(), GraphError> {
     db.execute_batch("BEGIN")?;
     write!(out, "{{\"snapshot_id\":{id}")?;

@@ -1,8 +1,8 @@
-//! Who is connected, and under which key. No clock, no sockets.
+//! The connected processes and their keys. It has no clock and no sockets.
 //!
-//! A process is counted by its connection. It is `unknown-<n>` until it has answered for the first time, then listed
-//! under its key; a second connection with the same key is `<key>#2`, and so on. A key that was shown in the cut under
-//! way is not given to another connection before that cut ends, even when its owner has left.
+//! A process is identified by its connection. It is `unknown-<n>` until it has answered for the first time, and then
+//! listed under its key. A second connection with the same key is `<key>#2`, and so on. A key that was used in the cut
+//! in progress is not given to another connection before that cut ends, even if its owner has disconnected.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -14,7 +14,7 @@ use crate::ids::proc_key;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ConnectionId(pub(crate) u64);
 
-/// What a process is called.
+/// The name of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Name {
     pub(crate) proc_key: String,
@@ -35,7 +35,7 @@ pub(crate) struct Connection {
 pub(crate) struct Roster {
     connections: BTreeMap<ConnectionId, Connection>,
     keys: HashSet<String>,
-    /// Keys of connections that left during the cut under way.
+    /// Keys of connections that disconnected during the cut in progress.
     retired: Vec<String>,
     last: u64,
 }
@@ -67,7 +67,7 @@ impl Roster {
         id
     }
 
-    /// The connection answered the cut under way as this process.
+    /// The connection answered the cut in progress as this process.
     pub(crate) fn answered(&mut self, id: ConnectionId, process: &str, pid: u64) -> Option<Name> {
         let connection = self.connections.get_mut(&id)?;
         connection.replies += 1;
@@ -77,8 +77,8 @@ impl Roster {
         self.rename(id, process, pid)
     }
 
-    /// The connection sent something else that names its process. It is listed under that name from now on, unless it
-    /// has one already: what nobody asked for renames nothing.
+    /// The connection sent something else that names its process. It gets that name now if it has none yet; an
+    /// unsolicited message never renames it.
     pub(crate) fn mentioned(&mut self, id: ConnectionId, process: &str, pid: u64) -> Option<Name> {
         match self.connections.get(&id)? {
             connection if connection.known => Some(connection.name.clone()),
@@ -104,7 +104,7 @@ impl Roster {
         }
     }
 
-    /// No cut is under way: keys of those who left are free again.
+    /// No cut is in progress: keys of disconnected processes are free again.
     pub(crate) fn release_keys(&mut self) {
         for key in self.retired.drain(..) {
             self.keys.remove(&key);
@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(roster.answered(a, "svc", 7).unwrap().proc_key, "svc-7#2");
         assert_eq!(roster.answered(b, "svc", 7).unwrap().proc_key, "svc-7");
         roster.leave(b);
-        // During a cut the key of a process that left is not given away.
+        // During a cut the key of a disconnected process is not used again.
         assert_eq!(roster.answered(c, "svc", 7).unwrap().proc_key, "svc-7#3");
         roster.release_keys();
         let d = enter(&mut roster);

@@ -1,4 +1,4 @@
-//! Guards: what enters on creation leaves on drop.
+//! Guards: creating one adds an entry, dropping it removes the entry.
 
 use std::{fmt::Display, sync::Arc, time::Instant};
 
@@ -11,7 +11,7 @@ use crate::{
     kinds::{EdgeKind, NodeKind},
 };
 
-/// Keeps a node in the registry, and with it the edges that start from it.
+/// Keeps a node in the registry, together with the edges that start from it.
 #[must_use = "the node leaves the registry when the guard is dropped"]
 pub struct NodeGuard {
     live: Option<Live>,
@@ -24,7 +24,7 @@ struct Live {
 }
 
 impl NodeGuard {
-    /// A guard of nothing: as a registry that is off gives it.
+    /// A guard without an entry, as a registry that is off returns it.
     pub const fn off() -> Self {
         Self { live: None }
     }
@@ -90,7 +90,7 @@ impl NodeGuard {
         self.edge(EdgeKind::ClosedBy, dst, ())
     }
 
-    /// An edge from this node. It leaves when its guard or this node's is dropped, whichever comes first.
+    /// An edge from this node. It is removed when its guard or this node's guard is dropped, whichever comes first.
     #[inline]
     pub fn edge(&self, kind: EdgeKind, dst: impl Display, attrs: impl IntoAttrs) -> EdgeGuard {
         match &self.live {
@@ -104,7 +104,7 @@ impl NodeGuard {
 }
 
 impl Live {
-    /// The entry is replaced, so that a graph that was taken keeps what it saw.
+    /// The entry is replaced and not changed, so that a graph that was taken earlier keeps its values.
     fn change(&self, change: impl FnOnce(&mut NodeEntry)) {
         let mut state = self.shared.lock();
         if let Some(node) = state.nodes.get_mut(self.place) {
@@ -129,13 +129,13 @@ pub struct EdgeGuard {
 }
 
 impl EdgeGuard {
-    /// A guard of nothing.
+    /// A guard without an entry.
     pub const fn off() -> Self {
         Self { live: None }
     }
 
     pub(super) fn enter(shared: &Arc<Shared>, source: Option<Place>, entry: EdgeEntry) -> Self {
-        // The other end has no id when it is off, or found no room.
+        // The other end has no id if it is off, or if the registry was full.
         if entry.src.is_empty() || entry.dst.is_empty() {
             return Self::off();
         }
@@ -171,7 +171,7 @@ impl Drop for EdgeGuard {
     }
 }
 
-/// Collects what is to enter in one step.
+/// Collects entries that are to be added in one step.
 ///
 /// ```
 /// use rpp_fleet::{EdgeKind, NodeKind, Registry};
@@ -211,7 +211,7 @@ impl Group {
         }
     }
 
-    /// Enters all of it in one step, or, when there is no room, none.
+    /// Adds all of it in one step, or nothing if there is not enough space.
     pub fn enter(self) -> GroupGuard {
         let now = Instant::now();
         let mut guard = GroupGuard { shared: None, nodes: Vec::new(), edges: Vec::new() };

@@ -32,7 +32,7 @@ impl std::fmt::Debug for Bearer {
 }
 
 impl Bearer {
-    /// Accepts this token.
+    /// Accepts exactly this token.
     ///
     /// # Errors
     /// It has fewer than [`MIN_TOKEN_BYTES`](super::MIN_TOKEN_BYTES) bytes.
@@ -40,7 +40,7 @@ impl Bearer {
         Ok(Self::shared(Token::new(token)?))
     }
 
-    /// Accepts whatever this token is at the time of a request.
+    /// Accepts the present value of `token`, even after it was replaced.
     #[must_use]
     pub fn shared(token: Token) -> Self {
         Self { token, query: false, wrong: Mutex::default() }
@@ -54,7 +54,7 @@ impl Bearer {
         self
     }
 
-    /// Checks a request, and takes the token out of it.
+    /// Checks a request, and removes the token from it.
     ///
     /// # Errors
     /// `401` or `429`.
@@ -92,7 +92,8 @@ fn unauthorized(message: &'static str) -> Problem {
         .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
 }
 
-/// What an `Authorization` header presents. Several of them, or another scheme, is an empty token: wrong, and counted.
+/// The token in the `Authorization` header. Several headers, or another scheme, count as an empty token: wrong, and
+/// counted.
 fn header_token(headers: &HeaderMap) -> Option<Vec<u8>> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next()?.as_bytes();
@@ -104,7 +105,7 @@ fn header_token(headers: &HeaderMap) -> Option<Vec<u8>> {
     Some(token.to_vec())
 }
 
-/// Takes the `token` pairs out of the query; answers the first one's value.
+/// Removes the `token` pairs from the query and returns the first one's value.
 fn take_query_token(uri: &mut Uri) -> Option<Vec<u8>> {
     let is_token = |pair: &&str| *pair == "token" || pair.starts_with("token=");
     let query = uri.query()?;
@@ -113,7 +114,7 @@ fn take_query_token(uri: &mut Uri) -> Option<Vec<u8>> {
     let kept: Vec<_> = query.split('&').filter(|pair| !is_token(pair)).collect();
     let path = if kept.is_empty() { uri.path().to_owned() } else { format!("{}?{}", uri.path(), kept.join("&")) };
     let mut parts = uri.clone().into_parts();
-    // Parts of a valid URI make a valid URI; if not, nothing of the query stays.
+    // Parts of a valid URI form a valid URI. If not, the whole query is dropped.
     parts.path_and_query = Some(path.parse().unwrap_or_else(|_| PathAndQuery::from_static("/")));
     *uri = Uri::from_parts(parts).unwrap_or_default();
     Some(token)

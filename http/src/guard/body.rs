@@ -1,4 +1,4 @@
-//! Reads a request's body: JSON, bounded, in time.
+//! Reads a request's body: JSON, of bounded length, in bounded time.
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
@@ -16,7 +16,7 @@ pub(crate) async fn read(headers: &HeaderMap, body: Incoming, limits: &Limits) -
         return Ok(Bytes::new());
     }
     let max = limits.max_body();
-    // An encoded body may turn out to be empty; one of a known length is not.
+    // A body with a transfer encoding may turn out to be empty; one of a known length does not.
     let read = if is_json(headers) {
         if body.size_hint().lower() > max as u64 {
             return Err(too_large(max));
@@ -41,7 +41,7 @@ async fn whole(body: Incoming, max: usize) -> Result<Bytes, Problem> {
     }
 }
 
-/// A body without a type must have no bytes.
+/// A body without a content type must be empty.
 async fn nothing(mut body: Incoming) -> Result<Bytes, Problem> {
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| malformed())?;

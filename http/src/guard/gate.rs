@@ -10,7 +10,8 @@ use hyper::body::{Body as _, Incoming};
 use super::{Bearer, HostOriginRules, body, target};
 use crate::{Limits, Problem};
 
-/// The code of every refusal, for who counts them: a series that begins at 0 shows its first event.
+/// The codes of all refusals. A counter needs them in advance, so that each series begins at 0 and shows its first
+/// event.
 pub const REFUSALS: &[&str] = &[
     "body_timeout",
     "host_not_allowed",
@@ -28,8 +29,8 @@ pub const REFUSALS: &[&str] = &[
 
 type Observer = Box<dyn Fn(&Problem) + Send + Sync>;
 
-/// Which requests reach the routes: the form of the target, [`HostOriginRules`], then the token, then the body, in this
-/// order.
+/// Decides which requests reach the routes. It checks the form of the target, then [`HostOriginRules`], then the token,
+/// then the body.
 pub struct Gate {
     rules: HostOriginRules,
     bearer: Option<Bearer>,
@@ -45,22 +46,22 @@ impl Gate {
         Self { rules, bearer: None, open: Vec::new(), probes: Vec::new(), observer: None }
     }
 
-    /// Asks for a token on every path but the open ones, also on those that do not exist.
+    /// Asks for a token on every path except the open ones, also on paths that do not exist.
     #[must_use]
     pub fn with_bearer(mut self, bearer: Bearer) -> Self {
         self.bearer = Some(bearer);
         self
     }
 
-    /// A path, exactly as it stands in a request, that needs no token. When all places for connections are taken, some
-    /// are left for such paths.
+    /// Adds a path, exactly as it stands in a request, that needs no token. When all places for connections are taken,
+    /// some are reserved for such paths.
     #[must_use]
     pub fn with_open_path(mut self, path: impl Into<String>) -> Self {
         self.open.push(path.into());
         self
     }
 
-    /// An open path that monitors ask: also without `Host`, as HTTP/1.0 does.
+    /// Adds an open path for monitors. It also accepts requests without `Host`, because HTTP/1.0 has none.
     #[must_use]
     pub fn with_probe_path(mut self, path: impl Into<String>) -> Self {
         let path = path.into();
@@ -68,7 +69,7 @@ impl Gate {
         self.with_open_path(path)
     }
 
-    /// Is told of every refusal, to count it.
+    /// Calls this for every refusal, to count it.
     #[must_use]
     pub fn with_observer(mut self, observer: impl Fn(&Problem) + Send + Sync + 'static) -> Self {
         self.observer = Some(Box::new(observer));
@@ -79,14 +80,14 @@ impl Gate {
         !self.open.is_empty()
     }
 
-    /// The refusal of a connection that has no place.
+    /// The answer to a connection that finds no free place.
     pub(crate) fn too_many_connections(&self) -> Problem {
         let problem = no_place();
         self.observe(&problem);
         problem
     }
 
-    /// The request with its body read, or why it is refused. `spare`: only open paths may be asked for.
+    /// The request with its body read, or the refusal. With `spare`, only open paths are allowed.
     pub(crate) async fn admit(
         &self,
         from: SocketAddr,
@@ -102,7 +103,7 @@ impl Gate {
             Err(problem) => Err(problem),
         };
         let body = admitted.inspect_err(|problem| self.observe(problem))?;
-        // The body is whole now: what described its way here no longer holds.
+        // The body is complete now, so the headers about its transfer no longer apply.
         if parts.headers.remove(header::TRANSFER_ENCODING).is_some() {
             parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         }

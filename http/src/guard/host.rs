@@ -1,4 +1,5 @@
-//! `Host` and `Origin`: keeps web pages of other sites, and names that were rebound to this address, out.
+//! Checks `Host` and `Origin`. This keeps out web pages of other sites, and DNS names that were rebound to this
+//! address.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -8,8 +9,8 @@ use crate::Problem;
 
 /// Which `Host` and `Origin` a port accepts.
 ///
-/// By default: IP literals and `localhost` as host, with any port (a forwarded port is not the listener's), and as
-/// origin only the very host and port the request was sent to, over `http`.
+/// By default it accepts IP literals and `localhost` as host, with any port (a forwarded port is not the listener's).
+/// As origin it accepts only the host and port that the request was sent to, over `http`.
 #[derive(Clone, Debug, Default)]
 pub struct HostOriginRules {
     hosts: Vec<String>,
@@ -24,17 +25,17 @@ impl HostOriginRules {
         self
     }
 
-    /// Further origins, as in `https://observer.example:8443`.
+    /// Further origins, such as `https://observer.example:8443`.
     #[must_use]
     pub fn with_origins<S: AsRef<str>>(mut self, origins: impl IntoIterator<Item = S>) -> Self {
         self.origins.extend(origins.into_iter().map(|origin| normal_origin(origin.as_ref())));
         self
     }
 
-    /// `may_lack`: a request without `Host` passes. Browsers always send one.
+    /// With `may_lack`, a request without `Host` passes. Browsers always send one.
     ///
     /// # Errors
-    /// `403` unless both are as they must be.
+    /// `403` unless both are allowed.
     pub(crate) fn check(&self, headers: &HeaderMap, may_lack: bool) -> Result<(), Problem> {
         if may_lack && !headers.contains_key(header::HOST) && !headers.contains_key(header::ORIGIN) {
             return Ok(());
@@ -82,7 +83,7 @@ impl HostOriginRules {
     }
 }
 
-/// The header's value when it stands there exactly once and is plain text.
+/// The header's value, if the header is there exactly once and is plain text.
 fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -91,7 +92,7 @@ fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     }
 }
 
-/// Lower case, without the scheme's own port.
+/// Lower case, without the default port of the scheme.
 fn normal_origin(origin: &str) -> String {
     let origin = origin.to_ascii_lowercase();
     let bare = match origin.split_once("://") {
@@ -100,7 +101,7 @@ fn normal_origin(origin: &str) -> String {
         _ => None,
     };
     match (bare, origin.split_once("://")) {
-        // `[::80]` ends like a port but is none.
+        // `[::80]` looks as if it ended in a port but does not.
         (Some(bare), Some((scheme, _))) if !bare.starts_with('[') || bare.ends_with(']') => {
             format!("{scheme}://{bare}")
         }

@@ -1,7 +1,7 @@
 //! The request's target: only origin form (`/path?query`) reaches the routes.
 //!
-//! The other three forms (RFC 9112, 3.2) are for proxies and for the server as a whole, which no port of ours is; routers
-//! do not expect them.
+//! The other three forms (RFC 9112, 3.2) are for proxies and for a server as a whole. None of our ports is either, and
+//! routers do not expect these forms.
 
 use http::{HeaderValue, Method, StatusCode, Uri};
 

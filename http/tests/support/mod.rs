@@ -8,7 +8,7 @@ use tokio::{
     net::TcpStream,
 };
 
-/// Nothing in a test takes that long; a hang becomes a failure.
+/// Nothing in a test takes that long, so a hang becomes a failure.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Fails instead of hanging.
@@ -112,7 +112,7 @@ impl Client {
         }
     }
 
-    /// What is left until the server ends the connection, by closing or by cutting it.
+    /// Everything until the server ends the connection, cleanly or not.
     pub async fn rest(&mut self) -> Vec<u8> {
         while self.fill().await.is_some() {}
         std::mem::take(&mut self.buffer)

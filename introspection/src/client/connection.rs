@@ -25,25 +25,25 @@ use crate::{
     text::escape,
 };
 
-/// Why there is no connection to a node, or none any more.
+/// Why there is no connection to a node, or no longer one.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// The address is none. The caller is at fault.
+    /// The text is not an address. The caller is at fault.
     #[error("{url:?} is not an address like ws://127.0.0.1:7071/introspect")]
     Url {
-        /// As it was given.
+        /// The text as it was given.
         url: String,
     },
     /// The token cannot stand in a header. The caller is at fault.
     #[error("the token has characters that a header cannot carry")]
     Token,
-    /// The node does not want this client.
+    /// The node refused this client.
     #[error("the node refused the connection: {status} {reason}")]
     Refused {
         /// The HTTP status.
         status: u16,
-        /// What the node says about it.
+        /// The reason that the node gives.
         reason: String,
     },
     /// The node disconnected this client.
@@ -51,13 +51,13 @@ pub enum ClientError {
     Closed {
         /// The WebSocket close code.
         code: u16,
-        /// What the node says about it.
+        /// The reason that the node gives.
         reason: String,
     },
-    /// The connection cannot be made, or broke.
+    /// The connection cannot be made, or it broke.
     #[error("no connection to the node: {0}")]
     Transport(#[source] Box<Error>),
-    /// The node sent something else.
+    /// The node sent something that is not an introspection message.
     #[error("the node sent what is no introspection message: {0}")]
     Envelope(#[from] EnvelopeError),
 }
@@ -89,7 +89,7 @@ impl Connection {
     /// Connects to a URL like `ws://127.0.0.1:7071/introspect`.
     ///
     /// # Errors
-    /// A URL that is none, a node that is not there or refuses.
+    /// The URL is not valid, or the node is absent or refuses.
     pub async fn open(url: &str, token: &SecretString) -> Result<Self, ClientError> {
         let mut request = url.into_client_request().map_err(|_| ClientError::Url { url: escape(url) })?;
         let mut bearer =
@@ -106,7 +106,7 @@ impl Connection {
     /// The next message. Safe to drop and call again.
     ///
     /// # Errors
-    /// The connection ended, or the node sent something else.
+    /// The connection ended, or the node sent something that is not a message.
     pub async fn next(&mut self) -> Result<Part, ClientError> {
         loop {
             if let Some(part) = self.unread.as_mut().and_then(Iterator::next) {
@@ -127,7 +127,7 @@ impl Connection {
         }
     }
 
-    /// Ready for the next state, as a text.
+    /// Says ready for the next state, with a text message.
     ///
     /// # Errors
     /// The connection broke.
@@ -135,7 +135,7 @@ impl Connection {
         Ok(self.socket.send(Message::text("ready")).await?)
     }
 
-    /// Sends a command; its id.
+    /// Sends a command and returns its id.
     ///
     /// # Errors
     /// The connection broke.
@@ -143,7 +143,7 @@ impl Connection {
         self.send(command, source, None).await
     }
 
-    /// Greets, and asks for a configuration; zero leaves a value to the node.
+    /// Sends HELLO and asks for a configuration; zero leaves a value to the node.
     ///
     /// # Errors
     /// The connection broke.
@@ -151,12 +151,12 @@ impl Connection {
         self.send(Command::Hello, Source::State, Some(config)).await
     }
 
-    /// The socket as it is; nothing of it has been read.
+    /// The bare socket, from which nothing has been read.
     pub(super) fn into_socket(self) -> WebSocketStream<MaybeTlsStream<TcpStream>> {
         self.socket
     }
 
-    /// Says goodbye.
+    /// Closes the connection.
     pub async fn close(mut self) {
         let _ = self.socket.close(None).await;
     }

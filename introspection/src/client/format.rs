@@ -1,4 +1,4 @@
-//! Figures as people read them.
+//! Formats figures for people.
 
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -8,13 +8,13 @@ pub(super) fn bytes(count: u64) -> String {
     if count < 1024 {
         return format!("{count} B");
     }
-    // Ten bits a unit, and one digit behind the point without floating point.
+    // Ten bits for each unit, and one digit after the point without floating point.
     let unit = ((63 - count.leading_zeros()) / 10) as usize;
     let tenths = (u128::from(count) * 10) >> (10 * unit);
     format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit - 1])
 }
 
-/// `12 MiB/s`, or nothing.
+/// `12 MiB/s`, or an empty text.
 pub(super) fn rate(per_second: u64) -> String {
     if per_second == 0 { String::new() } else { format!("{}/s", bytes(per_second)) }
 }

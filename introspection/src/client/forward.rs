@@ -1,7 +1,7 @@
-//! A short address without a token, on this machine: for a web page that can be given neither a path nor a token.
+//! A short address on this machine that needs no token: for a web page that can be given neither a path nor a token.
 //!
-//! Messages go through one for one, both ways, so that the rules of pulling stay what they are. Whoever runs programs on
-//! this machine can connect; a web page only from a loopback address, or from an origin that was allowed by name.
+//! Messages are forwarded one by one, both ways, so that the pull rules still hold. Any program on this machine can
+//! connect. A web page can connect only from a loopback address, or from an origin that was allowed by name.
 
 use std::{
     future::Future,
@@ -35,14 +35,14 @@ use crate::{
     text::escape,
 };
 
-/// Why nothing is forwarded. The caller is at fault, or the machine.
+/// Why nothing is forwarded. The caller or the machine is at fault.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ForwardError {
     /// Others could look without the token.
     #[error("{0} is reachable from other machines, and whoever connects there needs no token: use 127.0.0.1 or [::1]")]
     NotLoopback(SocketAddr),
-    /// The address is taken, or not ours.
+    /// The address is taken, or does not belong to this machine.
     #[error("cannot listen on {address}: {source}")]
     Listen {
         /// The address.
@@ -52,7 +52,7 @@ pub enum ForwardError {
     },
 }
 
-/// Forwards connections to one node and shows it the token.
+/// Forwards connections to one node and adds the token.
 #[derive(Debug)]
 pub struct Forward {
     listener: TcpListener,
@@ -68,8 +68,8 @@ struct Node {
 }
 
 impl Forward {
-    /// Listens on a loopback address, for the node at a URL like `ws://127.0.0.1:7071/introspect`. Web pages of the
-    /// `origins` may connect besides those of this machine.
+    /// Listens on a loopback address, for the node at a URL like `ws://127.0.0.1:7071/introspect`. Web pages of
+    /// `origins` may connect as well as those of this machine.
     ///
     /// # Errors
     /// An address that is not loopback, or cannot be listened on.
@@ -89,13 +89,13 @@ impl Forward {
         Ok(Self { listener, address, node: Arc::new(Node { url: url.to_owned(), token: token.clone(), origins }) })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Carries messages until `stop`. `tell` is given a line whenever a connection cannot be carried.
+    /// Forwards messages until `stop`. `tell` is called with a line whenever a connection cannot be forwarded.
     pub async fn run(self, tell: impl Fn(&str), stop: impl Future<Output = ()>) {
         let places = Arc::new(Semaphore::new(FORWARDED_CLIENTS));
         let (stopping, stopped) = watch::channel(());
@@ -121,7 +121,7 @@ impl Forward {
                             done
                         });
                     }
-                    // A lack of file descriptors passes only with time.
+                    // A lack of file descriptors only passes with time.
                     Err(error) => {
                         tell(&format!("a connection could not be accepted: {error}"));
                         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -135,8 +135,8 @@ impl Forward {
 }
 
 impl Node {
-    /// One client, to its end.
-    #[allow(clippy::result_large_err)] // The handshake wants it so.
+    /// Serves one client until it ends.
+    #[allow(clippy::result_large_err)] // The handshake needs this type.
     async fn carry(&self, stream: TcpStream, free: bool, mut stopped: watch::Receiver<()>) -> Result<(), String> {
         let check = |request: &Request, response: Response| self.check(request, free).map(|()| response);
         let config =
@@ -171,7 +171,7 @@ impl Node {
                 Err(why) => break Err(why),
             }
         };
-        // Both sides may answer the close: without it a browser calls the connection broken.
+        // Both sides may answer the close; without that a browser reports a broken connection.
         let both = async {
             while let Some(Ok(_)) = client.next().await {}
             while let Some(Ok(_)) = node.next().await {}
@@ -180,8 +180,8 @@ impl Node {
         ended
     }
 
-    /// Who may connect. A callback of the handshake, which says with which status it fails.
-    #[allow(clippy::result_large_err)] // The handshake wants it so.
+    /// Decides who may connect. A callback of the handshake; on failure it returns the HTTP status.
+    #[allow(clippy::result_large_err)] // The handshake needs this type.
     fn check(&self, request: &Request, free: bool) -> Result<(), ErrorResponse> {
         let refuse = |status: StatusCode, why: &str| {
             let mut response = ErrorResponse::new(Some(why.to_owned()));
@@ -215,7 +215,7 @@ impl Node {
     }
 }
 
-/// A name that was rebound to this machine is not local.
+/// A DNS name that was rebound to this machine is not local.
 fn is_local_host(headers: &HeaderMap) -> bool {
     let mut given = headers.get_all(header::HOST).iter();
     let (Some(host), None) = (given.next(), given.next()) else { return false };
@@ -228,7 +228,7 @@ fn is_local(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || literal.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
-/// Hands one message on; `false`: there are no more.
+/// Forwards one message; `false` when there are no more.
 async fn pass<S>(message: Option<Result<Message, Error>>, to: &mut WebSocketStream<S>) -> Result<bool, String>
 where
     WebSocketStream<S>: Sink<Message, Error = Error> + Unpin,
@@ -239,7 +239,7 @@ where
             let _ = timeout(FORWARD_WRITE, to.send(Message::Close(frame))).await;
             return Ok(false);
         }
-        // Pings are answered on each side by itself.
+        // Each side answers pings by itself.
         Some(Ok(_)) => return Ok(true),
         Some(Err(error)) => {
             let why = escape(&error.to_string());
@@ -258,7 +258,7 @@ where
     }
 }
 
-/// Says why, as far as a close frame has room for it, and ends.
+/// Sends the reason, as far as it fits a close frame, and ends.
 async fn close<S>(socket: &mut WebSocketStream<S>, code: CloseCode, why: &str)
 where
     WebSocketStream<S>: Sink<Message, Error = Error> + Unpin,

@@ -1,4 +1,4 @@
-//! What a client shows to programs: one JSON object a message. All text of the node is escaped.
+//! The client's output for programs: one JSON object for each message. All text of the node is escaped.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::{
     text::escape,
 };
 
-/// The message as an object with one field, which names its kind; `None` for what only answers a command.
+/// The message as an object with one field, which names its kind; `None` for a message that only answers a command.
 pub(super) fn object(message: &ServerMessage) -> Option<Value> {
     Some(match message.payload.as_ref()? {
         Payload::Runtime(runtime) => json!({ "runtime": {
@@ -97,7 +97,7 @@ fn role(role: Role) -> String {
     role.as_str_name().to_ascii_lowercase()
 }
 
-/// The same value, every text of it escaped.
+/// The same value with every text in it escaped.
 fn escaped(value: Value) -> Value {
     match value {
         Value::String(text) => escape(&text).into(),

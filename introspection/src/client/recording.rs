@@ -1,7 +1,7 @@
-//! Recordings: the version once, then messages, appended as they come.
+//! Recordings: the version once, then messages, appended as they arrive.
 //!
-//! Each message is one write without a flush to disk: a crash of the machine may lose the last ones, and a message that
-//! was cut short is cut off when the recording goes on.
+//! Each message is one write without a flush to disk. A crash of the machine may lose the last ones. An incomplete
+//! message at the end is cut off when the recording is continued.
 
 use std::{
     fs::{File, OpenOptions},
@@ -19,7 +19,7 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordingError {
-    /// The disk, or the permissions.
+    /// The disk or the permissions are at fault.
     #[error("the recording {path:?}: {source}")]
     Io {
         /// Which file.
@@ -27,7 +27,7 @@ pub enum RecordingError {
         /// What the system says.
         source: io::Error,
     },
-    /// The file is no recording, or it is damaged.
+    /// The file is not a recording, or it is damaged.
     #[error("the recording {path:?}: {source}")]
     Format {
         /// Which file.
@@ -47,10 +47,11 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Begins a recording, or goes on with one.
+    /// Starts a recording, or continues one.
     ///
     /// # Errors
-    /// A file that cannot be opened, is no recording, or is damaged other than by a message cut short at its end.
+    /// The file cannot be opened, is not a recording, or is damaged in another way than by an incomplete message at its
+    /// end.
     pub fn open(path: &Path) -> Result<Self, RecordingError> {
         let failed = |source| RecordingError::Io { path: path.to_owned(), source };
         let mut options = OpenOptions::new();
@@ -79,8 +80,8 @@ impl Recorder {
         self.cut
     }
 
-    /// Appends what a recording holds: runtime, the effective configuration, states, events, and notices that events
-    /// were discarded. Whether it did.
+    /// Appends a message if a recording holds its kind: runtime, the effective configuration, states, events, and
+    /// notices that events were discarded. Returns whether it did.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -100,7 +101,7 @@ impl Recorder {
     }
 }
 
-/// Where the last whole message ends.
+/// The end of the last complete message.
 fn whole_bytes(path: &Path) -> Result<u64, RecordingError> {
     let mut recording = Recording::open(path)?;
     loop {
@@ -115,7 +116,7 @@ fn whole_bytes(path: &Path) -> Result<u64, RecordingError> {
     }
 }
 
-/// Reads a recording, one message after the other. Ends after the first error.
+/// Reads a recording message by message. Ends after the first error.
 #[derive(Debug)]
 pub struct Recording {
     path: PathBuf,
@@ -128,7 +129,7 @@ impl Recording {
     /// Opens a recording.
     ///
     /// # Errors
-    /// A file that cannot be opened or is no recording.
+    /// The file cannot be opened or is not a recording.
     pub fn open(path: &Path) -> Result<Self, RecordingError> {
         let file = File::open(path).map_err(|source| RecordingError::Io { path: path.to_owned(), source })?;
         let mut recording = Self { path: path.to_owned(), file: BufReader::new(file), offset: 0, ended: false };
@@ -155,7 +156,7 @@ impl Recording {
         Ok(Some(message))
     }
 
-    /// Up to so many bytes; fewer at the end of the file.
+    /// Up to `count` bytes; fewer at the end of the file.
     fn up_to(&mut self, count: usize) -> Result<Vec<u8>, RecordingError> {
         let mut bytes = Vec::new();
         let read = self.file.by_ref().take(count as u64).read_to_end(&mut bytes);

@@ -1,4 +1,4 @@
-//! What `introspect` does: watch, record, replay.
+//! The work of `introspect`: watch, record, replay.
 
 use std::{
     future::Future,
@@ -37,14 +37,14 @@ pub enum RunError {
     Output(#[from] io::Error),
 }
 
-/// How a watcher shows what it sees.
+/// How watched messages are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
-    /// Lines, one block a state.
+    /// Lines, one block for each state.
     Plain,
     /// One JSON object a line for each message.
     Json,
-    /// A screen that is drawn anew with each state, of so many columns and rows.
+    /// A screen of this size that is drawn again with each state.
     Screen {
         /// Characters in a line.
         columns: usize,
@@ -53,7 +53,7 @@ pub enum Style {
     },
 }
 
-/// Shows each state, asks for the next one when it is shown, until `stop`.
+/// Until `stop`, shows each state and then asks for the next one.
 ///
 /// # Errors
 /// The connection ended, or the output cannot be written.
@@ -89,14 +89,14 @@ fn json_line(message: &ServerMessage, out: &mut impl Write) -> io::Result<()> {
 
 fn draw(view: &View, style: Style, out: &mut impl Write) -> io::Result<()> {
     match style {
-        Style::Json => {} // written as it comes
+        Style::Json => {} // Written as it arrives.
         Style::Plain => {
             for line in view.plain() {
                 writeln!(out, "{line}")?;
             }
         }
         Style::Screen { columns, rows } => {
-            // Home, each line cleared behind its end, the rest cleared: no flicker.
+            // Cursor home, each line cleared after its end, the rest of the screen cleared: no flicker.
             write!(out, "\x1b[H")?;
             let lines = view.screen(columns, rows.saturating_sub(1));
             for line in lines {
@@ -108,8 +108,8 @@ fn draw(view: &View, style: Style, out: &mut impl Write) -> io::Result<()> {
     out.flush()
 }
 
-/// Appends what the node tells to a file until `stop`: runtime, the effective configuration, then states, events and
-/// notices. How many messages were appended.
+/// Until `stop`, appends to a file what the node sends: runtime, the effective configuration, then states, events and
+/// notices. Returns how many messages were appended.
 ///
 /// # Errors
 /// The connection ended, or the file cannot be written.
@@ -119,7 +119,8 @@ pub async fn record(
     stop: impl Future<Output = ()>,
 ) -> Result<u64, RunError> {
     let mut count = 0;
-    // The first state comes before the answer to HELLO, and waits for it: the configuration stands behind the runtime.
+    // The first state comes before the answer to HELLO. It is held back so that the configuration directly follows the
+    // runtime.
     let (mut configured, mut held) = (false, Vec::new());
     pull(connection, stop, |part| {
         let is_config = is_configuration(&part.message);
@@ -145,7 +146,8 @@ pub async fn record(
     Ok(count)
 }
 
-/// Messages before the configuration: the runtime, a state and responses. A node that sends more of them is none of ours.
+/// The most messages before the configuration: the runtime, a state and responses. A node that sends more is not one of
+/// ours.
 const MAX_HELD: usize = 16;
 
 fn is_configuration(message: &ServerMessage) -> bool {
@@ -155,7 +157,7 @@ fn is_configuration(message: &ServerMessage) -> bool {
 /// Prints a recording.
 ///
 /// # Errors
-/// The file cannot be read, is no recording, or is damaged; what stands before the damage is printed.
+/// The file cannot be read, is not a recording, or is damaged; what stands before the damage is printed.
 pub fn replay(path: &Path, out: &mut impl Write) -> Result<(), RunError> {
     for message in Recording::open(path)? {
         print(&message?, out)?;
@@ -163,7 +165,7 @@ pub fn replay(path: &Path, out: &mut impl Write) -> Result<(), RunError> {
     Ok(out.flush()?)
 }
 
-/// Prints a recording, one JSON object a line for each message.
+/// Prints a recording as one JSON object for each message, one in a line.
 ///
 /// # Errors
 /// As [`replay`].
@@ -199,7 +201,7 @@ fn print(message: &ServerMessage, out: &mut impl Write) -> io::Result<()> {
     }
 }
 
-/// Takes states and events, and asks for the next state when `take` is done with one.
+/// Receives states and events, and asks for the next state when `take` has handled one.
 async fn pull(
     mut connection: Connection,
     stop: impl Future<Output = ()>,

@@ -1,4 +1,4 @@
-//! What a client shows: pure, from messages to lines. All text of the node is escaped.
+//! The client's display. Pure: it turns messages into lines. All text of the node is escaped.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -11,12 +11,12 @@ use crate::{
     text::escape,
 };
 
-/// Newest events that are shown below everything else.
+/// Number of newest events shown below everything else.
 const SHOWN_EVENTS: usize = 8;
 /// Longest line of a screen before the terminal's width is known.
 const ID_CHARS: usize = 16;
 
-/// The node as its messages tell.
+/// The node, as its messages describe it.
 #[derive(Debug, Default)]
 pub struct View {
     runtime: Option<Runtime>,
@@ -25,7 +25,7 @@ pub struct View {
     events: VecDeque<String>,
 }
 
-/// A session as its newest events tell.
+/// A session, as its newest events describe it.
 #[derive(Debug, Default)]
 struct Session {
     summary: String,
@@ -41,7 +41,7 @@ struct Waiting {
 }
 
 impl View {
-    /// Takes a message in; whether it is a state.
+    /// Handles a message; returns whether it is a state.
     pub fn handle(&mut self, message: ServerMessage) -> bool {
         match message.payload {
             Some(Payload::Runtime(runtime)) => self.runtime = Some(runtime),
@@ -83,7 +83,7 @@ impl View {
         }
     }
 
-    /// A whole screen, the most urgent first: sessions and what they wait for, connections with their streams, events.
+    /// A whole screen, the most urgent first: sessions with what they wait for, connections with their streams, events.
     #[must_use]
     pub fn screen(&self, columns: usize, rows: usize) -> Vec<String> {
         let mut lines = vec![self.title(), String::new(), "SESSIONS".to_owned()];
@@ -108,7 +108,7 @@ impl View {
         lines.into_iter().map(|line| line.chars().take(columns).collect()).collect()
     }
 
-    /// The newest state as plain lines, each of which says by itself what it is about.
+    /// The newest state as plain lines. Each line can be understood alone.
     #[must_use]
     pub fn plain(&self) -> Vec<String> {
         let title = format!("state {}", self.title());
@@ -197,13 +197,13 @@ fn progress(content: &Value) -> String {
     text
 }
 
-/// One line of a runtime.
+/// The runtime as one line.
 pub(super) fn runtime_line(runtime: &Runtime) -> String {
     let texts = [&runtime.implementation, &runtime.version, &runtime.platform, &runtime.peer_id];
     texts.map(|text| escape(text)).join(" ")
 }
 
-/// One line of an event.
+/// An event as one line.
 pub(super) fn event_line(event: &Event) -> String {
     let name = event.r#type.as_ref().map_or("?", |kind| kind.name.as_str());
     format!("{} {} {}", instant(event.ts), escape(name), escape(&event.content))

@@ -1,4 +1,4 @@
-//! Bytes in and out, and how fast.
+//! Bytes in and out, and their rates.
 
 use std::sync::{
     Mutex, PoisonError,
@@ -18,7 +18,7 @@ pub(crate) struct Gauges {
     sample: Mutex<Sample>,
 }
 
-/// The figures at the previous measurement, and the rates it found.
+/// The figures at the previous measurement, and the rates found then.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sample {
     at_ms: Option<u64>,
@@ -62,7 +62,7 @@ impl Gauges {
         Measured { received, sent, rates: sample.rates }
     }
 
-    /// The figures of something that moves no more.
+    /// The figures of something that is closed.
     pub(crate) fn at_rest(&self) -> Measured {
         let (received, sent) = self.totals();
         Measured { received, sent, rates: (0, 0) }
@@ -74,7 +74,7 @@ impl Gauges {
 pub(crate) struct Measured {
     pub(crate) received: u64,
     pub(crate) sent: u64,
-    /// Bytes per second, received and sent; 0 where it cannot be told.
+    /// Bytes per second, received and sent; 0 if unknown.
     pub(crate) rates: (u64, u64),
 }
 

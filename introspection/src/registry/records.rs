@@ -1,4 +1,4 @@
-//! What is known of one connection and of one stream.
+//! The records of one connection and of one stream.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -18,10 +18,10 @@ use crate::{
     proto::{Role, Status},
 };
 
-/// A connection as it is reported when it is opened.
+/// A new connection, as the transport reports it.
 #[derive(Clone, Debug)]
 pub struct NewConnection {
-    /// The other side, authenticated.
+    /// The peer, authenticated.
     pub peer: PeerId,
     /// Our role.
     pub role: Role,
@@ -29,9 +29,9 @@ pub struct NewConnection {
     pub transport: String,
     /// Our own address, when known.
     pub local: Option<String>,
-    /// The other side's address.
+    /// The peer's address.
     pub remote: Option<String>,
-    /// Since when it is open on the wire.
+    /// When it was opened on the wire.
     pub opened_ms: u64,
     /// The multiplexer's protocol name.
     pub multiplexer: String,
@@ -62,7 +62,7 @@ pub(crate) struct ConnectionRecord {
 pub(crate) struct Addresses {
     pub(crate) local: Option<String>,
     pub(crate) remote: Option<String>,
-    /// The swarm's own id, once it took the connection.
+    /// The swarm's id of the connection, once the swarm has it.
     pub(crate) swarm: Option<ConnectionId>,
 }
 
@@ -114,7 +114,7 @@ impl ConnectionRecord {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a stream in, unless a bound is reached.
+    /// Adds a stream, unless a bound is reached.
     pub(crate) fn add_stream(&self, stream: &Arc<StreamRecord>) {
         let mut streams = self.streams();
         if streams.live.len() < MAX_STREAMS_PER_CONNECTION && self.counts.live.load(Relaxed) < MAX_STREAMS {
@@ -123,7 +123,7 @@ impl ConnectionRecord {
         }
     }
 
-    /// The stream is gone; it stays among the closed ones if somebody may look at it.
+    /// Marks a stream as closed. It is kept among the closed ones if `keep` is set.
     pub(crate) fn end_stream(&self, stream: &Arc<StreamRecord>, keep: bool) {
         let mut streams = self.streams();
         if streams.live.remove(&stream.id).is_none() {
@@ -136,7 +136,8 @@ impl ConnectionRecord {
         if streams.closed.len() >= MAX_CLOSED_STREAMS_PER_CONNECTION
             || self.counts.closed.load(Relaxed) >= MAX_CLOSED_STREAMS
         {
-            // No room elsewhere: the oldest of this connection makes room, or this one is not kept.
+            // There is no space in all: the oldest closed stream of this connection is dropped, or this one is not
+            // kept.
             if streams.closed.pop_front().is_none() {
                 return;
             }
@@ -146,7 +147,7 @@ impl ConnectionRecord {
         self.counts.closed.fetch_add(1, Relaxed);
     }
 
-    /// Forgets the streams that were closed before `horizon_ms`.
+    /// Drops the streams that were closed before `horizon_ms`.
     pub(crate) fn forget_streams(&self, horizon_ms: u64) {
         let mut streams = self.streams();
         let before = streams.closed.len();
@@ -186,7 +187,7 @@ pub(crate) struct StreamRecord {
     labels: Mutex<Labels>,
 }
 
-/// What a stream speaks and works for.
+/// A stream's protocol and tags.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Labels {
     pub(crate) protocol: String,
@@ -216,7 +217,7 @@ impl StreamRecord {
         self.labels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `agreed`: the protocol is settled, or will not be learnt.
+    /// `agreed`: the protocol is settled, or will never be known.
     pub(crate) fn set_protocol(&self, protocol: Option<String>, agreed: bool) {
         if let Some(protocol) = protocol {
             self.labels().protocol = protocol;

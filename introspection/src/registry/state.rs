@@ -8,7 +8,7 @@ use super::{
 };
 use crate::proto::{self, stream::ConnectionRef, stream::connection_ref};
 
-/// A connection's entry, and what it adds to the node's traffic.
+/// A connection's entry in the state, and its share of the node's traffic.
 pub(super) fn connection(record: &ConnectionRecord, now_ms: u64) -> (proto::Connection, Measured) {
     let closed_ms = record.closed_ms.load(Relaxed);
     let measured =

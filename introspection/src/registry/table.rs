@@ -22,7 +22,7 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Takes a connection in, unless there are too many.
+    /// Adds a connection, unless there are too many.
     pub(super) fn add(&mut self, connection: &Arc<ConnectionRecord>) {
         if self.live.len() < MAX_CONNECTIONS {
             self.live.insert(connection.id, Arc::clone(connection));
@@ -30,7 +30,7 @@ impl Table {
         }
     }
 
-    /// The connection is gone; it stays among the closed ones if somebody may look at it.
+    /// Marks a connection as closed. It is kept among the closed ones if `keep` is set.
     pub(super) fn end(&mut self, connection: &Arc<ConnectionRecord>, keep: bool) {
         if self.live.remove(&connection.id).is_none() {
             return;
@@ -52,8 +52,8 @@ impl Table {
         }
     }
 
-    /// Finds the connection that the swarm now calls `swarm`: among those to this peer in this role that have no name
-    /// yet, the one with this remote address, else the newest.
+    /// Finds the connection to which the swarm gave the id `swarm`. Among those to this peer in this role that have no
+    /// id yet, it is the one with this remote address, else the newest.
     pub(super) fn bind(&mut self, swarm: ConnectionId, peer: &PeerId, role: Role, remote: &Multiaddr) {
         let wanted = without_peer(remote).to_string();
         let free: Vec<_> = self
@@ -67,7 +67,7 @@ impl Table {
         }
     }
 
-    /// The connection that the swarm calls so, else the newest one to this peer.
+    /// The connection with the swarm's id, else the newest one to this peer.
     pub(super) fn find(&self, swarm: ConnectionId, peer: &PeerId) -> Option<&Arc<ConnectionRecord>> {
         let bound = self.by_swarm.get(&swarm).and_then(|id| self.live.get(id));
         bound.or_else(|| self.of_peer(peer).last())
@@ -78,7 +78,7 @@ impl Table {
         self.live.values().chain(self.closed.iter().rev()).take(limit).map(Arc::clone).collect()
     }
 
-    /// Forgets what was closed before `horizon_ms`.
+    /// Drops what was closed before `horizon_ms`.
     pub(super) fn forget(&mut self, horizon_ms: u64) {
         self.closed.retain(|connection| connection.closed_ms.load(Relaxed) >= horizon_ms);
         for connection in self.live.values().chain(&self.closed) {
@@ -91,7 +91,7 @@ impl Table {
     }
 }
 
-/// The address alone: the swarm adds the peer to what it dials.
+/// The address without the peer, which the swarm adds to what it dials.
 pub(crate) fn without_peer(address: &Multiaddr) -> Multiaddr {
     let mut address = address.clone();
     if matches!(address.iter().last(), Some(Protocol::P2p(_))) {

@@ -1,4 +1,4 @@
-//! One client's task: brings what happens to the client's machine, and what the machine says to the outbox.
+//! One client's task. It passes what happens to the client's machine, and what the machine sends to the outbox.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -31,9 +31,9 @@ const GOODBYE: Violation = Violation { code: 1000, reason: "" };
 enum End {
     /// The client left or its connection broke.
     Gone,
-    /// It is told why and disconnected.
+    /// It broke the rules: it is told why and disconnected.
     Told(Violation),
-    /// It does not read, so there is no use in telling it.
+    /// It does not read, so telling it anything is useless.
     Slow,
     /// Nothing can be written to it any more.
     Broken,
@@ -56,7 +56,7 @@ pub(super) async fn run(
     let mut client = Client { machine, seat, hub, newest, events: None, outbox: outbox.clone(), stream };
     let end = client.serve(&mut writer, ping_interval, &stop).await;
     let Client { stream, seat, newest, events, .. } = client;
-    // From here on it counts no more: it gets nothing but a goodbye.
+    // From here on the client no longer counts; it only gets a close message.
     drop((seat, newest, events));
     match end {
         End::Gone => close(stream, writer, &outbox, GOODBYE).await,
@@ -91,7 +91,7 @@ where
             return End::Slow;
         }
         self.hub.refresh(Duration::from_millis(self.machine.config().interval_ms)).await;
-        // Keeps proxies patient, and shows when the peer has vanished, so that its place becomes free.
+        // Keeps proxies from closing a quiet connection, and detects a vanished client so that its place is freed.
         let mut ping = tokio::time::interval_at(Instant::now() + ping_interval, ping_interval);
         loop {
             if self.flush().is_err() {
@@ -140,7 +140,7 @@ where
         Ok(())
     }
 
-    /// Begins or ends to listen to events, as the machine wants.
+    /// Starts or stops listening to events, as the machine wants.
     fn listen_as_wanted(&mut self) {
         match (self.machine.wants_events(), &self.events) {
             (true, None) => {
@@ -161,7 +161,7 @@ where
         }
     }
 
-    /// Moves all that may go out now to the outbox.
+    /// Moves everything that may be sent now to the outbox.
     fn flush(&mut self) -> Result<(), Full> {
         loop {
             let newest = self.newest.borrow_and_update().clone();
@@ -194,7 +194,7 @@ async fn next_event(
     }
 }
 
-/// A broken connection is gone; a message that breaks the rules is answered with a reason.
+/// A broken connection just ends; a message that breaks the rules is answered with a reason.
 fn why_unreadable(error: &warp::Error) -> End {
     use tokio_tungstenite::tungstenite::Error;
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<Error>());
@@ -206,7 +206,7 @@ fn why_unreadable(error: &warp::Error) -> End {
     }
 }
 
-/// Says goodbye, and reads on for a moment so that the goodbye arrives.
+/// Sends the close message, and reads on for a moment so that it arrives.
 async fn close<S: Stream + Unpin>(mut stream: S, mut writer: JoinHandle<()>, outbox: &Outbox, why: Violation) {
     outbox.close(why);
     let farewell = async {

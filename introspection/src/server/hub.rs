@@ -1,4 +1,4 @@
-//! Makes states for all clients: one at a time, at the smallest interval of those connected, none without clients.
+//! Makes states for all clients: one at a time, at the smallest interval of the connected ones, none without clients.
 
 use std::{
     collections::HashMap,
@@ -29,9 +29,9 @@ pub(super) struct Generation {
     pub(super) number: u64,
     made: Instant,
     state: proto::State,
-    /// The longest retention when it was made.
+    /// The longest retention when the state was made.
     longest_ms: u64,
-    /// By retention: as many as there were clients with different ones, mostly one.
+    /// Encoded for each retention. There are as many as clients have different ones, usually one.
     encoded: Mutex<Vec<(u64, Bytes)>>,
 }
 
@@ -54,7 +54,7 @@ impl Generation {
     }
 }
 
-/// What all clients of a server share.
+/// State that all clients of a server share.
 #[derive(Debug)]
 pub(super) struct Hub {
     pub(super) registry: Registry,
@@ -64,7 +64,7 @@ pub(super) struct Hub {
     next_client: AtomicU64,
     changed: Notify,
     newest: watch::Sender<Option<Arc<Generation>>>,
-    /// Held while a state is made; the number of the last one.
+    /// Locked while a state is made; contains the number of the last one.
     making: tokio::sync::Mutex<u64>,
 }
 
@@ -82,7 +82,7 @@ impl Hub {
         })
     }
 
-    /// A client came. It stays as long as what is returned.
+    /// Adds a client. It counts as long as the returned value lives.
     pub(super) fn join(self: &Arc<Self>, config: Effective) -> Seat {
         let id = self.next_client.fetch_add(1, Relaxed);
         self.with_clients(|clients| {
@@ -95,7 +95,7 @@ impl Hub {
         self.newest.subscribe()
     }
 
-    /// Makes a state unless there is one that is younger than this.
+    /// Makes a state, unless there is one that is younger than `max_age`.
     pub(super) async fn refresh(&self, max_age: Duration) {
         let mut last = self.making.lock().await;
         if self.newest.borrow().as_ref().is_some_and(|newest| newest.made.elapsed() < max_age) {
@@ -107,7 +107,7 @@ impl Hub {
         match made {
             Ok(generation) => {
                 *last = number;
-                // Nobody may be left to want it; then it is not kept either.
+                // All clients may have left; then the state is not kept.
                 if !self.clients().is_empty() {
                     self.newest.send_replace(Some(Arc::new(generation)));
                 }
@@ -179,7 +179,7 @@ fn make(registry: &Registry, number: u64, retentions: &[u64]) -> Generation {
     generation
 }
 
-/// A client's place in the hub.
+/// A client's membership of the hub.
 #[derive(Debug)]
 pub(super) struct Seat {
     hub: Arc<Hub>,
@@ -188,7 +188,7 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    /// The client's configuration, whenever it may have changed.
+    /// Sets the client's configuration; call it whenever that may have changed.
     pub(super) fn configure(&mut self, config: Effective) {
         if self.config != config {
             self.config = config;

@@ -1,11 +1,11 @@
-//! What one client asked for and what goes out to it: pure, with the time as an argument.
+//! What one client asked for, and what it is sent. Pure: time is an argument.
 //!
 //! ```text
 //!             ready (text, REQUEST/STATE), or a standing one (PUSH_ENABLE/STATE, not paused)
 //! newest state not sent yet  ------------------------------------------------->  sent, ready is used up
 //! newest state sent          ---- ready is remembered, once ---- next one ---->  sent, ready is used up
 //! ```
-//! The first state of a connection needs no ready and uses none up.
+//! The first state of a connection needs no ready and uses up none.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -63,7 +63,7 @@ pub(crate) const MALFORMED: Violation =
     Violation { code: 1007, reason: "a binary message must be one ClientCommand, a text message UTF-8" };
 pub(crate) const NO_HELLO: Violation = Violation { code: 1008, reason: "HELLO must be the first binary command" };
 
-/// What goes out next.
+/// The next output.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Output {
     Runtime,
@@ -123,12 +123,12 @@ impl Machine {
         self.config
     }
 
-    /// Whether events are to be brought here.
+    /// Whether this machine wants events.
     pub(crate) fn wants_events(&self) -> bool {
         self.push_events
     }
 
-    /// A text message, whatever it says.
+    /// Handles a text message, whatever its text is.
     pub(crate) fn handle_text(&mut self, text: &str) -> Result<(), Violation> {
         if text.len() > MAX_CLIENT_MESSAGE_BYTES {
             return Err(TOO_LARGE);
@@ -158,7 +158,7 @@ impl Machine {
         Ok(())
     }
 
-    /// An event happened.
+    /// Handles an event that happened.
     pub(crate) fn handle_event(&mut self, event: Arc<Frame>) {
         if !self.push_events {
             return;
@@ -170,12 +170,12 @@ impl Machine {
         self.events.push_back(event);
     }
 
-    /// Events happened that could not be brought here.
+    /// Events happened that could not be delivered to this machine.
     pub(crate) fn handle_lost_events(&mut self) {
         self.discarded |= self.push_events;
     }
 
-    /// What goes out next. `newest`: the newest generation there is; `room`: events may go out too.
+    /// The next output. `newest` is the newest generation of the state; `room` says whether events may be sent, too.
     pub(crate) fn poll(&mut self, now_ms: u64, newest: Option<u64>, room: bool) -> Option<Output> {
         if let Some(response) = self.response.take() {
             return Some(Output::Response(response));
@@ -217,7 +217,7 @@ impl Machine {
         }
     }
 
-    /// Does what a command says; the configuration to answer with, or what is wrong with the command.
+    /// Executes a command. Returns the configuration to answer with, or what is wrong with the command.
     fn obey(&mut self, kind: Option<Command>, command: &ClientCommand) -> Result<Option<Configuration>, &'static str> {
         if command.version.is_some_and(|version| version.version > VERSION) {
             return Err("only schema version 1 is spoken here");
@@ -257,7 +257,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Zero means: not asked for.
+    /// Zero means that nothing was asked for.
     fn configure(&mut self, asked: Option<Configuration>) -> Configuration {
         let asked = asked.unwrap_or_default();
         let pick = |asked: u64, now: u64, range: &std::ops::RangeInclusive<u64>| match asked {

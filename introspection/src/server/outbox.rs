@@ -1,4 +1,4 @@
-//! What waits to be written to one client, bounded.
+//! The bounded queue of what is to be written to one client.
 
 use std::{
     collections::VecDeque,
@@ -11,9 +11,9 @@ use tokio::sync::Notify;
 use super::machine::Violation;
 use crate::limits::{EVENT_WATERMARK_BYTES, SEND_BUFFER_BYTES};
 
-/// What a waiting message costs besides its bytes.
+/// What a queued message costs besides its bytes.
 const OVERHEAD_BYTES: usize = 64;
-/// A message may stand behind so much when it is larger than the buffer itself.
+/// A message that is larger than the buffer itself may be queued behind this many bytes.
 const SLACK_BYTES: usize = 64 * 1024;
 
 /// The client does not read: its buffer is full.
@@ -34,7 +34,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Queue {
     items: VecDeque<Item>,
-    /// Of all items, the one that is being written included.
+    /// Bytes of all items, including the one that is being written.
     bytes: usize,
 }
 
@@ -57,7 +57,7 @@ impl Item {
 }
 
 impl Outbox {
-    /// Adds a message.
+    /// Queues a message.
     pub(super) fn push(&self, frame: Bytes) -> Result<(), Full> {
         let item = Item::Frame(frame);
         let mut queue = self.queue();
@@ -71,7 +71,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Probes the line, if nothing else does.
+    /// Queues a ping, unless something else is queued that tests the connection as well.
     pub(super) fn ping(&self) {
         let mut queue = self.queue();
         if queue.bytes == 0 {
@@ -81,18 +81,18 @@ impl Outbox {
         }
     }
 
-    /// Says goodbye instead of all that still waits.
+    /// Drops everything queued and queues the close message.
     pub(super) fn close(&self, why: Violation) {
         self.queue().items = VecDeque::from([Item::Close(why)]);
         self.0.filled.notify_one();
     }
 
-    /// Whether so little waits that events may follow.
+    /// Whether so few bytes are queued that events may follow.
     pub(super) fn has_room(&self) -> bool {
         self.queue().bytes <= EVENT_WATERMARK_BYTES
     }
 
-    /// Until something was written since the last call.
+    /// Waits until something was written since the last call.
     pub(super) async fn emptied(&self) {
         self.0.emptied.notified().await;
     }
@@ -119,7 +119,7 @@ impl Outbox {
     }
 }
 
-/// Writes all that comes into the outbox until the goodbye or an error.
+/// Writes everything queued, until the close message or an error.
 pub(super) async fn write<S>(outbox: Outbox, mut sink: S)
 where
     S: futures::Sink<warp::ws::Message, Error = warp::Error> + Unpin,

@@ -1,4 +1,4 @@
-//! What the inner parts of a transport note about the connection whose future is being polled.
+//! The notes that the inner parts of a transport make about the connection whose future is being polled.
 
 use std::{
     cell::RefCell,
@@ -11,7 +11,7 @@ thread_local! {
     static CURRENT: RefCell<Option<Arc<Notes>>> = const { RefCell::new(None) };
 }
 
-/// The notes of one connection on its way up.
+/// The notes of one connection during its upgrade.
 #[derive(Debug)]
 pub(super) struct Notes(Mutex<Noted>);
 
@@ -28,7 +28,7 @@ impl Notes {
         Self(Mutex::new(Noted { opened_ms, ..Noted::default() }))
     }
 
-    /// These are the notes that count while `poll` runs.
+    /// Makes these the current notes while `poll` runs.
     pub(super) fn while_polling<T>(self: &Arc<Self>, poll: impl FnOnce() -> T) -> T {
         let _restore = Restore(CURRENT.replace(Some(Arc::clone(self))));
         poll()

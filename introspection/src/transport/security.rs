@@ -1,4 +1,4 @@
-//! TLS 1.3 or Noise, whichever the other side has; TLS first, because it is faster on machines with AES instructions.
+//! TLS 1.3 or Noise, whichever the peer supports. TLS first, because it is faster on machines with AES instructions.
 
 use std::{array, sync::Arc};
 
@@ -25,7 +25,7 @@ pub(super) struct Secure {
     noise: Arc<noise::Config>,
 }
 
-/// Why a connection could not be secured. The other side is at fault, or the line.
+/// Why a connection could not be secured. The peer or the line is at fault.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(super) enum SecureError {

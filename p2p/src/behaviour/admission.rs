@@ -1,4 +1,5 @@
-//! Which of the peers' requests are served now, which wait, and which are refused. Pure: no I/O, the time is an argument.
+//! Decides which of the peers' requests are served now, which wait, and which are refused. Pure: no I/O, time is an
+//! argument.
 //!
 //! ```text
 //! arrive ──> slot ──> budget ────────────> Serve
@@ -8,8 +9,8 @@
 //!   └── the session has a request in flight, or too many wait ──> Refuse(busy)
 //! ```
 //!
-//! The last kind of waiting is not the peer's doing: on two connections its next request may overtake our own word that
-//! the last answer is written.
+//! The last kind of wait is not the peer's fault: with two connections, its next request may arrive before our own
+//! notice that the last answer was written.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -33,17 +34,17 @@ pub(super) struct Admission {
     slots: Slots,
     budget: Budget,
     idle: Duration,
-    /// Chunk size of the sessions that have a slot: what their chunks take of the byte budget.
+    /// The chunk size of the sessions that have a slot; it determines what their chunks take of the byte budget.
     chunk_sizes: HashMap<SessionKey, u64>,
     /// Each session's request in flight: at most one per slot.
     serving: HashMap<SessionKey, Serving>,
-    /// Waiting for a slot: as many as [`Slots`] lets wait.
+    /// Requests that wait for a slot; [`Slots`] bounds their number.
     queued: HashMap<SessionKey, (Source, Activity, SnapshotsRequest)>,
-    /// Waiting for budget: at most one per slot.
+    /// Requests that wait for the byte budget: at most one for each slot.
     waiting: HashMap<SessionKey, (Activity, SnapshotsRequest)>,
-    /// Waiting for the end of the session's last request: at most one per slot.
+    /// Requests that wait for the end of the session's last request: at most one for each slot.
     parked: HashMap<SessionKey, Parked>,
-    /// Cancels of sessions that found no slot; at most [`MAX_LOOSE_CANCELS`].
+    /// Cancels of sessions without a slot; at most [`MAX_LOOSE_CANCELS`].
     loose: HashSet<RequestId>,
     next_expiry: Option<Instant>,
 }
@@ -61,14 +62,14 @@ struct Parked {
     until: Instant,
 }
 
-/// What is to be done with a request.
+/// The decision about a request.
 #[derive(Debug)]
 pub(super) enum Verdict {
     /// Ask the provider.
     Serve(SnapshotsRequest),
-    /// Nothing yet: [`Admission::poll`] comes back to it.
+    /// Wait: [`Admission::poll`] returns it later.
     Wait,
-    /// Answer with this.
+    /// Answer with this refusal.
     Refuse(PipelineError),
 }
 
@@ -77,7 +78,7 @@ impl Admission {
         Self {
             slots: Slots::new(slots),
             budget: Budget::new(budget),
-            // Never a timer that is due again at once.
+            // At least 1 ms, so that a timer is never due again at once.
             idle: slots.idle.max(Duration::from_millis(1)),
             chunk_sizes: HashMap::new(),
             serving: HashMap::new(),
@@ -97,7 +98,7 @@ impl Admission {
         &self.budget
     }
 
-    /// A request that can be read came.
+    /// A readable request arrived.
     pub(super) fn arrive(
         &mut self,
         now: Instant,
@@ -115,7 +116,7 @@ impl Admission {
         }
     }
 
-    /// The answer to a request is on its way out.
+    /// The answer to a request was handed over for writing.
     pub(super) fn handed_over(&mut self, activity: &Activity) {
         if let Some(serving) = self.serving.get_mut(&(activity.peer, activity.session))
             && serving.id == activity.id
@@ -133,12 +134,12 @@ impl Admission {
         }
     }
 
-    /// The size of the chunks that the session streams, if it has a slot.
+    /// The chunk size of the session, if it has a slot.
     pub(super) fn chunk_size(&self, key: SessionKey) -> Option<u64> {
         self.chunk_sizes.get(&key).copied()
     }
 
-    /// A request is over, however: what it held is free. `free`: its session needs no slot any more.
+    /// A request has ended in some way, and what it held is freed. `free`: its session no longer needs a slot.
     pub(super) fn end(&mut self, now: Instant, activity: &Activity, free: bool) {
         let key = (activity.peer, activity.session);
         self.loose.remove(&activity.id);
@@ -160,7 +161,7 @@ impl Admission {
         }
     }
 
-    /// The next request whose waiting is over.
+    /// The next request whose wait is over.
     pub(super) fn poll(&mut self, now: Instant) -> Option<(Activity, Verdict)> {
         self.expire(now);
         while let Some((key, granted)) = self.budget.poll(now) {
@@ -189,7 +190,7 @@ impl Admission {
         Some((activity, self.admit(now, source, activity, request)))
     }
 
-    /// When [`poll`](Self::poll) has something to do at the latest.
+    /// When [`poll`](Self::poll) must be called at the latest.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let parked = self.parked.values().map(|parked| parked.until).min();
         [self.budget.poll_timeout(), self.slots.poll_timeout(), parked, self.next_expiry].into_iter().flatten().min()
@@ -197,7 +198,7 @@ impl Admission {
 
     fn admit(&mut self, now: Instant, source: Source, activity: Activity, request: SnapshotsRequest) -> Verdict {
         let Activity { peer, session, .. } = activity;
-        // A cancel neither waits nor takes another's slot.
+        // A cancel neither waits nor takes a slot from another session.
         if !self.slots.contains(peer, session) && self.may_cancel_loosely((peer, session), &request) {
             self.loose.insert(activity.id);
             return Verdict::Serve(request);
@@ -225,14 +226,14 @@ impl Admission {
         self.ask_budget(now, source, activity, request)
     }
 
-    /// A cancel is answered `cancelled` even when there is no slot for it.
+    /// A cancel is answered `cancelled` even if no slot is free for it.
     fn may_cancel_loosely(&self, key: SessionKey, request: &SnapshotsRequest) -> bool {
         RequestKind::of(request) == RequestKind::Cancel
             && !self.serving.contains_key(&key)
             && self.loose.len() < MAX_LOOSE_CANCELS
     }
 
-    /// Answers that may be large wait for the byte budget; the others are bounded by the slots.
+    /// Answers that may be large wait for the byte budget; the slots bound the others.
     fn ask_budget(&mut self, now: Instant, source: Source, activity: Activity, request: SnapshotsRequest) -> Verdict {
         let key = (activity.peer, activity.session);
         let kind = RequestKind::of(&request);

@@ -1,4 +1,4 @@
-//! What can be set about the behaviour. Every bound of `docs/protocol.md` has its default here.
+//! The settings of the behaviour. Every bound of `docs/protocol.md` has its default here.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -47,22 +47,22 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What a consumer trusts. Without it no plan is accepted.
+    /// Sets what a consumer trusts. Without it no plan is accepted.
     #[must_use]
     pub fn with_trust(mut self, trust: TrustAnchor) -> Self {
         self.trust = Arc::new(trust);
         self
     }
 
-    /// Bounds on the plans a consumer accepts.
+    /// Sets the bounds on plans that a consumer accepts.
     #[must_use]
     pub fn with_plan_bounds(mut self, bounds: PlanBounds) -> Self {
         self.plan_bounds = bounds;
         self
     }
 
-    /// How slow a request, or its answer, may be (default: 30 s without a byte, and 1 KiB/s over 60 s). The time without a
-    /// byte is also the time for a negotiation, and for a provider's call.
+    /// Sets how slow a request or its answer may be (default: 30 s without a byte, and 1 KiB/s over 60 s). The time
+    /// without a byte is also the time for a negotiation and for a provider's call.
     #[must_use]
     pub fn with_pace(mut self, pace: PaceLimits) -> Self {
         self.pace = pace;
@@ -83,29 +83,29 @@ impl Config {
         self
     }
 
-    /// Request streams per connection, both directions together (default 16). Also the most requests that are under way
-    /// to one peer.
+    /// Sets the request streams for each connection, both directions together (default 16). This is also the most
+    /// requests in flight to one peer.
     #[must_use]
     pub fn with_max_streams_per_connection(mut self, streams: usize) -> Self {
         self.max_streams_per_connection = streams;
         self
     }
 
-    /// Consumer sessions that are open here (default 256).
+    /// Sets the number of consumer sessions that may be open (default 256).
     #[must_use]
     pub fn with_max_sessions(mut self, sessions: usize) -> Self {
         self.max_sessions = sessions;
         self
     }
 
-    /// Responses that are checked on blocking threads at the same time (default 4).
+    /// Sets how many responses are checked on blocking threads at the same time (default 4).
     #[must_use]
     pub fn with_max_checks(mut self, checks: usize) -> Self {
         self.max_checks = checks;
         self
     }
 
-    /// Calls of the provider that run at the same time for requests, and as many for what is read ahead of them (default 4
+    /// Sets how many calls of the provider run at the same time for requests, and how many for prefetching (default 4
     /// each).
     #[must_use]
     pub fn with_max_provider_jobs(mut self, jobs: usize) -> Self {
@@ -113,22 +113,22 @@ impl Config {
         self
     }
 
-    /// Session slots, in all and per peer (defaults 64 and 8, freed after 60 s without a request).
+    /// Sets the session slots, in all and for each peer (defaults 64 and 8; freed after 60 s without a request).
     #[must_use]
     pub fn with_slots(mut self, limits: SlotLimits) -> Self {
         self.slots = limits;
         self
     }
 
-    /// Response bytes under way, in all and per peer, and how long an answer waits for the byte budget before it becomes `busy`
-    /// (defaults 32 MiB, 8 MiB, 5 s).
+    /// Sets the response bytes in flight, in all and for each peer, and how long an answer waits for that budget before
+    /// it becomes `busy` (defaults 32 MiB, 8 MiB, 5 s).
     #[must_use]
     pub fn with_budget(mut self, limits: BudgetLimits) -> Self {
         self.budget = limits;
         self
     }
 
-    /// Who watches requests, responses and blocking jobs.
+    /// Sets who observes requests, responses and blocking jobs.
     #[must_use]
     pub fn with_observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = observer;
@@ -137,8 +137,8 @@ impl Config {
 }
 
 impl Config {
-    /// What request-response gives one exchange: all that the pace of its messages and the provider's call can take. The
-    /// pace ends an exchange long before, unless it is that slow all the time.
+    /// The time that request-response gives one exchange: the most that its messages at the slowest rate and the
+    /// provider's call can take. The rate limits end an exchange long before that, unless it is that slow all the time.
     pub(super) fn whole_exchange(&self) -> Duration {
         let bytes = self.max_request_bytes.saturating_add(self.max_response_bytes);
         self.pace.longest(bytes).saturating_add(self.pace.idle)

@@ -1,17 +1,18 @@
-//! How long a response is likely to be: sizes the consumer's buffer, and is what a provider sets aside before it loads.
+//! Estimates the length of a response. The consumer's buffer gets this size, and a provider reserves as much before it
+//! loads data.
 
 use super::event::RequestKind;
 
 /// A response of a few fields.
 const SMALL: usize = 2 * 1024;
-/// A plan with as many publishers as there may be.
+/// A plan with the most publishers.
 const PLAN: usize = 8 * 1024;
-/// An update with its proof and a good number of signatures.
+/// An update with its proof and many signatures.
 const UPDATE: usize = 32 * 1024;
-/// All of a chunk's response but the chunk, its proof included.
+/// A chunk's response without the chunk, but with its proof.
 const CHUNK_FRAME: usize = 8 * 1024;
 
-/// About the bytes of a response; not below them for plans and chunks of an honest provider.
+/// About the length of a response in bytes; never less than an honest provider's plan or chunk has.
 pub(super) fn response(kind: RequestKind, chunk_size: u64) -> usize {
     match kind {
         RequestKind::Plan => PLAN,

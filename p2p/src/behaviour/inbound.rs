@@ -1,4 +1,4 @@
-//! Peers' requests: admitted to a slot, granted bytes of the budget, served on a blocking thread.
+//! Requests of peers: they get a slot and a share of the byte budget, and are served on a blocking thread.
 //!
 //! ```text
 //! arrived ──> unreadable, or no slot ──────────────────> answered with `invalid` or `busy`
@@ -6,11 +6,11 @@
 //!                          └──> job: provider asked, answer encoded ──> written ──> sent
 //! ```
 //!
-//! Chunks that follow on each other are read ahead (`read_ahead`): their requests are answered at once.
+//! Chunks that follow on each other are read ahead (`read_ahead`), so their requests are answered at once.
 //!
-//! A request is in flight, and its bytes count against the budget, until its answer is written or its stream is gone. What a
-//! job makes for a stream that is gone is dropped, and so is the stream of a request that no job answers in time: by then
-//! its consumer has given it up.
+//! A request is in flight, and its bytes count against the budget, until its answer is written or its stream has
+//! failed. A job's result for a stream that has failed is dropped. If no job answers a request in time, its stream is
+//! dropped, too: by then its consumer has abandoned it.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -55,11 +55,11 @@ pub(super) struct Inbound<P> {
     observer: Arc<dyn Observer>,
     max_response: usize,
     admission: Admission,
-    /// Arrived and not ended: at most the streams of all connections.
+    /// Requests that have arrived and not ended: at most the streams of all connections.
     calls: HashMap<RequestId, Call>,
     ids: HashMap<InboundRequestId, RequestId>,
-    /// When the answer must be at hand, in the order of arrival. Some are answered already: at most as many as are not,
-    /// and a few.
+    /// The deadline of each answer, in order of arrival. Some of them are answered already: at most as many as are not,
+    /// and a few more.
     due: VecDeque<(Instant, InboundRequestId)>,
     answer_within: Duration,
     jobs: Pool<Answer>,
@@ -73,9 +73,9 @@ pub(super) struct Inbound<P> {
 struct Call {
     activity: Activity,
     source: Source,
-    /// `None` once the answer is handed over or the stream is gone.
+    /// `None` once the answer is handed over or the stream has failed.
     channel: Option<ResponseChannel<ResponseFrame>>,
-    /// A job runs, or is queued, for it.
+    /// Whether a job for it runs or is queued.
     running: bool,
     gone: bool,
     outcome: Outcome,
@@ -99,7 +99,7 @@ impl<P: SnapshotProvider> Inbound<P> {
             answer_within: config.pace.idle,
             jobs: Pool::new(Job::Provide, config.max_provider_jobs, Arc::clone(&config.observer)),
             read_ahead: ReadAhead::default(),
-            // Its observer is told of each chunk, by the job itself.
+            // The job itself reports each chunk to the observer.
             read_ahead_jobs: Pool::new(Job::Provide, config.max_provider_jobs, Arc::new(Unobserved)),
             next_id: 1,
             failures: 0,
@@ -175,14 +175,14 @@ impl<P: SnapshotProvider> Inbound<P> {
         }
     }
 
-    /// The answer is written.
+    /// The answer was written.
     pub(super) fn handle_sent(&mut self, inbound: InboundRequestId, events: &mut VecDeque<Event>) {
         if let Some(id) = self.ids.remove(&inbound) {
             self.end(id, events);
         }
     }
 
-    /// The answer will not reach the peer.
+    /// The answer cannot reach the peer.
     pub(super) fn handle_failure(
         &mut self,
         inbound: InboundRequestId,
@@ -191,7 +191,7 @@ impl<P: SnapshotProvider> Inbound<P> {
     ) {
         let id = self.ids.remove(&inbound);
         if id.is_none() && matches!(failure, InboundFailure::ResponseOmission) {
-            return; // overdue, and counted as that
+            return; // It is overdue, and was counted as that.
         }
         self.failures += 1;
         if let Some(id) = id {
@@ -199,7 +199,7 @@ impl<P: SnapshotProvider> Inbound<P> {
         }
     }
 
-    /// Lets go of the streams of requests that nobody answered in time.
+    /// Drops the streams of requests that nobody answered in time.
     fn drop_overdue(&mut self, now: Instant, events: &mut VecDeque<Event>) {
         while let Some((_, inbound)) = self.due.front().copied().filter(|(due, _)| *due <= now) {
             self.due.pop_front();
@@ -210,7 +210,7 @@ impl<P: SnapshotProvider> Inbound<P> {
             let reason = format!("the provider did not answer within {} s", self.answer_within.as_secs_f64());
             self.lose(id, reason, events);
         }
-        // Answered ones at the front say nothing about when to look again.
+        // Answered entries at the front say nothing about the next deadline.
         while self.due.front().is_some_and(|(_, inbound)| !self.ids.contains_key(inbound)) {
             self.due.pop_front();
         }
@@ -223,20 +223,20 @@ impl<P: SnapshotProvider> Inbound<P> {
         call.outcome = Outcome::Lost;
         call.error = Some(SnapshotProtocolError::Inbound { reason });
         if call.running && !self.jobs.withdraw(&call.activity) {
-            // The provider is at work on it: the session stays in flight until it is done.
+            // The provider is still working on it, so the session stays in flight until it is done.
             return;
         }
         self.end(id, events);
     }
 
-    /// The next thing that is due: a job that ended, or a wait that did.
+    /// The next thing that is due: a job that ended, or a wait that is over.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, wire: &mut Wire, events: &mut VecDeque<Event>) -> Poll<()> {
         if let Poll::Ready(done) = self.jobs.poll(cx) {
             self.handle_done(wire, done, events);
             return Poll::Ready(());
         }
         if let Poll::Ready((about, _)) = self.read_ahead_jobs.poll(cx) {
-            // A provider that failed says so when it is asked again.
+            // A provider that failed will say so when it is asked again.
             if let Some((activity, request)) = self.read_ahead.made((about.peer, about.session)) {
                 self.start(wire, activity, request);
             }
@@ -318,11 +318,12 @@ impl<P: SnapshotProvider> Inbound<P> {
         call.outcome = answer.outcome;
         call.response_bytes = answer.body.len();
         match call.effect {
-            // The peer's next request may come before our word that this answer is written: it finds the slot free.
+            // The peer's next request may arrive before our notice that this answer was written. It must find the slot
+            // free.
             Effect::Free => self.admission.end(Instant::now(), &call.activity, true),
             Effect::Keep | Effect::Open { .. } => self.admission.handed_over(&call.activity),
         }
-        // When the stream is gone already, its failure event ends the call.
+        // If the stream has failed already, its failure event ends the call.
         let _ = wire.send_response(channel, ResponseFrame::Whole(answer.body));
         match (answer.effect, activity) {
             (Effect::Free, Activity { peer, session, .. }) => self.read_ahead.forget((peer, session)),
@@ -335,7 +336,7 @@ impl<P: SnapshotProvider> Inbound<P> {
         }
     }
 
-    /// Makes ready what is likely to be asked for after this chunk, unless requests that came wait for a thread.
+    /// Prefetches what is likely to be asked for after this chunk, unless requests are waiting for a thread.
     fn start_read_ahead(&mut self, key: SessionKey, served: u64) {
         let Some(chunk_size) = self.admission.chunk_size(key) else { return };
         let each = estimate::response(RequestKind::Chunk, chunk_size);
@@ -361,7 +362,7 @@ impl<P: SnapshotProvider> Inbound<P> {
         });
     }
 
-    /// Lets go of all that the request held.
+    /// Releases everything that the request held.
     fn end(&mut self, id: RequestId, events: &mut VecDeque<Event>) {
         let Some(call) = self.calls.remove(&id) else { return };
         let Activity { peer, session, kind, .. } = call.activity;
@@ -386,7 +387,7 @@ impl<P: SnapshotProvider> Inbound<P> {
         });
     }
 
-    /// Wakes when the admission has something to do.
+    /// Wakes the task when the admission has something to do.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.read_ahead.expire(Instant::now());
         let overdue = self.due.front().map(|(due, _)| *due);

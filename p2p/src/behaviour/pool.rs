@@ -12,9 +12,9 @@ use tokio::{runtime::Handle, task::JoinError};
 
 use super::observer::{Activity, Job, Observer};
 
-/// Runs jobs on tokio's blocking threads, at most `limit` at a time; the rest wait in order.
+/// Runs jobs on tokio's blocking threads, at most `limit` at a time; the others wait in order.
 ///
-/// The queue has no bound of its own: its callers admit one job per request, and requests are bounded.
+/// The queue has no bound of its own: callers add one job for each request, and requests are bounded.
 pub(super) struct Pool<T> {
     kind: Job,
     limit: usize,
@@ -25,10 +25,10 @@ pub(super) struct Pool<T> {
 
 type Task<T> = Box<dyn FnOnce() -> T + Send>;
 
-/// A job's end: `Err` when it panicked or the runtime is going down.
+/// The end of a job: `Err` if it panicked or the runtime is shutting down.
 pub(super) type Done<T> = (Activity, Result<T, Failed>);
 
-/// A job that came to no result.
+/// A job without a result.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failed {
     #[error("the job panicked: {0}")]
@@ -46,7 +46,7 @@ impl<T: Send + 'static> Pool<T> {
         self.queue.push_back((about, Box::new(task)));
     }
 
-    /// Forgets a job that has not begun; whether there was one.
+    /// Removes a job that has not begun; returns whether there was one.
     pub(super) fn withdraw(&mut self, about: &Activity) -> bool {
         let before = self.queue.len();
         self.queue.retain(|(queued, _)| queued.id != about.id);
@@ -61,7 +61,7 @@ impl<T: Send + 'static> Pool<T> {
         self.running.len()
     }
 
-    /// Starts what may start; the next job that ended.
+    /// Starts the jobs that may start, and returns the next one that ended.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Done<T>> {
         while self.running.len() < self.limit {
             let Some((about, task)) = self.queue.pop_front() else { break };
@@ -86,7 +86,7 @@ impl<T: Send + 'static> Pool<T> {
     }
 }
 
-/// Tells the observer of a job's end even when it panics.
+/// Reports the end of a job to the observer, even if it panics.
 pub(super) struct Watch {
     job: Job,
     about: Activity,

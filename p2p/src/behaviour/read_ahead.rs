@@ -1,9 +1,9 @@
-//! Chunks that are read before they are asked for (prefetch). No I/O, the time is an argument.
+//! Prefetches chunks before they are asked for. No I/O; time is an argument.
 //!
 //! A consumer asks for chunks in order, one at a time. While it checks one, the next ones are read and encoded, so that
-//! its next request finds its answer waiting. A *line* is what is ready of one session; what is ready and being made is
-//! bounded in all and per peer, and let go of soon when nobody asks for it. What cannot be had ahead is no error: the
-//! request itself will say so.
+//! its next request finds its answer ready. A *line* holds the prefetched answers of one session. Prefetched answers,
+//! and those being made, are bounded in all and for each peer, and are dropped soon if nobody asks for them. If a chunk
+//! cannot be prefetched, this is not an error: the request itself will report it.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -20,7 +20,8 @@ use crate::{
     provider::SessionKey,
 };
 
-/// What is ready, by session. At most one line per slot: a line is gone before its slot is.
+/// The prefetched answers by session. There is at most one line for each slot, and a line is dropped before its slot
+/// is.
 #[derive(Default)]
 pub(super) struct ReadAhead {
     lines: HashMap<SessionKey, Line>,
@@ -33,22 +34,22 @@ struct Line {
     /// Answers for `next` and the chunks after it.
     ready: Ready,
     making: Option<Making>,
-    /// The session's request that waits for the job under way.
+    /// The session's request that waits for the job in progress.
     waiting: Option<(Activity, SnapshotsRequest)>,
-    /// The last job made less than it was to: there is no more.
+    /// The last job made fewer answers than it should have: there are no more.
     ended: bool,
-    /// Bytes set aside for one answer.
+    /// Bytes reserved for one answer.
     each: usize,
     used: Instant,
 }
 
-/// A job under way.
+/// A job in progress.
 struct Making {
     about: Activity,
     count: usize,
 }
 
-/// Where a job puts what it makes, in order.
+/// The buffer in which a job puts its answers, in order.
 #[derive(Clone, Default)]
 pub(super) struct Ready(Arc<Mutex<Buffer>>);
 
@@ -56,19 +57,19 @@ pub(super) struct Ready(Arc<Mutex<Buffer>>);
 struct Buffer {
     answers: VecDeque<Answer>,
     made: usize,
-    /// Nothing more is wanted of the job.
+    /// The job should stop.
     stopped: bool,
     /// Set while a request waits.
     waker: Option<Waker>,
 }
 
 impl Ready {
-    /// Whether the job may go on.
+    /// Whether the job should continue.
     pub(super) fn is_wanted(&self) -> bool {
         !self.buffer().stopped
     }
 
-    /// One more is made.
+    /// Adds one answer.
     pub(super) fn push(&self, answer: Answer) {
         let mut buffer = self.buffer();
         buffer.made += 1;
@@ -90,7 +91,7 @@ impl Line {
         Self { next, ready, making: None, waiting: None, ended: false, each, used: now }
     }
 
-    /// What is there and what the job under way will still make.
+    /// The bytes of the answers in the buffer and of those that the job will still make.
     fn bytes(&self) -> usize {
         let buffer = self.ready.buffer();
         let to_come = self.making.as_ref().map_or(0, |making| making.count.saturating_sub(buffer.made));
@@ -99,7 +100,8 @@ impl Line {
 }
 
 impl ReadAhead {
-    /// The answer to a request for this chunk, if it is ready. What is ready for other chunks is dropped when it is not.
+    /// The prefetched answer to a request for this chunk. If there is none, answers prefetched for other chunks are
+    /// dropped.
     pub(super) fn take(&mut self, now: Instant, key: SessionKey, index: u64) -> Option<Answer> {
         let line = self.lines.get_mut(&key)?;
         line.used = now;
@@ -110,8 +112,8 @@ impl ReadAhead {
         None
     }
 
-    /// Lets a request wait for the job of its session, and names the job: a provider is never called twice at once for
-    /// one session. Gives the request back when there is none.
+    /// Makes a request wait for its session's job, and returns the job: a provider is never called twice at once for
+    /// one session. Returns the request if there is no job.
     pub(super) fn wait(
         &mut self,
         key: SessionKey,
@@ -121,13 +123,13 @@ impl ReadAhead {
         let Some(line) = self.lines.get_mut(&key) else { return Err(request) };
         let Some(making) = &line.making else { return Err(request) };
         if !matches!(request, SnapshotsRequest::Chunk { .. }) {
-            line.ready.buffer().stopped = true; // it has waited long enough after the chunk that is being made
+            line.ready.buffer().stopped = true; // It waits for the chunk that is being made, and for no further one.
         }
         line.waiting = Some((activity, request));
         Ok(making.about)
     }
 
-    /// The next request whose answer is ready now.
+    /// The next waiting request whose answer is ready.
     pub(super) fn poll(&mut self, cx: &Context<'_>) -> Option<(Activity, SnapshotsRequest)> {
         for line in self.lines.values_mut() {
             let Some((_, SnapshotsRequest::Chunk { chunk_index, .. })) = line.waiting else { continue };
@@ -140,8 +142,8 @@ impl ReadAhead {
         None
     }
 
-    /// A chunk was served whose answer may have `each` bytes. Which ones to make next, if any: when this one followed on
-    /// the one before, and its bounds leave room.
+    /// A chunk was served whose answer may have `each` bytes. Returns the chunks to prefetch next: there are some if
+    /// this chunk followed on the one before and the bounds allow it.
     pub(super) fn served(&mut self, now: Instant, key: SessionKey, index: u64, each: usize) -> Option<Range<u64>> {
         let next = index.checked_add(1)?;
         if self.lines.get(&key).is_some_and(|line| line.next != index) {
@@ -164,7 +166,7 @@ impl ReadAhead {
         fits.then(|| first..first.saturating_add(count as u64))
     }
 
-    /// A job makes `count` answers for the session, and puts them where this says.
+    /// A job starts to make `count` answers for the session. Returns the buffer for them.
     pub(super) fn begin(&mut self, key: SessionKey, about: Activity, count: usize) -> Ready {
         let Some(line) = self.lines.get_mut(&key) else { return Ready::default() };
         line.making = Some(Making { about, count });
@@ -174,7 +176,7 @@ impl ReadAhead {
         line.ready.clone()
     }
 
-    /// The session's job ended. The request that still waits for it.
+    /// The session's job ended. Returns the request that still waits for it.
     pub(super) fn made(&mut self, key: SessionKey) -> Option<(Activity, SnapshotsRequest)> {
         let line = self.lines.get_mut(&key)?;
         let Making { count, .. } = line.making.take()?;
@@ -184,14 +186,14 @@ impl ReadAhead {
         line.waiting.take()
     }
 
-    /// The session begins anew, ends, or goes another way.
+    /// The session starts anew, ends, or continues elsewhere.
     pub(super) fn forget(&mut self, key: SessionKey) {
         let Some(line) = self.lines.get_mut(&key) else { return };
         if line.making.is_none() {
             self.lines.remove(&key);
             return;
         }
-        // What the job still makes falls out of sight with this buffer.
+        // The job still holds this buffer; what it adds is never read.
         let mut buffer = line.ready.buffer();
         buffer.stopped = true;
         buffer.answers.clear();
@@ -200,7 +202,7 @@ impl ReadAhead {
         line.ready.buffer().stopped = true;
     }
 
-    /// Lets go of what nobody asked for.
+    /// Drops what nobody asked for.
     pub(super) fn expire(&mut self, now: Instant) {
         if self.next_expiry.is_some_and(|expiry| expiry <= now) {
             self.lines.retain(|_, line| line.making.is_some() || now < line.used + READ_AHEAD_IDLE);
@@ -213,7 +215,7 @@ impl ReadAhead {
         self.next_expiry
     }
 
-    /// Bytes that are ready or being made.
+    /// The bytes of prefetched answers and of those being made.
     pub(super) fn bytes(&self) -> usize {
         self.lines.values().map(Line::bytes).sum()
     }
@@ -270,7 +272,7 @@ mod tests {
         answer.map(|answer| String::from_utf8(answer.body).unwrap())
     }
 
-    /// Two chunks in a row were served, and what was asked for then is made.
+    /// Serves two chunks in a row and makes the answers that are then prefetched.
     fn line(read_ahead: &mut ReadAhead, now: Instant, key: SessionKey) -> Range<u64> {
         assert_eq!(read_ahead.served(now, key, 6, SMALL), None, "one chunk is no order");
         let range = read_ahead.served(now, key, 7, SMALL).unwrap();

@@ -1,4 +1,4 @@
-//! The two messages of a substream, as the codec takes and gives them.
+//! The two messages of a substream, in the form in which the codec takes and returns them.
 
 use std::sync::{
     Arc,
@@ -15,46 +15,46 @@ pub enum RequestFrame {
     Outgoing {
         /// The document.
         body: Vec<u8>,
-        /// About how long the answer will be, in bytes. Only a hint for the buffer.
+        /// The approximate length of the answer in bytes; only a hint for the buffer.
         expected_response: usize,
-        /// For whoever watches the substream.
+        /// For whoever observes the substream.
         tags: StreamTags,
-        /// To check the answer with while it is read, where that may be done; `None` leaves it as it comes.
+        /// To check the answer while it is read, if that may be done here; with `None` the answer stays as it is.
         expectation: Option<Box<Expectation>>,
-        /// Told of the answer's bytes as they come.
+        /// Counts the answer's bytes as they arrive.
         seen: Seen,
     },
     /// As it arrived.
     Incoming {
         /// Bytes read.
         bytes: usize,
-        /// The message, or why it cannot be read.
+        /// The message, or why it cannot be parsed.
         request: Result<SnapshotsRequest, DecodeError>,
     },
 }
 
-/// A response as it stands on the wire.
+/// A response as it is on the wire.
 #[derive(Debug)]
 pub enum ResponseFrame {
-    /// All of it.
+    /// The complete response.
     Whole(Vec<u8>),
-    /// It is longer than the bound and was not read to its end.
+    /// It exceeds the bound and was not read to its end.
     Oversize {
-        /// Bytes seen before reading stopped.
+        /// Bytes read before reading stopped.
         seen: usize,
         /// The bound.
         bound: usize,
     },
-    /// It is checked.
+    /// It was checked.
     Checked {
         /// Its length.
         bytes: usize,
-        /// What came of it.
+        /// The result of the check.
         checked: Checked,
     },
 }
 
-/// How many bytes of an answer came so far.
+/// The number of bytes of an answer that have arrived.
 #[derive(Clone, Debug, Default)]
 pub struct Seen(Arc<AtomicU64>);
 

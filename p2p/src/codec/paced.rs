@@ -1,4 +1,4 @@
-//! A substream that is given up when it is too slow (`pace`): a timer round each wait.
+//! A substream that is abandoned when it is too slow (`pace`): each wait has a timer.
 
 use std::{
     future::Future as _,
@@ -17,7 +17,7 @@ use crate::pace::{Pace, PaceLimits, Stall};
 pub(super) struct Paced<'a, T> {
     io: &'a mut T,
     pace: Pace,
-    /// Made at the first wait. It may fire before the deadline, which moves with every byte.
+    /// Created at the first wait. It may fire before the deadline, which moves with every byte.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -26,7 +26,7 @@ impl<'a, T> Paced<'a, T> {
         Self { io, pace: Pace::new(limits, Instant::now()), timer: None }
     }
 
-    /// Ready when it was too slow.
+    /// Ready when the substream was too slow.
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<Stall> {
         loop {
             let (now, deadline) = (Instant::now(), self.pace.deadline());
@@ -38,7 +38,7 @@ impl<'a, T> Paced<'a, T> {
             }
             let timer = match &mut self.timer {
                 Some(timer) => timer,
-                // Without a runtime only the bound on the whole exchange is left.
+                // Without a runtime, only the bound on the whole exchange applies.
                 None if tokio::runtime::Handle::try_current().is_err() => return Poll::Pending,
                 None => self.timer.insert(Box::pin(tokio::time::sleep_until(deadline.into()))),
             };
@@ -73,7 +73,7 @@ impl<T: AsyncRead + Unpin> Paced<'_, T> {
 }
 
 impl<T: AsyncWrite + Unpin> Paced<'_, T> {
-    /// Writes all of it, until nothing of it waits on this side of the multiplexer.
+    /// Writes all of it, until the multiplexer holds nothing back on this side.
     pub(super) async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             let written = poll_fn(|cx| {
@@ -101,7 +101,7 @@ mod tests {
 
     use super::*;
 
-    /// Neither gives nor takes anything.
+    /// Neither returns nor accepts anything.
     struct Silent;
 
     impl AsyncRead for Silent {
@@ -132,7 +132,7 @@ mod tests {
         };
         assert!(is_stall(Paced::new(&mut Silent, limits).read(&mut [0; 8]).await.unwrap_err()));
         assert!(is_stall(Paced::new(&mut Silent, limits).write_all(b"something").await.unwrap_err()));
-        // What is written but stays on this side does not count as taken either.
+        // Bytes that are written but stay on this side do not count as accepted either.
         assert!(is_stall(Paced::new(&mut Silent, limits).write_all(b"").await.unwrap_err()));
     }
 }

@@ -1,4 +1,4 @@
-//! From the bytes of an answer to what has been found true of it.
+//! Checks the bytes of an answer.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -13,44 +13,44 @@ use crate::{
     types::Hash,
 };
 
-/// What came of checking an answer.
+/// The result of checking an answer.
 #[derive(Debug)]
 pub struct Checked(pub(crate) Result<Verified, CheckFailed>);
 
-/// Why a response is not used.
+/// Why a response cannot be used.
 #[derive(Debug)]
 pub(crate) enum CheckFailed {
-    /// It ends before it says anything: the provider has no room for another stream, or lost the connection.
+    /// It ends before it says anything: the provider accepts no further stream, or lost the connection.
     Cut,
     /// The provider is at fault.
     Violation(Violation),
-    /// We are.
+    /// We are at fault.
     Panicked(String),
 }
 
-/// A chunk that was taken out of its answer while that arrived.
+/// A chunk that was removed from its answer while that arrived.
 pub(crate) struct Streamed {
-    /// What stood between the quotes, decoded.
+    /// The decoded bytes that stood between the quotes.
     pub(crate) bytes: Bytes,
-    /// The chaining values of its groups, where the chunk that was asked for stands.
+    /// The chaining values of its groups, at the position of the chunk that was asked for.
     pub(crate) groups: Vec<Hash>,
 }
 
-/// Checks an answer, from which the chunk may have been taken out: up to 8 MiB to read and 4 MiB to hash.
+/// Checks an answer, from which the chunk may have been removed: up to 8 MiB to parse and 4 MiB to hash.
 pub(crate) fn check(body: Vec<u8>, streamed: Option<Streamed>, expectation: Expectation) -> Checked {
     let checked = catch_unwind(AssertUnwindSafe(|| check_body(body, streamed, expectation)));
     Checked(checked.unwrap_or_else(|panic| Err(CheckFailed::Panicked(text::of_panic(panic.as_ref())))))
 }
 
-/// What an answer above the bound is.
+/// The result for an answer above the bound.
 pub(crate) fn oversize(seen: usize, bound: usize) -> Checked {
     Checked(Err(CheckFailed::Violation(DecodeError::TooLarge { size: seen, bound }.into())))
 }
 
 fn check_body(body: Vec<u8>, streamed: Option<Streamed>, expectation: Expectation) -> Result<Verified, CheckFailed> {
-    // The codec has applied the bound.
+    // The codec has already applied the bound.
     let mut response = json::decode_response_within(&body, body.len()).map_err(|error| match error {
-        // The stream ended before the document did: a lost connection, not a lie.
+        // The stream ended before the document did: a lost connection and not a lie.
         DecodeError::Incomplete { .. } => CheckFailed::Cut,
         error => CheckFailed::Violation(error.into()),
     })?;

@@ -1,13 +1,13 @@
-//! What was on the disk before this process started: it counts once it was hashed again, and what does not hold is fetched
-//! and written again. Beside [`Window`](super::window::Window), which counts what comes new.
+//! Tracks what was on the disk before this process started. It counts once it was hashed again, and chunks that do not
+//! match are fetched and written again. [`Window`](super::window::Window) counts new chunks.
 //!
 //! ```text
 //! unchecked -> checked
 //!           -> missing -> (asked) -> queue -> writing -> checked
 //! ```
 //!
-//! The driver hashes on its own and says how far it is. It does not go on while something that it found is still missing,
-//! so what is kept here is never more than what it hashes in one go.
+//! The driver hashes by itself and reports its progress. It pauses while a damaged chunk that it found is missing, so
+//! what is kept here is never more than what it hashes in one step.
 
 use std::{collections::BTreeSet, time::Instant};
 
@@ -15,38 +15,39 @@ use crate::exchange::VerifiedChunk;
 
 #[derive(Debug, Default)]
 pub(super) struct Recheck {
-    /// Bytes that were there when the place was opened.
+    /// Bytes that were there when the partial payload was opened.
     before: u64,
-    /// Those that were not hashed then, from the first on,
+    /// The end of those that were not hashed then,
     end: u64,
-    /// and how many of them are by now.
+    /// and how many of them have been hashed since.
     checked: u64,
     since: Option<Instant>,
-    /// Do not hold, and were not fetched yet.
+    /// Chunks that do not match and were not fetched yet.
     missing: BTreeSet<u64>,
-    /// Bytes that did not hold since the place was opened.
+    /// Bytes that did not match since the partial payload was opened.
     damaged: u64,
-    /// Fetched and verified, not handed out.
+    /// Fetched and verified, but not handed out yet.
     queue: Vec<VerifiedChunk>,
     /// Being written and made durable.
     writing: Option<(Instant, Vec<u64>)>,
 }
 
 impl Recheck {
-    /// The place is open with so many bytes in it, of which the first were not hashed by this process.
+    /// The partial payload was opened with so many bytes, of which this process has not hashed the first `unchecked`.
     pub(super) fn open(&mut self, now: Instant, before: u64, unchecked: u64) {
         let end = unchecked.min(before);
         *self = Self { before, end, since: (end > 0).then_some(now), ..Self::default() };
     }
 
-    /// Nothing is written any more: what was fetched and is not durable counts as missing, until the place is opened again.
+    /// Nothing is written any more. What was fetched and is not durable counts as missing until the partial payload is
+    /// opened again.
     pub(super) fn close(&mut self) {
         self.missing.extend(self.queue.drain(..).map(|chunk| chunk.index));
         self.missing.extend(self.writing.take().into_iter().flat_map(|(_, chunks)| chunks));
     }
 
-    /// Chunks were of this size and are smaller from now on, so what is known of single ones says nothing: what does not hold
-    /// counts as not hashed, until the place is opened again.
+    /// Chunks become smaller from now on, so what is known of single ones no longer applies. Chunks that did not match
+    /// count as not hashed until the partial payload is opened again.
     pub(super) fn resize(&mut self, chunk_size: u64) {
         if let Some(first) = self.missing.first() {
             self.checked = self.checked.min(first * chunk_size);
@@ -54,7 +55,7 @@ impl Recheck {
         self.missing.clear();
     }
 
-    /// So many bytes were hashed by now; these chunks do not hold, `damaged` bytes.
+    /// The first `checked` bytes have been hashed; the chunks `missing` do not match, `damaged` bytes in all.
     pub(super) fn progress(&mut self, checked: u64, missing: &[u64], damaged: u64) {
         self.checked = self.checked.max(checked).min(self.end);
         self.damaged += damaged;
@@ -67,18 +68,18 @@ impl Recheck {
         self.missing.first().copied().filter(|_| has_room)
     }
 
-    /// Whether this chunk was missing: then it is taken.
+    /// Whether this chunk is missing.
     pub(super) fn is_missing(&self, index: u64) -> bool {
         self.missing.contains(&index)
     }
 
-    /// Takes a chunk that was missing.
+    /// Adds a chunk that was missing.
     pub(super) fn push(&mut self, chunk: VerifiedChunk) {
         self.missing.remove(&chunk.index);
         self.queue.push(chunk);
     }
 
-    /// What to write, when nothing more comes before it.
+    /// The chunks to write, if nothing more arrives before that.
     pub(super) fn next_repair(&mut self, now: Instant, group: u64, flush: bool) -> Option<Vec<VerifiedChunk>> {
         let is_due = flush || self.missing.is_empty() || self.queued_bytes() >= group;
         if self.queue.is_empty() || self.writing.is_some() || !is_due {
@@ -98,17 +99,17 @@ impl Recheck {
         !self.missing.is_empty()
     }
 
-    /// Nothing is queued or being written.
+    /// Whether nothing is queued or being written.
     pub(super) fn is_idle(&self) -> bool {
         self.queue.is_empty() && self.writing.is_none()
     }
 
-    /// Everything that was there holds, or was written again.
+    /// Whether everything that was there has been checked, or was written again.
     pub(super) fn is_done(&self) -> bool {
         self.checked == self.end && self.is_sound()
     }
 
-    /// Nothing is known to be damaged now.
+    /// Whether nothing is known to be damaged now.
     pub(super) fn is_sound(&self) -> bool {
         self.missing.is_empty() && self.is_idle()
     }
@@ -117,18 +118,18 @@ impl Recheck {
         self.missing.iter().copied()
     }
 
-    /// The first chunk that does not count: unchecked, or missing. `None` when all count.
+    /// The first chunk that does not count, because it is unchecked or missing. `None` if all count.
     pub(super) fn first_doubtful(&self, chunk_size: u64) -> Option<u64> {
         let unchecked = (self.checked < self.end).then(|| self.checked / chunk_size.max(1));
         [unchecked, self.missing.first().copied()].into_iter().flatten().min()
     }
 
-    /// Bytes not hashed yet.
+    /// Bytes that were not hashed yet.
     pub(super) fn unchecked_bytes(&self) -> u64 {
         self.end - self.checked
     }
 
-    /// Bytes of those that were there that are hashed, when the place was opened or since.
+    /// Bytes on the disk that are hashed, at the opening or since.
     pub(super) fn checked_bytes(&self) -> u64 {
         self.before - self.unchecked_bytes()
     }
@@ -141,7 +142,7 @@ impl Recheck {
         self.damaged
     }
 
-    /// Since when it is being hashed, or what was fetched again is being written.
+    /// Since when hashing or repairing has been in progress.
     pub(super) fn busy_since(&self) -> Option<Instant> {
         let writing = self.writing.as_ref().map(|(since, _)| *since);
         writing.or(self.since.filter(|_| !self.is_done()))

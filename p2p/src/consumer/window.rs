@@ -1,9 +1,10 @@
-//! What is verified, handed out to be written, written, and durable: four counts of chunks from the first on, in falling
-//! order, and the window between the first and the last.
+//! The window of chunks between verified and durable. It keeps four counts of chunks from the first on, in falling
+//! order: verified, handed out to be written, written, and durable.
 //!
-//! Example, chunks of 1 MiB, window 4 MiB, group 2 MiB. Chunks 0 to 3 are verified: nothing more is asked for, because a
-//! fifth would make 5 MiB that are not durable. 0 and 1 are written: a group is full, a sync is due. While it runs 2 and 3
-//! are written. The sync ends with 2 durable chunks: 2 MiB are left of the window, 4 and 5 may be asked for.
+//! Example with chunks of 1 MiB, a window of 4 MiB and groups of 2 MiB. Chunks 0 to 3 are verified: nothing more is
+//! asked for, because a fifth would make 5 MiB that are not durable. 0 and 1 are written: a group is full, so a sync is
+//! due. While it runs, 2 and 3 are written. The sync ends with 2 durable chunks: 2 MiB of the window are free, so 4 and
+//! 5 may be asked for.
 
 use std::{
     collections::VecDeque,
@@ -12,7 +13,7 @@ use std::{
 
 use crate::{exchange::VerifiedChunk, messages::Plan, tree::chunk_range};
 
-/// Largest batch in bytes.
+/// The largest batch in bytes.
 const MAX_BATCH: u64 = 1024 * 1024;
 
 #[derive(Debug)]
@@ -23,13 +24,14 @@ pub(super) struct Window {
     capacity: u64,
     group: u64,
     interval: Duration,
-    /// Chunks are handed out once so many bytes of them are there, so that small ones do not wake the disk one by one.
+    /// Chunks are handed out once this many bytes are queued, so that small ones do not wake the disk thread one by
+    /// one.
     batch: u64,
-    /// The queue is being handed out.
+    /// Whether the queue is being handed out.
     handing: bool,
     /// Whether chunks may be handed out: the partial payload is open.
     open: bool,
-    /// Verified, not yet handed out; at most the window.
+    /// Verified, but not yet handed out; at most the window.
     queue: VecDeque<VerifiedChunk>,
     verified: u64,
     handed: u64,
@@ -44,7 +46,7 @@ pub(super) struct Window {
 
 impl Window {
     pub(super) fn new(plan: &Plan, window: u64, group: u64, interval: Duration) -> Self {
-        // While one half of the window is made durable the other one fills.
+        // While one half of the window is made durable, the other half fills.
         let group = group.min(window / 2);
         Self {
             payload_bytes: plan.snapshot.checkpoint.payload_bytes,
@@ -67,18 +69,19 @@ impl Window {
         }
     }
 
-    /// The partial payload is open, with this many durable chunks.
+    /// The partial payload was opened with this many durable chunks.
     pub(super) fn open(&mut self, durable: u64) {
         self.rewind(durable.min(self.total));
         self.open = true;
     }
 
-    /// The payload was complete already.
+    /// The payload was already complete.
     pub(super) fn open_complete(&mut self) {
         self.open(self.total);
     }
 
-    /// The disk is in trouble: what is not durable counts as lost, and nothing is handed out until it is opened again.
+    /// The disk failed: what is not durable counts as lost, and nothing is handed out until the partial payload is
+    /// opened again.
     pub(super) fn close(&mut self) {
         self.rewind(self.durable);
         self.open = false;
@@ -95,7 +98,7 @@ impl Window {
         self.open
     }
 
-    /// Takes a verified chunk if it is the next one.
+    /// Adds a verified chunk if it is the next one.
     pub(super) fn push(&mut self, now: Instant, chunk: VerifiedChunk) -> bool {
         let is_next = self.open && chunk.index == self.verified && chunk.index < self.total;
         if is_next {
@@ -116,12 +119,13 @@ impl Window {
         pending == 0 || pending + self.size(self.verified) <= self.capacity
     }
 
-    /// Verified chunks stand in the way of the next one.
+    /// Whether verified chunks keep the next one from being asked for.
     pub(super) fn is_blocked(&self) -> bool {
         self.open && self.verified < self.total && !self.fits()
     }
 
-    /// The next chunk to write, when a batch is full or old enough, or nothing more comes before it (see `start_sync`).
+    /// The next chunk to write, if a batch is full or old enough, or nothing more arrives before that (see
+    /// `start_sync`).
     pub(super) fn next_write(&mut self, now: Instant, flush: bool) -> Option<VerifiedChunk> {
         let full = self.bytes(self.verified) - self.bytes(self.handed) >= self.batch;
         let due = full || self.nothing_follows(flush) || self.sync_at().is_some_and(|at| at <= now);
@@ -143,13 +147,13 @@ impl Window {
         }
     }
 
-    /// No further chunk is asked for before those that are there are dealt with.
+    /// Whether no further chunk is asked for before the queued ones are handled.
     fn nothing_follows(&self, flush: bool) -> bool {
         flush || self.verified == self.total || self.is_blocked()
     }
 
-    /// Whether a sync starts now: a group is full or old enough, or nothing more comes before it (the last chunk, a full
-    /// window, or `flush`).
+    /// Whether a sync starts now: a group is full or old enough, or nothing more arrives before that (the last chunk, a
+    /// full window, or `flush`).
     pub(super) fn start_sync(&mut self, now: Instant, flush: bool) -> bool {
         let dirty = self.bytes(self.written) - self.bytes(self.durable);
         let is_quiet = self.queue.is_empty() && self.handed == self.written;
@@ -164,7 +168,7 @@ impl Window {
         starts
     }
 
-    /// When a sync is due by age, unless only the disk can bring it on.
+    /// When a sync is due by age, unless only the disk can make progress.
     pub(super) fn sync_at(&self) -> Option<Instant> {
         if self.syncing.is_some() || (self.queue.is_empty() && self.written == self.durable) {
             return None;
@@ -177,14 +181,14 @@ impl Window {
             return; // not of this place
         }
         self.syncing = None;
-        // A sync may cover what was written while it ran, before that was told.
+        // A sync may cover chunks that were written while it ran, before that was reported.
         self.durable = self.durable.max(durable);
         self.written = self.written.max(self.durable);
         self.writing = self.writing.filter(|_| self.written < self.handed);
         self.dirty_since = (self.verified > self.durable).then(|| self.dirty_since.unwrap_or(now));
     }
 
-    /// Nothing is queued, handed out or being synced.
+    /// Whether nothing is queued, handed out or being synced.
     pub(super) fn is_idle(&self) -> bool {
         self.queue.is_empty() && self.handed == self.written && self.syncing.is_none() && self.written == self.durable
     }
@@ -193,7 +197,7 @@ impl Window {
         self.open && self.durable == self.total
     }
 
-    /// Since when a write or a sync is waited for.
+    /// Since when a write or a sync has been in progress.
     pub(super) fn busy_since(&self) -> Option<Instant> {
         self.syncing.or(self.writing).or(self.dirty_since)
     }

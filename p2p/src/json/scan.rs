@@ -1,4 +1,4 @@
-//! The strict scanner: splits a document into raw slices, and checks every byte of it on the way.
+//! The strict scanner. It splits a document into raw slices, and checks every byte of it.
 
 use std::borrow::Cow;
 
@@ -8,10 +8,10 @@ use crate::{
     text::escape,
 };
 
-/// The members of an object, each value still raw text.
+/// The members of an object; each value is still raw text.
 pub(super) type Members<'a> = Vec<(Cow<'a, str>, &'a str)>;
 
-/// Splits a document that must be one object, white space around it allowed.
+/// Splits a document that must be one object; white space around it is allowed.
 pub(super) fn document(text: &str) -> Result<Members<'_>, DecodeError> {
     let mut scanner = Scanner { text, at: 0 };
     scanner.white_space();
@@ -23,12 +23,12 @@ pub(super) fn document(text: &str) -> Result<Members<'_>, DecodeError> {
     }
 }
 
-/// Splits a raw value that [`document`] has checked. `None` when it is not an object.
+/// Splits a raw value that [`document`] has checked. `None` if it is not an object.
 pub(super) fn object(raw: &str) -> Option<Members<'_>> {
     Scanner { text: raw, at: 0 }.object(1).ok()
 }
 
-/// Splits a raw value that [`document`] has checked into at most `most` elements. `None` when it is not an array, or a
+/// Splits a raw value that [`document`] has checked into at most `most` elements. `None` if it is not an array, or a
 /// longer one.
 pub(super) fn array(raw: &str, most: usize) -> Option<Vec<&str>> {
     let mut elements = Vec::new();
@@ -42,7 +42,7 @@ pub(super) fn array(raw: &str, most: usize) -> Option<Vec<&str>> {
     (elements.len() <= most).then_some(elements)
 }
 
-/// The contents of a raw string that [`document`] has checked. `None` when it is not a string.
+/// The content of a raw string that [`document`] has checked. `None` if it is not a string.
 pub(super) fn string(raw: &str) -> Option<Cow<'_, str>> {
     Scanner { text: raw, at: 0 }.string().ok()
 }
@@ -61,7 +61,7 @@ impl<'a> Scanner<'a> {
         if self.at < self.text.len() { DecodeError::Syntax { at: self.at, what } } else { self.cut() }
     }
 
-    /// So far it could have become a document.
+    /// The error for a text that could still have become a document.
     fn cut(&self) -> DecodeError {
         DecodeError::Incomplete { at: self.text.len() }
     }
@@ -80,7 +80,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Skips one value and returns its text. `depth` counts the objects and arrays around it, itself included.
+    /// Skips one value and returns its text. `depth` counts the objects and arrays around it, including itself.
     fn value(&mut self, depth: usize) -> Result<&'a str, DecodeError> {
         let start = self.at;
         match self.peek() {
@@ -166,7 +166,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Any number that JSON has; what a field takes of them is for its reader to say.
+    /// Any JSON number; the reader of the field decides which ones it accepts.
     fn number(&mut self) -> Result<(), DecodeError> {
         if self.peek() == Some(b'-') {
             self.at += 1;
@@ -203,14 +203,15 @@ impl<'a> Scanner<'a> {
         if !escaped {
             return Ok(Cow::Borrowed(inner));
         }
-        // Rare: names and base64 need no escapes. `serde_json` reads exactly the escapes that JSON has, surrogates included.
+        // Rare: names and base64 need no escapes. `serde_json` reads exactly the escapes that JSON has, surrogates
+        // included.
         serde_json::from_str(&self.text[self.at - inner.len() - 2..self.at])
             .map(Cow::Owned)
             .map_err(|_| self.wrong("an escape that makes no character"))
     }
 
-    /// Skips a string and returns what is between its quotes, and whether there is an escape in it. Plain text is skipped
-    /// in blocks, which the compiler turns into vector code.
+    /// Skips a string; returns what is between its quotes, and whether it has an escape. Plain text is skipped in
+    /// blocks, which the compiler turns into vector code.
     fn skip_string(&mut self) -> Result<(&'a str, bool), DecodeError> {
         const BLOCK: usize = 64;
         self.expect(b'"', "a string is expected")?;
@@ -257,7 +258,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// One escape; its number when it is a `\u`.
+    /// One escape; returns its number if it is a `\u`.
     fn unit(&mut self) -> Result<Option<u16>, DecodeError> {
         let bytes = self.text.as_bytes();
         if self.peek() != Some(b'\\') {

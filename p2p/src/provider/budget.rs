@@ -1,6 +1,7 @@
-//! A budget for the bytes of answers under way, in all, per peer and per source. Who does not fit waits a little, in order.
+//! A byte budget for answers in flight, in all, for each peer and for each source. An answer that does not fit waits a
+//! short time, in order.
 //!
-//! A source takes more bytes only while what it holds is no more than what stays free, as with slots: answers that one address
+//! As with slots, a source gets more bytes only while it holds no more than remains free. So answers that one address
 //! does not read leave bytes for all others.
 
 use std::{
@@ -14,7 +15,7 @@ use libp2p::PeerId;
 use super::{SessionKey, Source};
 use crate::limits::{MAX_RESPONSE_BYTES_IN_FLIGHT, MAX_RESPONSE_BYTES_IN_FLIGHT_PER_PEER, RESPONSE_BUDGET_WAIT};
 
-/// How many bytes of answers may be under way.
+/// The most bytes of answers in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BudgetLimits {
     /// In all.
@@ -35,16 +36,17 @@ impl Default for BudgetLimits {
     }
 }
 
-/// What came of asking for bytes.
+/// The result of asking for bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BudgetWait {
     /// The bytes are reserved.
     Granted,
-    /// Not yet: [`Budget::poll`] says when.
+    /// Not yet: [`Budget::poll`] will tell.
     Waiting,
 }
 
-/// The bytes of answers under way. Each session asks once per request, so at most as many wait as there are slots.
+/// The bytes of answers in flight. Each session asks once for each request, so at most as many answers wait as there
+/// are slots.
 #[derive(Debug, Default)]
 pub struct Budget {
     limits: BudgetLimits,
@@ -64,13 +66,14 @@ struct Queued {
 }
 
 impl Budget {
-    /// Nothing is under way.
+    /// An empty budget: nothing is in flight.
     #[must_use]
     pub fn new(limits: BudgetLimits) -> Self {
         Self { limits, ..Self::default() }
     }
 
-    /// Asks for the bytes of one answer of a session. An answer larger than a bound is let through alone.
+    /// Asks for the bytes of a session's answer. An answer that is larger than a bound is let through if nothing else counts
+    /// against that bound.
     pub fn ask(&mut self, now: Instant, source: Source, key: SessionKey, bytes: usize) -> BudgetWait {
         self.leave(key);
         if self.waiting.is_empty() && self.fits_total(bytes) && self.fits_share(source, key.0, bytes) {
@@ -81,7 +84,7 @@ impl Budget {
         BudgetWait::Waiting
     }
 
-    /// The answer is sent, or not wanted any more: gives its bytes back, or leaves the queue.
+    /// The answer was sent or is no longer wanted: frees its bytes, or removes it from the queue.
     pub fn leave(&mut self, key: SessionKey) {
         self.waiting.retain(|waiter| waiter.key != key);
         let Some((source, bytes)) = self.held.remove(&key) else { return };
@@ -90,10 +93,10 @@ impl Budget {
         give_back(&mut self.sources, source, bytes);
     }
 
-    /// The next session whose wait has ended: `true` when its bytes are reserved, `false` when its time is up (`busy`).
+    /// The next session whose wait has ended: `true` if its bytes are reserved, `false` if its time is up (`busy`).
     ///
-    /// In order of asking; one that waits for bytes of its own peer or source lets others pass, one that waits for the total
-    /// does not.
+    /// In order of asking. While one waits for bytes of its own peer or source, others may pass it; while one waits for
+    /// the total, none may.
     pub fn poll(&mut self, now: Instant) -> Option<(SessionKey, bool)> {
         if let Some(late) = self.waiting.iter().position(|waiter| waiter.until <= now) {
             return self.waiting.remove(late).map(|waiter| (waiter.key, false));
@@ -113,13 +116,13 @@ impl Budget {
         Some((waiter.key, true))
     }
 
-    /// When [`Self::poll`] has something to say at the latest.
+    /// When [`Self::poll`] must be called at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.waiting.iter().map(|waiter| waiter.until).min()
     }
 
-    /// Bytes under way.
+    /// Bytes in flight.
     #[must_use]
     pub fn under_way(&self) -> usize {
         self.total

@@ -1,6 +1,7 @@
-//! What a provider remembers of each session: its plan and what the consumer has acknowledged.
+//! What a provider keeps of each session: its plan and what the consumer has acknowledged.
 //!
-//! Pure: the caller persists a [`Record`] before it puts it here, so what is answered from here is on disk.
+//! Pure: the caller persists a [`Record`] before it puts it here, so everything that is answered from here is on the
+//! disk.
 
 use std::{
     collections::HashMap,
@@ -26,9 +27,9 @@ pub struct RecordLimits {
     pub total: usize,
     /// Of one peer.
     pub per_peer: usize,
-    /// A record that was not used for this long is forgotten.
+    /// A record that was not used for this long is removed.
     pub retention: Duration,
-    /// A record that was used within this time has a slot, and is not evicted.
+    /// A record that was used within this time has a slot and is not evicted.
     pub idle: Duration,
 }
 
@@ -38,10 +39,10 @@ impl Default for RecordLimits {
     }
 }
 
-/// One session as a provider remembers it.
+/// A provider's record of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// What the session streams, its chunk size included.
+    /// The plan of the session, including its chunk size.
     pub plan: Arc<Plan>,
     /// Everything up to this chunk is durable at the consumer.
     pub confirmed_chunk: Option<u64>,
@@ -51,7 +52,7 @@ pub struct Record {
     pub opened: u64,
     /// When it was used last, seconds since 1970.
     pub last_used: u64,
-    /// Where its consumer came from when it opened the session.
+    /// The source of its consumer when it opened the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
 }
@@ -64,7 +65,7 @@ impl Record {
         Self { plan, confirmed_chunk: None, confirmed_update: None, opened: now, last_used: now, source: None }
     }
 
-    /// Opened from there.
+    /// Sets the source.
     #[must_use]
     pub fn with_source(mut self, source: Option<Source>) -> Self {
         self.source = source;
@@ -86,27 +87,26 @@ pub struct Records {
 }
 
 impl Records {
-    /// Nothing is remembered.
+    /// No records.
     #[must_use]
     pub fn new(limits: RecordLimits) -> Self {
         Self { limits, records: HashMap::new() }
     }
 
-    /// Puts a record that is on disk. At start-up: all that were found; later: one that [`Self::acknowledged`] or
-    /// [`Record::new`] made, once it is persisted.
+    /// Puts a record that is on the disk. At start-up: all that were found. Later: one that [`Self::acknowledged`] or
+    /// [`Record::new`] made, after it was persisted.
     pub fn put(&mut self, peer: PeerId, session: SnapshotSessionId, record: Record) {
         self.records.insert((peer, session), record);
     }
 
-    /// Makes room for one more record of this peer, and says which one goes; the caller removes it from disk too (and
-    /// calls [`Self::expire`] before). Finished ones go first, then idle ones, oldest first. One with acknowledged chunks
-    /// never goes for a new one, which has none, unless it is finished.
+    /// Makes space for one more record of this peer, and returns the record that is evicted. The caller removes it from
+    /// the disk as well, and calls [`Self::expire`] before. Finished ones are evicted first, then idle ones, oldest
+    /// first. One with acknowledged chunks is never evicted for a new one, which has none, unless it is finished.
     ///
-    /// As with slots, a source that holds as many as are free makes room among its own: whoever acknowledges what it likes
-    /// with keys that cost nothing leaves room for others.
-    ///
+    /// As with slots, a source that holds as many records as are free evicts one of its own. So a client that
+    /// acknowledges anything, with keys that cost nothing, leaves space for others.
     /// # Errors
-    /// [`PipelineError::Busy`]: none may go.
+    /// [`PipelineError::Busy`]: none may be evicted.
     pub fn make_room(
         &mut self,
         peer: PeerId,
@@ -134,7 +134,7 @@ impl Records {
         evicted.map(Some).ok_or_else(|| PipelineError::Busy { reason: format!("all {whose} are in use") })
     }
 
-    /// Forgets what was not used for the time of retention, and says which.
+    /// Removes the records that were not used for the retention time, and returns their keys.
     pub fn expire(&mut self, now: SystemTime) -> Vec<SessionKey> {
         let (now, retention) = (seconds(now), self.limits.retention.as_secs());
         self.records
@@ -166,7 +166,7 @@ impl Records {
         self.records.get(&(peer, session)).ok_or_else(|| PipelineError::unknown_session(session))
     }
 
-    /// The plan of a session, when it has an artefact with this index. Counts as use.
+    /// The plan of a session, if it has an artefact with this index. This counts as use.
     ///
     /// # Errors
     /// Unknown session, or an index beyond the totals.
@@ -187,7 +187,7 @@ impl Records {
         Ok(Arc::clone(&record.plan))
     }
 
-    /// Whether a session may go on at these offsets. Moves no marker.
+    /// Whether a session may continue at these offsets. Moves no marker.
     ///
     /// # Errors
     /// Unknown session, another plan, offsets behind what was acknowledged or beyond the totals.
@@ -214,7 +214,7 @@ impl Records {
         Ok(Resumed { plan_id, chunk_index, update_index, chunk_size: record.plan.chunk_size })
     }
 
-    /// The record as an ack leaves it. The caller persists it, then [`Self::put`]s it, then answers.
+    /// The record after an ack. The caller persists it, then [`Self::put`]s it, then answers.
     ///
     /// # Errors
     /// Unknown session, an index beyond the last or below the latest.
@@ -250,7 +250,7 @@ impl Records {
         Ok(record)
     }
 
-    /// Forgets a session of this peer; whether there was one.
+    /// Removes a session of this peer; returns whether there was one.
     pub fn remove(&mut self, peer: PeerId, session: SnapshotSessionId) -> bool {
         self.records.remove(&(peer, session)).is_some()
     }

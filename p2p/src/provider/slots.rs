@@ -1,9 +1,11 @@
-//! Which sessions are active on a provider, that each has one request in flight, and who gets the next slot.
+//! Decides which sessions are active on a provider, keeps each to one request in flight, and decides who gets the next
+//! slot.
 //!
-//! Keys cost nothing, so slots are shared by [`Source`]: a source takes another slot only while it holds fewer than are
-//! free. Of 64, one source alone has 32 at most, two have 21 each, and whoever comes from elsewhere finds one. A slot whose
-//! session has been quiet for a moment goes to one who has none; nothing is lost with it, the session's record stays and its
-//! next request takes a slot again. Who still finds none waits a little, the one whose source holds least first.
+//! Keys cost nothing, so slots are shared by [`Source`]: a source gets another slot only while it holds fewer than are
+//! free. Of 64 slots, one source alone gets at most 32, two get 21 each, and a client from elsewhere still finds one. A
+//! slot whose session has been quiet for a moment is given to a session without one. Nothing is lost: the quiet
+//! session's record is kept, and its next request takes a slot again. A session that still finds no slot waits a short
+//! time; the one whose source holds least comes first.
 
 use std::{
     cmp::Reverse,
@@ -20,7 +22,7 @@ use crate::{
     types::SnapshotSessionId,
 };
 
-/// How many sessions may be active, and for how long without a request.
+/// The most active sessions, and how long they may stay without a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotLimits {
     /// In all.
@@ -29,7 +31,7 @@ pub struct SlotLimits {
     pub per_peer: usize,
     /// A slot is freed after this long without a request.
     pub idle: Duration,
-    /// After this long without a request, a slot goes to another session that needs one.
+    /// After this long without a request, a slot may be given to another session.
     pub gives_way: Duration,
     /// How long a session waits for a slot before it is told `busy`.
     pub wait: Duration,
@@ -47,7 +49,7 @@ impl Default for SlotLimits {
     }
 }
 
-/// The right to serve one request; goes back through [`Slots::release`].
+/// The right to serve one request; it is returned through [`Slots::release`].
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a ticket that is not released keeps its session busy"]
 pub struct Ticket {
@@ -56,24 +58,24 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// The session that it serves.
+    /// The session for which it is.
     #[must_use]
     pub fn key(&self) -> SessionKey {
         self.key
     }
 }
 
-/// What came of asking for a slot.
+/// The result of asking for a slot.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a ticket that is not released keeps its session busy"]
 pub enum Asked {
     /// The request may be served.
     Granted(Ticket),
-    /// Not yet: [`Slots::poll`] says when.
+    /// Not yet: [`Slots::poll`] will tell.
     Waiting,
 }
 
-/// What becomes of the slot when a request is answered.
+/// What happens to the slot when a request is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlotOutcome {
     /// The session goes on.
@@ -95,11 +97,11 @@ pub struct Slots {
     limits: SlotLimits,
     slots: HashMap<SessionKey, Slot>,
     generation: u64,
-    /// Sessions without a slot, in order of asking; at most [`MAX_SLOT_WAITERS`].
+    /// Sessions that wait for a slot, in order of asking; at most [`MAX_SLOT_WAITERS`].
     waiting: VecDeque<Waiter>,
-    /// Something happened since the waiters were last looked at.
+    /// Whether something happened since the waiting sessions were last checked.
     changed: bool,
-    /// When a slot will have been quiet for long enough to give way.
+    /// When the next slot will have been quiet for long enough to be given away.
     next_quiet: Option<Instant>,
     gave_way: u64,
 }
@@ -121,7 +123,7 @@ struct Waiter {
     until: Instant,
 }
 
-/// What a new session is measured by.
+/// What decides whether a new session gets a slot.
 #[derive(Clone, Copy)]
 struct Held {
     total: usize,
@@ -136,7 +138,8 @@ impl Slots {
         Self { limits, ..Self::default() }
     }
 
-    /// Admits one request of a session at once, or not. A session without a slot takes a free one, or one that gives way.
+    /// Admits one request of a session at once, or refuses it. A session without a slot gets a free one, or one that is
+    /// given away.
     ///
     /// # Errors
     /// [`PipelineError::Busy`]: the session has a request in flight, or there is no slot for it.
@@ -169,7 +172,7 @@ impl Slots {
         Ok(Ticket { key, generation })
     }
 
-    /// As [`Self::admit`]; a session that finds no slot may wait for one.
+    /// Like [`Self::admit`], but a session that finds no slot may wait for one.
     ///
     /// # Errors
     /// [`PipelineError::Busy`]: the session has a request in flight or waits already, or too many wait.
@@ -185,7 +188,7 @@ impl Slots {
             return Err(busy(format!("session {session} has a request in flight already")));
         }
         let ahead = self.waiting.iter().filter(|waiter| waiter.source == source).count();
-        // Who came before from there goes first.
+        // Earlier sessions from the same source come first.
         let refusal = if ahead == 0 || self.slots.contains_key(&key) {
             match self.admit(now, source, peer, session) {
                 Ok(ticket) => return Ok(Asked::Granted(ticket)),
@@ -208,12 +211,12 @@ impl Slots {
         Ok(Asked::Waiting)
     }
 
-    /// The session does not wait any more: its stream is gone.
+    /// The session no longer waits: its stream has failed.
     pub fn leave(&mut self, key: SessionKey) {
         self.waiting.retain(|waiter| waiter.key != key);
     }
 
-    /// The next session whose wait has ended: with a ticket, or with [`PipelineError::Busy`] when its time is up.
+    /// The next session whose wait has ended: with a ticket, or with [`PipelineError::Busy`] if its time is up.
     pub fn poll(&mut self, now: Instant) -> Option<(SessionKey, Result<Ticket, PipelineError>)> {
         if self.waiting.is_empty() {
             return None;
@@ -244,7 +247,7 @@ impl Slots {
                 return Some(((peer, session), Ok(ticket)));
             }
             if self.held(source, peer).by_peer < self.limits.per_peer {
-                without.insert(source); // there is none for the others from there either
+                without.insert(source); // There is no slot for the others from this source either.
             }
         }
         self.changed = false;
@@ -253,14 +256,14 @@ impl Slots {
         None
     }
 
-    /// When [`Self::poll`] has something to say at the latest.
+    /// When [`Self::poll`] must be called at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let late = self.waiting.iter().map(|waiter| waiter.until).min()?;
         Some(self.next_quiet.map_or(late, |quiet| quiet.min(late)))
     }
 
-    /// The request is answered.
+    /// The request was answered.
     pub fn release(&mut self, now: Instant, ticket: Ticket, outcome: SlotOutcome) {
         let Some(slot) = self.slots.get_mut(&ticket.key).filter(|slot| slot.generation == ticket.generation) else {
             return;
@@ -273,7 +276,7 @@ impl Slots {
         }
     }
 
-    /// Frees the slot of a session (it was cancelled); once its request is answered, if one is in flight.
+    /// Frees the slot of a cancelled session; if a request is in flight, once that is answered.
     pub fn free(&mut self, peer: PeerId, session: SnapshotSessionId) {
         if let Some(slot) = self.slots.get_mut(&(peer, session)) {
             slot.doomed = true;
@@ -284,7 +287,7 @@ impl Slots {
         }
     }
 
-    /// Frees the slots that were idle for too long. [`Self::admit`] does the same when it needs one.
+    /// Frees the slots that were idle for too long. [`Self::admit`] does the same if it needs one.
     pub fn expire(&mut self, now: Instant) {
         let (idle, before) = (self.limits.idle, self.slots.len());
         self.slots.retain(|_, slot| slot.serving || now.saturating_duration_since(slot.last_used) < idle);
@@ -315,7 +318,7 @@ impl Slots {
         self.waiting.len()
     }
 
-    /// Slots that went to another session before their time, since the start.
+    /// Slots that were given to another session before their time, since the start.
     #[must_use]
     pub fn gave_way(&self) -> u64 {
         self.gave_way
@@ -327,7 +330,7 @@ impl Slots {
         self.slots.contains_key(&(peer, session))
     }
 
-    /// The peers that have a slot or wait for one; one may come several times.
+    /// The peers that have a slot or wait for one; a peer may appear several times.
     pub fn peers(&self) -> impl Iterator<Item = PeerId> {
         self.slots.keys().chain(self.waiting.iter().map(|waiter| &waiter.key)).map(|(peer, _)| *peer)
     }
@@ -340,8 +343,9 @@ impl Slots {
         }
     }
 
-    /// The slot that a new session gets in place of another: one of its own peer's or source's, or of a source that holds
-    /// more; of the source that holds most, and there the one that has been quiet for longest.
+    /// The slot that a new session gets in place of another. It belongs to the session's own peer or source, or to a
+    /// source that holds more. Of these it is one of the source that holds most, and there the one that has been quiet
+    /// for longest.
     fn giving_way(&self, now: Instant, source: Source, peer: PeerId, held: Held) -> Option<SessionKey> {
         let mut crowds: HashMap<Source, usize> = HashMap::new();
         for slot in self.slots.values() {
@@ -375,7 +379,7 @@ impl Slots {
 }
 
 impl Held {
-    /// The share of a source ends where it would hold more than it leaves free.
+    /// Whether the source leaves at least as much free as it would hold; this is its share.
     fn leaves_room(self, limits: &SlotLimits) -> bool {
         self.by_peer < limits.per_peer && self.by_source < limits.total.saturating_sub(self.total)
     }

@@ -1,4 +1,4 @@
-//! Where a peer comes from, as far as fair shares go.
+//! The source of a peer, by which limits are shared fairly.
 
 use std::{
     fmt,
@@ -8,9 +8,10 @@ use std::{
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 use serde::{Deserialize, Serialize};
 
-/// An IPv4 address, or the /64 that an IPv6 address is in: what one subscriber has, while keys are free to make.
+/// An IPv4 address, or the /64 that an IPv6 address is in: this is what one subscriber has, while keys can be made
+/// freely.
 ///
-/// Whoever is not reached by an IP address is a source of its own.
+/// A peer that is not reached by an IP address is a source of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Source(Kind);
 
@@ -39,19 +40,19 @@ mod peer_text {
 }
 
 impl Source {
-    /// Of a peer that is connected at this address.
+    /// The source of a peer that is connected at this address.
     #[must_use]
     pub fn of_peer(address: &Multiaddr, peer: PeerId) -> Self {
         ip_of(address).map_or(Self(Kind::Peer(peer)), Self::of_ip)
     }
 
-    /// Of somebody at this address who has not said who it is; all without an IP address are one source.
+    /// The source of somebody at this address whose peer id is not known yet; all without an IP address are one source.
     #[must_use]
     pub fn of_address(address: &Multiaddr) -> Self {
         ip_of(address).map_or(Self(Kind::Unknown), Self::of_ip)
     }
 
-    /// Of an IP address. An IPv4 address that is written as an IPv6 one is the same source.
+    /// The source of an IP address. An IPv4 address that is written as an IPv6 one is the same source.
     #[must_use]
     pub fn of_ip(address: IpAddr) -> Self {
         match address.to_canonical() {

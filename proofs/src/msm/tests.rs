@@ -1,5 +1,5 @@
-//! Held to the library's own sums, with all that makes additions special: equal and opposite points, the identity, and numbers whose
-//! digits are all alike.
+//! Compares results with the library's, with all the special cases of addition: equal and opposite points, the
+//! identity, and scalars whose digits are all equal.
 
 use ff::{Field, PrimeField};
 use halo2curves::{
@@ -14,7 +14,7 @@ use proptest::prelude::*;
 
 use super::{NUMBER_BITS, Number, digit, sum, width};
 
-/// A number out of a few: small ones, negative ones, halves, and any.
+/// One of a few scalars: small ones, negative ones, halves, and any.
 fn number<F: PrimeField>() -> impl Strategy<Value = F> {
     let small = any::<u64>().prop_map(F::from);
     let any = any::<[u64; 4]>()
@@ -29,7 +29,7 @@ fn number<F: PrimeField>() -> impl Strategy<Value = F> {
     ]
 }
 
-/// A sum out of few points, so that many are equal or opposite, and the identity.
+/// Terms with few different points, so that many are equal or opposite, and with the identity.
 fn terms<C: CurveAffine>() -> impl Strategy<Value = (Vec<C::Scalar>, Vec<C>)> {
     let point =
         (0..40_u64).prop_map(|number| (C::generator() * (C::Scalar::from(number) - C::Scalar::from(20))).to_affine());
@@ -53,7 +53,7 @@ proptest! {
         prop_assert_eq!(sum(&scalars, &points), library(&scalars, &points));
     }
 
-    /// The digits of a number make it up, whatever their width.
+    /// The digits of a scalar add up to it, for every width.
     #[test]
     fn digits_make_up_their_number(number in number::<pallas::Scalar>(), width in 2_usize..=14) {
         let base = pallas::Scalar::from(1 << width);
@@ -85,7 +85,7 @@ fn sums_of_many_points_are_the_librarys() {
     check::<vesta::Affine>();
 }
 
-/// A group of which everything cancels, beside one of which everything is equal.
+/// A group in which everything cancels, beside one in which all points are equal.
 #[test]
 fn points_that_cancel_leave_the_others() {
     let point = pallas::Affine::generator();

@@ -1,7 +1,7 @@
 //! A publisher killed between any two steps of a publish.
 //!
-//! The test's own executable is started again as the publisher, which kills itself (SIGKILL: nothing is flushed, dropped or
-//! cleaned up) at the moment that it is told. The next one must go on from what it left behind.
+//! The test starts its own executable again as the publisher, which kills itself (SIGKILL: nothing is flushed, dropped
+//! or cleaned up) at the given moment. The next publisher must continue from what was left.
 
 use std::{
     os::unix::process::ExitStatusExt as _,
@@ -31,7 +31,7 @@ fn checkpoint(step: u64) -> Checkpoint {
     Checkpoint { step, height: step, block_hash: [1; 32], state_root: [2; 32], payload_bytes: step }
 }
 
-/// Not a test of its own: the publisher that the others start. Without its environment it does nothing.
+/// Not a test of its own: the publisher that the other tests start. Without its environment it does nothing.
 #[test]
 fn publisher() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
@@ -62,7 +62,7 @@ fn crash(folder: &Path, step: u64, moment: &str) {
 fn a_publish_killed_at_any_moment_can_go_on() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("chain");
-    // Each crash is in a publish of the chain's next step.
+    // Each crash hits the publish of the chain's next step.
     for (step, moment) in (1..).zip(BEFORE.into_iter().chain(AFTER)) {
         crash(&folder, step, moment);
         let mut prover = Prover::open(&folder, genesis()).unwrap_or_else(|error| panic!("after {moment}: {error}"));
@@ -74,14 +74,15 @@ fn a_publish_killed_at_any_moment_can_go_on() {
         }
         assert_eq!(prover.tip(), Some(native_tip(step)), "after {moment}");
         drop(prover);
-        // Opening verifies the whole chain: what was gone on with is as good as what was never interrupted.
+        // Opening verifies the whole chain: an interrupted publish leads to the same chain as one that was never
+        // interrupted.
         assert_eq!(Prover::open(&folder, genesis()).unwrap().tip(), Some(native_tip(step)), "after {moment}");
         let names: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names.len(), 2, "only the state and its lock: {names:?}");
     }
 }
 
-/// The other way for a first publish to end early: its state is in place, and is all there is.
+/// The other way for a first publish to end early: its state is in place, and nothing else.
 #[test]
 fn a_first_publish_killed_after_its_state_is_in_place_has_taken_its_step() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Chains and proofs that the tests share: made once a test binary, because a proof takes seconds.
+//! Chains and proofs that the tests share. They are made once for each test binary, because a proof takes seconds.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::sync::OnceLock;
@@ -15,7 +15,7 @@ pub(crate) struct Fixture {
     /// The last two checkpoints' proofs.
     pub(crate) proof_2: Vec<u8>,
     pub(crate) proof_3: Vec<u8>,
-    /// The last checkpoint's again: proofs are randomised.
+    /// Another proof of the last checkpoint: proofs are randomised.
     pub(crate) proof_3_again: Vec<u8>,
     pub(crate) other_proof: Vec<u8>,
 }
@@ -67,12 +67,12 @@ pub(crate) fn checkpoint(step: u64) -> Checkpoint {
     }
 }
 
-/// The tip that a consumer computes when it is told this checkpoint after `previous`.
+/// The tip that a consumer computes when it receives this checkpoint after `previous`.
 pub(crate) fn told(previous: &Commitment, checkpoint: &Checkpoint) -> Tip {
     Tip { step: checkpoint.step, height: checkpoint.height, commitment: next_commitment(previous, checkpoint) }
 }
 
-/// The parts of a proof, from its description in `docs/proofs.md`: lengths in bytes, in order.
+/// The parts of a proof with their lengths in bytes, in order, as `docs/proofs.md` describes them.
 pub(crate) const PARTS: [(&str, usize); 17] = [
     ("running instance, secondary", 168),
     ("its randomness", 32),
@@ -93,7 +93,7 @@ pub(crate) const PARTS: [(&str, usize); 17] = [
     ("outputs", 72),
 ];
 
-/// Where each part stands.
+/// The range of each part.
 pub(crate) fn parts() -> Vec<(&'static str, std::ops::Range<usize>)> {
     let mut offset = 0;
     let parts = PARTS.iter().map(|(name, length)| {
@@ -103,7 +103,7 @@ pub(crate) fn parts() -> Vec<(&'static str, std::ops::Range<usize>)> {
     parts.collect()
 }
 
-/// Where each length field stands, and what it says.
+/// The offset of each length field, and its value.
 pub(crate) fn length_fields() -> Vec<(usize, u64)> {
     let mut fields = vec![];
     let mut offset = 0;
@@ -140,7 +140,7 @@ pub(crate) fn length_fields() -> Vec<(usize, u64)> {
     fields
 }
 
-/// Every place that is not a length field is an element of 32 bytes.
+/// Everything that is not a length field consists of elements of 32 bytes.
 pub(crate) fn elements() -> Vec<usize> {
     let lengths: std::collections::BTreeSet<_> = length_fields().into_iter().map(|(offset, _)| offset).collect();
     let mut offsets = vec![];

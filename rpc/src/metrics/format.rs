@@ -1,4 +1,4 @@
-//! OpenMetrics, or the classic text format of Prometheus, as the request accepts.
+//! OpenMetrics or the classic text format of Prometheus, as the request accepts.
 
 use http::{HeaderMap, header};
 use mime::Mime;
@@ -7,12 +7,13 @@ use mime::Mime;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     OpenMetrics,
-    /// Version 0.0.4, which every tool reads.
+    /// Version 0.0.4, which every tool can read.
     Classic,
 }
 
 impl Format {
-    /// OpenMetrics for those who ask for it by name and do not prefer plain text; so do Prometheus' own exporters.
+    /// OpenMetrics for clients that name it and do not prefer plain text; Prometheus' own exporters decide in the same
+    /// way.
     pub(crate) fn accepted(headers: &HeaderMap) -> Self {
         let mut openmetrics = 0.0_f32;
         let mut plain = 0.0_f32;
@@ -36,7 +37,7 @@ impl Format {
         }
     }
 
-    /// `openmetrics`, as our encoder writes it, in this format.
+    /// Converts `openmetrics`, as our encoder writes it, to this format.
     pub(crate) fn written(self, openmetrics: String) -> String {
         match self {
             Self::OpenMetrics => openmetrics,
@@ -45,7 +46,8 @@ impl Format {
     }
 }
 
-/// The samples are the same in both; names and types of some families are not, and there is no unit and no end.
+/// The samples are the same in both formats. Names and types of some families differ, and the classic one has neither
+/// unit nor end.
 fn classic(openmetrics: &str) -> String {
     let mut out = String::with_capacity(openmetrics.len() + openmetrics.len() / 8);
     let mut help = None;

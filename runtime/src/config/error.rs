@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration. Every variant names the key and what is allowed.
+//! The errors of a configuration. Every variant names the key and what is allowed.
 
 use std::{io, path::PathBuf};
 
@@ -6,15 +6,15 @@ use std::{io, path::PathBuf};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// The file is not there or cannot be read.
+    /// The file is missing or cannot be read.
     #[error("cannot read the configuration file {}: {source}; `rpp-node init` writes a commented one", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// The file is larger than any configuration.
+    /// The file is larger than any configuration can be.
     #[error("{} has more than {max} bytes: this is not a configuration file", path.display())]
     TooLarge {
         /// The file.
@@ -30,7 +30,7 @@ pub enum ConfigError {
         /// Where and why.
         message: String,
     },
-    /// A key that does not exist.
+    /// The key does not exist.
     #[error("unknown key `{key}` ({place}); allowed here: {allowed}")]
     UnknownKey {
         /// The key as `section.key`.
@@ -40,7 +40,7 @@ pub enum ConfigError {
         /// The keys that exist there.
         allowed: String,
     },
-    /// A value of the wrong type or out of range.
+    /// The value has the wrong type or is out of range.
     #[error("`{key}` cannot be {given} ({place}); allowed: {allowed}")]
     Invalid {
         /// The key as `section.key`.
@@ -52,12 +52,12 @@ pub enum ConfigError {
         /// What is allowed.
         allowed: String,
     },
-    /// Two values that do not go together.
+    /// Two values contradict each other.
     #[error("`{key}` {message}")]
     Conflict {
         /// The key to change.
         key: &'static str,
-        /// With what it conflicts and what is allowed.
+        /// What it contradicts, and what is allowed.
         message: String,
     },
     /// A file that a key names is missing.

@@ -1,7 +1,7 @@
-//! Variables that Kubernetes makes in every container for the services of its namespace. A service named `rpp` or
-//! `rpp-rpc` makes some that look like ours: they are nobody's mistake.
+//! Recognises the variables that Kubernetes sets in every container for the services of its namespace. A service named
+//! `rpp` or `rpp-rpc` makes some that look like ours; nobody made a mistake then.
 
-/// Whether a variable has the form that Kubernetes (and Docker's links before it) makes for a service:
+/// Whether a variable has the form that Kubernetes (and earlier Docker's links) uses for a service:
 ///
 /// ```text
 /// <NAME>_SERVICE_HOST=10.96.0.12          <NAME>_PORT=tcp://10.96.0.12:7070
@@ -18,7 +18,7 @@ pub(super) fn is_service_variable(name: &str, value: &str) -> bool {
     name.match_indices("_PORT_").any(|(at, found)| is_port(&name[at + found.len()..]))
 }
 
-/// `7070_TCP`, and what may follow.
+/// `7070_TCP`, and what may follow it.
 fn is_port(rest: &str) -> bool {
     let Some((number, rest)) = rest.split_once('_') else { return false };
     let (protocol, part) = rest.split_once('_').unwrap_or((rest, ""));

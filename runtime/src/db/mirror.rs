@@ -1,17 +1,17 @@
-//! What the database holds, or will hold, in memory: at most 256 sessions and 4,096 served ones, some 2 KB each.
+//! The database's present or future content in memory: at most 256 sessions and 4,096 served ones, about 2 KB each.
 
 use std::collections::BTreeMap;
 
 use super::{Change, Rows, TABLES, Table};
 
-/// A row; `None` when it was removed while the disk could not be read.
+/// A row; `None` if it was removed while the disk could not be read.
 type Row = Option<Vec<u8>>;
 
-/// All rows, the wanted state.
+/// All rows as they should be.
 #[derive(Debug, Default)]
 pub(super) struct Mirror {
     rows: [BTreeMap<Vec<u8>, Row>; TABLES.len()],
-    /// What the disk had is in it.
+    /// Whether the disk's content is included.
     whole: bool,
 }
 
@@ -28,13 +28,13 @@ impl Mirror {
         self.rows[table as usize].get(key)?.as_ref()
     }
 
-    /// Takes changes in; returns what was there before, for [`Self::undo`].
+    /// Applies changes; returns the earlier rows, for [`Self::undo`].
     pub(super) fn apply(&mut self, changes: &[Change]) -> Vec<Option<Row>> {
         let put = |change: &Change| self.set(change.table, &change.key, Some(change.value.clone()));
         changes.iter().map(put).collect()
     }
 
-    /// Takes changes out again, unless something newer came in their place.
+    /// Undoes changes, unless something newer has replaced them.
     pub(super) fn undo(&mut self, changes: &[Change], before: Vec<Option<Row>>) {
         for (change, before) in changes.iter().zip(before) {
             if self.rows[change.table as usize].get(&change.key).unwrap_or(&None) == &change.value {
@@ -43,7 +43,7 @@ impl Mirror {
         }
     }
 
-    /// A removed row is remembered only while what the disk has is not known.
+    /// A removed row is kept only while the disk's content is unknown.
     fn set(&mut self, table: Table, key: &[u8], row: Option<Row>) -> Option<Row> {
         let rows = &mut self.rows[table as usize];
         match row {
@@ -53,7 +53,7 @@ impl Mirror {
         }
     }
 
-    /// What must be written so that the disk has what it should.
+    /// The changes that bring the disk to the wanted state.
     pub(super) fn reconcile(&self, disk: &Rows, tables: [Table; TABLES.len()]) -> Vec<Change> {
         let mut changes = Vec::new();
         for table in tables {
@@ -61,7 +61,7 @@ impl Mirror {
             for (key, row) in wanted.iter().filter(|(key, row)| there.get(*key) != row.as_ref()) {
                 changes.push(Change { table, key: key.clone(), value: row.clone() });
             }
-            // What the disk has besides was removed here, or is not known yet.
+            // What else the disk has was removed here, or is not known yet.
             for key in there.keys().filter(|key| self.whole && !wanted.contains_key(*key)) {
                 changes.push(Change { table, key: key.clone(), value: None });
             }
@@ -69,7 +69,7 @@ impl Mirror {
         changes
     }
 
-    /// Takes in what the disk has, after `changes` were made to it.
+    /// Includes the disk's content, after `changes` were made to it.
     pub(super) fn take_up(&mut self, disk: Rows, changes: &[Change], tables: [Table; TABLES.len()]) {
         if self.whole {
             return;
@@ -81,7 +81,7 @@ impl Mirror {
         let _ = self.apply(changes);
     }
 
-    /// Removes rows of one table that have none of the same key in the other; none while what the disk has is not known.
+    /// Removes rows of one table whose key the other one lacks; none while the disk's content is unknown.
     pub(super) fn orphans(&self, table: Table, of: Table) -> Vec<Change> {
         let parents = &self.rows[of as usize];
         let lone = self.rows[table as usize].keys().filter(|key| self.whole && !parents.contains_key(*key));

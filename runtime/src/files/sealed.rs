@@ -1,7 +1,7 @@
-//! JSON documents with a checksum: a damaged file is recognised instead of believed.
+//! JSON documents with a checksum, so that a damaged file is recognised.
 //!
-//! The last field of the object is `"checksum"`, the BLAKE3 hash of the document as it would be without it. It is
-//! checked over the bytes as they stand, so editing such a file by hand breaks its seal.
+//! The last field of the object is `"checksum"`, the BLAKE3 hash of the document without that field. It is checked over
+//! the bytes as they are, so editing such a file by hand makes it invalid.
 
 use rpp_p2p::Hash;
 use serde::{Serialize, de::DeserializeOwned};
@@ -9,7 +9,7 @@ use serde::{Serialize, de::DeserializeOwned};
 const FIELD: &str = ",\"checksum\":\"";
 const END: &str = "\"}\n";
 
-/// Why a sealed document is not believed.
+/// Why a sealed document is refused.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SealError {
@@ -19,12 +19,12 @@ pub enum SealError {
     /// It was changed after it was written.
     #[error("its checksum does not match")]
     Checksum,
-    /// The seal is right, but the content is not what is expected: most likely written by another version.
+    /// The checksum is right, but the content is not what is expected: it was probably written by another version.
     #[error("its content cannot be read")]
     Content(#[source] serde_json::Error),
 }
 
-/// The document with its checksum.
+/// The document with its checksum added.
 ///
 /// # Errors
 /// When the value cannot be written as JSON.

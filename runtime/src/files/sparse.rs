@@ -1,6 +1,7 @@
-//! Zeros that take no room on the disk, and holes that are not read.
+//! Writes files without allocating space for zeros, and reads files without reading holes.
 //!
-//! A file reads the same whether its zeros are written or left out, so nothing here changes a payload's bytes or root.
+//! A file reads the same whether its zeros are written or are a hole. So nothing here changes a payload's bytes or
+//! root.
 
 use std::{
     fs::File,
@@ -11,16 +12,16 @@ use std::{
 
 use rustix::fs::{FallocateFlags, SeekFrom};
 
-/// Zeros are left out in whole blocks of this size, as most file systems allocate.
+/// Zeros are left out in whole blocks of this size, which most file systems allocate.
 pub(crate) const BLOCK: usize = 4096;
-/// What a hole reads as.
+/// The content of a hole.
 pub(crate) static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
-/// Puts `bytes` at `at`, whatever was there, and lets whole blocks of zeros take no room. The file grows as by a plain
-/// write. Nobody else may be changing the file's length.
+/// Writes `bytes` at `at` over whatever is there, and frees whole blocks of zeros. The file grows as with a plain
+/// write. Nobody else may change the file's length meanwhile.
 ///
 /// # Errors
-/// As a plain write; then any part of the range may hold old or new bytes.
+/// As a plain write; any part of the range may then have old or new bytes.
 pub(crate) fn write_at(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
     let mut there = None;
     for (range, zeros) in runs(bytes, at) {
@@ -38,15 +39,15 @@ pub(crate) fn write_at(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
             there = Some(known.max(end));
         } else {
             file.write_all_at(&bytes[range], start)?;
-            // A write before may have made it longer.
+            // An earlier write may have made it longer.
             there = None;
         }
     }
     Ok(())
 }
 
-/// Puts `bytes` at `at`, where the file has nothing yet, and leaves blocks of zeros out. The caller sets the length in
-/// the end. Returns where the last data ends, if there was any.
+/// Writes `bytes` at `at`, where the file has nothing yet, and leaves blocks of zeros out. The caller sets the length
+/// at the end. Returns the end of the last data, if there was any.
 ///
 /// # Errors
 /// As a plain write.
@@ -59,12 +60,12 @@ pub(crate) fn write_new_at(file: &File, bytes: &[u8], at: u64) -> io::Result<Opt
     Ok(end)
 }
 
-/// How many of `bytes` [`write_new_at`] writes.
+/// The number of bytes that [`write_new_at`] writes.
 pub(crate) fn data_len(bytes: &[u8], at: u64) -> u64 {
     runs(bytes, at).filter(|(_, zeros)| !zeros).map(|(range, _)| range.len() as u64).sum()
 }
 
-/// Makes a range that lies within the file read as zeros.
+/// Makes a range within the file read as zeros.
 fn clear(file: &File, range: Range<u64>) -> io::Result<()> {
     if range.is_empty() {
         return Ok(());
@@ -72,7 +73,7 @@ fn clear(file: &File, range: Range<u64>) -> io::Result<()> {
     let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
     match rustix::fs::fallocate(file, flags, range.start, range.end - range.start) {
         Ok(()) => Ok(()),
-        // Not every file system can: plain zeros then.
+        // Not every file system supports this; then zeros are written.
         Err(_) => range.clone().step_by(ZEROS.len()).try_for_each(|start| {
             let length = (range.end - start).min(ZEROS.len() as u64) as usize;
             file.write_all_at(&ZEROS[..length], start)
@@ -80,7 +81,7 @@ fn clear(file: &File, range: Range<u64>) -> io::Result<()> {
     }
 }
 
-/// Neighbouring blocks of one kind, and whether they are zeros; blocks are aligned in the file.
+/// Runs of neighbouring blocks that are all zeros or all data. Blocks are aligned in the file.
 fn runs(bytes: &[u8], at: u64) -> impl Iterator<Item = (Range<usize>, bool)> {
     let mut start = 0;
     std::iter::from_fn(move || {
@@ -105,38 +106,38 @@ fn block(length: usize, start: usize, at: u64) -> Option<usize> {
 }
 
 fn is_zero(bytes: &[u8]) -> bool {
-    // By 64 bytes without a branch: as fast as they can be loaded.
+    // In steps of 64 bytes without a branch: as fast as memory can be read.
     bytes.chunks(64).all(|chunk| chunk.iter().fold(0, |seen, byte| seen | byte) == 0)
 }
 
-/// What comes at a place of a file.
+/// What is at a position of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Extent {
-    /// So many bytes that must be read.
+    /// This many bytes must be read.
     Data(u64),
-    /// So many bytes that read as zeros.
+    /// This many bytes read as zeros.
     Hole(u64),
 }
 
-/// Where a file has holes; asks the file system once per hole. Moves the file's position.
+/// Finds the holes of a file, with one system call for each hole. Moves the file's position.
 #[derive(Debug)]
 pub(crate) struct Map<'a> {
     file: &'a File,
     end: u64,
-    /// What was found out last.
+    /// The range that was found last.
     known: Range<u64>,
     hole: bool,
 }
 
 impl<'a> Map<'a> {
-    /// Of the first `end` bytes. A file that has as many blocks as bytes is not asked for holes.
+    /// For the first `end` bytes. If a file has as many blocks as bytes, it is not searched for holes.
     pub(crate) fn new(file: &'a File, end: u64) -> io::Result<Self> {
         let meta = file.metadata()?;
         let full = meta.blocks().saturating_mul(512) >= meta.len();
         Ok(Self { file, end, known: 0..if full { end } else { 0 }, hole: false })
     }
 
-    /// What is at `at`, which lies before the end.
+    /// What is at `at`, which must be before the end.
     pub(crate) fn at(&mut self, at: u64) -> io::Result<Extent> {
         if !self.known.contains(&at) {
             self.ask(at)?;
@@ -148,9 +149,9 @@ impl<'a> Map<'a> {
     fn ask(&mut self, at: u64) -> io::Result<()> {
         let data = match rustix::fs::seek(self.file, SeekFrom::Data(at)) {
             Ok(data) => data.min(self.end),
-            // Nothing but a hole up to the end.
+            // Only a hole up to the end.
             Err(rustix::io::Errno::NXIO) => self.end,
-            // A file system that knows no holes.
+            // The file system has no holes.
             Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOTSUP) => {
                 (self.known, self.hole) = (at..self.end, false);
                 return Ok(());
@@ -162,12 +163,12 @@ impl<'a> Map<'a> {
             return Ok(());
         }
         let hole = rustix::fs::seek(self.file, SeekFrom::Hole(at))?.min(self.end);
-        // A file that shrank meanwhile: whoever reads it finds out.
+        // The file shrank meanwhile; whoever reads it will notice.
         (self.known, self.hole) = (at..if hole > at { hole } else { self.end }, false);
         Ok(())
     }
 
-    /// Bytes that a copy which leaves holes out writes at most; the copy may be shifted against the blocks.
+    /// The most bytes that a copy without holes writes; the copy may be shifted against the blocks.
     pub(crate) fn data_bytes(&mut self) -> io::Result<u64> {
         let (mut at, mut bytes, mut pieces) = (0, 0u64, 0u64);
         while at < self.end {

@@ -95,7 +95,7 @@ fn an_older_tip_needs_a_connection_to_what_was_accepted() {
     }
     let (plan, updates) = plans.get(1, 5);
     assert_eq!(head.judge(plan, updates), Verdict::Known);
-    // Accepting that makes its ancestors known.
+    // Accepting it makes its ancestors known.
     let head = place.accepted(&[plans.get(1, 5)]);
     for (step, tip) in [(1, 1), (2, 4), (4, 4)] {
         let (plan, updates) = plans.get(step, tip);
@@ -105,7 +105,7 @@ fn an_older_tip_needs_a_connection_to_what_was_accepted() {
 
 #[test]
 fn two_signed_histories_are_equivocation_and_the_evidence_is_kept() {
-    // The same up to step 2, then another.
+    // The same up to step 2, then a fork.
     let (plans, fork) = (Plans::new(0), Plans::new(100));
     let place = Place::new();
     let head = place.accepted(&[plans.get(1, 1), plans.get(3, 3)]);
@@ -123,7 +123,7 @@ fn two_signed_histories_are_equivocation_and_the_evidence_is_kept() {
     // The tip itself, in the middle of a longer chain, and just before its first update.
     assert_eq!([at(3, 3), at(1, 5), at(3, 4), at(4, 5)], [Some(3); 4]);
     assert_eq!(at(2, 2), None);
-    // Beyond what was accepted nothing contradicts it.
+    // Beyond what was accepted, nothing contradicts it.
     let (plan, updates) = fork.get(5, 5);
     assert_eq!(head.judge(plan, updates), Verdict::Newer);
 

@@ -1,4 +1,4 @@
-//! A prover that proves nothing, at once: the tests of the disk need many publishes, not proofs.
+//! A prover that proves nothing and takes no time. The tests of the disk need many publishes and no proofs.
 
 use std::{
     path::{Path, PathBuf},
@@ -64,7 +64,7 @@ pub(crate) fn genesis() -> Genesis {
     Genesis::new("example".to_owned(), vec![signer().public()], 1).unwrap()
 }
 
-/// What tests publish with; `request.keep` and the like may be changed.
+/// A request for tests; `request.keep` and other fields may be changed.
 pub(crate) fn request<'a>(snapshots: &'a Path, input: &'a Path, height: u64, signer: &'a Signer) -> PublishRequest<'a> {
     PublishRequest {
         snapshots_dir: snapshots,
@@ -91,7 +91,7 @@ pub(crate) fn publish_bytes(snapshots: &Path, bytes: &[u8], height: u64) -> Publ
     published
 }
 
-/// Bytes that do not repeat.
+/// Bytes without repetition.
 pub(crate) fn bytes(length: usize, seed: u64) -> Vec<u8> {
     let mut bytes = vec![0; length];
     let mut reader = blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof();

@@ -1,4 +1,4 @@
-//! What is published: a file as it is, or a folder as a tar.
+//! The input of a publish: a file as it is, or a folder as a tar.
 
 use std::{
     fs::File,
@@ -24,7 +24,7 @@ pub(super) enum Input {
 impl Input {
     pub(super) fn open(path: &Path) -> Result<Self, PublishError> {
         let failed = |source: io::Error| TarError::Read { path: path.to_owned(), source };
-        // NONBLOCK: a FIFO must be refused, not waited for.
+        // NONBLOCK, because a FIFO must be refused and not waited for.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(|error| failed(error.into()))?);
         let kind = file.metadata().map_err(failed)?.file_type();
@@ -45,7 +45,7 @@ impl Input {
         }
     }
 
-    /// How long the payload will be, unless the input changes.
+    /// The length of the payload, unless the input changes.
     pub(super) fn bytes(&self) -> u64 {
         match self {
             Self::File { before, .. } => before.size,
@@ -53,7 +53,7 @@ impl Input {
         }
     }
 
-    /// How much of that a copy writes at most: holes take no room.
+    /// The most bytes that a copy writes: holes take no space.
     pub(super) fn data_bytes(&self) -> Result<u64, TarError> {
         match self {
             Self::File { path, file, before } => Map::new(file, before.size)
@@ -63,7 +63,7 @@ impl Input {
         }
     }
 
-    /// What its consumers will not get as it is here.
+    /// What consumers will not get unchanged.
     pub(super) fn survey(&self) -> Result<Survey, TarError> {
         match self {
             Self::File { path, file, before } => {
@@ -77,7 +77,7 @@ impl Input {
         }
     }
 
-    /// Whether the file is still what it was when it was opened. A folder is checked while it is packed.
+    /// Checks that the file has not changed since it was opened. A folder is checked while it is packed.
     pub(super) fn check_unchanged(&self, read: u64) -> Result<(), TarError> {
         let Self::File { path, file, before } = self else { return Ok(()) };
         let after = Stamp::of(file).map_err(|source| TarError::Read { path: path.clone(), source })?;

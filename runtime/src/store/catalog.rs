@@ -1,8 +1,8 @@
-//! What is stored, and how the snapshots hang together.
+//! The catalog of what is stored, and how the snapshots follow on each other.
 //!
 //! Each publish adds a snapshot with a single update: its own checkpoint. An older snapshot is offered with the updates
-//! from it to the newest checkpoint that can be reached through what is stored, so that a consumer that has seen the
-//! newest one can still take it. Nothing is rewritten for that: the catalog follows the commitments.
+//! from it to the newest checkpoint that can be reached through what is stored. So a consumer that has seen the newest
+//! checkpoint can still accept it. Nothing is rewritten for this: the catalog follows the commitments.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -17,10 +17,10 @@ use super::{
     stored::{Mark, Stored},
 };
 
-/// Extended offers kept ready; they are made again when they are asked for.
+/// The most extended offers that are cached; others are made again when they are needed.
 const MAX_READY: usize = 64;
 
-/// An entry of `store/` that is left out.
+/// An entry of `store/` that is not offered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damaged {
     /// The folder.
@@ -46,9 +46,9 @@ impl std::fmt::Display for Damaged {
 pub(crate) struct Catalog {
     pub(crate) stored: BTreeMap<Hash, Arc<Stored>>,
     pub(crate) damaged: BTreeMap<Hash, Damaged>,
-    /// By the commitment before it: the update that continues from there, in the offer that leads furthest.
+    /// By the preceding commitment: the update that continues from there, in the offer that leads furthest.
     next: HashMap<Hash, (Arc<Offer>, usize)>,
-    /// By commitment: an update with its proof.
+    /// By commitment: an update that has its proof.
     proven: HashMap<Hash, (Arc<Offer>, usize)>,
     ready: Mutex<HashMap<Hash, Arc<Offer>>>,
 }
@@ -76,7 +76,7 @@ impl Catalog {
         catalog
     }
 
-    /// The highest offer that is asked for, with the updates to the newest tip.
+    /// The highest matching offer, with the updates to the newest tip.
     pub(crate) fn best(&self, root: Option<Hash>, height: Option<u64>) -> Option<(Arc<Stored>, Arc<Offer>)> {
         let (stored, offer) = self
             .stored
@@ -88,7 +88,7 @@ impl Catalog {
         Some((stored.clone(), self.extended(offer)))
     }
 
-    /// What a plan that was offered once is served from: its snapshot and all updates to its tip are here.
+    /// The source of a plan that was once offered: its snapshot and all updates to its tip are here.
     pub(crate) fn resolve(&self, plan: &Plan) -> Option<(Arc<Stored>, Arc<Offer>)> {
         let stored = self.stored.get(&plan.snapshot.checkpoint.state_root)?;
         let offer =
@@ -115,7 +115,7 @@ impl Catalog {
         Some(Offer { tip: plan.tip, updates, ..offer.clone() })
     }
 
-    /// The offer with what is stored beyond its tip.
+    /// The offer, extended by what is stored beyond its tip.
     pub(crate) fn extended(&self, offer: &Arc<Offer>) -> Arc<Offer> {
         if !self.next.contains_key(&offer.tip.commitment) {
             return offer.clone();

@@ -8,14 +8,14 @@ use rpp_p2p::Hash;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The machine's: no room. Goes away when there is.
+    /// The machine's fault: the disk is full. This passes when there is room.
     #[error("not enough disk space{}: {needed} bytes are needed, {free} are free", place(.path.as_ref()))]
     Full {
         /// The file whose write failed; `None` before anything is written.
         path: Option<PathBuf>,
         /// Bytes still to be written.
         needed: u64,
-        /// Bytes that may be written, what other sessions still need taken off.
+        /// Bytes that may be written, less what other sessions still need.
         free: u64,
     },
     /// Another session of this node writes this payload.
@@ -30,19 +30,19 @@ pub enum StoreError {
         /// Which.
         root: Hash,
     },
-    /// The operator's: it cannot be removed now.
+    /// The operator's fault: it cannot be removed now.
     #[error("payload {root} is being served: try again later, or force it")]
     Served {
         /// Which.
         root: Hash,
     },
-    /// The operator's: there is no such payload.
+    /// The operator's fault: there is no such payload.
     #[error("no payload {root} is stored")]
     Unknown {
         /// Which.
         root: Hash,
     },
-    /// The operator's: a finished payload could not be put in its place.
+    /// The operator's fault: a finished payload could not be moved into the store.
     #[error(
         "{folder} is a mount of its own: payloads come into their place by a rename, which cannot leave a mount; mount \
          {snapshots}, or the whole data_dir, instead"
@@ -50,16 +50,16 @@ pub enum StoreError {
     OtherMount {
         /// The folder.
         folder: PathBuf,
-        /// What can be a mount.
+        /// The folder that may be a mount.
         snapshots: PathBuf,
     },
-    /// The caller's: a chunk, plan or offer that does not fit the payload.
+    /// The caller's fault: a chunk, plan or offer does not match the payload.
     #[error("{reason}")]
     Unfit {
         /// What does not fit.
         reason: String,
     },
-    /// The disk's: what is stored is not what was written.
+    /// The disk's fault: the stored bytes are not those that were written.
     #[error("{path} is damaged: {reason}")]
     Damaged {
         /// What.
@@ -75,7 +75,7 @@ pub enum StoreError {
         /// Why not.
         source: io::Error,
     },
-    /// The machine's: reading or writing failed.
+    /// The machine's fault: reading or writing failed.
     #[error("cannot {doing} {path}")]
     Io {
         /// What was tried.

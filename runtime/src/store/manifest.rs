@@ -1,4 +1,4 @@
-//! `manifest.json` and `plan.json`: what is known of a payload beside its bytes.
+//! `manifest.json` and `plan.json`: the facts about a payload that are stored beside its bytes.
 
 use std::sync::OnceLock;
 
@@ -16,25 +16,25 @@ pub(crate) const MANIFEST: &str = "manifest.json";
 pub(crate) const PLAN: &str = "plan.json";
 pub(crate) const PAYLOAD: &str = "payload";
 pub(crate) const OUTBOARD: &str = "outboard";
-/// Why a stored payload is not offered any more.
+/// The file that says why a stored payload is no longer offered.
 pub(crate) const DAMAGED: &str = "damaged";
 /// The manifest that a payload had before it was found damaged.
 pub(crate) const OFFERS: &str = "offers.json";
 const VERSION: u32 = 1;
-/// Largest manifest or plan file; some hundred thousand updates fit.
+/// The largest manifest or plan file; some hundred thousand updates fit.
 pub(crate) const MAX_DOCUMENT: u64 = 256 * 1024 * 1024;
 
-/// One snapshot of a payload, and how it is proven: all that plans and updates are served from.
+/// One snapshot of a payload with its proof: everything from which plans and updates are served.
 ///
-/// The first update is the snapshot's own checkpoint, the last is the tip and carries proof and signatures. Other
-/// updates may carry theirs; on the wire only the last one does.
+/// The first update is the snapshot's own checkpoint. The last one is the tip and has proof and signatures. Other
+/// updates may have theirs, too; on the wire only the last one does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offer {
     /// Pins chain, publishers and threshold.
     pub genesis: GenesisDescriptor,
     /// The snapshot.
     pub snapshot: SnapshotHeader,
-    /// Where the updates lead.
+    /// The tip to which the updates lead.
     pub tip: Checkpoint,
     /// From the snapshot to the tip.
     pub updates: Vec<Update>,
@@ -95,7 +95,7 @@ impl Offer {
         Ok(plan)
     }
 
-    /// Update `index` as it goes over the wire.
+    /// Update `index` as it is sent.
     #[must_use]
     pub fn update(&self, index: u64) -> Option<Update> {
         let mut update = self.updates.get(usize::try_from(index).ok()?)?.clone();
@@ -110,7 +110,7 @@ impl Offer {
         (0..self.updates.len() as u64).filter_map(|index| self.update(index)).collect()
     }
 
-    /// The offers of one payload are told apart by this.
+    /// The key that distinguishes the offers of one payload.
     pub(crate) fn key(&self) -> (u64, Hash) {
         (self.snapshot.checkpoint.height, self.snapshot.checkpoint.commitment)
     }
@@ -192,7 +192,7 @@ impl Manifest {
         }
     }
 
-    /// Whether it says what a manifest of `root` must say.
+    /// Checks that it says what a manifest of `root` must say.
     pub(crate) fn check(&self, root: &Hash) -> Result<(), String> {
         if self.version != VERSION {
             return Err(format!("version {} is unknown here", self.version));
@@ -206,7 +206,7 @@ impl Manifest {
         self.offers.iter().try_for_each(|offer| offer.check(root, self.bytes))
     }
 
-    /// Takes another offer in; one of the same snapshot is replaced unless it leads further. Says whether anything
+    /// Adds an offer. One of the same snapshot is replaced only if the new one leads further. Returns whether anything
     /// changed.
     pub(crate) fn add(&mut self, mut offer: Offer) -> Result<bool, StoreError> {
         offer.check(&self.root, self.bytes).map_err(StoreError::unfit)?;
@@ -217,7 +217,7 @@ impl Manifest {
         if *known == offer || known.tip.step > offer.tip.step {
             return Ok(false);
         }
-        // The snapshot's own proof lets older plans of it be served still.
+        // With the snapshot's own proof, older plans of it can still be served.
         if offer.updates[0].recursive_proof.is_none() {
             offer.updates[0] = known.updates[0].clone();
         }

@@ -1,4 +1,4 @@
-//! Whether a finished payload can get to its place: by a rename, which does not cross mounts.
+//! Checks that a finished payload can be moved into the store: a rename cannot cross mounts.
 
 use std::{io, path::Path};
 
@@ -30,7 +30,7 @@ pub fn check_mounts(snapshots_dir: &Path, space: &dyn Space) -> Result<(), Store
     Ok(())
 }
 
-/// The mount of a folder, or of where it will be made.
+/// The mount of a folder, or of the place where it will be created.
 fn existing(folder: &Path, space: &dyn Space) -> io::Result<super::space::Mount> {
     match (space.mount_of(folder), folder.parent()) {
         (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound => {
@@ -67,7 +67,7 @@ mod tests {
         for name in FOLDERS {
             let temp = tempfile::tempdir().unwrap();
             let snapshots = temp.path().join("snapshots");
-            // Nothing is there yet: it will be made on the same mount.
+            // Nothing exists yet: it will be created on the same mount.
             check_mounts(&snapshots, &DiskSpace).unwrap();
             let folder = snapshots.join(name);
             std::fs::create_dir_all(&folder).unwrap();

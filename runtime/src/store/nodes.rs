@@ -1,4 +1,4 @@
-//! The outboard file: hashes written in runs, read through a window, levels filled upwards.
+//! Access to the outboard file: writes hashes in runs, reads them through a window, and fills levels upwards.
 
 use std::{fs::File, io, os::unix::fs::FileExt as _};
 
@@ -9,7 +9,7 @@ use rpp_p2p::{
 
 const WINDOW: usize = 256 * 1024;
 
-/// Writes nodes, neighbours together.
+/// Writes nodes; neighbouring ones in one call.
 pub(crate) fn write(file: &File, mut nodes: Vec<(u64, Hash)>) -> io::Result<()> {
     nodes.sort_unstable_by_key(|&(offset, _)| offset);
     nodes.dedup_by_key(|&mut (offset, _)| offset);
@@ -38,11 +38,11 @@ pub(crate) fn read(file: &File, offsets: &[u64]) -> io::Result<Vec<Hash>> {
         .collect()
 }
 
-/// Those of these nodes that the file does not have.
+/// The nodes among these that the file does not have.
 pub(crate) fn differing(file: &File, mut nodes: Vec<(u64, Hash)>) -> io::Result<Vec<(u64, Hash)>> {
     nodes.sort_unstable_by_key(|&(offset, _)| offset);
     let mut lost = Vec::new();
-    // Neighbours are read together.
+    // Neighbouring nodes are read together.
     for run in nodes.chunk_by(|one, next| one.0 + NODE == next.0) {
         let mut bytes = vec![0; run.len() * NODE as usize];
         file.read_exact_at(&mut bytes, run[0].0)?;
@@ -52,7 +52,7 @@ pub(crate) fn differing(file: &File, mut nodes: Vec<(u64, Hash)>) -> io::Result<
     Ok(lost)
 }
 
-/// The chaining values of the groups in `bytes`, which begin at `start` in the payload; for level 0.
+/// The chaining values of the groups in `bytes`, which start at `start` in the payload; they form level 0.
 pub(crate) fn groups(start: u64, bytes: &[u8]) -> Vec<u8> {
     outboard::groups(start, bytes).iter().flat_map(|value| value.0).collect()
 }
@@ -70,7 +70,7 @@ pub(crate) fn fill(file: &File, layout: &Layout) -> io::Result<Option<Hash>> {
     Ok(root)
 }
 
-/// Computes the whole outboard anew from the payload, and its root.
+/// Computes the whole outboard and the root from the payload.
 pub(crate) fn rebuild(payload: &File, file: &File, layout: &Layout) -> io::Result<Hash> {
     const PIECE: usize = 4 * 1024 * 1024;
     if layout.levels() == 0 {
@@ -95,7 +95,7 @@ pub(crate) fn single(payload: &File, length: u64) -> io::Result<Hash> {
     Ok(blake3::hash(&bytes).into())
 }
 
-/// Reads ahead and writes behind; reading and writing each go upwards, so few calls reach the file.
+/// Reads ahead and writes behind. Reading and writing each go upwards, so few calls reach the file.
 struct Window<'a> {
     file: &'a File,
     start: u64,
@@ -137,7 +137,7 @@ impl Window<'_> {
             self.run_start = offset;
         }
         self.run.extend_from_slice(&hash.0);
-        // The window may have been read beyond the level that it was for.
+        // The window may have been read beyond its level.
         if offset >= self.start && offset + NODE <= self.start + self.bytes.len() as u64 {
             let at = (offset - self.start) as usize;
             self.bytes[at..at + NODE as usize].copy_from_slice(&hash.0);

@@ -1,4 +1,4 @@
-//! Taking payloads out of the store.
+//! Removes payloads from the store.
 
 use std::{collections::BTreeSet, io, sync::Arc};
 
@@ -15,10 +15,10 @@ use super::{
 type Keys = BTreeSet<(u64, Hash)>;
 
 impl Store {
-    /// Removes a payload with all its offers. A session that streams it goes on: its files stay open; but it cannot be
-    /// resumed after it ended. So a payload that is served is removed only with `force`.
+    /// Removes a payload with all its offers. A session that streams it goes on, because its files stay open; but it
+    /// cannot be resumed after it ended. So a payload that is being served is removed only with `force`.
     ///
-    /// An older snapshot whose updates went through the removed one keeps them.
+    /// An older snapshot whose updates led through the removed one keeps them.
     ///
     /// # Errors
     /// [`StoreError::Unknown`], and [`StoreError::Served`] unless forced.
@@ -30,8 +30,8 @@ impl Store {
         self.inner.rescan()
     }
 
-    /// Keeps the `keep` newest offers of a chain, 0 for all. What is served is left for the next time. Returns the roots
-    /// of the payloads that were removed.
+    /// Keeps the `keep` newest offers of a chain, 0 for all. What is being served is removed by a later call. Returns
+    /// the roots of the removed payloads.
     ///
     /// # Errors
     /// When the disk fails.
@@ -63,7 +63,7 @@ impl Store {
 }
 
 impl Inner {
-    /// Each payload of this chain, with the keys of the offers that stay.
+    /// Each payload of this chain that loses offers, with the keys of the offers that stay.
     fn to_drop(&self, genesis: &GenesisDescriptor, keep: usize) -> Vec<(Arc<Stored>, Keys)> {
         let catalog = self.catalog();
         let of_chain = |offer: &Arc<Offer>| offer.genesis == *genesis;
@@ -87,7 +87,7 @@ impl Inner {
             .collect()
     }
 
-    /// Drops some offers of a payload that stays.
+    /// Removes some offers of a payload that stays.
     fn retain(&self, stored: &Stored, kept: &Keys) -> Result<(), StoreError> {
         let path = stored.folder_path().to_owned();
         let folder =
@@ -106,7 +106,7 @@ impl Inner {
         }
         let alone = match self.store.dir(&name).and_then(|folder| lock_alone(&folder)) {
             Ok(None) if !force => return Err(StoreError::Served { root: *root }),
-            // Not a folder of ours, or unreadable: nobody can serve it.
+            // Not one of our folders, or unreadable: nobody can serve it.
             other => other.ok().flatten(),
         };
         self.bridge(lock, root)?;
@@ -116,7 +116,7 @@ impl Inner {
         self.store.remove_all(&aside).map_err(failed)
     }
 
-    /// Gives the updates of `root` to those offers that need them to reach the newest tip.
+    /// Adds the updates of `root` to the offers that need them to reach the newest tip.
     fn bridge(&self, lock: &Lock, root: &Hash) -> Result<(), StoreError> {
         let catalog = self.catalog();
         let Some(stored) = catalog.stored.get(root) else { return Ok(()) };
@@ -130,7 +130,7 @@ impl Inner {
                 longer.updates.extend_from_slice(&removed.updates);
                 longer.tip = removed.tip;
                 match self.add_offer(lock, &other.root(), longer) {
-                    // Too many updates: it keeps its own tip.
+                    // There would be too many updates, so it keeps its own tip.
                     Ok(_) | Err(StoreError::Unfit { .. }) => {}
                     Err(error) => return Err(error),
                 }
@@ -139,7 +139,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Takes an entry out of the way and removes it.
+    /// Renames an entry away and removes it.
     pub(super) fn set_aside(&self, name: &str) -> io::Result<()> {
         let aside = self.rename_aside(name)?;
         self.store.remove_all(&aside)

@@ -1,6 +1,6 @@
 //! Which parts of a stored payload this process has verified: a bit for each 16 KiB group.
 //!
-//! A group counts when its bytes lead to the root, and when the hashes inside the chunk that it was checked with are those
+//! A group counts if its bytes lead to the root, and if the hashes inside the chunk with which it was checked are those
 //! of its bytes. So a chunk of any size whose groups all count is served without hashing it again.
 
 use std::{
@@ -21,7 +21,7 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// Everything was verified, the outboard as well.
+    /// Everything was verified, including the outboard.
     pub(super) fn set_whole(&self) {
         self.whole.store(true, Ordering::Release);
         *self.groups() = Vec::new();
@@ -56,7 +56,7 @@ impl Seen {
         has(&self.groups(), bytes)
     }
 
-    /// All groups of these bytes count from now on.
+    /// From now on all groups of these bytes count.
     pub(super) fn add(&self, bytes: &Range<u64>) {
         let mut groups = self.groups();
         for index in indices(bytes) {

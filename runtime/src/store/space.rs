@@ -1,4 +1,4 @@
-//! How much may still be written.
+//! The space that may still be written.
 
 use std::{
     fmt::Debug,
@@ -7,27 +7,27 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// Tells mounts apart.
+/// Distinguishes mounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mount {
-    /// The file system, or a part of one that nothing can be renamed out of.
+    /// The file system, or a part of one from which nothing can be renamed away.
     pub device: u64,
-    /// The mount: one file system may be mounted at several places. 0 where the kernel does not say.
+    /// The mount, because one file system may be mounted at several places. 0 if the kernel does not tell.
     pub id: u64,
 }
 
-/// Says how much room there is. The store asks it before it begins and before each write.
+/// Tells how much space is free. The store asks it at the start and before each write.
 pub trait Space: Debug + Send + Sync {
     /// Bytes that may still be written in `folder`.
     ///
     /// # Errors
-    /// When the file system cannot say.
+    /// The file system cannot tell.
     fn free_bytes(&self, folder: &Path) -> io::Result<u64>;
 
-    /// Which mount a folder is on.
+    /// The mount of a folder.
     ///
     /// # Errors
-    /// When there is no such folder, or the file system cannot say.
+    /// There is no such folder, or the file system cannot tell.
     fn mount_of(&self, folder: &Path) -> io::Result<Mount> {
         crate::files::mount_of(folder)
     }
@@ -35,13 +35,13 @@ pub trait Space: Debug + Send + Sync {
     /// Called before `bytes` are written; an error of kind `StorageFull` stops the write as a full disk would.
     ///
     /// # Errors
-    /// When there is no room.
+    /// There is no space.
     fn before_write(&self, bytes: u64) -> io::Result<()> {
         let _ = bytes;
         Ok(())
     }
 
-    /// Called before `bytes` that are on the disk already are written again in their place.
+    /// Called before `bytes` that are already on the disk are written again at their place.
     ///
     /// # Errors
     /// Stops the write.
@@ -53,13 +53,13 @@ pub trait Space: Debug + Send + Sync {
     /// Called before a payload is made durable.
     ///
     /// # Errors
-    /// Stands for the failure of that.
+    /// An error here acts as a failure of that.
     fn before_sync(&self) -> io::Result<()> {
         Ok(())
     }
 }
 
-/// What the file system says.
+/// The file system's own figures.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DiskSpace;
 
@@ -69,20 +69,20 @@ impl Space for DiskSpace {
     }
 }
 
-/// A bound of its own, below what the disk has: each write takes from it until somebody makes room.
+/// A bound below what the disk has: each write takes from it until somebody adds space.
 #[derive(Debug)]
 pub struct Quota {
     free: AtomicU64,
 }
 
 impl Quota {
-    /// So many bytes may be written.
+    /// Allows this many bytes to be written.
     #[must_use]
     pub fn new(free: u64) -> Self {
         Self { free: AtomicU64::new(free) }
     }
 
-    /// From now on so many bytes may be written.
+    /// From now on allows this many bytes to be written.
     pub fn set_free(&self, free: u64) {
         self.free.store(free, Ordering::SeqCst);
     }

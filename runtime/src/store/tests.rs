@@ -39,7 +39,7 @@ impl Pair {
     }
 }
 
-/// What a consumer has of an offer.
+/// A consumer's source of an offer.
 struct Source {
     stored: Arc<Stored>,
     plan: Plan,
@@ -79,7 +79,7 @@ fn trust() -> TrustAnchor {
     TrustAnchor { genesis: Hash(fake::genesis().commitment().to_bytes()), ..TrustAnchor::default() }
 }
 
-/// A plan and its updates pass everything that a consumer checks before the proof.
+/// Checks that a plan and its updates pass everything that a consumer checks before the proof.
 fn assert_acceptable(offer: &Offer) {
     let plan = offer.plan(MIB as u64).unwrap();
     check_plan(&plan, &trust(), &PlanBounds::default()).unwrap();
@@ -111,7 +111,7 @@ proptest! {
             }
             prop_assert!(stored.read_chunk(source.plan.total_chunks, 1 << power).is_err());
         }
-        // A consumer that stops in the middle and goes on with another chunk size.
+        // A consumer that stops half-way and continues with another chunk size.
         let consumer = pair.consumer();
         let source = Source::new(&provider, root, 1 << first);
         let mut partial = source.partial(&consumer);
@@ -265,8 +265,8 @@ fn what_is_recorded_counts_as_durable_and_is_hashed_before_it_is_finished() {
     assert_eq!(fs::read(partial.finish(source.offer()).unwrap().payload_path()).unwrap(), content);
 }
 
-/// One byte of what a killed consumer left changes, wherever it is: what is finished is right in the end, and hardly more
-/// than the chunk that was hit is fetched again. `RPP_TEST_CHANGES` says how often (200).
+/// One byte of what a killed consumer left changes, anywhere. In the end the finished payload is right, and hardly more
+/// than the damaged chunk is fetched again. `RPP_TEST_CHANGES` says how often (200).
 #[test]
 fn a_byte_that_changes_between_two_processes_never_counts() {
     let rounds = std::env::var("RPP_TEST_CHANGES").ok().and_then(|text| text.parse().ok()).unwrap_or(200_u64);
@@ -380,7 +380,7 @@ fn after_a_failed_flush_the_same_bytes_are_written_again_before_they_count() {
         assert_eq!(partial.durable_bytes(), 12 * 65_536);
         assert_eq!(*disk.rewritten.lock().unwrap(), 8 * 65_536, "what the failed flush was for, and no more");
         drop(partial);
-        // A flush that fails while it is opened leaves nothing that counts.
+        // If a flush fails during the opening, nothing counts.
         disk.flush_fails.store(true, Ordering::SeqCst);
         assert!(consumer.partial_from(&source.plan, &source.updates, 4 * 65_536).is_err());
     }
@@ -401,7 +401,7 @@ fn what_is_stored_is_verified_when_it_is_read_and_a_damaged_payload_is_offered_b
         let store = pair.provider();
         let stored = store.get(&root).unwrap();
         change(&stored.payload_path().with_file_name(name), at);
-        // Chunks that are not hit are served.
+        // Undamaged chunks are served.
         for index in 0..reads {
             stored.read_chunk(index, 65_536).unwrap();
         }
@@ -458,7 +458,7 @@ fn what_changes_under_a_running_process_does_not_count_any_more() {
     payload.read_chunk(3, 65_536).unwrap();
     let path = store.get(&root).unwrap().payload_path();
     change(&path, 3 * 65_536 + 7);
-    // Clocks of file systems are coarse.
+    // File systems have coarse clocks.
     let later = std::time::SystemTime::now() + Duration::from_secs(1);
     fs::File::options().write(true).open(path).unwrap().set_modified(later).unwrap();
     store.look().unwrap();
@@ -592,7 +592,7 @@ fn a_damaged_entry_is_reported_and_the_others_are_served() {
     for (reason, word) in reasons.iter().zip(["cut short", "checksum", "outboard", "49999 bytes"]) {
         assert!(reason.contains(word), "{reason}");
     }
-    // Not touched.
+    // Left unchanged.
     assert!(folder(2).join(PAYLOAD).exists());
 }
 
@@ -703,7 +703,7 @@ fn older_snapshots_lead_to_the_newest_tip_and_old_plans_stay_served() {
     never.tip.commitment = Hash([1; 32]);
     assert!(store.resolve(&never).is_none());
 
-    // Without the payload in the middle the older ones still lead to the newest tip.
+    // Without the payload in the middle, the older ones still lead to the newest tip.
     store.remove(&roots[2], false).unwrap();
     let (_, oldest) = store.best_offer(None, Some(10)).unwrap();
     assert_eq!((oldest.tip.height, oldest.updates.len()), (40, 4));
@@ -794,7 +794,7 @@ fn full_disk_child() {
     assert!(matches!(stopped, StoreError::Full { .. }), "{stopped}");
     assert!(index >= 4 && index < source.plan.total_chunks);
     assert_eq!(partial.sync(Durability::Strict).unwrap(), index * 65_536);
-    // Room again.
+    // There is room again.
     let unlimited = rustix::process::Rlimit { current: None, maximum: None };
     rustix::process::setrlimit(rustix::process::Resource::Fsize, unlimited).unwrap();
     source.copy(&mut partial, index..source.plan.total_chunks);

@@ -1,7 +1,8 @@
-//! The destination while it is filled: a sibling with a name of its own, which becomes the destination by one rename.
+//! The destination while it is being filled: a sibling folder with a name of its own, which becomes the destination by
+//! one rename.
 //!
-//! Whoever fills it holds a lock on it. So what a killed process left is known by its free lock, whatever its process id,
-//! and the next extraction to the same destination removes it.
+//! The process that fills it holds a lock on it. So a folder that a killed process left is recognised by its free lock,
+//! whatever its process id, and the next extraction to the same destination removes it.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -18,9 +19,9 @@ use rustix::fs::{CWD, Mode, OFlags, RenameFlags};
 
 use super::UnpackError;
 
-/// Of the destination's name; file names end at 255 bytes.
+/// Bytes of the destination's name that are used; file names may have 255 bytes.
 const KEPT_OF_NAME: usize = 200;
-/// Names that are tried when others make or remove folders at the same time.
+/// Names that are tried if others make or remove folders at the same time.
 const TRIES: u32 = 16;
 
 pub(super) struct Staging {
@@ -33,7 +34,7 @@ pub(super) struct Staging {
 }
 
 impl Staging {
-    /// Makes it, empty and for its owner alone; `dest` must not exist.
+    /// Makes the folder, empty and accessible to its owner only; `dest` must not exist.
     pub(super) fn new(dest: &Path) -> Result<Self, UnpackError> {
         let failed = |source| UnpackError::Destination { path: dest.to_owned(), source };
         let name = dest.file_name().ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
@@ -72,17 +73,17 @@ impl Staging {
         &self.folder
     }
 
-    /// Mode bits that new folders may have here, by the process's umask or the parent's default ACL.
+    /// Mode bits that new folders may have here, according to the umask or the parent's default ACL.
     pub(super) fn allowed(&self) -> u32 {
         self.allowed
     }
 
-    /// Makes everything durable and lets the destination appear, with `mode` as far as it is allowed.
+    /// Makes everything durable and renames it to the destination, with `mode` as far as allowed.
     pub(super) fn place(mut self, mode: u32) -> Result<(), UnpackError> {
         let failed = |source: io::Error| UnpackError::Destination { path: self.dest.clone(), source };
         let mode = (mode & self.allowed) | (self.allowed & 0o2000);
         self.folder.set_permissions(PermissionsExt::from_mode(mode)).map_err(failed)?;
-        // What the rename shows must be there after a power loss, too.
+        // What the rename shows must also be there after a power loss.
         rustix::fs::syncfs(&self.folder).map_err(|error| failed(error.into()))?;
         match rustix::fs::renameat_with(CWD, &self.path, CWD, &self.dest, RenameFlags::NOREPLACE) {
             Err(rustix::io::Errno::EXIST) => return Err(UnpackError::Exists { path: self.dest.clone() }),
@@ -119,7 +120,7 @@ fn prefix(name: &OsStr) -> OsString {
     prefix
 }
 
-/// Opens and locks a folder; `None` when somebody else has it, or took it away.
+/// Opens and locks a folder; `None` if somebody else holds or removed it.
 fn lock(path: &Path) -> io::Result<Option<File>> {
     let folder = match open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -128,11 +129,11 @@ fn lock(path: &Path) -> io::Result<Option<File>> {
     match folder.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Ok(None),
-        // A file system without locks: nobody else removes anything either.
+        // The file system has no locks: then nobody removes anything either.
         Err(TryLockError::Error(error)) if is_unsupported(&error) => {}
         Err(TryLockError::Error(error)) => return Err(error),
     }
-    // Whoever removes an abandoned one holds its lock until it is gone.
+    // Whoever removes an abandoned folder holds its lock until it is gone.
     let (open, there) = (folder.metadata()?, path.symlink_metadata());
     let same = there.is_ok_and(|there| (there.dev(), there.ino()) == (open.dev(), open.ino()));
     Ok(same.then_some(folder))
@@ -148,7 +149,7 @@ fn is_unsupported(error: &io::Error) -> bool {
     matches!(error, Some(rustix::io::Errno::NOSYS | rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOLCK))
 }
 
-/// Removes what killed extractions to the same destination left. What cannot be removed stays: it is in nobody's way.
+/// Removes what killed extractions to the same destination left. What cannot be removed stays, and does no harm.
 fn remove_abandoned(parent: &Path, prefix: &OsStr) {
     let Ok(names) = std::fs::read_dir(parent) else { return };
     for entry in names.flatten() {
@@ -159,7 +160,7 @@ fn remove_abandoned(parent: &Path, prefix: &OsStr) {
         }
         let path = parent.join(&name);
         let Ok(folder) = open(&path) else { continue };
-        // Without its lock there is no telling whether somebody works in it.
+        // Without the lock it is unknown whether somebody is using it.
         if folder.try_lock().is_err() {
             continue;
         }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::tar::{BLOCK, pack};
 
-/// One entry as raw bytes; nothing is checked, so that everything can be hostile.
+/// One entry as raw bytes. Nothing is checked, so that everything can be hostile.
 struct Raw {
     name: Vec<u8>,
     flag: u8,
@@ -112,7 +112,7 @@ impl Place {
         found
     }
 
-    /// Nothing was left behind, and nothing else was touched.
+    /// Nothing was left behind, and nothing else was changed.
     fn is_clean(&self) -> bool {
         let names = |path: &Path| {
             let mut names: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -191,7 +191,7 @@ fn hostile_entries_are_refused_and_leave_nothing() {
         ("hard link", vec![hard("h", "f"), Raw::file("f", "comes too late")]),
         ("hard link", vec![Raw::link("l", "."), Raw::file("f", "x"), hard("h", "l/f")]),
         ("to a folder", vec![dir("d"), hard("h", "d")]),
-        // A second name of a link is judged where it stands.
+        // A second name of a link is judged by its own place.
         ("leads outside", vec![dir("d"), Raw::link("d/l", "../x"), hard("h", "d/l")]),
         ("device", vec![Raw::new(b'3', "null")]),
         ("device", vec![Raw::new(b'4', "disk")]),
@@ -204,7 +204,7 @@ fn hostile_entries_are_refused_and_leave_nothing() {
         ),
         ("set-user-id", vec![Raw { mode: 0o4755, ..Raw::file("s", "x") }]),
         ("set-user-id", vec![Raw { mode: 0o2755, ..dir("s") }]),
-        // The link is changed after it was made: what it leads to then counts.
+        // The link is replaced after it was made; its new target counts.
         ("leads outside", vec![dir("a"), Raw::link("l", "a/../x"), Raw::link("a", "."), Raw::link("m", "l/../../x")]),
         ("no name", vec![Raw::file(".", "x")]),
         ("no name", vec![Raw::link("./", "x")]),
@@ -239,7 +239,7 @@ fn damaged_archives_are_refused_and_leave_nothing() {
         ("belongs to an entry", pax("path=x").bytes()),
         ("follows the end", single_zero),
         ("follows the end", one_block),
-        // Content after a folder's header is taken for the next header, as by GNU tar.
+        // Content after a folder's header is read as the next header, as by GNU tar.
         ("checksum", tar(&[Raw { size: 3, content: b"abc".to_vec(), ..dir("d") }])),
         ("checksum", bad_sum),
         ("checksum", vec![b'a'; 4096]),
@@ -363,7 +363,7 @@ fn of_two_entries_of_one_path_the_last_one_wins() {
         (vec![Raw::link("d", "e"), dir("d"), Raw::file("d/f", "y")], vec!["d/ 755", "d/f 644 y"], (2, 1)),
         (vec![dir("d"), Raw::file("d/f", "y"), Raw { mode: 0o700, ..dir("d") }], vec!["d/ 700", "d/f 644 y"], (3, 1)),
         (vec![Raw::file("d/f", "y"), Raw { mode: 0o750, ..dir("d") }], vec!["d/ 750", "d/f 644 y"], (2, 1)),
-        // A file that is written anew does not change its other name.
+        // Writing a file again does not change its other name.
         (vec![Raw::file("f", "old"), hard("g", "f"), Raw::file("f", "n")], vec!["f 644 n", "g 644 old"], (2, 4)),
         (vec![Raw::file("f", "x"), hard("f", "f")], vec!["f 644 x"], (2, 1)),
         (vec![Raw::file("f", "x"), Raw::file("g", "old"), hard("g", "f")], vec!["f 644 x", "g 644 x"], (2, 1)),
@@ -382,7 +382,7 @@ fn links_that_stay_inside_are_unpacked_however_they_are_spelled() {
         dir("deep"),
         dir("deep/er"),
         Raw::link("down", "deep/er"),
-        // Through a link two folders down, so two steps up are inside; its text alone would leave.
+        // Through a link two folders down, so two steps up stay inside; by its text alone it would lead outside.
         Raw::link("far", "down/../../bin"),
         Raw::link("bin/self", "../bin/../bin/../deep"),
         Raw::link("missing", "no/such/../thing"),
@@ -418,12 +418,12 @@ fn what_is_refused_is_left_out_and_listed_when_asked() {
     paths.sort_unstable();
     assert_eq!(paths, ["../out", "current", "fifo", "s/", "sparse", "up"]);
     assert_eq!((unpacked.entries, unpacked.refused_total), (3, 6));
-    // The list has a bound, the count has none.
+    // The list is bounded, the count is not.
     let place = Place::new();
     let many: Vec<Raw> = (0..=MAX_LISTED).map(|i| Raw::link(&format!("l{i}"), "/x")).collect();
     let unpacked = place.unpack_with(&tar(&many), &options).unwrap();
     assert_eq!((unpacked.refused.len(), unpacked.refused_total), (MAX_LISTED, MAX_LISTED as u64 + 1));
-    // A tar that is damaged is never taken in part.
+    // A damaged tar is never extracted in part.
     let place = Place::new();
     let mut damaged = tar(&entries);
     damaged[3 * BLOCK] ^= 1;
@@ -463,7 +463,7 @@ fn modes_are_never_wider_than_the_archive_says_nor_than_asked() {
 fn bytes_that_changed_on_the_disk_are_found_and_nothing_appears() {
     let bytes = tar(&[dir("d"), Raw::file("d/f", &"content".repeat(100_000))]);
     let root = Hash::from(blake3::hash(&bytes));
-    // In content, in a header, and where nobody looks: all are damage, not the publisher's.
+    // In content, in a header, and where nobody looks: all of these are damage and not the publisher's fault.
     for at in [2 * BLOCK + 5, BLOCK + 1, bytes.len() - 1, BLOCK + 130] {
         let place = Place::new();
         let mut changed = bytes.clone();
@@ -505,7 +505,7 @@ fn zeros_take_no_room_and_progress_reaches_the_end() {
 fn what_a_killed_extraction_left_is_removed_and_what_another_fills_is_not() {
     let place = Place::new();
     let parent = place.temp.path().join("parent");
-    // The process id of the one that was killed may be this one's, as in containers.
+    // The process id of the killed process may equal this one's, as in containers.
     let left = parent.join(format!(".dest.unpacking-{}", std::process::id()));
     fs::create_dir_all(left.join("half/way")).unwrap();
     let used = parent.join(".dest.unpacking-00000000000000ff");
@@ -552,7 +552,7 @@ proptest! {
             bytes[at % length] = value;
         }
         if fix_sums {
-            // So that the changes get beyond the checksum.
+            // Correct checksums, so that the changes get past them.
             for block in bytes.chunks_mut(BLOCK).filter(|block| block[257..262] == *b"ustar") {
                 block[148..156].copy_from_slice(b"        ");
                 let sum: u32 = block.iter().map(|&byte| u32::from(byte)).sum();

@@ -1,4 +1,4 @@
-//! A directory to publish, and the comparison with what came out at the other end.
+//! Makes a directory to publish, and compares it with what arrived.
 
 use std::{
     fs::{self, File},
@@ -13,7 +13,7 @@ use rand::{RngCore as _, SeedableRng as _, rngs::SmallRng};
 /// Largest generated file; sizes vary below.
 const MAX_FILE: u64 = 4 << 20;
 
-/// What a directory holds.
+/// The contents of a directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Summary {
     pub(super) files: u64,
@@ -22,7 +22,8 @@ pub(super) struct Summary {
     pub(super) bytes: u64,
 }
 
-/// Fills `folder` with random files of about `bytes` in all, in sub-folders, one executable and one symlink among them.
+/// Fills `folder` with random files of about `bytes` in all, in sub-folders. One file is executable, and there is one
+/// symlink.
 pub(super) fn generate(folder: &Path, bytes: u64) -> io::Result<()> {
     let mut random = SmallRng::from_os_rng();
     fs::create_dir(folder)?;
@@ -55,7 +56,7 @@ fn write_random(path: &Path, size: u64, random: &mut SmallRng) -> io::Result<()>
     Ok(())
 }
 
-/// Counts what is in a directory.
+/// Counts the contents of a directory.
 pub(super) fn summarise(folder: &Path) -> anyhow::Result<Summary> {
     let mut summary = Summary::default();
     for path in walk(folder)? {

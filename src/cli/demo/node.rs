@@ -1,4 +1,4 @@
-//! Child processes of this binary: commands that end, and nodes that run.
+//! Child processes of this binary: commands that end, and running nodes.
 
 use std::{
     ffi::OsStr,
@@ -18,12 +18,12 @@ use tokio::{
 
 use crate::cli::{api::Api, run_file::RunFile};
 
-/// A node must say within this time that it listens.
+/// Time for a node to say that it listens.
 const START: Duration = Duration::from_secs(60);
-/// A node must end within this time after SIGTERM: its own grace and some more.
+/// Time for a node to end after SIGTERM: its own grace period and some more.
 const STOP: Duration = Duration::from_secs(30);
 
-/// This binary, with nothing of this environment's configuration.
+/// This binary, without this environment's configuration.
 fn command(arguments: &[&OsStr]) -> anyhow::Result<Command> {
     let program = std::env::current_exe().context("cannot find this binary")?;
     let mut command = Command::new(program);
@@ -37,7 +37,7 @@ fn command(arguments: &[&OsStr]) -> anyhow::Result<Command> {
     Ok(command)
 }
 
-/// Runs a command to its end and gives its standard output.
+/// Runs a command until it ends and returns its standard output.
 pub(super) async fn finish(arguments: &[&OsStr]) -> anyhow::Result<Vec<u8>> {
     let output = command(arguments)?.output().await.context("cannot run this binary")?;
     if !output.status.success() {
@@ -61,7 +61,7 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// Starts `run` with the configuration in `folder` on free ports, its log in `folder/node.log`, and waits until it
+    /// Starts `run` with the configuration in `folder` on free ports, with its log in `folder/node.log`. Waits until it
     /// says that it listens.
     pub(super) async fn start(folder: &Path, flags: &[String]) -> anyhow::Result<Self> {
         let log_path = folder.join("node.log");
@@ -94,12 +94,12 @@ impl Node {
         self.said.listen.first().map(String::as_str).context("the node listens nowhere")
     }
 
-    /// SIGKILL: no handler, no flush, no goodbye.
+    /// SIGKILL: no handler, no flush.
     pub(super) async fn kill(mut self) -> anyhow::Result<()> {
         self.child.kill().await.context("cannot kill the node")
     }
 
-    /// SIGTERM, and the exit code 0 that must follow.
+    /// SIGTERM; checks that the exit code is 0.
     pub(super) async fn stop(mut self) -> anyhow::Result<()> {
         let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
         let pid = pid.context("the node has ended before it was asked to")?;
@@ -119,7 +119,7 @@ async fn first_line(child: &mut Child) -> anyhow::Result<RunFile> {
     serde_json::from_str(&line).context("its first line is not the expected one")
 }
 
-/// The configuration file that `init` makes in a folder.
+/// The configuration file that `init` makes in `folder`.
 pub(super) fn config_file(folder: &Path) -> PathBuf {
     folder.join("node.toml")
 }

@@ -1,4 +1,4 @@
-//! What happens in the demo, step by step, each with figures measured on the way.
+//! The steps of the demo, each with figures measured on the way.
 
 use std::{
     path::{Path, PathBuf},
@@ -20,13 +20,13 @@ use crate::cli::{
     status,
 };
 
-/// Chunk sizes tried, so that even a very fast machine can be caught half-way.
+/// Chunk sizes to try, so that even a very fast machine can be interrupted half-way.
 const CHUNK_SIZES: [u64; 3] = [65_536, 32_768, 16_384];
-/// The consumer makes groups of this size durable and acknowledges them: small ones, to have many on the way.
+/// The consumer makes groups of this size durable and acknowledges them. They are small, so that there are many.
 const ACK_BYTES: u64 = 4 << 20;
-/// The consumer is killed when this part is durable.
+/// The consumer is killed when this percentage is durable.
 const KILL_BETWEEN: std::ops::RangeInclusive<u64> = 30..=70;
-/// Without any change of the session for so long, the demo gives up.
+/// The demo gives up if the session does not change for so long.
 const STALL: Duration = Duration::from_secs(120);
 
 /// What `publish --json` prints.
@@ -37,7 +37,7 @@ struct Published {
     genesis: String,
 }
 
-/// What the consumer had when it was killed.
+/// The state of the consumer when it was killed.
 struct Crash {
     session: u64,
     durable: u64,
@@ -46,7 +46,7 @@ struct Crash {
     after: Duration,
 }
 
-/// The whole story.
+/// Runs the whole demo.
 pub(super) async fn tell(folder: &Path, input: Option<&Path>, size: u64) -> anyhow::Result<()> {
     let input = prepare(folder, input, size)?;
     let provider_folder = folder.join("provider");
@@ -104,7 +104,7 @@ async fn publish(folder: &Path, input: &Path) -> anyhow::Result<Published> {
     Ok(published)
 }
 
-/// Streams with ever smaller chunks until one consumer could be killed half-way.
+/// Streams with smaller and smaller chunks until a consumer could be killed half-way.
 async fn stream_until_the_crash(
     folder: &Path,
     provider: &Node,
@@ -136,7 +136,7 @@ fn consumer_flags(published: &Published) -> Vec<String> {
     vec![format!("--trust-genesis={}", published.genesis), format!("--snapshots-ack-bytes={ACK_BYTES}")]
 }
 
-/// Waits until enough is durable. `None`: it was over before it could be seen.
+/// Waits until enough is durable. `None` if the session ended too early to be interrupted.
 async fn half_way(consumer: &Node, session: u64) -> anyhow::Result<Option<(u64, u64)>> {
     let seen = wait(consumer, session, |status| {
         let total = status.total_bytes?;
@@ -209,7 +209,7 @@ fn tell_resumed(
             human::bytes(crash.total),
         ),
     })?;
-    // A group that is being written and one that is being fetched may be lost; more may not.
+    // A crash may lose one group that is being written and one that is being fetched, but not more.
     ensure!(again <= 4 * group, "{again} chunks came twice, more than a crash explains");
     Ok(())
 }
@@ -245,7 +245,7 @@ async fn verify(
     ))
 }
 
-/// Looks at a session until `enough` finds what it waits for.
+/// Polls a session until `enough` returns a value.
 async fn wait<T>(node: &Node, session: u64, enough: impl Fn(&SnapshotStreamStatus) -> Option<T>) -> anyhow::Result<T> {
     let mut last = (0, Instant::now());
     loop {
@@ -263,7 +263,7 @@ async fn wait<T>(node: &Node, session: u64, enough: impl Fn(&SnapshotStreamStatu
     }
 }
 
-/// How many requests for chunks a provider has had, by its own metrics.
+/// The number of chunk requests that a provider has received, by its own metrics.
 async fn chunk_requests(provider: &Node) -> anyhow::Result<u64> {
     let text = provider.api.get("/metrics").await?;
     let text = std::str::from_utf8(&text).context("the metrics are not text")?;

@@ -7,18 +7,18 @@ use rpp_runtime::{SessionState, SnapshotStreamStatus};
 use super::progress::Progress;
 use crate::cli::api::{Api, ApiError};
 
-/// Time between two looks at the session.
+/// Time between two polls of the session.
 const POLL: Duration = Duration::from_millis(150);
-/// A node that is being restarted is waited for this long.
+/// How long to wait for a node that is being restarted.
 const NODE_GONE: Duration = Duration::from_secs(60);
 
-/// How the watching ended.
+/// How watching ended.
 pub(crate) enum Ended {
     /// Complete and verified.
     Verified(Box<SnapshotStreamStatus>),
     /// The session failed, or is complete without being verified.
     Failed(Box<SnapshotStreamStatus>),
-    /// Nobody knows the session any more.
+    /// The node does not know the session any more.
     Gone,
     /// Ctrl-C.
     Interrupted,
@@ -28,7 +28,7 @@ pub(crate) enum Ended {
 pub(crate) async fn follow(api: &Api, first: SnapshotStreamStatus) -> Result<Ended, ApiError> {
     let mut progress = Progress::new();
     let ended = tokio::select! {
-        // The signal is caught from its first poll on: before the first line is shown.
+        // The first poll installs the handler for the signal, so it must come before the first line is shown.
         biased;
         _ = tokio::signal::ctrl_c() => Ok(Ended::Interrupted),
         ended = watch(api, first, &mut progress) => ended,

@@ -7,7 +7,7 @@ use rpp_runtime::{SessionState, SnapshotStreamStatus, status::WaitKind};
 
 use crate::cli::{human, output, status};
 
-/// At least this much time lies between two plain lines that differ in figures only.
+/// Least time between two plain lines that differ in figures only.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
 pub(crate) enum Progress {
@@ -41,7 +41,7 @@ impl Progress {
         }
     }
 
-    /// Something about the watching itself.
+    /// Prints a remark about the watching itself.
     pub(crate) fn hint(&mut self, text: &str) {
         match self {
             Self::Bar(bar) => bar.set_message(text.to_owned()),
@@ -72,7 +72,7 @@ fn draw(bar: &ProgressBar, status: &SnapshotStreamStatus) {
     bar.set_message(message(status));
 }
 
-/// The verified rate and the remaining time while bytes flow, else what is waited for.
+/// The verified rate and the remaining time while bytes arrive, else what the session waits for.
 fn message(status: &SnapshotStreamStatus) -> String {
     let flows = status.state == SessionState::Streaming && waits_long(status).is_none();
     match (flows, status.verified_bytes_per_second) {
@@ -84,7 +84,7 @@ fn message(status: &SnapshotStreamStatus) -> String {
     }
 }
 
-/// What the session waits for, once that has lasted longer than an ordinary answer takes.
+/// What the session waits for, if it has waited longer than an ordinary answer takes.
 fn waits_long(status: &SnapshotStreamStatus) -> Option<WaitKind> {
     status.waiting_on.as_ref().filter(|waiting| waiting.since_ms >= 1000).map(|waiting| waiting.what)
 }

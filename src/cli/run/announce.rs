@@ -1,5 +1,5 @@
-//! Says where the node listens: one line on standard output, and `run.json` in the data folder. Whoever should read the line
-//! may stall or be gone: that is no end of the node, and no success either.
+//! Announces where the node listens: one line on standard output, and `run.json` in the data folder. If the reader of
+//! the line stalls or is gone, the node goes on.
 
 use std::{
     io::{self, IsTerminal as _},
@@ -14,26 +14,26 @@ use rpp_runtime::NodeHandle;
 use super::supervisor;
 use crate::cli::{output, run_file::RunFile};
 
-/// How often readiness is looked at.
+/// Time between two checks of readiness.
 const POLL: Duration = Duration::from_millis(20);
-/// After this long without being ready the log says why.
+/// If the node is not ready after this time, the log says why.
 const SLOW: Duration = Duration::from_secs(5);
 
-/// The HTTP ports as bound.
+/// The addresses of the bound HTTP ports.
 #[derive(Clone, Copy)]
 pub(super) struct Addresses {
     pub(super) rpc: SocketAddr,
     pub(super) introspection: Option<SocketAddr>,
 }
 
-/// Waits until the node is ready, then says where it listens.
+/// Waits until the node is ready, then announces where it listens.
 pub(super) async fn when_ready(
     handle: &NodeHandle,
     addresses: Addresses,
     data_dir: &Path,
     json: bool,
 ) -> anyhow::Result<()> {
-    RunFile::remove(data_dir); // of a process that was killed
+    RunFile::remove(data_dir); // Left by a process that was killed.
     wait_until_ready(handle).await;
     let identity = handle.identity().await.context("the node does not say where it listens")?;
     let file = RunFile {
@@ -46,7 +46,7 @@ pub(super) async fn when_ready(
         version: identity.version,
     };
     supervisor::ready(status(addresses)).await;
-    // A full disk does not end a node: the line below says the same.
+    // A full disk does not end a node; the line below has the same content.
     if let Err(error) = file.write(data_dir) {
         let path = RunFile::path(data_dir);
         tracing::warn!("cannot write {}: {error}; commands look for the node at [rpc] listen instead", path.display());
@@ -59,14 +59,15 @@ pub(super) async fn when_ready(
     Ok(())
 }
 
-/// What the service manager shows of a node that runs.
+/// The status text for the service manager.
 pub(super) fn status(addresses: Addresses) -> String {
     format!("control plane on http://{}", addresses.rpc)
 }
 
-/// Prints a line of a long-running command. Returns when it is read; one that cannot be written is only warned of.
+/// Prints a line of a long-running command and returns when it is written. If it cannot be written, only a warning is
+/// logged.
 pub(crate) async fn say(text: String, instead: &str) {
-    // A reader that stalls holds this thread alone, which nobody waits for at the end.
+    // A stalled reader blocks only this thread, and nothing waits for it at the end.
     let (written, outcome) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let _ = written.send(output::try_bytes(format!("{text}\n").as_bytes()));

@@ -1,11 +1,11 @@
-//! SIGHUP: the token files and the log's filter are read again. Everything else takes a restart, which is said.
+//! SIGHUP: reads the token files and the log's filter again. Everything else needs a restart, and the log says so.
 
 use rpp_runtime::config::Effective;
 
 use super::tokens::Tokens;
 use crate::cli::{config_args::ConfigArgs, logging::Logging};
 
-/// Takes over what can be taken over while the node runs. A configuration that cannot be used changes nothing.
+/// Applies everything that can change while the node runs. A configuration that cannot be used changes nothing.
 pub(super) async fn reload(args: &ConfigArgs, running: &Effective, logging: &Logging, tokens: &Tokens) {
     tokens.read_again().await;
     let new = match args.load() {

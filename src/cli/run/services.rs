@@ -1,4 +1,4 @@
-//! The HTTP ports beside the node: bound and checked before it starts, served while it runs.
+//! The node's HTTP ports. They are bound and checked before the node starts, and served while it runs.
 
 use std::net::{SocketAddr, TcpListener};
 
@@ -10,15 +10,15 @@ use tokio::{sync::watch, task::JoinSet};
 use super::{announce::Addresses, tokens::Tokens};
 use crate::wiring;
 
-/// Bound ports, and what serving them needs.
+/// The bound ports, and what is needed to serve them.
 pub(super) struct Services {
     rpc: (TcpListener, SocketAddr, rpp_rpc::Options),
     introspection: Option<(TcpListener, SocketAddr, rpp_introspection::Options)>,
 }
 
 impl Services {
-    /// Binds the ports, so that a mistake is told before anything is opened. Whether a control plane may be shown to other
-    /// machines without TLS is the operator's choice; the port itself warns.
+    /// Binds the ports first, so that a mistake is reported before anything is opened. Whether the control plane is
+    /// reachable from other machines without TLS is the operator's choice; the port itself warns.
     pub(super) fn prepare(config: &Config, tokens: &Tokens) -> anyhow::Result<Self> {
         let options = rpp_rpc::Options::shared(tokens.rpc())
             .with_allowed_hosts(config.rpc.allowed_hosts.clone())
@@ -77,7 +77,7 @@ impl Services {
 pub(super) struct Running(JoinSet<anyhow::Result<()>>);
 
 impl Running {
-    /// Waits until one ends that was not asked to.
+    /// Waits until a port stops being served without having been asked to.
     pub(super) async fn ended(&mut self) -> anyhow::Error {
         match self.0.join_next().await {
             Some(Ok(Ok(()))) => anyhow::anyhow!("an HTTP port closed by itself"),
@@ -94,7 +94,7 @@ impl Running {
 }
 
 async fn stopped(mut stopping: watch::Receiver<bool>) {
-    // A sender that is gone means the end as well.
+    // A dropped sender means the end as well.
     let _ = stopping.wait_for(|stop| *stop).await;
 }
 

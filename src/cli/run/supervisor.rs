@@ -1,7 +1,8 @@
-//! Tells the service manager how the node is, as systemd's units of `Type=notify` want it: ready, reloading, stopping, alive.
+//! Tells the service manager the node's state, as systemd's units of `Type=notify` want it: ready, reloading, stopping,
+//! alive.
 //!
-//! Nothing is told where no manager asks (`NOTIFY_SOCKET` is not set). The socket may stall: a message goes out on a thread
-//! that may block.
+//! Nothing is sent if no manager asks for it (`NOTIFY_SOCKET` is not set). The socket may stall, so a message is sent
+//! on a thread that may block.
 
 use std::{io, time::Duration};
 
@@ -9,10 +10,10 @@ use rpp_p2p::SnapshotSessionId;
 use rpp_runtime::{NodeHandle, SnapshotRuntimeError};
 use sd_notify::NotifyState as State;
 
-/// A start that takes longer is told again before the manager gives up.
+/// A start that takes longer than this is reported again, before the manager gives up.
 pub(super) const STILL_STARTING: Duration = Duration::from_secs(10);
 
-/// Time for the manager to take a message.
+/// Time for the manager to accept a message.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The control plane answers.
@@ -20,7 +21,7 @@ pub(super) async fn ready(status: String) {
     tell(move || sd_notify::notify(&[State::Ready, State::Status(&status)])).await;
 }
 
-/// The node works on its start, and this is what is missing: the manager waits on.
+/// The node is still starting, and this is missing. The manager then waits longer.
 pub(super) async fn starting(missing: String) {
     let longer = u32::try_from(3 * STILL_STARTING.as_micros()).unwrap_or(u32::MAX);
     tell(move || sd_notify::notify(&[State::Status(&missing), State::ExtendTimeoutUsec(longer)])).await;
@@ -31,20 +32,20 @@ pub(super) async fn reloading() {
     tell(|| sd_notify::notify(&[State::Reloading, State::monotonic_usec_now()?])).await;
 }
 
-/// The end begins.
+/// The node begins to stop.
 pub(super) async fn stopping() {
     tell(|| sd_notify::notify(&[State::Stopping, State::Status("stopping")])).await;
 }
 
-/// Says that the node is alive whenever its own task has answered, three times in the time that the manager allows; at once
-/// over when the manager keeps no watchdog.
+/// Whenever the node's own task has answered, reports that the node is alive: three times within the time that the
+/// manager allows. Returns at once if the manager has no watchdog.
 pub(super) async fn watch(handle: NodeHandle) {
     let Some(allowed) = sd_notify::watchdog_enabled().filter(|time| !time.is_zero()) else { return };
     let alive = async || tell(|| sd_notify::notify(&[State::Watchdog])).await;
     while_it_answers(&handle, (allowed / 3).max(Duration::from_millis(1)), alive).await;
 }
 
-/// Not a bare timer: a task that hangs is asked and does not answer.
+/// Not just a timer: a task that hangs is asked and does not answer.
 async fn while_it_answers(handle: &NodeHandle, every: Duration, mut alive: impl AsyncFnMut()) {
     let mut tick = tokio::time::interval(every);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -59,7 +60,7 @@ async fn while_it_answers(handle: &NodeHandle, every: Duration, mut alive: impl 
     }
 }
 
-/// Waits a moment: a manager that does not listen keeps no node from its work.
+/// Waits only a moment: a manager that does not listen must not hold up the node.
 async fn tell(message: impl FnOnce() -> io::Result<()> + Send + 'static) {
     match tokio::time::timeout(PATIENCE, tokio::task::spawn_blocking(message)).await {
         Ok(Ok(Err(error))) => tracing::warn!("the service manager cannot be told ($NOTIFY_SOCKET): {error}"),
@@ -95,7 +96,7 @@ mod tests {
                 drop(reply.send(Err(SnapshotRuntimeError::UnknownSession { session })));
                 seen.recv().await.unwrap();
             }
-            // A task that hangs: it takes the question and says nothing.
+            // A task that hangs: it takes the question and never answers.
             while let Some(command) = seat.commands.recv().await {
                 waiting.get_or_insert_with(Vec::new).push(command);
                 if waiting.as_ref().is_some_and(|waiting| waiting.len() == 2) {

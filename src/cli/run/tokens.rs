@@ -1,4 +1,4 @@
-//! The bearer tokens of the ports, and the files they come from: a file that changes counts while the node runs.
+//! The bearer tokens of the ports, and their files. A changed file takes effect while the node runs.
 
 use std::{
     path::PathBuf,
@@ -15,10 +15,10 @@ use secrecy::SecretString;
 
 use super::variable;
 
-/// How often the files are looked at; a change counts within 5 s.
+/// Time between two looks at the files, so that a change takes effect within 5 s.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// The tokens as they are now.
+/// The present tokens.
 pub(super) struct Tokens {
     rpc: Token,
     introspection: Token,
@@ -26,7 +26,7 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    /// Loads the control plane's token and, when introspection is on and has one of its own, that one.
+    /// Loads the control plane's token, and introspection's if that is on and has one of its own.
     pub(super) fn load(config: &Config) -> anyhow::Result<Self> {
         let mut followed = Vec::new();
         let given = variable("RPP_RPC_TOKEN");
@@ -57,7 +57,7 @@ impl Tokens {
         self.introspection.clone()
     }
 
-    /// Looks at the files for ever.
+    /// Follows the files without end.
     pub(super) async fn follow(&self) {
         let mut tick = tokio::time::interval(LOOK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -67,11 +67,11 @@ impl Tokens {
         }
     }
 
-    /// Looks at the files now.
+    /// Reads the files now.
     pub(super) async fn read_again(&self) {
         for followed in &self.followed {
             let file = followed.file.clone();
-            // It may lie on a file system that takes its time.
+            // The file may lie on a slow file system.
             if let Ok(read) = tokio::task::spawn_blocking(move || keys::load_token(None, &file)).await {
                 followed.take(read);
             }
@@ -83,7 +83,7 @@ impl Tokens {
 struct Followed {
     token: Token,
     file: PathBuf,
-    /// What was wrong with the file when it was last read: told once.
+    /// What was wrong with the file when it was last read; each problem is logged once.
     wrong: Mutex<Option<String>>,
 }
 

@@ -1,13 +1,13 @@
-//! What a query may touch.
+//! Restricts what a query may read.
 //!
-//! SQLite tells its authorizer, for each column that is read, the table, the database and the *accessor*: the name of the
-//! innermost view - or of whatever else stands in the query under a name. A common table expression called `nodes` is an
-//! accessor called `nodes`. So no accessor with a guessable name proves anything, and what is let through to `main` is
-//! only what carries the random name of an inner view. That name is fresh in each request, and each request is one
-//! statement: to learn it is to be too late.
+//! For each column that is read, SQLite tells its authorizer the table, the database and the *accessor*. The accessor
+//! is the name of the innermost view, or of anything else with a name in the query: a common table expression called
+//! `nodes` is an accessor called `nodes`. So an accessor with a guessable name proves nothing. Only an accessor with
+//! the random name of an inner view may read `main`. That name is new in each request, and each request is one
+//! statement, so a caller who learns the name can no longer use it.
 //!
-//! A table of which no column is read (`SELECT count(*) FROM t`) is reported by its name as it was written, and a common
-//! table expression likewise; then the name decides: everything that exists, under any name that SQLite knows, is refused.
+//! A table of which no column is read (`SELECT count(*) FROM t`) is reported by its name as written, and so is a common
+//! table expression. Then the name decides: every name that SQLite knows, of whatever kind, is refused.
 
 use std::{
     collections::HashSet,
@@ -22,7 +22,7 @@ use rusqlite::{
 
 use crate::limits::SQL_MAX_FUNCTIONS;
 
-/// The views, with their columns.
+/// The views with their columns.
 const VIEWS: [(&str, &str); 4] = [
     ("nodes", "snapshot_id, id, label, kind, process, proc_key, attrs_json"),
     ("edges", "snapshot_id, src_id, dst_id, kind, attrs_json, src_proc_key, dst_proc_key"),
@@ -34,7 +34,8 @@ const VIEWS: [(&str, &str); 4] = [
     ("snapshot_processes", "snapshot_id, process, pid, proc_key, status, recv_at_ns, error_text"),
 ];
 
-/// Functions that read nothing but their arguments, make nothing larger than these, and take time in proportion to them.
+/// Functions that read nothing but their arguments, return nothing larger than these, and take time in proportion to
+/// them.
 const FUNCTIONS: &[&str] = &[
     "->",
     "->>",
@@ -113,11 +114,11 @@ pub(super) struct Scope {
     inner: [String; 4],
     /// Names of everything in the schemas, in lower case.
     existing: HashSet<String>,
-    /// Knows the tables that SQLite makes by itself, and nothing else.
+    /// A database that has only the tables that SQLite makes by itself.
     bare: Mutex<Connection>,
 }
 
-/// What was refused, for the answer.
+/// The refused names, for the answer.
 #[derive(Clone, Default)]
 pub(super) struct Refusals(Arc<Mutex<Option<String>>>);
 
@@ -153,7 +154,7 @@ impl Scope {
         Ok(Self { inner, existing, bare: Mutex::new(Connection::open_in_memory()?) })
     }
 
-    /// From here on the connection reads nothing else.
+    /// From here on the connection can read nothing else.
     pub(super) fn enforce(self, db: &mut Connection) -> Result<Refusals, rusqlite::Error> {
         let refusals = Refusals::default();
         let noted = refusals.clone();
@@ -186,21 +187,21 @@ impl Scope {
         let outer = VIEWS.iter().position(|(view, _)| view.eq_ignore_ascii_case(table));
         let inner = self.inner.iter().position(|name| name == table);
         match (context.database_name, column) {
-            // The tables: through the inner view of the same table.
+            // A table may be read through the inner view of that table.
             (Some("main"), _) => outer.is_some_and(|view| context.accessor == Some(&self.inner[view])),
-            // An inner view: through its outer one. An outer one: by everybody.
+            // An inner view may be read through its outer one, an outer one by everybody.
             (Some("temp"), _) => match inner {
                 Some(view) => context.accessor.is_some_and(|by| by.eq_ignore_ascii_case(VIEWS[view].0)),
                 None => outer.is_some(),
             },
-            // No column is read, and the name was written without a database: a view, or a name that the query made.
+            // No column is read, and the name was written without a database: a view, or a name defined in the query.
             (None, "") => outer.is_some() || self.is_nothing(table),
             _ => false,
         }
     }
 
-    /// Whether SQLite knows nothing of this name. Virtual tables as `json_each` come into being when they are asked for:
-    /// no list has them all, so an empty database is asked.
+    /// Whether SQLite does not know this name. Virtual tables such as `json_each` are created when they are used, so no
+    /// list has them all; an empty database is asked.
     fn is_nothing(&self, name: &str) -> bool {
         let lower = name.to_ascii_lowercase();
         if lower.starts_with("sqlite_") || lower.starts_with("pragma_") || self.existing.contains(&lower) {

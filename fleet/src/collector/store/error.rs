@@ -10,38 +10,38 @@ use super::holder;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// Not a database of ours, or of a newer version.
+    /// The file is not a database of ours, or of a newer version.
     #[error("{path:?} is not a database of this collector (schema {found}, {wanted} is needed): name another file")]
     Foreign {
         /// The file.
         path: PathBuf,
-        /// What it says of itself.
+        /// The version that the file has.
         found: i64,
-        /// What we write.
+        /// The version that this program writes.
         wanted: i64,
     },
-    /// Another collector uses it.
+    /// Another collector is using it.
     #[error("another collector uses the database (it holds {lock:?}): stop that one, or name another file")]
     InUse {
-        /// The file that a collector holds as long as it runs.
+        /// The file that a running collector keeps locked.
         lock: PathBuf,
     },
-    /// Another program keeps us from writing.
+    /// Another program keeps the collector from writing.
     #[error(
         "the database is locked by {}: end its open transaction (in a shell: COMMIT or ROLLBACK) and ask again",
         by.as_deref().unwrap_or("another program, as a shell with an open transaction")
     )]
     Locked {
-        /// Which program, where the system tells.
+        /// Which program, if the system tells.
         by: Option<String>,
     },
-    /// The disk, or the configured bound.
+    /// The disk or the configured bound is full.
     #[error("there is no room for the cut: {0}")]
     Full(String),
     /// SQLite failed in another way.
     #[error("the database failed: {0}")]
     Sqlite(#[source] rusqlite::Error),
-    /// The writer is gone: the collector is stopping.
+    /// The writer has ended because the collector is stopping.
     #[error("the database is closed")]
     Closed,
 }
@@ -67,12 +67,12 @@ impl StoreError {
         }
     }
 
-    /// SQLite's memory bound was reached, by queries that end soon.
+    /// Whether SQLite's memory bound was reached, because of queries that end soon.
     pub(super) fn is_memory(&self) -> bool {
         matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::OutOfMemory))
     }
 
-    /// The connection may be unusable from here on.
+    /// Whether the connection may be unusable from here on.
     pub(super) fn is_io(&self) -> bool {
         matches!(self, Self::Sqlite(error) if matches!(error.sqlite_error_code(),
             Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::DatabaseCorrupt)))

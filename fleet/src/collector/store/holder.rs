@@ -1,19 +1,19 @@
-//! Which other program holds a lock on the database, as Linux lists them. Elsewhere nobody is named.
+//! Finds which other program holds a lock on the database, in Linux' list of locks. On other systems nobody is named.
 
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
-/// Bytes of the `-shm` file that SQLite locks: one for whoever writes, five for those that read an old state.
+/// Bytes of the `-shm` file that SQLite locks: one for the writer, five for readers of an old state.
 const WRITES: u64 = 120;
 const READS: std::ops::RangeInclusive<u64> = 123..=127;
 
-/// Who keeps others from writing, as `sqlite3 (process 4711)`.
+/// The program that keeps others from writing, such as `sqlite3 (process 4711)`.
 pub(super) fn writer(db: &Path) -> Option<String> {
     // A shell in exclusive mode locks the file itself.
     let exclusive = || other(db, |lock| lock.is_write);
     other(&shm(db), |lock| lock.is_write && lock.covers(WRITES..=WRITES)).or_else(exclusive)
 }
 
-/// Who reads an old state, so that the log cannot be emptied.
+/// The program that reads an old state, so that the log cannot be emptied.
 pub(super) fn reader(db: &Path) -> Option<String> {
     other(&shm(db), |lock| lock.covers(READS))
 }
@@ -38,7 +38,7 @@ impl Lock {
     }
 }
 
-/// The first process but this one with such a lock on the file.
+/// The first other process with such a lock on the file.
 fn other(file: &Path, wanted: impl Fn(&Lock) -> bool) -> Option<String> {
     let inode = fs::metadata(file).ok()?.ino();
     let locks = fs::read_to_string("/proc/locks").ok()?;

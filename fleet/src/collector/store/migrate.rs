@@ -1,13 +1,13 @@
-//! Databases of earlier versions: brought up to date when they are opened, cut by cut.
+//! Migrates databases of earlier versions when they are opened, cut by cut.
 //!
-//! Each cut is one transaction, and the version changes with the last one: after a crash the next start goes on.
+//! Each cut is one transaction, and the version changes with the last one. After a crash the next start continues.
 
 use rusqlite::{Connection, params};
 
 use super::{StoreError, schema};
 
-/// From version 1, whose edges did not say which processes their ends belong to: in the order of keys the first that
-/// reported the id.
+/// Migrates from version 1, whose edges did not say which processes their ends belong to. It assigns them to the first
+/// process, in the order of keys, that reported the id.
 pub(super) fn from_1(db: &Connection) -> Result<(), StoreError> {
     tracing::info!("the database is of an earlier version: bringing its cuts up to date");
     db.execute_batch(&format!(

@@ -1,7 +1,7 @@
 //! The database: one writer on a thread of its own, any number of short-lived readers.
 //!
-//! What a crash may lose: the cut that is being stored, as a whole. A cut is one transaction, so after a SIGKILL at any
-//! moment it is there completely or not at all; ids are reserved before a process is asked, so none is used twice.
+//! A crash may lose the cut that is being stored, as a whole. A cut is one transaction, so after a SIGKILL at any
+//! moment either all of it is there or nothing. Ids are reserved before a process is asked, so no id is used twice.
 
 mod error;
 mod holder;

@@ -1,7 +1,9 @@
-//! What is forgotten, and when: oldest first. And how large the file and its write-ahead log may become together.
+//! Deletes old cuts, oldest first, and bounds the size of the file and its write-ahead log together.
 //!
-//! A cut goes into the log first and from there into the file, so while it is stored it takes its room twice. The log is
-//! emptied after each command, which a program that stays in an old state of the database prevents: then everything that
+//! A cut is written to the log first and moved to the file from there, so while it is stored it takes its space twice.
+//! The log is emptied after each command. A program that holds an old state of the database open prevents that: then
+//! everything that is written makes the log longer. When the bound is reached, nothing more is written, and the error
+//! names that program.
 //! is written makes the log longer, and at the bound nothing more is written, with an error that names that program.
 
 use std::{
@@ -21,9 +23,9 @@ use crate::{
 
 /// Pages returned to the file system in one step.
 const VACUUM_PAGES: u32 = 4096;
-/// How long readers are waited for when the log is emptied by the way.
+/// How long emptying the log waits for readers in the normal case.
 const EMPTY_WAIT: Duration = Duration::from_millis(50);
-/// The same when there is no room otherwise: our own readers end within a second.
+/// The same if there is no space otherwise. Our own readers end within a second.
 const PINNED_WAIT: Duration = Duration::from_secs(2);
 /// How long a writer waits for another one.
 pub(super) const BUSY_WAIT: Duration = Duration::from_secs(5);
@@ -42,7 +44,7 @@ impl Retention {
         Self { path: path.into(), log: log.into(), max_bytes }
     }
 
-    /// Forgets old cuts until there are fewer than the number kept, and `wanted` bytes fit.
+    /// Deletes old cuts until there are fewer than the number kept, and `wanted` more bytes fit.
     pub(super) fn make_room(&self, db: &Connection, wanted: u64) -> Result<(), StoreError> {
         let twice = wanted.saturating_mul(2);
         if twice > self.max_bytes {
@@ -52,7 +54,7 @@ impl Retention {
                 self.max_bytes
             )));
         }
-        // In vain as long as the log cannot be emptied: what is forgotten makes it longer.
+        // Deleting does not help while the log cannot be emptied, because it makes the log longer.
         self.refuse_if_pinned(db, twice)?;
         while count(db)? >= MAX_SNAPSHOTS || used_bytes(db)? + twice > self.max_bytes {
             if !forget_oldest(db)? {
@@ -63,7 +65,7 @@ impl Retention {
         self.shrink(db, self.max_bytes - wanted)
     }
 
-    /// An error when `wanted` bytes would go beyond the bound because the log cannot be emptied.
+    /// Returns an error if `wanted` bytes would exceed the bound because the log cannot be emptied.
     pub(super) fn refuse_if_pinned(&self, db: &Connection, wanted: u64) -> Result<(), StoreError> {
         if self.bytes(db)? + wanted <= self.max_bytes {
             return Ok(());
@@ -78,7 +80,7 @@ impl Retention {
         Ok(())
     }
 
-    /// Forgets what is beyond the bounds now.
+    /// Deletes what exceeds the bounds now.
     pub(super) fn trim(&self, db: &Connection) -> Result<(), StoreError> {
         if !self.empty_log(db)? && self.bytes(db)? > self.max_bytes {
             return Ok(());
@@ -95,7 +97,7 @@ impl Retention {
         self.shrink(db, self.max_bytes)
     }
 
-    /// Not while the log cannot be emptied: it would only become longer.
+    /// Does nothing while the log cannot be emptied, because it would only become longer.
     fn shrink(&self, db: &Connection, max_bytes: u64) -> Result<(), StoreError> {
         if self.empty_log(db)? {
             shrink(db, max_bytes)?;
@@ -104,7 +106,7 @@ impl Retention {
         Ok(())
     }
 
-    /// Moves what is in the write-ahead log into the file and empties it. `false`: a reader still needs it.
+    /// Moves the content of the write-ahead log to the file and empties the log. `false` if a reader still needs it.
     pub(super) fn empty_log(&self, db: &Connection) -> Result<bool, StoreError> {
         db.busy_timeout(EMPTY_WAIT)?;
         let emptied = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
@@ -116,12 +118,12 @@ impl Retention {
         }
     }
 
-    /// Bytes of the log.
+    /// The size of the log in bytes.
     pub(super) fn log_bytes(&self) -> u64 {
         fs::metadata(&self.log).map_or(0, |meta| meta.len())
     }
 
-    /// Who keeps the log from being emptied, and what to do.
+    /// Says which program keeps the log from being emptied, and what to do.
     pub(super) fn pinned(&self) -> String {
         let who = holder::reader(&self.path).unwrap_or_else(|| "a reader".to_owned());
         format!(
@@ -132,7 +134,7 @@ impl Retention {
         )
     }
 
-    /// What file and log take, or will when the log is in the file.
+    /// The bytes of file and log, or of the file after the log has been moved to it.
     fn bytes(&self, db: &Connection) -> Result<u64, StoreError> {
         let file = fs::metadata(&self.path).map_or(0, |meta| meta.len());
         Ok(file.max(pragma(db, "page_count")? * pragma(db, "page_size")?) + self.log_bytes())
@@ -149,12 +151,12 @@ fn pragma(db: &Connection, name: &str) -> Result<u64, StoreError> {
     Ok(value.unsigned_abs())
 }
 
-/// Pages that hold something.
+/// The bytes of used pages.
 fn used_bytes(db: &Connection) -> Result<u64, StoreError> {
     Ok((pragma(db, "page_count")?.saturating_sub(pragma(db, "freelist_count")?)) * pragma(db, "page_size")?)
 }
 
-/// One transaction, so that a cut is never half forgotten.
+/// In one transaction, so that a cut is never deleted in part.
 fn forget_oldest(db: &Connection) -> Result<bool, StoreError> {
     let oldest: Option<i64> = db.query_row("SELECT min(snapshot_id) FROM snapshots", [], |row| row.get(0))?;
     let Some(id) = oldest else { return Ok(false) };
@@ -167,7 +169,7 @@ fn forget_oldest(db: &Connection) -> Result<bool, StoreError> {
     Ok(true)
 }
 
-/// Free pages are used again; the file is made smaller only when it is beyond its bound, or more than half empty.
+/// Free pages are used again. The file is made smaller only if it exceeds its bound, or is more than half empty.
 fn shrink(db: &Connection, max_bytes: u64) -> Result<(), StoreError> {
     loop {
         let (pages, free) = (pragma(db, "page_count")?, pragma(db, "freelist_count")?);

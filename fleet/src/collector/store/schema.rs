@@ -1,4 +1,4 @@
-//! The tables, and how connections to them are set up.
+//! The tables, and the settings of connections.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::limits::SQLITE_HEAP_BYTES;
 const VERSION: i64 = 2;
 const PAGE_BYTES: i64 = 4096;
 
-/// The primary key says which host's edge it is: two hosts may use the same ids.
+/// The primary key includes the process, because two hosts may use the same ids.
 pub(super) const EDGES: &str = "
     snapshot_id INTEGER NOT NULL,
     src_id TEXT NOT NULL,
@@ -37,7 +37,7 @@ pub(super) const UNRESOLVED_EDGES: &str = "
 ";
 pub(super) const EDGE_INDEX: &str = "CREATE INDEX edges_by_destination ON edges (snapshot_id, dst_id);";
 
-/// Without row ids the primary key is the table, in the order in which a cut is read.
+/// Without row ids the table is stored in the order of the primary key, in which a cut is read.
 const TABLES: &str = "
 CREATE TABLE snapshots (
     snapshot_id INTEGER PRIMARY KEY,
@@ -80,12 +80,12 @@ INSERT INTO next_snapshot VALUES (1);
 CREATE INDEX nodes_by_kind ON nodes (snapshot_id, kind);
 ";
 
-/// Opens the database for the one writer, and creates it when it is not there.
+/// Opens the database for the one writer. Creates it if it is absent.
 pub(crate) fn open_writer(path: &Path, max_bytes: u64) -> Result<Connection, StoreError> {
     let db = Connection::open(path)?;
     db.busy_timeout(BUSY_WAIT)?;
     harden(&db)?;
-    // Both count only before the first table is made.
+    // Both settings take effect only before the first table exists.
     db.pragma_update(None, "page_size", PAGE_BYTES)?;
     db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     db.pragma_update(None, "hard_heap_limit", SQLITE_HEAP_BYTES)?;
@@ -97,7 +97,7 @@ pub(crate) fn open_writer(path: &Path, max_bytes: u64) -> Result<Connection, Sto
     }
     db.pragma_update(None, "journal_mode", "WAL")?;
     db.pragma_update(None, "synchronous", "NORMAL")?;
-    // The writer does it itself, after its caller has the answer.
+    // The writer does this itself, after its caller has the answer.
     db.pragma_update(None, "wal_autocheckpoint", 0)?;
     db.pragma_update(None, "cache_size", -65_536)?;
     if version == 1 {
@@ -117,7 +117,7 @@ pub(crate) fn open_writer(path: &Path, max_bytes: u64) -> Result<Connection, Sto
     Ok(db)
 }
 
-/// Opens the database for one request that only reads.
+/// Opens the database read-only for one request.
 pub(crate) fn open_reader(path: &Path) -> Result<Connection, rusqlite::Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags)?;
@@ -128,7 +128,7 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection, rusqlite::Error> {
     Ok(db)
 }
 
-/// The file may have been written by somebody else: its schema must not run anything.
+/// Somebody else may have written the file, so its schema must not run anything.
 fn harden(db: &Connection) -> Result<(), rusqlite::Error> {
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;

@@ -17,16 +17,16 @@ use crate::collector::{
     events::{Event, Throttle},
 };
 
-/// Commands that wait for the writer; events beyond it are counted and dropped.
+/// Commands queued for the writer; further events are counted and dropped.
 const QUEUE: usize = 1024;
-/// How often old events are looked for.
+/// How often old events are deleted.
 const TRIM_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// What it takes to note that a cut was begun.
+/// The space needed to record the start of a cut.
 const SMALL_BYTES: u64 = 64 * 1024;
-/// About what an ingest event takes, rather more than less.
+/// An estimate of the space of an ingest event, rather too high than too low.
 const EVENT_BYTES: u64 = 1024;
-/// A log beyond this size that cannot be emptied is worth a word, once in a while.
+/// If the log cannot be emptied and exceeds this size, a line in the log says so once in a while.
 const PINNED_BYTES: u64 = 64 * 1024 * 1024;
 const PINNED_INTERVAL: Duration = Duration::from_secs(600);
 
@@ -36,7 +36,7 @@ enum Command {
     Event(Event),
 }
 
-/// Cheap to clone. The writer ends when the last clone is gone.
+/// Cheap to clone. The writer ends when the last clone is dropped.
 #[derive(Clone)]
 pub(crate) struct Writer {
     commands: mpsc::Sender<Command>,
@@ -62,14 +62,14 @@ impl Writer {
         Ok((Self { commands, throttle: Arc::new(Mutex::new(Throttle::new())) }, thread))
     }
 
-    /// The id of the next cut, durable before it is used.
+    /// Allocates the id of the next cut; it is durable before it is used.
     pub(crate) async fn allocate(&self) -> Result<u64, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::Allocate(reply)).await.map_err(|_| StoreError::Closed)?;
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    /// Stores a cut. `started` is when its first caller came.
+    /// Stores a cut. `started` is when its first caller asked.
     pub(crate) async fn save(&self, finished: Finished, started: Instant) -> Result<Saved, StoreError> {
         let (reply, answer) = oneshot::channel();
         let command = Command::Save(Box::new(finished), started, reply);
@@ -77,7 +77,7 @@ impl Writer {
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    /// Notes an event, unless too many come.
+    /// Records an event, unless too many arrive.
     pub(crate) fn event(&self, event: Event) {
         let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
         if !throttle.admit(Instant::now()) {
@@ -99,18 +99,18 @@ struct Worker {
     max_bytes: u64,
     retention: Retention,
     trimmed: Instant,
-    /// When it was last said that the log cannot be emptied.
+    /// When the log last said that it cannot be emptied.
     pinned_said: Option<Instant>,
-    /// Let go after the database is closed.
+    /// Released after the database is closed.
     _lock: Option<File>,
 }
 
-/// Held as long as a collector runs; `None` where the file system has no locks.
+/// Locked while a collector runs; `None` if the file system has no locks.
 fn lock(db: &Path) -> Result<Option<File>, StoreError> {
     let mut path = db.as_os_str().to_owned();
     path.push(".lock");
     let path = PathBuf::from(path);
-    // A folder that cannot be written is SQLite's to report.
+    // If the folder cannot be written, SQLite reports it.
     let Ok(file) = File::options().create(true).write(true).truncate(false).open(&path) else { return Ok(None) };
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
@@ -127,7 +127,7 @@ impl Worker {
         while let Some(command) = queue.blocking_recv() {
             let mut events = Vec::new();
             self.execute(command, &mut events);
-            // What else waits, so that many events are one transaction.
+            // Takes everything else that is queued, so that many events are one transaction.
             while let Ok(command) = queue.try_recv() {
                 self.execute(command, &mut events);
             }
@@ -140,7 +140,7 @@ impl Worker {
         self.checkpoint();
     }
 
-    /// Moves what is in the write-ahead log into the file, as far as no reader still needs the old pages.
+    /// Moves the content of the write-ahead log to the file, as far as no reader needs the old pages.
     fn checkpoint(&mut self) {
         match self.retention.empty_log(&self.db) {
             Ok(true) => {}
@@ -164,7 +164,7 @@ impl Worker {
             }
             Command::Save(finished, started, reply) => {
                 let saved = self.save(&finished, started, events);
-                // What was noted about a cut is there when its taker has the answer.
+                // What was noted about a cut must be stored before its caller gets the answer.
                 self.write_events(&std::mem::take(events));
                 let _ = reply.send(self.recovered(saved));
                 drop(finished);
@@ -174,7 +174,7 @@ impl Worker {
     }
 
     fn allocate(&mut self) -> Result<u64, StoreError> {
-        // A database that takes nothing is said before anybody is asked.
+        // A database that accepts nothing is reported before any process is asked.
         self.retention.refuse_if_pinned(&self.db, SMALL_BYTES)?;
         let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let id: i64 = transaction.query_row(
@@ -193,7 +193,7 @@ impl Worker {
         let mut attempt = 0;
         let (mut saved, notes) = loop {
             match save::save(&mut self.db, finished) {
-                // Queries hold SQLite's memory; they end within a second.
+                // Queries use SQLite's memory; they end within a second.
                 Err(error) if error.is_memory() && attempt < MEMORY_RETRIES => thread::sleep(Duration::from_secs(1)),
                 result => break result?,
             }
@@ -221,7 +221,7 @@ impl Worker {
         }
     }
 
-    /// After a failed disk the connection may be unusable: another one may do.
+    /// After a disk error the connection may be unusable, but a new one may work.
     fn recovered<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         if result.as_ref().is_err_and(StoreError::is_io) {
             match schema::open_writer(&self.path, self.max_bytes) {

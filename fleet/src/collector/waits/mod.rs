@@ -1,7 +1,7 @@
 //! Who waits for whom: chains of `Needs` edges over all processes of a cut.
 //!
-//! A chain starts at something that nothing else waits for, and ends at what does not wait, at what no process reported,
-//! or in a cycle: that is a deadlock, and is named. Chains are ordered by the longest wait in them.
+//! A chain starts at a node that nothing waits for. It ends at a node that does not wait, at something that no process
+//! reported, or in a cycle; a cycle is a deadlock and gets a name. Chains are ordered by the longest wait in them.
 
 mod graph;
 
@@ -13,7 +13,7 @@ use serde::Serialize;
 use self::graph::{At, Times, WaitGraph};
 use crate::limits::{MAX_CHAIN_STEPS, MAX_CHAINS};
 
-/// Most chains from one start, so that one busy process does not hide the others.
+/// The most chains from one start, so that one busy process does not hide the others.
 const MAX_CHAINS_PER_START: usize = 50;
 const MAX_DEADLOCKS: usize = 100;
 
@@ -22,13 +22,13 @@ pub(crate) struct Waits {
     pub(crate) snapshot_id: i64,
     pub(crate) chains: Vec<Chain>,
     pub(crate) deadlocks: Vec<Deadlock>,
-    /// There are more, or longer ones, than are listed.
+    /// There are more chains, or longer ones, than are listed.
     pub(crate) truncated: bool,
 }
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Chain {
-    /// The longest wait in the chain, where a process told how long it has been waiting.
+    /// The longest wait in the chain, if a process reported how long it has been waiting.
     pub(crate) wait_ms: Option<u64>,
     pub(crate) length: usize,
     pub(crate) processes: Vec<String>,
@@ -42,13 +42,13 @@ pub(crate) struct Chain {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Ends {
-    /// At something that waits for nothing.
+    /// At a node that waits for nothing.
     Node,
     /// In a cycle.
     Deadlock,
     /// At something that no process reported.
     Unresolved,
-    /// It goes on; so many steps are listed.
+    /// It goes on, but only so many steps are listed.
     Truncated,
 }
 
@@ -57,9 +57,9 @@ pub(crate) struct Deadlock {
     pub(crate) name: String,
     pub(crate) wait_ms: Option<u64>,
     pub(crate) processes: Vec<String>,
-    /// One way around; the last step waits for the first.
+    /// One path around the cycle; the last step waits for the first.
     pub(crate) steps: Vec<Step>,
-    /// All that are caught in it, this way around or another.
+    /// The number of all nodes in the cycle, on this path or another.
     pub(crate) members: usize,
 }
 
@@ -75,12 +75,12 @@ pub(crate) struct Step {
     /// How long it has been waiting for the next step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) wait_ms: Option<u64>,
-    /// Why nothing is known of it.
+    /// Why nothing is known about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) missing: Option<String>,
 }
 
-/// Reads one cut's waits.
+/// Reads the waits of one cut.
 pub(crate) fn read(db: &Connection, snapshot_id: i64) -> Result<Waits, rusqlite::Error> {
     let mut graph = WaitGraph::default();
     load_edges(db, snapshot_id, &mut graph)?;
@@ -130,13 +130,13 @@ fn load_nodes(db: &Connection, snapshot_id: i64, graph: &mut WaitGraph) -> Resul
     Ok(())
 }
 
-/// How long an edge has held, in milliseconds.
+/// How long an edge has existed, in milliseconds.
 fn wait_of(attrs_json: &str) -> Option<u64> {
     let Times { waited, age } = times_of(attrs_json);
     waited.or(age)
 }
 
-/// What attributes tell of time, in milliseconds, by the names that are in use for it.
+/// The times in the attributes, in milliseconds, by the names that are in use for them.
 fn times_of(attrs_json: &str) -> Times {
     let Ok(attrs) = serde_json::from_str::<HashMap<String, serde_json::Value>>(attrs_json) else {
         return Times::default();
@@ -205,7 +205,7 @@ fn chain(graph: &WaitGraph, components: &graph::Components, path: &[usize], ends
     }
 }
 
-/// The same for all who meet it: by its first member in the order of ids.
+/// The name of a deadlock: the same from every chain, because it comes from the member with the first id.
 fn deadlock_name(graph: &WaitGraph, members: &[usize]) -> String {
     let first = members.iter().map(|member| graph.id(*member)).min().unwrap_or("");
     format!("deadlock of {} at {}", members.len(), crate::escape(first))
@@ -326,7 +326,8 @@ mod tests {
         }
         let waits = trace(&graph, 7);
         let told: Vec<_> = waits.chains[0].steps.iter().map(|step| step.wait_ms).collect();
-        // Nothing tells how long the task waits for the lock; the rest is as old as what was made for it.
+        // Nothing reports how long the task waits for the lock; the other waits are as old as what was created for
+        // them.
         assert_eq!((told, waits.chains[0].wait_ms), (vec![None, Some(4000), Some(3000), None], Some(4000)));
     }
 
