@@ -230,6 +230,24 @@ async fn what_else_lies_beside_a_partial_payload_is_not_believed_either() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partial_payload_that_is_gone_is_fetched_again_and_what_is_confirmed_does_not_fall() {
+    let (mut home, provider) = (Home::consumer(), Home::provider());
+    // More is confirmed than is made durable at once.
+    let (session, before) = interrupted(&mut home, &provider).await;
+    fs::remove_dir_all(home.snapshots().join("partial").join(made().first.root.to_string())).unwrap();
+
+    let node = home.start().await;
+    let first = node.get(&format!("/p2p/snapshots/{session}")).await;
+    assert_eq!(first["confirmed_chunk_index"], before["confirmed_chunk_index"]);
+    let serving = provider.start().await;
+    let body = json!({ "peer": serving.address.to_string(), "resume": { "session": session } });
+    assert_eq!(node.request("POST", "/p2p/snapshots", Some(body)).await.status, 200);
+    let done = node.complete(session).await;
+    assert!(fs::read(done["payload_path"].as_str().unwrap()).unwrap() == noise(1, FIRST_BYTES), "the payload differs");
+    assert_eq!(served(&serving).await, before["total_chunks"].as_u64().unwrap());
+}
+
 /// A mirror that fetched the first snapshot and was stopped, with a byte of what it stores changed.
 async fn spoilt_mirror(origin: &Running, home: &Home) -> u64 {
     let node = home.start().await;

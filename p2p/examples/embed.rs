@@ -22,7 +22,7 @@ use libp2p::{
 use rpp_p2p::{
     Acknowledged, ArtefactKind, ChunkData, Hash, Head, LightClientSync, PayloadFormat, PipelineError, Plan, PlanOffer,
     PlanRequest, Resumed, SnapshotHeader, SnapshotProvider, SnapshotSessionId, TrustAnchor, Update,
-    consumer::{Action, Options, Session, Storage},
+    consumer::{Action, Options, Session, Storage, Unexpected},
     limits::{MAX_CHUNK_SIZE, MIN_CHUNK_SIZE},
     outboard::{self, Layout},
     plan::{ChunkBounds, choose_chunk_size, descriptor, plan_id},
@@ -106,7 +106,7 @@ async fn stream(swarm: &mut Swarm<Behaviour>, peer: PeerId, light_client: &Light
     let mut disk = Vec::new();
     loop {
         while let Some(action) = session.poll_action(Instant::now()) {
-            perform(action, swarm, &mut session, &mut disk, light_client).await;
+            perform(action, swarm, &mut session, &mut disk, light_client).await?;
         }
         let view = session.view();
         if let Some(failure) = view.failure {
@@ -123,7 +123,7 @@ async fn stream(swarm: &mut Swarm<Behaviour>, peer: PeerId, light_client: &Light
                     // Peers of this crate take a request before they have confirmed its protocol.
                     swarm.behaviour_mut().snapshots.negotiate_lazily(*peer_id);
                 }
-                tell(event, &mut session);
+                tell(event, &mut session)?;
             }
             () = tokio::time::sleep_until(timeout.into()) => session.handle_timeout(Instant::now()),
         }
@@ -131,13 +131,13 @@ async fn stream(swarm: &mut Swarm<Behaviour>, peer: PeerId, light_client: &Light
 }
 
 /// Tells the session what the swarm says of its peer.
-fn tell(event: SwarmEvent<BehaviourEvent>, session: &mut Session) {
+fn tell(event: SwarmEvent<BehaviourEvent>, session: &mut Session) -> Result<(), Unexpected> {
     let now = Instant::now();
     match event {
         SwarmEvent::Behaviour(BehaviourEvent::Snapshots(event))
             if event.of() == Some((session.peer(), session.id())) =>
         {
-            event.tell(session, now);
+            return event.tell(session, now);
         }
         SwarmEvent::ConnectionEstablished { peer_id, .. } if peer_id == session.peer() => session.handle_connected(now),
         SwarmEvent::ConnectionClosed { peer_id, num_established: 0, cause, .. } if peer_id == session.peer() => {
@@ -149,6 +149,7 @@ fn tell(event: SwarmEvent<BehaviourEvent>, session: &mut Session) {
         }
         _ => {}
     }
+    Ok(())
 }
 
 async fn perform(
@@ -157,7 +158,7 @@ async fn perform(
     session: &mut Session,
     disk: &mut Vec<u8>,
     light_client: &LightClientSync,
-) {
+) -> Result<(), Unexpected> {
     let peer = session.peer();
     match action {
         Action::Connect if swarm.is_connected(&peer) => session.handle_connected(Instant::now()),
@@ -166,30 +167,31 @@ async fn perform(
                 session.handle_dial_failed(Instant::now(), &error.to_string());
             }
         }
-        Action::Request(request) => {
-            let sent = swarm.behaviour_mut().snapshots.request(peer, request, session.plan());
-            session.handle_sent(Instant::now(), sent);
+        Action::Request(exchange) => {
+            let sent = swarm.behaviour_mut().snapshots.request(peer, exchange);
+            session.handle_sent(Instant::now(), sent)?;
         }
         Action::VerifyAuthority { plan, updates } => {
             // The proof takes a tenth of a second (two at first use): not on the swarm's task.
             let light_client = light_client.clone();
             let verdict = tokio::task::spawn_blocking(move || light_client.authorize(plan, &updates)).await;
             if let Ok(verdict) = verdict {
-                session.handle_authority(Instant::now(), verdict.map(drop).map_err(Into::into));
+                session.handle_authority(Instant::now(), verdict.map(drop).map_err(Into::into))?;
             }
         }
         Action::OpenStorage { .. } => {
-            session.handle_storage(Instant::now(), Storage::Ready { durable_chunks: 0, unchecked_bytes: 0 })
+            session.handle_storage(Instant::now(), Storage::Ready { durable_chunks: 0, unchecked_bytes: 0 })?;
         }
         Action::Write(chunk) => {
             disk.extend_from_slice(&chunk.bytes);
-            session.handle_written(Instant::now(), chunk.index);
+            session.handle_written(Instant::now(), chunk.index)?;
         }
         // Memory is as durable as it gets here. A node would sync its file and then record the count.
-        Action::Sync => session.handle_durable(Instant::now(), session.view().verified_chunks),
-        Action::Place => session.handle_placed(Instant::now(), PathBuf::from("memory")),
+        Action::Sync => session.handle_durable(Instant::now(), session.view().verified_chunks)?,
+        Action::Place => session.handle_placed(Instant::now(), PathBuf::from("memory"))?,
         _ => {} // `PlanAccepted`: a node would persist it
     }
+    Ok(())
 }
 
 /// A provider with one payload in memory, or none.

@@ -40,8 +40,10 @@ pub use self::{
 };
 use self::{inbound::Inbound, outbound::Outbound};
 use crate::{
+    by_hand::ByHand,
     codec::{Codec, PROTOCOL, RequestFrame, ResponseFrame},
     error::{NotSent, SnapshotProtocolError},
+    exchange::Exchange,
     messages::{ArtefactKind, Plan, SnapshotsRequest},
     negotiation::{Handler, Lazy},
     provider::{SnapshotProvider, Source},
@@ -136,7 +138,7 @@ impl<P: SnapshotProvider> Behaviour<P> {
         session: SnapshotSessionId,
         options: &PlanOptions,
     ) -> Option<RequestId> {
-        self.told(peer, options.request(session), None)
+        self.by_hand(peer, options.request(session), None)
     }
 
     /// Reopens a session after a lost connection or a restart of either side: takes up its plan and markers here, and asks
@@ -151,17 +153,17 @@ impl<P: SnapshotProvider> Behaviour<P> {
     ) -> Option<RequestId> {
         let plan_id = plan.plan_id;
         let request = SnapshotsRequest::Resume { session_id: session, plan_id, chunk_index, update_index };
-        self.told(peer, request, Some(&plan))
+        self.by_hand(peer, request, Some(ByHand::resumed(plan, chunk_index, update_index)))
     }
 
     /// Asks for one chunk.
     pub fn request_chunk(&mut self, peer: PeerId, session: SnapshotSessionId, index: u64) -> Option<RequestId> {
-        self.told(peer, SnapshotsRequest::Chunk { session_id: session, chunk_index: index }, None)
+        self.by_hand(peer, SnapshotsRequest::Chunk { session_id: session, chunk_index: index }, None)
     }
 
     /// Asks for one light-client update.
     pub fn request_update(&mut self, peer: PeerId, session: SnapshotSessionId, index: u64) -> Option<RequestId> {
-        self.told(peer, SnapshotsRequest::LightClientUpdate { session_id: session, update_index: index }, None)
+        self.by_hand(peer, SnapshotsRequest::LightClientUpdate { session_id: session, update_index: index }, None)
     }
 
     /// Says that everything of `kind` up to and including `index` is durable here.
@@ -172,40 +174,23 @@ impl<P: SnapshotProvider> Behaviour<P> {
         kind: ArtefactKind,
         index: u64,
     ) -> Option<RequestId> {
-        self.told(peer, SnapshotsRequest::Ack { session_id: session, kind, index }, None)
+        self.by_hand(peer, SnapshotsRequest::Ack { session_id: session, kind, index }, None)
     }
 
     /// Gives the session up; [`Event::Cancelled`] follows. [`forget`](Self::forget) does so without a word to the peer.
     pub fn cancel(&mut self, peer: PeerId, session: SnapshotSessionId, message: &str) -> Option<RequestId> {
         let message = text::cut(message).to_owned();
-        self.told(peer, SnapshotsRequest::Error { session_id: session, message }, None)
+        self.by_hand(peer, SnapshotsRequest::Error { session_id: session, message }, None)
     }
 
-    /// Makes the request that a [`consumer::Session`](crate::consumer::Session) wants: a plan opens its session here, a
-    /// resume takes it up with `plan` (without one, it goes on with the plan it has here). What comes of it is the session's
-    /// to know: see [`Session::handle_sent`](crate::consumer::Session::handle_sent).
+    /// Makes the request that a [`consumer::Session`](crate::consumer::Session) wants; a plan or a resume opens the session
+    /// here unless it is open. What comes of it is the session's to know: see
+    /// [`Session::handle_sent`](crate::consumer::Session::handle_sent).
     ///
     /// # Errors
     /// Nothing was sent: a request is in flight, the session is unknown, or the request does not fit it. No event follows.
-    pub fn request(
-        &mut self,
-        peer: PeerId,
-        request: SnapshotsRequest,
-        plan: Option<&Arc<Plan>>,
-    ) -> Result<RequestId, NotSent> {
-        let session = request.session_id();
-        let opens = matches!(request, SnapshotsRequest::Plan { .. })
-            || (matches!(request, SnapshotsRequest::Resume { .. }) && plan.is_some());
-        let was_open = self.outbound.exchange(peer, session).is_some();
-        if opens {
-            self.outbound.open(peer, session)?;
-        }
-        let sent = self.adopt_and_send(peer, request, plan);
-        if sent.is_err() && !was_open {
-            // It does not stay open for a request that was not sent.
-            self.outbound.forget(peer, session);
-        }
-        sent
+    pub fn request(&mut self, peer: PeerId, exchange: Exchange) -> Result<RequestId, NotSent> {
+        self.outbound.send(&mut self.wire, peer, exchange)
     }
 
     /// Drops the session on our side, in flight or not. An answer that still comes is not looked at.
@@ -223,16 +208,17 @@ impl<P: SnapshotProvider> Behaviour<P> {
         }
     }
 
-    /// The next chunk and update of a session: moved by verified responses alone.
+    /// The next chunk and update of a session that is driven call by call: moved by verified responses alone. `None` for
+    /// others: a [`consumer::Session`](crate::consumer::Session) knows its own.
     #[must_use]
     pub fn markers(&self, peer: PeerId, session: SnapshotSessionId) -> Option<(u64, u64)> {
-        self.outbound.exchange(peer, session).map(|exchange| (exchange.next_chunk(), exchange.next_update()))
+        self.outbound.by_hand(peer, session).map(ByHand::markers)
     }
 
     /// Whether the session has a request in flight; `None` when it is unknown.
     #[must_use]
     pub fn is_in_flight(&self, peer: PeerId, session: SnapshotSessionId) -> Option<bool> {
-        self.outbound.exchange(peer, session).map(crate::exchange::Exchange::in_flight)
+        self.outbound.is_busy(peer, session)
     }
 
     /// Who serves here.
@@ -270,23 +256,21 @@ impl<P: SnapshotProvider> Behaviour<P> {
         }
     }
 
-    fn adopt_and_send(
-        &mut self,
-        peer: PeerId,
-        request: SnapshotsRequest,
-        plan: Option<&Arc<Plan>>,
-    ) -> Result<RequestId, NotSent> {
-        if let (SnapshotsRequest::Resume { session_id, chunk_index, update_index, .. }, Some(plan)) = (&request, plan) {
-            self.outbound.adopt(peer, *session_id, Arc::clone(plan), *chunk_index, *update_index)?;
-        }
-        self.outbound.send(&mut self.wire, peer, request)
-    }
-
-    /// [`request`](Self::request) for the calls that say by an event why they make no sense.
-    fn told(&mut self, peer: PeerId, request: SnapshotsRequest, plan: Option<&Arc<Plan>>) -> Option<RequestId> {
+    /// [`request`](Self::request) in a session that is driven by hand. `resumed`: where it goes on.
+    fn by_hand(&mut self, peer: PeerId, request: SnapshotsRequest, resumed: Option<ByHand>) -> Option<RequestId> {
         let session = request.session_id();
-        let error = match self.request(peer, request, plan) {
-            Ok(id) => return Some(id),
+        let opens = matches!(request, SnapshotsRequest::Plan { .. } | SnapshotsRequest::Resume { .. });
+        let exchange = match resumed.as_ref().or_else(|| self.outbound.by_hand(peer, session)) {
+            Some(markers) => markers.exchange(request),
+            None => Exchange::new(request, None, None),
+        };
+        let error = match self.request(peer, exchange) {
+            Ok(id) => {
+                if opens {
+                    self.outbound.keep_by_hand(peer, session, resumed);
+                }
+                return Some(id);
+            }
             Err(NotSent::Busy) => return None,
             Err(NotSent::UnknownSession(session)) => SnapshotProtocolError::UnknownSession(session),
             Err(NotSent::Unfit(unfit)) => SnapshotProtocolError::Unfit(unfit),

@@ -21,6 +21,11 @@
 //! * **The last ack is a courtesy.** When every byte is durable the payload goes into its place even if the provider is
 //!   gone before it mirrors the last ack.
 //!
+//! A session joins two machines that do not know each other: what a root needs (its download: plan, authority, window,
+//! storage) and what a peer gives (its link: dial, opening, back-off, acks, requests). The states of each are drawn where they
+//! are defined. The download says what it wants and how much of it may come, the link says that to the peer: over
+//! `/rpp/snapshots/1.0.0` as one request at a time.
+//!
 //! The machine has no clock and does no I/O. It is never stuck: at every moment there is an action to take, an answer to
 //! come, a timeout to wait for, or it is over. The driver's loop:
 //!
@@ -30,144 +35,55 @@
 //!     wait for an answer (then call its handle_*) or for session.poll_timeout() (then call handle_timeout)
 //! }
 //! ```
+//!
+//! What a driver tells is either the answer to something that was asked, or comes late: asked for, and given up since. A late
+//! answer changes nothing. An answer to nothing at all is [`Unexpected`]: a fault of the driver, or of the session.
 
-mod backoff;
-mod input;
-mod output;
-mod recheck;
-mod recovery;
-mod slow;
 mod status;
 mod types;
-mod window;
+mod unexpected;
 
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use libp2p::PeerId;
 
-pub use types::{
-    Action, ExplicitResume, Failure, FailureCode, Options, Saved, State, Storage, View, WaitKind, Waiting,
+pub use self::{
+    types::{Action, ExplicitResume, Failure, FailureCode, Options, Saved, State, Storage, View, WaitKind, Waiting},
+    unexpected::{Input, Unexpected},
 };
-
-use self::{backoff::Backoff, recheck::Recheck, window::Window};
 use crate::{
+    authority::AuthorityError,
+    download::{Download, Refused, Taken},
+    error::{NotSent, RequestFailure, Violation},
+    exchange::{Exchange, Verified, VerifiedChunk},
+    limits::MAX_UNVERIFIED_BYTES,
+    link::{InFlight, Link, Trouble},
     messages::{Plan, SnapshotsRequest, Update},
-    types::{RequestId, SnapshotSessionId},
+    text,
+    types::{Hash, RequestId, SnapshotSessionId},
 };
 
 /// One session of a consumer with one provider.
 #[derive(Debug)]
 pub struct Session {
-    id: SnapshotSessionId,
-    peer: PeerId,
-    options: Options,
-    started: Instant,
-
     link: Link,
-    /// The provider accepted `plan` or `resume` since the last trouble.
-    opened: bool,
-    asked: Option<InFlight>,
-    retry: Option<Retry>,
-    backoff: Backoff,
-    /// The next opening is by `plan`, although there is a plan.
-    plan_anew: bool,
-    /// It was once, and no chunk came since.
-    planned_anew: bool,
-    explicit: Option<ExplicitResume>,
+    download: Download,
+    course: Course,
+    /// What it is recovering from.
     trouble: Option<(FailureCode, String)>,
-
-    work: Option<Work>,
-    /// The accepted plan is still to be reported.
-    announce: bool,
-    authority: bool,
-    /// The proof is being checked again, since then; the chain was known.
-    proving: Option<Instant>,
-    /// The updates are what the disk had: should they not hold, that is not the provider's fault.
-    updates_from_disk: bool,
-    storage: StorageState,
-    confirmed_chunks: u64,
-    confirmed_updates: u64,
-    acked_chunks: u64,
-    acked_updates: u64,
-    /// The provider did not take the last ack.
-    ack_given_up: bool,
-    slow: slow::Slow,
-    /// The provider could not record an ack: the next one is not sent before.
-    ack_after: Option<Instant>,
-    /// From the provider, in this session.
-    bytes_received: u64,
-    /// When something was verified.
-    progressed: Instant,
-    /// How many tries the present opening took.
-    tries: u32,
-
-    placed: Option<PathBuf>,
-    complete: bool,
-    failure: Option<(Failure, Instant)>,
 }
 
-/// What a plan brings with it.
+/// Whether a session goes on.
+///
+/// ```text
+///   Running ──> Complete     the payload is in its place, and nobody is left to be told
+///      └──────> Failed       the provider, the operator or the disk ended it
+/// ```
 #[derive(Debug)]
-struct Work {
-    plan: Arc<Plan>,
-    /// Verified, from the first on.
-    updates: Arc<Vec<Update>>,
-    update_bytes: u64,
-    window: Window,
-    recheck: Recheck,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Link {
-    Down,
-    Dialing(Instant),
-    Up,
-}
-
-/// The request in flight.
-#[derive(Debug)]
-struct InFlight {
-    request: SnapshotsRequest,
-    /// Only what comes under this id is its answer; `None` until the driver has sent it.
-    id: Option<RequestId>,
-    since: Instant,
-}
-
-/// A back-off.
-#[derive(Debug)]
-struct Retry {
-    at: Instant,
-    since: Instant,
-    cause: String,
-    /// A connection from the other side ends it.
-    for_connection: bool,
-}
-
-/// The blocking work on this side: at most one of its kinds at a time.
-#[derive(Debug, PartialEq, Eq)]
-enum StorageState {
-    /// Not open, or to be opened again.
-    Closed,
-    /// The authority is being checked.
-    Checking(Instant),
-    Opening(Instant),
-    Open,
-    /// It cannot go on now.
-    Paused {
-        why: Pause,
-        since: Instant,
-        recheck: Instant,
-    },
-    Placing(Instant),
-    /// The payload is in its place.
-    Placed,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Pause {
-    Held(SnapshotSessionId),
-    Full { needed: u64, free: u64 },
-    Unwritable(String),
+enum Course {
+    Running,
+    Complete,
+    Failed { failure: Failure, since: Instant },
 }
 
 impl Session {
@@ -175,38 +91,10 @@ impl Session {
     #[must_use]
     pub fn new(session: SnapshotSessionId, peer: PeerId, options: Options, now: Instant) -> Self {
         Self {
-            id: session,
-            peer,
-            started: now,
-            link: Link::Down,
-            opened: false,
-            asked: None,
-            retry: None,
-            backoff: Backoff::new(options.give_up_after, options.seed),
-            plan_anew: false,
-            planned_anew: false,
-            explicit: None,
+            download: Download::new(&options, now),
+            link: Link::new(session, peer, options, None, now),
+            course: Course::Running,
             trouble: None,
-            work: None,
-            announce: false,
-            authority: false,
-            proving: None,
-            updates_from_disk: false,
-            storage: StorageState::Closed,
-            confirmed_chunks: 0,
-            confirmed_updates: 0,
-            acked_chunks: 0,
-            acked_updates: 0,
-            ack_given_up: false,
-            slow: slow::Slow::default(),
-            ack_after: None,
-            bytes_received: 0,
-            progressed: now,
-            tries: 0,
-            placed: None,
-            complete: false,
-            failure: None,
-            options,
         }
     }
 
@@ -221,97 +109,419 @@ impl Session {
         explicit: Option<ExplicitResume>,
         now: Instant,
     ) -> Self {
-        let mut restored = Self::new(session, peer, options, now);
-        let mut updates = saved.updates;
-        updates.truncate(usize::try_from(saved.plan.total_updates).unwrap_or(usize::MAX));
-        restored.confirmed_chunks = saved.confirmed_chunks.min(saved.plan.total_chunks);
-        restored.confirmed_updates = saved.confirmed_updates.min(saved.plan.total_updates);
         let plan_id = saved.plan.plan_id;
-        let mut work = restored.work_on(saved.plan);
-        work.update_bytes = updates.iter().map(input::weight).sum();
-        restored.updates_from_disk = !updates.is_empty();
-        work.updates = Arc::new(updates);
-        restored.work = Some(work);
+        let mut restored = Self {
+            download: Download::restore(&options, saved, now),
+            link: Link::new(session, peer, options, explicit, now),
+            course: Course::Running,
+            trouble: None,
+        };
         if let Some(explicit) = explicit.filter(|explicit| explicit.plan_id != plan_id) {
             let message = format!("session {session} streams plan {plan_id}, not {}", explicit.plan_id);
             restored.fail(now, FailureCode::ResumeMismatch, message, false);
         }
-        restored.explicit = explicit;
         restored
-    }
-
-    fn work_on(&self, plan: Arc<Plan>) -> Work {
-        let window = self.window_for(&plan);
-        Work { plan, updates: Arc::default(), update_bytes: 0, window, recheck: Recheck::default() }
-    }
-
-    fn window_for(&self, plan: &Plan) -> Window {
-        let Options { window, ack_bytes, ack_interval, .. } = self.options;
-        Window::new(plan, window, ack_bytes, ack_interval)
     }
 
     /// The session's id.
     #[must_use]
     pub fn id(&self) -> SnapshotSessionId {
-        self.id
+        self.link.session()
     }
 
     /// The provider.
     #[must_use]
     pub fn peer(&self) -> PeerId {
-        self.peer
+        self.link.peer()
     }
 
     /// The accepted plan.
     #[must_use]
     pub fn plan(&self) -> Option<&Arc<Plan>> {
-        self.work.as_ref().map(|work| &work.plan)
+        self.download.plan()
     }
 
     /// The verified updates of the plan, from the first on.
     #[must_use]
     pub fn updates(&self) -> Option<&Arc<Vec<Update>>> {
-        self.work.as_ref().map(|work| &work.updates)
+        self.download.updates()
     }
 
     /// Whether a request is in flight.
     #[must_use]
     pub fn in_flight(&self) -> bool {
-        self.asked.is_some()
+        self.link.in_flight().is_some()
     }
 
     /// Complete or failed: nothing will be wanted any more.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.complete || self.failure.is_some()
+        !matches!(self.course, Course::Running)
     }
 
-    /// Whether the session needs the provider to get on.
-    fn needs_provider(&self) -> bool {
-        let Some(work) = &self.work else { return true };
-        if self.explicit.is_some() || self.plan_anew || work.has_missing_updates() {
-            return true;
+    /// The next thing to do, until there is none for now. Finished local work goes first, then requests.
+    pub fn poll_action(&mut self, now: Instant) -> Option<Action> {
+        if self.is_over() {
+            return None;
         }
-        match self.storage {
-            // While the authority is checked the way is prepared, unless nothing seems to be missing.
-            StorageState::Closed | StorageState::Checking(_) | StorageState::Opening(_) => {
-                self.confirmed_chunks < work.plan.total_chunks
+        if let Some(action) = self.download.poll_action(now, self.link.hold()) {
+            return Some(action);
+        }
+        let demand = self.download.demand();
+        if let Some(request) = self.link.poll_request(now, &demand) {
+            return Some(Action::Request(self.exchange(request)));
+        }
+        if self.link.poll_connect(now, &demand) {
+            return Some(Action::Connect);
+        }
+        // The provider is told first, if it can be.
+        let is_told = self.link.in_flight().is_none() && !self.link.can_ack(&demand);
+        if is_told { self.download.place_action(now) } else { None }
+    }
+
+    /// When `handle_timeout` is to be called at the latest.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.is_over() {
+            return None;
+        }
+        [self.download.poll_timeout(), self.link.poll_timeout()].into_iter().flatten().min()
+    }
+
+    fn exchange(&self, request: SnapshotsRequest) -> Exchange {
+        let previous = match &request {
+            SnapshotsRequest::LightClientUpdate { update_index, .. } => self.download.previous(*update_index),
+            _ => None,
+        };
+        Exchange::new(request, self.download.plan().cloned(), previous)
+    }
+
+    /// There is a connection to the peer.
+    pub fn handle_connected(&mut self, _now: Instant) {
+        self.link.connected();
+    }
+
+    /// The last connection to the peer is gone. A request in flight is answered by its own failure.
+    pub fn handle_disconnected(&mut self, now: Instant, reason: &str) {
+        if !self.is_over() {
+            let trouble = self.link.disconnected(now, reason, &self.download.demand());
+            self.bear(now, trouble);
+        }
+    }
+
+    /// The peer could not be reached.
+    pub fn handle_dial_failed(&mut self, now: Instant, reason: &str) {
+        if !self.is_over() {
+            let trouble = self.link.dial_failed(now, reason);
+            self.bear(now, trouble);
+        }
+    }
+
+    /// What became of the request that was wanted: it is in flight under this id, or nothing was sent.
+    ///
+    /// # Errors
+    /// No request was wanted, or it was sent already.
+    pub fn handle_sent(&mut self, now: Instant, sent: Result<RequestId, NotSent>) -> Result<(), Unexpected> {
+        if let Some((request, failure)) = self.link.handle_sent(sent)? {
+            self.lose(now, &request, &failure);
+        }
+        Ok(())
+    }
+
+    /// Request `id` was answered, and its answer checked. Nothing happens when another request is in flight by now.
+    ///
+    /// # Errors
+    /// That is not what the request can be answered with.
+    pub fn handle_verified(&mut self, now: Instant, id: RequestId, verified: Verified) -> Result<(), Unexpected> {
+        let Some(ended) = self.link.end(id) else { return Ok(()) };
+        if self.is_over() {
+            return Ok(());
+        }
+        if !ended.is_answered_by(&verified) {
+            return Err(Unexpected { input: Input::Verified });
+        }
+        match verified {
+            Verified::Plan(plan) => self.accept_plan(now, plan.into()),
+            Verified::Chunk(chunk) => self.accept_chunk(now, chunk),
+            Verified::Update { index, update } => self.accept_update(now, index, *update)?,
+            Verified::Resumed { .. } => self.link.resumed(),
+            Verified::Acked { kind, index } => {
+                if self.link.acked(kind, index) {
+                    self.trouble = None;
+                }
             }
-            StorageState::Open => work.window.verified_chunks() < work.plan.total_chunks || work.recheck.has_missing(),
-            StorageState::Paused { .. } | StorageState::Placing(_) | StorageState::Placed => false,
+            Verified::Refused { code, message } => {
+                let trouble = self.link.refused(now, &ended.request, code, &message, &self.download.demand());
+                self.bear(now, trouble);
+            }
+        }
+        self.settle();
+        Ok(())
+    }
+
+    fn accept_plan(&mut self, now: Instant, plan: Arc<Plan>) {
+        let may_shrink = self.link.planned();
+        if self.download.accept_plan(plan, may_shrink).is_err() {
+            // The check of the answer refuses this already.
+            let message = format!("{} answered with another snapshot than the session's", self.peer());
+            self.fail(now, FailureCode::Provider, message, true);
         }
     }
 
-    /// Every byte is durable, and was verified by this process.
-    fn is_all_durable(&self) -> bool {
-        self.work
-            .as_ref()
-            .is_some_and(|work| work.window.is_complete() && work.recheck.is_done() && !work.has_missing_updates())
+    fn accept_chunk(&mut self, now: Instant, chunk: VerifiedChunk) {
+        let (index, bytes) = (chunk.index, chunk.bytes.len() as u64);
+        let is_taken = self.download.accept_chunk(now, chunk);
+        self.link.chunk_came(index, bytes, is_taken);
+        if is_taken {
+            self.trouble = None;
+        }
     }
-}
 
-impl Work {
-    fn has_missing_updates(&self) -> bool {
-        (self.updates.len() as u64) < self.plan.total_updates
+    fn accept_update(&mut self, now: Instant, index: u64, update: Update) -> Result<(), Unexpected> {
+        match self.download.accept_update(now, index, update) {
+            Taken::Yes => {
+                self.link.update_came(index);
+                self.trouble = None;
+            }
+            Taken::No => return Err(Unexpected { input: Input::Verified }),
+            Taken::TooLarge => {
+                let bound = MAX_UNVERIFIED_BYTES >> 20;
+                let peer = self.peer();
+                let message =
+                    format!("the updates of {peer} take more than {bound} MiB before their chain is verified");
+                self.fail(now, FailureCode::Provider, message, true);
+            }
+        }
+        Ok(())
+    }
+
+    /// Request `id` got no answer.
+    pub fn handle_request_failed(&mut self, now: Instant, id: RequestId, failure: &RequestFailure) {
+        if let Some(ended) = self.link.end(id) {
+            self.lose(now, &ended, failure);
+        }
+    }
+
+    fn lose(&mut self, now: Instant, ended: &InFlight, failure: &RequestFailure) {
+        if self.is_over() {
+            return;
+        }
+        let trouble = self.link.failed(now, ended, failure, &self.download.demand());
+        if self.link.is_to_shrink() {
+            // What is verified is made durable first: it counts in the chunks of the present plan.
+            self.download.close_place();
+        }
+        self.bear(now, trouble);
+    }
+
+    /// The answer to request `id` broke the protocol: the session is over, and the provider is not trusted again.
+    pub fn handle_violation(&mut self, now: Instant, id: RequestId, violation: &Violation) {
+        if self.link.end(id).is_none() || self.is_over() {
+            return;
+        }
+        let (code, distrust) = match violation {
+            Violation::Chunk { received, .. } => {
+                self.link.lie_came(*received);
+                (FailureCode::Checksum, true)
+            }
+            // The anchor may be wrong on this side.
+            Violation::Plan(error) if error.is_about_trust() => (FailureCode::Authentication, false),
+            Violation::Update { .. } => (FailureCode::Proof, true),
+            Violation::Authority(_) => (FailureCode::Authentication, true),
+            _ => (FailureCode::Provider, true),
+        };
+        self.fail(now, code, format!("{} broke the protocol: {violation}", self.peer()), distrust);
+    }
+
+    /// The provider broke the protocol elsewhere, in a session for the same payload: it is refused here as well.
+    pub fn handle_distrust(&mut self, now: Instant, message: &str) {
+        self.link.give_up();
+        self.fail(now, FailureCode::Provider, message.to_owned(), true);
+    }
+
+    /// The authority over the plan was checked.
+    ///
+    /// # Errors
+    /// No check is under way.
+    pub fn handle_authority(&mut self, now: Instant, result: Result<(), AuthorityError>) -> Result<(), Unexpected> {
+        if self.is_over() {
+            return Ok(());
+        }
+        let authority = self.download.handle_authority(result)?;
+        self.judge(now, authority);
+        Ok(())
+    }
+
+    /// Signatures and chain of the plan hold, and this node verified its proof before: chunks may come. The proof is being
+    /// checked again, and nothing is called verified before [`Self::handle_proof`] says that it holds.
+    ///
+    /// # Errors
+    /// No check is under way.
+    pub fn handle_known_chain(&mut self, now: Instant) -> Result<(), Unexpected> {
+        if self.is_over() {
+            return Ok(());
+        }
+        self.download.handle_known_chain(now)
+    }
+
+    /// The proof of a known chain was checked again; of another plan than the present one it says nothing.
+    ///
+    /// # Errors
+    /// The chain of this plan is not known.
+    pub fn handle_proof(
+        &mut self,
+        now: Instant,
+        plan_id: &Hash,
+        result: Result<(), AuthorityError>,
+    ) -> Result<(), Unexpected> {
+        if self.is_over() {
+            return Ok(());
+        }
+        let authority = self.download.handle_proof(plan_id, result)?;
+        self.judge(now, authority);
+        Ok(())
+    }
+
+    /// The check of the chain, or of its proof, came to no end on this machine: it says neither yes nor no, and nothing of the
+    /// provider. The session ends, because nobody would answer it any more; a resume checks again.
+    ///
+    /// # Errors
+    /// No check is under way.
+    pub fn handle_unsettled(&mut self, now: Instant, reason: &str) -> Result<(), Unexpected> {
+        if !self.is_over() && self.download.handle_unsettled()? {
+            let reason = text::escape(reason);
+            let message = format!("this node could not finish checking the chain and its proof: {reason}");
+            self.fail(now, FailureCode::Proof, message, false);
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, now: Instant, authority: Result<(), Refused>) {
+        match authority {
+            Ok(()) => self.settle(),
+            Err(Refused::Kept(error)) => {
+                let cause = format!("what this node had kept of the chain does not hold and is fetched again: {error}");
+                self.trouble = Some((FailureCode::Storage, text::escape(&cause)));
+            }
+            Err(Refused::Sent(error)) => {
+                let (code, distrust) = match error {
+                    AuthorityError::Signatures(_) | AuthorityError::Authentication { .. } => {
+                        (FailureCode::Authentication, true)
+                    }
+                    AuthorityError::Chain { .. } | AuthorityError::Proof { .. } => (FailureCode::Proof, true),
+                    AuthorityError::Stale { .. } => (FailureCode::Stale, false),
+                    AuthorityError::Equivocation { .. } => (FailureCode::Equivocation, false),
+                };
+                self.fail(now, code, format!("the plan of {} is refused: {error}", self.peer()), distrust);
+            }
+        }
+    }
+
+    /// What became of the partial payload: the answer to `OpenStorage`, or trouble with a write, a sync or placing, or with
+    /// any other of the session's files. After trouble, whatever else was outstanding is dropped by the driver and asked for
+    /// again.
+    ///
+    /// # Errors
+    /// No place was to be opened.
+    pub fn handle_storage(&mut self, now: Instant, storage: Storage) -> Result<(), Unexpected> {
+        if self.is_over() {
+            return Ok(());
+        }
+        if let Err(failed) = self.download.handle_storage(now, storage)? {
+            self.fail(now, FailureCode::Storage, failed.0, false);
+        }
+        self.settle();
+        Ok(())
+    }
+
+    /// Every chunk up to `index` was written; not durable yet.
+    ///
+    /// # Errors
+    /// It was not handed out.
+    pub fn handle_written(&mut self, now: Instant, index: u64) -> Result<(), Unexpected> {
+        if self.is_over() { Ok(()) } else { self.download.handle_written(now, index) }
+    }
+
+    /// The first `chunks` chunks are durable and recorded.
+    ///
+    /// # Errors
+    /// So many were neither there nor handed out.
+    pub fn handle_durable(&mut self, now: Instant, chunks: u64) -> Result<(), Unexpected> {
+        self.download.handle_durable(now, chunks)
+    }
+
+    /// Of what was on the disk before, the first `checked` bytes were hashed by now. The `missing` chunks do not hold; the
+    /// driver hashes on when they are repaired.
+    ///
+    /// # Errors
+    /// There was nothing to be hashed.
+    pub fn handle_rechecked(&mut self, _now: Instant, checked: u64, missing: &[u64]) -> Result<(), Unexpected> {
+        self.settled(|download| download.handle_rechecked(checked, missing))
+    }
+
+    /// The chunks of the last [`Action::Repair`] are written and durable.
+    ///
+    /// # Errors
+    /// None were to be repaired.
+    pub fn handle_repaired(&mut self, _now: Instant) -> Result<(), Unexpected> {
+        self.settled(Download::handle_repaired)
+    }
+
+    /// The payload is in its place.
+    ///
+    /// # Errors
+    /// It was not to be put there.
+    pub fn handle_placed(&mut self, _now: Instant, path: PathBuf) -> Result<(), Unexpected> {
+        self.settled(|download| download.handle_placed(path))
+    }
+
+    fn settled(&mut self, tell: impl FnOnce(&mut Download) -> Result<(), Unexpected>) -> Result<(), Unexpected> {
+        if !self.is_over() {
+            tell(&mut self.download)?;
+            self.settle();
+        }
+        Ok(())
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.link.timeout(now);
+        self.download.handle_timeout(now);
+    }
+
+    /// The operator (or whoever knows that something changed) wants it to go on: ends a back-off or a pause at once, else
+    /// changes nothing.
+    pub fn retry_now(&mut self, _now: Instant) {
+        self.link.retry_now();
+        self.download.retry_now();
+    }
+
+    /// What went wrong with the peer: it passes, or the session is over.
+    fn bear(&mut self, now: Instant, trouble: Option<Trouble>) {
+        match trouble {
+            Some(Trouble::Passing(code, cause)) => self.trouble = Some((code, cause)),
+            Some(Trouble::Final(failure)) => self.end(now, failure),
+            None => {}
+        }
+        self.settle();
+    }
+
+    fn fail(&mut self, now: Instant, code: FailureCode, message: String, distrust: bool) {
+        self.end(now, Failure { code, message, distrust });
+    }
+
+    fn end(&mut self, now: Instant, failure: Failure) {
+        if !self.is_over() {
+            self.course = Course::Failed { failure, since: now };
+            self.download.close();
+        }
+    }
+
+    /// Complete when the payload is in its place and nobody is left to be told.
+    fn settle(&mut self) {
+        let is_done = self.download.is_finished() && self.link.in_flight().is_none();
+        if is_done && !self.is_over() && !self.link.can_ack(&self.download.demand()) {
+            self.course = Course::Complete;
+        }
     }
 }

@@ -238,9 +238,6 @@ pub enum NotSent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unfit {
-    /// It names another session.
-    #[error("the request names another session")]
-    OtherSession,
     /// It needs a plan, and none was accepted yet.
     #[error("the session has no plan yet")]
     NoPlan,

@@ -1,22 +1,20 @@
-//! One consumer session's requests: which is in flight, what its answer must look like, and what moves on when it does.
+//! One request and its answer: what the answer must look like, and what has been found true of it.
 //!
 //! ```text
-//! begin(request) ──> Expectation ── check(response), on a blocking thread ──> Verified ──> complete(&verified)
-//!        │                                          └──> Violation ──┐
-//!        └── no answer ──────────────────────────────────────────────┴──> abort()
+//! Exchange { request, plan, previous update } ── check(rules, response), on a blocking thread ──> Verified, or Violation
 //! ```
 //!
-//! At most one request is in flight. Only [`Expectation::check`] makes a [`Verified`], and only a [`Verified`] moves
-//! `next_chunk` and `next_update`.
+//! An exchange is a value: it knows of its session what its check needs, and no more. Which request comes next, and what
+//! moves on when it is answered, is the business of whoever makes it: a [`consumer::Session`](crate::consumer::Session), or
+//! an application that calls the behaviour itself. Only [`Exchange::check`] makes a [`Verified`].
 
 use std::{ops::Deref, sync::Arc};
 
 use bytes::Bytes;
-use libp2p::PeerId;
 
 use crate::{
     authority::{check_tip_signatures, check_update},
-    error::{NotSent, Unfit, Violation},
+    error::{Unfit, Violation},
     messages::{ArtefactKind, Checkpoint, ErrorCode, Plan, SnapshotsRequest, SnapshotsResponse, Update},
     plan::{PlanBounds, PlanError, TrustAnchor, check_plan},
     tree::{ChunkError, verify_chunk_groups},
@@ -67,7 +65,7 @@ pub enum Verified {
     },
 }
 
-/// A plan that was checked against the trust anchor and what was asked for. Only [`Expectation::check`] makes one.
+/// A plan that was checked against the trust anchor and what was asked for. Only [`Exchange::check`] makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedPlan(Arc<Plan>);
 
@@ -132,59 +130,50 @@ impl VerifiedChunk {
     }
 }
 
-/// The requests of one consumer session.
-#[derive(Debug)]
+/// What every answer is held to.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// Whose chain is followed.
+    pub trust: Arc<TrustAnchor>,
+    /// Which plans are taken.
+    pub bounds: PlanBounds,
+}
+
+/// One request, with what its answer is checked against.
+#[derive(Clone, Debug)]
 pub struct Exchange {
-    session: SnapshotSessionId,
-    peer: PeerId,
-    trust: Arc<TrustAnchor>,
-    bounds: PlanBounds,
+    request: SnapshotsRequest,
     plan: Option<Arc<Plan>>,
-    next_chunk: u64,
-    next_update: u64,
-    /// The newest verified update, so that the next one must continue it.
-    last_update: Option<(u64, Checkpoint)>,
-    in_flight: bool,
+    previous: Option<Checkpoint>,
 }
 
 impl Exchange {
-    /// A session without a plan.
+    /// `plan` is the session's, as far as there is one. `previous` is the update before the one that is asked for, where it is
+    /// known: the answer must continue it.
     #[must_use]
-    pub fn new(session: SnapshotSessionId, peer: PeerId, trust: Arc<TrustAnchor>, bounds: PlanBounds) -> Self {
-        Self {
-            session,
-            peer,
-            trust,
-            bounds,
-            plan: None,
-            next_chunk: 0,
-            next_update: 0,
-            last_update: None,
-            in_flight: false,
-        }
+    pub fn new(request: SnapshotsRequest, plan: Option<Arc<Plan>>, previous: Option<Checkpoint>) -> Self {
+        Self { request, plan, previous }
     }
 
-    /// Takes up a session whose plan was accepted earlier. What is in flight stays in flight.
-    pub fn adopt(&mut self, plan: Arc<Plan>, next_chunk: u64, next_update: u64) {
-        self.next_chunk = next_chunk.min(plan.total_chunks);
-        self.next_update = next_update.min(plan.total_updates);
-        self.last_update = None;
-        self.plan = Some(plan);
+    /// The request.
+    #[must_use]
+    pub fn request(&self) -> &SnapshotsRequest {
+        &self.request
     }
 
-    /// Whether a request may begin now.
+    /// The session's plan.
+    #[must_use]
+    pub fn plan(&self) -> Option<&Arc<Plan>> {
+        self.plan.as_ref()
+    }
+
+    /// Whether the request makes sense with this plan.
     ///
     /// # Errors
-    /// Why not.
-    pub fn ready(&self, request: &SnapshotsRequest) -> Result<(), NotSent> {
-        if self.in_flight {
-            return Err(NotSent::Busy);
-        }
-        if request.session_id() != self.session {
-            return Err(Unfit::OtherSession.into());
-        }
+    /// There is no plan that it needs, or the plan does not have what it names.
+    pub fn fits(&self) -> Result<(), Unfit> {
         let plan = self.plan.as_deref();
-        let fits = match request {
+        let fits = match &self.request {
             SnapshotsRequest::Plan { .. } | SnapshotsRequest::Error { .. } => return Ok(()),
             SnapshotsRequest::Chunk { chunk_index, .. } => plan.map(|plan| *chunk_index < plan.total_chunks),
             SnapshotsRequest::LightClientUpdate { update_index, .. } => {
@@ -194,93 +183,24 @@ impl Exchange {
             SnapshotsRequest::Ack { kind, index, .. } => plan.map(|plan| *index < total(plan, *kind)),
         };
         match fits {
-            None => Err(Unfit::NoPlan.into()),
-            Some(false) => Err(Unfit::OutsidePlan.into()),
+            None => Err(Unfit::NoPlan),
+            Some(false) => Err(Unfit::OutsidePlan),
             Some(true) => Ok(()),
         }
     }
 
-    /// Begins a request, which is in flight until `complete` or `abort`. `None` when it is not [`Self::ready`]: above all
-    /// while another is in flight.
-    pub fn begin(&mut self, request: SnapshotsRequest) -> Option<Expectation> {
-        self.ready(&request).ok()?;
-        self.in_flight = true;
-        let previous = match (&request, &self.last_update) {
-            (SnapshotsRequest::LightClientUpdate { update_index, .. }, Some((index, checkpoint)))
-                if index.checked_add(1) == Some(*update_index) =>
-            {
-                Some(*checkpoint)
-            }
-            _ => None,
-        };
-        Some(Expectation {
-            request,
-            trust: Arc::clone(&self.trust),
-            bounds: self.bounds,
-            plan: self.plan.clone(),
-            previous,
-        })
+    /// Checks that the answer matches its request and that what it carries verifies. Hashes up to 4 MiB: not for the
+    /// swarm's task.
+    ///
+    /// # Errors
+    /// The provider broke the protocol; nothing of the answer may be used.
+    pub fn check(self, rules: &Rules, response: SnapshotsResponse) -> Result<Verified, Violation> {
+        self.expecting(rules).check_hashed(response, None)
     }
 
-    /// The request in flight was answered. Moves `next_chunk` and `next_update`; nothing else does.
-    pub fn complete(&mut self, verified: &Verified) {
-        self.in_flight = false;
-        match verified {
-            Verified::Plan(plan) => self.adopt(Arc::clone(&plan.0), 0, 0),
-            Verified::Chunk(chunk) if chunk.index == self.next_chunk => self.next_chunk += 1,
-            Verified::Update { index, update } => {
-                self.last_update = Some((*index, update.checkpoint));
-                if *index == self.next_update {
-                    self.next_update += 1;
-                }
-            }
-            Verified::Resumed { chunk_index, update_index, .. } => {
-                self.next_chunk = *chunk_index;
-                self.next_update = *update_index;
-            }
-            Verified::Chunk(_) | Verified::Acked { .. } | Verified::Refused { .. } => {}
-        }
-    }
-
-    /// The request in flight got no answer, or one that broke the protocol. Moves nothing.
-    pub fn abort(&mut self) {
-        self.in_flight = false;
-    }
-
-    /// The session.
-    #[must_use]
-    pub fn session(&self) -> SnapshotSessionId {
-        self.session
-    }
-
-    /// The provider.
-    #[must_use]
-    pub fn peer(&self) -> PeerId {
-        self.peer
-    }
-
-    /// The accepted plan.
-    #[must_use]
-    pub fn plan(&self) -> Option<&Arc<Plan>> {
-        self.plan.as_ref()
-    }
-
-    /// The chunk after the last verified one.
-    #[must_use]
-    pub fn next_chunk(&self) -> u64 {
-        self.next_chunk
-    }
-
-    /// The update after the last verified one.
-    #[must_use]
-    pub fn next_update(&self) -> u64 {
-        self.next_update
-    }
-
-    /// Whether a request is in flight.
-    #[must_use]
-    pub fn in_flight(&self) -> bool {
-        self.in_flight
+    /// With what its answer is held to, for another task or thread.
+    pub(crate) fn expecting(self, rules: &Rules) -> Expectation {
+        Expectation { exchange: self, rules: rules.clone() }
     }
 }
 
@@ -292,39 +212,26 @@ fn total(plan: &Plan, kind: ArtefactKind) -> u64 {
     }
 }
 
-/// What the answer to one request must look like. Owned, so that it is checked on another task or thread.
+/// An exchange with what its answer is held to. Owned, so that it is checked on another task or thread.
 #[derive(Clone, Debug)]
 pub struct Expectation {
-    request: SnapshotsRequest,
-    trust: Arc<TrustAnchor>,
-    bounds: PlanBounds,
-    plan: Option<Arc<Plan>>,
-    previous: Option<Checkpoint>,
+    exchange: Exchange,
+    rules: Rules,
 }
 
 impl Expectation {
-    /// The request.
-    #[must_use]
-    pub fn request(&self) -> &SnapshotsRequest {
-        &self.request
+    pub(crate) fn request(&self) -> &SnapshotsRequest {
+        &self.exchange.request
     }
 
-    /// Checks that the answer matches its request and that what it carries verifies. Hashes up to 4 MiB: not for the
-    /// swarm's task.
-    ///
-    /// # Errors
-    /// The provider broke the protocol; nothing of the answer may be used.
-    pub fn check(self, response: SnapshotsResponse) -> Result<Verified, Violation> {
-        self.check_hashed(response, None)
-    }
-
-    /// The same, when the groups of a chunk were hashed as it came, as those of the chunk that was asked for.
+    /// Checks an answer; the groups of its chunk may have been hashed as it came, as those of the chunk that was asked
+    /// for.
     pub(crate) fn check_hashed(
         self,
         response: SnapshotsResponse,
         groups: Option<Vec<Hash>>,
     ) -> Result<Verified, Violation> {
-        let session = self.request.session_id();
+        let session = self.exchange.request.session_id();
         if let SnapshotsResponse::Error { session_id, code, message } = response {
             // 0 stands where the provider could not read the request.
             if session_id == session || session_id == SnapshotSessionId::UNREADABLE {
@@ -335,7 +242,7 @@ impl Expectation {
         if response.session_id() != session {
             return Err(mismatch(format!("session {} instead of {session}", response.session_id())));
         }
-        match (&self.request, response) {
+        match (&self.exchange.request, response) {
             (SnapshotsRequest::Plan { .. }, SnapshotsResponse::Plan { plan, min_chunk_size, max_chunk_size, .. }) => {
                 self.check_plan(plan, min_chunk_size, max_chunk_size)
             }
@@ -372,16 +279,17 @@ impl Expectation {
     }
 
     fn check_plan(&self, plan: Box<Plan>, min: u64, max: u64) -> Result<Verified, Violation> {
-        let SnapshotsRequest::Plan { chunk_size: _, min_chunk_size, max_chunk_size, root, height, .. } = &self.request
+        let SnapshotsRequest::Plan { chunk_size: _, min_chunk_size, max_chunk_size, root, height, .. } =
+            &self.exchange.request
         else {
             return Err(mismatch("a plan that was not asked for".to_owned()));
         };
         let bounds = PlanBounds {
-            min_chunk_size: self.bounds.min_chunk_size.max(min_chunk_size.unwrap_or(0)).max(min),
-            max_chunk_size: self.bounds.max_chunk_size.min(max_chunk_size.unwrap_or(u64::MAX)).min(max),
-            ..self.bounds
+            min_chunk_size: self.rules.bounds.min_chunk_size.max(min_chunk_size.unwrap_or(0)).max(min),
+            max_chunk_size: self.rules.bounds.max_chunk_size.min(max_chunk_size.unwrap_or(u64::MAX)).min(max),
+            ..self.rules.bounds
         };
-        check_plan(&plan, &self.trust, &bounds)?;
+        check_plan(&plan, &self.rules.trust, &bounds)?;
         let snapshot = &plan.snapshot.checkpoint;
         if root.is_some_and(|root| root != snapshot.state_root) {
             return Err(PlanError::NotAsked { what: "root" }.into());
@@ -411,10 +319,10 @@ impl Expectation {
     /// recursive proof is checked with the whole chain.
     fn check_update(&self, index: u64, mut update: Box<Update>) -> Result<Verified, Violation> {
         let plan = self.plan()?;
-        check_update(plan, &self.trust.genesis, index, &update, self.previous.as_ref())
+        check_update(plan, &self.rules.trust.genesis, index, &update, self.exchange.previous.as_ref())
             .map_err(|reason| Violation::Update { index, reason })?;
         update.signatures = if index + 1 == plan.total_updates {
-            check_tip_signatures(plan, &update, &self.trust)?
+            check_tip_signatures(plan, &update, &self.rules.trust)?
         } else {
             Vec::new()
         };
@@ -428,7 +336,8 @@ impl Expectation {
         update_index: u64,
         chunk_size: u64,
     ) -> Result<Verified, Violation> {
-        let SnapshotsRequest::Resume { plan_id: id, chunk_index: chunk, update_index: update, .. } = &self.request
+        let SnapshotsRequest::Resume { plan_id: id, chunk_index: chunk, update_index: update, .. } =
+            &self.exchange.request
         else {
             return Err(mismatch("a resume that was not asked for".to_owned()));
         };
@@ -438,7 +347,7 @@ impl Expectation {
         same("chunk", *chunk, chunk_index)?;
         same("update", *update, update_index)?;
         let ours = self.plan()?.chunk_size;
-        if chunk_size != ours && self.bounds.allows_chunk_size(chunk_size) {
+        if chunk_size != ours && self.rules.bounds.allows_chunk_size(chunk_size) {
             // It planned this session anew, and its answer was lost on the way to us.
             let message = format!("its session has chunks of {chunk_size} bytes, ours of {ours}");
             return Ok(Verified::Refused { code: ErrorCode::PlanChanged, message });
@@ -448,8 +357,8 @@ impl Expectation {
     }
 
     pub(crate) fn plan(&self) -> Result<&Plan, Violation> {
-        // `Exchange::ready` lets no such request begin without a plan.
-        self.plan.as_deref().ok_or_else(|| mismatch("an artefact before any plan".to_owned()))
+        // `Exchange::fits` lets no such request be sent without a plan.
+        self.exchange.plan.as_deref().ok_or_else(|| mismatch("an artefact before any plan".to_owned()))
     }
 }
 

@@ -16,7 +16,7 @@
 //!
 //! * Every chunk is checked alone against the BLAKE3 root of the payload before anybody hears of it; a lie is caught in the
 //!   chunk that carries it, and the peer that sent it is named.
-//! * Only verified responses move a marker ([`Exchange`]), and only durable data is acknowledged
+//! * Only verified responses ([`Exchange`]) move a marker, and only durable data is acknowledged
 //!   ([`consumer::Session`]). What is verified survives lost connections and restarts.
 //! * The rules are pure state machines: no I/O, no clock, no runtime. [`snapshots::Behaviour`] drives them over
 //!   `/rpp/snapshots/1.0.0` (request/response, JSON); a simulator and other transports can drive the same ones.
@@ -35,7 +35,9 @@
 //! | [`messages`], [`json`] | the messages and their strict JSON | none |
 //! | [`tree`], [`outboard`] | chunk proofs in the payload's BLAKE3 tree | none |
 //! | [`plan`], [`authority`] | what makes a plan acceptable and authoritative | none |
-//! | [`exchange`], [`consumer`] | a consumer session: its requests, its policy | none |
+//! | [`exchange`] | one request and the check of its answer | none |
+//! | [`consumer`] | the policy of a consumer session: what a root needs, what a peer gives | none |
+//! | [`by_hand`] | a consumer session without a policy | none |
 //! | [`provider`] | the provider's trait, slots, records, byte budget | none |
 //! | [`codec`], [`snapshots`] | the substreams and the `NetworkBehaviour` | libp2p, tokio's blocking threads |
 //! | [`negotiation`] | how a substream's protocol is agreed on, peer by peer | none |
@@ -60,13 +62,16 @@
 
 pub mod authority;
 mod behaviour;
+pub mod by_hand;
 pub mod codec;
 pub mod consumer;
+mod download;
 pub mod error;
 pub mod exchange;
 pub mod json;
 pub mod light_client;
 pub mod limits;
+mod link;
 pub mod messages;
 pub mod negotiation;
 pub mod outboard;
@@ -80,8 +85,9 @@ pub mod tree;
 pub mod types;
 
 pub use authority::AuthorityError;
+pub use by_hand::ByHand;
 pub use error::{NotSent, PipelineError, RequestFailure, ResumeReason, SnapshotProtocolError, Unfit, Violation};
-pub use exchange::{Exchange, Expectation, Verified, VerifiedChunk};
+pub use exchange::{Exchange, Rules, Verified, VerifiedChunk};
 pub use light_client::{Head, LightClientSync, RecursiveProofVerifier, SharedVerifier, SignedChain, SyncError};
 pub use messages::{
     ArtefactKind, Checkpoint, ErrorCode, GenesisDescriptor, PayloadFormat, Plan, Signature, SnapshotHeader,

@@ -10,8 +10,8 @@ use std::{sync::Arc, time::Instant};
 
 use libp2p::PeerId;
 use rpp_p2p::{
-    AuthorityError, Exchange, Plan, PlanBounds, RequestId, SnapshotSessionId, SnapshotsRequest, SnapshotsResponse,
-    Verified, Violation,
+    AuthorityError, ByHand, Plan, RequestId, Rules, SnapshotSessionId, SnapshotsRequest, SnapshotsResponse, Verified,
+    Violation,
     consumer::{Action, FailureCode, Options, Session, State},
     json,
     plan::check_authority_signatures,
@@ -26,24 +26,21 @@ fn session_id() -> SnapshotSessionId {
     SnapshotSessionId::new(7).unwrap()
 }
 
-fn exchange(plan: Option<&Plan>) -> Exchange {
-    let mut exchange = Exchange::new(session_id(), PeerId::random(), Arc::clone(&WORLD.trust), PlanBounds::default());
-    if let Some(plan) = plan {
-        exchange.adopt(Arc::new(plan.clone()), 0, 0);
-    }
-    exchange
+fn rules() -> Rules {
+    Rules { trust: Arc::clone(&WORLD.trust), ..Rules::default() }
 }
 
 /// What an answer leads to, and the markers after it.
 fn outcome(plan: Option<&Plan>, request: &SnapshotsRequest, text: &[u8]) -> (Result<Verified, Violation>, (u64, u64)) {
-    let mut exchange = exchange(plan);
-    let expectation = exchange.begin(request.clone()).unwrap();
-    let result = json::decode_response(text).map_err(Violation::from).and_then(|response| expectation.check(response));
-    match &result {
-        Ok(verified) => exchange.complete(verified),
-        Err(_) => exchange.abort(),
+    let mut session = plan.map_or_else(ByHand::default, |plan| ByHand::resumed(Arc::new(plan.clone()), 0, 0));
+    let exchange = session.exchange(request.clone());
+    exchange.fits().unwrap();
+    let result =
+        json::decode_response(text).map_err(Violation::from).and_then(|response| exchange.check(&rules(), response));
+    if let Ok(verified) = &result {
+        session.verified(verified);
     }
-    (result, (exchange.next_chunk(), exchange.next_update()))
+    (result, session.markers())
 }
 
 /// What counts of a verified answer: all of it but what a refused session never acts on.
@@ -167,7 +164,6 @@ fn session_refuses_the_proof(plan: &Plan, updates: Vec<rpp_p2p::Update>) {
     let now = Instant::now();
     let peer = PeerId::random();
     let mut session = Session::new(session_id(), peer, Options::default(), now);
-    let mut exchange = exchange(None);
     session.handle_connected(now);
     let mut answers = vec![SnapshotsResponse::Plan {
         session_id: session_id(),
@@ -182,22 +178,21 @@ fn session_refuses_the_proof(plan: &Plan, updates: Vec<rpp_p2p::Update>) {
     }));
     for (number, answer) in (1..).zip(answers) {
         let id = RequestId::new(number);
-        let request = loop {
+        let exchange = loop {
             match session.poll_action(now).unwrap() {
-                Action::Request(request) => break request,
+                Action::Request(exchange) => break exchange,
                 Action::PlanAccepted(_) => {}
                 other => panic!("{other:?}"),
             }
         };
-        session.handle_sent(now, Ok(id));
-        let verified = exchange.begin(request).unwrap().check(answer).unwrap();
-        exchange.complete(&verified);
-        session.handle_verified(now, id, verified);
+        session.handle_sent(now, Ok(id)).unwrap();
+        let verified = exchange.check(&rules(), answer).unwrap();
+        session.handle_verified(now, id, verified).unwrap();
     }
     let Some(Action::VerifyAuthority { plan, updates }) = session.poll_action(now) else { panic!() };
     check_authority_signatures(&plan, &updates, &WORLD.trust).unwrap();
     assert_eq!(session.view().verified_updates, 1, "the tip does not count yet");
-    session.handle_authority(now, Err(AuthorityError::Proof { reason: "it does not verify".to_owned() }));
+    session.handle_authority(now, Err(AuthorityError::Proof { reason: "it does not verify".to_owned() })).unwrap();
     let view = session.view();
     let failure = view.failure.unwrap();
     assert_eq!((view.state, view.verified_updates, failure.code), (State::Failed, 1, FailureCode::Proof));

@@ -4,9 +4,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use libp2p::PeerId;
 use rpp_p2p::{
-    ArtefactKind, Checkpoint, ErrorCode, Exchange, Hash, PayloadFormat, Plan, PlanBounds, Signature, SnapshotHeader,
+    ArtefactKind, ByHand, Checkpoint, ErrorCode, Hash, PayloadFormat, Plan, Rules, Signature, SnapshotHeader,
     SnapshotSessionId, SnapshotsRequest, SnapshotsResponse, TrustAnchor, Update, Verified,
     json::{decode_request, decode_response, encode_request, encode_response},
     outboard::{Layout, chunk_nodes, proof_nodes},
@@ -169,18 +168,19 @@ fn the_messages_of_the_docs_are_what_the_code_writes_and_reads() {
 #[test]
 fn the_answers_of_the_docs_verify_against_their_requests() {
     let example = Example::new();
-    let session = SnapshotSessionId::new(7).unwrap();
-    let trust = Arc::new(example.trust.clone());
-    let mut exchange = Exchange::new(session, PeerId::random(), trust, PlanBounds::default());
+    let rules = Rules { trust: Arc::new(example.trust.clone()), ..Rules::default() };
+    let mut session = ByHand::default();
     for (request, response) in blocks("json request").iter().zip(blocks("json response")) {
         let request = decode_request(request.as_bytes()).unwrap();
-        let verified = exchange.begin(request).unwrap().check(decode_response(response.as_bytes()).unwrap()).unwrap();
-        exchange.complete(&verified);
+        let exchange = session.exchange(request);
+        exchange.fits().unwrap();
+        let verified = exchange.check(&rules, decode_response(response.as_bytes()).unwrap()).unwrap();
+        session.verified(&verified);
         if let Verified::Chunk(chunk) = verified {
             assert_eq!(chunk.bytes.as_ref(), b"tail\n");
         }
     }
-    assert_eq!((exchange.next_chunk(), exchange.next_update()), (2, 2));
+    assert_eq!(session.markers(), (2, 2));
 }
 
 #[test]

@@ -13,9 +13,11 @@ use std::{
 
 use libp2p::PeerId;
 use rpp_p2p::{
-    ArtefactKind, AuthorityError, ErrorCode, Exchange, Plan, PlanBounds, RequestFailure, RequestId, SnapshotSessionId,
+    ArtefactKind, AuthorityError, ErrorCode, Exchange, Plan, RequestFailure, RequestId, Rules, SnapshotSessionId,
     SnapshotsRequest, SnapshotsResponse, Update, Violation,
-    consumer::{Action, ExplicitResume, FailureCode, Options, Saved, Session, State, Storage, WaitKind},
+    consumer::{
+        Action, ExplicitResume, FailureCode, Input, Options, Saved, Session, State, Storage, Unexpected, WaitKind,
+    },
 };
 use world::WORLD;
 
@@ -25,7 +27,8 @@ const CHUNK: u64 = 16_384;
 struct Rig {
     now: Instant,
     session: Session,
-    exchange: Exchange,
+    /// The request in flight.
+    exchange: Option<Exchange>,
     plan: Plan,
     /// Requests made so far: the last one's id.
     requests: u64,
@@ -43,6 +46,10 @@ fn lost(received: u64) -> RequestFailure {
     RequestFailure::ConnectionClosed { received }
 }
 
+fn rules() -> Rules {
+    Rules { trust: Arc::clone(&WORLD.trust), ..Rules::default() }
+}
+
 fn options() -> Options {
     Options { chunk_size: CHUNK, ack_bytes: 2 * CHUNK, window: 4 * CHUNK, seed: 1, ..Options::default() }
 }
@@ -54,8 +61,7 @@ impl Rig {
     }
 
     fn around(session: Session, now: Instant) -> Self {
-        let exchange = Exchange::new(id(), session.peer(), Arc::clone(&WORLD.trust), PlanBounds::default());
-        Self { now, session, exchange, plan: WORLD.plan(8, 9, CHUNK), requests: 0 }
+        Self { now, session, exchange: None, plan: WORLD.plan(8, 9, CHUNK), requests: 0 }
     }
 
     /// What an earlier process left: so many durable chunks, and the updates at hand.
@@ -68,9 +74,7 @@ impl Rig {
             confirmed_chunks: chunks,
             confirmed_updates: 2,
         };
-        let mut rig = Self::around(Session::restore(id(), peer, options(), saved, explicit, now), now);
-        rig.exchange.adopt(plan, chunks, 2);
-        rig
+        Self::around(Session::restore(id(), peer, options(), saved, explicit, now), now)
     }
 
     fn action(&mut self) -> Action {
@@ -79,9 +83,11 @@ impl Rig {
 
     fn maybe_action(&mut self) -> Option<Action> {
         let action = self.session.poll_action(self.now);
-        if let Some(Action::Request(_)) = &action {
+        if let Some(Action::Request(exchange)) = &action {
             self.requests += 1;
-            self.session.handle_sent(self.now, Ok(self.last()));
+            self.session.handle_sent(self.now, Ok(self.last())).unwrap();
+            exchange.fits().unwrap();
+            self.exchange = Some(exchange.clone());
         }
         action
     }
@@ -93,7 +99,7 @@ impl Rig {
 
     fn request(&mut self) -> SnapshotsRequest {
         match self.action() {
-            Action::Request(request) => request,
+            Action::Request(exchange) => exchange.request().clone(),
             other => panic!("a request is due, not {other:?}"),
         }
     }
@@ -143,9 +149,10 @@ impl Rig {
     }
 
     fn respond(&mut self, request: &SnapshotsRequest, response: SnapshotsResponse) {
-        let verified = self.exchange.begin(request.clone()).unwrap().check(response).unwrap();
-        self.exchange.complete(&verified);
-        self.session.handle_verified(self.now, self.last(), verified);
+        let exchange = self.exchange.take().expect("a request in flight");
+        assert_eq!(exchange.request(), request);
+        let verified = exchange.check(&rules(), response).unwrap();
+        self.session.handle_verified(self.now, self.last(), verified).unwrap();
     }
 
     fn exchange_one(&mut self) -> SnapshotsRequest {
@@ -195,13 +202,13 @@ impl Rig {
     fn until_storage(&mut self) {
         self.until_authority();
         self.idle();
-        self.session.handle_authority(self.now, Ok(()));
+        self.session.handle_authority(self.now, Ok(())).unwrap();
         assert!(matches!(self.action(), Action::OpenStorage { .. }));
     }
 
     fn until_streaming(&mut self) {
         self.until_storage();
-        self.session.handle_storage(self.now, Storage::Ready { durable_chunks: 0, unchecked_bytes: 0 });
+        self.session.handle_storage(self.now, Storage::Ready { durable_chunks: 0, unchecked_bytes: 0 }).unwrap();
         let ack = self.exchange_one();
         assert!(matches!(ack, SnapshotsRequest::Ack { kind: ArtefactKind::LightClientUpdate, index: 1, .. }));
     }
@@ -256,12 +263,12 @@ fn authority_comes_before_the_first_chunk_and_every_wait_has_its_word() {
     rig.idle();
     rig.waits(State::Verifying, WaitKind::Proof);
     assert_eq!(rig.session.view().verified_updates, 1, "the last one counts with its proof");
-    rig.session.handle_authority(rig.now, Ok(()));
+    rig.session.handle_authority(rig.now, Ok(())).unwrap();
     assert_eq!(rig.session.view().last_update_height, Some(90));
     assert!(matches!(rig.action(), Action::OpenStorage { .. }));
     rig.idle();
     rig.waits(State::Verifying, WaitKind::Disk);
-    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 0, unchecked_bytes: 0 });
+    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 0, unchecked_bytes: 0 }).unwrap();
     let request = rig.request();
     rig.waits(State::Streaming, WaitKind::Ack);
     rig.answer(&request);
@@ -277,13 +284,13 @@ fn a_session_runs_to_its_end() {
     let mut rig = Rig::new(options());
     rig.until_streaming();
     rig.chunk(0);
-    rig.session.handle_written(rig.now, 0);
+    rig.session.handle_written(rig.now, 0).unwrap();
     rig.chunk(1);
-    rig.session.handle_written(rig.now, 1);
+    rig.session.handle_written(rig.now, 1).unwrap();
     assert!(matches!(rig.action(), Action::Sync), "a group is full");
     let request = rig.request();
     assert!(matches!(request, SnapshotsRequest::Chunk { chunk_index: 2, .. }), "the wire stays busy meanwhile");
-    rig.session.handle_durable(rig.now, 2);
+    rig.session.handle_durable(rig.now, 2).unwrap();
     assert_eq!(rig.session.view().confirmed_chunks, 2);
     rig.answer(&request);
     assert!(matches!(rig.action(), Action::Write(_)));
@@ -294,18 +301,18 @@ fn a_session_runs_to_its_end() {
     }
     rig.idle();
     for index in 2..5 {
-        rig.session.handle_written(rig.now, index);
+        rig.session.handle_written(rig.now, index).unwrap();
     }
     assert!(matches!(rig.action(), Action::Sync));
     rig.idle();
     rig.waits(State::Streaming, WaitKind::Disk);
-    rig.session.handle_durable(rig.now, 5);
+    rig.session.handle_durable(rig.now, 5).unwrap();
     let ack = rig.exchange_one();
     assert!(matches!(ack, SnapshotsRequest::Ack { index: 4, .. }));
     assert!(matches!(rig.action(), Action::Place));
     rig.waits(State::Verifying, WaitKind::Disk);
     assert!(!rig.session.view().verified);
-    rig.session.handle_placed(rig.now, PathBuf::from("/store"));
+    rig.session.handle_placed(rig.now, PathBuf::from("/store")).unwrap();
     let view = rig.session.view();
     assert!(view.verified && view.state == State::Complete && view.waiting.is_none());
     assert_eq!(view.payload_path, Some(PathBuf::from("/store")));
@@ -321,16 +328,16 @@ fn what_is_not_durable_stays_within_the_window_and_a_group_has_an_age() {
         rig.chunk(index);
     }
     rig.idle();
-    rig.session.handle_written(rig.now, 0);
+    rig.session.handle_written(rig.now, 0).unwrap();
     assert_eq!(rig.wait(), Duration::from_millis(500));
     assert!(matches!(rig.action(), Action::Sync));
-    rig.session.handle_durable(rig.now, 1);
+    rig.session.handle_durable(rig.now, 1).unwrap();
     rig.exchange_one();
     rig.chunk(3);
     rig.idle();
     // A full window is synced at once when everything is written.
     for index in 1..4 {
-        rig.session.handle_written(rig.now, index);
+        rig.session.handle_written(rig.now, index).unwrap();
     }
     assert!(matches!(rig.action(), Action::Sync));
 }
@@ -341,10 +348,10 @@ fn a_chunk_larger_than_the_window_passes_alone() {
     rig.until_streaming();
     rig.chunk(0);
     rig.idle();
-    rig.session.handle_written(rig.now, 0);
+    rig.session.handle_written(rig.now, 0).unwrap();
     assert!(matches!(rig.action(), Action::Sync));
     rig.idle();
-    rig.session.handle_durable(rig.now, 1);
+    rig.session.handle_durable(rig.now, 1).unwrap();
     rig.exchange_one();
     rig.chunk(1);
 }
@@ -400,12 +407,12 @@ fn a_line_too_slow_for_a_chunk_is_asked_for_less_and_nothing_durable_is_fetched_
     assert_eq!((view.bytes_wasted, view.bytes_received), (10_000, 4 * CHUNK + 10_000));
     rig.waits(State::BackingOff, WaitKind::Retry);
     // What is verified counts in the old chunks: it becomes durable before there are others.
-    rig.session.handle_written(rig.now, 0);
+    rig.session.handle_written(rig.now, 0).unwrap();
     assert!(matches!(rig.action(), Action::Sync));
     rig.wait();
     rig.idle();
     rig.waits(State::Planning, WaitKind::Disk);
-    rig.session.handle_durable(rig.now, 1);
+    rig.session.handle_durable(rig.now, 1).unwrap();
     let SnapshotsRequest::Plan { chunk_size, max_chunk_size, root, height, .. } = rig.request() else { panic!() };
     assert_eq!((chunk_size, max_chunk_size), (Some(CHUNK), Some(4 * CHUNK)));
     assert_eq!((root, height), (Some(rig.plan.snapshot.checkpoint.state_root), Some(80)));
@@ -425,7 +432,7 @@ fn a_line_too_slow_for_a_chunk_is_asked_for_less_and_nothing_durable_is_fetched_
     assert_eq!(view.bytes_durable, 4 * CHUNK);
     // Its authority is checked already.
     assert!(matches!(rig.action(), Action::OpenStorage { plan, .. } if plan.chunk_size == CHUNK));
-    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 4, unchecked_bytes: 0 });
+    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 4, unchecked_bytes: 0 }).unwrap();
     let ack = rig.exchange_one();
     assert!(matches!(ack, SnapshotsRequest::Ack { kind: ArtefactKind::LightClientUpdate, .. }), "{ack:?}");
     let ack = rig.exchange_one();
@@ -448,9 +455,9 @@ fn less_is_asked_for_only_when_the_line_may_be_why() {
     ];
     for (failures, smaller) in cases {
         let mut rig = in_large_chunks();
-        rig.session.handle_written(rig.now, 0);
+        rig.session.handle_written(rig.now, 0).unwrap();
         assert!(matches!(rig.action(), Action::Sync));
-        rig.session.handle_durable(rig.now, 1);
+        rig.session.handle_durable(rig.now, 1).unwrap();
         for failure in failures {
             let mut request = rig.exchange_until_chunk();
             while !matches!(request, SnapshotsRequest::Chunk { .. }) {
@@ -475,15 +482,15 @@ fn less_is_asked_for_only_when_the_line_may_be_why() {
 fn a_provider_that_makes_no_smaller_chunks_is_asked_for_what_it_has() {
     let mut rig = in_large_chunks();
     let _ = rig.request();
-    rig.session.handle_written(rig.now, 0);
+    rig.session.handle_written(rig.now, 0).unwrap();
     rig.fail(&timeout(100));
     assert!(matches!(rig.action(), Action::Sync));
-    rig.session.handle_durable(rig.now, 1);
+    rig.session.handle_durable(rig.now, 1).unwrap();
     rig.wait();
     let plan = rig.exchange_one();
     assert!(matches!(plan, SnapshotsRequest::Plan { .. }), "{plan:?}");
     assert!(matches!(rig.action(), Action::OpenStorage { plan, .. } if plan.chunk_size == 4 * CHUNK));
-    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 1, unchecked_bytes: 0 });
+    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 1, unchecked_bytes: 0 }).unwrap();
     rig.exchange_one();
     rig.exchange_one();
     let request = rig.request();
@@ -562,12 +569,12 @@ fn the_same_snapshot_under_a_new_tip_goes_on_after_its_chain_is_checked() {
     let mut rig = Rig::new(options());
     rig.until_streaming();
     rig.chunk(0);
-    rig.session.handle_written(rig.now, 0);
+    rig.session.handle_written(rig.now, 0).unwrap();
     let chunk = rig.request();
     rig.refuse(&chunk, ErrorCode::Busy);
     rig.wait();
     assert!(matches!(rig.action(), Action::Sync), "its group is old enough by now");
-    rig.session.handle_durable(rig.now, 1);
+    rig.session.handle_durable(rig.now, 1).unwrap();
     rig.wait();
     let resume = rig.request();
     rig.refuse(&resume, ErrorCode::NotFound);
@@ -578,9 +585,9 @@ fn the_same_snapshot_under_a_new_tip_goes_on_after_its_chain_is_checked() {
         assert!(matches!(rig.exchange_one(), SnapshotsRequest::LightClientUpdate { .. }));
     }
     assert!(matches!(rig.action(), Action::VerifyAuthority { .. }));
-    rig.session.handle_authority(rig.now, Ok(()));
+    rig.session.handle_authority(rig.now, Ok(())).unwrap();
     assert!(matches!(rig.action(), Action::OpenStorage { .. }));
-    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 1, unchecked_bytes: 0 });
+    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 1, unchecked_bytes: 0 }).unwrap();
     rig.exchange_one();
     assert!(matches!(rig.exchange_one(), SnapshotsRequest::Ack { kind: ArtefactKind::Chunk, index: 0, .. }));
     rig.chunk(1);
@@ -608,9 +615,9 @@ fn explicit_offsets_are_put_first_and_never_recovered() {
     rig.exchange_one();
     // Accepted: from here on it goes by itself, from its own markers.
     assert!(matches!(rig.action(), Action::VerifyAuthority { .. }));
-    rig.session.handle_authority(rig.now, Ok(()));
+    rig.session.handle_authority(rig.now, Ok(())).unwrap();
     rig.action();
-    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 3, unchecked_bytes: 0 });
+    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 3, unchecked_bytes: 0 }).unwrap();
     rig.exchange_one();
     rig.exchange_one();
     rig.chunk(3);
@@ -648,13 +655,12 @@ fn final_refusals_end_the_session() {
 fn a_violation_ends_the_session_and_the_trust() {
     let mut rig = Rig::new(options());
     rig.until_streaming();
-    let request = rig.request();
+    rig.request();
     let (chunk, mut proof) = WORLD.payload(&rig.plan.snapshot.checkpoint.state_root).chunk(CHUNK, 0);
     proof[0].0[0] ^= 1;
     let response = SnapshotsResponse::Chunk { session_id: id(), chunk_index: 0, chunk, proof };
-    let violation = rig.exchange.begin(request).unwrap().check(response).unwrap_err();
+    let violation = rig.exchange.take().unwrap().check(&rules(), response).unwrap_err();
     assert!(matches!(violation, Violation::Chunk { index: 0, .. }));
-    rig.exchange.abort();
     rig.session.handle_violation(rig.now, rig.last(), &violation);
     rig.failed(FailureCode::Checksum, true);
     let view = rig.session.view();
@@ -673,7 +679,7 @@ fn each_refusal_of_authority_has_its_word() {
     ] {
         let mut rig = Rig::new(options());
         rig.until_authority();
-        rig.session.handle_authority(rig.now, Err(error));
+        rig.session.handle_authority(rig.now, Err(error)).unwrap();
         rig.failed(code, distrust);
     }
 }
@@ -682,33 +688,33 @@ fn each_refusal_of_authority_has_its_word() {
 fn a_full_disk_pauses_and_goes_on_when_there_is_room() {
     let mut rig = Rig::new(options());
     rig.until_storage();
-    rig.session.handle_storage(rig.now, Storage::Full { needed: 81_000, free: 10 });
+    rig.session.handle_storage(rig.now, Storage::Full { needed: 81_000, free: 10 }).unwrap();
     let reason = rig.waits(State::Paused, WaitKind::Disk);
     assert!(reason.contains("81000") && reason.contains("10 are free"), "{reason}");
     let since = rig.session.view().waiting.unwrap().since;
     rig.wait();
     assert!(matches!(rig.action(), Action::OpenStorage { .. }));
-    rig.session.handle_storage(rig.now, Storage::Full { needed: 81_000, free: 10 });
+    rig.session.handle_storage(rig.now, Storage::Full { needed: 81_000, free: 10 }).unwrap();
     let again = rig.session.view().waiting.unwrap().since;
     assert!(again >= since);
     rig.wait();
     rig.action();
-    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 0, unchecked_bytes: 0 });
+    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 0, unchecked_bytes: 0 }).unwrap();
     rig.exchange_one();
     rig.chunk(0);
     rig.chunk(1);
-    rig.session.handle_written(rig.now, 0);
+    rig.session.handle_written(rig.now, 0).unwrap();
     // It fills up while writing: what is not durable is fetched again, nothing else.
-    rig.session.handle_storage(rig.now, Storage::Full { needed: 5, free: 0 });
+    rig.session.handle_storage(rig.now, Storage::Full { needed: 5, free: 0 }).unwrap();
     rig.waits(State::Paused, WaitKind::Disk);
-    rig.session.handle_written(rig.now, 1);
+    rig.session.handle_written(rig.now, 1).unwrap();
     rig.idle();
     rig.session.retry_now(rig.now);
     assert!(matches!(rig.action(), Action::OpenStorage { .. }));
-    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 1, unchecked_bytes: 0 });
+    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 1, unchecked_bytes: 0 }).unwrap();
     assert!(matches!(rig.exchange_one(), SnapshotsRequest::Ack { kind: ArtefactKind::Chunk, index: 0, .. }));
     rig.chunk(1);
-    rig.session.handle_storage(rig.now, Storage::Failed("I/O error".to_owned()));
+    rig.session.handle_storage(rig.now, Storage::Failed("I/O error".to_owned())).unwrap();
     rig.failed(FailureCode::Storage, false);
 }
 
@@ -717,14 +723,14 @@ fn a_payload_that_another_session_writes_is_waited_for() {
     let mut rig = Rig::new(options());
     rig.until_storage();
     let holder = SnapshotSessionId::new(99).unwrap();
-    rig.session.handle_storage(rig.now, Storage::HeldBy(holder));
+    rig.session.handle_storage(rig.now, Storage::HeldBy(holder)).unwrap();
     let reason = rig.waits(State::Paused, WaitKind::Session);
     assert!(reason.contains("99"));
     assert_eq!(rig.session.view().waiting.unwrap().session, Some(holder));
     rig.wait();
     assert!(matches!(rig.action(), Action::OpenStorage { .. }));
     // Meanwhile the other one has finished.
-    rig.session.handle_storage(rig.now, Storage::AlreadyStored { path: PathBuf::from("/there") });
+    rig.session.handle_storage(rig.now, Storage::AlreadyStored { path: PathBuf::from("/there") }).unwrap();
     assert!(matches!(rig.exchange_one(), SnapshotsRequest::Ack { kind: ArtefactKind::LightClientUpdate, .. }));
     assert!(matches!(rig.exchange_one(), SnapshotsRequest::Ack { kind: ArtefactKind::Chunk, index: 4, .. }));
     let view = rig.session.view();
@@ -736,7 +742,7 @@ fn the_last_ack_holds_nothing_up() {
     for trouble in 0..4 {
         let mut rig = Rig::new(options());
         rig.until_storage();
-        rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 5, unchecked_bytes: 0 });
+        rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 5, unchecked_bytes: 0 }).unwrap();
         let ack = rig.request();
         match trouble {
             0 => rig.refuse(&ack, ErrorCode::Busy),
@@ -748,7 +754,7 @@ fn the_last_ack_holds_nothing_up() {
             }
         }
         assert!(matches!(rig.action(), Action::Place), "trouble {trouble}");
-        rig.session.handle_placed(rig.now, PathBuf::from("/store"));
+        rig.session.handle_placed(rig.now, PathBuf::from("/store")).unwrap();
         assert!(rig.session.view().verified);
     }
 }
@@ -758,11 +764,11 @@ fn what_is_complete_on_disk_needs_no_provider() {
     let mut rig = Rig::restored(5, 2, None);
     assert!(matches!(rig.action(), Action::VerifyAuthority { .. }));
     rig.idle();
-    rig.session.handle_authority(rig.now, Ok(()));
+    rig.session.handle_authority(rig.now, Ok(())).unwrap();
     assert!(matches!(rig.action(), Action::OpenStorage { .. }));
-    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 5, unchecked_bytes: 0 });
+    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 5, unchecked_bytes: 0 }).unwrap();
     assert!(matches!(rig.action(), Action::Place));
-    rig.session.handle_placed(rig.now, PathBuf::from("/store"));
+    rig.session.handle_placed(rig.now, PathBuf::from("/store")).unwrap();
     assert_eq!(rig.session.view().state, State::Complete);
 }
 
@@ -773,17 +779,17 @@ fn a_partial_payload_that_was_lost_is_fetched_again_and_confirmed_does_not_fall(
     rig.connect();
     let resume = rig.exchange_one();
     assert!(matches!(resume, SnapshotsRequest::Resume { chunk_index: 4, .. }));
-    rig.session.handle_authority(rig.now, Ok(()));
+    rig.session.handle_authority(rig.now, Ok(())).unwrap();
     rig.action();
-    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 1, unchecked_bytes: 0 });
+    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 1, unchecked_bytes: 0 }).unwrap();
     assert_eq!(rig.session.view().confirmed_chunks, 4);
     rig.exchange_one();
     for index in 1..3 {
         rig.chunk(index);
-        rig.session.handle_written(rig.now, index);
+        rig.session.handle_written(rig.now, index).unwrap();
     }
     assert!(matches!(rig.action(), Action::Sync));
-    rig.session.handle_durable(rig.now, 3);
+    rig.session.handle_durable(rig.now, 3).unwrap();
     // An ack of chunk 2 would be below what the provider has.
     rig.chunk(3);
     assert_eq!(rig.session.view().confirmed_chunks, 4);
@@ -827,22 +833,81 @@ fn retry_now_ends_a_back_off_and_changes_nothing_else() {
 }
 
 #[test]
-fn answers_to_nothing_are_ignored() {
+fn answers_to_nothing_change_nothing_and_are_told_from_late_ones() {
     let mut rig = Rig::new(options());
     rig.until_streaming();
     rig.chunk(0);
     let before = rig.session.view();
-    rig.fail(&timeout(0));
-    rig.session.handle_authority(rig.now, Err(AuthorityError::Stale { reason: String::new() }));
-    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 5, unchecked_bytes: 0 });
-    rig.session.handle_written(rig.now, 4);
-    rig.session.handle_durable(rig.now, 5);
-    rig.session.handle_placed(rig.now, PathBuf::from("/x"));
-    rig.session.handle_dial_failed(rig.now, "x");
-    rig.session.handle_timeout(rig.now);
+    let (session, now) = (&mut rig.session, rig.now);
+    let unexpected = |input| Err(Unexpected { input });
+    assert_eq!(session.handle_sent(now, Ok(RequestId::new(99))), unexpected(Input::Sent));
+    let stale = Err(AuthorityError::Stale { reason: String::new() });
+    assert_eq!(session.handle_authority(now, stale), unexpected(Input::Authority));
+    assert_eq!(session.handle_known_chain(now), unexpected(Input::KnownChain));
+    assert_eq!(session.handle_proof(now, &rig.plan.plan_id, Ok(())), unexpected(Input::Proof));
+    let ready = Storage::Ready { durable_chunks: 5, unchecked_bytes: 0 };
+    assert_eq!(session.handle_storage(now, ready), unexpected(Input::StorageOpen));
+    let held = Storage::HeldBy(SnapshotSessionId::new(99).unwrap());
+    assert_eq!(session.handle_storage(now, held), unexpected(Input::StorageHeld));
+    assert_eq!(session.handle_written(now, 4), unexpected(Input::Written));
+    assert_eq!(session.handle_durable(now, 5), unexpected(Input::Durable));
+    assert_eq!(session.handle_rechecked(now, 1, &[]), unexpected(Input::Rechecked));
+    assert_eq!(session.handle_repaired(now), unexpected(Input::Repaired));
+    assert_eq!(session.handle_placed(now, PathBuf::from("/x")), unexpected(Input::Placed));
+    // The end of a request that was given up, a dial for another session of this peer, and time are no news.
+    session.handle_request_failed(now, RequestId::new(1), &timeout(0));
+    session.handle_dial_failed(now, "x");
+    session.handle_timeout(now);
     let after = rig.session.view();
     assert_eq!((after.confirmed_chunks, after.state), (before.confirmed_chunks, before.state));
     assert!(!after.verified);
+    assert_eq!(after, before);
+}
+
+#[test]
+fn what_was_under_way_when_the_disk_filled_may_still_be_told() {
+    let mut rig = Rig::new(options());
+    rig.until_streaming();
+    rig.chunk(0);
+    rig.chunk(1);
+    rig.session.handle_storage(rig.now, Storage::Full { needed: 5, free: 0 }).unwrap();
+    let before = rig.session.view();
+    rig.session.handle_written(rig.now, 1).unwrap();
+    rig.session.handle_durable(rig.now, 2).unwrap();
+    assert_eq!(rig.session.view(), before, "the place is opened again, and says itself what is durable");
+    rig.wait();
+    assert!(matches!(rig.action(), Action::OpenStorage { .. }));
+    rig.session.handle_storage(rig.now, Storage::Full { needed: 5, free: 0 }).unwrap();
+    // The place of the first opening was on its way already.
+    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 2, unchecked_bytes: 0 }).unwrap();
+    rig.waits(State::Paused, WaitKind::Disk);
+    let ready = Storage::Ready { durable_chunks: 2, unchecked_bytes: 0 };
+    assert!(rig.session.handle_storage(rig.now, ready).is_err(), "there were not so many");
+}
+
+#[test]
+fn an_answer_to_another_question_is_a_fault_of_the_driver() {
+    let mut rig = Rig::new(options());
+    rig.until_streaming();
+    let request = rig.request();
+    assert!(matches!(request, SnapshotsRequest::Chunk { .. }));
+    let plan_request = SnapshotsRequest::Plan {
+        session_id: id(),
+        chunk_size: None,
+        min_chunk_size: None,
+        max_chunk_size: None,
+        root: None,
+        height: None,
+    };
+    let plan = SnapshotsResponse::Plan {
+        session_id: id(),
+        plan: Box::new(rig.plan.clone()),
+        min_chunk_size: CHUNK,
+        max_chunk_size: 4 << 20,
+    };
+    let verified = Exchange::new(plan_request, None, None).check(&rules(), plan).unwrap();
+    let told = rig.session.handle_verified(rig.now, rig.last(), verified);
+    assert_eq!(told, Err(Unexpected { input: Input::Verified }));
 }
 
 /// One that an earlier process left with all five chunks recorded, or fewer, and its storage open again.
@@ -850,14 +915,14 @@ fn reopened(durable_chunks: u64, unchecked_bytes: u64) -> Rig {
     let mut rig = Rig::restored(durable_chunks, 2, None);
     loop {
         match rig.action() {
-            Action::VerifyAuthority { .. } => rig.session.handle_authority(rig.now, Ok(())),
+            Action::VerifyAuthority { .. } => rig.session.handle_authority(rig.now, Ok(())).unwrap(),
             Action::OpenStorage { .. } => break,
             Action::Connect => rig.session.handle_connected(rig.now),
-            Action::Request(request) => rig.answer(&request),
+            Action::Request(exchange) => rig.answer(exchange.request()),
             other => panic!("{other:?}"),
         }
     }
-    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks, unchecked_bytes });
+    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks, unchecked_bytes }).unwrap();
     rig
 }
 
@@ -870,11 +935,11 @@ fn what_was_there_before_counts_when_it_was_hashed_again() {
     let reason = rig.waits(State::Verifying, WaitKind::Disk);
     assert!(reason.contains("hashed again: 0 of 81000 bytes"), "{reason}");
     rig.idle();
-    rig.session.handle_rechecked(rig.now, 2 * CHUNK, &[]);
+    rig.session.handle_rechecked(rig.now, 2 * CHUNK, &[]).unwrap();
     let view = rig.session.view();
     assert_eq!((view.bytes_verified, view.verified_chunks), (2 * CHUNK, 2));
     rig.idle();
-    rig.session.handle_rechecked(rig.now, 81_000, &[]);
+    rig.session.handle_rechecked(rig.now, 81_000, &[]).unwrap();
     assert_eq!(rig.session.view().verified_chunks, 5);
     // Nothing was missing: the provider was not even asked.
     assert!(matches!(rig.action(), Action::Place));
@@ -893,11 +958,11 @@ fn new_chunks_come_while_the_old_ones_are_hashed() {
     let mut written = 2;
     while let Some(action) = rig.maybe_action() {
         match action {
-            Action::Sync => rig.session.handle_durable(rig.now, written),
-            Action::Request(request) => rig.answer(&request),
+            Action::Sync => rig.session.handle_durable(rig.now, written).unwrap(),
+            Action::Request(exchange) => rig.answer(exchange.request()),
             Action::Write(chunk) => {
                 written = chunk.index + 1;
-                rig.session.handle_written(rig.now, chunk.index);
+                rig.session.handle_written(rig.now, chunk.index).unwrap();
             }
             other => panic!("nothing is put in place before all is hashed: {other:?}"),
         }
@@ -905,28 +970,29 @@ fn new_chunks_come_while_the_old_ones_are_hashed() {
     let view = rig.session.view();
     assert_eq!((view.bytes_durable, view.bytes_verified), (81_000, 81_000 - 2 * CHUNK));
     rig.waits(State::Verifying, WaitKind::Disk);
-    rig.session.handle_rechecked(rig.now, 2 * CHUNK, &[]);
+    rig.session.handle_rechecked(rig.now, 2 * CHUNK, &[]).unwrap();
     assert!(matches!(rig.action(), Action::Place));
 }
 
 #[test]
 fn a_chunk_that_does_not_hold_is_asked_for_again_and_holds_acks_up() {
     let mut rig = reopened(5, 81_000);
-    rig.session.handle_rechecked(rig.now, 3 * CHUNK, &[1, 2]);
+    rig.session.handle_rechecked(rig.now, 3 * CHUNK, &[1, 2]).unwrap();
     let view = rig.session.view();
     assert_eq!((view.bytes_verified, view.verified_chunks, view.bytes_damaged), (CHUNK, 1, 2 * CHUNK));
     assert_eq!(view.confirmed_chunks, 5, "what is confirmed never falls");
     loop {
         match rig.action() {
             Action::Connect => rig.session.handle_connected(rig.now),
-            Action::Request(request) => {
+            Action::Request(exchange) => {
+                let request = exchange.request();
                 let resumes_at_the_end =
                     matches!(request, SnapshotsRequest::Resume { chunk_index: 5, update_index: 2, .. });
                 let is_of_updates =
                     matches!(request, SnapshotsRequest::Ack { kind: ArtefactKind::LightClientUpdate, .. });
                 let is_missing = matches!(request, SnapshotsRequest::Chunk { chunk_index: 1 | 2, .. });
                 assert!(resumes_at_the_end || is_of_updates || is_missing, "{request:?}");
-                rig.answer(&request);
+                rig.answer(request);
             }
             Action::Repair(chunks) => {
                 assert_eq!(chunks.iter().map(|chunk| chunk.index).collect::<Vec<_>>(), [1, 2]);
@@ -936,33 +1002,33 @@ fn a_chunk_that_does_not_hold_is_asked_for_again_and_holds_acks_up() {
         }
     }
     rig.idle();
-    rig.session.handle_repaired(rig.now);
+    rig.session.handle_repaired(rig.now).unwrap();
     assert_eq!(rig.session.view().verified_chunks, 3);
     let ack = rig.exchange_one();
     assert!(matches!(ack, SnapshotsRequest::Ack { kind: ArtefactKind::Chunk, index: 4, .. }), "{ack:?}");
     rig.idle();
-    rig.session.handle_rechecked(rig.now, 81_000, &[]);
+    rig.session.handle_rechecked(rig.now, 81_000, &[]).unwrap();
     assert!(matches!(rig.action(), Action::Place));
 }
 
 #[test]
 fn what_was_fetched_again_and_not_written_is_found_again() {
     let mut rig = reopened(5, 81_000);
-    rig.session.handle_rechecked(rig.now, CHUNK, &[0]);
+    rig.session.handle_rechecked(rig.now, CHUNK, &[0]).unwrap();
     loop {
         match rig.action() {
             Action::Connect => rig.session.handle_connected(rig.now),
-            Action::Request(request) => rig.answer(&request),
+            Action::Request(exchange) => rig.answer(exchange.request()),
             Action::Repair(_) => break,
             other => panic!("{other:?}"),
         }
     }
-    rig.session.handle_storage(rig.now, Storage::Full { needed: 2, free: 1 });
+    rig.session.handle_storage(rig.now, Storage::Full { needed: 2, free: 1 }).unwrap();
     let view = rig.session.view();
     assert_eq!((view.state, view.bytes_verified), (State::Paused, 0));
     rig.wait();
     assert!(matches!(rig.action(), Action::OpenStorage { .. }));
-    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 5, unchecked_bytes: 81_000 });
+    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 5, unchecked_bytes: 81_000 }).unwrap();
     let view = rig.session.view();
     assert_eq!((view.bytes_to_recheck, view.bytes_rechecked), (81_000, 0));
 }
@@ -971,19 +1037,19 @@ fn what_was_fetched_again_and_not_written_is_found_again() {
 fn a_known_chain_streams_at_once_and_is_not_called_verified_before_its_proof_is() {
     let mut rig = Rig::new(options());
     rig.until_authority();
-    rig.session.handle_known_chain(rig.now);
+    rig.session.handle_known_chain(rig.now).unwrap();
     assert!(matches!(rig.action(), Action::OpenStorage { .. }));
-    rig.session.handle_storage(rig.now, Storage::AlreadyStored { path: PathBuf::from("/there") });
-    while let Some(Action::Request(request)) = rig.maybe_action() {
-        rig.answer(&request);
+    rig.session.handle_storage(rig.now, Storage::AlreadyStored { path: PathBuf::from("/there") }).unwrap();
+    while let Some(Action::Request(exchange)) = rig.maybe_action() {
+        rig.answer(exchange.request());
     }
     assert!(!rig.session.view().verified);
     rig.waits(State::Verifying, WaitKind::Proof);
     // Of another plan it says nothing.
-    rig.session.handle_proof(rig.now, &WORLD.plan(8, 10, CHUNK).plan_id, Ok(()));
+    rig.session.handle_proof(rig.now, &WORLD.plan(8, 10, CHUNK).plan_id, Ok(())).unwrap();
     rig.waits(State::Verifying, WaitKind::Proof);
     let plan_id = rig.plan.plan_id;
-    rig.session.handle_proof(rig.now, &plan_id, Ok(()));
+    rig.session.handle_proof(rig.now, &plan_id, Ok(())).unwrap();
     assert!(rig.session.view().verified);
 }
 
@@ -991,13 +1057,13 @@ fn a_known_chain_streams_at_once_and_is_not_called_verified_before_its_proof_is(
 fn a_known_chain_whose_proof_does_not_hold_fails_the_session() {
     let mut rig = Rig::new(options());
     rig.until_authority();
-    rig.session.handle_known_chain(rig.now);
+    rig.session.handle_known_chain(rig.now).unwrap();
     assert!(matches!(rig.action(), Action::OpenStorage { .. }));
-    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 0, unchecked_bytes: 0 });
+    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 0, unchecked_bytes: 0 }).unwrap();
     rig.exchange_one();
     rig.chunk(0);
     let plan_id = rig.plan.plan_id;
-    rig.session.handle_proof(rig.now, &plan_id, Err(AuthorityError::Proof { reason: "no".to_owned() }));
+    rig.session.handle_proof(rig.now, &plan_id, Err(AuthorityError::Proof { reason: "no".to_owned() })).unwrap();
     rig.failed(FailureCode::Proof, true);
 }
 
@@ -1007,18 +1073,19 @@ fn a_check_that_comes_to_no_end_fails_the_session_and_blames_nobody() {
         let mut rig = Rig::new(options());
         rig.until_authority();
         if known {
-            rig.session.handle_known_chain(rig.now);
+            rig.session.handle_known_chain(rig.now).unwrap();
             assert!(matches!(rig.action(), Action::OpenStorage { .. }));
-            rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 0, unchecked_bytes: 0 });
+            rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 0, unchecked_bytes: 0 }).unwrap();
         }
-        rig.session.handle_unsettled(rig.now, "its thread ended");
+        rig.session.handle_unsettled(rig.now, "its thread ended").unwrap();
         rig.failed(FailureCode::Proof, false);
         assert!(rig.session.view().failure.unwrap().message.contains("could not finish"));
     }
     // It is of no use to a session that waits for no check.
     let mut rig = Rig::new(options());
     rig.until_streaming();
-    rig.session.handle_unsettled(rig.now, "too late");
+    let told = rig.session.handle_unsettled(rig.now, "too late");
+    assert_eq!(told, Err(Unexpected { input: Input::Unsettled }));
     assert!(rig.session.view().failure.is_none());
 }
 
@@ -1032,15 +1099,15 @@ fn what_the_disk_had_of_the_chain_is_not_the_providers_fault() {
         loop {
             match rig.action() {
                 Action::Connect => rig.session.handle_connected(rig.now),
-                Action::Request(request) => rig.answer(&request),
+                Action::Request(exchange) => rig.answer(exchange.request()),
                 Action::VerifyAuthority { .. } if refusals == 0 => {
                     refusals = 1;
                     if known {
-                        rig.session.handle_known_chain(rig.now);
+                        rig.session.handle_known_chain(rig.now).unwrap();
                         let plan_id = rig.plan.plan_id;
-                        rig.session.handle_proof(rig.now, &plan_id, refused());
+                        rig.session.handle_proof(rig.now, &plan_id, refused()).unwrap();
                     } else {
-                        rig.session.handle_authority(rig.now, refused());
+                        rig.session.handle_authority(rig.now, refused()).unwrap();
                     }
                     assert!(rig.session.view().failure.is_none());
                 }
@@ -1052,7 +1119,7 @@ fn what_the_disk_had_of_the_chain_is_not_the_providers_fault() {
                 other => panic!("{other:?}"),
             }
         }
-        rig.session.handle_authority(rig.now, refused());
+        rig.session.handle_authority(rig.now, refused()).unwrap();
         rig.failed(FailureCode::Proof, true);
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use rpp_p2p::{
-    ArtefactKind, ErrorCode, NotSent, SnapshotProtocolError, SnapshotsRequest, Unfit, Verified,
+    ArtefactKind, ErrorCode, Exchange, NotSent, SnapshotProtocolError, SnapshotsRequest, Unfit, Verified,
     consumer::{Action, Options, Saved, Session, Storage},
     limits::MIN_CHUNK_SIZE,
     snapshots::{Activity, Config, Ended, Event, Job, Observer, Outcome, PlanOptions, RequestKind},
@@ -128,15 +128,15 @@ async fn next_request(consumer: &Peer, machine: &mut Session) -> SnapshotsReques
         let now = Instant::now();
         match machine.poll_action(now).expect("a request is due") {
             Action::Connect => machine.handle_connected(now),
-            Action::Request(request) => {
-                let (plan, asked) = (machine.plan().cloned(), request.clone());
-                let sent = consumer.with(move |b| b.request(peer, request, plan.as_ref())).await;
-                machine.handle_sent(now, sent);
+            Action::Request(exchange) => {
+                let asked = exchange.request().clone();
+                let sent = consumer.with(move |b| b.request(peer, exchange)).await;
+                machine.handle_sent(now, sent).unwrap();
                 return asked;
             }
-            Action::VerifyAuthority { .. } => machine.handle_authority(now, Ok(())),
+            Action::VerifyAuthority { .. } => machine.handle_authority(now, Ok(())).unwrap(),
             Action::OpenStorage { .. } => {
-                machine.handle_storage(now, Storage::Ready { durable_chunks: 0, unchecked_bytes: 0 });
+                machine.handle_storage(now, Storage::Ready { durable_chunks: 0, unchecked_bytes: 0 }).unwrap();
             }
             _ => {}
         }
@@ -174,11 +174,11 @@ async fn a_late_event_does_not_reach_a_session_that_was_resumed_meanwhile() {
     assert!(matches!(next_request(&consumer, &mut second).await, SnapshotsRequest::Resume { .. }));
     gate.arrived(1).await;
     let before = second.view();
-    late.tell(&mut second, Instant::now());
+    late.tell(&mut second, Instant::now()).unwrap();
     assert_eq!(second.view(), before, "it still waits for the answer to its own request");
     assert!(second.in_flight());
     gate.open();
-    consumer.outcome().await.tell(&mut second, Instant::now());
+    consumer.outcome().await.tell(&mut second, Instant::now()).unwrap();
     assert!(!second.in_flight() && second.view().trouble.is_none());
     assert!(matches!(next_request(&consumer, &mut second).await, SnapshotsRequest::Ack { .. }), "it is open");
 }
@@ -194,14 +194,18 @@ async fn a_command_says_why_it_was_not_sent_and_makes_no_event() {
         turnstile.pass();
         Ok(())
     });
-    let chunk = |id, chunk_index| SnapshotsRequest::Chunk { session_id: session(id), chunk_index };
-    let plan = PlanOptions::default().request(session(8));
+    let offered = Arc::new(fixture.plan.clone());
+    let chunk = move |id, chunk_index| {
+        let request = SnapshotsRequest::Chunk { session_id: session(id), chunk_index };
+        Exchange::new(request, Some(Arc::clone(&offered)), None)
+    };
+    let plan = Exchange::new(PlanOptions::default().request(session(8)), None, None);
     let refused = consumer
         .with(move |b| {
-            let outside = b.request(them, chunk(7, 4), None);
-            let sent = b.request(them, chunk(7, 0), None);
-            let (busy, unknown) = (b.request(them, chunk(7, 1), None), b.request(them, chunk(8, 0), None));
-            b.request(them, plan, None).unwrap();
+            let outside = b.request(them, chunk(7, 4));
+            let sent = b.request(them, chunk(7, 0));
+            let (busy, unknown) = (b.request(them, chunk(7, 1)), b.request(them, chunk(8, 0)));
+            b.request(them, plan).unwrap();
             b.forget(them, session(8));
             (sent, [outside, busy, unknown])
         })

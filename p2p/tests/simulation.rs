@@ -1,4 +1,4 @@
-//! Ten thousand sessions on a simulated network: the real consumer session and exchange against the real slots and
+//! Ten thousand sessions on a simulated network: the real consumer session against the real slots and
 //! records, with losses, delays, duplicates, reordering, restarts of either side, a lying provider, one that changes what
 //! it offers, a full disk, bytes and proofs that change on the disk between two processes, and a second peer that claims the same session.
 //!
@@ -424,9 +424,9 @@ impl Simulation {
                 consumer.violated(now, &Violation::Unreadable(error));
             }
             Ok(response) => {
-                let (_, expectation) = consumer.request.take().unwrap();
+                let (_, exchange) = consumer.request.take().unwrap();
                 // Checked on another thread, which is quicker here than there: the session hears of it at once.
-                consumer.done(now, Local::Verify(Box::new((expectation, response))), 0, &mut self.rng, false);
+                consumer.done(now, Local::Verify(Box::new((exchange, response))), 0, &mut self.rng, false);
             }
         }
         self.drive(to);

@@ -17,7 +17,7 @@ use std::{
 use futures::future::join_all;
 use libp2p::{PeerId, Swarm};
 use rpp_p2p::{
-    Hash, LightClientSync, SharedVerifier, SnapshotSessionId, SnapshotsRequest, TrustAnchor,
+    Exchange, Hash, LightClientSync, SharedVerifier, SnapshotSessionId, TrustAnchor,
     consumer::{self, Action, ExplicitResume, Storage},
     limits,
     plan::PlanBounds,
@@ -276,7 +276,7 @@ impl Manager {
     ) {
         match action {
             Action::Connect => self.connect(session, swarm, peers, now),
-            Action::Request(request) => self.request(session, request, swarm, now),
+            Action::Request(exchange) => self.request(session, exchange, swarm, now),
             Action::PlanAccepted(plan) => {
                 if let Some(tracked) = self.sessions.get_mut(&session) {
                     if tracked.record.plan.as_ref().is_some_and(|old| old.chunk_size != plan.chunk_size) {
@@ -316,7 +316,7 @@ impl Manager {
     fn request(
         &mut self,
         session: SnapshotSessionId,
-        request: SnapshotsRequest,
+        exchange: Exchange,
         swarm: &mut Swarm<NodeBehaviour>,
         now: Instant,
     ) {
@@ -324,8 +324,8 @@ impl Manager {
         let Some(machine) = &mut tracked.machine else { return };
         let peer = tracked.record.peer;
         let behaviour = &mut swarm.behaviour_mut().snapshots;
-        let sent = behaviour.request(peer, request, machine.plan());
-        machine.handle_sent(now, sent);
+        let sent = behaviour.request(peer, exchange);
+        expected(session, machine.handle_sent(now, sent));
     }
 
     fn verify(&mut self, session: SnapshotSessionId, plan: Arc<rpp_p2p::Plan>, updates: Arc<Vec<rpp_p2p::Update>>) {
@@ -395,7 +395,7 @@ impl Manager {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
         let Some(machine) = &mut tracked.machine else { return };
         if let Some(&holder) = self.roots.get(&root).filter(|holder| **holder != session) {
-            machine.handle_storage(now, Storage::HeldBy(holder));
+            expected(session, machine.handle_storage(now, Storage::HeldBy(holder)));
             return;
         }
         self.roots.insert(root, session);
@@ -437,7 +437,7 @@ impl Manager {
         let accepted = tracked.writer.as_ref().is_some_and(|writer| writer.send(job));
         if let (false, Some(machine)) = (accepted, &mut tracked.machine) {
             let reason = "the disk worker is gone or does not keep up".to_owned();
-            machine.handle_storage(now, Storage::Failed(reason));
+            expected(session, machine.handle_storage(now, Storage::Failed(reason)));
         }
     }
 
@@ -581,6 +581,14 @@ impl Manager {
 
     fn current(&mut self, session: SnapshotSessionId, epoch: u64) -> Option<&mut consumer::Session> {
         self.sessions.get_mut(&session).filter(|tracked| tracked.epoch == epoch)?.machine.as_mut()
+    }
+}
+
+/// What this node tells a session answers something that the session asked for: else one of the two has a fault, and the
+/// session goes on without.
+fn expected(session: SnapshotSessionId, told: Result<(), consumer::Unexpected>) {
+    if let Err(unexpected) = told {
+        tracing::error!(%session, "a fault of this node: {unexpected}; please report it");
     }
 }
 

@@ -40,7 +40,12 @@ pub(crate) enum Report {
     /// Everything up to this chunk is written.
     Written(u64),
     /// So much is durable and recorded.
-    Durable(Progress),
+    Durable {
+        /// As recorded: what was confirmed once never falls.
+        progress: Progress,
+        /// Chunks that are there, from the first on: fewer than are confirmed when the partial payload was lost.
+        chunks: u64,
+    },
     /// So many bytes from before this process are hashed again; these chunks of them do not hold.
     Rechecked {
         /// Bytes from the beginning.
@@ -173,8 +178,8 @@ impl Worker {
         };
         // What was written and not asked to be durable yet is kept when that costs nothing but a flush; it is told before
         // the trouble, which ends the counting.
-        if let Ok(progress) = self.sync() {
-            self.report(Report::Durable(progress));
+        if let Ok(durable) = self.sync() {
+            self.report(durable);
         }
         let report = match trouble {
             None => return,
@@ -241,9 +246,9 @@ impl Worker {
                 Ok(Report::Written(chunk.index))
             }
             Job::Sync => {
-                let progress = self.sync()?;
+                let durable = self.sync()?;
                 self.setting.writable.works(Part::Store);
-                Ok(Report::Durable(progress))
+                Ok(durable)
             }
             Job::Repair(chunks) => {
                 let repaired = self.partial()?.repair(&chunks);
@@ -272,13 +277,13 @@ impl Worker {
         })
     }
 
-    fn sync(&mut self) -> Result<Progress, Trouble> {
+    fn sync(&mut self) -> Result<Report, Trouble> {
         let durability = self.setting.durability;
         let synced = self.partial()?.sync(durability);
-        let bytes_durable = self.stored(synced)?;
-        let progress = Progress::of(&self.setting.plan, bytes_durable).after(&self.setting.before);
+        let there = Progress::of(&self.setting.plan, self.stored(synced)?);
+        let progress = there.after(&self.setting.before);
         self.setting.db.put_progress(self.setting.session, &progress)?;
-        Ok(progress)
+        Ok(Report::Durable { progress, chunks: there.confirmed_chunks })
     }
 
     fn partial(&mut self) -> Result<&mut Partial, Trouble> {

@@ -25,14 +25,14 @@ use super::{
     serve::index_of,
 };
 use crate::{
+    by_hand::ByHand,
     codec::verify::{self, CheckFailed, Checked},
     codec::{Codec, RequestFrame, ResponseFrame, Seen, is_end},
     error::{NotSent, RequestFailure, SnapshotProtocolError, Unfit, Violation},
-    exchange::{Exchange, Expectation, Verified},
+    exchange::{Exchange, Expectation, Rules, Verified},
     json,
-    messages::{ErrorCode, Plan, SnapshotsRequest},
+    messages::ErrorCode,
     pace::Stall,
-    plan::{PlanBounds, TrustAnchor},
     stream_tags, text,
     types::SnapshotSessionId,
 };
@@ -42,8 +42,7 @@ type Key = (PeerId, SnapshotSessionId);
 
 /// The consumer's half of the behaviour.
 pub(super) struct Outbound {
-    trust: Arc<TrustAnchor>,
-    bounds: PlanBounds,
+    rules: Rules,
     max_sessions: usize,
     max_per_peer: usize,
     observer: Arc<dyn Observer>,
@@ -59,9 +58,10 @@ pub(super) struct Outbound {
     next_id: u64,
 }
 
+#[derive(Default)]
 struct OpenSession {
-    exchange: Exchange,
     in_flight: Option<RequestId>,
+    by_hand: Option<ByHand>,
 }
 
 struct Sent {
@@ -82,8 +82,7 @@ struct Checking {
 impl Outbound {
     pub(super) fn new(config: &Config) -> Self {
         Self {
-            trust: Arc::clone(&config.trust),
-            bounds: config.plan_bounds,
+            rules: Rules { trust: Arc::clone(&config.trust), bounds: config.plan_bounds },
             max_sessions: config.max_sessions,
             max_per_peer: config.max_streams_per_connection,
             observer: Arc::clone(&config.observer),
@@ -108,61 +107,58 @@ impl Outbound {
         (self.checks.queued(), self.checks.running())
     }
 
-    pub(super) fn exchange(&self, peer: PeerId, session: SnapshotSessionId) -> Option<&Exchange> {
-        self.sessions.get(&(peer, session)).map(|session| &session.exchange)
+    /// What is kept of a session that is driven by hand.
+    pub(super) fn by_hand(&self, peer: PeerId, session: SnapshotSessionId) -> Option<&ByHand> {
+        self.sessions.get(&(peer, session))?.by_hand.as_ref()
     }
 
-    /// Opens the session on our side unless it is open.
-    pub(super) fn open(&mut self, peer: PeerId, session: SnapshotSessionId) -> Result<(), NotSent> {
-        if self.sessions.contains_key(&(peer, session)) {
-            return Ok(());
+    /// From now on the session, which is open, is driven by hand: from these markers, or as it was.
+    pub(super) fn keep_by_hand(&mut self, peer: PeerId, session: SnapshotSessionId, markers: Option<ByHand>) {
+        if let Some(session) = self.sessions.get_mut(&(peer, session)) {
+            match markers {
+                Some(markers) => session.by_hand = Some(markers),
+                None => drop(session.by_hand.get_or_insert_default()),
+            }
         }
-        if self.sessions.len() >= self.max_sessions {
-            return Err(Unfit::TooManySessions { open: self.sessions.len(), max: self.max_sessions }.into());
-        }
-        let exchange = Exchange::new(session, peer, Arc::clone(&self.trust), self.bounds);
-        self.sessions.insert((peer, session), OpenSession { exchange, in_flight: None });
-        Ok(())
     }
 
-    /// Gives the session its plan and markers, unless a request is in flight.
-    pub(super) fn adopt(
-        &mut self,
-        peer: PeerId,
-        session: SnapshotSessionId,
-        plan: Arc<Plan>,
-        next_chunk: u64,
-        next_update: u64,
-    ) -> Result<(), NotSent> {
-        let session = self.sessions.get_mut(&(peer, session)).ok_or(NotSent::UnknownSession(session))?;
-        if session.in_flight.is_some() {
-            return Err(NotSent::Busy);
-        }
-        session.exchange.adopt(plan, next_chunk, next_update);
-        Ok(())
+    /// Whether the session has a request in flight; `None` when it is unknown.
+    pub(super) fn is_busy(&self, peer: PeerId, session: SnapshotSessionId) -> Option<bool> {
+        self.sessions.get(&(peer, session)).map(|session| session.in_flight.is_some())
     }
 
+    /// Makes a request. A plan or a resume opens its session on our side unless it is open.
     pub(super) fn send(
         &mut self,
         inner: &mut request_response::Behaviour<Codec>,
         peer: PeerId,
-        request: SnapshotsRequest,
+        exchange: Exchange,
     ) -> Result<RequestId, NotSent> {
-        let id = request.session_id();
-        let session = self.sessions.get_mut(&(peer, id)).ok_or(NotSent::UnknownSession(id))?;
-        session.exchange.ready(&request)?;
+        let request = exchange.request();
+        let (id, kind) = (request.session_id(), RequestKind::of(request));
+        match self.sessions.get(&(peer, id)) {
+            Some(session) if session.in_flight.is_some() => return Err(NotSent::Busy),
+            Some(_) => {}
+            None if !matches!(kind, RequestKind::Plan | RequestKind::Resume) => {
+                return Err(NotSent::UnknownSession(id));
+            }
+            None if self.sessions.len() >= self.max_sessions => {
+                return Err(Unfit::TooManySessions { open: self.sessions.len(), max: self.max_sessions }.into());
+            }
+            None => {}
+        }
+        exchange.fits()?;
         let under_way = self.sent.values().filter(|sent| sent.activity.peer == peer).count();
-        if session.in_flight.is_some() || under_way >= self.max_per_peer || self.sent.len() >= self.max_sessions {
+        if under_way >= self.max_per_peer || self.sent.len() >= self.max_sessions {
             return Err(NotSent::Busy);
         }
-        let kind = RequestKind::of(&request);
-        let chunk_size = session.exchange.plan().map_or(0, |plan| plan.chunk_size);
-        let body = json::encode_request(&request);
-        let (request_bytes, index, tags) = (body.len(), index_of(&request), stream_tags::of(&request));
-        let expectation = session.exchange.begin(request).ok_or(NotSent::Busy)?;
+        let chunk_size = exchange.plan().map_or(0, |plan| plan.chunk_size);
+        let body = json::encode_request(request);
+        let (request_bytes, index, tags) = (body.len(), index_of(request), stream_tags::of(request));
+        let expectation = exchange.expecting(&self.rules);
         let activity = Activity { id: RequestId(self.next_id), peer, session: id, kind: Some(kind), index };
         self.next_id += 1;
-        session.in_flight = Some(activity.id);
+        self.sessions.entry((peer, id)).or_default().in_flight = Some(activity.id);
         // Those whose check takes no longer than their answer.
         let checked_there =
             matches!(kind, RequestKind::Chunk | RequestKind::Ack).then(|| Box::new(expectation.clone()));
@@ -271,7 +267,9 @@ impl Outbound {
         let Some(session) = self.end_flight(activity) else {
             return self.finished(activity, checking, Outcome::Abandoned);
         };
-        session.exchange.complete(&verified);
+        if let Some(by_hand) = &mut session.by_hand {
+            by_hand.verified(&verified);
+        }
         let Activity { id: request_id, peer, session, kind, .. } = *activity;
         let outcome = match &verified {
             Verified::Refused { code, .. } => Outcome::Refused(*code),
@@ -301,10 +299,9 @@ impl Outbound {
         violation: Violation,
         events: &mut VecDeque<Event>,
     ) {
-        let Some(session) = self.end_flight(activity) else {
+        if self.end_flight(activity).is_none() {
             return self.finished(activity, checking, Outcome::Abandoned);
-        };
-        session.exchange.abort();
+        }
         self.forget(activity.peer, activity.session);
         self.finished(activity, checking, Outcome::Violation);
         events.push_back(error(activity, SnapshotProtocolError::Remote(violation)));
@@ -317,10 +314,9 @@ impl Outbound {
         failure: RequestFailure,
         events: &mut VecDeque<Event>,
     ) {
-        let Some(session) = self.end_flight(activity) else {
+        if self.end_flight(activity).is_none() {
             return self.finished(activity, checking, Outcome::Abandoned);
-        };
-        session.exchange.abort();
+        }
         self.finished(activity, checking, Outcome::Lost);
         events.push_back(error(activity, SnapshotProtocolError::Outbound(failure)));
     }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::event::{Event, RequestId};
 use crate::{
-    consumer::Session,
+    consumer::{Session, Unexpected},
     error::{RequestFailure, SnapshotProtocolError},
     exchange::Verified,
 };
@@ -13,20 +13,28 @@ impl Event {
     /// Tells a session what this event means for it. The event must be of the session's peer and id ([`Self::of`]); only one
     /// that ends the request that the session has in flight reaches it. Any other is late: the session was resumed
     /// since, or gave the request up.
-    pub fn tell(self, session: &mut Session, now: Instant) {
+    ///
+    /// # Errors
+    /// The session asked for something else.
+    pub fn tell(self, session: &mut Session, now: Instant) -> Result<(), Unexpected> {
         match self {
             Self::Verified { request_id, verified, .. } => session.handle_verified(now, request_id, verified),
             Self::Error { request_id: Some(request_id), error, .. } => tell_error(error, request_id, session, now),
             // The session's commands say themselves why they were not sent.
-            Self::Error { request_id: None, .. } | Self::Cancelled { .. } | Self::Inbound { .. } => {}
+            Self::Error { request_id: None, .. } | Self::Cancelled { .. } | Self::Inbound { .. } => Ok(()),
         }
     }
 }
 
-fn tell_error(error: SnapshotProtocolError, id: RequestId, session: &mut Session, now: Instant) {
+fn tell_error(
+    error: SnapshotProtocolError,
+    id: RequestId,
+    session: &mut Session,
+    now: Instant,
+) -> Result<(), Unexpected> {
     match error {
         SnapshotProtocolError::Provider { code, message } => {
-            session.handle_verified(now, id, Verified::Refused { code, message });
+            return session.handle_verified(now, id, Verified::Refused { code, message });
         }
         SnapshotProtocolError::Remote(violation) => session.handle_violation(now, id, &violation),
         SnapshotProtocolError::Outbound(failure) => session.handle_request_failed(now, id, &failure),
@@ -36,4 +44,5 @@ fn tell_error(error: SnapshotProtocolError, id: RequestId, session: &mut Session
             session.handle_request_failed(now, id, &RequestFailure::Io { reason: ours.to_string() });
         }
     }
+    Ok(())
 }

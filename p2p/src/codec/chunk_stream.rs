@@ -231,16 +231,14 @@ mod tests {
     use std::sync::Arc;
 
     use bytes::Bytes;
-    use libp2p::PeerId;
     use proptest::{prelude::*, sample::Index};
 
     use super::*;
     use crate::{
         codec::verify::CheckFailed,
-        exchange::{Exchange, Verified},
+        exchange::{Exchange, Rules, Verified},
         messages::{Checkpoint, GenesisDescriptor, PayloadFormat, Plan, SnapshotHeader, SnapshotsResponse},
         outboard::{Layout, proof_nodes},
-        plan::{PlanBounds, TrustAnchor},
         tree::total_chunks,
         types::SnapshotSessionId,
     };
@@ -273,10 +271,8 @@ mod tests {
             total_chunks: total_chunks(payload_bytes, chunk_size),
             total_updates: 1,
         };
-        let (peer, trust) = (PeerId::random(), Arc::new(TrustAnchor::default()));
-        let mut exchange = Exchange::new(session(), peer, trust, PlanBounds::default());
-        exchange.adopt(Arc::new(plan), 0, 0);
-        exchange.begin(SnapshotsRequest::Chunk { session_id: session(), chunk_index }).unwrap()
+        let request = SnapshotsRequest::Chunk { session_id: session(), chunk_index };
+        Exchange::new(request, Some(Arc::new(plan)), None).expecting(&Rules::default())
     }
 
     /// The answer of an honest provider.

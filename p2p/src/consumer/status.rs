@@ -2,267 +2,86 @@
 
 use std::{
     fmt::Display,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
-use super::{
-    FailureCode, InFlight, Link, Pause, Session, State, StorageState, View, WaitKind, Waiting, Work, types::Failure,
-};
-use crate::{
-    limits::REQUEST_IDLE,
-    messages::{SnapshotsRequest, Update},
-};
+use super::{Course, FailureCode, Session, State, View, WaitKind, Waiting, types::Failure};
+use crate::download::Phase;
 
 impl Session {
     /// Everything the session can say of itself, true now.
     #[must_use]
     pub fn view(&self) -> View {
-        let work = self.work.as_ref();
-        let window = work.map(|work| &work.window);
-        let recheck = work.map(|work| &work.recheck);
-        View {
-            session: self.id,
-            peer: self.peer,
+        let mut view = View {
+            session: self.id(),
+            peer: self.peer(),
             state: self.state(),
             waiting: self.waiting(),
-            failure: self.failure.as_ref().map(|(failure, _)| failure.clone()),
+            failure: match &self.course {
+                Course::Failed { failure, .. } => Some(failure.clone()),
+                Course::Running | Course::Complete => None,
+            },
             trouble: self.trouble.clone(),
-            plan: work.map(|work| Arc::clone(&work.plan)),
-            verified_chunks: work.map_or(0, Work::verified_chunks),
-            verified_updates: self.verified_updates().len() as u64,
-            last_update_height: self.verified_updates().last().map(|update| update.checkpoint.height),
-            confirmed_chunks: self.confirmed_chunks,
-            confirmed_updates: self.confirmed_updates,
-            bytes_received: self.bytes_received,
-            bytes_wasted: self.slow.wasted(),
-            bytes_verified: work.map_or(0, Work::verified_bytes),
-            bytes_rechecked: recheck.map_or(0, |recheck| recheck.checked_bytes()),
-            bytes_to_recheck: recheck.map_or(0, |recheck| recheck.total_bytes()),
-            bytes_damaged: recheck.map_or(0, |recheck| recheck.damaged_bytes()),
-            bytes_written: window.map_or(0, |window| window.written_bytes()),
-            bytes_durable: self.durable_bytes(),
-            verified: self.complete,
-            payload_path: self.placed.clone().filter(|_| self.complete),
-            failed_tries: self.backoff.tries(),
-            tries: if self.opened { self.tries } else { self.backoff.tries() + 1 },
-            progressed: self.progressed,
-        }
-    }
-
-    /// The last update carries the proof of the others: it counts when that is checked.
-    fn verified_updates(&self) -> &[Update] {
-        let Some(work) = &self.work else { return &[] };
-        let is_unproven = !self.authority && !work.has_missing_updates();
-        match work.updates.split_last() {
-            Some((_, others)) if is_unproven => others,
-            _ => &work.updates,
-        }
-    }
-
-    /// Before the partial payload is open, what the record says of it.
-    fn durable_bytes(&self) -> u64 {
-        let Some(work) = &self.work else { return 0 };
-        if work.window.is_open() || work.window.durable_chunks() > 0 {
-            work.window.durable_bytes()
-        } else {
-            work.window.bytes(self.confirmed_chunks)
-        }
+            verified: matches!(self.course, Course::Complete),
+            plan: None,
+            verified_chunks: 0,
+            verified_updates: 0,
+            last_update_height: None,
+            confirmed_chunks: 0,
+            confirmed_updates: 0,
+            bytes_received: 0,
+            bytes_wasted: 0,
+            bytes_verified: 0,
+            bytes_rechecked: 0,
+            bytes_to_recheck: 0,
+            bytes_damaged: 0,
+            bytes_written: 0,
+            bytes_durable: 0,
+            payload_path: None,
+            failed_tries: 0,
+            tries: 0,
+            progressed: self.download.progressed(),
+        };
+        self.link.tell(&mut view);
+        self.download.tell(&mut view);
+        view
     }
 
     /// Where the session stands; [`view`](Self::view) says all.
     #[must_use]
     pub fn state(&self) -> State {
-        if self.failure.is_some() {
-            return State::Failed;
+        match self.course {
+            Course::Failed { .. } => return State::Failed,
+            Course::Complete => return State::Complete,
+            Course::Running => {}
         }
-        if self.complete {
-            return State::Complete;
+        let phase = self.download.phase();
+        match phase {
+            Phase::Paused => return State::Paused,
+            Phase::Verifying => return State::Verifying,
+            Phase::Streaming | Phase::Waiting => {}
         }
-        match self.storage {
-            StorageState::Paused { .. } => return State::Paused,
-            StorageState::Checking(_) | StorageState::Opening(_) | StorageState::Placing(_) => return State::Verifying,
-            StorageState::Closed | StorageState::Open | StorageState::Placed => {}
-        }
-        if self.retry.is_some() && self.needs_provider() {
-            return State::BackingOff;
-        }
-        if !self.opened && self.needs_provider() {
-            return if self.link == Link::Up { State::Planning } else { State::Connecting };
-        }
-        let is_streaming = self.storage == StorageState::Open && !self.is_only_checking();
-        if is_streaming { State::Streaming } else { State::Verifying }
-    }
-
-    /// Every chunk is there and durable; what is left is to hash what was there before, or to check the proof.
-    fn is_only_checking(&self) -> bool {
-        self.work.as_ref().is_some_and(|work| {
-            let is_checked = work.recheck.is_done() && self.proving.is_none();
-            work.window.is_complete() && !work.recheck.has_missing() && !is_checked
+        self.link.obstacle(&self.download.demand()).unwrap_or(match phase {
+            Phase::Streaming => State::Streaming,
+            _ => State::Verifying,
         })
     }
 
     fn waiting(&self) -> Option<Waiting> {
-        if let Some((failure, since)) = &self.failure {
-            return Some(wait(WaitKind::Operator, *since, advice(failure)));
-        }
-        if self.complete {
-            return None;
-        }
-        self.waiting_on_this_side()
-            .or_else(|| self.waiting_on_provider())
-            .or_else(|| self.waiting_on_disk())
-            .or_else(|| self.waiting_on_checks())
-    }
-
-    fn waiting_on_this_side(&self) -> Option<Waiting> {
-        Some(match &self.storage {
-            StorageState::Paused { why: Pause::Held(session), since, recheck } => Waiting {
-                session: Some(*session),
-                retry_at: Some(*recheck),
-                ..wait(
-                    WaitKind::Session,
-                    *since,
-                    format!(
-                        "session {session} of this node writes the same payload: this one goes on by itself when that one \
-                         ends; cancel either to go on with the other"
-                    ),
-                )
-            },
-            StorageState::Paused { why: Pause::Full { needed, free }, since, recheck } => Waiting {
-                retry_at: Some(*recheck),
-                ..wait(
-                    WaitKind::Disk,
-                    *since,
-                    format!(
-                        "the disk is full: {needed} bytes are needed, {free} are free; make room, and the session goes on by \
-                         itself"
-                    ),
-                )
-            },
-            StorageState::Paused { why: Pause::Unwritable(reason), since, recheck } => {
-                Waiting { retry_at: Some(*recheck), ..wait(WaitKind::Disk, *since, reason.clone()) }
+        match &self.course {
+            Course::Failed { failure, since } => {
+                let reason = advice(failure);
+                let (what, since) = (WaitKind::Operator, *since);
+                return Some(Waiting { what, index: None, session: None, since, reason, retry_at: None });
             }
-            StorageState::Checking(since) => wait(
-                WaitKind::Proof,
-                *since,
-                "signatures, commitment chain and recursive proof of the tip are being checked on this machine"
-                    .to_owned(),
-            ),
-            StorageState::Opening(since) => wait(
-                WaitKind::Disk,
-                *since,
-                "the partial payload is being opened, and what is already there is being checked".to_owned(),
-            ),
-            StorageState::Placing(since) => wait(
-                WaitKind::Disk,
-                *since,
-                "every byte is verified and durable; the payload is being put in its place".to_owned(),
-            ),
-            StorageState::Closed | StorageState::Open | StorageState::Placed => return None,
-        })
-    }
-
-    fn waiting_on_provider(&self) -> Option<Waiting> {
-        // During a back-off a request in flight is one that a lost connection took along.
-        if let Some(asked) = self.asked.as_ref().filter(|_| self.retry.is_none()) {
-            return Some(self.waiting_on_answer(asked));
+            Course::Complete => return None,
+            Course::Running => {}
         }
-        if !self.needs_provider() {
-            return None;
-        }
-        let peer = self.peer;
-        if let Some(retry) = &self.retry {
-            let reason = format!(
-                "try {} failed: {}; the next one comes by itself, or at once by a resume of this session; look at {peer} if it \
-                 goes on",
-                self.backoff.tries(),
-                retry.cause
-            );
-            return Some(Waiting { retry_at: Some(retry.at), ..wait(WaitKind::Retry, retry.since, reason) });
-        }
-        let dialling = |since| {
-            let reason = format!("connecting to {peer}; check its address and that it runs if this takes long");
-            Some(wait(WaitKind::Connection, since, reason))
-        };
-        match self.link {
-            Link::Dialing(since) => dialling(since),
-            Link::Down => dialling(self.started),
-            Link::Up => None,
-        }
+        self.download
+            .waiting_on_this_side()
+            .or_else(|| self.link.waiting(&self.download.demand()))
+            .or_else(|| self.download.waiting_on_the_rest())
     }
-
-    fn waiting_on_answer(&self, asked: &InFlight) -> Waiting {
-        let (what, index, thing) = match &asked.request {
-            SnapshotsRequest::Plan { .. } => (WaitKind::Plan, None, "a plan".to_owned()),
-            SnapshotsRequest::Resume { chunk_index, update_index, .. } => {
-                (WaitKind::Plan, None, format!("to go on at chunk {chunk_index} and update {update_index}"))
-            }
-            SnapshotsRequest::Chunk { chunk_index, .. } => {
-                (WaitKind::Chunk, Some(*chunk_index), format!("for chunk {chunk_index}"))
-            }
-            SnapshotsRequest::LightClientUpdate { update_index, .. } => {
-                (WaitKind::LightClientUpdate, Some(*update_index), format!("for update {update_index}"))
-            }
-            SnapshotsRequest::Ack { index, .. } => {
-                (WaitKind::Ack, Some(*index), format!("to record what is durable here, up to {index}"))
-            }
-            SnapshotsRequest::Error { .. } => (WaitKind::Ack, None, "to end the session".to_owned()),
-        };
-        let reason = format!(
-            "asked {} {thing}, not answered yet; a request is given up after {} s without a byte and tried again",
-            self.peer,
-            REQUEST_IDLE.as_secs()
-        );
-        Waiting { index, ..wait(what, asked.since, reason) }
-    }
-
-    fn waiting_on_disk(&self) -> Option<Waiting> {
-        let window = &self.work.as_ref()?.window;
-        let since = window.busy_since()?;
-        let pending = window.verified_bytes() - window.durable_bytes();
-        let reason = format!("{pending} verified bytes are being made durable; a slow disk shows here");
-        Some(wait(WaitKind::Disk, since, reason))
-    }
-}
-
-impl Session {
-    fn waiting_on_checks(&self) -> Option<Waiting> {
-        let recheck = &self.work.as_ref()?.recheck;
-        if let Some(since) = recheck.busy_since() {
-            let (done, all) = (recheck.checked_bytes(), recheck.total_bytes());
-            let reason = format!(
-                "what was on the disk before this start is hashed again: {done} of {all} bytes are done, and nothing of it \
-                 counts before"
-            );
-            return Some(wait(WaitKind::Disk, since, reason));
-        }
-        self.proving.map(|since| {
-            let reason =
-                "every byte is verified and durable; the recursive proof of the tip, which this node knows from \
-                          before, is being checked again"
-                    .to_owned();
-            wait(WaitKind::Proof, since, reason)
-        })
-    }
-}
-
-impl Work {
-    /// Chunks from the first on that this process verified.
-    fn verified_chunks(&self) -> u64 {
-        let verified = self.window.verified_chunks();
-        self.recheck.first_doubtful(self.plan.chunk_size).map_or(verified, |doubtful| doubtful.min(verified))
-    }
-
-    /// Bytes that this process verified.
-    fn verified_bytes(&self) -> u64 {
-        let missing: u64 = self.recheck.missing().map(|index| self.window.size(index)).sum();
-        self.window.verified_bytes().saturating_sub(self.recheck.unchecked_bytes() + missing)
-    }
-}
-
-fn wait(what: WaitKind, since: Instant, reason: String) -> Waiting {
-    Waiting { what, index: None, session: None, since, reason, retry_at: None }
 }
 
 /// What the operator of a failed session can do.

@@ -9,9 +9,9 @@ use std::{
 use libp2p::PeerId;
 
 use crate::{
-    exchange::VerifiedChunk,
+    exchange::{Exchange, VerifiedChunk},
     limits::{ACK_BYTES, ACK_INTERVAL, DEFAULT_CHUNK_SIZE, MAX_CHUNK_SIZE, MIN_CHUNK_SIZE, WINDOW},
-    messages::{Plan, SnapshotsRequest, Update},
+    messages::{Plan, Update},
     types::{Hash, SnapshotSessionId},
 };
 
@@ -89,7 +89,7 @@ pub enum Action {
     Connect,
     /// Send a request: `handle_sent` at once, then `handle_verified`, `handle_request_failed` or `handle_violation`, with the
     /// request's id. No other is wanted before.
-    Request(SnapshotsRequest),
+    Request(Exchange),
     /// The plan was accepted (it may be another one than before): persist the session's record. No answer; do it before
     /// asking for the next action.
     PlanAccepted(Arc<Plan>),

@@ -1,4 +1,4 @@
-//! A consumer made of the real `Session` and `Exchange`, with a disk that survives its restarts.
+//! A consumer made of the real `Session`, with a disk that survives its restarts.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -9,10 +9,10 @@ use std::{
 
 use libp2p::PeerId;
 use rpp_p2p::{
-    ArtefactKind, AuthorityError, Exchange, Expectation, Hash, Plan, PlanBounds, RequestFailure, RequestId,
-    SnapshotSessionId, SnapshotsRequest, Update, Verified, VerifiedChunk, Violation,
+    ArtefactKind, AuthorityError, Exchange, Hash, Plan, RequestFailure, RequestId, Rules, SnapshotSessionId,
+    SnapshotsRequest, Update, Verified, VerifiedChunk, Violation,
     authority::check_authority_signatures,
-    consumer::{Action, Options, Saved, Session, State, Storage},
+    consumer::{Action, Options, Saved, Session, State, Storage, Unexpected},
     tree::chunk_range,
 };
 
@@ -56,12 +56,11 @@ pub struct Consumer {
     /// Counts connections.
     pub connection: u32,
     /// The request in flight, as the transport knows it.
-    pub request: Option<(u64, Expectation)>,
+    pub request: Option<(u64, Exchange)>,
     pub requests: u64,
     /// Local work and dials under way: each will be answered.
     pub pending: u32,
     pub trace: Option<Vec<String>>,
-    exchange: Exchange,
     options: Options,
     disk: Disk,
     /// Trouble drops what was outstanding.
@@ -74,7 +73,7 @@ pub struct Consumer {
 /// Work that the consumer's machine does in its own time.
 pub enum Local {
     Dialled(bool),
-    Verify(Box<(Expectation, rpp_p2p::SnapshotsResponse)>),
+    Verify(Box<(Exchange, rpp_p2p::SnapshotsResponse)>),
     Authority(Arc<Plan>, Arc<Vec<Update>>),
     Open(Arc<Plan>, Arc<Vec<Update>>),
     Write(VerifiedChunk),
@@ -109,7 +108,6 @@ impl Consumer {
             requests: 0,
             pending: 0,
             trace: None,
-            exchange: Exchange::new(id, provider, Arc::clone(&WORLD.trust), PlanBounds::default()),
             options,
             disk: Disk::default(),
             disk_epoch: 0,
@@ -142,11 +140,9 @@ impl Consumer {
             }
         }
         self.recheck = Recheck { opening: self.recheck.opening + 1, ..Recheck::default() };
-        self.exchange = Exchange::new(id, self.provider, Arc::clone(&WORLD.trust), PlanBounds::default());
         self.session = match &self.disk.record {
             None => Session::new(id, self.provider, self.options.clone(), now),
             Some((plan, chunks, updates)) => {
-                self.exchange.adopt(Arc::clone(plan), *chunks, *updates);
                 let kept = if rng.chance(50) { rng.below(self.disk.updates.len() as u64 + 1) } else { 0 };
                 let mut found = self.disk.updates[..kept as usize].to_vec();
                 if let Some(last) = found.last_mut().filter(|_| rng.chance(20)) {
@@ -180,13 +176,14 @@ impl Consumer {
     fn act(&mut self, now: Instant, action: Action) -> Option<Wish> {
         let (work, on_disk) = match action {
             Action::Connect => (Local::Dialled(true), false),
-            Action::Request(request) => {
+            Action::Request(exchange) => {
+                let request = exchange.request().clone();
                 self.check_request(&request);
                 assert!(self.request.is_none(), "a second request in flight");
-                let expectation = self.exchange.begin(request.clone()).expect("the exchange refuses a request");
+                exchange.fits().expect("the request does not fit its plan");
                 self.requests += 1;
-                self.request = Some((self.requests, expectation));
-                self.session.handle_sent(now, Ok(self.last()));
+                self.request = Some((self.requests, exchange));
+                self.session.handle_sent(now, Ok(self.last())).unwrap();
                 return Some(Wish::Send(self.requests, request));
             }
             Action::PlanAccepted(plan) => {
@@ -298,8 +295,18 @@ impl Consumer {
 
     /// Lets something happen and checks that markers move only when they may.
     fn told(&mut self, may_verify: bool, tell: impl FnOnce(&mut Session)) {
+        self.expected(may_verify, |session| {
+            tell(session);
+            Ok(())
+        });
+    }
+
+    /// The same, of what the session must have asked for.
+    fn expected(&mut self, may_verify: bool, tell: impl FnOnce(&mut Session) -> Result<(), Unexpected>) {
         let before = self.session.view();
-        tell(&mut self.session);
+        if let Err(unexpected) = tell(&mut self.session) {
+            panic!("{unexpected}: {:?}", self.session);
+        }
         let after = self.session.view();
         let moved = after.verified_chunks > before.verified_chunks || after.verified_updates > before.verified_updates;
         assert!(may_verify || !moved, "a marker moved without verified data");
@@ -337,7 +344,6 @@ impl Consumer {
     pub fn request_failed(&mut self, now: Instant, failure: &RequestFailure) {
         if self.request.take().is_some() {
             self.note(|| failure.to_string());
-            self.exchange.abort();
             let id = self.last();
             self.told(false, |session| session.handle_request_failed(now, id, failure));
         }
@@ -357,7 +363,6 @@ impl Consumer {
 
     pub fn violated(&mut self, now: Instant, violation: &Violation) {
         self.note(|| violation.to_string());
-        self.exchange.abort();
         let id = self.last();
         self.told(false, |session| session.handle_violation(now, id, violation));
         let failure = self.session.view().failure.expect("a violation ends the session");
@@ -366,9 +371,8 @@ impl Consumer {
 
     pub fn verified(&mut self, now: Instant, verified: Verified) {
         self.note(|| format!("{verified:?}").chars().take(160).collect());
-        self.exchange.complete(&verified);
         let id = self.last();
-        self.told(true, |session| session.handle_verified(now, id, verified));
+        self.expected(true, |session| session.handle_verified(now, id, verified));
     }
 
     pub fn timeout(&mut self, now: Instant) {
@@ -385,8 +389,9 @@ impl Consumer {
         match work {
             Local::Dialled(works) => self.connect(now, works),
             Local::Verify(checked) => {
-                let (expectation, response) = *checked;
-                match expectation.check(response) {
+                let (exchange, response) = *checked;
+                let rules = Rules { trust: Arc::clone(&WORLD.trust), ..Rules::default() };
+                match exchange.check(&rules, response) {
                     Ok(verified) => self.verified(now, verified),
                     Err(violation) => self.violated(now, &violation),
                 }
@@ -396,7 +401,7 @@ impl Consumer {
                 let chain = check_authority_signatures(&plan, &updates, &WORLD.trust);
                 if chain.is_ok() && self.disk.proven.contains(&plan.tip.commitment) {
                     self.note(|| "a known chain".to_owned());
-                    self.told(true, |session| session.handle_known_chain(now));
+                    self.expected(true, |session| session.handle_known_chain(now));
                     self.pending += 1;
                     return Some(Wish::Work { work: Local::Proof(plan, updates), on_disk: false, epoch });
                 }
@@ -405,18 +410,18 @@ impl Consumer {
                 // The last update counts when its proof is checked.
                 let is_good = result.is_ok();
                 let _ = is_good && self.disk.proven.insert(plan.tip.commitment);
-                self.told(is_good, |session| session.handle_authority(now, result));
+                self.expected(is_good, |session| session.handle_authority(now, result));
             }
             Local::Proof(plan, updates) => {
                 self.pending -= 1;
                 let result = check_proof(&plan, &updates);
                 self.note(|| format!("proof: {result:?}"));
-                self.told(false, |session| session.handle_proof(now, &plan.plan_id, result));
+                self.expected(false, |session| session.handle_proof(now, &plan.plan_id, result));
             }
             Local::Open(plan, updates) => {
                 self.pending -= 1;
                 let storage = self.open(&plan, updates, rng, trouble);
-                self.told(true, |session| session.handle_storage(now, storage));
+                self.expected(true, |session| session.handle_storage(now, storage));
                 return self.recheck_on(epoch);
             }
             Local::Recheck(opening) => {
@@ -433,7 +438,7 @@ impl Consumer {
                 self.recheck.missing = if holds { Vec::new() } else { vec![range.start / chunk_size] };
                 let missing = self.recheck.missing.clone();
                 self.note(|| format!("hashed up to {}, damaged: {missing:?}", range.end));
-                self.told(true, |session| session.handle_rechecked(now, range.end, &missing));
+                self.expected(true, |session| session.handle_rechecked(now, range.end, &missing));
                 return self.recheck_on(epoch);
             }
             Local::Repair(chunks) => {
@@ -448,7 +453,7 @@ impl Consumer {
                     partial.bytes[start..start + chunk.bytes.len()].copy_from_slice(&chunk.bytes);
                     self.recheck.missing.retain(|index| *index != chunk.index);
                 }
-                self.told(false, |session| session.handle_repaired(now));
+                self.expected(false, |session| session.handle_repaired(now));
                 return self.recheck_on(epoch);
             }
             Local::Write(chunk) => {
@@ -461,7 +466,7 @@ impl Consumer {
                 let partial = self.disk.partial.entry(plan.snapshot.checkpoint.state_root).or_default();
                 assert_eq!(start, partial.bytes.len() as u64, "a chunk out of order");
                 partial.bytes.extend_from_slice(&chunk.bytes);
-                self.told(false, |session| session.handle_written(now, chunk.index));
+                self.expected(false, |session| session.handle_written(now, chunk.index));
             }
             Local::Sync => {
                 if self.is_full(now, rng, trouble) {
@@ -478,7 +483,7 @@ impl Consumer {
                 if let Some((_, recorded, _)) = &mut self.disk.record {
                     *recorded = (*recorded).max(chunks);
                 }
-                self.told(false, |session| session.handle_durable(now, chunks));
+                self.expected(false, |session| session.handle_durable(now, chunks));
             }
             Local::Place => {
                 if self.is_full(now, rng, trouble) {
@@ -489,7 +494,7 @@ impl Consumer {
                 let partial = self.disk.partial.remove(&root).unwrap_or_default();
                 assert_eq!(partial.durable, partial.bytes.len());
                 self.disk.stored.insert(root, partial.bytes);
-                self.told(false, |session| session.handle_placed(now, PathBuf::from("/payload")));
+                self.expected(false, |session| session.handle_placed(now, PathBuf::from("/payload")));
             }
         }
         None
@@ -549,7 +554,7 @@ impl Consumer {
             self.pending -= 1;
             self.disk_epoch += 1;
             self.note(|| "disk full".to_owned());
-            self.told(false, |session| session.handle_storage(now, Storage::Full { needed: 10, free: 1 }));
+            self.expected(false, |session| session.handle_storage(now, Storage::Full { needed: 10, free: 1 }));
         }
         fails
     }

@@ -9,7 +9,7 @@ use rpp_p2p::{
     snapshots,
 };
 
-use super::{Hold, Manager, tracked::Tracked};
+use super::{Hold, Manager, expected, tracked::Tracked};
 use crate::{
     error::SnapshotRuntimeError,
     jobs::{Authority, Done, Place, Unsettled},
@@ -80,7 +80,7 @@ impl Manager {
             self.on_violation(peer, session, violation);
         }
         match self.machine_of(session, peer) {
-            Some(machine) => event.tell(machine, now),
+            Some(machine) => expected(session, event.tell(machine, now)),
             // The end of the last request of a session that was cancelled meanwhile.
             None => behaviour.forget(peer, session),
         }
@@ -127,7 +127,7 @@ impl Manager {
                 let current = tracked.epoch == epoch;
                 tracked.not_recorded(&message, now);
                 if let (true, Some(machine)) = (current, &mut tracked.machine) {
-                    machine.handle_storage(now, Storage::Unwritable(message));
+                    expected(session, machine.handle_storage(now, Storage::Unwritable(message)));
                 }
                 let watched = tracked.status.subscribe();
                 self.publish(session, now);
@@ -146,7 +146,7 @@ impl Manager {
                         let _ = reply.send(Err(SnapshotRuntimeError::Storage { message: message.clone() }));
                     }
                 } else if let (true, Some(machine)) = (tracked.epoch == epoch, &mut tracked.machine) {
-                    machine.handle_storage(now, Storage::Failed(message));
+                    expected(session, machine.handle_storage(now, Storage::Failed(message)));
                 }
                 return;
             }
@@ -200,12 +200,16 @@ impl Manager {
         }
         let Some(machine) = self.current(session, epoch) else { return };
         match result {
-            Ok(Authority::Settled(_)) => machine.handle_authority(now, Ok(())),
-            Ok(Authority::Known(_)) => machine.handle_known_chain(now),
-            Err(Unsettled::Refused(error)) => machine.handle_authority(now, Err(error)),
-            Err(Unsettled::Unfinished(reason)) => machine.handle_unsettled(now, &reason),
-            Err(Unsettled::Storage(message)) => machine.handle_storage(now, Storage::Failed(message)),
-            Err(Unsettled::Unwritable(message)) => machine.handle_storage(now, Storage::Unwritable(message)),
+            Ok(Authority::Settled(_)) => expected(session, machine.handle_authority(now, Ok(()))),
+            Ok(Authority::Known(_)) => expected(session, machine.handle_known_chain(now)),
+            Err(Unsettled::Refused(error)) => expected(session, machine.handle_authority(now, Err(error))),
+            Err(Unsettled::Unfinished(reason)) => expected(session, machine.handle_unsettled(now, &reason)),
+            Err(Unsettled::Storage(message)) => {
+                expected(session, machine.handle_storage(now, Storage::Failed(message)));
+            }
+            Err(Unsettled::Unwritable(message)) => {
+                expected(session, machine.handle_storage(now, Storage::Unwritable(message)));
+            }
         }
     }
 
@@ -223,10 +227,10 @@ impl Manager {
         }
         let Some(machine) = self.current(session, epoch) else { return };
         match result {
-            Ok(()) => machine.handle_proof(now, plan_id, Ok(())),
-            Err(Unsettled::Refused(error)) => machine.handle_proof(now, plan_id, Err(error)),
+            Ok(()) => expected(session, machine.handle_proof(now, plan_id, Ok(()))),
+            Err(Unsettled::Refused(error)) => expected(session, machine.handle_proof(now, plan_id, Err(error))),
             // Neither yes nor no, and nobody checks it again by himself.
-            Err(error) => machine.handle_unsettled(now, &error.to_string()),
+            Err(error) => expected(session, machine.handle_unsettled(now, &error.to_string())),
         }
     }
 
@@ -263,7 +267,7 @@ impl Manager {
             Err(Trouble::Unwritable(message)) => Storage::Unwritable(message),
             Err(Trouble::Other(message)) => Storage::Failed(message),
         };
-        machine.handle_storage(now, storage);
+        expected(session, machine.handle_storage(now, storage));
     }
 
     fn on_disk(&mut self, reported: Reported, now: Instant) {
@@ -271,14 +275,14 @@ impl Manager {
         let Some(tracked) = self.sessions.get_mut(&session).filter(|tracked| tracked.epoch == epoch) else { return };
         let Some(machine) = &mut tracked.machine else { return };
         match report {
-            Report::Written(index) => machine.handle_written(now, index),
-            Report::Durable(progress) => {
+            Report::Written(index) => expected(session, machine.handle_written(now, index)),
+            Report::Durable { progress, chunks } => {
                 // The last word of a worker that was let go may come after its successor opened the place, and counts in
                 // the chunks of the plan that it was made for.
                 if progress.bytes_durable > tracked.progress.bytes_durable {
                     tracked.progress = progress;
                 }
-                machine.handle_durable(now, progress.confirmed_chunks);
+                expected(session, machine.handle_durable(now, chunks));
             }
             Report::Rechecked { checked, missing } => {
                 if !missing.is_empty() {
@@ -290,20 +294,20 @@ impl Manager {
                     );
                     self.metrics.damaged_chunks(missing.len() as u64);
                 }
-                machine.handle_rechecked(now, checked, &missing);
+                expected(session, machine.handle_rechecked(now, checked, &missing));
             }
-            Report::Repaired => machine.handle_repaired(now),
-            Report::Placed(path) => machine.handle_placed(now, path),
+            Report::Repaired => expected(session, machine.handle_repaired(now)),
+            Report::Placed(path) => expected(session, machine.handle_placed(now, path)),
             Report::Full { needed, free } => {
-                machine.handle_storage(now, Storage::Full { needed, free });
+                expected(session, machine.handle_storage(now, Storage::Full { needed, free }));
                 self.let_go(session);
             }
             Report::Unwritable(message) => {
-                machine.handle_storage(now, Storage::Unwritable(message));
+                expected(session, machine.handle_storage(now, Storage::Unwritable(message)));
                 self.let_go(session);
             }
             Report::Failed(message) => {
-                machine.handle_storage(now, Storage::Failed(message));
+                expected(session, machine.handle_storage(now, Storage::Failed(message)));
                 self.let_go(session);
             }
         }

@@ -8,6 +8,7 @@
 
 use std::{
     collections::VecDeque,
+    ops::Range,
     time::{Duration, Instant},
 };
 
@@ -109,14 +110,22 @@ impl Window {
         is_next
     }
 
-    /// The next chunk to ask for, while it fits the window.
-    pub(super) fn wanted(&self) -> Option<u64> {
-        (self.open && self.verified < self.total && self.fits()).then_some(self.verified)
+    /// The chunks that are to come.
+    pub(super) fn wanted(&self) -> Option<Range<u64>> {
+        (self.open && self.verified < self.total).then_some(self.verified..self.total)
+    }
+
+    /// How many bytes of them may be under way: what is left of the window. One chunk may always come when nothing waits to
+    /// be durable.
+    pub(super) fn room(&self) -> u64 {
+        match self.bytes(self.verified) - self.bytes(self.durable) {
+            0 => self.capacity.max(self.size(self.verified)),
+            pending => self.capacity.saturating_sub(pending),
+        }
     }
 
     fn fits(&self) -> bool {
-        let pending = self.bytes(self.verified) - self.bytes(self.durable);
-        pending == 0 || pending + self.size(self.verified) <= self.capacity
+        self.size(self.verified) <= self.room()
     }
 
     /// Whether verified chunks keep the next one from being asked for.
@@ -204,6 +213,11 @@ impl Window {
 
     pub(super) fn verified_chunks(&self) -> u64 {
         self.verified
+    }
+
+    /// Chunks that were handed out, or found durable.
+    pub(super) fn handed_chunks(&self) -> u64 {
+        self.handed
     }
 
     pub(super) fn durable_chunks(&self) -> u64 {

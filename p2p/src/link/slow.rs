@@ -8,87 +8,42 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Session, StorageState};
+use super::{Link, Opening, requests::InFlight};
 use crate::{
     error::RequestFailure,
     limits::{MIN_CHUNK_SIZE, REQUEST_IDLE},
-    messages::SnapshotsRequest,
+    messages::{Plan, SnapshotsRequest},
 };
 
-/// What a line has shown of itself.
-#[derive(Debug, Default)]
-pub(super) struct Slow {
-    /// Chunks that failed on the way since the last one that came.
-    failed: u32,
-    /// The next plan is asked for with this chunk size.
-    wanted: Option<u64>,
-    /// Payload bytes that came in vain.
-    wasted: u64,
-}
-
-impl Slow {
-    /// Payload bytes came and are of no use.
-    pub(super) fn waste(&mut self, bytes: u64) {
-        self.wasted = self.wasted.saturating_add(bytes);
-    }
-
-    /// Payload bytes that came in vain.
-    pub(super) fn wasted(&self) -> u64 {
-        self.wasted
-    }
-
-    /// A chunk came.
-    pub(super) fn reset(&mut self) {
-        self.failed = 0;
-    }
-
-    /// The chunk size that the next plan is to have.
-    pub(super) fn wanted(&self) -> Option<u64> {
-        self.wanted
-    }
-
-    /// A plan came: whether it may have smaller chunks.
-    pub(super) fn take(&mut self) -> bool {
-        self.wanted.take().is_some()
-    }
-}
-
-impl Session {
+impl Link {
     /// A request failed on the way. After a chunk that the line seems too slow for, the same snapshot is planned anew in
     /// smaller ones.
     pub(super) fn note_failed(
         &mut self,
         now: Instant,
-        request: &SnapshotsRequest,
-        since: Instant,
+        ended: &InFlight,
         failure: &RequestFailure,
+        plan: Option<&Plan>,
     ) {
         let received = failure.received();
-        self.slow.waste(received);
-        self.bytes_received = self.bytes_received.saturating_add(received);
-        let (SnapshotsRequest::Chunk { .. }, Some(work)) = (request, &self.work) else { return };
+        self.wasted = self.wasted.saturating_add(received);
+        self.received = self.received.saturating_add(received);
+        let (SnapshotsRequest::Chunk { .. }, Some(plan)) = (&ended.request, plan) else { return };
         let is_slow = match failure {
             // One that brought nothing at all may have met a provider that hangs.
-            RequestFailure::Timeout { .. } => received > 0 || self.slow.failed > 0,
-            RequestFailure::ConnectionClosed { .. } => received > 0 && self.slow.failed > 0,
+            RequestFailure::Timeout { .. } => received > 0 || self.failed_chunks > 0,
+            RequestFailure::ConnectionClosed { .. } => received > 0 && self.failed_chunks > 0,
             _ => return,
         };
-        self.slow.failed = self.slow.failed.saturating_add(1);
+        self.failed_chunks = self.failed_chunks.saturating_add(1);
         let least = self.options.min_chunk_size.max(MIN_CHUNK_SIZE);
-        let smaller = smaller(work.plan.chunk_size, received, now.saturating_duration_since(since)).max(least);
-        if !is_slow || smaller >= work.plan.chunk_size {
-            return;
-        }
-        self.slow.failed = 0;
-        self.slow.wanted = Some(smaller);
-        self.plan_anew = true;
-        // What is verified is made durable first: it counts in the chunks of the present plan.
-        if self.storage == StorageState::Open {
-            self.storage = StorageState::Closed;
+        let smaller = smaller(plan.chunk_size, received, now.saturating_duration_since(ended.since)).max(least);
+        if is_slow && smaller < plan.chunk_size {
+            self.failed_chunks = 0;
+            self.opening = Opening::Smaller(smaller);
         }
     }
 }
-
 /// At most half, and no more than half of the patience brings at the rate that was seen.
 fn smaller(chunk_size: u64, received: u64, elapsed: Duration) -> u64 {
     let half = chunk_size / 2;

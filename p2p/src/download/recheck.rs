@@ -62,10 +62,22 @@ impl Recheck {
         self.missing.extend(missing);
     }
 
-    /// The chunk to ask for, while less than `window` bytes wait to be written.
-    pub(super) fn wanted(&self, window: u64) -> Option<u64> {
+    /// The chunks to ask for, while less than `window` bytes wait to be written.
+    pub(super) fn wanted(&self, window: u64) -> impl Iterator<Item = u64> + '_ {
         let has_room = self.queue.is_empty() || self.queued_bytes() < window;
-        self.missing.first().copied().filter(|_| has_room)
+        self.missing.iter().copied().filter(move |_| has_room)
+    }
+
+    /// How many bytes of them may be under way, of chunks of this size: up to the window, and the one that passes it.
+    pub(super) fn room(&self, window: u64, size: impl Fn(u64) -> u64) -> u64 {
+        let mut room = 0;
+        for index in self.wanted(window) {
+            room += size(index);
+            if room + self.queued_bytes() >= window {
+                break;
+            }
+        }
+        room
     }
 
     /// Whether this chunk is missing.
@@ -173,11 +185,11 @@ mod tests {
         assert!(!recheck.is_done() && recheck.is_sound() && recheck.busy_since() == Some(now));
         recheck.progress(60, &[2, 4], 20);
         assert_eq!((recheck.first_doubtful(10), recheck.unchecked_bytes()), (Some(2), 40));
-        assert_eq!(recheck.wanted(100), Some(2));
+        assert_eq!(recheck.wanted(100).next(), Some(2));
         recheck.push(chunk(2));
         assert!(recheck.next_repair(now, 100, false).is_none(), "another one is still to come");
-        assert_eq!(recheck.wanted(100), Some(4));
-        assert_eq!(recheck.wanted(10), None, "no more than the window waits");
+        assert_eq!(recheck.wanted(100).next(), Some(4));
+        assert_eq!(recheck.wanted(10).next(), None, "no more than the window waits");
         recheck.push(chunk(4));
         assert_eq!(recheck.next_repair(now, 100, false).map(|chunks| chunks.len()), Some(2));
         assert!(!recheck.is_sound());

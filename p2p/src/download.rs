@@ -1,0 +1,455 @@
+//! What a root needs: its plan, the authority over it, its bytes on the disk. Pure, and knows no peer: whoever has the
+//! payload may bring it, and whose fault something is decides [`Session`](crate::consumer::Session), which joins a download
+//! to its [`Link`](crate::link::Link).
+
+mod demand;
+mod output;
+mod recheck;
+mod status;
+mod storage;
+mod tally;
+mod window;
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+pub(crate) use self::{
+    demand::{Demand, Durable, Want},
+    output::Hold,
+    status::Phase,
+};
+use self::{
+    recheck::Recheck,
+    tally::{Job, Tally},
+    window::Window,
+};
+use crate::{
+    authority::AuthorityError,
+    consumer::{Input, Options, Saved, Unexpected},
+    exchange::VerifiedChunk,
+    limits::MAX_UNVERIFIED_BYTES,
+    messages::{Checkpoint, Plan, Update},
+    types::{Hash, SnapshotSessionId},
+};
+
+/// One payload on its way to this disk.
+#[derive(Debug)]
+pub(crate) struct Download {
+    window: u64,
+    ack_bytes: u64,
+    ack_interval: Duration,
+    state: State,
+    /// Durable and recorded, once; never fall.
+    confirmed_chunks: u64,
+    confirmed_updates: u64,
+    /// When something was verified.
+    progressed: Instant,
+    /// Verified bytes that were lost with a full disk.
+    wasted: u64,
+    tally: Tally,
+}
+
+/// What a download works on.
+///
+/// ```text
+///              accept_plan, or a record
+///   Unplanned ──────────────────────────> Planned ──┐
+///                                            ^      │ accept_plan: the same snapshot, in smaller
+///                                            └──────┘ chunks or under another tip
+/// ```
+#[derive(Debug)]
+enum State {
+    /// No plan was accepted yet.
+    Unplanned,
+    Planned(Box<Work>),
+}
+
+/// What a plan brings with it.
+#[derive(Debug)]
+struct Work {
+    plan: Arc<Plan>,
+    /// The plan is still to be reported.
+    announce: bool,
+    chain: Chain,
+    authority: Authority,
+    place: Place,
+    window: Window,
+    recheck: Recheck,
+}
+
+/// The updates of the plan, from the first on.
+#[derive(Debug, Default)]
+struct Chain {
+    updates: Arc<Vec<Update>>,
+    bytes: u64,
+    /// How many of them are what the disk had: should they not hold, that is nobody else's fault.
+    from_disk: usize,
+}
+
+/// The authority over the plan.
+///
+/// ```text
+///                all updates are there            it holds
+///   Missing ──────────────────────────> Checking ──────────────────> Holds
+///      ^  ^            it does not, or          │                      ^
+///      │  └──────────── the disk has trouble ───┤                      │ the proof holds
+///      │                                        │ the chain is known   │
+///      └──────── the proof does not hold ───────┴────> Known ──────────┘
+/// ```
+///
+/// A plan with another tip begins at `Missing`.
+#[derive(Debug, PartialEq, Eq)]
+enum Authority {
+    Missing,
+    Checking {
+        since: Instant,
+    },
+    /// It holds, but for the proof, which was checked before and is checked again: chunks may come.
+    Known {
+        since: Instant,
+    },
+    Holds,
+}
+
+impl Authority {
+    fn is_given(&self) -> bool {
+        matches!(self, Self::Known { .. } | Self::Holds)
+    }
+}
+
+/// The place of the payload on the disk.
+///
+/// ```text
+///            authority            Ready            all durable, all acknowledged
+///   Closed ────────────> Opening ───────> Open ────────────────────────────────> Placing ──> Placed
+///    ^  ^                 │   │            │ │                                     │            ^
+///    │  │    trouble      │   └────────────┼─┼──────── AlreadyStored ──────────────┼────────────┘
+///    │  └── Paused <──────┴────────────────┘ │                                     │
+///    │   time  ^ └─────────────────────────────────────────────────────────────────┘
+///    └─────────────── another plan ──────────┘
+/// ```
+///
+/// What was verified before is still written while it is `Closed` for another plan.
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    /// Not open, or to be opened again.
+    Closed,
+    Opening {
+        since: Instant,
+    },
+    Open,
+    /// It cannot go on now.
+    Paused {
+        why: Pause,
+        since: Instant,
+        recheck: Instant,
+    },
+    Placing {
+        since: Instant,
+    },
+    /// The payload is in its place.
+    Placed {
+        path: PathBuf,
+    },
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Pause {
+    Held(SnapshotSessionId),
+    Full { needed: u64, free: u64 },
+    Unwritable(String),
+}
+
+/// Why an authority does not hold.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The updates were what the disk had; they are wanted anew.
+    Kept(AuthorityError),
+    /// Whoever sent them is to answer for it.
+    Sent(AuthorityError),
+}
+
+/// The plan is of another snapshot than the download's.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct OtherSnapshot;
+
+/// What became of an update.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    Yes,
+    /// It is not the next one.
+    No,
+    /// The updates take more memory than there is for what is not verified.
+    TooLarge,
+}
+
+/// About what an update occupies in memory.
+fn weight(update: &Update) -> u64 {
+    256 + update.recursive_proof.as_ref().map_or(0, |proof| proof.len() as u64) + 160 * update.signatures.len() as u64
+}
+
+impl Download {
+    /// A download that starts from nothing.
+    pub(crate) fn new(options: &Options, now: Instant) -> Self {
+        Self {
+            window: options.window,
+            ack_bytes: options.ack_bytes,
+            ack_interval: options.ack_interval,
+            state: State::Unplanned,
+            confirmed_chunks: 0,
+            confirmed_updates: 0,
+            progressed: now,
+            wasted: 0,
+            tally: Tally::default(),
+        }
+    }
+
+    /// A download that an earlier process began. It goes on from what is confirmed; the authority is checked again.
+    pub(crate) fn restore(options: &Options, saved: Saved, now: Instant) -> Self {
+        let mut restored = Self::new(options, now);
+        let mut updates = saved.updates;
+        updates.truncate(usize::try_from(saved.plan.total_updates).unwrap_or(usize::MAX));
+        restored.confirmed_chunks = saved.confirmed_chunks.min(saved.plan.total_chunks);
+        restored.confirmed_updates = saved.confirmed_updates.min(saved.plan.total_updates);
+        let mut work = restored.work_on(saved.plan);
+        work.announce = false;
+        work.chain =
+            Chain { bytes: updates.iter().map(weight).sum(), from_disk: updates.len(), updates: Arc::new(updates) };
+        restored.state = State::Planned(Box::new(work));
+        restored
+    }
+
+    fn work_on(&self, plan: Arc<Plan>) -> Work {
+        Work {
+            window: self.window_for(&plan),
+            plan,
+            announce: true,
+            chain: Chain::default(),
+            authority: Authority::Missing,
+            place: Place::Closed,
+            recheck: Recheck::default(),
+        }
+    }
+
+    fn window_for(&self, plan: &Plan) -> Window {
+        Window::new(plan, self.window, self.ack_bytes, self.ack_interval)
+    }
+
+    fn work(&self) -> Option<&Work> {
+        match &self.state {
+            State::Unplanned => None,
+            State::Planned(work) => Some(work),
+        }
+    }
+
+    fn work_mut(&mut self) -> Option<&mut Work> {
+        match &mut self.state {
+            State::Unplanned => None,
+            State::Planned(work) => Some(work),
+        }
+    }
+
+    pub(crate) fn plan(&self) -> Option<&Arc<Plan>> {
+        self.work().map(|work| &work.plan)
+    }
+
+    pub(crate) fn updates(&self) -> Option<&Arc<Vec<Update>>> {
+        self.work().map(|work| &work.chain.updates)
+    }
+
+    /// The update before this one, if somebody sent it: the answer has to continue it.
+    pub(crate) fn previous(&self, update_index: u64) -> Option<Checkpoint> {
+        let chain = &self.work()?.chain;
+        let index = usize::try_from(update_index).ok()?.checked_sub(1)?;
+        chain.updates.get(index).filter(|_| index >= chain.from_disk).map(|update| update.checkpoint)
+    }
+
+    /// The plan was accepted: the first one, the same again, or the same snapshot under another tip; in smaller chunks only
+    /// where that `may_shrink` it.
+    pub(crate) fn accept_plan(&mut self, plan: Arc<Plan>, may_shrink: bool) -> Result<(), OtherSnapshot> {
+        let new_window = self.window_for(&plan);
+        let State::Planned(work) = &mut self.state else {
+            self.state = State::Planned(Box::new(self.work_on(plan)));
+            return Ok(());
+        };
+        let (old, new) = (&work.plan.snapshot.checkpoint, &plan.snapshot.checkpoint);
+        let shrinks = may_shrink && plan.chunk_size < work.plan.chunk_size;
+        if old.state_root != new.state_root || (work.plan.chunk_size != plan.chunk_size && !shrinks) {
+            return Err(OtherSnapshot);
+        }
+        let same = work.plan.plan_id == plan.plan_id;
+        if same && !shrinks {
+            return Ok(());
+        }
+        if shrinks {
+            // Everything is durable, in chunks of which the new ones are parts.
+            self.confirmed_chunks = match self.confirmed_chunks {
+                all if all == work.plan.total_chunks => plan.total_chunks,
+                some => work.window.bytes(some) / plan.chunk_size,
+            };
+            work.window = new_window;
+            // What does not hold is found again, in smaller chunks, when the place is opened for them.
+            work.recheck.resize(work.plan.chunk_size);
+        }
+        work.plan = plan;
+        work.announce = true;
+        if !same {
+            // The same snapshot under another tip: its chain is checked, and recorded, like the first one.
+            work.chain = Chain::default();
+            work.authority = Authority::Missing;
+        }
+        self.close_place();
+        Ok(())
+    }
+
+    /// Another plan is to come: what is verified is written, and nothing more is wanted in the present chunks.
+    pub(crate) fn close_place(&mut self) {
+        if let Some(work) = self.work_mut()
+            && work.place == Place::Open
+        {
+            work.place = Place::Closed;
+        }
+    }
+
+    pub(crate) fn accept_update(&mut self, now: Instant, index: u64, update: Update) -> Taken {
+        let Some(work) = self.work_mut() else { return Taken::No };
+        let chain = &mut work.chain;
+        if index != chain.updates.len() as u64 {
+            return Taken::No;
+        }
+        chain.bytes = chain.bytes.saturating_add(weight(&update));
+        if chain.bytes > MAX_UNVERIFIED_BYTES {
+            return Taken::TooLarge;
+        }
+        Arc::make_mut(&mut chain.updates).push(update);
+        self.progressed = now;
+        Taken::Yes
+    }
+
+    /// `false` when the chunk is not wanted: the disk had trouble since it was asked for.
+    pub(crate) fn accept_chunk(&mut self, now: Instant, chunk: VerifiedChunk) -> bool {
+        let Some(work) = self.work_mut() else { return false };
+        let is_taken = if work.window.is_open() && work.recheck.is_missing(chunk.index) {
+            work.recheck.push(chunk);
+            true
+        } else {
+            work.window.push(now, chunk)
+        };
+        if is_taken {
+            self.progressed = now;
+        }
+        is_taken
+    }
+
+    /// The authority over the plan was checked.
+    pub(crate) fn handle_authority(
+        &mut self,
+        result: Result<(), AuthorityError>,
+    ) -> Result<Result<(), Refused>, Unexpected> {
+        if !self.ends_check(Input::Authority)? {
+            return Ok(Ok(()));
+        }
+        let Some(work) = self.work_mut() else { return Ok(Ok(())) };
+        Ok(match result {
+            Ok(()) => {
+                work.authority = Authority::Holds;
+                Ok(())
+            }
+            Err(error) => Err(work.refuse(error)),
+        })
+    }
+
+    /// All but the proof holds, and the proof was checked before.
+    pub(crate) fn handle_known_chain(&mut self, now: Instant) -> Result<(), Unexpected> {
+        let is_fresh = self.ends_check(Input::KnownChain)?;
+        self.tally.asked(Job::Proof);
+        if let (true, Some(work)) = (is_fresh, self.work_mut()) {
+            work.authority = Authority::Known { since: now };
+        }
+        Ok(())
+    }
+
+    /// The check that ends is the one that is waited for.
+    fn ends_check(&mut self, input: Input) -> Result<bool, Unexpected> {
+        let is_out = self.tally.answered(Job::Authority, input)?;
+        Ok(is_out && self.work().is_some_and(|work| matches!(work.authority, Authority::Checking { .. })))
+    }
+
+    /// A check came to no end. Whether it was waited for.
+    pub(crate) fn handle_unsettled(&mut self) -> Result<bool, Unexpected> {
+        let job = match self.work().map(|work| &work.authority) {
+            Some(Authority::Known { .. }) => Job::Proof,
+            _ => Job::Authority,
+        };
+        let is_out = self.tally.answered(job, Input::Unsettled)?;
+        let waits = |work: &Work| matches!(work.authority, Authority::Checking { .. } | Authority::Known { .. });
+        Ok(is_out && self.work().is_some_and(waits))
+    }
+
+    /// The proof of a known chain was checked again; of another plan than the present one it says nothing.
+    pub(crate) fn handle_proof(
+        &mut self,
+        plan_id: &Hash,
+        result: Result<(), AuthorityError>,
+    ) -> Result<Result<(), Refused>, Unexpected> {
+        if self.plan().is_none_or(|plan| plan.plan_id != *plan_id) {
+            return Ok(Ok(()));
+        }
+        let is_fresh = self.tally.answered(Job::Proof, Input::Proof)?;
+        let Some(work) = self.work_mut() else { return Ok(Ok(())) };
+        if !is_fresh || !matches!(work.authority, Authority::Known { .. }) {
+            return Ok(Ok(()));
+        }
+        Ok(match result {
+            Ok(()) => {
+                work.authority = Authority::Holds;
+                Ok(())
+            }
+            Err(error) => {
+                let refused = work.refuse(error);
+                if matches!(work.place, Place::Open | Place::Placed { .. }) {
+                    work.place = Place::Closed;
+                }
+                Err(refused)
+            }
+        })
+    }
+
+    /// Nothing more is written: the session is over.
+    pub(crate) fn close(&mut self) {
+        if let Some(work) = self.work_mut() {
+            work.window.close();
+            work.recheck.close();
+        }
+    }
+
+    /// The payload is in its place, and nothing about it is still to be checked.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.work().is_some_and(|work| {
+            matches!(work.place, Place::Placed { .. }) && !matches!(work.authority, Authority::Known { .. })
+        })
+    }
+}
+
+impl Work {
+    fn has_missing_updates(&self) -> bool {
+        (self.chain.updates.len() as u64) < self.plan.total_updates
+    }
+
+    fn is_all_durable(&self) -> bool {
+        self.window.is_complete() && self.recheck.is_done() && !self.has_missing_updates()
+    }
+
+    /// The authority does not hold. What the disk had of the chain is wanted anew.
+    fn refuse(&mut self, error: AuthorityError) -> Refused {
+        self.authority = Authority::Missing;
+        if self.chain.from_disk == 0 {
+            return Refused::Sent(error);
+        }
+        self.chain = Chain::default();
+        Refused::Kept(error)
+    }
+}

@@ -1,0 +1,101 @@
+//! What a download needs of whoever has its payload.
+
+use std::{ops::Range, sync::Arc};
+
+use crate::messages::Plan;
+
+/// All that a link knows of its download.
+#[derive(Debug)]
+pub(crate) struct Demand {
+    /// The accepted plan.
+    pub(crate) plan: Option<Arc<Plan>>,
+    /// Without somebody who has the payload the download does not get on.
+    pub(crate) is_needed: bool,
+    /// The next chunk and update, counted from the first one that is neither verified nor confirmed: where a resume goes on.
+    pub(crate) next: (u64, u64),
+    /// What is to come.
+    pub(crate) want: Want,
+    /// How many payload bytes of it may be under way.
+    pub(crate) room: u64,
+    /// What may be acknowledged.
+    pub(crate) durable: Durable,
+    /// Every byte is durable, and was verified by this process.
+    pub(crate) is_all_durable: bool,
+    /// The authority over the present plan is being checked, or a place opened for it: another plan has to wait.
+    pub(crate) is_in_use: bool,
+    /// Nothing verified is still to be written: its count in the present chunks may be given up.
+    pub(crate) is_written: bool,
+}
+
+/// Ranges of chunks, ascending and apart, and one of updates: those that are missing and may come now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Want {
+    pub(crate) chunks: Vec<Range<u64>>,
+    pub(crate) updates: Range<u64>,
+}
+
+impl Want {
+    /// Wants these chunks, in ascending order.
+    pub(crate) fn of_chunks(single: impl Iterator<Item = u64>, last: Option<Range<u64>>) -> Self {
+        let mut chunks: Vec<Range<u64>> = Vec::new();
+        for next in single.map(|index| index..index + 1).chain(last) {
+            match chunks.last_mut() {
+                Some(range) if range.end == next.start => range.end = next.end,
+                _ => chunks.push(next),
+            }
+        }
+        Self { chunks, updates: 0..0 }
+    }
+
+    /// The first chunk.
+    pub(crate) fn first_chunk(&self) -> Option<u64> {
+        self.chunks.first().map(|range| range.start)
+    }
+
+    /// A chunk came: it is not wanted any more.
+    pub(crate) fn without_chunk(&mut self, index: u64) {
+        let Some(at) = self.chunks.iter().position(|range| range.contains(&index)) else { return };
+        let range = self.chunks.remove(at);
+        let parts = [range.start..index, index + 1..range.end];
+        for part in parts.into_iter().rev().filter(|part| !part.is_empty()) {
+            self.chunks.insert(at, part);
+        }
+    }
+
+    /// An update came: neither it nor those before it are wanted any more.
+    pub(crate) fn without_update(&mut self, index: u64) {
+        self.updates.start = self.updates.start.max(index + 1);
+        if self.updates.is_empty() {
+            self.updates = 0..0;
+        }
+    }
+}
+
+/// How many chunks and updates, from the first on, are durable and recorded; `None` where nothing may be said now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Durable {
+    pub(crate) chunks: Option<u64>,
+    pub(crate) updates: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_is_not_wanted_any_more_and_neighbours_are_one_range() {
+        let mut want = Want::of_chunks([1, 2, 4].into_iter(), Some(5..9));
+        assert_eq!((want.chunks.clone(), want.first_chunk()), (vec![1..3, 4..9], Some(1)));
+        want.without_chunk(6);
+        want.without_chunk(1);
+        want.without_chunk(20);
+        assert_eq!(want.chunks, [2..3, 4..6, 7..9]);
+        want.without_chunk(2);
+        assert_eq!(want.chunks, [4..6, 7..9]);
+        want.updates = 3..5;
+        want.without_update(3);
+        assert_eq!(want.updates, 4..5);
+        want.without_update(4);
+        assert_eq!(want.updates, 0..0);
+    }
+}

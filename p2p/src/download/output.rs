@@ -1,0 +1,186 @@
+//! What is to be done on this machine, and what has to come from elsewhere.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{Authority, Demand, Download, Durable, Job, Place, Want, Work};
+use crate::consumer::Action;
+
+/// What the next opening keeps from being begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hold {
+    Nothing,
+    /// What an operator named is put to the provider before anything is checked.
+    Authority,
+    /// Another plan is to come: neither the authority over this one is checked, nor a place opened for it.
+    Plan,
+}
+
+impl Download {
+    /// The next thing to do on this machine. Everything is in order of the disk: what was verified is written first.
+    pub(crate) fn poll_action(&mut self, now: Instant, hold: Hold) -> Option<Action> {
+        let (tally, work) = match &mut self.state {
+            super::State::Unplanned => return None,
+            super::State::Planned(work) => (&mut self.tally, work),
+        };
+        if std::mem::take(&mut work.announce) {
+            return Some(Action::PlanAccepted(Arc::clone(&work.plan)));
+        }
+        if let Some(action) = work.disk_action(now) {
+            tally.note_chunks(work.window.handed_chunks());
+            if matches!(action, Action::Repair(_)) {
+                tally.asked(Job::Repair);
+            }
+            return Some(action);
+        }
+        if let Some(action) = work.authority_action(now, hold) {
+            tally.asked(Job::Authority);
+            return Some(action);
+        }
+        let action = work.storage_action(now, hold)?;
+        tally.asked(Job::Open);
+        Some(action)
+    }
+
+    /// The payload goes into its place, if everything is durable.
+    pub(crate) fn place_action(&mut self, now: Instant) -> Option<Action> {
+        let work = self.work_mut()?;
+        if work.authority != Authority::Holds || work.place != Place::Open || !work.is_all_durable() {
+            return None;
+        }
+        work.place = Place::Placing { since: now };
+        self.tally.asked(Job::Place);
+        Some(Action::Place)
+    }
+
+    /// When [`Self::handle_timeout`] is to be called at the latest.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let work = self.work()?;
+        let recheck = match work.place {
+            Place::Paused { recheck, .. } => Some(recheck),
+            _ => None,
+        };
+        [recheck, work.window.sync_at()].into_iter().flatten().min()
+    }
+
+    /// What has to come from whoever has the payload, and what may be said of it there.
+    pub(crate) fn demand(&self) -> Demand {
+        let Some(work) = self.work() else {
+            return Demand {
+                plan: None,
+                is_needed: true,
+                next: (0, 0),
+                want: Want::default(),
+                room: 0,
+                durable: Durable::default(),
+                is_all_durable: false,
+                is_in_use: false,
+                is_written: true,
+            };
+        };
+        let updates = self.confirmed_updates.max(work.chain.updates.len() as u64).min(work.plan.total_updates);
+        Demand {
+            plan: Some(Arc::clone(&work.plan)),
+            is_needed: self.is_needed(work),
+            next: (self.confirmed_chunks.max(work.window.verified_chunks()), updates),
+            want: work.want(),
+            room: work.room(),
+            durable: self.durable(work),
+            is_all_durable: work.is_all_durable(),
+            is_in_use: work.is_in_use(),
+            is_written: work.is_written(),
+        }
+    }
+
+    fn is_needed(&self, work: &Work) -> bool {
+        if work.has_missing_updates() {
+            return true;
+        }
+        match work.place {
+            // While the authority is checked the way is prepared, unless nothing seems to be missing.
+            Place::Closed | Place::Opening { .. } => self.confirmed_chunks < work.plan.total_chunks,
+            Place::Open => work.window.verified_chunks() < work.plan.total_chunks || work.recheck.has_missing(),
+            Place::Paused { .. } | Place::Placing { .. } | Place::Placed { .. } => false,
+        }
+    }
+
+    /// Below what was confirmed once (a partial payload that was lost) a provider would refuse it, and what is being
+    /// fetched again is not there.
+    fn durable(&self, work: &Work) -> Durable {
+        if !work.is_open() {
+            return Durable::default();
+        }
+        let (chunks, updates) = (work.window.durable_chunks(), work.plan.total_updates);
+        Durable {
+            chunks: (chunks >= self.confirmed_chunks && work.recheck.is_sound()).then_some(chunks),
+            updates: (self.confirmed_updates >= updates).then_some(updates),
+        }
+    }
+}
+
+impl Work {
+    fn disk_action(&mut self, now: Instant) -> Option<Action> {
+        let flush = self.place == Place::Closed && !matches!(self.authority, Authority::Checking { .. });
+        if let Some(chunks) = self.recheck.next_repair(now, self.window.group(), flush) {
+            return Some(Action::Repair(chunks));
+        }
+        if let Some(chunk) = self.window.next_write(now, flush) {
+            return Some(Action::Write(chunk));
+        }
+        self.window.start_sync(now, flush).then_some(Action::Sync)
+    }
+
+    fn authority_action(&mut self, now: Instant, hold: Hold) -> Option<Action> {
+        let is_due = self.authority == Authority::Missing && self.place == Place::Closed && hold == Hold::Nothing;
+        if !is_due || self.has_missing_updates() {
+            return None;
+        }
+        self.authority = Authority::Checking { since: now };
+        Some(Action::VerifyAuthority { plan: Arc::clone(&self.plan), updates: Arc::clone(&self.chain.updates) })
+    }
+
+    fn storage_action(&mut self, now: Instant, hold: Hold) -> Option<Action> {
+        let is_due = self.authority.is_given() && self.place == Place::Closed && hold != Hold::Plan;
+        if !is_due || !self.is_written() {
+            return None;
+        }
+        self.place = Place::Opening { since: now };
+        Some(Action::OpenStorage { plan: Arc::clone(&self.plan), updates: Arc::clone(&self.chain.updates) })
+    }
+
+    fn is_in_use(&self) -> bool {
+        matches!(self.authority, Authority::Checking { .. }) || matches!(self.place, Place::Opening { .. })
+    }
+
+    fn is_written(&self) -> bool {
+        self.window.is_idle() && self.recheck.is_idle()
+    }
+
+    /// Chunks may come, and be acknowledged.
+    fn is_open(&self) -> bool {
+        let is_open = self.window.is_open() && matches!(self.place, Place::Open | Place::Placed { .. });
+        is_open && !self.has_missing_updates()
+    }
+
+    /// Updates first; then, once there is a place for them, chunks: those that do not hold on the disk (acks wait for them),
+    /// then new ones.
+    fn want(&self) -> Want {
+        if self.has_missing_updates() {
+            return Want { updates: self.chain.updates.len() as u64..self.plan.total_updates, chunks: Vec::new() };
+        }
+        if !self.is_open() {
+            return Want::default();
+        }
+        Want::of_chunks(self.recheck.wanted(self.window.capacity()), self.window.wanted())
+    }
+
+    /// The chunks that do not hold come before new ones, and have the window for themselves.
+    fn room(&self) -> u64 {
+        if !self.is_open() {
+            return 0;
+        }
+        match self.recheck.room(self.window.capacity(), |index| self.window.size(index)) {
+            0 if self.window.wanted().is_some() => self.window.room(),
+            repairs => repairs,
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! What happened on the disk.
+
+use std::{path::PathBuf, time::Instant};
+
+use super::{Download, Job, Pause, Place, Work};
+use crate::{
+    consumer::{Input, Storage, Unexpected},
+    limits::PAUSE_RECHECK,
+    text,
+};
+
+/// This node's own files failed: what the operator is told.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct DiskFailed(pub(crate) String);
+
+impl Download {
+    /// What became of the partial payload, or trouble with any of the session's files. After trouble, whatever else was
+    /// outstanding is dropped by the driver and asked for again.
+    pub(crate) fn handle_storage(
+        &mut self,
+        now: Instant,
+        storage: Storage,
+    ) -> Result<Result<(), DiskFailed>, Unexpected> {
+        match storage {
+            Storage::Ready { durable_chunks, unchecked_bytes } => {
+                if self.ends_opening()? {
+                    self.opened(Place::Open, |work| {
+                        work.window.open(durable_chunks);
+                        work.recheck.open(now, work.window.durable_bytes(), unchecked_bytes);
+                    });
+                    self.tally.note_recheck(unchecked_bytes);
+                }
+            }
+            Storage::AlreadyStored { path } => {
+                if self.ends_opening()? {
+                    self.opened(Place::Placed { path }, |work| {
+                        work.window.open_complete();
+                        work.recheck.open(now, 0, 0);
+                    });
+                }
+            }
+            Storage::HeldBy(session) => {
+                if self.tally.answered(Job::Open, Input::StorageHeld)? {
+                    self.pause(now, Pause::Held(session));
+                }
+            }
+            Storage::Full { needed, free } => self.pause(now, Pause::Full { needed, free }),
+            Storage::Unwritable(reason) => self.pause(now, Pause::Unwritable(text::escape(&reason))),
+            Storage::Failed(reason) => {
+                return Ok(Err(DiskFailed(format!("this node's own files failed: {}", text::escape(&reason)))));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// The opening that ends is the one that is waited for, and what it was opened for still holds.
+    fn ends_opening(&mut self) -> Result<bool, Unexpected> {
+        let is_out = self.tally.answered(Job::Open, Input::StorageOpen)?;
+        let Some(work) = self.work_mut() else { return Ok(false) };
+        if !is_out || !matches!(work.place, Place::Opening { .. }) {
+            return Ok(false);
+        }
+        if !work.authority.is_given() {
+            work.place = Place::Closed;
+        }
+        Ok(work.authority.is_given())
+    }
+
+    fn opened(&mut self, place: Place, open: impl FnOnce(&mut Work)) {
+        let Some(work) = self.work_mut() else { return };
+        work.place = place;
+        open(work);
+        let (durable, updates) = (work.window.durable_chunks(), work.plan.total_updates);
+        self.tally.note_chunks(durable);
+        self.confirmed_chunks = self.confirmed_chunks.max(durable);
+        self.confirmed_updates = self.confirmed_updates.max(updates);
+    }
+
+    fn pause(&mut self, now: Instant, why: Pause) {
+        self.tally.drop_jobs();
+        let Some(work) = self.work_mut() else { return };
+        let since = match &work.place {
+            Place::Paused { since, why: before, .. } if *before == why => *since,
+            _ => now,
+        };
+        work.place = Place::Paused { why, since, recheck: now + PAUSE_RECHECK };
+        work.give_up_check();
+        let lost = work.window.verified_bytes() - work.window.durable_bytes();
+        work.window.close();
+        work.recheck.close();
+        self.wasted += lost;
+    }
+
+    /// Every chunk up to `index` was written; not durable yet.
+    pub(crate) fn handle_written(&mut self, now: Instant, index: u64) -> Result<(), Unexpected> {
+        self.tally.check_chunks(index.saturating_add(1), Input::Written)?;
+        if let Some(work) = self.work_mut() {
+            work.window.written(now, index);
+        }
+        Ok(())
+    }
+
+    /// The first `chunks` chunks are durable and recorded.
+    pub(crate) fn handle_durable(&mut self, now: Instant, chunks: u64) -> Result<(), Unexpected> {
+        self.tally.check_chunks(chunks, Input::Durable)?;
+        if let Some(work) = self.work_mut() {
+            work.window.synced(now, chunks);
+            let durable = work.window.durable_chunks();
+            self.confirmed_chunks = self.confirmed_chunks.max(durable);
+        }
+        Ok(())
+    }
+
+    /// Of what was on the disk before, the first `checked` bytes were hashed by now; the `missing` chunks do not hold.
+    pub(crate) fn handle_rechecked(&mut self, checked: u64, missing: &[u64]) -> Result<(), Unexpected> {
+        self.tally.check_recheck()?;
+        let Some(work) = self.work_mut().filter(|work| work.place == Place::Open) else { return Ok(()) };
+        let known: Vec<u64> = missing.iter().copied().filter(|index| *index < work.window.durable_chunks()).collect();
+        let damaged = known.iter().map(|index| work.window.size(*index)).sum();
+        work.recheck.progress(checked, &known, damaged);
+        Ok(())
+    }
+
+    /// The chunks that did not hold are written again and durable.
+    pub(crate) fn handle_repaired(&mut self) -> Result<(), Unexpected> {
+        if self.tally.answered(Job::Repair, Input::Repaired)?
+            && let Some(work) = self.work_mut()
+        {
+            work.recheck.repaired();
+        }
+        Ok(())
+    }
+
+    /// The payload is in its place.
+    pub(crate) fn handle_placed(&mut self, path: PathBuf) -> Result<(), Unexpected> {
+        let is_out = self.tally.answered(Job::Place, Input::Placed)?;
+        if let Some(work) = self.work_mut()
+            && is_out
+            && matches!(work.place, Place::Placing { .. })
+        {
+            work.place = Place::Placed { path };
+        }
+        Ok(())
+    }
+
+    /// Time has passed.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if let Some(work) = self.work_mut()
+            && matches!(work.place, Place::Paused { recheck, .. } if recheck <= now)
+        {
+            work.place = Place::Closed;
+        }
+    }
+
+    /// Ends a pause at once.
+    pub(crate) fn retry_now(&mut self) {
+        if let Some(work) = self.work_mut()
+            && matches!(work.place, Place::Paused { .. })
+        {
+            work.place = Place::Closed;
+        }
+    }
+}
+
+impl Work {
+    /// The node could not finish a check of the authority: it is asked for again.
+    fn give_up_check(&mut self) {
+        if matches!(self.authority, super::Authority::Checking { .. }) {
+            self.authority = super::Authority::Missing;
+        }
+    }
+}

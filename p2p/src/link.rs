@@ -1,0 +1,552 @@
+//! What a peer gives: a connection, a session that is open with it, answers, acks; and how it is dealt with when it does not.
+//! Pure, and knows no disk: what it is to ask for is its download's [`Demand`].
+//!
+//! A link says what it has to say as [`Intent`]s, whatever the transport. Over `/rpp/snapshots/1.0.0`
+//! [`requests`] turns them into one request at a time; a stream would send them as they are.
+
+mod backoff;
+mod intent;
+mod recovery;
+mod requests;
+mod slow;
+mod status;
+
+use std::time::Instant;
+
+use libp2p::PeerId;
+
+use self::{backoff::Backoff, intent::Said, requests::Requests};
+pub(crate) use self::{intent::Intent, requests::InFlight};
+use crate::{
+    consumer::{ExplicitResume, Failure, FailureCode, Input, Options, Unexpected},
+    download::{Demand, Hold},
+    error::{NotSent, RequestFailure},
+    messages::{ArtefactKind, SnapshotsRequest},
+    types::{RequestId, SnapshotSessionId},
+};
+
+/// One wire session with one peer.
+#[derive(Debug)]
+pub(crate) struct Link {
+    session: SnapshotSessionId,
+    peer: PeerId,
+    options: Options,
+    started: Instant,
+    state: State,
+    opening: Opening,
+    /// The session was planned anew because the peer had lost it, and no chunk came since.
+    has_planned_anew: bool,
+    backoff: Backoff,
+    acks: Acks,
+    said: Said,
+    requests: Requests,
+    /// Chunks that failed on the way since the last one that came.
+    failed_chunks: u32,
+    /// Payload bytes that came, the wasted ones included.
+    received: u64,
+    /// Payload bytes that came in vain.
+    wasted: u64,
+}
+
+/// Where a link stands.
+///
+/// ```text
+///          needed             connected         plan or resume is accepted
+///   Down ─────────> Dialing ────────────> Up ────────────────────────────────> Open
+///    ^ ^               │ failed          ^ │ refused or lost                     │
+///    │ │               v                 │ v                                     │
+///    │ └───────── BackingOff ────────────┘ <──── refused, lost, disconnected ────┘
+///    │   time, or a connection
+///    └── disconnected, and not needed
+/// ```
+///
+/// A request may be in flight in any state: one that a lost connection took along is answered by its own failure.
+#[derive(Debug)]
+enum State {
+    /// No connection.
+    Down,
+    Dialing {
+        since: Instant,
+    },
+    /// Connected; the peer has not accepted `plan` or `resume` since the last trouble.
+    Up,
+    /// The peer streams to us.
+    Open {
+        /// How many tries the opening took.
+        tries: u32,
+    },
+    /// Something failed that may pass.
+    BackingOff(Retry),
+}
+
+/// A back-off, while the connection may go and come.
+#[derive(Debug)]
+struct Retry {
+    at: Instant,
+    since: Instant,
+    cause: String,
+    connection: Connection,
+    /// A connection from the other side ends it.
+    for_connection: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Connection {
+    Down,
+    Dialing { since: Instant },
+    Up,
+}
+
+impl From<Connection> for State {
+    fn from(connection: Connection) -> Self {
+        match connection {
+            Connection::Down => Self::Down,
+            Connection::Dialing { since } => Self::Dialing { since },
+            Connection::Up => Self::Up,
+        }
+    }
+}
+
+impl State {
+    fn connection(&self) -> Connection {
+        match self {
+            Self::Down => Connection::Down,
+            Self::Dialing { since } => Connection::Dialing { since: *since },
+            Self::Up | Self::Open { .. } => Connection::Up,
+            Self::BackingOff(retry) => retry.connection,
+        }
+    }
+}
+
+/// How the session is opened the next time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opening {
+    /// By `plan` when there is none yet, else by `resume` from the download's own markers.
+    Usual,
+    /// By `resume`, with what an operator named.
+    Named(ExplicitResume),
+    /// By `plan`, because the peer has lost the session.
+    Anew,
+    /// By `plan`, for chunks of this size.
+    Smaller(u64),
+}
+
+/// What the peer is known to have recorded.
+#[derive(Debug, Default)]
+struct Acks {
+    chunks: u64,
+    updates: u64,
+    /// It did not take the last one.
+    given_up: bool,
+    /// It could not record one: the next is not sent before.
+    after: Option<Instant>,
+}
+
+/// What becomes of a link when something goes wrong.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// It goes on, and recovers from this.
+    Passing(FailureCode, String),
+    /// It is over.
+    Final(Failure),
+}
+
+impl Trouble {
+    fn end(code: FailureCode, message: String) -> Option<Self> {
+        Some(Self::Final(Failure { code, message, distrust: false }))
+    }
+}
+
+impl Link {
+    /// A link that is not connected. `named`: offsets that an operator insists on.
+    pub(crate) fn new(
+        session: SnapshotSessionId,
+        peer: PeerId,
+        options: Options,
+        named: Option<ExplicitResume>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            session,
+            peer,
+            started: now,
+            state: State::Down,
+            opening: named.map_or(Opening::Usual, Opening::Named),
+            has_planned_anew: false,
+            backoff: Backoff::new(options.give_up_after, options.seed),
+            acks: Acks::default(),
+            said: Said::default(),
+            requests: Requests::default(),
+            failed_chunks: 0,
+            received: 0,
+            wasted: 0,
+            options,
+        }
+    }
+
+    pub(crate) fn session(&self) -> SnapshotSessionId {
+        self.session
+    }
+
+    pub(crate) fn peer(&self) -> PeerId {
+        self.peer
+    }
+
+    pub(crate) fn in_flight(&self) -> Option<&InFlight> {
+        self.requests.in_flight()
+    }
+
+    /// What the download has to put off for the next opening.
+    pub(crate) fn hold(&self) -> Hold {
+        match self.opening {
+            Opening::Usual => Hold::Nothing,
+            Opening::Named(_) => Hold::Authority,
+            Opening::Anew | Opening::Smaller(_) => Hold::Plan,
+        }
+    }
+
+    /// The peer is asked for smaller chunks next.
+    pub(crate) fn is_to_shrink(&self) -> bool {
+        matches!(self.opening, Opening::Smaller(_))
+    }
+
+    /// Whether the peer is needed.
+    pub(crate) fn is_needed(&self, demand: &Demand) -> bool {
+        self.opening != Opening::Usual || demand.is_needed
+    }
+
+    /// The next request to make, when none is in flight.
+    pub(crate) fn poll_request(&mut self, now: Instant, demand: &Demand) -> Option<SnapshotsRequest> {
+        if self.requests.in_flight().is_some() {
+            return None;
+        }
+        let request = loop {
+            match self.poll_intent(demand) {
+                Some(intent) => {
+                    if let Some(request) = self.requests.hear(intent) {
+                        break request;
+                    }
+                }
+                None if matches!(self.state, State::Open { .. }) => {
+                    break self.requests.wanted(self.session, demand.plan.as_deref())?;
+                }
+                None => return None,
+            }
+        };
+        self.requests.start(now, request.clone());
+        Some(request)
+    }
+
+    /// The next thing to say to the peer. Not to be asked before the last message is answered.
+    fn poll_intent(&mut self, demand: &Demand) -> Option<Intent> {
+        let message = match self.state {
+            State::Up => self.opening_message(demand),
+            State::Open { .. } => self.ack_due(demand).map(|(kind, index)| SnapshotsRequest::Ack {
+                session_id: self.session,
+                kind,
+                index,
+            }),
+            _ => None,
+        };
+        self.said.next(&self.state, message, demand)
+    }
+
+    /// Whether to dial the peer now.
+    pub(crate) fn poll_connect(&mut self, now: Instant, demand: &Demand) -> bool {
+        let dials = matches!(self.state, State::Down) && self.is_needed(demand);
+        if dials {
+            self.state = State::Dialing { since: now };
+        }
+        dials
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let retry = match &self.state {
+            State::BackingOff(retry) => Some(retry.at),
+            _ => None,
+        };
+        [retry, self.acks.after].into_iter().flatten().min()
+    }
+
+    /// `plan` or `resume`, when the peer is needed.
+    fn opening_message(&self, demand: &Demand) -> Option<SnapshotsRequest> {
+        if !self.is_needed(demand) {
+            return None;
+        }
+        let Some(plan) = &demand.plan else { return Some(self.first_plan()) };
+        let (session_id, present) = (self.session, plan.chunk_size);
+        let (plan_id, chunk_index, update_index) = match self.opening {
+            Opening::Usual => (plan.plan_id, demand.next.0, demand.next.1),
+            Opening::Named(named) => (named.plan_id, named.chunk_index, named.update_index),
+            // Not under the feet of work that is done for the present plan.
+            Opening::Anew | Opening::Smaller(_) if demand.is_in_use => return None,
+            // Nor while something counts in the present chunks.
+            Opening::Smaller(_) if !demand.is_written => return None,
+            // The same snapshot in the same chunks goes on, or in smaller ones; else only tip and updates may be new.
+            Opening::Anew | Opening::Smaller(_) => {
+                let (chunk_size, least) = match self.opening {
+                    Opening::Smaller(smaller) => (smaller, self.options.min_chunk_size.min(smaller)),
+                    _ => (present, present),
+                };
+                return Some(SnapshotsRequest::Plan {
+                    session_id,
+                    chunk_size: Some(chunk_size),
+                    min_chunk_size: Some(least),
+                    max_chunk_size: Some(present),
+                    root: Some(plan.snapshot.checkpoint.state_root),
+                    height: Some(plan.snapshot.checkpoint.height),
+                });
+            }
+        };
+        Some(SnapshotsRequest::Resume { session_id, plan_id, chunk_index, update_index })
+    }
+
+    fn first_plan(&self) -> SnapshotsRequest {
+        let options = &self.options;
+        SnapshotsRequest::Plan {
+            session_id: self.session,
+            chunk_size: Some(options.chunk_size),
+            min_chunk_size: Some(options.min_chunk_size),
+            max_chunk_size: Some(options.max_chunk_size),
+            root: options.root,
+            height: options.height,
+        }
+    }
+
+    /// What is durable and recorded here, and not acknowledged yet.
+    fn ack_due(&self, demand: &Demand) -> Option<(ArtefactKind, u64)> {
+        if self.acks.given_up || self.acks.after.is_some() {
+            return None;
+        }
+        let due = |durable: Option<u64>, acked: u64| durable.filter(|durable| *durable > acked).map(|all| all - 1);
+        due(demand.durable.updates, self.acks.updates)
+            .map(|index| (ArtefactKind::LightClientUpdate, index))
+            .or_else(|| due(demand.durable.chunks, self.acks.chunks).map(|index| (ArtefactKind::Chunk, index)))
+    }
+
+    /// An ack is due and the peer is there to take it.
+    pub(crate) fn can_ack(&self, demand: &Demand) -> bool {
+        matches!(self.state, State::Open { .. }) && self.ack_due(demand).is_some()
+    }
+
+    /// What became of the request that was wanted. `Some`: nothing was sent.
+    pub(crate) fn handle_sent(
+        &mut self,
+        sent: Result<RequestId, NotSent>,
+    ) -> Result<Option<(InFlight, RequestFailure)>, Unexpected> {
+        let unexpected = Unexpected { input: Input::Sent };
+        match sent {
+            Ok(id) => self.requests.sent(id).then_some(None).ok_or(unexpected),
+            Err(not_sent) => {
+                let request = self.requests.end(None).ok_or(unexpected)?;
+                Ok(Some((request, RequestFailure::Io { reason: not_sent.to_string() })))
+            }
+        }
+    }
+
+    /// Takes the request in flight, if this is its id.
+    pub(crate) fn end(&mut self, id: RequestId) -> Option<InFlight> {
+        self.requests.end(Some(id))
+    }
+
+    /// What is in flight is given up.
+    pub(crate) fn give_up(&mut self) {
+        self.requests.give_up();
+    }
+
+    /// The peer has planned the session. Whether the plan may have smaller chunks than the one before.
+    pub(crate) fn planned(&mut self) -> bool {
+        let may_shrink = self.is_to_shrink();
+        self.opening = Opening::Usual;
+        // The peer has a new record.
+        (self.acks.chunks, self.acks.updates) = (0, 0);
+        self.open();
+        may_shrink
+    }
+
+    /// The peer goes on with the session.
+    pub(crate) fn resumed(&mut self) {
+        if matches!(self.opening, Opening::Named(_)) {
+            self.opening = Opening::Usual;
+        }
+        self.open();
+    }
+
+    /// Where the connection was lost since, the session is resumed on the next one.
+    fn open(&mut self) {
+        if matches!(self.state, State::Up) {
+            self.state = State::Open { tries: self.backoff.tries() + 1 };
+            self.said = Said::default();
+            self.requests.reset();
+        }
+    }
+
+    /// A chunk came; `is_taken`: it is of use.
+    pub(crate) fn chunk_came(&mut self, index: u64, bytes: u64, is_taken: bool) {
+        self.received = self.received.saturating_add(bytes);
+        self.said.chunk_came(index, bytes);
+        if is_taken {
+            self.has_planned_anew = false;
+            self.failed_chunks = 0;
+            self.backoff.reset();
+        } else {
+            self.wasted = self.wasted.saturating_add(bytes);
+        }
+    }
+
+    /// An update came and is of use.
+    pub(crate) fn update_came(&mut self, index: u64) {
+        self.said.update_came(index);
+        self.backoff.reset();
+    }
+
+    /// Payload bytes came that do not verify.
+    pub(crate) fn lie_came(&mut self, bytes: u64) {
+        self.received = self.received.saturating_add(bytes);
+        self.wasted = self.wasted.saturating_add(bytes);
+    }
+
+    /// The peer has recorded an ack. `true`: what it is told it keeps up with again.
+    pub(crate) fn acked(&mut self, kind: ArtefactKind, index: u64) -> bool {
+        let count = index.saturating_add(1);
+        match kind {
+            ArtefactKind::Plan => {}
+            ArtefactKind::Chunk => {
+                self.acks.chunks = self.acks.chunks.max(count);
+                self.backoff.reset();
+                return true;
+            }
+            ArtefactKind::LightClientUpdate => self.acks.updates = self.acks.updates.max(count),
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        download::{Durable, Want},
+        messages::{Checkpoint, GenesisDescriptor, PayloadFormat, Plan, SnapshotHeader},
+        types::Hash,
+    };
+
+    /// Ten chunks of 16 KiB.
+    fn plan() -> Arc<Plan> {
+        let checkpoint = Checkpoint {
+            step: 1,
+            height: 1,
+            block_hash: Hash::default(),
+            state_root: Hash::default(),
+            payload_bytes: 10 * CHUNK,
+            commitment: Hash::default(),
+        };
+        Arc::new(Plan {
+            plan_id: Hash::default(),
+            proof: String::new(),
+            genesis: GenesisDescriptor { chain_id: String::new(), publishers: Vec::new(), threshold: 1 },
+            snapshot: SnapshotHeader { checkpoint, format: PayloadFormat::Raw },
+            tip: checkpoint,
+            chunk_size: CHUNK,
+            total_chunks: 10,
+            total_updates: 2,
+        })
+    }
+
+    const CHUNK: u64 = 16 * 1024;
+
+    fn demand(plan: Option<Arc<Plan>>) -> Demand {
+        Demand {
+            plan,
+            is_needed: true,
+            next: (0, 0),
+            want: Want::default(),
+            room: 0,
+            durable: Durable::default(),
+            is_all_durable: false,
+            is_in_use: false,
+            is_written: true,
+        }
+    }
+
+    fn link() -> Link {
+        let session = SnapshotSessionId::new(7).expect("a valid id");
+        Link::new(session, PeerId::random(), Options::default(), None, Instant::now())
+    }
+
+    /// What a stream would be told: the link is driven without the requests of 1.0.0.
+    #[test]
+    fn each_thing_is_said_once_and_what_came_is_neither_wanted_nor_granted_any_more() {
+        let (now, mut link) = (Instant::now(), link());
+        let nothing = demand(None);
+        assert!(link.poll_connect(now, &nothing) && !link.poll_connect(now, &nothing));
+        assert_eq!(link.poll_intent(&nothing), None, "nobody hears it yet");
+        link.connected();
+        assert!(matches!(link.poll_intent(&nothing), Some(Intent::Message(SnapshotsRequest::Plan { .. }))));
+        link.planned();
+
+        let mut demand = demand(Some(plan()));
+        demand.want.updates = 0..2;
+        assert_eq!(link.poll_intent(&demand), Some(Intent::Want(demand.want.clone())));
+        for index in 0..2 {
+            assert_eq!(link.poll_intent(&demand), None);
+            link.update_came(index);
+            demand.want.without_update(index);
+        }
+        (demand.want.chunks, demand.room) = (vec![0..10], 4 * CHUNK);
+        assert_eq!(link.poll_intent(&demand), Some(Intent::Want(demand.want.clone())));
+        assert_eq!(link.poll_intent(&demand), Some(Intent::Credit(4 * CHUNK)));
+        for index in 0..2 {
+            link.chunk_came(index, CHUNK, true);
+            demand.want.without_chunk(index);
+            demand.room -= CHUNK;
+            assert_eq!(link.poll_intent(&demand), None);
+        }
+        // Both are durable: an ack goes first.
+        (demand.room, demand.durable.chunks) = (4 * CHUNK, Some(2));
+        let ack = link.poll_intent(&demand);
+        assert!(matches!(ack, Some(Intent::Message(SnapshotsRequest::Ack { index: 1, .. }))), "{ack:?}");
+        link.acked(ArtefactKind::Chunk, 1);
+        assert_eq!(link.poll_intent(&demand), Some(Intent::Credit(6 * CHUNK)));
+        // The disk is full: nothing is wanted, and what was granted stays granted.
+        let wanted = std::mem::take(&mut demand.want);
+        demand.room = 0;
+        assert_eq!(link.poll_intent(&demand), Some(Intent::Want(Want::default())));
+        assert_eq!(link.poll_intent(&demand), None);
+        (demand.want, demand.room) = (wanted, 4 * CHUNK);
+        assert_eq!(link.poll_intent(&demand), Some(Intent::Want(demand.want.clone())));
+        assert_eq!(link.poll_intent(&demand), None);
+    }
+
+    #[test]
+    fn one_request_at_a_time_stays_within_the_credit() {
+        let (now, mut link) = (Instant::now(), link());
+        link.connected();
+        let mut demand = demand(Some(plan()));
+        let request = link.poll_request(now, &demand);
+        assert!(
+            matches!(request, Some(SnapshotsRequest::Resume { chunk_index: 0, update_index: 0, .. })),
+            "{request:?}"
+        );
+        assert_eq!(link.poll_request(now, &demand), None, "one is in flight");
+        assert!(matches!(link.handle_sent(Ok(RequestId::new(1))), Ok(None)));
+        assert!(link.handle_sent(Ok(RequestId::new(2))).is_err(), "none is to be sent");
+        assert!(link.end(RequestId::new(3)).is_none() && link.end(RequestId::new(1)).is_some());
+        link.resumed();
+        (demand.want.chunks, demand.room) = (vec![3..4, 7..10], 2 * CHUNK + 1);
+        for (id, expected) in [(4, 3), (5, 7)] {
+            let request = link.poll_request(now, &demand);
+            let Some(SnapshotsRequest::Chunk { chunk_index, .. }) = request else { panic!("{request:?}") };
+            assert_eq!(chunk_index, expected);
+            assert!(link.handle_sent(Ok(RequestId::new(id))).is_ok() && link.end(RequestId::new(id)).is_some());
+            link.chunk_came(chunk_index, CHUNK, true);
+            demand.want.without_chunk(chunk_index);
+            demand.room -= CHUNK;
+        }
+        assert_eq!(link.poll_request(now, &demand), None, "a byte is left");
+        demand.room = CHUNK;
+        assert!(matches!(link.poll_request(now, &demand), Some(SnapshotsRequest::Chunk { chunk_index: 8, .. })));
+    }
+}

@@ -1,0 +1,95 @@
+//! What a link can say of itself.
+
+use std::time::Instant;
+
+use super::{Connection, InFlight, Link, State};
+use crate::{
+    consumer::{self, View, WaitKind, Waiting},
+    download::Demand,
+    limits::REQUEST_IDLE,
+    messages::SnapshotsRequest,
+};
+
+impl Link {
+    /// What keeps a download that needs the peer: `None` while the peer streams, or is not needed.
+    pub(crate) fn obstacle(&self, demand: &Demand) -> Option<consumer::State> {
+        if !self.is_needed(demand) {
+            return None;
+        }
+        match self.state {
+            State::BackingOff(_) => Some(consumer::State::BackingOff),
+            State::Down | State::Dialing { .. } => Some(consumer::State::Connecting),
+            State::Up => Some(consumer::State::Planning),
+            State::Open { .. } => None,
+        }
+    }
+
+    /// Fills in what is known of the peer's part.
+    pub(crate) fn tell(&self, view: &mut View) {
+        view.bytes_received = self.received;
+        view.bytes_wasted += self.wasted;
+        view.failed_tries = self.backoff.tries();
+        view.tries = match self.state {
+            State::Open { tries } => tries,
+            _ => self.backoff.tries() + 1,
+        };
+    }
+
+    /// What is waited for from the peer.
+    pub(crate) fn waiting(&self, demand: &Demand) -> Option<Waiting> {
+        match (&self.state, self.in_flight()) {
+            // During a back-off a request in flight is one that a lost connection took along.
+            (State::BackingOff(_), _) | (_, None) if !self.is_needed(demand) => None,
+            (State::BackingOff(retry), _) => {
+                let reason = format!(
+                    "try {} failed: {}; the next one comes by itself, or at once by a resume of this session; look at {} if \
+                     it goes on",
+                    self.backoff.tries(),
+                    retry.cause,
+                    self.peer
+                );
+                Some(Waiting { retry_at: Some(retry.at), ..wait(WaitKind::Retry, retry.since, reason) })
+            }
+            (_, Some(in_flight)) => Some(self.waiting_on_answer(in_flight)),
+            (state, None) => match state.connection() {
+                Connection::Dialing { since } => Some(self.waiting_on_connection(since)),
+                Connection::Down => Some(self.waiting_on_connection(self.started)),
+                Connection::Up => None,
+            },
+        }
+    }
+
+    fn waiting_on_connection(&self, since: Instant) -> Waiting {
+        let reason = format!("connecting to {}; check its address and that it runs if this takes long", self.peer);
+        wait(WaitKind::Connection, since, reason)
+    }
+
+    fn waiting_on_answer(&self, in_flight: &InFlight) -> Waiting {
+        let (what, index, thing) = match &in_flight.request {
+            SnapshotsRequest::Plan { .. } => (WaitKind::Plan, None, "a plan".to_owned()),
+            SnapshotsRequest::Resume { chunk_index, update_index, .. } => {
+                (WaitKind::Plan, None, format!("to go on at chunk {chunk_index} and update {update_index}"))
+            }
+            SnapshotsRequest::Chunk { chunk_index, .. } => {
+                (WaitKind::Chunk, Some(*chunk_index), format!("for chunk {chunk_index}"))
+            }
+            SnapshotsRequest::LightClientUpdate { update_index, .. } => {
+                (WaitKind::LightClientUpdate, Some(*update_index), format!("for update {update_index}"))
+            }
+            SnapshotsRequest::Ack { index, .. } => {
+                (WaitKind::Ack, Some(*index), format!("to record what is durable here, up to {index}"))
+            }
+            SnapshotsRequest::Error { .. } => (WaitKind::Ack, None, "to end the session".to_owned()),
+        };
+        let reason = format!(
+            "asked {} {thing}, not answered yet; a request is given up after {} s without a byte and tried again",
+            self.peer,
+            REQUEST_IDLE.as_secs()
+        );
+        Waiting { index, ..wait(what, in_flight.since, reason) }
+    }
+}
+
+fn wait(what: WaitKind, since: Instant, reason: String) -> Waiting {
+    Waiting { what, index: None, session: None, since, reason, retry_at: None }
+}
