@@ -485,7 +485,8 @@ fn failed_call(log: &Path) -> Option<Call> {
 /// database, whose files are its library's, as a whole.
 fn names(message: &str, call: &Call) -> bool {
     let parent = call.path.parent().unwrap();
-    let is_temporary = call.path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".tmp-"));
+    let name = call.path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let is_temporary = name.starts_with(".tmp-") || name.ends_with(".tmp");
     // Without a `.` at its end, as a folder is synced or listed by.
     let path: PathBuf =
         if is_temporary || parent.ends_with("sessions") { parent } else { &call.path }.components().collect();
