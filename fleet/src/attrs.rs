@@ -110,6 +110,16 @@ impl Attrs {
             json.push_str(if json.len() > 1 { ",\"elapsed_ns\":" } else { "\"elapsed_ns\":" });
             push_unsigned(json, u64::try_from(about.age.as_nanos()).unwrap_or(u64::MAX));
         }
+        if let Some(Origin { created_at, source }) = about.origin {
+            if self.lacks("created_at") {
+                json.push_str(if json.len() > 1 { ",\"created_at\":" } else { "\"created_at\":" });
+                push_unsigned(json, created_at);
+            }
+            if self.lacks("source") {
+                json.push_str(if json.len() > 1 { ",\"source\":" } else { "\"source\":" });
+                push_text(json, source);
+            }
+        }
         json.push('}');
         json.as_str().into()
     }
@@ -129,6 +139,17 @@ pub(crate) struct About<'a> {
     pub(crate) label: Option<&'a str>,
     /// A request or a response: `elapsed_ns`.
     pub(crate) exchange: bool,
+    /// A node's.
+    pub(crate) origin: Option<Origin<'a>>,
+}
+
+/// What the newest dashboard of peeps insists on: without both it stores nothing of the whole graph.
+#[derive(Clone, Copy)]
+pub(crate) struct Origin<'a> {
+    /// When it entered, in nanoseconds since 1970: `created_at`.
+    pub(crate) created_at: u64,
+    /// Who says so, the process's name: `source`.
+    pub(crate) source: &'a str,
 }
 
 impl Value {
@@ -217,7 +238,7 @@ mod tests {
     use super::*;
 
     fn aged(age: Duration) -> About<'static> {
-        About { age, label: None, exchange: false }
+        About { age, label: None, exchange: false, origin: None }
     }
 
     #[test]
@@ -246,11 +267,22 @@ mod tests {
 
     #[test]
     fn label_and_time_as_the_dashboard_of_peeps_reads_them() {
-        let about = About { age: Duration::from_micros(1500), label: Some("a \"b\""), exchange: true };
+        let origin = Some(Origin { created_at: 1_795_872_106_321_239_130, source: "provider" });
+        let about = About { age: Duration::from_micros(1500), label: Some("a \"b\""), exchange: true, origin };
         let json = |attrs: Attrs| attrs.to_json(&about, &mut String::new());
-        assert_eq!(&*json(Attrs::default()), r#"{"age_ms":1,"label":"a \"b\"","elapsed_ns":1500000}"#);
-        let own = [("label", Value::from("mine")), ("age_ms", 2u64.into()), ("elapsed_ns", 3u64.into())].into_attrs();
-        assert_eq!(&*json(own), r#"{"label":"mine","age_ms":2,"elapsed_ns":3}"#);
+        assert_eq!(
+            &*json(Attrs::default()),
+            r#"{"age_ms":1,"label":"a \"b\"","elapsed_ns":1500000,"created_at":1795872106321239130,"source":"provider"}"#
+        );
+        let own = [
+            ("label", Value::from("mine")),
+            ("age_ms", 2u64.into()),
+            ("elapsed_ns", 3u64.into()),
+            ("created_at", 4u64.into()),
+            ("source", "main.rs:7".into()),
+        ]
+        .into_attrs();
+        assert_eq!(&*json(own), r#"{"label":"mine","age_ms":2,"elapsed_ns":3,"created_at":4,"source":"main.rs:7"}"#);
     }
 
     #[test]

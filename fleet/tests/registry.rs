@@ -135,6 +135,11 @@ fn a_graph_keeps_what_it_saw_and_ages_are_told() {
     assert_eq!((attrs(&before)["bytes"].clone(), attrs(&after)["bytes"].clone()), (1.into(), 2.into()));
     assert_eq!((&*before.nodes[0].label, &*after.nodes[0].label), ("read", "write"));
     assert!(attrs(&after)["age_ms"].is_u64());
+    // The newest dashboard of peeps wants these two.
+    let created = attrs(&after)["created_at"].as_u64().unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+    assert!(u128::from(created) <= now && u128::from(created) + 3_600_000_000_000 > now, "{created} {now}");
+    assert_eq!(attrs(&after)["source"], "Probe svc");
 }
 
 #[test]

@@ -107,13 +107,14 @@ async fn a_program_of_the_source_document_reports_to_our_collector() {
 async fn our_client_reports_to_a_dashboard_of_the_source_document() {
     let dashboard = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let registry = Registry::with_pid("probe svc", 7);
-    let _lock = registry.node(NodeKind::Lock, "lock:01M7", "lock a", [("waiter_count", 1u64), ("age_ms", 0u64)]);
+    let set = [("waiter_count", 1u64), ("age_ms", 0), ("created_at", 5)];
+    let _lock = registry.node(NodeKind::Lock, "lock:01M7", "lock a", set);
     let _reporter = client::spawn(&dashboard.local_addr().unwrap().to_string(), registry).unwrap();
     let (mut stream, _) = patiently(dashboard.accept()).await.unwrap();
     stream.write_all(&(REQUEST.len() as u32).to_be_bytes()).await.unwrap();
     stream.write_all(REQUEST.as_bytes()).await.unwrap();
     let reply = patiently(read_frame(&mut stream)).await;
-    let ours = r#"{\"waiter_count\":1,\"age_ms\":0,\"label\":\"lock a\"}"#;
+    let ours = r#"{\"waiter_count\":1,\"age_ms\":0,\"created_at\":5,\"label\":\"lock a\",\"source\":\"probe svc\"}"#;
     let expected = REPLY.replace(r#"{\"waiter_count\":1}"#, ours);
     assert_eq!(String::from_utf8(reply).unwrap(), expected);
     // Nothing is sent that was not asked for.

@@ -27,14 +27,14 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Instant,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 pub use guards::{EdgeGuard, Group, GroupGuard, NodeGuard};
 use state::{EdgeEntry, NodeEntry, State};
 
 use crate::{
-    attrs::{About, IntoAttrs},
+    attrs::{About, IntoAttrs, Origin},
     ids::proc_key,
     kinds::{EdgeKind, NodeKind},
     limits::{MAX_ID_BYTES, MAX_TEXT_BYTES},
@@ -179,10 +179,11 @@ impl Registry {
         let shared = self.shared.as_ref()?;
         let (nodes, edges) = shared.lock().copy();
         let (now, mut json) = (Instant::now(), String::new());
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Some(Graph {
             process_name: shared.process.clone(),
             proc_key: shared.proc_key.clone(),
-            nodes: nodes.iter().map(|node| node.to_wire(now, &mut json)).collect(),
+            nodes: nodes.iter().map(|node| node.to_wire(now, since_1970, &shared.process, &mut json)).collect(),
             edges: edges.iter().map(|edge| edge.to_wire(now, &mut json)).collect(),
         })
     }
@@ -214,16 +215,20 @@ fn bounded_text(text: &dyn Display) -> Arc<str> {
 }
 
 impl NodeEntry {
-    fn to_wire(&self, now: Instant, json: &mut String) -> Node {
+    /// `since_1970` is `now` on the calendar's clock.
+    fn to_wire(&self, now: Instant, since_1970: Duration, process: &str, json: &mut String) -> Node {
+        let age = now.saturating_duration_since(self.since);
+        let created_at = u64::try_from(since_1970.saturating_sub(age).as_nanos()).unwrap_or(u64::MAX);
         Node {
             id: Arc::clone(&self.id),
             kind: self.kind.clone(),
             label: Arc::clone(&self.label),
             attrs_json: self.attrs.to_json(
                 &About {
-                    age: now.saturating_duration_since(self.since),
+                    age,
                     label: Some(&self.label),
                     exchange: matches!(self.kind, NodeKind::Request | NodeKind::Response),
+                    origin: Some(Origin { created_at, source: process }),
                 },
                 json,
             ),
@@ -237,9 +242,10 @@ impl EdgeEntry {
             src: Arc::clone(&self.src),
             dst: Arc::clone(&self.dst),
             kind: self.kind.clone(),
-            attrs_json: self
-                .attrs
-                .to_json(&About { age: now.saturating_duration_since(self.since), label: None, exchange: false }, json),
+            attrs_json: self.attrs.to_json(
+                &About { age: now.saturating_duration_since(self.since), label: None, exchange: false, origin: None },
+                json,
+            ),
         }
     }
 }
