@@ -1,5 +1,5 @@
-//! `GET /p2p/events`: what happened in the node lately, oldest first. Only what changes is kept: a session that moves on
-//! within its state is no event.
+//! `GET /p2p/events`: what happened in the node lately, oldest first. Only news is kept: neither a session that moves on within
+//! its state, nor one try after the other that fails for the same reason.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -45,7 +45,15 @@ pub(crate) struct Recent(Arc<Mutex<Kept>>);
 struct Kept {
     next: u64,
     events: VecDeque<Event>,
-    states: HashMap<SnapshotSessionId, SessionState>,
+    sessions: HashMap<SnapshotSessionId, Last>,
+}
+
+/// What was told of a session last.
+#[derive(Debug)]
+struct Last {
+    state: SessionState,
+    /// Why it is held up; nothing while it gets on.
+    trouble: Option<String>,
 }
 
 impl Recent {
@@ -71,6 +79,12 @@ impl Recent {
     }
 }
 
+/// Whether the second state is more than another try after the first.
+fn ends_otherwise(before: SessionState, now: SessionState) -> bool {
+    let tries = |state| matches!(state, SessionState::Connecting | SessionState::Planning);
+    !tries(now) && before != now
+}
+
 impl Kept {
     fn note(&mut self, event: NodeEvent) {
         match event {
@@ -78,7 +92,7 @@ impl Kept {
             | NodeEvent::SnapshotStreamCompleted(status)
             | NodeEvent::SnapshotStreamFailed(status) => self.state(&status),
             NodeEvent::SnapshotStreamCancelled(session) => {
-                self.states.remove(&session);
+                self.sessions.remove(&session);
                 self.push("cancelled", |event| event.session = Some(session));
             }
             NodeEvent::PeerConnected(peer) => self.push("peer_connected", |event| event.peer = Some(peer.to_string())),
@@ -96,17 +110,35 @@ impl Kept {
     }
 
     fn state(&mut self, status: &SnapshotStreamStatus) {
-        if self.states.len() >= MAX_STATES {
-            self.states.clear();
+        if self.sessions.len() >= MAX_STATES {
+            self.sessions.clear();
         }
-        if self.states.insert(status.session, status.state) != Some(status.state) {
-            self.push("state", |event| {
-                event.session = Some(status.session);
-                event.peer = Some(status.peer.to_string());
-                event.state = Some(status.state);
-                event.reason = status.error.as_deref().map(shown);
-            });
+        let last = self.sessions.get(&status.session);
+        let trouble = match status.state {
+            // A further try: what held it up may do so again. One after a failure is the operator's.
+            SessionState::Connecting | SessionState::Planning => {
+                last.filter(|last| last.state != SessionState::Failed).and_then(|last| last.trouble.clone())
+            }
+            SessionState::BackingOff | SessionState::Paused | SessionState::Failed => {
+                Some(status.error.as_deref().map(shown).unwrap_or_default())
+            }
+            SessionState::Streaming | SessionState::Verifying | SessionState::Complete => None,
+        };
+        let told = last.is_some_and(|last| match &last.trouble {
+            Some(before) => trouble.as_ref() == Some(before) && !ends_otherwise(last.state, status.state),
+            None => last.state == status.state,
+        });
+        if told {
+            return;
         }
+        let reason = trouble.clone().filter(|reason| !reason.is_empty());
+        self.sessions.insert(status.session, Last { state: status.state, trouble });
+        self.push("state", |event| {
+            event.session = Some(status.session);
+            event.peer = Some(status.peer.to_string());
+            event.state = Some(status.state);
+            event.reason = reason;
+        });
     }
 
     fn push(&mut self, event: &'static str, fill: impl FnOnce(&mut Event)) {

@@ -173,13 +173,26 @@ async fn events_are_told_when_something_changes_and_the_oldest_go_first() {
     );
     assert_eq!(events[3]["reason"], "chunk 3 does not match");
     assert!(!events[2]["reason"].as_str().unwrap().contains('\u{202e}'), "{}", events[2]);
+    // Tries that fail for the same reason are one event; another reason is another.
+    for reason in ["nobody there", "nobody there", "nobody there", "refused"] {
+        for state in [SessionState::Connecting, SessionState::Planning, SessionState::BackingOff] {
+            let mut status = planned(8, state);
+            status.error = Some(reason.into());
+            port.events.send(NodeEvent::SnapshotStreamProgress(status)).unwrap();
+        }
+    }
+    let events = until(&port, |events| events.last().is_some_and(|event| event["reason"] == "refused")).await;
+    let told: Vec<_> = events[6..].iter().map(|event| (&event["state"], &event["reason"])).collect();
+    let tries =
+        json!([["connecting", null], ["planning", null], ["backing_off", "nobody there"], ["backing_off", "refused"]]);
+    assert_eq!(json!(told), tries);
     assert!(events.iter().all(|event| event["at"].as_str().unwrap().ends_with('Z')));
     for _ in 0..MAX_RECENT_EVENTS {
         port.events.send(NodeEvent::PeerConnected(peer)).unwrap();
     }
-    let last = 6 + MAX_RECENT_EVENTS as u64 - 1;
+    let last = 10 + MAX_RECENT_EVENTS as u64 - 1;
     let events = until(&port, |events| events.last().is_some_and(|event| event["seq"] == last)).await;
-    assert_eq!((events.len(), &events[0]["seq"]), (MAX_RECENT_EVENTS, &json!(6)));
+    assert_eq!((events.len(), &events[0]["seq"]), (MAX_RECENT_EVENTS, &json!(10)));
 }
 
 /// The events once they are as wanted.

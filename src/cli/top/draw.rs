@@ -122,7 +122,7 @@ impl View {
 
     fn foot(&self, picture: &Picture) -> Line<'_> {
         if let Some(session) = self.asking {
-            let text = format!(" cancel {session}, and drop what it has fetched? y: yes, any other key: no");
+            let text = format!(" cancel {} and drop what it has? y, or any other key", tail(session));
             return Line::styled(text, Style::new().fg(Color::Black).bg(Color::Yellow));
         }
         let said = if self.said.is_empty() { picture.trouble.as_deref().unwrap_or_default() } else { &self.said };
@@ -214,7 +214,7 @@ fn title(name: &str, count: usize) -> Line<'static> {
 fn download(status: &SnapshotStreamStatus, width: usize, chosen: bool, lines: Option<usize>) -> Vec<Line<'static>> {
     let mark = Span::raw(if chosen { "\u{25b8} " } else { "  " });
     let bold = Style::new().add_modifier(Modifier::BOLD);
-    let height = status.height.map_or_else(|| "-".to_owned(), |height| height.to_string());
+    let height = status.height.map_or_else(|| tail(status.session.get()), |height| height.to_string());
     let state = Span::styled(format!("{:<12}", status.state.name().replace('_', " ")), Style::new().fg(colour(status)));
     let total = status.total_bytes.filter(|total| *total > 0);
     let share = total.map_or_else(|| "-".to_owned(), |total| human::percent(verified(status).min(total), total));
@@ -310,7 +310,7 @@ fn peer(peer: &Peer) -> Line<'static> {
 
 fn event(event: &Event) -> Line<'static> {
     let peer = event.peer.as_deref().map(short).unwrap_or_default();
-    let session = event.session.map(|session| session.to_string()).unwrap_or_default();
+    let session = event.session.map(tail).unwrap_or_default();
     let state = event.state.map(|state| state.name().replace('_', " ")).unwrap_or_default();
     let mut what = match event.event.as_str() {
         "state" => format!("{session} {state}"),
@@ -327,6 +327,12 @@ fn event(event: &Event) -> Line<'static> {
     // The time of an RFC 3339 text.
     let time = escape(event.at.get(11..19).unwrap_or_default());
     Line::from(vec![Span::styled(format!(" {time} "), faint()), Span::raw(what)])
+}
+
+/// The end of a session's number, which is long and drawn by lot.
+fn tail(session: u64) -> String {
+    let number = session.to_string();
+    format!("#{}", number.get(number.len().saturating_sub(6)..).unwrap_or(&number))
 }
 
 /// The first and the last of an id.

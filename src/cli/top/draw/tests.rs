@@ -79,7 +79,7 @@ fn eighty_by_twenty_four_has_everything() {
     let all = rows.join("\n");
     assert!(all.contains("chunk 3 does not match the root") && all.contains("failed"), "{all}");
     assert!(all.contains(" Peers (1)") && all.contains("12 ms in 1.0 GiB out 1.0 KiB"), "{all}");
-    assert!(all.contains(" Recent events (2)") && all.contains("08:00:02 7 failed: a lie"), "{all}");
+    assert!(all.contains(" Recent events (2)") && all.contains("08:00:02 #7 failed: a lie"), "{all}");
     assert!(rows[23].contains("q ends"), "{rows:#?}");
     assert!(!all.contains('\u{1b}') && !all.contains('\u{202e}'), "text from outside is escaped");
 }
