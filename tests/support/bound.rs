@@ -28,7 +28,7 @@ impl Bound {
     }
 }
 
-/// The socket that a TCP address names.
+/// The socket address in a TCP multiaddr.
 pub fn socket_address(address: &Multiaddr) -> Option<SocketAddr> {
     let mut parts = address.iter();
     match (parts.next(), parts.next()) {

@@ -1,5 +1,5 @@
-//! Our own requests: one in flight per session, each answer checked before anybody hears of it: chunks and what is small
-//! on the connection's task, everything else on a blocking thread, nothing on the swarm's task.
+//! Our own requests: one in flight for each session. Each answer is checked before anybody is told of it: chunks and
+//! small answers on the connection's task, everything else on a blocking thread, nothing on the swarm's task.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -37,7 +37,7 @@ use crate::{
     types::SnapshotSessionId,
 };
 
-/// A session belongs to two peers: the other one and its id name it.
+/// A session belongs to two peers: its key is the other peer and the id.
 type Key = (PeerId, SnapshotSessionId);
 
 /// The consumer's half of the behaviour.
@@ -46,14 +46,14 @@ pub(super) struct Outbound {
     max_sessions: usize,
     max_per_peer: usize,
     observer: Arc<dyn Observer>,
-    /// Bounded by `max_sessions`; left by violation, confirmed cancel and `forget`.
+    /// Bounded by `max_sessions`. An entry is removed by a violation, a confirmed cancel or `forget`.
     sessions: HashMap<Key, OpenSession>,
-    /// Sent and not answered. At most one per session, abandoned ones included at most `max_sessions`.
+    /// Sent and not answered. At most one for each session; including abandoned ones, at most `max_sessions`.
     sent: HashMap<OutboundRequestId, Sent>,
     /// Answered and being checked.
     checking: HashMap<RequestId, Checking>,
     checks: Pool<Checked>,
-    /// Why dialling failed, from the swarm's word of it to the failures of the requests that waited for it.
+    /// Why dialling failed. Kept from the swarm's event until the requests that waited for the dial fail.
     dial_failures: HashMap<PeerId, String>,
     next_id: u64,
 }
@@ -68,7 +68,7 @@ struct Sent {
     activity: Activity,
     expectation: Expectation,
     request_bytes: usize,
-    /// What came of the answer so far.
+    /// The bytes of the answer that have arrived.
     seen: Seen,
     since: Instant,
 }
@@ -159,7 +159,7 @@ impl Outbound {
         let activity = Activity { id: RequestId(self.next_id), peer, session: id, kind: Some(kind), index };
         self.next_id += 1;
         self.sessions.entry((peer, id)).or_default().in_flight = Some(activity.id);
-        // Those whose check takes no longer than their answer.
+        // Answers whose check takes no longer than reading them.
         let checked_there =
             matches!(kind, RequestKind::Chunk | RequestKind::Ack).then(|| Box::new(expectation.clone()));
         let expected_response = estimate::response(kind, chunk_size);
@@ -172,12 +172,12 @@ impl Outbound {
         Ok(activity.id)
     }
 
-    /// The session is over on our side. What is in flight is let go; its answer is not looked at.
+    /// Ends the session on our side. What is in flight is abandoned, and its answer is ignored.
     pub(super) fn forget(&mut self, peer: PeerId, session: SnapshotSessionId) {
         self.sessions.remove(&(peer, session));
     }
 
-    /// A response arrived. It is checked already, or on a blocking thread now.
+    /// A response arrived. It is already checked, or is checked on a blocking thread now.
     pub(super) fn handle_response(
         &mut self,
         request: OutboundRequestId,
@@ -206,7 +206,7 @@ impl Outbound {
         self.handle_checked((activity, Ok(checked)), events);
     }
 
-    /// The requests that wait for this dial fail next.
+    /// The requests that wait for this dial will fail next.
     pub(super) fn note_dial_failure(&mut self, peer: PeerId, error: &DialError) {
         if self.sent.values().any(|sent| sent.activity.peer == peer) {
             self.dial_failures.insert(peer, text::escape(&error.to_string()));
@@ -236,7 +236,7 @@ impl Outbound {
         self.lost(&activity, &checking, failure, events);
     }
 
-    /// The next check that ended; its events go to `events`.
+    /// The next check that ended; its events are appended to `events`.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, events: &mut VecDeque<Event>) -> Poll<()> {
         self.checks.poll(cx).map(|done| self.handle_checked(done, events))
     }
@@ -325,7 +325,7 @@ impl Outbound {
         self.sessions.get(&(activity.peer, activity.session)).is_some_and(|it| it.in_flight == Some(activity.id))
     }
 
-    /// The session whose request this was; `None` when it was forgotten meanwhile.
+    /// The session of this request; `None` if it was forgotten meanwhile.
     fn end_flight(&mut self, activity: &Activity) -> Option<&mut OpenSession> {
         let session = self.sessions.get_mut(&(activity.peer, activity.session))?;
         session.in_flight.take_if(|id| *id == activity.id)?;
@@ -362,7 +362,7 @@ fn failed(failure: OutboundFailure, received: u64) -> RequestFailure {
     }
 }
 
-/// About how much of a chunk there is in so many bytes of its answer: base64 is nearly all of it.
+/// Estimates how much of a chunk is in so many bytes of its answer: nearly all of them are base64.
 fn received(activity: &Activity, response_bytes: usize) -> u64 {
     match activity.kind {
         Some(RequestKind::Chunk) => response_bytes as u64 / 4 * 3,
@@ -370,7 +370,7 @@ fn received(activity: &Activity, response_bytes: usize) -> u64 {
     }
 }
 
-/// With `V1Lazy` the refusal of a protocol is seen when the answer is read.
+/// With `V1Lazy` the refusal of a protocol becomes visible when the answer is read.
 fn is_refused_protocol(error: &io::Error) -> bool {
     error
         .get_ref()

@@ -1,4 +1,4 @@
-//! Between the behaviour and the policy of a session.
+//! Connects the events of the behaviour to a consumer session.
 
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ impl Event {
         match self {
             Self::Verified { request_id, verified, .. } => session.handle_verified(now, request_id, verified),
             Self::Error { request_id: Some(request_id), error, .. } => tell_error(error, request_id, session, now),
-            // The session's commands say themselves why they were not sent.
+            // The session's own calls return why they sent nothing.
             Self::Error { request_id: None, .. } | Self::Cancelled { .. } | Self::Inbound { .. } => Ok(()),
         }
     }

@@ -1,9 +1,9 @@
-//! An answer while it arrives. No I/O.
+//! Processes an answer while it arrives. No I/O.
 //!
-//! A chunk is nearly all of its answer, and nearly all of the work on it: so its base64 is decoded and its groups are
-//! hashed piece by piece, while the rest is still under way. That is done for an answer that begins just as this crate
-//! writes the chunk that was asked for; what is left of such a document, with nothing between the quotes of the chunk, is
-//! read as strictly as any other. Every other answer is kept as it comes.
+//! A chunk is nearly all of its answer, and nearly all of the work on it. So its base64 is decoded and its groups are
+//! hashed piece by piece while the rest is in flight. This is done if the answer begins exactly as this crate writes
+//! the chunk that was asked for. The rest of such a document, with nothing between the quotes of the chunk, is parsed
+//! as strictly as any other. Every other answer is stored as it is.
 
 use base64_simd::STANDARD;
 use memchr::memchr;
@@ -21,22 +21,22 @@ use crate::{
 /// Other answers up to this many bytes are checked where they are read: about 0.1 ms of work.
 const SMALL: usize = 64 * 1024;
 
-/// One answer on its way.
+/// An answer that is arriving.
 pub(crate) struct ChunkStream {
     expectation: Option<Expectation>,
     stage: Stage,
 }
 
-/// All of an answer.
+/// A complete answer.
 pub(crate) enum Received {
-    /// As it came.
+    /// The bytes as they arrived.
     Whole(Vec<u8>),
-    /// Checked already.
+    /// Already checked.
     Checked(Checked),
 }
 
 enum Stage {
-    /// Not more than the beginning of `head`.
+    /// Not more than the beginning of `head` has arrived.
     Head {
         head: Vec<u8>,
         body: Vec<u8>,
@@ -48,25 +48,25 @@ enum Stage {
 struct Chunk {
     /// The document up to the first character of the chunk.
     head: Vec<u8>,
-    /// Characters that do not make three bytes yet; fewer than four.
+    /// Characters that do not form three bytes yet; fewer than four.
     carry: Vec<u8>,
-    /// Padding came: nothing but the quote may follow.
+    /// Padding has arrived: only the quote may follow.
     padded: bool,
     bytes: Vec<u8>,
     groups: Groups,
-    /// The document from the quote on.
+    /// The document from the closing quote on.
     tail: Option<Vec<u8>>,
 }
 
 /// The chaining values of a chunk's groups.
 struct Groups {
-    /// Where the chunk stands in its payload; `None` when that has no groups.
+    /// The position of the chunk in its payload; `None` if the payload has no groups.
     start: Option<u64>,
     values: Vec<Hash>,
 }
 
 impl ChunkStream {
-    /// `expectation` is `None` when the answer is not to be looked at here.
+    /// `expectation` is `None` if the answer is not to be checked here.
     pub(crate) fn new(expectation: Option<Expectation>) -> Self {
         let head = expectation.as_ref().and_then(|expectation| match expectation.request() {
             SnapshotsRequest::Chunk { session_id, chunk_index } => Some(json::chunk_head(*session_id, *chunk_index)),
@@ -79,7 +79,7 @@ impl ChunkStream {
         Self { expectation, stage }
     }
 
-    /// Takes the next bytes.
+    /// Processes the next bytes.
     pub(crate) fn feed(&mut self, piece: &[u8]) {
         let stage = std::mem::replace(&mut self.stage, Stage::Plain(Vec::new()));
         self.stage = match stage {
@@ -102,7 +102,7 @@ impl ChunkStream {
         };
     }
 
-    /// Nothing more comes.
+    /// The answer has ended.
     pub(crate) fn finish(self) -> Received {
         let (body, streamed) = match self.stage {
             Stage::Chunk(chunk) => chunk.finish(),
@@ -145,7 +145,7 @@ impl Chunk {
         }
     }
 
-    /// `Err` with what is left of the piece when this is not plain base64.
+    /// `Err` with the rest of the piece if this is not plain base64.
     fn feed<'a>(&mut self, piece: &'a [u8]) -> Result<(), &'a [u8]> {
         if let Some(tail) = &mut self.tail {
             tail.extend_from_slice(piece);
@@ -182,7 +182,7 @@ impl Chunk {
         Ok(())
     }
 
-    /// Decodes whole groups of four characters; whether they are such, and may come.
+    /// Decodes complete groups of four characters; returns whether they are valid, and allowed here.
     fn decode(&mut self, text: &[u8]) -> bool {
         if text.is_empty() {
             return true;
@@ -196,8 +196,8 @@ impl Chunk {
         true
     }
 
-    /// The document as it came so far, with the rest of the last piece. Base64 that was decoded strictly is encoded to the
-    /// same characters.
+    /// The document as it has arrived so far, with the rest of the last piece. Strictly decoded base64 is encoded to
+    /// the same characters again.
     fn unread(self, rest: &[u8]) -> Vec<u8> {
         let mut body = self.head;
         STANDARD.encode_append(&self.bytes, &mut body);
@@ -209,14 +209,14 @@ impl Chunk {
     fn finish(mut self) -> (Vec<u8>, Option<Streamed>) {
         self.groups.update(&self.bytes, true);
         let mut body = self.head;
-        // Without a tail this is the beginning of a document, and will be found to be one.
+        // Without a tail this is an incomplete document, and the parser will say so.
         body.extend(self.tail.unwrap_or_default());
         (body, Some(Streamed { bytes: self.bytes.into(), groups: self.groups.values }))
     }
 }
 
 impl Groups {
-    /// Hashes the groups that are complete, at the end also the last one.
+    /// Hashes the groups that are complete; at the end also the last one.
     fn update(&mut self, bytes: &[u8], is_end: bool) {
         let Some(start) = self.start else { return };
         let hashed = self.values.len() * GROUP as usize;
@@ -319,7 +319,7 @@ mod tests {
         stream.finish()
     }
 
-    /// What was found, without positions in a document from which the chunk was taken out.
+    /// The result, without positions in a document from which the chunk was removed.
     fn meaning(checked: Checked) -> String {
         match checked.0 {
             Ok(verified) => format!("{verified:?}"),
@@ -364,7 +364,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 200 } else { 1000 }))]
 
-        /// However it is cut and whatever is changed, what is found is what is found in the whole.
+        /// However the answer is cut and whatever is changed, the result is the same as for the complete answer.
         #[test]
         fn it_makes_no_difference_when_an_answer_is_read(
             length in prop_oneof![0_usize..40, 16_000..17_000_usize, 30_000..90_000_usize],

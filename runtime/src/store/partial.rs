@@ -1,12 +1,13 @@
-//! A payload on its way in: `partial/<root>/`.
+//! A payload that is being fetched: `partial/<root>/`.
 //!
-//! What a crash may lose: everything written after the last [`Partial::sync`] with [`Durability::Strict`] when power is lost; nothing when
-//! only the process is killed. What is there is never believed, whatever a record says of it:
+//! With [`Durability::Strict`] a power loss may lose everything written after the last [`Partial::sync`]. A kill of the
+//! process loses nothing. Nothing on the disk is believed, whatever a record says about it:
 //!
-//! * What lies beyond the caller's durable record may have been read from the page cache only, after a flush that failed.
-//!   It is hashed when the payload is opened, *written again*, and made durable.
-//! * What the record covers is durable, and may be another byte by now. It is hashed step by step while new chunks come
-//!   ([`Partial::recheck`]). What does not hold is written again ([`Partial::repair`]). Nothing is finished before.
+//! * Bytes beyond the caller's durable record may have been in the page cache only, after a flush that failed. They are
+//!   hashed when the payload is opened, *written again*, and made durable.
+//! * Bytes that the record covers are durable, but may have changed since. They are hashed step by step while new
+//!   chunks arrive ([`Partial::recheck`]). Damaged chunks are written again ([`Partial::repair`]). The payload is not
+//!   finished before that.
 
 use std::{collections::BTreeSet, fs::File, io, ops::Range, path::PathBuf, sync::Arc, time::Duration};
 
@@ -29,14 +30,14 @@ use crate::{
     files::{Dir, in_file, is_full, sealed, sparse},
 };
 
-/// Room for manifest and folder entries.
+/// Space for the manifest and folder entries.
 const SLACK: u64 = 1024 * 1024;
 
-/// The one writer of a payload. Dropping it keeps what was written.
+/// The only writer of a payload. Dropping it keeps what was written.
 #[derive(Debug)]
 pub struct Partial {
     pub(super) store: Arc<Inner>,
-    /// While it lives nobody else writes.
+    /// While it lives, nobody else writes.
     _held: Held,
     pub(super) root: Hash,
     pub(super) chunk_size: u64,
@@ -44,17 +45,17 @@ pub struct Partial {
     folder: Dir,
     pub(super) payload: File,
     pub(super) outboard: File,
-    /// Everything before is written.
+    /// Everything before this offset is written.
     written: u64,
-    /// Everything before survives what the session's durability promises.
+    /// Everything before this offset has the durability of the session.
     pub(super) durable: u64,
-    /// What this process has not hashed yet of what is recorded.
+    /// The recorded bytes that this process has not hashed yet.
     pub(super) unchecked: Range<u64>,
-    /// Chunks that do not hold and are to be written again.
+    /// Damaged chunks, which are to be written again.
     pub(super) damaged: BTreeSet<u64>,
     /// The hashes above the last chunk, as they were written.
     above: Vec<(u64, Hash)>,
-    /// After a failed flush nobody knows what is on the disk.
+    /// After a failed flush it is unknown what is on the disk.
     poisoned: bool,
 }
 
@@ -107,8 +108,8 @@ impl Partial {
         self.root
     }
 
-    /// Bytes from the beginning that are durable; after opening, what is recorded, and what was found beyond it. See
-    /// [`Self::unchecked_bytes`] for how many of them are not verified yet.
+    /// Bytes from the beginning that are durable; after opening, what is recorded and what was found beyond it.
+    /// [`Self::unchecked_bytes`] tells how many of them are not verified yet.
     #[must_use]
     pub fn durable_bytes(&self) -> u64 {
         self.durable
@@ -120,7 +121,7 @@ impl Partial {
         self.written
     }
 
-    /// Whether what is still missing fits on the disk, beside what other sessions still need.
+    /// Checks that what is still missing fits on the disk beside what other sessions still need.
     ///
     /// # Errors
     /// [`StoreError::Full`] when it does not.
@@ -130,10 +131,10 @@ impl Partial {
         if needed > free { Err(StoreError::Full { path: None, needed, free }) } else { Ok(()) }
     }
 
-    /// Writes a chunk where it belongs, and the hashes that it brought. Chunks come without gaps.
+    /// Writes a chunk at its place, and the hashes that came with it. Chunks come without gaps.
     ///
     /// # Errors
-    /// [`StoreError::Full`] when there is no room: nothing counts as written, and the same chunk may be tried again.
+    /// [`StoreError::Full`] if there is no room: nothing counts as written, and the same chunk may be tried again.
     pub fn write(&mut self, chunk: &VerifiedChunk) -> Result<(), StoreError> {
         self.usable()?;
         let range = chunk_range(self.layout.payload_bytes(), self.chunk_size, chunk.index);
@@ -155,7 +156,7 @@ impl Partial {
         let groups = chunk.groups.clone();
         let mut hashes = outboard::nodes_of_groups(&self.layout, self.chunk_size, chunk.index, groups);
         let above = outboard::proof_placement(&self.layout, self.chunk_size, chunk.index, &chunk.proof);
-        // Neighbours share most of what is above them.
+        // Neighbouring chunks share most of the hashes above them.
         hashes.extend(above.iter().filter(|node| !self.above.contains(node)));
         nodes::write(&self.outboard, hashes).map_err(in_file(OUTBOARD))?;
         self.above = above;
@@ -165,7 +166,7 @@ impl Partial {
     /// Makes everything written survive what `durability` says, and returns how many bytes from the beginning do.
     ///
     /// # Errors
-    /// After a failed flush the partial is not used any more: open it again.
+    /// After a failed flush this partial payload cannot be used any more: open it again.
     pub fn sync(&mut self, durability: Durability) -> Result<u64, StoreError> {
         self.usable()?;
         if durability == Durability::Strict {
@@ -184,11 +185,11 @@ impl Partial {
         })
     }
 
-    /// Puts the complete payload into the store: the outboard is completed and must lead to the root, everything is made
-    /// durable, then the folder moves as a whole.
+    /// Moves the complete payload into the store. The outboard is completed and must lead to the root; everything is
+    /// made durable; then the folder moves as a whole.
     ///
     /// # Errors
-    /// When something is missing or damaged; what is there is kept.
+    /// Something is missing or damaged; what is there is kept.
     pub fn finish(mut self, offer: Offer) -> Result<Arc<Stored>, StoreError> {
         self.usable()?;
         if self.written != self.layout.payload_bytes() {
@@ -219,7 +220,7 @@ impl Partial {
                 tracing::warn!(root = %self.root, "an earlier offer of the payload is lost: {error}");
             }
         }
-        // One that stays is read by nobody.
+        // If it stays, nobody reads it.
         let _ = self.folder.remove_file(OFFERS);
     }
 
@@ -227,7 +228,7 @@ impl Partial {
         if self.outboard_root().map_err(|error| self.failed("complete the outboard of", error))? == self.root {
             return Ok(());
         }
-        // Hashes can be lost where bytes were not; the bytes decide.
+        // Hashes can be lost without bytes; the bytes decide.
         let rebuilt = nodes::rebuild(&self.payload, &self.outboard, &self.layout)
             .map_err(|error| self.failed("rebuild the outboard of", error))?;
         if rebuilt == self.root {
@@ -248,7 +249,7 @@ impl Partial {
         self.layout.payload_bytes() - self.written
     }
 
-    /// Tells the others how much this one still needs.
+    /// Tells other sessions how much this one still needs.
     fn reserve(&self) {
         self.store.reserve(self.root, self.missing());
     }
@@ -289,7 +290,7 @@ fn open_folder(store: &Inner, root: &Hash, layout: &Layout) -> io::Result<(Dir, 
         payload.set_len(layout.payload_bytes()).map_err(in_file(PAYLOAD))?;
     }
     let outboard = folder.open_write(OUTBOARD).map_err(in_file(OUTBOARD))?;
-    // Sparse: hashes that are not there yet read as zeros, which prove nothing.
+    // Sparse: hashes that are missing read as zeros, which prove nothing.
     outboard.set_len(layout.file_len()).map_err(in_file(OUTBOARD))?;
     folder.sync()?;
     store.partial.sync()?;
@@ -304,14 +305,14 @@ fn write_plan(folder: &Dir, plan: &Plan, updates: &[Update]) -> io::Result<()> {
     }
 }
 
-/// What `partial/<root>/plan.json` says; for rebuilding sessions after the database was lost.
+/// The content of `partial/<root>/plan.json`; for rebuilding sessions after the database was lost.
 #[derive(Clone, Debug)]
 pub struct PartialPlan {
     /// The plan that was streamed.
     pub plan: Plan,
     /// All its updates.
     pub updates: Vec<Update>,
-    /// Where it lies.
+    /// Its folder.
     pub path: PathBuf,
 }
 
@@ -330,7 +331,7 @@ pub(super) fn read_plan(partial: &Dir, root: &Hash) -> Result<PartialPlan, Store
     Ok(PartialPlan { plan: file.plan, updates: file.updates, path })
 }
 
-/// Turns what a write said into the error that the session can act on.
+/// Turns a failed write into an error on which the session can act.
 pub(super) fn write_error(
     doing: &'static str,
     path: PathBuf,
