@@ -51,21 +51,21 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Make a configuration, the node's identity and a token for its control plane.
-    Init(init::Args),
+    Init(init::InitArgs),
     /// Run the node until a signal.
-    Run(run::Args),
+    Run(run::RunArgs),
     /// Look at the configuration.
-    Config(check::Args),
+    Config(check::ConfigCommandArgs),
     /// Make a snapshot of a file or a directory, extend the chain and sign it.
-    Publish(publish::Args),
+    Publish(publish::PublishArgs),
     /// Let the running node stream a snapshot, and watch until it is verified.
-    Fetch(fetch::Args),
+    Fetch(fetch::FetchArgs),
     /// Show the running node's sessions, and what each waits for.
-    Status(status::Args),
+    Status(status::StatusArgs),
     /// Watch the running node in the terminal: downloads, peers, events.
-    Top(top::Args),
+    Top(top::TopArgs),
     /// Ask whether the running node is well.
-    Health(health::Args),
+    Health(health::HealthArgs),
     /// List the stored snapshots.
     List(stored::ListArgs),
     /// Check a stored snapshot offline: payload, chain, proof, signatures.
@@ -75,15 +75,15 @@ enum Command {
     /// Extract a stored snapshot of a directory.
     Unpack(stored::UnpackArgs),
     /// Watch a node's live state, record it, or print a recording.
-    Introspect(introspect::Args),
+    Introspect(introspect::IntrospectArgs),
     /// Take one graph of live work over many processes, keep it, and show it.
-    Collect(collect::Args),
+    Collect(collect::CollectArgs),
     /// Show the whole thing on this machine: publish, stream, crash, resume, verify.
-    Demo(demo::Args),
+    Demo(demo::DemoArgs),
     /// Print shell completions.
-    Completions(completions::Args),
+    Completions(completions::CompletionsArgs),
     /// Write the manual pages.
-    Man(man::Args),
+    Man(man::ManArgs),
 }
 
 /// Parses the arguments and runs the command.

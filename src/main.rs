@@ -1,6 +1,7 @@
 //! The command line of rpp-node. See `rpp-node --help`.
 
 mod cli;
+mod limits;
 mod wiring;
 
 /// Hands pages back late, which large messages need; see `docs/dependencies.md`.

@@ -77,8 +77,8 @@ impl Wiring {
             if status.wait_for(|status| status.connected).await.is_err() {
                 return;
             }
-            match handle.metrics_text().await {
-                Ok(text) => watcher.queues(&text),
+            match handle.queues().await {
+                Ok(queues) => watcher.queues(&queues),
                 Err(_) => return,
             }
         }

@@ -382,7 +382,7 @@ async fn a_cut_leads_from_a_session_to_the_disk_read_of_the_other_node() {
 
     // The queues are as many as the node has, however often they are told.
     for _ in 0..2 {
-        at_consumer.watcher.queues(&node.handle.metrics_text().await.unwrap());
+        at_consumer.watcher.queues(&node.handle.queues().await.unwrap());
     }
     let queues = at_consumer.size().0 - connected.0;
     assert!((2..=8).contains(&queues), "{:#?}", at_consumer.reporter.registry().graph());

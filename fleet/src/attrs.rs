@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use crate::{
-    limits::{MAX_ATTRS, MAX_TEXT_BYTES},
-    text::cut,
-};
+use rpp_common::text::cut_to;
+
+use crate::limits::{MAX_ATTRS, MAX_TEXT_BYTES};
 
 /// What an attribute can be.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,7 +43,7 @@ impl From<usize> for Value {
 
 impl From<&str> for Value {
     fn from(text: &str) -> Self {
-        Self::Text(cut(text, MAX_TEXT_BYTES).into())
+        Self::Text(cut_to(text, MAX_TEXT_BYTES).into())
     }
 }
 

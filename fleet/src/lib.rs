@@ -33,7 +33,6 @@ mod kinds;
 pub mod limits;
 mod registry;
 mod socket;
-mod text;
 pub mod wire;
 
 pub use attrs::{Attrs, IntoAttrs, Value};
@@ -41,4 +40,4 @@ pub use client::Reporter;
 pub use ids::{ExchangeId, proc_key};
 pub use kinds::{EdgeKind, NodeKind};
 pub use registry::{EdgeGuard, Group, GroupGuard, NodeGuard, Registry};
-pub use text::escape;
+pub use rpp_common::text::escape;

@@ -27,7 +27,7 @@ pub const MAX_REGISTRY_EDGES: usize = 200_000;
 /// Longest id that a registry keeps; a longer one is replaced by its start and a hash.
 pub const MAX_ID_BYTES: usize = 256;
 /// Longest label or attribute text that a registry keeps; the rest is cut off.
-pub const MAX_TEXT_BYTES: usize = 512;
+pub const MAX_TEXT_BYTES: usize = rpp_common::text::MAX_TEXT_BYTES;
 /// Most attributes of one node or edge.
 pub const MAX_ATTRS: usize = 32;
 

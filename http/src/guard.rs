@@ -8,7 +8,8 @@ mod target;
 mod throttle;
 mod token;
 
+pub use crate::limits::MIN_TOKEN_BYTES;
 pub use bearer::Bearer;
 pub use gate::{Gate, REFUSALS};
 pub use host::HostOriginRules;
-pub use token::{MIN_TOKEN_BYTES, Token, TokenTooShort};
+pub use token::{Token, TokenTooShort};

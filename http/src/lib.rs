@@ -38,7 +38,7 @@ mod address;
 mod connection;
 pub mod guard;
 mod io;
-mod limits;
+pub mod limits;
 pub mod panics;
 mod phase;
 mod places;

@@ -3,23 +3,45 @@
 use std::time::Duration;
 
 /// Connections of one port at once, unless asked otherwise.
-pub(crate) const MAX_CONNECTIONS: usize = 256;
+pub const MAX_CONNECTIONS: usize = 256;
 /// Largest request body in bytes, unless asked otherwise.
-pub(crate) const MAX_BODY_BYTES: usize = 64 * 1024;
+pub const MAX_BODY_BYTES: usize = 64 * 1024;
 /// Largest request head in bytes; a longer one is `431`.
-pub(crate) const MAX_HEAD_BYTES: usize = 64 * 1024;
-/// Connections for open paths alone, beside those, and how many of them one address may hold: for the checks of an
-/// orchestrator while everything else is taken.
-pub(crate) const MAX_SPARE: usize = 16;
-pub(crate) const MAX_SPARE_PER_ADDRESS: usize = 4;
+pub const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// Connections for open paths alone, beside those: for the checks of an orchestrator while everything else is taken.
+pub const MAX_SPARE: usize = 16;
+/// Of those, of one address.
+pub const MAX_SPARE_PER_ADDRESS: usize = 4;
 /// Time for the head of a request in one of those places.
-pub(crate) const SPARE_HEADER_TIMEOUT: Duration = Duration::from_secs(2);
+pub const SPARE_HEADER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Connections that are being told "full" at once; further ones are closed without a word.
-pub(crate) const MAX_REFUSALS: usize = 16;
-/// How long, and for how many bytes, a closing connection still reads: closing with unread bytes would reset the
-/// connection and could take the answer away from the client.
-pub(crate) const LINGER: Duration = Duration::from_secs(1);
-pub(crate) const LINGER_BYTES: usize = 1024 * 1024;
+pub const MAX_REFUSALS: usize = 16;
+/// How long a closing connection still reads: closing with unread bytes would reset the connection and could take the
+/// answer away from the client.
+pub const LINGER: Duration = Duration::from_secs(1);
+/// How many bytes a closing connection still reads.
+pub const LINGER_BYTES: usize = 1024 * 1024;
+
+/// Wrong tokens within [`WRONG_TOKENS_WINDOW`] that get an ordinary refusal; further ones are throttled.
+pub const MAX_WRONG_TOKENS: usize = 20;
+/// The time over which they are counted: see [`MAX_WRONG_TOKENS`].
+pub const WRONG_TOKENS_WINDOW: Duration = Duration::from_secs(60);
+/// Addresses that are counted apart. Beyond it, all others share one count: they lose nothing but the difference
+/// between `401` and `429`, since a right token always passes.
+pub const MAX_WRONG_ADDRESSES: usize = 4096;
+/// A shorter token is refused when the port is set up.
+pub const MIN_TOKEN_BYTES: usize = 16;
+
+/// Time for a request's head, unless asked otherwise.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for a request's body, unless asked otherwise.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may take nothing of what is written to it, unless asked otherwise.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a connection may be idle between two requests, unless asked otherwise.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// How long requests in flight may go on after shutdown, unless asked otherwise.
+pub const DRAIN: Duration = Duration::from_secs(10);
 
 /// How much and how long. The defaults suit a control port.
 #[derive(Clone, Debug)]
@@ -40,11 +62,11 @@ impl Default for Limits {
             max_connections: MAX_CONNECTIONS,
             max_per_address: None,
             max_body: MAX_BODY_BYTES,
-            header_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(75),
-            body_timeout: Duration::from_secs(10),
-            write_timeout: Duration::from_secs(30),
-            drain: Duration::from_secs(10),
+            header_timeout: HEADER_TIMEOUT,
+            idle_timeout: IDLE_TIMEOUT,
+            body_timeout: BODY_TIMEOUT,
+            write_timeout: WRITE_TIMEOUT,
+            drain: DRAIN,
         }
     }
 }

@@ -44,5 +44,5 @@ mod text;
 pub mod transport;
 
 pub use muxer::{CountedStream, Counting};
-pub use registry::{NewConnection, OpenConnection, OpenStream, Registry, SessionView, WaitingView};
+pub use registry::{NewConnection, OpenConnection, OpenStream, Registry};
 pub use server::{Options, ServeError, serve};

@@ -48,7 +48,7 @@ pub const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 /// `SessionProgress` and `SessionWaiting`: at most one of each per session in this time.
 pub const SESSION_EVENT_SPACING_MS: u64 = 250;
 /// A text inside an event.
-pub const MAX_TEXT_BYTES: usize = 512;
+pub const MAX_TEXT_BYTES: usize = rpp_p2p::limits::MAX_PEER_TEXT_BYTES;
 
 /// A bandwidth is measured over at least this time.
 pub const MIN_RATE_WINDOW_MS: u64 = 100;
@@ -64,3 +64,8 @@ pub const FORWARD_WRITE: Duration = Duration::from_secs(60);
 
 /// One message of a server, as its client reads it.
 pub const MAX_SERVER_MESSAGE_BYTES: usize = 32 * 1024 * 1024;
+
+/// Connections above the number of clients: for those that are still being checked or refused.
+pub const SPARE_CONNECTIONS: usize = 32;
+/// A client may read nothing for this long, even though something is on its way to it.
+pub const CLIENT_WRITE_TIMEOUT: Duration = Duration::from_secs(600);

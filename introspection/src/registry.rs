@@ -23,11 +23,13 @@ use libp2p::{
     core::ConnectedPoint,
     swarm::{ConnectionId, SwarmEvent},
 };
-use rpp_p2p::stream_tags::{self, StreamTags};
+use rpp_p2p::{
+    SnapshotSessionId, SnapshotStreamStatus,
+    stream_tags::{self, StreamTags},
+};
 use tokio::sync::broadcast;
 
 pub use records::NewConnection;
-pub use sessions::{SessionView, WaitingView};
 pub(crate) use state::without_older;
 pub(crate) use table::without_peer;
 
@@ -172,26 +174,26 @@ impl Registry {
 
     /// A session's status, whenever it changed. Started, progress, waiting, completed and failed follow from it, and
     /// how often they are told.
-    pub fn session(&self, status: SessionView) {
+    pub fn session(&self, status: &SnapshotStreamStatus) {
         let now_ms = self.now_ms();
-        let events = self.sessions().handle_status(now_ms, status);
+        let events = self.sessions().handle_status(now_ms, status.clone());
         self.send(&events);
     }
 
     /// A session was cancelled or its record is gone.
-    pub fn session_removed(&self, session: u64) {
+    pub fn session_removed(&self, session: SnapshotSessionId) {
         let now_ms = self.now_ms();
         let events = self.sessions().handle_removed(now_ms, session);
         self.send(&events);
     }
 
     /// A peer broke the protocol.
-    pub fn protocol_violation(&self, peer: &PeerId, session: Option<u64>, reason: &str) {
+    pub fn protocol_violation(&self, peer: &PeerId, session: Option<SnapshotSessionId>, reason: &str) {
         self.publish(|now_ms| {
             vec![
                 Event::new(Kind::ProtocolViolation, now_ms)
                     .with("peer", &peer.to_base58())
-                    .with("session", session)
+                    .with("session", session.map(SnapshotSessionId::get))
                     .with("reason", reason),
             ]
         });

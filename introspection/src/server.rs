@@ -16,16 +16,12 @@ use tokio::sync::Semaphore;
 use warp::{Filter, Reply as _, path::FullPath, reply::Response, ws::Ws};
 
 use crate::{
+    limits::{CLIENT_WRITE_TIMEOUT, SPARE_CONNECTIONS},
     limits::{MAX_CLIENTS, MAX_READ_BYTES, PING_INTERVAL},
     registry::Registry,
 };
 use hub::Hub;
 use machine::Bounds;
-
-/// Connections above the number of clients: for those that are still being checked or refused.
-const SPARE_CONNECTIONS: usize = 32;
-/// A client may read nothing for this long, even though something is on its way to it.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Who may connect, and how many.
 #[derive(Clone, Debug)]
@@ -127,7 +123,7 @@ pub async fn serve(
     let limits = Limits::default()
         .with_max_connections(options.max_clients.saturating_add(SPARE_CONNECTIONS))
         .with_max_connections_per_address(options.max_clients.saturating_add(SPARE_CONNECTIONS / 2))
-        .with_write_timeout(WRITE_TIMEOUT);
+        .with_write_timeout(CLIENT_WRITE_TIMEOUT);
     let hub = Hub::new(registry);
     let door = Door {
         hub: Arc::clone(&hub),

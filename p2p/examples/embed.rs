@@ -20,8 +20,8 @@ use libp2p::{
     tcp, yamux,
 };
 use rpp_p2p::{
-    Acknowledged, ArtefactKind, ChunkData, Hash, Head, LightClientSync, PayloadFormat, PipelineError, Plan, PlanOffer,
-    PlanRequest, Resumed, SnapshotHeader, SnapshotProvider, SnapshotSessionId, TrustAnchor, Update,
+    Acknowledged, ArtefactKind, ChunkData, Hash, LightClientSync, PayloadFormat, PipelineError, Plan, PlanOffer,
+    PlanRequest, PlanWishes, Resumed, SnapshotHeader, SnapshotProvider, SnapshotSessionId, TrustAnchor, Update,
     consumer::{Action, Options, Session, Storage, Unexpected},
     limits::{MAX_CHUNK_SIZE, MIN_CHUNK_SIZE},
     outboard::{self, Layout},
@@ -43,7 +43,7 @@ async fn main() -> anyhow::Result<()> {
 }
 
 /// Streams `payload` from one swarm to another; what arrived, and the verified head.
-pub(crate) async fn run(payload: Vec<u8>) -> anyhow::Result<(Vec<u8>, Head)> {
+pub(crate) async fn run(payload: Vec<u8>) -> anyhow::Result<(Vec<u8>, rpp_p2p::Checkpoint)> {
     // What the consumer must know beforehand is one string: the genesis commitment.
     let shelf = tokio::task::spawn_blocking(move || Shelf::publish(payload)).await??;
     let trust = TrustAnchor { genesis: shelf.genesis, ..TrustAnchor::default() };
@@ -102,7 +102,9 @@ async fn listening(swarm: &mut Swarm<Behaviour>) -> Multiaddr {
 /// Drives one session to its end. The session decides; this function does what it wants, with a `Vec` for a disk.
 async fn stream(swarm: &mut Swarm<Behaviour>, peer: PeerId, light_client: &LightClientSync) -> anyhow::Result<Vec<u8>> {
     let id = SnapshotSessionId::random();
-    let mut session = Session::new(id, peer, Options { chunk_size: 64 * 1024, ..Options::default() }, Instant::now());
+    let wishes = PlanWishes { chunk_size: Some(64 * 1024), ..PlanWishes::default() };
+    let options = Options { wishes, ..Options::default() };
+    let mut session = Session::new(id, peer, options, Instant::now());
     let mut disk = Vec::new();
     loop {
         while let Some(action) = session.poll_action(Instant::now()) {
@@ -272,10 +274,10 @@ impl SnapshotProvider for Shelf {
     fn plan(&self, peer: PeerId, request: &PlanRequest) -> Result<PlanOffer, PipelineError> {
         let mut plan = self.item()?.plan.clone();
         let consumer = ChunkBounds {
-            min: request.min_chunk_size.unwrap_or(MIN_CHUNK_SIZE),
-            max: request.max_chunk_size.unwrap_or(MAX_CHUNK_SIZE),
+            min: request.wishes.min_chunk_size.unwrap_or(MIN_CHUNK_SIZE),
+            max: request.wishes.max_chunk_size.unwrap_or(MAX_CHUNK_SIZE),
         };
-        plan.chunk_size = choose_chunk_size(request.chunk_size, consumer, ChunkBounds::default())
+        plan.chunk_size = choose_chunk_size(request.wishes.chunk_size, consumer, ChunkBounds::default())
             .map_err(|error| PipelineError::Invalid { reason: error.to_string() })?;
         plan.total_chunks = tree::total_chunks(plan.snapshot.checkpoint.payload_bytes, plan.chunk_size);
         let now = SystemTime::now();

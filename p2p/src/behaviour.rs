@@ -35,7 +35,7 @@ use libp2p::{
 
 pub use self::{
     config::Config,
-    event::{Event, Outcome, PlanOptions, RequestId, RequestKind},
+    event::{Event, Outcome, RequestId, RequestKind},
     observer::{Activity, Ended, Job, Observer, Unobserved},
 };
 use self::{inbound::Inbound, outbound::Outbound};
@@ -44,7 +44,8 @@ use crate::{
     codec::{Codec, PROTOCOL, RequestFrame, ResponseFrame},
     error::{NotSent, SnapshotProtocolError},
     exchange::Exchange,
-    messages::{ArtefactKind, Plan, SnapshotsRequest},
+    limits::MAX_QUEUED_EVENTS,
+    messages::{ArtefactKind, Plan, PlanWishes, SnapshotsRequest},
     negotiation::{Handler, Lazy},
     provider::{SnapshotProvider, Source},
     text,
@@ -132,13 +133,8 @@ impl<P: SnapshotProvider> Behaviour<P> {
     }
 
     /// Asks `peer` for a plan: opens the session, or starts it anew when it is open.
-    pub fn request_plan(
-        &mut self,
-        peer: PeerId,
-        session: SnapshotSessionId,
-        options: &PlanOptions,
-    ) -> Option<RequestId> {
-        self.by_hand(peer, options.request(session), None)
+    pub fn request_plan(&mut self, peer: PeerId, session: SnapshotSessionId, wishes: PlanWishes) -> Option<RequestId> {
+        self.by_hand(peer, SnapshotsRequest::Plan { session_id: session, wishes }, None)
     }
 
     /// Reopens a session after a lost connection or a restart of either side: takes up its plan and markers here, and asks
@@ -306,9 +302,6 @@ impl<P: SnapshotProvider> Behaviour<P> {
         }
     }
 }
-
-/// Errors of senseless calls that are kept until the next poll.
-const MAX_QUEUED_EVENTS: usize = 1024;
 
 impl<P: SnapshotProvider> NetworkBehaviour for Behaviour<P> {
     type ConnectionHandler = Handler<THandler<request_response::Behaviour<Codec>>>;

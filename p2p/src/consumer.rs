@@ -48,7 +48,7 @@ use std::{path::PathBuf, sync::Arc, time::Instant};
 use libp2p::PeerId;
 
 pub use self::{
-    types::{Action, ExplicitResume, Failure, FailureCode, Options, Saved, State, Storage, View, WaitKind, Waiting},
+    types::{Action, ExplicitResume, Failure, Options, Saved, Storage, View, Waiting},
     unexpected::{Input, Unexpected},
 };
 use crate::{
@@ -59,6 +59,7 @@ use crate::{
     limits::MAX_UNVERIFIED_BYTES,
     link::{InFlight, Link, Trouble},
     messages::{Plan, SnapshotsRequest, Update},
+    status::FailureCode,
     text,
     types::{Hash, RequestId, SnapshotSessionId},
 };

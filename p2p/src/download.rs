@@ -23,7 +23,7 @@ pub(crate) use self::{
 };
 use self::{
     recheck::Recheck,
-    tally::{Job, Tally},
+    tally::{DiskJob, Tally},
     window::Window,
 };
 use crate::{
@@ -41,7 +41,7 @@ pub(crate) struct Download {
     window: u64,
     ack_bytes: u64,
     ack_interval: Duration,
-    state: State,
+    state: DownloadState,
     /// Durable and recorded, once; never fall.
     confirmed_chunks: u64,
     confirmed_updates: u64,
@@ -61,7 +61,7 @@ pub(crate) struct Download {
 ///                                            └──────┘ chunks or under another tip
 /// ```
 #[derive(Debug)]
-enum State {
+enum DownloadState {
     /// No plan was accepted yet.
     Unplanned,
     Planned(Box<Work>),
@@ -198,7 +198,7 @@ impl Download {
             window: options.window,
             ack_bytes: options.ack_bytes,
             ack_interval: options.ack_interval,
-            state: State::Unplanned,
+            state: DownloadState::Unplanned,
             confirmed_chunks: 0,
             confirmed_updates: 0,
             progressed: now,
@@ -218,7 +218,7 @@ impl Download {
         work.announce = false;
         work.chain =
             Chain { bytes: updates.iter().map(weight).sum(), from_disk: updates.len(), updates: Arc::new(updates) };
-        restored.state = State::Planned(Box::new(work));
+        restored.state = DownloadState::Planned(Box::new(work));
         restored
     }
 
@@ -240,15 +240,15 @@ impl Download {
 
     fn work(&self) -> Option<&Work> {
         match &self.state {
-            State::Unplanned => None,
-            State::Planned(work) => Some(work),
+            DownloadState::Unplanned => None,
+            DownloadState::Planned(work) => Some(work),
         }
     }
 
     fn work_mut(&mut self) -> Option<&mut Work> {
         match &mut self.state {
-            State::Unplanned => None,
-            State::Planned(work) => Some(work),
+            DownloadState::Unplanned => None,
+            DownloadState::Planned(work) => Some(work),
         }
     }
 
@@ -271,8 +271,8 @@ impl Download {
     /// where that `may_shrink` it.
     pub(crate) fn accept_plan(&mut self, plan: Arc<Plan>, may_shrink: bool) -> Result<(), OtherSnapshot> {
         let new_window = self.window_for(&plan);
-        let State::Planned(work) = &mut self.state else {
-            self.state = State::Planned(Box::new(self.work_on(plan)));
+        let DownloadState::Planned(work) = &mut self.state else {
+            self.state = DownloadState::Planned(Box::new(self.work_on(plan)));
             return Ok(());
         };
         let (old, new) = (&work.plan.snapshot.checkpoint, &plan.snapshot.checkpoint);
@@ -365,7 +365,7 @@ impl Download {
     /// All but the proof holds, and the proof was checked before.
     pub(crate) fn handle_known_chain(&mut self, now: Instant) -> Result<(), Unexpected> {
         let is_fresh = self.ends_check(Input::KnownChain)?;
-        self.tally.asked(Job::Proof);
+        self.tally.asked(DiskJob::Proof);
         if let (true, Some(work)) = (is_fresh, self.work_mut()) {
             work.authority = Authority::Known { since: now };
         }
@@ -374,15 +374,15 @@ impl Download {
 
     /// The check that ends is the one that is waited for.
     fn ends_check(&mut self, input: Input) -> Result<bool, Unexpected> {
-        let is_out = self.tally.answered(Job::Authority, input)?;
+        let is_out = self.tally.answered(DiskJob::Authority, input)?;
         Ok(is_out && self.work().is_some_and(|work| matches!(work.authority, Authority::Checking { .. })))
     }
 
     /// A check came to no end. Whether it was waited for.
     pub(crate) fn handle_unsettled(&mut self) -> Result<bool, Unexpected> {
         let job = match self.work().map(|work| &work.authority) {
-            Some(Authority::Known { .. }) => Job::Proof,
-            _ => Job::Authority,
+            Some(Authority::Known { .. }) => DiskJob::Proof,
+            _ => DiskJob::Authority,
         };
         let is_out = self.tally.answered(job, Input::Unsettled)?;
         let waits = |work: &Work| matches!(work.authority, Authority::Checking { .. } | Authority::Known { .. });
@@ -398,7 +398,7 @@ impl Download {
         if self.plan().is_none_or(|plan| plan.plan_id != *plan_id) {
             return Ok(Ok(()));
         }
-        let is_fresh = self.tally.answered(Job::Proof, Input::Proof)?;
+        let is_fresh = self.tally.answered(DiskJob::Proof, Input::Proof)?;
         let Some(work) = self.work_mut() else { return Ok(Ok(())) };
         if !is_fresh || !matches!(work.authority, Authority::Known { .. }) {
             return Ok(Ok(()));

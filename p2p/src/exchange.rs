@@ -279,22 +279,20 @@ impl Expectation {
     }
 
     fn check_plan(&self, plan: Box<Plan>, min: u64, max: u64) -> Result<Verified, Violation> {
-        let SnapshotsRequest::Plan { chunk_size: _, min_chunk_size, max_chunk_size, root, height, .. } =
-            &self.exchange.request
-        else {
+        let SnapshotsRequest::Plan { wishes, .. } = &self.exchange.request else {
             return Err(mismatch("a plan that was not asked for".to_owned()));
         };
         let bounds = PlanBounds {
-            min_chunk_size: self.rules.bounds.min_chunk_size.max(min_chunk_size.unwrap_or(0)).max(min),
-            max_chunk_size: self.rules.bounds.max_chunk_size.min(max_chunk_size.unwrap_or(u64::MAX)).min(max),
+            min_chunk_size: self.rules.bounds.min_chunk_size.max(wishes.min_chunk_size.unwrap_or(0)).max(min),
+            max_chunk_size: self.rules.bounds.max_chunk_size.min(wishes.max_chunk_size.unwrap_or(u64::MAX)).min(max),
             ..self.rules.bounds
         };
         check_plan(&plan, &self.rules.trust, &bounds)?;
         let snapshot = &plan.snapshot.checkpoint;
-        if root.is_some_and(|root| root != snapshot.state_root) {
+        if wishes.root.is_some_and(|root| root != snapshot.state_root) {
             return Err(PlanError::NotAsked { what: "root" }.into());
         }
-        if height.is_some_and(|height| height != snapshot.height) {
+        if wishes.height.is_some_and(|height| height != snapshot.height) {
             return Err(PlanError::NotAsked { what: "height" }.into());
         }
         Ok(Verified::Plan(VerifiedPlan(Arc::from(plan))))

@@ -39,6 +39,7 @@
 //! | [`consumer`] | the policy of a consumer session: what a root needs, what a peer gives | none |
 //! | [`by_hand`] | a consumer session without a policy | none |
 //! | [`provider`] | the provider's trait, slots, records, byte budget | none |
+//! | [`status`] | what a session says of itself, word by word | none |
 //! | [`codec`], [`snapshots`] | the substreams and the `NetworkBehaviour` | libp2p, tokio's blocking threads |
 //! | [`negotiation`] | how a substream's protocol is agreed on, peer by peer | none |
 //! | [`transport`] | what lies below yamux: fewer system calls | the connection's |
@@ -78,6 +79,7 @@ pub mod outboard;
 mod pace;
 pub mod plan;
 pub mod provider;
+pub mod status;
 pub mod stream_tags;
 pub mod text;
 pub mod transport;
@@ -88,20 +90,20 @@ pub use authority::AuthorityError;
 pub use by_hand::ByHand;
 pub use error::{NotSent, PipelineError, RequestFailure, ResumeReason, SnapshotProtocolError, Unfit, Violation};
 pub use exchange::{Exchange, Rules, Verified, VerifiedChunk};
-pub use light_client::{Head, LightClientSync, RecursiveProofVerifier, SharedVerifier, SignedChain, SyncError};
+pub use light_client::{LightClientSync, RecursiveProofVerifier, SharedVerifier, SignedChain, SyncError};
 pub use messages::{
-    ArtefactKind, Checkpoint, ErrorCode, GenesisDescriptor, PayloadFormat, Plan, Signature, SnapshotHeader,
+    ArtefactKind, Checkpoint, ErrorCode, GenesisDescriptor, PayloadFormat, Plan, PlanWishes, Signature, SnapshotHeader,
     SnapshotsRequest, SnapshotsResponse, Update,
 };
 pub use plan::{PlanBounds, PlanError, TrustAnchor};
 pub use provider::{Acknowledged, ChunkData, PlanOffer, PlanRequest, Resumed, SnapshotProvider};
+pub use status::{FailureCode, SessionState, SnapshotStreamStatus, WaitKind, WaitingOn};
 pub use types::{Hash, RequestId, SnapshotSessionId};
 
 /// The `NetworkBehaviour` of snapshot streaming and what belongs to it.
 pub mod snapshots {
     pub use crate::behaviour::{
-        Activity, Behaviour, Config, Ended, Event, Job, Load, Observer, Outcome, PlanOptions, RequestId, RequestKind,
-        Unobserved,
+        Activity, Behaviour, Config, Ended, Event, Job, Load, Observer, Outcome, RequestId, RequestKind, Unobserved,
     };
     pub use crate::pace::PaceLimits;
 }

@@ -16,9 +16,6 @@ use crate::{
     types::Hash,
 };
 
-/// A verified tip.
-pub type Head = Checkpoint;
-
 /// Verifies a recursive proof that `tip` was reached from `genesis` by valid steps. Blocking: a tenth of a second, two
 /// seconds at first use.
 pub trait RecursiveProofVerifier: Send + Sync {
@@ -151,12 +148,12 @@ pub struct LightClientSync {
     trust: Arc<TrustAnchor>,
     bounds: PlanBounds,
     verifier: Arc<dyn RecursiveProofVerifier>,
-    heads: watch::Sender<Option<Head>>,
-    session: Option<Session>,
+    heads: watch::Sender<Option<Checkpoint>>,
+    session: Option<Followed>,
 }
 
 #[derive(Clone)]
-struct Session {
+struct Followed {
     plan: Arc<Plan>,
     genesis: rpp_proofs::Genesis,
     /// The newest accepted update's; `None` before the first.
@@ -188,7 +185,7 @@ impl LightClientSync {
 
     /// Starts from a head that was accepted earlier; it is published at once.
     #[must_use]
-    pub fn with_head(self, head: Option<Head>) -> Self {
+    pub fn with_head(self, head: Option<Checkpoint>) -> Self {
         self.heads.send_replace(head);
         self
     }
@@ -201,7 +198,7 @@ impl LightClientSync {
 
     /// The newest verified head. Moves only upwards, and only when a chain is complete and verified.
     #[must_use]
-    pub fn head(&self) -> watch::Receiver<Option<Head>> {
+    pub fn head(&self) -> watch::Receiver<Option<Checkpoint>> {
         self.heads.subscribe()
     }
 
@@ -246,7 +243,7 @@ impl LightClientSync {
         if next_chunk > plan.total_chunks {
             return Err(SyncError::OutOfOrder { what: "chunk", expected: plan.total_chunks, got: next_chunk });
         }
-        self.session = Some(Session { plan, genesis, previous: None, next_update: 0, next_chunk, verified: false });
+        self.session = Some(Followed { plan, genesis, previous: None, next_update: 0, next_chunk, verified: false });
         Ok(())
     }
 
@@ -255,7 +252,7 @@ impl LightClientSync {
     ///
     /// # Errors
     /// The update is refused; the same index is still due.
-    pub fn accept_update(&mut self, index: u64, update: &Update) -> Result<Option<Head>, SyncError> {
+    pub fn accept_update(&mut self, index: u64, update: &Update) -> Result<Option<Checkpoint>, SyncError> {
         let mut head = None;
         if let Some(chain) = self.check_next(index, update)? {
             let proven = self.check_proof(&chain)?;
@@ -276,7 +273,7 @@ impl LightClientSync {
     ///
     /// # Errors
     /// Plan or updates are refused, or are not all there.
-    pub fn authorize(&self, plan: Arc<Plan>, updates: &[Update]) -> Result<Head, SyncError> {
+    pub fn authorize(&self, plan: Arc<Plan>, updates: &[Update]) -> Result<Checkpoint, SyncError> {
         let head = self.check_proof(&self.check_chain(plan, updates)?)?;
         publish(&self.heads, head)?;
         Ok(head)
@@ -303,7 +300,7 @@ impl LightClientSync {
     ///
     /// # Errors
     /// The proof is refused.
-    pub fn check_proof(&self, chain: &SignedChain) -> Result<Head, SyncError> {
+    pub fn check_proof(&self, chain: &SignedChain) -> Result<Checkpoint, SyncError> {
         self.verifier.verify(&chain.genesis, &chain.tip, &chain.proof)?;
         Ok(chain.tip)
     }
@@ -337,7 +334,7 @@ impl LightClientSync {
     }
 }
 
-impl Session {
+impl Followed {
     fn is_last(&self, index: u64) -> bool {
         index.checked_add(1) == Some(self.plan.total_updates)
     }
@@ -366,7 +363,7 @@ impl SignedChain {
 }
 
 /// Checks the publishers' signatures over the tip.
-fn signed(session: &Session, last: &Update, trust: &TrustAnchor) -> Result<SignedChain, SyncError> {
+fn signed(session: &Followed, last: &Update, trust: &TrustAnchor) -> Result<SignedChain, SyncError> {
     let refused = |reason: String| SyncError::Update { index: session.next_update, reason };
     let tip = &last.checkpoint;
     let commitment = plan::commitment(&tip.commitment).map_err(|error| refused(error.to_string()))?;
@@ -378,7 +375,7 @@ fn signed(session: &Session, last: &Update, trust: &TrustAnchor) -> Result<Signe
 }
 
 /// Moves the head upwards, never down; the same step with another commitment is equivocation.
-fn publish(heads: &watch::Sender<Option<Head>>, tip: Head) -> Result<(), SyncError> {
+fn publish(heads: &watch::Sender<Option<Checkpoint>>, tip: Checkpoint) -> Result<(), SyncError> {
     let mut result = Ok(());
     heads.send_if_modified(|head| match head {
         Some(head) if head.step > tip.step => false,

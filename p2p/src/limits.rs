@@ -65,9 +65,9 @@ pub const MAX_LOOSE_CANCELS: usize = 64;
 /// Updates in one plan.
 pub const MAX_UPDATES: u64 = 65_536;
 /// Publishers in one genesis descriptor.
-pub const MAX_PUBLISHERS: usize = 64;
+pub const MAX_PUBLISHERS: usize = rpp_proofs::MAX_PUBLISHERS;
 /// Text from a peer is cut to this many bytes before it is kept or shown.
-pub const MAX_PEER_TEXT_BYTES: usize = 512;
+pub const MAX_PEER_TEXT_BYTES: usize = rpp_common::text::MAX_TEXT_BYTES;
 /// Bytes made durable in one group before they are acknowledged.
 pub const ACK_BYTES: u64 = 16 * 1024 * 1024;
 /// Longest time before a group is made durable and acknowledged.
@@ -81,7 +81,7 @@ pub const MAX_JSON_MEMBERS: usize = 1024;
 /// Sibling hashes of one chunk; no tree of 2^64 bytes has more.
 pub const MAX_PROOF_HASHES: usize = 64;
 /// Signatures on one update; more is refused.
-pub const MAX_SIGNATURES: usize = 256;
+pub const MAX_SIGNATURES: usize = rpp_proofs::MAX_SIGNATURES;
 /// Bytes of a recursive proof kept from one update; the verifier takes an exact length below this.
 pub const MAX_RECURSIVE_PROOF_BYTES: usize = 64 * 1024;
 /// What a consumer fetches of a session before its chain is verified.
@@ -92,3 +92,7 @@ pub const WINDOW: u64 = 16 * 1024 * 1024;
 pub const PAUSE_RECHECK: Duration = Duration::from_secs(2);
 /// Time before an acknowledgement that the provider could not record is sent again.
 pub const ACK_RETRY: Duration = Duration::from_secs(2);
+/// Bytes gathered for one system call, per connection.
+pub const GATHERED_BYTES: usize = 64 * 1024;
+/// Errors of calls that make no sense, kept until the next poll.
+pub const MAX_QUEUED_EVENTS: usize = 1024;

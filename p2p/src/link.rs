@@ -18,10 +18,12 @@ use libp2p::PeerId;
 use self::{backoff::Backoff, intent::Said, requests::Requests};
 pub(crate) use self::{intent::Intent, requests::InFlight};
 use crate::{
-    consumer::{ExplicitResume, Failure, FailureCode, Input, Options, Unexpected},
+    consumer::{ExplicitResume, Failure, Input, Options, Unexpected},
     download::{Demand, Hold},
     error::{NotSent, RequestFailure},
-    messages::{ArtefactKind, SnapshotsRequest},
+    limits::MIN_CHUNK_SIZE,
+    messages::{ArtefactKind, PlanWishes, SnapshotsRequest},
+    status::FailureCode,
     types::{RequestId, SnapshotSessionId},
 };
 
@@ -32,7 +34,7 @@ pub(crate) struct Link {
     peer: PeerId,
     options: Options,
     started: Instant,
-    state: State,
+    state: LinkState,
     opening: Opening,
     /// The session was planned anew because the peer had lost it, and no chunk came since.
     has_planned_anew: bool,
@@ -62,7 +64,7 @@ pub(crate) struct Link {
 ///
 /// A request may be in flight in any state: one that a lost connection took along is answered by its own failure.
 #[derive(Debug)]
-enum State {
+enum LinkState {
     /// No connection.
     Down,
     Dialing {
@@ -97,7 +99,7 @@ enum Connection {
     Up,
 }
 
-impl From<Connection> for State {
+impl From<Connection> for LinkState {
     fn from(connection: Connection) -> Self {
         match connection {
             Connection::Down => Self::Down,
@@ -107,7 +109,7 @@ impl From<Connection> for State {
     }
 }
 
-impl State {
+impl LinkState {
     fn connection(&self) -> Connection {
         match self {
             Self::Down => Connection::Down,
@@ -170,7 +172,7 @@ impl Link {
             session,
             peer,
             started: now,
-            state: State::Down,
+            state: LinkState::Down,
             opening: named.map_or(Opening::Usual, Opening::Named),
             has_planned_anew: false,
             backoff: Backoff::new(options.give_up_after, options.seed),
@@ -227,7 +229,7 @@ impl Link {
                         break request;
                     }
                 }
-                None if matches!(self.state, State::Open { .. }) => {
+                None if matches!(self.state, LinkState::Open { .. }) => {
                     break self.requests.wanted(self.session, demand.plan.as_deref())?;
                 }
                 None => return None,
@@ -240,8 +242,8 @@ impl Link {
     /// The next thing to say to the peer. Not to be asked before the last message is answered.
     fn poll_intent(&mut self, demand: &Demand) -> Option<Intent> {
         let message = match self.state {
-            State::Up => self.opening_message(demand),
-            State::Open { .. } => self.ack_due(demand).map(|(kind, index)| SnapshotsRequest::Ack {
+            LinkState::Up => self.opening_message(demand),
+            LinkState::Open { .. } => self.ack_due(demand).map(|(kind, index)| SnapshotsRequest::Ack {
                 session_id: self.session,
                 kind,
                 index,
@@ -253,16 +255,16 @@ impl Link {
 
     /// Whether to dial the peer now.
     pub(crate) fn poll_connect(&mut self, now: Instant, demand: &Demand) -> bool {
-        let dials = matches!(self.state, State::Down) && self.is_needed(demand);
+        let dials = matches!(self.state, LinkState::Down) && self.is_needed(demand);
         if dials {
-            self.state = State::Dialing { since: now };
+            self.state = LinkState::Dialing { since: now };
         }
         dials
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let retry = match &self.state {
-            State::BackingOff(retry) => Some(retry.at),
+            LinkState::BackingOff(retry) => Some(retry.at),
             _ => None,
         };
         [retry, self.acks.after].into_iter().flatten().min()
@@ -285,32 +287,26 @@ impl Link {
             // The same snapshot in the same chunks goes on, or in smaller ones; else only tip and updates may be new.
             Opening::Anew | Opening::Smaller(_) => {
                 let (chunk_size, least) = match self.opening {
-                    Opening::Smaller(smaller) => (smaller, self.options.min_chunk_size.min(smaller)),
+                    Opening::Smaller(smaller) => {
+                        (smaller, self.options.wishes.min_chunk_size.unwrap_or(MIN_CHUNK_SIZE).min(smaller))
+                    }
                     _ => (present, present),
                 };
-                return Some(SnapshotsRequest::Plan {
-                    session_id,
+                let wishes = PlanWishes {
                     chunk_size: Some(chunk_size),
                     min_chunk_size: Some(least),
                     max_chunk_size: Some(present),
                     root: Some(plan.snapshot.checkpoint.state_root),
                     height: Some(plan.snapshot.checkpoint.height),
-                });
+                };
+                return Some(SnapshotsRequest::Plan { session_id, wishes });
             }
         };
         Some(SnapshotsRequest::Resume { session_id, plan_id, chunk_index, update_index })
     }
 
     fn first_plan(&self) -> SnapshotsRequest {
-        let options = &self.options;
-        SnapshotsRequest::Plan {
-            session_id: self.session,
-            chunk_size: Some(options.chunk_size),
-            min_chunk_size: Some(options.min_chunk_size),
-            max_chunk_size: Some(options.max_chunk_size),
-            root: options.root,
-            height: options.height,
-        }
+        SnapshotsRequest::Plan { session_id: self.session, wishes: self.options.wishes }
     }
 
     /// What is durable and recorded here, and not acknowledged yet.
@@ -326,7 +322,7 @@ impl Link {
 
     /// An ack is due and the peer is there to take it.
     pub(crate) fn can_ack(&self, demand: &Demand) -> bool {
-        matches!(self.state, State::Open { .. }) && self.ack_due(demand).is_some()
+        matches!(self.state, LinkState::Open { .. }) && self.ack_due(demand).is_some()
     }
 
     /// What became of the request that was wanted. `Some`: nothing was sent.
@@ -374,8 +370,8 @@ impl Link {
 
     /// Where the connection was lost since, the session is resumed on the next one.
     fn open(&mut self) {
-        if matches!(self.state, State::Up) {
-            self.state = State::Open { tries: self.backoff.tries() + 1 };
+        if matches!(self.state, LinkState::Up) {
+            self.state = LinkState::Open { tries: self.backoff.tries() + 1 };
             self.said = Said::default();
             self.requests.reset();
         }

@@ -5,6 +5,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::{Hash, SnapshotSessionId};
 
+/// What a consumer wishes of a plan. Where it says nothing, whoever reads it has a value of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanWishes {
+    /// Wanted chunk size in bytes; any positive number.
+    pub chunk_size: Option<u64>,
+    /// Smallest chunk size to take, in bytes.
+    pub min_chunk_size: Option<u64>,
+    /// Largest chunk size to take, in bytes.
+    pub max_chunk_size: Option<u64>,
+    /// Only this payload.
+    pub root: Option<Hash>,
+    /// Only this height; the highest offer when absent.
+    pub height: Option<u64>,
+}
+
 /// What a consumer asks of a provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SnapshotsRequest {
@@ -12,16 +27,8 @@ pub enum SnapshotsRequest {
     Plan {
         /// The session to open.
         session_id: SnapshotSessionId,
-        /// Wanted chunk size in bytes; any positive number.
-        chunk_size: Option<u64>,
-        /// Smallest chunk size the consumer takes.
-        min_chunk_size: Option<u64>,
-        /// Largest chunk size the consumer takes.
-        max_chunk_size: Option<u64>,
-        /// Only this payload.
-        root: Option<Hash>,
-        /// Only this height; the highest offer when absent.
-        height: Option<u64>,
+        /// What it should be a plan of.
+        wishes: PlanWishes,
     },
     /// Asks for one chunk.
     Chunk {

@@ -19,28 +19,20 @@ pub use source::Source;
 
 use crate::{
     error::PipelineError,
-    messages::{ArtefactKind, Plan, Update},
+    messages::{ArtefactKind, Plan, PlanWishes, Update},
     types::{Hash, SnapshotSessionId},
 };
 
 /// (authenticated peer, session id): what every map of a provider is keyed by.
 pub type SessionKey = (PeerId, SnapshotSessionId);
 
-/// A consumer's wish for a plan.
+/// A consumer's request for a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlanRequest {
     /// The session to open, or to start anew.
     pub session: SnapshotSessionId,
-    /// Wanted chunk size; any positive number.
-    pub chunk_size: Option<u64>,
-    /// Smallest chunk size the consumer takes.
-    pub min_chunk_size: Option<u64>,
-    /// Largest chunk size the consumer takes.
-    pub max_chunk_size: Option<u64>,
-    /// Only this payload.
-    pub root: Option<Hash>,
-    /// Only this height; the highest offer when absent.
-    pub height: Option<u64>,
+    /// What it should be a plan of.
+    pub wishes: PlanWishes,
     /// Where the consumer comes from, for a fair share of the records.
     pub source: Option<Source>,
 }

@@ -16,8 +16,7 @@ use libp2p::{
     yamux,
 };
 
-/// Bytes that wait for their system call: as many as TLS takes at once.
-const BUFFER: usize = 64 * 1024;
+use crate::limits::GATHERED_BYTES;
 
 /// Copied at once: above 2 KiB the C library uses an instruction that is several times slower on some processors when the
 /// bytes do not lie alike.
@@ -92,7 +91,7 @@ impl<C: AsyncWrite + Unpin> Corked<C> {
                 written => self.written += written,
             }
         }
-        if self.buffer.len() < BUFFER / 16 {
+        if self.buffer.len() < GATHERED_BYTES / 16 {
             self.buffer = Vec::new(); // a quiet connection keeps nothing
         }
         self.buffer.clear();
@@ -109,13 +108,13 @@ impl<C: AsyncRead + Unpin> AsyncRead for Corked<C> {
 
 impl<C: AsyncWrite + Unpin> AsyncWrite for Corked<C> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.buffer.len() >= BUFFER {
+        if self.buffer.len() >= GATHERED_BYTES {
             ready!(self.poll_drain(cx))?;
         }
         if self.buffer.capacity() == 0 {
-            self.buffer.reserve_exact(BUFFER);
+            self.buffer.reserve_exact(GATHERED_BYTES);
         }
-        let taken = bytes.len().min(BUFFER - self.buffer.len());
+        let taken = bytes.len().min(GATHERED_BYTES - self.buffer.len());
         for block in bytes[..taken].chunks(BLOCK) {
             self.buffer.extend_from_slice(block);
         }
@@ -213,10 +212,10 @@ mod tests {
         let mut connection = corked(usize::MAX);
         let waker = noop_waker();
         let mut cx = Context::from_waker(&waker);
-        let bytes = vec![7; BUFFER + 1];
-        assert!(matches!(Pin::new(&mut connection).poll_write(&mut cx, &bytes), Poll::Ready(Ok(BUFFER))));
-        assert!(matches!(Pin::new(&mut connection).poll_write(&mut cx, &bytes[BUFFER..]), Poll::Ready(Ok(1))));
-        assert_eq!(connection.inner.got.len(), BUFFER);
+        let bytes = vec![7; GATHERED_BYTES + 1];
+        assert!(matches!(Pin::new(&mut connection).poll_write(&mut cx, &bytes), Poll::Ready(Ok(GATHERED_BYTES))));
+        assert!(matches!(Pin::new(&mut connection).poll_write(&mut cx, &bytes[GATHERED_BYTES..]), Poll::Ready(Ok(1))));
+        assert_eq!(connection.inner.got.len(), GATHERED_BYTES);
     }
 
     #[test]

@@ -10,9 +10,9 @@ use std::{sync::Arc, time::Instant};
 
 use libp2p::PeerId;
 use rpp_p2p::{
-    AuthorityError, ByHand, Plan, RequestId, Rules, SnapshotSessionId, SnapshotsRequest, SnapshotsResponse, Verified,
-    Violation,
-    consumer::{Action, FailureCode, Options, Session, State},
+    AuthorityError, ByHand, FailureCode, Plan, PlanWishes, RequestId, Rules, SessionState, SnapshotSessionId,
+    SnapshotsRequest, SnapshotsResponse, Verified, Violation,
+    consumer::{Action, Options, Session},
     json,
     plan::check_authority_signatures,
 };
@@ -102,14 +102,7 @@ fn chunk(plan: &Plan, chunk_index: u64) -> (SnapshotsRequest, SnapshotsResponse)
 #[test]
 fn of_a_plan() {
     let plan = WORLD.plan(SNAPSHOT, TIP, 16_384);
-    let request = SnapshotsRequest::Plan {
-        session_id: session_id(),
-        chunk_size: None,
-        min_chunk_size: None,
-        max_chunk_size: None,
-        root: None,
-        height: None,
-    };
+    let request = SnapshotsRequest::Plan { session_id: session_id(), wishes: PlanWishes::default() };
     let response = SnapshotsResponse::Plan {
         session_id: session_id(),
         plan: Box::new(plan),
@@ -195,6 +188,6 @@ fn session_refuses_the_proof(plan: &Plan, updates: Vec<rpp_p2p::Update>) {
     session.handle_authority(now, Err(AuthorityError::Proof { reason: "it does not verify".to_owned() })).unwrap();
     let view = session.view();
     let failure = view.failure.unwrap();
-    assert_eq!((view.state, view.verified_updates, failure.code), (State::Failed, 1, FailureCode::Proof));
+    assert_eq!((view.state, view.verified_updates, failure.code), (SessionState::Failed, 1, FailureCode::Proof));
     assert!(failure.distrust && failure.message.contains(&peer.to_string()));
 }

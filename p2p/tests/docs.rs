@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rpp_p2p::{
-    ArtefactKind, ByHand, Checkpoint, ErrorCode, Hash, PayloadFormat, Plan, Rules, Signature, SnapshotHeader,
-    SnapshotSessionId, SnapshotsRequest, SnapshotsResponse, TrustAnchor, Update, Verified,
+    ArtefactKind, ByHand, Checkpoint, ErrorCode, Hash, PayloadFormat, Plan, PlanWishes, Rules, Signature,
+    SnapshotHeader, SnapshotSessionId, SnapshotsRequest, SnapshotsResponse, TrustAnchor, Update, Verified,
     json::{decode_request, decode_response, encode_request, encode_response},
     outboard::{Layout, chunk_nodes, proof_nodes},
     plan,
@@ -90,11 +90,7 @@ impl Example {
             (
                 SnapshotsRequest::Plan {
                     session_id,
-                    chunk_size: Some(20_000),
-                    min_chunk_size: None,
-                    max_chunk_size: None,
-                    root: None,
-                    height: Some(1200),
+                    wishes: PlanWishes { chunk_size: Some(20_000), height: Some(1200), ..PlanWishes::default() },
                 },
                 SnapshotsResponse::Plan {
                     session_id,

@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 use rpp_p2p::{
-    ArtefactKind, Checkpoint, ErrorCode, GenesisDescriptor, Hash, PayloadFormat, Plan, Signature, SnapshotHeader,
-    SnapshotSessionId, SnapshotsRequest, SnapshotsResponse, Update,
+    ArtefactKind, Checkpoint, ErrorCode, GenesisDescriptor, Hash, PayloadFormat, Plan, PlanWishes, Signature,
+    SnapshotHeader, SnapshotSessionId, SnapshotsRequest, SnapshotsResponse, Update,
     json::{DecodeError, decode_request, decode_request_within, decode_response, encode_request, encode_response},
     limits::{MAX_JSON_DEPTH, MAX_JSON_MEMBERS, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES},
     types::MAX_INTEGER,
@@ -218,14 +218,7 @@ fn base64_is_standard_padded_and_canonical() {
 
 #[test]
 fn optional_fields_may_be_absent_or_null_and_others_may_not() {
-    let expected = SnapshotsRequest::Plan {
-        session_id: session(7),
-        chunk_size: None,
-        min_chunk_size: None,
-        max_chunk_size: None,
-        root: None,
-        height: None,
-    };
+    let expected = SnapshotsRequest::Plan { session_id: session(7), wishes: PlanWishes::default() };
     assert_eq!(read(r#"{"type":"plan","session_id":7}"#), Ok(expected.clone()));
     assert_eq!(read(r#"{"type":"plan","session_id":7,"chunk_size":null,"root":null,"height":null}"#), Ok(expected));
     assert!(read(r#"{"type":"plan","session_id":7,"chunk_size":"1"}"#).is_err());
@@ -373,11 +366,7 @@ fn request() -> impl Strategy<Value = SnapshotsRequest> {
         (session_id(), option(), option(), option(), prop::option::of(hash()), option()).prop_map(
             |(session_id, chunk_size, min_chunk_size, max_chunk_size, root, height)| SnapshotsRequest::Plan {
                 session_id,
-                chunk_size,
-                min_chunk_size,
-                max_chunk_size,
-                root,
-                height
+                wishes: PlanWishes { chunk_size, min_chunk_size, max_chunk_size, root, height },
             }
         ),
         (session_id(), integer())

@@ -5,7 +5,7 @@ mod support;
 
 use std::sync::Arc;
 
-use rpp_p2p::{AuthorityError, Head, LightClientSync, PlanBounds, SyncError, Update, limits::MIN_CHUNK_SIZE};
+use rpp_p2p::{AuthorityError, Checkpoint, LightClientSync, PlanBounds, SyncError, Update, limits::MIN_CHUNK_SIZE};
 use support::{FakeVerifier, Fixture};
 
 const PAYLOAD: usize = 3 * MIN_CHUNK_SIZE as usize + 17;
@@ -16,7 +16,7 @@ fn sync(fixture: &Fixture) -> LightClientSync {
     sync
 }
 
-fn head(sync: &LightClientSync) -> Option<Head> {
+fn head(sync: &LightClientSync) -> Option<Checkpoint> {
     *sync.head().borrow()
 }
 
@@ -172,7 +172,7 @@ fn sessions_share_a_head_that_never_falls_and_never_forks() {
     assert_eq!(second.next_update(), None);
     accept_all(&mut second).unwrap();
 
-    let newer = Head { step: 9, ..fixture.plan.tip };
+    let newer = Checkpoint { step: 9, ..fixture.plan.tip };
     let mut behind = first.another().with_head(Some(newer));
     accept_all(&mut behind).unwrap();
     assert_eq!(head(&first), Some(newer), "an older tip is verified and moves nothing");

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use libp2p::PeerId;
 use rpp_p2p::{
-    ErrorCode, Hash, RequestFailure, SnapshotProtocolError, SnapshotsRequest, SnapshotsResponse, Verified, Violation,
+    ErrorCode, Hash, PlanWishes, RequestFailure, SnapshotProtocolError, SnapshotsRequest, SnapshotsResponse, Verified,
+    Violation,
     limits::MIN_CHUNK_SIZE,
-    snapshots::{Behaviour, Config, Event, Outcome, PaceLimits, PlanOptions},
+    snapshots::{Behaviour, Config, Event, Outcome, PaceLimits},
 };
 use support::{
     Bytes, Fixture, MemoryProvider, Node, Peer, PlainProvider, Raw, consumer, consumer_with, over_a_line,
@@ -310,7 +311,7 @@ async fn requests_to_one_peer_are_bounded_by_the_streams_of_a_connection() {
     consumer.connect(&raw).await;
     let from = raw.peer;
     let sent = consumer
-        .with(move |b| [1, 2, 3].map(|id| b.request_plan(from, session(id), &PlanOptions::default()).is_some()))
+        .with(move |b| [1, 2, 3].map(|id| b.request_plan(from, session(id), PlanWishes::default()).is_some()))
         .await;
     assert_eq!(sent, [true, true, false]);
     assert_eq!(consumer.with(|b| b.load().sessions).await, 2, "what was not sent opened nothing");

@@ -13,11 +13,9 @@ use std::{
 
 use libp2p::PeerId;
 use rpp_p2p::{
-    ArtefactKind, AuthorityError, ErrorCode, Exchange, Plan, RequestFailure, RequestId, Rules, SnapshotSessionId,
-    SnapshotsRequest, SnapshotsResponse, Update, Violation,
-    consumer::{
-        Action, ExplicitResume, FailureCode, Input, Options, Saved, Session, State, Storage, Unexpected, WaitKind,
-    },
+    ArtefactKind, AuthorityError, ErrorCode, Exchange, FailureCode, Plan, PlanWishes, RequestFailure, RequestId, Rules,
+    SessionState, SnapshotSessionId, SnapshotsRequest, SnapshotsResponse, Update, Violation, WaitKind,
+    consumer::{Action, ExplicitResume, Input, Options, Saved, Session, Storage, Unexpected},
 };
 use world::WORLD;
 
@@ -50,8 +48,12 @@ fn rules() -> Rules {
     Rules { trust: Arc::clone(&WORLD.trust), ..Rules::default() }
 }
 
+fn wishes(chunk_size: u64) -> PlanWishes {
+    PlanWishes { chunk_size: Some(chunk_size), ..Options::default().wishes }
+}
+
 fn options() -> Options {
-    Options { chunk_size: CHUNK, ack_bytes: 2 * CHUNK, window: 4 * CHUNK, seed: 1, ..Options::default() }
+    Options { wishes: wishes(CHUNK), ack_bytes: 2 * CHUNK, window: 4 * CHUNK, seed: 1, ..Options::default() }
 }
 
 impl Rig {
@@ -225,17 +227,17 @@ impl Rig {
         let failure = view.failure.expect("failed");
         assert_eq!(
             (view.state, failure.code, failure.distrust),
-            (State::Failed, code, distrust),
+            (SessionState::Failed, code, distrust),
             "{}",
             failure.message
         );
         // Whoever is at fault is named.
         let names_itself = failure.message.starts_with("this node");
         assert!(failure.message.contains(&self.session.peer().to_string()) || names_itself, "{}", failure.message);
-        self.waits(State::Failed, WaitKind::Operator);
+        self.waits(SessionState::Failed, WaitKind::Operator);
     }
 
-    fn waits(&self, state: State, what: WaitKind) -> String {
+    fn waits(&self, state: SessionState, what: WaitKind) -> String {
         let view = self.session.view();
         assert_eq!(view.state, state);
         let waiting = view.waiting.expect("it waits");
@@ -249,31 +251,31 @@ impl Rig {
 fn authority_comes_before_the_first_chunk_and_every_wait_has_its_word() {
     let mut rig = Rig::new(options());
     assert!(matches!(rig.action(), Action::Connect));
-    rig.waits(State::Connecting, WaitKind::Connection);
+    rig.waits(SessionState::Connecting, WaitKind::Connection);
     rig.session.handle_connected(rig.now);
     let request = rig.request();
-    rig.waits(State::Planning, WaitKind::Plan);
+    rig.waits(SessionState::Planning, WaitKind::Plan);
     rig.answer(&request);
     assert!(matches!(rig.action(), Action::PlanAccepted(_)));
     let request = rig.request();
-    rig.waits(State::Verifying, WaitKind::LightClientUpdate);
+    rig.waits(SessionState::Verifying, WaitKind::LightClientUpdate);
     rig.answer(&request);
     rig.exchange_one();
     assert!(matches!(rig.action(), Action::VerifyAuthority { .. }));
     rig.idle();
-    rig.waits(State::Verifying, WaitKind::Proof);
+    rig.waits(SessionState::Verifying, WaitKind::Proof);
     assert_eq!(rig.session.view().verified_updates, 1, "the last one counts with its proof");
     rig.session.handle_authority(rig.now, Ok(())).unwrap();
     assert_eq!(rig.session.view().last_update_height, Some(90));
     assert!(matches!(rig.action(), Action::OpenStorage { .. }));
     rig.idle();
-    rig.waits(State::Verifying, WaitKind::Disk);
+    rig.waits(SessionState::Verifying, WaitKind::Disk);
     rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 0, unchecked_bytes: 0 }).unwrap();
     let request = rig.request();
-    rig.waits(State::Streaming, WaitKind::Ack);
+    rig.waits(SessionState::Streaming, WaitKind::Ack);
     rig.answer(&request);
     let request = rig.request();
-    let reason = rig.waits(State::Streaming, WaitKind::Chunk);
+    let reason = rig.waits(SessionState::Streaming, WaitKind::Chunk);
     assert!(reason.contains("chunk 0") && reason.contains(&rig.session.peer().to_string()), "{reason}");
     assert_eq!(rig.session.view().waiting.unwrap().index, Some(0));
     rig.answer(&request);
@@ -305,16 +307,16 @@ fn a_session_runs_to_its_end() {
     }
     assert!(matches!(rig.action(), Action::Sync));
     rig.idle();
-    rig.waits(State::Streaming, WaitKind::Disk);
+    rig.waits(SessionState::Streaming, WaitKind::Disk);
     rig.session.handle_durable(rig.now, 5).unwrap();
     let ack = rig.exchange_one();
     assert!(matches!(ack, SnapshotsRequest::Ack { index: 4, .. }));
     assert!(matches!(rig.action(), Action::Place));
-    rig.waits(State::Verifying, WaitKind::Disk);
+    rig.waits(SessionState::Verifying, WaitKind::Disk);
     assert!(!rig.session.view().verified);
     rig.session.handle_placed(rig.now, PathBuf::from("/store")).unwrap();
     let view = rig.session.view();
-    assert!(view.verified && view.state == State::Complete && view.waiting.is_none());
+    assert!(view.verified && view.state == SessionState::Complete && view.waiting.is_none());
     assert_eq!(view.payload_path, Some(PathBuf::from("/store")));
     assert_eq!((view.bytes_received, view.bytes_verified, view.bytes_durable), (81_000, 81_000, 81_000));
     assert!(rig.maybe_action().is_none() && rig.session.poll_timeout().is_none());
@@ -371,7 +373,7 @@ fn busy_internal_and_lost_answers_are_backed_off_and_resumed() {
             _ => rig.fail(&lost(0)),
         }
         rig.idle();
-        let reason = rig.waits(State::BackingOff, WaitKind::Retry);
+        let reason = rig.waits(SessionState::BackingOff, WaitKind::Retry);
         assert!(reason.contains(&format!("try {}", turn + 1)), "{reason}");
         let view = rig.session.view();
         assert_eq!(view.waiting.unwrap().retry_at, rig.session.poll_timeout());
@@ -388,7 +390,7 @@ fn busy_internal_and_lost_answers_are_backed_off_and_resumed() {
 
 /// A session of five chunks of the smallest size in two of four times that, with one of those durable.
 fn in_large_chunks() -> Rig {
-    let mut rig = Rig::new(Options { chunk_size: 4 * CHUNK, window: 8 * CHUNK, ..options() });
+    let mut rig = Rig::new(Options { wishes: wishes(4 * CHUNK), window: 8 * CHUNK, ..options() });
     rig.plan = WORLD.plan(8, 9, 4 * CHUNK);
     rig.until_streaming();
     rig.exchange_one();
@@ -405,26 +407,21 @@ fn a_line_too_slow_for_a_chunk_is_asked_for_less_and_nothing_durable_is_fetched_
     rig.fail(&timeout(10_000));
     let view = rig.session.view();
     assert_eq!((view.bytes_wasted, view.bytes_received), (10_000, 4 * CHUNK + 10_000));
-    rig.waits(State::BackingOff, WaitKind::Retry);
+    rig.waits(SessionState::BackingOff, WaitKind::Retry);
     // What is verified counts in the old chunks: it becomes durable before there are others.
     rig.session.handle_written(rig.now, 0).unwrap();
     assert!(matches!(rig.action(), Action::Sync));
     rig.wait();
     rig.idle();
-    rig.waits(State::Planning, WaitKind::Disk);
+    rig.waits(SessionState::Planning, WaitKind::Disk);
     rig.session.handle_durable(rig.now, 1).unwrap();
-    let SnapshotsRequest::Plan { chunk_size, max_chunk_size, root, height, .. } = rig.request() else { panic!() };
+    let SnapshotsRequest::Plan { wishes, .. } = rig.request() else { panic!() };
+    let PlanWishes { chunk_size, max_chunk_size, root, height, .. } = wishes;
     assert_eq!((chunk_size, max_chunk_size), (Some(CHUNK), Some(4 * CHUNK)));
     assert_eq!((root, height), (Some(rig.plan.snapshot.checkpoint.state_root), Some(80)));
     rig.plan = WORLD.plan(8, 9, CHUNK);
-    let asked = SnapshotsRequest::Plan {
-        session_id: id(),
-        chunk_size,
-        min_chunk_size: Some(CHUNK),
-        max_chunk_size,
-        root,
-        height,
-    };
+    let asked =
+        SnapshotsRequest::Plan { session_id: id(), wishes: PlanWishes { min_chunk_size: Some(CHUNK), ..wishes } };
     rig.answer(&asked);
     assert!(matches!(rig.action(), Action::PlanAccepted(plan) if plan.chunk_size == CHUNK));
     let view = rig.session.view();
@@ -503,11 +500,11 @@ fn a_lost_connection_is_dialled_again_and_one_from_the_other_side_ends_the_wait(
     rig.until_streaming();
     let _ = rig.request();
     rig.session.handle_disconnected(rig.now, "reset\u{202e}");
-    rig.waits(State::BackingOff, WaitKind::Retry);
+    rig.waits(SessionState::BackingOff, WaitKind::Retry);
     assert!(rig.session.in_flight(), "the request in flight is answered by its own failure");
     rig.idle();
     rig.fail(&lost(0));
-    let reason = rig.waits(State::BackingOff, WaitKind::Retry);
+    let reason = rig.waits(SessionState::BackingOff, WaitKind::Retry);
     assert!(reason.contains("reset\\u{202e}"), "{reason}");
     assert_eq!(rig.session.view().failed_tries, 1, "one loss is one failure");
     rig.wait();
@@ -531,9 +528,8 @@ fn a_lost_session_is_planned_anew_once() {
         rig.refuse(&resume, code);
         let plan = rig.request();
         let snapshot = rig.plan.snapshot.checkpoint;
-        let SnapshotsRequest::Plan { chunk_size, min_chunk_size, max_chunk_size, root, height, .. } = plan else {
-            panic!("{plan:?}")
-        };
+        let SnapshotsRequest::Plan { wishes, .. } = plan else { panic!("{plan:?}") };
+        let PlanWishes { chunk_size, min_chunk_size, max_chunk_size, root, height } = wishes;
         assert_eq!((root, height), (Some(snapshot.state_root), Some(snapshot.height)));
         assert_eq!((chunk_size, min_chunk_size, max_chunk_size), (Some(CHUNK), Some(CHUNK), Some(CHUNK)));
         rig.answer(&plan);
@@ -689,7 +685,7 @@ fn a_full_disk_pauses_and_goes_on_when_there_is_room() {
     let mut rig = Rig::new(options());
     rig.until_storage();
     rig.session.handle_storage(rig.now, Storage::Full { needed: 81_000, free: 10 }).unwrap();
-    let reason = rig.waits(State::Paused, WaitKind::Disk);
+    let reason = rig.waits(SessionState::Paused, WaitKind::Disk);
     assert!(reason.contains("81000") && reason.contains("10 are free"), "{reason}");
     let since = rig.session.view().waiting.unwrap().since;
     rig.wait();
@@ -706,7 +702,7 @@ fn a_full_disk_pauses_and_goes_on_when_there_is_room() {
     rig.session.handle_written(rig.now, 0).unwrap();
     // It fills up while writing: what is not durable is fetched again, nothing else.
     rig.session.handle_storage(rig.now, Storage::Full { needed: 5, free: 0 }).unwrap();
-    rig.waits(State::Paused, WaitKind::Disk);
+    rig.waits(SessionState::Paused, WaitKind::Disk);
     rig.session.handle_written(rig.now, 1).unwrap();
     rig.idle();
     rig.session.retry_now(rig.now);
@@ -724,7 +720,7 @@ fn a_payload_that_another_session_writes_is_waited_for() {
     rig.until_storage();
     let holder = SnapshotSessionId::new(99).unwrap();
     rig.session.handle_storage(rig.now, Storage::HeldBy(holder)).unwrap();
-    let reason = rig.waits(State::Paused, WaitKind::Session);
+    let reason = rig.waits(SessionState::Paused, WaitKind::Session);
     assert!(reason.contains("99"));
     assert_eq!(rig.session.view().waiting.unwrap().session, Some(holder));
     rig.wait();
@@ -734,7 +730,7 @@ fn a_payload_that_another_session_writes_is_waited_for() {
     assert!(matches!(rig.exchange_one(), SnapshotsRequest::Ack { kind: ArtefactKind::LightClientUpdate, .. }));
     assert!(matches!(rig.exchange_one(), SnapshotsRequest::Ack { kind: ArtefactKind::Chunk, index: 4, .. }));
     let view = rig.session.view();
-    assert_eq!((view.state, view.payload_path), (State::Complete, Some(PathBuf::from("/there"))));
+    assert_eq!((view.state, view.payload_path), (SessionState::Complete, Some(PathBuf::from("/there"))));
 }
 
 #[test]
@@ -769,7 +765,7 @@ fn what_is_complete_on_disk_needs_no_provider() {
     rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 5, unchecked_bytes: 0 }).unwrap();
     assert!(matches!(rig.action(), Action::Place));
     rig.session.handle_placed(rig.now, PathBuf::from("/store")).unwrap();
-    assert_eq!(rig.session.view().state, State::Complete);
+    assert_eq!(rig.session.view().state, SessionState::Complete);
 }
 
 #[test]
@@ -880,7 +876,7 @@ fn what_was_under_way_when_the_disk_filled_may_still_be_told() {
     rig.session.handle_storage(rig.now, Storage::Full { needed: 5, free: 0 }).unwrap();
     // The place of the first opening was on its way already.
     rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 2, unchecked_bytes: 0 }).unwrap();
-    rig.waits(State::Paused, WaitKind::Disk);
+    rig.waits(SessionState::Paused, WaitKind::Disk);
     let ready = Storage::Ready { durable_chunks: 2, unchecked_bytes: 0 };
     assert!(rig.session.handle_storage(rig.now, ready).is_err(), "there were not so many");
 }
@@ -891,14 +887,7 @@ fn an_answer_to_another_question_is_a_fault_of_the_driver() {
     rig.until_streaming();
     let request = rig.request();
     assert!(matches!(request, SnapshotsRequest::Chunk { .. }));
-    let plan_request = SnapshotsRequest::Plan {
-        session_id: id(),
-        chunk_size: None,
-        min_chunk_size: None,
-        max_chunk_size: None,
-        root: None,
-        height: None,
-    };
+    let plan_request = SnapshotsRequest::Plan { session_id: id(), wishes: PlanWishes::default() };
     let plan = SnapshotsResponse::Plan {
         session_id: id(),
         plan: Box::new(rig.plan.clone()),
@@ -932,7 +921,7 @@ fn what_was_there_before_counts_when_it_was_hashed_again() {
     let view = rig.session.view();
     assert_eq!((view.bytes_verified, view.verified_chunks, view.confirmed_chunks), (0, 0, 5));
     assert_eq!((view.bytes_rechecked, view.bytes_to_recheck, view.bytes_received), (0, 81_000, 0));
-    let reason = rig.waits(State::Verifying, WaitKind::Disk);
+    let reason = rig.waits(SessionState::Verifying, WaitKind::Disk);
     assert!(reason.contains("hashed again: 0 of 81000 bytes"), "{reason}");
     rig.idle();
     rig.session.handle_rechecked(rig.now, 2 * CHUNK, &[]).unwrap();
@@ -969,7 +958,7 @@ fn new_chunks_come_while_the_old_ones_are_hashed() {
     }
     let view = rig.session.view();
     assert_eq!((view.bytes_durable, view.bytes_verified), (81_000, 81_000 - 2 * CHUNK));
-    rig.waits(State::Verifying, WaitKind::Disk);
+    rig.waits(SessionState::Verifying, WaitKind::Disk);
     rig.session.handle_rechecked(rig.now, 2 * CHUNK, &[]).unwrap();
     assert!(matches!(rig.action(), Action::Place));
 }
@@ -1025,7 +1014,7 @@ fn what_was_fetched_again_and_not_written_is_found_again() {
     }
     rig.session.handle_storage(rig.now, Storage::Full { needed: 2, free: 1 }).unwrap();
     let view = rig.session.view();
-    assert_eq!((view.state, view.bytes_verified), (State::Paused, 0));
+    assert_eq!((view.state, view.bytes_verified), (SessionState::Paused, 0));
     rig.wait();
     assert!(matches!(rig.action(), Action::OpenStorage { .. }));
     rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 5, unchecked_bytes: 81_000 }).unwrap();
@@ -1044,10 +1033,10 @@ fn a_known_chain_streams_at_once_and_is_not_called_verified_before_its_proof_is(
         rig.answer(exchange.request());
     }
     assert!(!rig.session.view().verified);
-    rig.waits(State::Verifying, WaitKind::Proof);
+    rig.waits(SessionState::Verifying, WaitKind::Proof);
     // Of another plan it says nothing.
     rig.session.handle_proof(rig.now, &WORLD.plan(8, 10, CHUNK).plan_id, Ok(())).unwrap();
-    rig.waits(State::Verifying, WaitKind::Proof);
+    rig.waits(SessionState::Verifying, WaitKind::Proof);
     let plan_id = rig.plan.plan_id;
     rig.session.handle_proof(rig.now, &plan_id, Ok(())).unwrap();
     assert!(rig.session.view().verified);

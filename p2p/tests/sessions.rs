@@ -9,10 +9,10 @@ use std::{
 };
 
 use rpp_p2p::{
-    ArtefactKind, ErrorCode, Exchange, NotSent, SnapshotProtocolError, SnapshotsRequest, Unfit, Verified,
+    ArtefactKind, ErrorCode, Exchange, NotSent, PlanWishes, SnapshotProtocolError, SnapshotsRequest, Unfit, Verified,
     consumer::{Action, Options, Saved, Session, Storage},
     limits::MIN_CHUNK_SIZE,
-    snapshots::{Activity, Config, Ended, Event, Job, Observer, Outcome, PlanOptions, RequestKind},
+    snapshots::{Activity, Config, Ended, Event, Job, Observer, Outcome, RequestKind},
 };
 use support::{
     Fixture, Gate, Markers, MemoryProvider, Peer, consumer, consumer_with, provider, provider_with, session,
@@ -104,7 +104,7 @@ async fn none_while_a_request_is_in_flight() {
     let refused = consumer
         .with(move |b| {
             [
-                b.request_plan(them, session(7), &PlanOptions::default()),
+                b.request_plan(them, session(7), PlanWishes::default()),
                 b.request_chunk(them, session(7), 1),
                 b.request_update(them, session(7), 0),
                 b.resume(them, session(7), plan, 0, 0),
@@ -199,7 +199,8 @@ async fn a_command_says_why_it_was_not_sent_and_makes_no_event() {
         let request = SnapshotsRequest::Chunk { session_id: session(id), chunk_index };
         Exchange::new(request, Some(Arc::clone(&offered)), None)
     };
-    let plan = Exchange::new(PlanOptions::default().request(session(8)), None, None);
+    let plan =
+        Exchange::new(SnapshotsRequest::Plan { session_id: session(8), wishes: PlanWishes::default() }, None, None);
     let refused = consumer
         .with(move |b| {
             let outside = b.request(them, chunk(7, 4));
@@ -321,7 +322,7 @@ async fn sessions_are_bounded() {
     consumer.know(&provider).await;
     consumer.open(them, 1).await;
     consumer.open(them, 2).await;
-    assert_eq!(consumer.with(move |b| b.request_plan(them, session(3), &PlanOptions::default())).await, None);
+    assert_eq!(consumer.with(move |b| b.request_plan(them, session(3), PlanWishes::default())).await, None);
     assert!(matches!(consumer.error().await, SnapshotProtocolError::Unfit { .. }));
     consumer.with(move |b| b.forget(them, session(1))).await;
     consumer.open(them, 3).await;

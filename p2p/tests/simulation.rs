@@ -29,11 +29,8 @@ use libp2p::PeerId;
 use provider::{Arrival, Provider, Serving, small_slots};
 use rng::Rng;
 use rpp_p2p::{
-    ArtefactKind, Hash, RequestFailure, SnapshotSessionId, SnapshotsRequest, SnapshotsResponse, Violation,
-    consumer::{FailureCode, State},
-    json,
-    limits::REQUEST_IDLE,
-    provider::SlotLimits,
+    ArtefactKind, FailureCode, Hash, PlanWishes, RequestFailure, SessionState, SnapshotSessionId, SnapshotsRequest,
+    SnapshotsResponse, Violation, json, limits::REQUEST_IDLE, provider::SlotLimits,
 };
 use world::WORLD;
 
@@ -493,11 +490,7 @@ impl Simulation {
             4 => SnapshotsRequest::Error { session_id, message: "it is over".to_owned() },
             _ => SnapshotsRequest::Plan {
                 session_id,
-                chunk_size: Some(16_384),
-                min_chunk_size: None,
-                max_chunk_size: None,
-                root: None,
-                height: None,
+                wishes: PlanWishes { chunk_size: Some(16_384), ..PlanWishes::default() },
             },
         };
         let owned = self.provider.record(self.stranger, session_id).is_some();
@@ -518,7 +511,7 @@ impl Simulation {
         let faults = &self.faults;
         let consumer = &self.consumers[who];
         let view = consumer.session.view();
-        if view.state == State::Complete {
+        if view.state == SessionState::Complete {
             return;
         }
         let failure = view.failure.expect("neither complete nor failed");

@@ -29,12 +29,12 @@ const ARITY: usize = 2;
 
 /// The circuit, with the witness of one step.
 #[derive(Clone, Debug)]
-pub(crate) struct Link {
+pub(crate) struct ChainStep {
     inputs: [Scalar; 5],
     gap: u64,
 }
 
-impl Link {
+impl ChainStep {
     /// The step from `before` to `checkpoint`, which the caller has checked: from a height that does not rise an
     /// unsatisfiable witness would come out.
     pub(crate) fn new(before: &Tip, checkpoint: &Checkpoint) -> Self {
@@ -47,7 +47,7 @@ impl Link {
     }
 }
 
-impl StepCircuit<Scalar> for Link {
+impl StepCircuit<Scalar> for ChainStep {
     fn arity(&self) -> usize {
         ARITY
     }

@@ -4,10 +4,8 @@
 //! a length field claims. So the bytes are walked first, as plain arrays: each length field must hold the one number that
 //! an honest proof has there. Only then the library sees them.
 
+use crate::limits::PROOF_BYTES;
 use crate::params::Compressed;
-
-/// The length of every proof, whatever the length of its chain.
-pub const PROOF_BYTES: usize = 10_624;
 
 /// A field element or a compressed point.
 const ELEMENT: usize = 32;

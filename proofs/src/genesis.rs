@@ -5,14 +5,9 @@ use ed25519_dalek::VerifyingKey;
 use crate::{
     commitment::Commitment,
     field::{Scalar, limbs, wide},
+    limits::{MAX_CHAIN_ID, MAX_PUBLISHERS},
     poseidon,
 };
-
-/// The most publishers that a genesis may name.
-pub const MAX_PUBLISHERS: usize = 64;
-
-/// The longest chain id, in characters.
-pub const MAX_CHAIN_ID: usize = 64;
 
 /// Names a chain, its publishers, and how many of them must sign a tip. One string, [`Genesis::commitment`], pins all of it.
 ///

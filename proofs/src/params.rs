@@ -14,7 +14,7 @@ use nova_snark::{
 use sha2::{Digest, Sha256};
 
 use crate::{
-    circuit::Link,
+    circuit::ChainStep,
     cpu::{CpuError, check_cpu},
     curve::{Pallas as Primary, Vesta as Secondary},
 };
@@ -22,14 +22,14 @@ use crate::{
 type Spartan<E> = RelaxedR1CSSNARK<E, EvaluationEngine<E>>;
 
 /// What folding needs.
-pub(crate) type Public = PublicParams<Primary, Secondary, Link>;
+pub(crate) type Public = PublicParams<Primary, Secondary, ChainStep>;
 /// The chain folded so far; the prover's state.
-pub(crate) type Folded = RecursiveSNARK<Primary, Secondary, Link>;
+pub(crate) type Folded = RecursiveSNARK<Primary, Secondary, ChainStep>;
 /// The proof.
-pub(crate) type Compressed = CompressedSNARK<Primary, Secondary, Link, Spartan<Primary>, Spartan<Secondary>>;
+pub(crate) type Compressed = CompressedSNARK<Primary, Secondary, ChainStep, Spartan<Primary>, Spartan<Secondary>>;
 /// What verifying needs.
-pub(crate) type Key = VerifierKey<Primary, Secondary, Link, Spartan<Primary>, Spartan<Secondary>>;
-type CompressingKey = ProverKey<Primary, Secondary, Link, Spartan<Primary>, Spartan<Secondary>>;
+pub(crate) type Key = VerifierKey<Primary, Secondary, ChainStep, Spartan<Primary>, Spartan<Secondary>>;
+type CompressingKey = ProverKey<Primary, Secondary, ChainStep, Spartan<Primary>, Spartan<Secondary>>;
 
 /// The SHA-256 of the verifier's key in nova-snark's encoding, in hex.
 ///
@@ -84,7 +84,7 @@ pub(crate) fn verifying() -> Result<Arc<Key>, SetupError> {
 fn make() -> Result<(Proving, Key), SetupError> {
     check_cpu()?;
     let (primary, secondary) = (Spartan::<Primary>::ck_floor(), Spartan::<Secondary>::ck_floor());
-    let public = Public::setup(&Link::shape(), &*primary, &*secondary)?;
+    let public = Public::setup(&ChainStep::shape(), &*primary, &*secondary)?;
     let (compressing, key) = Compressed::setup(&public)?;
     let found = fingerprint(&key)?;
     if found != VERIFIER_KEY_SHA256 {

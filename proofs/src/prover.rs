@@ -171,7 +171,7 @@ impl Prover {
 
     fn fold(&self, before: &Tip, checkpoint: &Checkpoint) -> Result<Folded, NovaError> {
         let public = &self.params.public;
-        let circuit = circuit::Link::new(before, checkpoint);
+        let circuit = circuit::ChainStep::new(before, checkpoint);
         let mut folded = match &self.current {
             Some(current) => current.folded.clone(),
             None => Folded::new(public, &circuit, &outputs(before))?,

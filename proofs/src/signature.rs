@@ -6,10 +6,8 @@ use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use rand::TryRngCore as _;
 use zeroize::{Zeroize as _, Zeroizing};
 
+use crate::limits::MAX_SIGNATURES;
 use crate::{commitment::Commitment, genesis::Genesis};
-
-/// The most signatures that are looked at; each costs a key operation when its publisher is known.
-pub const MAX_SIGNATURES: usize = 256;
 
 /// What separates a checkpoint's signature from any other use of the key.
 const CONTEXT: &[u8; 16] = b"rpp/checkpoint/1";

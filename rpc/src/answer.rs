@@ -4,15 +4,12 @@ use std::time::Duration;
 
 use rpp_runtime::{
     SnapshotRuntimeError, SnapshotStreamStatus,
-    status::{SessionState, StatusErrorCode},
+    status::{FailureCode, SessionState},
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::failure;
-
-/// How long a `POST` waits for it.
-pub const FIRST_ANSWER: Duration = Duration::from_secs(5);
 
 /// What the session was asked to do, which decides what counts as an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +47,7 @@ fn is_answered(status: &SnapshotStreamStatus, asked: Asked) -> bool {
         // A plan that is known is an answer to a start; a resume has had one all along.
         SessionState::Connecting | SessionState::Planning => asked == Asked::Start && status.total_chunks.is_some(),
         // Out of reach is no answer, and may still become one; "busy" is one.
-        SessionState::BackingOff => status.error_code.is_some_and(|code| code != StatusErrorCode::Network),
+        SessionState::BackingOff => status.error_code.is_some_and(|code| code != FailureCode::Network),
         // `Paused`: the node itself waits, so the provider is not even asked.
         SessionState::Streaming
         | SessionState::Verifying

@@ -4,7 +4,7 @@ use http::{HeaderValue, StatusCode, header};
 use rpp_http::Problem;
 use rpp_runtime::{
     SnapshotRuntimeError, SnapshotStreamStatus,
-    status::{SessionState, StatusErrorCode},
+    status::{FailureCode, SessionState},
 };
 
 pub(crate) const UNKNOWN_SESSION: &str = "unknown_session";
@@ -53,15 +53,15 @@ pub(crate) fn failure(status: &SnapshotStreamStatus) -> Option<SnapshotRuntimeEr
     let message = format!("session {} failed: {reason}", status.session);
     let left = Some(Box::new(status.clone()));
     Some(match status.error_code {
-        Some(StatusErrorCode::ResumeMismatch) => SnapshotRuntimeError::ResumeMismatch { message, status: left },
-        Some(StatusErrorCode::Storage) => SnapshotRuntimeError::Storage { message },
+        Some(FailureCode::ResumeMismatch) => SnapshotRuntimeError::ResumeMismatch { message, status: left },
+        Some(FailureCode::Storage) => SnapshotRuntimeError::Storage { message },
         _ => SnapshotRuntimeError::Provider { message, status: left },
     })
 }
 
 /// The session's own word for what went wrong.
 fn provider_code(status: Option<&SnapshotStreamStatus>) -> &'static str {
-    status.and_then(|status| status.error_code).unwrap_or(StatusErrorCode::Provider).name()
+    status.and_then(|status| status.error_code).unwrap_or(FailureCode::Provider).as_str()
 }
 
 fn with_location(problem: Problem, status: &SnapshotStreamStatus) -> Problem {

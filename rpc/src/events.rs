@@ -4,7 +4,7 @@
 //! merged, the newest stays. When nothing more can come, one event named `end` says why and the stream ends:
 //! `{"reason":"complete"}`, `failed`, `cancelled` or `shutdown`.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc};
 
 use futures::{Stream, stream};
 use http::{HeaderValue, StatusCode, header};
@@ -17,13 +17,7 @@ use tokio::{
 use warp::{Reply as _, reply::Response, sse::Event};
 
 use crate::error::snapshot_runtime_error_to_http;
-
-/// Streams at once, of all sessions; one more is `503`.
-pub const MAX_EVENT_STREAMS: usize = 16;
-/// Events of one stream are at least this far apart: ten a second.
-pub const EVENT_INTERVAL: Duration = Duration::from_millis(100);
-/// A comment goes out when nothing else did for so long.
-pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
+use crate::limits::{EVENT_INTERVAL, KEEP_ALIVE, MAX_EVENT_STREAMS};
 
 /// The places for streams.
 #[derive(Clone, Debug)]

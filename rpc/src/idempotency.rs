@@ -4,10 +4,10 @@ use http::{HeaderMap, StatusCode};
 use rpp_http::Problem;
 use rpp_runtime::handle::IdempotencyKey;
 
+use crate::limits::MAX_KEY_BYTES;
+
 /// The header; `docs/http.md` explains it.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
-/// Longest key in bytes. A UUID has 36.
-pub const MAX_KEY_BYTES: usize = 255;
 
 /// The request's key; `None` without one.
 ///

@@ -7,12 +7,13 @@
 //!
 //! Participants: the operator (or `rpp-node fetch`, or a dashboard), who is trusted once the token is right, and the node's
 //! task, which may be slow or gone. A route never waits longer for the node than
-//! [`CALL_TIMEOUT`](rpp_runtime::handle::CALL_TIMEOUT), and never for a provider longer than [`FIRST_ANSWER`].
+//! [`CALL_TIMEOUT`](rpp_runtime::limits::CALL_TIMEOUT), and never for a provider longer than [`FIRST_ANSWER`].
 
 mod answer;
 mod error;
 mod events;
 mod idempotency;
+pub mod limits;
 mod metrics;
 mod openapi;
 mod page;
@@ -23,12 +24,11 @@ mod routes;
 mod server;
 mod strict;
 
-pub use answer::FIRST_ANSWER;
 pub use error::snapshot_runtime_error_to_http;
-pub use events::{EVENT_INTERVAL, KEEP_ALIVE, MAX_EVENT_STREAMS};
-pub use idempotency::{IDEMPOTENCY_KEY, MAX_KEY_BYTES};
+pub use idempotency::IDEMPOTENCY_KEY;
+pub use limits::MAX_RECENT_EVENTS;
+pub use limits::{EVENT_INTERVAL, FIRST_ANSWER, KEEP_ALIVE, MAX_EVENT_STREAMS, MAX_KEY_BYTES};
 pub use openapi::{OPENAPI, openapi_3_0};
 pub use peers::Traffic;
-pub use recent::MAX_RECENT_EVENTS;
 pub use routes::{ROUTES, Route};
 pub use server::{Options, ServeError, serve};

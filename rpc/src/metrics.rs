@@ -28,7 +28,7 @@ struct Answered {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Route {
+struct RouteLabel {
     route: &'static str,
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct Metrics {
     panics: Counter,
     refused: Family<Refused, Counter>,
     answered: Family<Answered, Counter>,
-    seconds: Family<Route, Histogram>,
+    seconds: Family<RouteLabel, Histogram>,
     event_streams: Gauge,
 }
 
@@ -85,7 +85,7 @@ impl Metrics {
             drop(self.refused.get_or_create(&Refused { code }));
         }
         for route in ROUTES {
-            drop(self.seconds.get_or_create(&Route { route: route.path }));
+            drop(self.seconds.get_or_create(&RouteLabel { route: route.path }));
             for method in route.methods.split(", ").filter(|method| METHODS.contains(method)) {
                 for status in FAILURES.into_iter().chain([if method == "DELETE" { 204 } else { 200 }]) {
                     drop(self.answered.get_or_create(&Answered { route: route.path, method, status }));
@@ -97,7 +97,7 @@ impl Metrics {
     pub(crate) fn note(&self, route: &'static str, method: &Method, status: StatusCode, took: Duration) {
         let answered = Answered { route, method: known(method), status: status.as_u16() };
         self.answered.get_or_create(&answered).inc();
-        self.seconds.get_or_create(&Route { route }).observe(took.as_secs_f64());
+        self.seconds.get_or_create(&RouteLabel { route }).observe(took.as_secs_f64());
     }
 
     pub(crate) fn note_refusal(&self, code: &'static str) {

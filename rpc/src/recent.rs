@@ -13,11 +13,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use crate::error::shown;
-
-/// Events that are kept; the oldest goes first.
-pub const MAX_RECENT_EVENTS: usize = 128;
-/// Sessions whose last state is remembered; far above what a node has.
-const MAX_STATES: usize = 4096;
+use crate::limits::{MAX_RECENT_EVENTS, MAX_RECENT_STATES};
 
 /// One event. A field without a value is left out.
 #[derive(Clone, Debug, Serialize)]
@@ -110,7 +106,7 @@ impl Kept {
     }
 
     fn state(&mut self, status: &SnapshotStreamStatus) {
-        if self.sessions.len() >= MAX_STATES {
+        if self.sessions.len() >= MAX_RECENT_STATES {
             self.sessions.clear();
         }
         let last = self.sessions.get(&status.session);

@@ -4,7 +4,7 @@ mod integer;
 
 use http::StatusCode;
 use rpp_http::Problem;
-use rpp_p2p::{Hash, SnapshotSessionId, types::MAX_INTEGER};
+use rpp_p2p::{Hash, PlanWishes, SnapshotSessionId, types::MAX_INTEGER};
 use rpp_runtime::{
     SnapshotRuntimeError,
     handle::{PeerTarget, ResumeStream, StartStream},
@@ -76,11 +76,13 @@ impl Body {
         })?;
         Ok(Stream::Start(StartStream {
             peer,
-            chunk_size: number(self.chunk_size),
-            min_chunk_size: number(self.min_chunk_size),
-            max_chunk_size: number(self.max_chunk_size),
-            root: self.root,
-            height: number(self.height),
+            wishes: PlanWishes {
+                chunk_size: number(self.chunk_size),
+                min_chunk_size: number(self.min_chunk_size),
+                max_chunk_size: number(self.max_chunk_size),
+                root: self.root,
+                height: number(self.height),
+            },
             idempotency_key: None,
         }))
     }

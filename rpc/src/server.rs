@@ -10,7 +10,7 @@ use rpp_runtime::NodeHandle;
 use secrecy::SecretString;
 
 use crate::{
-    answer::FIRST_ANSWER,
+    limits::FIRST_ANSWER,
     metrics::Metrics,
     page,
     peers::{Count, Traffic},

@@ -13,7 +13,7 @@ use rpp_rpc::{OPENAPI, ROUTES, Route, Traffic, openapi_3_0};
 use rpp_runtime::{
     SessionState,
     handle::Command,
-    status::{Head, Identity, OfferedSnapshot, PeerInfo, StatusErrorCode, WaitKind},
+    status::{FailureCode, Head, Identity, OfferedSnapshot, PeerInfo, WaitKind},
 };
 use serde_json::{Value, json};
 use support::{get, once};
@@ -179,7 +179,7 @@ fn the_words_are_those_of_the_types() {
     let description = description();
     let status = &schema(&description, "SnapshotStreamStatus")["properties"];
     assert_eq!(of::<SessionState>(&status["state"]), 8);
-    assert_eq!(of::<StatusErrorCode>(schema(&description, "ErrorCode")), 10);
+    assert_eq!(of::<FailureCode>(schema(&description, "ErrorCode")), 10);
     assert_eq!(of::<WaitKind>(&schema(&description, "WaitingOn")["properties"]["what"]), 10);
     assert_eq!(of::<PayloadFormat>(schema(&description, "Format")), 2);
 }

@@ -13,7 +13,7 @@ use rpp_rpc::{MAX_RECENT_EVENTS, Options, ROUTES, Traffic};
 use rpp_runtime::{
     NodeEvent, SessionState,
     handle::Command,
-    status::{PeerInfo, StatusErrorCode},
+    status::{FailureCode, PeerInfo},
 };
 use serde_json::{Value, json};
 use support::{Answer, get, once, request};
@@ -152,7 +152,7 @@ async fn events_are_told_when_something_changes_and_the_oldest_go_first() {
         progress(1),
         progress(2),
         NodeEvent::ProtocolViolation { peer, session: Some(id(7)), reason: "a lie\u{202e}".into() },
-        NodeEvent::SnapshotStreamFailed(failed(7, StatusErrorCode::Checksum, "chunk 3 does not match")),
+        NodeEvent::SnapshotStreamFailed(failed(7, FailureCode::Checksum, "chunk 3 does not match")),
         NodeEvent::SnapshotStreamCancelled(id(7)),
         NodeEvent::PeerDisconnected(peer),
     ] {

@@ -11,12 +11,12 @@ use std::{
 };
 
 use node::{PEER, Port, Sessions, TOKEN, failed, full, id, open, open_with, planned, status, with_sessions};
-use rpp_p2p::Hash;
+use rpp_p2p::{Hash, PlanWishes};
 use rpp_rpc::Options;
 use rpp_runtime::{
     SessionState, SnapshotRuntimeError, SnapshotStreamStatus,
     handle::{Command, ResumeStream, StartStream},
-    status::StatusErrorCode,
+    status::FailureCode,
 };
 use serde_json::json;
 use support::{DEADLINE, soon};
@@ -80,13 +80,16 @@ async fn a_start_reaches_the_node_as_it_was_sent() {
     let seen = seen.lock().unwrap();
     let [first, second] = &**seen else { panic!("{seen:?}") };
     assert_eq!((first.peer.peer.to_string(), first.peer.address.as_ref().unwrap().to_string()), (PEER.into(), address));
-    assert_eq!(
-        (first.chunk_size, first.min_chunk_size, first.max_chunk_size),
-        (Some(32_768), Some(16_384), Some(65_536))
-    );
-    assert_eq!((first.root, first.height), (Some(root), Some(1200)));
+    let wishes = PlanWishes {
+        chunk_size: Some(32_768),
+        min_chunk_size: Some(16_384),
+        max_chunk_size: Some(65_536),
+        root: Some(root),
+        height: Some(1200),
+    };
+    assert_eq!(first.wishes, wishes);
     assert_eq!((second.peer.peer.to_string(), &second.peer.address), (PEER.into(), &None));
-    assert_eq!((second.chunk_size, second.root, second.height), (None, None, None));
+    assert_eq!(second.wishes, PlanWishes::default());
 }
 
 #[tokio::test]
@@ -124,7 +127,7 @@ async fn a_start_waits_for_the_plan() {
     soon(stage.asked.recv()).await.unwrap();
     for state in [SessionState::BackingOff, SessionState::Connecting, SessionState::Planning] {
         stage.status.send_replace(SnapshotStreamStatus {
-            error_code: (state == SessionState::BackingOff).then_some(StatusErrorCode::Network),
+            error_code: (state == SessionState::BackingOff).then_some(FailureCode::Network),
             ..status(7, state)
         });
         tokio::task::yield_now().await;
@@ -149,8 +152,7 @@ async fn a_resume_waits_until_it_is_accepted() {
 
 #[tokio::test]
 async fn what_needs_no_waiting_is_answered_at_once() {
-    let busy =
-        SnapshotStreamStatus { error_code: Some(StatusErrorCode::Provider), ..status(7, SessionState::BackingOff) };
+    let busy = SnapshotStreamStatus { error_code: Some(FailureCode::Provider), ..status(7, SessionState::BackingOff) };
     for first in [
         planned(7, SessionState::Planning),
         planned(7, SessionState::Streaming),
@@ -191,7 +193,7 @@ async fn time_up_is_a_success() {
 
 #[tokio::test]
 async fn a_final_refusal_meanwhile_is_an_error_that_names_the_session() {
-    use StatusErrorCode as C;
+    use FailureCode as C;
     for (code, expected, word) in [
         (C::ResumeMismatch, 500, "resume_mismatch"),
         (C::Storage, 500, "storage"),

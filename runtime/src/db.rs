@@ -40,6 +40,7 @@ use self::{
 };
 use crate::{
     config::Durability,
+    limits::DB_RETRY,
     record,
     serve::{Ledger, LedgerError},
     writable::{Part, Writable},
@@ -49,8 +50,6 @@ use crate::{
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 /// The same after a failed write, when only this process can have it.
 const REOPEN_PATIENCE: Duration = Duration::from_secs(3);
-/// Time between tries to open it anew.
-const RETRY: Duration = Duration::from_secs(1);
 /// The first byte of every value; a value of another version is skipped and reported.
 const VALUE_VERSION: u8 = 1;
 
@@ -136,10 +135,10 @@ pub(crate) type Known = (record::Session, record::Progress);
 /// The database; cheap to clone. Calls block.
 #[derive(Clone)]
 pub(crate) struct Db {
-    inner: Arc<Inner>,
+    inner: Arc<Shared>,
 }
 
-struct Inner {
+struct Shared {
     folder: PathBuf,
     durability: Durability,
     state: RwLock<State>,
@@ -169,7 +168,7 @@ impl Db {
         durability: Durability,
         writable: Arc<Writable>,
     ) -> Result<(Self, Vec<Notice>), DbError> {
-        let inner = Inner {
+        let inner = Shared {
             folder: folder.to_owned(),
             durability,
             state: RwLock::new(State::Failed { reason: "not opened yet".to_owned(), next: Instant::now() }),
@@ -316,7 +315,7 @@ enum Unwritten {
     IsUndone,
 }
 
-impl Inner {
+impl Shared {
     fn write(&self, changes: &[Change], unwritten: Unwritten) -> Result<(), DbError> {
         let before = self.mirror().apply(changes);
         let written = self.write_through(changes);
@@ -418,7 +417,7 @@ impl Inner {
 
     fn give_up(&self, reason: String) {
         self.writable.failed(Part::Database, &self.failed(reason.clone()).to_string());
-        let failed = State::Failed { reason, next: Instant::now() + RETRY };
+        let failed = State::Failed { reason, next: Instant::now() + DB_RETRY };
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = failed;
     }
 

@@ -8,6 +8,6 @@ mod metrics;
 mod report;
 mod rules;
 
-pub(crate) use behaviour::Behaviour;
-pub(crate) use metrics::Metrics;
+pub(crate) use behaviour::Doorkeeper;
+pub(crate) use metrics::DoorMetrics;
 pub use rules::ConnectionRules;

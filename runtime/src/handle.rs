@@ -1,20 +1,19 @@
 //! The handle through which everything outside looks at the node.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use libp2p::{Multiaddr, PeerId};
-use rpp_p2p::{Hash, SnapshotSessionId};
+use rpp_p2p::{Hash, PlanWishes, SnapshotSessionId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::{
     address::{self, AddressError},
     error::SnapshotRuntimeError,
+    limits::CALL_TIMEOUT,
+    queues::Queues,
     status::{Head, Identity, NodeEvent, PeerInfo, SnapshotStreamStatus},
 };
-
-/// Time for the node's task to answer a call.
-pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A peer as an operator names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,16 +54,8 @@ impl std::str::FromStr for PeerTarget {
 pub struct StartStream {
     /// The provider.
     pub peer: PeerTarget,
-    /// Wanted chunk size in bytes; the configured one when absent.
-    pub chunk_size: Option<u64>,
-    /// Smallest chunk size; the configured one when absent.
-    pub min_chunk_size: Option<u64>,
-    /// Largest chunk size; the configured one when absent.
-    pub max_chunk_size: Option<u64>,
-    /// Only this payload.
-    pub root: Option<Hash>,
-    /// Only this height.
-    pub height: Option<u64>,
+    /// What the snapshot should be; the configured chunk sizes where they are absent.
+    pub wishes: PlanWishes,
     /// Within 24 h, a request with the same key is answered with the session that the first one made, also when that has
     /// ended.
     pub idempotency_key: Option<IdempotencyKey>,
@@ -74,8 +65,7 @@ impl StartStream {
     /// A request for the highest snapshot that the provider offers, with the configured chunk sizes.
     #[must_use]
     pub fn new(peer: PeerTarget) -> Self {
-        let (chunk_size, min_chunk_size, max_chunk_size) = (None, None, None);
-        Self { peer, chunk_size, min_chunk_size, max_chunk_size, root: None, height: None, idempotency_key: None }
+        Self { peer, wishes: PlanWishes::default(), idempotency_key: None }
     }
 }
 
@@ -122,6 +112,7 @@ pub enum Command {
     List(Reply<Vec<SnapshotStreamStatus>>),
     Peers(Reply<Vec<PeerInfo>>),
     Identity(Reply<Identity>),
+    Queues(Reply<Queues>),
     Metrics(Reply<String>),
     Shutdown(Reply<()>),
 }
@@ -255,6 +246,14 @@ impl NodeHandle {
     /// Only those of a node that does not answer.
     pub async fn identity(&self) -> Result<Identity, SnapshotRuntimeError> {
         self.call(Command::Identity).await
+    }
+
+    /// How full the node's queues are.
+    ///
+    /// # Errors
+    /// Only those of a node that does not answer.
+    pub async fn queues(&self) -> Result<Queues, SnapshotRuntimeError> {
+        self.call(Command::Queues).await
     }
 
     /// All metrics as Prometheus text (OpenMetrics).

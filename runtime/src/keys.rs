@@ -22,10 +22,7 @@ use rpp_proofs::Signer;
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
-/// Fewest bytes of a token.
-pub const MIN_TOKEN_BYTES: usize = 16;
-/// Most bytes of a token or key file.
-pub const MAX_SECRET_BYTES: usize = 4096;
+use crate::limits::{MAX_SECRET_BYTES, MIN_TOKEN_BYTES};
 
 /// Why a key or a token cannot be used. All are the operator's to mend.
 #[derive(Debug, thiserror::Error)]

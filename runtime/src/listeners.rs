@@ -7,13 +7,12 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, UdpSocket},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use libp2p::{Multiaddr, core::transport::ListenerId, multiaddr::Protocol};
 
-/// A listener that announces nothing for so long is not waited for.
-pub(crate) const ANNOUNCING: Duration = Duration::from_secs(2);
+use crate::limits::ANNOUNCING;
 
 /// The listeners of a node.
 #[derive(Debug)]

@@ -42,24 +42,17 @@ use crate::{
     head::HeadFile,
     hooks::{Watchers, Work},
     jobs::{self, Authority, Done, Entry, Opening, Unsettled, Wanted},
+    limits::{PROOF_JOBS, RECORDER_QUEUE},
     metrics::Metrics,
     peers::Peers,
+    queues::Queues,
     record,
-    status::{Head, NodeEvent, SessionState, SnapshotStreamStatus, StatusErrorCode},
+    status::{FailureCode, Head, NodeEvent, SessionState, SnapshotStreamStatus},
     store::Store,
     swarm::{self, NodeBehaviour},
     writable::Writable,
-    writer::{Job, Trouble, Writer},
+    writer::{DiskJob, Trouble, Writer},
 };
-
-/// Records that may wait to be written.
-const RECORDER_QUEUE: usize = 1024;
-/// Proofs checked at once; each holds the verifier's working memory.
-const PROOF_JOBS: usize = 1;
-/// Time between tries to write a record that could not be written.
-const RECORD_RETRY: Duration = Duration::from_secs(2);
-/// Addresses kept of one session's peer.
-const MAX_ADDRESSES: usize = 8;
 
 /// All consumer sessions of a node.
 pub(crate) struct Manager {
@@ -163,7 +156,7 @@ impl Manager {
                 (false, true) => Some(Hold::Turn),
                 (false, false) => Some(Hold::Operator),
             };
-            tracing::info!(session = %record.session, state = record.state.name(), "session reloaded");
+            tracing::info!(session = %record.session, state = record.state.as_str(), "session reloaded");
             let session = record.session;
             // One that failed has been waiting for its operator since then; what holds the others holds them from now on.
             let has_failed = record.state == SessionState::Failed;
@@ -257,11 +250,7 @@ impl Manager {
             ..consumer::Options::default()
         };
         if let Some(wanted) = wanted {
-            options.chunk_size = wanted.chunk_size;
-            options.min_chunk_size = wanted.min_chunk_size;
-            options.max_chunk_size = wanted.max_chunk_size;
-            options.root = wanted.root;
-            options.height = wanted.height;
+            options.wishes = wanted;
         }
         options
     }
@@ -290,10 +279,10 @@ impl Manager {
             }
             Action::VerifyAuthority { plan, updates } => self.verify(session, plan, updates),
             Action::OpenStorage { plan, updates } => self.open(session, plan, updates, now),
-            Action::Write(chunk) => self.disk_job(session, Job::Write(chunk), now),
-            Action::Sync => self.disk_job(session, Job::Sync, now),
-            Action::Repair(chunks) => self.disk_job(session, Job::Repair(chunks), now),
-            Action::Place => self.disk_job(session, Job::Place, now),
+            Action::Write(chunk) => self.disk_job(session, DiskJob::Write(chunk), now),
+            Action::Sync => self.disk_job(session, DiskJob::Sync, now),
+            Action::Repair(chunks) => self.disk_job(session, DiskJob::Repair(chunks), now),
+            Action::Place => self.disk_job(session, DiskJob::Place, now),
             other => tracing::error!(%session, "an action this node does not know: {other:?}"),
         }
     }
@@ -432,7 +421,7 @@ impl Manager {
         self.closing.retain(|_, worker| !worker.is_finished());
     }
 
-    fn disk_job(&mut self, session: SnapshotSessionId, job: Job, now: Instant) {
+    fn disk_job(&mut self, session: SnapshotSessionId, job: DiskJob, now: Instant) {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
         let accepted = tracked.writer.as_ref().is_some_and(|writer| writer.send(job));
         if let (false, Some(machine)) = (accepted, &mut tracked.machine) {
@@ -465,13 +454,13 @@ impl Manager {
     fn settle(&mut self, session: SnapshotSessionId, now: Instant) {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
         if let Some(machine) = &tracked.machine
-            && SessionState::from(machine.state()).is_final()
+            && machine.state().is_final()
             && !tracked.record.state.is_final()
         {
             let view = machine.view();
             let trouble = view.failure.as_ref().and_then(|_| trouble(&view));
             let distrust = view.failure.as_ref().is_some_and(|failure| failure.distrust);
-            tracked.record.state = view.state.into();
+            tracked.record.state = view.state;
             (tracked.record.error_code, tracked.record.error) = trouble.unzip();
             tracked.record.advice = view.failure.and(view.waiting).map(|wait| wait.reason);
             tracked.here.payload_path = view.payload_path;
@@ -512,9 +501,9 @@ impl Manager {
             SessionState::Complete | SessionState::Failed => return,
             _ => {
                 if changed {
-                    tracing::info!(session = %status.session, state = status.state.name(), "session");
+                    tracing::info!(session = %status.session, state = status.state.as_str(), "session");
                     if status.state == SessionState::BackingOff {
-                        self.metrics.retried(status.error_code.map_or("network", StatusErrorCode::name));
+                        self.metrics.retried(status.error_code.map_or("network", FailureCode::as_str));
                     }
                 }
                 NodeEvent::SnapshotStreamProgress(status)
@@ -547,11 +536,17 @@ impl Manager {
             let status = tracked.status.borrow();
             (status.state, status.bytes_verified.saturating_sub(status.bytes_durable))
         }));
-        let depth = self.sessions.values().filter_map(|tracked| tracked.writer.as_ref()).map(Writer::depth).sum();
         self.metrics.damaged(self.store.damaged().len());
-        self.metrics.queue("disk", depth);
-        self.metrics.queue("recorder", self.recorder.max_capacity() - self.recorder.capacity());
-        self.metrics.queue("reports", self.done.max_capacity() - self.done.capacity());
+    }
+
+    /// How full its queues are.
+    pub(crate) fn queues(&self) -> Queues {
+        Queues {
+            disk: self.sessions.values().filter_map(|tracked| tracked.writer.as_ref()).map(Writer::depth).sum(),
+            recorder: self.recorder.max_capacity() - self.recorder.capacity(),
+            reports: self.done.max_capacity() - self.done.capacity(),
+            ..Queues::default()
+        }
     }
 
     /// Resolves once the manager is dropped and its records are written.
@@ -622,7 +617,7 @@ fn snapshot_stream_failure(status: &SnapshotStreamStatus) {
     tracing::error!(
         session = %status.session,
         peer = %status.peer,
-        code = status.error_code.map_or("none", StatusErrorCode::name),
+        code = status.error_code.map_or("none", FailureCode::as_str),
         "session failed: {}",
         status.error.as_deref().unwrap_or("no reason recorded")
     );

@@ -2,16 +2,14 @@
 
 mod known;
 
-use std::time::Duration;
-
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, text},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::Registry,
 };
-use rpp_p2p::snapshots::{Activity, Ended, Job, Observer, Outcome, RequestKind};
+use rpp_p2p::snapshots::{Activity, Ended, Observer, Outcome, RequestKind};
 
-use crate::{doors, hooks::ProcessCounter, status::SessionState, writable::Part};
+use crate::{doors, hooks::ProcessCounter, queues::Queues, status::SessionState, writable::Part};
 
 /// Which way bytes went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -36,12 +34,12 @@ struct RequestLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Kind {
+struct KindLabel {
     kind: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct State {
+struct StateLabel {
     state: &'static str,
 }
 
@@ -60,31 +58,19 @@ struct Queue {
     queue: &'static str,
 }
 
-/// Every state, so that a gauge falls back to 0 when its last session leaves it.
-const STATES: [SessionState; 8] = [
-    SessionState::Connecting,
-    SessionState::Planning,
-    SessionState::Streaming,
-    SessionState::Verifying,
-    SessionState::BackingOff,
-    SessionState::Paused,
-    SessionState::Complete,
-    SessionState::Failed,
-];
-
 /// Handles to the node's metrics, and the registry they are in.
 pub(crate) struct Metrics {
     registry: Registry,
     pub(crate) libp2p: libp2p::metrics::Metrics,
-    pub(crate) doors: doors::Metrics,
+    pub(crate) doors: doors::DoorMetrics,
     bytes: Family<DirectionKind, Counter>,
     requests: Family<RequestLabels, Counter>,
-    round_trip: Family<Kind, Histogram>,
-    sessions: Family<State, Gauge>,
+    round_trip: Family<KindLabel, Histogram>,
+    sessions: Family<StateLabel, Gauge>,
     resumes: Family<Result_, Counter>,
-    verification_failures: Family<Kind, Counter>,
+    verification_failures: Family<KindLabel, Counter>,
     acks: Family<DirectionKind, Counter>,
-    retries: Family<Kind, Counter>,
+    retries: Family<KindLabel, Counter>,
     queue_depth: Family<Queue, Gauge>,
     durable_lag: Gauge,
     head_height: Gauge,
@@ -100,7 +86,7 @@ impl Metrics {
         let mut registry = Registry::default();
         let libp2p = libp2p::metrics::Metrics::new(&mut registry);
         let ours = registry.sub_registry_with_prefix("rpp");
-        let doors = doors::Metrics::register(ours);
+        let doors = doors::DoorMetrics::register(ours);
         ours.register("build", "Version of the node", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
         macro_rules! metric {
             ($name:literal, $help:literal, $metric:expr) => {{
@@ -114,7 +100,7 @@ impl Metrics {
         let round_trip = metric!(
             "snapshot_request_seconds",
             "Time from a request to its checked answer",
-            Family::<Kind, Histogram>::new_with_constructor(|| Histogram::new([
+            Family::<KindLabel, Histogram>::new_with_constructor(|| Histogram::new([
                 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0
             ]))
         );
@@ -170,15 +156,17 @@ impl Metrics {
     }
 
     pub(crate) fn verification_failed(&self, kind: &'static str) {
-        self.verification_failures.get_or_create(&Kind { kind }).inc();
+        self.verification_failures.get_or_create(&KindLabel { kind }).inc();
     }
 
     pub(crate) fn retried(&self, cause: &'static str) {
-        self.retries.get_or_create(&Kind { kind: cause }).inc();
+        self.retries.get_or_create(&KindLabel { kind: cause }).inc();
     }
 
-    pub(crate) fn queue(&self, queue: &'static str, depth: usize) {
-        self.queue_depth.get_or_create(&Queue { queue }).set(i64::try_from(depth).unwrap_or(i64::MAX));
+    pub(crate) fn queues(&self, queues: &Queues) {
+        for (queue, fill) in queues.named() {
+            self.queue_depth.get_or_create(&Queue { queue }).set(i64::try_from(fill).unwrap_or(i64::MAX));
+        }
     }
 
     pub(crate) fn cannot_write(&self, part: Part, failed: bool) {
@@ -203,16 +191,17 @@ impl Metrics {
 
     /// Sets the gauges that are read off the sessions.
     pub(crate) fn sessions(&self, states: impl Iterator<Item = (SessionState, u64)>) {
-        let mut counts = [0_i64; STATES.len()];
+        // Every state, so that a gauge falls back to 0 when its last session leaves it.
+        let mut counts = [0_i64; SessionState::ALL.len()];
         let mut lag = 0_u64;
         for (state, behind) in states {
             lag = lag.saturating_add(behind);
-            for (known, count) in STATES.iter().zip(&mut counts) {
+            for (known, count) in SessionState::ALL.iter().zip(&mut counts) {
                 *count += i64::from(*known == state);
             }
         }
-        for (state, count) in STATES.iter().zip(counts) {
-            self.sessions.get_or_create(&State { state: state.name() }).set(count);
+        for (state, count) in SessionState::ALL.iter().zip(counts) {
+            self.sessions.get_or_create(&StateLabel { state: state.as_str() }).set(count);
         }
         self.durable_lag.set(i64::try_from(lag).unwrap_or(i64::MAX));
     }
@@ -230,7 +219,7 @@ impl Observer for Metrics {
     fn request_finished(&self, request: &Activity, ended: &Ended) {
         let kind = kind_name(request.kind);
         self.exchanged(Direction::sent, Direction::received, kind, ended);
-        self.round_trip.get_or_create(&Kind { kind }).observe(ended.elapsed.as_secs_f64());
+        self.round_trip.get_or_create(&KindLabel { kind }).observe(ended.elapsed.as_secs_f64());
         match (request.kind, ended.outcome) {
             (Some(RequestKind::Resume), outcome) => {
                 self.resumes.get_or_create(&Result_ { result: outcome_name(outcome) }).inc();
@@ -248,14 +237,6 @@ impl Observer for Metrics {
         if let (Some(RequestKind::Ack), Outcome::Served) = (response.kind, ended.outcome) {
             self.acks.get_or_create(&DirectionKind { direction: Direction::received, kind }).inc();
         }
-    }
-
-    fn blocking_job_started(&self, job: Job, _about: &Activity) {
-        self.queue_depth.get_or_create(&Queue { queue: job_name(job) }).inc();
-    }
-
-    fn blocking_job_finished(&self, job: Job, _about: &Activity, _elapsed: Duration) {
-        self.queue_depth.get_or_create(&Queue { queue: job_name(job) }).dec();
     }
 }
 
@@ -284,12 +265,5 @@ fn outcome_name(outcome: Outcome) -> &'static str {
         Outcome::Violation => "violation",
         Outcome::Lost => "lost",
         Outcome::Abandoned => "abandoned",
-    }
-}
-
-fn job_name(job: Job) -> &'static str {
-    match job {
-        Job::Check => "check",
-        Job::Provide => "provide",
     }
 }

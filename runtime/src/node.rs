@@ -31,11 +31,13 @@ use crate::{
     head::{HeadError, HeadFile},
     hooks::{Hooks, Watchers},
     jobs::{self, Done},
+    limits::{COMMAND_QUEUE, DONE_QUEUE, EVENT_QUEUE, SHUTDOWN_GRACE},
     listeners::{self, Listeners},
     lock::{DataLock, LockError},
     manager::{Manager, Reloaded},
     metrics::Metrics,
     peers::Peers,
+    queues::Queues,
     record,
     serve::{Provider, ProviderConfig},
     status::{Identity, NodeEvent, OfferedSnapshot, SessionState},
@@ -44,16 +46,8 @@ use crate::{
     writable::{Part, Writable},
 };
 
-/// Calls from handles that may wait for the node's task.
-const COMMAND_QUEUE: usize = 256;
-/// Reports from blocking threads that may wait for the node's task.
-pub(crate) const DONE_QUEUE: usize = 1024;
-/// Events a subscriber may fall behind before it loses the oldest.
-const EVENT_QUEUE: usize = 1024;
 /// How often the catalog is looked at for what `publish` added beside the node.
 const STORE_REFRESH: Duration = Duration::from_secs(1);
-/// Time for what is in flight to finish when the node stops.
-pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 /// Time for connections to close when the node stops.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -303,8 +297,12 @@ impl Node {
             Command::Identity(reply) => {
                 let _ = reply.send(Ok(self.identity()));
             }
+            Command::Queues(reply) => {
+                let _ = reply.send(Ok(self.queues()));
+            }
             Command::Metrics(reply) => {
                 self.manager.observe();
+                self.metrics.queues(&self.queues());
                 Part::ALL.into_iter().for_each(|part| self.metrics.cannot_write(part, self.writable.is_failed(part)));
                 let behaviour = self.swarm.behaviour();
                 self.metrics.doors.observe(&behaviour.doors.counts(), &behaviour.snapshots.load());
@@ -312,6 +310,11 @@ impl Node {
             }
             Command::Shutdown(_) => {} // taken by `run`
         }
+    }
+
+    fn queues(&self) -> Queues {
+        let load = self.swarm.behaviour().snapshots.load();
+        Queues { check: load.checks_running, provide: load.provider_jobs_running, ..self.manager.queues() }
     }
 
     fn on_swarm(&mut self, event: SwarmEvent<NodeBehaviourEvent>) {

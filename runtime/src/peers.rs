@@ -6,16 +6,10 @@ use std::{
 };
 
 use libp2p::{Multiaddr, PeerId, identify, identity::PublicKey, multiaddr::Protocol, swarm::ConnectionId};
-use rpp_p2p::text::escape;
+use rpp_common::{Backoff, text::escape};
 
+use crate::limits::{MAX_SAID, REDIAL_MAX, REDIAL_MIN};
 use crate::status::PeerInfo;
-
-/// First wait before a configured peer is dialled again; it doubles up to [`REDIAL_MAX`].
-const REDIAL_MIN: Duration = Duration::from_secs(1);
-/// Longest wait before a configured peer is dialled again.
-const REDIAL_MAX: Duration = Duration::from_secs(60);
-/// Addresses and protocols kept of what a peer says of itself.
-const MAX_SAID: usize = 32;
 
 /// Whether a peer id is of a key that can be checked here. The ids of Ed25519 and secp256k1 keys hold the key itself; those
 /// of ECDSA and RSA keys are a hash, which says nothing before the peer is met.
@@ -42,7 +36,14 @@ pub(crate) struct Peers {
 struct Configured {
     addresses: Vec<Multiaddr>,
     next_dial: Instant,
-    wait: Duration,
+    backoff: Backoff,
+}
+
+impl Configured {
+    fn new(now: Instant) -> Self {
+        let backoff = Backoff::new(REDIAL_MIN, REDIAL_MAX, rand::random());
+        Self { addresses: Vec::new(), next_dial: now, backoff }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -59,11 +60,7 @@ impl Peers {
         let mut peers = HashMap::new();
         for address in configured {
             if let Some(Protocol::P2p(peer)) = address.iter().last() {
-                peers
-                    .entry(peer)
-                    .or_insert_with(|| Configured { addresses: Vec::new(), next_dial: now, wait: REDIAL_MIN })
-                    .addresses
-                    .push(address.clone());
+                peers.entry(peer).or_insert_with(|| Configured::new(now)).addresses.push(address.clone());
             }
         }
         Self { configured: peers, live: HashMap::new() }
@@ -72,7 +69,7 @@ impl Peers {
     /// Whether this was the first connection to the peer.
     pub(crate) fn connected(&mut self, peer: PeerId, connection: ConnectionId, address: Multiaddr) -> bool {
         if let Some(configured) = self.configured.get_mut(&peer) {
-            configured.wait = REDIAL_MIN;
+            configured.backoff.reset();
         }
         let live = self.live.entry(peer).or_default();
         live.connections.insert(connection, address);
@@ -88,7 +85,8 @@ impl Peers {
         }
         self.live.remove(&peer);
         if let Some(configured) = self.configured.get_mut(&peer) {
-            configured.next_dial = now + configured.wait;
+            configured.next_dial = now + configured.backoff.pause();
+            configured.backoff.reset(); // no dial has failed yet
         }
         true
     }
@@ -119,13 +117,12 @@ impl Peers {
         self.configured.get(peer).map_or(&[], |configured| &configured.addresses)
     }
 
-    /// Configured peers that are due for a dial; each is put off by its doubling wait.
+    /// Configured peers that are due for a dial; each is put off by its back-off.
     pub(crate) fn due(&mut self, now: Instant) -> Vec<(PeerId, Vec<Multiaddr>)> {
         let mut due = Vec::new();
         for (peer, configured) in &mut self.configured {
             if !self.live.contains_key(peer) && configured.next_dial <= now {
-                configured.next_dial = now + configured.wait;
-                configured.wait = (configured.wait * 2).min(REDIAL_MAX);
+                configured.next_dial = now + configured.backoff.pause();
                 due.push((*peer, configured.addresses.clone()));
             }
         }
@@ -167,5 +164,49 @@ impl Peers {
             .collect();
         rows.sort_by(|a, b| a.peer_id.cmp(&b.peer_id));
         rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer() -> (PeerId, Multiaddr) {
+        let peer = PeerId::random();
+        (peer, format!("/ip4/10.0.0.7/tcp/4001/p2p/{peer}").parse().unwrap())
+    }
+
+    #[test]
+    fn a_configured_peer_is_dialled_again_after_doubling_pauses_with_jitter() {
+        let start = Instant::now();
+        let (peer, address) = peer();
+        let mut peers = Peers::new(std::slice::from_ref(&address), start);
+        let mut now = start;
+        for expected in [1, 2, 4, 8, 16, 32, 60, 60] {
+            assert_eq!(peers.due(now), [(peer, vec![address.clone()])]);
+            assert!(peers.due(now).is_empty(), "put off");
+            let (next, expected) = (peers.next_due().unwrap(), Duration::from_secs(expected));
+            let pause = next - now;
+            assert!(pause >= expected * 3 / 4 && pause <= (expected * 5 / 4).min(REDIAL_MAX), "{pause:?}");
+            now = next;
+        }
+        // A connection that is lost begins anew, and is waited for a moment.
+        let connection = ConnectionId::new_unchecked(1);
+        assert!(peers.connected(peer, connection, address));
+        assert_eq!((peers.next_due(), peers.due(now).len()), (None, 0));
+        assert!(peers.disconnected(peer, connection, now));
+        let pause = peers.next_due().unwrap() - now;
+        assert!(pause >= REDIAL_MIN * 3 / 4 && pause <= REDIAL_MIN * 5 / 4, "{pause:?}");
+    }
+
+    #[test]
+    fn peers_that_were_lost_together_are_not_dialled_together() {
+        let now = Instant::now();
+        let addresses: Vec<_> = (0..16).map(|_| peer().1).collect();
+        let mut peers = Peers::new(&addresses, now);
+        assert_eq!(peers.due(now).len(), 16);
+        let next: std::collections::HashSet<_> =
+            peers.configured.values().map(|configured| configured.next_dial).collect();
+        assert!(next.len() > 1, "all at once");
     }
 }

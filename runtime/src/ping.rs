@@ -20,8 +20,7 @@ use libp2p::{
     },
 };
 
-/// Streams in a row that may bring no answer, on a connection that had one.
-const MAX_SILENT: u32 = 3;
+use crate::limits::MAX_SILENT_PINGS;
 
 /// [`ping::Behaviour`], with the patience of this module.
 pub(crate) struct Behaviour(ping::Behaviour);
@@ -33,11 +32,11 @@ impl Behaviour {
     }
 }
 
-type Inner = THandler<ping::Behaviour>;
+type PlainHandler = THandler<ping::Behaviour>;
 
 /// Pings on one connection.
 pub(crate) struct Handler {
-    inner: Inner,
+    inner: PlainHandler,
     /// One was answered.
     answered: bool,
     /// Streams since the last answer.
@@ -45,24 +44,24 @@ pub(crate) struct Handler {
 }
 
 impl Handler {
-    fn new(inner: Inner) -> Self {
+    fn new(inner: PlainHandler) -> Self {
         Self { inner, answered: false, silent: 0 }
     }
 
     /// Whether one more stream may be tried.
     fn may_try(&mut self) -> bool {
         self.silent += 1;
-        self.silent <= if self.answered { MAX_SILENT } else { 1 }
+        self.silent <= if self.answered { MAX_SILENT_PINGS } else { 1 }
     }
 }
 
 impl ConnectionHandler for Handler {
-    type FromBehaviour = <Inner as ConnectionHandler>::FromBehaviour;
-    type ToBehaviour = <Inner as ConnectionHandler>::ToBehaviour;
-    type InboundProtocol = <Inner as ConnectionHandler>::InboundProtocol;
-    type OutboundProtocol = <Inner as ConnectionHandler>::OutboundProtocol;
-    type InboundOpenInfo = <Inner as ConnectionHandler>::InboundOpenInfo;
-    type OutboundOpenInfo = <Inner as ConnectionHandler>::OutboundOpenInfo;
+    type FromBehaviour = <PlainHandler as ConnectionHandler>::FromBehaviour;
+    type ToBehaviour = <PlainHandler as ConnectionHandler>::ToBehaviour;
+    type InboundProtocol = <PlainHandler as ConnectionHandler>::InboundProtocol;
+    type OutboundProtocol = <PlainHandler as ConnectionHandler>::OutboundProtocol;
+    type InboundOpenInfo = <PlainHandler as ConnectionHandler>::InboundOpenInfo;
+    type OutboundOpenInfo = <PlainHandler as ConnectionHandler>::OutboundOpenInfo;
 
     fn listen_protocol(&self) -> SubstreamProtocol<Self::InboundProtocol, Self::InboundOpenInfo> {
         self.inner.listen_protocol()

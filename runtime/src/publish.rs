@@ -37,7 +37,7 @@ use crate::{
     store::{DiskSpace, Offer, Space, Store, StoreError},
     tar::TarError,
 };
-use chain::{ChainFolder, Published as Entry};
+use chain::{ChainFolder, PublishedCheckpoint};
 
 pub(crate) use chain::{OpenProver, Prove};
 use ingest::Ingested;
@@ -92,7 +92,7 @@ pub struct Published {
 /// How far a publish is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Progress {
+pub enum PublishProgress {
     /// Something was seen that the publisher should know; before any work.
     Surveyed(Arc<Survey>),
     /// An earlier publish, which was killed, is completed first.
@@ -229,7 +229,10 @@ impl From<StoreError> for PublishError {
 ///
 /// # Errors
 /// See [`PublishError`]; nothing was published then, and what was published before is untouched.
-pub fn publish(request: &PublishRequest<'_>, progress: &mut dyn FnMut(Progress)) -> Result<Published, PublishError> {
+pub fn publish(
+    request: &PublishRequest<'_>,
+    progress: &mut dyn FnMut(PublishProgress),
+) -> Result<Published, PublishError> {
     publish_with(request, Arc::new(DiskSpace), progress)
 }
 
@@ -240,7 +243,7 @@ pub fn publish(request: &PublishRequest<'_>, progress: &mut dyn FnMut(Progress))
 pub fn publish_with(
     request: &PublishRequest<'_>,
     space: Arc<dyn Space>,
-    progress: &mut dyn FnMut(Progress),
+    progress: &mut dyn FnMut(PublishProgress),
 ) -> Result<Published, PublishError> {
     rpp_proofs::check_cpu()?;
     run(request, space, &chain::open_prover, progress)
@@ -250,7 +253,7 @@ pub(crate) fn run(
     request: &PublishRequest<'_>,
     space: Arc<dyn Space>,
     open_prover: OpenProver<'_>,
-    progress: &mut dyn FnMut(Progress),
+    progress: &mut dyn FnMut(PublishProgress),
 ) -> Result<Published, PublishError> {
     if request.height == 0 {
         return Err(PublishError::HeightZero);
@@ -259,7 +262,7 @@ pub(crate) fn run(
     let input = survey(request, progress)?;
     let store = Store::open_with(request.snapshots_dir, space)?;
     let chain = ChainFolder::open(&request.snapshots_dir.join("chain"), &genesis)?;
-    let mut publisher = Publisher { request, input, genesis, store, chain, open_prover, prover: None, progress };
+    let mut publisher = Publishing { request, input, genesis, store, chain, open_prover, prover: None, progress };
     publisher.complete_pending()?;
     let published = match publisher.chain.at_height(request.height)? {
         Some(entry) => publisher.repeat(&entry)?,
@@ -270,19 +273,19 @@ pub(crate) fn run(
 }
 
 /// Opens the input, and says what its consumers will not get as it is here.
-fn survey(request: &PublishRequest<'_>, progress: &mut dyn FnMut(Progress)) -> Result<Input, PublishError> {
+fn survey(request: &PublishRequest<'_>, progress: &mut dyn FnMut(PublishProgress)) -> Result<Input, PublishError> {
     let input = Input::open(request.input)?;
     let survey = input.survey()?;
     let refused = survey.refused.clone();
     // A file is any bytes: whether it is to be unpacked at all, nobody knows.
     let is_final = survey.is_folder && !request.allow_links && refused.total > 0;
     if refused.total > 0 || survey.private.total > 0 {
-        progress(Progress::Surveyed(Arc::new(survey)));
+        progress(PublishProgress::Surveyed(Arc::new(survey)));
     }
     if is_final { Err(PublishError::RefusedLinks(refused)) } else { Ok(input) }
 }
 
-struct Publisher<'a, 'b> {
+struct Publishing<'a, 'b> {
     request: &'a PublishRequest<'a>,
     input: Input,
     genesis: Genesis,
@@ -291,10 +294,10 @@ struct Publisher<'a, 'b> {
     open_prover: OpenProver<'a>,
     /// Opened when needed: that takes seconds.
     prover: Option<Box<dyn Prove>>,
-    progress: &'b mut dyn FnMut(Progress),
+    progress: &'b mut dyn FnMut(PublishProgress),
 }
 
-impl Publisher<'_, '_> {
+impl Publishing<'_, '_> {
     /// Completes or undoes what a killed publish left.
     fn complete_pending(&mut self) -> Result<(), PublishError> {
         let Some(pending) = self.chain.pending()? else {
@@ -303,7 +306,7 @@ impl Publisher<'_, '_> {
         let last = self.prover()?.last();
         let took_the_step = last.is_some_and(|last| last.step == pending.checkpoint.step);
         if took_the_step {
-            (self.progress)(Progress::Completing { height: pending.checkpoint.height });
+            (self.progress)(PublishProgress::Completing { height: pending.checkpoint.height });
             let entry = self.entry(&pending.checkpoint, pending.format)?;
             self.place(&entry)?;
         }
@@ -326,7 +329,7 @@ impl Publisher<'_, '_> {
         };
         self.check_prover(last.as_ref())?;
         self.chain.set_pending(&checkpoint, format)?;
-        (self.progress)(Progress::Extending);
+        (self.progress)(PublishProgress::Extending);
         self.prover()?.extend(&checkpoint)?;
         let entry = self.entry(&checkpoint, format)?;
         self.place(&entry)?;
@@ -336,7 +339,7 @@ impl Publisher<'_, '_> {
     }
 
     /// The same again: the same answer, and the payload is there again if it was not.
-    fn repeat(&mut self, entry: &Entry) -> Result<Published, PublishError> {
+    fn repeat(&mut self, entry: &PublishedCheckpoint) -> Result<Published, PublishError> {
         let last = self.chain.last()?.map_or(0, |last| last.height());
         let different = PublishError::NotAbove { height: self.request.height, last };
         if entry.update.checkpoint.block_hash != self.block_hash() {
@@ -369,7 +372,11 @@ impl Publisher<'_, '_> {
     }
 
     /// The history's entry of a step that the prover has taken; made and signed if it is not there yet.
-    fn entry(&mut self, checkpoint: &rpp_proofs::Checkpoint, format: PayloadFormat) -> Result<Entry, PublishError> {
+    fn entry(
+        &mut self,
+        checkpoint: &rpp_proofs::Checkpoint,
+        format: PayloadFormat,
+    ) -> Result<PublishedCheckpoint, PublishError> {
         if let Some(entry) = self.chain.entry(checkpoint.step)? {
             return Ok(entry);
         }
@@ -378,7 +385,7 @@ impl Publisher<'_, '_> {
         let last = last.ok_or_else(|| self.chain.damaged("the prover stands elsewhere than pending.json says"))?;
         let previous = self.chain.entry(checkpoint.step - 1)?.map(|entry| entry.update.checkpoint.commitment);
         let genesis = self.genesis.commitment();
-        (self.progress)(Progress::Proving);
+        (self.progress)(PublishProgress::Proving);
         let proof = self.prover()?.prove()?;
         let signature = self.request.signer.sign(&genesis, &last.commitment, last.height, last.step);
         let update = Update {
@@ -394,15 +401,15 @@ impl Publisher<'_, '_> {
             recursive_proof: Some(proof.into()),
             signatures: vec![(&signature).into()],
         };
-        let entry = Entry::new(update, format);
+        let entry = PublishedCheckpoint::new(update, format);
         self.chain.check_link(&entry)?;
         self.chain.add(&entry)?;
         Ok(entry)
     }
 
     /// Puts payload and offer of an entry into the store, as far as they are not there.
-    fn place(&mut self, entry: &Entry) -> Result<(), PublishError> {
-        (self.progress)(Progress::Placing);
+    fn place(&mut self, entry: &PublishedCheckpoint) -> Result<(), PublishError> {
+        (self.progress)(PublishProgress::Placing);
         let checkpoint = entry.update.checkpoint;
         let snapshot = SnapshotHeader { checkpoint, format: entry.format };
         let offer = Offer::new(plan::descriptor(&self.genesis), snapshot, checkpoint, vec![entry.update.clone()]);
@@ -422,7 +429,7 @@ impl Publisher<'_, '_> {
     }
 
     /// Opens the prover, and sees that it stands where the history ends.
-    fn check_prover(&mut self, last: Option<&Entry>) -> Result<(), PublishError> {
+    fn check_prover(&mut self, last: Option<&PublishedCheckpoint>) -> Result<(), PublishError> {
         let stands = self.prover()?.last().map(|tip| (tip.step, Hash(tip.commitment.to_bytes())));
         let expected = last.map(|entry| (entry.step(), entry.update.checkpoint.commitment));
         if stands == expected {
@@ -435,7 +442,7 @@ impl Publisher<'_, '_> {
         let prover = match self.prover.take() {
             Some(prover) => prover,
             None => {
-                (self.progress)(Progress::Preparing);
+                (self.progress)(PublishProgress::Preparing);
                 (self.open_prover)(&self.chain.prover_path(), &self.genesis)?
             }
         };
@@ -446,7 +453,7 @@ impl Publisher<'_, '_> {
         self.request.block_hash.unwrap_or_default()
     }
 
-    fn published(&self, entry: &Entry) -> Published {
+    fn published(&self, entry: &PublishedCheckpoint) -> Published {
         let checkpoint = &entry.update.checkpoint;
         Published {
             root: checkpoint.state_root,

@@ -1,15 +1,14 @@
 //! What the node persists of a consumer session.
 
-use std::time::Duration;
-
 use libp2p::{Multiaddr, PeerId};
-use rpp_p2p::{Hash, Plan, SnapshotSessionId};
+use rpp_p2p::{Plan, PlanWishes, SnapshotSessionId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     clock::{age_of, now_text},
     handle::IdempotencyKey,
-    status::{SessionState, StatusErrorCode},
+    limits::{KEY_LIFE, MAX_KEYS},
+    status::{FailureCode, SessionState},
 };
 
 /// A session, but for its progress. Written before a change of it shows in the status.
@@ -22,8 +21,8 @@ pub(crate) struct Session {
     pub(crate) peer: PeerId,
     /// Addresses that the operator gave for it.
     pub(crate) addresses: Vec<Multiaddr>,
-    /// What was asked for.
-    pub(crate) wanted: Wanted,
+    /// What was asked for when it was started; its chunk sizes are all set.
+    pub(crate) wanted: PlanWishes,
     /// The plan, once accepted.
     pub(crate) plan: Option<Plan>,
     /// Final states are kept as they are; any other is taken up again.
@@ -31,7 +30,7 @@ pub(crate) struct Session {
     /// Why it failed.
     pub(crate) error: Option<String>,
     /// The word for it.
-    pub(crate) error_code: Option<StatusErrorCode>,
+    pub(crate) error_code: Option<FailureCode>,
     /// What the operator can do about it.
     #[serde(default)]
     pub(crate) advice: Option<String>,
@@ -46,11 +45,6 @@ pub(crate) struct Session {
     /// RFC 3339.
     pub(crate) updated_at: String,
 }
-
-/// How long a repeated request with the same key is answered with the session that it made.
-const KEY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
-/// Keys that one session carries; the oldest go.
-const MAX_KEYS: usize = 16;
 
 /// The key of a request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -80,21 +74,6 @@ impl Session {
             self.keys.truncate(MAX_KEYS);
         }
     }
-}
-
-/// What an operator asked for when the session was started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Wanted {
-    /// Bytes.
-    pub(crate) chunk_size: u64,
-    /// Bytes.
-    pub(crate) min_chunk_size: u64,
-    /// Bytes.
-    pub(crate) max_chunk_size: u64,
-    /// Only this payload.
-    pub(crate) root: Option<Hash>,
-    /// Only this height.
-    pub(crate) height: Option<u64>,
 }
 
 /// How far a session is durable on this disk. Counts, so that nothing yet is 0.

@@ -8,12 +8,11 @@ use tokio::task::JoinHandle;
 use crate::{
     config::Config,
     jobs::explain,
+    limits::SCRUB_PIECE,
     metrics::Metrics,
     store::{Store, StoreError, Stored},
 };
 
-/// Bytes read at once, and hashed while nothing else of it waits.
-const LARGEST_PIECE: u64 = 1024 * 1024;
 const SMALLEST_PIECE: u64 = 16 * 1024;
 /// Between two rounds, and when there is nothing to read.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -36,7 +35,7 @@ pub(crate) fn spawn(store: Arc<Store>, metrics: Arc<Metrics>, config: &Config) -
 
 /// Reads one payload to its end, unless it is damaged or gone.
 async fn scrub(store: &Arc<Store>, stored: &Arc<Stored>, rate: u64, metrics: &Metrics) {
-    let piece = rate.clamp(SMALLEST_PIECE, LARGEST_PIECE);
+    let piece = rate.clamp(SMALLEST_PIECE, SCRUB_PIECE);
     let piece = 1 << piece.ilog2();
     let root = stored.root();
     for index in 0..total_chunks(stored.bytes(), piece) {

@@ -206,7 +206,7 @@ impl Provider {
 
     /// What fits a wish. What was published beside this process a moment ago is found, too.
     fn offered(&self, request: &PlanRequest) -> Option<(Arc<Stored>, Arc<Offer>)> {
-        let find = || self.sound(|| self.store.best_offer(request.root, request.height));
+        let find = || self.sound(|| self.store.best_offer(request.wishes.root, request.wishes.height));
         find().or_else(|| {
             let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
             if looked.is_some_and(|at| at.elapsed() < LOOK_AGAIN) {
@@ -286,9 +286,9 @@ impl SnapshotProvider for Provider {
         let (stored, offer) =
             self.offered(request).ok_or_else(|| PipelineError::NotFound { what: not_offered(request) })?;
         let mut consumer = ChunkBounds::default();
-        consumer.min = request.min_chunk_size.unwrap_or(consumer.min);
-        consumer.max = request.max_chunk_size.unwrap_or(consumer.max);
-        let chunk_size = choose_chunk_size(request.chunk_size, consumer, self.config.chunks)
+        consumer.min = request.wishes.min_chunk_size.unwrap_or(consumer.min);
+        consumer.max = request.wishes.max_chunk_size.unwrap_or(consumer.max);
+        let chunk_size = choose_chunk_size(request.wishes.chunk_size, consumer, self.config.chunks)
             .map_err(|error| PipelineError::Invalid { reason: error.to_string() })?;
         let plan = offer.plan(chunk_size).map_err(PipelineError::internal)?;
         let payload = stored.open().map_err(PipelineError::internal)?;
@@ -398,7 +398,7 @@ fn gone(session: SnapshotSessionId) -> PipelineError {
 }
 
 fn not_offered(request: &PlanRequest) -> String {
-    match (request.root, request.height) {
+    match (request.wishes.root, request.wishes.height) {
         (None, None) => "no snapshot is offered here".to_owned(),
         (Some(root), None) => format!("no snapshot with root {root} is offered here"),
         (None, Some(height)) => format!("no snapshot at height {height} is offered here"),

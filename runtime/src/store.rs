@@ -370,21 +370,21 @@ impl Inner {
         for name in self.store.names()? {
             let Ok(root) = name.parse::<Hash>() else { continue };
             match self.entry(&name, &root, &old) {
-                Entry::Known(known) => drop(stored.insert(root, known)),
-                Entry::New(mut new) => {
+                Listed::Known(known) => drop(stored.insert(root, known)),
+                Listed::New(mut new) => {
                     changed = true;
                     if let Some(before) = old.stored.get(&root) {
                         new.take_over(before);
                     }
                     stored.insert(root, Arc::new(*new));
                 }
-                Entry::Damaged(entry) => {
+                Listed::Damaged(entry) => {
                     if old.damaged.get(&root) != Some(&*entry) {
                         tracing::warn!(path = %entry.path.display(), reason = entry.reason, "left out of the store");
                     }
                     damaged.insert(root, *entry);
                 }
-                Entry::Gone => {}
+                Listed::Gone => {}
             }
         }
         changed |= stored.len() != old.stored.len() || damaged != old.damaged;
@@ -395,12 +395,12 @@ impl Inner {
         Ok(changed)
     }
 
-    fn entry(&self, name: &str, root: &Hash, old: &Catalog) -> Entry {
+    fn entry(&self, name: &str, root: &Hash, old: &Catalog) -> Listed {
         let path = self.store.path().join(name);
-        let damaged = |mark, reason| Entry::Damaged(Box::new(Damaged { path: path.clone(), reason, mark }));
+        let damaged = |mark, reason| Listed::Damaged(Box::new(Damaged { path: path.clone(), reason, mark }));
         let folder = match self.store.dir(name) {
             Ok(folder) => folder,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Entry::Gone,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Listed::Gone,
             Err(error) => return damaged(None, error.to_string()),
         };
         if let Some(reason) = self.condemned().get(root) {
@@ -408,15 +408,15 @@ impl Inner {
         }
         let mark = Mark::of(&folder).ok().flatten();
         if let Some(known) = old.stored.get(root).filter(|known| Some(known.mark) == mark) {
-            return Entry::Known(known.clone());
+            return Listed::Known(known.clone());
         }
         if let Some(known) = old.damaged.get(root).filter(|known| mark.is_some() && known.mark == mark) {
-            return Entry::Damaged(Box::new(known.clone()));
+            return Listed::Damaged(Box::new(known.clone()));
         }
         match Stored::load(&folder, root) {
-            Ok(stored) => Entry::New(Box::new(stored)),
+            Ok(stored) => Listed::New(Box::new(stored)),
             // Removed between listing and reading.
-            Err(_) if matches!(self.store.exists(name), Ok(false)) => Entry::Gone,
+            Err(_) if matches!(self.store.exists(name), Ok(false)) => Listed::Gone,
             Err(reason) => damaged(mark, reason),
         }
     }
@@ -592,7 +592,7 @@ impl Inner {
     }
 }
 
-enum Entry {
+enum Listed {
     Known(Arc<Stored>),
     New(Box<Stored>),
     Damaged(Box<Damaged>),

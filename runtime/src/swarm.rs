@@ -20,6 +20,7 @@ use crate::{
     config::Config,
     doors::{self, ConnectionRules},
     hooks::TransportBuilder,
+    limits::MAX_PENDING_CONNECTIONS,
     ping,
     resolver::{self, RESOLV_CONF, Resolver},
     serve::Provider,
@@ -29,8 +30,6 @@ use crate::{
 const IDENTIFY_PROTOCOL: &str = "/rpp/1.0.0";
 /// What identify says we are begins with this.
 pub(crate) const AGENT: &str = "rpp-node/";
-/// Connections that this node makes at once.
-const MAX_PENDING_CONNECTIONS: u32 = 64;
 /// Part of the machine's memory that this process may hold before it refuses connections.
 const MAX_MEMORY_SHARE: f64 = 0.9;
 
@@ -41,7 +40,7 @@ pub(crate) struct NodeBehaviour {
     pub(crate) limits: connection_limits::Behaviour,
     pub(crate) memory: memory_connection_limits::Behaviour,
     /// After all others that may refuse a connection.
-    pub(crate) doors: doors::Behaviour,
+    pub(crate) doors: doors::Doorkeeper,
     pub(crate) identify: Plain<identify::Behaviour>,
     pub(crate) ping: Plain<ping::Behaviour>,
     pub(crate) snapshots: snapshots::Behaviour<Provider>,
@@ -72,7 +71,7 @@ pub(crate) fn build(
         blocked: allow_block_list::Behaviour::default(),
         limits: connection_limits::Behaviour::new(limits),
         memory: memory_limits(),
-        doors: doors::Behaviour::new(rules, config.p2p.max_connections, config.p2p.max_connections_per_peer),
+        doors: doors::Doorkeeper::new(rules, config.p2p.max_connections, config.p2p.max_connections_per_peer),
         identify: Plain::new(identify::Behaviour::new(
             identify::Config::new(IDENTIFY_PROTOCOL.to_owned(), keypair.public())
                 .with_agent_version(format!("{AGENT}{}", env!("CARGO_PKG_VERSION"))),

@@ -36,14 +36,12 @@ use crate::files::{
 };
 
 pub(crate) use header::BLOCK;
-use header::Kind;
-pub(crate) use survey::FolderSurvey;
-pub use survey::{Findings, MAX_NAMED};
+use header::HeaderKind;
 
-/// Entries that a tar may have; more are refused when packing and unpacking.
-pub const MAX_ENTRIES: u64 = 10_000_000;
-/// Folders inside folders; each level holds a descriptor open.
-pub const MAX_DEPTH: usize = 256;
+use crate::limits::{MAX_DEPTH, MAX_ENTRIES};
+pub use survey::Findings;
+pub(crate) use survey::FolderSurvey;
+
 const COPY_BUFFER: usize = 256 * 1024;
 
 /// Why a folder could not be packed.
@@ -102,7 +100,7 @@ pub(crate) fn survey(root: &Path) -> Result<FolderSurvey, TarError> {
     let fd = open().map_err(|error| read_error(root, error.into()))?;
     let top = open().map_err(|error| read_error(root, error.into()))?;
     let mut counter = Counter(2 * BLOCK as u64);
-    let survey = Some(survey::Survey::new(top));
+    let survey = Some(survey::Surveyor::new(top));
     let mut packer = Packer { root, out: &mut counter, buffer: Vec::new(), entries: 0, survey };
     packer.folder(fd, &mut Vec::new(), 0)?;
     let survey = packer.survey.take().map(|survey| survey.found).unwrap_or_default();
@@ -128,7 +126,7 @@ struct Packer<'a> {
     buffer: Vec<u8>,
     entries: u64,
     /// When nothing is packed yet: content is counted instead of read.
-    survey: Option<survey::Survey>,
+    survey: Option<survey::Surveyor>,
 }
 
 /// One name of a folder; folders carry their `/`, so that sorting gives the order of the stream.
@@ -195,7 +193,7 @@ impl Packer<'_> {
         if let Some(survey) = &mut self.survey {
             survey.mode(path, name.mode, 0o055);
         }
-        self.header(Kind::Folder, path, b"", 0, 0o755)?;
+        self.header(HeaderKind::Folder, path, b"", 0, 0o755)?;
         let plain = name.bytes.strip_suffix(b"/").unwrap_or(&name.bytes);
         let fd = self.open(folder, path, plain, OFlags::DIRECTORY)?;
         self.folder(fd, path, depth + 1)
@@ -208,7 +206,7 @@ impl Packer<'_> {
         if let Some(survey) = &mut self.survey {
             survey.link(path, target.as_bytes());
         }
-        self.header(Kind::Symlink, path, target.as_bytes(), 0, 0o644)
+        self.header(HeaderKind::Symlink, path, target.as_bytes(), 0, 0o644)
     }
 
     fn file(&mut self, folder: &File, path: &[u8], name: &Name) -> Result<(), TarError> {
@@ -216,7 +214,7 @@ impl Packer<'_> {
         let before = Stamp::of(&file).map_err(|error| self.failed(path, error))?;
         self.unchanged(path, FileType::from_raw_mode(before.mode) == FileType::RegularFile)?;
         let mode = if before.mode & 0o100 == 0 { 0o644 } else { 0o755 };
-        self.header(Kind::File, path, b"", before.size, mode)?;
+        self.header(HeaderKind::File, path, b"", before.size, mode)?;
         self.content(path, &file, &before)?;
         let after = Stamp::of(&file).map_err(|error| self.failed(path, error))?;
         self.unchanged(path, before == after)
@@ -259,8 +257,8 @@ impl Packer<'_> {
         Ok(read as u64)
     }
 
-    fn header(&mut self, kind: Kind, path: &[u8], link: &[u8], size: u64, mode: u32) -> Result<(), TarError> {
-        header::write(self.out, &header::Entry { kind, path, link, size, mode }).map_err(TarError::Write)
+    fn header(&mut self, kind: HeaderKind, path: &[u8], link: &[u8], size: u64, mode: u32) -> Result<(), TarError> {
+        header::write(self.out, &header::HeaderFields { kind, path, link, size, mode }).map_err(TarError::Write)
     }
 
     fn open(&self, folder: &File, path: &[u8], name: &[u8], more: OFlags) -> Result<OwnedFd, TarError> {

@@ -24,16 +24,14 @@ use rpp_p2p::Hash;
 use serde::Serialize;
 
 use crate::{
+    limits::{MAX_ENTRIES, MAX_LISTED},
     store::Stored,
-    tar::{Findings, MAX_ENTRIES},
+    tar::Findings,
 };
 use reader::Reader;
-use source::Source;
+use source::PayloadReader;
 use staging::Staging;
 use target::Target;
-
-/// Refused entries that are listed; all of them are counted.
-pub const MAX_LISTED: usize = 1000;
 
 /// How a tar is extracted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,7 +232,7 @@ fn extract(
 }
 
 /// Extracts, and takes all of the payload, so that it is hashed to its end, unless the destination failed.
-fn take(file: &File, source: Source<'_>, length: u64, target: &mut Target<'_>) -> Result<Unpacked, UnpackError> {
+fn take(file: &File, source: PayloadReader<'_>, length: u64, target: &mut Target<'_>) -> Result<Unpacked, UnpackError> {
     let mut reader = Reader::new(source, length);
     let extracted = match compressed(file).map_err(UnpackError::Read)? {
         Some(with) => Err(UnpackError::Compressed { with }),

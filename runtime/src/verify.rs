@@ -17,7 +17,7 @@ const PIECE: usize = 4 * 1024 * 1024;
 
 /// What was found out about a stored payload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct VerifyReport {
     /// Which.
     pub root: Hash,
     /// Its length.
@@ -116,7 +116,7 @@ pub enum VerifyError {
 ///
 /// # Errors
 /// When there is nothing to check, or it cannot be read. What does not pass is in the report.
-pub fn verify(store: &Store, root: &Hash, trust: Option<&TrustAnchor>) -> Result<Report, VerifyError> {
+pub fn verify(store: &Store, root: &Hash, trust: Option<&TrustAnchor>) -> Result<VerifyReport, VerifyError> {
     verify_shown(store, root, trust, &mut |_, _| {})
 }
 
@@ -129,7 +129,7 @@ pub fn verify_shown(
     root: &Hash,
     trust: Option<&TrustAnchor>,
     progress: &mut dyn FnMut(u64, u64),
-) -> Result<Report, VerifyError> {
+) -> Result<VerifyReport, VerifyError> {
     let check_proof: CheckProof<'_> =
         &|genesis, tip, proof| Verifier::shared().verify(genesis, tip, proof).map_err(|error| error.to_string());
     verify_with(store, root, trust, check_proof, progress)
@@ -143,13 +143,13 @@ pub(crate) fn verify_with(
     trust: Option<&TrustAnchor>,
     check_proof: CheckProof<'_>,
     progress: &mut dyn FnMut(u64, u64),
-) -> Result<Report, VerifyError> {
+) -> Result<VerifyReport, VerifyError> {
     let stored = find(store, root)?;
     let (payload, outboard) =
         check_bytes(&stored, progress).map_err(|source| VerifyError::Read { root: *root, source })?;
     let offers: Vec<_> = stored.offers().iter().map(|offer| check_offer(offer, trust, check_proof)).collect();
     let ok = payload.is_ok() && outboard.is_ok() && offers.iter().all(OfferReport::is_ok);
-    Ok(Report { root: *root, bytes: stored.bytes(), format: stored.format(), payload, outboard, offers, ok })
+    Ok(VerifyReport { root: *root, bytes: stored.bytes(), format: stored.format(), payload, outboard, offers, ok })
 }
 
 fn find(store: &Store, root: &Hash) -> Result<Arc<Stored>, VerifyError> {

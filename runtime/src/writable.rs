@@ -7,19 +7,16 @@ use std::{
     collections::BTreeMap,
     path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use rpp_p2p::limits::PAUSE_RECHECK;
 use tokio::sync::watch;
 
 use crate::{
     files::{self, Dir},
+    limits::PROBE_AFTER,
     store::StoreError,
 };
-
-/// A session that waits for the disk tries again sooner: what it finds counts for more than what a small write does.
-const PROBE_AFTER: Duration = PAUSE_RECHECK.saturating_mul(5);
 
 /// Bytes of a probe: what the smallest of the node's files take.
 const PROBE: [u8; 16 * 1024] = [0; 16 * 1024];
@@ -61,12 +58,12 @@ impl Part {
 /// Which parts cannot be written, and why.
 #[derive(Debug)]
 pub(crate) struct Writable {
-    troubles: Mutex<BTreeMap<Part, Trouble>>,
+    troubles: Mutex<BTreeMap<Part, PartTrouble>>,
     said: watch::Sender<Option<String>>,
 }
 
 #[derive(Debug)]
-struct Trouble {
+struct PartTrouble {
     reason: String,
     /// When it was met the last time.
     at: Instant,
@@ -85,7 +82,7 @@ impl Writable {
     /// A write failed. Logged when that is news.
     pub(crate) fn failed(&self, part: Part, reason: &str) {
         let mut troubles = self.troubles();
-        let before = troubles.insert(part, Trouble { reason: reason.to_owned(), at: Instant::now() });
+        let before = troubles.insert(part, PartTrouble { reason: reason.to_owned(), at: Instant::now() });
         if before.is_none_or(|before| before.reason != reason) {
             tracing::error!(
                 part = part.name(),
@@ -141,13 +138,13 @@ impl Writable {
     }
 
     /// Probes need no token, so they are not told where the files are.
-    fn say(&self, troubles: &BTreeMap<Part, Trouble>) {
+    fn say(&self, troubles: &BTreeMap<Part, PartTrouble>) {
         let parts: Vec<_> = troubles.keys().map(|part| part.label()).collect();
         let text = format!("cannot write {}: make room or mend the disk; the node's log says why", parts.join(", "));
         let _ = self.said.send_replace((!parts.is_empty()).then_some(text));
     }
 
-    fn troubles(&self) -> MutexGuard<'_, BTreeMap<Part, Trouble>> {
+    fn troubles(&self) -> MutexGuard<'_, BTreeMap<Part, PartTrouble>> {
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

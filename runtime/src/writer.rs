@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// What the worker is asked to do, in this order.
-pub(crate) enum Job {
+pub(crate) enum DiskJob {
     /// Write a verified chunk. Not durable yet.
     Write(VerifiedChunk),
     /// Make everything written durable, then record it.
@@ -78,7 +78,7 @@ pub(crate) struct Reported {
 }
 
 /// What a worker needs.
-pub(crate) struct Setting {
+pub(crate) struct WriterContext {
     pub(crate) session: SnapshotSessionId,
     pub(crate) epoch: u64,
     pub(crate) plan: Arc<Plan>,
@@ -94,14 +94,14 @@ pub(crate) struct Setting {
 
 /// The sending side. Dropping it ends the worker after the jobs it has.
 pub(crate) struct Writer {
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::Sender<DiskJob>,
     /// Resolves when the worker has let go of the partial payload.
     pub(crate) ended: tokio::task::JoinHandle<()>,
 }
 
 impl Writer {
     /// Starts a worker. `queue` bounds its jobs; a session never has more chunks under way than its window.
-    pub(crate) fn spawn(partial: Partial, setting: Setting, queue: usize) -> Self {
+    pub(crate) fn spawn(partial: Partial, setting: WriterContext, queue: usize) -> Self {
         let (jobs, received) = mpsc::channel(queue);
         let recheck = Recheck { end: partial.unchecked_bytes(), waits: false, told: Instant::now() };
         let ended = tokio::task::spawn_blocking(move || {
@@ -111,7 +111,7 @@ impl Writer {
     }
 
     /// Hands over a job; `false` when the queue is full or the worker is gone, which its session treats as a failure.
-    pub(crate) fn send(&self, job: Job) -> bool {
+    pub(crate) fn send(&self, job: DiskJob) -> bool {
         self.jobs.try_send(job).is_ok()
     }
 
@@ -128,7 +128,7 @@ impl Writer {
 
 struct Worker {
     partial: Option<Partial>,
-    setting: Setting,
+    setting: WriterContext,
     recheck: Recheck,
     /// The last chunk written, while that is not reported.
     untold: Option<u64>,
@@ -148,14 +148,14 @@ struct Recheck {
 const RECHECK_TOLD: Duration = Duration::from_millis(50);
 
 impl Worker {
-    fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+    fn run(mut self, mut jobs: mpsc::Receiver<DiskJob>) {
         let trouble = loop {
             let job = match self.next(&mut jobs) {
                 Ok(Some(job)) => job,
                 Ok(None) => break None,
                 Err(trouble) => break Some(trouble),
             };
-            let is_sync = matches!(job, Job::Sync);
+            let is_sync = matches!(job, DiskJob::Sync);
             match self.execute(job) {
                 // The report on the next one says it too.
                 Ok(Report::Written(index)) if !jobs.is_empty() => self.untold = Some(index),
@@ -194,7 +194,7 @@ impl Worker {
     }
 
     /// The next job, hashing what was there before until there is one; `None` when there will be none.
-    fn next(&mut self, jobs: &mut mpsc::Receiver<Job>) -> Result<Option<Job>, Trouble> {
+    fn next(&mut self, jobs: &mut mpsc::Receiver<DiskJob>) -> Result<Option<DiskJob>, Trouble> {
         while self.recheck.end > 0 && !self.recheck.waits {
             match jobs.try_recv() {
                 Ok(job) => return Ok(Some(job)),
@@ -232,32 +232,32 @@ impl Worker {
         self.setting.reports.blocking_send(Done::Disk(reported)).is_ok()
     }
 
-    fn execute(&mut self, job: Job) -> Result<Report, Trouble> {
+    fn execute(&mut self, job: DiskJob) -> Result<Report, Trouble> {
         let work = match &job {
-            Job::Write(_) => Work::Write,
-            Job::Sync | Job::Repair(_) => Work::Sync,
-            Job::Place => Work::Place,
+            DiskJob::Write(_) => Work::Write,
+            DiskJob::Sync | DiskJob::Repair(_) => Work::Sync,
+            DiskJob::Place => Work::Place,
         };
         let _work = self.setting.watchers.work(work, self.setting.session);
         match job {
-            Job::Write(chunk) => {
+            DiskJob::Write(chunk) => {
                 let written = self.partial()?.write(&chunk);
                 self.stored(written)?;
                 Ok(Report::Written(chunk.index))
             }
-            Job::Sync => {
+            DiskJob::Sync => {
                 let durable = self.sync()?;
                 self.setting.writable.works(Part::Store);
                 Ok(durable)
             }
-            Job::Repair(chunks) => {
+            DiskJob::Repair(chunks) => {
                 let repaired = self.partial()?.repair(&chunks);
                 self.stored(repaired)?;
                 self.setting.writable.works(Part::Store);
                 self.recheck.waits = false;
                 Ok(Report::Repaired)
             }
-            Job::Place => {
+            DiskJob::Place => {
                 let partial = self.partial.take().ok_or_else(placed_already)?;
                 let finished = partial.finish(self.setting.offer.clone());
                 let stored = self.stored(finished)?;

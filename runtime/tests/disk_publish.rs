@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 use rpp_p2p::{Hash, TrustAnchor};
 use rpp_proofs::Signer;
 use rpp_runtime::{
-    publish::{Progress, PublishRequest, Published, publish},
+    publish::{PublishProgress, PublishRequest, Published, publish},
     store::Store,
     verify::verify,
 };
@@ -24,7 +24,7 @@ fn publish_file(snapshots: &Path, input: &Path, height: u64, signer: &Signer) ->
     };
     let mut last = None;
     let published = publish(&request, &mut |progress| last = Some(progress)).unwrap();
-    assert_eq!(last, Some(Progress::Placing));
+    assert_eq!(last, Some(PublishProgress::Placing));
     published
 }
 

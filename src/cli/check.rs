@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{config_args::ConfigArgs, logging, output};
 
 #[derive(clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct ConfigCommandArgs {
     #[command(subcommand)]
     command: ConfigCommand,
 }
@@ -37,13 +37,13 @@ struct CheckArgs {
 }
 
 #[derive(Serialize)]
-struct Row {
+struct SettingRow {
     key: String,
     value: toml::Value,
     source: String,
 }
 
-pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+pub(crate) fn run(args: &ConfigCommandArgs) -> anyhow::Result<()> {
     let ConfigCommand::Check(args) = &args.command;
     let effective = args.config.load()?;
     if let Some(warning) = effective.skipped_warning() {
@@ -53,7 +53,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         let settings: Vec<_> = effective
             .settings
             .iter()
-            .map(|s| Row { key: s.path(), value: s.value.clone(), source: s.source.to_string() })
+            .map(|s| SettingRow { key: s.path(), value: s.value.clone(), source: s.source.to_string() })
             .collect();
         output::json(&serde_json::json!({ "file": effective.file, "settings": settings }))?;
     } else if !args.quiet {

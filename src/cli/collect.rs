@@ -23,7 +23,7 @@ RPP_COLLECTOR_INSECURE_TCP=1.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct Args {
+pub(crate) struct CollectArgs {
     /// Where processes report.
     #[arg(long, env = "PEEPS_LISTEN", value_name = "HOST:PORT", default_value = "127.0.0.1:9119")]
     listen: String,
@@ -52,7 +52,7 @@ pub(crate) struct Args {
 
 /// Runs a collector until a signal.
 #[tokio::main]
-pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
+pub(crate) async fn run(args: &CollectArgs) -> anyhow::Result<()> {
     let _logging = logging::start(&Log { format: LogFormat::Auto, filter: args.log_filter.clone() })?;
     let mut signals = Signals::new()?;
     let collector = Collector::start(options(args)).await.context("the collector did not start")?;
@@ -69,7 +69,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     }
 }
 
-fn options(args: &Args) -> Options {
+fn options(args: &CollectArgs) -> Options {
     let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     Options::default()
         .with_listen(&args.listen)
@@ -83,7 +83,7 @@ fn options(args: &Args) -> Options {
 }
 
 /// One line, so that port 0 can be used.
-async fn announce(args: &Args, tcp: SocketAddr, http: SocketAddr) {
+async fn announce(args: &CollectArgs, tcp: SocketAddr, http: SocketAddr) {
     tracing::info!(listen = %tcp, http = %http, "collecting");
     let text = match args.json || !output::is_terminal() {
         true => json!({ "listen": tcp, "http": http }).to_string(),

@@ -8,12 +8,12 @@ const NAME: &str = "rpp-node";
 
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  rpp-node completions bash > ~/.local/share/bash-completion/completions/rpp-node")]
-pub(crate) struct Args {
+pub(crate) struct CompletionsArgs {
     /// Which shell.
     shell: Shell,
 }
 
-pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+pub(crate) fn run(args: &CompletionsArgs) -> anyhow::Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut super::Cli::command(), NAME, &mut script);
     if args.shell == Shell::Bash {

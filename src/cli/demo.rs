@@ -17,7 +17,7 @@ use super::{human, output};
   rpp-node demo --dir /tmp/demo               keep everything there: both nodes' folders and logs
 
 Needs free space of about four times the size of what is published.")]
-pub(crate) struct Args {
+pub(crate) struct DemoArgs {
     /// Publish this directory instead of a generated one.
     #[arg(long, value_name = "DIR", conflicts_with = "size")]
     input: Option<PathBuf>,
@@ -30,7 +30,7 @@ pub(crate) struct Args {
 }
 
 #[tokio::main(flavor = "current_thread")]
-pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
+pub(crate) async fn run(args: &DemoArgs) -> anyhow::Result<()> {
     let begun = Instant::now();
     let folder = Folder::make(args.dir.clone())?;
     output::line(&format!("Two nodes on this machine, at work in {}\n", folder.path().display()))?;

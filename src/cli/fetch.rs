@@ -22,7 +22,7 @@ use super::{
   rpp-node fetch --config node.toml --resume 4711                     go on, or just watch
 
 The node does the work: Ctrl-C ends the watching, not the session.")]
-pub(crate) struct Args {
+pub(crate) struct FetchArgs {
     #[command(flatten)]
     config: ConfigArgs,
     /// The provider: a peer id that the node knows, or a multiaddr ending in /p2p/PEER_ID.
@@ -46,7 +46,7 @@ pub(crate) struct Args {
 }
 
 #[tokio::main(flavor = "current_thread")]
-pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
+pub(crate) async fn run(args: &FetchArgs) -> anyhow::Result<()> {
     let api = Api::of(&args.config.load()?.config)?;
     let hint = format!("rpp-node fetch --config {} --resume", args.config.file.display());
     let first = match api.start(&request(args)).await {
@@ -70,7 +70,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     }
 }
 
-fn request(args: &Args) -> Value {
+fn request(args: &FetchArgs) -> Value {
     let mut request = Map::new();
     if let Some(peer) = &args.peer {
         request.insert("peer".into(), json!(peer));
@@ -104,7 +104,7 @@ fn advice(error: ApiError) -> anyhow::Error {
     anyhow::Error::new(error).context(hint)
 }
 
-fn report(args: &Args, status: &SnapshotStreamStatus) -> anyhow::Result<()> {
+fn report(args: &FetchArgs, status: &SnapshotStreamStatus) -> anyhow::Result<()> {
     if args.json {
         return output::json(status);
     }

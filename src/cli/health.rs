@@ -9,7 +9,7 @@ use super::{api::Api, config_args::ConfigArgs, output};
 
 No token is needed. Exit code 0: the node's task answers, with --ready also that it listens, its store is open, its sessions
 are reloaded and it can write; 1: it does not, and standard error says why.")]
-pub(crate) struct Args {
+pub(crate) struct HealthArgs {
     #[command(flatten)]
     config: ConfigArgs,
     /// Whether it is ready to serve, not only alive.
@@ -18,7 +18,7 @@ pub(crate) struct Args {
 }
 
 #[tokio::main(flavor = "current_thread")]
-pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
+pub(crate) async fn run(args: &HealthArgs) -> anyhow::Result<()> {
     let api = Api::without_token(&args.config.load()?.config)?;
     let (path, word) = if args.ready { ("/readyz", "ready") } else { ("/healthz", "alive") };
     api.probe(path).await?;

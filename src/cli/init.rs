@@ -28,7 +28,7 @@ const TEMPLATE: &str = include_str!("../../config/node.toml");
   rpp-node init --dir consumer --genesis 5d0c...   trust this genesis; publish and init --publisher print it
 
 Files that exist are kept as they are.")]
-pub(crate) struct Args {
+pub(crate) struct InitArgs {
     /// The folder for the configuration, made when absent.
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
@@ -62,7 +62,7 @@ struct PublisherKey {
     genesis: Hash,
 }
 
-pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+pub(crate) fn run(args: &InitArgs) -> anyhow::Result<()> {
     let done = initialise(args)?;
     if args.json {
         return output::json(&done);
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     output::line(&describe(&done))
 }
 
-fn initialise(args: &Args) -> anyhow::Result<Done> {
+fn initialise(args: &InitArgs) -> anyhow::Result<Done> {
     fs::create_dir_all(&args.dir).with_context(|| format!("cannot make the folder {}", args.dir.display()))?;
     let file = args.dir.join("node.toml");
     let mut created = Vec::new();

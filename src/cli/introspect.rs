@@ -39,7 +39,7 @@ control plane's (RPP_RPC_TOKEN, rpc.token_file).";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct Args {
+pub(crate) struct IntrospectArgs {
     /// The configuration of a node on this machine: where it listens, and its token.
     #[arg(long, short, value_name = "FILE", conflicts_with = "url")]
     config: Option<PathBuf>,
@@ -72,7 +72,7 @@ pub(crate) struct Args {
 
 /// A second thread sees the signals while the first one waits for whoever reads the output.
 #[tokio::main(worker_threads = 1)]
-pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
+pub(crate) async fn run(args: &IntrospectArgs) -> anyhow::Result<()> {
     if let Some(path) = &args.replay {
         let out = &mut io::stdout().lock();
         return quiet_when_unread(if args.json { client::replay_json(path, out) } else { client::replay(path, out) });
@@ -90,7 +90,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     }
 }
 
-async fn serve(args: &Args, address: SocketAddr, target: &Target) -> anyhow::Result<()> {
+async fn serve(args: &IntrospectArgs, address: SocketAddr, target: &Target) -> anyhow::Result<()> {
     let forward = Forward::listen(address, &target.url, &target.token, &args.allowed_origins).await?;
     let short = format!("ws://{}", forward.address());
     // A node that is not there, or a wrong token, is said at once and not to a web page.
@@ -194,7 +194,7 @@ struct Target {
 }
 
 impl Target {
-    fn of(args: &Args) -> anyhow::Result<Self> {
+    fn of(args: &IntrospectArgs) -> anyhow::Result<Self> {
         let config = match &args.config {
             Some(path) => {
                 let effective =

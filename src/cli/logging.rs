@@ -2,10 +2,7 @@
 
 mod lines;
 
-use std::{
-    io::{self, IsTerminal as _},
-    time::Duration,
-};
+use std::io::{self, IsTerminal as _};
 
 use anyhow::Context as _;
 use rpp_runtime::{
@@ -18,8 +15,7 @@ use tracing_subscriber::{
 
 use self::lines::Lines;
 
-/// At the end of the process, what waits is written within this time or not at all.
-const LAST_LINES: Duration = Duration::from_secs(1);
+use crate::limits::LAST_LINES;
 
 /// The process's log. What still waits is written when this is dropped, if somebody reads it.
 pub(crate) struct Logging {

@@ -15,19 +15,19 @@ use super::output;
 #[command(after_help = "Examples:
   rpp-node man ~/.local/share/man/man1
   rpp-node man pages && man -l pages/rpp-node-fetch.1")]
-pub(crate) struct Args {
+pub(crate) struct ManArgs {
     /// Where the pages are written; it is made when it is not there.
     dir: PathBuf,
 }
 
-pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+pub(crate) fn run(args: &ManArgs) -> anyhow::Result<()> {
     fs::create_dir_all(&args.dir).with_context(|| format!("cannot make {}", args.dir.display()))?;
     let mut command = super::Cli::command().disable_help_subcommand(true);
     command.build();
     write(&command, args)
 }
 
-fn write(command: &Command, args: &Args) -> anyhow::Result<()> {
+fn write(command: &Command, args: &ManArgs) -> anyhow::Result<()> {
     let man = Man::new(command.clone()).manual("rpp-node").source(concat!("rpp-node ", env!("CARGO_PKG_VERSION")));
     let path = args.dir.join(man.get_filename());
     fs::write(&path, page(&man, command)?).with_context(|| format!("cannot write {}", path.display()))?;

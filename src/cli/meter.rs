@@ -15,7 +15,7 @@ pub(super) const TEMPLATE: &str =
 pub(crate) struct Meter {
     bar: Option<ProgressBar>,
     begun: Instant,
-    lines: Lines,
+    lines: ProgressLines,
 }
 
 impl Meter {
@@ -26,7 +26,7 @@ impl Meter {
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
         });
-        Self { bar, begun: Instant::now(), lines: Lines::new(what, Duration::ZERO) }
+        Self { bar, begun: Instant::now(), lines: ProgressLines::new(what, Duration::ZERO) }
     }
 
     /// So many bytes are done of so many.
@@ -54,13 +54,13 @@ pub(super) fn style(template: &str) -> ProgressStyle {
 }
 
 /// Where there is no terminal.
-pub(super) struct Lines {
+pub(super) struct ProgressLines {
     what: &'static str,
     /// When the next line is due, since the work began.
     next: Duration,
 }
 
-impl Lines {
+impl ProgressLines {
     /// The first line comes after `first`.
     pub(super) fn new(what: &'static str, first: Duration) -> Self {
         Self { what, next: first }
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_line_comes_at_the_start_and_every_five_seconds() {
-        let mut lines = Lines::new("verifying", Duration::ZERO);
+        let mut lines = ProgressLines::new("verifying", Duration::ZERO);
         let shown: Vec<_> = (0..=120)
             .filter_map(|tenth| lines.line(Duration::from_millis(tenth * 100), tenth << 20, 120 << 20))
             .collect();
@@ -106,7 +106,7 @@ mod tests {
                 "verifying: 100 MiB of 120 MiB (83.3 %), 10.0 MiB/s",
             ]
         );
-        let mut later = Lines::later("publishing");
+        let mut later = ProgressLines::later("publishing");
         assert_eq!(later.line(Duration::from_secs(4), 1, 2), None);
         assert!(later.line(Duration::from_secs(5), 1, 2).is_some());
     }

@@ -10,13 +10,13 @@ use indicatif::ProgressBar;
 use rpp_p2p::Hash;
 use rpp_runtime::{
     Config, files, keys,
-    publish::{Findings, Progress, PublishRequest, Published, Survey, publish},
+    publish::{Findings, PublishProgress, PublishRequest, Published, Survey, publish},
 };
 
 use super::{
     config_args::ConfigArgs,
     human,
-    meter::{self, Lines},
+    meter::{self, ProgressLines},
     output,
 };
 
@@ -30,7 +30,7 @@ the same output; another height that is not above the last is refused and change
 
 A folder with links that no consumer's `unpack` would take (absolute, or leading outside) is refused before any work,
 naming them, unless --allow-links is given. What only its owner may read here is named, too: the payload does not say so.")]
-pub(crate) struct Args {
+pub(crate) struct PublishArgs {
     #[command(flatten)]
     config: ConfigArgs,
     /// The snapshot's height: at least 1, and above the last published one.
@@ -51,7 +51,7 @@ pub(crate) struct Args {
 
 const READING: &str = "reading, hashing and copying";
 
-pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+pub(crate) fn run(args: &PublishArgs) -> anyhow::Result<()> {
     rpp_proofs::check_cpu()?;
     let config = args.config.load()?.config;
     let key_file = &config.publisher.key_file;
@@ -140,33 +140,40 @@ struct Shown {
     since: Instant,
     stages: Vec<(&'static str, Duration)>,
     bytes: u64,
-    lines: Lines,
+    lines: ProgressLines,
 }
 
 impl Shown {
     fn new() -> Self {
         let bar = output::is_terminal().then(ProgressBar::new_spinner);
-        Self { bar, stage: None, since: Instant::now(), stages: Vec::new(), bytes: 0, lines: Lines::later(READING) }
+        Self {
+            bar,
+            stage: None,
+            since: Instant::now(),
+            stages: Vec::new(),
+            bytes: 0,
+            lines: ProgressLines::later(READING),
+        }
     }
 
-    fn show(&mut self, progress: Progress) {
-        if let Progress::Surveyed(survey) = &progress {
+    fn show(&mut self, progress: PublishProgress) {
+        if let PublishProgress::Surveyed(survey) = &progress {
             return warnings(survey).iter().for_each(|line| output::note(line));
         }
         let stage = match progress {
-            Progress::Completing { .. } => "completing an earlier publish that was killed",
-            Progress::Reading { .. } => READING,
-            Progress::Flushing => "making it durable",
-            Progress::Preparing => "preparing the prover",
-            Progress::Extending => "extending the chain",
-            Progress::Proving => "proving",
-            Progress::Placing => "putting it in place",
+            PublishProgress::Completing { .. } => "completing an earlier publish that was killed",
+            PublishProgress::Reading { .. } => READING,
+            PublishProgress::Flushing => "making it durable",
+            PublishProgress::Preparing => "preparing the prover",
+            PublishProgress::Extending => "extending the chain",
+            PublishProgress::Proving => "proving",
+            PublishProgress::Placing => "putting it in place",
             _ => "working",
         };
         if self.stage != Some(stage) {
             self.enter(stage);
         }
-        if let Progress::Reading { done, total } = progress {
+        if let PublishProgress::Reading { done, total } = progress {
             self.bytes = total;
             match &self.bar {
                 Some(bar) => {
@@ -226,10 +233,10 @@ mod tests {
     fn each_stage_is_timed_once() {
         let mut shown = Shown { bar: None, ..Shown::new() };
         for progress in [
-            Progress::Reading { done: 0, total: 7 },
-            Progress::Reading { done: 7, total: 7 },
-            Progress::Flushing,
-            Progress::Proving,
+            PublishProgress::Reading { done: 0, total: 7 },
+            PublishProgress::Reading { done: 7, total: 7 },
+            PublishProgress::Flushing,
+            PublishProgress::Proving,
         ] {
             shown.show(progress);
         }

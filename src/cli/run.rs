@@ -21,6 +21,7 @@ use super::{
     run_file::RunFile,
     signals::{Asked, Signals},
 };
+use crate::limits::MAX_BLOCKING_THREADS;
 use crate::wiring::Wiring;
 
 #[derive(clap::Args)]
@@ -32,7 +33,7 @@ use crate::wiring::Wiring;
 When the node listens it prints one line with its addresses (JSON unless a person reads it) and writes the same to
 <data_dir>/run.json, so that port 0 can be used. SIGTERM and SIGINT end it gracefully within 10 s; a second one at once.
 SIGHUP reads the token files and the log's filter again; a token file that changes counts within 5 s without it.")]
-pub(crate) struct Args {
+pub(crate) struct RunArgs {
     #[command(flatten)]
     config: ConfigArgs,
     /// Print the line of addresses as JSON also on a terminal.
@@ -40,7 +41,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
     let effective = args.config.load()?;
     let logging = logging::start(&effective.config.log)?;
     if let Some(warning) = effective.skipped_warning() {
@@ -67,10 +68,7 @@ fn network_threads() -> usize {
     told.filter(|threads| *threads > 0).unwrap_or_else(half)
 }
 
-/// Disk, hash and proof jobs at once; further ones wait.
-const MAX_BLOCKING_THREADS: usize = 64;
-
-async fn node(args: &Args, effective: &Effective, logging: &Logging) -> anyhow::Result<()> {
+async fn node(args: &RunArgs, effective: &Effective, logging: &Logging) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let config = &effective.config;
     make_data_dir(&config.data_dir)?;

@@ -1,10 +1,6 @@
 //! `status`: a line a session, and what it waits for.
 
-use rpp_runtime::{
-    SessionState, SnapshotStreamStatus, WaitingOn,
-    status::{StatusErrorCode, WaitKind},
-};
-use serde::Serialize;
+use rpp_runtime::{SessionState, SnapshotStreamStatus, WaitingOn};
 
 use super::{api::Api, config_args::ConfigArgs, human, output};
 
@@ -12,7 +8,7 @@ use super::{api::Api, config_args::ConfigArgs, human, output};
 #[command(after_help = "Examples:
   rpp-node status --config node.toml
   rpp-node status --config node.toml 4711 --json")]
-pub(crate) struct Args {
+pub(crate) struct StatusArgs {
     #[command(flatten)]
     config: ConfigArgs,
     /// Only this session.
@@ -23,7 +19,7 @@ pub(crate) struct Args {
 }
 
 #[tokio::main(flavor = "current_thread")]
-pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
+pub(crate) async fn run(args: &StatusArgs) -> anyhow::Result<()> {
     let api = Api::of(&args.config.load()?.config)?;
     let sessions = match args.session {
         Some(session) => vec![api.session(session).await?],
@@ -43,7 +39,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
 
 /// `session 7  streaming  45.2 % of 1.0 GiB  590 MiB/s  eta 1.2 s  from 12D3...: waits ...`.
 pub(crate) fn line(status: &SnapshotStreamStatus) -> String {
-    let mut parts = vec![format!("session {}", status.session), word(&status.state)];
+    let mut parts = vec![format!("session {}", status.session), status.state.to_string()];
     if let Some(total) = status.total_bytes {
         let done = if status.state == SessionState::Complete { total } else { status.bytes_verified.min(total) };
         parts.push(format!("{} of {}", human::percent(done, total), human::bytes(total)));
@@ -82,7 +78,7 @@ pub(crate) fn eta(status: &SnapshotStreamStatus) -> Option<String> {
 /// Why the session is where it is: its error, where its payload is, or what it waits for.
 pub(crate) fn explain(status: &SnapshotStreamStatus) -> String {
     if let Some(error) = &status.error {
-        let code = status.error_code.as_ref().map(|code| format!(" ({})", code_word(code))).unwrap_or_default();
+        let code = status.error_code.map(|code| format!(" ({code})")).unwrap_or_default();
         return format!("{}{code}", output::escape(error));
     }
     if let Some(path) = &status.payload_path {
@@ -94,7 +90,7 @@ pub(crate) fn explain(status: &SnapshotStreamStatus) -> String {
 
 /// `waits for chunk 312 from 12D3... for 14 ms: asked, not answered yet`.
 pub(crate) fn waiting(waiting: &WaitingOn) -> String {
-    let mut text = format!("waits for {}", wait_word(waiting.what));
+    let mut text = format!("waits for {}", waiting.what.as_str().replace('_', " "));
     if let Some(index) = waiting.index {
         text.push_str(&format!(" {index}"));
     }
@@ -108,25 +104,10 @@ pub(crate) fn waiting(waiting: &WaitingOn) -> String {
     format!("{text}: {}", output::escape(&waiting.reason))
 }
 
-/// The word that the JSON has for it.
-fn word(value: &impl Serialize) -> String {
-    match serde_json::to_value(value) {
-        Ok(serde_json::Value::String(text)) => text,
-        _ => String::new(),
-    }
-}
-
-/// The stable word of an error code.
-pub(crate) fn code_word(code: &StatusErrorCode) -> String {
-    word(code)
-}
-
-fn wait_word(kind: WaitKind) -> String {
-    word(&kind).replace('_', " ")
-}
-
 #[cfg(test)]
 mod tests {
+    use rpp_runtime::status::FailureCode;
+
     use super::*;
 
     fn sample() -> SnapshotStreamStatus {
@@ -154,7 +135,7 @@ mod tests {
         assert!(!text.contains('\u{202e}') && text.lines().count() == 2, "{text}");
         let mut failed = sample();
         failed.error = Some("bad\u{1b}[31m".into());
-        failed.error_code = Some(StatusErrorCode::ResumeMismatch);
+        failed.error_code = Some(FailureCode::ResumeMismatch);
         let text = line(&failed);
         assert!(!text.contains('\u{1b}') && text.contains("(resume_mismatch)"), "{text}");
     }

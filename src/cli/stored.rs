@@ -11,7 +11,7 @@ use rpp_runtime::{
     Config,
     store::{Store, Stored},
     unpack::{self, Options, UnpackError, Unpacked},
-    verify::{self, Check, Report},
+    verify::{self, Check, VerifyReport},
 };
 use serde::Serialize;
 
@@ -175,7 +175,7 @@ fn trust(config: &Config) -> Option<TrustAnchor> {
     })
 }
 
-fn describe(report: &Report) -> Vec<String> {
+fn describe(report: &VerifyReport) -> Vec<String> {
     let mut lines = vec![
         format!("root        {}", report.root),
         format!("payload     {} of {}", check(&report.payload), human::bytes(report.bytes)),

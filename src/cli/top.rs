@@ -21,7 +21,7 @@ use super::{api::Api, config_args::ConfigArgs, output};
 Keys: q or Ctrl-C ends, the arrows (or j and k) choose a download, r lets it try now, x cancels it after a question.
 Without a terminal on standard output a plain picture is printed once, as with --once. Nothing is done to the node but what
 the keys ask for.")]
-pub(crate) struct Args {
+pub(crate) struct TopArgs {
     #[command(flatten)]
     config: ConfigArgs,
     /// Print a plain picture and end.
@@ -36,7 +36,7 @@ pub(crate) struct Args {
 }
 
 #[tokio::main(flavor = "current_thread")]
-pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
+pub(crate) async fn run(args: &TopArgs) -> anyhow::Result<()> {
     let api = Api::of(&args.config.load()?.config)?;
     if args.json {
         return output::json(&Picture::take(&api).await?);

@@ -1,7 +1,7 @@
 //! Keeps the network's thread awake while the messages of sessions come one upon the other.
 //!
 //! A thread that sleeps between a request and its answer has to be woken for each of them, which takes longer than a small
-//! chunk itself, most of all in a virtual machine. So while messages follow each other within [`SOON`], the thread looks for the
+//! chunk itself, most of all in a virtual machine. So while messages follow each other within [`AWAKE`], the thread looks for the
 //! next one instead of sleeping. A pause that is longer ends that, and a peer that is far away never begins it.
 
 use std::{
@@ -16,8 +16,7 @@ use rpp_p2p::snapshots::{Activity, Ended, Observer};
 use rpp_runtime::Watcher;
 use tokio::{runtime::Handle, sync::Notify, task};
 
-/// The longest pause between messages that is waited out awake.
-const SOON: Duration = Duration::from_millis(1);
+use crate::limits::AWAKE;
 
 /// Watches the messages.
 pub(crate) struct Awake {
@@ -67,9 +66,9 @@ impl Pace {
     /// Notes a message; whether it followed quickly on the one before.
     fn message(&self, now: Duration) -> bool {
         let now = micros(now);
-        let quick = now.saturating_sub(self.latest.swap(now, Ordering::Relaxed)) < micros(SOON);
+        let quick = now.saturating_sub(self.latest.swap(now, Ordering::Relaxed)) < micros(AWAKE);
         if quick {
-            self.expected.store(now + micros(SOON), Ordering::Relaxed);
+            self.expected.store(now + micros(AWAKE), Ordering::Relaxed);
         }
         quick
     }

@@ -23,14 +23,12 @@ use rpp_p2p::{
     snapshots::{Activity, Ended, Job, Observer, RequestId, RequestKind},
 };
 use rpp_runtime::{
-    SessionState, SnapshotStreamStatus, Watcher, Work,
+    Queues, SessionState, SnapshotStreamStatus, Watcher, Work,
     status::{WaitKind, WaitingOn},
 };
 
 /// Entries of one sort; the node's own bounds are lower. What comes beyond is left out.
 const MAX_ENTRIES: usize = 16_384;
-/// Queues of a node.
-const MAX_QUEUES: usize = 32;
 
 /// Feeds a registry.
 pub(crate) struct Fleet {
@@ -52,7 +50,7 @@ struct Live {
     /// Which response waits for a job that was begun ahead of it.
     awaited: HashMap<RequestId, RequestId>,
     work: HashMap<u64, (NodeGuard, EdgeGuard)>,
-    queues: BTreeMap<String, NodeGuard>,
+    queues: BTreeMap<&'static str, NodeGuard>,
 }
 
 struct Session {
@@ -94,17 +92,15 @@ impl Fleet {
         Self { registry, me, places, live: Mutex::default() }
     }
 
-    /// Takes the fill of the node's queues from its metrics.
-    pub(crate) fn queues(&self, metrics: &str) {
+    /// Shows how full the node's queues are.
+    pub(crate) fn queues(&self, queues: &Queues) {
         let mut live = self.live();
-        for (queue, fill) in metrics.lines().filter_map(queue_fill) {
-            if let Some(node) = live.queues.get(queue) {
-                node.set("fill", fill);
-            } else if live.queues.len() < MAX_QUEUES {
+        for (queue, fill) in queues.named() {
+            let new = || {
                 let id = format_args!("queue:{}:{queue}", self.me);
-                let node = self.registry.node(NodeKind::Tx, id, format_args!("queue {queue}"), [("fill", fill)]);
-                live.queues.insert(queue.to_owned(), node);
-            }
+                self.registry.node(NodeKind::Tx, id, format_args!("queue {queue}"), [("fill", fill)])
+            };
+            live.queues.entry(queue).or_insert_with(new).set("fill", fill);
         }
     }
 
@@ -333,8 +329,8 @@ impl Watcher for Fleet {
 
 /// What a session's node says.
 fn show(node: &NodeGuard, status: &SnapshotStreamStatus) {
-    node.set_label(format_args!("session {}: {}", status.session, status.state.name()));
-    node.set("state", status.state.name());
+    node.set_label(format_args!("session {}: {}", status.session, status.state.as_str()));
+    node.set("state", status.state.as_str());
     node.set("bytes_verified", status.bytes_verified);
     node.set("bytes_durable", status.bytes_durable);
     if let Some(total) = status.total_bytes {
@@ -354,12 +350,6 @@ fn describe(about: &Activity) -> String {
         (Some(kind), None) => kind.as_str().to_owned(),
         (None, _) => format!("unreadable {:?}", about.id),
     }
-}
-
-/// `rpp_queue_depth{queue="disk"} 3`.
-fn queue_fill(line: &str) -> Option<(&str, u64)> {
-    let (queue, fill) = line.strip_prefix("rpp_queue_depth{queue=\"")?.split_once("\"} ")?;
-    Some((queue, fill.trim().parse().ok()?))
 }
 
 fn insert<K: Hash + Eq, V>(map: &mut HashMap<K, V>, key: K, value: V) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use libp2p::{PeerId, core::ConnectedPoint, swarm::ConnectionId};
-use rpp_introspection::{Registry, SessionView};
+use rpp_introspection::Registry;
 use rpp_p2p::{SnapshotSessionId, snapshots::Observer};
 use rpp_runtime::{SnapshotStreamStatus, Watcher};
 
@@ -41,23 +41,15 @@ impl Watcher for Introspection {
     }
 
     fn session(&self, status: &SnapshotStreamStatus) {
-        match view(status) {
-            Ok(view) => self.0.session(view),
-            Err(error) => tracing::error!(session = %status.session, %error, "a status that introspection cannot show"),
-        }
+        self.0.session(status);
     }
 
     fn session_removed(&self, session: SnapshotSessionId) {
-        self.0.session_removed(session.get());
+        self.0.session_removed(session);
     }
 
     fn protocol_violation(&self, peer: PeerId, session: SnapshotSessionId, reason: &str) {
-        let session = (session != SnapshotSessionId::UNREADABLE).then(|| session.get());
+        let session = Some(session).filter(|session| *session != SnapshotSessionId::UNREADABLE);
         self.0.protocol_violation(&peer, session, reason);
     }
-}
-
-/// The status as the control plane shows it, whose names introspection shares.
-fn view(status: &SnapshotStreamStatus) -> serde_json::Result<SessionView> {
-    serde_json::from_value(serde_json::to_value(status)?)
 }

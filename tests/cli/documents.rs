@@ -1,7 +1,7 @@
 //! What the documents claim about names and files.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -163,4 +163,32 @@ fn the_dashboard_asks_for_metrics_that_the_node_has() {
         }
     }
     assert!(expressions > 8);
+}
+
+/// The names of the types that a source file defines outside of its tests.
+fn types(source: &str) -> impl Iterator<Item = &str> {
+    let code = source.split("\n#[cfg(test)]\nmod ").next().unwrap_or_default();
+    code.lines().filter_map(|line| {
+        let line = line.trim_start().trim_start_matches("pub ");
+        let line = line.strip_prefix("pub(").map_or(line, |rest| rest.split_once(") ").map_or(rest, |(_, rest)| rest));
+        let rest = ["struct ", "enum ", "trait "].iter().find_map(|keyword| line.strip_prefix(keyword))?;
+        rest.split(|c: char| !c.is_alphanumeric() && c != '_').next()
+    })
+}
+
+#[test]
+fn no_type_name_means_two_things_in_one_crate() {
+    for folder in ["common", "p2p", "proofs", "runtime", "rpc", "http", "introspection", "fleet", "."] {
+        let (mut found, mut seen) = (Vec::new(), BTreeMap::new());
+        texts(&repository().join(folder).join("src"), &mut found);
+        found.retain(|path| path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs"));
+        assert!(!found.is_empty());
+        for path in &found {
+            let source = fs::read_to_string(path).unwrap();
+            for name in types(&source) {
+                let before = seen.insert(name.to_owned(), path);
+                assert!(before.is_none(), "{name} is in {} and in {}", before.unwrap().display(), path.display());
+            }
+        }
+    }
 }

@@ -10,6 +10,7 @@ mod end_to_end;
 mod harness;
 mod installed;
 mod introspect;
+mod limits;
 mod quick_start;
 mod running;
 mod surroundings;

@@ -19,7 +19,7 @@ use libp2p::{
     swarm::{NetworkBehaviour, SwarmEvent, dummy},
     yamux,
 };
-use rpp_p2p::{SnapshotSessionId, SnapshotsRequest, json, snapshots::PlanOptions};
+use rpp_p2p::{PlanWishes, SnapshotSessionId, SnapshotsRequest, json};
 use tokio::{io::AsyncReadExt as _, task::JoinSet};
 
 use crate::support::{
@@ -92,8 +92,8 @@ fn held_connections(count: usize, address: &Multiaddr) -> Strangers {
 fn held_slots(count: usize, address: &Multiaddr, opened: Arc<AtomicUsize>) -> Strangers {
     let Some(Protocol::P2p(provider)) = address.iter().last() else { panic!("{address}") };
     let session_id = SnapshotSessionId::new(1).unwrap();
-    let options = PlanOptions { chunk_size: Some(CHUNK), height: Some(100), ..PlanOptions::default() };
-    let plan = json::encode_request(&options.request(session_id));
+    let wishes = PlanWishes { chunk_size: Some(CHUNK), height: Some(100), ..PlanWishes::default() };
+    let plan = json::encode_request(&SnapshotsRequest::Plan { session_id, wishes });
     let chunk = json::encode_request(&SnapshotsRequest::Chunk { session_id, chunk_index: 0 });
     let mut tasks = JoinSet::new();
     for _ in 0..count {

@@ -153,8 +153,8 @@ impl Served {
         let session_id = request.session_id();
         let size = || self.chunk_size.load(Ordering::Relaxed);
         match *request {
-            SnapshotsRequest::Plan { chunk_size, .. } => {
-                self.chunk_size.store(chunk_size.unwrap_or(super::CHUNK), Ordering::Relaxed);
+            SnapshotsRequest::Plan { wishes, .. } => {
+                self.chunk_size.store(wishes.chunk_size.unwrap_or(super::CHUNK), Ordering::Relaxed);
                 SnapshotsResponse::Plan {
                     session_id,
                     plan: Box::new(self.offer.plan(size()).unwrap()),

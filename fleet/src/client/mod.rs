@@ -3,11 +3,9 @@
 //! It runs on a thread of its own, so it takes nothing from the program's runtime, needs none, and cannot stop it. At
 //! most one reply is being made or written; requests meanwhile wait in the socket.
 
-mod backoff;
-
 use std::{io, thread, time::Duration};
 
-use backoff::Backoff;
+use rpp_common::{Backoff, text::escape};
 use tokio::{
     net::TcpStream,
     runtime,
@@ -16,9 +14,11 @@ use tokio::{
 };
 
 use crate::{
-    escape,
     frame::{self, Budget, FrameError, Reader},
-    limits::{CONNECT_TIMEOUT, FRAME_DEADLINE, GRAPH_INTERVAL, MAX_REQUEST_BYTES, RECONNECT_MAX, REPLY_WRITE_TIMEOUT},
+    limits::{
+        CONNECT_TIMEOUT, FRAME_DEADLINE, GRAPH_INTERVAL, MAX_REQUEST_BYTES, RECONNECT_FIRST, RECONNECT_MAX,
+        REPLY_WRITE_TIMEOUT,
+    },
     registry::Registry,
     socket,
     wire::{self, Request},
@@ -123,15 +123,15 @@ struct Client {
 
 impl Client {
     async fn run(self) {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(RECONNECT_FIRST, RECONNECT_MAX, rand::random());
         loop {
             let loss = self.connection(&mut backoff).await;
             self.status.send_modify(|status| {
                 status.connected = false;
                 status.losses += 1;
             });
-            let first = backoff.is_fresh();
-            let pause = backoff.pause(rand::random());
+            let first = backoff.failures() == 0;
+            let pause = backoff.pause();
             let dashboard = escape(&self.dashboard);
             if first {
                 tracing::warn!(dashboard, error = %loss, ?pause, "not connected to the dashboard; trying again, for ever");

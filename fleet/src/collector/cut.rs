@@ -22,13 +22,13 @@ const NOTHING_REPORTED: &str = "nothing reported";
 
 /// How a process took part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Status {
+pub(crate) enum ProcessStatus {
     Responded,
     Timeout,
     Disconnected,
 }
 
-impl Status {
+impl ProcessStatus {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Responded => "responded",
@@ -42,7 +42,7 @@ impl Status {
 #[derive(Debug)]
 pub(crate) struct Participant {
     pub(crate) name: Name,
-    pub(crate) status: Status,
+    pub(crate) status: ProcessStatus,
     pub(crate) error_text: Option<String>,
     pub(crate) recv_at_ns: Option<i64>,
     pub(crate) graph: Option<Graph>,
@@ -139,17 +139,17 @@ impl Cut {
                 _ => (None, Some(format!("left out: all graphs of a cut together may take {MAX_CUT_BYTES} bytes"))),
             },
         };
-        let status = Status::Responded;
+        let status = ProcessStatus::Responded;
         let done = Participant { name, status, error_text, recv_at_ns: Some(now_ns), graph, notes };
         self.conclude(connection, |_| done);
     }
 
     pub(crate) fn left(&mut self, connection: ConnectionId) {
-        self.unanswered(connection, Status::Disconnected, "the connection ended");
+        self.unanswered(connection, ProcessStatus::Disconnected, "the connection ended");
     }
 
     pub(crate) fn not_reading(&mut self, connection: ConnectionId) {
-        self.unanswered(connection, Status::Timeout, "not reading");
+        self.unanswered(connection, ProcessStatus::Timeout, "not reading");
     }
 
     /// The wait is over.
@@ -157,7 +157,7 @@ impl Cut {
         let silent: Vec<ConnectionId> =
             self.participants.iter().filter(|(_, (_, done))| done.is_none()).map(|(id, _)| *id).collect();
         for connection in silent {
-            self.unanswered(connection, Status::Timeout, "no answer in time");
+            self.unanswered(connection, ProcessStatus::Timeout, "no answer in time");
         }
         let mut participants: Vec<_> =
             self.participants.into_values().filter_map(|(_, participant)| participant).collect();
@@ -165,7 +165,7 @@ impl Cut {
         Finished { id: self.id, requested_at_ns: self.requested_at_ns, timeout_ms: self.timeout_ms, participants }
     }
 
-    fn unanswered(&mut self, connection: ConnectionId, status: Status, why: &str) {
+    fn unanswered(&mut self, connection: ConnectionId, status: ProcessStatus, why: &str) {
         let error_text = Some(why.to_owned());
         self.conclude(connection, |name| Participant {
             name: name.clone(),

@@ -36,7 +36,7 @@ pub(crate) enum CutError {
 pub(crate) type CutResult = Result<Arc<Saved>, CutError>;
 
 pub(crate) struct Hub {
-    state: Mutex<State>,
+    state: Mutex<HubState>,
     /// An answer came or a process left: maybe the cut is done.
     progress: Notify,
     writer: Writer,
@@ -44,7 +44,7 @@ pub(crate) struct Hub {
     listen: String,
 }
 
-struct State {
+struct HubState {
     roster: Roster,
     cut: Option<Cut>,
     running: Option<watch::Receiver<Option<CutResult>>>,
@@ -62,11 +62,11 @@ pub(crate) enum Verdict {
 
 impl Hub {
     pub(crate) fn new(writer: Writer, timeout: Duration, listen: String) -> Arc<Self> {
-        let state = State { roster: Roster::default(), cut: None, running: None, last_id: 0 };
+        let state = HubState { roster: Roster::default(), cut: None, running: None, last_id: 0 };
         Arc::new(Self { state: Mutex::new(state), progress: Notify::new(), writer, timeout, listen })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, HubState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -232,7 +232,7 @@ impl Hub {
     }
 }
 
-impl State {
+impl HubState {
     fn release_keys(&mut self) {
         if self.cut.is_none() {
             self.roster.release_keys();

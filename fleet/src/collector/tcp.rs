@@ -22,11 +22,12 @@ use super::{
     hub::{Hub, Verdict},
     roster::ConnectionId,
 };
+use rpp_common::text::cut_to;
+
 use crate::{
     frame::{self, Budget, Frame, FrameError, Reader},
     limits::{MAX_FRAMES_BYTES, MAX_PARSERS, MAX_PROCESS_NAME_BYTES, MAX_REPLY_BYTES},
     socket,
-    text::cut,
     wire::{self, SkipError},
 };
 
@@ -67,7 +68,7 @@ pub(crate) async fn serve(listener: TcpListener, hub: Arc<Hub>, deadline: Durati
                     Some((id, requests)) => {
                         let (hub, parsers, strangers) =
                             (Arc::clone(&hub), Arc::clone(&parsers), Arc::clone(&strangers));
-                        let process = Process { id, hub, from, parsers, strangers, deadline };
+                        let process = Attached { id, hub, from, parsers, strangers, deadline };
                         tasks.spawn(process.run(stream, requests, budget.clone()));
                     }
                     None => hub.event(Event::new(EventKind::ConnectionRefused, &format!("{from}: too many connections"))),
@@ -89,7 +90,7 @@ async fn pause_after(error: &io::Error) {
 }
 
 /// One connection. Leaves the hub when it is dropped, whatever ended it.
-struct Process {
+struct Attached {
     id: ConnectionId,
     hub: Arc<Hub>,
     from: SocketAddr,
@@ -98,13 +99,13 @@ struct Process {
     deadline: Duration,
 }
 
-impl Drop for Process {
+impl Drop for Attached {
     fn drop(&mut self) {
         self.hub.leave(self.id);
     }
 }
 
-impl Process {
+impl Attached {
     async fn run(self, stream: TcpStream, requests: mpsc::Receiver<Arc<[u8]>>, budget: Budget) {
         socket::keep_alive(&stream);
         let (read, write) = stream.into_split();
@@ -162,7 +163,7 @@ impl FrameReader {
             Ok(reply) => reply,
             Err(error) => return self.skip(&error),
         };
-        let process = cut(&reply.process, MAX_PROCESS_NAME_BYTES);
+        let process = cut_to(&reply.process, MAX_PROCESS_NAME_BYTES);
         if let Verdict::Unwanted = self.hub.judge(self.id, reply.snapshot_id, process, reply.pid) {
             return;
         }

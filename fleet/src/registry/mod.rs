@@ -33,12 +33,13 @@ use std::{
 pub use guards::{EdgeGuard, Group, GroupGuard, NodeGuard};
 use state::{EdgeEntry, NodeEntry, State};
 
+use rpp_common::text::cut_to;
+
 use crate::{
     attrs::{About, IntoAttrs, Origin},
     ids::proc_key,
     kinds::{EdgeKind, NodeKind},
     limits::{MAX_ID_BYTES, MAX_TEXT_BYTES},
-    text::cut,
     wire::{Edge, Graph, Node},
 };
 
@@ -80,7 +81,7 @@ impl Registry {
     /// An empty registry of a process with another id than this one: for several nodes in one process, and tests.
     #[must_use]
     pub fn with_pid(process: &str, pid: u64) -> Self {
-        let process = cut(process, crate::limits::MAX_PROCESS_NAME_BYTES);
+        let process = cut_to(process, crate::limits::MAX_PROCESS_NAME_BYTES);
         let shared = Shared {
             process: process.into(),
             pid,
@@ -207,11 +208,11 @@ fn bounded_id(id: &dyn Display) -> Arc<str> {
         return id.into();
     }
     let hash = blake3::hash(id.as_bytes()).to_hex();
-    format!("{}~{}", cut(&id, MAX_ID_BYTES - HASH - 1), &hash[..HASH]).into()
+    format!("{}~{}", cut_to(&id, MAX_ID_BYTES - HASH - 1), &hash[..HASH]).into()
 }
 
 fn bounded_text(text: &dyn Display) -> Arc<str> {
-    cut(&text.to_string(), MAX_TEXT_BYTES).into()
+    cut_to(&text.to_string(), MAX_TEXT_BYTES).into()
 }
 
 impl NodeEntry {

@@ -7,14 +7,7 @@ use std::{
 };
 
 use crate::address::network_of;
-
-/// Wrong tokens within [`WINDOW`] that get an ordinary refusal; further ones are throttled.
-pub(crate) const MAX_WRONG: usize = 20;
-/// See [`MAX_WRONG`].
-pub(crate) const WINDOW: Duration = Duration::from_secs(60);
-/// Addresses that are counted apart. Beyond it, all others share one count: they lose nothing but the difference
-/// between `401` and `429`, since a right token always passes.
-pub(crate) const MAX_ADDRESSES: usize = 4096;
+use crate::limits::{MAX_WRONG_ADDRESSES, MAX_WRONG_TOKENS, WRONG_TOKENS_WINDOW};
 
 /// What becomes of a wrong token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +17,7 @@ pub(crate) enum Verdict {
     Throttled(Duration),
 }
 
-/// When each address was wrong, the newest [`MAX_WRONG`] times.
+/// When each address was wrong, the newest [`MAX_WRONG_TOKENS`] times.
 #[derive(Debug, Default)]
 pub(crate) struct WrongTokens {
     seen: HashMap<IpAddr, VecDeque<Instant>>,
@@ -35,12 +28,12 @@ impl WrongTokens {
     pub(crate) fn note(&mut self, address: IpAddr, now: Instant) -> Verdict {
         let key = self.key(address, now);
         let times = self.seen.entry(key).or_default();
-        while times.front().is_some_and(|first| now.saturating_duration_since(*first) >= WINDOW) {
+        while times.front().is_some_and(|first| now.saturating_duration_since(*first) >= WRONG_TOKENS_WINDOW) {
             times.pop_front();
         }
         match times.front() {
-            Some(first) if times.len() >= MAX_WRONG => {
-                Verdict::Throttled(WINDOW.saturating_sub(now.saturating_duration_since(*first)))
+            Some(first) if times.len() >= MAX_WRONG_TOKENS => {
+                Verdict::Throttled(WRONG_TOKENS_WINDOW.saturating_sub(now.saturating_duration_since(*first)))
             }
             _ => {
                 times.push_back(now);
@@ -51,11 +44,13 @@ impl WrongTokens {
 
     fn key(&mut self, address: IpAddr, now: Instant) -> IpAddr {
         let key = network_of(address);
-        if self.seen.contains_key(&key) || self.seen.len() < MAX_ADDRESSES {
+        if self.seen.contains_key(&key) || self.seen.len() < MAX_WRONG_ADDRESSES {
             return key;
         }
-        self.seen.retain(|_, times| times.back().is_some_and(|last| now.saturating_duration_since(*last) < WINDOW));
-        if self.seen.len() < MAX_ADDRESSES { key } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) }
+        self.seen.retain(|_, times| {
+            times.back().is_some_and(|last| now.saturating_duration_since(*last) < WRONG_TOKENS_WINDOW)
+        });
+        if self.seen.len() < MAX_WRONG_ADDRESSES { key } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) }
     }
 }
 
@@ -79,7 +74,7 @@ mod tests {
         assert_eq!(wrong.note(address(1), later), Verdict::Throttled(Duration::from_secs(30)));
         assert_eq!(wrong.note(address(2), later), Verdict::Refused, "another address is not concerned");
         // The first falls out of the window after a minute, the second one second later.
-        let minute = start + WINDOW;
+        let minute = start + WRONG_TOKENS_WINDOW;
         assert_eq!(wrong.note(address(1), minute), Verdict::Refused);
         assert_eq!(wrong.note(address(1), minute), Verdict::Throttled(Duration::from_secs(1)));
         assert_eq!(wrong.note(address(1), minute + Duration::from_secs(1)), Verdict::Refused);
@@ -103,13 +98,13 @@ mod tests {
     #[test]
     fn the_table_is_bounded_and_frees_itself() {
         let (mut wrong, now) = (WrongTokens::default(), Instant::now());
-        let many = MAX_ADDRESSES as u32 * 3;
+        let many = MAX_WRONG_ADDRESSES as u32 * 3;
         for n in 0..many {
             wrong.note(address(n), now);
         }
-        assert!(wrong.seen.len() <= MAX_ADDRESSES + 1);
+        assert!(wrong.seen.len() <= MAX_WRONG_ADDRESSES + 1);
         assert!(matches!(wrong.note(address(many), now), Verdict::Throttled(_)), "those without a place share a count");
-        assert_eq!(wrong.note(address(many), now + WINDOW), Verdict::Refused);
+        assert_eq!(wrong.note(address(many), now + WRONG_TOKENS_WINDOW), Verdict::Refused);
         assert!(wrong.seen.len() <= 2, "old rows went");
     }
 }

@@ -5,8 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
 
-/// A shorter token is refused when the port is set up.
-pub const MIN_TOKEN_BYTES: usize = 16;
+use crate::limits::MIN_TOKEN_BYTES;
 
 /// The configured token could be guessed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

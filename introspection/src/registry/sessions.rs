@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use rpp_p2p::{FailureCode, SessionState, SnapshotSessionId, SnapshotStreamStatus, WaitingOn};
 
 use crate::{
     clock,
@@ -10,126 +10,77 @@ use crate::{
     limits::{MAX_SESSIONS, SESSION_EVENT_SPACING_MS},
 };
 
-/// What a session says of itself. The field names are those of the control plane's status, whose JSON deserializes
-/// into this.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
-#[allow(missing_docs)] // defined one by one in `docs/http.md`
-pub struct SessionView {
-    pub session: u64,
-    pub peer: String,
-    pub state: String,
-    pub root: Option<String>,
-    pub height: Option<u64>,
-    pub total_chunks: Option<u64>,
-    pub total_updates: Option<u64>,
-    pub total_bytes: Option<u64>,
-    pub last_chunk_index: Option<u64>,
-    pub last_update_index: Option<u64>,
-    pub confirmed_chunk_index: Option<u64>,
-    pub confirmed_update_index: Option<u64>,
-    pub bytes_received: u64,
-    pub bytes_verified: u64,
-    pub bytes_durable: u64,
-    pub verified_bytes_per_second: Option<u64>,
-    pub waiting_on: Option<WaitingView>,
-    pub error: Option<String>,
-    pub error_code: Option<String>,
-}
-
-/// What a session waits for.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub struct WaitingView {
-    /// `chunk`, `disk`, `retry` ...
-    pub what: String,
-    /// Which chunk or update.
-    pub index: Option<u64>,
-    /// On whom: a peer id, or a session number.
-    pub peer: Option<String>,
-    /// For how long already, in milliseconds.
-    pub since_ms: u64,
-    /// One sentence.
-    pub reason: String,
-    /// When the next try is.
-    pub retry_at: Option<String>,
-}
-
-impl SessionView {
-    fn is_complete(&self) -> bool {
-        self.state == "complete"
-    }
-
-    fn has_ended(&self) -> bool {
-        self.is_complete() || self.state == "failed"
-    }
-
-    /// Whether there is progress to speak of between the two.
-    fn moved_since(&self, before: &Self) -> bool {
-        let marks = |view: &Self| {
+/// Whether there is progress to speak of between the two.
+fn moved(before: &SnapshotStreamStatus, after: &SnapshotStreamStatus) -> bool {
+    let marks = |status: &SnapshotStreamStatus| {
+        (
             (
-                (
-                    view.last_chunk_index,
-                    view.last_update_index,
-                    view.confirmed_chunk_index,
-                    view.confirmed_update_index,
-                ),
-                (view.bytes_verified, view.bytes_durable, view.total_chunks, view.total_updates),
-            )
-        };
-        marks(self) != marks(before) || self.state != before.state
-    }
+                status.last_chunk_index,
+                status.last_update_index,
+                status.confirmed_chunk_index,
+                status.confirmed_update_index,
+            ),
+            (status.bytes_verified, status.bytes_durable, status.total_chunks, status.total_updates),
+        )
+    };
+    marks(after) != marks(before) || after.state != before.state
+}
 
-    fn event(&self, kind: Kind, now_ms: u64) -> Event {
-        Event::new(kind, now_ms).with("session", self.session).with("peer", &self.peer)
-    }
+fn event(of: &SnapshotStreamStatus, kind: Kind, now_ms: u64) -> Event {
+    Event::new(kind, now_ms).with("session", of.session.get()).with("peer", &of.peer.to_base58())
+}
 
-    fn started(&self, now_ms: u64) -> Event {
-        self.event(Kind::SessionStarted, now_ms)
-            .with("state", &self.state)
-            .with("root", self.root.as_ref())
-            .with("height", self.height)
-            .with("total_chunks", self.total_chunks)
-            .with("total_updates", self.total_updates)
-            .with("total_bytes", self.total_bytes)
-    }
+fn root(of: &SnapshotStreamStatus) -> Option<String> {
+    of.root.map(|root| root.to_string())
+}
 
-    fn progress(&self, now_ms: u64) -> Event {
-        self.event(Kind::SessionProgress, now_ms)
-            .with("state", &self.state)
-            .with("root", self.root.as_ref())
-            .with("last_chunk_index", self.last_chunk_index)
-            .with("total_chunks", self.total_chunks)
-            .with("last_update_index", self.last_update_index)
-            .with("total_updates", self.total_updates)
-            .with("confirmed_chunk_index", self.confirmed_chunk_index)
-            .with("confirmed_update_index", self.confirmed_update_index)
-            .with("bytes_received", self.bytes_received)
-            .with("bytes_verified", self.bytes_verified)
-            .with("bytes_durable", self.bytes_durable)
-            .with("total_bytes", self.total_bytes)
-            .with("bytes_per_second", self.verified_bytes_per_second)
-    }
+fn started(of: &SnapshotStreamStatus, now_ms: u64) -> Event {
+    event(of, Kind::SessionStarted, now_ms)
+        .with("state", of.state.as_str())
+        .with("root", root(of).as_ref())
+        .with("height", of.height)
+        .with("total_chunks", of.total_chunks)
+        .with("total_updates", of.total_updates)
+        .with("total_bytes", of.total_bytes)
+}
 
-    fn ended(&self, now_ms: u64) -> Event {
-        if self.is_complete() {
-            self.event(Kind::SessionCompleted, now_ms)
-                .with("root", self.root.as_ref())
-                .with("height", self.height)
-                .with("total_bytes", self.total_bytes)
-                .with("bytes_durable", self.bytes_durable)
-        } else {
-            self.event(Kind::SessionFailed, now_ms)
-                .with("code", self.error_code.as_ref())
-                .with("error", self.error.as_ref())
-        }
+fn progress(of: &SnapshotStreamStatus, now_ms: u64) -> Event {
+    event(of, Kind::SessionProgress, now_ms)
+        .with("state", of.state.as_str())
+        .with("root", root(of).as_ref())
+        .with("last_chunk_index", of.last_chunk_index)
+        .with("total_chunks", of.total_chunks)
+        .with("last_update_index", of.last_update_index)
+        .with("total_updates", of.total_updates)
+        .with("confirmed_chunk_index", of.confirmed_chunk_index)
+        .with("confirmed_update_index", of.confirmed_update_index)
+        .with("bytes_received", of.bytes_received)
+        .with("bytes_verified", of.bytes_verified)
+        .with("bytes_durable", of.bytes_durable)
+        .with("total_bytes", of.total_bytes)
+        .with("bytes_per_second", of.verified_bytes_per_second)
+}
+
+fn ended(of: &SnapshotStreamStatus, now_ms: u64) -> Event {
+    if of.state == SessionState::Complete {
+        event(of, Kind::SessionCompleted, now_ms)
+            .with("root", root(of).as_ref())
+            .with("height", of.height)
+            .with("total_bytes", of.total_bytes)
+            .with("bytes_durable", of.bytes_durable)
+    } else {
+        failed(of, of.error_code, of.error.as_deref(), now_ms)
     }
+}
+
+fn failed(of: &SnapshotStreamStatus, code: Option<FailureCode>, error: Option<&str>, now_ms: u64) -> Event {
+    event(of, Kind::SessionFailed, now_ms).with("code", code.map(FailureCode::as_str)).with("error", error)
 }
 
 /// A wait with its absolute beginning.
 #[derive(Clone, Debug, PartialEq)]
 struct Wait {
-    view: WaitingView,
+    on: WaitingOn,
     since: u64,
 }
 
@@ -137,21 +88,21 @@ impl Wait {
     /// Two waits for the same thing are one.
     fn is_same(&self, other: &Self) -> bool {
         let key = |wait: &Self| {
-            let WaitingView { what, index, peer, reason, retry_at, .. } = wait.view.clone();
+            let WaitingOn { what, index, peer, reason, retry_at, .. } = wait.on.clone();
             (what, index, peer, reason, retry_at)
         };
         key(self) == key(other)
     }
 
-    fn event(&self, of: &SessionView, now_ms: u64) -> Event {
-        of.event(Kind::SessionWaiting, now_ms)
-            .with("state", &of.state)
-            .with("what", &self.view.what)
-            .with("index", self.view.index)
-            .with("on", self.view.peer.as_ref())
+    fn event(&self, of: &SnapshotStreamStatus, now_ms: u64) -> Event {
+        event(of, Kind::SessionWaiting, now_ms)
+            .with("state", of.state.as_str())
+            .with("what", self.on.what.as_str())
+            .with("index", self.on.index)
+            .with("on", self.on.peer.as_ref())
             .with("since", self.since)
-            .with("reason", &self.view.reason)
-            .with("retry_at", self.view.retry_at.as_deref().and_then(clock::parse_ms))
+            .with("reason", &self.on.reason)
+            .with("retry_at", self.on.retry_at.as_deref().and_then(clock::parse_ms))
     }
 }
 
@@ -177,7 +128,7 @@ impl Spaced {
 
 #[derive(Clone, Debug)]
 struct Entry {
-    view: SessionView,
+    status: SnapshotStreamStatus,
     wait: Option<Wait>,
     progress: Spaced,
     waiting: Spaced,
@@ -187,10 +138,10 @@ impl Entry {
     fn due(&mut self, now_ms: u64) -> Vec<Event> {
         let mut events = Vec::new();
         if self.progress.take(now_ms) {
-            events.push(self.view.progress(now_ms));
+            events.push(progress(&self.status, now_ms));
         }
         if self.waiting.take(now_ms) {
-            events.extend(self.wait.as_ref().map(|wait| wait.event(&self.view, now_ms)));
+            events.extend(self.wait.as_ref().map(|wait| wait.event(&self.status, now_ms)));
         }
         events
     }
@@ -198,46 +149,41 @@ impl Entry {
 
 /// All sessions that are known.
 #[derive(Debug, Default)]
-pub(crate) struct Sessions(BTreeMap<u64, Entry>);
+pub(crate) struct Sessions(BTreeMap<SnapshotSessionId, Entry>);
 
 impl Sessions {
     /// A session's status changed; the events that go out now.
-    pub(crate) fn handle_status(&mut self, now_ms: u64, view: SessionView) -> Vec<Event> {
-        let known = self.0.get(&view.session);
-        let was_over = known.is_none_or(|entry| entry.view.has_ended());
-        match (was_over, view.has_ended()) {
+    pub(crate) fn handle_status(&mut self, now_ms: u64, status: SnapshotStreamStatus) -> Vec<Event> {
+        let known = self.0.get(&status.session);
+        let was_over = known.is_none_or(|entry| entry.status.state.is_final());
+        match (was_over, status.state.is_final()) {
             (true, true) => {
-                let news = known.is_some_and(|entry| entry.view.state != view.state);
-                let event = news.then(|| view.ended(now_ms));
-                self.remember(Entry { view, wait: None, progress: Spaced::default(), waiting: Spaced::default() });
+                let news = known.is_some_and(|entry| entry.status.state != status.state);
+                let event = news.then(|| ended(&status, now_ms));
+                self.remember(Entry { status, wait: None, progress: Spaced::default(), waiting: Spaced::default() });
                 event.into_iter().collect()
             }
             (true, false) => {
-                let mut events = vec![view.started(now_ms)];
-                let id = view.session;
+                let mut events = vec![started(&status, now_ms)];
+                let id = status.session;
                 // The start says all but what it waits for.
                 let progress = Spaced { sent_ms: Some(now_ms), due: false };
-                self.remember(Entry { view: view.clone(), wait: None, progress, waiting: Spaced::default() });
-                events.extend(self.0.get_mut(&id).map(|entry| entry.update(now_ms, view)).unwrap_or_default());
+                self.remember(Entry { status: status.clone(), wait: None, progress, waiting: Spaced::default() });
+                events.extend(self.0.get_mut(&id).map(|entry| entry.update(now_ms, status)).unwrap_or_default());
                 events
             }
-            (false, _) => self.0.get_mut(&view.session).map(|entry| entry.update(now_ms, view)).unwrap_or_default(),
+            (false, _) => self.0.get_mut(&status.session).map(|entry| entry.update(now_ms, status)).unwrap_or_default(),
         }
     }
 
     /// A session was cancelled or its record is gone.
-    pub(crate) fn handle_removed(&mut self, now_ms: u64, session: u64) -> Vec<Event> {
+    pub(crate) fn handle_removed(&mut self, now_ms: u64, session: SnapshotSessionId) -> Vec<Event> {
         let Some(entry) = self.0.remove(&session) else { return Vec::new() };
-        if entry.view.has_ended() {
+        if entry.status.state.is_final() {
             return Vec::new();
         }
-        let cancelled = SessionView {
-            error: Some("the session was cancelled".to_owned()),
-            error_code: Some("cancelled".to_owned()),
-            state: "failed".to_owned(),
-            ..entry.view
-        };
-        vec![cancelled.ended(now_ms)]
+        let code = Some(FailureCode::Cancelled);
+        vec![failed(&entry.status, code, Some("the session was cancelled"), now_ms)]
     }
 
     /// Time went by; the events that were held back and may go out now.
@@ -247,38 +193,38 @@ impl Sessions {
 
     /// The present, for somebody who begins to listen: each running session and what it waits for.
     pub(crate) fn present(&self, now_ms: u64) -> Vec<Event> {
-        let running = self.0.values().filter(|entry| !entry.view.has_ended());
-        let told = running.flat_map(|Entry { view, wait, .. }| {
-            let wait = wait.as_ref().map(|wait| wait.event(view, now_ms));
-            [view.started(now_ms), view.progress(now_ms)].into_iter().chain(wait)
+        let running = self.0.values().filter(|entry| !entry.status.state.is_final());
+        let told = running.flat_map(|Entry { status, wait, .. }| {
+            let wait = wait.as_ref().map(|wait| wait.event(status, now_ms));
+            [started(status, now_ms), progress(status, now_ms)].into_iter().chain(wait)
         });
         told.collect()
     }
 
     /// Keeps an entry; an ended session makes room for it, or it is not kept.
     fn remember(&mut self, entry: Entry) {
-        if !self.0.contains_key(&entry.view.session) && self.0.len() >= MAX_SESSIONS {
-            let over = self.0.values().find(|entry| entry.view.has_ended()).map(|entry| entry.view.session);
+        if !self.0.contains_key(&entry.status.session) && self.0.len() >= MAX_SESSIONS {
+            let over = self.0.values().find(|entry| entry.status.state.is_final()).map(|entry| entry.status.session);
             let Some(over) = over else { return };
             self.0.remove(&over);
         }
-        self.0.insert(entry.view.session, entry);
+        self.0.insert(entry.status.session, entry);
     }
 }
 
 impl Entry {
-    fn update(&mut self, now_ms: u64, view: SessionView) -> Vec<Event> {
-        if view.has_ended() {
-            let event = view.ended(now_ms);
-            *self = Self { view, wait: None, progress: Spaced::default(), waiting: Spaced::default() };
+    fn update(&mut self, now_ms: u64, status: SnapshotStreamStatus) -> Vec<Event> {
+        if status.state.is_final() {
+            let event = ended(&status, now_ms);
+            *self = Self { status, wait: None, progress: Spaced::default(), waiting: Spaced::default() };
             return vec![event];
         }
-        let wait = view.waiting_on.clone().map(|view| Wait { since: now_ms.saturating_sub(view.since_ms), view });
+        let wait = status.waiting_on.clone().map(|on| Wait { since: now_ms.saturating_sub(on.since_ms), on });
         self.waiting.due |= match (&wait, &self.wait) {
             (Some(new), Some(old)) => !new.is_same(old),
             (new, _) => new.is_some(),
         };
-        self.progress.due |= view.moved_since(&self.view);
+        self.progress.due |= moved(&self.status, &status);
         if let (Some(new), Some(old)) = (&wait, &self.wait)
             && new.is_same(old)
         {
@@ -289,28 +235,37 @@ impl Entry {
         if self.wait.is_none() {
             self.waiting.due = false;
         }
-        self.view = view;
+        self.status = status;
         self.due(now_ms)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use rpp_p2p::WaitKind;
+    use serde_json::json;
+
     use super::*;
 
-    fn view(chunk: u64) -> SessionView {
-        SessionView {
-            session: 7,
-            peer: "P".into(),
-            state: "streaming".into(),
-            last_chunk_index: Some(chunk),
-            ..SessionView::default()
-        }
+    fn id(session: u64) -> SnapshotSessionId {
+        SnapshotSessionId::new(session).unwrap()
     }
 
-    fn waiting(chunk: u64, what: &str, index: u64) -> SessionView {
-        let wait = WaitingView { what: what.into(), index: Some(index), since_ms: 5, ..WaitingView::default() };
-        SessionView { waiting_on: Some(wait), ..view(chunk) }
+    fn status(session: u64, state: SessionState) -> SnapshotStreamStatus {
+        serde_json::from_value(json!({ "session": session, "state": state,
+            "peer": "12D3KooWGjLmW1BoGWE2fvTUrXVqXCvK8Yd2jGVHYiFDy5vQpQg6", "bytes_received": 0, "bytes_verified": 0,
+            "bytes_durable": 0, "verified": false, "started_at": "", "updated_at": "" }))
+        .unwrap()
+    }
+
+    fn view(chunk: u64) -> SnapshotStreamStatus {
+        SnapshotStreamStatus { last_chunk_index: Some(chunk), ..status(7, SessionState::Streaming) }
+    }
+
+    fn waiting(chunk: u64, what: WaitKind, index: u64) -> SnapshotStreamStatus {
+        let (peer, reason, retry_at) = (None, String::new(), None);
+        let wait = WaitingOn { what, index: Some(index), peer, since_ms: 5, reason, retry_at };
+        SnapshotStreamStatus { waiting_on: Some(wait), ..view(chunk) }
     }
 
     fn kinds(events: &[Event]) -> Vec<Kind> {
@@ -322,7 +277,7 @@ mod tests {
         let mut sessions = Sessions::default();
         assert_eq!(kinds(&sessions.handle_status(0, view(0))), [Kind::SessionStarted]);
         assert_eq!(kinds(&sessions.handle_status(1_000, view(1))), [Kind::SessionProgress]);
-        let complete = SessionView { state: "complete".into(), ..view(9) };
+        let complete = SnapshotStreamStatus { state: SessionState::Complete, ..view(9) };
         assert_eq!(kinds(&sessions.handle_status(1_001, complete.clone())), [Kind::SessionCompleted]);
         assert!(sessions.handle_status(1_002, complete).is_empty());
         assert!(sessions.present(2_000).is_empty());
@@ -342,31 +297,31 @@ mod tests {
     #[test]
     fn a_wait_is_told_with_its_beginning_and_a_stuck_one_is_the_last_told() {
         let mut sessions = Sessions::default();
-        let events = sessions.handle_status(1_000, waiting(0, "chunk", 0));
+        let events = sessions.handle_status(1_000, waiting(0, WaitKind::Chunk, 0));
         assert_eq!(kinds(&events), [Kind::SessionStarted, Kind::SessionWaiting]);
         assert_eq!(events[1].content()["since"], 995);
         for index in 1..=100 {
-            sessions.handle_status(1_000 + index, waiting(0, "chunk", index));
+            sessions.handle_status(1_000 + index, waiting(0, WaitKind::Chunk, index));
         }
         let told = sessions.handle_timeout(1_250);
         assert_eq!((told[0].kind(), &told[0].content()["index"]), (Kind::SessionWaiting, &100.into()));
         assert_eq!(told[0].content()["since"], 1_095);
-        assert!(sessions.handle_status(5_000, waiting(0, "chunk", 100)).is_empty());
+        assert!(sessions.handle_status(5_000, waiting(0, WaitKind::Chunk, 100)).is_empty());
     }
 
     #[test]
     fn a_cancelled_session_is_told_and_forgotten() {
         let mut sessions = Sessions::default();
         sessions.handle_status(0, view(0));
-        let told = sessions.handle_removed(1, 7);
+        let told = sessions.handle_removed(1, id(7));
         assert_eq!((told[0].kind(), &told[0].content()["code"]), (Kind::SessionFailed, &"cancelled".into()));
-        assert!(sessions.handle_removed(2, 7).is_empty());
+        assert!(sessions.handle_removed(2, id(7)).is_empty());
     }
 
     #[test]
     fn who_begins_to_listen_learns_the_present() {
         let mut sessions = Sessions::default();
-        sessions.handle_status(0, waiting(4, "disk", 5));
+        sessions.handle_status(0, waiting(4, WaitKind::Disk, 5));
         let told = kinds(&sessions.present(10));
         assert_eq!(told, [Kind::SessionStarted, Kind::SessionProgress, Kind::SessionWaiting]);
     }
@@ -374,24 +329,14 @@ mod tests {
     #[test]
     fn the_number_of_sessions_is_bounded_and_ended_ones_make_room() {
         let mut sessions = Sessions::default();
-        for session in 0..2_000 {
-            sessions.handle_status(0, SessionView { session, state: "failed".into(), ..SessionView::default() });
+        for session in 1..=2_000 {
+            sessions.handle_status(0, status(session, SessionState::Failed));
         }
         assert_eq!(sessions.0.len(), MAX_SESSIONS);
         assert_eq!(
-            kinds(&sessions.handle_status(0, SessionView { session: 5_000, ..view(0) })),
+            kinds(&sessions.handle_status(0, SnapshotStreamStatus { session: id(5_000), ..view(0) })),
             [Kind::SessionStarted]
         );
-        assert!(sessions.0.contains_key(&5_000));
-    }
-
-    #[test]
-    fn the_control_planes_status_is_a_view() {
-        let json = r#"{ "session": 7, "peer": "12D3", "state": "streaming", "root": "ab", "plan_id": "cd", "format": "raw",
-            "total_chunks": 1024, "bytes_received": 1, "verified": false,
-            "waiting_on": { "what": "chunk", "index": 312, "peer": "12D3", "since_ms": 14, "reason": "asked" },
-            "error": null, "error_code": null, "payload_path": null }"#;
-        let view: SessionView = serde_json::from_str(json).unwrap();
-        assert_eq!((view.total_chunks, view.waiting_on.unwrap().index), (Some(1024), Some(312)));
+        assert!(sessions.0.contains_key(&id(5_000)));
     }
 }

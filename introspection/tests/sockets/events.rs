@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::support::{self, Client, options, peer, registry, soon, start};
 use rpp_introspection::{
-    Registry, SessionView, WaitingView,
+    Registry,
     client::{Recorder, Recording},
     limits::EVENT_BUFFER,
     proto::{
@@ -14,7 +14,8 @@ use rpp_introspection::{
         server_message::Payload,
     },
 };
-use serde_json::Value;
+use rpp_p2p::{FailureCode, SnapshotSessionId, SnapshotStreamStatus, WaitKind, WaitingOn};
+use serde_json::{Value, json};
 
 async fn listening(registry: &Registry) -> (support::Server, Client, HashMap<String, proto::EventType>) {
     let server = start(registry, options());
@@ -38,16 +39,19 @@ async fn event(client: &mut Client) -> (String, Value) {
     }
 }
 
-fn view(session: u64, state: &str) -> SessionView {
-    SessionView {
-        session,
-        peer: peer().to_base58(),
-        state: state.into(),
-        root: Some("ab".repeat(32)),
-        total_chunks: Some(10),
-        total_bytes: Some(1000),
-        ..SessionView::default()
-    }
+fn id(session: u64) -> SnapshotSessionId {
+    SnapshotSessionId::new(session).unwrap()
+}
+
+/// As the control plane writes it.
+fn view(session: u64, state: &str) -> SnapshotStreamStatus {
+    serde_json::from_value(
+        json!({ "session": session, "peer": peer().to_base58(), "state": state, "plan_id": "cd".repeat(32),
+        "root": "ab".repeat(32), "format": "raw", "total_chunks": 10, "total_bytes": 1000, "bytes_received": 0,
+        "bytes_verified": 0, "bytes_durable": 0, "verified": false, "error": null, "error_code": null,
+        "payload_path": null, "started_at": "", "updated_at": "" }),
+    )
+    .unwrap()
 }
 
 #[tokio::test]
@@ -56,22 +60,22 @@ async fn every_event_is_typed_as_announced() {
     let (_server, mut client, types) = listening(&registry).await;
     let (someone, address) = (peer(), "/ip4/1.2.3.4/tcp/4001".parse().unwrap());
     registry.peer_connected(&someone, &address, Role::Responder);
-    registry.protocol_violation(&someone, Some(7), "an answer to no question");
-    let waiting_on = WaitingView {
-        what: "chunk".into(),
+    registry.protocol_violation(&someone, Some(id(7)), "an answer to no question");
+    let waiting_on = WaitingOn {
+        what: WaitKind::Chunk,
         index: Some(4),
         peer: Some(someone.to_base58()),
         since_ms: 14,
         reason: "asked, not answered yet".into(),
         retry_at: Some("2026-01-01T00:00:00Z".into()),
     };
-    registry.session(SessionView { waiting_on: Some(waiting_on), ..view(7, "streaming") });
-    registry.session(SessionView { last_chunk_index: Some(3), bytes_durable: 300, ..view(7, "streaming") });
-    registry.session(view(7, "complete"));
-    registry.session(view(8, "connecting"));
-    registry.session(SessionView {
+    registry.session(&SnapshotStreamStatus { waiting_on: Some(waiting_on), ..view(7, "streaming") });
+    registry.session(&SnapshotStreamStatus { last_chunk_index: Some(3), bytes_durable: 300, ..view(7, "streaming") });
+    registry.session(&view(7, "complete"));
+    registry.session(&view(8, "connecting"));
+    registry.session(&SnapshotStreamStatus {
         error: Some("no route".into()),
-        error_code: Some("network".into()),
+        error_code: Some(FailureCode::Network),
         ..view(8, "failed")
     });
     registry.peer_disconnected(&someone, &address, "closed");
@@ -113,9 +117,9 @@ async fn every_event_is_typed_as_announced() {
 async fn progress_that_was_held_back_comes_a_moment_later() {
     let registry = registry();
     let (_server, mut client, _) = listening(&registry).await;
-    registry.session(view(7, "streaming"));
+    registry.session(&view(7, "streaming"));
     for chunk in 0..500 {
-        registry.session(SessionView { last_chunk_index: Some(chunk), ..view(7, "streaming") });
+        registry.session(&SnapshotStreamStatus { last_chunk_index: Some(chunk), ..view(7, "streaming") });
     }
     assert_eq!(event(&mut client).await.0, "SessionStarted");
     let mut told = 0;
@@ -133,9 +137,10 @@ async fn progress_that_was_held_back_comes_a_moment_later() {
 #[tokio::test]
 async fn who_begins_to_listen_learns_of_running_sessions_and_what_they_wait_for() {
     let registry = registry();
-    let waiting_on = WaitingView { what: "disk".into(), reason: "full".into(), ..WaitingView::default() };
-    registry.session(SessionView { waiting_on: Some(waiting_on), ..view(7, "paused") });
-    registry.session(view(8, "complete"));
+    let waiting_on =
+        WaitingOn { what: WaitKind::Disk, index: None, peer: None, since_ms: 0, reason: "full".into(), retry_at: None };
+    registry.session(&SnapshotStreamStatus { waiting_on: Some(waiting_on), ..view(7, "paused") });
+    registry.session(&view(8, "complete"));
     let (_server, mut client, _) = listening(&registry).await;
     let names = [event(&mut client).await.0, event(&mut client).await.0, event(&mut client).await.0];
     assert_eq!(names, ["SessionStarted", "SessionProgress", "SessionWaiting"]);
@@ -149,7 +154,7 @@ async fn events_wait_while_paused_and_an_overflow_is_told_once() {
     client.command(Command::PushPause, Source::Events).await;
     let (someone, total) = (peer(), EVENT_BUFFER + 100);
     for number in 0..total {
-        registry.protocol_violation(&someone, Some(number as u64), "");
+        registry.protocol_violation(&someone, SnapshotSessionId::new(number as u64 + 1), "");
         if number % 100 == 0 {
             // The client's task keeps up: only its own buffer overflows.
             client.expect_silence().await;
@@ -169,7 +174,7 @@ async fn events_wait_while_paused_and_an_overflow_is_told_once() {
         let (_, content) = event(&mut client).await;
         last = content["session"].as_u64().unwrap();
     }
-    assert_eq!(last, total as u64 - 1, "the newest are kept");
+    assert_eq!(last, total as u64, "the newest are kept");
     client.expect_silence().await;
 }
 

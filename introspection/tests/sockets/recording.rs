@@ -117,8 +117,9 @@ async fn watching_shows_connections_streams_sessions_and_what_they_wait_for() {
     let waiting_on = serde_json::json!({ "what": "chunk", "index": 312, "peer": peer().to_base58(), "since_ms": 5000,
         "reason": "asked, not answered yet \u{1b}[31m" });
     let status = serde_json::json!({ "session": 9, "peer": peer().to_base58(), "state": "streaming",
-        "total_chunks": 1024, "last_chunk_index": 311, "waiting_on": waiting_on });
-    registry.session(serde_json::from_value(status).unwrap());
+        "total_chunks": 1024, "last_chunk_index": 311, "bytes_received": 0, "bytes_verified": 0, "bytes_durable": 0,
+        "verified": false, "started_at": "", "updated_at": "", "waiting_on": waiting_on });
+    registry.session(&serde_json::from_value(status).unwrap());
     for style in [Style::Plain, Style::Screen { columns: 400, rows: 50 }] {
         let server = start(&registry, options());
         let mut fast = server.connect().await;

@@ -9,40 +9,10 @@ use crate::{
     error::SnapshotProtocolError,
     exchange::Verified,
     messages::{ArtefactKind, ErrorCode, SnapshotsRequest},
-    types::{Hash, SnapshotSessionId},
+    types::SnapshotSessionId,
 };
 
 pub use crate::types::RequestId;
-
-/// What a consumer may wish for when it opens a session.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PlanOptions {
-    /// Wanted chunk size in bytes; any positive number.
-    pub chunk_size: Option<u64>,
-    /// Smallest chunk size to take; the behaviour's own bound when `None`.
-    pub min_chunk_size: Option<u64>,
-    /// Largest chunk size to take; the behaviour's own bound when `None`.
-    pub max_chunk_size: Option<u64>,
-    /// Only this payload.
-    pub root: Option<Hash>,
-    /// Only this height; the highest offer when `None`.
-    pub height: Option<u64>,
-}
-
-impl PlanOptions {
-    /// The request that opens `session_id` with these wishes.
-    #[must_use]
-    pub fn request(&self, session_id: SnapshotSessionId) -> SnapshotsRequest {
-        SnapshotsRequest::Plan {
-            session_id,
-            chunk_size: self.chunk_size,
-            min_chunk_size: self.min_chunk_size,
-            max_chunk_size: self.max_chunk_size,
-            root: self.root,
-            height: self.height,
-        }
-    }
-}
 
 /// The requests by kind, for metrics and introspection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

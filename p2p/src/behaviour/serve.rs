@@ -88,10 +88,8 @@ fn provide<P: SnapshotProvider>(
     request: SnapshotsRequest,
 ) -> Result<(SnapshotsResponse, Effect), PipelineError> {
     match request {
-        SnapshotsRequest::Plan { session_id, chunk_size, min_chunk_size, max_chunk_size, root, height } => {
-            let session = session_id;
-            let wishes = PlanRequest { session, chunk_size, min_chunk_size, max_chunk_size, root, height, source };
-            let offer = provider.plan(peer, &wishes)?;
+        SnapshotsRequest::Plan { session_id, wishes } => {
+            let offer = provider.plan(peer, &PlanRequest { session: session_id, wishes, source })?;
             let effect = Effect::Open { chunk_size: offer.plan.chunk_size };
             let response = SnapshotsResponse::Plan {
                 session_id,

@@ -1,12 +1,12 @@
 //! What to say: the state, and what is waited for, with what the operator can do.
 
-use std::{
-    fmt::Display,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use super::{Course, FailureCode, Session, State, View, WaitKind, Waiting, types::Failure};
-use crate::download::Phase;
+use super::{Course, Session, View, Waiting, types::Failure};
+use crate::{
+    download::Phase,
+    status::{FailureCode, SessionState, WaitKind},
+};
 
 impl Session {
     /// Everything the session can say of itself, true now.
@@ -49,21 +49,21 @@ impl Session {
 
     /// Where the session stands; [`view`](Self::view) says all.
     #[must_use]
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> SessionState {
         match self.course {
-            Course::Failed { .. } => return State::Failed,
-            Course::Complete => return State::Complete,
+            Course::Failed { .. } => return SessionState::Failed,
+            Course::Complete => return SessionState::Complete,
             Course::Running => {}
         }
         let phase = self.download.phase();
         match phase {
-            Phase::Paused => return State::Paused,
-            Phase::Verifying => return State::Verifying,
+            Phase::Paused => return SessionState::Paused,
+            Phase::Verifying => return SessionState::Verifying,
             Phase::Streaming | Phase::Waiting => {}
         }
         self.link.obstacle(&self.download.demand()).unwrap_or(match phase {
-            Phase::Streaming => State::Streaming,
-            _ => State::Verifying,
+            Phase::Streaming => SessionState::Streaming,
+            _ => SessionState::Verifying,
         })
     }
 
@@ -111,37 +111,6 @@ fn advice(failure: &Failure) -> String {
         }
     }
 }
-
-macro_rules! words {
-    ($kind:ident: $($variant:ident => $word:literal),+ $(,)?) => {
-        impl $kind {
-            /// The word of the status.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $word),+
-                }
-            }
-        }
-
-        impl Display for $kind {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-    };
-}
-
-words!(State:
-    Connecting => "connecting", Planning => "planning", Streaming => "streaming", Verifying => "verifying",
-    BackingOff => "backing_off", Paused => "paused", Complete => "complete", Failed => "failed");
-words!(WaitKind:
-    Connection => "connection", Plan => "plan", Chunk => "chunk", LightClientUpdate => "light_client_update",
-    Ack => "ack", Proof => "proof", Disk => "disk", Session => "session", Retry => "retry", Operator => "operator");
-words!(FailureCode:
-    Network => "network", Checksum => "checksum", Authentication => "authentication",
-    ResumeMismatch => "resume_mismatch", Provider => "provider", Storage => "storage", Proof => "proof",
-    Stale => "stale", Equivocation => "equivocation", Cancelled => "cancelled");
 
 impl Waiting {
     /// Time since it began.

@@ -11,23 +11,16 @@ use libp2p::PeerId;
 use crate::{
     exchange::{Exchange, VerifiedChunk},
     limits::{ACK_BYTES, ACK_INTERVAL, DEFAULT_CHUNK_SIZE, MAX_CHUNK_SIZE, MIN_CHUNK_SIZE, WINDOW},
-    messages::{Plan, Update},
+    messages::{Plan, PlanWishes, Update},
+    status::{FailureCode, SessionState, WaitKind},
     types::{Hash, SnapshotSessionId},
 };
 
 /// How a session behaves; see `[snapshots]` in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Wanted chunk size; any positive number.
-    pub chunk_size: u64,
-    /// Smallest chunk size taken.
-    pub min_chunk_size: u64,
-    /// Largest chunk size taken.
-    pub max_chunk_size: u64,
-    /// Only this payload.
-    pub root: Option<Hash>,
-    /// Only this height; the highest offer when absent.
-    pub height: Option<u64>,
+    /// What the plan should be of.
+    pub wishes: PlanWishes,
     /// A group is made durable and acknowledged after this many bytes,
     pub ack_bytes: u64,
     /// or after this long, whichever comes first.
@@ -43,11 +36,13 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            chunk_size: DEFAULT_CHUNK_SIZE,
-            min_chunk_size: MIN_CHUNK_SIZE,
-            max_chunk_size: MAX_CHUNK_SIZE,
-            root: None,
-            height: None,
+            wishes: PlanWishes {
+                chunk_size: Some(DEFAULT_CHUNK_SIZE),
+                min_chunk_size: Some(MIN_CHUNK_SIZE),
+                max_chunk_size: Some(MAX_CHUNK_SIZE),
+                root: None,
+                height: None,
+            },
             ack_bytes: ACK_BYTES,
             ack_interval: ACK_INTERVAL,
             window: WINDOW,
@@ -153,75 +148,6 @@ pub enum Storage {
     Failed(String),
 }
 
-/// Where a session stands. The words are those of the status.
-///
-/// ```text
-/// connecting -> planning -> verifying -> streaming -> verifying -> complete
-///      ^            │           │            │            │
-///      │            └───────────┴─────┬──────┴────────────┴──────> failed
-///      └── backing_off, paused <──────┘ (and back, by themselves)
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum State {
-    /// No connection yet.
-    Connecting,
-    /// The plan, or the answer to a resume, is asked for.
-    Planning,
-    /// Chunks are coming.
-    Streaming,
-    /// Updates, signatures and proof are fetched and checked, or the payload is put in place.
-    Verifying,
-    /// Something failed that may pass.
-    BackingOff,
-    /// The disk is full, or another session has the payload.
-    Paused,
-    /// The verified payload is in place.
-    Complete,
-    /// It is over; the error says why.
-    Failed,
-}
-
-/// What a session waits for. The words are those of the status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum WaitKind {
-    /// A connection.
-    Connection,
-    /// The plan, or the answer to a resume.
-    Plan,
-    /// A chunk.
-    Chunk,
-    /// An update.
-    LightClientUpdate,
-    /// The mirror of an ack.
-    Ack,
-    /// The check of signatures, chain and proof.
-    Proof,
-    /// A write, a flush, or free space.
-    Disk,
-    /// Another session.
-    Session,
-    /// The end of a back-off.
-    Retry,
-    /// The operator.
-    Operator,
-}
-
-/// Stable words for what ended a session. The words are those of the status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)] // the words are the documentation; `docs/protocol.md` explains each
-pub enum FailureCode {
-    Network,
-    Checksum,
-    Authentication,
-    ResumeMismatch,
-    Provider,
-    Storage,
-    Proof,
-    Stale,
-    Equivocation,
-    Cancelled,
-}
-
 /// What a session waits for, since when, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
@@ -259,7 +185,7 @@ pub struct View {
     /// The provider.
     pub peer: PeerId,
     /// Where it stands.
-    pub state: State,
+    pub state: SessionState,
     /// What it waits for; `None` when it is complete or the next action is about to be taken.
     pub waiting: Option<Waiting>,
     /// Why it is over.

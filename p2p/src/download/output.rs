@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Authority, Demand, Download, Durable, Job, Place, Want, Work};
+use super::{Authority, Demand, DiskJob, Download, Durable, Place, Want, Work};
 use crate::consumer::Action;
 
 /// What the next opening keeps from being begun.
@@ -19,8 +19,8 @@ impl Download {
     /// The next thing to do on this machine. Everything is in order of the disk: what was verified is written first.
     pub(crate) fn poll_action(&mut self, now: Instant, hold: Hold) -> Option<Action> {
         let (tally, work) = match &mut self.state {
-            super::State::Unplanned => return None,
-            super::State::Planned(work) => (&mut self.tally, work),
+            super::DownloadState::Unplanned => return None,
+            super::DownloadState::Planned(work) => (&mut self.tally, work),
         };
         if std::mem::take(&mut work.announce) {
             return Some(Action::PlanAccepted(Arc::clone(&work.plan)));
@@ -28,16 +28,16 @@ impl Download {
         if let Some(action) = work.disk_action(now) {
             tally.note_chunks(work.window.handed_chunks());
             if matches!(action, Action::Repair(_)) {
-                tally.asked(Job::Repair);
+                tally.asked(DiskJob::Repair);
             }
             return Some(action);
         }
         if let Some(action) = work.authority_action(now, hold) {
-            tally.asked(Job::Authority);
+            tally.asked(DiskJob::Authority);
             return Some(action);
         }
         let action = work.storage_action(now, hold)?;
-        tally.asked(Job::Open);
+        tally.asked(DiskJob::Open);
         Some(action)
     }
 
@@ -48,7 +48,7 @@ impl Download {
             return None;
         }
         work.place = Place::Placing { since: now };
-        self.tally.asked(Job::Place);
+        self.tally.asked(DiskJob::Place);
         Some(Action::Place)
     }
 

@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Instant};
 
 use super::{Authority, Download, Pause, Place, Work};
 use crate::{
-    consumer::{View, WaitKind, Waiting},
+    consumer::{View, Waiting},
     messages::Update,
+    status::WaitKind,
 };
 
 /// What a download is about.

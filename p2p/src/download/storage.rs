@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Instant};
 
-use super::{Download, Job, Pause, Place, Work};
+use super::{DiskJob, Download, Pause, Place, Work};
 use crate::{
     consumer::{Input, Storage, Unexpected},
     limits::PAUSE_RECHECK,
@@ -40,7 +40,7 @@ impl Download {
                 }
             }
             Storage::HeldBy(session) => {
-                if self.tally.answered(Job::Open, Input::StorageHeld)? {
+                if self.tally.answered(DiskJob::Open, Input::StorageHeld)? {
                     self.pause(now, Pause::Held(session));
                 }
             }
@@ -55,7 +55,7 @@ impl Download {
 
     /// The opening that ends is the one that is waited for, and what it was opened for still holds.
     fn ends_opening(&mut self) -> Result<bool, Unexpected> {
-        let is_out = self.tally.answered(Job::Open, Input::StorageOpen)?;
+        let is_out = self.tally.answered(DiskJob::Open, Input::StorageOpen)?;
         let Some(work) = self.work_mut() else { return Ok(false) };
         if !is_out || !matches!(work.place, Place::Opening { .. }) {
             return Ok(false);
@@ -123,7 +123,7 @@ impl Download {
 
     /// The chunks that did not hold are written again and durable.
     pub(crate) fn handle_repaired(&mut self) -> Result<(), Unexpected> {
-        if self.tally.answered(Job::Repair, Input::Repaired)?
+        if self.tally.answered(DiskJob::Repair, Input::Repaired)?
             && let Some(work) = self.work_mut()
         {
             work.recheck.repaired();
@@ -133,7 +133,7 @@ impl Download {
 
     /// The payload is in its place.
     pub(crate) fn handle_placed(&mut self, path: PathBuf) -> Result<(), Unexpected> {
-        let is_out = self.tally.answered(Job::Place, Input::Placed)?;
+        let is_out = self.tally.answered(DiskJob::Place, Input::Placed)?;
         if let Some(work) = self.work_mut()
             && is_out
             && matches!(work.place, Place::Placing { .. })

@@ -4,7 +4,7 @@ use crate::consumer::{Input, Unexpected};
 
 /// Work that has an answer of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Job {
+pub(super) enum DiskJob {
     Authority,
     Proof,
     Open,
@@ -25,12 +25,12 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn asked(&mut self, job: Job) {
+    pub(super) fn asked(&mut self, job: DiskJob) {
         self.out[job as usize] += 1;
     }
 
     /// `true` when the answer is to something that is out, `false` when it is late.
-    pub(super) fn answered(&mut self, job: Job, input: Input) -> Result<bool, Unexpected> {
+    pub(super) fn answered(&mut self, job: DiskJob, input: Input) -> Result<bool, Unexpected> {
         let (out, dropped) = (&mut self.out[job as usize], &mut self.dropped[job as usize]);
         if *out > 0 {
             *out -= 1;
@@ -42,7 +42,7 @@ impl Tally {
 
     /// The disk is in trouble: what is out is dropped, but for the check of a proof, which needs no disk.
     pub(super) fn drop_jobs(&mut self) {
-        for job in [Job::Authority, Job::Open, Job::Repair, Job::Place] {
+        for job in [DiskJob::Authority, DiskJob::Open, DiskJob::Repair, DiskJob::Place] {
             self.dropped[job as usize] += std::mem::take(&mut self.out[job as usize]);
         }
     }

@@ -9,8 +9,8 @@ use super::{DecodeError, scan};
 use crate::{
     limits::{MAX_PROOF_HASHES, MAX_PUBLISHERS, MAX_SIGNATURES},
     messages::{
-        ArtefactKind, Checkpoint, ErrorCode, GenesisDescriptor, PayloadFormat, Plan, Signature, SnapshotHeader,
-        SnapshotsRequest, SnapshotsResponse, Update,
+        ArtefactKind, Checkpoint, ErrorCode, GenesisDescriptor, PayloadFormat, Plan, PlanWishes, Signature,
+        SnapshotHeader, SnapshotsRequest, SnapshotsResponse, Update,
     },
     text,
     types::{Hash, MAX_INTEGER, SnapshotSessionId},
@@ -23,11 +23,13 @@ pub(super) fn request(text: &str) -> Result<SnapshotsRequest, DecodeError> {
     Ok(match tag.as_ref() {
         "plan" => SnapshotsRequest::Plan {
             session_id: session_id()?,
-            chunk_size: message.optional("chunk_size", Object::integer)?,
-            min_chunk_size: message.optional("min_chunk_size", Object::integer)?,
-            max_chunk_size: message.optional("max_chunk_size", Object::integer)?,
-            root: message.optional("root", Object::hash)?,
-            height: message.optional("height", Object::integer)?,
+            wishes: PlanWishes {
+                chunk_size: message.optional("chunk_size", Object::integer)?,
+                min_chunk_size: message.optional("min_chunk_size", Object::integer)?,
+                max_chunk_size: message.optional("max_chunk_size", Object::integer)?,
+                root: message.optional("root", Object::hash)?,
+                height: message.optional("height", Object::integer)?,
+            },
         },
         "chunk" => SnapshotsRequest::Chunk { session_id: session_id()?, chunk_index: message.integer("chunk_index")? },
         "light_client_update" => SnapshotsRequest::LightClientUpdate {

@@ -19,14 +19,14 @@ const SIGNATURE: usize = 256;
 pub(super) fn request(request: &SnapshotsRequest) -> Vec<u8> {
     let mut out = Writer::message(request.tag(), request.session_id(), ENVELOPE);
     match request {
-        SnapshotsRequest::Plan { chunk_size, min_chunk_size, max_chunk_size, root, height, .. } => {
-            out.optional_number("chunk_size", *chunk_size);
-            out.optional_number("min_chunk_size", *min_chunk_size);
-            out.optional_number("max_chunk_size", *max_chunk_size);
-            if let Some(root) = root {
+        SnapshotsRequest::Plan { wishes, .. } => {
+            out.optional_number("chunk_size", wishes.chunk_size);
+            out.optional_number("min_chunk_size", wishes.min_chunk_size);
+            out.optional_number("max_chunk_size", wishes.max_chunk_size);
+            if let Some(root) = &wishes.root {
                 out.hash("root", root);
             }
-            out.optional_number("height", *height);
+            out.optional_number("height", wishes.height);
         }
         SnapshotsRequest::Chunk { chunk_index, .. } => out.number("chunk_index", *chunk_index),
         SnapshotsRequest::LightClientUpdate { update_index, .. } => out.number("update_index", *update_index),

@@ -1,4 +1,4 @@
-//! When to try again: 1 s, doubling to 60 s, with jitter.
+//! When a session tries again, and when it gives up.
 
 use std::time::{Duration, Instant};
 
@@ -7,15 +7,14 @@ use crate::limits::{BACKOFF_MAX, BACKOFF_MIN};
 #[derive(Debug)]
 pub(super) struct Backoff {
     give_up_after: Option<Duration>,
-    tries: u32,
     /// The first failure since the last progress.
     since: Option<Instant>,
-    random: u64,
+    pauses: rpp_common::Backoff,
 }
 
 impl Backoff {
     pub(super) fn new(give_up_after: Option<Duration>, seed: u64) -> Self {
-        Self { give_up_after, tries: 0, since: None, random: seed }
+        Self { give_up_after, since: None, pauses: rpp_common::Backoff::new(BACKOFF_MIN, BACKOFF_MAX, seed) }
     }
 
     /// When to try next; `None` when it is time to give up.
@@ -23,32 +22,21 @@ impl Backoff {
         let since = *self.since.get_or_insert(now);
         let deadline = self.give_up_after.map(|limit| since + limit);
         // The first failure is always tried again, however short the patience.
-        if self.tries > 0 && deadline.is_some_and(|deadline| now >= deadline) {
+        if self.tries() > 0 && deadline.is_some_and(|deadline| now >= deadline) {
             return None;
         }
-        let doubled = BACKOFF_MIN.saturating_mul(1_u32.checked_shl(self.tries).unwrap_or(u32::MAX));
-        self.tries = self.tries.saturating_add(1);
-        let at = now + (doubled.min(BACKOFF_MAX) * self.percent() / 100).min(BACKOFF_MAX);
+        let at = now + self.pauses.pause();
         Some(deadline.map_or(at, |deadline| at.min(deadline.max(now))))
     }
 
     /// There was progress: the next failure is a first one.
     pub(super) fn reset(&mut self) {
-        self.tries = 0;
+        self.pauses.reset();
         self.since = None;
     }
 
     pub(super) fn tries(&self) -> u32 {
-        self.tries
-    }
-
-    /// 75 to 125 (splitmix64), so that many consumers of one provider do not come back together.
-    fn percent(&mut self) -> u32 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        75 + ((mixed >> 33) % 51) as u32
+        self.pauses.failures()
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a link says to its peer, whatever the transport: messages, what it wants, and how much of it may come.
 
-use super::State;
+use super::LinkState;
 use crate::{
     download::{Demand, Want},
     messages::SnapshotsRequest,
@@ -32,11 +32,16 @@ pub(super) struct Said {
 
 impl Said {
     /// The next thing that a peer has not been told. `message`: what goes first.
-    pub(super) fn next(&mut self, state: &State, message: Option<SnapshotsRequest>, demand: &Demand) -> Option<Intent> {
+    pub(super) fn next(
+        &mut self,
+        state: &LinkState,
+        message: Option<SnapshotsRequest>,
+        demand: &Demand,
+    ) -> Option<Intent> {
         if let Some(message) = message {
             return Some(Intent::Message(message));
         }
-        if !matches!(state, State::Open { .. }) {
+        if !matches!(state, LinkState::Open { .. }) {
             return None;
         }
         if self.want != demand.want {

@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use super::{Connection, InFlight, Link, Opening, Retry, State, Trouble};
+use super::{Connection, InFlight, Link, LinkState, Opening, Retry, Trouble};
 use crate::{
-    consumer::FailureCode,
     download::Demand,
     error::RequestFailure,
     limits::ACK_RETRY,
     messages::{ErrorCode, SnapshotsRequest},
+    status::FailureCode,
     text,
 };
 
@@ -16,10 +16,10 @@ impl Link {
     /// There is a connection to the peer.
     pub(crate) fn connected(&mut self) {
         match &mut self.state {
-            State::Down | State::Dialing { .. } => self.state = State::Up,
-            State::Up | State::Open { .. } => {}
-            State::BackingOff(retry) if retry.for_connection => self.state = State::Up,
-            State::BackingOff(retry) => retry.connection = Connection::Up,
+            LinkState::Down | LinkState::Dialing { .. } => self.state = LinkState::Up,
+            LinkState::Up | LinkState::Open { .. } => {}
+            LinkState::BackingOff(retry) if retry.for_connection => self.state = LinkState::Up,
+            LinkState::BackingOff(retry) => retry.connection = Connection::Up,
         }
     }
 
@@ -47,8 +47,8 @@ impl Link {
 
     fn lose_connection(&mut self) {
         match &mut self.state {
-            State::BackingOff(retry) => retry.connection = Connection::Down,
-            state => *state = State::Down,
+            LinkState::BackingOff(retry) => retry.connection = Connection::Down,
+            state => *state = LinkState::Down,
         }
     }
 
@@ -144,7 +144,7 @@ impl Link {
 
     /// Tries again later, by `resume`. A further failure during a back-off does not make it longer.
     fn back_off(&mut self, now: Instant, code: FailureCode, cause: String, for_connection: bool) -> Option<Trouble> {
-        if matches!(self.state, State::BackingOff(_)) {
+        if matches!(self.state, LinkState::BackingOff(_)) {
             return None;
         }
         let connection = self.state.connection();
@@ -156,13 +156,13 @@ impl Link {
             return Trouble::end(FailureCode::Network, message);
         };
         let for_connection = for_connection || connection == Connection::Down;
-        self.state = State::BackingOff(Retry { at, since: now, cause: cause.clone(), connection, for_connection });
+        self.state = LinkState::BackingOff(Retry { at, since: now, cause: cause.clone(), connection, for_connection });
         Some(Trouble::Passing(code, cause))
     }
 
     /// Time has passed.
     pub(crate) fn timeout(&mut self, now: Instant) {
-        if matches!(&self.state, State::BackingOff(retry) if retry.at <= now) {
+        if matches!(&self.state, LinkState::BackingOff(retry) if retry.at <= now) {
             self.end_back_off();
         }
         self.acks.after = self.acks.after.filter(|at| *at > now);
@@ -175,7 +175,7 @@ impl Link {
     }
 
     fn end_back_off(&mut self) {
-        if let State::BackingOff(retry) = &self.state {
+        if let LinkState::BackingOff(retry) = &self.state {
             self.state = retry.connection.into();
         }
     }

@@ -36,7 +36,7 @@ impl Link {
             _ => return,
         };
         self.failed_chunks = self.failed_chunks.saturating_add(1);
-        let least = self.options.min_chunk_size.max(MIN_CHUNK_SIZE);
+        let least = self.options.wishes.min_chunk_size.unwrap_or(0).max(MIN_CHUNK_SIZE);
         let smaller = smaller(plan.chunk_size, received, now.saturating_duration_since(ended.since)).max(least);
         if is_slow && smaller < plan.chunk_size {
             self.failed_chunks = 0;

@@ -2,25 +2,26 @@
 
 use std::time::Instant;
 
-use super::{Connection, InFlight, Link, State};
+use super::{Connection, InFlight, Link, LinkState};
 use crate::{
-    consumer::{self, View, WaitKind, Waiting},
+    consumer::{View, Waiting},
     download::Demand,
     limits::REQUEST_IDLE,
     messages::SnapshotsRequest,
+    status::{SessionState, WaitKind},
 };
 
 impl Link {
     /// What keeps a download that needs the peer: `None` while the peer streams, or is not needed.
-    pub(crate) fn obstacle(&self, demand: &Demand) -> Option<consumer::State> {
+    pub(crate) fn obstacle(&self, demand: &Demand) -> Option<SessionState> {
         if !self.is_needed(demand) {
             return None;
         }
         match self.state {
-            State::BackingOff(_) => Some(consumer::State::BackingOff),
-            State::Down | State::Dialing { .. } => Some(consumer::State::Connecting),
-            State::Up => Some(consumer::State::Planning),
-            State::Open { .. } => None,
+            LinkState::BackingOff(_) => Some(SessionState::BackingOff),
+            LinkState::Down | LinkState::Dialing { .. } => Some(SessionState::Connecting),
+            LinkState::Up => Some(SessionState::Planning),
+            LinkState::Open { .. } => None,
         }
     }
 
@@ -30,7 +31,7 @@ impl Link {
         view.bytes_wasted += self.wasted;
         view.failed_tries = self.backoff.tries();
         view.tries = match self.state {
-            State::Open { tries } => tries,
+            LinkState::Open { tries } => tries,
             _ => self.backoff.tries() + 1,
         };
     }
@@ -39,8 +40,8 @@ impl Link {
     pub(crate) fn waiting(&self, demand: &Demand) -> Option<Waiting> {
         match (&self.state, self.in_flight()) {
             // During a back-off a request in flight is one that a lost connection took along.
-            (State::BackingOff(_), _) | (_, None) if !self.is_needed(demand) => None,
-            (State::BackingOff(retry), _) => {
+            (LinkState::BackingOff(_), _) | (_, None) if !self.is_needed(demand) => None,
+            (LinkState::BackingOff(retry), _) => {
                 let reason = format!(
                     "try {} failed: {}; the next one comes by itself, or at once by a resume of this session; look at {} if \
                      it goes on",

@@ -9,10 +9,10 @@ use std::{
 
 use libp2p::PeerId;
 use rpp_p2p::{
-    ArtefactKind, AuthorityError, Exchange, Hash, Plan, RequestFailure, RequestId, Rules, SnapshotSessionId,
-    SnapshotsRequest, Update, Verified, VerifiedChunk, Violation,
+    ArtefactKind, AuthorityError, Exchange, Hash, Plan, PlanWishes, RequestFailure, RequestId, Rules, SessionState,
+    SnapshotSessionId, SnapshotsRequest, Update, Verified, VerifiedChunk, Violation,
     authority::check_authority_signatures,
-    consumer::{Action, Options, Saved, Session, State, Storage, Unexpected},
+    consumer::{Action, Options, Saved, Session, Storage, Unexpected},
     tree::chunk_range,
 };
 
@@ -265,10 +265,10 @@ impl Consumer {
             recorded.0 >= confirmed.0 && recorded.1 >= confirmed.1,
             "confirmed {confirmed:?}, recorded {recorded:?}"
         );
-        assert_eq!(view.verified, view.state == State::Complete);
+        assert_eq!(view.verified, view.state == SessionState::Complete);
         match view.state {
-            State::Complete => self.check_complete(),
-            State::Failed => {
+            SessionState::Complete => self.check_complete(),
+            SessionState::Failed => {
                 let failure = view.failure.expect("a failed session says why");
                 assert!(!failure.message.is_empty() && failure.message.len() < 2000);
                 assert!(view.waiting.is_some_and(|waiting| !waiting.reason.is_empty()));
@@ -582,12 +582,14 @@ fn durable_chunks(plan: &Plan, partial: &Partial) -> u64 {
 
 pub fn options(rng: &mut Rng) -> Options {
     Options {
-        chunk_size: rng.pick(&[1, 16_384, 20_000, 32_768, 65_536, 1 << 20]),
+        wishes: PlanWishes {
+            chunk_size: Some(rng.pick(&[1, 16_384, 20_000, 32_768, 65_536, 1 << 20])),
+            ..Options::default().wishes
+        },
         window: rng.pick(&[0, 32_768, 65_536, 1 << 20]),
         ack_bytes: rng.pick(&[1, 16_384, 40_000, 16 << 20]),
         ack_interval: Duration::from_millis(rng.pick(&[0, 100, 500])),
         give_up_after: if rng.chance(10) { Some(Duration::from_secs(1 + rng.below(60))) } else { None },
         seed: rng.next(),
-        ..Options::default()
     }
 }

@@ -8,7 +8,8 @@ use std::{
 
 use libp2p::{Multiaddr, PeerId};
 use rpp_p2p::{
-    ArtefactKind, ErrorCode, PipelineError, Plan, SnapshotSessionId, SnapshotsRequest, SnapshotsResponse, json,
+    ArtefactKind, ErrorCode, PipelineError, Plan, PlanWishes, SnapshotSessionId, SnapshotsRequest, SnapshotsResponse,
+    json,
     plan::{ChunkBounds, choose_chunk_size},
     provider::{Record, RecordLimits, Records, SessionKey, SlotLimits, SlotOutcome, Slots, Source, Ticket},
 };
@@ -143,7 +144,8 @@ impl Provider {
         wall: SystemTime,
     ) -> Result<(SnapshotsResponse, SlotOutcome), PipelineError> {
         let response = match *request {
-            SnapshotsRequest::Plan { chunk_size, min_chunk_size, max_chunk_size, root, height, .. } => {
+            SnapshotsRequest::Plan { wishes, .. } => {
+                let PlanWishes { chunk_size, min_chunk_size, max_chunk_size, root, height } = wishes;
                 let (snapshot, tip) = self
                     .offers
                     .iter()

@@ -13,8 +13,9 @@ use std::sync::Arc;
 
 use libp2p::{PeerId, identity::Keypair};
 use rpp_p2p::{
-    SnapshotProtocolError, SnapshotSessionId, SnapshotsRequest, SnapshotsResponse, Verified, Violation, json,
-    snapshots::{Behaviour, Config, Event, Outcome, PaceLimits, PlanOptions, RequestId},
+    PlanWishes, SnapshotProtocolError, SnapshotSessionId, SnapshotsRequest, SnapshotsResponse, Verified, Violation,
+    json,
+    snapshots::{Behaviour, Config, Event, Outcome, PaceLimits, RequestId},
 };
 
 pub use self::{
@@ -82,7 +83,7 @@ pub fn response(response: &SnapshotsResponse) -> String {
 }
 
 pub fn plan_request(id: u64) -> String {
-    request(&PlanOptions::default().request(session(id)))
+    request(&SnapshotsRequest::Plan { session_id: session(id), wishes: PlanWishes::default() })
 }
 
 pub fn chunk_request(id: u64, chunk_index: u64) -> String {
@@ -169,7 +170,7 @@ impl Peer {
     }
 
     pub async fn request_plan(&self, from: PeerId, id: u64) -> RequestId {
-        self.with(move |b| b.request_plan(from, session(id), &PlanOptions::default())).await.unwrap()
+        self.with(move |b| b.request_plan(from, session(id), PlanWishes::default())).await.unwrap()
     }
 
     pub async fn request_chunk(&self, from: PeerId, id: u64, index: u64) -> RequestId {

@@ -15,7 +15,7 @@ fn checkpoint(height: u64) -> Checkpoint {
 }
 
 /// What comes out of the circuit for this witness.
-fn run<CS: ConstraintSystem<Scalar>>(cs: &mut CS, before: &Tip, link: &Link) -> Vec<Scalar> {
+fn run<CS: ConstraintSystem<Scalar>>(cs: &mut CS, before: &Tip, link: &ChainStep) -> Vec<Scalar> {
     let inputs = [before.commitment.scalar(), Scalar::from(before.height)];
     let z: Vec<_> = inputs
         .iter()
@@ -25,7 +25,7 @@ fn run<CS: ConstraintSystem<Scalar>>(cs: &mut CS, before: &Tip, link: &Link) -> 
     link.synthesize(cs, &z).unwrap().iter().map(|number| number.get_value().unwrap()).collect()
 }
 
-fn is_satisfied(before: &Tip, link: &Link) -> bool {
+fn is_satisfied(before: &Tip, link: &ChainStep) -> bool {
     let mut cs = TestConstraintSystem::new();
     run(&mut cs, before, link);
     cs.which_is_unsatisfied().is_none()
@@ -50,7 +50,7 @@ proptest! {
             next_commitment(&before.commitment, &checkpoint).scalar(),
             Scalar::from(height),
         ];
-        let link = Link::new(&before, &checkpoint);
+        let link = ChainStep::new(&before, &checkpoint);
 
         let mut constrained = TestConstraintSystem::new();
         prop_assert_eq!(&run(&mut constrained, &before, &link), &expected);
@@ -64,23 +64,23 @@ proptest! {
 fn a_height_that_does_not_rise_satisfies_no_witness() {
     for (before, after) in [(5, 5), (5, 4), (5, 0), (u64::MAX, 0), (1, 0), (0, 0)] {
         let before = tip(before);
-        let honest = Link::new(&before, &checkpoint(after));
+        let honest = ChainStep::new(&before, &checkpoint(after));
         assert!(!is_satisfied(&before, &honest), "{} -> {after}", before.height);
         for gap in [0, 1, u64::MAX] {
-            assert!(!is_satisfied(&before, &Link { gap, ..honest.clone() }), "{} -> {after}", before.height);
+            assert!(!is_satisfied(&before, &ChainStep { gap, ..honest.clone() }), "{} -> {after}", before.height);
         }
     }
     for (before, after) in [(0, 1), (5, 6), (0, u64::MAX), (u64::MAX - 1, u64::MAX)] {
-        assert!(is_satisfied(&tip(before), &Link::new(&tip(before), &checkpoint(after))), "{before} -> {after}");
+        assert!(is_satisfied(&tip(before), &ChainStep::new(&tip(before), &checkpoint(after))), "{before} -> {after}");
     }
 }
 
 #[test]
 fn a_gap_that_does_not_lead_to_the_height_is_unsatisfied() {
     let before = tip(10);
-    let link = Link::new(&before, &checkpoint(20));
+    let link = ChainStep::new(&before, &checkpoint(20));
     for gap in [8, 10, 0, u64::MAX] {
-        assert!(!is_satisfied(&before, &Link { gap, ..link.clone() }), "gap {gap}");
+        assert!(!is_satisfied(&before, &ChainStep { gap, ..link.clone() }), "gap {gap}");
     }
 }
 
@@ -88,7 +88,7 @@ fn a_gap_that_does_not_lead_to_the_height_is_unsatisfied() {
 #[test]
 fn no_variable_of_the_step_is_free() {
     let before = tip(10);
-    let link = Link::new(&before, &checkpoint(20));
+    let link = ChainStep::new(&before, &checkpoint(20));
     let mut counted = Changed { inner: TestConstraintSystem::new(), target: usize::MAX, allocated: 0 };
     run(&mut counted, &before, &link);
     assert!(counted.inner.which_is_unsatisfied().is_none());

@@ -10,9 +10,9 @@ use rpp_http::Limits;
 use rpp_p2p::{Hash, PayloadFormat, SnapshotSessionId};
 use rpp_rpc::{Options, ServeError};
 use rpp_runtime::{
-    Config, NodeEvent, NodeHandle, SessionState, SnapshotRuntimeError, SnapshotStreamStatus, WaitingOn,
+    Config, NodeEvent, NodeHandle, Queues, SessionState, SnapshotRuntimeError, SnapshotStreamStatus, WaitingOn,
     handle::Command,
-    status::{Head, StatusErrorCode, WaitKind},
+    status::{FailureCode, Head, WaitKind},
 };
 use tokio::{
     sync::{broadcast, watch},
@@ -143,6 +143,7 @@ impl Sessions {
             }
             Command::Peers(reply) => drop(reply.send(Ok(Vec::new()))),
             Command::Identity(reply) => drop(reply.send(Err(SnapshotRuntimeError::ShuttingDown))),
+            Command::Queues(reply) => drop(reply.send(Ok(Queues::default()))),
             Command::Metrics(reply) => drop(reply.send(Ok("# EOF\n".into()))),
             Command::Shutdown(reply) => drop(reply.send(Ok(()))),
         }
@@ -210,7 +211,7 @@ pub fn planned(session: u64, state: SessionState) -> SnapshotStreamStatus {
     }
 }
 
-pub fn failed(session: u64, code: StatusErrorCode, error: &str) -> SnapshotStreamStatus {
+pub fn failed(session: u64, code: FailureCode, error: &str) -> SnapshotStreamStatus {
     SnapshotStreamStatus { error: Some(error.into()), error_code: Some(code), ..planned(session, SessionState::Failed) }
 }
 
@@ -242,7 +243,7 @@ pub fn full(session: u64) -> SnapshotStreamStatus {
             retry_at: Some("2026-11-21T08:00:09Z".into()),
         }),
         error: Some("the provider is busy".into()),
-        error_code: Some(StatusErrorCode::Provider),
+        error_code: Some(FailureCode::Provider),
         payload_path: Some("/var/lib/rpp/payload".into()),
         ..planned(session, SessionState::BackingOff)
     }

@@ -12,12 +12,11 @@ use toml::{Table, Value};
 use super::{
     Config,
     error::ConfigError,
-    sources::{self, Entry, Source},
-    table::{self, KEYS, Key, Kind},
+    sources::{self, Given, Source},
+    table::{self, ConfigKey, KEYS, ValueKind},
 };
 
-/// No configuration is larger.
-const MAX_FILE_BYTES: u64 = 1 << 20;
+use crate::limits::MAX_CONFIG_BYTES;
 
 /// What stands above the file: environment variables, and flags above those.
 #[derive(Clone, Debug, Default)]
@@ -180,17 +179,17 @@ fn missing(key: &'static str, path: &Path, hint: &'static str) -> ConfigError {
 fn read_bounded(path: &Path) -> Result<String, ConfigError> {
     let read = |source| ConfigError::Read { path: path.to_owned(), source };
     let mut text = String::new();
-    fs::File::open(path).map_err(read)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(read)?;
-    if text.len() as u64 > MAX_FILE_BYTES {
-        return Err(ConfigError::TooLarge { path: path.to_owned(), max: MAX_FILE_BYTES });
+    fs::File::open(path).map_err(read)?.take(MAX_CONFIG_BYTES + 1).read_to_string(&mut text).map_err(read)?;
+    if text.len() as u64 > MAX_CONFIG_BYTES {
+        return Err(ConfigError::TooLarge { path: path.to_owned(), max: MAX_CONFIG_BYTES });
     }
     Ok(text)
 }
 
 /// Later entries win.
-fn merge(entries: impl Iterator<Item = Entry>) -> Result<Vec<Setting>, ConfigError> {
+fn merge(entries: impl Iterator<Item = Given>) -> Result<Vec<Setting>, ConfigError> {
     let mut settings: Vec<_> = KEYS.iter().map(default_setting).collect();
-    for Entry { key, value, source } in entries {
+    for Given { key, value, source } in entries {
         if !key.accepts(&value) {
             let given = match (key.wrong_item(&value), key.why_refused(&value)) {
                 (Some((item, Some(reason))), _) => format!("{item:?}, because {reason}"),
@@ -208,7 +207,7 @@ fn merge(entries: impl Iterator<Item = Entry>) -> Result<Vec<Setting>, ConfigErr
     Ok(settings)
 }
 
-fn default_setting(key: &Key) -> Setting {
+fn default_setting(key: &ConfigKey) -> Setting {
     Setting { section: key.section, name: key.name, value: key.default_value(), source: Source::Default }
 }
 
@@ -233,7 +232,7 @@ fn build(folder: &Path, settings: &[Setting]) -> Result<Config, ConfigError> {
 fn effective_value(folder: &Path, setting: &Setting) -> Option<Value> {
     let text = setting.value.as_str();
     match table::find(setting.section, setting.name).map(|key| &key.kind) {
-        Some(Kind::Path | Kind::OptionalPath) => {
+        Some(ValueKind::Path | ValueKind::OptionalPath) => {
             let text = text.filter(|text| !text.is_empty())?;
             Some(Value::String(folder.join(text).to_string_lossy().into_owned()))
         }

@@ -10,7 +10,7 @@ use toml::{
 use super::{
     error::ConfigError,
     kubernetes,
-    table::{self, KEYS, Key},
+    table::{self, ConfigKey, KEYS},
 };
 
 /// Variables of a known section start with this.
@@ -45,14 +45,14 @@ impl fmt::Display for Source {
 }
 
 /// One value that somebody set.
-pub(super) struct Entry {
-    pub(super) key: &'static Key,
+pub(super) struct Given {
+    pub(super) key: &'static ConfigKey,
     pub(super) value: Value,
     pub(super) source: Source,
 }
 
 /// All entries of a configuration file.
-pub(super) fn from_file(path: &Path, text: &str) -> Result<Vec<Entry>, ConfigError> {
+pub(super) fn from_file(path: &Path, text: &str) -> Result<Vec<Given>, ConfigError> {
     let syntax = |message: String| ConfigError::Syntax { path: path.to_owned(), message };
     let document = DeTable::parse(text).map_err(|error| syntax(error.to_string()))?;
     let mut entries = Vec::new();
@@ -74,7 +74,7 @@ fn section_entries(
     text: &str,
     section: &str,
     values: &DeTable<'_>,
-    entries: &mut Vec<Entry>,
+    entries: &mut Vec<Given>,
 ) -> Result<(), ConfigError> {
     for (name, value) in values {
         let source = Source::File { line: line_of(text, name.span().start) };
@@ -83,15 +83,15 @@ fn section_entries(
     Ok(())
 }
 
-fn entry(section: &str, name: &str, value: &DeValue<'_>, source: Source) -> Result<Entry, ConfigError> {
+fn entry(section: &str, name: &str, value: &DeValue<'_>, source: Source) -> Result<Given, ConfigError> {
     let key = table::find(section, name).ok_or_else(|| unknown(section, name, &source))?;
     let value = plain(value).ok_or_else(|| invalid(&key.path(), &brief(value), &source, &key.allowed()))?;
-    Ok(Entry { key, value, source })
+    Ok(Given { key, value, source })
 }
 
 /// Entries of environment variables; an empty one counts as unset. Those that Kubernetes makes for services are no entries
 /// but are named in `skipped`.
-pub(super) fn from_env(variables: &[(String, String)], skipped: &mut Vec<String>) -> Result<Vec<Entry>, ConfigError> {
+pub(super) fn from_env(variables: &[(String, String)], skipped: &mut Vec<String>) -> Result<Vec<Given>, ConfigError> {
     let mut entries = Vec::new();
     for (name, text) in variables {
         let Some(rest) = name.strip_prefix(ENV_PREFIX) else { continue };
@@ -113,7 +113,7 @@ fn is_token(section: &str, key: &str) -> bool {
 }
 
 /// Entries of flags, each as (`section.key`, text).
-pub(super) fn from_flags(flags: &[(String, String)]) -> Result<Vec<Entry>, ConfigError> {
+pub(super) fn from_flags(flags: &[(String, String)]) -> Result<Vec<Given>, ConfigError> {
     flags
         .iter()
         .map(|(path, text)| {
@@ -124,10 +124,10 @@ pub(super) fn from_flags(flags: &[(String, String)]) -> Result<Vec<Entry>, Confi
         .collect()
 }
 
-fn text_entry(section: &str, name: &str, text: &str, source: Source) -> Result<Entry, ConfigError> {
+fn text_entry(section: &str, name: &str, text: &str, source: Source) -> Result<Given, ConfigError> {
     let key = table::find(section, name).ok_or_else(|| unknown(section, name, &source))?;
     let value = key.parse(text).ok_or_else(|| invalid(&key.path(), &format!("{text:?}"), &source, &key.allowed()))?;
-    Ok(Entry { key, value, source })
+    Ok(Given { key, value, source })
 }
 
 pub(super) fn unknown(section: &str, name: &str, source: &Source) -> ConfigError {

@@ -7,16 +7,16 @@ use toml::Value;
 use crate::address;
 
 /// One key.
-pub(super) struct Key {
+pub(super) struct ConfigKey {
     /// Empty for the keys before the first section.
     pub(super) section: &'static str,
     pub(super) name: &'static str,
-    pub(super) kind: Kind,
+    pub(super) kind: ValueKind,
     pub(super) default: Default,
 }
 
 /// What a key holds.
-pub(super) enum Kind {
+pub(super) enum ValueKind {
     /// Relative to the configuration file's folder.
     Path,
     /// The same, or empty.
@@ -83,51 +83,51 @@ const FILTER: Rule = Rule {
     holds: |text| !text.trim().is_empty(),
 };
 
-const fn key(section: &'static str, name: &'static str, kind: Kind, default: Default) -> Key {
-    Key { section, name, kind, default }
+const fn key(section: &'static str, name: &'static str, kind: ValueKind, default: Default) -> ConfigKey {
+    ConfigKey { section, name, kind, default }
 }
 
-const fn number(section: &'static str, name: &'static str, min: u64, max: u64, default: u64) -> Key {
-    key(section, name, Kind::Number { min, max }, Default::Number(default))
+const fn number(section: &'static str, name: &'static str, min: u64, max: u64, default: u64) -> ConfigKey {
+    key(section, name, ValueKind::Number { min, max }, Default::Number(default))
 }
 
-const fn text(section: &'static str, name: &'static str, rule: Rule, default: &'static str) -> Key {
-    key(section, name, Kind::Text(rule), Default::Text(default))
+const fn text(section: &'static str, name: &'static str, rule: Rule, default: &'static str) -> ConfigKey {
+    key(section, name, ValueKind::Text(rule), Default::Text(default))
 }
 
-const fn list(section: &'static str, name: &'static str, max: usize, each: Rule) -> Key {
-    key(section, name, Kind::List { max, each }, Default::List(&[]))
+const fn list(section: &'static str, name: &'static str, max: usize, each: Rule) -> ConfigKey {
+    key(section, name, ValueKind::List { max, each }, Default::List(&[]))
 }
 
-const CHUNK: Kind = Kind::PowerOfTwo { min: limits::MIN_CHUNK_SIZE, max: limits::MAX_CHUNK_SIZE };
+const CHUNK: ValueKind = ValueKind::PowerOfTwo { min: limits::MIN_CHUNK_SIZE, max: limits::MAX_CHUNK_SIZE };
 const YEAR_S: u64 = 366 * 24 * 60 * 60;
 const GIB: u64 = 1 << 30;
 
 /// In the order of the commented file.
-pub(super) const KEYS: &[Key] = &[
-    key("", "data_dir", Kind::Path, Default::Text("data")),
+pub(super) const KEYS: &[ConfigKey] = &[
+    key("", "data_dir", ValueKind::Path, Default::Text("data")),
     key(
         "p2p",
         "listen",
-        Kind::List { max: 64, each: LISTEN },
+        ValueKind::List { max: 64, each: LISTEN },
         Default::List(&["/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/udp/4001/quic-v1"]),
     ),
     list("p2p", "peers", 256, PEER),
     number("p2p", "max_connections", 1, 65_536, 256),
     number("p2p", "max_connections_per_peer", 1, 1024, 4),
     text("rpc", "listen", ADDRESS, "127.0.0.1:7070"),
-    key("rpc", "token_file", Kind::Path, Default::Text("rpc.token")),
+    key("rpc", "token_file", ValueKind::Path, Default::Text("rpc.token")),
     list("rpc", "allowed_hosts", 64, HOST),
     list("rpc", "allowed_origins", 64, ORIGIN),
     number("snapshots", "chunk_size", limits::MIN_CHUNK_SIZE, limits::MAX_CHUNK_SIZE, limits::DEFAULT_CHUNK_SIZE),
     key("snapshots", "min_chunk_size", CHUNK, Default::Number(limits::MIN_CHUNK_SIZE)),
     key("snapshots", "max_chunk_size", CHUNK, Default::Number(limits::MAX_CHUNK_SIZE)),
-    key("snapshots", "protocol", Kind::Word(&["auto", "1.0.0"]), Default::Text("auto")),
+    key("snapshots", "protocol", ValueKind::Word(&["auto", "1.0.0"]), Default::Text("auto")),
     number("snapshots", "window", limits::MIN_CHUNK_SIZE, GIB, 16 << 20),
-    key("snapshots", "durability", Kind::Word(&["strict", "process"]), Default::Text("strict")),
+    key("snapshots", "durability", ValueKind::Word(&["strict", "process"]), Default::Text("strict")),
     number("snapshots", "ack_bytes", limits::MIN_CHUNK_SIZE, GIB, limits::ACK_BYTES),
     number("snapshots", "ack_ms", 1, 60_000, 500),
-    key("snapshots", "auto_resume", Kind::Switch, Default::Switch(true)),
+    key("snapshots", "auto_resume", ValueKind::Switch, Default::Switch(true)),
     number("snapshots", "give_up_after_s", 0, YEAR_S, 0),
     number("snapshots", "max_inbound_sessions", 1, 4096, 64),
     number("snapshots", "max_inbound_sessions_per_peer", 1, 4096, 8),
@@ -142,21 +142,21 @@ pub(super) const KEYS: &[Key] = &[
     list("trust", "publishers", limits::MAX_PUBLISHERS, HASH),
     number("trust", "threshold", 0, limits::MAX_PUBLISHERS as u64, 0),
     list("trust", "revoked", 1024, HASH),
-    key("publisher", "key_file", Kind::Path, Default::Text("publisher.key")),
+    key("publisher", "key_file", ValueKind::Path, Default::Text("publisher.key")),
     text("publisher", "chain_id", CHAIN_ID, "example"),
-    key("introspection", "enabled", Kind::Switch, Default::Switch(true)),
+    key("introspection", "enabled", ValueKind::Switch, Default::Switch(true)),
     text("introspection", "listen", ADDRESS, "127.0.0.1:7071"),
-    key("introspection", "token_file", Kind::OptionalPath, Default::Text("")),
+    key("introspection", "token_file", ValueKind::OptionalPath, Default::Text("")),
     list("introspection", "allowed_origins", 64, ORIGIN),
     number("introspection", "max_clients", 1, 1024, 32),
     text("fleet", "dashboard", DASHBOARD, ""),
     text("fleet", "name", NAME, ""),
-    key("log", "format", Kind::Word(&["auto", "text", "json"]), Default::Text("auto")),
+    key("log", "format", ValueKind::Word(&["auto", "text", "json"]), Default::Text("auto")),
     text("log", "filter", FILTER, "info"),
 ];
 
 /// The key of that name.
-pub(super) fn find(section: &str, name: &str) -> Option<&'static Key> {
+pub(super) fn find(section: &str, name: &str) -> Option<&'static ConfigKey> {
     KEYS.iter().find(|key| key.section == section && key.name == name)
 }
 
@@ -180,7 +180,7 @@ pub(super) fn split(joined: &str, separator: char) -> Option<(&str, &str)> {
     joined.split_once(separator).filter(|(section, _)| is_section(section))
 }
 
-impl Key {
+impl ConfigKey {
     /// `section.key`.
     pub(super) fn path(&self) -> String {
         if self.section.is_empty() { self.name.to_owned() } else { format!("{}.{}", self.section, self.name) }
@@ -198,11 +198,15 @@ impl Key {
     /// Reads the value from a variable or a flag; lists are separated by commas or written as in the file.
     pub(super) fn parse(&self, text: &str) -> Option<Value> {
         match self.kind {
-            Kind::Switch => text.parse().ok().map(Value::Boolean),
-            Kind::Number { .. } | Kind::PowerOfTwo { .. } => text.replace('_', "").parse().ok().map(Value::Integer),
-            Kind::Path | Kind::OptionalPath | Kind::Word(_) | Kind::Text(_) => Some(Value::String(text.to_owned())),
-            Kind::List { .. } if text.trim_start().starts_with('[') => parse_array(text),
-            Kind::List { .. } => Some(Value::Array(
+            ValueKind::Switch => text.parse().ok().map(Value::Boolean),
+            ValueKind::Number { .. } | ValueKind::PowerOfTwo { .. } => {
+                text.replace('_', "").parse().ok().map(Value::Integer)
+            }
+            ValueKind::Path | ValueKind::OptionalPath | ValueKind::Word(_) | ValueKind::Text(_) => {
+                Some(Value::String(text.to_owned()))
+            }
+            ValueKind::List { .. } if text.trim_start().starts_with('[') => parse_array(text),
+            ValueKind::List { .. } => Some(Value::Array(
                 text.split(',')
                     .map(str::trim)
                     .filter(|item| !item.is_empty())
@@ -215,16 +219,16 @@ impl Key {
     /// Whether the key may hold this.
     pub(super) fn accepts(&self, value: &Value) -> bool {
         match (&self.kind, value) {
-            (Kind::Path, Value::String(text)) => !text.is_empty() && !text.contains('\0'),
-            (Kind::OptionalPath, Value::String(text)) => !text.contains('\0'),
-            (Kind::Switch, Value::Boolean(_)) => true,
-            (Kind::Number { min, max }, Value::Integer(number)) => within(*number, *min, *max),
-            (Kind::PowerOfTwo { min, max }, Value::Integer(number)) => {
+            (ValueKind::Path, Value::String(text)) => !text.is_empty() && !text.contains('\0'),
+            (ValueKind::OptionalPath, Value::String(text)) => !text.contains('\0'),
+            (ValueKind::Switch, Value::Boolean(_)) => true,
+            (ValueKind::Number { min, max }, Value::Integer(number)) => within(*number, *min, *max),
+            (ValueKind::PowerOfTwo { min, max }, Value::Integer(number)) => {
                 within(*number, *min, *max) && number.count_ones() == 1
             }
-            (Kind::Word(words), Value::String(text)) => words.contains(&text.as_str()),
-            (Kind::Text(rule), Value::String(text)) => (rule.holds)(text),
-            (Kind::List { max, each }, Value::Array(items)) => {
+            (ValueKind::Word(words), Value::String(text)) => words.contains(&text.as_str()),
+            (ValueKind::Text(rule), Value::String(text)) => (rule.holds)(text),
+            (ValueKind::List { max, each }, Value::Array(items)) => {
                 items.len() <= *max && items.iter().all(|item| item.as_str().is_some_and(each.holds))
             }
             _ => false,
@@ -233,7 +237,7 @@ impl Key {
 
     /// Of a list that is refused: the first item that is, and what is wrong with it where that can be told.
     pub(super) fn wrong_item<'v>(&self, value: &'v Value) -> Option<(&'v str, Option<String>)> {
-        let (Kind::List { each, .. }, Value::Array(items)) = (&self.kind, value) else { return None };
+        let (ValueKind::List { each, .. }, Value::Array(items)) = (&self.kind, value) else { return None };
         let item = items.iter().filter_map(Value::as_str).find(|item| !(each.holds)(item))?;
         let error = match each.allowed {
             allowed if allowed == PEER.allowed => address::of_peer(item).err(),
@@ -257,14 +261,14 @@ impl Key {
     /// In words.
     pub(super) fn allowed(&self) -> String {
         match &self.kind {
-            Kind::Path => "a path".to_owned(),
-            Kind::OptionalPath => "a path, or empty".to_owned(),
-            Kind::Switch => "true or false".to_owned(),
-            Kind::Number { min, max } => format!("a whole number from {min} to {max}"),
-            Kind::PowerOfTwo { min, max } => format!("a power of two from {min} to {max}"),
-            Kind::Word(words) => words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", "),
-            Kind::Text(rule) => rule.allowed.to_owned(),
-            Kind::List { max, each } => format!("a list of at most {max}: {}", each.allowed),
+            ValueKind::Path => "a path".to_owned(),
+            ValueKind::OptionalPath => "a path, or empty".to_owned(),
+            ValueKind::Switch => "true or false".to_owned(),
+            ValueKind::Number { min, max } => format!("a whole number from {min} to {max}"),
+            ValueKind::PowerOfTwo { min, max } => format!("a power of two from {min} to {max}"),
+            ValueKind::Word(words) => words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", "),
+            ValueKind::Text(rule) => rule.allowed.to_owned(),
+            ValueKind::List { max, each } => format!("a list of at most {max}: {}", each.allowed),
         }
     }
 }

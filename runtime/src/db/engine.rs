@@ -14,15 +14,10 @@ use std::{
 };
 
 use super::{Change, Notice, Rows, TABLES};
+use crate::limits::{DB_CACHE_BYTES, FLUSH_PATIENCE, FLUSH_QUEUE};
 use crate::{config::Durability, writable};
 
-/// Bytes of sled's page cache.
-const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 const LOCK_POLL: Duration = Duration::from_millis(20);
-/// Flushes that may wait for the one under way.
-const FLUSH_QUEUE: usize = 1024;
-/// After this time a flush counts as failed: sled may wait for ever for a write that failed.
-const FLUSH_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Why sled was not opened.
 #[derive(Debug)]
@@ -180,7 +175,7 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
 
 fn try_open(folder: &Path) -> Result<(sled::Db, [sled::Tree; TABLES.len()]), Unopened> {
     let open = || -> Result<_, sled::Error> {
-        let db = sled::Config::new().path(folder).cache_capacity(CACHE_BYTES).open()?;
+        let db = sled::Config::new().path(folder).cache_capacity(DB_CACHE_BYTES).open()?;
         let trees = [db.open_tree(TABLES[0])?, db.open_tree(TABLES[1])?, db.open_tree(TABLES[2])?];
         // Reading everything once finds damage now and not in the middle of a stream.
         for tree in &trees {

@@ -19,17 +19,17 @@ use libp2p::{
 use rpp_p2p::provider::Source;
 
 use super::{
-    report::Summary,
+    report::RefusalSummary,
     rules::{ConnectionRules, Counts, Doors, Wire},
 };
 
 /// Lets connections in, and closes those that give way.
-pub(crate) struct Behaviour {
+pub(crate) struct Doorkeeper {
     doors: Doors,
     waker: Option<Waker>,
 }
 
-impl Behaviour {
+impl Doorkeeper {
     /// `max` connections in all, `max_per_peer` of one peer.
     pub(crate) fn new(rules: ConnectionRules, max: u32, max_per_peer: u32) -> Self {
         let count = |most: u32| usize::try_from(most).unwrap_or(usize::MAX);
@@ -50,7 +50,7 @@ impl Behaviour {
     }
 
     /// What the log is to say, at most once a minute.
-    pub(crate) fn poll_report(&mut self, now: Instant) -> Option<Summary> {
+    pub(crate) fn poll_report(&mut self, now: Instant) -> Option<RefusalSummary> {
         self.doors.poll_report(now)
     }
 
@@ -60,7 +60,7 @@ impl Behaviour {
     }
 }
 
-impl NetworkBehaviour for Behaviour {
+impl NetworkBehaviour for Doorkeeper {
     type ConnectionHandler = dummy::ConnectionHandler;
     type ToSwarm = Infallible;
 

@@ -7,10 +7,10 @@ use prometheus_client::{
 };
 use rpp_p2p::snapshots::Load;
 
-use super::rules::{Closed, Counts, Refusal};
+use super::rules::{Closed, ConnectionRefusal, Counts};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct State {
+struct PlaceLabel {
     state: &'static str,
 }
 
@@ -20,17 +20,17 @@ struct Reason {
 }
 
 /// Handles to them.
-pub(crate) struct Metrics {
-    connections: Family<State, Gauge>,
+pub(crate) struct DoorMetrics {
+    connections: Family<PlaceLabel, Gauge>,
     sources: Gauge,
     of_busiest_source: Gauge,
     refused: Family<Reason, Counter>,
     closed: Family<Reason, Counter>,
-    slots: Family<State, Gauge>,
+    slots: Family<PlaceLabel, Gauge>,
     slots_gave_way: Counter,
 }
 
-impl Metrics {
+impl DoorMetrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             connections: Family::default(),
@@ -58,11 +58,11 @@ impl Metrics {
     /// Sets what is read off the connections and the provider's side.
     pub(crate) fn observe(&self, counts: &Counts, load: &Load) {
         for (state, count) in [("being_made", counts.being_made), ("made", counts.made), ("closing", counts.closing)] {
-            self.connections.get_or_create(&State { state }).set(gauge(count));
+            self.connections.get_or_create(&PlaceLabel { state }).set(gauge(count));
         }
         self.sources.set(gauge(counts.sources));
         self.of_busiest_source.set(gauge(counts.of_busiest_source));
-        for refusal in Refusal::ALL {
+        for refusal in ConnectionRefusal::ALL {
             let reason = Reason { reason: refusal.name() };
             raise(&self.refused.get_or_create(&reason), counts.refused.get(&refusal).copied().unwrap_or(0));
         }
@@ -70,8 +70,8 @@ impl Metrics {
             let reason = Reason { reason: closed.name() };
             raise(&self.closed.get_or_create(&reason), counts.closed.get(&closed).copied().unwrap_or(0));
         }
-        self.slots.get_or_create(&State { state: "taken" }).set(gauge(load.slots));
-        self.slots.get_or_create(&State { state: "waiting" }).set(gauge(load.waiting_for_slot));
+        self.slots.get_or_create(&PlaceLabel { state: "taken" }).set(gauge(load.slots));
+        self.slots.get_or_create(&PlaceLabel { state: "waiting" }).set(gauge(load.waiting_for_slot));
         raise(&self.slots_gave_way, load.slots_that_gave_way);
     }
 }

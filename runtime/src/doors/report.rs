@@ -1,21 +1,14 @@
 //! One line a minute about those who were turned away, however many they are.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, fmt, time::Instant};
 
 use rpp_p2p::provider::Source;
 
-/// Time between two lines.
-const INTERVAL: Duration = Duration::from_secs(60);
-/// Sources that are counted one by one between two lines; the rest only as a sum.
-const MAX_COUNTED: usize = 256;
+use crate::limits::{MAX_COUNTED_SOURCES, REFUSAL_LOG_INTERVAL};
 
 /// What is to be said next, and when.
 #[derive(Debug, Default)]
-pub(super) struct Report {
+pub(super) struct RefusalLog {
     refused: u64,
     gave_way: u64,
     by_source: HashMap<Source, u64>,
@@ -26,14 +19,14 @@ pub(super) struct Report {
 
 /// What happened since the last line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Summary {
+pub(crate) struct RefusalSummary {
     pub(super) refused: u64,
     pub(super) gave_way: u64,
     pub(super) worst: Source,
     pub(super) of_worst: u64,
 }
 
-impl Report {
+impl RefusalLog {
     pub(super) fn refused(&mut self, now: Instant, source: Source) {
         self.refused += 1;
         self.count(now, source);
@@ -45,26 +38,26 @@ impl Report {
     }
 
     /// The first is told of at once, the others after a minute.
-    pub(super) fn poll(&mut self, now: Instant) -> Option<Summary> {
+    pub(super) fn poll(&mut self, now: Instant) -> Option<RefusalSummary> {
         self.since?;
-        if self.said.is_some_and(|said| now.saturating_duration_since(said) < INTERVAL) {
+        if self.said.is_some_and(|said| now.saturating_duration_since(said) < REFUSAL_LOG_INTERVAL) {
             return None;
         }
         let (worst, of_worst) = self.by_source.drain().max_by_key(|(source, count)| (*count, *source))?;
-        let summary = Summary { refused: self.refused, gave_way: self.gave_way, worst, of_worst };
+        let summary = RefusalSummary { refused: self.refused, gave_way: self.gave_way, worst, of_worst };
         *self = Self { said: Some(now), ..Self::default() };
         Some(summary)
     }
 
     fn count(&mut self, now: Instant, source: Source) {
         self.since.get_or_insert(now);
-        if self.by_source.len() < MAX_COUNTED || self.by_source.contains_key(&source) {
+        if self.by_source.len() < MAX_COUNTED_SOURCES || self.by_source.contains_key(&source) {
             *self.by_source.entry(source).or_default() += 1;
         }
     }
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for RefusalSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { refused, gave_way, worst, of_worst } = self;
         write!(
@@ -78,7 +71,7 @@ impl fmt::Display for Summary {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::{net::Ipv4Addr, time::Duration};
 
     use super::*;
 
@@ -89,7 +82,7 @@ mod tests {
     #[test]
     fn one_line_a_minute_names_the_address_with_most() {
         let now = Instant::now();
-        let mut report = Report::default();
+        let mut report = RefusalLog::default();
         assert_eq!(report.poll(now), None);
         report.refused(now, source(1));
         let first = report.poll(now).unwrap();
@@ -97,12 +90,12 @@ mod tests {
         for count in 0..10_000 {
             report.refused(now, source(count % 1000));
             report.gave_way(now, source(7));
-            assert_eq!(report.poll(now + INTERVAL - Duration::from_millis(1)), None);
+            assert_eq!(report.poll(now + REFUSAL_LOG_INTERVAL - Duration::from_millis(1)), None);
         }
-        assert_eq!(report.by_source.len(), MAX_COUNTED);
-        let second = report.poll(now + INTERVAL).unwrap();
+        assert_eq!(report.by_source.len(), MAX_COUNTED_SOURCES);
+        let second = report.poll(now + REFUSAL_LOG_INTERVAL).unwrap();
         assert_eq!((second.refused, second.gave_way, second.of_worst), (10_000, 10_000, 10_010));
         assert!(second.to_string().contains("10010 of them from 10.0.0.7"), "{second}");
-        assert_eq!(report.poll(now + INTERVAL * 10), None, "nothing happened since");
+        assert_eq!(report.poll(now + REFUSAL_LOG_INTERVAL * 10), None, "nothing happened since");
     }
 }

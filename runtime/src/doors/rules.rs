@@ -27,7 +27,12 @@ use std::{
 use libp2p::{PeerId, swarm::ConnectionId};
 use rpp_p2p::provider::Source;
 
-use super::report::{Report, Summary};
+use super::report::{RefusalLog, RefusalSummary};
+
+use crate::limits::{
+    CONNECTION_BURST, CONNECTION_IDLE, CONNECTION_QUIET, CONNECTIONS_PER_SECOND, HANDSHAKE_TIME, MAX_HANDSHAKES,
+    MAX_HANDSHAKES_PER_SOURCE, MAX_OVER, MAX_RATES,
+};
 
 /// Bounds on connections that others make; the defaults are those of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,22 +58,17 @@ pub struct ConnectionRules {
 impl Default for ConnectionRules {
     fn default() -> Self {
         Self {
-            handshakes: 128,
-            handshakes_per_source: 16,
-            burst: 64,
-            per_second: 32,
-            handshake_time: Duration::from_secs(5),
-            idle: Duration::from_secs(60),
-            quiet: Duration::from_secs(60),
+            handshakes: MAX_HANDSHAKES,
+            handshakes_per_source: MAX_HANDSHAKES_PER_SOURCE,
+            burst: CONNECTION_BURST,
+            per_second: CONNECTIONS_PER_SECOND,
+            handshake_time: HANDSHAKE_TIME,
+            idle: CONNECTION_IDLE,
+            quiet: CONNECTION_QUIET,
             ping: Duration::from_secs(15),
         }
     }
 }
-
-/// Sources whose rate is kept; more have none until some are forgotten.
-const MAX_RATES: usize = 4096;
-/// Connections above the bound: those that came at this moment, and those whose other side holds up the closing.
-const MAX_OVER: usize = 64;
 
 /// How somebody came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -79,7 +79,7 @@ pub(crate) enum Wire {
 
 /// Why a connection was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub(crate) enum Refusal {
+pub(crate) enum ConnectionRefusal {
     #[error("this address has its share of the connections that are being made")]
     HandshakesOfSource,
     #[error("too many connections are being made")]
@@ -92,7 +92,7 @@ pub(crate) enum Refusal {
     Total,
 }
 
-impl Refusal {
+impl ConnectionRefusal {
     pub(crate) const ALL: [Self; 5] = [Self::HandshakesOfSource, Self::Handshakes, Self::Rate, Self::Peer, Self::Total];
 
     /// The label of the metric.
@@ -136,7 +136,7 @@ pub(crate) struct Counts {
     pub(crate) closing: usize,
     pub(crate) sources: usize,
     pub(crate) of_busiest_source: usize,
-    pub(crate) refused: HashMap<Refusal, u64>,
+    pub(crate) refused: HashMap<ConnectionRefusal, u64>,
     pub(crate) closed: HashMap<Closed, u64>,
 }
 
@@ -156,8 +156,8 @@ pub(crate) struct Doors {
     to_close: VecDeque<(PeerId, ConnectionId)>,
     /// Somebody came when there was no room.
     crowded: bool,
-    report: Report,
-    refused: HashMap<Refusal, u64>,
+    report: RefusalLog,
+    refused: HashMap<ConnectionRefusal, u64>,
     closed: HashMap<Closed, u64>,
 }
 
@@ -191,7 +191,7 @@ impl Doors {
             in_use: HashSet::new(),
             to_close: VecDeque::new(),
             crowded: false,
-            report: Report::default(),
+            report: RefusalLog::default(),
             refused: HashMap::new(),
             closed: HashMap::new(),
         }
@@ -204,15 +204,15 @@ impl Doors {
         connection: ConnectionId,
         source: Source,
         wire: Wire,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ConnectionRefusal> {
         let of_wire = self.being_made.values().filter(|(_, other)| *other == wire).count();
         let of_source = self.being_made.values().filter(|other| **other == (source, wire)).count();
         let free = self.rules.handshakes.saturating_sub(of_wire);
         let share = self.rules.handshakes_per_source.min(free / 4).max(1);
         let verdict = if free == 0 {
-            Err(Refusal::Handshakes)
+            Err(ConnectionRefusal::Handshakes)
         } else if of_source >= share {
-            Err(Refusal::HandshakesOfSource)
+            Err(ConnectionRefusal::HandshakesOfSource)
         } else {
             self.take_turn(now, source, wire)
         };
@@ -232,13 +232,13 @@ impl Doors {
         connection: ConnectionId,
         source: Source,
         peer: PeerId,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ConnectionRefusal> {
         self.being_made.remove(&connection);
         if self.made.values().filter(|made| made.peer == peer && !made.closing).count() >= self.max_per_peer {
-            return Err(self.refuse(now, Refusal::Peer, source));
+            return Err(self.refuse(now, ConnectionRefusal::Peer, source));
         }
         if !self.in_use.contains(&peer) && self.made.len() >= self.max + MAX_OVER {
-            return Err(self.refuse(now, Refusal::Total, source));
+            return Err(self.refuse(now, ConnectionRefusal::Total, source));
         }
         self.put(now, connection, source, peer, true);
         Ok(())
@@ -294,7 +294,7 @@ impl Doors {
     }
 
     /// What is to be said of those who were turned away, at most once a minute.
-    pub(crate) fn poll_report(&mut self, now: Instant) -> Option<Summary> {
+    pub(crate) fn poll_report(&mut self, now: Instant) -> Option<RefusalSummary> {
         self.report.poll(now)
     }
 
@@ -347,13 +347,13 @@ impl Doors {
         }
     }
 
-    fn refuse(&mut self, now: Instant, refusal: Refusal, source: Source) -> Refusal {
+    fn refuse(&mut self, now: Instant, refusal: ConnectionRefusal, source: Source) -> ConnectionRefusal {
         *self.refused.entry(refusal).or_default() += 1;
         self.report.refused(now, source);
         refusal
     }
 
-    fn take_turn(&mut self, now: Instant, source: Source, wire: Wire) -> Result<(), Refusal> {
+    fn take_turn(&mut self, now: Instant, source: Source, wire: Wire) -> Result<(), ConnectionRefusal> {
         let ConnectionRules { burst, per_second, .. } = self.rules;
         if !self.rates.contains_key(&(source, wire)) && self.rates.len() >= MAX_RATES {
             self.rates.retain(|_, rate| rate.refill(now, burst, per_second) < burst);
@@ -363,7 +363,7 @@ impl Doors {
         }
         let rate = self.rates.entry((source, wire)).or_insert(Rate { left: burst, counted: now });
         rate.left = rate.refill(now, burst, per_second);
-        rate.left = rate.left.checked_sub(1).ok_or(Refusal::Rate)?;
+        rate.left = rate.left.checked_sub(1).ok_or(ConnectionRefusal::Rate)?;
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use libp2p::{PeerId, Swarm};
-use rpp_p2p::{SnapshotSessionId, consumer::ExplicitResume};
+use rpp_p2p::{PlanWishes, SnapshotSessionId, consumer::ExplicitResume, limits::DEFAULT_CHUNK_SIZE};
 use tokio::sync::watch;
 
 use super::{Hold, Manager, Tracked};
@@ -13,7 +13,7 @@ use crate::{
     handle::{PeerTarget, Reply, ResumeStream, StartStream},
     jobs::{Entry, RemovePartial},
     peers::Peers,
-    record::{self, Wanted},
+    record,
     status::{SessionState, SnapshotStreamStatus},
     swarm::NodeBehaviour,
     writer::Writer,
@@ -32,7 +32,7 @@ impl Manager {
         peers: &Peers,
         now: Instant,
     ) {
-        let record = match self.wanted(&request).and_then(|wanted| {
+        let record = match self.wanted(request.wishes).and_then(|wanted| {
             self.may_consume(&request.peer.peer)?;
             Ok((self.made_before(&request)?, wanted))
         }) {
@@ -78,7 +78,7 @@ impl Manager {
         let same = |tracked: &Tracked| {
             let record = &tracked.record;
             record.peer == request.peer.peer
-                && (record.wanted.root, record.wanted.height) == (request.root, request.height)
+                && (record.wanted.root, record.wanted.height) == (request.wishes.root, request.wishes.height)
         };
         if let Some(key) = &request.idempotency_key
             && let Some((session, tracked)) = self.sessions.iter().find(|(_, tracked)| tracked.record.carries(key))
@@ -115,7 +115,7 @@ impl Manager {
     fn new_record(
         &mut self,
         request: StartStream,
-        wanted: Wanted,
+        wanted: PlanWishes,
         swarm: &Swarm<NodeBehaviour>,
         peers: &Peers,
     ) -> Result<record::Session, SnapshotRuntimeError> {
@@ -168,7 +168,8 @@ impl Manager {
         Ok(())
     }
 
-    fn wanted(&self, request: &StartStream) -> Result<Wanted, SnapshotRuntimeError> {
+    /// What the operator wishes, within the node's own bounds; all chunk sizes are set.
+    fn wanted(&self, wishes: PlanWishes) -> Result<PlanWishes, SnapshotRuntimeError> {
         let ours = &self.config.snapshots;
         let positive = |name: &str, value: Option<u64>, default: u64| match value {
             Some(0) => {
@@ -177,24 +178,18 @@ impl Manager {
             Some(value) => Ok(value),
             None => Ok(default),
         };
-        let wanted = Wanted {
-            chunk_size: positive("chunk_size", request.chunk_size, ours.chunk_size)?,
-            min_chunk_size: positive("min_chunk_size", request.min_chunk_size, ours.min_chunk_size)?
-                .max(ours.min_chunk_size),
-            max_chunk_size: positive("max_chunk_size", request.max_chunk_size, ours.max_chunk_size)?
-                .min(ours.max_chunk_size),
-            root: request.root,
-            height: request.height,
-        };
-        if wanted.min_chunk_size > wanted.max_chunk_size {
+        let wanted = positive("chunk_size", wishes.chunk_size, ours.chunk_size)?;
+        let min = positive("min_chunk_size", wishes.min_chunk_size, ours.min_chunk_size)?.max(ours.min_chunk_size);
+        let max = positive("max_chunk_size", wishes.max_chunk_size, ours.max_chunk_size)?.min(ours.max_chunk_size);
+        if min > max {
             return Err(SnapshotRuntimeError::InvalidArgument {
                 message: format!(
                     "no chunk size fits: the smallest allowed is {} bytes, the largest {} bytes (the node's own bounds are {} and {})",
-                    wanted.min_chunk_size, wanted.max_chunk_size, ours.min_chunk_size, ours.max_chunk_size
+                    min, max, ours.min_chunk_size, ours.max_chunk_size
                 ),
             });
         }
-        Ok(wanted)
+        Ok(PlanWishes { chunk_size: Some(wanted), min_chunk_size: Some(min), max_chunk_size: Some(max), ..wishes })
     }
 
     /// Ends a back-off, restarts what failed or is held, leaves alone what runs or is complete.
@@ -228,7 +223,7 @@ impl Manager {
         }
         let watched = tracked.status.subscribe();
         match &mut tracked.machine {
-            Some(machine) if !SessionState::from(machine.view().state).is_final() => machine.retry_now(now),
+            Some(machine) if !machine.state().is_final() => machine.retry_now(now),
             _ if tracked.record.state == SessionState::Complete => {}
             _ if tracked.record.distrust => return Err(refused(tracked, now)),
             _ => {
@@ -364,9 +359,10 @@ fn same_peer_and_size(tracked: &Tracked, request: &ResumeStream) -> Result<(), S
             message: format!("session {} streams from {}, not from {}", record.session, record.peer, target.peer),
         });
     }
-    let size = record.plan.as_ref().map_or(record.wanted.chunk_size, |plan| plan.chunk_size);
+    let wished = record.wanted.chunk_size;
+    let size = record.plan.as_ref().map(|plan| plan.chunk_size).or(wished).unwrap_or(DEFAULT_CHUNK_SIZE);
     match request.chunk_size {
-        Some(asked) if asked != size && asked != record.wanted.chunk_size => Err(SnapshotRuntimeError::PeerMismatch {
+        Some(asked) if asked != size && Some(asked) != wished => Err(SnapshotRuntimeError::PeerMismatch {
             message: format!(
                 "session {} has chunks of {size} bytes, not {asked}; a chunk size never changes within a session",
                 record.session

@@ -8,7 +8,7 @@ use super::{Hold, Manager, Tracked};
 use crate::{
     jobs::{Done, explain},
     record,
-    status::{SessionState, StatusErrorCode},
+    status::{FailureCode, SessionState},
     store::Store,
 };
 
@@ -119,7 +119,7 @@ impl Manager {
                 tracked.held_since = now;
                 tracked.record.state = SessionState::Failed;
                 tracked.record.error = Some(message.clone());
-                tracked.record.error_code = Some(StatusErrorCode::Provider);
+                tracked.record.error_code = Some(FailureCode::Provider);
                 tracked.record.advice = None;
                 tracked.record.distrust = true;
                 self.put(session);

@@ -15,14 +15,13 @@ use super::{Manager, Tracked, heal::root};
 use crate::{
     hooks::{Watchers, Work},
     jobs::{self, Done, explain},
+    limits::RESTORE_RETRY,
     status::SessionState,
     store::{Offer, Store, StoreError, Stored},
 };
 
 /// How often it is told how far hashing is.
 const TOLD: Duration = Duration::from_millis(250);
-/// What cannot be read is tried again after this time.
-const RETRY: Duration = Duration::from_secs(60);
 
 /// What came of a check.
 pub(crate) enum Kept {
@@ -70,7 +69,7 @@ impl Manager {
         waiting.sort_by(|one, other| one.record.updated_at.cmp(&other.record.updated_at));
         let Some((stored, plan, session)) = waiting.into_iter().find_map(stored) else { return };
         self.checks.current = Some(session);
-        let check = Check {
+        let check = KeptCheck {
             session,
             plan,
             stored,
@@ -114,7 +113,7 @@ impl Manager {
                     here.unsettled = Some(reason);
                     let done = self.done.clone();
                     tokio::spawn(async move {
-                        tokio::time::sleep(RETRY).await;
+                        tokio::time::sleep(RESTORE_RETRY).await;
                         let _ = done.send(Done::Kept { session, kept: Kept::Again }).await;
                     });
                 }
@@ -127,7 +126,7 @@ impl Manager {
 }
 
 /// One check.
-struct Check {
+struct KeptCheck {
     session: SnapshotSessionId,
     plan: Plan,
     stored: Arc<Stored>,
@@ -140,7 +139,7 @@ struct Check {
     alive: Weak<()>,
 }
 
-impl Check {
+impl KeptCheck {
     async fn run(self) {
         let (session, done, proofs) = (self.session, self.done.clone(), Arc::clone(&self.proofs));
         let check = Arc::new(self);

@@ -248,7 +248,7 @@ impl Manager {
                 let durable_chunks = record::Progress::of(plan, partial.durable_bytes()).confirmed_chunks;
                 let unchecked_bytes = partial.unchecked_bytes();
                 let queue = usize::try_from(self.config.snapshots.window / plan.chunk_size).unwrap_or(1024) + 8;
-                let setting = writer::Setting {
+                let setting = writer::WriterContext {
                     session,
                     epoch,
                     plan: Arc::new(plan.clone()),

@@ -15,8 +15,9 @@ use tokio::sync::watch;
 use crate::{
     clock::{Meter, instant_text, now_text},
     jobs::Wanted,
+    limits::{MAX_ADDRESSES, RECORD_RETRY},
     record,
-    status::{SessionState, SnapshotStreamStatus, StatusErrorCode, WaitKind, WaitingOn},
+    status::{FailureCode, SessionState, SnapshotStreamStatus, WaitKind, WaitingOn},
     writer::Writer,
 };
 
@@ -175,7 +176,7 @@ impl Tracked {
             status.stalled_ms = Some(millis(progressed, now));
         }
         if let Some(unrecorded) = &self.unrecorded {
-            status.wait_for_record(unrecorded, now);
+            wait_for_record(&mut status, unrecorded, now);
         }
         status
     }
@@ -186,7 +187,7 @@ impl Tracked {
         let streams = |state| state == SessionState::Streaming;
         self.behind = self.renewed.is_some_and(|at| now < at + RENEWAL)
             && self.announced.is_some_and(streams)
-            && self.machine.as_ref().is_some_and(|machine| streams(machine.state().into()));
+            && self.machine.as_ref().is_some_and(|machine| streams(machine.state()));
         self.behind
     }
 
@@ -227,7 +228,7 @@ impl Tracked {
     pub(super) fn add_address(&mut self, address: Multiaddr) {
         if !self.record.addresses.contains(&address) {
             self.record.addresses.insert(0, address);
-            self.record.addresses.truncate(super::MAX_ADDRESSES);
+            self.record.addresses.truncate(MAX_ADDRESSES);
         }
     }
 
@@ -250,26 +251,24 @@ impl Tracked {
     /// Its record could not be written, and is tried again.
     pub(super) fn not_recorded(&mut self, reason: &str, now: Instant) {
         let since = self.unrecorded.as_ref().map_or(now, |before| before.since);
-        let next = Some(now + super::RECORD_RETRY);
+        let next = Some(now + RECORD_RETRY);
         self.unrecorded = Some(Unrecorded { since, next, reason: reason.to_owned() });
     }
 }
 
-impl SnapshotStreamStatus {
-    /// Nothing counts before it is recorded, an end neither.
-    fn wait_for_record(&mut self, unrecorded: &Unrecorded, now: Instant) {
-        self.state = SessionState::Paused;
-        (self.verified, self.payload_path) = (false, None);
-        self.waiting_on = Some(WaitingOn {
-            what: WaitKind::Disk,
-            index: None,
-            peer: None,
-            since_ms: millis(unrecorded.since, now),
-            reason: unrecorded.reason.clone(),
-            retry_at: unrecorded.next.map(|at| instant_text(at, now)),
-        });
-        (self.error, self.error_code) = (Some(unrecorded.reason.clone()), Some(StatusErrorCode::Storage));
-    }
+/// Nothing counts before it is recorded, an end neither.
+fn wait_for_record(status: &mut SnapshotStreamStatus, unrecorded: &Unrecorded, now: Instant) {
+    status.state = SessionState::Paused;
+    (status.verified, status.payload_path) = (false, None);
+    status.waiting_on = Some(WaitingOn {
+        what: WaitKind::Disk,
+        index: None,
+        peer: None,
+        since_ms: millis(unrecorded.since, now),
+        reason: unrecorded.reason.clone(),
+        retry_at: unrecorded.next.map(|at| instant_text(at, now)),
+    });
+    (status.error, status.error_code) = (Some(unrecorded.reason.clone()), Some(FailureCode::Storage));
 }
 
 fn millis(since: Instant, now: Instant) -> u64 {
@@ -291,7 +290,7 @@ fn describe(
     let plan = record.plan.as_ref();
     let total_bytes = plan.map(|plan| plan.snapshot.checkpoint.payload_bytes);
     let state = match (view, hold) {
-        (Some(view), _) => view.state.into(),
+        (Some(view), _) => view.state,
         (None, Some(_)) => SessionState::Paused,
         (None, None) => record.state,
     };
@@ -370,11 +369,11 @@ fn waiting(
     let since_ms = |since: Instant| millis(since, now);
     if let Some(view) = view {
         return view.waiting.as_ref().map(|wait| WaitingOn {
-            what: wait.what.into(),
+            what: wait.what,
             index: wait.index,
             peer: match (wait.session, wait.what) {
                 (Some(session), _) => Some(session.to_string()),
-                (None, consumer::WaitKind::Disk | consumer::WaitKind::Proof | consumer::WaitKind::Operator) => None,
+                (None, WaitKind::Disk | WaitKind::Proof | WaitKind::Operator) => None,
                 (None, _) => Some(record.peer.to_string()),
             },
             since_ms: since_ms(wait.since),
@@ -418,16 +417,16 @@ fn waiting(
 }
 
 /// What failed the session, or what it is recovering from.
-pub(super) fn trouble(view: &View) -> Option<(StatusErrorCode, String)> {
+pub(super) fn trouble(view: &View) -> Option<(FailureCode, String)> {
     if let Some(failure) = &view.failure {
-        return Some((failure.code.into(), failure.message.clone()));
+        return Some((failure.code, failure.message.clone()));
     }
-    if let (consumer::State::Paused, Some(wait)) = (view.state, &view.waiting)
-        && wait.what == consumer::WaitKind::Disk
+    if let (SessionState::Paused, Some(wait)) = (view.state, &view.waiting)
+        && wait.what == WaitKind::Disk
     {
-        return Some((StatusErrorCode::Storage, wait.reason.clone()));
+        return Some((FailureCode::Storage, wait.reason.clone()));
     }
-    view.trouble.as_ref().map(|(code, cause)| ((*code).into(), cause.clone()))
+    view.trouble.clone()
 }
 
 /// Payload bytes that came over the wire and not in vain.

@@ -3,13 +3,11 @@
 
 use rpp_p2p::{
     messages::ErrorCode,
-    snapshots::{Job, Outcome, RequestKind},
+    snapshots::{Outcome, RequestKind},
 };
 
-use super::{
-    Direction, DirectionKind, Kind, Metrics, Queue, RequestLabels, Result_, job_name, kind_name, outcome_name,
-};
-use crate::{manager::VIOLATION_KINDS, status::StatusErrorCode};
+use super::{Direction, DirectionKind, KindLabel, Metrics, RequestLabels, Result_, kind_name, outcome_name};
+use crate::{manager::VIOLATION_KINDS, queues::Queues, status::FailureCode};
 
 const REQUEST_KINDS: [Option<RequestKind>; 7] = [
     Some(RequestKind::Plan),
@@ -37,20 +35,6 @@ const OUTCOMES: [Outcome; 13] = [
     Outcome::Abandoned,
 ];
 
-/// Causes of a back-off.
-const CAUSES: [StatusErrorCode; 10] = [
-    StatusErrorCode::Network,
-    StatusErrorCode::Checksum,
-    StatusErrorCode::Authentication,
-    StatusErrorCode::ResumeMismatch,
-    StatusErrorCode::Provider,
-    StatusErrorCode::Storage,
-    StatusErrorCode::Proof,
-    StatusErrorCode::Stale,
-    StatusErrorCode::Equivocation,
-    StatusErrorCode::Cancelled,
-];
-
 impl Metrics {
     pub(super) fn begin_at_0(&self) {
         for kind in REQUEST_KINDS.map(kind_name) {
@@ -60,7 +44,7 @@ impl Metrics {
                     drop(self.requests.get_or_create(&RequestLabels { direction, kind, outcome }));
                 }
             }
-            drop(self.round_trip.get_or_create(&Kind { kind }));
+            drop(self.round_trip.get_or_create(&KindLabel { kind }));
         }
         let kind = kind_name(Some(RequestKind::Ack));
         for direction in [Direction::sent, Direction::received] {
@@ -70,14 +54,12 @@ impl Metrics {
             drop(self.resumes.get_or_create(&Result_ { result }));
         }
         for kind in VIOLATION_KINDS {
-            drop(self.verification_failures.get_or_create(&Kind { kind }));
+            drop(self.verification_failures.get_or_create(&KindLabel { kind }));
         }
-        for kind in CAUSES.map(StatusErrorCode::name) {
-            drop(self.retries.get_or_create(&Kind { kind }));
+        for kind in FailureCode::ALL.iter().map(|code| code.as_str()) {
+            drop(self.retries.get_or_create(&KindLabel { kind }));
         }
         self.sessions(std::iter::empty());
-        for queue in ["disk", "recorder", "reports", job_name(Job::Check), job_name(Job::Provide)] {
-            drop(self.queue_depth.get_or_create(&Queue { queue }));
-        }
+        self.queues(&Queues::default());
     }
 }

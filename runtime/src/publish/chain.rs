@@ -56,14 +56,14 @@ pub(super) fn open_prover(folder: &Path, genesis: &Genesis) -> Result<Box<dyn Pr
 
 /// One checkpoint of the history.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Published {
+pub(super) struct PublishedCheckpoint {
     version: u32,
     genesis: Hash,
     pub(super) format: PayloadFormat,
     pub(super) update: Update,
 }
 
-impl Published {
+impl PublishedCheckpoint {
     pub(super) fn new(update: Update, format: PayloadFormat) -> Self {
         Self { version: VERSION, genesis: Hash::default(), format, update }
     }
@@ -134,17 +134,17 @@ impl ChainFolder {
     }
 
     /// The newest checkpoint.
-    pub(super) fn last(&self) -> Result<Option<Published>, PublishError> {
+    pub(super) fn last(&self) -> Result<Option<PublishedCheckpoint>, PublishError> {
         if self.newest == 0 { Ok(None) } else { self.existing(self.newest).map(Some) }
     }
 
     /// The checkpoint of a step, if it was published.
-    pub(super) fn entry(&self, step: u64) -> Result<Option<Published>, PublishError> {
+    pub(super) fn entry(&self, step: u64) -> Result<Option<PublishedCheckpoint>, PublishError> {
         if step == 0 || step > self.newest { Ok(None) } else { self.existing(step).map(Some) }
     }
 
     /// The checkpoint at a height, if there is one; heights rise with the steps.
-    pub(super) fn at_height(&self, height: u64) -> Result<Option<Published>, PublishError> {
+    pub(super) fn at_height(&self, height: u64) -> Result<Option<PublishedCheckpoint>, PublishError> {
         let (mut low, mut high) = (1, self.newest);
         while low <= high {
             let middle = low + (high - low) / 2;
@@ -158,10 +158,11 @@ impl ChainFolder {
         Ok(None)
     }
 
-    fn existing(&self, step: u64) -> Result<Published, PublishError> {
+    fn existing(&self, step: u64) -> Result<PublishedCheckpoint, PublishError> {
         let name = file_name(step);
         let bytes = self.history.read(&name, MAX_ENTRY).map_err(|error| self.damaged(format!("{name}: {error}")))?;
-        let entry: Published = sealed::open(&bytes).map_err(|error| self.damaged(format!("{name}: {error}")))?;
+        let entry: PublishedCheckpoint =
+            sealed::open(&bytes).map_err(|error| self.damaged(format!("{name}: {error}")))?;
         if entry.version != VERSION || entry.step() != step {
             return Err(self.damaged(format!("{name} is not of this step or version")));
         }
@@ -176,7 +177,7 @@ impl ChainFolder {
     }
 
     /// Whether the commitment is the one that the checkpoint makes after the one before.
-    pub(super) fn check_link(&self, entry: &Published) -> Result<(), PublishError> {
+    pub(super) fn check_link(&self, entry: &PublishedCheckpoint) -> Result<(), PublishError> {
         let update = &entry.update;
         let made = Commitment::from_bytes(update.previous_commitment.0)
             .map(|previous| next_commitment(&previous, &(&update.checkpoint).into()).to_bytes());
@@ -187,12 +188,12 @@ impl ChainFolder {
     }
 
     /// Keeps a checkpoint for good.
-    pub(super) fn add(&mut self, entry: &Published) -> Result<(), PublishError> {
+    pub(super) fn add(&mut self, entry: &PublishedCheckpoint) -> Result<(), PublishError> {
         let step = entry.step();
         if step != self.newest + 1 {
             return Err(self.damaged(format!("step {step} does not follow step {}", self.newest)));
         }
-        let bytes = self.seal(&Published { genesis: self.genesis, ..entry.clone() })?;
+        let bytes = self.seal(&PublishedCheckpoint { genesis: self.genesis, ..entry.clone() })?;
         self.history.write_atomic(&file_name(step), &bytes, 0o600).map_err(|source| self.io(HISTORY, source))?;
         self.newest = step;
         Ok(())

@@ -18,7 +18,7 @@ use rpp_p2p::{
     outboard::{GROUP, Layout, NODE},
 };
 
-use super::{Progress, PublishError, input::Input};
+use super::{PublishError, PublishProgress, input::Input};
 use crate::{
     files::{
         Dir, in_file, is_full,
@@ -50,7 +50,7 @@ pub(super) fn run(
     staging: Option<&Dir>,
     scratch: &Path,
     space: &dyn Space,
-    progress: &mut dyn FnMut(Progress),
+    progress: &mut dyn FnMut(PublishProgress),
 ) -> Result<Ingested, PublishError> {
     let mut sink = match staging {
         Some(folder) => {
@@ -75,7 +75,7 @@ pub(super) fn run(
         written.and_then(|()| Ok(read?))
     })?;
     input.check_unchanged(bytes)?;
-    progress(Progress::Flushing);
+    progress(PublishProgress::Flushing);
     let root = sink.finish(bytes)?;
     Ok(Ingested { root, bytes })
 }
@@ -89,7 +89,7 @@ fn preflight(input: &Input, folder: &Dir, space: &dyn Space) -> Result<(), Publi
 }
 
 /// A piece of the payload, and the hashes of its groups.
-struct Piece {
+struct HashedPiece {
     start: u64,
     bytes: Vec<u8>,
     groups: Vec<u8>,
@@ -125,7 +125,7 @@ fn read_file(file: &File, size: u64, pieces: &mut Pieces) -> io::Result<()> {
 
 /// Collects what is read into pieces, hashes them and hands them on.
 struct Pieces {
-    full: SyncSender<Piece>,
+    full: SyncSender<HashedPiece>,
     spare: Receiver<Vec<u8>>,
     piece: Vec<u8>,
     start: u64,
@@ -155,7 +155,7 @@ impl Pieces {
         let start = self.start;
         self.start += bytes.len() as u64;
         let groups = nodes::groups(start, &bytes);
-        self.full.send(Piece { start, bytes, groups }).map_err(|_| gone())
+        self.full.send(HashedPiece { start, bytes, groups }).map_err(|_| gone())
     }
 
     fn finish(mut self) -> io::Result<u64> {
@@ -205,16 +205,16 @@ fn gone() -> io::Error {
 
 fn write(
     sink: &mut Sink<'_>,
-    pieces: Receiver<Piece>,
+    pieces: Receiver<HashedPiece>,
     free: &SyncSender<Vec<u8>>,
     total: u64,
-    progress: &mut dyn FnMut(Progress),
+    progress: &mut dyn FnMut(PublishProgress),
 ) -> Result<(), PublishError> {
-    progress(Progress::Reading { done: 0, total });
+    progress(PublishProgress::Reading { done: 0, total });
     for piece in pieces {
         sink.write(&piece)?;
         let done = piece.start + piece.bytes.len() as u64;
-        progress(Progress::Reading { done, total: total.max(done) });
+        progress(PublishProgress::Reading { done, total: total.max(done) });
         let mut bytes = piece.bytes;
         bytes.clear();
         // The reader may be done already.
@@ -263,7 +263,7 @@ impl<'a> Sink<'a> {
         Ok(Self { space, payload: None, outboard, path, flusher: None, since_flush: 0, first: Vec::new() })
     }
 
-    fn write(&mut self, piece: &Piece) -> Result<(), PublishError> {
+    fn write(&mut self, piece: &HashedPiece) -> Result<(), PublishError> {
         if piece.start == 0 && piece.bytes.len() as u64 <= GROUP {
             self.first.clone_from(&piece.bytes);
         }

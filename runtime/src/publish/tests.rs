@@ -60,10 +60,11 @@ fn a_file_and_a_folder_are_published_with_their_formats() {
     assert_eq!((published.format, published.step), (PayloadFormat::Tar, 6));
     assert_sound(&snapshots, &published.root);
     let total = packed.len() as u64;
-    assert_eq!(seen[0], Progress::Reading { done: 0, total });
-    assert!(seen.contains(&Progress::Reading { done: total, total }));
-    let stages = [Progress::Preparing, Progress::Extending, Progress::Proving, Progress::Placing];
-    assert!(seen.ends_with(&stages) && seen[seen.len() - 5] == Progress::Flushing);
+    assert_eq!(seen[0], PublishProgress::Reading { done: 0, total });
+    assert!(seen.contains(&PublishProgress::Reading { done: total, total }));
+    let stages =
+        [PublishProgress::Preparing, PublishProgress::Extending, PublishProgress::Proving, PublishProgress::Placing];
+    assert!(seen.ends_with(&stages) && seen[seen.len() - 5] == PublishProgress::Flushing);
     let json = serde_json::to_string(&published).unwrap();
     let keys: Vec<_> = json.split('"').skip(1).step_by(2).filter(|word| word.len() < 12 && *word != "tar").collect();
     assert_eq!(keys, ["root", "height", "step", "bytes", "format", "commitment", "genesis", "publisher"]);
@@ -226,12 +227,12 @@ fn links_that_nobody_could_unpack_are_named_before_any_work() {
     assert!(matches!(&error, PublishError::RefusedLinks(links) if links.total == 1), "{error}");
     assert!(error.to_string().contains("\"current\"") && error.to_string().contains("--allow-links"), "{error}");
     // Nothing was read, and nothing was made.
-    let [Progress::Surveyed(survey)] = seen.as_slice() else { panic!("{seen:?}") };
+    let [PublishProgress::Surveyed(survey)] = seen.as_slice() else { panic!("{seen:?}") };
     assert_eq!((survey.refused.first[0].0.as_str(), survey.private.first[0].0.as_str()), ("current", "key"));
     assert!(!snapshots.exists());
 
     let (result, seen) = attempt(true);
-    assert!(matches!(&seen[0], Progress::Surveyed(survey) if survey.is_folder));
+    assert!(matches!(&seen[0], PublishProgress::Surveyed(survey) if survey.is_folder));
     let stored = Store::open(&snapshots).unwrap().get(&result.unwrap().root).unwrap();
     let dest = temp.path().join("dest");
     let options = unpack::Options::default();
@@ -285,7 +286,7 @@ fn a_file_that_changes_while_it_is_read_is_refused() {
         fs::write(&file, bytes(9_000_000, 1)).unwrap();
         let mut pending = Some(change);
         let meddle = &mut |progress| {
-            if matches!(progress, Progress::Reading { .. })
+            if matches!(progress, PublishProgress::Reading { .. })
                 && let Some(change) = pending.take()
             {
                 change(&file);
@@ -298,7 +299,7 @@ fn a_file_that_changes_while_it_is_read_is_refused() {
 }
 
 /// Leaves what a publish that was killed after some step leaves, and returns what the publish would have answered.
-fn killed_at(snapshots: &Path, file: &Path, height: u64, stop: Progress) -> Published {
+fn killed_at(snapshots: &Path, file: &Path, height: u64, stop: PublishProgress) -> Published {
     struct Killed;
     let signer = signer();
     let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -317,11 +318,11 @@ fn killed_at(snapshots: &Path, file: &Path, height: u64, stop: Progress) -> Publ
 #[test]
 fn whatever_a_killed_publish_left_the_next_one_completes_or_cleans_up() {
     for (stop, completed) in [
-        (Progress::Flushing, false),
-        (Progress::Preparing, false),
-        (Progress::Extending, false),
-        (Progress::Proving, true),
-        (Progress::Placing, true),
+        (PublishProgress::Flushing, false),
+        (PublishProgress::Preparing, false),
+        (PublishProgress::Extending, false),
+        (PublishProgress::Proving, true),
+        (PublishProgress::Placing, true),
     ] {
         let temp = tempfile::tempdir().unwrap();
         let (snapshots, file) = (temp.path().join("snapshots"), temp.path().join("file"));
@@ -345,7 +346,13 @@ fn whatever_a_killed_publish_left_the_next_one_completes_or_cleans_up() {
 
 #[test]
 fn the_same_publish_after_a_kill_gives_the_answer_it_would_have_given() {
-    for stop in [Progress::Flushing, Progress::Preparing, Progress::Extending, Progress::Proving, Progress::Placing] {
+    for stop in [
+        PublishProgress::Flushing,
+        PublishProgress::Preparing,
+        PublishProgress::Extending,
+        PublishProgress::Proving,
+        PublishProgress::Placing,
+    ] {
         let temp = tempfile::tempdir().unwrap();
         let (snapshots, file) = (temp.path().join("snapshots"), temp.path().join("file"));
         publish_bytes(&snapshots, b"first", 1);
@@ -431,7 +438,7 @@ fn publish_speed() {
     let mut marks = Vec::new();
     let started = Instant::now();
     run(&request(&snapshots, &file, 1, &signer()), Arc::new(DiskSpace), OPEN, &mut |progress| {
-        if !matches!(progress, Progress::Reading { done: 1.., .. }) {
+        if !matches!(progress, PublishProgress::Reading { done: 1.., .. }) {
             marks.push((started.elapsed(), progress));
         }
     })

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use rpp_p2p::{ErrorCode, tree::verify_chunk};
+use rpp_p2p::{ErrorCode, PlanWishes, tree::verify_chunk};
 
 use super::*;
 use crate::publish::fake::{bytes, publish_bytes};
@@ -52,13 +52,13 @@ fn session(id: u64) -> SnapshotSessionId {
 fn request(id: u64) -> PlanRequest {
     PlanRequest {
         session: session(id),
-        chunk_size: Some(16_384),
-        min_chunk_size: None,
-        max_chunk_size: None,
-        root: None,
-        height: None,
+        wishes: PlanWishes { chunk_size: Some(16_384), ..PlanWishes::default() },
         source: None,
     }
+}
+
+fn wishing(id: u64, wishes: PlanWishes) -> PlanRequest {
+    PlanRequest { wishes, ..request(id) }
 }
 
 impl Place {
@@ -166,7 +166,8 @@ fn something_newer_does_not_disturb_a_session() {
     // Who asks now gets the newest, or the older one with the way to the newest.
     let newest = provider.plan(place.peer, &request(2)).unwrap().plan;
     assert_eq!((newest.snapshot.checkpoint.height, newest.total_updates), (20, 1));
-    let older = provider.plan(place.peer, &PlanRequest { height: Some(10), ..request(3) }).unwrap().plan;
+    let older =
+        provider.plan(place.peer, &wishing(3, PlanWishes { height: Some(10), ..PlanWishes::default() })).unwrap().plan;
     assert_eq!((older.tip.height, older.total_updates), (20, 2));
     assert!(provider.update(place.peer, session(3), 0).unwrap().recursive_proof.is_none());
     assert!(provider.update(place.peer, session(3), 1).unwrap().recursive_proof.is_some());
@@ -209,7 +210,7 @@ fn chunk_sizes_are_negotiated_and_impossible_ones_named() {
     let place = Place::new();
     let provider = place.provider_with(ProviderConfig::default().with_chunk_sizes(32_768, 131_072));
     let size = |chunk_size, min_chunk_size, max_chunk_size| {
-        let request = PlanRequest { chunk_size, min_chunk_size, max_chunk_size, ..request(1) };
+        let request = wishing(1, PlanWishes { chunk_size, min_chunk_size, max_chunk_size, ..PlanWishes::default() });
         provider.plan(place.peer, &request).map(|offer| offer.plan.chunk_size)
     };
     assert_eq!(size(None, None, None).unwrap(), 131_072);
@@ -225,10 +226,9 @@ fn chunk_sizes_are_negotiated_and_impossible_ones_named() {
 fn what_is_not_offered_is_not_found() {
     let place = Place::new();
     let provider = place.provider();
-    for wrong in
-        [PlanRequest { height: Some(11), ..request(1) }, PlanRequest { root: Some(Hash([1; 32])), ..request(1) }]
-    {
-        assert_eq!(code(provider.plan(place.peer, &wrong)), ErrorCode::NotFound);
+    let none = PlanWishes::default();
+    for wrong in [PlanWishes { height: Some(11), ..none }, PlanWishes { root: Some(Hash([1; 32])), ..none }] {
+        assert_eq!(code(provider.plan(place.peer, &wishing(1, wrong))), ErrorCode::NotFound);
     }
     assert_eq!(provider.recorded_sessions(), 0);
 }
@@ -302,7 +302,7 @@ fn a_plan_for_an_open_session_starts_it_anew() {
     let provider = place.provider();
     provider.plan(place.peer, &request(1)).unwrap();
     provider.acknowledge(place.peer, session(1), ArtefactKind::Chunk, 2).unwrap();
-    let again = PlanRequest { chunk_size: Some(32_768), ..request(1) };
+    let again = wishing(1, PlanWishes { chunk_size: Some(32_768), ..PlanWishes::default() });
     let plan = provider.plan(place.peer, &again).unwrap().plan;
     assert_eq!(provider.resume_session(place.peer, session(1), plan.plan_id, 0, 0).unwrap().chunk_size, 32_768);
     assert_eq!(provider.chunk(place.peer, session(1), 0).unwrap().bytes.len(), 32_768);
@@ -340,7 +340,7 @@ fn records_are_bounded_and_expire() {
 fn what_was_just_published_is_found_before_the_catalog_is_due() {
     let place = Place::new();
     let provider = place.provider();
-    let wanted = PlanRequest { height: Some(20), ..request(1) };
+    let wanted = wishing(1, PlanWishes { height: Some(20), ..PlanWishes::default() });
     assert_eq!(code(provider.plan(place.peer, &wanted)), ErrorCode::NotFound);
     publish_bytes(place.temp.path(), &bytes(50_000, 2), 20);
     // Looked for once in a while only: a stranger may ask as often as it likes.

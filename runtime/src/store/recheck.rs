@@ -10,13 +10,10 @@ use rpp_p2p::{
 
 use super::{error::StoreError, nodes, partial::Partial, stored::read_at};
 use crate::files::sparse;
+use crate::limits::{RECHECK_SLICE, RECHECK_STEP};
 
-/// Bytes hashed in one step; a chunk, when that is larger.
-const STEP: u64 = 1024 * 1024;
 /// Largest piece of what no record covers.
 const PIECE: u64 = 4 * 1024 * 1024;
-/// Of what no record covers, so much is made durable at once.
-const SLICE: u64 = 64 * 1024 * 1024;
 
 /// How far the opening of a partial payload is, in what no record covers.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +43,7 @@ impl Partial {
         if self.unchecked.is_empty() || !self.damaged.is_empty() {
             return Ok(Vec::new());
         }
-        let step = STEP.max(self.chunk_size);
+        let step = RECHECK_STEP.max(self.chunk_size);
         let range = chunk_range(self.layout.payload_bytes(), step, self.unchecked.start / step);
         let end = range.end.min(self.unchecked.end);
         let is_whole = range.end <= self.unchecked.end && self.holds(step, self.unchecked.start / step)?;
@@ -103,7 +100,7 @@ impl Partial {
                 .and_then(|()| sparse::write_at(&self.payload, &piece, at))
                 .map_err(|error| self.failed("write", error))?;
             at += length;
-            if at - self.durable >= SLICE {
+            if at - self.durable >= RECHECK_SLICE {
                 self.flush()?;
                 self.durable = at;
             }

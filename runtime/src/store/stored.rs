@@ -24,6 +24,8 @@ use super::{
 };
 use crate::files::{Dir, sealed, split_error};
 
+use crate::limits::MAX_DAMAGE_NOTE;
+
 /// A finished payload and what is known of it. Reading opens its files; while somebody holds a [`Payload`] they stay
 /// open, so that a session goes on even when the payload is removed.
 #[derive(Debug)]
@@ -397,11 +399,10 @@ pub(crate) fn read_manifest(folder: &Dir, root: &Hash) -> Result<Manifest, Strin
 
 /// Why a payload is not offered any more, when something was found wrong with it.
 fn read_damage(folder: &Dir) -> Option<String> {
-    const MAX_NOTE: u64 = 4096;
     if matches!(folder.exists(DAMAGED), Ok(false)) {
         return None;
     }
-    let note = folder.read(DAMAGED, MAX_NOTE).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let note = folder.read(DAMAGED, MAX_DAMAGE_NOTE).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     let reason = note.unwrap_or_else(|error| format!("it was found damaged, and the note cannot be read: {error}"));
     Some(rpp_p2p::text::escape(reason.trim_end()))
 }

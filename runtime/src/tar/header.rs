@@ -11,14 +11,14 @@ const SIZE_LIMIT: u64 = 1 << 33;
 
 /// What an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum HeaderKind {
     File,
     Folder,
     Symlink,
 }
 
-pub(super) struct Entry<'a> {
-    pub(super) kind: Kind,
+pub(super) struct HeaderFields<'a> {
+    pub(super) kind: HeaderKind,
     /// Relative; of a folder with its trailing `/`.
     pub(super) path: &'a [u8],
     pub(super) link: &'a [u8],
@@ -31,7 +31,7 @@ pub(super) fn padding(size: u64) -> usize {
     (BLOCK - (size % BLOCK as u64) as usize) % BLOCK
 }
 
-pub(super) fn write(out: &mut dyn Write, entry: &Entry<'_>) -> io::Result<()> {
+pub(super) fn write(out: &mut dyn Write, entry: &HeaderFields<'_>) -> io::Result<()> {
     let split = split(entry.path);
     let mut pax = Vec::new();
     if split.is_none() {
@@ -52,9 +52,9 @@ pub(super) fn write(out: &mut dyn Write, entry: &Entry<'_>) -> io::Result<()> {
     let names = split.unwrap_or((b"", cut(entry.path, NAME)));
     let size = if large { 0 } else { entry.size };
     let flag = match entry.kind {
-        Kind::File => b'0',
-        Kind::Symlink => b'2',
-        Kind::Folder => b'5',
+        HeaderKind::File => b'0',
+        HeaderKind::Symlink => b'2',
+        HeaderKind::Folder => b'5',
     };
     out.write_all(&block(flag, names, cut(entry.link, NAME), size, entry.mode))
 }

@@ -8,8 +8,7 @@ use std::{collections::VecDeque, os::fd::AsFd};
 
 use rustix::fs::readlinkat;
 
-/// As many links as the kernel follows for one path.
-const MAX_LINKS: usize = 40;
+use crate::limits::MAX_LINKS;
 
 pub(crate) const ABSOLUTE: &str = "its target is absolute";
 pub(crate) const OUTSIDE: &str = "its target leads outside";

@@ -5,9 +5,7 @@ use std::{fs::File, io, os::fd::OwnedFd};
 
 use super::{header::padding, links};
 use crate::files::sparse::Map;
-
-/// Entries that are named; all of them are counted.
-pub const MAX_NAMED: usize = 20;
+use crate::limits::MAX_NAMED;
 
 /// Entries of one kind: how many, and the first of them by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,12 +47,12 @@ impl FolderSurvey {
     }
 }
 
-pub(super) struct Survey {
+pub(super) struct Surveyor {
     root: OwnedFd,
     pub(super) found: FolderSurvey,
 }
 
-impl Survey {
+impl Surveyor {
     pub(super) fn new(root: OwnedFd) -> Self {
         Self { root, found: FolderSurvey::default() }
     }

@@ -107,12 +107,12 @@ fn an_empty_folder_is_two_zero_blocks() {
 #[test]
 fn a_size_beyond_octal_gets_a_pax_header() {
     let mut out = Vec::new();
-    let entry = header::Entry { kind: Kind::File, path: b"big", link: b"", size: 1 << 33, mode: 0o644 };
+    let entry = header::HeaderFields { kind: HeaderKind::File, path: b"big", link: b"", size: 1 << 33, mode: 0o644 };
     header::write(&mut out, &entry).unwrap();
     assert_eq!(out.len(), 3 * BLOCK);
     assert!(out[BLOCK..].starts_with(b"19 size=8589934592\n"));
     out.clear();
-    header::write(&mut out, &header::Entry { size: (1 << 33) - 1, ..entry }).unwrap();
+    header::write(&mut out, &header::HeaderFields { size: (1 << 33) - 1, ..entry }).unwrap();
     assert_eq!(out.len(), BLOCK);
     assert_eq!(&out[124..136], b"77777777777\0");
 }
@@ -231,5 +231,5 @@ fn a_survey_names_links_that_leave_and_what_is_private() {
         symlink("/x", at(&format!("l{i}"))).unwrap();
     }
     let found = survey(temp.path()).unwrap();
-    assert_eq!((found.links.total, found.links.first.len()), (32, survey::MAX_NAMED));
+    assert_eq!((found.links.total, found.links.first.len()), (32, crate::limits::MAX_NAMED));
 }

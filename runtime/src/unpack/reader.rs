@@ -3,16 +3,14 @@
 
 use super::{
     UnpackError,
-    source::{Input, Span},
+    source::{ByteSource, Span},
 };
+use crate::limits::MAX_EXTENSION;
 use crate::tar::BLOCK;
-
-/// Largest pax header or long name.
-const MAX_EXTENSION: u64 = 1024 * 1024;
 
 /// What an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum EntryKind {
     File,
     Folder,
     Symlink,
@@ -22,8 +20,8 @@ pub(super) enum Kind {
     Never(&'static str),
 }
 
-pub(super) struct Entry {
-    pub(super) kind: Kind,
+pub(super) struct TarEntry {
+    pub(super) kind: EntryKind,
     pub(super) path: Vec<u8>,
     pub(super) link: Vec<u8>,
     pub(super) mode: u32,
@@ -50,7 +48,7 @@ struct Extensions {
     sparse_name: Option<Vec<u8>>,
 }
 
-impl<I: Input> Reader<I> {
+impl<I: ByteSource> Reader<I> {
     pub(super) fn new(input: I, length: u64) -> Self {
         Self { input, length, offset: 0, content: 0, padding: 0 }
     }
@@ -60,7 +58,7 @@ impl<I: Input> Reader<I> {
     }
 
     /// The next entry; `None` after the end. What was not read of the last one is skipped.
-    pub(super) fn next(&mut self) -> Result<Option<Entry>, UnpackError> {
+    pub(super) fn next(&mut self) -> Result<Option<TarEntry>, UnpackError> {
         let mut extensions = Extensions::default();
         self.skip_rest()?;
         if self.length == 0 {
@@ -104,27 +102,27 @@ impl<I: Input> Reader<I> {
         Ok(span)
     }
 
-    fn entry(&mut self, header: &Header<'_>, flag: u8, said: Extensions) -> Result<Entry, UnpackError> {
+    fn entry(&mut self, header: &Header<'_>, flag: u8, said: Extensions) -> Result<TarEntry, UnpackError> {
         let path = said.sparse_name.or(said.path).unwrap_or_else(|| header.path());
         let kind = match flag {
-            _ if path.contains(&0) => Kind::Never("its path has a zero byte"),
-            b'5' => Kind::Folder,
-            b'0' | b'7' | 0 if said.sparse => Kind::Never("it is a sparse file: pack it without `--sparse`"),
-            b'0' | b'7' | 0 if path.ends_with(b"/") => Kind::Folder,
-            b'0' | b'7' | 0 => Kind::File,
-            b'1' => Kind::HardLink,
-            b'2' => Kind::Symlink,
-            b'3' | b'4' => Kind::Never("it is a device"),
-            b'6' => Kind::Never("it is a FIFO"),
-            b'S' => Kind::Never("it is a sparse file: pack it without `--sparse`"),
-            _ => Kind::Never("it is neither file, folder nor link"),
+            _ if path.contains(&0) => EntryKind::Never("its path has a zero byte"),
+            b'5' => EntryKind::Folder,
+            b'0' | b'7' | 0 if said.sparse => EntryKind::Never("it is a sparse file: pack it without `--sparse`"),
+            b'0' | b'7' | 0 if path.ends_with(b"/") => EntryKind::Folder,
+            b'0' | b'7' | 0 => EntryKind::File,
+            b'1' => EntryKind::HardLink,
+            b'2' => EntryKind::Symlink,
+            b'3' | b'4' => EntryKind::Never("it is a device"),
+            b'6' => EntryKind::Never("it is a FIFO"),
+            b'S' => EntryKind::Never("it is a sparse file: pack it without `--sparse`"),
+            _ => EntryKind::Never("it is neither file, folder nor link"),
         };
         let mode = header.number(100, 8).ok_or_else(|| self.malformed("a mode that is no number"))?;
         if flag == b'S' {
             self.sparse_map(header)?;
         }
         // Folders and links have no content, whatever size their header says: some programs write that of the folder.
-        let bare = kind == Kind::Folder || matches!(flag, b'1'..=b'6');
+        let bare = kind == EntryKind::Folder || matches!(flag, b'1'..=b'6');
         let size = match said.size {
             _ if bare => 0,
             Some(size) => size,
@@ -132,7 +130,7 @@ impl<I: Input> Reader<I> {
         };
         self.begin(size)?;
         let link = said.link.unwrap_or_else(|| text(&header.0[157..257]).to_vec());
-        Ok(Entry { kind, path, link, mode: (mode & 0o7777) as u32 })
+        Ok(TarEntry { kind, path, link, mode: (mode & 0o7777) as u32 })
     }
 
     /// Passes over the blocks that continue the map of GNU's sparse file.

@@ -33,7 +33,7 @@ impl Span<'_> {
 }
 
 /// Where a tar is read from.
-pub(super) trait Input {
+pub(super) trait ByteSource {
     /// At most `max` bytes of what comes next.
     fn next(&mut self, max: u64) -> io::Result<Span<'_>>;
 
@@ -56,7 +56,7 @@ enum Piece {
 }
 
 /// The side that extracts.
-pub(super) struct Source<'a> {
+pub(super) struct PayloadReader<'a> {
     pieces: Receiver<Piece>,
     spare: SyncSender<Vec<u8>>,
     piece: Piece,
@@ -75,14 +75,18 @@ pub(super) struct Feeder<'a> {
 }
 
 /// Both sides for the first `length` bytes of a file. `progress` is told how many bytes were taken.
-pub(super) fn open<'a, 'b>(file: &'a File, length: u64, progress: &'b mut dyn FnMut(u64)) -> (Source<'b>, Feeder<'a>) {
+pub(super) fn open<'a, 'b>(
+    file: &'a File,
+    length: u64,
+    progress: &'b mut dyn FnMut(u64),
+) -> (PayloadReader<'b>, Feeder<'a>) {
     let (sender, pieces) = sync_channel(AHEAD);
     let (spare, returned) = sync_channel(AHEAD + 2);
-    let source = Source { pieces, spare, piece: Piece::Zeros(0), taken: 0, done: 0, progress };
+    let source = PayloadReader { pieces, spare, piece: Piece::Zeros(0), taken: 0, done: 0, progress };
     (source, Feeder { file, length, pieces: sender, spare: returned })
 }
 
-impl Source<'_> {
+impl PayloadReader<'_> {
     fn advance(&mut self) {
         let (length, old) = match std::mem::replace(&mut self.piece, Piece::Zeros(0)) {
             Piece::Data(bytes) => (bytes.len() as u64, Some(bytes)),
@@ -120,7 +124,7 @@ impl Source<'_> {
     }
 }
 
-impl Input for Source<'_> {
+impl ByteSource for PayloadReader<'_> {
     fn next(&mut self, max: u64) -> io::Result<Span<'_>> {
         if self.left() == 0 {
             self.advance();
@@ -207,7 +211,7 @@ impl<'a> Headers<'a> {
     }
 }
 
-impl Input for Headers<'_> {
+impl ByteSource for Headers<'_> {
     fn next(&mut self, max: u64) -> io::Result<Span<'_>> {
         let want = self.buffer.len().min(usize::try_from(max).unwrap_or(usize::MAX));
         let read = self.file.read_at(&mut self.buffer[..want], self.at)?;

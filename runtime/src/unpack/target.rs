@@ -15,14 +15,11 @@ use rustix::{
 
 use super::{
     MAX_LISTED, Options, Refusal, UnpackError, Unpacked,
-    reader::{Entry, Kind, Reader},
+    reader::{EntryKind, Reader, TarEntry},
     refused, shown,
-    source::{Input, Span},
+    source::{ByteSource, Span},
 };
-use crate::{
-    files::sparse,
-    tar::{MAX_DEPTH, links},
-};
+use crate::{files::sparse, limits::MAX_DEPTH, tar::links};
 
 const MODE_SET_ID: u32 = 0o6000;
 const FOLDER_MODE: u32 = 0o755;
@@ -44,8 +41,8 @@ pub(super) struct Target<'a> {
 }
 
 /// Refuses what an entry by itself says is not to be extracted; else its names.
-pub(super) fn check(entry: &Entry) -> Result<Vec<&[u8]>, UnpackError> {
-    if let Kind::Never(reason) = entry.kind {
+pub(super) fn check(entry: &TarEntry) -> Result<Vec<&[u8]>, UnpackError> {
+    if let EntryKind::Never(reason) = entry.kind {
         return Err(refused(&entry.path, reason));
     }
     if entry.mode & MODE_SET_ID != 0 {
@@ -53,12 +50,12 @@ pub(super) fn check(entry: &Entry) -> Result<Vec<&[u8]>, UnpackError> {
     }
     let names = components(&entry.path, &entry.path)?;
     match entry.kind {
-        Kind::Folder => {}
+        EntryKind::Folder => {}
         _ if names.is_empty() => return Err(refused(&entry.path, "it has no name")),
-        Kind::Symlink => {
+        EntryKind::Symlink => {
             links::text(&entry.link, names.len() - 1).map_err(|reason| refused(&entry.path, reason))?;
         }
-        Kind::HardLink => {
+        EntryKind::HardLink => {
             original(entry)?;
         }
         _ => {}
@@ -67,7 +64,7 @@ pub(super) fn check(entry: &Entry) -> Result<Vec<&[u8]>, UnpackError> {
 }
 
 /// The names of the path that a hard link gives.
-fn original(entry: &Entry) -> Result<Vec<&[u8]>, UnpackError> {
+fn original(entry: &TarEntry) -> Result<Vec<&[u8]>, UnpackError> {
     match components(&entry.link, &entry.path) {
         Ok(names) if !names.is_empty() => Ok(names),
         _ => Err(refused(&entry.path, NO_ORIGINAL)),
@@ -99,7 +96,7 @@ impl<'a> Target<'a> {
         self.root_mode
     }
 
-    pub(super) fn extract<I: Input>(&mut self, reader: &mut Reader<I>) -> Result<Unpacked, UnpackError> {
+    pub(super) fn extract<I: ByteSource>(&mut self, reader: &mut Reader<I>) -> Result<Unpacked, UnpackError> {
         while let Some(entry) = reader.next()? {
             let taken = self.take(&entry, reader);
             self.unless_skipped(taken)?;
@@ -124,7 +121,7 @@ impl<'a> Target<'a> {
         }
     }
 
-    fn take<I: Input>(&mut self, entry: &Entry, reader: &mut Reader<I>) -> Result<(), UnpackError> {
+    fn take<I: ByteSource>(&mut self, entry: &TarEntry, reader: &mut Reader<I>) -> Result<(), UnpackError> {
         // Refused ones count as well, so that their number is bounded.
         self.count()?;
         let names = check(entry)?;
@@ -136,11 +133,11 @@ impl<'a> Target<'a> {
         self.enter(folders, &entry.path)?;
         let name = c_name(name).map_err(|_| refused(&entry.path, "its name cannot be written"))?;
         match entry.kind {
-            Kind::Folder => self.folder(&name, entry)?,
-            Kind::Symlink => self.symlink(&name, folders.len(), entry, &entry.link)?,
-            Kind::HardLink => self.hard_link(&name, folders.len(), entry)?,
-            Kind::File => self.file(&name, entry, reader)?,
-            Kind::Never(reason) => return Err(refused(&entry.path, reason)),
+            EntryKind::Folder => self.folder(&name, entry)?,
+            EntryKind::Symlink => self.symlink(&name, folders.len(), entry, &entry.link)?,
+            EntryKind::HardLink => self.hard_link(&name, folders.len(), entry)?,
+            EntryKind::File => self.file(&name, entry, reader)?,
+            EntryKind::Never(reason) => return Err(refused(&entry.path, reason)),
         }
         self.unpacked.entries += 1;
         Ok(())
@@ -183,7 +180,7 @@ impl<'a> Target<'a> {
         self.parent.as_ref().map_or(&self.root, |(_, fd)| fd)
     }
 
-    fn folder(&mut self, name: &CString, entry: &Entry) -> Result<(), UnpackError> {
+    fn folder(&mut self, name: &CString, entry: &TarEntry) -> Result<(), UnpackError> {
         let mode = self.folder_mode(entry.mode);
         loop {
             match rustix::fs::mkdirat(self.parent(), name, bits(mode)) {
@@ -201,7 +198,7 @@ impl<'a> Target<'a> {
         }
     }
 
-    fn symlink(&mut self, name: &CString, depth: usize, entry: &Entry, target: &[u8]) -> Result<(), UnpackError> {
+    fn symlink(&mut self, name: &CString, depth: usize, entry: &TarEntry, target: &[u8]) -> Result<(), UnpackError> {
         let judged = links::text(target, depth).map_err(|reason| refused(&entry.path, reason))?;
         self.walk |= judged == links::Text::Depends;
         let target = c_name(target).map_err(|_| refused(&entry.path, "its target has a zero byte"))?;
@@ -215,7 +212,7 @@ impl<'a> Target<'a> {
     }
 
     /// A link to a file that was extracted before; a second symlink where the original is one.
-    fn hard_link(&mut self, name: &CString, depth: usize, entry: &Entry) -> Result<(), UnpackError> {
+    fn hard_link(&mut self, name: &CString, depth: usize, entry: &TarEntry) -> Result<(), UnpackError> {
         let parts = original(entry)?;
         if is_joined(&components(&entry.path, &entry.path)?.join(&b'/'), &parts) {
             return Ok(());
@@ -260,7 +257,12 @@ impl<'a> Target<'a> {
         Ok(fd)
     }
 
-    fn file<I: Input>(&mut self, name: &CString, entry: &Entry, reader: &mut Reader<I>) -> Result<(), UnpackError> {
+    fn file<I: ByteSource>(
+        &mut self,
+        name: &CString,
+        entry: &TarEntry,
+        reader: &mut Reader<I>,
+    ) -> Result<(), UnpackError> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = bits(self.file_mode(entry.mode));
         let file = loop {
@@ -289,13 +291,13 @@ impl<'a> Target<'a> {
         Ok(())
     }
 
-    fn kind(&self, name: &CString, entry: &Entry) -> Result<FileType, UnpackError> {
+    fn kind(&self, name: &CString, entry: &TarEntry) -> Result<FileType, UnpackError> {
         let stat = rustix::fs::statat(self.parent(), name, AtFlags::SYMLINK_NOFOLLOW);
         stat.map(|stat| FileType::from_raw_mode(stat.st_mode)).map_err(|error| self.failed(&entry.path, error.into()))
     }
 
     /// Removes what an entry before made of the same path.
-    fn make_room(&mut self, name: &CString, entry: &Entry) -> Result<(), UnpackError> {
+    fn make_room(&mut self, name: &CString, entry: &TarEntry) -> Result<(), UnpackError> {
         let stat = rustix::fs::statat(self.parent(), name, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|error| self.failed(&entry.path, error.into()))?;
         let folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;

@@ -17,7 +17,7 @@ impl Place {
         Self { temp, root }
     }
 
-    fn report(&self, trust: Option<&TrustAnchor>) -> Report {
+    fn report(&self, trust: Option<&TrustAnchor>) -> VerifyReport {
         let store = Store::open(self.temp.path()).unwrap();
         verify_with(&store, &self.root, trust, &fake::check_proof, &mut |_, _| {}).unwrap()
     }

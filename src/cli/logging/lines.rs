@@ -1,7 +1,7 @@
 //! The queue between those who log and the one thread that writes.
 //!
 //! ```text
-//!   any thread --try_send--> at most MAX_LINES lines of MAX_BYTES bytes --one thread--> standard error
+//!   any thread --try_send--> at most MAX_LOG_LINES lines of MAX_LOG_BYTES bytes --one thread--> standard error
 //!                  | no room: the line is dropped and counted
 //! ```
 //!
@@ -21,10 +21,8 @@ use std::{
 use rpp_runtime::hooks::Counter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Lines that may wait.
-pub(super) const MAX_LINES: usize = 8192;
-/// Bytes of them.
-pub(super) const MAX_BYTES: usize = 4 << 20;
+use crate::limits::{MAX_LOG_BYTES, MAX_LOG_LINES};
+
 /// What was dropped is told this often at most.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// A reader that takes nothing at the moment, on a descriptor that does not block, is asked again after this time.
@@ -53,7 +51,7 @@ impl Waiting {
     /// `false` when there is no room.
     fn take(&self, size: usize) -> bool {
         let mut bytes = self.bytes();
-        let fits = *bytes + size <= MAX_BYTES;
+        let fits = *bytes + size <= MAX_LOG_BYTES;
         if fits {
             *bytes += size;
         }
@@ -75,7 +73,7 @@ impl Lines {
     /// # Errors
     /// The system gives no thread.
     pub(super) fn to(output: impl Write + Send + 'static, dropped: Counter) -> io::Result<Self> {
-        let (sender, received) = sync_channel(MAX_LINES);
+        let (sender, received) = sync_channel(MAX_LOG_LINES);
         let waiting = Arc::<Waiting>::default();
         let mut writer = Writer {
             output,
@@ -223,7 +221,7 @@ mod tests {
 
     fn held() -> (Lines, mpsc::SyncSender<()>, Receiver<Vec<u8>>) {
         let (go, going) = mpsc::sync_channel(0);
-        let (written, lines) = mpsc::sync_channel(MAX_LINES + 8);
+        let (written, lines) = mpsc::sync_channel(MAX_LOG_LINES + 8);
         (Lines::to(Held { go: going, written }, Counter::default()).unwrap(), go, lines)
     }
 
@@ -235,12 +233,12 @@ mod tests {
     fn lines_that_do_not_fit_are_dropped_and_counted_and_the_others_arrive_in_order() {
         let (lines, go, written) = held();
         // One may be in the writer's hands already.
-        for number in 0..MAX_LINES + 10 {
+        for number in 0..MAX_LOG_LINES + 10 {
             log(&lines, number.to_string().as_bytes());
         }
         let dropped = lines.dropped().get();
         assert!((9..=10).contains(&dropped), "{dropped}");
-        for number in 0..MAX_LINES {
+        for number in 0..MAX_LOG_LINES {
             go.send(()).unwrap();
             assert_eq!(written.recv().unwrap(), number.to_string().as_bytes());
         }
@@ -249,12 +247,12 @@ mod tests {
     #[test]
     fn long_lines_are_bounded_by_their_bytes() {
         let (lines, _go, _written) = held();
-        let long = vec![b'x'; MAX_BYTES / 4];
+        let long = vec![b'x'; MAX_LOG_BYTES / 4];
         for _ in 0..6 {
             log(&lines, &long);
         }
         assert_eq!(lines.dropped().get(), 2);
-        log(&lines, &vec![b'x'; MAX_BYTES + 1]);
+        log(&lines, &vec![b'x'; MAX_LOG_BYTES + 1]);
         assert_eq!(lines.dropped().get(), 3);
     }
 

@@ -215,7 +215,8 @@ fn download(status: &SnapshotStreamStatus, width: usize, chosen: bool, lines: Op
     let mark = Span::raw(if chosen { "\u{25b8} " } else { "  " });
     let bold = Style::new().add_modifier(Modifier::BOLD);
     let height = status.height.map_or_else(|| tail(status.session.get()), |height| height.to_string());
-    let state = Span::styled(format!("{:<12}", status.state.name().replace('_', " ")), Style::new().fg(colour(status)));
+    let state =
+        Span::styled(format!("{:<12}", status.state.as_str().replace('_', " ")), Style::new().fg(colour(status)));
     let total = status.total_bytes.filter(|total| *total > 0);
     let share = total.map_or_else(|| "-".to_owned(), |total| human::percent(verified(status).min(total), total));
     let flowing = status.verified_bytes_per_second.filter(|_| status.state == SessionState::Streaming);
@@ -311,7 +312,7 @@ fn peer(peer: &Peer) -> Line<'static> {
 fn event(event: &Event) -> Line<'static> {
     let peer = event.peer.as_deref().map(short).unwrap_or_default();
     let session = event.session.map(tail).unwrap_or_default();
-    let state = event.state.map(|state| state.name().replace('_', " ")).unwrap_or_default();
+    let state = event.state.map(|state| state.as_str().replace('_', " ")).unwrap_or_default();
     let mut what = match event.event.as_str() {
         "state" => format!("{session} {state}"),
         "cancelled" => format!("{session} cancelled"),

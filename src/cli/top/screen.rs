@@ -24,7 +24,7 @@ enum Told {
 
 /// What a key asks for.
 #[derive(Debug, PartialEq, Eq)]
-enum Asked {
+enum Wish {
     Nothing,
     End,
     Resume(u64),
@@ -105,10 +105,10 @@ async fn follow(
             }
             Some(Told::Said(text)) => view.said = text,
             Some(Told::Key(Event::Key(key))) if key.kind != KeyEventKind::Release => match press(&mut view, key) {
-                Asked::Nothing => {}
-                Asked::End => return Ok(()),
-                Asked::Resume(session) => drop(tokio::spawn(resume(Arc::clone(api), session, tell.clone()))),
-                Asked::Cancel(session) => drop(tokio::spawn(cancel(Arc::clone(api), session, tell.clone()))),
+                Wish::Nothing => {}
+                Wish::End => return Ok(()),
+                Wish::Resume(session) => drop(tokio::spawn(resume(Arc::clone(api), session, tell.clone()))),
+                Wish::Cancel(session) => drop(tokio::spawn(cancel(Arc::clone(api), session, tell.clone()))),
             },
             // Another size is drawn anew.
             Some(Told::Key(_)) => {}
@@ -117,28 +117,28 @@ async fn follow(
     }
 }
 
-fn press(view: &mut View, key: KeyEvent) -> Asked {
+fn press(view: &mut View, key: KeyEvent) -> Wish {
     let control = key.modifiers.contains(KeyModifiers::CONTROL);
     if key.code == KeyCode::Char('c') && control {
-        return Asked::End;
+        return Wish::End;
     }
     if let Some(session) = view.asking.take() {
-        return if key.code == KeyCode::Char('y') { Asked::Cancel(session) } else { Asked::Nothing };
+        return if key.code == KeyCode::Char('y') { Wish::Cancel(session) } else { Wish::Nothing };
     }
     view.said.clear();
     match key.code {
-        KeyCode::Char('q') | KeyCode::Esc => return Asked::End,
+        KeyCode::Char('q') | KeyCode::Esc => return Wish::End,
         KeyCode::Down | KeyCode::Char('j') => view.choose(1),
         KeyCode::Up | KeyCode::Char('k') => view.choose(-1),
         KeyCode::PageDown => view.choose(10),
         KeyCode::PageUp => view.choose(-10),
         KeyCode::Home => view.choose(isize::MIN),
         KeyCode::End => view.choose(isize::MAX),
-        KeyCode::Char('r') => return view.session().map_or(Asked::Nothing, Asked::Resume),
+        KeyCode::Char('r') => return view.session().map_or(Wish::Nothing, Wish::Resume),
         KeyCode::Char('x') => view.asking = view.session(),
         _ => {}
     }
-    Asked::Nothing
+    Wish::Nothing
 }
 
 async fn resume(api: Arc<Api>, session: u64, tell: mpsc::Sender<Told>) {

@@ -18,7 +18,7 @@ use rusqlite::{
 use serde::Serialize;
 
 use self::{
-    rows::Answer,
+    rows::SqlAnswer,
     scope::{Refusals, Scope},
 };
 use crate::{
@@ -53,7 +53,7 @@ pub(crate) enum SqlError {
 pub(crate) struct Rows {
     pub(crate) snapshot_id: i64,
     #[serde(flatten)]
-    pub(crate) answer: Answer,
+    pub(crate) answer: SqlAnswer,
 }
 
 /// Runs a query. Blocks for a second at most.
@@ -105,7 +105,7 @@ fn bound(db: &Connection) -> Result<(), rusqlite::Error> {
     Ok(())
 }
 
-fn execute(db: &Connection, query: &Query) -> Result<Answer, Failure> {
+fn execute(db: &Connection, query: &Query) -> Result<SqlAnswer, Failure> {
     // Statement by statement: `prepare` would look for a second one by calling itself.
     let mut batch = Batch::new(db, &query.sql);
     let Some(mut statement) = batch.next()? else { return Err(Failure::Empty) };

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use crate::limits::{SQL_MAX_JSON_BYTES, SQL_MAX_ROWS};
 
 #[derive(Debug, Serialize)]
-pub(crate) struct Answer {
+pub(crate) struct SqlAnswer {
     pub(crate) columns: Vec<String>,
     /// The array of rows, written already.
     pub(crate) rows: Box<RawValue>,
@@ -16,7 +16,7 @@ pub(crate) struct Answer {
     pub(crate) truncated: bool,
 }
 
-pub(super) fn collect(statement: &mut Statement<'_>) -> Result<Answer, rusqlite::Error> {
+pub(super) fn collect(statement: &mut Statement<'_>) -> Result<SqlAnswer, rusqlite::Error> {
     let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let width = columns.len();
     let names: usize = columns.iter().map(|name| 6 * name.len() + 3).sum();
@@ -57,7 +57,7 @@ pub(super) fn collect(statement: &mut Statement<'_>) -> Result<Answer, rusqlite:
     json.push(']');
     // It was written piece by piece from valid pieces.
     let rows = RawValue::from_string(json).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
-    Ok(Answer { columns, rows, row_count, truncated })
+    Ok(SqlAnswer { columns, rows, row_count, truncated })
 }
 
 fn push(json: &mut String, value: ValueRef<'_>) {

@@ -6,13 +6,14 @@ use rusqlite::{Connection, Statement, TransactionBehavior, params};
 use serde::Serialize;
 
 use super::StoreError;
+use rpp_common::text::cut_to;
+
 use crate::{
     collector::{
-        cut::{Finished, Participant, Status},
+        cut::{Finished, Participant, ProcessStatus},
         events::{Event, EventKind, now_ns},
     },
     limits::{MAX_STORED_ATTRS_BYTES, MAX_STORED_ID_BYTES, MAX_STORED_KIND_BYTES, MAX_STORED_LABEL_BYTES},
-    text::cut,
     wire::{Edge, Node},
 };
 
@@ -78,9 +79,9 @@ pub(super) fn save(db: &mut Connection, finished: &Finished) -> Result<(Saved, V
     let saved = Saved {
         snapshot_id: finished.id,
         requested: finished.participants.len() as u64,
-        responded: count(Status::Responded),
-        timed_out: count(Status::Timeout),
-        disconnected: count(Status::Disconnected),
+        responded: count(ProcessStatus::Responded),
+        timed_out: count(ProcessStatus::Timeout),
+        disconnected: count(ProcessStatus::Disconnected),
         nodes,
         edges,
         unresolved_edges: unresolved,
@@ -152,7 +153,7 @@ fn insert_node(
     node: &Node,
     notes: &mut Notes,
 ) -> Result<(), StoreError> {
-    let label = cut(&node.label, MAX_STORED_LABEL_BYTES);
+    let label = cut_to(&node.label, MAX_STORED_LABEL_BYTES);
     if label.len() < node.label.len() {
         notes.add(participant, EventKind::TooLong, format_args!("the label of {} was cut", node.id));
     }
@@ -161,7 +162,7 @@ fn insert_node(
         id,
         node.id,
         label,
-        cut(&kind, MAX_STORED_KIND_BYTES),
+        cut_to(&kind, MAX_STORED_KIND_BYTES),
         participant.name.process,
         participant.name.proc_key,
         stored_attrs(&node.attrs_json, participant, &node.id, notes),
@@ -205,7 +206,7 @@ fn save_edges(db: &Connection, id: i64, all: &[Participant], notes: &mut Notes) 
         }
         previous = Some(placed);
         let kind = edge.kind.snake_case();
-        let kind = cut(&kind, MAX_STORED_KIND_BYTES);
+        let kind = cut_to(&kind, MAX_STORED_KIND_BYTES);
         let attrs = stored_attrs(&edge.attrs_json, by, &edge.src, notes);
         let (src_key, dst_key) = (src.unwrap_or(&by.name.proc_key), dst.unwrap_or_default());
         match index.missing(&placed) {
@@ -255,7 +256,7 @@ impl<'a> Placed<'a> {
 struct Index<'a> {
     /// Keys of the processes that reported an id, in their order; nearly always one.
     owners: HashMap<&'a str, Vec<&'a str>>,
-    silent: HashMap<&'a str, Status>,
+    silent: HashMap<&'a str, ProcessStatus>,
     answered: HashSet<&'a str>,
 }
 
@@ -317,9 +318,9 @@ impl<'a> Index<'a> {
         // Ids of our registry carry the key of their process between colons.
         for part in id.split(':') {
             let reason = match self.silent.get(part) {
-                Some(Status::Timeout) => "its process did not answer in time",
-                Some(Status::Disconnected) => "its process went away",
-                Some(Status::Responded) => "its process reported nothing",
+                Some(ProcessStatus::Timeout) => "its process did not answer in time",
+                Some(ProcessStatus::Disconnected) => "its process went away",
+                Some(ProcessStatus::Responded) => "its process reported nothing",
                 None if self.answered.contains(part) => "its process did not report it",
                 None => continue,
             };

@@ -11,7 +11,7 @@ use crate::limits::MAX_CHAIN_STEPS;
 #[derive(Default)]
 pub(super) struct WaitGraph {
     places: HashMap<Box<str>, usize>,
-    nodes: Vec<Node>,
+    nodes: Vec<WaitNode>,
 }
 
 /// A node: its process, which is empty where nobody reported it, and its id. Two hosts may use the same ids.
@@ -29,7 +29,7 @@ impl At<'_> {
 }
 
 #[derive(Default)]
-struct Node {
+struct WaitNode {
     id: Box<str>,
     about: Option<(String, String, String)>,
     missing: Option<Box<str>>,
@@ -38,7 +38,7 @@ struct Node {
     waited_for: bool,
 }
 
-impl Node {
+impl WaitNode {
     /// It is there as long as it waits or is waited for.
     fn is_made_for_a_wait(&self) -> bool {
         const KINDS: [&str; 8] =
@@ -82,7 +82,7 @@ impl WaitGraph {
         }
         let index = self.nodes.len();
         self.places.insert(key, index);
-        self.nodes.push(Node { id: at.id.into(), ..Node::default() });
+        self.nodes.push(WaitNode { id: at.id.into(), ..WaitNode::default() });
         index
     }
 
@@ -116,7 +116,7 @@ impl WaitGraph {
     /// unanswered, but a task may be old and wait since a moment ago.
     fn wait(&self, src: usize, dst: usize, told: Option<u64>) -> Option<u64> {
         let (from, to) = (&self.nodes[src], &self.nodes[dst]);
-        let made_for_it = |node: &Node| node.times.age.filter(|_| node.is_made_for_a_wait());
+        let made_for_it = |node: &WaitNode| node.times.age.filter(|_| node.is_made_for_a_wait());
         told.or(from.times.waited).or_else(|| match (made_for_it(from), made_for_it(to)) {
             (Some(from), Some(to)) => Some(from.min(to)),
             (from, to) => from.or(to),

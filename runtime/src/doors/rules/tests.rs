@@ -50,7 +50,7 @@ fn silent_sockets_of_one_address_leave_places_for_all_others() {
         (0..count).filter(|_| doors.arrive(now, ids.next(), from, wire).is_ok()).count()
     };
     assert_eq!(knock(&mut doors, source(1), Wire::Tcp, 300), ConnectionRules::default().handshakes_per_source);
-    assert_eq!(doors.counts().refused[&Refusal::HandshakesOfSource], 284);
+    assert_eq!(doors.counts().refused[&ConnectionRefusal::HandshakesOfSource], 284);
     assert_eq!(knock(&mut doors, source(2), Wire::Tcp, 1), 1);
     // However many addresses, the next one finds a place until there are none at all.
     for host in 3..15 {
@@ -59,7 +59,7 @@ fn silent_sockets_of_one_address_leave_places_for_all_others() {
     let newcomers = (1000..).take_while(|host| knock(&mut doors, source(*host), Wire::Tcp, 1) > 0).count();
     assert!(newcomers < ConnectionRules::default().handshakes);
     assert_eq!(doors.counts().being_made, ConnectionRules::default().handshakes);
-    assert!(doors.counts().refused[&Refusal::Handshakes] > 0);
+    assert!(doors.counts().refused[&ConnectionRefusal::Handshakes] > 0);
     // A forged sender of datagrams takes no place of TCP's, and none of QUIC's were taken by TCP.
     assert_eq!(knock(&mut doors, source(1), Wire::Quic, 300), ConnectionRules::default().handshakes_per_source);
 }
@@ -72,13 +72,13 @@ fn a_place_is_free_again_when_its_handshake_ended() {
     for id in &begun {
         doors.arrive(now, *id, source(1), Wire::Tcp).unwrap();
     }
-    assert_eq!(doors.arrive(now, ids.next(), source(1), Wire::Tcp), Err(Refusal::HandshakesOfSource));
+    assert_eq!(doors.arrive(now, ids.next(), source(1), Wire::Tcp), Err(ConnectionRefusal::HandshakesOfSource));
     doors.close(begun[0]);
     doors.establish(now, begun[1], source(1), PeerId::random()).unwrap();
     for _ in 0..2 {
         doors.arrive(now, ids.next(), source(1), Wire::Tcp).unwrap();
     }
-    assert_eq!(doors.arrive(now, ids.next(), source(1), Wire::Tcp), Err(Refusal::HandshakesOfSource));
+    assert_eq!(doors.arrive(now, ids.next(), source(1), Wire::Tcp), Err(ConnectionRefusal::HandshakesOfSource));
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn one_address_begins_no_more_than_its_rate() {
     for _ in 0..burst {
         knock(&mut doors, now, source(1)).unwrap();
     }
-    assert_eq!(knock(&mut doors, now, source(1)), Err(Refusal::Rate));
+    assert_eq!(knock(&mut doors, now, source(1)), Err(ConnectionRefusal::Rate));
     knock(&mut doors, now, source(2)).unwrap();
     let later = now + Duration::from_secs(1);
     let more = (0..1000).filter(|_| knock(&mut doors, later, source(1)).is_ok()).count();
@@ -182,7 +182,7 @@ fn connections_that_do_not_let_themselves_be_closed_are_bounded_too() {
         doors.settle(now, nobody());
     }
     assert_eq!((made, doors.made.len()), (8 + MAX_OVER, 8 + MAX_OVER));
-    assert_eq!(doors.counts().refused[&Refusal::Total], 1000 - made as u64);
+    assert_eq!(doors.counts().refused[&ConnectionRefusal::Total], 1000 - made as u64);
     // A peer that was in use at the latest look gets in all the same.
     let peer = PeerId::random();
     doors.settle(now, HashSet::from([peer]));
@@ -198,7 +198,7 @@ fn a_peer_has_a_few_connections() {
     for id in &made {
         doors.establish(now, *id, source(1), peer).unwrap();
     }
-    assert_eq!(doors.establish(now, ids.next(), source(2), peer), Err(Refusal::Peer));
+    assert_eq!(doors.establish(now, ids.next(), source(2), peer), Err(ConnectionRefusal::Peer));
     doors.close(made[0]);
     doors.establish(now, ids.next(), source(2), peer).unwrap();
 }

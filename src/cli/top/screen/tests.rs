@@ -11,15 +11,15 @@ fn key(code: KeyCode) -> KeyEvent {
 #[test]
 fn nothing_is_cancelled_without_a_yes() {
     let mut view = View::default();
-    assert_eq!(press(&mut view, key(KeyCode::Char('x'))), Asked::Nothing, "there is none");
+    assert_eq!(press(&mut view, key(KeyCode::Char('x'))), Wish::Nothing, "there is none");
     assert_eq!(view.asking, None);
     view.asking = Some(7);
-    assert_eq!(press(&mut view, key(KeyCode::Char('n'))), Asked::Nothing);
-    assert_eq!(press(&mut view, key(KeyCode::Char('y'))), Asked::Nothing, "it was declined");
+    assert_eq!(press(&mut view, key(KeyCode::Char('n'))), Wish::Nothing);
+    assert_eq!(press(&mut view, key(KeyCode::Char('y'))), Wish::Nothing, "it was declined");
     view.asking = Some(7);
-    assert_eq!(press(&mut view, key(KeyCode::Char('y'))), Asked::Cancel(7));
-    assert_eq!(press(&mut view, key(KeyCode::Char('q'))), Asked::End);
-    assert_eq!(press(&mut view, KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL)), Asked::End);
+    assert_eq!(press(&mut view, key(KeyCode::Char('y'))), Wish::Cancel(7));
+    assert_eq!(press(&mut view, key(KeyCode::Char('q'))), Wish::End);
+    assert_eq!(press(&mut view, KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL)), Wish::End);
 }
 
 /// Not a test: what the one below runs in a terminal of its own.

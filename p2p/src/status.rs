@@ -1,0 +1,281 @@
+//! What a session says of itself: its state, what it waits for, why it failed, and how far it is. Each word stands here
+//! once; the control plane, the metrics, introspection and the fleet's graph all use these types.
+
+use std::{fmt, path::PathBuf};
+
+use libp2p::PeerId;
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::{
+    messages::PayloadFormat,
+    types::{Hash, SnapshotSessionId},
+};
+
+/// An enum whose variants have one word each, which is also how they are serialised.
+macro_rules! words {
+    ($(#[$of_enum:meta])* $name:ident { $($(#[$of_variant:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$of_enum])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum $name {
+            $($(#[$of_variant])* #[serde(rename = $word)] $variant),+
+        }
+
+        impl $name {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The word of the status.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word),+
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+words! {
+    /// Where a session stands.
+    ///
+    /// ```text
+    /// connecting -> planning -> verifying -> streaming -> verifying -> complete
+    ///      ^            │           │            │            │
+    ///      │            └───────────┴─────┬──────┴────────────┴──────> failed
+    ///      └── backing_off, paused <──────┘ (and back, by themselves)
+    /// ```
+    SessionState {
+        /// No connection to the provider yet.
+        Connecting = "connecting",
+        /// The plan, or the answer to a resume, is asked for.
+        Planning = "planning",
+        /// Chunks are coming.
+        Streaming = "streaming",
+        /// Updates, signatures and proof are fetched and checked, or the payload is put in place.
+        Verifying = "verifying",
+        /// Something failed that may pass; `waiting_on.retry_at` says when the next try is.
+        BackingOff = "backing_off",
+        /// The disk is full, or another session has the payload or the place.
+        Paused = "paused",
+        /// The verified payload is in place.
+        Complete = "complete",
+        /// It is over; the error says why.
+        Failed = "failed",
+    }
+}
+
+impl SessionState {
+    /// Whether nothing more happens without the operator.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Complete | Self::Failed)
+    }
+}
+
+words! {
+    /// What a session waits for.
+    WaitKind {
+        /// A connection to the provider.
+        Connection = "connection",
+        /// The plan, or the answer to a resume.
+        Plan = "plan",
+        /// A chunk.
+        Chunk = "chunk",
+        /// A light-client update.
+        LightClientUpdate = "light_client_update",
+        /// The mirror of an ack.
+        Ack = "ack",
+        /// The check of signatures, chain and proof.
+        Proof = "proof",
+        /// A write, a flush, or free space.
+        Disk = "disk",
+        /// Another session of this node.
+        Session = "session",
+        /// The end of a back-off.
+        Retry = "retry",
+        /// The operator.
+        Operator = "operator",
+    }
+}
+
+words! {
+    /// Stable words for what ended a session, or what it is recovering from; `docs/troubleshooting.md` explains each.
+    FailureCode {
+        /// The connection, or the patience, is gone.
+        Network = "network",
+        /// Bytes did not verify.
+        Checksum = "checksum",
+        /// No trust in the publishers, or no permission to consume.
+        Authentication = "authentication",
+        /// The offsets of a resume do not fit.
+        ResumeMismatch = "resume_mismatch",
+        /// The provider refused, or broke the protocol.
+        Provider = "provider",
+        /// This node's disk.
+        Storage = "storage",
+        /// The commitment chain or its proof does not hold.
+        Proof = "proof",
+        /// The tip is older than the head.
+        Stale = "stale",
+        /// The publishers signed two histories.
+        Equivocation = "equivocation",
+        /// The provider cancelled the session.
+        Cancelled = "cancelled",
+    }
+}
+
+/// Who or what a session waits for, and since when.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WaitingOn {
+    /// What.
+    pub what: WaitKind,
+    /// Which chunk or update.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index: Option<u64>,
+    /// Whom (a peer id, or a session number for `session`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    /// For how long, in milliseconds.
+    pub since_ms: u64,
+    /// One clear sentence, with what the operator can do.
+    pub reason: String,
+    /// When the next try is (RFC 3339), for `retry`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<String>,
+}
+
+/// Everything a session can say. Fields without a value are left out of the JSON, but for the four that are always there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)] // named and defined one by one in `docs/http.md`
+pub struct SnapshotStreamStatus {
+    pub session: SnapshotSessionId,
+    #[serde(serialize_with = "as_text", deserialize_with = "peer_from_text")]
+    pub peer: PeerId,
+    pub state: SessionState,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<Hash>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan_id: Option<Hash>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<PayloadFormat>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub height: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunk_size: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_chunks: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_updates: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_chunk_index: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_update_index: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_update_height: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed_chunk_index: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed_update_index: Option<u64>,
+    pub bytes_received: u64,
+    pub bytes_verified: u64,
+    pub bytes_durable: u64,
+    #[serde(default)]
+    pub bytes_wasted: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rechecked_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recheck_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damaged_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_bytes_per_second: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eta_seconds: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tries: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stalled_ms: Option<u64>,
+    pub verified: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
+    pub waiting_on: Option<WaitingOn>,
+    pub error: Option<String>,
+    pub error_code: Option<FailureCode>,
+    pub payload_path: Option<PathBuf>,
+    pub started_at: String,
+    pub updated_at: String,
+}
+
+impl SnapshotStreamStatus {
+    /// Whether it is complete by its record, and this process has yet to verify what is stored.
+    #[must_use]
+    pub fn is_being_verified_again(&self) -> bool {
+        self.state == SessionState::Complete && !self.verified && self.recheck_bytes.is_some()
+    }
+}
+
+fn as_text<S: Serializer>(peer: &PeerId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(peer)
+}
+
+fn peer_from_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<PeerId, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each word, as the contract has it, is what is written and read.
+    fn check<T>(all: &[T], words: &[&str], as_str: fn(T) -> &'static str)
+    where
+        T: Copy + fmt::Debug + PartialEq + Serialize + for<'de> Deserialize<'de>,
+    {
+        assert_eq!(all.iter().map(|one| as_str(*one)).collect::<Vec<_>>(), words);
+        for (one, word) in all.iter().zip(words) {
+            assert_eq!(serde_json::to_value(one).unwrap(), *word);
+            assert_eq!(serde_json::from_value::<T>((*word).into()).unwrap(), *one);
+        }
+    }
+
+    #[test]
+    fn the_words_are_those_of_the_contract() {
+        let states =
+            ["connecting", "planning", "streaming", "verifying", "backing_off", "paused", "complete", "failed"];
+        check(SessionState::ALL, &states, SessionState::as_str);
+        let waits = [
+            "connection",
+            "plan",
+            "chunk",
+            "light_client_update",
+            "ack",
+            "proof",
+            "disk",
+            "session",
+            "retry",
+            "operator",
+        ];
+        check(WaitKind::ALL, &waits, WaitKind::as_str);
+        let codes = [
+            "network",
+            "checksum",
+            "authentication",
+            "resume_mismatch",
+            "provider",
+            "storage",
+            "proof",
+            "stale",
+            "equivocation",
+            "cancelled",
+        ];
+        check(FailureCode::ALL, &codes, FailureCode::as_str);
+    }
+}

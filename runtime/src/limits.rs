@@ -1,0 +1,99 @@
+//! Every bound of the node, in one place (`docs/limits.md`); those of the protocol are in `rpp_p2p::limits`.
+
+use std::time::Duration;
+
+/// Connections that this node makes at once.
+pub const MAX_PENDING_CONNECTIONS: u32 = 64;
+/// Pings in a row that may bring no answer, on a connection where one was answered.
+pub const MAX_SILENT_PINGS: u32 = 3;
+/// Time between two log lines about refused connections.
+pub const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(60);
+/// Sources of refused connections that are counted one by one between two of those lines; the rest only as a sum.
+pub const MAX_COUNTED_SOURCES: usize = 256;
+/// Sources of connections whose rate is kept; more have none until some are forgotten.
+pub const MAX_RATES: usize = 4096;
+/// Connections above the configured bound: those that came at this moment, and those whose other side holds up the closing.
+pub const MAX_OVER: usize = 64;
+/// Calls from handles that may wait for the node's task.
+pub const COMMAND_QUEUE: usize = 256;
+/// Reports from blocking threads that may wait for the node's task.
+pub const DONE_QUEUE: usize = 1024;
+/// Events a subscriber may fall behind before it loses the oldest.
+pub const EVENT_QUEUE: usize = 1024;
+/// Time for what is in flight to finish when the node stops.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+/// Time for the node's task to answer a call.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// A listener that announces no address for so long is not waited for.
+pub const ANNOUNCING: Duration = Duration::from_secs(2);
+/// Time between tries to open the database anew.
+pub const DB_RETRY: Duration = Duration::from_secs(1);
+/// Bytes of sled's page cache.
+pub const DB_CACHE_BYTES: u64 = 8 * 1024 * 1024;
+/// Flushes of the database that may wait for the one under way.
+pub const FLUSH_QUEUE: usize = 1024;
+/// After this time a flush counts as failed: sled may wait for ever for a write that failed.
+pub const FLUSH_PATIENCE: Duration = Duration::from_secs(20);
+/// Records that may wait to be written.
+pub const RECORDER_QUEUE: usize = 1024;
+/// Proofs checked at once; each holds the verifier's working memory.
+pub const PROOF_JOBS: usize = 1;
+/// Time between tries to write a record that could not be written.
+pub const RECORD_RETRY: Duration = Duration::from_secs(2);
+/// Addresses kept of one session's peer.
+pub const MAX_ADDRESSES: usize = 8;
+/// First pause before a configured peer is dialled again; it doubles up to [`REDIAL_MAX`], with jitter.
+pub const REDIAL_MIN: Duration = Duration::from_secs(1);
+/// Longest pause before a configured peer is dialled again.
+pub const REDIAL_MAX: Duration = Duration::from_secs(60);
+/// Addresses and protocols kept of what a peer says of itself.
+pub const MAX_SAID: usize = 32;
+/// How long a repeated request with the same key is answered with the session that it made.
+pub const KEY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Idempotency keys that one session carries; the oldest go.
+pub const MAX_KEYS: usize = 16;
+/// Bytes of a stored payload that are read and hashed at once in the background.
+pub const SCRUB_PIECE: u64 = 1024 * 1024;
+/// Bytes of a partial payload hashed in one step; a chunk, when that is larger.
+pub const RECHECK_STEP: u64 = 1024 * 1024;
+/// Of a partial payload's bytes that no record covers, so many are made durable at once.
+pub const RECHECK_SLICE: u64 = 64 * 1024 * 1024;
+/// Bytes read of the note beside a damaged payload.
+pub const MAX_DAMAGE_NOTE: u64 = 4096;
+/// Largest configuration file, in bytes.
+pub const MAX_CONFIG_BYTES: u64 = 1 << 20;
+/// Fewest bytes of a token.
+pub const MIN_TOKEN_BYTES: usize = 16;
+/// Most bytes of a token or key file.
+pub const MAX_SECRET_BYTES: usize = 4096;
+/// Entries that a tar may have; more are refused when packing and unpacking.
+pub const MAX_ENTRIES: u64 = 10_000_000;
+/// Folders inside folders; each level holds a descriptor open.
+pub const MAX_DEPTH: usize = 256;
+/// Entries of one kind that `publish` names; all of them are counted.
+pub const MAX_NAMED: usize = 20;
+/// Links followed to judge one; as many as the kernel follows for one path.
+pub const MAX_LINKS: usize = 40;
+/// Refused entries that `unpack` lists; all of them are counted.
+pub const MAX_LISTED: usize = 1000;
+/// Largest pax header or long name.
+pub const MAX_EXTENSION: u64 = 1024 * 1024;
+/// Connections being made at once by others, over TCP and as many over QUIC.
+pub const MAX_HANDSHAKES: usize = 128;
+/// Of those, from one source: an IPv4 address, a /64 of IPv6.
+pub const MAX_HANDSHAKES_PER_SOURCE: usize = 16;
+/// Connections begun by one source within a moment.
+pub const CONNECTION_BURST: u32 = 64;
+/// Connections begun by one source in a second, when the burst is used up.
+pub const CONNECTIONS_PER_SECOND: u32 = 32;
+/// Time for a handshake that another began.
+pub const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
+/// A connection without streams closes after this long.
+pub const CONNECTION_IDLE: Duration = Duration::from_secs(60);
+/// A connection without a session closes after this long, whatever streams its peer opens.
+pub const CONNECTION_QUIET: Duration = Duration::from_secs(60);
+/// After this time a part of the node's files that could not be written, and that nobody tries, is tried by a small write. A
+/// session that waits for the disk tries again sooner: what it finds counts for more than what a small write does.
+pub const PROBE_AFTER: Duration = rpp_p2p::limits::PAUSE_RECHECK.saturating_mul(5);
+/// The payload of a complete session that cannot be read after a start is tried again after this time.
+pub const RESTORE_RETRY: Duration = Duration::from_secs(60);

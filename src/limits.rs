@@ -1,0 +1,14 @@
+//! Every bound of the program itself, in one place (`docs/limits.md`).
+
+use std::time::Duration;
+
+/// Disk, hash and proof jobs at once; further ones wait.
+pub(crate) const MAX_BLOCKING_THREADS: usize = 64;
+/// At the end of the process, what waits of the log is written within this time or not at all.
+pub(crate) const LAST_LINES: Duration = Duration::from_secs(1);
+/// Log lines that may wait for a reader.
+pub(crate) const MAX_LOG_LINES: usize = 8192;
+/// Bytes of log lines that may wait for a reader.
+pub(crate) const MAX_LOG_BYTES: usize = 4 << 20;
+/// The longest pause between messages that is waited out awake.
+pub(crate) const AWAKE: Duration = Duration::from_millis(1);
