@@ -10,5 +10,5 @@ pub(crate) const LAST_LINES: Duration = Duration::from_secs(1);
 pub(crate) const MAX_LOG_LINES: usize = 8192;
 /// Bytes of log lines that may wait for a reader.
 pub(crate) const MAX_LOG_BYTES: usize = 4 << 20;
-/// The longest pause between messages that is waited out awake.
+/// The longest pause between messages during which the thread polls.
 pub(crate) const AWAKE: Duration = Duration::from_millis(1);

@@ -4,7 +4,7 @@ mod cli;
 mod limits;
 mod wiring;
 
-/// Hands pages back late, which large messages need; see `docs/dependencies.md`.
+/// This allocator returns pages to the system late, which suits large messages; see `docs/dependencies.md`.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,4 +1,5 @@
-//! Plugs introspection and fleet cuts into the running node. The node knows neither; each is told through [`Hooks`].
+//! Connects introspection and fleet cuts to the running node. The node knows neither; both are informed through
+//! [`Hooks`].
 
 mod awake;
 mod fleet;
@@ -14,14 +15,14 @@ use rpp_runtime::{Config, Hooks, NodeHandle, Watcher};
 
 use self::{awake::Awake, fleet::Fleet, introspection::Introspection};
 
-/// What a node without a name of its own is called in a cut, before the end of its peer id.
+/// The name in a cut of a node without a name of its own; the end of its peer id follows.
 const PROCESS: &str = "rpp-node";
-/// Characters of the peer id that tell the nodes of a fleet apart: their process ids may all be 1.
+/// Characters of the peer id that distinguish the nodes of a fleet, because their process ids may all be 1.
 const PEER_CHARS: usize = 6;
-/// How often the fill of the node's queues is looked at, for cuts.
+/// How often the fill of the node's queues is read for cuts.
 const QUEUES_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What watches the node. Reporting to the fleet's dashboard ends when this is dropped.
+/// Everything that watches the node. Dropping this ends reporting to the fleet's dashboard.
 pub(crate) struct Wiring {
     introspection: Option<Registry>,
     fleet: Option<(Reporter, Arc<Fleet>)>,
@@ -29,7 +30,7 @@ pub(crate) struct Wiring {
 }
 
 impl Wiring {
-    /// As configured; `dashboard` is `PEEPS_DASHBOARD`, which comes before the file's.
+    /// As configured. `dashboard` is `PEEPS_DASHBOARD`, which overrides the file's value.
     pub(crate) fn new(config: &Config, peer: PeerId, dashboard: Option<&str>) -> Self {
         let introspection = config.introspection.enabled.then(|| Registry::new(&peer, env!("CARGO_PKG_VERSION")));
         let dashboard = dashboard.unwrap_or(&config.fleet.dashboard);
@@ -45,7 +46,7 @@ impl Wiring {
         Self { introspection, fleet, awake }
     }
 
-    /// What the node is started with: nothing at all for what is off.
+    /// The hooks for the node's start; nothing for what is off.
     pub(crate) fn hooks(&self) -> Hooks {
         let mut hooks = Hooks::default();
         if let Some(registry) = self.introspection.clone() {
@@ -61,12 +62,12 @@ impl Wiring {
         hooks
     }
 
-    /// What the introspection port shows; `None` when it is off.
+    /// The registry that the introspection port shows; `None` if it is off.
     pub(crate) fn introspection(&self) -> Option<&Registry> {
         self.introspection.as_ref()
     }
 
-    /// Keeps the fill of the node's queues up to date for cuts, until the node is gone; at once when that is off.
+    /// Keeps the fill of the node's queues up to date for cuts until the node ends. Returns at once if cuts are off.
     pub(crate) async fn follow_queues(&self, handle: &NodeHandle) {
         let Some((reporter, watcher)) = &self.fleet else { return };
         let mut status = reporter.status();
@@ -91,7 +92,7 @@ pub(crate) fn traffic(registry: &Registry) -> HashMap<String, Traffic> {
     registry.traffic().into_iter().map(|(peer, both)| (peer, traffic(both))).collect()
 }
 
-/// The configured name, or one that holds over hosts.
+/// The configured name, or one that is unique across hosts.
 fn name_in_cuts(configured: &str, peer: &PeerId) -> String {
     if !configured.is_empty() {
         return configured.to_owned();

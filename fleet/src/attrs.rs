@@ -6,7 +6,7 @@ use rpp_common::text::cut_to;
 
 use crate::limits::{MAX_ATTRS, MAX_TEXT_BYTES};
 
-/// What an attribute can be.
+/// The value of an attribute.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Value {
@@ -16,7 +16,7 @@ pub enum Value {
     Unsigned(u64),
     /// A number that may be negative.
     Signed(i64),
-    /// A measure.
+    /// A measured value.
     Float(f64),
     /// A text, cut to 512 bytes.
     Text(Box<str>),
@@ -71,7 +71,7 @@ impl From<Duration> for Value {
 pub struct Attrs(Vec<(&'static str, Value)>);
 
 impl Attrs {
-    /// Sets `name`, in the place of an earlier value of that name.
+    /// Sets `name`; an earlier value of that name is replaced.
     pub fn set(&mut self, name: &'static str, value: impl Into<Value>) -> &mut Self {
         let value = value.into();
         if let Some((_, old)) = self.0.iter_mut().find(|(known, _)| *known == name) {
@@ -82,10 +82,10 @@ impl Attrs {
         self
     }
 
-    /// The JSON text that goes over the wire, with what `about` adds unless it has attributes of these names of its own.
+    /// The JSON text for the wire. It includes what `about` adds, except attributes that were set under the same names.
     ///
-    /// Written by hand: a graph has thousands of these, and is to be taken at once.
-    /// `json` is where it is put together; what was in it is dropped.
+    /// Written by hand, because a graph has thousands of these and must be taken quickly. `json` is the buffer; its
+    /// content is overwritten.
     pub(crate) fn to_json(&self, about: &About<'_>, json: &mut String) -> Box<str> {
         json.clear();
         json.push('{');
@@ -128,15 +128,14 @@ impl Attrs {
     }
 }
 
-/// What the attributes of a node or edge say of it beside what was set. The names are those that the dashboard of peeps
-/// reads.
+/// Attributes of a node or edge that are added to those that were set. The dashboard of peeps reads these names.
 #[derive(Clone, Copy)]
 pub(crate) struct About<'a> {
-    /// How long it has been there: `age_ms`.
+    /// How long it has existed: `age_ms`.
     pub(crate) age: Duration,
     /// A node's `label`.
     pub(crate) label: Option<&'a str>,
-    /// A request or a response: `elapsed_ns`.
+    /// Whether it is a request or a response, which has `elapsed_ns`.
     pub(crate) exchange: bool,
     /// A node's.
     pub(crate) origin: Option<Origin<'a>>,
@@ -162,7 +161,7 @@ impl Value {
                 }
                 push_unsigned(json, number.unsigned_abs());
             }
-            // Rare: as everybody writes them.
+            // Rare, so the common writer does it.
             Self::Float(number) => json.push_str(&serde_json::to_string(number).unwrap_or_else(|_| "null".into())),
             Self::Text(text) => push_text(json, text),
         }
@@ -196,7 +195,7 @@ fn push_unsigned(json: &mut String, mut number: u64) {
 
 /// What can be given as attributes: `()`, a closure that sets them, or an array of pairs.
 ///
-/// None of it runs while the registry is off.
+/// None of it is evaluated while the registry is off.
 pub trait IntoAttrs {
     /// The attributes.
     fn into_attrs(self) -> Attrs;

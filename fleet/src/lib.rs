@@ -1,9 +1,10 @@
-//! Fleet cuts: one consistent view of every process, now.
+//! Fleet cuts: one consistent view of all processes at one moment.
 //!
-//! A *collector* asks all connected processes for the graph of what is alive in them - requests, locks, queues, files,
-//! connections, and who needs whom - and puts the answers together: one cut. Nothing is sent that was not asked for.
+//! A *collector* asks all connected processes for the graph of what is alive in them: requests, locks, queues, files,
+//! connections, and who needs whom. It joins the answers into one cut. Nothing is sent that was not asked for.
 //!
-//! Any program reports in five lines; without `PEEPS_DASHBOARD=<host:port>` they do nothing and cost one branch a call:
+//! A program needs five lines to report. Without `PEEPS_DASHBOARD=<host:port>` they do nothing and cost one branch for
+//! each call:
 //!
 //! ```
 //! use rpp_fleet::{NodeKind, Reporter};
@@ -16,7 +17,7 @@
 //! | part | does |
 //! |---|---|
 //! | [`Registry`] | holds what is alive; guards add and remove; a graph is copied in one step |
-//! | [`Reporter`] | connects to the collector, for ever, and answers its requests from a thread of its own |
+//! | [`Reporter`] | connects to the collector, again and again, and answers its requests on a thread of its own |
 //! | [`collector`] | asks all, waits a bounded time, stores the cut in SQLite, answers over HTTP (feature `collector`) |
 //! | [`wire`] | the messages, for programs that speak the protocol themselves |
 //!

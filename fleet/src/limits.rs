@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-/// Longest request frame that a reporting program takes.
+/// Longest request frame that a reporting program accepts.
 pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
-/// Longest reply frame, sent or taken.
+/// Longest reply frame, sent or accepted.
 pub const MAX_REPLY_BYTES: usize = 128 * 1024 * 1024;
 /// A frame must be complete this long after its first byte.
 pub const FRAME_DEADLINE: Duration = Duration::from_secs(30);
@@ -15,9 +15,9 @@ pub const RECONNECT_FIRST: Duration = Duration::from_secs(1);
 pub const RECONNECT_MAX: Duration = Duration::from_secs(30);
 /// How long the client waits for a connection.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The client takes a graph at most this often, however many requests come.
+/// Least time between two graphs that the client takes, however many requests arrive.
 pub const GRAPH_INTERVAL: Duration = Duration::from_millis(50);
-/// The dashboard must take a reply within this time.
+/// Time for the dashboard to read a reply.
 pub const REPLY_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Most nodes that a registry holds; further ones get a guard that does nothing and are counted.
@@ -33,15 +33,15 @@ pub const MAX_ATTRS: usize = 32;
 
 /// How long a cut waits for answers.
 pub const CUT_TIMEOUT: Duration = Duration::from_millis(5000);
-/// What the collector adds to the time-out that it names in the request.
+/// Time that the collector adds to the time-out in its request.
 pub const CUT_GRACE: Duration = Duration::from_millis(500);
-/// Requests that wait for one process; one more, and the process counts as not reading.
+/// Requests queued for one process. When one more comes, the process counts as not reading.
 pub const REQUEST_QUEUE: usize = 32;
 /// Most connections of processes.
 pub const MAX_CONNECTIONS: usize = 4096;
-/// All frames under way together.
+/// Bytes of all frames in flight together.
 pub const MAX_FRAMES_BYTES: usize = 512 * 1024 * 1024;
-/// Memory of the graphs of one cut; a graph beyond it is left out and said so.
+/// Memory of the graphs of one cut; a graph beyond it is left out, and the cut says so.
 pub const MAX_CUT_BYTES: usize = 640 * 1024 * 1024;
 /// Large replies that are parsed at the same time.
 pub const MAX_PARSERS: usize = 2;
@@ -59,19 +59,19 @@ pub const MAX_STORED_ATTRS_BYTES: usize = 64 * 1024;
 /// Longest process name that is kept.
 pub const MAX_PROCESS_NAME_BYTES: usize = 256;
 
-/// Newest cuts that are kept.
+/// Number of newest cuts that are kept.
 pub const MAX_SNAPSHOTS: u64 = 500;
 /// Default bound of the database.
 pub const DEFAULT_DB_BYTES: u64 = 8 * 1024 * 1024 * 1024;
 /// Smallest bound of the database.
 pub const MIN_DB_BYTES: u64 = 256 * 1024;
-/// Ingest events are kept this long.
+/// How long ingest events are kept.
 pub const EVENT_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Most ingest events that are kept.
 pub const MAX_EVENTS: u64 = 100_000;
-/// Ingest events written per second; the rest is counted in one row.
+/// Ingest events written per second; the others are counted in one row.
 pub const EVENTS_PER_SECOND: u32 = 500;
-/// Memory that SQLite may take in all (a runaway query ends with an error).
+/// Memory that SQLite may use in all (a runaway query ends with an error).
 pub const SQLITE_HEAP_BYTES: i64 = 384 * 1024 * 1024;
 
 /// Time that one SQL request may run.
@@ -82,11 +82,11 @@ pub const SQL_MAX_ROWS: usize = 5000;
 pub const SQL_MAX_JSON_BYTES: usize = 4 * 1024 * 1024;
 /// Longest SQL text.
 pub const SQL_MAX_TEXT_BYTES: usize = 16 * 1024;
-/// Longest text, blob or row that a query may make.
+/// Longest text, blob or row that a query may produce.
 pub const SQL_MAX_VALUE_BYTES: i32 = 128 * 1024;
 /// Most parameters of one SQL request.
 pub const SQL_MAX_PARAMS: usize = 100;
-/// Calls of functions in one statement: they are what runs between two looks at the clock.
+/// Function calls in one statement. They bound what runs between two checks of the clock.
 pub const SQL_MAX_FUNCTIONS: u32 = 48;
 /// Readers of the database at the same time.
 pub const MAX_READERS: usize = 4;

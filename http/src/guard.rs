@@ -1,4 +1,4 @@
-//! Who may come in, and with what.
+//! Decides which requests may reach the routes.
 
 mod bearer;
 mod body;

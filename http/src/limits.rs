@@ -14,7 +14,7 @@ pub const MAX_SPARE: usize = 16;
 pub const MAX_SPARE_PER_ADDRESS: usize = 4;
 /// Time for the head of a request in one of those places.
 pub const SPARE_HEADER_TIMEOUT: Duration = Duration::from_secs(2);
-/// Connections that are being told "full" at once; further ones are closed without a word.
+/// Connections that are being answered "full" at once; further ones are closed without an answer.
 pub const MAX_REFUSALS: usize = 16;
 /// How long a closing connection still reads: closing with unread bytes would reset the connection and could take the
 /// answer away from the client.
@@ -26,8 +26,8 @@ pub const LINGER_BYTES: usize = 1024 * 1024;
 pub const MAX_WRONG_TOKENS: usize = 20;
 /// The time over which they are counted: see [`MAX_WRONG_TOKENS`].
 pub const WRONG_TOKENS_WINDOW: Duration = Duration::from_secs(60);
-/// Addresses that are counted apart. Beyond it, all others share one count: they lose nothing but the difference
-/// between `401` and `429`, since a right token always passes.
+/// Addresses that are counted separately. Beyond this number, all others share one count. They lose only the difference
+/// between `401` and `429`, because a right token always passes.
 pub const MAX_WRONG_ADDRESSES: usize = 4096;
 /// A shorter token is refused when the port is set up.
 pub const MIN_TOKEN_BYTES: usize = 16;
@@ -43,7 +43,7 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long requests in flight may go on after shutdown, unless asked otherwise.
 pub const DRAIN: Duration = Duration::from_secs(10);
 
-/// How much and how long. The defaults suit a control port.
+/// The bounds of a port. The defaults suit a control port.
 #[derive(Clone, Debug)]
 pub struct Limits {
     max_connections: usize,
@@ -80,7 +80,7 @@ impl Limits {
     }
 
     /// Connections of one address (one /64 of IPv6) at once, at least 1. By default three quarters of all, so that no
-    /// address holds every place. A proxy is one address.
+    /// address holds every place. A proxy counts as one address.
     #[must_use]
     pub fn with_max_connections_per_address(mut self, connections: usize) -> Self {
         self.max_per_address = Some(connections.max(1));
@@ -94,38 +94,38 @@ impl Limits {
         self
     }
 
-    /// Time for a request's head from its first byte, and from the connection's begin to its first head (default 10 s). The
-    /// connection is closed then.
+    /// Time for a request's head from its first byte, and from the start of the connection to its first head (default
+    /// 10 s). Then the connection is closed.
     #[must_use]
     pub fn with_header_timeout(mut self, timeout: Duration) -> Self {
         self.header_timeout = timeout;
         self
     }
 
-    /// How long a connection may be idle between two requests (default 75 s, longer than clients keep theirs). It is
-    /// announced in whole seconds: `Keep-Alive: timeout=75`.
+    /// How long a connection may be idle between two requests (default 75 s, longer than clients keep theirs open).
+    /// Answers announce it in whole seconds: `Keep-Alive: timeout=75`.
     #[must_use]
     pub fn with_idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle_timeout = timeout;
         self
     }
 
-    /// Time for a request's whole body (default 10 s); `408` then.
+    /// Time for a request's whole body (default 10 s); then `408`.
     #[must_use]
     pub fn with_body_timeout(mut self, timeout: Duration) -> Self {
         self.body_timeout = timeout;
         self
     }
 
-    /// How long a client may take not a single byte of what is written to it (default 30 s). The connection is closed
-    /// then. Also for WebSockets and event streams.
+    /// How long a client may read not a single byte of what is written to it (default 30 s). Then the connection is
+    /// closed. This also holds for WebSockets and event streams.
     #[must_use]
     pub fn with_write_timeout(mut self, timeout: Duration) -> Self {
         self.write_timeout = timeout;
         self
     }
 
-    /// How long requests in flight may go on after shutdown (default 10 s). What is left then is cut.
+    /// How long requests in flight may go on after shutdown (default 10 s). Then they are closed.
     #[must_use]
     pub fn with_drain(mut self, drain: Duration) -> Self {
         self.drain = drain;

@@ -1,19 +1,19 @@
 //! A node's live libp2p state over WebSocket.
 //!
 //! # Participants
-//! - The **node** feeds a [`Registry`]: connections and streams by themselves through the counting wrapper
-//!   ([`transport`]), the rest by a call per event ([`Registry::handle_swarm_event`], [`Registry::latency`],
+//! - The **node** fills a [`Registry`]. The counting wrapper ([`transport`]) adds connections and streams by itself;
+//!   the rest takes one call for each event ([`Registry::handle_swarm_event`], [`Registry::latency`],
 //!   [`Registry::session`], [`Registry::protocol_violation`]).
-//! - The **server** ([`serve`]) makes states of it for its clients, which *pull*: each state goes to a client at most once,
-//!   and only after that client said "ready".
+//! - The **server** ([`serve`]) makes states from the registry for its clients, which *pull*: each state is sent to a
+//!   client at most once, and only after that client said "ready".
 //! - **Clients**: the libp2p observer toolkit, and [`client`], which watches, records and replays.
 //!
 //! # Goals
-//! True figures at a cost that cannot be noticed; slow, silent and hostile clients cost nobody else anything; nothing
-//! grows while nobody looks.
+//! Figures that are measured, at a cost that is not noticeable. Slow, silent and hostile clients cost nobody else
+//! anything. Nothing grows while nobody looks.
 //!
 //! # Non-goals
-//! History (record it), control (that is the control plane's), TLS (put a proxy in front).
+//! History (make a recording), control (see the control plane), TLS (use a proxy).
 //!
 //! # Limits
 //! All of them are in [`limits`].

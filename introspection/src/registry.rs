@@ -1,7 +1,7 @@
-//! What the node knows of itself: fed by the counting wrapper and by the node, read by the server.
+//! Everything that introspection knows of the node. The counting wrapper and the node write it; the server reads it.
 //!
 //! Everything in it is bounded ([`limits`](crate::limits)). Closed connections and streams, and events, are kept only
-//! while somebody looks: without a client nothing grows but with the live connections and sessions.
+//! while a client is connected. Without one, its size depends only on the live connections and sessions.
 
 mod gauge;
 mod records;
@@ -44,7 +44,7 @@ use records::{ConnectionRecord, StreamCounts, StreamRecord};
 use sessions::Sessions;
 use table::Table;
 
-/// A cheap handle to all that introspection knows.
+/// A cheap handle to the registry.
 #[derive(Clone, Debug)]
 pub struct Registry(Arc<Inner>);
 
@@ -56,11 +56,11 @@ struct Inner {
     next_id: AtomicU64,
     table: Mutex<Table>,
     counts: Arc<StreamCounts>,
-    /// Traffic of the connections that are gone.
+    /// Traffic of closed connections.
     past: Gauges,
     sessions: Mutex<Sessions>,
     viewers: AtomicUsize,
-    /// The longest retention of a client.
+    /// The longest retention of all clients.
     retention_ms: AtomicU64,
     /// When the previous state was taken; 0: never.
     previous_ms: AtomicU64,
@@ -68,13 +68,13 @@ struct Inner {
 }
 
 impl Registry {
-    /// For a node with this identity.
+    /// A registry for a node with this identity.
     #[must_use]
     pub fn new(peer: &PeerId, version: &str) -> Self {
         Self::with_clock(peer, version, Clock::system())
     }
 
-    /// With another clock, for tests and simulations.
+    /// A registry with another clock, for tests and simulations.
     #[must_use]
     pub fn with_clock(peer: &PeerId, version: &str, clock: Clock) -> Self {
         let runtime = proto::Runtime {
@@ -100,7 +100,7 @@ impl Registry {
         }))
     }
 
-    /// A connection is up. It lives as long as what is returned.
+    /// Records a new connection. The record lives as long as the returned value.
     #[must_use]
     pub fn connection_opened(&self, about: NewConnection) -> OpenConnection {
         let now_ms = self.now_ms();
@@ -109,8 +109,8 @@ impl Registry {
         OpenConnection { registry: self.clone(), record }
     }
 
-    /// The swarm established a connection: what it calls it, and whether it is the first one to this peer.
-    /// [`Self::handle_swarm_event`] does this.
+    /// The swarm established a connection. Records the swarm's id for it, and whether it is the first one to this peer.
+    /// [`Self::handle_swarm_event`] calls this.
     pub fn connection_established(
         &self,
         peer: &PeerId,
@@ -125,8 +125,8 @@ impl Registry {
         }
     }
 
-    /// Tells of a swarm's event: which connection the swarm calls what, and when the first connection to a peer comes
-    /// and the last one goes. Call it with every event.
+    /// Handles an event of the swarm: it learns the swarm's ids of connections, and when the first connection to a peer
+    /// is established and the last one closed. Call it with every event.
     pub fn handle_swarm_event<E>(&self, event: &SwarmEvent<E>) {
         match event {
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, num_established, .. } => {
@@ -140,7 +140,7 @@ impl Registry {
         }
     }
 
-    /// The first connection to a peer is up. [`Self::handle_swarm_event`] does this.
+    /// The first connection to a peer was established. [`Self::handle_swarm_event`] calls this.
     pub fn peer_connected(&self, peer: &PeerId, address: &Multiaddr, role: Role) {
         self.publish(|now_ms| {
             vec![
@@ -152,7 +152,7 @@ impl Registry {
         });
     }
 
-    /// The last connection to a peer is gone. [`Self::handle_swarm_event`] does this.
+    /// The last connection to a peer was closed. [`Self::handle_swarm_event`] calls this.
     pub fn peer_disconnected(&self, peer: &PeerId, address: &Multiaddr, reason: &str) {
         self.publish(|now_ms| {
             vec![
@@ -164,7 +164,7 @@ impl Registry {
         });
     }
 
-    /// A ping came back on this connection.
+    /// The round trip of a ping on this connection.
     pub fn latency(&self, peer: &PeerId, connection: ConnectionId, round_trip: Duration) {
         if let Some(record) = self.table().find(connection, peer) {
             let nanos = u64::try_from(round_trip.as_nanos()).unwrap_or(u64::MAX);
@@ -172,8 +172,8 @@ impl Registry {
         }
     }
 
-    /// A session's status, whenever it changed. Started, progress, waiting, completed and failed follow from it, and
-    /// how often they are told.
+    /// Call this whenever a session's status has changed. The events (started, progress, waiting, completed, failed)
+    /// and how often they are sent follow from it.
     pub fn session(&self, status: &SnapshotStreamStatus) {
         let now_ms = self.now_ms();
         let events = self.sessions().handle_status(now_ms, status.clone());
@@ -199,19 +199,19 @@ impl Registry {
         });
     }
 
-    /// Milliseconds since the Unix epoch, as this registry counts them.
+    /// Milliseconds since the Unix epoch, by this registry's clock.
     #[must_use]
     pub fn now_ms(&self) -> u64 {
         self.0.clock.now_ms()
     }
 
-    /// What the node says of itself once to each client, with all event types.
+    /// The runtime that each client gets once, with all event types.
     #[must_use]
     pub fn runtime(&self) -> &proto::Runtime {
         &self.0.runtime
     }
 
-    /// The present, measured. Rates are those since the previous call.
+    /// The present state. Rates are those since the previous call.
     #[must_use]
     pub fn state(&self) -> proto::State {
         let now_ms = self.now_ms();
@@ -253,8 +253,8 @@ impl Registry {
         traffic
     }
 
-    /// How many look, and the longest retention among them. What is closed longer is forgotten, all of it when nobody
-    /// looks.
+    /// Sets the number of clients and the longest of their retentions. Items that were closed longer ago are dropped;
+    /// without clients, all of them.
     pub(crate) fn set_viewers(&self, viewers: usize, retention_ms: u64) {
         self.0.viewers.store(viewers, Relaxed);
         self.0.retention_ms.store(retention_ms, Relaxed);
@@ -264,22 +264,22 @@ impl Registry {
         }
     }
 
-    /// Forgets what was closed longer ago than anyone wants to see it.
+    /// Drops what was closed longer ago than the longest retention.
     pub(crate) fn expire(&self) {
         self.forget(self.now_ms().saturating_sub(self.0.retention_ms.load(Relaxed)));
     }
 
-    /// Sends the session events that were held back and may go out now.
+    /// Sends the session events that were held back and are due.
     pub(crate) fn handle_timeout(&self) {
         let now_ms = self.now_ms();
         let events = self.sessions().handle_timeout(now_ms);
         self.send(&events);
     }
 
-    /// Events from now on, and before them the running sessions.
+    /// The running sessions, and all events from now on.
     pub(crate) fn listen(&self) -> (Vec<Arc<Frame>>, broadcast::Receiver<Arc<Frame>>) {
         let now_ms = self.now_ms();
-        // The lock keeps session events from falling between the two.
+        // The lock ensures that no session event falls between the two.
         let sessions = self.sessions();
         let receiver = self.0.events.subscribe();
         let present = sessions.present(now_ms).iter().map(|event| Arc::new(event.frame())).collect();
@@ -299,7 +299,7 @@ impl Registry {
     fn send(&self, events: &[Event]) {
         if self.is_watched() {
             for event in events {
-                // Nobody listening is no error.
+                // It is not an error if nobody listens.
                 let _ = self.0.events.send(Arc::new(event.frame()));
             }
         }
@@ -322,12 +322,12 @@ impl Registry {
     }
 }
 
-/// Our role in a connection.
+/// Our role in the connection.
 pub(crate) fn role_of(endpoint: &ConnectedPoint) -> Role {
     if endpoint.is_dialer() { Role::Initiator } else { Role::Responder }
 }
 
-/// A connection that is up; dropping it closes it in the registry.
+/// An open connection. Dropping it marks it as closed in the registry.
 #[derive(Debug)]
 pub struct OpenConnection {
     registry: Registry,
@@ -335,7 +335,7 @@ pub struct OpenConnection {
 }
 
 impl OpenConnection {
-    /// A stream was opened on it. It lives as long as what is returned.
+    /// Records a new stream. The record lives as long as the returned value.
     #[must_use]
     pub fn stream_opened(&self, role: Role) -> OpenStream {
         let record = Arc::new(StreamRecord::new(self.registry.next_id(), role, self.registry.now_ms()));
@@ -363,36 +363,36 @@ impl Drop for OpenConnection {
     }
 }
 
-/// A stream that is open; dropping it closes it in the registry.
+/// An open stream. Dropping it marks it as closed in the registry.
 #[derive(Debug)]
 pub struct OpenStream {
     registry: Registry,
     connection: Arc<ConnectionRecord>,
     record: Arc<StreamRecord>,
-    /// The tags that the record has.
+    /// The tags in the record.
     tags: Option<StreamTags>,
 }
 
 impl OpenStream {
-    /// Bytes came in.
+    /// Counts received bytes.
     pub fn received(&mut self, bytes: usize) {
         self.record.gauges.add_received(bytes);
         self.connection.gauges.add_received(bytes);
     }
 
-    /// Bytes went out.
+    /// Counts sent bytes.
     pub fn sent(&mut self, bytes: usize) {
         self.record.gauges.add_sent(bytes);
         self.connection.gauges.add_sent(bytes);
         self.take_tags();
     }
 
-    /// The protocol that is asked for, or (`agreed`) settled.
+    /// The protocol that was proposed, or (`agreed`) agreed on.
     pub fn set_protocol(&self, protocol: Option<String>, agreed: bool) {
         self.record.set_protocol(protocol, agreed);
     }
 
-    /// Says what it works for. Bytes that go out while [`stream_tags`] are in force do this by themselves.
+    /// Sets what the stream serves. Bytes sent while [`stream_tags`] are set do this by themselves.
     pub fn set_tags(&mut self, tags: &StreamTags) {
         if !self.tags.as_ref().is_some_and(|known| Arc::ptr_eq(known, tags)) {
             self.tags = Some(Arc::clone(tags));

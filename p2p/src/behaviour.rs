@@ -1,8 +1,8 @@
 //! `/rpp/snapshots/1.0.0` as a [`NetworkBehaviour`].
 //!
-//! Both roles at once: [`Behaviour`] asks other peers on behalf of the application (`outbound`) and serves their requests
-//! through a [`SnapshotProvider`] (`inbound`). It decides nothing: which request comes next is the application's or
-//! [`consumer::Session`](crate::consumer::Session)'s business.
+//! The behaviour has both roles at once: it sends requests to other peers on behalf of the application (`outbound`),
+//! and serves their requests through a [`SnapshotProvider`] (`inbound`). It decides nothing. Which request comes next
+//! is decided by the application or by [`consumer::Session`](crate::consumer::Session).
 
 mod admission;
 mod config;
@@ -54,50 +54,52 @@ use crate::{
 
 /// Streams snapshots from other peers and serves them through `P`.
 ///
-/// Must be polled within a tokio runtime with time enabled: provider calls and checks run on its blocking threads.
+/// It must be polled within a tokio runtime with time enabled, because provider calls and checks run on its blocking
+/// threads.
 ///
-/// [`request`](Self::request) sends what a [`consumer::Session`](crate::consumer::Session) wants. It returns the id that the
-/// request's event will carry, or [`NotSent`]: above all [`NotSent::Busy`] **while the session has a request in flight** (or
-/// as many requests are under way to that peer as a connection has streams).
+/// [`request`](Self::request) sends what a [`consumer::Session`](crate::consumer::Session) wants. It returns the id
+/// that the request's event will carry, or [`NotSent`]. The most frequent reason is [`NotSent::Busy`]: **the session
+/// has a request in flight** (or as many requests to that peer are in flight as a connection has streams).
 ///
-/// An application that decides itself what to ask next has a call for each kind of request. Those return `None` when
-/// nothing was sent. `None` alone means busy: ask again after the session's next event. A call that makes no sense - an
-/// unknown session, an index outside the plan, too many sessions - returns `None` too, and an [`Event::Error`] says why.
+/// An application that decides itself what to ask next has one call for each kind of request. These return `None` when
+/// nothing was sent. `None` alone means busy: ask again after the session's next event. For a call that cannot be
+/// carried out (an unknown session, an index outside the plan, too many sessions) they return `None` as well, and an
+/// [`Event::Error`] says why.
 pub struct Behaviour<P> {
     wire: request_response::Behaviour<Codec>,
     outbound: Outbound,
     inbound: Inbound<P>,
-    /// Connected peers that take a request before they have confirmed its protocol.
+    /// Connected peers that accept a request before they have confirmed its protocol.
     lazy: Lazy,
-    /// For one negotiation.
+    /// Time for one negotiation.
     negotiation: Duration,
-    /// Where each connection comes from: as many as there are connections.
+    /// The source of each connection; one entry for each.
     sources: HashMap<ConnectionId, Source>,
-    /// Drained before anything new is taken in.
+    /// Delivered before anything new is handled.
     events: VecDeque<Event>,
 }
 
-/// How much work is under way: for gauges.
+/// How much work is in flight; for gauges.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Load {
     /// Consumer sessions that are open here.
     pub sessions: usize,
-    /// Requests of ours that are not answered or not checked yet.
+    /// Our requests that are not answered or not checked yet.
     pub requests_in_flight: usize,
     /// Peers' requests that are not answered yet.
     pub responses_in_flight: usize,
-    /// Response bytes under way to peers.
+    /// Response bytes in flight to peers.
     pub response_bytes_in_flight: usize,
     /// Answers that wait for the byte budget.
     pub waiting_for_budget: usize,
-    /// Bytes of chunks that are read, or being read, ahead of their requests.
+    /// Bytes of chunks that were or are being read ahead of their requests.
     pub read_ahead_bytes: usize,
     /// Slots taken by peers' sessions.
     pub slots: usize,
     /// Peers' sessions that wait for a slot.
     pub waiting_for_slot: usize,
-    /// Slots that went from a quiet session to another since the start.
+    /// Slots that were taken from a quiet session for another, since the start.
     pub slots_that_gave_way: u64,
     /// Responses waiting for a blocking thread.
     pub checks_queued: usize,
@@ -109,12 +111,12 @@ pub struct Load {
     pub provider_jobs_running: usize,
     /// Peers' requests that could not be answered since the start.
     pub inbound_failures: u64,
-    /// Events not taken yet.
+    /// Events that were not delivered yet.
     pub events_queued: usize,
 }
 
 impl<P: SnapshotProvider> Behaviour<P> {
-    /// Serves through `provider` and consumes as `config` says.
+    /// Serves through `provider`, and consumes as `config` says.
     #[must_use]
     pub fn new(provider: Arc<P>, config: Config) -> Self {
         let codec = Codec::new(config.max_request_bytes, config.max_response_bytes).with_pace(config.pace);
@@ -132,13 +134,13 @@ impl<P: SnapshotProvider> Behaviour<P> {
         }
     }
 
-    /// Asks `peer` for a plan: opens the session, or starts it anew when it is open.
+    /// Asks `peer` for a plan. Opens the session, or starts it anew if it is open.
     pub fn request_plan(&mut self, peer: PeerId, session: SnapshotSessionId, wishes: PlanWishes) -> Option<RequestId> {
         self.by_hand(peer, SnapshotsRequest::Plan { session_id: session, wishes }, None)
     }
 
-    /// Reopens a session after a lost connection or a restart of either side: takes up its plan and markers here, and asks
-    /// `peer` to go on from `chunk_index` and `update_index`, the next ones wanted.
+    /// Reopens a session after a lost connection or a restart of either side. Adopts its plan and markers here, and
+    /// asks `peer` to continue at `chunk_index` and `update_index`, the next ones wanted.
     pub fn resume(
         &mut self,
         peer: PeerId,
@@ -162,7 +164,7 @@ impl<P: SnapshotProvider> Behaviour<P> {
         self.by_hand(peer, SnapshotsRequest::LightClientUpdate { session_id: session, update_index: index }, None)
     }
 
-    /// Says that everything of `kind` up to and including `index` is durable here.
+    /// Acknowledges that everything of `kind` up to and including `index` is durable here.
     pub fn acknowledge(
         &mut self,
         peer: PeerId,
@@ -173,7 +175,7 @@ impl<P: SnapshotProvider> Behaviour<P> {
         self.by_hand(peer, SnapshotsRequest::Ack { session_id: session, kind, index }, None)
     }
 
-    /// Gives the session up; [`Event::Cancelled`] follows. [`forget`](Self::forget) does so without a word to the peer.
+    /// Cancels the session; [`Event::Cancelled`] follows. [`forget`](Self::forget) drops it without telling the peer.
     pub fn cancel(&mut self, peer: PeerId, session: SnapshotSessionId, message: &str) -> Option<RequestId> {
         let message = text::cut(message).to_owned();
         self.by_hand(peer, SnapshotsRequest::Error { session_id: session, message }, None)
@@ -189,15 +191,15 @@ impl<P: SnapshotProvider> Behaviour<P> {
         self.outbound.send(&mut self.wire, peer, exchange)
     }
 
-    /// Drops the session on our side, in flight or not. An answer that still comes is not looked at.
+    /// Drops the session on our side, even with a request in flight. An answer that still comes is ignored.
     pub fn forget(&mut self, peer: PeerId, session: SnapshotSessionId) {
         self.outbound.forget(peer, session);
     }
 
-    /// From now on, and as long as it is connected, requests to `peer` go along with the proposal of their protocol: call it
-    /// for peers that are known to take that (those of this crate do), when identify has named their agent, say. It saves
-    /// a round trip for each request in a swarm whose substreams are set to `V1Lazy`, and changes nothing in others. All
-    /// other peers are negotiated with plainly.
+    /// From now on, while `peer` is connected, sends requests together with the proposal of their protocol. Call it for
+    /// peers that are known to support this (those of this crate do), for instance when identify has reported their
+    /// agent. It saves a round trip for each request in a swarm whose substreams are set to `V1Lazy`, and changes
+    /// nothing in others. All other peers get a plain negotiation.
     pub fn negotiate_lazily(&mut self, peer: PeerId) {
         if self.wire.is_connected(&peer) {
             self.lazy.insert(peer);
@@ -211,24 +213,24 @@ impl<P: SnapshotProvider> Behaviour<P> {
         self.outbound.by_hand(peer, session).map(ByHand::markers)
     }
 
-    /// Whether the session has a request in flight; `None` when it is unknown.
+    /// Whether the session has a request in flight; `None` if it is unknown.
     #[must_use]
     pub fn is_in_flight(&self, peer: PeerId, session: SnapshotSessionId) -> Option<bool> {
         self.outbound.is_busy(peer, session)
     }
 
-    /// Who serves here.
+    /// The provider that serves here.
     #[must_use]
     pub fn provider(&self) -> &Arc<P> {
         self.inbound.provider()
     }
 
-    /// The peers of the sessions that are active here: with a slot, or waiting for one. One may come several times.
+    /// The peers of the inbound sessions that have a slot or wait for one. A peer may appear several times.
     pub fn served_peers(&self) -> impl Iterator<Item = PeerId> {
         self.inbound.slots().peers()
     }
 
-    /// How much is under way.
+    /// How much work is in flight.
     #[must_use]
     pub fn load(&self) -> Load {
         let (checks_queued, checks_running) = self.outbound.checks();
@@ -271,7 +273,7 @@ impl<P: SnapshotProvider> Behaviour<P> {
             Err(NotSent::UnknownSession(session)) => SnapshotProtocolError::UnknownSession(session),
             Err(NotSent::Unfit(unfit)) => SnapshotProtocolError::Unfit(unfit),
         };
-        // Between two polls an application may make as many senseless calls as it likes; it needs no more news.
+        // An application may make any number of impossible calls between two polls; further ones need no event.
         if self.events.len() < MAX_QUEUED_EVENTS {
             self.events.push_back(Event::Error { peer, session, request_id: None, error });
         }
@@ -282,7 +284,7 @@ impl<P: SnapshotProvider> Behaviour<P> {
         use request_response::Event as Wire;
         match event {
             Wire::Message { peer, connection_id, message: Message::Request { request_id, request, channel } } => {
-                // Only frames that were read arrive; those to be sent never come back.
+                // Only frames that were read arrive here, never those to be sent.
                 if let RequestFrame::Incoming { bytes, request } = request {
                     let source = self.sources.get(&connection_id).copied();
                     let from = (peer, source.unwrap_or_else(|| Source::of_peer(&Multiaddr::empty(), peer)));
@@ -375,7 +377,7 @@ impl<P: SnapshotProvider> NetworkBehaviour for Behaviour<P> {
         self.wire.on_connection_handler_event(peer, connection, event);
     }
 
-    // Finished local work first, then what the wire brings.
+    // Finished local work first, then events from the wire.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
         loop {
             if let Some(event) = self.events.pop_front() {

@@ -88,7 +88,7 @@ enum Course {
 }
 
 impl Session {
-    /// A session that starts from nothing.
+    /// A new session.
     #[must_use]
     pub fn new(session: SnapshotSessionId, peer: PeerId, options: Options, now: Instant) -> Self {
         Self {
@@ -99,8 +99,9 @@ impl Session {
         }
     }
 
-    /// A session that an earlier process ran, or that failed and is tried again. It goes on from what is confirmed; its
-    /// authority is checked again. Explicit offsets go into the first `resume`; with another plan the session fails at once.
+    /// A session that an earlier process ran, or that failed and is tried again. It continues after what is confirmed,
+    /// and its authority is checked again. Explicit offsets are put into the first `resume`; if that names another
+    /// plan, the session fails at once.
     #[must_use]
     pub fn restore(
         session: SnapshotSessionId,
@@ -154,13 +155,13 @@ impl Session {
         self.link.in_flight().is_some()
     }
 
-    /// Complete or failed: nothing will be wanted any more.
+    /// Whether the session is complete or failed, so that it wants nothing any more.
     #[must_use]
     pub fn is_over(&self) -> bool {
         !matches!(self.course, Course::Running)
     }
 
-    /// The next thing to do, until there is none for now. Finished local work goes first, then requests.
+    /// The next thing to do; `None` if there is nothing now. Finished local work comes first, then requests.
     pub fn poll_action(&mut self, now: Instant) -> Option<Action> {
         if self.is_over() {
             return None;
@@ -180,7 +181,7 @@ impl Session {
         if is_told { self.download.place_action(now) } else { None }
     }
 
-    /// When `handle_timeout` is to be called at the latest.
+    /// When `handle_timeout` must be called at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         if self.is_over() {
@@ -197,12 +198,12 @@ impl Session {
         Exchange::new(request, self.download.plan().cloned(), previous)
     }
 
-    /// There is a connection to the peer.
+    /// A connection to the peer was established.
     pub fn handle_connected(&mut self, _now: Instant) {
         self.link.connected();
     }
 
-    /// The last connection to the peer is gone. A request in flight is answered by its own failure.
+    /// The last connection to the peer was closed. A request in flight ends by its own failure.
     pub fn handle_disconnected(&mut self, now: Instant, reason: &str) {
         if !self.is_over() {
             let trouble = self.link.disconnected(now, reason, &self.download.demand());
@@ -210,7 +211,7 @@ impl Session {
         }
     }
 
-    /// The peer could not be reached.
+    /// The peer could not be dialled.
     pub fn handle_dial_failed(&mut self, now: Instant, reason: &str) {
         if !self.is_over() {
             let trouble = self.link.dial_failed(now, reason);
@@ -309,13 +310,13 @@ impl Session {
         }
         let trouble = self.link.failed(now, ended, failure, &self.download.demand());
         if self.link.is_to_shrink() {
-            // What is verified is made durable first: it counts in the chunks of the present plan.
+            // What is verified is made durable first, because it counts in the chunks of the present plan.
             self.download.close_place();
         }
         self.bear(now, trouble);
     }
 
-    /// The answer to request `id` broke the protocol: the session is over, and the provider is not trusted again.
+    /// The answer to request `id` broke the protocol. The session is over, and the provider is not trusted again.
     pub fn handle_violation(&mut self, now: Instant, id: RequestId, violation: &Violation) {
         if self.link.end(id).is_none() || self.is_over() {
             return;
@@ -325,7 +326,7 @@ impl Session {
                 self.link.lie_came(*received);
                 (FailureCode::Checksum, true)
             }
-            // The anchor may be wrong on this side.
+            // The anchor on this side may be wrong.
             Violation::Plan(error) if error.is_about_trust() => (FailureCode::Authentication, false),
             Violation::Update { .. } => (FailureCode::Proof, true),
             Violation::Authority(_) => (FailureCode::Authentication, true),
@@ -334,7 +335,7 @@ impl Session {
         self.fail(now, code, format!("{} broke the protocol: {violation}", self.peer()), distrust);
     }
 
-    /// The provider broke the protocol elsewhere, in a session for the same payload: it is refused here as well.
+    /// The provider broke the protocol in another session for the same payload, so it is refused here as well.
     pub fn handle_distrust(&mut self, now: Instant, message: &str) {
         self.link.give_up();
         self.fail(now, FailureCode::Provider, message.to_owned(), true);
@@ -490,8 +491,8 @@ impl Session {
         self.download.handle_timeout(now);
     }
 
-    /// The operator (or whoever knows that something changed) wants it to go on: ends a back-off or a pause at once, else
-    /// changes nothing.
+    /// The operator (or something that knows of a change) wants the session to go on. Ends a back-off or a pause at
+    /// once; otherwise changes nothing.
     pub fn retry_now(&mut self, _now: Instant) {
         self.link.retry_now();
         self.download.retry_now();
@@ -518,7 +519,7 @@ impl Session {
         }
     }
 
-    /// Complete when the payload is in its place and nobody is left to be told.
+    /// Completes the session when the payload is in its place and no ack remains to be sent.
     fn settle(&mut self) {
         let is_done = self.download.is_finished() && self.link.in_flight().is_none();
         if is_done && !self.is_over() && !self.link.can_ack(&self.download.demand()) {

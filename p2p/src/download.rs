@@ -45,7 +45,7 @@ pub(crate) struct Download {
     /// Durable and recorded, once; never fall.
     confirmed_chunks: u64,
     confirmed_updates: u64,
-    /// When something was verified.
+    /// When something was last verified.
     progressed: Instant,
     /// Verified bytes that were lost with a full disk.
     wasted: u64,
@@ -67,7 +67,7 @@ enum DownloadState {
     Planned(Box<Work>),
 }
 
-/// What a plan brings with it.
+/// The state that depends on the plan.
 #[derive(Debug)]
 struct Work {
     plan: Arc<Plan>,
@@ -141,7 +141,7 @@ enum Place {
         since: Instant,
     },
     Open,
-    /// It cannot go on now.
+    /// The session cannot go on now.
     Paused {
         why: Pause,
         since: Instant,
@@ -291,13 +291,13 @@ impl Download {
                 some => work.window.bytes(some) / plan.chunk_size,
             };
             work.window = new_window;
-            // What does not hold is found again, in smaller chunks, when the place is opened for them.
+            // Chunks that do not match are found again, in the smaller size, when the partial payload is opened.
             work.recheck.resize(work.plan.chunk_size);
         }
         work.plan = plan;
         work.announce = true;
         if !same {
-            // The same snapshot under another tip: its chain is checked, and recorded, like the first one.
+            // The same snapshot with another tip: its chain is checked and recorded like the first one.
             work.chain = Chain::default();
             work.authority = Authority::Missing;
         }
@@ -389,7 +389,7 @@ impl Download {
         Ok(is_out && self.work().is_some_and(waits))
     }
 
-    /// The proof of a known chain was checked again; of another plan than the present one it says nothing.
+    /// The proof of a known chain was checked again. The result is ignored if the plan has changed since.
     pub(crate) fn handle_proof(
         &mut self,
         plan_id: &Hash,

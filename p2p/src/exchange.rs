@@ -21,7 +21,7 @@ use crate::{
     types::{Hash, SnapshotSessionId},
 };
 
-/// What a check has found to be true.
+/// What a check has proved.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Verified {
@@ -37,7 +37,7 @@ pub enum Verified {
         /// The step of the chain.
         update: Box<Update>,
     },
-    /// The provider goes on from where we asked.
+    /// The provider continues where we asked it to.
     #[non_exhaustive]
     Resumed {
         /// The next chunk.
@@ -55,12 +55,12 @@ pub enum Verified {
         /// Up to and including.
         index: u64,
     },
-    /// The provider answered, as it may, that it does not.
+    /// The provider refused, as it may.
     #[non_exhaustive]
     Refused {
         /// Why.
         code: ErrorCode,
-        /// Its words, not escaped; at most 512 bytes.
+        /// Its message, not escaped; at most 512 bytes.
         message: String,
     },
 }
@@ -83,8 +83,8 @@ impl From<VerifiedPlan> for Arc<Plan> {
     }
 }
 
-/// A chunk that verified against its payload's root, with the hashes inside and above it. Only [`VerifiedChunk::verify`]
-/// makes one.
+/// A chunk that was verified against its payload's root, with the hashes inside and above it. Only
+/// [`VerifiedChunk::verify`] makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VerifiedChunk {
@@ -102,7 +102,7 @@ pub struct VerifiedChunk {
 impl VerifiedChunk {
     /// Checks a chunk against the root.
     ///
-    /// # Errors
+    /// Anything that does not match.
     /// Whatever does not fit.
     pub fn verify(
         root: &Hash,
@@ -115,7 +115,7 @@ impl VerifiedChunk {
         Self::verify_hashed(root, payload_bytes, chunk_size, index, bytes, None, proof)
     }
 
-    /// The same, of bytes whose groups may have been hashed already, where chunk `index` stands.
+    /// The same for bytes whose groups may have been hashed already, at the position of chunk `index`.
     fn verify_hashed(
         root: &Hash,
         payload_bytes: u64,
@@ -189,8 +189,8 @@ impl Exchange {
         }
     }
 
-    /// Checks that the answer matches its request and that what it carries verifies. Hashes up to 4 MiB: not for the
-    /// swarm's task.
+    /// Checks that the answer matches its request and that its content verifies. Hashes up to 4 MiB, so do not call it
+    /// on the swarm's task.
     ///
     /// # Errors
     /// The provider broke the protocol; nothing of the answer may be used.
@@ -233,7 +233,7 @@ impl Expectation {
     ) -> Result<Verified, Violation> {
         let session = self.exchange.request.session_id();
         if let SnapshotsResponse::Error { session_id, code, message } = response {
-            // 0 stands where the provider could not read the request.
+            // 0 is used when the provider could not read the request.
             if session_id == session || session_id == SnapshotSessionId::UNREADABLE {
                 return Ok(Verified::Refused { code, message });
             }
@@ -313,8 +313,8 @@ impl Expectation {
             .map_err(|source| Violation::Chunk { index, received, source })
     }
 
-    /// Of the signatures only the publishers' over the tip say anything: they are checked, the others are dropped. The
-    /// recursive proof is checked with the whole chain.
+    /// Only the publishers' signatures over the tip count: they are checked, and the others are dropped. The recursive
+    /// proof is checked with the whole chain.
     fn check_update(&self, index: u64, mut update: Box<Update>) -> Result<Verified, Violation> {
         let plan = self.plan()?;
         check_update(plan, &self.rules.trust.genesis, index, &update, self.exchange.previous.as_ref())
@@ -346,7 +346,7 @@ impl Expectation {
         same("update", *update, update_index)?;
         let ours = self.plan()?.chunk_size;
         if chunk_size != ours && self.rules.bounds.allows_chunk_size(chunk_size) {
-            // It planned this session anew, and its answer was lost on the way to us.
+            // The provider planned this session anew, and its answer was lost on the way to us.
             let message = format!("its session has chunks of {chunk_size} bytes, ours of {ours}");
             return Ok(Verified::Refused { code: ErrorCode::PlanChanged, message });
         }

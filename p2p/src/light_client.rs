@@ -1,8 +1,8 @@
-//! Follows the commitment chain of a session and says when a head is verified.
+//! Follows the commitment chain of a session and reports when a head is verified.
 //!
-//! What is verified, and in which order (cheap before dear): the plan against the trust anchor, each update against the
-//! one before it, the tip's signatures, the recursive proof. Only then is the tip published as a head. Chunks are
-//! checked against the root of the plan, in ascending order; they move no head.
+//! It checks in this order, cheap checks first: the plan against the trust anchor, each update against the one before
+//! it, the tip's signatures, the recursive proof. Only then is the tip published as a head. Chunks are checked against
+//! the root of the plan, in ascending order; they move no head.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use crate::{
     types::Hash,
 };
 
-/// Verifies a recursive proof that `tip` was reached from `genesis` by valid steps. Blocking: a tenth of a second, two
-/// seconds at first use.
+/// Verifies a recursive proof that `tip` was reached from `genesis` by valid steps. Blocking: a tenth of a second, and
+/// a quarter of a second more at first use.
 pub trait RecursiveProofVerifier: Send + Sync {
-    /// Whether `proof` shows that.
+    /// Checks whether `proof` shows that.
     ///
     /// # Errors
     /// It does not, or it is not a proof at all.
@@ -44,7 +44,7 @@ impl RecursiveProofVerifier for rpp_proofs::Verifier {
     }
 }
 
-/// The process's one verifier, made when the first proof is checked: a quarter of a second more.
+/// The process's one verifier. It is made when the first proof is checked, which takes a quarter of a second more.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SharedVerifier;
 
@@ -59,7 +59,7 @@ impl RecursiveProofVerifier for SharedVerifier {
     }
 }
 
-/// So that the process's one verifier can be handed on: `Arc::new(rpp_proofs::Verifier::shared())`.
+/// Lets the process's one verifier be passed on: `Arc::new(rpp_proofs::Verifier::shared())`.
 impl<V: RecursiveProofVerifier + ?Sized> RecursiveProofVerifier for &V {
     fn verify(
         &self,
@@ -71,22 +71,22 @@ impl<V: RecursiveProofVerifier + ?Sized> RecursiveProofVerifier for &V {
     }
 }
 
-/// Why a session's payloads are refused. But for [`SyncError::NoPlan`] and [`SyncError::OutOfOrder`], which are the
-/// caller's, the peer that sent the payload is at fault.
+/// Why a payload of a session is refused. The peer that sent it is at fault, except for [`SyncError::NoPlan`] and
+/// [`SyncError::OutOfOrder`], which are the caller's.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SyncError {
     /// Nothing is accepted before a plan.
     #[error("no plan was accepted yet")]
     NoPlan,
-    /// Another index is due.
+    /// Another index is expected.
     #[error("{what} {got} came where {expected} is due")]
     OutOfOrder {
         /// `update` or `chunk`.
         what: &'static str,
-        /// The index due.
+        /// The index that is expected.
         expected: u64,
-        /// The index that came.
+        /// The index that was given.
         got: u64,
     },
     /// The plan contradicts itself or the trust anchor.
@@ -100,7 +100,7 @@ pub enum SyncError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The publishers' authority over the tip is not shown.
+    /// The tip's signatures do not show the publishers' authority.
     #[error("the tip's signatures are refused: {0}")]
     Signatures(#[from] rpp_proofs::SignatureError),
     /// The proof does not show that the tip is reached from the genesis.
@@ -140,9 +140,9 @@ impl From<SyncError> for AuthorityError {
     }
 }
 
-/// Consumes plan, updates and chunks of one session and publishes a head when the chain is complete and verified.
+/// Consumes plan, updates and chunks of one session, and publishes a head when the chain is complete and verified.
 ///
-/// [`another`](Self::another) makes one for a further session that publishes to the same receivers.
+/// [`another`](Self::another) makes one for a further session, which publishes to the same receivers.
 #[derive(Clone)]
 pub struct LightClientSync {
     trust: Arc<TrustAnchor>,
@@ -156,7 +156,7 @@ pub struct LightClientSync {
 struct Followed {
     plan: Arc<Plan>,
     genesis: rpp_proofs::Genesis,
-    /// The newest accepted update's; `None` before the first.
+    /// The newest accepted update; `None` before the first.
     previous: Option<Checkpoint>,
     next_update: u64,
     next_chunk: u64,
@@ -164,7 +164,7 @@ struct Followed {
 }
 
 impl LightClientSync {
-    /// Trusts `trust` alone, with the protocol's bounds on plans.
+    /// Trusts only `trust`, with the protocol's bounds on plans.
     #[must_use]
     pub fn new(trust: TrustAnchor, verifier: Arc<dyn RecursiveProofVerifier>) -> Self {
         Self {
@@ -176,39 +176,39 @@ impl LightClientSync {
         }
     }
 
-    /// With other bounds on plans.
+    /// Sets other bounds on plans.
     #[must_use]
     pub fn with_bounds(mut self, bounds: PlanBounds) -> Self {
         self.bounds = bounds;
         self
     }
 
-    /// Starts from a head that was accepted earlier; it is published at once.
+    /// Starts with a head that was accepted earlier; it is published at once.
     #[must_use]
     pub fn with_head(self, head: Option<Checkpoint>) -> Self {
         self.heads.send_replace(head);
         self
     }
 
-    /// For another session: nothing accepted yet, the same trust, verifier and head.
+    /// A follower for another session: nothing accepted yet; the same trust, verifier and head.
     #[must_use]
     pub fn another(&self) -> Self {
         Self { session: None, ..self.clone() }
     }
 
-    /// The newest verified head. Moves only upwards, and only when a chain is complete and verified.
+    /// The newest verified head. It only moves upwards, and only when a chain is complete and verified.
     #[must_use]
     pub fn head(&self) -> watch::Receiver<Option<Checkpoint>> {
         self.heads.subscribe()
     }
 
-    /// The update that is due.
+    /// The index of the update that is expected next.
     #[must_use]
     pub fn next_update(&self) -> Option<u64> {
         self.session.as_ref().map(|session| session.next_update)
     }
 
-    /// The chunk that is due.
+    /// The index of the chunk that is expected next.
     #[must_use]
     pub fn next_chunk(&self) -> Option<u64> {
         self.session.as_ref().map(|session| session.next_chunk)
@@ -226,10 +226,10 @@ impl LightClientSync {
         self.session.as_ref().is_some_and(|session| session.verified && session.next_chunk == session.plan.total_chunks)
     }
 
-    /// Checks a plan against the trust anchor and starts anew with it.
+    /// Checks a plan against the trust anchor, and starts anew with it.
     ///
     /// # Errors
-    /// The plan is refused; what was accepted before stays.
+    /// The plan is refused; what was accepted before stays accepted.
     pub fn accept_plan(&mut self, plan: Arc<Plan>) -> Result<(), SyncError> {
         self.resume_plan(plan, 0)
     }
@@ -247,11 +247,11 @@ impl LightClientSync {
         Ok(())
     }
 
-    /// Takes the next update. With the last one the chain is verified: that blocks, so call it off the async tasks.
-    /// `Some` is the verified tip.
+    /// Checks the next update. With the last one the whole chain is verified; this blocks, so do not call it on an
+    /// async task. Returns `Some` with the verified tip.
     ///
     /// # Errors
-    /// The update is refused; the same index is still due.
+    /// The update is refused; the same index is still expected.
     pub fn accept_update(&mut self, index: u64, update: &Update) -> Result<Option<Checkpoint>, SyncError> {
         let mut head = None;
         if let Some(chain) = self.check_next(index, update)? {
@@ -265,24 +265,26 @@ impl LightClientSync {
         Ok(head)
     }
 
-    /// All of [`accept_plan`](Self::accept_plan) and [`accept_update`](Self::accept_update) at once, in a session of its
-    /// own: what [`Action::VerifyAuthority`](crate::consumer::Action::VerifyAuthority) asks for. Blocks.
+    /// Does everything of [`accept_plan`](Self::accept_plan) and [`accept_update`](Self::accept_update) at once, in a
+    /// session of its own. This is what [`Action::VerifyAuthority`](crate::consumer::Action::VerifyAuthority) asks for.
+    /// Blocks.
     ///
-    /// It is [`check_chain`](Self::check_chain), then [`check_proof`](Self::check_proof), then the tip is published: a node
-    /// that knows the tip from before may let chunks come between the two.
+    /// It calls [`check_chain`](Self::check_chain) and [`check_proof`](Self::check_proof), and publishes the tip. A
+    /// node that knows the tip from before may let chunks arrive between the two.
     ///
     /// # Errors
-    /// Plan or updates are refused, or are not all there.
+    /// Plan or updates are refused, or updates are missing.
     pub fn authorize(&self, plan: Arc<Plan>, updates: &[Update]) -> Result<Checkpoint, SyncError> {
         let head = self.check_proof(&self.check_chain(plan, updates)?)?;
         publish(&self.heads, head)?;
         Ok(head)
     }
 
-    /// Checks everything about a plan and its updates but the recursive proof: 25 us an update. Publishes nothing.
+    /// Checks everything about a plan and its updates except the recursive proof: 25 us for each update. Publishes
+    /// nothing.
     ///
     /// # Errors
-    /// Plan or updates are refused, or are not all there.
+    /// Plan or updates are refused, or updates are missing.
     pub fn check_chain(&self, plan: Arc<Plan>, updates: &[Update]) -> Result<SignedChain, SyncError> {
         let mut session = self.another();
         session.accept_plan(plan)?;
@@ -295,7 +297,7 @@ impl LightClientSync {
         signed.ok_or(SyncError::OutOfOrder { what: "end of the updates", expected: got.saturating_add(1), got })
     }
 
-    /// Checks the recursive proof of a chain: all that [`check_chain`](Self::check_chain) left out. Publishes nothing.
+    /// Checks the recursive proof of a chain, which [`check_chain`](Self::check_chain) left out. Publishes nothing.
     /// Blocks.
     ///
     /// # Errors
@@ -305,7 +307,7 @@ impl LightClientSync {
         Ok(chain.tip)
     }
 
-    /// Checks the next update. `Some` when the chain is complete with it and its tip is signed.
+    /// Checks the next update. Returns `Some` if it completes the chain and the tip is signed.
     fn check_next(&self, index: u64, update: &Update) -> Result<Option<SignedChain>, SyncError> {
         let session = self.session.as_ref().ok_or(SyncError::NoPlan)?;
         if index != session.next_update || session.verified {
@@ -316,10 +318,10 @@ impl LightClientSync {
         session.is_last(index).then(|| signed(session, update, &self.trust)).transpose()
     }
 
-    /// Takes the next chunk.
+    /// Checks the next chunk.
     ///
     /// # Errors
-    /// It is not that part of the payload; the same index is still due.
+    /// It is not that part of the payload; the same index is still expected.
     pub fn accept_chunk(&mut self, index: u64, bytes: &[u8], proof: &[Hash]) -> Result<(), SyncError> {
         let session = self.session.as_mut().ok_or(SyncError::NoPlan)?;
         let plan = &session.plan;
@@ -345,8 +347,8 @@ impl Followed {
     }
 }
 
-/// A chain from a plan's snapshot to its tip that enough publishers signed. What is left to check is the recursive proof that
-/// leads the tip back to genesis. Only [`LightClientSync::check_chain`] makes one.
+/// A chain from a plan's snapshot to a tip that enough publishers signed. The recursive proof, which leads the tip back
+/// to genesis, remains to be checked. Only [`LightClientSync::check_chain`] makes one.
 #[derive(Clone, Debug)]
 pub struct SignedChain {
     genesis: rpp_proofs::Genesis,
@@ -374,7 +376,7 @@ fn signed(session: &Followed, last: &Update, trust: &TrustAnchor) -> Result<Sign
     Ok(SignedChain { genesis: session.genesis.clone(), tip: *tip, proof })
 }
 
-/// Moves the head upwards, never down; the same step with another commitment is equivocation.
+/// Moves the head upwards, never down. The same step with another commitment is equivocation.
 fn publish(heads: &watch::Sender<Option<Checkpoint>>, tip: Checkpoint) -> Result<(), SyncError> {
     let mut result = Ok(());
     heads.send_if_modified(|head| match head {

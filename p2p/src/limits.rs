@@ -10,21 +10,21 @@ pub const MAX_RESPONSE_BYTES: usize = 8 * 1024 * 1024;
 pub const MIN_CHUNK_SIZE: u64 = 16 * 1024;
 /// Largest chunk size, bytes.
 pub const MAX_CHUNK_SIZE: u64 = 4 * 1024 * 1024;
-/// Chunk size unless asked otherwise, bytes.
+/// Default chunk size, bytes.
 pub const DEFAULT_CHUNK_SIZE: u64 = 1024 * 1024;
 /// Deepest nesting of a JSON document.
 pub const MAX_JSON_DEPTH: usize = 16;
-/// A request is given up when not a byte of it, or of its answer, moved for this long.
+/// A request is abandoned when no byte of it, or of its answer, moved for this long.
 pub const REQUEST_IDLE: Duration = Duration::from_secs(30);
-/// Slowest rate of a request or an answer, in bytes a second,
+/// Slowest rate of a request or an answer, in bytes per second,
 pub const SLOWEST_RATE: u32 = 1024;
-/// over each stretch of this length, from its first byte on.
+/// measured over each period of this length, from its first byte on.
 pub const SLOWEST_OVER: Duration = Duration::from_secs(60);
 /// Request streams per connection.
 pub const MAX_STREAMS_PER_CONNECTION: usize = 16;
-/// Response bytes under way on a provider, in all.
+/// Response bytes in flight on a provider, in all.
 pub const MAX_RESPONSE_BYTES_IN_FLIGHT: usize = 32 * 1024 * 1024;
-/// Response bytes under way on a provider, to one peer.
+/// Response bytes in flight on a provider, to one peer.
 pub const MAX_RESPONSE_BYTES_IN_FLIGHT_PER_PEER: usize = 8 * 1024 * 1024;
 /// How long a response waits for the byte budget before it becomes `busy`.
 pub const RESPONSE_BUDGET_WAIT: Duration = Duration::from_secs(5);
@@ -32,7 +32,7 @@ pub const RESPONSE_BUDGET_WAIT: Duration = Duration::from_secs(5);
 pub const MAX_READ_AHEAD_BYTES: usize = 16 * 1024 * 1024;
 /// The same, for one peer.
 pub const MAX_READ_AHEAD_BYTES_PER_PEER: usize = 8 * 1024 * 1024;
-/// The same, for one session; always one chunk at least.
+/// The same, for one session; always at least one chunk.
 pub const READ_AHEAD_BATCH: usize = 1024 * 1024;
 /// Chunks that were read ahead are dropped when their session asks for none for this long.
 pub const READ_AHEAD_IDLE: Duration = Duration::from_secs(10);
@@ -42,11 +42,11 @@ pub const MAX_SLOTS: usize = 64;
 pub const MAX_SLOTS_PER_PEER: usize = 8;
 /// A slot is freed after this long without a request.
 pub const SLOT_IDLE: Duration = Duration::from_secs(60);
-/// After this long without a request, a slot goes to another session that needs one.
+/// After this long without a request, a slot may be given to another session.
 pub const SLOT_GIVES_WAY: Duration = Duration::from_secs(1);
 /// How long a session waits for a slot before it is `busy`.
 pub const SLOT_WAIT: Duration = Duration::from_secs(5);
-/// Sessions that wait for a slot.
+/// Sessions that may wait for a slot.
 pub const MAX_SLOT_WAITERS: usize = 64;
 /// How long a provider keeps the record of a session that has no slot.
 pub const RECORD_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
@@ -58,9 +58,9 @@ pub const MAX_RECORDS_PER_PEER: usize = 64;
 pub const MAX_SESSIONS: usize = 256;
 /// Blocking jobs that run at the same time, of each kind (provider calls for requests, provider calls that read ahead, checks).
 pub const MAX_BLOCKING_JOBS: usize = 4;
-/// How long a session's next request waits for the word that the last answer is written, before it is `busy`.
+/// How long a session's next request waits for the notice that the last answer was written, before it is `busy`.
 pub const HANDOVER_WAIT: Duration = Duration::from_secs(1);
-/// Cancels served at the same time for sessions that found no slot.
+/// Cancels served at the same time for sessions without a slot.
 pub const MAX_LOOSE_CANCELS: usize = 64;
 /// Updates in one plan.
 pub const MAX_UPDATES: u64 = 65_536;
@@ -82,13 +82,13 @@ pub const MAX_JSON_MEMBERS: usize = 1024;
 pub const MAX_PROOF_HASHES: usize = 64;
 /// Signatures on one update; more is refused.
 pub const MAX_SIGNATURES: usize = rpp_proofs::MAX_SIGNATURES;
-/// Bytes of a recursive proof kept from one update; the verifier takes an exact length below this.
+/// The most bytes of a recursive proof that are kept from one update; the verifier accepts an exact length below this.
 pub const MAX_RECURSIVE_PROOF_BYTES: usize = 64 * 1024;
-/// What a consumer fetches of a session before its chain is verified.
+/// The most bytes of a session that a consumer fetches before its chain is verified.
 pub const MAX_UNVERIFIED_BYTES: u64 = 64 * 1024 * 1024;
-/// What a consumer has verified but not yet made durable, unless configured otherwise.
+/// The most bytes that a consumer has verified but not yet made durable, by default.
 pub const WINDOW: u64 = 16 * 1024 * 1024;
-/// How often a paused consumer looks again for free disk or for a payload that another session holds.
+/// How often a paused consumer checks for free disk space, or for a payload that another session holds.
 pub const PAUSE_RECHECK: Duration = Duration::from_secs(2);
 /// Time before an acknowledgement that the provider could not record is sent again.
 pub const ACK_RETRY: Duration = Duration::from_secs(2);

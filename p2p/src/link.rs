@@ -42,11 +42,11 @@ pub(crate) struct Link {
     acks: Acks,
     said: Said,
     requests: Requests,
-    /// Chunks that failed on the way since the last one that came.
+    /// Chunks that failed in transit since the last one that arrived.
     failed_chunks: u32,
     /// Payload bytes that came, the wasted ones included.
     received: u64,
-    /// Payload bytes that came in vain.
+    /// Payload bytes that were received in vain.
     wasted: u64,
 }
 
@@ -88,7 +88,7 @@ struct Retry {
     since: Instant,
     cause: String,
     connection: Connection,
-    /// A connection from the other side ends it.
+    /// A connection from the other side ends the back-off.
     for_connection: bool,
 }
 
@@ -280,7 +280,7 @@ impl Link {
         let (plan_id, chunk_index, update_index) = match self.opening {
             Opening::Usual => (plan.plan_id, demand.next.0, demand.next.1),
             Opening::Named(named) => (named.plan_id, named.chunk_index, named.update_index),
-            // Not under the feet of work that is done for the present plan.
+            // Not while work for the present plan is in progress.
             Opening::Anew | Opening::Smaller(_) if demand.is_in_use => return None,
             // Nor while something counts in the present chunks.
             Opening::Smaller(_) if !demand.is_written => return None,
@@ -309,7 +309,7 @@ impl Link {
         SnapshotsRequest::Plan { session_id: self.session, wishes: self.options.wishes }
     }
 
-    /// What is durable and recorded here, and not acknowledged yet.
+    /// What is durable and recorded here, but not acknowledged yet.
     fn ack_due(&self, demand: &Demand) -> Option<(ArtefactKind, u64)> {
         if self.acks.given_up || self.acks.after.is_some() {
             return None;

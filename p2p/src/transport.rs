@@ -1,8 +1,8 @@
-//! Between an encryption and yamux: fewer and larger writes.
+//! A layer between an encryption and yamux that makes fewer and larger writes.
 //!
-//! yamux writes the header and the body of each frame apart and flushes after every frame; behind an encryption each of
-//! these becomes a record and a system call of its own, about 170 for a chunk of 1 MiB, any of which may wake the other
-//! side. [`Yamux`] lets frames that are written together leave together.
+//! yamux writes the header and the body of each frame separately and flushes after every frame. Behind an encryption
+//! each of these becomes a record and a system call of its own: about 170 for a chunk of 1 MiB, each of which may wake
+//! the other side. [`Yamux`] sends frames that are written together in one system call.
 
 use std::{
     io,
@@ -18,11 +18,11 @@ use libp2p::{
 
 use crate::limits::GATHERED_BYTES;
 
-/// Copied at once: above 2 KiB the C library uses an instruction that is several times slower on some processors when the
-/// bytes do not lie alike.
+/// Bytes copied at once. Above 2 KiB the C library uses an instruction that is several times slower on some processors
+/// if source and destination are aligned differently.
 const BLOCK: usize = 1024;
 
-/// yamux as libp2p has it, over a [`Corked`] connection.
+/// libp2p's yamux over a [`Corked`] connection.
 #[derive(Clone, Debug, Default)]
 pub struct Yamux(yamux::Config);
 
@@ -61,23 +61,24 @@ where
     }
 }
 
-/// Gathers what is written until somebody flushes twice without writing in between, or the buffer is full.
+/// Gathers writes until somebody flushes twice without writing in between, or the buffer is full.
 ///
-/// The first flush after a write asks to be polled again instead: whoever has more to say at this moment says it first. So
+/// The first flush after a write only asks to be polled again, so that whoever has more to write at this moment can
+/// write it first. Nothing stays in the buffer longer than one turn of its task.
 /// nothing stays here longer than one turn of its task.
 #[derive(Debug)]
 pub struct Corked<C> {
     inner: C,
     /// Kept from one burst to the next.
     buffer: Vec<u8>,
-    /// So much of `buffer` is written.
+    /// The number of bytes of `buffer` that are written.
     written: usize,
-    /// A flush was put off, and nothing was written since.
+    /// Whether a flush was put off and nothing was written since.
     put_off: bool,
 }
 
 impl<C> Corked<C> {
-    /// Nothing is written yet.
+    /// Wraps a connection on which nothing was written yet.
     pub fn new(inner: C) -> Self {
         Self { inner, buffer: Vec::new(), written: 0, put_off: false }
     }
@@ -92,7 +93,7 @@ impl<C: AsyncWrite + Unpin> Corked<C> {
             }
         }
         if self.buffer.len() < GATHERED_BYTES / 16 {
-            self.buffer = Vec::new(); // a quiet connection keeps nothing
+            self.buffer = Vec::new(); // A quiet connection keeps no buffer.
         }
         self.buffer.clear();
         self.written = 0;
@@ -146,7 +147,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes at most `most` bytes a call, and every other call nothing.
+    /// Accepts at most `most` bytes in a call, and nothing in every other call.
     #[derive(Default)]
     struct SlowSocket {
         most: usize,

@@ -1,13 +1,14 @@
-//! One step of the chain as a circuit: the same hash as [`crate::chain`], and a height that rises.
+//! One step of the chain as a circuit: the same hash as in [`crate::chain`], and a rising height.
 //!
 //! The statement, over `z = [commitment, height]`:
 //!
-//! - `z'[0] = Poseidon(z[0], height', bh_lo, bh_hi, sr_lo, sr_hi + payload_bytes * 2^128)`, all but `z[0]` chosen by the prover;
+//! - `z'[0] = Poseidon(z[0], height', bh_lo, bh_hi, sr_lo, sr_hi + payload_bytes * 2^128)`, where the prover chooses
+//!   everything but `z[0]`;
 //! - `z'[1] = height' = z[1] + 1 + gap` with `gap` below 2^64.
 //!
-//! Heights and limbs need no range check of their own. Heights start at 0 and only grow, by less than 2^64 + 1 a step, so they
-//! cannot wrap around the field within any number of steps that can be counted; a last height that fits a u64 means that all
-//! before it did. And what the last commitment consists of, a consumer hashes itself.
+//! Heights and limbs need no range check of their own. Heights start at 0 and only grow, by less than 2^64 + 1 in a
+//! step, so they cannot wrap around the field within any realistic number of steps. If the last height fits a u64, so
+//! did all before it. The inputs of the last commitment are hashed by the consumer itself.
 
 use nova_snark::{
     frontend::{
@@ -35,8 +36,8 @@ pub(crate) struct ChainStep {
 }
 
 impl ChainStep {
-    /// The step from `before` to `checkpoint`, which the caller has checked: from a height that does not rise an
-    /// unsatisfiable witness would come out.
+    /// The step from `before` to `checkpoint`. The caller has checked that the height rises: otherwise the witness is
+    /// unsatisfiable.
     pub(crate) fn new(before: &Tip, checkpoint: &Checkpoint) -> Self {
         Self { inputs: inputs(checkpoint), gap: checkpoint.height.wrapping_sub(before.height).wrapping_sub(1) }
     }

@@ -1,8 +1,8 @@
-//! The proof's bytes: bincode's fixed-width little-endian encoding, of which every part has a fixed place.
+//! The encoding of a proof: bincode's fixed-width little-endian form, in which every part has a fixed place.
 //!
-//! The library's verifier may panic on a well-encoded proof whose vectors have odd lengths, and its decoder allocates what
-//! a length field claims. So the bytes are walked first, as plain arrays: each length field must hold the one number that
-//! an honest proof has there. Only then the library sees them.
+//! The library's verifier may panic on a well-encoded proof whose vectors have unusual lengths, and its decoder
+//! allocates what a length field claims. So the bytes are first walked as plain arrays: each length field must hold the
+//! one number that an honest proof has there. Only then does the library see them.
 
 use crate::limits::PROOF_BYTES;
 use crate::params::Compressed;
@@ -14,7 +14,7 @@ const ROUNDS: usize = 14;
 /// Public inputs of an instance, and numbers the chain carries.
 const PAIR: usize = 2;
 
-/// The bytes are not a proof's.
+/// The bytes are not a valid encoding of a proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodingError {
@@ -24,14 +24,14 @@ pub enum EncodingError {
         /// How many there are.
         found: usize,
     },
-    /// A vector has another length than in every proof.
+    /// A vector has another length than in a valid proof.
     #[error("the proof's vector at byte {offset} has {found} elements; it must have {expected}")]
     Vector {
         /// Where its length field stands.
         offset: usize,
-        /// What the field says.
+        /// What the field contains.
         found: u64,
-        /// What it must say.
+        /// What the field must contain.
         expected: usize,
     },
     /// A number is not canonical, or a point is not on its curve.
@@ -39,13 +39,13 @@ pub enum EncodingError {
     Element,
 }
 
-/// Decodes a stranger's bytes.
+/// Decodes a proof from an untrusted peer.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Compressed, EncodingError> {
     check_layout(bytes)?;
     let config = bincode::config::legacy().with_limit::<PROOF_BYTES>();
     let (proof, read): (Compressed, usize) =
         bincode::serde::decode_from_slice(bytes, config).map_err(|_| EncodingError::Element)?;
-    // Nothing is left over, and nothing could have been written in another way.
+    // Encoding the result again must give the same bytes: nothing is left over, and nothing has a second encoding.
     let again = bincode::serde::encode_to_vec(&proof, config).map_err(|_| EncodingError::Element)?;
     if read != bytes.len() || again != bytes {
         return Err(EncodingError::Element);
@@ -60,7 +60,7 @@ pub(crate) fn encode(proof: &Compressed) -> Result<Vec<u8>, EncodingError> {
     Ok(bytes)
 }
 
-/// The two numbers that the proof claims for its last step, commitment and height, as they stand in checked bytes.
+/// The commitment and the height that the proof claims for its last step, read from bytes that were checked.
 pub(crate) fn claimed(bytes: &[u8]) -> Option<(&[u8; ELEMENT], &[u8; ELEMENT])> {
     let (rest, height) = bytes.split_last_chunk()?;
     let (_, commitment) = rest.split_last_chunk()?;
@@ -73,7 +73,7 @@ fn check_layout(bytes: &[u8]) -> Result<(), EncodingError> {
     }
     let mut walk = Walk { bytes, offset: 0 };
     walk.proof()?;
-    // The sum of all parts is the length of the whole: a constant, so this holds or no proof ever passes.
+    // The sum of all parts is a constant. If it were not the length of a proof, no proof would ever pass.
     if walk.offset == bytes.len() { Ok(()) } else { Err(EncodingError::Length { found: walk.offset }) }
 }
 

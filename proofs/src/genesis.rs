@@ -26,11 +26,11 @@ pub struct Genesis {
     chain_id: String,
     publishers: Vec<[u8; 32]>,
     threshold: u32,
-    /// Derived from the other three; kept because every check compares it.
+    /// Derived from the other three fields; stored because every check compares it.
     commitment: Commitment,
 }
 
-/// The descriptor is not a valid genesis, or not the one that is trusted.
+/// The descriptor is not a valid genesis, or not the trusted one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GenesisError {
@@ -63,12 +63,12 @@ pub enum GenesisError {
         /// The number of publishers.
         publishers: usize,
     },
-    /// A valid descriptor, but of another chain than the trusted one.
+    /// The descriptor is valid, but its chain is not the trusted one.
     #[error("the descriptor's genesis is {found}, the trusted one is {trusted}")]
     NotTrusted {
-        /// The anchor that was asked for.
+        /// The trust anchor.
         trusted: Commitment,
-        /// What the descriptor makes.
+        /// The genesis commitment of the descriptor.
         found: Commitment,
     },
 }
@@ -88,7 +88,7 @@ impl Genesis {
         Ok(Self { chain_id, publishers, threshold, commitment })
     }
 
-    /// Whether this descriptor is the one that `trusted`, a configured genesis commitment, stands for.
+    /// Whether the commitment of this descriptor is `trusted`, a configured genesis commitment.
     ///
     /// # Errors
     /// [`GenesisError::NotTrusted`] when it is another.
@@ -117,7 +117,7 @@ impl Genesis {
         self.threshold
     }
 
-    /// The descriptor's only encoding: fixed order, no white space.
+    /// The canonical encoding of the descriptor: fixed order, no white space.
     #[must_use]
     pub fn canonical_json(&self) -> String {
         canonical_json(&self.chain_id, &self.publishers, self.threshold)
@@ -151,7 +151,7 @@ fn check_publishers(publishers: &[[u8; 32]]) -> Result<(), GenesisError> {
     }
 }
 
-/// A canonical encoding (so that one key has one text) of a point that is not of low order.
+/// Whether this is the canonical encoding (so that one key has one text) of a point that is not of low order.
 fn is_usable(bytes: &[u8; 32]) -> bool {
     VerifyingKey::from_bytes(bytes).is_ok_and(|key| !key.is_weak() && key.to_edwards().compress().as_bytes() == bytes)
 }
@@ -162,8 +162,8 @@ fn canonical_json(chain_id: &str, publishers: &[[u8; 32]], threshold: u32) -> St
     format!(r#"{{"chain_id":"{chain_id}","publishers":[{}],"threshold":{threshold}}}"#, publishers.join(","))
 }
 
-/// `Poseidon(0, 0, g_lo, g_hi, 0, 0)`, `g` the BLAKE3 hash of the descriptor. No link of the chain has height 0, so none
-/// has the same inputs.
+/// `Poseidon(0, 0, g_lo, g_hi, 0, 0)`, where `g` is the BLAKE3 hash of the descriptor. No link of the chain has height
+/// 0, so none has the same inputs.
 fn commit(descriptor: &str) -> Commitment {
     let [g_lo, g_hi] = limbs(blake3::hash(descriptor.as_bytes()).as_bytes());
     let zero = Scalar::zero();

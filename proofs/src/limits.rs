@@ -6,5 +6,5 @@ pub const PROOF_BYTES: usize = 10_624;
 pub const MAX_PUBLISHERS: usize = 64;
 /// The longest chain id, in characters.
 pub const MAX_CHAIN_ID: usize = 64;
-/// The most signatures that are looked at; each costs a key operation when its publisher is known.
+/// The most signatures that are checked; each costs a key operation if its publisher is known.
 pub const MAX_SIGNATURES: usize = 256;

@@ -1,7 +1,8 @@
-//! The parameters of the proof system: transparent (no ceremony, no secret), deterministic, made once a process on first use.
+//! The parameters of the proof system: transparent (no ceremony, no secret), deterministic, made once in a process on
+//! first use.
 //!
-//! Prover and verifier have their own. A process that only verifies builds what both need, keeps the verifier's key and
-//! drops the rest.
+//! Prover and verifier have parameters of their own. A process that only verifies builds what both need, keeps the
+//! verifier's key and frees the rest.
 
 use std::sync::{Arc, OnceLock};
 
@@ -33,11 +34,11 @@ type CompressingKey = ProverKey<Primary, Secondary, ChainStep, Spartan<Primary>,
 
 /// The SHA-256 of the verifier's key in nova-snark's encoding, in hex.
 ///
-/// It fixes the circuit, the curves, the library's version and its features: with another key, proofs of the two sides are
-/// worthless to each other. So a change of this constant is a change of [`crate::PROOF_SYSTEM`].
+/// It pins the circuit, the curves, the library's version and its features: with different keys, neither side accepts
+/// the other's proofs. So a change of this constant is also a change of [`crate::PROOF_SYSTEM`].
 pub const VERIFIER_KEY_SHA256: &str = "b8716748a3852d0ccb93c2f2cbb6284eb9d562bd17f892228cd1491488a9325b";
 
-/// The parameters could not be made: nobody's proof is to blame, this program or machine is.
+/// The parameters could not be made. The fault is in this program or machine, not in any proof.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SetupError {
@@ -47,15 +48,15 @@ pub enum SetupError {
     /// The library refused the circuit.
     #[error("the proof system's parameters could not be made: {0}")]
     Library(#[from] nova_snark::errors::NovaError),
-    /// They came out other than they are pinned: another version or feature of the library, or a faulty machine.
+    /// They differ from the pinned ones: another version or feature of the library, or a faulty machine.
     #[error("the verifier's key has the SHA-256 {found}; it must be {VERIFIER_KEY_SHA256}")]
     OtherKey {
-        /// What this process made.
+        /// The hash of the key that this process made.
         found: String,
     },
 }
 
-/// What a publisher's process keeps.
+/// What a publishing process keeps.
 pub(crate) struct Proving {
     pub(crate) public: Public,
     pub(crate) compressing: CompressingKey,
@@ -64,19 +65,19 @@ pub(crate) struct Proving {
 static PROVING: OnceLock<Result<Arc<Proving>, SetupError>> = OnceLock::new();
 static VERIFYING: OnceLock<Result<Arc<Key>, SetupError>> = OnceLock::new();
 
-/// The prover's parameters; makes them, and the verifier's with them, on first use.
+/// The prover's parameters. The first call makes them, and the verifier's with them.
 pub(crate) fn proving() -> Result<Arc<Proving>, SetupError> {
     PROVING
         .get_or_init(|| {
             let (proving, key) = make()?;
-            // A verifier that was there before keeps its own, equal key.
+            // If a verifier was there before, it keeps its own, equal key.
             let _ = VERIFYING.set(Ok(Arc::new(key)));
             Ok(Arc::new(proving))
         })
         .clone()
 }
 
-/// The verifier's key; makes it on first use and drops what only a prover needs.
+/// The verifier's key. The first call makes it and frees what only a prover needs.
 pub(crate) fn verifying() -> Result<Arc<Key>, SetupError> {
     VERIFYING.get_or_init(|| make().map(|(_, key)| Arc::new(key))).clone()
 }
@@ -100,7 +101,7 @@ fn fingerprint(key: &Key) -> Result<String, SetupError> {
     Ok(hex::encode(hasher.0.finalize()))
 }
 
-/// Hashes what is written, so that the key is never in memory twice.
+/// Hashes what is written, so that no second copy of the key is in memory.
 struct Hasher(Sha256);
 
 impl std::io::Write for Hasher {
@@ -125,7 +126,7 @@ mod tests {
         assert_eq!(VERIFIER_KEY_SHA256, "b8716748a3852d0ccb93c2f2cbb6284eb9d562bd17f892228cd1491488a9325b");
     }
 
-    /// What the lengths in a proof come from: both circuits are padded to 2^14.
+    /// Both circuits are padded to 2^14; the lengths in a proof depend on that.
     #[test]
     fn the_circuits_have_their_sizes() {
         assert_eq!(proving().unwrap().public.num_constraints(), (10_221, 10_349));

@@ -1,4 +1,4 @@
-//! Extending the chain by one checkpoint at a time, and proving where it stands.
+//! Extends the chain by one checkpoint at a time, and proves its last step.
 
 use std::{
     io,
@@ -21,10 +21,10 @@ use crate::{
 
 /// A publisher's chain on disk: `dir/state`, of constant size, replaced atomically at every step.
 ///
-/// A crash leaves the last step taken or the one before. [`Prover::last`] tells which: a publisher that finds the checkpoint
-/// it was about to publish there goes on with [`Prover::prove`].
+/// A crash leaves the last step or the one before. [`Prover::last`] tells which. A publisher that finds there the
+/// checkpoint that it was about to publish continues with [`Prover::prove`].
 ///
-/// Everything here blocks: opening takes about 0.3 s (once a process), a step about 0.15 s, a proof several.
+/// Everything here blocks: opening takes about 0.3 s (once in a process), a step about 0.15 s, a proof several seconds.
 pub struct Prover {
     genesis: Genesis,
     folder: Folder,
@@ -38,7 +38,7 @@ struct Current {
     folded: Folded,
 }
 
-/// The prover cannot go on.
+/// Why the prover cannot continue.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProverError {
@@ -54,7 +54,7 @@ pub enum ProverError {
         #[source]
         source: io::Error,
     },
-    /// The state file is damaged, or not this chain's. It is left as it is.
+    /// The state file is damaged, or belongs to another chain. It is left unchanged.
     #[error("{} cannot be continued: {reason}; restore it from a backup", path.display())]
     State {
         /// The file.
@@ -63,7 +63,7 @@ pub enum ProverError {
         #[source]
         reason: StateError,
     },
-    /// The checkpoint does not follow; nothing was changed.
+    /// The checkpoint does not follow the last one; nothing was changed.
     #[error(transparent)]
     Chain(#[from] ChainError),
     /// There is nothing to prove before the first checkpoint.
@@ -75,16 +75,16 @@ pub enum ProverError {
     /// The library failed.
     #[error("the proof system failed: {0}")]
     Library(#[from] NovaError),
-    /// The proof that was made is not one that others would accept.
+    /// The new proof does not verify.
     #[error("the proof made does not verify: {0}")]
     Unsound(#[source] ProofError),
-    /// The proof that was made has another shape than every proof.
+    /// The new proof does not have the shape that every proof has.
     #[error("the proof made cannot be encoded: {0}")]
     Encoding(#[from] EncodingError),
 }
 
 impl Prover {
-    /// Opens the chain of `genesis` in `dir`, which is created when absent and locked; verifies the state found there.
+    /// Opens the chain of `genesis` in `dir`, which is created if absent and locked. Verifies the state found there.
     ///
     /// # Errors
     /// When the folder is in use or unreadable, or the state is damaged or another chain's.
@@ -104,13 +104,13 @@ impl Prover {
         Ok(Self { genesis, folder, params, current })
     }
 
-    /// Where the chain stands; `None` before the first checkpoint.
+    /// The chain's last step; `None` before the first checkpoint.
     #[must_use]
     pub fn tip(&self) -> Option<Tip> {
         self.last().map(|link| tip(&link))
     }
 
-    /// The last link, with all that an update says of it.
+    /// The last link, with everything that an update contains.
     #[must_use]
     pub fn last(&self) -> Option<Link> {
         self.current.as_ref().map(|current| current.last)
@@ -124,8 +124,8 @@ impl Prover {
 
     /// Takes one step. Once this returns, the step is durable.
     ///
-    /// # Errors
-    /// When the checkpoint does not follow or the state cannot be written. The chain then stands where it stood; only after an
+    /// When the checkpoint does not follow or the state cannot be written. The chain is then unchanged. Only after a
+    /// [`ProverError::Io`] may the file already hold the new step: open it again to see.
     /// [`ProverError::Io`] the file may already hold the new step: open it again to see.
     pub fn extend(&mut self, checkpoint: &Checkpoint) -> Result<Tip, ProverError> {
         self.extend_observed(checkpoint, &mut |_| {})
@@ -138,7 +138,8 @@ impl Prover {
     ) -> Result<Tip, ProverError> {
         let mut chain = self.chain();
         let before = chain.tip();
-        // The library would fold an unsatisfied step without a word: what does not follow must not get that far.
+        // The library would fold an unsatisfied step without an error, so a checkpoint that does not follow must not
+        // get there.
         let commitment = chain.extend(checkpoint)?;
         let last = Link { previous: before.commitment, checkpoint: *checkpoint, commitment };
         let folded = self.fold(&before, checkpoint)?;
@@ -150,7 +151,8 @@ impl Prover {
         Ok(chain.tip())
     }
 
-    /// Compresses the chain into a proof of [`crate::PROOF_BYTES`] bytes and verifies that. The proof is another one each time.
+    /// Compresses the chain into a proof of [`crate::PROOF_BYTES`] bytes and verifies it. Each call gives a different
+    /// proof.
     ///
     /// # Errors
     /// When there is no checkpoint yet, or the library fails.
@@ -176,7 +178,7 @@ impl Prover {
             Some(current) => current.folded.clone(),
             None => Folded::new(public, &circuit, &outputs(before))?,
         };
-        // `new` has performed the first step already; this only counts it.
+        // `new` has already performed the first step; this only counts it.
         folded.prove_step(public, &circuit)?;
         Ok(folded)
     }
@@ -196,7 +198,7 @@ impl std::fmt::Debug for Prover {
     }
 }
 
-/// Decodes the folded chain and verifies that it is one from this genesis to where the state says it stands.
+/// Decodes the folded chain. Verifies that it starts at this genesis and ends where the state says.
 fn resume(params: &Proving, genesis: &Genesis, state: &State) -> Result<Current, StateError> {
     if state.genesis != genesis.commitment() {
         return Err(StateError::Genesis(state.genesis));
@@ -221,7 +223,7 @@ fn tip(link: &Link) -> Tip {
     Tip { step: link.checkpoint.step, height: link.checkpoint.height, commitment: link.commitment }
 }
 
-/// What the circuit carries from step to step.
+/// The values that the circuit carries from step to step.
 fn outputs(tip: &Tip) -> [Scalar; 2] {
     [tip.commitment.scalar(), Scalar::from(tip.height)]
 }

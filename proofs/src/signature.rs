@@ -1,4 +1,4 @@
-//! Publishers' signatures over a tip: the authority that a proof alone does not give.
+//! Publishers' signatures over a tip. They show the authority that a proof alone does not show.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 use crate::limits::MAX_SIGNATURES;
 use crate::{commitment::Commitment, genesis::Genesis};
 
-/// What separates a checkpoint's signature from any other use of the key.
+/// Separates a checkpoint's signature from any other use of the key.
 const CONTEXT: &[u8; 16] = b"rpp/checkpoint/1";
 
 /// One publisher's signature over a tip.
@@ -70,25 +70,25 @@ impl fmt::Debug for Signer {
     }
 }
 
-/// A tip does not have the authority of its publishers.
+/// A tip is not signed by enough publishers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignatureError {
-    /// More signatures than anybody needs.
+    /// There are too many signatures.
     #[error("{found} signatures; at most {MAX_SIGNATURES} are looked at")]
     TooMany {
         /// How many there are.
         found: usize,
     },
-    /// Fewer valid ones than the genesis asks for.
+    /// There are fewer valid signatures than the genesis asks for.
     #[error(
         "{valid} of the {threshold} signatures needed are valid \
          (wrong: {wrong}, by unknown publishers: {unknown}, by revoked ones: {revoked}, repeated: {repeated})"
     )]
     BelowThreshold {
-        /// Distinct publishers whose signature is valid.
+        /// Number of distinct publishers whose signature is valid.
         valid: usize,
-        /// How many there must be.
+        /// Number of valid signatures that the genesis asks for.
         threshold: u32,
         /// Signatures by a publisher of the genesis that do not verify.
         wrong: usize,
@@ -96,15 +96,16 @@ pub enum SignatureError {
         unknown: usize,
         /// Signatures by keys that were revoked.
         revoked: usize,
-        /// Further signatures by a publisher that has been counted.
+        /// Further signatures by a publisher that was already counted.
         repeated: usize,
     },
 }
 
-/// Counts the publishers of `genesis` that validly signed this tip. Each counts once; unknown and revoked ones never do.
+/// Counts the publishers of `genesis` with a valid signature over this tip. Each counts once; unknown and revoked ones
+/// never count.
 ///
 /// # Errors
-/// When there are fewer than the threshold: the error says what was wrong with the others.
+/// When there are fewer than the threshold. The error says what was wrong with the others.
 pub fn verify_signatures(
     genesis: &Genesis,
     tip: &Commitment,

@@ -11,15 +11,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::failure;
 
-/// What the session was asked to do, which decides what counts as an answer.
+/// What was asked of the session; it decides what counts as an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
     Start,
     Resume,
 }
 
-/// Returns when the provider has answered, when it is certain that no answer comes now, or when time is up; all of these
-/// are a success. It does not matter what happens to the session when nobody waits any more: it goes on by itself.
+/// Returns when the provider has answered, when it is certain that no answer will come now, or when the time is up. All
+/// three are a success. If the caller stops waiting, the session goes on by itself.
 ///
 /// # Errors
 /// The session failed, or was cancelled meanwhile.
@@ -44,11 +44,11 @@ pub(crate) async fn first(
 
 fn is_answered(status: &SnapshotStreamStatus, asked: Asked) -> bool {
     match status.state {
-        // A plan that is known is an answer to a start; a resume has had one all along.
+        // For a start, a known plan is the answer. A resumed session has had one from the beginning.
         SessionState::Connecting | SessionState::Planning => asked == Asked::Start && status.total_chunks.is_some(),
-        // Out of reach is no answer, and may still become one; "busy" is one.
+        // An unreachable provider has not answered, but still may; "busy" is an answer.
         SessionState::BackingOff => status.error_code.is_some_and(|code| code != FailureCode::Network),
-        // `Paused`: the node itself waits, so the provider is not even asked.
+        // `Paused`: the node itself waits, so the provider is not asked.
         SessionState::Streaming
         | SessionState::Verifying
         | SessionState::Paused

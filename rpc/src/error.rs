@@ -1,4 +1,4 @@
-//! The one place where a failure of the runtime becomes an HTTP answer.
+//! Maps failures of the runtime to HTTP answers. This is the only place that does.
 
 use http::{HeaderValue, StatusCode, header};
 use rpp_http::Problem;
@@ -42,7 +42,7 @@ pub fn snapshot_runtime_error_to_http(error: &SnapshotRuntimeError) -> Problem {
     }
 }
 
-/// What a session that ended in `failed` while its `POST` still waited says of itself, as the runtime's error.
+/// The runtime's error for a session that ended in `failed` while its `POST` still waited.
 ///
 /// `None` when it has not failed.
 pub(crate) fn failure(status: &SnapshotStreamStatus) -> Option<SnapshotRuntimeError> {
@@ -59,7 +59,7 @@ pub(crate) fn failure(status: &SnapshotStreamStatus) -> Option<SnapshotRuntimeEr
     })
 }
 
-/// The session's own word for what went wrong.
+/// The session's own error code.
 fn provider_code(status: Option<&SnapshotStreamStatus>) -> &'static str {
     status.and_then(|status| status.error_code).unwrap_or(FailureCode::Provider).as_str()
 }
@@ -71,7 +71,7 @@ fn with_location(problem: Problem, status: &SnapshotStreamStatus) -> Problem {
     }
 }
 
-/// Text of a request, fit to be shown.
+/// Text of a request, escaped so that it can be shown.
 pub(crate) fn shown(text: &str) -> String {
     rpp_p2p::text::escape(text)
 }

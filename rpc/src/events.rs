@@ -1,7 +1,7 @@
 //! `GET /p2p/snapshots/{session}/events`: a session's status as server-sent events.
 //!
-//! Each change is one unnamed event whose data is the status as JSON; changes that come faster than [`EVENT_INTERVAL`] are
-//! merged, the newest stays. When nothing more can come, one event named `end` says why and the stream ends:
+//! Each change is one unnamed event whose data is the status as JSON. Changes that come faster than [`EVENT_INTERVAL`]
+//! are merged into the newest. When nothing more can come, one event named `end` says why, and the stream ends:
 //! `{"reason":"complete"}`, `failed`, `cancelled` or `shutdown`.
 
 use std::{convert::Infallible, sync::Arc};
@@ -30,7 +30,7 @@ impl Default for Places {
 }
 
 impl Places {
-    /// How many streams run.
+    /// The number of open streams.
     pub(crate) fn taken(&self) -> usize {
         MAX_EVENT_STREAMS.saturating_sub(self.0.available_permits())
     }
@@ -47,7 +47,7 @@ impl Places {
 /// The answer with the stream.
 ///
 /// # Errors
-/// Unknown session, no place, a node that does not answer.
+/// Unknown session, no free place, or a node that does not answer.
 pub(crate) async fn answer(
     node: &NodeHandle,
     session: rpp_p2p::SnapshotSessionId,
@@ -58,12 +58,12 @@ pub(crate) async fn answer(
     let mut watched = node.watch_snapshot_stream(session).await.map_err(to_http)?;
     let place = places.take()?;
     watched.borrow_and_update();
-    // Times in a watched status are those of its last change; this one is of now.
+    // A watched status has the times of its last change; this one has those of now.
     let now = node.snapshot_stream_status(session).await.map_err(to_http)?;
     let feed = Feed { watched, draining, last: Instant::now(), next: Next::Status(Box::new(now)), _place: place };
     let events = warp::sse::keep_alive().interval(KEEP_ALIVE).stream(feed.into_events());
     let mut response = warp::sse::reply(events).into_response();
-    // Proxies neither keep events back nor compress them: both would deliver nothing until the end.
+    // Proxies must not buffer or compress it, because both would deliver nothing until the end.
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     Ok(response)
@@ -102,7 +102,7 @@ impl Feed {
         Some((Ok(event), self))
     }
 
-    /// The newest status after the next change, not before it is time.
+    /// The newest status after the next change, no sooner than the interval allows.
     async fn change(&mut self) -> Result<SnapshotStreamStatus, &'static str> {
         let watched = &mut self.watched;
         let due = self.last + EVENT_INTERVAL;

@@ -1,4 +1,4 @@
-//! The `Idempotency-Key` header: a client that repeats a `POST` says that it is the same one.
+//! The `Idempotency-Key` header, with which a client marks a `POST` as a repetition.
 
 use http::{HeaderMap, StatusCode};
 use rpp_http::Problem;
@@ -9,10 +9,10 @@ use crate::limits::MAX_KEY_BYTES;
 /// The header; `docs/http.md` explains it.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-/// The request's key; `None` without one.
+/// The key of a request; `None` if there is no header.
 ///
 /// # Errors
-/// `400`: several keys, an empty one, one that is too long or holds other characters than visible ASCII and spaces.
+/// `400`: several keys, or a key that is empty, too long, or has characters other than visible ASCII and spaces.
 pub(crate) fn key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Problem> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else { return Ok(None) };

@@ -6,7 +6,7 @@ use std::time::Duration;
 pub const FIRST_ANSWER: Duration = Duration::from_secs(5);
 /// Event streams at once, of all sessions; one more is `503`.
 pub const MAX_EVENT_STREAMS: usize = 16;
-/// Events of one stream are at least this far apart: ten a second.
+/// Least time between two events of one stream: ten a second.
 pub const EVENT_INTERVAL: Duration = Duration::from_millis(100);
 /// A comment goes out on an event stream when nothing else did for so long.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(15);

@@ -1,4 +1,4 @@
-//! The control plane's own metrics, beside the node's in one text.
+//! The control plane's own metrics, and the node's, in one text.
 
 mod format;
 
@@ -21,7 +21,7 @@ const END: &str = "# EOF\n";
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Answered {
-    /// From [`ROUTES`](crate::ROUTES), so that callers cannot make the number of series grow.
+    /// One of [`ROUTES`](crate::ROUTES), so that callers cannot make the number of series grow.
     route: &'static str,
     method: &'static str,
     status: u16,
@@ -34,11 +34,11 @@ struct RouteLabel {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Refused {
-    /// Each a word of ours, never the caller's.
+    /// Always one of our codes, never text of the caller.
     code: &'static str,
 }
 
-/// Counts what the routes answer, and what the gate refuses.
+/// Counts the answers of the routes and the refusals of the gate.
 pub(crate) struct Metrics {
     registry: Registry,
     panics: Counter,
@@ -68,9 +68,9 @@ impl Default for Metrics {
     }
 }
 
-/// Methods that are counted by name; `HEAD` is counted as the `GET` it is answered as.
+/// Methods that are counted by name; `HEAD` is counted as `GET`.
 const METHODS: [&str; 3] = ["GET", "POST", "DELETE"];
-/// What a route answers when something is wrong with the node, not with the request.
+/// Statuses that mean a problem of the node and not of the request.
 const FAILURES: [u16; 4] = [500, 502, 503, 504];
 
 /// `POST /p2p/snapshots` may wait 5 s for a provider and as long for the node.
@@ -79,7 +79,7 @@ fn seconds() -> Histogram {
 }
 
 impl Metrics {
-    /// A series that does not exist before its first event shows no increase at it, so it would never alert.
+    /// A series that does not exist before its first event shows no increase there, so an alert on it would never fire.
     fn begin_at_0(&self) {
         for code in REFUSALS {
             drop(self.refused.get_or_create(&Refused { code }));
@@ -104,7 +104,7 @@ impl Metrics {
         self.refused.get_or_create(&Refused { code }).inc();
     }
 
-    /// The node's text with ours added.
+    /// The node's text with our metrics added.
     pub(crate) fn text(&self, node: &str, event_streams: usize, format: Format) -> Result<String, std::fmt::Error> {
         self.event_streams.set(i64::try_from(event_streams).unwrap_or(i64::MAX));
         self.panics.inc_by(panics::count().saturating_sub(self.panics.get()));

@@ -1,4 +1,4 @@
-//! Puts gate, routes and limits together.
+//! Combines gate, routes and limits.
 
 use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
     routes,
 };
 
-/// How the control plane is set up.
+/// The settings of the control plane.
 #[derive(Debug)]
 pub struct Options {
     token: Result<Token, TokenTooShort>,
@@ -29,13 +29,13 @@ pub struct Options {
 }
 
 impl Options {
-    /// Asks callers for this token.
+    /// Asks callers for exactly this token.
     #[must_use]
     pub fn new(token: SecretString) -> Self {
         Self::of(Token::new(&token))
     }
 
-    /// Asks callers for whatever this token is at the time of a request.
+    /// Asks callers for the present value of this token, even after it was replaced.
     #[must_use]
     pub fn shared(token: Token) -> Self {
         Self::of(Ok(token))
@@ -59,22 +59,22 @@ impl Options {
         self
     }
 
-    /// Web pages, besides those of the port's own host, that may ask (`[rpc] allowed_origins`): behind a TLS proxy the
-    /// port's own page has another origin.
+    /// Origins of web pages, besides those of the port's own host, that may send requests (`[rpc] allowed_origins`).
+    /// Behind a TLS proxy the port's own page has another origin.
     #[must_use]
     pub fn with_allowed_origins(mut self, origins: impl IntoIterator<Item = String>) -> Self {
         self.allowed_origins.extend(origins);
         self
     }
 
-    /// Other bounds than the defaults of [`Limits`].
+    /// Sets other bounds than the defaults of [`Limits`].
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Another time to wait for a provider's first answer than [`FIRST_ANSWER`].
+    /// Sets another time to wait for a provider's first answer than [`FIRST_ANSWER`].
     #[must_use]
     pub fn with_first_answer(mut self, wait: Duration) -> Self {
         self.first_answer = wait;
@@ -93,16 +93,16 @@ impl Options {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// The operator's: the token could be guessed.
+    /// The operator's fault: the token could be guessed.
     #[error("the control plane's token is not good enough: {0}")]
     Token(#[from] TokenTooShort),
-    /// The system's: the listener cannot be used.
+    /// The system's fault: the listener cannot be used.
     #[error("the control plane's listener cannot be used")]
     Listener(#[from] io::Error),
 }
 
-/// Serves the control plane of `node` until `shutdown`, then drains within [`Limits::drain`]: event streams end with a
-/// last event, a `POST` that waits for a provider answers with what is known.
+/// Serves the control plane of `node` until `shutdown`, then drains within [`Limits::drain`]. Event streams end with a
+/// last event, and a `POST` that waits for a provider answers with what is known.
 ///
 /// # Errors
 /// The token is too short, or the listener cannot be used.

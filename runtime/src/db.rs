@@ -1,19 +1,20 @@
 //! The session database: sled under `data/snapshots/sessions/`.
 //!
-//! It is an index, never the truth: payload bytes live in files, and whatever is here can be lost at the price of work.
-//! What is durable when: [`Db::put_session`], [`Db::put_progress`] and the ledger's writes return after the tree is
-//! flushed; with [`Durability::Strict`] also after `fdatasync` of the database file, because sled's own flush ends in
+//! It is an index and never the truth: payload bytes are in files, and losing anything here costs only work.
+//! [`Db::put_session`], [`Db::put_progress`] and the ledger's writes return after the tree is flushed. With
+//! [`Durability::Strict`] they also wait for `fdatasync` of the database file, because sled's own flush ends in
 //! `sync_file_range`, which survives a kill but not a power loss.
 //!
-//! **A failed write is not the end.** sled keeps its first error for good, so the database is closed then and opened anew
-//! once the disk takes something again. Everything in it is small and held in memory as well ([`Mirror`]); what was promised
-//! is compared after the opening and written again where it is missing, because after a failed flush nobody knows what the
-//! disk has. Until then every write fails at once, and [`Writable`] says so. A start does not need it either: what the disk
-//! has is taken up when it can be opened.
+//! **After a failed write.** sled keeps its first error for good. So the database is then closed, and opened again once
+//! the disk accepts writes. Its content is small and is also kept in memory ([`Mirror`]). After the opening, everything
+//! that was promised is compared and written again where it is missing, because after a failed flush it is unknown what
+//! the disk has. Until then every write fails at once, and [`Writable`] says so. The node can also start without the
+//! database: its content is loaded when it can be opened.
 //!
-//! A kill can leave `snap.*.generating` behind, which sled would read as corruption: it is deleted before opening
-//! (the data folder's lock is held by then). A database that is damaged, or whose opening panics, is set aside whole and
-//! named in a [`Notice`]; the node goes on with an empty one and rebuilds sessions from the partial payloads.
+//! A kill can leave `snap.*.generating` behind, which sled would read as corruption. It is deleted before opening (the
+//! data folder's lock is held by then). A database that is damaged, or whose opening panics, is set aside as a whole
+//! and named in a [`Notice`]. The node then continues with an empty one and rebuilds sessions from the partial
+//! payloads.
 
 mod engine;
 mod mirror;
@@ -46,11 +47,11 @@ use crate::{
     writable::{Part, Writable},
 };
 
-/// How long a database that is still in use is waited for when the node starts.
+/// How long the node waits at its start for a database that is still in use.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
-/// The same after a failed write, when only this process can have it.
+/// The same after a failed write, when only this process can be using it.
 const REOPEN_PATIENCE: Duration = Duration::from_secs(3);
-/// The first byte of every value; a value of another version is skipped and reported.
+/// The first byte of every value. A value of another version is skipped and reported.
 const VALUE_VERSION: u8 = 1;
 
 /// Its trees.
@@ -63,7 +64,7 @@ enum Table {
     Served,
 }
 
-/// What the trees hold.
+/// The rows of the trees.
 type Rows = [std::collections::BTreeMap<Vec<u8>, Vec<u8>>; TABLES.len()];
 
 /// One row to write, or to remove.
@@ -78,7 +79,8 @@ struct Change {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DbError {
-    /// The machine's: nothing written by this call counts as durable. It is opened anew when the disk takes something again.
+    /// The machine's fault. Nothing that this call wrote counts as durable. The database is opened again when the disk
+    /// accepts writes.
     #[error("cannot write the session database {path}: {reason}")]
     Write {
         /// Its folder.
@@ -86,7 +88,7 @@ pub enum DbError {
         /// What the disk or the library said.
         reason: String,
     },
-    /// The operator's, or an earlier node's of this process: something else has it open.
+    /// The operator's fault, or that of an earlier node in this process: something else has it open.
     #[error("cannot open the session database {path}")]
     Open {
         /// Its folder.
@@ -94,17 +96,17 @@ pub enum DbError {
         /// Why not.
         source: io::Error,
     },
-    /// A value could not be written as JSON: a bug of ours.
+    /// A value could not be written as JSON, which is a bug.
     #[error("a record could not be encoded")]
     Encode(#[from] serde_json::Error),
 }
 
-/// What the operator should know about how the database was opened.
+/// What the operator should know about the opening of the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Notice {
     /// A leftover of a kill was removed.
     RemovedLeftover(PathBuf),
-    /// The database did not open and was moved here; the node started with an empty one.
+    /// The database could not be opened and was moved; the node started with an empty one.
     SetAside {
         /// Where it is now.
         to: PathBuf,
@@ -129,7 +131,7 @@ impl std::fmt::Display for Notice {
     }
 }
 
-/// A session and how far it is durable.
+/// A session and its durable progress.
 pub(crate) type Known = (record::Session, record::Progress);
 
 /// The database; cheap to clone. Calls block.
@@ -142,12 +144,13 @@ struct Shared {
     folder: PathBuf,
     durability: Durability,
     state: RwLock<State>,
-    /// One opening at a time.
+    /// Only one opening at a time.
     opening: Mutex<()>,
     mirror: Mutex<Mirror>,
-    /// Whether the mirror has what the disk had; beside it, so that asking never waits for a flush.
+    /// Whether the mirror has everything that the disk had. Separate from the mirror, so that asking never waits for a
+    /// flush.
     whole: AtomicBool,
-    /// What the disk had was taken up since the last [`Db::tend`].
+    /// Set when the disk's content was loaded since the last [`Db::tend`].
     taken_up: Mutex<Option<Vec<Notice>>>,
     writable: Arc<Writable>,
 }
@@ -158,8 +161,8 @@ enum State {
 }
 
 impl Db {
-    /// Opens the database in `folder`, repairing what a kill or damage left. The caller holds the data folder's lock. When
-    /// the disk does not let it be opened it is tried again later: see [`Db::is_taken_up`].
+    /// Opens the database in `folder`, and repairs what a kill or damage left. The caller holds the data folder's lock.
+    /// If the disk prevents the opening, it is tried again later: see [`Db::is_taken_up`].
     ///
     /// # Errors
     /// Only when something else has it open.
@@ -190,16 +193,16 @@ impl Db {
         Ok((db, notices))
     }
 
-    /// Whether what the disk has is known. Until then only what this process wrote is.
+    /// Whether the disk's content is loaded. Until then only what this process wrote is known.
     pub(crate) fn is_taken_up(&self) -> bool {
         self.inner.whole.load(Ordering::SeqCst)
     }
 
-    /// Opens the database anew after a failure, when it is time. Called now and then; cheap while all is well. Gives the
-    /// notices of the first opening, when that came after the start: then [`Db::sessions`] and [`Ledger::load_all`] have
-    /// more to say.
+    /// After a failure, opens the database again when it is time. Call it regularly; it is cheap while all is well.
+    /// Returns the notices of the first opening if that came after the start: then [`Db::sessions`] and
+    /// [`Ledger::load_all`] return more.
     pub(crate) fn tend(&self) -> Option<Vec<Notice>> {
-        let _ = self.inner.engine(); // its failure is told where it happened
+        let _ = self.inner.engine(); // The failure was reported where it happened.
         self.news()
     }
 
@@ -210,12 +213,12 @@ impl Db {
     /// Writes a session's record; durable on return.
     ///
     /// # Errors
-    /// The database or its file failed: nothing may be acknowledged on the strength of this call.
+    /// The database or its file failed: nothing may be acknowledged because of this call.
     pub(crate) fn put_session(&self, record: &record::Session) -> Result<(), DbError> {
         self.put(Table::Sessions, session_key(record.session).to_vec(), encode(record)?)
     }
 
-    /// Writes how far a session is durable; durable on return.
+    /// Writes the durable progress of a session; durable on return.
     ///
     /// # Errors
     /// As [`Self::put_session`].
@@ -226,7 +229,7 @@ impl Db {
     /// Removes everything about a session; durable on return.
     ///
     /// # Errors
-    /// As [`Self::put_session`]. It is removed all the same, as soon as that can be written.
+    /// As [`Self::put_session`]. It is removed nevertheless, as soon as that can be written.
     pub(crate) fn remove_session(&self, session: SnapshotSessionId) -> Result<(), DbError> {
         let remove = |table| Change { table, key: session_key(session).to_vec(), value: None };
         self.inner.write(&[remove(Table::Sessions), remove(Table::Progress)], Unwritten::Holds)
@@ -236,7 +239,7 @@ impl Db {
     pub(crate) fn sessions(&self) -> (Vec<Known>, Vec<Notice>) {
         let mut notices = Vec::new();
         let mirror = self.inner.mirror();
-        // A worker's last flush after its session was removed.
+        // Left by a worker's last flush after its session was removed.
         let orphans = mirror.orphans(Table::Progress, Table::Sessions);
         let mut found = Vec::new();
         for (key, value) in mirror.rows(Table::Sessions) {
@@ -255,7 +258,7 @@ impl Db {
         }
         drop(mirror);
         if !orphans.is_empty() {
-            let _ = self.inner.write(&orphans, Unwritten::Holds); // told where it failed
+            let _ = self.inner.write(&orphans, Unwritten::Holds); // Reported where it failed.
         }
         (found, notices)
     }
@@ -306,12 +309,12 @@ impl Ledger for Db {
     }
 }
 
-/// What becomes of changes that could not be written now.
+/// What happens to changes that cannot be written now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unwritten {
-    /// They are written when the database is opened anew.
+    /// They are written when the database is opened again.
     Holds,
-    /// The caller was told that they failed, and they did.
+    /// The caller was told that they failed, so they are undone.
     IsUndone,
 }
 
@@ -334,7 +337,7 @@ impl Shared {
         })
     }
 
-    /// The open database; opened anew when it is time for that.
+    /// The open database. Opens it again if it is time for that.
     fn engine(&self) -> Result<Arc<Engine>, DbError> {
         match self.look() {
             Ok(engine) => return Ok(engine),
@@ -342,7 +345,7 @@ impl Shared {
             Err(_) => {}
         }
         let _one = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
-        // Another one may just have done it, or tried.
+        // Another thread may just have opened it, or tried.
         match self.look() {
             Ok(engine) => return Ok(engine),
             Err((reason, next)) if Instant::now() < next => return Err(self.failed(reason)),
@@ -367,12 +370,12 @@ impl Shared {
     fn reopen(&self, patience: Duration) -> Result<(), Unopened> {
         match Engine::open(&self.folder, self.durability, patience) {
             Err(Unopened::Locked(reason)) if self.mirror().is_whole() => {
-                // A part of the failed one never ends. Everything that was in it is in memory.
+                // A thread of the failed one never ends. Everything that was in it is in memory.
                 tracing::warn!("the session database is begun anew: {reason}");
                 let aside = engine::set_aside(&self.folder).map_err(|error| Unopened::Disk(error.to_string()))?;
                 let taken = Engine::open(&self.folder, self.durability, patience).and_then(|opened| self.take(opened));
                 match taken {
-                    Ok(()) => drop(std::fs::remove_dir_all(aside)), // what stays is only room
+                    Ok(()) => drop(std::fs::remove_dir_all(aside)), // What cannot be removed only takes space.
                     Err(_) => engine::put_back(&aside, &self.folder),
                 }
                 taken
@@ -381,7 +384,7 @@ impl Shared {
         }
     }
 
-    /// Makes an opened database the one in use, once it has what it should.
+    /// Starts using an opened database, after it has everything that it should have.
     fn take(&self, (engine, notices): (Engine, Vec<Notice>)) -> Result<(), Unopened> {
         let mut mirror = self.mirror();
         let first = !mirror.is_whole();
@@ -434,7 +437,7 @@ impl Table {
     const ALL: [Self; TABLES.len()] = [Self::Sessions, Self::Progress, Self::Served];
 }
 
-/// The session first, so that a peer id of any length can follow.
+/// The session comes first, so that a peer id of any length can follow.
 fn served_key(peer: PeerId, session: SnapshotSessionId) -> Vec<u8> {
     let mut key = session.get().to_be_bytes().to_vec();
     key.extend(peer.to_bytes());
@@ -446,7 +449,7 @@ fn served_parts(key: &[u8]) -> Option<(PeerId, SnapshotSessionId)> {
     Some((PeerId::from_bytes(peer).ok()?, SnapshotSessionId::new(u64::from_be_bytes(*session))?))
 }
 
-/// Big-endian, so that iteration is by number.
+/// Big-endian, so that iteration is in numeric order.
 fn session_key(session: SnapshotSessionId) -> [u8; 8] {
     session.get().to_be_bytes()
 }

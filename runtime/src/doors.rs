@@ -1,7 +1,7 @@
-//! Who may connect: shares of the connections by where they come from, and who gives way.
+//! Decides who may connect: connections are shared by their source, and quiet ones are closed to make room.
 //!
-//! [`rules`] decides, without I/O and with the time as an argument; [`behaviour`] tells it what the swarm does and closes what it
-//! says.
+//! [`rules`] decides, without I/O and with time as an argument. [`behaviour`] tells it what the swarm does, and closes
+//! the connections that it names.
 
 mod behaviour;
 mod metrics;

@@ -1,4 +1,4 @@
-//! The handle through which everything outside looks at the node.
+//! The handle through which everything outside sees the node.
 
 use std::sync::Arc;
 
@@ -18,17 +18,17 @@ use crate::{
 /// A peer as an operator names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerTarget {
-    /// Who.
+    /// The peer id.
     pub peer: PeerId,
-    /// Where, when given.
+    /// The address, if given.
     pub address: Option<Multiaddr>,
 }
 
 impl std::str::FromStr for PeerTarget {
     type Err = SnapshotRuntimeError;
 
-    /// Reads a peer id, or a multiaddr that a transport here can dial and that ends in `/p2p/<peer id>`. Peer ids may be
-    /// CIDs.
+    /// Parses a peer id, or a multiaddr that a transport here can dial and that ends in `/p2p/<peer id>`. Peer ids may
+    /// be CIDs.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let given = || text.chars().take(128).collect();
         let usable = |peer: PeerId| match crate::peers::check_key(&peer) {
@@ -49,15 +49,15 @@ impl std::str::FromStr for PeerTarget {
     }
 }
 
-/// What `start_snapshot_stream` is asked for.
+/// The request of `start_snapshot_stream`.
 #[derive(Clone, Debug)]
 pub struct StartStream {
     /// The provider.
     pub peer: PeerTarget,
     /// What the snapshot should be; the configured chunk sizes where they are absent.
     pub wishes: PlanWishes,
-    /// Within 24 h, a request with the same key is answered with the session that the first one made, also when that has
-    /// ended.
+    /// Within 24 h, a request with the same key is answered with the session that the first one made, even if that
+    /// session has ended.
     pub idempotency_key: Option<IdempotencyKey>,
 }
 
@@ -69,7 +69,7 @@ impl StartStream {
     }
 }
 
-/// A caller's name for one request, as its hash: the name itself is neither kept nor shown.
+/// A caller's name for one request. Only its hash is kept; the name itself is neither kept nor shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdempotencyKey(Hash);
 
@@ -81,14 +81,14 @@ impl IdempotencyKey {
     }
 }
 
-/// What `resume_snapshot_stream` is asked for.
+/// The request of `resume_snapshot_stream`.
 #[derive(Clone, Debug)]
 pub struct ResumeStream {
     /// Which session.
     pub session: SnapshotSessionId,
-    /// Must be the session's peer when given; a new address of it is welcome.
+    /// Must be the session's peer, if given; it may come with a new address.
     pub peer: Option<PeerTarget>,
-    /// Must be the session's when given.
+    /// Must be the session's chunk size, if given.
     pub chunk_size: Option<u64>,
     /// Explicit plan.
     pub plan_id: Option<Hash>,
@@ -98,10 +98,10 @@ pub struct ResumeStream {
     pub update_index: Option<u64>,
 }
 
-/// Where the answer to a [`Command`] goes.
+/// The channel for the answer to a [`Command`].
 pub type Reply<T> = oneshot::Sender<Result<T, SnapshotRuntimeError>>;
 
-/// What the handle asks of the node's task. Public for those who put another task behind a handle: see [`Seat`].
+/// A call from the handle to the node's task. Public for programs that put another task behind a handle: see [`Seat`].
 #[allow(missing_docs)] // each is the method of [`NodeHandle`] of that name
 pub enum Command {
     Start(StartStream, Reply<watch::Receiver<SnapshotStreamStatus>>),
@@ -117,20 +117,20 @@ pub enum Command {
     Shutdown(Reply<()>),
 }
 
-/// The other end of a handle without a node: for tests of what looks at nodes, and for programs that answer in a node's
-/// stead.
+/// The other end of a handle without a node: for tests of code that watches nodes, and for programs that answer instead
+/// of a node.
 pub struct Seat {
-    /// What the handle asks.
+    /// The calls of the handle.
     pub commands: mpsc::Receiver<Command>,
-    /// What [`NodeHandle::subscribe`] hands out.
+    /// The events that [`NodeHandle::subscribe`] delivers.
     pub events: broadcast::Sender<NodeEvent>,
-    /// What [`NodeHandle::head`] shows; at first nothing.
+    /// The value of [`NodeHandle::head`]; `None` at first.
     pub head: watch::Sender<Option<Head>>,
-    /// What [`NodeHandle::readiness`] answers; at first `Ok`.
+    /// The value of [`NodeHandle::readiness`]; `Ok` at first.
     pub ready: watch::Sender<Result<(), String>>,
-    /// What [`NodeHandle::cannot_write`] answers; at first `None`.
+    /// The value of [`NodeHandle::cannot_write`]; `None` at first.
     pub cannot_write: watch::Sender<Option<String>>,
-    /// What [`NodeHandle::head_error`] answers; at first `None`.
+    /// The value of [`NodeHandle::head_error`]; `None` at first.
     pub head_error: watch::Sender<Option<String>>,
 }
 
@@ -148,7 +148,7 @@ pub struct NodeHandle {
 }
 
 impl NodeHandle {
-    /// A handle without a node, and the seat from which it is answered.
+    /// A handle without a node, and the other end that answers it.
     #[must_use]
     pub fn detached(peer_id: PeerId, config: Arc<crate::Config>) -> (Self, Seat) {
         let (commands, queue) = mpsc::channel(64);
@@ -170,12 +170,13 @@ impl NodeHandle {
         (handle, Seat { commands: queue, events, head, ready, cannot_write, head_error })
     }
 
-    /// Starts a stream. Returns once the session is persisted, with a receiver of its status: the newest value at each
-    /// change, closed when the session is cancelled. While a session for the same peer, root and height is alive, that one
-    /// is returned.
+    /// Starts a stream. Returns when the session is persisted, with a receiver of its status. The receiver has the
+    /// newest value at each change and is closed when the session is cancelled. If a session for the same peer, root
+    /// and height is alive, that session is returned.
     ///
     /// # Errors
-    /// The operator's mistakes, as many live sessions as allowed, a store that cannot be written, a node that shuts down.
+    /// A mistake of the operator; as many live sessions as allowed; a store that cannot be written; a node that is
+    /// shutting down.
     pub async fn start_snapshot_stream(
         &self,
         request: StartStream,
@@ -183,7 +184,8 @@ impl NodeHandle {
         self.call(|reply| Command::Start(request, reply)).await
     }
 
-    /// Resumes a session: ends a back-off at once, restarts a failed one, changes nothing on a running or complete one.
+    /// Resumes a session. This ends a back-off at once, restarts a failed session, and changes nothing about a running
+    /// or complete one.
     ///
     /// # Errors
     /// Unknown session, another peer or chunk size than the session's, offsets that do not fit the node's own record.
@@ -194,7 +196,7 @@ impl NodeHandle {
         self.call(|reply| Command::Resume(request, reply)).await
     }
 
-    /// Cancels a session and removes its status; its partial payload goes unless another session uses it.
+    /// Cancels a session and removes its status. Its partial payload is removed unless another session uses it.
     ///
     /// # Errors
     /// Unknown session.
@@ -240,7 +242,7 @@ impl NodeHandle {
         self.call(Command::Peers).await
     }
 
-    /// Who this node is and what it serves.
+    /// The identity of this node, and what it serves.
     ///
     /// # Errors
     /// Only those of a node that does not answer.
@@ -276,13 +278,13 @@ impl NodeHandle {
         self.head.clone()
     }
 
-    /// Why nothing is known of what was verified: `head.json` cannot be read, and how to go on.
+    /// Why it is unknown what was verified: `head.json` cannot be read. Says how to go on.
     #[must_use]
     pub fn head_error(&self) -> Option<String> {
         self.head_error.borrow().clone()
     }
 
-    /// `Ok` when the node listens, its store is open and its sessions are reloaded.
+    /// `Ok` if the node listens, its store is open and its sessions are reloaded.
     ///
     /// # Errors
     /// The reason why not.
@@ -290,8 +292,8 @@ impl NodeHandle {
         self.ready.borrow().clone()
     }
 
-    /// One sentence while the node cannot write its own files: a full or failing disk. It serves what it has, sessions wait,
-    /// and it goes on by itself.
+    /// One sentence while the node cannot write its own files because of a full or failing disk. The node serves what
+    /// it has, sessions wait, and it recovers by itself.
     #[must_use]
     pub fn cannot_write(&self) -> Option<String> {
         self.cannot_write.borrow().clone()
@@ -309,7 +311,7 @@ impl NodeHandle {
         &self.config
     }
 
-    /// Stops accepting, finishes what is in flight within 10 s, flushes; returns when all is on disk.
+    /// Accepts nothing more, finishes what is in flight within 10 s, and flushes. Returns when everything is on disk.
     pub async fn shutdown(&self) {
         let (reply, done) = oneshot::channel();
         if self.commands.send(Command::Shutdown(reply)).await.is_ok() {

@@ -1,8 +1,8 @@
 //! The node's secrets on disk: its identity, a publisher's key, bearer tokens.
 //!
-//! Every file is made with mode 0600 and refused when group or others have any right on it, with two exceptions for how
-//! orchestrators hand out secrets (see `may_be_read`). A key file appears complete or not at all, and an existing one is
-//! never replaced.
+//! Every file is created with mode 0600. It is refused when group or others have any right on it, with two exceptions
+//! for how orchestrators mount secrets (see `may_be_read`). A key file appears complete or not at all, and an existing
+//! one is never replaced.
 //!
 //! | file | content |
 //! |---|---|
@@ -24,31 +24,31 @@ use zeroize::Zeroizing;
 
 use crate::limits::{MAX_SECRET_BYTES, MIN_TOKEN_BYTES};
 
-/// Why a key or a token cannot be used. All are the operator's to mend.
+/// Why a key or a token cannot be used. The operator can repair all of these.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("cannot read {what} {}: {source}", path.display())]
     Read {
         /// Which secret.
         what: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// It cannot be made.
+    /// The file cannot be created.
     #[error("cannot create {what} {}: {source}", path.display())]
     Create {
         /// Which secret.
         what: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// Somebody else may read it.
+    /// Others may read the file.
     #[error(
         "{what} {path} can be read by others (mode {mode:04o}): run `chmod 600 {path}`; a mounted secret may be 0440 or 0640 \
          when root owns it and its group is one of this process",
@@ -62,23 +62,23 @@ pub enum KeyError {
         /// Its permission bits.
         mode: u32,
     },
-    /// It does not hold what it should.
+    /// The content of the file is not valid.
     #[error("{what} {} is not usable: expected {expected}", path.display())]
     Malformed {
         /// Which secret.
         what: &'static str,
         /// The file.
         path: PathBuf,
-        /// What it should hold.
+        /// What it should contain.
         expected: &'static str,
     },
-    /// A token that is too short or holds other characters than visible ASCII.
+    /// The token is too short, or has characters other than visible ASCII.
     #[error("the token in {place} is not usable: at least {MIN_TOKEN_BYTES} visible ASCII characters are needed")]
     WeakToken {
         /// The variable or file.
         place: String,
     },
-    /// Neither the variable nor the file is there.
+    /// Neither the variable nor the file exists.
     #[error("no token: set {variable} or write one to {} (mode 0600); `rpp-node init` makes one", path.display())]
     NoToken {
         /// The variable.
@@ -86,7 +86,7 @@ pub enum KeyError {
         /// The file.
         path: PathBuf,
     },
-    /// The system gave no random bytes.
+    /// The system returned no random bytes.
     #[error("the system gave no random bytes")]
     NoRandomness,
 }
@@ -95,7 +95,7 @@ const IDENTITY: &str = "the identity key";
 const PUBLISHER: &str = "the publisher's key";
 const TOKEN: &str = "the token file";
 
-/// Loads the node's identity, or makes one, saying so in the log. Not through a symlink.
+/// Loads the node's identity, or creates one and logs that. Does not follow a symlink.
 ///
 /// # Errors
 /// See [`KeyError`].
@@ -108,7 +108,7 @@ pub fn load_or_create_identity(path: &Path) -> Result<Keypair, KeyError> {
     Keypair::from_protobuf_encoding(&bytes).map_err(|_| malformed())
 }
 
-/// Loads the publisher's key, or makes one, saying so in the log.
+/// Loads the publisher's key, or creates one and logs that.
 ///
 /// # Errors
 /// See [`KeyError`].
@@ -131,7 +131,7 @@ pub fn load_token(variable: Option<&str>, file: &Path) -> Result<SecretString, K
     named_token("RPP_RPC_TOKEN", variable, file)
 }
 
-/// The read-only token of introspection, `None` when neither `RPP_INTROSPECTION_TOKEN` (given as `variable`) nor a file
+/// The read-only token of introspection. `None` if neither `RPP_INTROSPECTION_TOKEN` (given as `variable`) nor a file
 /// is configured.
 ///
 /// # Errors
@@ -199,7 +199,7 @@ fn load_or_create(
     }
     match create(path, &generate()?) {
         Ok(()) => tracing::info!(path = %path.display(), "created {what}"),
-        // Another process was faster: its key counts.
+        // Another process was faster, and its key is used.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(source) => return Err(KeyError::Create { what, path: path.to_owned(), source }),
     }
@@ -229,12 +229,12 @@ fn read_private(what: &'static str, path: &Path, links: Links) -> Result<Secret,
     Ok(bytes)
 }
 
-/// Whether a secret is private enough: nobody but its owner has a right on it; or its group may read it, and nothing else,
-/// and one of these holds:
+/// Whether a secret is private enough. Either nobody but its owner has a right on it; or its group may read it and
+/// nothing more, and one of these holds:
 ///
-/// - root owns it and this process is in its group: so Kubernetes and Docker mount secrets (0440, 0640);
-/// - it lies below `$CREDENTIALS_DIRECTORY` and root or this process owns it: systemd makes credentials 0440 with an access
-///   list that names this process's user, and the group's bits show what that list allows.
+/// - root owns it and this process is in its group: Kubernetes and Docker mount secrets this way (0440, 0640);
+/// - it lies below `$CREDENTIALS_DIRECTORY`, and root or this process owns it: systemd makes credentials 0440 with an
+///   access list that names this process's user, and the group bits show what that list allows.
 fn may_be_read(file: &Metadata, path: &Path) -> bool {
     let mode = file.mode();
     if mode & 0o077 == 0 {
@@ -257,7 +257,7 @@ fn is_credential(path: &Path) -> bool {
     folder.canonicalize().is_ok_and(|folder| path.starts_with(folder))
 }
 
-/// Writes a private file that appears complete or not at all; one that exists is left alone.
+/// Creates a private file that appears complete or not at all; an existing one is left unchanged.
 fn create(path: &Path, content: &[u8]) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;

@@ -16,9 +16,9 @@ pub const MAX_RATES: usize = 4096;
 pub const MAX_OVER: usize = 64;
 /// Calls from handles that may wait for the node's task.
 pub const COMMAND_QUEUE: usize = 256;
-/// Reports from blocking threads that may wait for the node's task.
+/// The most reports of blocking threads that wait for the node's task.
 pub const DONE_QUEUE: usize = 1024;
-/// Events a subscriber may fall behind before it loses the oldest.
+/// How many events a subscriber may be behind before it loses the oldest.
 pub const EVENT_QUEUE: usize = 1024;
 /// Time for what is in flight to finish when the node stops.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
@@ -32,13 +32,13 @@ pub const DB_RETRY: Duration = Duration::from_secs(1);
 pub const DB_CACHE_BYTES: u64 = 8 * 1024 * 1024;
 /// Flushes of the database that may wait for the one under way.
 pub const FLUSH_QUEUE: usize = 1024;
-/// After this time a flush counts as failed: sled may wait for ever for a write that failed.
+/// After this time a flush counts as failed, because sled may wait forever for a write that failed.
 pub const FLUSH_PATIENCE: Duration = Duration::from_secs(20);
 /// Records that may wait to be written.
 pub const RECORDER_QUEUE: usize = 1024;
-/// Proofs checked at once; each holds the verifier's working memory.
+/// The most proofs checked at once; each needs the verifier's working memory.
 pub const PROOF_JOBS: usize = 1;
-/// Time between tries to write a record that could not be written.
+/// Time between two tries to write a record.
 pub const RECORD_RETRY: Duration = Duration::from_secs(2);
 /// Addresses kept of one session's peer.
 pub const MAX_ADDRESSES: usize = 8;
@@ -46,9 +46,9 @@ pub const MAX_ADDRESSES: usize = 8;
 pub const REDIAL_MIN: Duration = Duration::from_secs(1);
 /// Longest pause before a configured peer is dialled again.
 pub const REDIAL_MAX: Duration = Duration::from_secs(60);
-/// Addresses and protocols kept of what a peer says of itself.
+/// The most addresses and protocols that are kept of what a peer says of itself.
 pub const MAX_SAID: usize = 32;
-/// How long a repeated request with the same key is answered with the session that it made.
+/// How long a repeated request with the same key is answered with the same session.
 pub const KEY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Idempotency keys that one session carries; the oldest go.
 pub const MAX_KEYS: usize = 16;
@@ -62,13 +62,13 @@ pub const RECHECK_SLICE: u64 = 64 * 1024 * 1024;
 pub const MAX_DAMAGE_NOTE: u64 = 4096;
 /// Largest configuration file, in bytes.
 pub const MAX_CONFIG_BYTES: u64 = 1 << 20;
-/// Fewest bytes of a token.
+/// The fewest bytes of a token.
 pub const MIN_TOKEN_BYTES: usize = 16;
-/// Most bytes of a token or key file.
+/// The most bytes of a token or key file.
 pub const MAX_SECRET_BYTES: usize = 4096;
-/// Entries that a tar may have; more are refused when packing and unpacking.
+/// The most entries of a tar; packing and unpacking refuse more.
 pub const MAX_ENTRIES: u64 = 10_000_000;
-/// Folders inside folders; each level holds a descriptor open.
+/// The deepest nesting of folders; each level holds a descriptor open.
 pub const MAX_DEPTH: usize = 256;
 /// Entries of one kind that `publish` names; all of them are counted.
 pub const MAX_NAMED: usize = 20;

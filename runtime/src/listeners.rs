@@ -1,8 +1,8 @@
-//! Which of the configured addresses are listened on, and when that is enough to be ready. [`Listeners`] is pure: no socket, no
-//! clock.
+//! Which of the configured addresses the node listens on, and when that suffices to be ready. [`Listeners`] is pure: no
+//! socket, no clock.
 //!
-//! A listener on all interfaces announces many addresses, or none where no interface has one of its kind (IPv6 that is
-//! switched off): so listeners are counted, never what they announce.
+//! A listener on all interfaces announces many addresses, or none if no interface has one of its kind (IPv6 that is
+//! switched off). So listeners are counted, and not the addresses that they announce.
 
 use std::{
     collections::HashMap,
@@ -18,10 +18,10 @@ use crate::limits::ANNOUNCING;
 #[derive(Debug)]
 pub(crate) struct Listeners {
     live: HashMap<ListenerId, Listener>,
-    /// What the operator asked for.
+    /// The number of listeners that the operator configured.
     wanted: usize,
     until: Instant,
-    /// Whether those that announce nothing were told of.
+    /// Whether a warning about listeners that announce nothing was given.
     told: bool,
 }
 
@@ -41,14 +41,14 @@ impl Listeners {
         self.live.insert(id, Listener { asked, announced: false });
     }
 
-    /// It has an address that others can use.
+    /// The listener has an address that others can use.
     pub(crate) fn announced(&mut self, id: ListenerId) {
         if let Some(listener) = self.live.get_mut(&id) {
             listener.announced = true;
         }
     }
 
-    /// It is gone; what it was asked to listen on.
+    /// The listener was closed. Returns what it was to listen on.
     pub(crate) fn closed(&mut self, id: ListenerId) -> Option<Multiaddr> {
         self.live.remove(&id).map(|listener| listener.asked)
     }
@@ -64,12 +64,12 @@ impl Listeners {
         }
     }
 
-    /// When [`Self::ready`] has to be asked again although nothing happens.
+    /// When [`Self::ready`] must be asked again even if nothing happens.
     pub(crate) fn next_look(&self) -> Option<Instant> {
         Some(self.until).filter(|_| !self.told && self.silent().next().is_some())
     }
 
-    /// Those that announce nothing although they had time to; told once.
+    /// Listeners that announced nothing in the time that they had; each is returned once.
     pub(crate) fn untold(&mut self, now: Instant) -> Vec<Multiaddr> {
         if self.told || now < self.until {
             return Vec::new();
@@ -83,8 +83,9 @@ impl Listeners {
     }
 }
 
-/// Whether this machine has no such address at all, which is no mistake in a configuration that names others too: the family is
-/// switched off, or no interface carries the address. The transports' own errors do not say it in a form that can be read.
+/// Whether this machine does not have the address at all: the family is switched off, or no interface has the address.
+/// This is not a mistake if the configuration names others. The transports' own errors do not tell it in a form that a
+/// program can read.
 pub(crate) fn is_absent(address: &Multiaddr) -> bool {
     use rustix::io::Errno;
     let ip: IpAddr = match address.iter().next() {
@@ -155,7 +156,7 @@ mod tests {
 
     #[test]
     fn what_this_machine_has_not_is_told_from_what_it_has() {
-        // From a block that is kept for documentation.
+        // From a block that is reserved for documentation.
         assert!(is_absent(&address("/ip4/192.0.2.1/tcp/1")) && is_absent(&address("/ip6/2001:db8::1/udp/1/quic-v1")));
         assert!(!is_absent(&address("/ip4/127.0.0.1/tcp/1")) && !is_absent(&address("/ip4/0.0.0.0/tcp/1")));
         assert!(!is_absent(&address("/memory/7")));

@@ -1,5 +1,5 @@
-//! The session manager: drives every consumer session's machine, and keeps the rules between sessions (how many are
-//! active, who writes a payload).
+//! The session manager. It drives the machine of every consumer session, and applies the rules between sessions (how
+//! many are active, which one writes a payload).
 
 mod commands;
 mod heal;
@@ -57,7 +57,7 @@ use crate::{
 /// All consumer sessions of a node.
 pub(crate) struct Manager {
     config: Arc<Config>,
-    /// Checks who has authority, by the trust anchor; `None` without one.
+    /// Checks authority by the trust anchor; `None` without one.
     light: Option<LightClientSync>,
     db: Db,
     store: Arc<Store>,
@@ -75,20 +75,20 @@ pub(crate) struct Manager {
     snapshots: PathBuf,
     proofs: Arc<Semaphore>,
     sessions: BTreeMap<SnapshotSessionId, Tracked>,
-    /// Who writes which payload.
+    /// The session that writes each payload.
     roots: HashMap<Hash, SnapshotSessionId>,
-    /// Disk workers that are finishing, by payload: the next one waits for them.
+    /// Disk workers that are finishing, by payload: the next worker waits for them.
     closing: HashMap<Hash, JoinHandle<()>>,
-    /// Answers that wait for a record to be durable.
+    /// Callers that wait until a record is durable.
     started: HashMap<SnapshotSessionId, Vec<Reply<watch::Receiver<SnapshotStreamStatus>>>>,
     removed: HashMap<SnapshotSessionId, Reply<()>>,
-    /// Cancelled while the database could not be read.
+    /// Sessions that were cancelled while the database could not be read.
     forgotten: BTreeSet<SnapshotSessionId>,
     checks: Checks,
 }
 
 impl Manager {
-    #[allow(clippy::too_many_arguments)] // made once, by `Node::start`
+    #[allow(clippy::too_many_arguments)] // Called once, by `Node::start`.
     pub(crate) fn new(
         config: Arc<Config>,
         trust: Option<Arc<TrustAnchor>>,
@@ -143,11 +143,11 @@ impl Manager {
         self.done.clone()
     }
 
-    /// Takes up the sessions that the database knows.
+    /// Loads the sessions of the database.
     pub(crate) fn reload(&mut self, sessions: Vec<Reloaded>) {
         let now = Instant::now();
         for Reloaded { record, progress, updates } in sessions {
-            // Begun, rebuilt or cancelled before the database could be read.
+            // Started, rebuilt or cancelled before the database could be read.
             if self.sessions.contains_key(&record.session) || self.forgotten.remove(&record.session) {
                 continue;
             }
@@ -174,7 +174,7 @@ impl Manager {
         self.check_kept();
     }
 
-    /// Lets every session do what it has to do.
+    /// Lets every session do what it can do now.
     pub(crate) fn pump(&mut self, swarm: &mut Swarm<NodeBehaviour>, peers: &Peers, now: Instant) {
         self.activate(now);
         let active: Vec<_> =
@@ -191,7 +191,7 @@ impl Manager {
         self.sessions.get_mut(&session)?.machine.as_mut()?.poll_action(now)
     }
 
-    /// Starts sessions that wait for their turn, oldest id first, while there is room.
+    /// Starts sessions that wait for their turn, lowest id first, while fewer than allowed are active.
     fn activate(&mut self, now: Instant) {
         let mut room = self
             .config
@@ -213,7 +213,7 @@ impl Manager {
         }
     }
 
-    /// Makes the machine of a session from what is recorded of it. `explicit`: offsets that an operator insists on.
+    /// Makes the machine of a session from its record. `explicit`: offsets that an operator insists on.
     fn set_machine(&mut self, session: SnapshotSessionId, explicit: Option<ExplicitResume>, now: Instant) {
         let options = self.options(session);
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
@@ -269,7 +269,7 @@ impl Manager {
             Action::PlanAccepted(plan) => {
                 if let Some(tracked) = self.sessions.get_mut(&session) {
                     if tracked.record.plan.as_ref().is_some_and(|old| old.chunk_size != plan.chunk_size) {
-                        // The same bytes are more chunks in a plan with smaller ones.
+                        // In a plan with smaller chunks, the same bytes are more chunks.
                         let same = record::Progress::of(&plan, tracked.progress.bytes_durable);
                         tracked.progress.confirmed_chunks = same.confirmed_chunks;
                     }
@@ -401,7 +401,7 @@ impl Manager {
         let previous = self.closing.remove(&root);
         tokio::spawn(async move {
             if let Some(previous) = previous {
-                let _ = previous.await; // one writer a payload, also across tries
+                let _ = previous.await; // Only one writer for a payload, also across tries.
             }
             let opened = tokio::task::spawn_blocking(move || {
                 let _work = watchers.work(Work::Open, session);
@@ -413,7 +413,7 @@ impl Manager {
         });
     }
 
-    /// Lets a session's disk worker finish on its own; the payload's next worker waits for it.
+    /// Lets a session's disk worker finish by itself; the payload's next worker waits for it.
     fn let_go(&mut self, session: SnapshotSessionId) {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
         let (Some(writer), Some(plan)) = (tracked.writer.take(), &tracked.record.plan) else { return };
@@ -430,7 +430,7 @@ impl Manager {
         }
     }
 
-    /// Persists a session's record; its status is renewed when that is done. `false` when the database does not keep up.
+    /// Persists a session's record. Its status is updated when that is done. `false` if the database does not keep up.
     fn put(&mut self, session: SnapshotSessionId) -> bool {
         let Some(tracked) = self.sessions.get_mut(&session) else { return false };
         tracked.record.updated_at = now_text();
@@ -450,7 +450,8 @@ impl Manager {
         }
     }
 
-    /// After a session did what it could: final states are persisted, changes published, its turn and payload passed on.
+    /// Called after a session did what it could: persists final states, publishes changes, and passes on its turn and
+    /// payload.
     fn settle(&mut self, session: SnapshotSessionId, now: Instant) {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
         if let Some(machine) = &tracked.machine
@@ -480,7 +481,7 @@ impl Manager {
     fn publish(&mut self, session: SnapshotSessionId, now: Instant) {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
         let renewed = tracked.publish(now);
-        // What never changed since it was made is news all the same: a session that waits from its first moment on.
+        // A session that waits from its first moment on has never changed, but that is news as well.
         let unheard = tracked.recording == 0 && tracked.announced != Some(tracked.status.borrow().state);
         if renewed || unheard {
             let status = tracked.status.borrow().clone();
@@ -512,7 +513,7 @@ impl Manager {
         let _ = self.events.send(event);
     }
 
-    /// A session ended: its machine goes, its payload is free for the next one.
+    /// A session ended: its machine is dropped, and its payload is free for the next one.
     fn retire(&mut self, session: SnapshotSessionId, now: Instant) {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
         tracked.end_machine();
@@ -530,7 +531,7 @@ impl Manager {
         self.sessions.values().filter(|tracked| !tracked.record.state.is_final()).map(|tracked| tracked.record.peer)
     }
 
-    /// Brings the gauges up to date.
+    /// Updates the gauges.
     pub(crate) fn observe(&self) {
         self.metrics.sessions(self.sessions.values().map(|tracked| {
             let status = tracked.status.borrow();
@@ -554,7 +555,7 @@ impl Manager {
         self.recorder_ended.take()
     }
 
-    /// Ends all writers after what they have; resolves when everything they wrote is durable and recorded.
+    /// Ends all writers after their queued jobs. Resolves when everything they wrote is durable and recorded.
     pub(crate) fn close(&mut self) -> impl Future<Output = ()> + use<> {
         let writers: Vec<_> = self
             .sessions
@@ -587,22 +588,22 @@ fn expected(session: SnapshotSessionId, told: Result<(), consumer::Unexpected>) 
     }
 }
 
-/// Checks something of authority on a blocking thread.
+/// Runs a check of authority on a blocking thread.
 async fn blocking<T: Send + 'static>(
     check: impl FnOnce() -> Result<T, Unsettled> + Send + 'static,
 ) -> Result<T, Unsettled> {
     tokio::task::spawn_blocking(check).await.unwrap_or_else(|error| Err(Unsettled::Unfinished(error.to_string())))
 }
 
-/// A session as start-up found it.
+/// A session as it was found at the start.
 pub(crate) struct Reloaded {
     pub(crate) record: record::Session,
     pub(crate) progress: record::Progress,
-    /// Updates that lie beside its partial payload.
+    /// The updates stored beside its partial payload.
     pub(crate) updates: Vec<rpp_p2p::Update>,
 }
 
-/// What this node accepts of a plan, from its configuration.
+/// The bounds on plans, from the configuration.
 pub(crate) fn plan_bounds(config: &Config) -> PlanBounds {
     PlanBounds {
         min_chunk_size: config.snapshots.min_chunk_size,
@@ -612,7 +613,7 @@ pub(crate) fn plan_bounds(config: &Config) -> PlanBounds {
     }
 }
 
-/// Where every failure of a session passes.
+/// Every failure of a session passes here.
 fn snapshot_stream_failure(status: &SnapshotStreamStatus) {
     tracing::error!(
         session = %status.session,

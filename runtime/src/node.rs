@@ -46,7 +46,7 @@ use crate::{
     writable::{Part, Writable},
 };
 
-/// How often the catalog is looked at for what `publish` added beside the node.
+/// How often the catalog is checked for what `publish` added beside the node.
 const STORE_REFRESH: Duration = Duration::from_secs(1);
 /// Time for connections to close when the node stops.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -58,7 +58,7 @@ pub enum StartError {
     /// The data folder is in use, or cannot be locked.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// A folder or file could not be made.
+    /// A folder or file could not be opened.
     #[error("cannot open {path}")]
     Io {
         /// Which.
@@ -75,7 +75,7 @@ pub enum StartError {
     /// The transports.
     #[error(transparent)]
     Swarm(#[from] SwarmError),
-    /// An address that cannot be listened on.
+    /// The node cannot listen on an address.
     #[error("cannot listen on {address} ([p2p] listen): {reason}")]
     Listen {
         /// Which.
@@ -88,7 +88,7 @@ pub enum StartError {
     Cpu(#[from] rpp_proofs::CpuError),
 }
 
-/// A running node. Made by [`Node::start`]; used through [`NodeHandle`].
+/// A running node. [`Node::start`] makes it; it is used through [`NodeHandle`].
 pub struct Node {
     pub(crate) swarm: Swarm<NodeBehaviour>,
     pub(crate) manager: Manager,
@@ -97,7 +97,7 @@ pub struct Node {
     watchers: Watchers,
     pub(crate) store: Arc<Store>,
     pub(crate) config: Arc<Config>,
-    /// The provider's and the sessions' records; looked after like the catalog.
+    /// The records of the provider and of the sessions; checked regularly, like the catalog.
     db: Db,
     writable: Arc<Writable>,
     events: broadcast::Sender<NodeEvent>,
@@ -112,7 +112,7 @@ impl Node {
     /// listening follows at once (see [`NodeHandle::readiness`]).
     ///
     /// # Errors
-    /// Everything that an operator must put right first; the message says what.
+    /// Anything that an operator must repair first; the message says what.
     pub async fn start(config: Config, keypair: Keypair) -> Result<NodeHandle, StartError> {
         Self::start_with(config, keypair, Hooks::default()).await
     }
@@ -211,12 +211,12 @@ impl Node {
             let wake = self.next_wake();
             tokio::select! {
                 biased;
-                // Finished local work first, then commands, then what the network brings.
+                // Finished local work first, then commands, then events of the network.
                 Some(report) = done.recv() => self.on_done(report),
                 command = commands.recv() => match command {
                     Some(Command::Shutdown(reply)) => break Some(reply),
                     Some(command) => self.on_command(command),
-                    None => break None, // every handle is gone
+                    None => break None, // Every handle was dropped.
                 },
                 () = sleep_until(wake) => {
                     self.manager.on_time(Instant::now());
@@ -233,7 +233,7 @@ impl Node {
         self.stop(done, stop).await;
     }
 
-    /// Dials what is due and lets every session that has something to do do it.
+    /// Dials the peers that are due, and lets every session do what it can do now.
     fn turn(&mut self) {
         let now = Instant::now();
         for (peer, addresses) in self.peers.due(now) {
@@ -248,7 +248,7 @@ impl Node {
         }
     }
 
-    /// Makes room among the connections; sessions of either direction and configured peers keep theirs.
+    /// Makes room among the connections. Peers with a session in either direction and configured peers keep theirs.
     fn settle_connections(&mut self, now: Instant) {
         let behaviour = self.swarm.behaviour_mut();
         let in_use = behaviour.snapshots.served_peers().chain(self.manager.peers()).chain(self.peers.configured());
@@ -308,7 +308,7 @@ impl Node {
                 self.metrics.doors.observe(&behaviour.doors.counts(), &behaviour.snapshots.load());
                 let _ = reply.send(Ok(self.metrics.text()));
             }
-            Command::Shutdown(_) => {} // taken by `run`
+            Command::Shutdown(_) => {} // Handled by `run`.
         }
     }
 
@@ -375,7 +375,7 @@ impl Node {
         });
     }
 
-    /// Tells watchers; whether it was the last connection of its peer.
+    /// Tells the watchers; returns whether it was the last connection of its peer.
     fn on_closed(
         &mut self,
         peer: PeerId,
@@ -436,7 +436,7 @@ impl Node {
                 }
                 let _ = done.blocking_send(Done::TakenUp(reloaded(&store, &config, sessions)));
             }
-            // What nobody asks for any more may be removed.
+            // Payloads that nobody asks for any more may be removed.
             provider.release_idle();
             let result = store.refresh().map_err(|error| error.to_string());
             let _ = done.blocking_send(Done::Refreshed(result));
@@ -468,7 +468,7 @@ impl Node {
         }
     }
 
-    /// Accepts nothing more, lets writers flush, and closes; at most [`SHUTDOWN_GRACE`].
+    /// Accepts nothing more, lets writers flush, and closes. Takes at most [`SHUTDOWN_GRACE`].
     async fn stop(mut self, mut done: mpsc::Receiver<Done>, reply: Option<crate::handle::Reply<()>>) {
         let _ = self.ready.send_replace(Err("shutting down".to_owned()));
         let deadline = tokio::time::Instant::now() + SHUTDOWN_GRACE;
@@ -489,7 +489,7 @@ impl Node {
             );
         }
         let _ = tokio::time::timeout(FAREWELL, self.disconnect()).await;
-        // Whoever waits may start another node on this folder at once: database and lock are let go of first.
+        // The caller may start another node on this folder at once, so database and lock are released first.
         let recorder = self.manager.take_recorder();
         drop((self, done));
         if let Some(recorder) = recorder {
@@ -502,11 +502,11 @@ impl Node {
 }
 
 impl Node {
-    /// Closes every connection, so that the other sides and the watchers know at once.
+    /// Closes every connection, so that peers and watchers know at once.
     async fn disconnect(&mut self) {
         let peers: Vec<_> = self.swarm.connected_peers().copied().collect();
         for peer in peers {
-            let _ = self.swarm.disconnect_peer_id(peer); // gone already
+            let _ = self.swarm.disconnect_peer_id(peer); // It may be gone already.
         }
         while self.swarm.connected_peers().next().is_some() {
             let event = self.swarm.select_next_some().await;
@@ -521,8 +521,8 @@ impl Node {
     }
 }
 
-/// Binds every address. One that this machine cannot have, as IPv6 where it is switched off, is only told of while another one
-/// can be had; a mistake, as a port that is taken, is an error.
+/// Binds every address. If this machine cannot have one (such as IPv6 where that is switched off), a warning is given
+/// while another one works. A mistake, such as a taken port, is an error.
 fn listen(swarm: &mut Swarm<NodeBehaviour>, addresses: &[Multiaddr]) -> Result<Listeners, StartError> {
     let mut listeners = Listeners::new(addresses.len(), Instant::now());
     let mut absent = None;
@@ -549,7 +549,7 @@ fn listen(swarm: &mut Swarm<NodeBehaviour>, addresses: &[Multiaddr]) -> Result<L
     }
 }
 
-/// What start-up opens on a blocking thread, in this order: folder, lock, catalog, head, database.
+/// What the start opens on a blocking thread, in this order: folder, lock, catalog, head, database.
 struct Opened {
     lock: DataLock,
     store: Arc<Store>,
@@ -582,8 +582,8 @@ impl Opened {
         let (db, mut notices) = Db::open(&snapshots.join("sessions"), config.snapshots.durability, writable)?;
         let (mut sessions, more) = db.sessions();
         notices.extend(more);
-        // A damaged database may open all the same, with less or older things in it: a session is written down beside its
-        // payload only once it has a plan.
+        // A damaged database may still open, with fewer or older records. A session is noted beside its payload only
+        // once it has a plan.
         let known = sessions
             .iter()
             .filter(|(record, _)| record.plan.is_some() || record.state.is_final())
@@ -609,7 +609,7 @@ impl Opened {
     }
 }
 
-/// Sessions with the updates that lie beside their partial payloads.
+/// The sessions, with the updates that are stored beside their partial payloads.
 fn reloaded(store: &Store, config: &Config, sessions: Vec<Known>) -> Vec<Reloaded> {
     let trust = trust_anchor(config);
     let updates = |record: &record::Session| {
@@ -624,7 +624,7 @@ fn reloaded(store: &Store, config: &Config, sessions: Vec<Known>) -> Vec<Reloade
     sessions.into_iter().map(reload).collect()
 }
 
-/// What start-up takes up of a record: the disk may have changed it, and the configuration.
+/// The part of a record that is used after a start, because the disk and the configuration may have changed.
 fn believable(
     store: &Store,
     config: &Config,
@@ -634,7 +634,7 @@ fn believable(
 ) -> (record::Session, record::Progress) {
     let Some(plan) = &record.plan else { return (record, progress) };
     let root = plan.snapshot.checkpoint.state_root;
-    // A damaged payload was taken apart to be fetched again, and then the process ended.
+    // A damaged payload was moved back to be fetched again, and then the process ended.
     if record.state == SessionState::Complete && store.get(&root).is_none() && store.is_demoted(&root) {
         record.state = SessionState::Connecting;
     }
@@ -647,7 +647,7 @@ fn believable(
     (record, progress)
 }
 
-/// What the configuration trusts; `None` when this node cannot consume.
+/// The trust anchor of the configuration; `None` if this node cannot consume.
 pub(crate) fn trust_anchor(config: &Config) -> Option<Arc<TrustAnchor>> {
     Some(Arc::new(TrustAnchor {
         genesis: config.trust.genesis?,

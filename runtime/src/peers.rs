@@ -1,4 +1,4 @@
-//! Who we know: connected peers, and the configured ones that are dialled and kept.
+//! The peers that the node knows: connected ones, and configured ones, which it dials and keeps.
 
 use std::{
     collections::HashMap,
@@ -11,11 +11,11 @@ use rpp_common::{Backoff, text::escape};
 use crate::limits::{MAX_SAID, REDIAL_MAX, REDIAL_MIN};
 use crate::status::PeerInfo;
 
-/// Whether a peer id is of a key that can be checked here. The ids of Ed25519 and secp256k1 keys hold the key itself; those
-/// of ECDSA and RSA keys are a hash, which says nothing before the peer is met.
+/// Checks that the key of a peer id can be used here. The ids of Ed25519 and secp256k1 keys contain the key. Those of
+/// ECDSA and RSA keys are hashes, which can be checked only when the peer is connected.
 ///
 /// # Errors
-/// Why it never can be.
+/// Why the key can never be used.
 pub(crate) fn check_key(peer: &PeerId) -> Result<(), String> {
     const IDENTITY: u64 = 0;
     let hash: &libp2p::multihash::Multihash<64> = peer.as_ref();
@@ -25,7 +25,7 @@ pub(crate) fn check_key(peer: &PeerId) -> Result<(), String> {
     PublicKey::try_decode_protobuf(hash.digest()).map(drop).map_err(|error| escape(&error.to_string()))
 }
 
-/// The table. Holds connected peers (bounded by the connection limits) and configured ones.
+/// The table of peers. It holds connected peers (bounded by the connection limits) and configured ones.
 #[derive(Debug)]
 pub(crate) struct Peers {
     configured: HashMap<PeerId, Configured>,
@@ -66,7 +66,7 @@ impl Peers {
         Self { configured: peers, live: HashMap::new() }
     }
 
-    /// Whether this was the first connection to the peer.
+    /// Records a connection; returns whether it is the first one to the peer.
     pub(crate) fn connected(&mut self, peer: PeerId, connection: ConnectionId, address: Multiaddr) -> bool {
         if let Some(configured) = self.configured.get_mut(&peer) {
             configured.backoff.reset();
@@ -76,7 +76,7 @@ impl Peers {
         live.connections.len() == 1
     }
 
-    /// Whether this was the last connection to the peer.
+    /// Records the end of a connection; returns whether it was the last one to the peer.
     pub(crate) fn disconnected(&mut self, peer: PeerId, connection: ConnectionId, now: Instant) -> bool {
         let Some(live) = self.live.get_mut(&peer) else { return false };
         live.connections.remove(&connection);
@@ -107,7 +107,7 @@ impl Peers {
         self.live.contains_key(peer)
     }
 
-    /// Whom the configuration names.
+    /// The configured peers.
     pub(crate) fn configured(&self) -> impl Iterator<Item = PeerId> {
         self.configured.keys().copied()
     }
@@ -129,7 +129,7 @@ impl Peers {
         due
     }
 
-    /// When [`Self::due`] next has something.
+    /// When the next configured peer is due.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         self.configured
             .iter()

@@ -1,9 +1,9 @@
-//! Pings that end where nobody answers them.
+//! Stops pinging a connection on which nobody answers.
 //!
-//! libp2p's ping asks for a new stream when one fails. Towards a peer that does not know ping, with streams that are
-//! negotiated lazily, each of them looks as if it could be used until its answer does not come: it is tried again for ever, and
-//! each try makes the connection look busy, so that it never closes for being idle. Here a connection's pings end when
-//! the first one stays without an answer, or later three in a row do. Its pings are answered all the same.
+//! libp2p's ping asks for a new stream when one fails. If the peer does not know ping and streams are negotiated
+//! lazily, each stream looks usable until its answer does not come. So ping tries again forever, and each try makes the
+//! connection look busy, so that it never closes for being idle. Here a connection's pings end when the first one gets
+//! no answer, or later three in a row get none. Pings of the peer are answered in any case.
 
 use std::{
     task::{Context, Poll},
@@ -22,7 +22,7 @@ use libp2p::{
 
 use crate::limits::MAX_SILENT_PINGS;
 
-/// [`ping::Behaviour`], with the patience of this module.
+/// [`ping::Behaviour`] with the limits of this module.
 pub(crate) struct Behaviour(ping::Behaviour);
 
 impl Behaviour {
@@ -37,7 +37,7 @@ type PlainHandler = THandler<ping::Behaviour>;
 /// Pings on one connection.
 pub(crate) struct Handler {
     inner: PlainHandler,
-    /// One was answered.
+    /// Whether any was answered.
     answered: bool,
     /// Streams since the last answer.
     silent: u32,
@@ -48,7 +48,7 @@ impl Handler {
         Self { inner, answered: false, silent: 0 }
     }
 
-    /// Whether one more stream may be tried.
+    /// Whether another stream may be tried.
     fn may_try(&mut self) -> bool {
         self.silent += 1;
         self.silent <= if self.answered { MAX_SILENT_PINGS } else { 1 }
@@ -82,7 +82,7 @@ impl ConnectionHandler for Handler {
                     self.answered = true;
                     self.silent = 0;
                 }
-                // It waits for a stream that it never gets, and goes on answering the other side.
+                // ping waits for a stream that it never gets, and still answers the peer's pings.
                 ConnectionHandlerEvent::OutboundSubstreamRequest { .. } if !self.may_try() => continue,
                 _ => {}
             }

@@ -1,20 +1,20 @@
 //! Makes a snapshot of a file or folder, extends the chain by it, proves and signs (`docs/storage.md`, Publishing).
 //!
-//! Works beside a running node: it never opens the database, changes `store/` as [`crate::store`] says, and holds the
-//! lock of `chain/` all the while. What a publish does, in this order, and what the next publish makes of it after a
-//! kill in between:
+//! It works beside a running node: it never opens the database, changes `store/` as [`crate::store`] says, and holds
+//! the lock of `chain/` for its whole duration. A publish takes these steps in this order. The table also says what the
+//! next publish does after a kill between two of them:
 //!
 //! | step | killed after it |
 //! |---|---|
 //! | the payload is read once: hashed, its outboard made, copied to `chain/staging/`, made durable | staging is removed |
 //! | `chain/pending.json` says which checkpoint comes | both are removed: nothing was published |
-//! | the prover's state takes the step, atomically | proven, signed and put in place |
+//! | the prover's state takes the step, atomically | proof and signature are made and the snapshot is stored |
 //! | proof and signature go to `chain/history/<step>.json` | put in place |
 //! | payload, outboard and manifest appear in `store/` by one rename | the pending file is removed |
 //! | `pending.json` is removed; old snapshots too, as `keep` says | - |
 //!
-//! The same height, block hash and content again give the same answer again, also much later, and bring the payload
-//! back if it was removed. A block hash that is not given is 32 zero bytes.
+//! Publishing the same height, block hash and content again gives the same answer, however much later, and restores the
+//! payload if it was removed. A block hash that is not given is 32 zero bytes.
 
 mod chain;
 #[cfg(test)]
@@ -43,14 +43,14 @@ pub(crate) use chain::{OpenProver, Prove};
 use ingest::Ingested;
 use input::Input;
 
-/// What is to be published, and where.
+/// What to publish, and where.
 #[derive(Debug)]
 pub struct PublishRequest<'a> {
     /// `data/snapshots`.
     pub snapshots_dir: &'a Path,
     /// A file or a folder.
     pub input: &'a Path,
-    /// Above that of the last checkpoint, and at least 1.
+    /// At least 1, and above that of the last checkpoint.
     pub height: u64,
     /// 32 zero bytes when absent.
     pub block_hash: Option<Hash>,
@@ -60,22 +60,22 @@ pub struct PublishRequest<'a> {
     pub signer: &'a Signer,
     /// `[snapshots] keep`.
     pub keep: usize,
-    /// A folder is published although it has links that every consumer's `unpack` refuses.
+    /// Publish a folder even if it has links that every consumer's `unpack` refuses.
     pub allow_links: bool,
 }
 
-/// What is seen of the input before any work: what its consumers will not get as it is here.
+/// The findings about the input before any work: what consumers will not get unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Survey {
     /// Whether the input is a folder; else it is a file, which may be a tar.
     pub is_folder: bool,
     /// Entries that [`unpack`](crate::unpack::unpack) will refuse.
     pub refused: Findings,
-    /// Files and folders that fewer may read here than `unpack` lets read there.
+    /// Files and folders that fewer users may read here than `unpack` allows there.
     pub private: Findings,
 }
 
-/// What was published; in JSON the fields of `rpp-node publish --json`.
+/// The result of a publish; in JSON it has the fields of `rpp-node publish --json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)] // named and defined in `docs/storage.md`
 pub struct Published {
@@ -89,33 +89,33 @@ pub struct Published {
     pub publisher: Hash,
 }
 
-/// How far a publish is.
+/// The progress of a publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PublishProgress {
-    /// Something was seen that the publisher should know; before any work.
+    /// The publisher should know these findings; sent before any work.
     Surveyed(Arc<Survey>),
-    /// An earlier publish, which was killed, is completed first.
+    /// An earlier publish that was killed is completed first.
     Completing {
         /// Its height.
         height: u64,
     },
-    /// The payload is read, hashed and copied.
+    /// The payload is being read, hashed and copied.
     Reading {
         /// Bytes so far.
         done: u64,
         /// Bytes in all.
         total: u64,
     },
-    /// What was copied is made durable.
+    /// The copy is being made durable.
     Flushing,
-    /// The prover is made ready; takes seconds, whatever the payload's size.
+    /// The prover is being opened; takes seconds, whatever the payload's size.
     Preparing,
-    /// The chain takes the step.
+    /// The chain is being extended by the step.
     Extending,
-    /// The proof is made; takes seconds, whatever the payload's size.
+    /// The proof is being made; takes seconds, whatever the payload's size.
     Proving,
-    /// The payload appears in the store.
+    /// The payload is being moved into the store.
     Placing,
 }
 
@@ -123,39 +123,39 @@ pub enum PublishProgress {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
-    /// The operator's: heights rise.
+    /// The operator's fault: heights must rise.
     #[error(
         "height {height} is not above the last published height {last}, and not a repetition of what was published there"
     )]
     NotAbove {
-        /// What was asked.
+        /// The height that was given.
         height: u64,
-        /// The last.
+        /// The last published height.
         last: u64,
     },
-    /// The operator's: heights begin at 1.
+    /// The operator's fault: heights begin at 1.
     #[error("height must be at least 1")]
     HeightZero,
-    /// The operator's: the input cannot be published.
+    /// The operator's fault: the input cannot be published.
     #[error("{} is neither a file nor a directory", shown(.path))]
     Unsupported {
         /// The input.
         path: PathBuf,
     },
-    /// The operator's: the input cannot be read, or changed meanwhile.
+    /// The operator's fault: the input cannot be read, or it changed meanwhile.
     #[error(transparent)]
     Input(#[from] TarError),
-    /// The operator's: consumers could not unpack it.
+    /// The operator's fault: consumers could not unpack it.
     #[error(
         "every consumer's `unpack` would refuse {} of its links, first \"{}\": {}; change or remove them, \
          or publish them all the same with --allow-links",
         .0.total, first(.0).0, first(.0).1
     )]
     RefusedLinks(Findings),
-    /// The operator's: the chain id is not one.
+    /// The operator's fault: the chain id is not valid.
     #[error("[publisher] chain_id: {0}")]
     Genesis(#[from] GenesisError),
-    /// The operator's: the folder has another publisher's chain.
+    /// The operator's fault: the folder has another publisher's chain.
     #[error(
         "{path} belongs to the chain with genesis {found}, key and chain_id make {expected}: \
          restore [publisher] key_file and chain_id, or use another data_dir"
@@ -163,9 +163,9 @@ pub enum PublishError {
     OtherChain {
         /// The chain's folder.
         path: PathBuf,
-        /// Whose it is.
+        /// The genesis of that chain.
         found: Hash,
-        /// Whose it should be.
+        /// The genesis of this publisher's chain.
         expected: Hash,
     },
     /// Another publish is running.
@@ -174,7 +174,7 @@ pub enum PublishError {
         /// The chain's folder.
         path: PathBuf,
     },
-    /// The machine's: the chain's files do not fit together.
+    /// The machine's fault: the chain's files contradict each other.
     #[error("{path} is damaged: {reason}; restore the chain folder from a backup")]
     ChainDamaged {
         /// The chain's folder.
@@ -182,36 +182,36 @@ pub enum PublishError {
         /// What is wrong.
         reason: String,
     },
-    /// The machine's: no room.
+    /// The machine's fault: the disk is full.
     #[error("not enough disk space{}: {needed} bytes are needed, {free} are free", crate::store::place(.path.as_ref()))]
     Full {
         /// The file whose write failed; `None` before anything is written.
         path: Option<PathBuf>,
-        /// For this.
+        /// Bytes needed.
         needed: u64,
-        /// There are.
+        /// Bytes free.
         free: u64,
     },
-    /// The machine's: this processor cannot prove.
+    /// The machine's fault: this processor cannot prove.
     #[error(transparent)]
     Cpu(#[from] rpp_proofs::CpuError),
-    /// The machine's: proving failed.
+    /// The machine's fault: proving failed.
     #[error("the chain could not be extended or proven")]
     Prover(#[from] ProverError),
-    /// The machine's: the store failed.
+    /// The machine's fault: the store failed.
     #[error(transparent)]
     Store(StoreError),
-    /// The machine's: reading or writing failed.
+    /// The machine's fault: reading or writing failed.
     #[error("cannot write {path}")]
     Io {
-        /// What.
+        /// The path.
         path: PathBuf,
-        /// Why not.
+        /// The system's error.
         source: std::io::Error,
     },
 }
 
-/// The first of what was found, escaped.
+/// The first finding, escaped.
 fn first(findings: &Findings) -> (&str, &str) {
     findings.first.first().map_or(("", ""), |(path, what)| (path, what))
 }
@@ -225,10 +225,10 @@ impl From<StoreError> for PublishError {
     }
 }
 
-/// Publishes. Blocks for as long as reading the input takes, and some seconds for the proof.
+/// Publishes. Blocks while it reads the input, and then some seconds for the proof.
 ///
 /// # Errors
-/// See [`PublishError`]; nothing was published then, and what was published before is untouched.
+/// See [`PublishError`]. On an error nothing was published, and earlier snapshots are unchanged.
 pub fn publish(
     request: &PublishRequest<'_>,
     progress: &mut dyn FnMut(PublishProgress),
@@ -236,7 +236,7 @@ pub fn publish(
     publish_with(request, Arc::new(DiskSpace), progress)
 }
 
-/// [`publish`] with another idea of how much room there is.
+/// [`publish`] with another source for the free space.
 ///
 /// # Errors
 /// As [`publish`].
@@ -272,12 +272,12 @@ pub(crate) fn run(
     Ok(published)
 }
 
-/// Opens the input, and says what its consumers will not get as it is here.
+/// Opens the input, and reports what consumers will not get unchanged.
 fn survey(request: &PublishRequest<'_>, progress: &mut dyn FnMut(PublishProgress)) -> Result<Input, PublishError> {
     let input = Input::open(request.input)?;
     let survey = input.survey()?;
     let refused = survey.refused.clone();
-    // A file is any bytes: whether it is to be unpacked at all, nobody knows.
+    // A file may be any bytes: it is unknown whether anybody wants to unpack it.
     let is_final = survey.is_folder && !request.allow_links && refused.total > 0;
     if refused.total > 0 || survey.private.total > 0 {
         progress(PublishProgress::Surveyed(Arc::new(survey)));
@@ -292,7 +292,7 @@ struct Publishing<'a, 'b> {
     store: Store,
     chain: ChainFolder,
     open_prover: OpenProver<'a>,
-    /// Opened when needed: that takes seconds.
+    /// Opened when it is needed, because that takes seconds.
     prover: Option<Box<dyn Prove>>,
     progress: &'b mut dyn FnMut(PublishProgress),
 }
@@ -338,7 +338,7 @@ impl Publishing<'_, '_> {
         Ok(self.published(&entry))
     }
 
-    /// The same again: the same answer, and the payload is there again if it was not.
+    /// The same publish again: returns the same answer, and restores the payload if it is missing.
     fn repeat(&mut self, entry: &PublishedCheckpoint) -> Result<Published, PublishError> {
         let last = self.chain.last()?.map_or(0, |last| last.height());
         let different = PublishError::NotAbove { height: self.request.height, last };
@@ -357,21 +357,21 @@ impl Publishing<'_, '_> {
         Ok(self.published(entry))
     }
 
-    /// Reads the input once; copies it to staging if asked.
+    /// Reads the input once, and copies it to staging if `copy` is set.
     fn ingest(&mut self, copy: bool) -> Result<(Ingested, PayloadFormat), PublishError> {
         let staging = if copy { Some(self.chain.new_staging()?) } else { None };
         let space = self.store.space().clone();
         match ingest::run(&self.input, staging.as_ref(), self.chain.folder().path(), &*space, self.progress) {
             Ok(ingested) => Ok((ingested, self.input.format())),
             Err(error) => {
-                // Gives back what was taken of a disk that may be full.
+                // Frees what was written to a disk that may be full.
                 let _ = self.chain.remove_staging();
                 Err(error)
             }
         }
     }
 
-    /// The history's entry of a step that the prover has taken; made and signed if it is not there yet.
+    /// The history's entry of a step that the prover has taken. It is made and signed if it is missing.
     fn entry(
         &mut self,
         checkpoint: &rpp_proofs::Checkpoint,
@@ -407,7 +407,7 @@ impl Publishing<'_, '_> {
         Ok(entry)
     }
 
-    /// Puts payload and offer of an entry into the store, as far as they are not there.
+    /// Adds the payload and the offer of an entry to the store, as far as they are missing.
     fn place(&mut self, entry: &PublishedCheckpoint) -> Result<(), PublishError> {
         (self.progress)(PublishProgress::Placing);
         let checkpoint = entry.update.checkpoint;
@@ -428,7 +428,7 @@ impl Publishing<'_, '_> {
         Ok(())
     }
 
-    /// Opens the prover, and sees that it stands where the history ends.
+    /// Opens the prover, and checks that it ends at the same step as the history.
     fn check_prover(&mut self, last: Option<&PublishedCheckpoint>) -> Result<(), PublishError> {
         let stands = self.prover()?.last().map(|tip| (tip.step, Hash(tip.commitment.to_bytes())));
         let expected = last.map(|entry| (entry.step(), entry.update.checkpoint.commitment));

@@ -1,4 +1,4 @@
-//! What the node persists of a consumer session.
+//! What the node persists about a consumer session.
 
 use libp2p::{Multiaddr, PeerId};
 use rpp_p2p::{Plan, PlanWishes, SnapshotSessionId};
@@ -11,7 +11,7 @@ use crate::{
     status::{FailureCode, SessionState},
 };
 
-/// A session, but for its progress. Written before a change of it shows in the status.
+/// A session without its progress. A change is written before the status shows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Session {
     /// The id.
@@ -19,22 +19,22 @@ pub(crate) struct Session {
     /// The provider.
     #[serde(with = "peer_text")]
     pub(crate) peer: PeerId,
-    /// Addresses that the operator gave for it.
+    /// The addresses that the operator gave for it.
     pub(crate) addresses: Vec<Multiaddr>,
     /// What was asked for when it was started; its chunk sizes are all set.
     pub(crate) wanted: PlanWishes,
     /// The plan, once accepted.
     pub(crate) plan: Option<Plan>,
-    /// Final states are kept as they are; any other is taken up again.
+    /// Final states stay; a session in any other is continued.
     pub(crate) state: SessionState,
     /// Why it failed.
     pub(crate) error: Option<String>,
-    /// The word for it.
+    /// The code of the error.
     pub(crate) error_code: Option<FailureCode>,
     /// What the operator can do about it.
     #[serde(default)]
     pub(crate) advice: Option<String>,
-    /// The provider broke the protocol, or invented a chain: this session does not go on with it.
+    /// The provider broke the protocol or invented a chain: this session does not continue with it.
     #[serde(default)]
     pub(crate) distrust: bool,
     /// The keys of the requests that were answered with this session, newest first.
@@ -66,7 +66,7 @@ impl Session {
         self.keys.iter().any(|known| known.key == *key && age_of(&known.since).is_some_and(|age| age < KEY_LIFE))
     }
 
-    /// Notes a key. One that is there keeps its time: 24 h are counted from the first request on.
+    /// Adds a key. An existing one keeps its time, because 24 h are counted from the first request.
     pub(crate) fn carry(&mut self, key: IdempotencyKey) {
         if !self.carries(&key) {
             self.keys.retain(|known| known.key != key);
@@ -76,19 +76,20 @@ impl Session {
     }
 }
 
-/// How far a session is durable on this disk. Counts, so that nothing yet is 0.
+/// The durable progress of a session on this disk. Counts, so 0 means nothing yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Progress {
-    /// Chunks from the first on.
+    /// Number of chunks, from the first on.
     pub(crate) confirmed_chunks: u64,
-    /// Updates from the first on.
+    /// Number of updates, from the first on.
     pub(crate) confirmed_updates: u64,
     /// Payload bytes.
     pub(crate) bytes_durable: u64,
 }
 
 impl Progress {
-    /// What `bytes_durable` bytes of a plan's payload mean. The updates are recorded before the first byte is.
+    /// The progress that `bytes_durable` bytes of a plan's payload mean. The updates are recorded before the first
+    /// byte.
     #[must_use]
     pub(crate) fn of(plan: &Plan, bytes_durable: u64) -> Self {
         let complete = bytes_durable >= plan.snapshot.checkpoint.payload_bytes;

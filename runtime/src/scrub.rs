@@ -1,4 +1,5 @@
-//! Reads stored payloads again in the background and hashes them, slowly: what nobody asks for is looked at as well.
+//! Reads stored payloads again in the background, slowly, and hashes them, so that payloads that nobody asks for are
+//! checked as well.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,10 +15,10 @@ use crate::{
 };
 
 const SMALLEST_PIECE: u64 = 16 * 1024;
-/// Between two rounds, and when there is nothing to read.
+/// The pause between two rounds, and when there is nothing to read.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Starts it; it ends when it is aborted. One piece is read at a time.
+/// Starts the task, which runs until it is aborted. It reads one piece at a time.
 pub(crate) fn spawn(store: Arc<Store>, metrics: Arc<Metrics>, config: &Config) -> JoinHandle<()> {
     let rate = config.snapshots.scrub_bytes_per_second;
     tokio::spawn(async move {
@@ -33,7 +34,7 @@ pub(crate) fn spawn(store: Arc<Store>, metrics: Arc<Metrics>, config: &Config) -
     })
 }
 
-/// Reads one payload to its end, unless it is damaged or gone.
+/// Reads one payload to its end, unless it is damaged or removed.
 async fn scrub(store: &Arc<Store>, stored: &Arc<Stored>, rate: u64, metrics: &Metrics) {
     let piece = rate.clamp(SMALLEST_PIECE, SCRUB_PIECE);
     let piece = 1 << piece.ilog2();
@@ -54,13 +55,13 @@ async fn scrub(store: &Arc<Store>, stored: &Arc<Stored>, rate: u64, metrics: &Me
                 tracing::debug!(%root, "could not be read in the background: {}", explain(&error));
                 return;
             }
-            Err(_) => return, // the runtime ends
+            Err(_) => return, // The runtime is shutting down.
         }
         let range = chunk_range(stored.bytes(), piece, index);
         let bytes = range.end - range.start;
         metrics.scrubbed(bytes);
         tokio::time::sleep_until(begun + Duration::from_secs_f64(bytes as f64 / rate as f64)).await;
-        // Somebody found it damaged, or removed it.
+        // It was found damaged, or removed.
         if store.get(&root).is_none_or(|now| !Arc::ptr_eq(&now, stored)) {
             return;
         }

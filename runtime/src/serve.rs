@@ -1,9 +1,10 @@
-//! Serves what is stored: the provider's side of every session.
+//! Serves stored payloads: the provider's side of every session.
 //!
-//! What a session was promised is in its record ([`Records`]), which a [`Ledger`] makes durable before it is answered from.
-//! While a session is active it also holds its payload open, so neither a removal nor something newer disturbs it.
+//! What a session was promised is in its record ([`Records`]). A [`Ledger`] makes the record durable before it is used
+//! for an answer. While a session is active it also keeps its payload open, so neither a removal nor something newer
+//! disturbs it.
 //!
-//! A payload that does not hold is taken off the offers before a byte of it is sent.
+//! A payload that does not match its root is no longer offered, before any byte of it is sent.
 
 use std::{
     collections::HashMap,
@@ -28,7 +29,7 @@ use crate::store::{Offer, Payload, Store, StoreError, Stored};
 /// Why a ledger failed.
 pub type LedgerError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Where records are kept. Calls block; what `save` and `remove` did survives a crash once they have returned.
+/// The storage of records. Calls block; what `save` and `remove` did survives a crash once they have returned.
 pub trait Ledger: Send + Sync + 'static {
     /// All records, at start-up.
     ///
@@ -36,19 +37,19 @@ pub trait Ledger: Send + Sync + 'static {
     /// The ledger's own.
     fn load_all(&self) -> Result<Vec<(PeerId, SnapshotSessionId, Record)>, LedgerError>;
 
-    /// Whether [`Self::load_all`] knows everything. A disk that cannot be read at first is read later: see
+    /// Whether [`Self::load_all`] returns everything. A disk that cannot be read at first is read later: see
     /// [`Provider::take_up_records`].
     fn is_loaded(&self) -> bool {
         true
     }
 
-    /// Keeps a record, in place of an earlier one of the session.
+    /// Stores a record; replaces an earlier one of the session.
     ///
     /// # Errors
     /// The ledger's own.
     fn save(&self, peer: PeerId, session: SnapshotSessionId, record: &Record) -> Result<(), LedgerError>;
 
-    /// Keeps a record whose loss costs its consumer no more than to ask for its plan again. What cannot be written now is
+    /// Stores a record whose loss would only make its consumer ask for its plan again. What cannot be written now is
     /// written later.
     ///
     /// # Errors
@@ -57,7 +58,7 @@ pub trait Ledger: Send + Sync + 'static {
         self.save(peer, session, record)
     }
 
-    /// Forgets a record; one that cannot be removed now is removed later.
+    /// Removes a record; if it cannot be removed now, it is removed later.
     ///
     /// # Errors
     /// It is not removed yet.
@@ -79,21 +80,21 @@ impl Default for ProviderConfig {
 }
 
 impl ProviderConfig {
-    /// Smallest and largest chunk size served.
+    /// Sets the smallest and largest chunk size.
     #[must_use]
     pub fn with_chunk_sizes(mut self, min: u64, max: u64) -> Self {
         self.chunks = ChunkBounds { min, max };
         self
     }
 
-    /// How many records are kept, and for how long.
+    /// Sets how many records are kept, and for how long.
     #[must_use]
     pub fn with_records(mut self, limits: RecordLimits) -> Self {
         self.records = limits;
         self
     }
 
-    /// After this time without a request a session no longer holds its payload.
+    /// Sets the time without a request after which a session no longer keeps its payload open.
     #[must_use]
     pub fn with_idle(mut self, idle: Duration) -> Self {
         self.idle = idle;
@@ -107,20 +108,20 @@ pub struct Provider {
     ledger: Arc<dyn Ledger>,
     config: ProviderConfig,
     records: Mutex<Records>,
-    /// Everything that the ledger has is in `records`.
+    /// Whether everything of the ledger is in `records`.
     loaded: AtomicBool,
     active: Mutex<HashMap<SessionKey, Active>>,
-    /// When the store was last looked through for an offer that was not known.
+    /// When the store was last searched for an unknown offer.
     looked: Mutex<Option<Instant>>,
 }
 
-/// How often an unknown offer makes the store be looked through: strangers may ask for what they like.
+/// The least time between two such searches, because strangers may ask for anything.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// How often another offer is looked for in place of one whose manifest was found damaged.
 const FIND_TRIES: usize = 4;
 
-/// What an active session holds.
+/// What an active session keeps open.
 #[derive(Clone)]
 struct Active {
     plan_id: Hash,
@@ -130,7 +131,7 @@ struct Active {
 }
 
 impl Provider {
-    /// Loads the records and serves.
+    /// Loads the records and starts to serve.
     ///
     /// # Errors
     /// The ledger's own.
@@ -150,25 +151,26 @@ impl Provider {
         })
     }
 
-    /// What is served.
+    /// The store.
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
     }
 
-    /// Sessions that hold a payload now.
+    /// The number of sessions that keep a payload open.
     #[must_use]
     pub fn active_sessions(&self) -> usize {
         self.active().len()
     }
 
-    /// Sessions that are remembered.
+    /// The number of records.
     #[must_use]
     pub fn recorded_sessions(&self) -> usize {
         self.records().len()
     }
 
-    /// Takes up what the ledger has, if it could not be read when this was made. What was opened meanwhile stays.
+    /// Loads the ledger's records, if it could not be read when this was made. Sessions that were opened meanwhile
+    /// stay.
     ///
     /// # Errors
     /// The ledger's own.
@@ -188,7 +190,7 @@ impl Provider {
         Ok(())
     }
 
-    /// While not all records are known, a session that is not among them may be one that is.
+    /// While not all records are loaded, an unknown session may be one of those.
     fn known<T>(&self, found: Result<T, PipelineError>) -> Result<T, PipelineError> {
         match found {
             Err(PipelineError::NotFound { .. }) if !self.loaded.load(Ordering::SeqCst) => Err(PipelineError::Busy {
@@ -198,13 +200,13 @@ impl Provider {
         }
     }
 
-    /// Lets go of the payloads of sessions that were idle for too long; called now and then. Each new session does it, too.
+    /// Closes the payloads of sessions that were idle for too long. Call it regularly; each new session also does it.
     pub fn release_idle(&self) {
         let (now, idle) = (Instant::now(), self.config.idle);
         self.active().retain(|_, active| now.saturating_duration_since(active.last_used) < idle);
     }
 
-    /// What fits a wish. What was published beside this process a moment ago is found, too.
+    /// The offer that matches a request. It may have been published beside this process a moment ago.
     fn offered(&self, request: &PlanRequest) -> Option<(Arc<Stored>, Arc<Offer>)> {
         let find = || self.sound(|| self.store.best_offer(request.wishes.root, request.wishes.height));
         find().or_else(|| {
@@ -242,7 +244,7 @@ impl Provider {
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes room for a new record, on disk as well.
+    /// Makes space for a new record, on the disk as well.
     fn make_room(&self, peer: PeerId, session: SnapshotSessionId, source: Option<Source>) -> Result<(), PipelineError> {
         let now = SystemTime::now();
         let mut records = self.records();
@@ -263,7 +265,7 @@ impl Provider {
         }
     }
 
-    /// What the session streams, opened if it is not open.
+    /// The session's payload; opened if it is not open.
     fn activate(&self, key: SessionKey, plan: &Plan) -> Result<Active, PipelineError> {
         if let Some(active) = self.active().get_mut(&key).filter(|active| active.plan_id == plan.plan_id) {
             active.last_used = Instant::now();
@@ -295,7 +297,7 @@ impl SnapshotProvider for Provider {
 
         self.make_room(peer, request.session, request.source)?;
         let record = Record::new(Arc::new(plan.clone()), SystemTime::now()).with_source(request.source);
-        // A disk that takes nothing does not keep this node from serving what it has.
+        // If the disk accepts no writes, this node still serves what it has.
         if let Err(error) = self.ledger.keep(peer, request.session, &record) {
             tracing::debug!(%peer, session = %request.session, %error, "a session is served whose record is written later");
         }
@@ -345,7 +347,7 @@ impl SnapshotProvider for Provider {
         let resumed = self.known(resumed)?;
         let plan = records.get(peer, session)?.plan.clone();
         drop(records);
-        // Better known now than at the first chunk.
+        // It is better to fail now than at the first chunk.
         self.activate((peer, session), &plan)?;
         Ok(resumed)
     }
@@ -366,7 +368,7 @@ impl SnapshotProvider for Provider {
         let finished = record.is_finished();
         let mut records = self.records();
         if records.get(peer, session).is_err() {
-            // Cancelled meanwhile: it stays so.
+            // It was cancelled meanwhile and stays so.
             drop(records);
             self.forget(peer, session);
             return Err(PipelineError::Cancelled);

@@ -5,11 +5,11 @@ pub use rpp_p2p::status::{FailureCode, SessionState, SnapshotStreamStatus, WaitK
 use rpp_p2p::{Hash, PayloadFormat, SnapshotSessionId};
 use serde::{Deserialize, Serialize};
 
-/// What happens in the node, for whoever subscribed.
+/// The events of a node, for subscribers.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum NodeEvent {
-    /// A session moved.
+    /// A session made progress.
     SnapshotStreamProgress(SnapshotStreamStatus),
     /// A session's payload is verified and in place.
     SnapshotStreamCompleted(SnapshotStreamStatus),
@@ -17,9 +17,9 @@ pub enum NodeEvent {
     SnapshotStreamFailed(SnapshotStreamStatus),
     /// A session was cancelled; nothing of it is left.
     SnapshotStreamCancelled(SnapshotSessionId),
-    /// A connection to a peer (the first one) is up.
+    /// The first connection to a peer was established.
     PeerConnected(PeerId),
-    /// The last connection to a peer is gone.
+    /// The last connection to a peer was closed.
     PeerDisconnected(PeerId),
     /// A peer broke the protocol.
     ProtocolViolation {

@@ -1,8 +1,8 @@
-//! What is stored: finished payloads in `store/<root>/`, payloads on their way in in `partial/<root>/`.
+//! The store: finished payloads in `store/<root>/`, and payloads being fetched in `partial/<root>/`.
 //!
-//! `publish` and the other commands work beside a running node. What they and the node change in `store/`, they change
-//! under the lock of `store/.lock`, each by one rename; so whoever reads sees the state before or after. A killed
-//! process leaves a state that the next [`Store::open`] completes or cleans up:
+//! `publish` and the other commands work beside a running node. Both they and the node change `store/` only under the
+//! lock of `store/.lock`, and each change is one rename. So a reader sees the state before or after. A killed process
+//! leaves a state that the next [`Store::open`] completes or cleans up:
 //!
 //! | left behind | what happens |
 //! |---|---|
@@ -10,13 +10,13 @@
 //! | `partial/<root>/` with a manifest | everything in it was durable before the manifest was: moved into `store/` |
 //! | `store/.removed-*` | removed |
 //! | `store/<root>/plan.json` | removed |
-//! | a damaged or incomplete `store/<root>/` | reported and left out; not touched |
+//! | a damaged or incomplete `store/<root>/` | reported, not offered, and left unchanged |
 //!
-//! Lengths are looked at when the store is opened, bytes when they are first read: what is served was verified by this
-//! process. A payload that does not hold gets a note, `damaged`, with which no process offers it any more, until it is
+//! Opening the store checks lengths; bytes are checked when they are first read. So what is served was verified by this
+//! process. A payload that does not match its root gets a note, `damaged`. No process offers it any more until it is
 //! removed or fetched again.
 //!
-//! A payload counts as served while a [`Payload`] of it is open, in whatever process.
+//! A payload counts as served while any process has a [`Payload`] of it open.
 
 mod catalog;
 mod error;
@@ -76,28 +76,29 @@ pub(crate) struct Inner {
     partial: Dir,
     space: Arc<dyn Space>,
     catalog: RwLock<Arc<Catalog>>,
-    /// Roots that are being written, and how many bytes each still needs.
+    /// Roots that are being written, with the number of bytes that each still needs.
     held: Mutex<HashMap<Hash, u64>>,
-    /// One of them was let go of.
+    /// Notified when one of them is released.
     released: Condvar,
-    /// One scan at a time.
+    /// Only one scan at a time.
     scan: Mutex<()>,
-    /// The catalog changed since [`Store::refresh`] said so.
+    /// Whether the catalog changed since [`Store::refresh`] last reported it.
     news: AtomicBool,
-    /// What is wrong with payloads whose note could not be written.
+    /// The reasons for damaged payloads whose note could not be written.
     condemned: Mutex<HashMap<Hash, String>>,
 }
 
 impl Store {
-    /// Opens the store under `data/snapshots/`, made when absent; completes or cleans up what a killed process left.
+    /// Opens the store under `data/snapshots/`, which is created if absent. Completes or cleans up what a killed
+    /// process left.
     ///
     /// # Errors
-    /// When the folders cannot be made, opened or listed. A damaged entry is not an error: see [`Store::damaged`].
+    /// The folders cannot be created, opened or listed. A damaged entry is not an error: see [`Store::damaged`].
     pub fn open(snapshots_dir: &Path) -> Result<Self, StoreError> {
         Self::open_with(snapshots_dir, Arc::new(DiskSpace))
     }
 
-    /// [`Store::open`] with another idea of how much room there is.
+    /// [`Store::open`] with another source for the free space.
     ///
     /// # Errors
     /// As [`Store::open`].
@@ -123,20 +124,20 @@ impl Store {
         Ok(Self { inner })
     }
 
-    /// Everything that is stored, by root.
+    /// All stored payloads, by root.
     #[must_use]
     pub fn list(&self) -> Vec<Arc<Stored>> {
         self.inner.catalog().stored.values().cloned().collect()
     }
 
-    /// Entries of `store/` that are left out, and why.
+    /// Entries of `store/` that are not offered, and why.
     #[must_use]
     pub fn damaged(&self) -> Vec<Damaged> {
         self.inner.catalog().damaged.values().cloned().collect()
     }
 
-    /// Looks what others have changed; cheap when nothing was. Says whether anything was since it was last asked, by this
-    /// process too.
+    /// Loads changes that others made; cheap if there are none. Returns whether anything changed since the last call,
+    /// by this process or another.
     ///
     /// # Errors
     /// When `store/` cannot be listed.
@@ -145,7 +146,7 @@ impl Store {
         Ok(self.inner.news.swap(false, Ordering::AcqRel))
     }
 
-    /// The same, without a word: whoever follows [`Store::refresh`] still hears of it.
+    /// The same without reporting: the next [`Store::refresh`] still reports the change.
     ///
     /// # Errors
     /// When `store/` cannot be listed.
@@ -153,17 +154,18 @@ impl Store {
         self.inner.scan().map(drop)
     }
 
-    /// A stored payload was found damaged: it is left out from now on, for other processes and after a restart too.
+    /// A stored payload was found damaged. It is no longer offered from now on, also by other processes and after a
+    /// restart.
     pub fn condemn(&self, root: &Hash, reason: &str) {
         tracing::error!(%root, "a stored payload is damaged and is not offered any more: {reason}");
         self.inner.condemn(root, reason);
     }
 
-    /// Makes a damaged stored payload a partial one, so that only what does not hold is fetched again. Whether there was
-    /// one, and nobody is fetching it already.
+    /// Turns a damaged stored payload into a partial one, so that only damaged chunks are fetched again. Returns
+    /// whether there was one that nobody is fetching already.
     ///
     /// # Errors
-    /// When the disk fails; a half-done move is completed by the next start.
+    /// The disk failed. The next start completes a half-done move.
     pub fn demote(&self, root: &Hash) -> Result<bool, StoreError> {
         let lock = self.inner.lock()?;
         let demoted = self.inner.demote(root)?;
@@ -178,21 +180,22 @@ impl Store {
         self.inner.catalog().stored.get(root).cloned()
     }
 
-    /// The highest snapshot, or that of this root or height, with the updates to the newest checkpoint that is known to
-    /// follow.
+    /// The highest snapshot, or the one of this root or height, with the updates to the newest checkpoint that is known
+    /// to follow.
     #[must_use]
     pub fn best_offer(&self, root: Option<Hash>, height: Option<u64>) -> Option<(Arc<Stored>, Arc<Offer>)> {
         self.inner.catalog().best(root, height)
     }
 
-    /// What a plan of this store is served from, newer ones notwithstanding; `None` when its payload or its proof is gone.
+    /// The source of a plan that this store once offered, even if newer ones exist. `None` if its payload or its proof
+    /// is gone.
     #[must_use]
     pub fn resolve(&self, plan: &Plan) -> Option<(Arc<Stored>, Arc<Offer>)> {
         self.inner.catalog().resolve(plan)
     }
 
-    /// Begins or continues the payload of a plan. Everything that is there is checked again against the root, which takes
-    /// as long as reading it.
+    /// Starts or continues the payload of a plan. Everything that is already there is checked against the root, which
+    /// takes as long as reading it.
     ///
     /// # Errors
     /// [`StoreError::Stored`] when it is complete already, [`StoreError::Held`] when another session writes it.
@@ -200,8 +203,8 @@ impl Store {
         self.partial_from(plan, updates, 0)
     }
 
-    /// [`Store::partial`], but the first `recorded` bytes are known from a durable record: they are hashed later, by
-    /// [`Partial::recheck`].
+    /// [`Store::partial`], except that a durable record covers the first `recorded` bytes: [`Partial::recheck`] hashes
+    /// them later.
     ///
     /// # Errors
     /// As [`Store::partial`].
@@ -209,7 +212,7 @@ impl Store {
         self.partial_within(plan, updates, recorded, Duration::ZERO, &mut |_| {})
     }
 
-    /// [`Store::partial_from`], but waits for another writer to let go, and says how far it is.
+    /// [`Store::partial_from`], but waits until another writer has released the payload, and reports its progress.
     pub(crate) fn partial_within(
         &self,
         plan: &Plan,
@@ -221,7 +224,7 @@ impl Store {
         Partial::open(self.inner.clone(), plan, updates, recorded, patience, watch)
     }
 
-    /// Roots that have a partial payload.
+    /// The roots with a partial payload.
     ///
     /// # Errors
     /// When `partial/` cannot be listed.
@@ -229,18 +232,18 @@ impl Store {
         Ok(self.inner.partial.names()?.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
-    /// What the partial payload of `root` was begun for.
+    /// The plan for which the partial payload of `root` was started.
     ///
     /// # Errors
-    /// When there is none, or its `plan.json` is damaged.
+    /// There is none, or its `plan.json` is damaged.
     pub fn partial_plan(&self, root: &Hash) -> Result<PartialPlan, StoreError> {
         partial::read_plan(&self.inner.partial, root)
     }
 
-    /// Removes a partial payload; fine when there is none.
+    /// Removes a partial payload, if there is one.
     ///
     /// # Errors
-    /// [`StoreError::Held`] when a session writes it and does not let go within `patience`.
+    /// [`StoreError::Held`] if a session is writing it and does not release it within `patience`.
     pub fn remove_partial(&self, root: &Hash, patience: Duration) -> Result<(), StoreError> {
         self.inner.hold_within(*root, patience)?;
         let removed = self.inner.partial.remove_all(&root.to_string());
@@ -249,13 +252,13 @@ impl Store {
         removed.map_err(|source| StoreError::Io { doing: "remove", path, source })
     }
 
-    /// Whether this partial payload is one that was stored and found damaged.
+    /// Whether this partial payload was stored before and found damaged.
     pub(crate) fn is_demoted(&self, root: &Hash) -> bool {
         let folder = self.inner.partial.dir(&root.to_string());
         folder.and_then(|folder| folder.exists(OFFERS)).unwrap_or(false)
     }
 
-    /// Gives a stored payload another offer. Says whether that changed anything.
+    /// Adds an offer to a stored payload. Returns whether that changed anything.
     ///
     /// # Errors
     /// [`StoreError::Unknown`] when the payload is not stored.
@@ -287,7 +290,7 @@ impl Store {
     /// Bytes that may still be written.
     ///
     /// # Errors
-    /// When the file system cannot say.
+    /// The file system cannot tell.
     pub fn free_bytes(&self) -> Result<u64, StoreError> {
         self.inner.free_bytes()
     }
@@ -308,7 +311,7 @@ impl Store {
     }
 }
 
-/// Held while `store/` is changed.
+/// Held while `store/` is being changed.
 pub(crate) struct Lock(#[allow(dead_code)] File);
 
 impl Inner {
@@ -328,7 +331,7 @@ impl Inner {
             if name.starts_with(REMOVED) {
                 self.store.remove_all(&name)?;
             } else if name.parse::<Hash>().is_ok() {
-                // What cannot be cleaned is reported by the scan.
+                // The scan reports what cannot be cleaned up.
                 let _ = self.store.dir(&name).and_then(|folder| {
                     folder.remove_temporaries()?;
                     folder.remove_file(PLAN)
@@ -361,7 +364,7 @@ impl Inner {
         folder.remove_file(PLAN)
     }
 
-    /// Brings the catalog up to date; says whether that changed it.
+    /// Updates the catalog; returns whether it changed.
     fn scan(&self) -> io::Result<bool> {
         let _one = self.scan.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.catalog();
@@ -447,7 +450,7 @@ impl Inner {
         written.map_err(|error| self.failed("write", folder.path().join(MANIFEST), error, bytes.len() as u64))
     }
 
-    /// Moves `parent/name`, in which payload and outboard are durable, into the store.
+    /// Moves `parent/name`, whose payload and outboard are durable, into the store.
     fn place(&self, folder: &Dir, parent: &Dir, name: &str, manifest: Manifest) -> Result<Arc<Stored>, StoreError> {
         let root = manifest.root;
         let lock = self.lock()?;
@@ -487,7 +490,7 @@ impl Inner {
         self.condemned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The rename comes first: what a crash leaves after it is completed by [`Self::complete`], which finds it damaged.
+    /// The rename comes first: after a crash, [`Self::complete`] finds the damage and finishes the rest.
     fn demote(&self, root: &Hash) -> Result<bool, StoreError> {
         let name = root.to_string();
         let failed = |source| self.io("take apart", self.store.path().join(&name), source);
@@ -530,7 +533,7 @@ impl Inner {
                 }
                 return parent.remove_all(name).map(|()| false).map_err(failed);
             }
-            // What is there cannot be read; what comes is verified.
+            // The existing entry cannot be read; the new one is verified.
             self.set_aside(&final_name).map_err(failed)?;
         }
         self.write_manifest(folder, &manifest)?;

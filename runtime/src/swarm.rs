@@ -1,4 +1,4 @@
-//! The libp2p swarm of a node: transports, and the behaviours that are composed.
+//! The libp2p swarm of a node: its transports and its combined behaviours.
 
 use std::{path::Path, sync::Arc};
 
@@ -26,14 +26,14 @@ use crate::{
     serve::Provider,
 };
 
-/// What identify says we speak.
+/// The protocol version in identify.
 const IDENTIFY_PROTOCOL: &str = "/rpp/1.0.0";
-/// What identify says we are begins with this.
+/// The beginning of the agent version in identify.
 pub(crate) const AGENT: &str = "rpp-node/";
-/// Part of the machine's memory that this process may hold before it refuses connections.
+/// The part of the machine's memory that this process may use before it refuses connections.
 const MAX_MEMORY_SHARE: f64 = 0.9;
 
-/// The composed behaviour.
+/// The combined behaviour.
 #[derive(NetworkBehaviour)]
 pub(crate) struct NodeBehaviour {
     pub(crate) blocked: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
@@ -46,7 +46,7 @@ pub(crate) struct NodeBehaviour {
     pub(crate) snapshots: snapshots::Behaviour<Provider>,
 }
 
-/// Why the swarm could not be made.
+/// Why the swarm could not be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SwarmError {
@@ -79,8 +79,8 @@ pub(crate) fn build(
         ping: Plain::new(ping::Behaviour::new(rules.ping)),
         snapshots: snapshots::Behaviour::new(provider, protocol),
     };
-    // Lazily only where a peer is known to take it; see `negotiation`.
-    // The idle time is longer than that of libp2p, because a session between two requests (a check, a flush) has no stream open.
+    // Lazy only towards peers that are known to support it; see `negotiation`. The idle time is longer than libp2p's,
+    // because a session between two requests (a check, a flush) has no open stream.
     let tuned = |swarm: swarm::Config| {
         swarm.with_idle_connection_timeout(rules.idle).with_substream_upgrade_protocol_override(Version::V1Lazy)
     };
@@ -113,8 +113,8 @@ pub(crate) fn build(
     })
 }
 
-/// Where `/proc/meminfo` is hidden (`ProcSubset=pid` of systemd), the machine seems to have no memory, and every connection
-/// would be refused: then there is no such limit.
+/// If `/proc/meminfo` is hidden (`ProcSubset=pid` of systemd), the machine seems to have no memory, and every
+/// connection would be refused. So there is no such limit then.
 fn memory_limits() -> memory_connection_limits::Behaviour {
     let limits = memory_connection_limits::Behaviour::with_max_percentage(MAX_MEMORY_SHARE);
     if limits.max_allowed_bytes() > 0 {
@@ -124,10 +124,10 @@ fn memory_limits() -> memory_connection_limits::Behaviour {
     memory_connection_limits::Behaviour::with_max_bytes(usize::MAX)
 }
 
-/// Dials a peer unless it is connected or being dialled already.
+/// Dials a peer unless it is connected or is already being dialled.
 ///
 /// # Errors
-/// The reason in words when no dial can even be tried.
+/// The reason in words if no dial can even be tried.
 pub(crate) fn dial(swarm: &mut Swarm<NodeBehaviour>, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<(), String> {
     let options = DialOpts::peer_id(peer)
         .condition(PeerCondition::DisconnectedAndNotDialing)
@@ -140,7 +140,7 @@ pub(crate) fn dial(swarm: &mut Swarm<NodeBehaviour>, peer: PeerId, addresses: Ve
     }
 }
 
-/// A dial error for an operator: one sentence, at most 512 bytes, nothing of the peer's unescaped.
+/// A dial error for an operator: one sentence of at most 512 bytes; text of the peer is escaped.
 pub(crate) fn explain_dial_error(error: &DialError) -> String {
     let text = match error {
         DialError::NoAddresses => "no address is known for it".to_owned(),
@@ -156,7 +156,7 @@ pub(crate) fn explain_dial_error(error: &DialError) -> String {
     rpp_p2p::text::escape(&text)
 }
 
-/// The last of a chain of causes says what happened ("Connection refused"), the outer ones only where.
+/// The last cause in a chain says what happened ("Connection refused"); the outer ones only say where.
 pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {

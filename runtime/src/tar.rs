@@ -1,14 +1,14 @@
 //! A folder as one deterministic byte stream: equal content gives equal bytes on every machine (`docs/storage.md`, A folder as a
 //! payload).
 //!
-//! The format is ustar. Entries come sorted by their path bytes as written (a folder's path ends in `/`, so what it
-//! holds follows it directly); the folder itself has no entry. Times, owners and device numbers are zero, names of
-//! owners empty. Modes are 0755 for folders and for files their owner may execute, else 0644. A path longer than 100
-//! bytes is split at the last `/` that leaves at most 155 bytes in front; a pax header comes only where a path, link
-//! or size still does not fit. Hard links are written as files of their own. Two zero blocks end the stream.
+//! The format is ustar. Entries are sorted by their path bytes as written (a folder's path ends in `/`, so its content
+//! follows it directly); the folder itself has no entry. Times, owners and device numbers are zero, names of owners
+//! empty. Modes are 0755 for folders and for files that their owner may execute, else 0644. A path longer than 100
+//! bytes is split at the last `/` that leaves at most 155 bytes in front. A pax header is written only where a path,
+//! link or size still does not fit. Hard links are written as separate files. Two zero blocks end the stream.
 //!
-//! Nothing is held in memory but the names of one folder per level. A file or folder that changes while it is read is
-//! an error, as are sockets, FIFOs and devices, each naming the path.
+//! Only the names of one folder for each level are held in memory. A file or folder that changes while it is read is an
+//! error, as are sockets, FIFOs and devices. Each error names the path.
 
 mod header;
 pub(crate) mod links;
@@ -48,38 +48,38 @@ const COPY_BUFFER: usize = 256 * 1024;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TarError {
-    /// The input's: reading failed.
+    /// The input's fault: reading failed.
     #[error("cannot read {}", shown(.path))]
     Read {
-        /// What was read.
+        /// The path.
         path: PathBuf,
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
-    /// The machine's: the stream could not be written.
+    /// The machine's fault: the stream could not be written.
     #[error("cannot write the tar")]
     Write(#[source] io::Error),
-    /// The input's: neither file, folder nor symlink.
+    /// The input's fault: this is not a file, a folder or a symlink.
     #[error("{} is a {kind}: only files, directories and symlinks can be published", shown(.path))]
     Unsupported {
-        /// What.
+        /// The path.
         path: PathBuf,
-        /// What it is.
+        /// Its kind.
         kind: &'static str,
     },
-    /// The input's: it changed while it was read.
+    /// The input's fault: it changed while it was read.
     #[error("{} changed while it was read: publish from a folder that nobody writes to", shown(.path))]
     Changed {
-        /// What.
+        /// The path.
         path: PathBuf,
     },
-    /// The input's: more entries than a consumer would unpack.
+    /// The input's fault: there are more entries than a consumer would unpack.
     #[error("more than {MAX_ENTRIES} entries")]
     TooManyEntries,
-    /// The input's: folders nested too deeply.
+    /// The input's fault: folders are nested too deeply.
     #[error("{} is more than {MAX_DEPTH} folders deep", shown(.path))]
     TooDeep {
-        /// Where.
+        /// The path.
         path: PathBuf,
     },
 }
@@ -93,8 +93,8 @@ pub fn pack(root: &Path, out: &mut dyn Write) -> Result<(), TarError> {
     packer.out.write_all(&[0; 2 * BLOCK]).map_err(TarError::Write)
 }
 
-/// How long the tar of `root` will be, unless something changes, and what its consumers will not get as it is here. Reads no
-/// file's content.
+/// The length that the tar of `root` will have, unless something changes, and what consumers will not get unchanged.
+/// Reads no file's content.
 pub(crate) fn survey(root: &Path) -> Result<FolderSurvey, TarError> {
     let open = || rustix::fs::open(root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let fd = open().map_err(|error| read_error(root, error.into()))?;
@@ -125,11 +125,11 @@ struct Packer<'a> {
     out: &'a mut dyn Write,
     buffer: Vec<u8>,
     entries: u64,
-    /// When nothing is packed yet: content is counted instead of read.
+    /// Set during a survey: content is counted and not read.
     survey: Option<survey::Surveyor>,
 }
 
-/// One name of a folder; folders carry their `/`, so that sorting gives the order of the stream.
+/// One name in a folder. Names of folders include their `/`, so that sorting gives the order of the stream.
 struct Name {
     bytes: Vec<u8>,
     kind: FileType,
@@ -137,7 +137,7 @@ struct Name {
 }
 
 impl Packer<'_> {
-    /// Writes what `folder` holds; `path` is its path in the stream, with the trailing `/`.
+    /// Writes the content of `folder`; `path` is its path in the stream, with the trailing `/`.
     fn folder(&mut self, folder: OwnedFd, path: &mut Vec<u8>, depth: usize) -> Result<(), TarError> {
         let folder = File::from(folder);
         let before = Stamp::of(&folder).map_err(|error| self.failed(path, error))?;
@@ -281,7 +281,7 @@ impl Packer<'_> {
     }
 }
 
-/// What must stay as it is while something is read.
+/// The properties that must not change while something is read.
 #[derive(PartialEq, Eq)]
 pub(crate) struct Stamp {
     device: u64,

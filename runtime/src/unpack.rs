@@ -1,11 +1,11 @@
 //! Extracts a tar into a folder that appears by rename, and never writes outside of it (`docs/storage.md`, Unpacking).
 //!
-//! What is read is hashed: the folder appears only when the bytes are those of the root. The root proves that the payload
-//! is what the publisher signed, but that says nothing about what is in it. So an entry is refused that is not a file, a
-//! folder, a link that stays inside, or a hard link to an earlier file; so are absolute paths, `..`, paths through a
-//! symlink, and set-id bits. Every parent is opened component by component without following links. A refused entry ends
-//! the extraction, or is left out and listed. Else tars of other programs are taken as GNU tar takes them: folders need no
-//! entry, and of two entries of one path the last one wins.
+//! What is read is hashed: the folder appears only if the hash of the bytes is the root. The root proves that the
+//! payload is what the publisher signed, but not that its content is harmless. So an entry is refused unless it is a
+//! file, a folder, a link that stays inside, or a hard link to an earlier file. Absolute paths, `..`, paths through a
+//! symlink, and set-id bits are refused, too. Every parent is opened component by component without following links. A
+//! refused entry ends the extraction, or is left out and listed. Otherwise tars of other programs are read as GNU tar
+//! reads them: folders need no entry, and of two entries with one path the last one wins.
 
 mod reader;
 mod source;
@@ -33,14 +33,14 @@ use source::PayloadReader;
 use staging::Staging;
 use target::Target;
 
-/// How a tar is extracted.
+/// The options of an extraction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Most entries; folders that have no entry count too.
+    /// The most entries; folders without an entry count, too.
     pub max_entries: u64,
-    /// Refused entries are left out and listed, instead of ending the extraction.
+    /// Leave refused entries out and list them, instead of ending the extraction.
     pub skip_refused: bool,
-    /// Everything is for its owner alone: 0700 and 0600.
+    /// Make everything accessible to its owner only: 0700 and 0600.
     pub private: bool,
 }
 
@@ -50,16 +50,16 @@ impl Default for Options {
     }
 }
 
-/// What was extracted.
+/// The result of an extraction.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Unpacked {
-    /// Files, folders and links that were taken.
+    /// Number of extracted files, folders and links.
     pub entries: u64,
     /// Bytes of all files.
     pub bytes: u64,
     /// The first [`MAX_LISTED`] entries that were left out.
     pub refused: Vec<Refusal>,
-    /// How many were left out.
+    /// Number of entries that were left out.
     pub refused_total: u64,
 }
 
@@ -76,13 +76,13 @@ pub struct Refusal {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnpackError {
-    /// The operator's: the destination is taken.
+    /// The operator's fault: the destination exists.
     #[error("{path} exists already: give a name that does not exist yet")]
     Exists {
         /// The destination.
         path: PathBuf,
     },
-    /// The operator's: the destination has no name or no parent.
+    /// The operator's fault: the destination has no name or no parent.
     #[error("{path} cannot be made: its parent folder must exist and be writable")]
     Destination {
         /// The destination.
@@ -90,29 +90,29 @@ pub enum UnpackError {
         /// Why not.
         source: io::Error,
     },
-    /// The disk's: the payload is not what was stored.
+    /// The disk's fault: the payload is not what was stored.
     #[error(
         "the payload's bytes hash to {found}, not to {root}: they changed on the disk; \
          remove it and fetch or publish it again"
     )]
     Damaged {
-        /// What the bytes should hash to.
+        /// The expected hash.
         root: Hash,
-        /// What they hash to.
+        /// The hash of the bytes that were read.
         found: Hash,
     },
-    /// The machine's: the payload cannot be read.
+    /// The machine's fault: the payload cannot be read.
     #[error("cannot read the payload")]
     Read(#[source] io::Error),
-    /// The machine's: something cannot be written.
+    /// The machine's fault: something cannot be written.
     #[error("cannot write {path}")]
     Write {
-        /// Where in the destination.
+        /// The path in the destination.
         path: PathBuf,
         /// Why not.
         source: io::Error,
     },
-    /// The machine's: the destination is there and whole, but may be lost when power is.
+    /// The machine's fault: the destination is complete, but may be lost in a power loss.
     #[error("{path} is complete, but its folder could not be flushed: it may be gone after a power loss")]
     Unsynced {
         /// The destination.
@@ -120,23 +120,23 @@ pub enum UnpackError {
         /// Why not.
         source: io::Error,
     },
-    /// The publisher's: not a tar, or a damaged one.
+    /// The publisher's fault: this is not a tar, or it is damaged.
     #[error("not a readable tar at byte {offset}: {reason}")]
     Malformed {
-        /// Where.
+        /// The position.
         offset: u64,
         /// What is wrong.
         reason: &'static str,
     },
-    /// The publisher's: a tar perhaps, but compressed.
+    /// The publisher's fault: this may be a tar, but it is compressed.
     #[error(
         "the payload is compressed ({with}), and only a plain tar is unpacked: use `{with}` and `tar` on the payload"
     )]
     Compressed {
-        /// The program that made it.
+        /// The program that compressed it.
         with: &'static str,
     },
-    /// The publisher's: an entry that must not be extracted.
+    /// The publisher's fault: an entry that must not be extracted.
     #[error("entry \"{path}\" is refused: {reason}")]
     Refused {
         /// The entry's path, escaped and cut.
@@ -144,7 +144,7 @@ pub enum UnpackError {
         /// Why.
         reason: &'static str,
     },
-    /// The publisher's: more entries than allowed.
+    /// The publisher's fault: there are more entries than allowed.
     #[error("more than {max} entries")]
     TooManyEntries {
         /// The bound.
@@ -157,7 +157,7 @@ impl UnpackError {
         matches!(self, Self::Read(_))
     }
 
-    /// Whether it is about what the payload holds.
+    /// Whether the error is about the payload's content.
     fn is_of_content(&self) -> bool {
         matches!(
             self,
@@ -166,8 +166,8 @@ impl UnpackError {
     }
 }
 
-/// Extracts the file `payload`, which must hash to `root` if that is given, into `dest`, which must not exist and appears only
-/// when everything is there. `progress` is told how many bytes were taken, and of how many.
+/// Extracts the file `payload` into `dest`. If `root` is given, the payload's hash must be `root`. `dest` must not
+/// exist, and appears only when everything is there. `progress` is called with the bytes read so far and in all.
 ///
 /// # Errors
 /// See [`UnpackError`].
@@ -182,7 +182,7 @@ pub fn unpack(
     extract(&file, root, dest, options, progress)
 }
 
-/// [`unpack`] of a stored payload, which is not removed meanwhile.
+/// [`unpack`] of a stored payload, which cannot be removed meanwhile.
 ///
 /// # Errors
 /// As [`unpack`].
@@ -216,7 +216,7 @@ fn extract(
         (extracted, hashed)
     });
     match (hashed, root) {
-        // When nothing else went wrong, or a read that failed looked like an early end.
+        // Only if nothing else went wrong, or if a failed read looked like an early end.
         (Err(error), _) if extracted.as_ref().err().is_none_or(|seen| seen.is_of_content() || seen.is_of_reading()) => {
             return Err(UnpackError::Read(error));
         }
@@ -225,13 +225,13 @@ fn extract(
     }
     let unpacked = extracted?;
     let mode = target.root_mode();
-    // Its descriptors keep nothing that the rename needs.
+    // Its descriptors hold nothing that the rename needs.
     drop(target);
     staging.place(mode)?;
     Ok(unpacked)
 }
 
-/// Extracts, and takes all of the payload, so that it is hashed to its end, unless the destination failed.
+/// Extracts, and reads the payload to its end so that all of it is hashed, unless the destination failed.
 fn take(file: &File, source: PayloadReader<'_>, length: u64, target: &mut Target<'_>) -> Result<Unpacked, UnpackError> {
     let mut reader = Reader::new(source, length);
     let extracted = match compressed(file).map_err(UnpackError::Read)? {
@@ -244,7 +244,7 @@ fn take(file: &File, source: PayloadReader<'_>, length: u64, target: &mut Target
     extracted
 }
 
-/// The program that packs files which begin like this one.
+/// The program that compresses files with such a beginning.
 fn compressed(file: &File) -> io::Result<Option<&'static str>> {
     const KNOWN: [(&[u8], &str); 8] = [
         (&[0x1f, 0x8b], "gzip"),
@@ -267,7 +267,7 @@ fn compressed(file: &File) -> io::Result<Option<&'static str>> {
     Ok(KNOWN.iter().find(|(magic, _)| first[..read].starts_with(magic)).map(|&(_, name)| name))
 }
 
-/// What [`unpack`] would refuse of a file, if it is a tar: looks at its headers alone, and at each entry by itself.
+/// What [`unpack`] would refuse in a file, if it is a tar. Reads only headers, and judges each entry alone.
 pub(crate) fn inspect(file: &File, length: u64) -> io::Result<Findings> {
     let mut findings = Findings::default();
     let mut magic = [0; 5];
@@ -284,7 +284,7 @@ pub(crate) fn inspect(file: &File, length: u64) -> io::Result<Findings> {
             }
             Ok(None) => break,
             Err(UnpackError::Read(error)) => return Err(error),
-            // A payload is any bytes: it need not be a tar to its end.
+            // A payload may be any bytes: it may stop being a tar anywhere.
             Err(_) => break,
         }
     }

@@ -1,4 +1,4 @@
-//! Checks what is stored, without a network: payload, outboard, chain, signatures and proof.
+//! Checks a stored payload without a network: payload, outboard, chain, signatures and proof.
 
 use std::{fs::File, io, os::unix::fs::FileExt as _, sync::Arc};
 
@@ -12,29 +12,29 @@ use serde::Serialize;
 
 use crate::store::{Offer, Store, Stored, nodes};
 
-/// Read at a time; a whole number of groups.
+/// Bytes read at a time; a whole number of groups.
 const PIECE: usize = 4 * 1024 * 1024;
 
-/// What was found out about a stored payload.
+/// The result of checking a stored payload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VerifyReport {
-    /// Which.
+    /// The payload's root.
     pub root: Hash,
     /// Its length.
     pub bytes: u64,
-    /// A hint.
+    /// The format, which is a hint.
     pub format: PayloadFormat,
     /// Whether its bytes hash to the root.
     pub payload: Check,
-    /// Whether the hashes that chunks are proven with are those of the bytes.
+    /// Whether the outboard's hashes are those of the bytes.
     pub outboard: Check,
-    /// Each snapshot that it is.
+    /// One entry for each snapshot that the payload is.
     pub offers: Vec<OfferReport>,
-    /// Whether everything is as it should be.
+    /// Whether every check passed.
     pub ok: bool,
 }
 
-/// What was found out about one snapshot.
+/// The result for one snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OfferReport {
     /// Its height.
@@ -47,7 +47,7 @@ pub struct OfferReport {
     pub tip_step: u64,
     /// The genesis commitment of its chain.
     pub genesis: Hash,
-    /// Whether that is the configured one; absent when none is configured.
+    /// Whether that is the configured one; absent if none is configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trusted: Option<bool>,
     /// Whether plan and updates are an unbroken chain.
@@ -64,7 +64,7 @@ pub struct OfferReport {
 pub enum Check {
     /// Passed.
     Ok,
-    /// Not passed, and why.
+    /// Did not pass, and why.
     Failed(String),
 }
 
@@ -87,13 +87,13 @@ impl Check {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
-    /// The operator's: there is no such payload.
+    /// The operator's fault: there is no such payload.
     #[error("no payload {root} is stored")]
     Unknown {
         /// Which.
         root: Hash,
     },
-    /// The disk's: it is there, but left out of the store.
+    /// The disk's fault: the payload is there, but the store does not offer it.
     #[error("payload {root} is damaged: {reason}")]
     Damaged {
         /// Which.
@@ -101,7 +101,7 @@ pub enum VerifyError {
         /// What is wrong.
         reason: String,
     },
-    /// The machine's: reading failed.
+    /// The machine's fault: reading failed.
     #[error("cannot read payload {root}")]
     Read {
         /// Which.
@@ -111,16 +111,16 @@ pub enum VerifyError {
     },
 }
 
-/// Checks everything about a stored payload. `trust` is the configured anchor; without one, signatures are checked against
-/// the publishers that the offer itself names. Blocks for as long as reading the payload takes.
+/// Checks everything about a stored payload. `trust` is the configured anchor. Without one, signatures are checked
+/// against the publishers that the offer itself names. Blocks while it reads the payload.
 ///
 /// # Errors
-/// When there is nothing to check, or it cannot be read. What does not pass is in the report.
+/// There is nothing to check, or it cannot be read. A check that does not pass is in the report.
 pub fn verify(store: &Store, root: &Hash, trust: Option<&TrustAnchor>) -> Result<VerifyReport, VerifyError> {
     verify_shown(store, root, trust, &mut |_, _| {})
 }
 
-/// [`verify`] that tells `progress` how many bytes of the payload were read, and of how many.
+/// [`verify`] that calls `progress` with the bytes of the payload read so far and in all.
 ///
 /// # Errors
 /// As [`verify`].
@@ -163,11 +163,11 @@ fn find(store: &Store, root: &Hash) -> Result<Arc<Stored>, VerifyError> {
     }
 }
 
-/// Hashes the payload again and compares the outboard with what comes of it.
+/// Hashes the payload again and compares the outboard with the result.
 fn check_bytes(stored: &Stored, progress: &mut dyn FnMut(u64, u64)) -> io::Result<(Check, Check)> {
     let layout = Layout::new(stored.bytes());
     let open = stored.open().map_err(io::Error::other)?;
-    // A file without a name, on the disk that has room for such things.
+    // A file without a name, on the disk of the store.
     let fresh = tempfile::tempfile_in(stored.folder_path())?;
     let root = hash(&open.reader()?, &fresh, &layout, progress)?;
     if root != stored.root() {
@@ -181,7 +181,7 @@ fn check_bytes(stored: &Stored, progress: &mut dyn FnMut(u64, u64)) -> io::Resul
     Ok((Check::Ok, outboard))
 }
 
-/// Writes the outboard of a payload anew, and returns its root.
+/// Writes the outboard of a payload again, and returns its root.
 fn hash(payload: &File, fresh: &File, layout: &Layout, progress: &mut dyn FnMut(u64, u64)) -> io::Result<Hash> {
     let total = layout.payload_bytes();
     if layout.levels() == 0 {

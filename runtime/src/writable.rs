@@ -18,7 +18,7 @@ use crate::{
     store::StoreError,
 };
 
-/// Bytes of a probe: what the smallest of the node's files take.
+/// The bytes of a probe: as many as the smallest of the node's files has.
 const PROBE: [u8; 16 * 1024] = [0; 16 * 1024];
 const PROBE_NAME: &str = ".probe";
 
@@ -34,10 +34,10 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    /// For the metric: each is there from the start.
+    /// All parts; each has a series of the metric from the start.
     pub(crate) const ALL: [Self; 3] = [Self::Database, Self::Head, Self::Store];
 
-    /// One stable word.
+    /// A stable word for it.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Database => "database",
@@ -55,7 +55,7 @@ impl Part {
     }
 }
 
-/// Which parts cannot be written, and why.
+/// The parts that cannot be written, and why.
 #[derive(Debug)]
 pub(crate) struct Writable {
     troubles: Mutex<BTreeMap<Part, PartTrouble>>,
@@ -79,7 +79,7 @@ impl Writable {
         self.said.subscribe()
     }
 
-    /// A write failed. Logged when that is news.
+    /// A write failed. This is logged if it is new.
     pub(crate) fn failed(&self, part: Part, reason: &str) {
         let mut troubles = self.troubles();
         let before = troubles.insert(part, PartTrouble { reason: reason.to_owned(), at: Instant::now() });
@@ -104,7 +104,7 @@ impl Writable {
         }
     }
 
-    /// A write worked.
+    /// A write succeeded.
     pub(crate) fn works(&self, part: Part) {
         let mut troubles = self.troubles();
         if troubles.remove(&part).is_some() {
@@ -113,7 +113,7 @@ impl Writable {
         }
     }
 
-    /// Whether a part cannot be written now.
+    /// Whether this part cannot be written now.
     pub(crate) fn is_failed(&self, part: Part) -> bool {
         self.troubles().contains_key(&part)
     }
@@ -137,7 +137,7 @@ impl Writable {
         waiting.into_iter().for_each(|part| self.works(part));
     }
 
-    /// Probes need no token, so they are not told where the files are.
+    /// The sentence for probes, which need no token. So it does not say where the files are.
     fn say(&self, troubles: &BTreeMap<Part, PartTrouble>) {
         let parts: Vec<_> = troubles.keys().map(|part| part.label()).collect();
         let text = format!("cannot write {}: make room or mend the disk; the node's log says why", parts.join(", "));
@@ -149,10 +149,10 @@ impl Writable {
     }
 }
 
-/// Writes and flushes something small in `folder`, and takes it away.
+/// Writes and flushes a small file in `folder`, and removes it.
 ///
 /// # Errors
-/// What the disk said, with the file.
+/// The system's error, with the file.
 pub(crate) fn try_write(folder: &Path) -> Result<(), String> {
     let tried = Dir::open(folder).and_then(|dir| {
         let written = dir.write_atomic(PROBE_NAME, &PROBE, 0o600);

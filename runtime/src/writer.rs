@@ -1,9 +1,10 @@
 //! The disk side of one streaming session: a blocking worker that owns the partial payload.
 //!
-//! Order, per group: write, make durable, record, and only then report durable, which is what an acknowledgement may
-//! say. A crash between any two loses work at most.
+//! The order for each group is: write, make durable, record, and only then report durable, which is what an
+//! acknowledgement may cover. A crash between any two loses only work.
 //!
-//! Between jobs it hashes again what was there before this process. It stops at what does not hold until that is repaired.
+//! Between jobs it hashes what was on the disk before this process. When it finds a damaged chunk it pauses until that
+//! is repaired.
 
 use std::{
     sync::Arc,
@@ -23,19 +24,19 @@ use crate::{
     writable::{Part, Writable},
 };
 
-/// What the worker is asked to do, in this order.
+/// The jobs of the worker, in this order.
 pub(crate) enum DiskJob {
     /// Write a verified chunk. Not durable yet.
     Write(VerifiedChunk),
     /// Make everything written durable, then record it.
     Sync,
-    /// Write chunks over what did not hold, and make them durable.
+    /// Write chunks over damaged ones, and make them durable.
     Repair(Vec<VerifiedChunk>),
-    /// Put the complete payload in place.
+    /// Move the complete payload into the store.
     Place,
 }
 
-/// What the worker reports.
+/// The reports of the worker.
 pub(crate) enum Report {
     /// Everything up to this chunk is written.
     Written(u64),
@@ -46,44 +47,44 @@ pub(crate) enum Report {
         /// Chunks that are there, from the first on: fewer than are confirmed when the partial payload was lost.
         chunks: u64,
     },
-    /// So many bytes from before this process are hashed again; these chunks of them do not hold.
+    /// So many bytes from before this process are hashed again; these chunks of them do not match.
     Rechecked {
         /// Bytes from the beginning.
         checked: u64,
-        /// To be fetched again before it goes on.
+        /// To be fetched again before it continues.
         missing: Vec<u64>,
     },
-    /// What was to be repaired is written and durable.
+    /// The repaired chunks are written and durable.
     Repaired,
     /// The payload is in place.
     Placed(std::path::PathBuf),
-    /// The disk has no room.
+    /// The disk is full.
     Full {
         /// Bytes needed.
         needed: u64,
-        /// Bytes there.
+        /// Bytes free.
         free: u64,
     },
-    /// Something of this node cannot be written now; what, and what to do.
+    /// A file of this node cannot be written now; says which, and what to do.
     Unwritable(String),
     /// The disk failed.
     Failed(String),
 }
 
-/// A report and whose it is.
+/// A report and its session.
 pub(crate) struct Reported {
     pub(crate) session: SnapshotSessionId,
     pub(crate) epoch: u64,
     pub(crate) report: Report,
 }
 
-/// What a worker needs.
+/// The surroundings of a worker.
 pub(crate) struct WriterContext {
     pub(crate) session: SnapshotSessionId,
     pub(crate) epoch: u64,
     pub(crate) plan: Arc<Plan>,
     pub(crate) offer: Offer,
-    /// What was confirmed before never falls.
+    /// The progress confirmed before, which never falls.
     pub(crate) before: Progress,
     pub(crate) durability: Durability,
     pub(crate) db: Db,
@@ -92,15 +93,15 @@ pub(crate) struct WriterContext {
     pub(crate) writable: Arc<Writable>,
 }
 
-/// The sending side. Dropping it ends the worker after the jobs it has.
+/// The sending side. Dropping it ends the worker after its queued jobs.
 pub(crate) struct Writer {
     jobs: mpsc::Sender<DiskJob>,
-    /// Resolves when the worker has let go of the partial payload.
+    /// Resolves when the worker has released the partial payload.
     pub(crate) ended: tokio::task::JoinHandle<()>,
 }
 
 impl Writer {
-    /// Starts a worker. `queue` bounds its jobs; a session never has more chunks under way than its window.
+    /// Starts a worker. `queue` bounds its jobs; a session never has more chunks in flight than its window.
     pub(crate) fn spawn(partial: Partial, setting: WriterContext, queue: usize) -> Self {
         let (jobs, received) = mpsc::channel(queue);
         let recheck = Recheck { end: partial.unchecked_bytes(), waits: false, told: Instant::now() };
@@ -110,17 +111,17 @@ impl Writer {
         Self { jobs, ended }
     }
 
-    /// Hands over a job; `false` when the queue is full or the worker is gone, which its session treats as a failure.
+    /// Queues a job; `false` if the queue is full or the worker has ended, which its session treats as a failure.
     pub(crate) fn send(&self, job: DiskJob) -> bool {
         self.jobs.try_send(job).is_ok()
     }
 
-    /// Jobs waiting.
+    /// The number of queued jobs.
     pub(crate) fn depth(&self) -> usize {
         self.jobs.max_capacity() - self.jobs.capacity()
     }
 
-    /// Lets the worker finish what it has and go.
+    /// Lets the worker finish its queued jobs and end.
     pub(crate) fn close(self) -> tokio::task::JoinHandle<()> {
         self.ended
     }
@@ -130,21 +131,21 @@ struct Worker {
     partial: Option<Partial>,
     setting: WriterContext,
     recheck: Recheck,
-    /// The last chunk written, while that is not reported.
+    /// The last written chunk, if that was not reported yet.
     untold: Option<u64>,
 }
 
-/// How far hashing what was there before is.
+/// The progress of hashing what was there before.
 struct Recheck {
-    /// Bytes to hash; 0 when that is done.
+    /// Bytes to hash; 0 when it is done.
     end: u64,
-    /// Something does not hold and is not repaired yet.
+    /// A damaged chunk was found and is not repaired yet.
     waits: bool,
-    /// When it was last told.
+    /// When progress was last reported.
     told: Instant,
 }
 
-/// How often it is told.
+/// The least time between two reports of progress.
 const RECHECK_TOLD: Duration = Duration::from_millis(50);
 
 impl Worker {
@@ -157,7 +158,7 @@ impl Worker {
             };
             let is_sync = matches!(job, DiskJob::Sync);
             match self.execute(job) {
-                // The report on the next one says it too.
+                // The report on the next one includes it.
                 Ok(Report::Written(index)) if !jobs.is_empty() => self.untold = Some(index),
                 Ok(report) => {
                     if let Some(index) = self.untold.take()
@@ -166,18 +167,18 @@ impl Worker {
                         self.report(Report::Written(index));
                     }
                     if !self.report(report) {
-                        return; // the node is gone
+                        return; // The node has ended.
                     }
                 }
                 Err(trouble) => break Some(trouble),
             }
-            // However busy it is, a step now and then.
+            // Even when it is busy, it does a step now and then.
             if is_sync && let Err(trouble) = self.recheck_on() {
                 break Some(trouble);
             }
         };
-        // What was written and not asked to be durable yet is kept when that costs nothing but a flush; it is told before
-        // the trouble, which ends the counting.
+        // Chunks that were written but not synced are kept if that costs only a flush. This is reported before the
+        // failure, which ends the counting.
         if let Ok(durable) = self.sync() {
             self.report(durable);
         }
@@ -187,13 +188,13 @@ impl Worker {
             Some(Trouble::Unwritable(message)) => Report::Unwritable(message),
             Some(Trouble::Other(message)) => Report::Failed(message),
         };
-        self.partial = None; // whoever opens it next need not wait for the session to let go
+        self.partial = None; // Whoever opens it next need not wait for the session to release it.
         self.report(report);
-        // Jobs that were on their way follow a chunk that was not written.
+        // Jobs that were still queued follow a chunk that was not written.
         while jobs.blocking_recv().is_some() {}
     }
 
-    /// The next job, hashing what was there before until there is one; `None` when there will be none.
+    /// The next job. Until there is one, it hashes what was there before. `None` if there will be no more.
     fn next(&mut self, jobs: &mut mpsc::Receiver<DiskJob>) -> Result<Option<DiskJob>, Trouble> {
         while self.recheck.end > 0 && !self.recheck.waits {
             match jobs.try_recv() {
@@ -205,7 +206,7 @@ impl Worker {
         Ok(jobs.blocking_recv())
     }
 
-    /// Hashes one step of what was there before, and tells of it now and then.
+    /// Hashes one step of what was there before, and reports that now and then.
     fn recheck_on(&mut self) -> Result<(), Trouble> {
         if self.recheck.end == 0 || self.recheck.waits {
             return Ok(());
@@ -226,7 +227,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Whether there is still a node to be told.
+    /// Whether the node still receives reports.
     fn report(&self, report: Report) -> bool {
         let reported = Reported { session: self.setting.session, epoch: self.setting.epoch, report };
         self.setting.reports.blocking_send(Done::Disk(reported)).is_ok()
@@ -262,7 +263,7 @@ impl Worker {
                 let finished = partial.finish(self.setting.offer.clone());
                 let stored = self.stored(finished)?;
                 self.setting.writable.works(Part::Store);
-                // At once, unless another process had put the same payload in place.
+                // At once, unless another process had stored the same payload.
                 stored.verify(&mut |_| true)?;
                 Ok(Report::Placed(stored.payload_path()))
             }
@@ -295,19 +296,19 @@ fn placed_already() -> Trouble {
     Trouble::Other("the payload is in place already".to_owned())
 }
 
-/// What keeps the disk from doing its part.
+/// Why the disk could not do its part.
 pub(crate) enum Trouble {
     /// The payload does not fit.
     Full {
         needed: u64,
         free: u64,
     },
-    /// Something of this node cannot be written now: what happened, to what, and what to do. The session pauses.
+    /// A file of this node cannot be written now: what happened, to which file, and what to do. The session pauses.
     Unwritable(String),
     Other(String),
 }
 
-/// What an operator is told of a write that is tried again.
+/// The operator's message about a write that is tried again.
 pub(crate) fn unwritable(error: &dyn std::error::Error) -> String {
     format!("{}: make room or mend the disk, and it goes on by itself", explain(error))
 }

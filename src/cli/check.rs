@@ -60,11 +60,11 @@ pub(crate) fn run(args: &ConfigCommandArgs) -> anyhow::Result<()> {
         output::line(&render(&effective))?;
     }
     check_secrets(&effective)?;
-    // What `run` and `publish` would refuse, before any work.
+    // `run` and `publish` would refuse this before any work.
     Ok(check_mounts(&effective.config.data_dir.join("snapshots"), &DiskSpace)?)
 }
 
-/// Loads every secret that `run` needs and that is there already, and throws it away.
+/// Loads every existing secret that `run` needs, as a check, and drops it.
 fn check_secrets(effective: &Effective) -> anyhow::Result<()> {
     let config = &effective.config;
     logging::filter(&config.log)?;
@@ -78,7 +78,7 @@ fn check_secrets(effective: &Effective) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// As a configuration file, each value with its source behind it.
+/// The configuration as a file, with each value's source after it.
 fn render(effective: &Effective) -> String {
     let mut lines = vec![format!("# {}", effective.file.display())];
     let mut section = "";

@@ -58,7 +58,7 @@ pub(crate) async fn run(args: &CollectArgs) -> anyhow::Result<()> {
     let collector = Collector::start(options(args)).await.context("the collector did not start")?;
     let announced = announce(args, collector.tcp(), collector.http());
     tokio::select! {
-        // Nothing of a collector can be read again: SIGHUP is no end, and nothing else.
+        // A collector reads nothing again, so SIGHUP does nothing.
         () = signals.stop() => {}
         () = async { announced.await; std::future::pending().await } => {}
     }
@@ -82,7 +82,7 @@ fn options(args: &CollectArgs) -> Options {
         .with_allowed_origins(args.allowed_origins.clone())
 }
 
-/// One line, so that port 0 can be used.
+/// One line, so that port 0 is usable.
 async fn announce(args: &CollectArgs, tcp: SocketAddr, http: SocketAddr) {
     tracing::info!(listen = %tcp, http = %http, "collecting");
     let text = match args.json || !output::is_terminal() {

@@ -1,9 +1,9 @@
-//! `completions`: for the shells that clap knows.
+//! `completions`: scripts for the shells that clap supports.
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 
-/// As the shells call it.
+/// The name that the shells use.
 const NAME: &str = "rpp-node";
 
 #[derive(clap::Args)]
@@ -22,8 +22,8 @@ pub(crate) fn run(args: &CompletionsArgs) -> anyhow::Result<()> {
     super::output::bytes(&script)
 }
 
-/// In clap_complete's script for bash (4.6.11) a hyphen in the program's name is written in one way where the subcommand is
-/// found out and in another where its options are listed, so that nothing is completed below the first level.
+/// In clap_complete's script for bash (4.6.11) a hyphen in the program's name is written differently where the
+/// subcommand is determined and where its options are listed. So nothing would be completed below the first level.
 fn mended(script: &str) -> String {
     script.replace(&NAME.replace('-', "__subcmd__"), &NAME.replace('-', "__"))
 }

@@ -38,7 +38,7 @@ pub(crate) async fn run(args: &DemoArgs) -> anyhow::Result<()> {
         told = story::tell(folder.path(), args.input.as_deref(), args.size << 20) => told,
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
     };
-    // Dropping the story's future has killed what was still running.
+    // Dropping the story's future killed everything that was still running.
     if let Err(error) = told {
         let place = folder.keep();
         return Err(error.context(format!("the demo failed; logs and data are kept in {}", place.display())));
@@ -46,7 +46,7 @@ pub(crate) async fn run(args: &DemoArgs) -> anyhow::Result<()> {
     output::line(&format!("\nDone in {}.", human::duration(begun.elapsed())))
 }
 
-/// The demo's folder: removed at the end unless it was asked for or something failed.
+/// The demo's folder. It is removed at the end unless it was asked for or something failed.
 enum Folder {
     Temporary(tempfile::TempDir),
     Kept(PathBuf),

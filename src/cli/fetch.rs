@@ -90,7 +90,7 @@ fn request(args: &FetchArgs) -> Value {
     Value::Object(request)
 }
 
-/// The node's refusal, with what the operator can do where the node cannot know it.
+/// The node's refusal, with advice where the node itself cannot give it.
 fn advice(error: ApiError) -> anyhow::Error {
     let hint = match &error {
         ApiError::Refused { code: Some(code), .. } => match code.as_str() {

@@ -51,7 +51,7 @@ struct Done {
     token_file: PathBuf,
     #[serde(skip_serializing_if = "Option::is_none")]
     publisher: Option<PublisherKey>,
-    /// Those of the files above that were made now.
+    /// The files above that were made now.
     created: Vec<PathBuf>,
 }
 
@@ -100,7 +100,7 @@ fn initialise(args: &InitArgs) -> anyhow::Result<Done> {
     })
 }
 
-/// Runs `make` and notes the file when it was not there before.
+/// Runs `make`, and records the file if it did not exist before.
 fn noting<T, E>(created: &mut Vec<PathBuf>, file: &Path, make: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
     let existed = file.exists();
     let made = make()?;

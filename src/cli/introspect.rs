@@ -17,11 +17,11 @@ use serde_json::json;
 
 use super::{output, run_file::RunFile};
 
-/// Where a node listens unless its configuration says otherwise.
+/// The address where a node listens by default.
 const DEFAULT_URL: &str = "ws://127.0.0.1:7071/introspect";
-/// After a signal, what was begun is written within this time or not at all.
+/// After a signal, output that was begun is written within this time or not at all.
 const UNREAD: Duration = Duration::from_secs(2);
-/// A screen of which nothing is known.
+/// The screen's size if it is unknown.
 const DEFAULT_SCREEN: (usize, usize) = (120, 40);
 
 const EXAMPLES: &str = "\
@@ -70,7 +70,7 @@ pub(crate) struct IntrospectArgs {
     allowed_origins: Vec<String>,
 }
 
-/// A second thread sees the signals while the first one waits for whoever reads the output.
+/// A second thread handles signals while the first one waits for the reader of the output.
 #[tokio::main(worker_threads = 1)]
 pub(crate) async fn run(args: &IntrospectArgs) -> anyhow::Result<()> {
     if let Some(path) = &args.replay {
@@ -93,7 +93,7 @@ pub(crate) async fn run(args: &IntrospectArgs) -> anyhow::Result<()> {
 async fn serve(args: &IntrospectArgs, address: SocketAddr, target: &Target) -> anyhow::Result<()> {
     let forward = Forward::listen(address, &target.url, &target.token, &args.allowed_origins).await?;
     let short = format!("ws://{}", forward.address());
-    // A node that is not there, or a wrong token, is said at once and not to a web page.
+    // If the node is absent or the token is wrong, this fails at once and not later, towards a web page.
     Connection::open(&target.url, &target.token)
         .await
         .with_context(|| format!("cannot look into the node at {}", output::escape(&target.url)))?
@@ -129,7 +129,7 @@ async fn watch(connection: Connection, json: bool) -> anyhow::Result<()> {
         let style = if json { Style::Json } else { Style::Plain };
         return quiet_when_unread(client::watch(connection, || style, &mut out, interrupted()).await);
     }
-    // A screen of its own, so that what stood on the terminal is there again afterwards.
+    // The alternate screen, so that the terminal's former content comes back afterwards.
     write!(out, "\x1b[?1049h\x1b[?25l")?;
     let watched = client::watch(connection, screen, &mut out, interrupted()).await;
     write!(out, "\x1b[?25h\x1b[?1049l")?;
@@ -137,14 +137,14 @@ async fn watch(connection: Connection, json: bool) -> anyhow::Result<()> {
     Ok(watched?)
 }
 
-/// A reader of the output that stalls does not keep the command from ending.
+/// If the reader of the output stalls, the command still ends.
 async fn end_although_unread() {
     interrupted().await;
     tokio::time::sleep(UNREAD).await;
     std::process::exit(1);
 }
 
-/// A reader that went away, as in `| head`, is no failure.
+/// If the reader went away, as in `| head`, that is not a failure.
 fn quiet_when_unread(done: Result<(), RunError>) -> anyhow::Result<()> {
     match done {
         Err(RunError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -152,7 +152,7 @@ fn quiet_when_unread(done: Result<(), RunError>) -> anyhow::Result<()> {
     }
 }
 
-/// Ctrl-C, or the signal that asks to end.
+/// Waits for Ctrl-C or SIGTERM.
 async fn interrupted() {
     #[cfg(unix)]
     let terminated: std::pin::Pin<Box<dyn Future<Output = ()> + Send>> = {
@@ -172,13 +172,13 @@ async fn interrupted() {
     }
 }
 
-/// The terminal as it is now.
+/// The present size of the terminal.
 fn screen() -> Style {
     let (rows, columns) = terminal_size().unwrap_or((DEFAULT_SCREEN.1, DEFAULT_SCREEN.0));
     Style::Screen { columns, rows }
 }
 
-/// Rows and columns, as `stty` says: there is no portable safe call for it.
+/// Rows and columns from `stty`, because there is no portable safe call for it.
 fn terminal_size() -> Option<(usize, usize)> {
     let answer = std::process::Command::new("stty").arg("size").stdin(Stdio::inherit()).stderr(Stdio::null()).output();
     let text = String::from_utf8(answer.ok()?.stdout).ok()?;
@@ -187,7 +187,7 @@ fn terminal_size() -> Option<(usize, usize)> {
     (size.0 > 0 && size.1 > 0).then_some(size)
 }
 
-/// Where to connect, and with what.
+/// The address to connect to, and the token.
 struct Target {
     url: String,
     token: SecretString,
@@ -213,8 +213,8 @@ impl Target {
     }
 }
 
-/// Where the running node listens: what it wrote down at its start (it may have been given port 0), else its
-/// configuration.
+/// The address where the running node listens: from the file that it wrote at its start (port 0 may be configured),
+/// else from its configuration.
 fn listening(config: &Config) -> SocketAddr {
     std::fs::read(RunFile::path(&config.data_dir))
         .ok()
@@ -223,7 +223,7 @@ fn listening(config: &Config) -> SocketAddr {
         .unwrap_or(config.introspection.listen)
 }
 
-/// A listener on all addresses is reached on this machine's own.
+/// If a listener is on all addresses, loopback reaches it.
 fn url_of(listen: SocketAddr) -> String {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -236,7 +236,7 @@ fn url_of(listen: SocketAddr) -> String {
 fn token(file: Option<&Path>, config: Option<&Config>) -> anyhow::Result<SecretString> {
     let variable = std::env::var("RPP_INTROSPECTION_TOKEN").unwrap_or_default();
     let configured = file.or_else(|| config.and_then(|config| config.introspection.token_file.as_deref()));
-    // A file that is named on the command line counts more than the environment.
+    // A file that is named on the command line has priority over the environment.
     let variable = if file.is_some() { "" } else { variable.as_str() };
     if let Some(token) = keys::load_introspection_token(Some(variable), configured)? {
         return Ok(token);

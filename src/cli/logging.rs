@@ -1,4 +1,4 @@
-//! Log lines to standard error, by `[log]`. Whoever reads them may stall or go away: the process goes on all the same.
+//! Writes the log to standard error, as `[log]` says. The reader may stall or go away; the process goes on.
 
 mod lines;
 
@@ -17,22 +17,22 @@ use self::lines::Lines;
 
 use crate::limits::LAST_LINES;
 
-/// The process's log. What still waits is written when this is dropped, if somebody reads it.
+/// The process's log. When this is dropped, queued lines are written, if somebody reads them.
 pub(crate) struct Logging {
     lines: Lines,
     filter: reload::Handle<EnvFilter, Registry>,
 }
 
 impl Logging {
-    /// From now on this filter decides what is logged.
+    /// Replaces the filter of the log from now on.
     ///
     /// # Errors
-    /// `[log] filter` cannot be read; then the earlier one goes on.
+    /// `[log] filter` cannot be parsed; the earlier filter then stays in force.
     pub(crate) fn set_filter(&self, log: &Log) -> anyhow::Result<()> {
         self.filter.reload(filter(log)?).context("the log's filter cannot be exchanged")
     }
 
-    /// What `GET /metrics` says of the log.
+    /// The log's counter for `GET /metrics`.
     pub(crate) fn counter(&self) -> ProcessCounter {
         ProcessCounter {
             name: "log_dropped_lines",
@@ -48,7 +48,7 @@ impl Drop for Logging {
     }
 }
 
-/// Reads `[log] filter`.
+/// Parses `[log] filter`.
 pub(crate) fn filter(log: &Log) -> anyhow::Result<EnvFilter> {
     EnvFilter::builder().parse(&log.filter).with_context(|| {
         format!(
@@ -59,7 +59,7 @@ pub(crate) fn filter(log: &Log) -> anyhow::Result<EnvFilter> {
     })
 }
 
-/// Sets the process's logging up.
+/// Sets up logging for the process.
 pub(crate) fn start(log: &Log) -> anyhow::Result<Logging> {
     let (filter, handle) = reload::Layer::new(filter(log)?);
     let terminal = io::stderr().is_terminal();

@@ -1,4 +1,4 @@
-//! `man`: the manual pages, one for each command, made from what `--help` says.
+//! `man`: the manual pages, one for each command, made from its help.
 
 use std::{fs, path::PathBuf};
 
@@ -35,7 +35,7 @@ fn write(command: &Command, args: &ManArgs) -> anyhow::Result<()> {
     command.get_subcommands().filter(|below| !below.is_hide_set()).try_for_each(|below| write(below, args))
 }
 
-/// As [`Man::render`] makes it, but examples keep their lines.
+/// Like [`Man::render`], but examples keep their lines.
 fn page(man: &Man, command: &Command) -> anyhow::Result<Vec<u8>> {
     let mut page = Vec::new();
     man.render_title(&mut page)?;
@@ -54,7 +54,7 @@ fn page(man: &Man, command: &Command) -> anyhow::Result<Vec<u8>> {
     Ok(page)
 }
 
-/// Lines that are set in are examples; what follows them is text.
+/// Indented lines are examples; the others are text.
 fn after_help(text: &str) -> Roff {
     let mut roff = Roff::new();
     let (mut listing, mut noted) = (false, false);

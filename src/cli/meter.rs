@@ -1,4 +1,4 @@
-//! How far long local work is: a bar on a terminal, else a line when it begins and one every few seconds.
+//! Shows the progress of long local work: a bar on a terminal, else a line at the start and one every few seconds.
 
 use std::time::{Duration, Instant};
 
@@ -6,9 +6,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{human, output};
 
-/// Between two lines where there is no terminal.
+/// Time between two lines without a terminal.
 const EVERY: Duration = Duration::from_secs(5);
-/// Of the bar of anything that counts bytes.
+/// The template of every bar that counts bytes.
 pub(super) const TEMPLATE: &str =
     "{spinner} {msg} [{bar:30}] {bytes}/{total_bytes}  {binary_bytes_per_sec}, {eta} left";
 
@@ -19,7 +19,7 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    /// Of work that `what` names: "verifying".
+    /// `what` names the work, such as "verifying".
     pub(crate) fn new(what: &'static str) -> Self {
         let bar = output::is_terminal().then(|| {
             let bar = ProgressBar::new(1).with_message(what).with_style(style(TEMPLATE));
@@ -29,7 +29,7 @@ impl Meter {
         Self { bar, begun: Instant::now(), lines: ProgressLines::new(what, Duration::ZERO) }
     }
 
-    /// So many bytes are done of so many.
+    /// Reports that `done` of `total` bytes are done.
     pub(crate) fn at(&mut self, done: u64, total: u64) {
         match &self.bar {
             Some(bar) => {
@@ -53,10 +53,10 @@ pub(super) fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner()).progress_chars("=> ")
 }
 
-/// Where there is no terminal.
+/// The progress without a terminal.
 pub(super) struct ProgressLines {
     what: &'static str,
-    /// When the next line is due, since the work began.
+    /// When the next line is due, measured from the start of the work.
     next: Duration,
 }
 
@@ -66,7 +66,7 @@ impl ProgressLines {
         Self { what, next: first }
     }
 
-    /// The first line of work that said already that it begins.
+    /// For work whose start was already reported.
     pub(super) fn later(what: &'static str) -> Self {
         Self::new(what, EVERY)
     }

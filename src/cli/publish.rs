@@ -82,7 +82,7 @@ pub(crate) fn run(args: &PublishArgs) -> anyhow::Result<()> {
     describe(&published).iter().try_for_each(|line| output::line(line))
 }
 
-/// `data/snapshots`, made private when absent.
+/// `data/snapshots`; created with private modes if absent.
 pub(super) fn snapshots_dir(config: &Config) -> anyhow::Result<PathBuf> {
     let folder = config.data_dir.join("snapshots");
     for path in [&config.data_dir, &folder] {
@@ -110,7 +110,7 @@ fn describe(published: &Published) -> Vec<String> {
     .to_vec()
 }
 
-/// What the publisher should know before the work: a line an entry.
+/// Warnings for the publisher before the work begins, one line for each entry.
 fn warnings(survey: &Survey) -> Vec<String> {
     let what = if survey.is_folder { "" } else { "this file is a tar, and " };
     let mut lines: Vec<_> = named(&survey.refused)
@@ -133,7 +133,7 @@ fn more(findings: &Findings) -> Option<String> {
     (more > 0).then(|| format!("warning: and {more} more like that"))
 }
 
-/// Shows how far it is: a bar on a terminal, a line a stage and every few seconds elsewhere. Measures the stages.
+/// Shows progress (a bar on a terminal, otherwise a line for each stage and every few seconds) and measures the stages.
 struct Shown {
     bar: Option<ProgressBar>,
     stage: Option<&'static str>,
@@ -217,7 +217,7 @@ impl Shown {
         }
     }
 
-    /// The time of each stage; that of the proof stands apart from what depends on the size.
+    /// The time of each stage. The time of the proof is separate, because it does not depend on the size.
     fn times(&self) -> String {
         let stages: Vec<_> =
             self.stages.iter().map(|(stage, time)| format!("{stage} {}", human::duration(*time))).collect();

@@ -1,4 +1,4 @@
-//! `run`: wires the node, its control plane and its windows together, and runs until a signal.
+//! `run`: starts the node with its control plane, introspection and reporting, and runs until a signal.
 
 mod announce;
 mod reload;
@@ -55,13 +55,13 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
         .build()
         .context("cannot start the asynchronous runtime")?;
     let done = runtime.block_on(node(args, &effective, &logging));
-    // What blocks is bounded and its result is durable or not needed: it is not waited for.
+    // Blocking work that is still running is bounded, and its result is durable or not needed. So nothing waits for it.
     runtime.shutdown_background();
     done
 }
 
-/// Half of the processors: the other half is for disk, hash and proof jobs. More of them would mostly wake each other.
-/// `TOKIO_WORKER_THREADS` says otherwise.
+/// Half of the processors, because the other half is for disk, hash and proof jobs. More network threads would mostly
+/// wake each other. `TOKIO_WORKER_THREADS` overrides this.
 fn network_threads() -> usize {
     let told = std::env::var("TOKIO_WORKER_THREADS").ok().and_then(|number| number.parse().ok());
     let half = || std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2));
@@ -135,13 +135,13 @@ async fn node(args: &RunArgs, effective: &Effective, logging: &Logging) -> anyho
     ended
 }
 
-/// Waits until the node's task is gone without having been asked to stop.
+/// Waits until the node's task has ended without having been asked to.
 async fn gone(handle: &NodeHandle) {
     let mut head = handle.head();
     while head.changed().await.is_ok() {}
 }
 
-/// The identity lives in it, so it must be there before the node is.
+/// The identity lies in this folder, so the folder must exist before the node does.
 fn make_data_dir(path: &Path) -> anyhow::Result<()> {
     DirBuilder::new()
         .recursive(true)
@@ -150,7 +150,8 @@ fn make_data_dir(path: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("cannot make the data folder {} (`data_dir`)", path.display()))
 }
 
-/// A second node on the folder is told so, not that its ports are taken. The node itself takes the lock for good.
+/// A second node on the folder must get this error and not one about taken ports. The node itself takes the lock for
+/// good later.
 fn refuse_second(data_dir: &Path) -> anyhow::Result<()> {
     DataLock::acquire(data_dir).map(drop).context("the node did not start")
 }

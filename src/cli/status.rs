@@ -67,15 +67,15 @@ pub(crate) fn line(status: &SnapshotStreamStatus) -> String {
     if explanation.is_empty() { line } else { format!("{line}\n    {explanation}") }
 }
 
-/// The remaining time in words, while there is one.
+/// The remaining time in words, if there is one.
 pub(crate) fn eta(status: &SnapshotStreamStatus) -> Option<String> {
     let seconds = status.eta_seconds.filter(|_| status.state == SessionState::Streaming)?;
-    // A peer cannot set this, but a slow start can make it enormous.
+    // A peer cannot set this, but a slow start can make it huge.
     let time = std::time::Duration::try_from_secs_f64(seconds).ok()?;
     Some(human::duration(time))
 }
 
-/// Why the session is where it is: its error, where its payload is, or what it waits for.
+/// Why the session is in its state: its error, the path of its payload, or what it waits for.
 pub(crate) fn explain(status: &SnapshotStreamStatus) -> String {
     if let Some(error) = &status.error {
         let code = status.error_code.map(|code| format!(" ({code})")).unwrap_or_default();

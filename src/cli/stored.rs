@@ -211,7 +211,7 @@ fn check(check: &Check) -> String {
 pub(crate) fn remove(args: &RemoveArgs) -> anyhow::Result<()> {
     let config = args.config.load()?.config;
     let store = open(&config)?;
-    // What is damaged goes as well; how large it was meant to be is not known.
+    // Damaged entries are removed as well; their intended size is unknown.
     let is_damaged = store.damaged().iter().any(|damaged| damaged.path.ends_with(args.root.to_string()));
     let bytes = if is_damaged { 0 } else { find(&store, &args.root)?.bytes() };
     store.remove(&args.root, args.force)?;
@@ -232,7 +232,7 @@ pub(crate) fn unpack(args: &UnpackArgs) -> anyhow::Result<()> {
     let done = unpack::unpack_stored(&stored, &args.dest, &options, &mut |done, total| meter.at(done, total));
     drop(meter);
     let done = match done {
-        // It is there: that it was not unpacked would be wrong.
+        // The folder exists, so it would be wrong to say that it was not unpacked.
         Err(error @ UnpackError::Unsynced { .. }) => return Err(error.into()),
         done => done.with_context(|| format!("{} was not unpacked", args.root))?,
     };

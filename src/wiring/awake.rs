@@ -18,7 +18,7 @@ use tokio::{runtime::Handle, sync::Notify, task};
 
 use crate::limits::AWAKE;
 
-/// Watches the messages.
+/// Observes the messages.
 pub(crate) struct Awake {
     begun: Instant,
     pace: Pace,
@@ -26,8 +26,8 @@ pub(crate) struct Awake {
 }
 
 impl Awake {
-    /// `None` where staying awake would not help: with several threads for the network, the one that waits for sockets sleeps
-    /// whatever the others do; with one processor, what comes next needs that one.
+    /// `None` if polling would not help. With several network threads, the one that waits for sockets sleeps whatever
+    /// the others do. With one processor, the thread would only take time from the work that it waits for.
     pub(crate) fn new() -> Option<Arc<Self>> {
         let alone = Handle::current().metrics().num_workers() == 1;
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -35,12 +35,12 @@ impl Awake {
         (alone && processors > 1).then(awake)
     }
 
-    /// Does not end: for a task of its own on the network's thread.
+    /// Never ends; run it as a task of its own on the network's thread.
     pub(crate) async fn stay(self: Arc<Self>) {
         loop {
             self.rouse.notified().await;
             while self.pace.is_quick(self.begun.elapsed()) {
-                // The runtime looks at its sockets before it comes back here.
+                // The runtime checks its sockets before it returns here.
                 task::yield_now().await;
             }
         }
@@ -53,7 +53,7 @@ impl Awake {
     }
 }
 
-/// How quickly messages follow each other. All times are counted from one moment.
+/// How quickly messages follow each other. All times are measured from one moment.
 #[derive(Default)]
 struct Pace {
     /// Microseconds until the latest message.
@@ -63,7 +63,7 @@ struct Pace {
 }
 
 impl Pace {
-    /// Notes a message; whether it followed quickly on the one before.
+    /// Records a message; returns whether it followed quickly on the one before.
     fn message(&self, now: Duration) -> bool {
         let now = micros(now);
         let quick = now.saturating_sub(self.latest.swap(now, Ordering::Relaxed)) < micros(AWAKE);
@@ -73,7 +73,7 @@ impl Pace {
         quick
     }
 
-    /// Whether messages came quickly, and the next one may still come as quickly.
+    /// Whether messages came quickly and the next one may still come as quickly.
     fn is_quick(&self, now: Duration) -> bool {
         micros(now) < self.expected.load(Ordering::Relaxed)
     }

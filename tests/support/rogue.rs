@@ -1,4 +1,4 @@
-//! A provider with a swarm of its own that serves what a real one would, until its script says otherwise.
+//! A provider with a swarm of its own. It serves what a real one would, until its script says otherwise.
 
 use std::{
     io,
@@ -23,7 +23,7 @@ use rpp_runtime::store::{Offer, Payload, Store};
 
 use super::{DEADLINE, Home};
 
-/// What it says to a request.
+/// Its answer to a request.
 pub enum Said {
     Answer(Box<SnapshotsResponse>),
     /// Whatever this is.
@@ -39,7 +39,7 @@ impl Said {
         Self::Bytes(bytes)
     }
 
-    /// An answer and something after it.
+    /// An answer with something after it.
     pub fn followed(answer: &SnapshotsResponse, after: &str) -> Self {
         Self::Bytes([&json::encode_response(answer), after.as_bytes()].concat())
     }
@@ -56,10 +56,10 @@ impl From<SnapshotsResponse> for Said {
     }
 }
 
-/// Sees each request with the honest answer to it.
+/// Gets each request with the honest answer to it.
 type Script = Box<dyn Fn(&SnapshotsRequest, SnapshotsResponse) -> Said + Send>;
 
-/// A running one; gone when dropped.
+/// A running rogue provider; stops when dropped.
 pub struct Rogue {
     pub peer: PeerId,
     /// Ends in `/p2p/<id>`.
@@ -115,12 +115,12 @@ impl Rogue {
         Self { peer, address, script, task }
     }
 
-    /// One that answers everything but what `silent` names.
+    /// One that answers everything except what `silent` selects.
     pub async fn silent_at(silent: impl Fn(&SnapshotsRequest) -> bool + Send + 'static) -> Self {
         Self::start(move |request, honest| if silent(request) { Said::Nothing } else { honest.into() }).await
     }
 
-    /// From now on it behaves like this.
+    /// Uses this script from now on.
     pub fn now(&self, script: impl Fn(&SnapshotsRequest, SnapshotsResponse) -> Said + Send + 'static) {
         *self.script.lock().unwrap() = Box::new(script);
     }
@@ -136,7 +136,7 @@ struct Served {
     _home: Home,
     offer: Arc<Offer>,
     payload: Arc<Payload>,
-    /// Of the newest plan, bytes.
+    /// The chunk size of the newest plan, in bytes.
     chunk_size: AtomicU64,
 }
 
@@ -190,7 +190,7 @@ pub fn flipped(bytes: &Bytes, at: usize) -> Bytes {
     bytes.into()
 }
 
-/// Bytes as they are, to the end of the stream.
+/// Sends bytes as they are, to the end of the stream.
 #[derive(Clone)]
 pub struct Plain;
 

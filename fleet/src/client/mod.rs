@@ -1,7 +1,7 @@
 //! The reporting client: answers a collector's requests with the registry's graph.
 //!
-//! It runs on a thread of its own, so it takes nothing from the program's runtime, needs none, and cannot stop it. At
-//! most one reply is being made or written; requests meanwhile wait in the socket.
+//! It runs on a thread of its own. So it neither needs nor slows the program's runtime. At most one reply is being made
+//! or written at a time; further requests wait in the socket.
 
 use std::{io, thread, time::Duration};
 
@@ -24,7 +24,7 @@ use crate::{
     wire::{self, Request},
 };
 
-/// The variable that names the dashboard.
+/// The variable with the dashboard's address.
 pub const DASHBOARD_VARIABLE: &str = "PEEPS_DASHBOARD";
 
 /// Reports a registry to a dashboard until it is dropped.
@@ -36,34 +36,34 @@ pub struct Reporter {
     _stop: Option<watch::Sender<()>>,
 }
 
-/// What the client is doing.
+/// The state of the client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
-    /// A connection stands.
+    /// Whether a connection is open.
     pub connected: bool,
     /// Replies written, since the start.
     pub replies: u64,
     /// Connections that could not be made or were lost, since the start.
     pub losses: u64,
-    /// Frames that could not be understood, since the start.
+    /// Frames that could not be read, since the start.
     pub skipped: u64,
 }
 
 impl Reporter {
-    /// Reports to `PEEPS_DASHBOARD=<host:port>` under a name for people; when that is not set, or empty, the registry is
-    /// off and nothing runs.
+    /// Reports to `PEEPS_DASHBOARD=<host:port>` under a name for people. If that is unset or empty, the registry is off
+    /// and nothing runs.
     pub fn from_env(process: &str) -> Self {
         Self::to(std::env::var(DASHBOARD_VARIABLE).ok().as_deref(), process)
     }
 
-    /// As [`from_env`](Self::from_env), with what a configuration says when the variable is not set, or empty.
+    /// Like [`from_env`](Self::from_env), but uses the configured address if the variable is unset or empty.
     pub fn from_env_or(configured: &str, process: &str) -> Self {
         let variable = std::env::var(DASHBOARD_VARIABLE).ok().filter(|value| !value.trim().is_empty());
         Self::to(Some(variable.as_deref().unwrap_or(configured)), process)
     }
 
-    /// Reports to `dashboard`; when it is `None` or empty, the registry is off and nothing runs.
+    /// Reports to `dashboard`. If that is `None` or empty, the registry is off and nothing runs.
     pub fn to(dashboard: Option<&str>, process: &str) -> Self {
         match dashboard.map(str::trim).filter(|dashboard| !dashboard.is_empty()) {
             None => Self::off(),
@@ -79,23 +79,24 @@ impl Reporter {
         Self { registry: Registry::off(), status: watch::channel(Status::default()).1, _stop: None }
     }
 
-    /// Where to enter what is alive.
+    /// The registry to which live things are added.
     #[must_use]
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// What the client is doing, and a way to wait for a change.
+    /// The state of the client, and a way to wait for a change.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<Status> {
         self.status.clone()
     }
 }
 
-/// Starts to report `registry` to `dashboard` (`host:port`), from a thread of its own.
+/// Starts to report `registry` to `dashboard` (`host:port`), on a thread of its own.
 ///
 /// # Errors
-/// The thread or its runtime could not be made. A dashboard that is not there is no error: it is tried for ever.
+/// The thread or its runtime could not be made. An unreachable dashboard is not an error: it is tried again without
+/// end.
 pub fn spawn(dashboard: &str, registry: Registry) -> io::Result<Reporter> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let (status, watching) = watch::channel(Status::default());
@@ -109,7 +110,7 @@ pub fn spawn(dashboard: &str, registry: Registry) -> io::Result<Reporter> {
                 _ = stopped.changed() => {}
             }
         });
-        // A name that is being looked up must not hold the thread.
+        // A name look-up in progress must not keep the thread.
         runtime.shutdown_background();
     })?;
     Ok(Reporter { registry, status: watching, _stop: Some(stop) })
@@ -206,7 +207,7 @@ enum Loss {
     Write(#[source] io::Error),
 }
 
-/// Says that frames are skipped, at most once in ten seconds: a stranger cannot fill the log.
+/// Logs that frames are skipped, at most once in ten seconds, so that a stranger cannot fill the log.
 #[derive(Default)]
 struct Skips {
     said: Option<Instant>,

@@ -1,4 +1,4 @@
-//! One cut while it is being taken: who was asked, who has answered. No clock, no sockets.
+//! The state of one cut while it is taken: who was asked, who has answered. It has no clock and no sockets.
 //!
 //! ```text
 //! asked -> responded     a reply with this cut's id came
@@ -17,10 +17,10 @@ use crate::{
     wire::{Graph, Part, Unreadable},
 };
 
-/// What is said of a process in which nothing is alive.
+/// The text for a process in which nothing is alive.
 const NOTHING_REPORTED: &str = "nothing reported";
 
-/// How a process took part.
+/// How a process took part in a cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProcessStatus {
     Responded,
@@ -46,11 +46,11 @@ pub(crate) struct Participant {
     pub(crate) error_text: Option<String>,
     pub(crate) recv_at_ns: Option<i64>,
     pub(crate) graph: Option<Graph>,
-    /// What is to be said about its answer in `ingest_events`.
+    /// Notes about its answer for `ingest_events`.
     pub(crate) notes: Vec<(EventKind, String)>,
 }
 
-/// What is left when everybody answered or the wait was over.
+/// The result when everybody has answered or the time is up.
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub(crate) id: u64,
@@ -59,13 +59,13 @@ pub(crate) struct Finished {
     pub(crate) participants: Vec<Participant>,
 }
 
-/// An answer as it was read.
+/// An answer after parsing.
 pub(crate) enum Answer {
-    /// With what of it could not be read.
+    /// The graph, and the parts of it that could not be read.
     Graph(Graph, Unreadable),
-    /// The process says that it has none: nothing is alive in it.
+    /// The process says that it has no graph: nothing is alive in it.
     Nothing,
-    /// What it sent is none.
+    /// What it sent is not a graph.
     Unreadable(String),
 }
 
@@ -114,14 +114,14 @@ impl Cut {
         self.pending == 0
     }
 
-    /// The request is on its way to this process.
+    /// The request has been sent to this process.
     pub(crate) fn asked(&mut self, connection: ConnectionId, name: Name) {
         if self.participants.insert(connection, (name, None)).is_none() {
             self.pending += 1;
         }
     }
 
-    /// Whether this process's answer is still to come.
+    /// Whether this process's answer is still missing.
     pub(crate) fn awaits(&self, connection: ConnectionId) -> bool {
         matches!(self.participants.get(&connection), Some((_, None)))
     }
@@ -152,7 +152,7 @@ impl Cut {
         self.unanswered(connection, ProcessStatus::Timeout, "not reading");
     }
 
-    /// The wait is over.
+    /// Called when the time is up or everybody has answered.
     pub(crate) fn finish(mut self) -> Finished {
         let silent: Vec<ConnectionId> =
             self.participants.iter().filter(|(_, (_, done))| done.is_none()).map(|(id, _)| *id).collect();
@@ -184,8 +184,8 @@ impl Cut {
     }
 }
 
-/// Says of every process with a number behind its key (`svc-1#2`) that another connection bears the same name and
-/// process id: two containers with a process 1 of one name, or one process that came back before its old connection was
+/// Adds a note to every process with a number after its key (`svc-1#2`): another connection has the same name and
+/// process id. Either two containers have a process 1 of one name, or a process came back before its old connection was
 /// known to be lost.
 fn note_twins(participants: &mut [Participant]) {
     let mut seen: HashMap<(String, Option<u64>), usize> = HashMap::new();

@@ -1,4 +1,4 @@
-//! Takes cuts: the one place where connections, the cut under way and its callers meet.
+//! Takes cuts. Connections, the cut in progress and its callers meet here and nowhere else.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -32,12 +32,12 @@ pub(crate) enum CutError {
     Stopping,
 }
 
-/// What every caller of one cut gets.
+/// The result that every caller of one cut gets.
 pub(crate) type CutResult = Result<Arc<Saved>, CutError>;
 
 pub(crate) struct Hub {
     state: Mutex<HubState>,
-    /// An answer came or a process left: maybe the cut is done.
+    /// Notified when an answer arrives or a process disconnects, because the cut may be complete then.
     progress: Notify,
     writer: Writer,
     timeout: Duration,
@@ -48,15 +48,15 @@ struct HubState {
     roster: Roster,
     cut: Option<Cut>,
     running: Option<watch::Receiver<Option<CutResult>>>,
-    /// The newest id that was given out.
+    /// The newest id that was allocated.
     last_id: u64,
 }
 
-/// What a frame turned out to be.
+/// What to do with a reply.
 pub(crate) enum Verdict {
-    /// It answers the cut under way.
+    /// It answers the cut in progress.
     Wanted,
-    /// A row of `ingest_events`, and no more.
+    /// It only becomes a row of `ingest_events`.
     Unwanted,
 }
 
@@ -74,12 +74,12 @@ impl Hub {
         self.writer.event(event);
     }
 
-    /// Looks at who is connected.
+    /// Reads the list of connected processes.
     pub(crate) fn with_roster<T>(&self, look: impl FnOnce(&Roster) -> T) -> T {
         look(&self.lock().roster)
     }
 
-    /// A process connected. `None`: there is no place for it.
+    /// A process connected. `None` if all places are taken.
     pub(crate) fn enter(&self, address: String) -> Option<(ConnectionId, mpsc::Receiver<Arc<[u8]>>)> {
         let mut state = self.lock();
         if state.roster.len() >= MAX_CONNECTIONS {
@@ -89,7 +89,7 @@ impl Hub {
         Some((state.roster.enter(queue, address, now_ns()), requests))
     }
 
-    /// A process went away.
+    /// A process disconnected.
     pub(crate) fn leave(&self, connection: ConnectionId) {
         let mut state = self.lock();
         state.roster.leave(connection);
@@ -101,12 +101,12 @@ impl Hub {
         self.progress.notify_one();
     }
 
-    /// The name under which this connection is listed.
+    /// The name of this connection in lists.
     pub(crate) fn name(&self, connection: ConnectionId) -> Option<Name> {
         self.lock().roster.name(connection)
     }
 
-    /// A reply came; is its graph worth reading?
+    /// Decides whether the graph of a reply is worth reading.
     pub(crate) fn judge(&self, connection: ConnectionId, snapshot_id: u64, process: &str, pid: u64) -> Verdict {
         let mut state = self.lock();
         if state.cut.as_ref().is_some_and(|cut| cut.id() == snapshot_id && cut.awaits(connection)) {
@@ -125,7 +125,7 @@ impl Hub {
         Verdict::Unwanted
     }
 
-    /// A wanted reply was read.
+    /// A wanted reply has been parsed.
     pub(crate) fn answered(&self, connection: ConnectionId, snapshot_id: u64, process: &str, pid: u64, answer: Answer) {
         let mut state = self.lock();
         let wanted = state.cut.as_ref().is_some_and(|cut| cut.id() == snapshot_id && cut.awaits(connection));
@@ -141,7 +141,7 @@ impl Hub {
         match &mut state.cut {
             Some(cut) if wanted => cut.answered(connection, name, now_ns(), answer),
             _ => {
-                // The wait ended while the graph was being read.
+                // The time ran out while the graph was parsed.
                 drop(state);
                 let what = "the cut was over when the graph had been read";
                 self.event(Event::new(EventKind::LateReply, what).of(Some(name)).in_cut(snapshot_id));
@@ -152,18 +152,18 @@ impl Hub {
         self.progress.notify_one();
     }
 
-    /// Takes a cut, or joins the one under way.
+    /// Takes a cut, or joins the one in progress.
     pub(crate) async fn jump(self: &Arc<Self>) -> CutResult {
         let mut result = {
             let mut state = self.lock();
             match &state.running {
-                // Its sender is gone only if its task was lost.
+                // Its sender is dropped without a value only if its task was lost.
                 Some(running) if running.has_changed().is_ok() || running.borrow().is_some() => running.clone(),
                 _ if state.roster.len() == 0 => return Err(self.nothing_connected()),
                 _ => {
                     let (sender, receiver) = watch::channel(None);
                     state.running = Some(receiver.clone());
-                    // On a task of its own: a caller that hangs up takes nothing from the others.
+                    // On a task of its own: if one caller hangs up, the others still get the cut.
                     tokio::spawn(Arc::clone(self).take(sender));
                     receiver
                 }

@@ -1,4 +1,4 @@
-//! The processes' side: one reader and one writer task a connection.
+//! The side of the processes: one reader and one writer task for each connection.
 
 use std::{
     io,
@@ -31,15 +31,16 @@ use crate::{
     wire::{self, SkipError},
 };
 
-/// Frames up to this size are parsed where they were read; larger ones on a blocking thread.
+/// Frames up to this size are parsed on the reader's task; larger ones on a blocking thread.
 const PARSE_INLINE_BYTES: usize = 128 * 1024;
 
-/// What the first bytes of the later protocol say when they are taken for a length.
+/// The first bytes of the later protocol, read as a length.
 const MOIRE: usize = u32::from_be_bytes(*b"MOIR") as usize;
 const SPEAKS_MOIRE: &str =
     "the connection speaks moire, a later protocol than this collector's: report with a client of peeps";
 
-/// Says that connections of another protocol were refused, at most once in ten seconds: they come again and again.
+/// Logs that connections of another protocol were refused, at most once in ten seconds, because they come again and
+/// again.
 #[derive(Default)]
 struct Strangers(Mutex<(Option<Instant>, u64)>);
 
@@ -55,7 +56,7 @@ impl Strangers {
     }
 }
 
-/// Takes connections until it is dropped; its tasks end with it.
+/// Accepts connections until it is dropped; its tasks end with it.
 pub(crate) async fn serve(listener: TcpListener, hub: Arc<Hub>, deadline: Duration) {
     let budget = Budget::new(MAX_FRAMES_BYTES);
     let parsers = Arc::new(Semaphore::new(MAX_PARSERS));
@@ -80,7 +81,7 @@ pub(crate) async fn serve(listener: TcpListener, hub: Arc<Hub>, deadline: Durati
     }
 }
 
-/// A lack of file descriptors passes only with time.
+/// A lack of file descriptors only passes with time.
 async fn pause_after(error: &io::Error) {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset};
     if !matches!(error.kind(), ConnectionAborted | ConnectionReset) {
@@ -89,7 +90,7 @@ async fn pause_after(error: &io::Error) {
     }
 }
 
-/// One connection. Leaves the hub when it is dropped, whatever ended it.
+/// One connection. Dropping it removes it from the hub, whatever ended it.
 struct Attached {
     id: ConnectionId,
     hub: Arc<Hub>,
@@ -109,7 +110,7 @@ impl Attached {
     async fn run(self, stream: TcpStream, requests: mpsc::Receiver<Arc<[u8]>>, budget: Budget) {
         socket::keep_alive(&stream);
         let (read, write) = stream.into_split();
-        // A set, because it ends its task when it is dropped.
+        // A set, because dropping it ends the task.
         let mut writer = JoinSet::new();
         writer.spawn(write_all(write, requests));
         let error = self.read_all(read, budget).await;

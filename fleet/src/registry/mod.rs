@@ -1,8 +1,9 @@
-//! What is alive now.
+//! The registry of what is alive now.
 //!
-//! A node enters when its thing is created and leaves when it is dropped, an edge while the relation holds: guards do
-//! both. One lock guards everything, held for the time it takes to copy one pointer per entry; so a graph is taken in
-//! one step and no half-changed state is ever seen. Texts are made before the lock is taken and freed after it.
+//! A node is added when what it stands for is created and removed when that is dropped; an edge exists as long as the
+//! relation does. Guards do both. One lock protects everything and is held while one pointer for each entry is copied.
+//! So a graph is taken in one step, and no half-changed state is ever seen. Texts are made before the lock is taken and
+//! freed after it.
 //!
 //! ```
 //! use rpp_fleet::{NodeKind, Registry};
@@ -49,7 +50,7 @@ pub struct Registry {
     shared: Option<Arc<Shared>>,
 }
 
-/// What a registry that is on consists of.
+/// The parts of a registry that is on.
 struct Shared {
     process: Box<str>,
     pid: u64,
@@ -60,19 +61,19 @@ struct Shared {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic of a holder is not possible between two changes that belong together.
+        // A holder cannot panic between two changes that belong together.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Registry {
-    /// A registry that holds nothing and costs one branch a call.
+    /// A registry that holds nothing and costs one branch for each call.
     #[must_use]
     pub const fn off() -> Self {
         Self { shared: None }
     }
 
-    /// An empty registry of this process, under a name for people.
+    /// An empty registry of this process, with a name for people.
     #[must_use]
     pub fn new(process: &str) -> Self {
         Self::with_pid(process, u64::from(process::id()))

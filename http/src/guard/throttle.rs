@@ -1,4 +1,4 @@
-//! Counts wrong tokens per address. Pure: time is an argument.
+//! Counts wrong tokens for each address. Pure: time is an argument.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -9,11 +9,11 @@ use std::{
 use crate::address::network_of;
 use crate::limits::{MAX_WRONG_ADDRESSES, MAX_WRONG_TOKENS, WRONG_TOKENS_WINDOW};
 
-/// What becomes of a wrong token.
+/// What is done about a wrong token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Refused,
-    /// Until then.
+    /// It is refused until this time has passed.
     Throttled(Duration),
 }
 
@@ -73,7 +73,7 @@ mod tests {
         let later = start + Duration::from_secs(30);
         assert_eq!(wrong.note(address(1), later), Verdict::Throttled(Duration::from_secs(30)));
         assert_eq!(wrong.note(address(2), later), Verdict::Refused, "another address is not concerned");
-        // The first falls out of the window after a minute, the second one second later.
+        // The first one leaves the window after a minute, the second one a second later.
         let minute = start + WRONG_TOKENS_WINDOW;
         assert_eq!(wrong.note(address(1), minute), Verdict::Refused);
         assert_eq!(wrong.note(address(1), minute), Verdict::Throttled(Duration::from_secs(1)));

@@ -1,4 +1,4 @@
-//! A token that can be exchanged while its port is served.
+//! A token that can be replaced while its port is served.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -12,7 +12,7 @@ use crate::limits::MIN_TOKEN_BYTES;
 #[error("the token has fewer than {MIN_TOKEN_BYTES} bytes")]
 pub struct TokenTooShort;
 
-/// The token that a port asks for. Clones are the same token: what replaces it in one replaces it in all of them.
+/// The token that a port asks for. All clones share it: replacing it in one replaces it in all.
 ///
 /// Only a hash under a random key is kept, and hashes are compared in constant time.
 #[derive(Clone)]
@@ -27,11 +27,11 @@ impl Token {
         Ok(Self(Arc::new(RwLock::new(Hashed::new(token)?))))
     }
 
-    /// From the next request on only this token counts; whether it is another one than before. Connections that are open
-    /// stay, and what they were allowed to begin goes on.
+    /// From the next request on only this token is valid. Returns whether it differs from the earlier one. Open
+    /// connections stay open, and requests in progress go on.
     ///
     /// # Errors
-    /// It has fewer than [`MIN_TOKEN_BYTES`] bytes; then the earlier one still counts.
+    /// It has fewer than [`MIN_TOKEN_BYTES`] bytes; the earlier token then stays valid.
     pub fn replace(&self, token: &SecretString) -> Result<bool, TokenTooShort> {
         let new = Hashed::new(token)?;
         if self.is(token.expose_secret().as_bytes()) {

@@ -12,7 +12,7 @@ use crate::{
     types::SnapshotSessionId,
 };
 
-/// An answer, ready to be written.
+/// An encoded answer.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) body: Vec<u8>,
@@ -20,14 +20,14 @@ pub(super) struct Answer {
     pub(super) effect: Effect,
 }
 
-/// What an answer means for the session's slot.
+/// The effect of an answer on the session's slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
-    /// It stays as it is.
+    /// None.
     Keep,
     /// The session streams chunks of this size.
     Open { chunk_size: u64 },
-    /// The session needs no slot any more.
+    /// The session no longer needs a slot.
     Free,
 }
 
@@ -52,7 +52,7 @@ pub(super) fn serve<P: SnapshotProvider>(
     }
 }
 
-/// One chunk, if it can be had: not yet asked for, so that nobody needs to know why not.
+/// One chunk, if it is available. Nobody has asked for it yet, so nobody needs to know why it is not.
 pub(super) fn chunk<P: SnapshotProvider>(
     provider: &P,
     peer: PeerId,
@@ -71,7 +71,7 @@ pub(super) fn refusal(session_id: SnapshotSessionId, code: ErrorCode, message: &
     Answer { body: json::encode_response(&response), outcome: Outcome::Refused(code), effect }
 }
 
-/// The chunk or update a request is about.
+/// The index of the chunk or update that a request is about.
 pub(super) fn index_of(request: &SnapshotsRequest) -> Option<u64> {
     match request {
         SnapshotsRequest::Chunk { chunk_index: index, .. }

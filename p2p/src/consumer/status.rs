@@ -1,4 +1,4 @@
-//! What to say: the state, and what is waited for, with what the operator can do.
+//! The status of a session: its state, what it waits for, and what the operator can do.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::{
 };
 
 impl Session {
-    /// Everything the session can say of itself, true now.
+    /// Everything the session can say about itself at this moment.
     #[must_use]
     pub fn view(&self) -> View {
         let mut view = View {
@@ -47,7 +47,7 @@ impl Session {
         view
     }
 
-    /// Where the session stands; [`view`](Self::view) says all.
+    /// The state of the session; [`view`](Self::view) has everything.
     #[must_use]
     pub fn state(&self) -> SessionState {
         match self.course {
@@ -113,7 +113,7 @@ fn advice(failure: &Failure) -> String {
 }
 
 impl Waiting {
-    /// Time since it began.
+    /// The time since the wait began.
     #[must_use]
     pub fn elapsed(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.since)

@@ -96,7 +96,8 @@ impl Download {
             return true;
         }
         match work.place {
-            // While the authority is checked the way is prepared, unless nothing seems to be missing.
+            // While the authority is checked, the session is opened at the provider, unless nothing seems to be
+            // missing.
             Place::Closed | Place::Opening { .. } => self.confirmed_chunks < work.plan.total_chunks,
             Place::Open => work.window.verified_chunks() < work.plan.total_chunks || work.recheck.has_missing(),
             Place::Paused { .. } | Place::Placing { .. } | Place::Placed { .. } => false,

@@ -113,7 +113,7 @@ impl Download {
 }
 
 impl Work {
-    /// The last update carries the proof of the others: it counts when that is checked.
+    /// The last update contains the proof of the others, so it counts only when that is checked.
     fn verified_updates(&self) -> &[Update] {
         let is_unproven = !self.authority.is_given() && !self.has_missing_updates();
         match self.chain.updates.split_last() {
@@ -122,13 +122,13 @@ impl Work {
         }
     }
 
-    /// Every chunk is there and durable; what is left is to hash what was there before, or to check the proof.
+    /// Whether every chunk is durable, and only hashing old bytes or checking the proof remains.
     fn is_only_checking(&self) -> bool {
         let is_checked = self.recheck.is_done() && !matches!(self.authority, Authority::Known { .. });
         self.window.is_complete() && !self.recheck.has_missing() && !is_checked
     }
 
-    /// Chunks from the first on that this process verified.
+    /// The number of chunks, from the first on, that this process verified.
     fn verified_chunks(&self) -> u64 {
         let verified = self.window.verified_chunks();
         self.recheck.first_doubtful(self.plan.chunk_size).map_or(verified, |doubtful| doubtful.min(verified))

@@ -21,7 +21,7 @@ impl Backoff {
     pub(super) fn next(&mut self, now: Instant) -> Option<Instant> {
         let since = *self.since.get_or_insert(now);
         let deadline = self.give_up_after.map(|limit| since + limit);
-        // The first failure is always tried again, however short the patience.
+        // The first failure is always tried again, however small `give_up_after` is.
         if self.tries() > 0 && deadline.is_some_and(|deadline| now >= deadline) {
             return None;
         }
@@ -29,7 +29,7 @@ impl Backoff {
         Some(deadline.map_or(at, |deadline| at.min(deadline.max(now))))
     }
 
-    /// There was progress: the next failure is a first one.
+    /// There was progress, so the next failure counts as the first.
     pub(super) fn reset(&mut self) {
         self.pauses.reset();
         self.since = None;

@@ -130,12 +130,12 @@ impl Link {
                 };
                 Trouble::end(FailureCode::Provider, format!("{words}: {what}"))
             }
-            // `resume` finds out what is the matter.
+            // `resume` will find out what is wrong.
             _ => self.back_off(now, FailureCode::Provider, words, false),
         }
     }
 
-    /// Every byte is durable: an ack that is not taken holds nothing up.
+    /// Whether the ack can be given up: every byte is durable, so an ack that is not accepted holds nothing up.
     fn gives_up_ack(&mut self, request: &SnapshotsRequest, demand: &Demand) -> bool {
         let gives_up = matches!(request, SnapshotsRequest::Ack { .. }) && demand.is_all_durable;
         self.acks.given_up |= gives_up;

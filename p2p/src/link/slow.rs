@@ -1,10 +1,10 @@
-//! How much is asked for at once on a line that is too slow for a chunk.
+//! Chooses smaller chunks on a line that is too slow for the present ones.
 //!
-//! A session's chunk size is its plan's, so smaller chunks mean a new plan of the same snapshot. It is only ever made
-//! smaller: what is durable then still ends at a chunk's end.
+//! A session's chunk size is fixed by its plan, so smaller chunks need a new plan of the same snapshot. The size only
+//! ever gets smaller, so what is durable still ends at the end of a chunk.
 //!
-//! Example: of a chunk of 1 MiB 300 KiB came in 100 s before the answer broke off. At that rate 45 KiB come in 15 s, half
-//! of the time without a byte after which a request is given up, so chunks of 32 KiB are asked for next.
+//! Example: of a chunk of 1 MiB, 300 KiB arrived in 100 s before the answer broke off. At that rate 45 KiB arrive in 15
+//! s, half of the time without a byte after which a request is abandoned. So chunks of 32 KiB are asked for next.
 
 use std::time::{Duration, Instant};
 
@@ -16,8 +16,8 @@ use crate::{
 };
 
 impl Link {
-    /// A request failed on the way. After a chunk that the line seems too slow for, the same snapshot is planned anew in
-    /// smaller ones.
+    /// A request failed in transit. If the line seems too slow for the chunk, the same snapshot is planned anew in
+    /// smaller chunks.
     pub(super) fn note_failed(
         &mut self,
         now: Instant,
@@ -30,7 +30,7 @@ impl Link {
         self.received = self.received.saturating_add(received);
         let (SnapshotsRequest::Chunk { .. }, Some(plan)) = (&ended.request, plan) else { return };
         let is_slow = match failure {
-            // One that brought nothing at all may have met a provider that hangs.
+            // A request that brought nothing may have met a provider that hangs.
             RequestFailure::Timeout { .. } => received > 0 || self.failed_chunks > 0,
             RequestFailure::ConnectionClosed { .. } => received > 0 && self.failed_chunks > 0,
             _ => return,
@@ -44,7 +44,7 @@ impl Link {
         }
     }
 }
-/// At most half, and no more than half of the patience brings at the rate that was seen.
+/// At most half the size, and at most what arrives in half of the idle time-out at the measured rate.
 fn smaller(chunk_size: u64, received: u64, elapsed: Duration) -> u64 {
     let half = chunk_size / 2;
     let elapsed = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);

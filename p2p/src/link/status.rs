@@ -39,7 +39,7 @@ impl Link {
     /// What is waited for from the peer.
     pub(crate) fn waiting(&self, demand: &Demand) -> Option<Waiting> {
         match (&self.state, self.in_flight()) {
-            // During a back-off a request in flight is one that a lost connection took along.
+            // During a back-off, the request in flight is one that was lost with the connection.
             (LinkState::BackingOff(_), _) | (_, None) if !self.is_needed(demand) => None,
             (LinkState::BackingOff(retry), _) => {
                 let reason = format!(

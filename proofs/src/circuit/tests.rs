@@ -1,4 +1,4 @@
-//! The circuit against the native chain, and against witnesses that cheat.
+//! The circuit compared with the chain outside it, and with witnesses that cheat.
 
 use nova_snark::frontend::{Variable, solver::SatisfyingAssignment, test_cs::TestConstraintSystem};
 use proptest::prelude::*;
@@ -34,7 +34,7 @@ fn is_satisfied(before: &Tip, link: &ChainStep) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// In the circuit, in the generator of its witness and natively: one and the same commitment.
+    /// The circuit, the generator of its witness and the code outside it compute the same commitment.
     #[test]
     fn the_circuit_computes_the_native_commitment(
         height in 0..u64::MAX,
@@ -84,7 +84,7 @@ fn a_gap_that_does_not_lead_to_the_height_is_unsatisfied() {
     }
 }
 
-/// Every constraint matters: each variable of the step, when changed alone, breaks one.
+/// Every constraint matters: changing any single variable of the step breaks one.
 #[test]
 fn no_variable_of_the_step_is_free() {
     let before = tip(10);
@@ -100,7 +100,7 @@ fn no_variable_of_the_step_is_free() {
     }
 }
 
-/// Assigns one of the variables another value than the circuit meant.
+/// Assigns to one variable a value that the circuit did not intend.
 struct Changed {
     inner: TestConstraintSystem<Scalar>,
     target: usize,

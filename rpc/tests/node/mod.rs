@@ -1,4 +1,4 @@
-//! A control plane over a node that a test plays itself.
+//! A control plane over a node whose part a test plays.
 #![allow(dead_code, unreachable_pub)]
 
 use std::{
@@ -94,13 +94,13 @@ pub fn open_with(options: Options, mut play: impl FnMut(Command) + Send + 'stati
     }
 }
 
-/// A node that knows the given sessions and refuses everything else as such a node does.
+/// A node that knows the given sessions, and refuses everything else as a real one does.
 pub fn with_sessions(sessions: &Sessions) -> impl FnMut(Command) + Send + 'static + use<> {
     let sessions = sessions.clone();
     move |command| sessions.play(command)
 }
 
-/// Sessions that a test moves while the control plane looks at them.
+/// Sessions that a test changes while the control plane looks at them.
 #[derive(Clone, Default)]
 pub struct Sessions(Arc<Mutex<std::collections::BTreeMap<SnapshotSessionId, watch::Sender<SnapshotStreamStatus>>>>);
 

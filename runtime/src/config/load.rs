@@ -1,4 +1,4 @@
-//! Lays the sources over each other and makes one checked [`Config`] of them.
+//! Merges the sources and makes one checked [`Config`] from them.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use super::{
 
 use crate::limits::MAX_CONFIG_BYTES;
 
-/// What stands above the file: environment variables, and flags above those.
+/// The sources that override the file: environment variables, and flags above those.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     env: Vec<(String, String)>,
@@ -26,7 +26,7 @@ pub struct Overrides {
 }
 
 impl Overrides {
-    /// Nothing over the file.
+    /// No overrides.
     #[must_use]
     pub fn none() -> Self {
         Self::default()
@@ -64,7 +64,7 @@ pub struct Setting {
     pub name: &'static str,
     /// The value as it would stand in the file; paths as they were given.
     pub value: Value,
-    /// Where it comes from.
+    /// The source of the value.
     pub source: Source,
 }
 
@@ -76,7 +76,7 @@ impl Setting {
     }
 }
 
-/// A configuration and where each value of it comes from.
+/// A configuration, with the source of each value.
 #[derive(Clone, Debug)]
 pub struct Effective {
     /// The configuration, every path absolute.
@@ -85,12 +85,12 @@ pub struct Effective {
     pub settings: Vec<Setting>,
     /// The file that was read, absolute.
     pub file: PathBuf,
-    /// Variables that start like ours but have the form that Kubernetes makes for services: they are no keys.
+    /// Variables with our prefix that have the form of Kubernetes' variables for services, so they are not keys.
     pub skipped: Vec<String>,
 }
 
 impl Effective {
-    /// One sentence on [`Self::skipped`]; `None` when nothing was.
+    /// One sentence about [`Self::skipped`]; `None` if nothing was skipped.
     #[must_use]
     pub fn skipped_warning(&self) -> Option<String> {
         let named: Vec<_> = self.skipped.iter().take(MAX_NAMED).map(|name| rpp_p2p::text::escape(name)).collect();
@@ -108,15 +108,15 @@ impl Effective {
     }
 }
 
-/// Skipped variables that are named.
+/// The most skipped variables that are named.
 const MAX_NAMED: usize = 8;
 
 impl Config {
-    /// Reads a file and lays environment and flags over it.
+    /// Reads a file and applies environment and flags on top.
     ///
     /// # Errors
-    /// A missing or malformed file, an unknown key, a value that its key may not hold; the error names the key and what
-    /// is allowed.
+    /// The file is missing or malformed, a key is unknown, or a value is not allowed for its key. The error names the
+    /// key and what is allowed.
     pub fn load(path: &Path, overrides: &Overrides) -> Result<Effective, ConfigError> {
         let read = |source| ConfigError::Read { path: path.to_owned(), source };
         let file = std::path::absolute(path).map_err(read)?;
@@ -143,11 +143,11 @@ impl Config {
         build(&folder, &merge(std::iter::empty())?)
     }
 
-    /// Checks that the token files are there which `run` needs.
+    /// Checks that the token files that `run` needs exist.
     ///
     /// # Errors
-    /// A file that is missing, with the key that names it. `rpc_token` and `introspection_token` say that the token is
-    /// in the environment, so that its file is not needed.
+    /// A file is missing; the error has the key that names it. `rpc_token` and `introspection_token` say that the token
+    /// is in the environment, so that its file is not needed.
     pub fn check_token_files(&self, rpc_token: bool, introspection_token: bool) -> Result<(), ConfigError> {
         if !rpc_token && !self.rpc.token_file.exists() {
             return Err(missing(
@@ -166,7 +166,7 @@ impl Config {
         }
     }
 
-    /// Every key as (section, name, what it may hold); the section is empty for the keys before the first one.
+    /// Every key as (section, name, what it may contain). The section is empty for the keys before the first one.
     pub fn keys() -> impl Iterator<Item = (&'static str, &'static str, String)> {
         KEYS.iter().map(|key| (key.section, key.name, key.allowed()))
     }
@@ -186,7 +186,7 @@ fn read_bounded(path: &Path) -> Result<String, ConfigError> {
     Ok(text)
 }
 
-/// Later entries win.
+/// Merges entries; a later one wins.
 fn merge(entries: impl Iterator<Item = Given>) -> Result<Vec<Setting>, ConfigError> {
     let mut settings: Vec<_> = KEYS.iter().map(default_setting).collect();
     for Given { key, value, source } in entries {
@@ -241,7 +241,7 @@ fn effective_value(folder: &Path, setting: &Setting) -> Option<Value> {
     }
 }
 
-/// What two keys must hold together.
+/// Checks values that depend on each other.
 fn check_together(config: &Config) -> Result<(), ConfigError> {
     let snapshots = &config.snapshots;
     if snapshots.min_chunk_size > snapshots.max_chunk_size {

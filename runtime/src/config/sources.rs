@@ -1,4 +1,4 @@
-//! Where values come from: the file, the environment, flags; each as a list of entries with its place.
+//! The sources of values: the file, the environment, and flags. Each becomes a list of entries with their places.
 
 use std::{fmt, path::Path};
 
@@ -13,14 +13,14 @@ use super::{
     table::{self, ConfigKey, KEYS},
 };
 
-/// Variables of a known section start with this.
+/// The prefix of variables of a known section.
 const ENV_PREFIX: &str = "RPP_";
 
-/// Where a value comes from.
+/// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Source {
-    /// Nobody set it.
+    /// Nobody set the value.
     Default,
     /// The configuration file, at this line.
     File {
@@ -44,7 +44,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// One value that somebody set.
+/// A value that somebody set.
 pub(super) struct Given {
     pub(super) key: &'static ConfigKey,
     pub(super) value: Value,
@@ -89,8 +89,8 @@ fn entry(section: &str, name: &str, value: &DeValue<'_>, source: Source) -> Resu
     Ok(Given { key, value, source })
 }
 
-/// Entries of environment variables; an empty one counts as unset. Those that Kubernetes makes for services are no entries
-/// but are named in `skipped`.
+/// The entries of environment variables; an empty variable counts as unset. Kubernetes' variables for services become
+/// no entries and are listed in `skipped`.
 pub(super) fn from_env(variables: &[(String, String)], skipped: &mut Vec<String>) -> Result<Vec<Given>, ConfigError> {
     let mut entries = Vec::new();
     for (name, text) in variables {
@@ -107,7 +107,7 @@ pub(super) fn from_env(variables: &[(String, String)], skipped: &mut Vec<String>
     Ok(entries)
 }
 
-/// `RPP_RPC_TOKEN` and `RPP_INTROSPECTION_TOKEN` carry secrets, which are no configuration keys.
+/// `RPP_RPC_TOKEN` and `RPP_INTROSPECTION_TOKEN` contain secrets and are not configuration keys.
 fn is_token(section: &str, key: &str) -> bool {
     key == "token" && matches!(section, "rpc" | "introspection")
 }
@@ -150,7 +150,7 @@ pub(super) fn invalid(key: &str, given: &str, source: &Source, allowed: &str) ->
     }
 }
 
-/// The value without its spans; `None` for kinds that no key takes, and for integers beyond 64 bits.
+/// The value without its spans; `None` for kinds of values that no key has, and for integers beyond 64 bits.
 fn plain(value: &DeValue<'_>) -> Option<Value> {
     Some(match value {
         DeValue::String(text) => Value::String(text.clone().into_owned()),

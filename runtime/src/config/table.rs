@@ -1,4 +1,4 @@
-//! Every key of the configuration: what it may hold and what it is when nobody sets it.
+//! Every key of the configuration: what it may contain, and its default.
 
 use libp2p::multiaddr::Protocol;
 use rpp_p2p::{Hash, limits, types::MAX_INTEGER};
@@ -15,11 +15,11 @@ pub(super) struct ConfigKey {
     pub(super) default: Default,
 }
 
-/// What a key holds.
+/// The kind of a key's value.
 pub(super) enum ValueKind {
     /// Relative to the configuration file's folder.
     Path,
-    /// The same, or empty.
+    /// Like `Path`, or empty.
     OptionalPath,
     Switch,
     Number {
@@ -38,7 +38,7 @@ pub(super) enum ValueKind {
     },
 }
 
-/// A check of one text, and the words for it.
+/// A check of one text, and the words that describe it.
 pub(super) struct Rule {
     allowed: &'static str,
     holds: fn(&str) -> bool,
@@ -103,7 +103,7 @@ const CHUNK: ValueKind = ValueKind::PowerOfTwo { min: limits::MIN_CHUNK_SIZE, ma
 const YEAR_S: u64 = 366 * 24 * 60 * 60;
 const GIB: u64 = 1 << 30;
 
-/// In the order of the commented file.
+/// The keys in the order of the commented file.
 pub(super) const KEYS: &[ConfigKey] = &[
     key("", "data_dir", ValueKind::Path, Default::Text("data")),
     key(
@@ -171,8 +171,8 @@ pub(super) fn sections() -> Vec<&'static str> {
     sections
 }
 
-/// Splits `rpc_listen` into `("rpc", "listen")` and `data_dir` into `("", "data_dir")`; `None` when it starts with no
-/// section of ours.
+/// Splits `rpc_listen` into `("rpc", "listen")` and `data_dir` into `("", "data_dir")`; `None` if the text does not
+/// begin with one of our sections.
 pub(super) fn split(joined: &str, separator: char) -> Option<(&str, &str)> {
     if find("", joined).is_some() {
         return Some(("", joined));
@@ -216,7 +216,7 @@ impl ConfigKey {
         }
     }
 
-    /// Whether the key may hold this.
+    /// Whether the key may have this value.
     pub(super) fn accepts(&self, value: &Value) -> bool {
         match (&self.kind, value) {
             (ValueKind::Path, Value::String(text)) => !text.is_empty() && !text.contains('\0'),
@@ -235,7 +235,7 @@ impl ConfigKey {
         }
     }
 
-    /// Of a list that is refused: the first item that is, and what is wrong with it where that can be told.
+    /// For a refused list: the first refused item and, if known, what is wrong with it.
     pub(super) fn wrong_item<'v>(&self, value: &'v Value) -> Option<(&'v str, Option<String>)> {
         let (ValueKind::List { each, .. }, Value::Array(items)) = (&self.kind, value) else { return None };
         let item = items.iter().filter_map(Value::as_str).find(|item| !(each.holds)(item))?;
@@ -247,7 +247,7 @@ impl ConfigKey {
         Some((item, error.map(|error| error.to_string())))
     }
 
-    /// The reason why a value is refused that a reader of this project's documents might expect to work.
+    /// Why a value is refused that a reader of the documents might expect to work.
     pub(super) fn why_refused(&self, value: &Value) -> Option<&'static str> {
         match (self.section, self.name, value.as_str()) {
             ("snapshots", "protocol", Some("2.0.0")) => Some(
@@ -258,7 +258,7 @@ impl ConfigKey {
         }
     }
 
-    /// In words.
+    /// What the key may contain, in words.
     pub(super) fn allowed(&self) -> String {
         match &self.kind {
             ValueKind::Path => "a path".to_owned(),

@@ -1,4 +1,4 @@
-//! One opening of sled: its trees, the thread that flushes for everybody, and what its errors mean.
+//! One opening of sled: its trees, the thread that flushes for all callers, and the meaning of its errors.
 
 use std::{
     fs::{self, File},
@@ -19,29 +19,29 @@ use crate::{config::Durability, writable};
 
 const LOCK_POLL: Duration = Duration::from_millis(20);
 
-/// Why sled was not opened.
+/// Why sled could not be opened.
 #[derive(Debug)]
 pub(super) enum Unopened {
-    /// Something of this process, or another one, has it.
+    /// This or another process has it open.
     Locked(String),
-    /// The disk does not do its part now; nothing is wrong with what is there.
+    /// The disk fails at present; what is there is not damaged.
     Disk(String),
-    /// What is there cannot be read.
+    /// The content cannot be read.
     Damaged(String),
 }
 
-/// An open sled. Dropping it ends its thread and gives its lock back.
+/// An open sled. Dropping it ends its thread and frees its lock.
 pub(super) struct Engine {
-    /// `None` only while it is dropped.
+    /// `None` only during the drop.
     trees: Option<(sled::Db, [sled::Tree; TABLES.len()])>,
     flushes: Option<SyncSender<SyncSender<Result<(), String>>>>,
     thread: Option<JoinHandle<()>>,
-    /// A flush did not end: its thread is not waited for.
+    /// A flush did not end, so nothing waits for its thread.
     stuck: AtomicBool,
 }
 
 impl Engine {
-    /// Opens the database in `folder`; waits `patience` for whoever has it. One that is damaged is set aside.
+    /// Opens the database in `folder`. Waits `patience` for whoever has it open. A damaged one is set aside.
     pub(super) fn open(
         folder: &Path,
         durability: Durability,
@@ -54,11 +54,11 @@ impl Engine {
             match try_open(folder) {
                 Err(Unopened::Locked(_)) if begun.elapsed() < patience => std::thread::sleep(LOCK_POLL),
                 Err(Unopened::Damaged(reason)) => {
-                    // A disk that takes nothing makes sled fail in many ways.
+                    // If the disk accepts no writes, sled fails in many ways.
                     let parent = folder.parent().unwrap_or(Path::new("."));
                     writable::try_write(parent).map_err(Unopened::Disk)?;
                     let to = set_aside(folder).map_err(|error| Unopened::Disk(error.to_string()))?;
-                    // Better the damaged one than none.
+                    // The damaged one is better than none.
                     let opened = try_open(folder).inspect_err(|_| put_back(&to, folder))?;
                     notices.push(Notice::SetAside { to, reason });
                     break opened;
@@ -84,7 +84,7 @@ impl Engine {
         Ok((engine, notices))
     }
 
-    /// Everything in it.
+    /// All rows.
     pub(super) fn rows(&self) -> Result<Rows, String> {
         guarded(|| {
             let mut rows = Rows::default();
@@ -98,7 +98,7 @@ impl Engine {
         })
     }
 
-    /// Makes changes; durable only after [`Self::flush`].
+    /// Makes changes; they are durable only after [`Self::flush`].
     pub(super) fn apply(&self, changes: &[Change]) -> Result<(), String> {
         guarded(|| {
             let trees = self.trees()?;
@@ -114,7 +114,7 @@ impl Engine {
         })
     }
 
-    /// Makes everything written so far durable; one flush serves all who wait.
+    /// Makes everything written so far durable; one flush serves all callers that wait.
     pub(super) fn flush(&self) -> Result<(), String> {
         let (reply, answer) = mpsc::sync_channel(1);
         let flushes = self.flushes.as_ref().ok_or_else(gone)?;
@@ -143,7 +143,7 @@ impl Drop for Engine {
             let _ = thread.join();
         }
         let trees = self.trees.take();
-        // sled panics when the last flush of a failing disk fails.
+        // sled panics if the last flush fails.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(trees)));
     }
 }
@@ -158,16 +158,16 @@ fn flush_for_all(requests: &mpsc::Receiver<SyncSender<Result<(), String>>>, db: 
         let waiting: Vec<_> = std::iter::once(first).chain(requests.try_iter()).collect();
         let flushed = guarded(|| {
             db.flush().map_err(|error| plain(&error))?;
-            // sled's own flush survives a kill, not a power loss.
+            // sled's own flush survives a kill, but not a power loss.
             file.map_or(Ok(()), File::sync_data).map_err(|error| error.to_string())
         });
         for reply in waiting {
-            let _ = reply.try_send(flushed.clone()); // who gave up waiting is gone
+            let _ = reply.try_send(flushed.clone()); // A caller that stopped waiting is gone.
         }
     }
 }
 
-/// sled may panic: that is a failure like any other.
+/// A panic of sled is a failure like any other.
 fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|_| Err("it failed in a way that its library does not survive".to_owned()))
@@ -177,7 +177,7 @@ fn try_open(folder: &Path) -> Result<(sled::Db, [sled::Tree; TABLES.len()]), Uno
     let open = || -> Result<_, sled::Error> {
         let db = sled::Config::new().path(folder).cache_capacity(DB_CACHE_BYTES).open()?;
         let trees = [db.open_tree(TABLES[0])?, db.open_tree(TABLES[1])?, db.open_tree(TABLES[2])?];
-        // Reading everything once finds damage now and not in the middle of a stream.
+        // Reading everything once finds damage now, and not in the middle of a stream.
         for tree in &trees {
             for entry in tree {
                 entry?;
@@ -195,7 +195,7 @@ fn try_open(folder: &Path) -> Result<(sled::Db, [sled::Tree; TABLES.len()]), Uno
 fn meaning(error: &sled::Error) -> Unopened {
     let reason = plain(error);
     match error {
-        // In use, which is no damage. sled says it in words only.
+        // In use, which is not damage. sled reports it as text only.
         _ if error.to_string().contains("could not acquire lock") => {
             Unopened::Locked("another part of this process, or another one, still has it open".to_owned())
         }
@@ -206,7 +206,7 @@ fn meaning(error: &sled::Error) -> Unopened {
     }
 }
 
-/// What sled says, without the names and numbers of its own insides: it keeps a copy of an error as Rust's debug text.
+/// sled's message without names and numbers of its internals: it stores a copy of an error as Rust's debug text.
 fn plain(error: &sled::Error) -> String {
     match error {
         sled::Error::Io(error) => {
@@ -222,7 +222,7 @@ fn plain(error: &sled::Error) -> String {
     }
 }
 
-/// The system's number of an error, from its debug text.
+/// The system's error number, from the debug text.
 fn code_in(text: &str) -> Option<i32> {
     let (_, rest) = text.split_once("Os { code: ")?;
     rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
@@ -246,14 +246,14 @@ fn remove_leftovers(folder: &Path, notices: &mut Vec<Notice>) -> io::Result<()> 
     Ok(())
 }
 
-/// Undoes [`set_aside`]. Where that fails too, the next opening begins with an empty one.
+/// Undoes [`set_aside`]. If this fails as well, the next opening starts with an empty database.
 pub(super) fn put_back(aside: &Path, folder: &Path) {
     if let Err(error) = fs::remove_dir_all(folder).and_then(|()| fs::rename(aside, folder)) {
         tracing::warn!("{} stays where it is: {error}", aside.display());
     }
 }
 
-/// Moves the folder out of the way, and says where it is.
+/// Moves the folder away, and returns its new path.
 pub(super) fn set_aside(folder: &Path) -> io::Result<PathBuf> {
     let stamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis());
     let name = folder.file_name().map_or_else(|| "sessions".to_owned(), |n| n.to_string_lossy().into_owned());

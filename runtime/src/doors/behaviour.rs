@@ -23,7 +23,7 @@ use super::{
     rules::{ConnectionRules, Counts, Doors, Wire},
 };
 
-/// Lets connections in, and closes those that give way.
+/// Accepts connections, and closes those that must make room.
 pub(crate) struct Doorkeeper {
     doors: Doors,
     waker: Option<Waker>,
@@ -36,12 +36,12 @@ impl Doorkeeper {
         Self { doors: Doors::new(rules, count(max), count(max_per_peer)), waker: None }
     }
 
-    /// Whether [`Self::settle`] is to be called at once.
+    /// Whether [`Self::settle`] must be called at once.
     pub(crate) fn is_crowded(&self) -> bool {
         self.doors.is_crowded()
     }
 
-    /// Makes room. `in_use`: peers that are configured, or that a session is with in either direction.
+    /// Makes room. `in_use`: peers that are configured, or that have a session in either direction.
     pub(crate) fn settle(&mut self, now: Instant, in_use: HashSet<PeerId>) {
         self.doors.settle(now, in_use);
         if let Some(waker) = self.waker.take() {
@@ -49,7 +49,7 @@ impl Doorkeeper {
         }
     }
 
-    /// What the log is to say, at most once a minute.
+    /// What to log, at most once a minute.
     pub(crate) fn poll_report(&mut self, now: Instant) -> Option<RefusalSummary> {
         self.doors.poll_report(now)
     }
@@ -104,7 +104,7 @@ impl NetworkBehaviour for Doorkeeper {
                 let source = Source::of_peer(made.endpoint.get_remote_address(), made.peer_id);
                 self.doors.established_ours(Instant::now(), made.connection_id, source, made.peer_id);
             }
-            // One that another behaviour refuses was made as far as the rules know.
+            // A connection that another behaviour refuses counts as made for the rules.
             FromSwarm::ListenFailure(failure) => self.doors.close(failure.connection_id),
             FromSwarm::ConnectionClosed(closed) => self.doors.close(closed.connection_id),
             _ => {}

@@ -1,4 +1,4 @@
-//! What the metrics say of connections and of the provider's slots; `docs/metrics.md` explains each.
+//! The metrics of connections and of the provider's slots; `docs/metrics.md` explains each.
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -55,7 +55,7 @@ impl DoorMetrics {
         metrics
     }
 
-    /// Sets what is read off the connections and the provider's side.
+    /// Sets the metrics from the connections and the provider's load.
     pub(crate) fn observe(&self, counts: &Counts, load: &Load) {
         for (state, count) in [("being_made", counts.being_made), ("made", counts.made), ("closing", counts.closing)] {
             self.connections.get_or_create(&PlaceLabel { state }).set(gauge(count));
@@ -80,7 +80,7 @@ fn gauge(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// Brings a counter to a sum that is counted elsewhere.
+/// Raises a counter to a sum that is counted elsewhere.
 fn raise(counter: &Counter, sum: u64) {
     counter.inc_by(sum.saturating_sub(counter.get()));
 }

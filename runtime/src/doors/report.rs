@@ -1,4 +1,4 @@
-//! One line a minute about those who were turned away, however many they are.
+//! One log line a minute about refused connections, however many there are.
 
 use std::{collections::HashMap, fmt, time::Instant};
 
@@ -6,18 +6,18 @@ use rpp_p2p::provider::Source;
 
 use crate::limits::{MAX_COUNTED_SOURCES, REFUSAL_LOG_INTERVAL};
 
-/// What is to be said next, and when.
+/// The next report, and when it is due.
 #[derive(Debug, Default)]
 pub(super) struct RefusalLog {
     refused: u64,
     gave_way: u64,
     by_source: HashMap<Source, u64>,
     said: Option<Instant>,
-    /// When the first of those that are to be told of came.
+    /// When the first refusal of this report happened.
     since: Option<Instant>,
 }
 
-/// What happened since the last line.
+/// The events since the last line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RefusalSummary {
     pub(super) refused: u64,
@@ -37,7 +37,7 @@ impl RefusalLog {
         self.count(now, source);
     }
 
-    /// The first is told of at once, the others after a minute.
+    /// The first refusal is reported at once, further ones after a minute.
     pub(super) fn poll(&mut self, now: Instant) -> Option<RefusalSummary> {
         self.since?;
         if self.said.is_some_and(|said| now.saturating_duration_since(said) < REFUSAL_LOG_INTERVAL) {

@@ -9,14 +9,15 @@
 //!     v                   v                        └───────────────────────────┴──> gone
 //! ```
 //!
-//! **Being made.** Who comes has not said who it is: the address is all there is. A source may have so many under way as
-//! [`ConnectionRules::handshakes_per_source`] says, and no more than a quarter of the places that are free; so the last places are
-//! never one source's. TCP and QUIC have places of their own, because a datagram's sender can be forged: whoever forges
-//! another's address takes QUIC from it at most.
+//! **Being made.** A peer that connects has not proved its identity yet, so only its address is known. A source may
+//! have as many handshakes in progress as [`ConnectionRules::handshakes_per_source`] says, and no more than a quarter
+//! of the free places. So one source never takes the last places. TCP and QUIC have separate places, because a
+//! datagram's sender can be forged: whoever forges another's address can at most deny it QUIC.
 //!
-//! **Made.** All who are made may stay while there is room. When there is none, the connection goes that has been quiet for
-//! longest, of the source that has most. A source with a quarter of all connections makes room among its own. Whom the operator
-//! has configured and whom a session of ours is with is never refused and never goes.
+//! **Made.** All established connections may stay while there is room. When there is none, the connection that has been
+//! quiet for longest is closed, of the source that has most. A source with a quarter of all connections makes room
+//! among its own. Peers that the operator has configured, and peers of this node's sessions, are never refused and
+//! never closed.
 
 use std::{
     cmp::Reverse,
@@ -34,18 +35,18 @@ use crate::limits::{
     MAX_HANDSHAKES_PER_SOURCE, MAX_OVER, MAX_RATES,
 };
 
-/// Bounds on connections that others make; the defaults are those of a node.
+/// Bounds on inbound connections; the defaults are those of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionRules {
-    /// Being made at once by others, over TCP and as many over QUIC.
+    /// Inbound handshakes at once over TCP, and as many over QUIC.
     pub handshakes: usize,
-    /// Of those, from one source: an IPv4 address, a /64 of IPv6.
+    /// Of those, the most from one source: an IPv4 address, or a /64 of IPv6.
     pub handshakes_per_source: usize,
-    /// Begun by one source within a moment.
+    /// Connections that one source may begin at once.
     pub burst: u32,
-    /// Begun by one source in a second, when the burst is used up.
+    /// Connections that one source may begin in a second after that.
     pub per_second: u32,
-    /// Time for a handshake that another began.
+    /// Time for an inbound handshake.
     pub handshake_time: Duration,
     /// A connection without streams closes after this long.
     pub idle: Duration,
@@ -70,7 +71,7 @@ impl Default for ConnectionRules {
     }
 }
 
-/// How somebody came.
+/// The transport of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Wire {
     Tcp,
@@ -110,7 +111,7 @@ impl ConnectionRefusal {
 /// Why a connection was closed here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Closed {
-    /// It had no session, and another needed its place.
+    /// It had no session, and another connection needed its place.
     GaveWay,
     /// It had no session for too long.
     Idle,
@@ -128,7 +129,7 @@ impl Closed {
     }
 }
 
-/// For metrics: what there is now, and what happened since the start.
+/// For metrics: the present numbers, and the counts since the start.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) being_made: usize,
@@ -148,13 +149,13 @@ pub(crate) struct Doors {
     max_per_peer: usize,
     /// At most [`ConnectionRules::handshakes`] of each kind.
     being_made: HashMap<ConnectionId, (Source, Wire)>,
-    /// At most `max` and [`MAX_OVER`], and those that this node made.
+    /// At most `max` and [`MAX_OVER`], and those that this node dialled.
     made: HashMap<ConnectionId, Made>,
     rates: HashMap<(Source, Wire), Rate>,
-    /// Whom the operator configured, and whom sessions are with; as of the latest [`Doors::settle`].
+    /// Configured peers, and peers with sessions; as of the latest [`Doors::settle`].
     in_use: HashSet<PeerId>,
     to_close: VecDeque<(PeerId, ConnectionId)>,
-    /// Somebody came when there was no room.
+    /// A connection came when there was no room.
     crowded: bool,
     report: RefusalLog,
     refused: HashMap<ConnectionRefusal, u64>,
@@ -165,14 +166,14 @@ pub(crate) struct Doors {
 struct Made {
     peer: PeerId,
     source: Source,
-    /// Another made it.
+    /// The peer made it.
     inbound: bool,
     closing: bool,
     /// Without a session since then.
     quiet_since: Instant,
 }
 
-/// A bucket that fills with [`ConnectionRules::per_second`] up to [`ConnectionRules::burst`].
+/// A token bucket that fills with [`ConnectionRules::per_second`] up to [`ConnectionRules::burst`].
 #[derive(Debug)]
 struct Rate {
     left: u32,
@@ -197,7 +198,7 @@ impl Doors {
         }
     }
 
-    /// Somebody is at the door; nothing is known but the address.
+    /// A connection arrives; only its address is known.
     pub(crate) fn arrive(
         &mut self,
         now: Instant,
@@ -225,7 +226,8 @@ impl Doors {
         }
     }
 
-    /// Another has made a connection and proven who it is. When it is one too many, [`Self::settle`] finds which one goes.
+    /// A peer has made a connection and proved its identity. If it is one too many, [`Self::settle`] chooses which one
+    /// to close.
     pub(crate) fn establish(
         &mut self,
         now: Instant,
@@ -244,7 +246,7 @@ impl Doors {
         Ok(())
     }
 
-    /// This node has made a connection; it does so only to whom it needs.
+    /// This node has made a connection; it does so only to peers that it needs.
     pub(crate) fn established_ours(&mut self, now: Instant, connection: ConnectionId, source: Source, peer: PeerId) {
         self.put(now, connection, source, peer, false);
     }
@@ -258,19 +260,19 @@ impl Doors {
         self.crowded |= all > self.max || of_source > self.share();
     }
 
-    /// A connection is gone, or came to nothing.
+    /// A connection was closed, or failed.
     pub(crate) fn close(&mut self, connection: ConnectionId) {
         self.being_made.remove(&connection);
         self.made.remove(&connection);
     }
 
-    /// Somebody came when there was no room: [`Self::settle`] must be called at once.
+    /// Whether a connection came when there was no room, so that [`Self::settle`] must be called at once.
     pub(crate) fn is_crowded(&self) -> bool {
         self.crowded
     }
 
-    /// Makes room, and closes what was quiet for too long; to be called now and then. `in_use`: peers that are configured or
-    /// that a session is with, in either direction.
+    /// Makes room, and closes connections that were quiet for too long. Call it regularly. `in_use`: peers that are
+    /// configured, or that have a session in either direction.
     pub(crate) fn settle(&mut self, now: Instant, in_use: HashSet<PeerId>) {
         self.in_use = in_use;
         self.crowded = false;
@@ -293,7 +295,7 @@ impl Doors {
         self.to_close.pop_front()
     }
 
-    /// What is to be said of those who were turned away, at most once a minute.
+    /// What to report about refused connections, at most once a minute.
     pub(crate) fn poll_report(&mut self, now: Instant) -> Option<RefusalSummary> {
         self.report.poll(now)
     }
@@ -315,13 +317,13 @@ impl Doors {
         }
     }
 
-    /// Connections that others may have from one source.
+    /// The most inbound connections from one source.
     fn share(&self) -> usize {
         (self.max / 4).max(self.max_per_peer)
     }
 
-    /// Which connection is to go: of a source above its share, or when there are too many in all. A connection that came just
-    /// now is quiet, too, so it goes itself when all others are in use.
+    /// The connection to close: of a source above its share, or any if there are too many in all. A connection that has
+    /// just come is quiet as well, so it is closed itself if all others are in use.
     fn one_too_many(&self) -> Option<ConnectionId> {
         let staying = || self.made.iter().filter(|(_, made)| !made.closing);
         let mut crowds: HashMap<Source, usize> = HashMap::new();
@@ -369,7 +371,7 @@ impl Doors {
 }
 
 impl Rate {
-    /// What is in the bucket now.
+    /// The tokens in the bucket now.
     fn refill(&mut self, now: Instant, burst: u32, per_second: u32) -> u32 {
         let millis = now.saturating_duration_since(self.counted).as_millis();
         let more = u32::try_from(millis * u128::from(per_second) / 1000).unwrap_or(u32::MAX);

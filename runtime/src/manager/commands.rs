@@ -1,4 +1,4 @@
-//! What operators ask of the manager: start, resume, cancel, look.
+//! The calls of operators: start, resume, cancel, and looking.
 
 use std::time::Instant;
 
@@ -22,8 +22,8 @@ use crate::{
 type Watched = watch::Receiver<SnapshotStreamStatus>;
 
 impl Manager {
-    /// Checks the request, persists the session, then answers; the session starts when it is its turn. A request that was
-    /// made before is answered with the session that it made then.
+    /// Checks the request, persists the session, then answers. The session starts when it is its turn. A repeated
+    /// request is answered with the session that the first one made.
     pub(crate) fn start(
         &mut self,
         request: StartStream,
@@ -48,7 +48,7 @@ impl Manager {
             }
         };
         let session = record.session;
-        // Held until its record is durable; `on_recorded` gives it its turn.
+        // Held until its record is durable; then `on_recorded` gives it its turn.
         let tracked = Tracked::new(record, record::Progress::default(), None, None, now, now);
         self.sessions.insert(session, tracked);
         if self.put(session) {
@@ -73,7 +73,7 @@ impl Manager {
         Ok(())
     }
 
-    /// The session that an equal request made: the one that carries the request's key, else one that is alive.
+    /// The session of an equal earlier request: the one with the request's key, else one that is alive.
     fn made_before(&self, request: &StartStream) -> Result<Option<SnapshotSessionId>, SnapshotRuntimeError> {
         let same = |tracked: &Tracked| {
             let record = &tracked.record;
@@ -92,7 +92,7 @@ impl Manager {
         Ok(self.sessions.iter().find(|(_, tracked)| alive(tracked)).map(|(session, _)| *session))
     }
 
-    /// Answers with a session that is there already. A key or an address that is new is noted with it.
+    /// Answers with an existing session, and adds a new key or address to it.
     fn start_again(&mut self, session: SnapshotSessionId, request: &StartStream, reply: Reply<Watched>) {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
         let known = tracked.record.clone();
@@ -103,7 +103,7 @@ impl Manager {
             tracked.record.carry(key);
         }
         match self.started.get_mut(&session) {
-            // As many wait here as there may be calls of handles.
+            // At most as many wait here as calls of handles are allowed.
             Some(waiting) => waiting.push(reply),
             None => drop(reply.send(Ok(tracked.status.subscribe()))),
         }
@@ -146,8 +146,8 @@ impl Manager {
         })
     }
 
-    /// Only sessions that are alive count against `max_sessions`: the record that ended longest ago gives way. Those of
-    /// complete sessions go first, because a failed one may still be resumed from what it has on the disk.
+    /// Only sessions that are alive count against `max_sessions`: the record that ended longest ago is evicted.
+    /// Complete sessions come first, because a failed one may still be resumed from its bytes on the disk.
     fn make_room(&mut self) -> Result<(), SnapshotRuntimeError> {
         let max = self.config.snapshots.max_sessions;
         while self.sessions.len() >= max {
@@ -192,7 +192,7 @@ impl Manager {
         Ok(PlanWishes { chunk_size: Some(wanted), min_chunk_size: Some(min), max_chunk_size: Some(max), ..wishes })
     }
 
-    /// Ends a back-off, restarts what failed or is held, leaves alone what runs or is complete.
+    /// Ends a back-off, restarts a session that failed or is held, and leaves a running or complete one unchanged.
     pub(crate) fn resume(
         &mut self,
         request: ResumeStream,
@@ -251,14 +251,14 @@ impl Manager {
             tracked.record.error_code = None;
             tracked.record.advice = None;
         }
-        // The status that the caller is given must not show the old error.
+        // The status that the caller gets must not show the old error.
         if let Some(tracked) = self.sessions.get_mut(&session) {
             tracked.publish_now(now);
         }
         self.put(session);
     }
 
-    /// Removes a session: status at once, record and partial payload before the answer.
+    /// Removes a session: its status at once; its record and partial payload before the answer.
     pub(crate) fn cancel(&mut self, session: SnapshotSessionId, reply: Reply<()>, swarm: &mut Swarm<NodeBehaviour>) {
         if self.started.contains_key(&session) || !self.sessions.contains_key(&session) {
             let _ = reply.send(Err(SnapshotRuntimeError::UnknownSession { session }));
@@ -273,7 +273,7 @@ impl Manager {
         let told = tracked.machine.is_some()
             && behaviour.cancel(peer, session, "cancelled by the consumer's operator").is_some();
         if !told {
-            // While it has a request in flight nothing can be said; the provider's slot goes by itself.
+            // While it has a request in flight nothing can be sent; the provider frees the slot by itself.
             behaviour.forget(peer, session);
         }
         match self.remove(session) {
@@ -286,7 +286,8 @@ impl Manager {
         }
     }
 
-    /// Takes a session out of the status at once; its record and its partial payload go when the database comes to it.
+    /// Removes a session from the status at once. Its record and its partial payload are removed by the database's
+    /// thread.
     fn remove(&mut self, session: SnapshotSessionId) -> Result<(), String> {
         let Some(mut tracked) = self.sessions.remove(&session) else { return Ok(()) };
         let root = tracked.record.plan.as_ref().map(|plan| plan.snapshot.checkpoint.state_root);
@@ -307,7 +308,7 @@ impl Manager {
             remove: !others && tracked.record.state != SessionState::Complete,
         });
         self.watchers.each(|watcher| watcher.session_removed(session));
-        drop(tracked); // watchers see the end of the status
+        drop(tracked); // Ends the status for watchers.
         self.release_root(session);
         self.recorder
             .try_send(Entry::Remove { session, partial })
@@ -337,7 +338,7 @@ impl Manager {
     }
 }
 
-/// A session does not go on with a peer that broke the protocol in it.
+/// The refusal to continue a session with a peer that broke the protocol in it.
 fn refused(tracked: &Tracked, now: Instant) -> SnapshotRuntimeError {
     let record = &tracked.record;
     let message = format!(
@@ -372,7 +373,7 @@ fn same_peer_and_size(tracked: &Tracked, request: &ResumeStream) -> Result<(), S
     }
 }
 
-/// Explicit offsets are checked against this node's own record before anything goes over the network.
+/// Checks explicit offsets against this node's own record, before anything goes over the network.
 fn explicit_offsets(tracked: &Tracked, request: &ResumeStream) -> Result<Option<ExplicitResume>, SnapshotRuntimeError> {
     if request.plan_id.is_none() && request.chunk_index.is_none() && request.update_index.is_none() {
         return Ok(None);

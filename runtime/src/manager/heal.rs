@@ -1,4 +1,4 @@
-//! What becomes of sessions when the store changes under them, and when a peer shows that it lies.
+//! Handles sessions when the store changes under them, and when a peer turns out to lie.
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
 
@@ -12,7 +12,7 @@ use crate::{
     store::Store,
 };
 
-/// Where the payload of a complete session is now; not where it was when the session ended.
+/// The present path of a complete session's payload, which may differ from the one at its end.
 pub(super) fn payload_path(store: &Store, record: &record::Session) -> Option<PathBuf> {
     let root = root(record).filter(|_| record.state == SessionState::Complete)?;
     store.get(&root).map(|stored| stored.payload_path())
@@ -23,8 +23,8 @@ pub(super) fn root(record: &record::Session) -> Option<Hash> {
 }
 
 impl Manager {
-    /// The catalog changed: statuses name what is there, and what was found damaged is fetched again by the session that
-    /// brought it.
+    /// The catalog changed: statuses are updated, and a payload that was found damaged is fetched again by the session
+    /// that had fetched it.
     pub(crate) fn on_catalog(&mut self, now: Instant) {
         let damaged: BTreeMap<Hash, String> = self
             .store
@@ -59,7 +59,7 @@ impl Manager {
         }
     }
 
-    /// Has a damaged payload fetched again, when a session knows from whom.
+    /// Fetches a damaged payload again, if a session knows from which peer.
     fn heal(&mut self, root: Hash, reason: &str) {
         let is_of = |tracked: &Tracked| self::root(&tracked.record) == Some(root);
         let is_under_way = self.sessions.values().any(|tracked| is_of(tracked) && !tracked.record.state.is_final());
@@ -88,12 +88,12 @@ impl Manager {
                 self.restart(session, None, now);
             }
             Ok(false) => tracked.here.heals = false,
-            // Not tried again by itself: it would fail each second.
+            // Not tried again automatically, because it would fail each second.
             Err(message) => tracing::error!(%session, "the damaged payload cannot be fetched again: {message}"),
         }
     }
 
-    /// A peer broke the protocol in `session`: others that stream the same payload from it end as well.
+    /// A peer broke the protocol in `session`: other sessions that stream the same payload from it end as well.
     pub(super) fn distrust(&mut self, session: SnapshotSessionId, now: Instant) {
         let Some(liar) = self.sessions.get(&session) else { return };
         let (peer, Some(root)) = (liar.record.peer, root(&liar.record)) else { return };

@@ -1,4 +1,4 @@
-//! What happened: connections, answers, the ends of blocking work, time.
+//! Handles what happened: connections, answers, ends of blocking work, time.
 
 use std::{sync::Arc, time::Instant};
 
@@ -96,7 +96,7 @@ impl Manager {
 
     pub(crate) fn on_done(&mut self, done: Done, swarm: &mut Swarm<NodeBehaviour>, now: Instant) {
         match done {
-            Done::Refreshed(_) => {} // taken by the node
+            Done::Refreshed(_) => {} // Handled by the node.
             Done::Recorded { session, epoch, result } => self.on_recorded(session, epoch, result, swarm, now),
             Done::Removed { session, result } => self.on_removed(session, result),
             Done::TakenUp(sessions) => self.reload(sessions),
@@ -137,7 +137,7 @@ impl Manager {
                 }
                 return;
             }
-            Err(Trouble::Full { .. }) => return, // not of a record
+            Err(Trouble::Full { .. }) => return, // Cannot happen for a record.
             Err(Trouble::Other(message)) => {
                 tracing::error!(%session, "the session could not be recorded: {message}");
                 if let Some(waiting) = answer {
@@ -154,7 +154,7 @@ impl Manager {
         for reply in answer.into_iter().flatten() {
             let _ = reply.send(Ok(tracked.status.subscribe()));
         }
-        // A new one gets its turn once its record is durable.
+        // A new session gets its turn once its record is durable.
         if tracked.is_new() {
             tracked.hold = Some(Hold::Turn);
             self.activate(now);
@@ -277,8 +277,8 @@ impl Manager {
         match report {
             Report::Written(index) => expected(session, machine.handle_written(now, index)),
             Report::Durable { progress, chunks } => {
-                // The last word of a worker that was let go may come after its successor opened the place, and counts in
-                // the chunks of the plan that it was made for.
+                // The last report of a worker that was closed may arrive after its successor has opened the payload. It
+                // counts in the chunks of the plan for which the worker was started.
                 if progress.bytes_durable > tracked.progress.bytes_durable {
                     tracked.progress = progress;
                 }
@@ -314,7 +314,7 @@ impl Manager {
     }
 }
 
-/// What [`violation_kind`] may answer, and `authority`, which is judged by [`Manager::on_authority`].
+/// The values of [`violation_kind`], and `authority`, which [`Manager::on_authority`] counts.
 pub(crate) const VIOLATION_KINDS: [&str; 7] =
     ["plan", "chunk", "light_client_update", "unreadable", "mismatch", "authority", "other"];
 

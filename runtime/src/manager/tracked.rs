@@ -1,4 +1,4 @@
-//! One session as the node tracks it: its machine, what is persisted of it, and what it says of itself.
+//! A session as the node tracks it: its machine, its persisted record, and its status.
 
 use std::{
     path::PathBuf,
@@ -26,7 +26,7 @@ use crate::{
 pub(super) enum Hold {
     /// As many sessions are active as allowed.
     Turn,
-    /// Reloaded, and `auto_resume` is off.
+    /// It was reloaded, and `auto_resume` is off.
     Operator,
 }
 
@@ -35,42 +35,42 @@ pub(super) struct Tracked {
     pub(super) record: record::Session,
     pub(super) progress: record::Progress,
     pub(super) here: Here,
-    /// Updates that the disk already had at start-up; taken by the first machine.
+    /// The updates that were on the disk at the start; the first machine takes them.
     pub(super) updates: Vec<Update>,
     pub(super) machine: Option<consumer::Session>,
     pub(super) hold: Option<Hold>,
     pub(super) held_since: Instant,
-    /// When something was verified the last time, or the session was taken up.
+    /// When something was last verified, or when the session was loaded.
     progressed: Instant,
-    /// Rises whenever a machine is made, so that what came too late is recognised.
+    /// Incremented whenever a machine is made, so that late results are recognised.
     pub(super) epoch: u64,
     pub(super) writer: Option<Writer>,
-    /// While the payload's place is being opened.
+    /// Set while the partial payload is being opened.
     pub(super) opening: Option<Wanted>,
     /// Its newest record could not be written.
     pub(super) unrecorded: Option<Unrecorded>,
-    /// Records on their way to the disk. While there are any, the status is not renewed: nothing shows before it is persisted.
+    /// Records being written. While there are any, the status is not updated: nothing shows before it is persisted.
     pub(super) recording: u32,
     pub(super) meter: Meter,
     pub(super) status: watch::Sender<SnapshotStreamStatus>,
-    /// What the last pump reported as an event, to report each change once.
+    /// The state in the last event, so that each change is reported once.
     pub(super) announced: Option<SessionState>,
-    /// When watchers were last told how things stand.
+    /// When the watchers were last updated.
     renewed: Option<Instant>,
-    /// They have not been told since something moved.
+    /// Whether something has moved since then.
     behind: bool,
-    /// Payload bytes that came in vain.
+    /// Payload bytes received in vain.
     wasted: u64,
 }
 
-/// What this process knows of a session, and no record says.
+/// What this process knows about a session that no record contains.
 #[derive(Debug, Default)]
 pub(super) struct Here {
-    /// Bytes, and chunks from the first on, that this process verified.
+    /// The bytes, and the chunks from the first on, that this process verified.
     verified: (u64, u64),
-    /// Bytes that came over the wire.
+    /// Bytes received over the wire.
     received: u64,
-    /// Where the payload is, once it is in its place, while it is there.
+    /// The path of the payload while it is in place.
     pub(super) payload_path: Option<PathBuf>,
     /// This process verified all of a complete session's payload, and its authority.
     pub(super) is_verified: bool,
@@ -80,7 +80,7 @@ pub(super) struct Here {
     pub(super) unsettled: Option<String>,
     /// It was found damaged since.
     pub(super) is_damaged: bool,
-    /// It is being prepared to be fetched again.
+    /// It is being prepared for fetching it again.
     pub(super) heals: bool,
 }
 
@@ -109,17 +109,17 @@ impl Here {
 #[derive(Clone, Debug)]
 pub(super) struct Unrecorded {
     pub(super) since: Instant,
-    /// When it is tried again; `None` while it is on its way.
+    /// When the next try is; `None` while one is in progress.
     pub(super) next: Option<Instant>,
     /// What happened, to what, and what to do.
     pub(super) reason: String,
 }
 
-/// While a session streams, watchers are told this often what has come: not of every chunk.
+/// Watchers of a streaming session are updated at most this often, and not for every chunk.
 const RENEWAL: Duration = Duration::from_millis(20);
 
 impl Tracked {
-    /// `since`: from when on it waits as `hold`, or the record, says.
+    /// `since`: the time from which it waits as `hold` or the record says.
     pub(super) fn new(
         record: record::Session,
         progress: record::Progress,
@@ -167,7 +167,7 @@ impl Tracked {
         let (record, progress, here) = (&self.record, &self.progress, &self.here);
         let mut status = describe(record, progress, here, view.as_ref(), self.hold, self.held_since, now, rate);
         status.bytes_wasted = view.as_ref().map_or(self.wasted, |view| view.bytes_wasted);
-        // What no record covers is hashed before the place is open.
+        // Bytes that no record covers are hashed before the place is open.
         if let Some((checked, there)) = self.opening.as_ref().map(Wanted::progress).filter(|(_, there)| *there > 0) {
             (status.rechecked_bytes, status.recheck_bytes) = (Some(checked), Some(there));
         }
@@ -181,8 +181,8 @@ impl Tracked {
         status
     }
 
-    /// Whether nothing but the counts of a streaming session can have moved, and watchers were told of them just now.
-    /// [`renewal`](Self::renewal) says until when they may wait.
+    /// Whether only the counts of a streaming session can have changed, and watchers were updated just now.
+    /// [`renewal`](Self::renewal) says how long they may wait.
     pub(super) fn may_wait(&mut self, now: Instant) -> bool {
         let streams = |state| state == SessionState::Streaming;
         self.behind = self.renewed.is_some_and(|at| now < at + RENEWAL)
@@ -191,12 +191,12 @@ impl Tracked {
         self.behind
     }
 
-    /// When watchers are to be told what they have not been told yet.
+    /// When watchers must be updated next.
     pub(super) fn renewal(&self) -> Option<Instant> {
         self.renewed.filter(|_| self.behind).map(|at| at + RENEWAL)
     }
 
-    /// Renews what watchers see; `true` when it changed in more than its times and rates.
+    /// Updates what watchers see; returns `true` if more than times and rates changed.
     pub(super) fn publish(&mut self, now: Instant) -> bool {
         if self.recording > 0 {
             return false;
@@ -204,7 +204,7 @@ impl Tracked {
         self.publish_now(now)
     }
 
-    /// The same, also while a record is on its way to the disk: for what is true whether it arrives or not.
+    /// The same, also while a record is being written: for what is true whether or not it gets written.
     pub(super) fn publish_now(&mut self, now: Instant) -> bool {
         if let Some(view) = self.machine.as_ref().map(consumer::Session::view) {
             self.meter.note(now, of_use(&view));
@@ -224,7 +224,7 @@ impl Tracked {
         })
     }
 
-    /// Notes another address of the session's peer, as the one to try first.
+    /// Adds another address of the session's peer, as the first to try.
     pub(super) fn add_address(&mut self, address: Multiaddr) {
         if !self.record.addresses.contains(&address) {
             self.record.addresses.insert(0, address);
@@ -236,14 +236,14 @@ impl Tracked {
         self.machine.is_some()
     }
 
-    /// Takes the machine away.
+    /// Removes the machine.
     pub(super) fn end_machine(&mut self) {
         if let Some(view) = self.machine.take().map(|machine| machine.view()) {
             self.progressed = self.progressed.max(view.progressed);
         }
     }
 
-    /// Neither had a machine, nor waits for one, nor is over.
+    /// Whether it has never had a machine, does not wait for one, and is not over.
     pub(super) fn is_new(&self) -> bool {
         self.machine.is_none() && self.hold.is_none() && !self.record.state.is_final()
     }
@@ -275,8 +275,9 @@ fn millis(since: Instant, now: Instant) -> u64 {
     u64::try_from(now.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Puts record, progress, what is known here and the machine's view together. Fields of a plan come from the record, which is persisted.
-#[allow(clippy::too_many_arguments)] // each is one source of what is said
+/// Combines the record, the progress, what is known here and the machine's view. Fields of a plan come from the record,
+/// which is persisted.
+#[allow(clippy::too_many_arguments)] // Each is one source of the status.
 fn describe(
     record: &record::Session,
     progress: &record::Progress,

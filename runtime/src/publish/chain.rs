@@ -23,13 +23,13 @@ const VERSION: u32 = 1;
 /// A checkpoint with proof and signature takes some 15 KB.
 const MAX_ENTRY: u64 = 1024 * 1024;
 
-/// What publishing needs of the proof system.
+/// The part of the proof system that publishing uses.
 pub(crate) trait Prove {
-    /// Where the chain stands.
+    /// The chain's last step.
     fn last(&self) -> Option<Tip>;
     /// Takes one step, durably.
     fn extend(&mut self, checkpoint: &Checkpoint) -> Result<(), ProverError>;
-    /// A proof of where the chain stands.
+    /// Proves the chain's last step.
     fn prove(&self) -> Result<Vec<u8>, ProverError>;
 }
 
@@ -95,7 +95,7 @@ struct PendingFile {
     format: PayloadFormat,
 }
 
-/// The open and locked folder.
+/// The chain's folder, open and locked.
 #[derive(Debug)]
 pub(super) struct ChainFolder {
     folder: Dir,
@@ -176,7 +176,7 @@ impl ChainFolder {
         Ok(entry)
     }
 
-    /// Whether the commitment is the one that the checkpoint makes after the one before.
+    /// Checks that the entry's commitment follows from the one before and the checkpoint.
     pub(super) fn check_link(&self, entry: &PublishedCheckpoint) -> Result<(), PublishError> {
         let update = &entry.update;
         let made = Commitment::from_bytes(update.previous_commitment.0)
@@ -187,7 +187,7 @@ impl ChainFolder {
         Err(self.damaged("the prover's commitment does not follow from the history"))
     }
 
-    /// Keeps a checkpoint for good.
+    /// Adds a checkpoint to the history.
     pub(super) fn add(&mut self, entry: &PublishedCheckpoint) -> Result<(), PublishError> {
         let step = entry.step();
         if step != self.newest + 1 {
@@ -234,7 +234,7 @@ impl ChainFolder {
         removed.map_err(|source| self.io(PENDING, source))
     }
 
-    /// The payload of the publish under way, if it is there.
+    /// The payload of the publish in progress, if it is there.
     pub(super) fn staging(&self) -> Result<Option<Dir>, PublishError> {
         match self.folder.dir(STAGING) {
             Ok(folder) => Ok(Some(folder)),

@@ -1,8 +1,8 @@
-//! One pass over the input: read, hash, outboard, durable copy.
+//! One pass over the input: read, hash, make the outboard, copy durably.
 //!
-//! Two threads share the work: one reads and hashes, this one writes; [`BUFFERS`] pieces of [`PIECE`] bytes go around
-//! between them, and no more memory is used. A third one has written data brought to the disk early, so that the last flush
-//! is short.
+//! Two threads share the work: one reads and hashes, this one writes. [`BUFFERS`] pieces of [`PIECE`] bytes circulate
+//! between them, and no more memory is used. A third thread flushes written data early, so that the last flush is
+//! short.
 
 use std::{
     fs::File,
@@ -31,9 +31,9 @@ use crate::{
 
 const PIECE: usize = 4 * 1024 * 1024;
 const BUFFERS: usize = 6;
-/// Written bytes after which the disk is asked to begin.
+/// A background flush begins after so many written bytes.
 const FLUSH_EVERY: u64 = 128 * 1024 * 1024;
-/// Room for manifest, history and folder entries.
+/// Space for the manifest, the history and folder entries.
 const SLACK: u64 = 4 * 1024 * 1024;
 
 /// The payload's hash and length.
@@ -43,8 +43,8 @@ pub(super) struct Ingested {
     pub(super) bytes: u64,
 }
 
-/// Reads the input; into `staging`, durable when it returns, or only to know its hash (`scratch` then takes the hashes, in
-/// a file without a name).
+/// Reads the input. With `staging` it copies the input there, and the copy is durable when this returns. Otherwise it
+/// only computes the hash; `scratch` then holds the hashes in a file without a name.
 pub(super) fn run(
     input: &Input,
     staging: Option<&Dir>,
@@ -62,7 +62,7 @@ pub(super) fn run(
     let (full, pieces) = sync_channel(BUFFERS);
     let (free, spare) = sync_channel(BUFFERS);
     for _ in 0..BUFFERS {
-        // There is room for all of them.
+        // There is space for all of them.
         let _ = free.try_send(Vec::with_capacity(PIECE));
     }
     let bytes = thread::scope(|scope| {
@@ -71,7 +71,7 @@ pub(super) fn run(
         // Unblocks the reader when writing failed.
         drop(free);
         let read = reader.join().unwrap_or_else(|_| Err(TarError::Write(io::Error::other("the reader panicked"))));
-        // The cause first: a failed write also ends the reader.
+        // The cause first, because a failed write also ends the reader.
         written.and_then(|()| Ok(read?))
     })?;
     input.check_unchanged(bytes)?;
@@ -106,7 +106,7 @@ fn read(input: &Input, mut pieces: Pieces) -> Result<u64, TarError> {
     pieces.finish().map_err(TarError::Write)
 }
 
-/// As many bytes as the file had; fewer when it became shorter.
+/// As many bytes as the file had when it was opened; fewer if it became shorter.
 fn read_file(file: &File, size: u64, pieces: &mut Pieces) -> io::Result<()> {
     let mut map = Map::new(file, size)?;
     let mut at = 0;
@@ -123,7 +123,7 @@ fn read_file(file: &File, size: u64, pieces: &mut Pieces) -> io::Result<()> {
     Ok(())
 }
 
-/// Collects what is read into pieces, hashes them and hands them on.
+/// Collects what is read into pieces, hashes them and passes them on.
 struct Pieces {
     full: SyncSender<HashedPiece>,
     spare: Receiver<Vec<u8>>,
@@ -177,7 +177,7 @@ fn read_into(file: &File, at: u64, length: usize, bytes: &mut Vec<u8>) -> io::Re
             Err(error) => return Err(error.into()),
         }
     }
-    // There may be room for more than was asked for.
+    // The buffer may have more space than was asked for.
     bytes.truncate(before + length);
     Ok(bytes.len() - before)
 }
@@ -198,7 +198,7 @@ impl Write for Pieces {
     }
 }
 
-/// The other side stopped; its own error says why.
+/// The other side stopped, and its own error says why.
 fn gone() -> io::Error {
     io::Error::new(io::ErrorKind::BrokenPipe, "writing stopped")
 }
@@ -217,22 +217,22 @@ fn write(
         progress(PublishProgress::Reading { done, total: total.max(done) });
         let mut bytes = piece.bytes;
         bytes.clear();
-        // The reader may be done already.
+        // The reader may have finished already.
         let _ = free.try_send(bytes);
     }
     Ok(())
 }
 
-/// Where the pieces go.
+/// The destination of the pieces.
 struct Sink<'a> {
     space: &'a dyn Space,
-    /// `None`: only the hash is wanted.
+    /// `None` if only the hash is wanted.
     payload: Option<File>,
     outboard: File,
     path: PathBuf,
     flusher: Option<Flusher>,
     since_flush: u64,
-    /// Of a payload that is a single group.
+    /// The content of a payload that is a single group.
     first: Vec<u8>,
 }
 
@@ -290,11 +290,11 @@ impl<'a> Sink<'a> {
         Ok(())
     }
 
-    /// Completes the outboard, makes everything durable, and says the root.
+    /// Completes the outboard, makes everything durable, and returns the root.
     fn finish(mut self, bytes: u64) -> Result<Hash, PublishError> {
         let layout = Layout::new(bytes);
         if let Some(payload) = &self.payload {
-            // It may end in zeros, which were left out.
+            // The payload may end in zeros, which were not written.
             payload.set_len(bytes).map_err(|error| self.failed(error, 0))?;
         }
         let done = self.outboard.set_len(layout.file_len()).and_then(|()| nodes::fill(&self.outboard, &layout));
@@ -328,7 +328,7 @@ impl<'a> Sink<'a> {
     }
 }
 
-/// Flushes in the background; at most one flush is under way and one more is wanted.
+/// Flushes in the background. At most one flush is running and one more is requested.
 struct Flusher {
     nudge: SyncSender<()>,
     thread: thread::JoinHandle<io::Result<()>>,
@@ -345,7 +345,7 @@ impl Flusher {
     }
 
     fn nudge(&self) {
-        // Full: a flush is wanted already.
+        // If the channel is full, a flush is requested already.
         let _ = self.nudge.try_send(());
     }
 

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{files::Dir, store::Quota, tar, unpack, verify::verify_with};
 
-/// Everything below a folder, with contents, but for what every publish may touch.
+/// Everything below a folder, with contents, except what every publish may touch.
 fn image(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -256,7 +256,7 @@ fn a_sparse_input_stays_sparse_in_the_store_and_needs_no_more_room() {
     }
     let signer = signer();
     for (height, input) in [(1, folder.join("sparse")), (2, folder.clone())] {
-        // Less than the length, more than the data and the outboard.
+        // Less than the length, but more than the data and the outboard.
         let quota = Arc::new(Quota::new(8 << 20));
         let published = run(&request(&snapshots, &input, height, &signer), quota, OPEN, &mut |_| {}).unwrap();
         if height == 1 {
@@ -268,7 +268,7 @@ fn a_sparse_input_stays_sparse_in_the_store_and_needs_no_more_room() {
         assert_eq!(meta.len(), published.bytes);
         assert!(meta.blocks() * 512 <= 128 * 1024, "{} bytes", meta.blocks() * 512);
     }
-    // What is not there cannot be promised.
+    // Space that is not there cannot be promised.
     let full = Arc::new(Quota::new(4 << 20));
     fs::write(folder.join("more"), bytes(1_000_000, 9)).unwrap();
     let result = run(&request(&snapshots, &folder, 3, &signer), full, OPEN, &mut |_| {});
@@ -298,7 +298,8 @@ fn a_file_that_changes_while_it_is_read_is_refused() {
     assert!(Store::open(&snapshots).unwrap().list().is_empty());
 }
 
-/// Leaves what a publish that was killed after some step leaves, and returns what the publish would have answered.
+/// Leaves the same files as a publish that was killed after some step, and returns what that publish would have
+/// answered.
 fn killed_at(snapshots: &Path, file: &Path, height: u64, stop: PublishProgress) -> Published {
     struct Killed;
     let signer = signer();
@@ -330,7 +331,7 @@ fn whatever_a_killed_publish_left_the_next_one_completes_or_cleans_up() {
         fs::write(&file, bytes(100_000, 2)).unwrap();
         let expected = killed_at(&snapshots, &file, 2, stop.clone());
         assert!(Store::open(&snapshots).unwrap().get(&expected.root).is_none());
-        // Something else comes next.
+        // A different publish comes next.
         let third = publish_bytes(&snapshots, b"third", 3);
         assert_eq!(third.step, if completed { 3 } else { 2 }, "{stop:?}");
         let stored = Store::open(&snapshots).unwrap().get(&expected.root);
@@ -365,7 +366,7 @@ fn the_same_publish_after_a_kill_gives_the_answer_it_would_have_given() {
 
 const CHILD: &str = "RPP_TEST_PUBLISH_CHILD";
 
-/// Not a test of its own: what [`sigkill_at_random_moments_loses_nothing`] kills.
+/// Not a test of its own: the process that [`sigkill_at_random_moments_loses_nothing`] kills.
 #[test]
 fn publishing_child() {
     let Ok(folder) = std::env::var(CHILD) else { return };
@@ -405,7 +406,7 @@ fn sigkill_at_random_moments_loses_nothing() {
         } else {
             longest = longest.max(patience.mul_f64(1.1));
         }
-        // What is stored is whole, and the same publish now gives its answer.
+        // Everything stored is complete, and the same publish now gives its answer.
         for stored in Store::open(&snapshots).unwrap().list() {
             assert_sound(&snapshots, &stored.root());
         }

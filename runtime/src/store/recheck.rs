@@ -1,4 +1,4 @@
-//! What was in a partial payload before this process opened it.
+//! Checks what was in a partial payload before this process opened it.
 
 use std::io;
 
@@ -12,32 +12,32 @@ use super::{error::StoreError, nodes, partial::Partial, stored::read_at};
 use crate::files::sparse;
 use crate::limits::{RECHECK_SLICE, RECHECK_STEP};
 
-/// Largest piece of what no record covers.
+/// The largest piece of bytes that no record covers.
 const PIECE: u64 = 4 * 1024 * 1024;
 
-/// How far the opening of a partial payload is, in what no record covers.
+/// The progress of opening a partial payload, in the bytes that no record covers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Found {
     /// Bytes from the beginning that are durable now.
     pub(crate) durable: u64,
-    /// Bytes looked at.
+    /// Bytes that were checked.
     pub(crate) checked: u64,
-    /// Bytes there are.
+    /// Bytes that are there.
     pub(crate) there: u64,
 }
 
 impl Partial {
-    /// Bytes that were recorded before this process opened the payload, and that it has not hashed yet.
+    /// Bytes that were recorded before this process opened the payload and that it has not hashed yet.
     #[must_use]
     pub fn unchecked_bytes(&self) -> u64 {
         self.unchecked.end - self.unchecked.start
     }
 
-    /// Hashes a further part of what was there. Returns the chunks in it that do not hold: they are to be repaired before
-    /// this goes on, and until then it does nothing.
+    /// Hashes the next part of what was there. Returns its damaged chunks: they must be repaired before this continues,
+    /// and until then it does nothing.
     ///
     /// # Errors
-    /// When the hashes of what holds cannot be written.
+    /// The hashes of good chunks cannot be written.
     pub fn recheck(&mut self) -> Result<Vec<u64>, StoreError> {
         self.usable()?;
         if self.unchecked.is_empty() || !self.damaged.is_empty() {
@@ -60,7 +60,7 @@ impl Partial {
         Ok(self.damaged.iter().copied().collect())
     }
 
-    /// Writes chunks over what did not hold, and makes them durable.
+    /// Writes chunks over damaged ones, and makes them durable.
     ///
     /// # Errors
     /// As [`Self::write`] and [`Self::sync`].
@@ -81,8 +81,8 @@ impl Partial {
         Ok(())
     }
 
-    /// Takes in what is there: what is recorded counts as durable and is to be hashed; what lies beyond is hashed, written
-    /// again and made durable now. `watch` is told of each slice of the latter.
+    /// Processes what is there. Recorded bytes count as durable and are hashed later. Bytes beyond that are hashed,
+    /// written again and made durable now; `watch` is called for each slice of them.
     pub(super) fn take_in(&mut self, recorded: u64, watch: &mut dyn FnMut(Found)) -> Result<(), StoreError> {
         let total = self.layout.payload_bytes();
         let there = self.payload.metadata().map_err(|error| self.failed("look at", error))?.len();
@@ -113,7 +113,7 @@ impl Partial {
         Ok(())
     }
 
-    /// The largest piece at `at` that holds.
+    /// The largest good piece at `at`.
     fn good_piece(&self, at: u64, there: u64) -> Result<Option<Vec<u8>>, StoreError> {
         let mut size = if at == 0 { PIECE } else { PIECE.min(1 << at.trailing_zeros()) };
         while size >= GROUP {
@@ -132,8 +132,8 @@ impl Partial {
         self.good(size, index).map(|bytes| bytes.is_some())
     }
 
-    /// The bytes of this chunk when they lead to the root. Hashes inside it may have been lost without the bytes: they are
-    /// written again.
+    /// The bytes of this chunk, if they lead to the root. Hashes inside it may have been lost without the bytes; they
+    /// are written again.
     fn good(&self, size: u64, index: u64) -> Result<Option<Vec<u8>>, StoreError> {
         let Some((bytes, groups)) = self.verified(size, index) else { return Ok(None) };
         let inside = outboard::nodes_of_groups(&self.layout, size, index, groups);
@@ -142,7 +142,7 @@ impl Partial {
         Ok(Some(bytes))
     }
 
-    /// What cannot be read does not hold.
+    /// What cannot be read counts as damaged.
     fn verified(&self, size: u64, index: u64) -> Option<(Vec<u8>, Vec<Hash>)> {
         let total = self.layout.payload_bytes();
         let range = chunk_range(total, size, index);

@@ -26,8 +26,8 @@ use crate::files::{Dir, sealed, split_error};
 
 use crate::limits::MAX_DAMAGE_NOTE;
 
-/// A finished payload and what is known of it. Reading opens its files; while somebody holds a [`Payload`] they stay
-/// open, so that a session goes on even when the payload is removed.
+/// A finished payload and the facts about it. Reading opens its files. While somebody holds a [`Payload`] they stay
+/// open, so a session goes on even if the payload is removed.
 #[derive(Debug)]
 pub struct Stored {
     manifest: Manifest,
@@ -38,7 +38,7 @@ pub struct Stored {
     open: Mutex<Weak<Payload>>,
 }
 
-/// A stored payload in short, for `list`.
+/// A summary of a stored payload, for `list`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Summary {
     /// The payload's BLAKE3 hash.
@@ -49,14 +49,14 @@ pub struct Summary {
     pub format: PayloadFormat,
     /// Its snapshots, by height.
     pub offers: Vec<OfferSummary>,
-    /// Where it lies.
+    /// Its folder.
     pub path: PathBuf,
 }
 
-/// One snapshot in short.
+/// A summary of one snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OfferSummary {
-    /// Of which chain.
+    /// The chain.
     pub chain_id: String,
     /// Its height.
     pub height: u64,
@@ -68,13 +68,13 @@ pub struct OfferSummary {
     pub commitment: Hash,
 }
 
-/// Tells whether an entry of the store is still the one that was read.
+/// Shows whether an entry of the store is still the one that was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
     manifest: FileMark,
-    /// Of the note that it is damaged.
+    /// The mark of the note that it is damaged.
     damaged: Option<FileMark>,
-    /// Of payload and outboard, which nobody is to change.
+    /// The marks of payload and outboard, which nobody may change.
     body: [Option<FileMark>; 2],
 }
 
@@ -86,7 +86,7 @@ impl Mark {
     }
 }
 
-/// Tells whether a file is still the one that was looked at.
+/// Shows whether a file is still the one that was checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FileMark {
     inode: u64,
@@ -107,7 +107,7 @@ impl FileMark {
 }
 
 impl Stored {
-    /// Reads `store/<root>/` and checks that it is complete. Says what is damaged otherwise.
+    /// Reads `store/<root>/` and checks that it is complete. Otherwise returns what is damaged.
     pub(crate) fn load(folder: &Dir, root: &Hash) -> Result<Self, String> {
         let mark = Mark::of(folder).map_err(|error| error.to_string())?.ok_or("it has no manifest.json")?;
         if let Some(reason) = read_damage(folder) {
@@ -128,8 +128,8 @@ impl Stored {
         Ok(Self { manifest, offers, path, mark, seen: Arc::default(), open: Mutex::default() })
     }
 
-    /// Takes over what was verified of the payload, when its files were not touched; else nothing of it counts any more, for
-    /// those who have it open either.
+    /// Keeps what was verified of the payload if its files were not changed. Otherwise nothing of it counts any more,
+    /// also for those who have it open.
     pub(super) fn take_over(&mut self, before: &Self) {
         if self.mark.body != before.mark.body {
             before.seen.clear();
@@ -142,11 +142,11 @@ impl Stored {
         self.seen.set_whole();
     }
 
-    /// Hashes whatever this process has not verified yet. `watch` is told how many bytes are done, and ends it by `false`.
-    /// Blocks for as long as reading them takes. Whether it came to the end.
+    /// Hashes everything that this process has not verified yet. `watch` is called with the number of bytes done, and
+    /// stops it by returning `false`. Blocks while it reads. Returns whether it reached the end.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] names the first part that does not hold.
+    /// [`StoreError::Damaged`] names the first damaged part.
     pub(crate) fn verify(&self, watch: &mut dyn FnMut(u64) -> bool) -> Result<bool, StoreError> {
         if self.is_verified() {
             return Ok(watch(self.bytes()));
@@ -189,19 +189,19 @@ impl Stored {
         self.manifest.format
     }
 
-    /// The snapshots that it is.
+    /// The snapshots that the payload is.
     #[must_use]
     pub fn offers(&self) -> &[Arc<Offer>] {
         &self.offers
     }
 
-    /// Where the payload lies.
+    /// The path of the payload.
     #[must_use]
     pub fn payload_path(&self) -> PathBuf {
         self.path.join(PAYLOAD)
     }
 
-    /// What `list` shows.
+    /// The summary that `list` shows.
     #[must_use]
     pub fn summary(&self) -> Summary {
         let mut offers: Vec<_> = self.offers.iter().map(|offer| OfferSummary::of(offer)).collect();
@@ -213,7 +213,7 @@ impl Stored {
         &self.path
     }
 
-    /// The open payload; shared by everybody who reads it now.
+    /// The open payload; shared by all who read it now.
     ///
     /// # Errors
     /// When its files cannot be opened.
@@ -235,7 +235,7 @@ impl Stored {
             .map_err(|source| StoreError::Io { doing: "open", path: self.payload_path(), source })
     }
 
-    /// Reads one chunk and hashes it, whether or not that was done before; stands in nobody's way meanwhile.
+    /// Reads one chunk and hashes it, even if that was done before. It holds up nobody meanwhile.
     ///
     /// # Errors
     /// As [`Payload::read_chunk`].
@@ -243,7 +243,7 @@ impl Stored {
         self.open_files(false)?.check(index, chunk_size)
     }
 
-    /// One chunk with its proof. Opens the files anew unless somebody holds a [`Payload`].
+    /// One chunk with its proof. Opens the files again unless somebody holds a [`Payload`].
     ///
     /// # Errors
     /// When there is no such chunk, or reading fails.
@@ -276,13 +276,13 @@ pub struct Payload {
     seen: Arc<Seen>,
 }
 
-/// Bytes that are hashed in one step where no chunk size is asked for.
+/// Bytes that are hashed in one step if no chunk size is given.
 const STEP: u64 = 1024 * 1024;
 
 impl Payload {
     fn open(folder: &Dir, root: Hash, bytes: u64, seen: Arc<Seen>, counts_as_served: bool) -> io::Result<Self> {
         let payload = folder.open_read(PAYLOAD)?;
-        // Whoever removes it locks it alone, and only for a moment.
+        // Whoever removes it takes an exclusive lock, and only for a moment.
         if counts_as_served {
             payload.lock_shared()?;
         }
@@ -296,16 +296,16 @@ impl Payload {
         self.root
     }
 
-    /// One chunk with its proof, for any chunk size that the protocol knows. What this process has not verified yet is
-    /// verified first.
+    /// One chunk with its proof, for any chunk size of the protocol. What this process has not verified yet is verified
+    /// first.
     ///
     /// # Errors
-    /// When there is no such chunk, or reading fails; [`StoreError::Damaged`] when it does not lead to the root.
+    /// There is no such chunk, or reading failed; [`StoreError::Damaged`] if it does not lead to the root.
     pub fn read_chunk(&self, index: u64, chunk_size: u64) -> Result<(Bytes, Vec<Hash>), StoreError> {
         self.read(index, chunk_size, false)
     }
 
-    /// Reads one chunk and hashes it, whether or not that was done before.
+    /// Reads one chunk and hashes it, even if that was done before.
     ///
     /// # Errors
     /// As [`Self::read_chunk`].
@@ -332,7 +332,7 @@ impl Payload {
         let total = self.layout.payload_bytes();
         let chunk = VerifiedChunk::verify(&self.root, total, chunk_size, index, bytes, proof)
             .map_err(|_| self.damaged(format!("bytes {} to {} do not lead to its root", range.start, range.end)))?;
-        // The hashes inside prove smaller chunks.
+        // The hashes inside it prove smaller chunks.
         let inside = outboard::nodes_of_groups(&self.layout, chunk_size, index, chunk.groups);
         let differing = nodes::differing(&self.outboard, inside).map_err(|source| self.unreadable(OUTBOARD, source))?;
         if !differing.is_empty() {
@@ -347,7 +347,7 @@ impl Payload {
         StoreError::Damaged { path: self.path.clone(), reason }
     }
 
-    /// What the disk does not give back is lost; anything else may pass.
+    /// What the disk cannot return is lost; any other error may pass.
     fn unreadable(&self, name: &str, source: io::Error) -> StoreError {
         const EIO: i32 = rustix::io::Errno::IO.raw_os_error();
         if source.kind() == io::ErrorKind::UnexpectedEof || source.raw_os_error() == Some(EIO) {
@@ -356,10 +356,10 @@ impl Payload {
         StoreError::Io { doing: "read", path: self.path.with_file_name(name), source }
     }
 
-    /// The payload's file. Its position is shared: read with `read_at`, or one reader at a time.
+    /// The payload's file. Its position is shared: use `read_at`, or one reader at a time.
     ///
     /// # Errors
-    /// When there is no descriptor left.
+    /// No descriptor is left.
     pub fn reader(&self) -> io::Result<File> {
         self.payload.try_clone()
     }
@@ -381,7 +381,7 @@ pub(crate) fn read_at(file: &File, start: u64, length: usize) -> io::Result<Vec<
             Err(error) => return Err(error.into()),
         }
     }
-    // The allocator may have given more room than was asked for.
+    // The allocator may have returned more space than was asked for.
     bytes.truncate(length);
     Ok(bytes)
 }
@@ -397,7 +397,7 @@ pub(crate) fn read_manifest(folder: &Dir, root: &Hash) -> Result<Manifest, Strin
     Ok(manifest)
 }
 
-/// Why a payload is not offered any more, when something was found wrong with it.
+/// Why a payload is no longer offered, if it was found damaged.
 fn read_damage(folder: &Dir) -> Option<String> {
     if matches!(folder.exists(DAMAGED), Ok(false)) {
         return None;
@@ -407,7 +407,7 @@ fn read_damage(folder: &Dir) -> Option<String> {
     Some(rpp_p2p::text::escape(reason.trim_end()))
 }
 
-/// The payload locked against being opened for serving; `None` when somebody, in whatever process, has it open.
+/// The payload, locked against being opened for serving; `None` if any process has it open.
 pub(crate) fn lock_alone(folder: &Dir) -> io::Result<Option<Alone>> {
     let payload = match folder.open_read(PAYLOAD) {
         Ok(payload) => payload,

@@ -1,15 +1,15 @@
-//! The 512-byte header of one entry, and the pax header before it where something does not fit.
+//! The 512-byte header of one entry, and the pax header before it if something does not fit.
 
 use std::io::{self, Write};
 
-/// Everything in a tar is a multiple of this.
+/// All parts of a tar are multiples of this.
 pub(crate) const BLOCK: usize = 512;
 const NAME: usize = 100;
 const PREFIX: usize = 155;
-/// The first size that eleven octal digits cannot say.
+/// The smallest size that eleven octal digits cannot express.
 const SIZE_LIMIT: u64 = 1 << 33;
 
-/// What an entry is.
+/// The kind of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HeaderKind {
     File,
@@ -19,7 +19,7 @@ pub(crate) enum HeaderKind {
 
 pub(super) struct HeaderFields<'a> {
     pub(super) kind: HeaderKind,
-    /// Relative; of a folder with its trailing `/`.
+    /// The relative path; that of a folder has its trailing `/`.
     pub(super) path: &'a [u8],
     pub(super) link: &'a [u8],
     pub(super) size: u64,
@@ -59,12 +59,12 @@ pub(super) fn write(out: &mut dyn Write, entry: &HeaderFields<'_>) -> io::Result
     out.write_all(&block(flag, names, cut(entry.link, NAME), size, entry.mode))
 }
 
-/// `(prefix, name)`, or `None` when the path does not fit in them.
+/// `(prefix, name)`, or `None` if the path does not fit them.
 fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
     if path.len() <= NAME {
         return Some((b"", path));
     }
-    // Not at a folder's trailing slash: the name would be empty.
+    // Not at the trailing slash of a folder, because then the name would be empty.
     let slash = path[..(PREFIX + 1).min(path.len() - 1)].iter().rposition(|&byte| byte == b'/')?;
     let (prefix, name) = (&path[..slash], &path[slash + 1..]);
     (!prefix.is_empty() && name.len() <= NAME).then_some((prefix, name))
@@ -74,7 +74,7 @@ fn cut(bytes: &[u8], length: usize) -> &[u8] {
     &bytes[..bytes.len().min(length)]
 }
 
-/// `"<length> <key>=<value>\n"`, where the length counts its own digits.
+/// `"<length> <key>=<value>\n"`, where the length includes its own digits.
 fn record(out: &mut Vec<u8>, key: &str, value: &[u8]) {
     let rest = key.len() + value.len() + 3;
     let mut length = rest + 1;
@@ -129,7 +129,7 @@ mod tests {
         assert!(split(&path(156, 100)).is_none());
         assert!(split(&path(155, 101)).is_none());
         assert!(split(&[b'n'; 101]).is_none());
-        // A folder: the slash at the end is not a place to split.
+        // The path is a folder's: it must not be split at the slash at its end.
         assert!(split(&[vec![b'n'; 101], vec![b'/']].concat()).is_none());
         assert_eq!(split(&[path(120, 99), vec![b'/']].concat()).unwrap().1.len(), 100);
         // The last slash that fits, not the first.

@@ -1,8 +1,8 @@
-//! Whether a symlink can lead only to what lies in its own tree.
+//! Decides whether a symlink can lead only to places in its own tree.
 //!
-//! A target that begins with `..` as often as its folder is deep, and then only names things, is judged by its text: each
-//! name can only lead further down, or through another link that is judged itself. A `..` after a name depends on what the
-//! name is, so such a target is walked through the tree as the kernel would.
+//! A target that begins with `..` at most as often as its folder is deep, followed only by names, is judged by its
+//! text: each name can only lead further down, or through another link that is judged itself. The effect of a `..`
+//! after a name depends on what the name is, so such a target is followed through the tree as the kernel would.
 
 use std::{collections::VecDeque, os::fd::AsFd};
 
@@ -13,16 +13,16 @@ use crate::limits::MAX_LINKS;
 pub(crate) const ABSOLUTE: &str = "its target is absolute";
 pub(crate) const OUTSIDE: &str = "its target leads outside";
 
-/// What the text of a target says.
+/// The verdict on the text of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Text {
-    /// It stays inside, whatever else there is.
+    /// It stays inside in any case.
     Inside,
-    /// It depends on what lies on the way: [`walk`] says.
+    /// It depends on what is on the way; [`walk`] decides.
     Depends,
 }
 
-/// Judges the target of a link whose folder is `depth` folders below the root.
+/// Judges the text of a link's target. The link's folder is `depth` folders below the root.
 pub(crate) fn text(target: &[u8], depth: usize) -> Result<Text, &'static str> {
     if target.is_empty() {
         return Err("its target is empty");
@@ -45,8 +45,8 @@ pub(crate) fn text(target: &[u8], depth: usize) -> Result<Text, &'static str> {
     Ok(Text::Inside)
 }
 
-/// Follows a target through the tree below `root`. `folder` is the path of the link's folder, which leads through no
-/// link. What is not there counts as a folder.
+/// Follows a target through the tree below `root`. `folder` is the path of the link's folder, which contains no link. A
+/// name that does not exist counts as a folder.
 pub(crate) fn walk(root: impl AsFd, folder: &[u8], target: &[u8]) -> Result<(), &'static str> {
     let mut here: Vec<Vec<u8>> = parts(folder).map(<[u8]>::to_vec).collect();
     let mut ahead: VecDeque<Vec<u8>> = parts(target).map(<[u8]>::to_vec).collect();
@@ -57,7 +57,7 @@ pub(crate) fn walk(root: impl AsFd, folder: &[u8], target: &[u8]) -> Result<(), 
             continue;
         }
         here.push(part);
-        // What the last name is does not matter: if it is a link, that one is judged itself.
+        // The kind of the last name does not matter: if it is a link, it is judged itself.
         if ahead.is_empty() {
             break;
         }

@@ -1,5 +1,5 @@
-//! What is seen of a folder before anything of it is read: how long its tar will be, which links no consumer will unpack,
-//! and which files are for fewer eyes here than they will be there.
+//! What is found out about a folder before its files are read: the length of its tar, the links that no consumer will
+//! unpack, and the files that more users will be able to read there than here.
 
 use std::{fs::File, io, os::fd::OwnedFd};
 
@@ -7,17 +7,17 @@ use super::{header::padding, links};
 use crate::files::sparse::Map;
 use crate::limits::MAX_NAMED;
 
-/// Entries of one kind: how many, and the first of them by name.
+/// Entries of one kind: their number, and the first of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
     /// How many.
     pub total: u64,
-    /// The path and what is about it of the first [`MAX_NAMED`]; paths are escaped and cut.
+    /// The path and the finding for the first [`MAX_NAMED`]; paths are escaped and cut.
     pub first: Vec<(String, String)>,
 }
 
 impl Findings {
-    /// Adds one.
+    /// Adds an entry.
     pub(crate) fn add(&mut self, path: &[u8], what: impl Into<String>) {
         self.total += 1;
         if self.first.len() < MAX_NAMED {
@@ -26,16 +26,16 @@ impl Findings {
     }
 }
 
-/// What is known of a folder that is to be packed.
+/// The findings about a folder that is to be packed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FolderSurvey {
     /// Length of the tar.
     pub(crate) bytes: u64,
-    /// How much of that takes room: the rest are holes.
+    /// Bytes that take space; the others are holes.
     pub(crate) data_bytes: u64,
     /// Links that are refused when unpacked.
     pub(crate) links: Findings,
-    /// Files and folders that fewer may read here than the tar says.
+    /// Files and folders that fewer users may read here than the tar says.
     pub(crate) private: Findings,
 }
 
@@ -65,7 +65,7 @@ impl Surveyor {
         Ok(())
     }
 
-    /// `open` are the bits by which everybody may read it once it was unpacked.
+    /// `open` are the bits by which everybody may read the file after it was unpacked.
     pub(super) fn mode(&mut self, path: &[u8], mode: u32, open: u32) {
         if mode & open != open {
             self.found.private.add(path, format!("mode {:04o}", mode & 0o7777));

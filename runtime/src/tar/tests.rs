@@ -10,7 +10,7 @@ use std::{
 
 use super::*;
 
-/// The tree behind the committed vector: every case that the format knows.
+/// The tree of the committed vector; it has every case of the format.
 fn vector_tree(root: &Path) {
     let write = |name: &str, content: &[u8], mode: u32| {
         let path = root.join(name);
@@ -40,8 +40,8 @@ fn packed(root: &Path) -> Vec<u8> {
     bytes
 }
 
-/// The root that this tree has on every machine; an independent program gives the same. A change of it is a change of the format: every published folder would
-/// get another root.
+/// The root that this tree has on every machine; an independent program computes the same. If this changes, the format
+/// has changed, and every published folder gets another root.
 const VECTOR: &str = "984afcdc6e041edd27f72438c2f1ddce6b86f5d12475949b8e9bec5df1cbd7dc";
 
 #[test]

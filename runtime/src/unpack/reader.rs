@@ -1,4 +1,4 @@
-//! Reads a tar entry by entry, as GNU tar takes them: ustar, pax headers, GNU's long names, checksums of signed bytes, and
+//! Reads a tar entry by entry, as GNU tar does: ustar, pax headers, GNU's long names, checksums over signed bytes, and
 //! archives that end with one zero block or none. Allocates at most [`MAX_EXTENSION`] bytes for what a header says.
 
 use super::{
@@ -8,7 +8,7 @@ use super::{
 use crate::limits::MAX_EXTENSION;
 use crate::tar::BLOCK;
 
-/// What an entry is.
+/// The kind of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EntryKind {
     File,
@@ -16,7 +16,7 @@ pub(super) enum EntryKind {
     Symlink,
     /// `link` is the path of an earlier entry.
     HardLink,
-    /// Never unpacked, and why.
+    /// Never unpacked, with the reason.
     Never(&'static str),
 }
 
@@ -31,18 +31,18 @@ pub(super) struct Reader<I> {
     input: I,
     length: u64,
     offset: u64,
-    /// Content of the current entry not read yet, and the zeros after it.
+    /// Bytes of the current entry's content that were not read yet, and the zeros after it.
     content: u64,
     padding: u64,
 }
 
-/// What headers before an entry said about it.
+/// What earlier headers said about the next entry.
 #[derive(Default)]
 struct Extensions {
     path: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
     size: Option<u64>,
-    /// In pax's form the map of a sparse file stands in its content.
+    /// In pax's form the map of a sparse file is in its content.
     sparse: bool,
     /// The real name of a sparse file.
     sparse_name: Option<Vec<u8>>,
@@ -57,7 +57,7 @@ impl<I: ByteSource> Reader<I> {
         self.input
     }
 
-    /// The next entry; `None` after the end. What was not read of the last one is skipped.
+    /// The next entry; `None` after the end. Content of the last one that was not read is skipped.
     pub(super) fn next(&mut self) -> Result<Option<TarEntry>, UnpackError> {
         let mut extensions = Extensions::default();
         self.skip_rest()?;
@@ -80,7 +80,7 @@ impl<I: ByteSource> Reader<I> {
                 b'g' => self.global(&header)?,
                 b'L' => extensions.path = Some(self.long_name(&header)?),
                 b'K' => extensions.link = Some(self.long_name(&header)?),
-                // The label of a volume is no entry.
+                // The label of a volume is not an entry.
                 b'V' => continue,
                 flag => return self.entry(&header, flag, extensions).map(Some),
             }
@@ -88,7 +88,7 @@ impl<I: ByteSource> Reader<I> {
         }
     }
 
-    /// Content of the current entry, as much as comes in one piece; nothing at its end.
+    /// The next piece of the current entry's content; nothing at its end.
     pub(super) fn content(&mut self) -> Result<Span<'_>, UnpackError> {
         if self.content == 0 {
             return Ok(Span::Data(&[]));
@@ -121,7 +121,8 @@ impl<I: ByteSource> Reader<I> {
         if flag == b'S' {
             self.sparse_map(header)?;
         }
-        // Folders and links have no content, whatever size their header says: some programs write that of the folder.
+        // Folders and links have no content, whatever size their header says, because some programs write the size of
+        // the folder.
         let bare = kind == EntryKind::Folder || matches!(flag, b'1'..=b'6');
         let size = match said.size {
             _ if bare => 0,
@@ -133,7 +134,7 @@ impl<I: ByteSource> Reader<I> {
         Ok(TarEntry { kind, path, link, mode: (mode & 0o7777) as u32 })
     }
 
-    /// Passes over the blocks that continue the map of GNU's sparse file.
+    /// Skips the blocks that continue the map of a GNU sparse file.
     fn sparse_map(&mut self, header: &Header<'_>) -> Result<(), UnpackError> {
         let mut more = header.0[482] != 0;
         while more {
@@ -142,7 +143,7 @@ impl<I: ByteSource> Reader<I> {
         Ok(())
     }
 
-    /// Announces content, which must lie within the payload.
+    /// Starts an entry's content, which must lie within the payload.
     fn begin(&mut self, size: u64) -> Result<(), UnpackError> {
         let padding = (BLOCK as u64 - size % BLOCK as u64) % BLOCK as u64;
         let end = self.offset.checked_add(size).and_then(|end| end.checked_add(padding));
@@ -164,7 +165,7 @@ impl<I: ByteSource> Reader<I> {
         Ok(())
     }
 
-    /// `None` for a block of zeros, and where the payload ends after a whole block.
+    /// `None` for a block of zeros, and where the payload ends after a complete block.
     fn block(&mut self) -> Result<Option<[u8; BLOCK]>, UnpackError> {
         if self.offset == self.length {
             return Ok(None);
@@ -177,7 +178,7 @@ impl<I: ByteSource> Reader<I> {
         Ok(block.iter().any(|&byte| byte != 0).then_some(block))
     }
 
-    /// After the first zero block nothing but zeros may come.
+    /// After the first zero block only zeros may come.
     fn end(&mut self) -> Result<(), UnpackError> {
         while self.offset < self.length {
             let span = self.input.next(self.length - self.offset).map_err(UnpackError::Read)?;
@@ -232,7 +233,7 @@ impl<I: ByteSource> Reader<I> {
         Ok(())
     }
 
-    /// Global headers may carry comments, but not what changes every entry after them.
+    /// Global headers may have comments, but nothing that changes every later entry.
     fn global(&mut self, header: &Header<'_>) -> Result<(), UnpackError> {
         let mut said = Extensions::default();
         self.pax(header, &mut said)?;
@@ -242,7 +243,7 @@ impl<I: ByteSource> Reader<I> {
         }
     }
 
-    /// The sum is of bytes; some old programs took them as signed.
+    /// The sum is over bytes; some old programs took them as signed.
     fn check_sum(&self, header: &Header<'_>) -> Result<(), UnpackError> {
         let others = || header.0[..148].iter().chain(&header.0[156..]);
         let spaces = 8 * i64::from(b' ');
@@ -296,7 +297,7 @@ impl Header<'_> {
     fn path(&self) -> Vec<u8> {
         let name = text(&self.0[..100]);
         let prefix = text(&self.0[345..500]);
-        // Only POSIX's magic gives the prefix its meaning; GNU's keeps other things there.
+        // Only POSIX's magic defines the prefix; GNU's has other data there.
         if prefix.is_empty() || &self.0[257..263] != b"ustar\0" {
             return name.to_vec();
         }
@@ -338,7 +339,7 @@ fn text(field: &[u8]) -> &[u8] {
     &field[..field.iter().position(|&byte| byte == 0).unwrap_or(field.len())]
 }
 
-/// `(key, value, what follows)` of `"<length> <key>=<value>\n"`.
+/// `(key, value, rest)` of `"<length> <key>=<value>\n"`.
 fn record(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let space = bytes.iter().take(20).position(|&byte| byte == b' ')?;
     let length = usize::try_from(decimal(&bytes[..space])?).ok()?;

@@ -1,5 +1,5 @@
-//! The payload as it is read: one thread reads ahead and hashes, the extraction takes what it read without copying it.
-//! [`AHEAD`] pieces of [`PIECE`] bytes are under way; holes are not read.
+//! Reads the payload: one thread reads ahead and hashes, and the extraction uses what it read without copying.
+//! [`AHEAD`] pieces of [`PIECE`] bytes are in flight; holes are not read.
 
 use std::{
     fs::File,
@@ -15,11 +15,11 @@ use crate::files::sparse::{Extent, Map, ZEROS};
 const PIECE: usize = 1024 * 1024;
 const AHEAD: usize = 4;
 
-/// What comes next.
+/// The next part of the payload.
 pub(super) enum Span<'a> {
     /// Bytes; none at the end.
     Data(&'a [u8]),
-    /// So many zeros.
+    /// This many zeros.
     Zeros(u64),
 }
 
@@ -32,12 +32,12 @@ impl Span<'_> {
     }
 }
 
-/// Where a tar is read from.
+/// The source of a tar's bytes.
 pub(super) trait ByteSource {
-    /// At most `max` bytes of what comes next.
+    /// The next bytes, at most `max`.
     fn next(&mut self, max: u64) -> io::Result<Span<'_>>;
 
-    /// Passes over bytes.
+    /// Skips bytes.
     fn skip(&mut self, bytes: u64) -> io::Result<()> {
         let mut left = bytes;
         while left > 0 {
@@ -55,18 +55,18 @@ enum Piece {
     Zeros(u64),
 }
 
-/// The side that extracts.
+/// The side of the extraction.
 pub(super) struct PayloadReader<'a> {
     pieces: Receiver<Piece>,
     spare: SyncSender<Vec<u8>>,
     piece: Piece,
-    /// How much of the piece was taken.
+    /// How much of the piece was consumed.
     taken: u64,
     done: u64,
     progress: &'a mut dyn FnMut(u64),
 }
 
-/// The side that reads.
+/// The side that reads the file.
 pub(super) struct Feeder<'a> {
     file: &'a File,
     length: u64,
@@ -74,7 +74,7 @@ pub(super) struct Feeder<'a> {
     spare: Receiver<Vec<u8>>,
 }
 
-/// Both sides for the first `length` bytes of a file. `progress` is told how many bytes were taken.
+/// Both sides for the first `length` bytes of a file. `progress` is called with the number of bytes consumed.
 pub(super) fn open<'a, 'b>(
     file: &'a File,
     length: u64,
@@ -94,7 +94,7 @@ impl PayloadReader<'_> {
         };
         if let Some(mut bytes) = old {
             bytes.clear();
-            // The reader may be done already.
+            // The reader may have finished already.
             let _ = self.spare.try_send(bytes);
         }
         self.done += length;
@@ -112,7 +112,7 @@ impl PayloadReader<'_> {
         length - self.taken
     }
 
-    /// Takes all that is left, so that all of it is hashed.
+    /// Consumes all that is left, so that all of it is hashed.
     pub(super) fn drain(&mut self) {
         loop {
             self.taken += self.left();
@@ -141,7 +141,7 @@ impl ByteSource for PayloadReader<'_> {
 }
 
 impl Feeder<'_> {
-    /// Reads and hashes everything; ends early when the other side is gone.
+    /// Reads and hashes everything; ends early if the other side is gone.
     pub(super) fn run(self) -> io::Result<Hash> {
         let mut hasher = blake3::Hasher::new();
         let mut map = Map::new(self.file, self.length)?;
@@ -184,7 +184,7 @@ fn fill(file: &File, start: u64, length: usize, mut bytes: Vec<u8>) -> io::Resul
             Err(error) => return Err(error.into()),
         }
     }
-    // There may be room for more than was asked for.
+    // The buffer may have more space than was asked for.
     bytes.truncate(length);
     Ok(bytes)
 }
@@ -198,7 +198,7 @@ fn hash_zeros(hasher: &mut blake3::Hasher, length: u64) {
     }
 }
 
-/// A file of which only headers are looked at.
+/// A file of which only headers are read.
 pub(super) struct Headers<'a> {
     file: &'a File,
     at: u64,

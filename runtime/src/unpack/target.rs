@@ -1,4 +1,4 @@
-//! The folder that is filled. Nothing in it is reached through a link.
+//! The folder that is being filled. Nothing in it is reached through a link.
 
 use std::{
     ffi::CString,
@@ -28,19 +28,19 @@ pub(super) struct Target<'a> {
     root: OwnedFd,
     dest: &'a Path,
     options: &'a Options,
-    /// Mode bits that the process may give.
+    /// Mode bits that the process may set.
     allowed: u32,
     root_mode: u32,
-    /// The folder of the entry before: most entries share it with their neighbour.
+    /// The folder of the previous entry, because most entries share it with their neighbour.
     parent: Option<(Vec<u8>, OwnedFd)>,
-    /// Entries and folders that were made without one.
+    /// Number of entries, and of folders that were made without one.
     made: u64,
-    /// There are links that only the finished tree can judge.
+    /// Some links can be judged only in the finished tree.
     walk: bool,
     unpacked: Unpacked,
 }
 
-/// Refuses what an entry by itself says is not to be extracted; else its names.
+/// Refuses an entry that must not be extracted by what it says itself; otherwise returns the names of its path.
 pub(super) fn check(entry: &TarEntry) -> Result<Vec<&[u8]>, UnpackError> {
     if let EntryKind::Never(reason) = entry.kind {
         return Err(refused(&entry.path, reason));
@@ -63,7 +63,7 @@ pub(super) fn check(entry: &TarEntry) -> Result<Vec<&[u8]>, UnpackError> {
     Ok(names)
 }
 
-/// The names of the path that a hard link gives.
+/// The names of the path to which a hard link refers.
 fn original(entry: &TarEntry) -> Result<Vec<&[u8]>, UnpackError> {
     match components(&entry.link, &entry.path) {
         Ok(names) if !names.is_empty() => Ok(names),
@@ -91,7 +91,7 @@ impl<'a> Target<'a> {
         })
     }
 
-    /// The mode that the archive gives to the destination itself.
+    /// The mode that the archive has for the destination itself.
     pub(super) fn root_mode(&self) -> u32 {
         self.root_mode
     }
@@ -122,11 +122,11 @@ impl<'a> Target<'a> {
     }
 
     fn take<I: ByteSource>(&mut self, entry: &TarEntry, reader: &mut Reader<I>) -> Result<(), UnpackError> {
-        // Refused ones count as well, so that their number is bounded.
+        // Refused entries count as well, so that their number is bounded.
         self.count()?;
         let names = check(entry)?;
         let Some((name, folders)) = names.split_last() else {
-            // "./", as other programs write it.
+            // `./`, as other programs write it.
             self.root_mode = self.folder_mode(entry.mode);
             return Ok(());
         };
@@ -151,7 +151,7 @@ impl<'a> Target<'a> {
         Ok(())
     }
 
-    /// Makes `folders` the parent, opened one by one without following links, and made where they are missing.
+    /// Makes `folders` the parent. They are opened one by one without following links, and created if missing.
     fn enter(&mut self, folders: &[&[u8]], path: &[u8]) -> Result<(), UnpackError> {
         if self.parent.as_ref().is_some_and(|(open, _)| is_joined(open, folders)) {
             return Ok(());
@@ -188,7 +188,7 @@ impl<'a> Target<'a> {
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(self.failed(&entry.path, error.into())),
             }
-            // Made for what is in it, or by an entry before.
+            // Made for its content, or by an earlier entry.
             if self.kind(name, entry)? == FileType::Directory {
                 let changed = rustix::fs::openat(self.parent(), name, folder_flags(), Mode::empty())
                     .and_then(|fd| rustix::fs::fchmod(&fd, bits((mode & self.allowed) | (self.allowed & 0o2000))));
@@ -211,7 +211,7 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// A link to a file that was extracted before; a second symlink where the original is one.
+    /// A link to a file that was extracted earlier; if the original is a symlink, a second symlink.
     fn hard_link(&mut self, name: &CString, depth: usize, entry: &TarEntry) -> Result<(), UnpackError> {
         let parts = original(entry)?;
         if is_joined(&components(&entry.path, &entry.path)?.join(&b'/'), &parts) {
@@ -272,7 +272,7 @@ impl<'a> Target<'a> {
                 Err(error) => return Err(self.failed(&entry.path, error.into())),
             }
         };
-        // Zeros are left out: how far it is written, and how long it is.
+        // Zeros are not written, so these differ: how far the file is written, and how long it is.
         let (mut written, mut length) = (0, 0);
         loop {
             match reader.content()? {
@@ -296,7 +296,7 @@ impl<'a> Target<'a> {
         stat.map(|stat| FileType::from_raw_mode(stat.st_mode)).map_err(|error| self.failed(&entry.path, error.into()))
     }
 
-    /// Removes what an entry before made of the same path.
+    /// Removes what an earlier entry made at the same path.
     fn make_room(&mut self, name: &CString, entry: &TarEntry) -> Result<(), UnpackError> {
         let stat = rustix::fs::statat(self.parent(), name, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|error| self.failed(&entry.path, error.into()))?;
@@ -314,7 +314,7 @@ impl<'a> Target<'a> {
         Ok(())
     }
 
-    /// Walks the finished tree and refuses the links that lead out of it. `path` is that of `folder`.
+    /// Walks the finished tree and refuses links that lead outside. `path` is the path of `folder`.
     fn judge_links(&mut self, folder: OwnedFd, path: &mut Vec<u8>) -> Result<(), UnpackError> {
         let depth = if path.is_empty() { 0 } else { path.split(|&byte| byte == b'/').count() };
         let mut listed = Vec::new();
@@ -357,7 +357,7 @@ impl<'a> Target<'a> {
         if self.options.private { 0o700 } else { (mode & FOLDER_MODE) | 0o700 }
     }
 
-    /// As [`Self::folder_mode`]; executable only if it is for its owner.
+    /// Like [`Self::folder_mode`]; executable only if it is so for its owner.
     fn file_mode(&self, mode: u32) -> u32 {
         let mode = if mode & 0o100 == 0 { (mode & 0o644) | 0o600 } else { (mode & 0o755) | 0o700 };
         if self.options.private { mode & 0o700 } else { mode }
@@ -368,7 +368,7 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Writes content that belongs at `at`, and says how far the file reaches then.
+/// Writes content at `at`, and returns how far the file is written then.
 fn write(file: &File, bytes: &[u8], at: u64, written: u64) -> io::Result<u64> {
     if bytes.len() < sparse::BLOCK {
         file.write_all_at(bytes, at)?;
@@ -377,7 +377,7 @@ fn write(file: &File, bytes: &[u8], at: u64, written: u64) -> io::Result<u64> {
     Ok(sparse::write_new_at(file, bytes, at)?.unwrap_or(written))
 }
 
-/// The names of a path; refuses what could leave the destination.
+/// The names of a path. Refuses a path that could leave the destination.
 fn components<'p>(path: &'p [u8], entry: &[u8]) -> Result<Vec<&'p [u8]>, UnpackError> {
     if path.first() == Some(&b'/') {
         return Err(refused(entry, "its path is absolute"));

@@ -23,12 +23,12 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::limits::{MAX_LOG_BYTES, MAX_LOG_LINES};
 
-/// What was dropped is told this often at most.
+/// Least time between two reports of dropped lines.
 const TELL_EVERY: Duration = Duration::from_secs(1);
-/// A reader that takes nothing at the moment, on a descriptor that does not block, is asked again after this time.
+/// A non-blocking descriptor that accepts nothing at present is tried again after this time.
 const AGAIN: Duration = Duration::from_millis(20);
 
-/// Takes lines from any thread; cheap to clone.
+/// Accepts lines from any thread; cheap to clone.
 #[derive(Clone)]
 pub(super) struct Lines {
     sender: SyncSender<Vec<u8>>,
@@ -36,7 +36,7 @@ pub(super) struct Lines {
     dropped: Counter,
 }
 
-/// What is between the queue's two ends, the line that is just being written included.
+/// What is in the queue, including the line that is being written.
 #[derive(Default)]
 struct Waiting {
     bytes: Mutex<usize>,
@@ -48,7 +48,7 @@ impl Waiting {
         self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `false` when there is no room.
+    /// Reserves space; `false` if there is not enough.
     fn take(&self, size: usize) -> bool {
         let mut bytes = self.bytes();
         let fits = *bytes + size <= MAX_LOG_BYTES;
@@ -71,7 +71,7 @@ impl Lines {
     /// Starts the thread that writes.
     ///
     /// # Errors
-    /// The system gives no thread.
+    /// The system cannot start a thread.
     pub(super) fn to(output: impl Write + Send + 'static, dropped: Counter) -> io::Result<Self> {
         let (sender, received) = sync_channel(MAX_LOG_LINES);
         let waiting = Arc::<Waiting>::default();
@@ -87,12 +87,12 @@ impl Lines {
         Ok(Self { sender, waiting, dropped })
     }
 
-    /// How many lines were dropped so far.
+    /// The number of lines dropped so far.
     pub(super) fn dropped(&self) -> Counter {
         self.dropped.clone()
     }
 
-    /// Waits until everything is written, at most so long.
+    /// Waits until everything is written, at most for this time.
     pub(super) fn finish(&self, patience: Duration) {
         drop(self.waiting.none.wait_timeout_while(self.waiting.bytes(), patience, |bytes| *bytes > 0));
     }
@@ -116,7 +116,7 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
-/// A record arrives whole, in one call.
+/// A record arrives complete, in one call.
 impl Write for &Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.push(line);
@@ -128,20 +128,20 @@ impl Write for &Lines {
     }
 }
 
-/// The thread at the queue's end.
+/// The thread that empties the queue.
 struct Writer<W> {
     output: W,
     waiting: Arc<Waiting>,
     dropped: Counter,
-    /// Dropped lines that the log tells of.
+    /// The number of dropped lines that were reported.
     told: u64,
     last: Option<Instant>,
-    /// The last line was written.
+    /// Whether the last line could be written.
     flows: bool,
 }
 
 impl<W: Write> Writer<W> {
-    /// Until the last sender is gone.
+    /// Runs until the last sender is dropped.
     fn run(&mut self, received: &Receiver<Vec<u8>>) {
         loop {
             let line = match self.flows && self.dropped.get() > self.told {
@@ -158,7 +158,7 @@ impl<W: Write> Writer<W> {
             }
             match self.flows {
                 true => self.tell(),
-                // Nobody reads any more: what comes is taken and thrown away.
+                // Nobody reads any more: what comes is dropped.
                 false => {
                     self.dropped.inc();
                 }
@@ -179,8 +179,8 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// A record like all others, behind those that waited: this thread has just made room for it. Should somebody have been
-    /// faster, it counts as dropped itself, and the next one tells of both.
+    /// Reports dropped lines as an ordinary record, behind those in the queue: this thread has just freed space for it.
+    /// If another thread took that space first, the report counts as dropped itself, and the next one covers both.
     fn tell(&mut self) {
         let dropped = self.dropped.get();
         if dropped == self.told || self.last.is_some_and(|last| last.elapsed() < TELL_EVERY) {
@@ -201,7 +201,7 @@ mod tests {
 
     use super::*;
 
-    /// Writes when it is told to.
+    /// An output that writes only when it is allowed to.
     struct Held {
         go: Receiver<()>,
         written: mpsc::SyncSender<Vec<u8>>,
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn lines_that_do_not_fit_are_dropped_and_counted_and_the_others_arrive_in_order() {
         let (lines, go, written) = held();
-        // One may be in the writer's hands already.
+        // The writer may already have taken one.
         for number in 0..MAX_LOG_LINES + 10 {
             log(&lines, number.to_string().as_bytes());
         }

@@ -1,11 +1,12 @@
-//! SQL over one cut, and nothing but that cut.
+//! SQL queries over one cut that cannot reach anything else.
 //!
-//! Per request a connection of its own gets, for each table, an inner temporary view with an unguessable name over
-//! `main.X WHERE snapshot_id = N`, and an outer temporary view `X` over it. Then an authorizer is set that lets `main` be
-//! read through an inner view only, and an inner view through its outer one only ([`scope`]).
+//! For each request a connection of its own gets two temporary views for each table: an inner one with an unguessable
+//! name over `main.X WHERE snapshot_id = N`, and an outer one `X` over the inner one. Then an authorizer is set. It
+//! lets `main` be read only through an inner view, and an inner view only through its outer one ([`scope`]).
 //!
-//! Time is looked at between steps of SQLite's machine. What runs between two looks is bounded by the size of values,
-//! the number of function calls, and by leaving out the functions whose time grows with the product of two texts.
+//! The clock is checked between steps of SQLite's virtual machine. What runs between two checks is bounded by the size
+//! of values and the number of function calls; functions whose time grows with the product of two texts are not
+//! available.
 
 mod rows;
 mod scope;
@@ -26,7 +27,7 @@ use crate::{
     limits::{SQL_MAX_PARAMS, SQL_MAX_TEXT_BYTES, SQL_MAX_VALUE_BYTES, SQL_TIMEOUT},
 };
 
-/// Steps of SQLite's machine between two looks at the clock.
+/// Steps of SQLite's virtual machine between two checks of the clock.
 const STEPS_BETWEEN_LOOKS: i32 = 200;
 
 /// A query over one cut.
@@ -37,10 +38,10 @@ pub(crate) struct Query {
     pub(crate) params: Vec<serde_json::Value>,
 }
 
-/// Why there are no rows.
+/// Why a query returns no rows.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SqlError {
-    /// The caller's SQL.
+    /// The caller's SQL is at fault.
     #[error("{0}")]
     Refused(String),
     #[error("there is no cut {0}")]
@@ -66,7 +67,7 @@ pub(crate) fn run(path: &Path, query: &Query) -> Result<Rows, SqlError> {
         return Err(SqlError::Refused(format!("there are more than {SQL_MAX_PARAMS} params")));
     }
     let mut db = open_reader(path)?;
-    // One view of the database from the look-up of the cut to the last row.
+    // One transaction, so that the database does not change between the look-up of the cut and the last row.
     db.execute_batch("BEGIN")?;
     let known: bool = db.query_row(
         "SELECT EXISTS (SELECT 1 FROM main.snapshots WHERE snapshot_id = ?1 AND completed_at_ns IS NOT NULL)",
@@ -106,7 +107,7 @@ fn bound(db: &Connection) -> Result<(), rusqlite::Error> {
 }
 
 fn execute(db: &Connection, query: &Query) -> Result<SqlAnswer, Failure> {
-    // Statement by statement: `prepare` would look for a second one by calling itself.
+    // Statement by statement, because `prepare` would look for a second one by calling itself.
     let mut batch = Batch::new(db, &query.sql);
     let Some(mut statement) = batch.next()? else { return Err(Failure::Empty) };
     match batch.next() {
@@ -180,7 +181,7 @@ fn refused(failure: &Failure, refusals: &Refusals) -> SqlError {
     SqlError::Refused(crate::escape(&message))
 }
 
-/// SQLite's own words, without ours around them.
+/// SQLite's message without our text around it.
 fn message_of(error: &rusqlite::Error) -> String {
     match error {
         rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),

@@ -1,4 +1,4 @@
-//! Reads rows until a bound is met.
+//! Reads rows until a bound is reached.
 
 use rusqlite::{ErrorCode, Statement, types::ValueRef};
 use serde::Serialize;
@@ -9,10 +9,10 @@ use crate::limits::{SQL_MAX_JSON_BYTES, SQL_MAX_ROWS};
 #[derive(Debug, Serialize)]
 pub(crate) struct SqlAnswer {
     pub(crate) columns: Vec<String>,
-    /// The array of rows, written already.
+    /// The array of rows as JSON text.
     pub(crate) rows: Box<RawValue>,
     pub(crate) row_count: usize,
-    /// A bound of time, rows or bytes was met; there may be more.
+    /// A bound of time, rows or bytes was reached; there may be more rows.
     pub(crate) truncated: bool,
 }
 
@@ -55,7 +55,7 @@ pub(super) fn collect(statement: &mut Statement<'_>) -> Result<SqlAnswer, rusqli
     }
     drop(rows);
     json.push(']');
-    // It was written piece by piece from valid pieces.
+    // It consists of valid pieces.
     let rows = RawValue::from_string(json).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
     Ok(SqlAnswer { columns, rows, row_count, truncated })
 }

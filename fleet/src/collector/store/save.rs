@@ -1,4 +1,4 @@
-//! Puts one cut into the database, in one transaction.
+//! Stores one cut in the database, in one transaction.
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,7 +17,7 @@ use crate::{
     wire::{Edge, Node},
 };
 
-/// What the taker of a cut is told.
+/// The answer to the caller of a cut.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Saved {
     pub(crate) snapshot_id: u64,
@@ -42,7 +42,7 @@ pub(crate) struct ProcessRow {
     pub(crate) error_text: Option<String>,
 }
 
-/// About what a cut takes in the file, rather more than less.
+/// An estimate of what a cut takes in the file, rather too high than too low.
 pub(super) fn estimate(finished: &Finished) -> u64 {
     let graphs = finished.participants.iter().filter_map(|p| p.graph.as_ref().map(|graph| (p, graph)));
     let bytes = graphs.map(|(p, graph)| {
@@ -53,11 +53,11 @@ pub(super) fn estimate(finished: &Finished) -> u64 {
             graph.edges.iter().map(|e| 2 * (e.src.len() + e.dst.len()) + e.attrs_json.len() + 4 * names + 80).sum();
         (nodes + edges) as u64
     });
-    // Pages are never quite full.
+    // Pages are never completely full.
     bytes.sum::<u64>() / 4 * 5 + 256 * finished.participants.len() as u64 + 64 * 1024
 }
 
-/// Stores everything, or nothing. Also returns what was noted about the graphs.
+/// Stores everything, or nothing. Also returns the notes about the graphs.
 pub(super) fn save(db: &mut Connection, finished: &Finished) -> Result<(Saved, Vec<Event>), StoreError> {
     let mut notes = Notes { snapshot_id: finished.id, events: Vec::new(), unnoted: 0 };
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -104,7 +104,7 @@ fn process_row(participant: &Participant) -> ProcessRow {
 fn save_processes(db: &Connection, id: i64, participants: &[Participant]) -> Result<(), StoreError> {
     let mut insert = db.prepare("INSERT INTO snapshot_processes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
     for p in participants {
-        // SQLite counts to 2^63 - 1; no process id comes near.
+        // SQLite's integers end at 2^63 - 1; no process id comes near.
         let pid = p.name.pid.map(|pid| i64::try_from(pid).unwrap_or(i64::MAX));
         insert.execute(params![
             id,
@@ -119,7 +119,7 @@ fn save_processes(db: &Connection, id: i64, participants: &[Participant]) -> Res
     Ok(())
 }
 
-/// In the order of the primary key: the file grows at its end.
+/// In the order of the primary key, so that the file grows at its end.
 fn save_nodes(db: &Connection, id: i64, all: &[Participant], notes: &mut Notes) -> Result<u64, StoreError> {
     let mut insert = db.prepare("INSERT INTO nodes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
     let mut participants: Vec<&Participant> = all.iter().filter(|p| p.graph.is_some()).collect();
@@ -128,7 +128,7 @@ fn save_nodes(db: &Connection, id: i64, all: &[Participant], notes: &mut Notes) 
     for participant in participants {
         let Some(graph) = &participant.graph else { continue };
         let mut nodes: Vec<&Node> = graph.nodes.iter().collect();
-        // Stable: of nodes with one id the first is kept.
+        // A stable sort: of nodes with one id the first is kept.
         nodes.sort_by(|a, b| a.id.cmp(&b.id));
         let mut previous: Option<&str> = None;
         for node in nodes {
@@ -197,7 +197,7 @@ fn save_edges(db: &Connection, id: i64, all: &[Participant], notes: &mut Notes) 
             continue;
         }
         if let Some(same) = previous.filter(|previous| previous.key() == placed.key()) {
-            // Two processes may well report one relation; one process should not do it twice.
+            // Two processes may report the same edge; one process should not report it twice.
             if std::ptr::eq(same.by, by) {
                 let what = format_args!("edge {} -> {} ({}) came twice", edge.src, edge.dst, edge.kind);
                 notes.add(by, EventKind::DuplicateEdge, what);
@@ -234,7 +234,7 @@ fn save_edges(db: &Connection, id: i64, all: &[Participant], notes: &mut Notes) 
     Ok((resolved, unresolved))
 }
 
-/// An edge, and the processes that its ends belong to: two hosts may use the same ids.
+/// An edge, and the processes that its ends belong to, because two hosts may use the same ids.
 #[derive(Clone, Copy)]
 struct Placed<'a> {
     edge: &'a Edge,
@@ -244,7 +244,7 @@ struct Placed<'a> {
 }
 
 impl<'a> Placed<'a> {
-    /// What makes it another relation than others. An end that nobody reported is its reporter's own.
+    /// What distinguishes this edge from others. An end that nobody reported counts as its reporter's own.
     fn key(&self) -> (&'a str, &'a str, &'a str, &'a str, &'a str) {
         let Self { edge, by, src, dst } = *self;
         let src = src.unwrap_or(&by.name.proc_key);
@@ -252,15 +252,15 @@ impl<'a> Placed<'a> {
     }
 }
 
-/// Which ids exist and where, and which processes did not answer.
+/// Which ids exist in which process, and which processes did not answer.
 struct Index<'a> {
-    /// Keys of the processes that reported an id, in their order; nearly always one.
+    /// Keys of the processes that reported an id, in order; nearly always one.
     owners: HashMap<&'a str, Vec<&'a str>>,
     silent: HashMap<&'a str, ProcessStatus>,
     answered: HashSet<&'a str>,
 }
 
-/// What is missing of an edge.
+/// What is missing for an edge.
 struct Missing<'a> {
     side: &'static str,
     reason: &'static str,
@@ -290,13 +290,13 @@ impl<'a> Index<'a> {
         Self { owners, silent, answered }
     }
 
-    /// The process that an id means when `by` uses it: itself if it has that node, else the first that has.
+    /// The process that an id means when `by` uses it: `by` itself if it has that node, else the first that has.
     fn owner(&self, id: &str, by: &Participant) -> Option<&'a str> {
         let owners = self.owners.get(id)?;
         owners.iter().find(|key| **key == by.name.proc_key).or(owners.first()).copied()
     }
 
-    /// All edges, those that say the same beside each other; what a process says of its own comes first.
+    /// All edges, sorted so that equal ones are adjacent; an edge that a process reports of itself comes first.
     fn sorted_edges(&self, all: &'a [Participant]) -> Vec<Placed<'a>> {
         let graphs = all.iter().filter_map(|by| by.graph.as_ref().map(|graph| (graph, by)));
         let mut edges: Vec<Placed<'a>> = graphs
@@ -315,7 +315,7 @@ impl<'a> Index<'a> {
             (None, Some(_)) => ("src", &placed.edge.src),
             (None, None) => ("both", &placed.edge.dst),
         };
-        // Ids of our registry carry the key of their process between colons.
+        // Ids of our registry contain the key of their process between colons.
         for part in id.split(':') {
             let reason = match self.silent.get(part) {
                 Some(ProcessStatus::Timeout) => "its process did not answer in time",
@@ -330,7 +330,7 @@ impl<'a> Index<'a> {
     }
 }
 
-/// What is to be said about the graphs: at most so many rows a cut.
+/// Notes about the graphs, a bounded number for each cut.
 struct Notes {
     snapshot_id: u64,
     events: Vec<Event>,

@@ -1,4 +1,4 @@
-//! The algorithms, without recursion: a chain may be as long as a stranger likes.
+//! The algorithms. They do not recurse, because a stranger can make a chain of any length.
 
 use std::{
     cmp::Reverse,
@@ -14,7 +14,7 @@ pub(super) struct WaitGraph {
     nodes: Vec<WaitNode>,
 }
 
-/// A node: its process, which is empty where nobody reported it, and its id. Two hosts may use the same ids.
+/// A node: its process, which is empty if nobody reported the node, and its id. Two hosts may use the same ids.
 #[derive(Clone, Copy)]
 pub(super) struct At<'a> {
     pub(super) proc_key: &'a str,
@@ -23,7 +23,7 @@ pub(super) struct At<'a> {
 
 impl At<'_> {
     fn key(self) -> Box<str> {
-        // A key has no line feed.
+        // A key contains no line feed.
         format!("{}\n{}", self.proc_key, self.id).into()
     }
 }
@@ -39,7 +39,7 @@ struct WaitNode {
 }
 
 impl WaitNode {
-    /// It is there as long as it waits or is waited for.
+    /// Whether it exists only as long as it waits or is waited for.
     fn is_made_for_a_wait(&self) -> bool {
         const KINDS: [&str; 8] =
             ["request", "response", "file_op", "command", "sleep", "timeout", "net_readable", "net_writable"];
@@ -47,12 +47,12 @@ impl WaitNode {
     }
 }
 
-/// What a node tells of time, in milliseconds.
+/// The times that a node reports, in milliseconds.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Times {
-    /// How long it has been waiting, in its own words.
+    /// How long it has been waiting, as it says.
     pub(super) waited: Option<u64>,
-    /// How long it has been there.
+    /// How long it has existed.
     pub(super) age: Option<u64>,
 }
 
@@ -67,7 +67,7 @@ pub(super) struct Components {
 }
 
 impl Components {
-    /// The cycle that a node is caught in.
+    /// The cycle that contains a node.
     pub(super) fn cycle_of(&self, node: usize) -> Option<&[usize]> {
         let index = self.cycle_index.get(self.of.get(node)?)?;
         self.cycles.get(*index).map(Vec::as_slice)
@@ -111,9 +111,9 @@ impl WaitGraph {
         node.times = times;
     }
 
-    /// How long `src` has been waiting for `dst`: what the edge tells, or else the source of its wait. Where neither
-    /// says so, no longer than that end has been there which was made for the wait: a request as long as it is
-    /// unanswered, but a task may be old and wait since a moment ago.
+    /// How long `src` has been waiting for `dst`: what the edge reports, or else what the source of the wait reports.
+    /// If neither does, it is the age of an end that was created for the wait, such as a request. The age of a task
+    /// does not count, because an old task may have begun to wait just now.
     fn wait(&self, src: usize, dst: usize, told: Option<u64>) -> Option<u64> {
         let (from, to) = (&self.nodes[src], &self.nodes[dst]);
         let made_for_it = |node: &WaitNode| node.times.age.filter(|_| node.is_made_for_a_wait());
@@ -123,7 +123,7 @@ impl WaitGraph {
         })
     }
 
-    /// Tarjan's algorithm; components come out with those that wait for nothing first.
+    /// Tarjan's algorithm. Components that wait for nothing come first.
     pub(super) fn components(&self) -> Components {
         const NEW: usize = usize::MAX;
         let n = self.nodes.len();
@@ -186,7 +186,7 @@ impl WaitGraph {
         }
     }
 
-    /// What waits and is waited for by nothing, longest wait first.
+    /// Nodes that wait and that nobody waits for, longest wait first.
     pub(super) fn starts(&self, components: &Components) -> Vec<usize> {
         let mut starts: Vec<usize> =
             (0..self.nodes.len()).filter(|n| !self.nodes[*n].waited_for && !self.nodes[*n].out.is_empty()).collect();
@@ -194,7 +194,7 @@ impl WaitGraph {
         starts
     }
 
-    /// At most `max` ways from `start` to an end, longest waits first, and whether these are all.
+    /// At most `max` paths from `start` to an end, longest waits first, and whether these are all.
     pub(super) fn paths(
         &self,
         start: usize,
@@ -234,7 +234,7 @@ impl WaitGraph {
         (found, true)
     }
 
-    /// Where to go from here; the longest wait last, because it is taken from the end.
+    /// The next nodes from here. The longest wait is last, because they are taken from the end.
     fn choices(&self, node: usize, components: &Components) -> Vec<usize> {
         let mut out: Vec<(Option<u64>, usize)> = self.nodes[node]
             .out
@@ -245,7 +245,7 @@ impl WaitGraph {
         out.into_iter().map(|(_, to)| to).collect()
     }
 
-    /// A shortest way around a cycle, from its first member by id.
+    /// A shortest path around a cycle, from its first member by id.
     pub(super) fn way_around(&self, members: &[usize], components: &Components) -> Vec<usize> {
         let Some(first) = members.iter().copied().min_by_key(|member| &self.nodes[*member].id) else { return vec![] };
         let (mut from, mut queue) = (HashMap::new(), VecDeque::from([first]));
@@ -270,7 +270,7 @@ impl WaitGraph {
         vec![first]
     }
 
-    /// A path as it is shown; `closed`: the last waits for the first.
+    /// A path as it is shown. `closed`: the last node waits for the first.
     pub(super) fn steps(&self, path: &[usize], closed: bool) -> Vec<Step> {
         let next = path.iter().skip(1).map(Some).chain([if closed { path.first() } else { None }]);
         path.iter().zip(next).map(|(node, next)| self.step(*node, next.copied())).collect()
