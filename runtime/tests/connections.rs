@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
 #[path = "../../tests/support/bound.rs"]
+#[allow(dead_code)] // its filter of ports is for tests of the whole node
 mod bound;
 
 use std::{
