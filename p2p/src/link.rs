@@ -491,7 +491,7 @@ mod tests {
             link.update_came(index);
             demand.want.without_update(index);
         }
-        (demand.want.chunks, demand.room) = (vec![0..10], 4 * CHUNK);
+        (demand.want.chunks, demand.room) = (std::iter::once(0..10).collect(), 4 * CHUNK);
         assert_eq!(link.poll_intent(&demand), Some(Intent::Want(demand.want.clone())));
         assert_eq!(link.poll_intent(&demand), Some(Intent::Credit(4 * CHUNK)));
         for index in 0..2 {

@@ -8,7 +8,7 @@ use libp2p::{Transport as _, core::upgrade::Version, multiaddr::Protocol, noise,
 use rpp_p2p::SnapshotSessionId;
 use rpp_runtime::{Hooks, SnapshotRuntimeError, handle::ResumeStream, hooks::TransportBuilder};
 use serde_json::{Value, json};
-use support::{Home, OTHER_BYTES, Running, bound::Only, eventually, gate::Gate, interrupt, made, relay::Relay};
+use support::{Home, OTHER_BYTES, Running, eventually, gate::Gate, interrupt, made, only::Only, relay::Relay};
 
 async fn resume(node: &Running, session: u64, marker: Value) -> (u16, Value) {
     let mut resume = json!({ "session": session });

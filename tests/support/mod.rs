@@ -4,6 +4,7 @@
 pub mod bound;
 pub mod gate;
 pub mod http;
+pub mod only;
 #[path = "../../p2p/tests/support/relay.rs"]
 pub mod relay;
 pub mod rogue;
