@@ -16,7 +16,7 @@ use tokio::{
     sync::Semaphore,
 };
 use tokio_util::sync::CancellationToken;
-use warp::{Filter, Reply};
+use warp::{Filter, Rejection, Reply, path::FullPath};
 
 use crate::{
     Limits,
@@ -52,15 +52,14 @@ pub async fn serve<F, R>(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()>
 where
-    F: Filter<Extract = (R,), Error: Into<warp::Rejection>> + Clone + Send + Sync + 'static,
+    F: Filter<Extract = (R,), Error: Into<Rejection>> + Clone + Send + Sync + 'static,
     R: Reply + 'static,
 {
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
     warn_unless_loopback(listener.local_addr()?);
-    let routes = routes
-        .map(Reply::into_response)
-        .boxed()
+    let routes = no_slash_behind()
+        .and(routes.map(Reply::into_response).boxed())
         .or_else(|rejection| async { recover(rejection).await.map(|answer| (answer,)) });
     let service = TowerToHyperService::new(warp::service(routes));
     let port = Port::new(gate, limits);
@@ -81,6 +80,16 @@ where
     drop(listener);
     port.drain().await;
     Ok(())
+}
+
+/// warp's path filters take `/a/` for `/a`; a path with a slash behind it is another one, which no port of ours has.
+fn no_slash_behind() -> impl Filter<Extract = (), Error = Rejection> + Copy {
+    warp::path::full()
+        .and_then(|path: FullPath| async move {
+            let (path, root) = (path.as_str(), "/");
+            if path == root || !path.ends_with('/') { Ok(()) } else { Err(warp::reject::not_found()) }
+        })
+        .untuple_one()
 }
 
 fn warn_unless_loopback(address: SocketAddr) {

@@ -21,6 +21,7 @@
 //! What holds for every request, before a route sees it:
 //!
 //! - Its target has origin form (`/path?query`); routers do not expect the other forms.
+//! - Its path does not end in a slash, but for `/` itself; warp's filters would take it for the path without the slash.
 //! - `Host` is an IP literal, `localhost` or a configured name, and `Origin`, if any, the listener's own or an allowed
 //!   one; else `403`. So a web page cannot reach a port through the operator's browser, with a rebound name or without.
 //! - The bearer token is checked before a byte of the body is read, and removed from the request.

@@ -13,7 +13,7 @@ use rpp_http::{
 };
 use secrecy::SecretString;
 use tokio::sync::Semaphore;
-use warp::{Filter, Reply as _, path::FullPath, reply::Response, ws::Ws};
+use warp::{Filter, Reply as _, reply::Response, ws::Ws};
 
 use crate::{
     limits::{CLIENT_WRITE_TIMEOUT, SPARE_CONNECTIONS},
@@ -132,12 +132,7 @@ pub async fn serve(
         ping_interval: options.ping_interval,
         bounds: options.bounds,
     };
-    let route = warp::path::full()
-        .and_then(|path: FullPath| async move {
-            // `path!` would take a slash behind it too, as no other route of ours does.
-            if path.as_str() == "/introspect" { Ok(()) } else { Err(warp::reject::not_found()) }
-        })
-        .untuple_one()
+    let route = warp::path!("introspect")
         .and(warp::ws())
         .and(warp::ext::get::<Peer>())
         .and(warp::ext::get::<Draining>())

@@ -10,13 +10,11 @@ use std::io;
 
 use blake3::hazmat::{Mode, merge_subtrees_non_root, merge_subtrees_root};
 
+pub use crate::tree::{GROUP, groups};
 use crate::{
-    tree::{is_chunk_size, subtree_value},
+    tree::{chunk_range, is_chunk_size, pair_up},
     types::Hash,
 };
-
-/// Bytes of one leaf of the outboard, and the smallest chunk.
-pub const GROUP: u64 = 16 * 1024;
 
 /// Bytes of one node in the file.
 pub const NODE: u64 = 32;
@@ -124,21 +122,11 @@ pub fn proof_placement(layout: &Layout, chunk_size: u64, index: u64, proof: &[Ha
     proof_nodes(layout, chunk_size, index).into_iter().zip(proof.iter().copied()).collect()
 }
 
-/// The chaining values of the groups in `bytes`, which begin at `start` in a payload of more than one group.
-#[must_use]
-pub fn groups(start: u64, bytes: &[u8]) -> Vec<Hash> {
-    bytes
-        .chunks(GROUP as usize)
-        .zip((start..).step_by(GROUP as usize))
-        .map(|(group, at)| Hash(subtree_value(at, group)))
-        .collect()
-}
-
 /// Every stored node inside a chunk, its own top included, from its bytes: byte offset and value. Empty when the bytes
 /// are not those of such a chunk's length.
 #[must_use]
 pub fn chunk_nodes(layout: &Layout, chunk_size: u64, index: u64, bytes: &[u8]) -> Vec<(u64, Hash)> {
-    let range = crate::tree::chunk_range(layout.payload_bytes, chunk_size, index);
+    let range = chunk_range(layout.payload_bytes, chunk_size, index);
     if layout.levels.is_empty() || range.end - range.start != bytes.len() as u64 {
         return Vec::new();
     }
@@ -148,7 +136,7 @@ pub fn chunk_nodes(layout: &Layout, chunk_size: u64, index: u64, bytes: &[u8]) -
 /// The same, from the chaining values of the chunk's [`groups`]. Empty when they are not as many as such a chunk has.
 #[must_use]
 pub fn nodes_of_groups(layout: &Layout, chunk_size: u64, index: u64, groups: Vec<Hash>) -> Vec<(u64, Hash)> {
-    let range = crate::tree::chunk_range(layout.payload_bytes, chunk_size, index);
+    let range = chunk_range(layout.payload_bytes, chunk_size, index);
     let Some(top) = chunk_level(chunk_size) else { return Vec::new() };
     let expected = (range.end - range.start).div_ceil(GROUP);
     if layout.levels.is_empty() || groups.is_empty() || groups.len() as u64 != expected {
@@ -165,17 +153,6 @@ pub fn nodes_of_groups(layout: &Layout, chunk_size: u64, index: u64, groups: Vec
         nodes.extend((first..).zip(&values).filter_map(|(i, value)| Some((layout.own_offset(level, i)?, *value))));
     }
     nodes
-}
-
-/// Parents of neighbours; an odd last node is promoted.
-pub(crate) fn pair_up(values: &[Hash]) -> Vec<Hash> {
-    values
-        .chunks(2)
-        .map(|pair| match pair {
-            [left, right] => Hash(merge_subtrees_non_root(&left.0, &right.0, Mode::Hash)),
-            _ => pair[0],
-        })
-        .collect()
 }
 
 /// Fills the levels above `chunk_size` from the level of the chunks, which is complete, and returns the root. `None` for

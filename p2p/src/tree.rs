@@ -8,10 +8,10 @@ use std::ops::Range;
 
 use blake3::hazmat::{ChainingValue, HasherExt as _, Mode, merge_subtrees_non_root, merge_subtrees_root};
 
-use crate::{
-    outboard::{self, GROUP},
-    types::Hash,
-};
+use crate::types::Hash;
+
+/// Bytes of one group: the smallest chunk, and one leaf of an [`outboard`](crate::outboard).
+pub const GROUP: u64 = 16 * 1024;
 
 /// Why a chunk is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -124,7 +124,7 @@ pub(crate) fn verify_chunk_groups(
     let groups = match hashed {
         _ if !whole_groups => Vec::new(),
         Some(groups) if groups.len() as u64 == actual.div_ceil(GROUP) => groups,
-        _ => outboard::groups(range.start, bytes),
+        _ => self::groups(range.start, bytes),
     };
     let computed = match (path.split_last(), ascend(&groups, if path.is_empty() { 2 } else { 1 }).as_slice()) {
         (None, [left, right]) => merge_subtrees_root(&left.0, &right.0, Mode::Hash).into(),
@@ -135,8 +135,29 @@ pub(crate) fn verify_chunk_groups(
     if computed == *root { Ok(groups) } else { Err(ChunkError::Root { root: *root, computed }) }
 }
 
+/// The chaining values of the groups in `bytes`, which begin at `start` in a payload of more than one group.
+#[must_use]
+pub fn groups(start: u64, bytes: &[u8]) -> Vec<Hash> {
+    bytes
+        .chunks(GROUP as usize)
+        .zip((start..).step_by(GROUP as usize))
+        .map(|(group, at)| Hash(subtree_value(at, group)))
+        .collect()
+}
+
+/// Parents of neighbours; an odd last node is promoted.
+pub(crate) fn pair_up(values: &[Hash]) -> Vec<Hash> {
+    values
+        .chunks(2)
+        .map(|pair| match pair {
+            [left, right] => Hash(merge_subtrees_non_root(&left.0, &right.0, Mode::Hash)),
+            _ => pair[0],
+        })
+        .collect()
+}
+
 /// The chaining value of a subtree that is not the whole tree, from its bytes. `start` is where it stands in the payload.
-pub(crate) fn subtree_value(start: u64, bytes: &[u8]) -> ChainingValue {
+fn subtree_value(start: u64, bytes: &[u8]) -> ChainingValue {
     let mut hasher = blake3::Hasher::new();
     hasher.set_input_offset(start);
     hasher.update(bytes);
@@ -183,7 +204,7 @@ fn left_subtree_len(len: u64) -> u64 {
 fn ascend(groups: &[Hash], most: usize) -> Vec<Hash> {
     let mut values = groups.to_vec();
     while values.len() > most {
-        values = outboard::pair_up(&values);
+        values = pair_up(&values);
     }
     values
 }

@@ -49,21 +49,41 @@ pub const ROUTES: &[Route] = &[
     Route { path: "/openapi-3.0.json", methods: "GET, HEAD" },
 ];
 
-/// The row of [`ROUTES`] that a path belongs to, and what stands in place of `{session}`.
-fn find(path: &str) -> Option<(&'static Route, &str)> {
-    ROUTES.iter().find_map(|route| Some((route, fits(route.path, path)?)))
+/// Where a request goes: the path of a row of [`ROUTES`], and what stands in place of `{session}`.
+struct Target {
+    path: &'static str,
+    session: String,
 }
 
-fn fits<'p>(template: &str, path: &'p str) -> Option<&'p str> {
-    let (mut template, mut path, mut session) = (template.split('/'), path.split('/'), "");
-    loop {
-        match (template.next(), path.next()) {
-            (None, None) => return Some(session),
-            (Some("{session}"), Some(found)) if !found.is_empty() => session = found,
-            (Some(expected), Some(found)) if expected == found => {}
-            _ => return None,
-        }
-    }
+/// Finds the row of [`ROUTES`] that a path belongs to.
+fn target() -> BoxedFilter<(Target,)> {
+    let at = |path| move || Target { path, session: String::new() };
+    let of = |path| move |session| Target { path, session };
+    let sessions = warp::path!("p2p" / "snapshots")
+        .map(at("/p2p/snapshots"))
+        .or(warp::path!("p2p" / "snapshots" / String).map(of("/p2p/snapshots/{session}")))
+        .unify()
+        .or(warp::path!("p2p" / "snapshots" / String / "events").map(of("/p2p/snapshots/{session}/events")))
+        .unify();
+    let node = warp::path!("p2p" / "peers")
+        .map(at("/p2p/peers"))
+        .or(warp::path!("p2p" / "identity").map(at("/p2p/identity")))
+        .unify()
+        .or(warp::path!("p2p" / "head").map(at("/p2p/head")))
+        .unify()
+        .or(warp::path!("p2p" / "events").map(at("/p2p/events")))
+        .unify();
+    let service = warp::path!("healthz")
+        .map(at("/healthz"))
+        .or(warp::path!("readyz").map(at("/readyz")))
+        .unify()
+        .or(warp::path!("metrics").map(at("/metrics")))
+        .unify()
+        .or(warp::path!("openapi.json").map(at("/openapi.json")))
+        .unify()
+        .or(warp::path!("openapi-3.0.json").map(at("/openapi-3.0.json")))
+        .unify();
+    sessions.or(node).unify().or(service).unify().boxed()
 }
 
 /// What the routes look at.
@@ -76,19 +96,23 @@ pub(crate) struct App {
     pub(crate) traffic: Option<peers::Count>,
 }
 
-/// All routes as one filter, which answers every request.
+/// All routes and the page's files as one filter. It rejects what neither is for.
 pub(crate) fn filter(app: App) -> BoxedFilter<(Response,)> {
     let app = Arc::new(app);
-    warp::method()
-        .and(warp::path::full())
+    let files = warp::method().and(warp::path::full()).and_then(|method: Method, path: FullPath| async move {
+        let file = page::answer(&method, path.as_str()).ok_or_else(warp::reject::not_found)?;
+        Ok::<_, warp::Rejection>(file.unwrap_or_else(Problem::into_response))
+    });
+    let routes = target()
+        .and(warp::method())
         .and(warp::header::headers_cloned())
         .and(warp::body::bytes())
         .and(warp::ext::get::<Draining>())
-        .then(move |method: Method, path: FullPath, headers: HeaderMap, body: Bytes, draining: Draining| {
+        .then(move |target: Target, method: Method, headers: HeaderMap, body: Bytes, draining: Draining| {
             let app = Arc::clone(&app);
-            async move { app.answer(&method, path.as_str(), &Call { headers, body, draining }).await }
-        })
-        .boxed()
+            async move { app.answer(&method, &target, &Call { headers, body, draining }).await }
+        });
+    files.or(routes).unify().boxed()
 }
 
 /// What a request brings besides method and path.
@@ -104,27 +128,18 @@ impl App {
         Self { node, first_answer, places, metrics, recent, traffic: None }
     }
 
-    async fn answer(&self, method: &Method, path: &str, call: &Call) -> Response {
+    async fn answer(&self, method: &Method, target: &Target, call: &Call) -> Response {
         let started = Instant::now();
-        if let Some(file) = page::answer(method, path) {
-            return file.unwrap_or_else(Problem::into_response);
-        }
-        let Some((route, session)) = find(path) else { return Problem::not_found().into_response() };
-        let answer = self.dispatch(route, method, session, call).await;
+        let answer = self.dispatch(method, target, call).await;
         let response = answer.unwrap_or_else(Problem::into_response);
-        self.metrics.note(route.path, method, response.status(), started.elapsed());
+        self.metrics.note(target.path, method, response.status(), started.elapsed());
         response
     }
 
-    async fn dispatch(
-        &self,
-        route: &'static Route,
-        method: &Method,
-        session: &str,
-        call: &Call,
-    ) -> Result<Response, Problem> {
-        let session = || session_of_path(session);
-        match (method.as_str(), route.path) {
+    /// Methods are not for warp's filters to tell apart: their rejections do not say which ones a route knows.
+    async fn dispatch(&self, method: &Method, target: &Target, call: &Call) -> Result<Response, Problem> {
+        let session = || session_of_path(&target.session);
+        match (method.as_str(), target.path) {
             ("POST", "/p2p/snapshots") => self.stream(call).await,
             ("GET", "/p2p/snapshots") => self.ask(self.node.snapshot_streams()).await,
             ("GET", "/p2p/snapshots/{session}") => self.ask(self.node.snapshot_stream_status(session()?)).await,
@@ -141,7 +156,7 @@ impl App {
             ("GET", "/metrics") => self.metrics(Format::accepted(&call.headers)).await,
             ("GET", "/openapi.json") => Ok(typed("application/json", OPENAPI.into())),
             ("GET", "/openapi-3.0.json") => Ok(typed("application/json", openapi_3_0().into())),
-            _ => Err(Problem::method_not_allowed(Some(HeaderValue::from_static(route.methods)))),
+            (_, path) => Err(Problem::method_not_allowed(allowed(path))),
         }
     }
 
@@ -230,6 +245,11 @@ impl App {
     }
 }
 
+/// The methods that a route knows.
+fn allowed(path: &str) -> Option<HeaderValue> {
+    ROUTES.iter().find(|route| route.path == path).map(|route| HeaderValue::from_static(route.methods))
+}
+
 fn to_http(error: SnapshotRuntimeError) -> Problem {
     snapshot_runtime_error_to_http(&error)
 }
@@ -244,24 +264,24 @@ fn typed(content_type: &'static str, body: String) -> Response {
 mod tests {
     use super::*;
 
-    #[test]
-    fn paths_find_their_route() {
-        let found = |path| find(path).map(|(route, session)| (route.path, session));
-        assert_eq!(found("/p2p/snapshots"), Some(("/p2p/snapshots", "")));
-        assert_eq!(found("/p2p/snapshots/7"), Some(("/p2p/snapshots/{session}", "7")));
-        assert_eq!(found("/p2p/snapshots/x/events"), Some(("/p2p/snapshots/{session}/events", "x")));
-        for path in [
-            "",
-            "/",
-            "*",
-            "/p2p",
-            "/p2p/snapshots/",
-            "/p2p/snapshots/7/",
-            "//p2p/snapshots",
-            "/p2p/snapshots/7/events/",
-            "/P2P/peers",
-        ] {
-            assert_eq!(found(path), None, "{path}");
+    async fn found(path: &str) -> Option<(&'static str, String)> {
+        let target = warp::test::request().path(path).filter(&target()).await.ok()?;
+        Some((target.path, target.session))
+    }
+
+    #[tokio::test]
+    async fn paths_find_their_route() {
+        for route in ROUTES {
+            let session = if route.path.contains("{session}") { "x" } else { "" };
+            let path = route.path.replace("{session}", session);
+            assert_eq!(found(&path).await, Some((route.path, session.to_owned())), "{path}");
+            for wrong in [format!("/{path}"), format!("{path}/x/y"), path.to_uppercase()] {
+                assert_eq!(found(&wrong).await, None, "{wrong}");
+            }
         }
+        for path in ["/", "/p2p", "/p2p/", "/p2p//snapshots", "/p2p/snapshots//events", "/p2p/snapshots/7/events/7"] {
+            assert_eq!(found(path).await, None, "{path}");
+        }
+        assert_eq!(found("/p2p/peers?a=b/").await.map(|(path, _)| path), Some("/p2p/peers"));
     }
 }

@@ -14,7 +14,7 @@ use tokio::{
     sync::{Semaphore, mpsc},
     task::spawn_blocking,
 };
-use warp::{Filter, Reply as _, hyper::body::Bytes, path::FullPath, reply::Response};
+use warp::{Filter, Reply as _, filters::BoxedFilter, hyper::body::Bytes, reply::Response};
 
 use super::{
     hub::{CutError, Hub},
@@ -45,21 +45,53 @@ impl Api {
     }
 }
 
-/// All routes as one filter.
+/// Where a request goes.
+enum Target {
+    /// A file of the page.
+    Page(&'static str),
+    Health,
+    Jump,
+    Sql,
+    Connections,
+    Snapshots,
+    NewestWaits,
+    /// One cut, by what stands for its id.
+    Snapshot(String),
+    Waits(String),
+    Graph(String),
+}
+
+/// Finds what a path is for.
+fn target() -> BoxedFilter<(Target,)> {
+    let whole = warp::path!("health")
+        .map(|| Target::Health)
+        .or(warp::path!("api" / "jump-now").map(|| Target::Jump))
+        .unify()
+        .or(warp::path!("api" / "sql").map(|| Target::Sql))
+        .unify()
+        .or(warp::path!("api" / "connections").map(|| Target::Connections))
+        .unify()
+        .or(warp::path!("api" / "waits").map(|| Target::NewestWaits))
+        .unify();
+    let snapshots = warp::path!("api" / "snapshots")
+        .map(|| Target::Snapshots)
+        .or(warp::path!("api" / "snapshots" / String).map(Target::Snapshot))
+        .unify()
+        .or(warp::path!("api" / "snapshots" / String / "waits").map(Target::Waits))
+        .unify()
+        .or(warp::path!("api" / "snapshots" / String / "graph").map(Target::Graph))
+        .unify();
+    page::path().map(Target::Page).or(whole).unify().or(snapshots).unify().boxed()
+}
+
+/// All routes as one filter. It rejects what no route is for.
 pub(crate) fn routes(
     api: Arc<Api>,
 ) -> impl Filter<Extract = (Response,), Error = warp::Rejection> + Clone + Send + Sync + 'static {
-    warp::method().and(warp::path::full()).and(warp::body::bytes()).then(
-        move |method: Method, path: FullPath, body: Bytes| {
-            let api = Arc::clone(&api);
-            async move {
-                match api.route(&method, path.as_str(), &body).await {
-                    Ok(response) => response,
-                    Err(problem) => problem.into_response(),
-                }
-            }
-        },
-    )
+    target().and(warp::method()).and(warp::body::bytes()).then(move |target: Target, method: Method, body: Bytes| {
+        let api = Arc::clone(&api);
+        async move { api.answer(target, &method, &body).await.unwrap_or_else(Problem::into_response) }
+    })
 }
 
 #[derive(Deserialize)]
@@ -87,42 +119,29 @@ struct Connected {
 }
 
 impl Api {
-    async fn route(&self, method: &Method, path: &str, body: &[u8]) -> Result<Response, Problem> {
-        let get = |allowed: &Method| if method == allowed { Ok(()) } else { Err(wrong_method(allowed)) };
-        if let Some(file) = page::file(path) {
-            get(&Method::GET)?;
-            return Ok(file);
+    /// Methods are not for warp's filters to tell apart: their rejections do not say which one a route knows.
+    async fn answer(&self, target: Target, method: &Method, body: &[u8]) -> Result<Response, Problem> {
+        let known = if matches!(target, Target::Jump | Target::Sql) { Method::POST } else { Method::GET };
+        if *method != known {
+            return Err(wrong_method(&known));
         }
-        match path {
-            "/health" => get(&Method::GET).map(|()| plain("ok")),
-            "/api/jump-now" => {
-                get(&Method::POST)?;
-                self.jump(body).await
-            }
-            "/api/sql" => {
-                get(&Method::POST)?;
-                self.sql(body).await
-            }
-            "/api/connections" => get(&Method::GET).map(|()| self.connections()),
-            "/api/snapshots" => {
-                get(&Method::GET)?;
-                self.read(|db| Ok(ok(&read::list(db)?))).await
-            }
-            "/api/waits" => {
-                get(&Method::GET)?;
+        match target {
+            Target::Page(path) => page::file(path).ok_or_else(Problem::not_found),
+            Target::Health => Ok(plain("ok")),
+            Target::Jump => self.jump(body).await,
+            Target::Sql => self.sql(body).await,
+            Target::Connections => Ok(self.connections()),
+            Target::Snapshots => self.read(|db| Ok(ok(&read::list(db)?))).await,
+            Target::NewestWaits => {
                 self.read(|db| match read::newest(db)? {
                     Some(id) => Ok(ok(&waits::read(db, id)?)),
                     None => Err(no_such_cut("there is no cut yet").into()),
                 })
                 .await
             }
-            _ => match path.strip_prefix("/api/snapshots/") {
-                Some(rest) => {
-                    get(&Method::GET)?;
-                    self.snapshot(rest).await
-                }
-                None => Err(Problem::not_found()),
-            },
+            Target::Snapshot(id) => self.snapshot(number(&id)?).await,
+            Target::Waits(id) => self.waits(number(&id)?).await,
+            Target::Graph(id) => self.graph(number(&id)?).await,
         }
     }
 
@@ -165,28 +184,17 @@ impl Api {
         ok(&all)
     }
 
-    async fn snapshot(&self, rest: &str) -> Result<Response, Problem> {
-        let (id, part) = rest.split_once('/').unwrap_or((rest, ""));
-        let id: i64 =
-            id.parse().map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "invalid", "the id of a cut is a number"))?;
-        match part {
-            "" if !rest.contains('/') => {
-                self.read(move |db| match read::summary(db, id)? {
-                    Some(summary) => Ok(ok(&summary)),
-                    None => Err(unknown(id).into()),
-                })
-                .await
-            }
-            "waits" => {
-                self.read(move |db| match read::exists(db, id)? {
-                    true => Ok(ok(&waits::read(db, id)?)),
-                    false => Err(unknown(id).into()),
-                })
-                .await
-            }
-            "graph" => self.graph(id).await,
-            _ => Err(Problem::not_found()),
-        }
+    async fn snapshot(&self, id: i64) -> Result<Response, Problem> {
+        self.read(move |db| match read::summary(db, id)? {
+            Some(summary) => Ok(ok(&summary)),
+            None => Err(unknown(id).into()),
+        })
+        .await
+    }
+
+    async fn waits(&self, id: i64) -> Result<Response, Problem> {
+        self.read(move |db| if read::exists(db, id)? { Ok(ok(&waits::read(db, id)?)) } else { Err(unknown(id).into()) })
+            .await
     }
 
     async fn graph(&self, id: i64) -> Result<Response, Problem> {
@@ -305,6 +313,10 @@ fn plain(text: &'static str) -> Response {
 fn wrong_method(allowed: &Method) -> Problem {
     let allow = if allowed == Method::GET { "GET, HEAD" } else { "POST" };
     Problem::method_not_allowed(Some(HeaderValue::from_static(allow)))
+}
+
+fn number(id: &str) -> Result<i64, Problem> {
+    id.parse().map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "invalid", "the id of a cut is a number"))
 }
 
 fn unknown(id: i64) -> Problem {

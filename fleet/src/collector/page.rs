@@ -1,7 +1,7 @@
 //! The web page: files that are part of the program.
 
 use http::{HeaderName, HeaderValue, header};
-use warp::reply::Response;
+use warp::{Filter, Rejection, path::FullPath, reply::Response};
 
 /// Paths of the page; none needs a token.
 pub(crate) const PATHS: [&str; 9] =
@@ -12,6 +12,14 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// Takes the paths of the page.
+pub(crate) fn path() -> impl Filter<Extract = (&'static str,), Error = Rejection> + Copy {
+    warp::path::full().and_then(|path: FullPath| async move {
+        let found = PATHS.into_iter().find(|known| *known == path.as_str());
+        found.ok_or_else(warp::reject::not_found)
+    })
+}
 
 /// The file at this path.
 pub(crate) fn file(path: &str) -> Option<Response> {
