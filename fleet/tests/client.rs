@@ -1,9 +1,6 @@
 //! The reporting client and whatever a dashboard may do to it.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-mod common;
-
-use common::{PATIENCE, patiently, read_frame};
+use crate::common::{PATIENCE, patiently, read_frame};
 use rpp_fleet::{NodeKind, Registry, Reporter, client, limits};
 use serde_json::Value;
 use tokio::{

@@ -1,11 +1,8 @@
 //! Cuts over real sockets: who is asked, who is in, under which key, with which status.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-mod common;
 
 use std::time::Duration;
 
-use common::{Fleet, PATIENCE, Process, graph, until};
+use crate::common::{Fleet, PATIENCE, Process, graph, until};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 

@@ -1,7 +1,4 @@
 //! What strangers, crashes and full disks do to a collector: it says so, loses nothing else, and goes on.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-mod common;
 
 use std::{
     io::BufRead as _,
@@ -10,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use common::{Fleet, PATIENCE, Process, graph, http, options, patiently, until};
+use crate::common::{Fleet, PATIENCE, Process, graph, http, options, patiently, until};
 use rpp_fleet::{
     collector::{Collector, Options, StartError, StoreError},
     limits,

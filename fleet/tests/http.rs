@@ -1,9 +1,6 @@
 //! The collector's HTTP port: who may come in, and what the routes answer to what they do not know.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-mod common;
-
-use common::{Fleet, graph, http, options};
+use crate::common::{Fleet, graph, http, options};
 use rpp_fleet::collector::{Collector, StartError};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

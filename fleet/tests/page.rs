@@ -1,11 +1,8 @@
 //! The page in a real browser. Prints `skipped` on a machine without Chromium.
 //!
 //! `RPP_FLEET_SCREENSHOTS=<folder>` keeps pictures (base64 of PNG).
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-mod common;
-
-use common::{Fleet, PATIENCE, Process, browser::Browser, graph};
+use crate::common::{Fleet, PATIENCE, Process, browser::Browser, graph};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 

@@ -1,5 +1,4 @@
 //! The registry: nothing is ever half there, nothing stays behind.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::{
     collections::{HashMap, HashSet},

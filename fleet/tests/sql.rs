@@ -1,11 +1,8 @@
 //! SQL is read-only, scoped to one cut, and bounded.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Fleet, graph};
+use crate::common::{Fleet, graph};
 use serde_json::{Value, json};
 
 /// Two cuts: the first with a secret, the second with what may be seen.

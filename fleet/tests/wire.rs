@@ -1,9 +1,6 @@
 //! The wire, both ways, byte for byte, over real sockets.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-mod common;
-
-use common::{Fleet, Process, patiently, read_frame};
+use crate::common::{Fleet, Process, patiently, read_frame};
 use proptest::prelude::*;
 use rpp_fleet::{
     EdgeKind, NodeKind, Registry, client, limits,

@@ -1,7 +1,7 @@
 //! A swarm of one's own with snapshot streaming in it: one peer serves a payload from memory through its own
 //! [`SnapshotProvider`], another streams it, verifies every byte, the signatures and the recursive proof, and acknowledges.
 //!
-//! `cargo run -p rpp-p2p --example embed`. `docs/embedding.md` walks through it.
+//! `cargo run --release -p rpp-p2p --example embed`
 
 use std::{
     path::PathBuf,

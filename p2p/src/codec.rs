@@ -19,13 +19,10 @@ use std::io;
 use futures::{AsyncRead, AsyncWrite};
 use libp2p::{StreamProtocol, request_response};
 
+pub(crate) use self::frame::{RequestFrame, ResponseFrame, Seen};
 use self::{
     chunk_stream::{ChunkStream, Received},
     paced::Paced,
-};
-pub use self::{
-    frame::{RequestFrame, ResponseFrame, Seen},
-    verify::Checked,
 };
 use crate::{
     exchange::Expectation,
@@ -36,7 +33,7 @@ use crate::{
 };
 
 /// The protocol's name on the wire.
-pub const PROTOCOL: StreamProtocol = StreamProtocol::new("/rpp/snapshots/1.0.0");
+pub(crate) const PROTOCOL: StreamProtocol = StreamProtocol::new("/rpp/snapshots/1.0.0");
 
 /// What a read buffer starts with when nothing is known about the message.
 const SMALL: usize = 1024;

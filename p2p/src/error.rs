@@ -6,13 +6,10 @@
 //! * [`NotSent`]: the caller asked for something that cannot be sent, or not now.
 //! * [`SnapshotProtocolError`]: what the behaviour reports, one variant per side at fault.
 
+#[cfg(feature = "proofs")]
+use crate::{authority::AuthorityError, json::DecodeError, plan::PlanError, text, tree::ChunkError};
 use crate::{
-    authority::AuthorityError,
-    json::DecodeError,
     messages::{ArtefactKind, ErrorCode},
-    plan::PlanError,
-    text,
-    tree::ChunkError,
     types::Hash,
 };
 
@@ -134,6 +131,7 @@ pub fn kind_word(kind: ArtefactKind) -> &'static str {
 }
 
 /// The provider broke the protocol. Nothing of its message is used, and the session does not trust it again.
+#[cfg(feature = "proofs")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Violation {
@@ -255,6 +253,7 @@ pub enum Unfit {
 }
 
 /// What the behaviour reports as an error, with the side at fault as the variant.
+#[cfg(feature = "proofs")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SnapshotProtocolError {

@@ -1,11 +1,13 @@
-//! The JSON of the wire, read strictly and written by hand (`docs/protocol.md`, Messages).
+//! The JSON of the wire, read strictly (`docs/protocol.md`, Messages).
 //!
 //! One document with nothing after it but white space; no key twice in an object; at most 16 objects and arrays inside
 //! one another; every integer a plain literal in `0 ..= 2^53 - 1`; binary in padded standard base64, hashes in lower-case
 //! hex of the exact length. Unknown fields are ignored (they must still be JSON); an unknown `type` is refused.
 //!
 //! Reading scans the text once and borrows from it: besides the message, a reader allocates a list of the members of each
-//! object on the way, at most 1,024 each. A chunk's base64 is decoded straight from the text.
+//! object on the way, at most 1,024 each. A chunk's base64 is decoded straight from the text. serde would not do: it keeps
+//! the last of two equal keys, and to find the `type` of a message it holds all of it as a tree, many times its size.
+//! serde writes, but for the chunk.
 //!
 //! No document is the beginning of another one, so a message that was cut off on the way is known by its text alone
 //! ([`DecodeError::Incomplete`]): several transports and libraries show a lost connection as a clean end.
@@ -14,10 +16,11 @@ mod read;
 mod scan;
 mod write;
 
+#[cfg(feature = "proofs")]
+use crate::types::SnapshotSessionId;
 use crate::{
     limits::{MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES},
     messages::{SnapshotsRequest, SnapshotsResponse},
-    types::SnapshotSessionId,
 };
 
 /// Why a message cannot be read. Text in it is escaped and short.
@@ -93,6 +96,7 @@ pub fn encode_request(request: &SnapshotsRequest) -> Vec<u8> {
 }
 
 /// How [`encode_response`] begins the answer with this chunk, up to the first character of its base64.
+#[cfg(feature = "proofs")]
 pub(crate) fn chunk_head(session: SnapshotSessionId, chunk_index: u64) -> Vec<u8> {
     write::chunk_head(session, chunk_index)
 }

@@ -40,12 +40,19 @@
 //! | [`by_hand`] | a consumer session without a policy | none |
 //! | [`provider`] | the provider's trait, slots, records, byte budget | none |
 //! | [`status`] | what a session says of itself, word by word | none |
-//! | [`codec`], [`snapshots`] | the substreams and the `NetworkBehaviour` | libp2p, tokio's blocking threads |
+//! | [`snapshots`] | the substreams and the `NetworkBehaviour` | libp2p, tokio's blocking threads |
 //! | [`negotiation`] | how a substream's protocol is agreed on, peer by peer | none |
-//! | [`transport`] | what lies below yamux: fewer system calls | the connection's |
+//! | `transport` | what lies below yamux: fewer system calls | the connection's |
 //! | [`light_client`] | follows the commitment chain, publishes verified heads | none; proofs block |
 //!
-//! How to embed it in a swarm of your own: `docs/embedding.md` and `p2p/examples/embed.rs`.
+//! Complete programs are in `examples/`: `embed` (all of it in memory), `provider_on_disk` and `resume`.
+//!
+//! # Features
+//!
+//! * `proofs` (default): whatever checks a chain, and what needs that: the behaviour, sessions, plans, the light client.
+//!   Without it there are messages, chunk proofs, and the rules of a provider.
+//! * `transport`: `transport::Yamux`, which makes fewer system calls.
+//! * `introspection`: substreams say what they work for (`stream_tags`), for whoever counts bytes below the protocol.
 //!
 //! # Limits
 //!
@@ -61,46 +68,71 @@
 //! [`SnapshotProtocolError`] brings them together with the caller's own mistakes. After a violation the session is over on
 //! this side; after anything else it can go on.
 
+#[cfg(feature = "proofs")]
 pub mod authority;
+#[cfg(feature = "proofs")]
 mod behaviour;
+#[cfg(feature = "proofs")]
 pub mod by_hand;
-pub mod codec;
+#[cfg(feature = "proofs")]
+mod codec;
+#[cfg(feature = "proofs")]
 pub mod consumer;
+#[cfg(feature = "proofs")]
 mod download;
 pub mod error;
+#[cfg(feature = "proofs")]
 pub mod exchange;
 pub mod json;
+#[cfg(feature = "proofs")]
 pub mod light_client;
 pub mod limits;
+#[cfg(feature = "proofs")]
 mod link;
 pub mod messages;
+#[cfg(feature = "proofs")]
 pub mod negotiation;
 pub mod outboard;
+#[cfg(feature = "proofs")]
 mod pace;
+#[cfg(feature = "proofs")]
 pub mod plan;
 pub mod provider;
 pub mod status;
+#[cfg(feature = "introspection")]
 pub mod stream_tags;
+#[cfg(all(feature = "proofs", not(feature = "introspection")))]
+#[allow(unreachable_pub, reason = "public with the feature")]
+mod stream_tags;
 pub mod text;
+#[cfg(feature = "transport")]
 pub mod transport;
 pub mod tree;
 pub mod types;
 
+#[cfg(feature = "proofs")]
 pub use authority::AuthorityError;
+#[cfg(feature = "proofs")]
 pub use by_hand::ByHand;
-pub use error::{NotSent, PipelineError, RequestFailure, ResumeReason, SnapshotProtocolError, Unfit, Violation};
+pub use error::{NotSent, PipelineError, RequestFailure, ResumeReason, Unfit};
+#[cfg(feature = "proofs")]
+pub use error::{SnapshotProtocolError, Violation};
+#[cfg(feature = "proofs")]
 pub use exchange::{Exchange, Rules, Verified, VerifiedChunk};
+#[cfg(feature = "proofs")]
 pub use light_client::{LightClientSync, RecursiveProofVerifier, SharedVerifier, SignedChain, SyncError};
 pub use messages::{
     ArtefactKind, Checkpoint, ErrorCode, GenesisDescriptor, PayloadFormat, Plan, PlanWishes, Signature, SnapshotHeader,
     SnapshotsRequest, SnapshotsResponse, Update,
 };
+#[cfg(feature = "proofs")]
 pub use plan::{PlanBounds, PlanError, TrustAnchor};
 pub use provider::{Acknowledged, ChunkData, PlanOffer, PlanRequest, Resumed, SnapshotProvider};
 pub use status::{FailureCode, SessionState, SnapshotStreamStatus, WaitKind, WaitingOn};
 pub use types::{Hash, RequestId, SnapshotSessionId};
 
 /// The `NetworkBehaviour` of snapshot streaming and what belongs to it.
+#[cfg(feature = "proofs")]
 pub mod snapshots {
     pub use crate::behaviour::{
         Activity, Behaviour, Config, Ended, Event, Job, Load, Observer, Outcome, RequestId, RequestKind, Unobserved,
@@ -111,7 +143,7 @@ pub mod snapshots {
 /// The request/response protocol that this crate speaks.
 pub const PROTOCOL_V1: &str = "/rpp/snapshots/1.0.0";
 
-/// The examples of the embedder's page compile.
+/// The examples of the README compile and run.
 #[cfg(doctest)]
-#[doc = include_str!("../../docs/embedding.md")]
-struct Embedding;
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -9,25 +9,32 @@ use crate::types::{Hash, SnapshotSessionId};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanWishes {
     /// Wanted chunk size in bytes; any positive number.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub chunk_size: Option<u64>,
     /// Smallest chunk size to take, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub min_chunk_size: Option<u64>,
     /// Largest chunk size to take, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_chunk_size: Option<u64>,
     /// Only this payload.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub root: Option<Hash>,
     /// Only this height; the highest offer when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub height: Option<u64>,
 }
 
 /// What a consumer asks of a provider.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
 pub enum SnapshotsRequest {
     /// Opens a session, or starts it anew.
     Plan {
         /// The session to open.
         session_id: SnapshotSessionId,
         /// What it should be a plan of.
+        #[serde(flatten)]
         wishes: PlanWishes,
     },
     /// Asks for one chunk.
@@ -74,7 +81,8 @@ pub enum SnapshotsRequest {
 }
 
 /// What a provider answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
 pub enum SnapshotsResponse {
     /// The plan of the session.
     Plan {
@@ -94,6 +102,7 @@ pub enum SnapshotsResponse {
         /// Which chunk.
         chunk_index: u64,
         /// The bytes (base64 on the wire).
+        #[serde(with = "base64_bytes")]
         chunk: Bytes,
         /// Sibling chaining values, leaf to root.
         proof: Vec<Hash>,
@@ -211,6 +220,7 @@ pub enum ArtefactKind {
 /// Why a provider refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ErrorCode {
     /// No such session of this peer, or nothing to offer.
     NotFound,

@@ -2,9 +2,12 @@
 
 use rpp_proofs::{Commitment, Genesis, GenesisError, NotCanonical};
 
-pub use crate::authority::{AuthorityError, check_authority_signatures, check_update};
+pub use crate::{
+    authority::{AuthorityError, check_authority_signatures, check_update},
+    provider::{ChunkBounds, ChunkSizeError, choose_chunk_size},
+};
 use crate::{
-    limits::{DEFAULT_CHUNK_SIZE, MAX_CHUNK_SIZE, MAX_UPDATES, MIN_CHUNK_SIZE},
+    limits::{MAX_CHUNK_SIZE, MAX_UPDATES, MIN_CHUNK_SIZE},
     messages::{Checkpoint, GenesisDescriptor, PayloadFormat, Plan},
     tree,
     types::Hash,
@@ -214,70 +217,6 @@ impl From<&Checkpoint> for rpp_proofs::Checkpoint {
             payload_bytes: checkpoint.payload_bytes,
         }
     }
-}
-
-/// Chunk sizes that one side takes. Not necessarily powers of two: minima round up, maxima down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ChunkBounds {
-    /// Smallest.
-    pub min: u64,
-    /// Largest.
-    pub max: u64,
-}
-
-impl Default for ChunkBounds {
-    fn default() -> Self {
-        Self { min: MIN_CHUNK_SIZE, max: MAX_CHUNK_SIZE }
-    }
-}
-
-/// No chunk size suits both sides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ChunkSizeError {
-    /// 0 was asked for.
-    #[error("chunk_size must be positive")]
-    Zero,
-    /// The bounds do not overlap.
-    #[error(
-        "no chunk size suits both sides: the consumer takes {} to {}, the provider {} to {} (powers of two)",
-        .consumer.min, .consumer.max, .provider.min, .provider.max
-    )]
-    NoOverlap {
-        /// The consumer's.
-        consumer: ChunkBounds,
-        /// The provider's.
-        provider: ChunkBounds,
-    },
-}
-
-/// The largest power of two not above what is asked (1 MiB by default), within both sides' bounds.
-///
-/// # Errors
-/// 0 was asked for, or the bounds do not overlap.
-pub fn choose_chunk_size(
-    asked: Option<u64>,
-    consumer: ChunkBounds,
-    provider: ChunkBounds,
-) -> Result<u64, ChunkSizeError> {
-    let asked = asked.unwrap_or(DEFAULT_CHUNK_SIZE);
-    if asked == 0 {
-        return Err(ChunkSizeError::Zero);
-    }
-    let (min, max) = common(consumer, provider).ok_or(ChunkSizeError::NoOverlap { consumer, provider })?;
-    Ok(floor_power(asked).clamp(min, max))
-}
-
-/// The powers of two that both sides take, the protocol's own bounds included.
-fn common(consumer: ChunkBounds, provider: ChunkBounds) -> Option<(u64, u64)> {
-    let min = consumer.min.max(provider.min).clamp(MIN_CHUNK_SIZE, MAX_CHUNK_SIZE + 1).next_power_of_two();
-    let max = floor_power(consumer.max.min(provider.max).min(MAX_CHUNK_SIZE));
-    (min <= max).then_some((min, max))
-}
-
-/// The largest power of two not above `n`; 0 for 0.
-fn floor_power(n: u64) -> u64 {
-    n.checked_ilog2().map_or(0, |log| 1 << log)
 }
 
 /// Checks everything that a plan can be checked for on its own, cheap things first. Nothing is allocated or extended from

@@ -5,6 +5,7 @@
 //! the slot, the connection and the process.
 
 mod budget;
+mod chunk_size;
 mod records;
 mod slots;
 mod source;
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use libp2p::PeerId;
 
 pub use budget::{Budget, BudgetLimits, BudgetWait};
+pub use chunk_size::{ChunkBounds, ChunkSizeError, choose_chunk_size};
 pub use records::{Record, RecordLimits, Records};
 pub use slots::{Asked, SlotLimits, SlotOutcome, Slots, Ticket};
 pub use source::Source;

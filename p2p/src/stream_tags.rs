@@ -8,24 +8,36 @@ use crate::messages::SnapshotsRequest;
 /// Words like `session=7`, `chunk=312`.
 pub type StreamTags = Arc<[String]>;
 
+#[cfg(feature = "introspection")]
 tokio::task_local! {
     static CURRENT: StreamTags;
 }
 
 /// Calls `visit` with the tags in force, if there are any.
+#[cfg(feature = "introspection")]
 pub fn current(visit: &mut dyn FnMut(&StreamTags)) {
     // Outside of a scope there are none.
     let _ = CURRENT.try_with(|tags| visit(tags));
 }
 
 /// Runs a future with tags in force whenever it is polled.
+#[cfg(feature = "introspection")]
 pub async fn scope<F: Future>(tags: &StreamTags, future: F) -> F::Output {
     CURRENT.scope(Arc::clone(tags), future).await
+}
+
+/// Nobody looks.
+#[cfg(not(feature = "introspection"))]
+pub(crate) async fn scope<F: Future>(_: &StreamTags, future: F) -> F::Output {
+    future.await
 }
 
 /// The tags of a request, and of the answer to it.
 #[must_use]
 pub fn of(request: &SnapshotsRequest) -> StreamTags {
+    if cfg!(not(feature = "introspection")) {
+        return StreamTags::default();
+    }
     let session = format!("session={}", request.session_id());
     let what = match request {
         SnapshotsRequest::Plan { .. } => "plan".to_owned(),
@@ -38,7 +50,7 @@ pub fn of(request: &SnapshotsRequest) -> StreamTags {
     [session, what].into()
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "introspection"))]
 mod tests {
     use futures::executor::block_on;
 

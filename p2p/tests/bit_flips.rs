@@ -1,13 +1,9 @@
 //! A single flipped bit, anywhere in the JSON of a plan, an update or a chunk: refused before a marker moves, or it
 //! provably means the same.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
-
-#[path = "simulation/world.rs"]
-#[allow(dead_code)]
-mod world;
 
 use std::{sync::Arc, time::Instant};
 
+use crate::world::WORLD;
 use libp2p::PeerId;
 use rpp_p2p::{
     AuthorityError, ByHand, FailureCode, Plan, PlanWishes, RequestId, Rules, SessionState, SnapshotSessionId,
@@ -16,7 +12,6 @@ use rpp_p2p::{
     json,
     plan::check_authority_signatures,
 };
-use world::WORLD;
 
 /// Step 5 has 16,385 bytes: a chunk of 16 KiB, and one of a single byte with a proof.
 const SNAPSHOT: u64 = 5;

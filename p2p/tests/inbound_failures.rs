@@ -1,19 +1,16 @@
 //! What a provider makes of requests that are unreadable, too many, or not this peer's to make: one test per kind.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-mod support;
 
 use std::{sync::Arc, time::Duration};
 
+use crate::support::{
+    self, Bytes, Fixture, Gate, Markers, MemoryProvider, Node, Peer, Raw, chunk_request, consumer, plan_request,
+    provider, provider_with, raw_peer, request, session,
+};
 use rpp_p2p::{
     ArtefactKind, ErrorCode, Hash, PipelineError, ResumeReason, SnapshotProtocolError, SnapshotsRequest,
     limits::{MAX_REQUEST_BYTES, MIN_CHUNK_SIZE},
     provider::{BudgetLimits, SlotLimits},
     snapshots::{Config, Event, Outcome, PaceLimits},
-};
-use support::{
-    Bytes, Fixture, Gate, Markers, MemoryProvider, Node, Peer, Raw, chunk_request, consumer, plan_request, provider,
-    provider_with, raw_peer, request, session,
 };
 
 const PAYLOAD: usize = 3 * MIN_CHUNK_SIZE as usize + 17;

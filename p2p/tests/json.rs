@@ -1,5 +1,4 @@
 //! The JSON of the wire: what is written is read back, and what is not exactly right is refused.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -10,6 +9,9 @@ use rpp_p2p::{
     limits::{MAX_JSON_DEPTH, MAX_JSON_MEMBERS, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES},
     types::MAX_INTEGER,
 };
+
+#[path = "json/documents.rs"]
+mod documents;
 
 const HEX: &str = "00ff112233445566778899aabbccddeeff00112233445566778899aabbccddee";
 

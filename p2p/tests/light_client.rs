@@ -1,12 +1,9 @@
 //! The light client: order, every payload checked, and a head only for a chain that is complete and verified.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-mod support;
 
 use std::sync::Arc;
 
+use crate::support::{FakeVerifier, Fixture};
 use rpp_p2p::{AuthorityError, Checkpoint, LightClientSync, PlanBounds, SyncError, Update, limits::MIN_CHUNK_SIZE};
-use support::{FakeVerifier, Fixture};
 
 const PAYLOAD: usize = 3 * MIN_CHUNK_SIZE as usize + 17;
 

@@ -1,20 +1,17 @@
 //! What a consumer makes of a provider that fails, vanishes or lies: one test per kind.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-mod support;
 
 use std::time::{Duration, Instant};
 
+use crate::support::{
+    self, Bytes, Fixture, MemoryProvider, Node, Peer, PlainProvider, Raw, consumer, consumer_with, over_a_line,
+    provider_with, raw_peer, raw_peer_speaking, response, session,
+};
 use libp2p::PeerId;
 use rpp_p2p::{
     ErrorCode, Hash, PlanWishes, RequestFailure, SnapshotProtocolError, SnapshotsRequest, SnapshotsResponse, Verified,
     Violation,
     limits::MIN_CHUNK_SIZE,
     snapshots::{Behaviour, Config, Event, Outcome, PaceLimits},
-};
-use support::{
-    Bytes, Fixture, MemoryProvider, Node, Peer, PlainProvider, Raw, consumer, consumer_with, over_a_line,
-    provider_with, raw_peer, raw_peer_speaking, response, session,
 };
 
 const PAYLOAD: usize = 3 * MIN_CHUNK_SIZE as usize + 17;

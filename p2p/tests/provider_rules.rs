@@ -1,9 +1,4 @@
 //! Slots, records and room of a provider: their rules, at their bounds.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
-
-#[path = "simulation/world.rs"]
-#[allow(dead_code)]
-mod world;
 
 use std::{
     net::Ipv4Addr,
@@ -11,6 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use crate::world::WORLD;
 use libp2p::PeerId;
 use rpp_p2p::{
     ArtefactKind, ErrorCode, Hash, PipelineError, ResumeReason, SnapshotSessionId,
@@ -24,7 +20,6 @@ use rpp_p2p::{
         Slots, Source,
     },
 };
-use world::WORLD;
 
 fn session(id: u64) -> SnapshotSessionId {
     SnapshotSessionId::new(id).unwrap()

@@ -1,9 +1,4 @@
 //! The policy of a consumer session, rule by rule: what it asks for, what it recovers from, what it says.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
-
-#[path = "simulation/world.rs"]
-#[allow(dead_code)]
-mod world;
 
 use std::{
     path::PathBuf,
@@ -11,13 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::world::WORLD;
 use libp2p::PeerId;
 use rpp_p2p::{
     ArtefactKind, AuthorityError, ErrorCode, Exchange, FailureCode, Plan, PlanWishes, RequestFailure, RequestId, Rules,
     SessionState, SnapshotSessionId, SnapshotsRequest, SnapshotsResponse, Update, Violation, WaitKind,
     consumer::{Action, ExplicitResume, Input, Options, Saved, Session, Storage, Unexpected},
 };
-use world::WORLD;
 
 const CHUNK: u64 = 16_384;
 

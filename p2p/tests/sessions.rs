@@ -1,21 +1,18 @@
 //! The protocol between two peers that keep to it.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-mod support;
 
 use std::{
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
+use crate::support::{
+    self, Fixture, Gate, Markers, MemoryProvider, Peer, consumer, consumer_with, provider, provider_with, session,
+};
 use rpp_p2p::{
     ArtefactKind, ErrorCode, Exchange, NotSent, PlanWishes, SnapshotProtocolError, SnapshotsRequest, Unfit, Verified,
     consumer::{Action, Options, Saved, Session, Storage},
     limits::MIN_CHUNK_SIZE,
     snapshots::{Activity, Config, Ended, Event, Job, Observer, Outcome, RequestKind},
-};
-use support::{
-    Fixture, Gate, Markers, MemoryProvider, Peer, consumer, consumer_with, provider, provider_with, session,
 };
 
 /// Three chunks and a bit.

@@ -4,7 +4,6 @@
 //!
 //! `RPP_SIM_RUNS` sets the number of runs, `RPP_SIM_SEED` the seed of the first one; a failing run prints its seed and what
 //! its consumer did.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
 #[path = "simulation/consumer.rs"]
 mod consumer;
@@ -14,8 +13,6 @@ mod lies;
 mod provider;
 #[path = "simulation/rng.rs"]
 mod rng;
-#[path = "simulation/world.rs"]
-mod world;
 
 use std::{
     cmp::Reverse,
@@ -24,6 +21,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use crate::world::WORLD;
 use consumer::{Consumer, Local, Wish, options};
 use libp2p::PeerId;
 use provider::{Arrival, Provider, Serving, small_slots};
@@ -32,7 +30,6 @@ use rpp_p2p::{
     ArtefactKind, FailureCode, Hash, PlanWishes, RequestFailure, SessionState, SnapshotSessionId, SnapshotsRequest,
     SnapshotsResponse, Violation, json, limits::REQUEST_IDLE, provider::SlotLimits,
 };
-use world::WORLD;
 
 /// After this, network, disks and processes behave, so that every run has to end.
 const TROUBLE: Duration = Duration::from_secs(120);

@@ -1,5 +1,4 @@
 //! Chunk proofs against the vectors of an independent program, and the outboard against the same.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::collections::HashMap;
 

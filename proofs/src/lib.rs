@@ -136,3 +136,8 @@ pub use verifier::{ProofError, Verifier};
 
 /// The proof system and its version, as a plan names it. Any change of library or circuit gets another name.
 pub const PROOF_SYSTEM: &str = "nova-pallas-1";
+
+/// The example of the README runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

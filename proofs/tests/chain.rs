@@ -1,5 +1,4 @@
 //! Genesis, commitments and the native chain.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use proptest::prelude::*;
 use rpp_proofs::{Chain, ChainError, Checkpoint, Commitment, Genesis, GenesisError, Signer, next_commitment};

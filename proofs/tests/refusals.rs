@@ -1,11 +1,8 @@
 //! What a verifier refuses: each way in which a proof, or what is claimed with it, can be wrong.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-mod support;
-
+use crate::support::{Fixture, STEPS, checkpoint, elements, fixture, length_fields, parts, told};
 use rand::{Rng as _, RngCore as _, SeedableRng as _, rngs::StdRng};
 use rpp_proofs::{Checkpoint, Commitment, EncodingError, PROOF_BYTES, ProofError, Tip, Verifier};
-use support::{Fixture, STEPS, checkpoint, elements, fixture, length_fields, parts, told};
 
 fn verify(fixture: &Fixture, tip: &Tip, proof: &[u8]) -> Result<(), ProofError> {
     Verifier::shared().verify(&fixture.genesis, tip, proof)
@@ -195,7 +192,7 @@ fn numbers_have_one_encoding() {
     assert_eq!(verify(fixture, &fixture.tip(), &proof), Err(EncodingError::Element.into()));
 }
 
-/// 300 by default; the long run is `RPP_PROOF_MUTATIONS=10000 cargo test -p rpp-proofs --test refusals random_mutations`.
+/// 300 by default; the long run is `RPP_PROOF_MUTATIONS=10000 cargo test -p rpp-proofs --test proofs random_mutations`.
 /// `RPP_PROOF_SEED` repeats a run.
 #[test]
 fn random_mutations_of_a_valid_proof_do_not_verify() {

@@ -1,5 +1,4 @@
 //! Publishers' authority over a tip.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use rpp_proofs::{CheckpointSignature, Commitment, Genesis, MAX_SIGNATURES, SignatureError, Signer, verify_signatures};
 

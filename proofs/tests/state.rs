@@ -1,7 +1,4 @@
 //! The prover's state: what it survives, and what it refuses to go on from.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-mod support;
 
 use std::{
     fs,
@@ -9,8 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::support::{checkpoint, genesis};
 use rpp_proofs::{Chain, ChainError, Checkpoint, Prover, ProverError, StateError, Tip, VERIFIER_KEY_SHA256, Verifier};
-use support::{checkpoint, genesis};
 
 /// A folder with the state of a chain of some steps.
 fn chain(steps: u64) -> (tempfile::TempDir, Tip) {

@@ -1,16 +1,11 @@
 //! Bad bodies: each is a `400` (or `413`, `415`) of the one shape, and none reaches the node.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-mod node;
-#[path = "../../http/tests/support/mod.rs"]
-mod support;
-
-use node::{PEER, TOKEN, open};
+use crate::node::{PEER, TOKEN, open};
+use crate::support::{Client, once, soon};
 use proptest::{
     prelude::*,
     test_runner::{Config, TestRunner},
 };
-use support::{Client, once, soon};
 
 #[tokio::test]
 async fn a_body_must_be_one_object_with_known_fields() {

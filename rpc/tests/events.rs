@@ -1,17 +1,12 @@
 //! `GET /p2p/snapshots/{session}/events`.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-mod node;
-#[path = "../../http/tests/support/mod.rs"]
-mod support;
 
 use std::time::Instant;
 
-use node::{Port, Sessions, full, id, open, planned, with_sessions};
+use crate::node::{Port, Sessions, full, id, open, planned, with_sessions};
+use crate::support::{Client, soon};
 use rpp_rpc::{EVENT_INTERVAL, MAX_EVENT_STREAMS};
 use rpp_runtime::{SessionState, SnapshotStreamStatus};
 use serde_json::{Value, json};
-use support::{Client, soon};
 
 struct Events(Client);
 

@@ -1,13 +1,9 @@
 //! The OpenAPI description says what the routes do.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-mod node;
-#[path = "../../http/tests/support/mod.rs"]
-mod support;
 
 use std::collections::BTreeSet;
 
-use node::{PEER, Sessions, full, open, status};
+use crate::node::{PEER, Sessions, full, open, status};
+use crate::support::{get, once};
 use rpp_p2p::{Hash, PayloadFormat};
 use rpp_rpc::{OPENAPI, ROUTES, Route, Traffic, openapi_3_0};
 use rpp_runtime::{
@@ -16,7 +12,6 @@ use rpp_runtime::{
     status::{FailureCode, Head, Identity, OfferedSnapshot, PeerInfo, WaitKind},
 };
 use serde_json::{Value, json};
-use support::{get, once};
 
 fn description() -> Value {
     serde_json::from_str(OPENAPI).unwrap()

@@ -1,14 +1,10 @@
 //! The node's page, as far as it can be held without a browser: `tests/page/run.sh` opens it in one.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-mod node;
-#[path = "../../http/tests/support/mod.rs"]
-mod support;
 
 use std::collections::BTreeSet;
 
+use crate::node::{PEER, Port, Sessions, TOKEN, failed, id, open, open_with, planned, with_sessions};
+use crate::support::{self, Answer, get, once, request};
 use libp2p::PeerId;
-use node::{PEER, Port, Sessions, TOKEN, failed, id, open, open_with, planned, with_sessions};
 use rpp_rpc::{MAX_RECENT_EVENTS, Options, ROUTES, Traffic};
 use rpp_runtime::{
     NodeEvent, SessionState,
@@ -16,7 +12,6 @@ use rpp_runtime::{
     status::{FailureCode, PeerInfo},
 };
 use serde_json::{Value, json};
-use support::{Answer, get, once, request};
 
 const FILES: [&str; 7] = ["/", "/app.js", "/model.js", "/downloads.js", "/panels.js", "/style.css", "/favicon.svg"];
 

@@ -1,16 +1,12 @@
 //! `POST /p2p/snapshots`: what reaches the node, and what comes back when.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-mod node;
-#[path = "../../http/tests/support/mod.rs"]
-mod support;
 
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use node::{PEER, Port, Sessions, TOKEN, failed, full, id, open, open_with, planned, status, with_sessions};
+use crate::node::{PEER, Port, Sessions, TOKEN, failed, full, id, open, open_with, planned, status, with_sessions};
+use crate::support::{DEADLINE, soon};
 use rpp_p2p::{Hash, PlanWishes};
 use rpp_rpc::Options;
 use rpp_runtime::{
@@ -19,7 +15,6 @@ use rpp_runtime::{
     status::FailureCode,
 };
 use serde_json::json;
-use support::{DEADLINE, soon};
 use tokio::sync::{mpsc, watch};
 
 /// A node whose only session is the one that a `POST` makes or resumes; the test moves its status.

@@ -1,19 +1,14 @@
 //! The control plane over a real node, alone in the world: what needs no provider.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-mod node;
-#[path = "../../http/tests/support/mod.rs"]
-mod support;
 
 use std::{net::SocketAddr, time::Duration};
 
+use crate::node::{self, PEER, TOKEN};
+use crate::support::{Answer, get, once, request, soon};
 use libp2p::identity::Keypair;
-use node::{PEER, TOKEN};
 use rpp_p2p::Hash;
 use rpp_rpc::Options;
 use rpp_runtime::{Node, NodeHandle};
 use serde_json::json;
-use support::{Answer, get, once, request, soon};
 use tokio_util::sync::CancellationToken;
 
 struct Running {

@@ -1,11 +1,7 @@
 //! Every route but `POST /p2p/snapshots` and the event streams: answers, methods, the token, wrong paths.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-mod node;
-#[path = "../../http/tests/support/mod.rs"]
-mod support;
-
-use node::{PEER, Sessions, TOKEN, full, open, open_with, planned, status, with_sessions};
+use crate::node::{self, PEER, Sessions, TOKEN, full, open, open_with, planned, status, with_sessions};
+use crate::support::{get, once, request, soon};
 use rpp_p2p::{Hash, PayloadFormat};
 use rpp_rpc::{Options, ROUTES, ServeError};
 use rpp_runtime::{
@@ -14,7 +10,6 @@ use rpp_runtime::{
     status::{Head, Identity, OfferedSnapshot, PeerInfo},
 };
 use serde_json::{Value, json};
-use support::{get, once, request, soon};
 
 #[tokio::test]
 async fn sessions_are_listed_and_shown() {

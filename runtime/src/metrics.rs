@@ -222,7 +222,7 @@ impl Observer for Metrics {
         self.round_trip.get_or_create(&KindLabel { kind }).observe(ended.elapsed.as_secs_f64());
         match (request.kind, ended.outcome) {
             (Some(RequestKind::Resume), outcome) => {
-                self.resumes.get_or_create(&Result_ { result: outcome_name(outcome) }).inc();
+                self.resumes.get_or_create(&Result_ { result: outcome.as_str() }).inc();
             }
             (Some(RequestKind::Ack), Outcome::Served) => {
                 self.acks.get_or_create(&DirectionKind { direction: Direction::sent, kind }).inc();
@@ -243,9 +243,7 @@ impl Observer for Metrics {
 impl Metrics {
     /// `request` is the way that the request went, `response` that of the answer.
     fn exchanged(&self, request: Direction, response: Direction, kind: &'static str, ended: &Ended) {
-        self.requests
-            .get_or_create(&RequestLabels { direction: request, kind, outcome: outcome_name(ended.outcome) })
-            .inc();
+        self.requests.get_or_create(&RequestLabels { direction: request, kind, outcome: ended.outcome.as_str() }).inc();
         let bytes = |direction, bytes: usize| {
             self.bytes.get_or_create(&DirectionKind { direction, kind }).inc_by(bytes as u64);
         };
@@ -256,14 +254,4 @@ impl Metrics {
 
 fn kind_name(kind: Option<RequestKind>) -> &'static str {
     kind.map_or("unreadable", RequestKind::as_str)
-}
-
-fn outcome_name(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Served => "served",
-        Outcome::Refused(code) => code.as_str(),
-        Outcome::Violation => "violation",
-        Outcome::Lost => "lost",
-        Outcome::Abandoned => "abandoned",
-    }
 }

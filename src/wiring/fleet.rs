@@ -226,13 +226,13 @@ impl Observer for Fleet {
         let mut live = self.live();
         let node = match job {
             Job::Check => self.registry.fresh(NodeKind::Command, format_args!("hash: check {what}"), ()),
-            Job::Provide => self.registry.fresh(NodeKind::FileOp, format_args!("disk: read {what}"), ()),
+            _ => self.registry.fresh(NodeKind::FileOp, format_args!("disk: read {what}"), ()),
         };
         node.set("session", about.session.get());
         let response = live.awaited.get(&about.id).copied().unwrap_or(about.id);
         let exchange = match job {
             Job::Check => live.requests.get_mut(&about.id),
-            Job::Provide => live.responses.get_mut(&response),
+            _ => live.responses.get_mut(&response),
         };
         if let Some(exchange) = exchange {
             exchange.wait_for(job, node.id());

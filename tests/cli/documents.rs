@@ -108,6 +108,48 @@ fn troubleshooting_has_a_place_for_every_word_of_the_status_and_for_no_other() {
     assert_eq!(explained, words);
 }
 
+/// Packages whose tests are gathered into few programs name them themselves: a file that none of them names would never run.
+#[test]
+fn every_file_of_tests_is_part_of_a_test_target() {
+    for package in ["fleet", "p2p", "proofs", "rpc"] {
+        let manifest: toml::Table = read(&format!("{package}/Cargo.toml")).parse().unwrap();
+        assert_eq!(manifest["package"]["autotests"].as_bool(), Some(false), "{package}");
+        let roots: BTreeSet<String> = manifest["test"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|target| target["name"].as_str().unwrap().to_owned())
+            .collect();
+        let named: String = roots.iter().map(|root| read(&format!("{package}/tests/{root}.rs"))).collect();
+        let folder = repository().join(package).join("tests");
+        for entry in fs::read_dir(folder).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let Some(name) = name.strip_suffix(".rs") else { continue };
+            assert!(roots.contains(name) || named.contains(&format!("\nmod {name};\n")), "{package}/tests/{name}.rs");
+        }
+    }
+}
+
+/// A patch that no longer fits what libp2p asks for is left out without an error.
+#[test]
+fn the_timers_of_the_workspace_are_those_in_use() {
+    let lock: toml::Table = read("Cargo.lock").parse().unwrap();
+    let packages = lock["package"].as_array().unwrap();
+    let timers: Vec<_> = packages.iter().filter(|package| package["name"].as_str() == Some("futures-timer")).collect();
+    assert!(matches!(&timers[..], [one] if one.get("source").is_none()), "{timers:?}");
+}
+
+/// The minimum version of Rust is said once, in the manifest.
+#[test]
+fn no_page_names_a_version_of_rust() {
+    let mut found = Vec::new();
+    texts(repository(), &mut found);
+    for path in pages(&found) {
+        let text = fs::read_to_string(path).unwrap();
+        assert!(!text.contains("Rust 1.") && !text.contains("rustc 1."), "{}", path.display());
+    }
+}
+
 /// The names of all direct dependencies of all crates.
 fn dependencies() -> BTreeSet<String> {
     let manifest: toml::Table = read("Cargo.toml").parse().unwrap();

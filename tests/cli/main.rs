@@ -11,6 +11,7 @@ mod harness;
 mod installed;
 mod introspect;
 mod limits;
+mod protocol;
 mod quick_start;
 mod running;
 mod surroundings;

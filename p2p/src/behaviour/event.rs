@@ -17,6 +17,7 @@ pub use crate::types::RequestId;
 /// The requests by kind, for metrics and introspection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum RequestKind {
     /// Opens a session.
     Plan,
@@ -72,6 +73,7 @@ impl From<ArtefactKind> for RequestKind {
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Outcome {
     /// Answered as asked; at the consumer, verified too.
     Served,
@@ -83,6 +85,20 @@ pub enum Outcome {
     Lost,
     /// Our side gave it up before it ended.
     Abandoned,
+}
+
+impl Outcome {
+    /// The outcome as one stable word; the code of a refusal.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Served => "served",
+            Self::Refused(code) => code.as_str(),
+            Self::Violation => "violation",
+            Self::Lost => "lost",
+            Self::Abandoned => "abandoned",
+        }
+    }
 }
 
 /// Something the application should know. Every event carries peer, session and, where there is one, the request.

@@ -10,6 +10,7 @@ use crate::types::SnapshotSessionId;
 /// A request on its way, on either side. On the provider's side `id` counts the requests that arrived and the jobs that
 /// were begun ahead of any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Activity {
     /// Names the request among those of its direction.
     pub id: RequestId,
@@ -25,6 +26,7 @@ pub struct Activity {
 
 /// How a request came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Ended {
     /// What became of it.
     pub outcome: super::event::Outcome,
@@ -38,11 +40,23 @@ pub struct Ended {
 
 /// What a blocking thread is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Job {
     /// A response is decoded and checked (our request).
     Check,
     /// The provider is asked and its answer encoded (a peer's request).
     Provide,
+}
+
+impl Job {
+    /// The job as one stable word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Check => "check",
+            Self::Provide => "provide",
+        }
+    }
 }
 
 /// Told of every request, response and blocking job. All methods do nothing unless implemented; they are called on the

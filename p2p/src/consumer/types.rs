@@ -179,6 +179,7 @@ pub struct Failure {
 /// Everything a session can say of itself. Counts are numbers of chunks or updates from the first on; the last index is one
 /// less.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct View {
     /// The session.
     pub session: SnapshotSessionId,

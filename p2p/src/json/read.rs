@@ -4,13 +4,14 @@ use std::borrow::Cow;
 
 use base64_simd::STANDARD;
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
 
 use super::{DecodeError, scan};
 use crate::{
     limits::{MAX_PROOF_HASHES, MAX_PUBLISHERS, MAX_SIGNATURES},
     messages::{
-        ArtefactKind, Checkpoint, ErrorCode, GenesisDescriptor, PayloadFormat, Plan, PlanWishes, Signature,
-        SnapshotHeader, SnapshotsRequest, SnapshotsResponse, Update,
+        ArtefactKind, Checkpoint, ErrorCode, GenesisDescriptor, Plan, PlanWishes, Signature, SnapshotHeader,
+        SnapshotsRequest, SnapshotsResponse, Update,
     },
     text,
     types::{Hash, MAX_INTEGER, SnapshotSessionId},
@@ -89,7 +90,9 @@ pub(super) fn response(text: &str) -> Result<SnapshotsResponse, DecodeError> {
                 0 => SnapshotSessionId::UNREADABLE,
                 _ => session_id()?,
             },
-            code: message.optional("code", Object::code)?.unwrap_or(ErrorCode::Internal),
+            code: message
+                .optional("code", |message, field| message.word(field, "one of the protocol's codes"))?
+                .unwrap_or(ErrorCode::Internal),
             message: message.words("message")?,
         },
         other => return Err(unknown(other)),
@@ -111,7 +114,7 @@ fn plan(plan: &Object<'_>) -> Result<Plan, DecodeError> {
             publishers: genesis.hashes("publishers", MAX_PUBLISHERS)?,
             threshold: genesis.integer("threshold")?,
         },
-        snapshot: SnapshotHeader { checkpoint: checkpoint(&snapshot)?, format: snapshot.format()? },
+        snapshot: SnapshotHeader { checkpoint: checkpoint(&snapshot)?, format: snapshot.word("format", "raw or tar")? },
         tip: checkpoint(&plan.object("tip")?)?,
         chunk_size: plan.integer("chunk_size")?,
         total_chunks: plan.integer("total_chunks")?,
@@ -232,38 +235,16 @@ impl<'a> Object<'a> {
         scan::array(self.raw(field)?, most).ok_or(DecodeError::Field { field, expected })
     }
 
+    /// One of a few words, as serde knows them from the messages.
+    fn word<T: DeserializeOwned>(&self, field: &'static str, expected: &'static str) -> Result<T, DecodeError> {
+        // serde takes an object for a word, too.
+        let raw = Some(self.raw(field)?).filter(|raw| raw.starts_with('"'));
+        let word = raw.and_then(|raw| serde_json::from_str(raw).ok());
+        word.ok_or(DecodeError::Field { field, expected })
+    }
+
     fn kind(&self) -> Result<ArtefactKind, DecodeError> {
-        match self.text("kind")?.as_ref() {
-            "plan" => Ok(ArtefactKind::Plan),
-            "chunk" => Ok(ArtefactKind::Chunk),
-            "light_client_update" => Ok(ArtefactKind::LightClientUpdate),
-            _ => Err(DecodeError::Field { field: "kind", expected: "plan, chunk or light_client_update" }),
-        }
-    }
-
-    fn format(&self) -> Result<PayloadFormat, DecodeError> {
-        match self.text("format")?.as_ref() {
-            "raw" => Ok(PayloadFormat::Raw),
-            "tar" => Ok(PayloadFormat::Tar),
-            _ => Err(DecodeError::Field { field: "format", expected: "raw or tar" }),
-        }
-    }
-
-    fn code(&self, field: &'static str) -> Result<ErrorCode, DecodeError> {
-        const CODES: [ErrorCode; 9] = [
-            ErrorCode::NotFound,
-            ErrorCode::Unauthorized,
-            ErrorCode::Busy,
-            ErrorCode::Invalid,
-            ErrorCode::PlanChanged,
-            ErrorCode::ResumeRegressed,
-            ErrorCode::ResumeOutOfBounds,
-            ErrorCode::Cancelled,
-            ErrorCode::Internal,
-        ];
-        let word = self.text(field)?;
-        let code = CODES.into_iter().find(|code| code.as_str() == word);
-        code.ok_or(DecodeError::Field { field, expected: "one of the protocol's codes" })
+        self.word("kind", "plan, chunk or light_client_update")
     }
 }
 

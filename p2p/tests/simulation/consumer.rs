@@ -16,7 +16,7 @@ use rpp_p2p::{
     tree::chunk_range,
 };
 
-use crate::{rng::Rng, world::WORLD};
+use crate::{simulation::rng::Rng, world::WORLD};
 
 /// What is on the consumer's disk, and what only its page cache has.
 #[derive(Default)]

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use rpp_p2p::{ArtefactKind, Checkpoint, ErrorCode, Hash, PayloadFormat, SnapshotSessionId, SnapshotsResponse, Update};
 
-use crate::rng::Rng;
+use crate::simulation::rng::Rng;
 
 /// Changes one thing in an answer.
 pub fn lie(rng: &mut Rng, response: &mut SnapshotsResponse) {

@@ -6,7 +6,7 @@ use rpp_p2p::{
     snapshots::{Outcome, RequestKind},
 };
 
-use super::{Direction, DirectionKind, KindLabel, Metrics, RequestLabels, Result_, kind_name, outcome_name};
+use super::{Direction, DirectionKind, KindLabel, Metrics, RequestLabels, Result_, kind_name};
 use crate::{manager::VIOLATION_KINDS, queues::Queues, status::FailureCode};
 
 const REQUEST_KINDS: [Option<RequestKind>; 7] = [
@@ -40,7 +40,7 @@ impl Metrics {
         for kind in REQUEST_KINDS.map(kind_name) {
             for direction in [Direction::sent, Direction::received] {
                 drop(self.bytes.get_or_create(&DirectionKind { direction, kind }));
-                for outcome in OUTCOMES.map(outcome_name) {
+                for outcome in OUTCOMES.map(Outcome::as_str) {
                     drop(self.requests.get_or_create(&RequestLabels { direction, kind, outcome }));
                 }
             }
@@ -50,7 +50,7 @@ impl Metrics {
         for direction in [Direction::sent, Direction::received] {
             drop(self.acks.get_or_create(&DirectionKind { direction, kind }));
         }
-        for result in OUTCOMES.map(outcome_name) {
+        for result in OUTCOMES.map(Outcome::as_str) {
             drop(self.resumes.get_or_create(&Result_ { result }));
         }
         for kind in VIOLATION_KINDS {

@@ -1,5 +1,4 @@
 //! Keeps `docs/protocol.md` true: every message in it is exactly what the code writes, reads back, and verifies.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::sync::Arc;
 

@@ -1,0 +1,67 @@
+//! Which chunk size suits both sides.
+
+use crate::limits::{DEFAULT_CHUNK_SIZE, MAX_CHUNK_SIZE, MIN_CHUNK_SIZE};
+
+/// Chunk sizes that one side takes. Not necessarily powers of two: minima round up, maxima down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkBounds {
+    /// Smallest.
+    pub min: u64,
+    /// Largest.
+    pub max: u64,
+}
+
+impl Default for ChunkBounds {
+    fn default() -> Self {
+        Self { min: MIN_CHUNK_SIZE, max: MAX_CHUNK_SIZE }
+    }
+}
+
+/// No chunk size suits both sides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChunkSizeError {
+    /// 0 was asked for.
+    #[error("chunk_size must be positive")]
+    Zero,
+    /// The bounds do not overlap.
+    #[error(
+        "no chunk size suits both sides: the consumer takes {} to {}, the provider {} to {} (powers of two)",
+        .consumer.min, .consumer.max, .provider.min, .provider.max
+    )]
+    NoOverlap {
+        /// The consumer's.
+        consumer: ChunkBounds,
+        /// The provider's.
+        provider: ChunkBounds,
+    },
+}
+
+/// The largest power of two not above what is asked (1 MiB by default), within both sides' bounds.
+///
+/// # Errors
+/// 0 was asked for, or the bounds do not overlap.
+pub fn choose_chunk_size(
+    asked: Option<u64>,
+    consumer: ChunkBounds,
+    provider: ChunkBounds,
+) -> Result<u64, ChunkSizeError> {
+    let asked = asked.unwrap_or(DEFAULT_CHUNK_SIZE);
+    if asked == 0 {
+        return Err(ChunkSizeError::Zero);
+    }
+    let (min, max) = common(consumer, provider).ok_or(ChunkSizeError::NoOverlap { consumer, provider })?;
+    Ok(floor_power(asked).clamp(min, max))
+}
+
+/// The powers of two that both sides take, the protocol's own bounds included.
+fn common(consumer: ChunkBounds, provider: ChunkBounds) -> Option<(u64, u64)> {
+    let min = consumer.min.max(provider.min).clamp(MIN_CHUNK_SIZE, MAX_CHUNK_SIZE + 1).next_power_of_two();
+    let max = floor_power(consumer.max.min(provider.max).min(MAX_CHUNK_SIZE));
+    (min <= max).then_some((min, max))
+}
+
+/// The largest power of two not above `n`; 0 for 0.
+fn floor_power(n: u64) -> u64 {
+    n.checked_ilog2().map_or(0, |log| 1 << log)
+}

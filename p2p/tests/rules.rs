@@ -1,0 +1,13 @@
+//! What holds without any network: messages, proofs, the machines of both sides, alone and against each other.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
+
+mod bit_flips;
+mod json;
+mod light_client;
+mod provider_rules;
+mod session_rules;
+mod simulation;
+mod support;
+mod vectors;
+#[path = "simulation/world.rs"]
+mod world;

@@ -1,0 +1,13 @@
+//! The control plane over real sockets: every route, and what comes before it.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod bodies;
+mod events;
+mod node;
+mod openapi;
+mod page;
+mod post;
+mod real_node;
+mod routes;
+#[path = "../../http/tests/support/mod.rs"]
+mod support;
