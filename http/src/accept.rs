@@ -33,8 +33,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
 
-/// Cancelled when the server shuts down: an extension of every request. Streams and WebSockets end on it; what has not
-/// ended at the drain deadline is cut.
+/// Cancelled when the server shuts down; an extension of every request. Streams and WebSockets should end on it. What
+/// has not ended at the drain deadline is closed.
 #[derive(Clone, Debug)]
 pub struct Draining(pub CancellationToken);
 
@@ -102,7 +102,7 @@ fn warn_unless_loopback(address: SocketAddr) {
     }
 }
 
-/// A connection that was reset while it waited is nothing; a lack of file descriptors passes only with time.
+/// A connection that was reset while it waited needs no pause. A lack of file descriptors only passes with time.
 async fn pause_after(error: &io::Error) {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
@@ -111,7 +111,7 @@ async fn pause_after(error: &io::Error) {
     }
 }
 
-/// What all connections of a port share.
+/// State that all connections of a port share.
 struct Port {
     gate: Arc<Gate>,
     limits: Arc<Limits>,

@@ -65,7 +65,7 @@ pub const FORWARD_WRITE: Duration = Duration::from_secs(60);
 /// Largest message of a server that a client reads.
 pub const MAX_SERVER_MESSAGE_BYTES: usize = 32 * 1024 * 1024;
 
-/// Connections above the number of clients: for those that are still being checked or refused.
+/// Connections beyond the number of clients: for those that are being checked or refused.
 pub const SPARE_CONNECTIONS: usize = 32;
-/// A client may read nothing for this long, even though something is on its way to it.
+/// How long a client may read nothing although something is being written to it.
 pub const CLIENT_WRITE_TIMEOUT: Duration = Duration::from_secs(600);

@@ -35,14 +35,14 @@ pub struct Options {
 }
 
 impl Options {
-    /// With the token that clients must show: the read-only one of introspection if one is configured, else the control
+    /// Sets the token that clients must send: the read-only one of introspection if one is configured, else the control
     /// plane's.
     #[must_use]
     pub fn new(token: SecretString) -> Self {
         Self::of(Token::new(&token))
     }
 
-    /// With whatever that token is when a client connects.
+    /// Uses the present value of `token` whenever a client connects.
     #[must_use]
     pub fn shared(token: Token) -> Self {
         Self::of(Ok(token))
@@ -96,7 +96,7 @@ impl Options {
     }
 }
 
-/// Why the server does not run. The operator is at fault, or the machine.
+/// Why the server does not run. The operator or the machine is at fault.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
@@ -108,10 +108,10 @@ pub enum ServeError {
     Listener(#[from] io::Error),
 }
 
-/// Serves `/introspect` until `shutdown`, then says goodbye to its clients.
+/// Serves `/introspect` until `shutdown`, then closes its clients' connections.
 ///
 /// # Errors
-/// A token that is too short, a listener that cannot be used.
+/// The token is too short, or the listener cannot be used.
 pub async fn serve(
     listener: TcpListener,
     registry: Registry,
@@ -143,7 +143,7 @@ pub async fn serve(
     }
 }
 
-/// Lets clients in, as many as there are places.
+/// Accepts clients up to the maximum.
 #[derive(Clone)]
 struct Door {
     hub: Arc<Hub>,

@@ -1,13 +1,13 @@
-//! One JSON document in each direction of a substream, read up to a bound and never cut short.
+//! Reads and writes one JSON document in each direction of a substream, up to a bound, and never cut short.
 //!
-//! Where a message ends is known by its text, not by how the stream ends: after a whole answer a reset is as good as an
-//! end, and an end inside an answer is a lost connection. Each message has its own time (`pace`), counted from the last
-//! byte that moved.
+//! The text tells where a message ends, and not how the stream ends: after a complete answer a reset is as good as an
+//! end, and an end inside an answer is a lost connection. Each message has its own time limit (`pace`), counted from
+//! the last byte that moved.
 //!
-//! What cannot be read reaches the behaviour as a value: an I/O error would only reset the stream, and the peer would
-//! not learn why. Responses are made on blocking threads. Chunks are decoded and hashed as they arrive, on the
-//! connection's task (`chunk_stream`); small answers are checked there, too (`verify`), because waking a thread takes
-//! longer than their check. What is large and not of this kind stays bytes and is checked on a blocking thread.
+//! A message that cannot be read is passed to the behaviour as a value: an I/O error would only reset the stream, and
+//! the peer would not learn why. Responses are made on blocking threads. Chunks are decoded and hashed as they arrive,
+//! on the connection's task (`chunk_stream`). Small answers are checked there, too (`verify`), because waking a thread
+//! takes longer than their check. Other large answers stay bytes and are checked on a blocking thread.
 
 mod chunk_stream;
 mod frame;
@@ -35,27 +35,26 @@ use crate::{
 /// The protocol's name on the wire.
 pub(crate) const PROTOCOL: StreamProtocol = StreamProtocol::new("/rpp/snapshots/1.0.0");
 
-/// What a read buffer starts with when nothing is known about the message.
+/// The initial size of a read buffer if nothing is known about the message.
 const SMALL: usize = 1024;
-/// How much of an answer is read at once.
+/// The most of an answer that is read at once.
 const PIECE: usize = 64 * 1024;
-/// An oversize request is read on and thrown away up to this many times its bound, so that its sender is free to read
-/// the refusal.
+/// An oversize request is read and dropped up to this many times its bound, so that its sender can read the refusal.
 const DISCARDED_BOUNDS: usize = 16;
 
-/// Reads and writes the messages of one substream. Cheap to clone while no request is known: a few numbers and two hints.
+/// Reads and writes the messages of one substream. Cheap to clone before a request is known.
 #[derive(Clone, Debug)]
 pub struct Codec {
     max_request: usize,
     max_response: usize,
     pace: PaceLimits,
-    /// What the request of this very substream expects as an answer; it sizes the buffer.
+    /// The expected length of the answer on this substream; the buffer gets this size.
     expected_response: usize,
-    /// What this very substream is tagged with, once its request is known.
+    /// The tags of this substream, once its request is known.
     tags: StreamTags,
-    /// What the request of this very substream expects, if its answer may be checked here.
+    /// What to check the answer against, if it may be checked here.
     expectation: Option<Box<Expectation>>,
-    /// Bytes of the answer that came; whoever made the request looks at it.
+    /// The bytes of the answer that have arrived; the sender of the request reads it.
     seen: Seen,
 }
 
@@ -66,7 +65,7 @@ impl Default for Codec {
 }
 
 impl Codec {
-    /// With bounds on a request and on a response, in bytes.
+    /// A codec with bounds on a request and on a response, in bytes.
     #[must_use]
     pub fn new(max_request: usize, max_response: usize) -> Self {
         Self {
@@ -80,7 +79,7 @@ impl Codec {
         }
     }
 
-    /// How slow a message may be.
+    /// Sets how slow a message may be.
     #[must_use]
     pub fn with_pace(mut self, pace: PaceLimits) -> Self {
         self.pace = pace;
@@ -123,7 +122,7 @@ impl request_response::Codec for Codec {
         .await;
         let bytes = match read {
             Ok(bytes) => bytes,
-            // What is missing, if anything is, shows in the text.
+            // If anything is missing, the text shows it.
             Err(error) if is_end(&error) && seen.bytes() > 0 => usize::try_from(seen.bytes()).unwrap_or(usize::MAX),
             Err(error) => return Err(error),
         };
@@ -161,20 +160,20 @@ impl request_response::Codec for Codec {
     }
 }
 
-/// Whether a stream that failed like this is simply over: several libraries end every stream by a reset.
+/// Whether a stream that failed this way has simply ended: several libraries end every stream by a reset.
 pub(crate) fn is_end(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof, WriteZero};
     matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof | WriteZero)
 }
 
-/// Feeds what comes to the end of the stream, or just past `bound`; how many bytes there were.
+/// Feeds everything until the end of the stream, or just past `bound`. Returns the number of bytes.
 async fn read_pieces<T: AsyncRead + Unpin>(
     io: &mut Paced<'_, T>,
     bound: usize,
     expected: usize,
     mut feed: impl FnMut(&[u8]) + Send,
 ) -> io::Result<usize> {
-    // One byte more than the message: its end is then seen at once.
+    // One byte more than the message, so that its end is seen at once.
     let mut piece = vec![0; expected.saturating_add(1).clamp(SMALL, PIECE)];
     let mut seen = 0;
     while seen <= bound {
@@ -190,7 +189,7 @@ async fn read_pieces<T: AsyncRead + Unpin>(
     Ok(seen)
 }
 
-/// Reads and drops up to `most` bytes; how many there were.
+/// Reads and drops up to `most` bytes; returns how many there were.
 async fn discard<T: AsyncRead + Unpin>(io: &mut Paced<'_, T>, most: usize) -> io::Result<usize> {
     let mut buffer = [0; 4096];
     let mut dropped = 0;

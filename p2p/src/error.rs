@@ -1,10 +1,10 @@
-//! What goes wrong, with who is at fault in the type.
+//! The errors; the type says who is at fault.
 //!
 //! * [`PipelineError`]: the provider's own answer to a request that it cannot serve.
 //! * [`Violation`]: the other side broke the protocol; nothing of its message is used.
 //! * [`RequestFailure`]: no answer came; whether the provider acted on the request is unknown.
 //! * [`NotSent`]: the caller asked for something that cannot be sent, or not now.
-//! * [`SnapshotProtocolError`]: what the behaviour reports, one variant per side at fault.
+//! * [`SnapshotProtocolError`]: what the behaviour reports, with one variant for each side at fault.
 
 #[cfg(feature = "proofs")]
 use crate::{authority::AuthorityError, json::DecodeError, plan::PlanError, text, tree::ChunkError};
@@ -17,7 +17,7 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PipelineError {
-    /// No such session of this peer, or nothing to offer.
+    /// There is no such session of this peer, or nothing to offer.
     #[error("{what}")]
     NotFound {
         /// What was looked for.
@@ -32,7 +32,7 @@ pub enum PipelineError {
         /// Which rule, with the numbers.
         reason: String,
     },
-    /// The plan named is not the session's.
+    /// The named plan is not the session's.
     #[error("this session streams plan {current}, not {asked}")]
     PlanChanged {
         /// The session's.
@@ -40,28 +40,28 @@ pub enum PipelineError {
         /// What the consumer named.
         asked: Hash,
     },
-    /// A resume that does not fit the session's markers.
+    /// A resume that does not match the session's markers.
     #[error("{reason}")]
     SnapshotVerification {
         /// Which index, and what was expected.
         reason: ResumeReason,
     },
-    /// No room now; retry later.
+    /// No capacity now; retry later.
     #[error("{reason}; retry later")]
     Busy {
         /// What is full.
         reason: String,
     },
-    /// The session was given up.
+    /// The session was cancelled.
     #[error("the session was cancelled")]
     Cancelled,
-    /// The provider's own failure. The source is for its operator; the consumer is not told.
+    /// The provider's own failure. The source is for its operator; the consumer does not get it.
     #[error("the provider failed to serve the request")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl PipelineError {
-    /// Wraps a failure of the provider's own.
+    /// Wraps a failure of the provider itself.
     pub fn internal(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Internal(source.into())
     }
@@ -91,7 +91,7 @@ impl PipelineError {
     }
 }
 
-/// Why a resume does not fit; the words name the offending chunk or update and the number expected.
+/// Why a resume does not match. The message names the chunk or update and the number expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResumeReason {
@@ -120,7 +120,7 @@ pub enum ResumeReason {
     },
 }
 
-/// "chunk", "update" or "plan", as messages say it.
+/// "chunk", "update" or "plan", for messages.
 #[must_use]
 pub fn kind_word(kind: ArtefactKind) -> &'static str {
     match kind {
@@ -138,13 +138,13 @@ pub enum Violation {
     /// The answer is not a message of the protocol.
     #[error("an unreadable answer: {0}")]
     Unreadable(#[from] DecodeError),
-    /// The answer belongs to something that was not asked.
+    /// The answer belongs to something else than what was asked for.
     #[error("the answer does not match the request: {what}")]
     Mismatch {
         /// What was asked and what came.
         what: String,
     },
-    /// The plan breaks a rule, or is not of the chain that is trusted here.
+    /// The plan breaks a rule, or does not belong to the chain that is trusted here.
     #[error("an unacceptable plan: {0}")]
     Plan(#[from] PlanError),
     /// A chunk does not verify against the root.
@@ -165,7 +165,7 @@ pub enum Violation {
         /// What is wrong.
         reason: String,
     },
-    /// The tip does not have the authority of its publishers.
+    /// The tip is not authorised by its publishers.
     #[error("{0}")]
     Authority(#[from] AuthorityError),
 }
@@ -179,13 +179,14 @@ pub enum RequestFailure {
     Timeout {
         /// How slow it was.
         reason: String,
-        /// About how many bytes of the chunk that was asked for came all the same.
+        /// About how many bytes of the requested chunk arrived nevertheless.
         received: u64,
     },
-    /// The connection ended, or the provider closed the stream without an answer (it has no room for another stream).
+    /// The connection ended, or the provider closed the stream without an answer (because it accepts no further
+    /// stream).
     #[error("the connection was lost before the answer came")]
     ConnectionClosed {
-        /// About how many bytes of the chunk that was asked for came all the same.
+        /// About how many bytes of the requested chunk arrived nevertheless.
         received: u64,
     },
     /// The peer could not be dialled.
@@ -206,7 +207,7 @@ pub enum RequestFailure {
 }
 
 impl RequestFailure {
-    /// About how many bytes of the chunk that was asked for came in vain.
+    /// About how many bytes of the requested chunk arrived in vain.
     #[must_use]
     pub fn received(&self) -> u64 {
         match self {
@@ -216,23 +217,23 @@ impl RequestFailure {
     }
 }
 
-/// Why a command sent nothing. The session is as it was before, and no event follows.
+/// Why a command sent nothing. The session is unchanged, and no event follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotSent {
-    /// Backpressure: the session has a request in flight, or as many requests are under way (to that peer, or in all) as
-    /// there may be. Ask again after the session's next event.
+    /// Backpressure: the session has a request in flight, or the bound on requests in flight (to that peer, or in all)
+    /// is reached. Ask again after the session's next event.
     #[error("a request of an earlier try is still under way, or the peer's streams are all taken")]
     Busy,
-    /// The session was never opened here, or is forgotten: open it by a plan or a resume.
+    /// The session was never opened here, or was forgotten. Open it by a plan or a resume.
     #[error("session {0} is unknown")]
     UnknownSession(crate::SnapshotSessionId),
-    /// The request does not fit the session, so it makes no sense to ask again.
+    /// The request does not fit the session, so there is no use in asking again.
     #[error("the request does not fit the session: {0}")]
     Unfit(#[from] Unfit),
 }
 
-/// What a request has that its session has not.
+/// Why a request does not fit its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unfit {
@@ -242,7 +243,7 @@ pub enum Unfit {
     /// It names an index, or a plan, that the session's plan does not have.
     #[error("the request is outside the session's plan")]
     OutsidePlan,
-    /// It would open one session more than there may be.
+    /// It would exceed the bound on open sessions.
     #[error("{open} sessions are open here, the bound is {max}")]
     TooManySessions {
         /// How many are open.
@@ -252,7 +253,7 @@ pub enum Unfit {
     },
 }
 
-/// What the behaviour reports as an error, with the side at fault as the variant.
+/// The errors of the behaviour; the variant is the side at fault.
 #[cfg(feature = "proofs")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -262,7 +263,7 @@ pub enum SnapshotProtocolError {
     Provider {
         /// Its code.
         code: ErrorCode,
-        /// Its words, not escaped.
+        /// Its message, not escaped.
         message: String,
     },
     /// The remote broke the protocol.
@@ -277,10 +278,10 @@ pub enum SnapshotProtocolError {
         /// Why.
         reason: String,
     },
-    /// Ours: the session was never opened here, or is forgotten.
+    /// Our fault: the session was never opened here, or was forgotten.
     #[error("session {0} is unknown")]
     UnknownSession(crate::SnapshotSessionId),
-    /// Ours: the request does not fit the session (no plan yet, or an index beyond its totals).
+    /// Our fault: the request does not fit the session (no plan yet, or an index beyond its totals).
     #[error("the request does not fit the session: {0}")]
     Unfit(#[from] Unfit),
 }

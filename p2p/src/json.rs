@@ -27,7 +27,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// Larger than allowed. Nothing of it was looked at.
+    /// It is larger than allowed. Nothing of it was read.
     #[error("a message of {size} bytes: the bound is {bound}")]
     TooLarge {
         /// Its size, as far as it is known.
@@ -35,16 +35,16 @@ pub enum DecodeError {
         /// The bound.
         bound: usize,
     },
-    /// Not UTF-8.
+    /// It is not UTF-8.
     #[error("the message is not UTF-8")]
     Utf8,
-    /// It ends before its document does: cut off on the way, as far as anybody can tell.
+    /// It ends before its document does, so it was probably cut off.
     #[error("the message ends inside its document, at byte {at}")]
     Incomplete {
         /// Where.
         at: usize,
     },
-    /// Not JSON.
+    /// It is not JSON.
     #[error("not JSON at byte {at}: {what}")]
     Syntax {
         /// Where.
@@ -52,36 +52,36 @@ pub enum DecodeError {
         /// What was expected, or is wrong.
         what: &'static str,
     },
-    /// More objects and arrays inside one another than allowed.
+    /// It has more nested objects and arrays than allowed.
     #[error("nested deeper than {} at byte {at}", crate::limits::MAX_JSON_DEPTH)]
     TooDeep {
         /// Where.
         at: usize,
     },
-    /// A key twice in one object.
+    /// A key occurs twice in one object.
     #[error("the key {key:?} stands twice in one object")]
     DuplicateKey {
         /// Which, escaped and cut.
         key: String,
     },
-    /// More members in one object than allowed.
+    /// An object has more members than allowed.
     #[error("more than {} members in one object", crate::limits::MAX_JSON_MEMBERS)]
     TooManyMembers,
-    /// A field that must be there is not.
+    /// A required field is missing.
     #[error("the field {field:?} is missing")]
     Missing {
         /// Which.
         field: &'static str,
     },
-    /// A field does not hold what it must.
+    /// A field has the wrong kind of value.
     #[error("the field {field:?} must be {expected}")]
     Field {
         /// Which.
         field: &'static str,
-        /// What it must hold.
+        /// What it must contain.
         expected: &'static str,
     },
-    /// A message of no known type.
+    /// The type of the message is unknown.
     #[error("the type {found:?} is unknown")]
     UnknownType {
         /// Which, escaped and cut.
@@ -95,7 +95,8 @@ pub fn encode_request(request: &SnapshotsRequest) -> Vec<u8> {
     write::request(request)
 }
 
-/// How [`encode_response`] begins the answer with this chunk, up to the first character of its base64.
+/// The beginning of the answer with this chunk as [`encode_response`] writes it, up to the first character of the
+/// base64.
 #[cfg(feature = "proofs")]
 pub(crate) fn chunk_head(session: SnapshotSessionId, chunk_index: u64) -> Vec<u8> {
     write::chunk_head(session, chunk_index)
@@ -141,7 +142,7 @@ pub fn decode_response_within(bytes: &[u8], bound: usize) -> Result<SnapshotsRes
     read::response(text(bytes)?)
 }
 
-/// Refuses a message above its bound: for whoever reads or writes the stream.
+/// Refuses a message above its bound. For code that reads or writes the stream.
 ///
 /// # Errors
 /// [`DecodeError::TooLarge`], naming size and bound.
@@ -151,7 +152,7 @@ pub fn check_size(size: usize, bound: usize) -> Result<(), DecodeError> {
 
 fn text(bytes: &[u8]) -> Result<&str, DecodeError> {
     std::str::from_utf8(bytes).map_err(|error| {
-        // A message may be cut inside a character, too, but only where its document goes on.
+        // A message may also be cut inside a character, but only where its document continues.
         let (whole, _) = bytes.split_at(error.valid_up_to());
         match std::str::from_utf8(whole).map(scan::document) {
             Ok(Err(cut @ DecodeError::Incomplete { .. })) if error.error_len().is_none() => cut,

@@ -25,7 +25,7 @@ pub struct PlanWishes {
     pub height: Option<u64>,
 }
 
-/// What a consumer asks of a provider.
+/// A request of a consumer to a provider.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum SnapshotsRequest {
@@ -71,7 +71,7 @@ pub enum SnapshotsRequest {
         /// The last durable index.
         index: u64,
     },
-    /// The consumer gives the session up.
+    /// Cancels the session.
     Error {
         /// The session.
         session_id: SnapshotSessionId,
@@ -80,7 +80,7 @@ pub enum SnapshotsRequest {
     },
 }
 
-/// What a provider answers.
+/// A provider's answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum SnapshotsResponse {
@@ -129,7 +129,7 @@ pub enum SnapshotsResponse {
         /// The chunk size of the session.
         chunk_size: u64,
     },
-    /// The mirror of an ack, sent only after it is persisted.
+    /// Confirms an ack; sent only after the ack is persisted.
     Ack {
         /// The session.
         session_id: SnapshotSessionId,
@@ -142,9 +142,9 @@ pub enum SnapshotsResponse {
     Error {
         /// The session; 0 when the request could not be read.
         session_id: SnapshotSessionId,
-        /// What kind of refusal.
+        /// The kind of refusal.
         code: ErrorCode,
-        /// The provider's words; cut to 512 bytes when read.
+        /// The provider's message; cut to 512 bytes when it is read.
         message: String,
     },
 }
@@ -205,7 +205,7 @@ impl SnapshotsResponse {
     }
 }
 
-/// What an ack, a request or a served artefact is about.
+/// The kind of an artefact: in an ack, a request or an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ArtefactKind {
@@ -230,13 +230,13 @@ pub enum ErrorCode {
     Busy,
     /// The request breaks the protocol.
     Invalid,
-    /// The plan named is not the session's.
+    /// The named plan is not the session's.
     PlanChanged,
     /// A resume behind what was acknowledged.
     ResumeRegressed,
     /// A resume beyond the totals.
     ResumeOutOfBounds,
-    /// The session was given up.
+    /// The session was cancelled.
     Cancelled,
     /// The provider failed.
     Internal,
@@ -272,7 +272,7 @@ impl ErrorCode {
     }
 }
 
-/// The genesis descriptor as a plan carries it (`docs/proofs.md`, The anchor).
+/// The genesis descriptor in a plan (`docs/proofs.md`, The anchor).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GenesisDescriptor {
     /// Name of the chain.
@@ -293,7 +293,7 @@ pub enum PayloadFormat {
     Tar,
 }
 
-/// One checkpoint as plans carry it.
+/// One checkpoint in a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// Position in the chain; genesis is 0.
@@ -320,10 +320,10 @@ pub struct SnapshotHeader {
     pub format: PayloadFormat,
 }
 
-/// What a provider offers for a session.
+/// The offer of a provider for a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// Names the plan, whatever the chunk size.
+    /// The id of the plan, independent of the chunk size.
     pub plan_id: Hash,
     /// Name of the proof system.
     pub proof: String,
@@ -331,7 +331,7 @@ pub struct Plan {
     pub genesis: GenesisDescriptor,
     /// The snapshot.
     pub snapshot: SnapshotHeader,
-    /// The tip the updates lead to.
+    /// The tip to which the updates lead.
     pub tip: Checkpoint,
     /// Bytes of every chunk but the last.
     pub chunk_size: u64,

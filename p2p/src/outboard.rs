@@ -1,10 +1,10 @@
-//! The interior hashes of a payload's BLAKE3 tree, as they lie in the file beside it. No I/O: this module says what
-//! stands where, and computes the values.
+//! The interior hashes of a payload's BLAKE3 tree, and their places in the outboard file. No I/O: this module computes
+//! positions and values.
 //!
-//! Level 0 holds the chaining values of the 16 KiB groups; each level above holds the parents of the one below, one
-//! array after the other, 32 bytes a node. An odd last node is promoted: it stands for itself on the level above and is
-//! not stored again. The root is not stored. One outboard serves every chunk size, and because levels are contiguous a
-//! consumer can fill it in any order, from chunks and from verified proofs.
+//! Level 0 has the chaining values of the 16 KiB groups. Each level above has the parents of the one below. The levels
+//! follow each other, with 32 bytes for each node. An odd last node is promoted: it counts as a node of the level above
+//! and is not stored again. The root is not stored. One outboard serves every chunk size. Because levels are
+//! contiguous, a consumer can fill it in any order, from chunks and from verified proofs.
 
 use std::io;
 
@@ -19,7 +19,7 @@ use crate::{
 /// Bytes of one node in the file.
 pub const NODE: u64 = 32;
 
-/// Where each node of one payload's tree stands in the outboard file.
+/// The place of each node of one payload's tree in the outboard file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     payload_bytes: u64,
@@ -28,7 +28,7 @@ pub struct Layout {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Level {
-    /// Nodes of this level, a promoted one included.
+    /// Nodes of this level, including a promoted one.
     count: u64,
     /// Nodes that are stored on this level.
     stored: u64,
@@ -65,15 +65,14 @@ impl Layout {
         self.levels.last().map_or(0, |top| top.start + top.stored * NODE)
     }
 
-    /// Levels that are stored: 0 when the payload is a single group.
+    /// The number of stored levels: 0 if the payload is a single group.
     #[must_use]
     pub fn levels(&self) -> u32 {
         // At most 50: the payload has fewer than 2^64 bytes.
         self.levels.len() as u32
     }
 
-    /// Where a node stands, a promoted one on the level below that it comes from. `None` beyond the tree, and for the
-    /// root.
+    /// The place of a node; that of a promoted one is on the level below. `None` beyond the tree, and for the root.
     #[must_use]
     pub fn offset(&self, level: u32, index: u64) -> Option<u64> {
         let mut here = self.levels.get(level as usize)?;
@@ -95,7 +94,7 @@ impl Layout {
     }
 }
 
-/// The level whose nodes are chunks of this size; `None` for what is not a chunk size.
+/// The level whose nodes are chunks of this size; `None` if this is not a chunk size.
 fn chunk_level(chunk_size: u64) -> Option<u32> {
     (is_chunk_size(chunk_size) && chunk_size >= GROUP).then(|| (chunk_size / GROUP).ilog2())
 }
@@ -116,14 +115,14 @@ pub fn proof_nodes(layout: &Layout, chunk_size: u64, index: u64) -> Vec<u64> {
     nodes
 }
 
-/// Where the hashes of a verified proof belong, so that a partial outboard can be filled from them.
+/// The places of the hashes of a verified proof, so that a partial outboard can be filled from them.
 #[must_use]
 pub fn proof_placement(layout: &Layout, chunk_size: u64, index: u64, proof: &[Hash]) -> Vec<(u64, Hash)> {
     proof_nodes(layout, chunk_size, index).into_iter().zip(proof.iter().copied()).collect()
 }
 
-/// Every stored node inside a chunk, its own top included, from its bytes: byte offset and value. Empty when the bytes
-/// are not those of such a chunk's length.
+/// Every stored node inside a chunk, including its top, computed from its bytes: byte offset and value. Empty if the
+/// bytes do not have the length of that chunk.
 #[must_use]
 pub fn chunk_nodes(layout: &Layout, chunk_size: u64, index: u64, bytes: &[u8]) -> Vec<(u64, Hash)> {
     let range = chunk_range(layout.payload_bytes, chunk_size, index);
@@ -133,7 +132,8 @@ pub fn chunk_nodes(layout: &Layout, chunk_size: u64, index: u64, bytes: &[u8]) -
     nodes_of_groups(layout, chunk_size, index, groups(range.start, bytes))
 }
 
-/// The same, from the chaining values of the chunk's [`groups`]. Empty when they are not as many as such a chunk has.
+/// The same, computed from the chaining values of the chunk's [`groups`]. Empty if their number is not that of such a
+/// chunk.
 #[must_use]
 pub fn nodes_of_groups(layout: &Layout, chunk_size: u64, index: u64, groups: Vec<Hash>) -> Vec<(u64, Hash)> {
     let range = chunk_range(layout.payload_bytes, chunk_size, index);
@@ -155,8 +155,8 @@ pub fn nodes_of_groups(layout: &Layout, chunk_size: u64, index: u64, groups: Vec
     nodes
 }
 
-/// Fills the levels above `chunk_size` from the level of the chunks, which is complete, and returns the root. `None` for
-/// a payload of a single group, which has no outboard: its root is the hash of its bytes.
+/// Fills the levels above `chunk_size` from the complete level of the chunks, and returns the root. `None` for a
+/// payload of a single group, which has no outboard: its root is the hash of its bytes.
 ///
 /// # Errors
 /// The callbacks' own.

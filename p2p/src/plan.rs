@@ -18,15 +18,15 @@ use crate::{
 pub struct TrustAnchor {
     /// `C_0`.
     pub genesis: Hash,
-    /// Must be the descriptor's publishers, in any order, unless empty.
+    /// If not empty, these must be the descriptor's publishers, in any order.
     pub publishers: Vec<Hash>,
-    /// Must be the descriptor's threshold, unless 0.
+    /// If not 0, this must be the descriptor's threshold.
     pub threshold: u64,
     /// Keys whose signatures no longer count.
     pub revoked: Vec<Hash>,
 }
 
-/// What a consumer accepts of a plan.
+/// The bounds on plans that a consumer accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlanBounds {
     /// Smallest chunk size.
@@ -51,7 +51,7 @@ impl Default for PlanBounds {
 }
 
 impl PlanBounds {
-    /// The chunk sizes between these bounds that the protocol has.
+    /// The chunk sizes of the protocol that lie between these bounds.
     fn chunk_sizes(&self) -> (u64, u64) {
         (self.min_chunk_size.max(MIN_CHUNK_SIZE), self.max_chunk_size.min(MAX_CHUNK_SIZE))
     }
@@ -70,7 +70,7 @@ pub enum PlanError {
     /// The descriptor is not a genesis.
     #[error("its genesis descriptor is invalid: {0}")]
     Genesis(#[from] GenesisError),
-    /// A genesis, but not the one that is trusted here.
+    /// It is a genesis, but not the trusted one.
     #[error("its genesis is {found}, the trusted one is {trusted}: check [trust] genesis, or ask another peer")]
     Anchor {
         /// The trust anchor's.
@@ -87,18 +87,18 @@ pub enum PlanError {
     /// Another proof system.
     #[error("it is proved by {found:?}, this node verifies {:?} only", rpp_proofs::PROOF_SYSTEM)]
     ProofSystem {
-        /// Escaped.
+        /// Its name, escaped.
         found: String,
     },
     /// A commitment that is not a field element.
     #[error("a commitment is not canonical")]
     Commitment,
-    /// The id is not that of its contents.
+    /// The id does not match the contents.
     #[error("its plan_id is {found}, its contents make {computed}")]
     PlanId {
         /// What the plan says.
         found: Hash,
-        /// What it should say.
+        /// The id of the contents.
         computed: Hash,
     },
     /// The chunk size is not a power of two within both sides' bounds.
@@ -106,9 +106,9 @@ pub enum PlanError {
     ChunkSize {
         /// The plan's.
         chunk_size: u64,
-        /// Smallest that both sides take.
+        /// The smallest size that both sides accept.
         min: u64,
-        /// Largest that both sides take.
+        /// The largest size that both sides accept.
         max: u64,
     },
     /// A number does not follow from the others.
@@ -118,13 +118,13 @@ pub enum PlanError {
         what: &'static str,
         /// What the plan says.
         found: u64,
-        /// What it should say, in words.
+        /// What it must say, in words.
         expected: String,
     },
-    /// A single update, but tip and snapshot differ.
+    /// It has a single update, but tip and snapshot differ.
     #[error("it has one update, but its tip is not its snapshot")]
     TipDiffers,
-    /// Not the payload or height that was asked for.
+    /// It is not the payload or height that was asked for.
     #[error("its {what} is not the one that was asked for")]
     NotAsked {
         /// `root` or `height`.
@@ -133,7 +133,8 @@ pub enum PlanError {
 }
 
 impl PlanError {
-    /// Whether it is about trust (a wrong anchor on our side is possible), rather than a plan that nobody should send.
+    /// Whether the error is about trust, so that the anchor on our side may be wrong. The others are plans that nobody
+    /// should send.
     #[must_use]
     pub fn is_about_trust(&self) -> bool {
         matches!(self, Self::Anchor { .. } | Self::AnchorDetail { .. })
@@ -146,7 +147,7 @@ impl From<NotCanonical> for PlanError {
     }
 }
 
-/// The id of a plan's contents, whatever its chunk size.
+/// The id of a plan's contents, which is independent of the chunk size.
 ///
 /// # Errors
 /// The descriptor is not a genesis.
@@ -154,7 +155,7 @@ pub fn plan_id(plan: &Plan) -> Result<Hash, GenesisError> {
     Ok(plan_id_under(&Hash(genesis(&plan.genesis)?.commitment().to_bytes()), plan))
 }
 
-/// The same under a genesis commitment that is known already.
+/// The same for a genesis commitment that is already known.
 #[must_use]
 pub fn plan_id_under(genesis: &Hash, plan: &Plan) -> Hash {
     let mut hasher = blake3::Hasher::new();
@@ -178,7 +179,7 @@ pub fn plan_id_under(genesis: &Hash, plan: &Plan) -> Hash {
     hasher.finalize().into()
 }
 
-/// The descriptor as the proofs know it, checked.
+/// Converts the descriptor to the type of the proofs, and checks it.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -189,7 +190,7 @@ pub fn genesis(descriptor: &GenesisDescriptor) -> Result<Genesis, GenesisError> 
     Genesis::new(descriptor.chain_id.clone(), publishers, threshold)
 }
 
-/// The descriptor of a genesis, as plans carry it.
+/// Converts a genesis to the descriptor in a plan.
 #[must_use]
 pub fn descriptor(genesis: &Genesis) -> GenesisDescriptor {
     GenesisDescriptor {
@@ -199,10 +200,10 @@ pub fn descriptor(genesis: &Genesis) -> GenesisDescriptor {
     }
 }
 
-/// A commitment of a message as the proofs know it.
+/// Converts a commitment of a message to the type of the proofs.
 ///
 /// # Errors
-/// It is not a field element in its one encoding.
+/// It is not a field element in canonical encoding.
 pub fn commitment(hash: &Hash) -> Result<Commitment, NotCanonical> {
     Commitment::from_bytes(hash.0)
 }
@@ -219,8 +220,8 @@ impl From<&Checkpoint> for rpp_proofs::Checkpoint {
     }
 }
 
-/// Checks everything that a plan can be checked for on its own, cheap things first. Nothing is allocated or extended from
-/// its numbers before [`check_authority_signatures`] and the recursive proof.
+/// Checks everything about a plan that can be checked without its updates, cheap checks first. Nothing is allocated or
+/// extended from its numbers before [`check_authority_signatures`] and the recursive proof.
 ///
 /// # Errors
 /// The first rule that it breaks.

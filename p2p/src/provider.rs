@@ -1,8 +1,8 @@
-//! The provider's side: the trait through which artefacts are served, and the pure rules of its sessions.
+//! The provider's side: the trait that serves artefacts, and the pure rules of its sessions.
 //!
-//! A session is keyed by (authenticated peer, session id), so nothing that one peer sends can touch another's. A *slot*
-//! ([`Slots`]) is what an active session occupies; its *record* ([`Records`]: plan and acknowledged markers) outlives
-//! the slot, the connection and the process.
+//! The key of a session is (authenticated peer, session id), so nothing that one peer sends can touch another's
+//! session. An active session occupies a *slot* ([`Slots`]). Its *record* ([`Records`]: plan and acknowledged markers)
+//! outlives the slot, the connection and the process.
 
 mod budget;
 mod chunk_size;
@@ -25,7 +25,7 @@ use crate::{
     types::{Hash, SnapshotSessionId},
 };
 
-/// (authenticated peer, session id): what every map of a provider is keyed by.
+/// (authenticated peer, session id): the key of every map of a provider.
 pub type SessionKey = (PeerId, SnapshotSessionId);
 
 /// A consumer's request for a plan.
@@ -35,7 +35,7 @@ pub struct PlanRequest {
     pub session: SnapshotSessionId,
     /// What it should be a plan of.
     pub wishes: PlanWishes,
-    /// Where the consumer comes from, for a fair share of the records.
+    /// The consumer's source, so that the records are shared fairly.
     pub source: Option<Source>,
 }
 
@@ -72,22 +72,23 @@ pub struct Resumed {
     pub chunk_size: u64,
 }
 
-/// What an ack led to.
+/// The effect of an ack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Acknowledged {
-    /// Everything is acknowledged: the session's slot is free.
+    /// Everything is acknowledged, so the session's slot is freed.
     pub finished: bool,
 }
 
-/// Serves snapshots. Calls may block: the behaviour runs them on blocking threads, never on the swarm's task, and never
-/// two at once for one session. Chunks that are likely to be asked for next are read ahead of their requests.
+/// Serves snapshots. Calls may block: the behaviour makes them on blocking threads, never on the swarm's task, and
+/// never two at once for one session. Chunks that are likely to be asked for next are prefetched.
 ///
-/// `peer` is authenticated. A session that this peer has not opened is [`PipelineError::NotFound`], whatever others have.
+/// `peer` is authenticated. A session that this peer has not opened is [`PipelineError::NotFound`], even if another
+/// peer has opened it.
 pub trait SnapshotProvider: Send + Sync + 'static {
     /// Opens a session, or starts it anew.
     ///
     /// # Errors
-    /// Nothing to offer, no common chunk size, no room for a record.
+    /// There is nothing to offer, no common chunk size, or no space for a record.
     fn plan(&self, peer: PeerId, request: &PlanRequest) -> Result<PlanOffer, PipelineError>;
 
     /// A chunk of the session's plan, any within the totals.
@@ -102,7 +103,7 @@ pub trait SnapshotProvider: Send + Sync + 'static {
     /// Unknown session, an index beyond the totals.
     fn update(&self, peer: PeerId, session: SnapshotSessionId, index: u64) -> Result<Update, PipelineError>;
 
-    /// Accepts or refuses the offsets at which a consumer wants to go on. Moves no marker.
+    /// Accepts or refuses the offsets at which a consumer wants to continue. Moves no marker.
     ///
     /// # Errors
     /// Unknown session, another plan, offsets behind what was acknowledged or beyond the totals.
@@ -115,8 +116,8 @@ pub trait SnapshotProvider: Send + Sync + 'static {
         update_index: u64,
     ) -> Result<Resumed, PipelineError>;
 
-    /// Records that everything of `kind` up to and including `index` is durable at the consumer. Persisted before it
-    /// returns.
+    /// Records that everything of `kind` up to and including `index` is durable at the consumer. This must be persisted
+    /// before it returns.
     ///
     /// # Errors
     /// Unknown session, an index beyond the last or below the latest, a record that cannot be persisted.
@@ -128,6 +129,6 @@ pub trait SnapshotProvider: Send + Sync + 'static {
         index: u64,
     ) -> Result<Acknowledged, PipelineError>;
 
-    /// The consumer gives the session up. Unknown sessions are ignored.
+    /// The consumer cancels the session. Unknown sessions are ignored.
     fn cancel(&self, peer: PeerId, session: SnapshotSessionId);
 }

@@ -57,7 +57,7 @@ words! {
         Planning = "planning",
         /// Chunks are coming.
         Streaming = "streaming",
-        /// Updates, signatures and proof are fetched and checked, or the payload is put in place.
+        /// Updates, signatures and proof are fetched and checked, or the payload is moved into the store.
         Verifying = "verifying",
         /// Something failed that may pass; `waiting_on.retry_at` says when the next try is.
         BackingOff = "backing_off",

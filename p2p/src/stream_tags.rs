@@ -1,11 +1,11 @@
-//! Tags that say what a substream works for, for whoever watches below the protocol (introspection tags streams with it): set while the
-//! substream's codec is polled, and only then.
+//! Tags that say what a substream is used for, for whoever watches below the protocol (introspection shows them). They
+//! are set while the substream's codec is polled, and only then.
 
 use std::{future::Future, sync::Arc};
 
 use crate::messages::SnapshotsRequest;
 
-/// Words like `session=7`, `chunk=312`.
+/// Texts like `session=7`, `chunk=312`.
 pub type StreamTags = Arc<[String]>;
 
 #[cfg(feature = "introspection")]

@@ -1,4 +1,4 @@
-//! Text that came from outside, made safe to log or show.
+//! Makes text from outside safe to log or show.
 
 pub use rpp_common::text::{cut, escape};
 

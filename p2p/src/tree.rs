@@ -1,8 +1,8 @@
 //! Chunks of a payload and their proofs in its BLAKE3 tree (`docs/protocol.md`, Chunk proofs).
 //!
 //! The root is the plain BLAKE3 hash of the payload. A node of `n` bytes has a left child of the largest power-of-two
-//! number of 1,024-byte units that is smaller than its own; a chunk is a power of two from 16 KiB up, so chunk `k` is
-//! always a whole subtree, and total and index alone tell the shape of its proof.
+//! number of 1,024-byte units that is smaller than its own number. A chunk is a power of two from 16 KiB up, so chunk
+//! `k` is always a whole subtree, and total and index alone determine the shape of its proof.
 
 use std::ops::Range;
 
@@ -29,7 +29,7 @@ pub enum ChunkError {
         /// How many there are.
         total: u64,
     },
-    /// The bytes are too many or too few.
+    /// There are too many or too few bytes.
     #[error("{actual} bytes instead of {expected}")]
     Length {
         /// What the plan says.
@@ -37,10 +37,10 @@ pub enum ChunkError {
         /// What came.
         actual: u64,
     },
-    /// The proof has another number of hashes than the tree's shape asks for.
+    /// The number of hashes in the proof does not match the tree's shape.
     #[error("a proof of {actual} hashes instead of {expected}")]
     ProofLength {
-        /// What the shape asks for.
+        /// The number for that shape.
         expected: usize,
         /// What came.
         actual: usize,
@@ -50,7 +50,7 @@ pub enum ChunkError {
     Root {
         /// The payload's root.
         root: Hash,
-        /// Where they lead.
+        /// The hash to which they lead.
         computed: Hash,
     },
 }
@@ -68,7 +68,7 @@ pub fn chunk_range(payload_bytes: u64, chunk_size: u64, index: u64) -> Range<u64
     start..start.saturating_add(chunk_size).min(payload_bytes)
 }
 
-/// How many sibling hashes prove chunk `index`; 0 for one that does not exist.
+/// The number of sibling hashes that prove chunk `index`; 0 if there is no such chunk.
 #[must_use]
 pub fn proof_len(payload_bytes: u64, chunk_size: u64, index: u64) -> usize {
     if !is_chunk_size(chunk_size) || index >= total_chunks(payload_bytes, chunk_size) {
@@ -80,7 +80,7 @@ pub fn proof_len(payload_bytes: u64, chunk_size: u64, index: u64) -> usize {
 /// Checks one chunk alone against the root.
 ///
 /// # Errors
-/// Whatever does not fit; nothing of the chunk is to be used then.
+/// Anything that does not match; nothing of the chunk may be used then.
 pub fn verify_chunk(
     root: &Hash,
     payload_bytes: u64,
@@ -92,9 +92,9 @@ pub fn verify_chunk(
     verify_chunk_groups(root, payload_bytes, chunk_size, index, bytes, None, proof).map(drop)
 }
 
-/// Checks one chunk alone against the root, and keeps the chaining values of its groups that this takes: a payload's
-/// outboard is made of them without hashing its bytes again. Empty for a payload of one group, and for chunks smaller
-/// than a group. `hashed`: those values, when the bytes were hashed already.
+/// Checks one chunk alone against the root, and returns the chaining values of its groups that this computes. A
+/// payload's outboard is made from them without hashing its bytes again. Empty for a payload of one group, and for
+/// chunks smaller than a group. `hashed`: those values, if the bytes were already hashed.
 pub(crate) fn verify_chunk_groups(
     root: &Hash,
     payload_bytes: u64,
@@ -135,7 +135,7 @@ pub(crate) fn verify_chunk_groups(
     if computed == *root { Ok(groups) } else { Err(ChunkError::Root { root: *root, computed }) }
 }
 
-/// The chaining values of the groups in `bytes`, which begin at `start` in a payload of more than one group.
+/// The chaining values of the groups in `bytes`, which start at `start` in a payload of more than one group.
 #[must_use]
 pub fn groups(start: u64, bytes: &[u8]) -> Vec<Hash> {
     bytes
@@ -145,7 +145,7 @@ pub fn groups(start: u64, bytes: &[u8]) -> Vec<Hash> {
         .collect()
 }
 
-/// Parents of neighbours; an odd last node is promoted.
+/// The parents of neighbouring nodes; an odd last node is promoted.
 pub(crate) fn pair_up(values: &[Hash]) -> Vec<Hash> {
     values
         .chunks(2)
@@ -156,7 +156,7 @@ pub(crate) fn pair_up(values: &[Hash]) -> Vec<Hash> {
         .collect()
 }
 
-/// The chaining value of a subtree that is not the whole tree, from its bytes. `start` is where it stands in the payload.
+/// The chaining value of a subtree that is not the whole tree, from its bytes. `start` is its position in the payload.
 fn subtree_value(start: u64, bytes: &[u8]) -> ChainingValue {
     let mut hasher = blake3::Hasher::new();
     hasher.set_input_offset(start);
@@ -174,7 +174,7 @@ enum Side {
     Right,
 }
 
-/// On which side the node stands at each level, leaf to root.
+/// The side on which the node is at each level, leaf to root.
 fn path(payload_bytes: u64, chunk_size: u64, index: u64) -> Vec<Side> {
     let mut node = 0..payload_bytes;
     let wanted = index * chunk_size;
@@ -193,8 +193,8 @@ fn path(payload_bytes: u64, chunk_size: u64, index: u64) -> Vec<Side> {
     sides
 }
 
-/// The largest power-of-two number of units that is smaller than those of `len`, in bytes. `len` is above one unit.
-/// (blake3's own overflows near 2^64.)
+/// The largest power-of-two number of units that is smaller than the units of `len`, in bytes. `len` is above one unit.
+/// (blake3's own function overflows near 2^64.)
 fn left_subtree_len(len: u64) -> u64 {
     const UNIT: u64 = blake3::CHUNK_LEN as u64;
     1 << (len.div_ceil(UNIT) - 1).ilog2() << UNIT.ilog2()
@@ -209,7 +209,7 @@ fn ascend(groups: &[Hash], most: usize) -> Vec<Hash> {
     values
 }
 
-/// The root above a subtree whose value is `value`; `proof` has one hash for each of `inner`, and one for `top`.
+/// The root above a subtree with the value `value`. `proof` has one hash for each of `inner`, and one for `top`.
 fn climb(mut value: ChainingValue, top: Side, inner: &[Side], proof: &[Hash]) -> Hash {
     for (side, sibling) in inner.iter().zip(proof) {
         let (left, right) = ordered(*side, &value, &sibling.0);

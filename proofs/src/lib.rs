@@ -1,8 +1,8 @@
 //! The commitment chain and its recursive proof.
 //!
-//! A publisher commits to one snapshot after the other; each commitment hashes the one before it. A consumer that knows a
-//! single string, the *genesis commitment*, learns from one proof of 10,624 bytes that a tip was reached from there in `n`
-//! valid steps, whatever `n` is, and from signatures that it is the tip which the publishers mean.
+//! A publisher commits to one snapshot after another, and each commitment hashes the one before it. A consumer knows a
+//! single string, the *genesis commitment*. From one proof of 10,624 bytes it learns that a tip was reached from that
+//! genesis in `n` valid steps, however large `n` is. From signatures it learns that the publishers mean this tip.
 //!
 //! ```
 //! use rpp_proofs::{Chain, Checkpoint, Genesis, Signer, verify_signatures};
@@ -25,7 +25,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! and with the proof, which takes seconds to make ([`Prover`]) and a tenth of one to verify ([`Verifier`]):
+//! With the proof, which takes seconds to make ([`Prover`]) and a tenth of a second to verify ([`Verifier`]):
 //!
 //! ```no_run
 //! # use rpp_proofs::{Checkpoint, Genesis, Prover, Verifier};
@@ -51,21 +51,22 @@
 //! **The proof alone shows no authority.** Anyone can invent a chain from a known genesis and prove it. Nor do signatures
 //! alone show that there is a chain. Both are required.
 //!
-//! Not shown at all:
+//! Nothing here shows:
 //!
-//! - that the chain passes through a commitment which a consumer accepted earlier. Who must notice a rollback or a fork
-//!   keeps what it accepted, and hashes the updates since;
+//! - that the chain passes through a commitment that a consumer accepted earlier. To notice a rollback or a fork, a
+//!   consumer keeps what it accepted and hashes the updates since;
 //! - that the state is right. `state_root` and `block_hash` are what the publishers say; nothing is executed;
-//! - anything about earlier checkpoints but that they were there and rose. Their inputs are the prover's choice: a link in
-//!   the middle need not even be the hash of a checkpoint;
+//! - anything about earlier checkpoints, except their number and that their heights rose. The prover chooses their
+//!   inputs: a link in the middle need not even be the hash of a checkpoint;
 //! - that the tip is the newest.
 //!
 //! # The trust anchor
 //!
-//! [`Genesis`] is a descriptor: chain id, publishers' Ed25519 keys, threshold. Its canonical JSON is hashed with BLAKE3 and that
-//! with Poseidon into `C_0`: one string that pins all three. It has to reach a consumer by a way that the consumer trusts, such as the
-//! publisher's own site or a release; everything else may come from strangers. There is no ceremony and no secret behind
-//! the proof system: its parameters are derived from fixed labels, and [`VERIFIER_KEY_SHA256`] pins the result.
+//! [`Genesis`] is a descriptor: chain id, publishers' Ed25519 keys, threshold. Its canonical JSON is hashed with
+//! BLAKE3, and the result with Poseidon. This gives `C_0`, one string that pins all three. It has to reach a consumer
+//! over a channel that the consumer trusts, such as the publisher's own site or a release. Everything else may come
+//! from strangers. The proof system needs no ceremony and has no secret: its parameters are derived from fixed labels,
+//! and [`VERIFIER_KEY_SHA256`] pins the result.
 //!
 //! # Construction
 //!
@@ -79,16 +80,16 @@
 //! The step circuit: `z = [commitment, height]`, one Poseidon, and `height + 1 + d = height'` with `d` in 64 bits. 10,221 and
 //! 10,349 constraints with the library's own on the two curves.
 //!
-//! The library is used as it is, but for one part: sums of multiples of thousands of points, which are most of the time of a step and of
-//! a verification, are computed here (Pippenger; affine additions that share inversions). Proofs and keys are the same, and tests hold
-//! the sums to the library's.
+//! The library is used unchanged except for one part. Multi-scalar multiplications of thousands of points take most of
+//! the time of a step and of a verification, and are computed here (Pippenger's method; affine additions that share
+//! inversions). Proofs and keys are the same, and tests compare the results with the library's.
 //!
-//! # Strangers' bytes
+//! # Untrusted bytes
 //!
-//! [`Verifier::verify`], [`verify_signatures`], [`Genesis::new`] and [`Commitment::from_bytes`] take anything. None panics or
-//! allocates beyond a constant. Of a proof, the length is checked, then every length field inside, then that each number and
-//! point stands in its only encoding, then what it claims, and only then the argument, inside `catch_unwind` (so a program
-//! that verifies must not be built with `panic = "abort"`).
+//! [`Verifier::verify`], [`verify_signatures`], [`Genesis::new`] and [`Commitment::from_bytes`] accept any input. None
+//! of them panics or allocates beyond a constant. A proof is checked in this order: its length; every length field
+//! inside; that each number and point has its canonical encoding; what it claims; and only then the argument. The last
+//! runs inside `catch_unwind`, so a program that verifies must not be built with `panic = "abort"`.
 //!
 //! # Limits
 //!
@@ -97,11 +98,11 @@
 //! | proof | [`PROOF_BYTES`], exactly |
 //! | publishers in a genesis | [`MAX_PUBLISHERS`] |
 //! | chain id | [`MAX_CHAIN_ID`] characters |
-//! | signatures looked at | [`MAX_SIGNATURES`] |
+//! | signatures that are checked | [`MAX_SIGNATURES`] |
 //!
 //! # Processor
 //!
-//! On x86-64 the curve library uses BMI2 and ADX without asking: call [`check_cpu`] at start.
+//! On x86-64 the curve library uses BMI2 and ADX without checking for them: call [`check_cpu`] at start.
 
 mod chain;
 mod circuit;
@@ -134,7 +135,7 @@ pub use signature::{CheckpointSignature, SignatureError, Signer, verify_signatur
 pub use state::{Link, StateError};
 pub use verifier::{ProofError, Verifier};
 
-/// The proof system and its version, as a plan names it. Any change of library or circuit gets another name.
+/// The name of the proof system and its version in a plan. Any change of library or circuit gets another name.
 pub const PROOF_SYSTEM: &str = "nova-pallas-1";
 
 /// The example of the README runs.

@@ -26,7 +26,7 @@ fn the_descriptor_has_one_encoding_and_one_commitment() {
     let parsed: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(parsed["threshold"], 1);
 
-    // Everything in it is pinned.
+    // Everything in the descriptor is pinned.
     let others = [
         Genesis::new("exampla".into(), keys(2), 1).unwrap(),
         Genesis::new("example".into(), keys(3), 1).unwrap(),
@@ -108,8 +108,8 @@ fn a_consumer_can_join_anywhere() {
     assert_eq!(joined.tip(), whole.tip());
 }
 
-/// Pins hash, field, limbs, order and domain: changing any of these breaks every chain there is. A second implementation,
-/// `proofs/reference/commitment.py`, computes the same.
+/// Pins hash, field, limbs, order and domain: changing any of them breaks every existing chain. A second
+/// implementation, `proofs/reference/commitment.py`, computes the same.
 #[test]
 fn the_chain_of_a_fixed_descriptor_is_pinned() {
     let genesis = Genesis::new("vector".into(), vec![Signer::from_seed([1; 32]).public()], 1).unwrap();

@@ -1,4 +1,4 @@
-//! What a verifier refuses: each way in which a proof, or what is claimed with it, can be wrong.
+//! What a verifier refuses: each way in which a proof, or the claim that comes with it, can be wrong.
 
 use crate::support::{Fixture, STEPS, checkpoint, elements, fixture, length_fields, parts, told};
 use rand::{Rng as _, RngCore as _, SeedableRng as _, rngs::StdRng};
@@ -56,7 +56,7 @@ fn the_claimed_commitment_and_height_must_be_the_proofs() {
     assert_eq!(verify(fixture, &Tip { commitment, ..tip }, &fixture.proof_3), Err(ProofError::Commitment));
 }
 
-/// A liar changes the outputs in the proof along with the claim.
+/// A liar changes the outputs in the proof together with the claim.
 #[test]
 fn outputs_rewritten_to_fit_a_lie_do_not_verify() {
     let fixture = fixture();
@@ -105,7 +105,7 @@ fn parts_of_different_proofs_do_not_mix() {
             }
         }
     }
-    // The two halves, each whole.
+    // The two halves, each complete.
     let argument = parts()[14].1.start;
     let mixed = [&fixture.proof_3[..argument], &fixture.proof_3_again[argument..]].concat();
     assert_invalid(verify(fixture, &fixture.tip(), &mixed));
@@ -143,7 +143,8 @@ fn every_length_field_must_say_what_it_always_says() {
     }
 }
 
-/// All lengths right, all else the same number: zeros are points at infinity, which honest proofs never have.
+/// All lengths are right, and everything else is the same number: zeros are points at infinity, which honest proofs
+/// never have.
 #[test]
 fn well_formed_proofs_of_nothing_do_not_verify() {
     let fixture = fixture();
@@ -155,7 +156,7 @@ fn well_formed_proofs_of_nothing_do_not_verify() {
         proof[PROOF_BYTES - 64..].copy_from_slice(&fixture.proof_3[PROOF_BYTES - 64..]);
         verify(fixture, &fixture.tip(), &proof).unwrap_err();
     }
-    // The honest front, which passes the hash check, with an argument of nothing.
+    // The honest front passes the hash check; the argument is empty.
     for argument in parts()[14..16].iter().map(|(_, range)| range.clone()) {
         let mut proof = fixture.proof_3.clone();
         proof[argument].fill(0);
@@ -177,12 +178,12 @@ fn random_bytes_are_refused() {
     }
 }
 
-/// Every element has one encoding: the same number plus the modulus is refused, not read as the number.
+/// Every element has one encoding: the same number plus the modulus is refused and not reduced.
 #[test]
 fn numbers_have_one_encoding() {
     let fixture = fixture();
     let mut proof = fixture.proof_3.clone();
-    // The last element, the height: far enough below 2^256 minus the modulus.
+    // The last element, the height, is far enough below 2^256 minus the modulus.
     let modulus = hex::decode("40000000000000000000000000000000224698fc0994a8dd8c46eb2100000001").unwrap();
     let mut carry = 0;
     for (byte, add) in proof[PROOF_BYTES - 32..].iter_mut().zip(modulus.iter().rev()) {
@@ -225,7 +226,7 @@ fn mutate(proof: &mut Vec<u8>, rng: &mut StdRng, lengths: &[(usize, u64)]) {
     let at = rng.random_range(0..PROOF_BYTES);
     let at = at.min(proof.len().saturating_sub(1));
     match rng.random_range(0..12) {
-        // Most of the weight on changes that keep elements decodable, so that the argument itself is reached.
+        // Most changes keep elements decodable, so that the argument itself is reached.
         0..4 => flip_low_bit(proof, rng),
         4 => proof[at] ^= 1 << rng.random_range(0..8),
         5 => proof[at] = rng.random(),

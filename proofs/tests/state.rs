@@ -1,4 +1,4 @@
-//! The prover's state: what it survives, and what it refuses to go on from.
+//! The prover's state: what it survives, and which states it refuses to continue.
 
 use std::{
     fs,
@@ -95,7 +95,7 @@ fn an_empty_chain_refuses_to_prove_and_to_start_wrong() {
 fn a_flipped_byte_anywhere_is_noticed() {
     let (dir, _) = chain(1);
     let whole = fs::read(state(dir.path())).unwrap();
-    // Each byte of the header and of the end; a sample of the rest.
+    // Each byte of the header and of the end, and a sample of the rest.
     let header = 0..264;
     let sampled = (264..whole.len() - 64).step_by(whole.len() / 100);
     let end = whole.len() - 64..whole.len();
@@ -127,7 +127,7 @@ fn a_half_written_file_is_noticed() {
         fs::write(state(dir.path()), &longer).unwrap();
         assert_eq!(refusal(dir.path()), StateError::Checksum);
     }
-    // All there, but the end still zeros, as after a power loss on some file systems.
+    // All bytes are there, but the end is still zeros, as after a power loss on some file systems.
     let mut zeros = whole.clone();
     zeros[whole.len() / 2..].fill(0);
     fs::write(state(dir.path()), &zeros).unwrap();
@@ -203,7 +203,7 @@ fn symbolic_links_are_not_followed() {
 fn a_state_that_cannot_be_written_is_reported_and_the_old_one_stays() {
     let (dir, tip) = chain(1);
     let mut prover = Prover::open(dir.path(), genesis("one")).unwrap();
-    // A folder stands where the new state would be written first; this holds for root too.
+    // A folder stands in the place where the new state would be written first; this fails even for root.
     fs::create_dir(dir.path().join("state.tmp")).unwrap();
     let refused = prover.extend(&checkpoint(2));
     assert!(matches!(refused, Err(ProverError::Io { .. })), "{refused:?}");

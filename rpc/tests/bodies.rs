@@ -1,4 +1,4 @@
-//! Bad bodies: each is a `400` (or `413`, `415`) of the one shape, and none reaches the node.
+//! Bad bodies: each gets a `400` (or `413`, `415`) of the common form, and none reaches the node.
 
 use crate::node::{PEER, TOKEN, open};
 use crate::support::{Client, once, soon};
@@ -51,7 +51,7 @@ async fn a_body_must_be_one_object_with_known_fields() {
         format!("{{{peer},\"root\":\"{}\"}}", "AB".repeat(32)),
         format!("{{{peer},\"height\":true}}"),
         format!("{{{peer},\"height\":-0.5}}"),
-        // `null` is something: only what is not there is left out.
+        // `null` is a value: only an absent field counts as left out.
         "{\"peer\":null}".into(),
         format!("{{{peer},\"root\":null}}"),
         format!("{{{peer},\"height\":null}}"),
@@ -167,7 +167,7 @@ fn json() -> impl Strategy<Value = String> {
     })
 }
 
-/// Nothing but a valid peer or a session gets further than `400`, so with neither the node is never asked.
+/// Only a valid peer or a session gets further than `400`, so without either the node is never asked.
 #[test]
 fn random_bodies_are_always_a_problem() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -178,7 +178,7 @@ fn random_bodies_are_always_a_problem() {
     let config = Config { cases: 1000, failure_persistence: None, ..Config::default() };
     TestRunner::new(config)
         .run(&bodies, |body| {
-            // A session that is a number and known to nobody needs a node: that is the other tests' matter.
+            // A number of a session that nobody knows needs a node; other tests cover that.
             prop_assume!(!String::from_utf8_lossy(&body).contains("\"session\""));
             let head = format!(
                 "POST /p2p/snapshots HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {TOKEN}\r\n\
@@ -195,7 +195,7 @@ fn random_bodies_are_always_a_problem() {
         .unwrap();
 }
 
-/// What is refused is named as it was sent.
+/// A refusal shows the value as it was sent.
 #[tokio::test]
 async fn numbers_are_named_as_they_were_sent() {
     let port = open(|_| panic!("nothing may reach the node"));

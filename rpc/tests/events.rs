@@ -25,7 +25,7 @@ impl Events {
         Self(client)
     }
 
-    /// The next event's name, empty for a status, and its data.
+    /// The next event: its name, empty for a status, and its data.
     async fn next(&mut self) -> Option<(String, Value)> {
         loop {
             let block = self.0.until("\n\n").await?;
@@ -110,7 +110,7 @@ async fn fast_changes_are_merged_and_the_newest_stays() {
         }
     }
     soon(changer).await.unwrap();
-    // The first comes at once, the others at least an interval apart: a slow machine only makes them fewer.
+    // The first event comes at once, the others at least an interval apart. A slow machine only makes them fewer.
     let most = begun.elapsed().as_millis() / EVENT_INTERVAL.as_millis() + 2;
     assert!(u128::from(count) <= most, "{count} events, at most {most}");
 }

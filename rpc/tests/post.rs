@@ -1,4 +1,4 @@
-//! `POST /p2p/snapshots`: what reaches the node, and what comes back when.
+//! `POST /p2p/snapshots`: what reaches the node, and what is answered when.
 
 use std::{
     sync::{Arc, Mutex},
@@ -17,11 +17,11 @@ use rpp_runtime::{
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 
-/// A node whose only session is the one that a `POST` makes or resumes; the test moves its status.
+/// A node whose only session is the one that a `POST` starts or resumes. The test changes its status.
 struct Stage {
     port: Port,
     status: Arc<watch::Sender<SnapshotStreamStatus>>,
-    /// Receives when a start or a resume is in.
+    /// Receives a message when a start or a resume has arrived.
     asked: mpsc::Receiver<()>,
 }
 

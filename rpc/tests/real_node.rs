@@ -1,4 +1,4 @@
-//! The control plane over a real node, alone in the world: what needs no provider.
+//! The control plane over a real node without peers: everything that needs no provider.
 
 use std::{net::SocketAddr, time::Duration};
 

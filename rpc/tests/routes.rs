@@ -23,7 +23,7 @@ async fn sessions_are_listed_and_shown() {
     assert_eq!(all.json(), serde_json::to_value([full(7), status(9, SessionState::Connecting)]).unwrap());
     let one = port.get("/p2p/snapshots/7").await;
     assert_eq!((one.status, one.json()), (200, serde_json::to_value(full(7)).unwrap()));
-    // What has no value is left out, but for the four that are always there.
+    // Fields without a value are left out, except the four that are always there.
     let new = port.get("/p2p/snapshots/9").await.json();
     let fields: Vec<_> = new.as_object().unwrap().keys().map(String::as_str).collect();
     let always = [
@@ -127,7 +127,7 @@ async fn the_node_shows_peers_identity_and_head() {
     port.head.send_replace(Some(head.clone()));
     let answer = port.get("/p2p/head").await;
     assert_eq!((answer.status, answer.json()), (200, serde_json::to_value(head).unwrap()));
-    // Unreadable is not "nothing was verified yet".
+    // Unreadable is not the same as "nothing was verified yet".
     port.head.send_replace(None);
     port.head_error.send_replace(Some("head.json cannot be read".into()));
     let answer = port.get("/p2p/head").await;
@@ -142,7 +142,7 @@ async fn health_and_readiness_need_no_token_and_say_why_not() {
         let answer = once(port.address, get(path)).await;
         assert_eq!((answer.status, answer.json()), (200, json!({ "status": "ok" })));
     }
-    // As HAProxy's `option httpchk` asks.
+    // The requests of HAProxy's `option httpchk`.
     for method in ["GET", "OPTIONS", "HEAD"] {
         let mut client = port.connect().await;
         client.send(format!("{method} /readyz HTTP/1.0\r\n\r\n")).await;
@@ -155,7 +155,7 @@ async fn health_and_readiness_need_no_token_and_say_why_not() {
     assert!(answer.json()["error"].as_str().unwrap().contains("the store is not open yet"));
     assert_eq!(once(port.address, get("/healthz")).await.status, 200, "alive all the same");
     drop(port.ready.send_replace(Ok(())));
-    // A disk that takes nothing: starting it again would not make room.
+    // The disk takes no writes: a restart would not make room.
     port.cannot_write.send_replace(Some("cannot write the session database".into()));
     let alive = once(port.address, get("/healthz")).await;
     let said = json!({ "status": "cannot write", "reason": "cannot write the session database" });
@@ -165,7 +165,7 @@ async fn health_and_readiness_need_no_token_and_say_why_not() {
     assert!(answer.json()["error"].as_str().unwrap().contains("cannot write the session database"));
     port.cannot_write.send_replace(None);
     assert_eq!(once(port.address, get("/readyz")).await.status, 200);
-    // The node's task is gone.
+    // The node's task has ended.
     port.node.abort();
     for path in ["/healthz", "/readyz"] {
         soon(async { while once(port.address, get(path)).await.status == 200 {} }).await;
@@ -218,7 +218,7 @@ async fn metrics_are_openmetrics() {
     ] {
         assert!(text.lines().any(|found| found == line), "{line} in {text}");
     }
-    // The classic format for everybody else: the same samples, with names and types of its own.
+    // All others get the classic format: the same samples, with its own names and types.
     for accept in ["text/plain", "*/*", "application/json"] {
         let classic = accepting(accept).await;
         assert_eq!(classic.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
@@ -249,7 +249,7 @@ async fn known_series_begin_at_0() {
     }
 }
 
-/// What the gate refuses has a series from the start.
+/// Every refusal of the gate has a series from the start.
 #[tokio::test]
 async fn every_refusal_is_a_known_one() {
     let port = open(with_sessions(&Sessions::default()));
@@ -294,7 +294,7 @@ async fn only_known_routes_and_methods() {
             assert_eq!(answer.header("allow"), Some(route.methods));
         }
     }
-    // HEAD is GET without the body.
+    // `HEAD` is `GET` without the body.
     let mut client = port.connect().await;
     client.send(port.request("HEAD", "/healthz", "").replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n")).await;
     let all = String::from_utf8(client.rest().await).unwrap();
@@ -327,7 +327,7 @@ async fn hosts_and_origins_are_as_configured() {
         .with_allowed_hosts(["node.example".to_owned()])
         .with_allowed_origins(["https://ui.example".to_owned()]);
     let port = open_with(options, with_sessions(&Sessions::default()));
-    // Behind a TLS proxy the page's scheme is another than the port's.
+    // Behind a TLS proxy the page's scheme differs from the port's.
     for (origin, expected) in
         [("https://ui.example", 200), ("http://ui.example", 403), ("http://node.example", 200), ("null", 403)]
     {

@@ -93,7 +93,7 @@ pub enum DbError {
     Open {
         /// Its folder.
         path: PathBuf,
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
     /// A value could not be written as JSON, which is a bug.

@@ -1,4 +1,4 @@
-//! The node: swarm loop, session manager, catalog and disk.
+//! The node: the swarm's task, the session manager, the catalog and the disk.
 pub mod address;
 pub mod config;
 pub mod error;

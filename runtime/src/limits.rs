@@ -80,7 +80,7 @@ pub const MAX_LISTED: usize = 1000;
 pub const MAX_EXTENSION: u64 = 1024 * 1024;
 /// Connections being made at once by others, over TCP and as many over QUIC.
 pub const MAX_HANDSHAKES: usize = 128;
-/// Of those, from one source: an IPv4 address, a /64 of IPv6.
+/// Of those, the most from one source: an IPv4 address, or a /64 of IPv6.
 pub const MAX_HANDSHAKES_PER_SOURCE: usize = 16;
 /// Connections begun by one source within a moment.
 pub const CONNECTION_BURST: u32 = 64;

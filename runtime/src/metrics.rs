@@ -58,7 +58,7 @@ struct Queue {
     queue: &'static str,
 }
 
-/// Handles to the node's metrics, and the registry they are in.
+/// The node's metrics and their registry.
 pub(crate) struct Metrics {
     registry: Registry,
     pub(crate) libp2p: libp2p::metrics::Metrics,
@@ -81,7 +81,7 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// `others`: what the process around the node counts.
+    /// `others`: counters of the process around the node.
     pub(crate) fn new(others: &[ProcessCounter]) -> Self {
         let mut registry = Registry::default();
         let libp2p = libp2p::metrics::Metrics::new(&mut registry);
@@ -189,7 +189,7 @@ impl Metrics {
         self.damaged_chunks.inc_by(chunks);
     }
 
-    /// Sets the gauges that are read off the sessions.
+    /// Sets the gauges that depend on the sessions.
     pub(crate) fn sessions(&self, states: impl Iterator<Item = (SessionState, u64)>) {
         // Every state, so that a gauge falls back to 0 when its last session leaves it.
         let mut counts = [0_i64; SessionState::ALL.len()];
@@ -206,10 +206,10 @@ impl Metrics {
         self.durable_lag.set(i64::try_from(lag).unwrap_or(i64::MAX));
     }
 
-    /// Everything as OpenMetrics text.
+    /// All metrics as OpenMetrics text.
     pub(crate) fn text(&self) -> String {
         let mut out = String::new();
-        // Writing to a String does not fail; a metric that cannot be encoded would leave the text without its end.
+        // Writing to a String cannot fail; a metric that cannot be encoded would leave the text without its end.
         let _ = text::encode(&mut out, &self.registry);
         out
     }
@@ -241,7 +241,7 @@ impl Observer for Metrics {
 }
 
 impl Metrics {
-    /// `request` is the way that the request went, `response` that of the answer.
+    /// `request` is the direction of the request, `response` that of the answer.
     fn exchanged(&self, request: Direction, response: Direction, kind: &'static str, ended: &Ended) {
         self.requests.get_or_create(&RequestLabels { direction: request, kind, outcome: ended.outcome.as_str() }).inc();
         let bytes = |direction, bytes: usize| {

@@ -1,4 +1,4 @@
-//! What the documents claim about names and files.
+//! The pages' claims about names and files.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,4 @@
-//! The command line as a user meets it: the real binary, its output and its exit codes.
+//! The command line from a user's view: the real binary, its output and its exit codes.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod archives;

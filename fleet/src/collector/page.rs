@@ -1,4 +1,4 @@
-//! The web page: files that are part of the program.
+//! The web page; its files are part of the program.
 
 use http::{HeaderName, HeaderValue, header};
 use warp::{Filter, Rejection, path::FullPath, reply::Response};
@@ -7,7 +7,7 @@ use warp::{Filter, Rejection, path::FullPath, reply::Response};
 pub(crate) const PATHS: [&str; 9] =
     ["/", "/app.js", "/model.js", "/graph.js", "/waits.js", "/compare.js", "/list.js", "/style.css", "/favicon.svg"];
 
-/// No inline script or style, nothing from elsewhere, in nobody's frame.
+/// No inline script or style, nothing from other hosts, no embedding in frames.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 

@@ -1,4 +1,4 @@
-//! What the behaviour tells, and the small types its calls and events share.
+//! The events of the behaviour, and small types that its calls and events share.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{
 
 pub use crate::types::RequestId;
 
-/// The requests by kind, for metrics and introspection.
+/// The kinds of requests, for metrics and introspection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -27,9 +27,9 @@ pub enum RequestKind {
     LightClientUpdate,
     /// Reopens a session.
     Resume,
-    /// Confirms what is durable.
+    /// Acknowledges what is durable.
     Ack,
-    /// Gives a session up (`error` on the wire).
+    /// Cancels a session (`error` on the wire).
     Cancel,
 }
 
@@ -71,7 +71,7 @@ impl From<ArtefactKind> for RequestKind {
     }
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
@@ -81,9 +81,9 @@ pub enum Outcome {
     Refused(ErrorCode),
     /// The response broke the protocol or did not verify.
     Violation,
-    /// The transport lost it, or no response came in time; it is not known what the other side did.
+    /// The transport lost it, or no response came in time. What the other side did is unknown.
     Lost,
-    /// Our side gave it up before it ended.
+    /// Our side abandoned it before it ended.
     Abandoned,
 }
 
@@ -101,11 +101,11 @@ impl Outcome {
     }
 }
 
-/// Something the application should know. Every event carries peer, session and, where there is one, the request.
+/// An event for the application. It carries the peer, the session and, if there is one, the request.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// A response that matches its request and whose payload verified.
+    /// A response that matches its request and whose content was verified.
     Verified {
         /// Who answered.
         peer: PeerId,
@@ -113,14 +113,14 @@ pub enum Event {
         session: SnapshotSessionId,
         /// The request it answers.
         request_id: RequestId,
-        /// What is now known; never `Refused`.
+        /// What was verified; never `Refused`.
         verified: Verified,
         /// Bytes of the response.
         bytes: usize,
-        /// From the request to the end of the checks.
+        /// From the request to the end of its checks.
         elapsed: Duration,
     },
-    /// The provider confirmed a cancel; the session is gone on our side.
+    /// The provider confirmed a cancel; the session was dropped on our side.
     Cancelled {
         /// Who answered.
         peer: PeerId,
@@ -129,7 +129,7 @@ pub enum Event {
         /// The request it answers.
         request_id: RequestId,
     },
-    /// A request failed, or could not be made. Who is at fault is in the error's type.
+    /// A request failed, or could not be made. The error's type says who is at fault.
     Error {
         /// The other side.
         peer: PeerId,
@@ -140,29 +140,29 @@ pub enum Event {
         /// What happened.
         error: SnapshotProtocolError,
     },
-    /// A peer's request came to its end (provider side).
+    /// A peer's request ended (provider side).
     Inbound {
         /// Who asked.
         peer: PeerId,
-        /// Its session; `UNREADABLE` when the request could not be read.
+        /// Its session; `UNREADABLE` if the request could not be parsed.
         session: SnapshotSessionId,
-        /// Names the request among those received.
+        /// The id of the request among those received.
         request_id: RequestId,
-        /// What was asked; `None` when the request could not be read.
+        /// The kind of request; `None` if it could not be parsed.
         kind: Option<RequestKind>,
-        /// What became of it.
+        /// The outcome.
         outcome: Outcome,
         /// Bytes of the response.
         bytes: usize,
         /// From its arrival to its end.
         elapsed: Duration,
-        /// Why it was unreadable or could not be answered.
+        /// Why it could not be parsed or answered.
         error: Option<SnapshotProtocolError>,
     },
 }
 
 impl Event {
-    /// The peer and the session of ours that this is about; `None` for what concerns a peer's session.
+    /// Our peer and session that the event is about; `None` for an event about a peer's session.
     #[must_use]
     pub fn of(&self) -> Option<(PeerId, SnapshotSessionId)> {
         match self {

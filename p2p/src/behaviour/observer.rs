@@ -1,4 +1,4 @@
-//! What metrics and introspection may watch.
+//! The interface for metrics and introspection.
 
 use std::time::Duration;
 
@@ -7,38 +7,38 @@ use libp2p::PeerId;
 use super::event::{RequestId, RequestKind};
 use crate::types::SnapshotSessionId;
 
-/// A request on its way, on either side. On the provider's side `id` counts the requests that arrived and the jobs that
-/// were begun ahead of any.
+/// A request in flight, on either side. On the provider's side `id` counts the requests that arrived and the prefetch
+/// jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Activity {
-    /// Names the request among those of its direction.
+    /// The id of the request within its direction.
     pub id: RequestId,
     /// The other side.
     pub peer: PeerId,
-    /// Its session; `UNREADABLE` for a request that could not be read.
+    /// Its session; `UNREADABLE` if the request could not be parsed.
     pub session: SnapshotSessionId,
-    /// What is asked; `None` for a request that could not be read.
+    /// The kind of request; `None` if it could not be parsed.
     pub kind: Option<RequestKind>,
     /// Which chunk or update.
     pub index: Option<u64>,
 }
 
-/// How a request came to its end.
+/// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ended {
-    /// What became of it.
+    /// The outcome.
     pub outcome: super::event::Outcome,
     /// Bytes of the request.
     pub request_bytes: usize,
     /// Bytes of the response; 0 when there was none.
     pub response_bytes: usize,
-    /// From the first byte asked for to the end, checks included.
+    /// From the first byte that was asked for to the end, checks included.
     pub elapsed: Duration,
 }
 
-/// What a blocking thread is used for.
+/// The purposes of blocking threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Job {
@@ -59,8 +59,8 @@ impl Job {
     }
 }
 
-/// Told of every request, response and blocking job. All methods do nothing unless implemented; they are called on the
-/// swarm's task, those about blocking jobs on blocking threads: they must be quick and must not block.
+/// Is told of every request, response and blocking job. All methods do nothing unless implemented. They are called on
+/// the swarm's task, and those about blocking jobs on blocking threads, so they must be quick and must not block.
 pub trait Observer: Send + Sync + 'static {
     /// We sent a request.
     fn request_started(&self, request: &Activity) {
@@ -77,12 +77,12 @@ pub trait Observer: Send + Sync + 'static {
         let _ = response;
     }
 
-    /// A peer's request was answered, or the answer could not be brought to it.
+    /// A peer's request was answered, or the answer could not be delivered.
     fn response_finished(&self, response: &Activity, ended: &Ended) {
         let _ = (response, ended);
     }
 
-    /// A peer's request waits for a blocking job that began before it came: the one that makes ready what it asks for.
+    /// A peer's request waits for a blocking job that began earlier: the one that prefetches what it asks for.
     fn response_waits(&self, response: &Activity, job: &Activity) {
         let _ = (response, job);
     }
@@ -92,7 +92,7 @@ pub trait Observer: Send + Sync + 'static {
         let _ = (job, about);
     }
 
-    /// A blocking job ended, by a panic too.
+    /// A blocking job ended, or panicked.
     fn blocking_job_finished(&self, job: Job, about: &Activity, elapsed: Duration) {
         let _ = (job, about, elapsed);
     }

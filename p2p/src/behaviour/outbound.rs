@@ -122,7 +122,7 @@ impl Outbound {
         }
     }
 
-    /// Whether the session has a request in flight; `None` when it is unknown.
+    /// Whether the session has a request in flight; `None` if it is unknown.
     pub(super) fn is_busy(&self, peer: PeerId, session: SnapshotSessionId) -> Option<bool> {
         self.sessions.get(&(peer, session)).map(|session| session.in_flight.is_some())
     }

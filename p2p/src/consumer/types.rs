@@ -1,4 +1,4 @@
-//! What goes into and comes out of a consumer [`Session`](super::Session).
+//! The inputs and outputs of a consumer [`Session`](super::Session).
 
 use std::{
     path::PathBuf,
@@ -21,13 +21,13 @@ use crate::{
 pub struct Options {
     /// What the plan should be of.
     pub wishes: PlanWishes,
-    /// A group is made durable and acknowledged after this many bytes,
+    /// A group is made durable and acknowledged after this many bytes
     pub ack_bytes: u64,
     /// or after this long, whichever comes first.
     pub ack_interval: Duration,
-    /// Most bytes that are verified but not yet durable. At least one chunk is always let through.
+    /// The most bytes that may be verified but not yet durable. At least one chunk is always allowed.
     pub window: u64,
-    /// A session that got nowhere for this long fails; `None`: it tries for ever.
+    /// A session without progress for this long fails; `None`: it tries without end.
     pub give_up_after: Option<Duration>,
     /// Makes the jitter of back-offs repeatable.
     pub seed: u64,
@@ -52,12 +52,12 @@ impl Default for Options {
     }
 }
 
-/// What is on disk of a session that an earlier process ran.
+/// What is on the disk of a session that an earlier process ran.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Saved {
     /// The accepted plan.
     pub plan: Arc<Plan>,
-    /// Its first updates, as many as are at hand (0 will do: the others are fetched again).
+    /// Its first updates, as many as are available (possibly none; the others are fetched again).
     pub updates: Vec<Update>,
     /// How many chunks are recorded as durable.
     pub confirmed_chunks: u64,
@@ -76,73 +76,77 @@ pub struct ExplicitResume {
     pub update_index: u64,
 }
 
-/// What the session wants done. Each is wanted once; the answer that ends it is named.
+/// What the session wants done. Each action is returned once; its documentation names the answer that ends it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Action {
-    /// Connect to the peer: `handle_connected` (at once if connected already) or `handle_dial_failed`.
+    /// Connect to the peer. Answer: `handle_connected` (at once if connected already) or `handle_dial_failed`.
     Connect,
-    /// Send a request: `handle_sent` at once, then `handle_verified`, `handle_request_failed` or `handle_violation`, with the
-    /// request's id. No other is wanted before.
+    /// Send a request. Answer: `handle_sent` at once; then, with the request's id, `handle_verified`,
+    /// `handle_request_failed` or `handle_violation`. No other request is wanted before.
     Request(Exchange),
-    /// The plan was accepted (it may be another one than before): persist the session's record. No answer; do it before
-    /// asking for the next action.
+    /// The plan was accepted (it may differ from the one before). Persist the session's record before asking for the
+    /// next action. No answer.
     PlanAccepted(Arc<Plan>),
-    /// Check signatures, chain, recursive proof, and the tip against the node's head: `handle_authority`. Where all but the
-    /// proof holds and the proof of this tip was verified before: `handle_known_chain`, and `handle_proof` when it was
-    /// checked again.
+    /// Check signatures, chain, recursive proof, and the tip against the node's head. Answer: `handle_authority`. If
+    /// everything but the proof was checked and the proof of this tip was verified before: `handle_known_chain`, and
+    /// `handle_proof` when it was checked again.
     VerifyAuthority {
         /// The plan.
         plan: Arc<Plan>,
         /// All its updates.
         updates: Arc<Vec<Update>>,
     },
-    /// Open, or look again at, the partial payload, check that it fits the disk, make plan and updates durable and record
-    /// them: `handle_storage`. Nothing was or is being written when this is asked.
+    /// Open the partial payload, or check it again: does it fit the disk? Make plan and updates durable and record
+    /// them. Answer: `handle_storage`. No write is in progress when this is wanted.
     OpenStorage {
         /// The plan.
         plan: Arc<Plan>,
         /// All its updates.
         updates: Arc<Vec<Update>>,
     },
-    /// Write a chunk: `handle_written`, or `handle_storage` with what went wrong. In order; several may be outstanding.
+    /// Write a chunk. Answer: `handle_written`, or `handle_storage` with the failure. In order; several may be
+    /// outstanding.
     Write(VerifiedChunk),
-    /// Make everything written so far durable, then record it: `handle_durable`, or `handle_storage` with what went wrong.
+    /// Make everything written so far durable, then record it. Answer: `handle_durable`, or `handle_storage` with the
+    /// failure.
     Sync,
-    /// Write these chunks over what did not hold, and make them durable: `handle_repaired`, or `handle_storage` with what
-    /// went wrong.
+    /// Write these chunks over damaged ones and make them durable. Answer: `handle_repaired`, or `handle_storage` with
+    /// the failure.
     Repair(Vec<VerifiedChunk>),
-    /// Everything is verified and durable: put the payload in its place: `handle_placed`, or `handle_storage`.
+    /// Everything is verified and durable: move the payload into the store. Answer: `handle_placed`, or
+    /// `handle_storage`.
     Place,
 }
 
-/// What became of the partial payload.
+/// The state of the partial payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Storage {
-    /// It is open and fits the disk; plan and updates are durable and recorded, and so are this many chunks.
+    /// It is open and fits the disk. Plan and updates are durable and recorded, and so are this many chunks.
     Ready {
-        /// From the first on, without a gap, as recorded.
+        /// From the first on without a gap, as recorded.
         durable_chunks: u64,
-        /// How many bytes of them this process has not hashed yet, from the first on. The driver does it, and says so by
-        /// `handle_rechecked`.
+        /// How many of their bytes, from the first on, this process has not hashed yet. The driver hashes them and
+        /// reports by `handle_rechecked`.
         unchecked_bytes: u64,
     },
-    /// The payload is stored already, complete and verified; the offer of this plan was added to it.
+    /// The payload is already stored, complete and verified; the offer of this plan was added to it.
     AlreadyStored {
-        /// Where.
+        /// Its path.
         path: PathBuf,
     },
     /// Another session writes the same payload.
     HeldBy(SnapshotSessionId),
-    /// It does not fit.
+    /// It does not fit the disk.
     Full {
         /// Bytes needed.
         needed: u64,
         /// Bytes free.
         free: u64,
     },
-    /// This node's own files cannot be written now; the sentence says which, why, and what to do. Goes away by itself.
+    /// This node's own files cannot be written now. The sentence says which, why, and what to do. This passes by
+    /// itself.
     Unwritable(String),
     /// The disk failed.
     Failed(String),
@@ -172,12 +176,12 @@ pub struct Failure {
     pub code: FailureCode,
     /// One sentence that names the peer, and the chunk or update if it is about one.
     pub message: String,
-    /// The provider broke the protocol or invented a chain: it is not to be trusted again.
+    /// The provider broke the protocol or invented a chain: it must not be trusted again.
     pub distrust: bool,
 }
 
-/// Everything a session can say of itself. Counts are numbers of chunks or updates from the first on; the last index is one
-/// less.
+/// Everything that a session can say about itself. Counts are numbers of chunks or updates from the first on; the last
+/// index is one less.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct View {
@@ -187,11 +191,11 @@ pub struct View {
     pub peer: PeerId,
     /// Where it stands.
     pub state: SessionState,
-    /// What it waits for; `None` when it is complete or the next action is about to be taken.
+    /// What it waits for; `None` if it is complete or its next action is about to be taken.
     pub waiting: Option<Waiting>,
     /// Why it is over.
     pub failure: Option<Failure>,
-    /// The last trouble that it is recovering from: whose it is, and what happened.
+    /// The last failure that it is recovering from: whose fault it is, and what happened.
     pub trouble: Option<(FailureCode, String)>,
     /// The accepted plan.
     pub plan: Option<Arc<Plan>>,
@@ -205,18 +209,18 @@ pub struct View {
     pub confirmed_chunks: u64,
     /// Updates durable and recorded. Never falls.
     pub confirmed_updates: u64,
-    /// Payload bytes that came over the wire since this machine was made, the wasted ones included.
+    /// Payload bytes received since this machine was created, including wasted ones.
     pub bytes_received: u64,
-    /// Payload bytes that came in vain: of answers that broke off or came too slowly (about), that did not verify, or that
-    /// were lost with a full disk.
+    /// Payload bytes received in vain: from answers that broke off or came too slowly (an estimate), that did not
+    /// verify, or that a full disk lost.
     pub bytes_wasted: u64,
     /// Payload bytes verified by this process.
     pub bytes_verified: u64,
-    /// Of the bytes that were on the disk before, those that were hashed again.
+    /// Of the bytes that were on the disk before, the number that was hashed again.
     pub bytes_rechecked: u64,
-    /// How many those were.
+    /// The number of those bytes.
     pub bytes_to_recheck: u64,
-    /// Those of them that did not hold, so that they are fetched again.
+    /// The number of those bytes that did not match, so that they are fetched again.
     pub bytes_damaged: u64,
     /// Payload bytes written.
     pub bytes_written: u64,
@@ -224,12 +228,12 @@ pub struct View {
     pub bytes_durable: u64,
     /// Every byte, the chain and its authority are verified, and the payload is in place.
     pub verified: bool,
-    /// Where the payload is.
+    /// The path of the payload.
     pub payload_path: Option<PathBuf>,
     /// Tries that failed since the last progress.
     pub failed_tries: u32,
-    /// How many tries the present opening took, or takes: 1 when nothing fails.
+    /// How many tries opening the session took this time, or has taken so far; 1 if nothing fails.
     pub tries: u32,
-    /// When something was verified the last time, over all tries; the start before that.
+    /// When something was last verified, over all tries; before that, the start.
     pub progressed: Instant,
 }

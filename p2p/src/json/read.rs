@@ -1,4 +1,4 @@
-//! Messages from scanned JSON.
+//! Builds messages from scanned JSON.
 
 use std::borrow::Cow;
 
@@ -174,7 +174,7 @@ impl<'a> Object<'a> {
         self.find(field).ok_or(DecodeError::Missing { field })
     }
 
-    /// Absent and `null` are the same.
+    /// Absent and `null` mean the same.
     fn optional<T>(
         &self,
         field: &'static str,
@@ -204,7 +204,7 @@ impl<'a> Object<'a> {
         scan::string(self.raw(field)?).ok_or(DecodeError::Field { field, expected: "a string" })
     }
 
-    /// A peer's words, cut to what is kept of them.
+    /// A peer's text, cut to the length that is kept.
     fn words(&self, field: &'static str) -> Result<String, DecodeError> {
         self.text(field).map(|words| text::cut(&words).to_owned())
     }

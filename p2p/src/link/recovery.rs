@@ -23,7 +23,7 @@ impl Link {
         }
     }
 
-    /// The last connection to the peer is gone. A request in flight is answered by its own failure.
+    /// The last connection to the peer was closed. A request in flight ends by its own failure.
     pub(crate) fn disconnected(&mut self, now: Instant, reason: &str, demand: &Demand) -> Option<Trouble> {
         if self.state.connection() == Connection::Down {
             return None;

@@ -18,7 +18,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct InFlight {
     pub(crate) request: SnapshotsRequest,
-    /// Only what comes under this id is its answer; `None` until the driver has sent it.
+    /// Only an event with this id is its answer; `None` until the driver has sent the request.
     pub(super) id: Option<RequestId>,
     pub(crate) since: Instant,
 }

@@ -2,7 +2,7 @@
 
 use crate::limits::{DEFAULT_CHUNK_SIZE, MAX_CHUNK_SIZE, MIN_CHUNK_SIZE};
 
-/// Chunk sizes that one side takes. Not necessarily powers of two: minima round up, maxima down.
+/// The chunk sizes that one side accepts. They need not be powers of two: minima are rounded up, maxima down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChunkBounds {
     /// Smallest.
@@ -17,7 +17,7 @@ impl Default for ChunkBounds {
     }
 }
 
-/// No chunk size suits both sides.
+/// No chunk size is acceptable to both sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChunkSizeError {
@@ -37,7 +37,7 @@ pub enum ChunkSizeError {
     },
 }
 
-/// The largest power of two not above what is asked (1 MiB by default), within both sides' bounds.
+/// The largest power of two that is not above the requested size (1 MiB by default), within both sides' bounds.
 ///
 /// # Errors
 /// 0 was asked for, or the bounds do not overlap.
@@ -54,7 +54,7 @@ pub fn choose_chunk_size(
     Ok(floor_power(asked).clamp(min, max))
 }
 
-/// The powers of two that both sides take, the protocol's own bounds included.
+/// The powers of two that both sides accept, within the protocol's own bounds.
 fn common(consumer: ChunkBounds, provider: ChunkBounds) -> Option<(u64, u64)> {
     let min = consumer.min.max(provider.min).clamp(MIN_CHUNK_SIZE, MAX_CHUNK_SIZE + 1).next_power_of_two();
     let max = floor_power(consumer.max.min(provider.max).min(MAX_CHUNK_SIZE));

@@ -1,5 +1,5 @@
-//! The label values that are known before anything happens. Their series begin at 0: one that appears only with its first
-//! event shows no increase at it, so no alert on an increase would fire.
+//! Label values that are known in advance. Their series begin at 0, because a series that appears with its first event
+//! shows no increase there, and an alert on an increase would not fire.
 
 use rpp_p2p::{
     messages::ErrorCode,

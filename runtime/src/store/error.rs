@@ -62,7 +62,7 @@ pub enum StoreError {
     /// The disk's fault: the stored bytes are not those that were written.
     #[error("{path} is damaged: {reason}")]
     Damaged {
-        /// What.
+        /// The path.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,

@@ -45,7 +45,7 @@ pub struct Summary {
     pub root: Hash,
     /// Its length.
     pub bytes: u64,
-    /// A hint.
+    /// The format, which is a hint.
     pub format: PayloadFormat,
     /// Its snapshots, by height.
     pub offers: Vec<OfferSummary>,
