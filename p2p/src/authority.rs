@@ -10,6 +10,11 @@ use crate::{
     types::Hash,
 };
 
+// The reader of messages knows these bounds without the proofs, too.
+const _: () = assert!(
+    crate::limits::MAX_PUBLISHERS == rpp_proofs::MAX_PUBLISHERS && MAX_SIGNATURES == rpp_proofs::MAX_SIGNATURES
+);
+
 /// Why a plan has no authority here. The first four are the provider's fault; an honest mirror may have a stale tip.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

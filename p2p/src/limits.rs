@@ -65,7 +65,7 @@ pub const MAX_LOOSE_CANCELS: usize = 64;
 /// Updates in one plan.
 pub const MAX_UPDATES: u64 = 65_536;
 /// Publishers in one genesis descriptor.
-pub const MAX_PUBLISHERS: usize = rpp_proofs::MAX_PUBLISHERS;
+pub const MAX_PUBLISHERS: usize = 64;
 /// Text from a peer is cut to this many bytes before it is kept or shown.
 pub const MAX_PEER_TEXT_BYTES: usize = rpp_common::text::MAX_TEXT_BYTES;
 /// Bytes made durable in one group before they are acknowledged.
@@ -81,7 +81,7 @@ pub const MAX_JSON_MEMBERS: usize = 1024;
 /// Sibling hashes of one chunk; no tree of 2^64 bytes has more.
 pub const MAX_PROOF_HASHES: usize = 64;
 /// Signatures on one update; more is refused.
-pub const MAX_SIGNATURES: usize = rpp_proofs::MAX_SIGNATURES;
+pub const MAX_SIGNATURES: usize = 256;
 /// The most bytes of a recursive proof that are kept from one update; the verifier accepts an exact length below this.
 pub const MAX_RECURSIVE_PROOF_BYTES: usize = 64 * 1024;
 /// The most bytes of a session that a consumer fetches before its chain is verified.
