@@ -305,7 +305,7 @@ struct Holder(Child);
 impl Holder {
     fn start(db: &Path, sql: &str) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "hold", "--nocapture"])
+            .args(["--exact", "faults::hold", "--nocapture"])
             .env(HOLD, format!("{}\n{sql}", db.display()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -384,7 +384,8 @@ impl Remote {
         std::fs::create_dir_all(dir.join("db")).unwrap();
         let _ = std::fs::remove_file(dir.join("addresses"));
         let me = std::env::current_exe().unwrap();
-        let command: Vec<&str> = wrapper.iter().copied().chain([me.to_str().unwrap(), "--exact", "child"]).collect();
+        let command: Vec<&str> =
+            wrapper.iter().copied().chain([me.to_str().unwrap(), "--exact", "faults::child"]).collect();
         let mut child = Command::new(command[0])
             .args(&command[1..])
             .env(CHILD, dir)
@@ -480,16 +481,16 @@ async fn sigkill_during_a_cut_leaves_no_half_of_it() {
     let _silent = remote.connect_to_have(2, 3).await;
     let http = remote.http;
     let caller = tokio::spawn(async move {
-        TcpStream::connect(http)
-            .await
-            .unwrap()
-            .write_all(b"POST /api/jump-now HTTP/1.1\r\nhost: localhost\r\n\r\n")
-            .await
+        let mut stream = TcpStream::connect(http).await.unwrap();
+        stream.write_all(b"POST /api/jump-now HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        stream
     });
     let id = one[0].request().await;
     one[0].reply(id, large_graph("half", 1000)).await;
-    let _ = caller.await;
+    // A caller that hangs up ends its cut, so it stays.
+    let caller = caller.await.unwrap();
     remote.kill();
+    drop(caller);
     assert_eq!(check(dir.path()), 1);
     // The next one lists what was whole, never uses an id twice, and works.
     let remote = Remote::start(dir.path(), &["env"]).await.unwrap();
