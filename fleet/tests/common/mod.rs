@@ -98,7 +98,15 @@ impl Fleet {
     }
 
     pub async fn sql(&self, snapshot: &Value, sql: &str) -> (u16, Value) {
-        self.send("POST", "/api/sql", Some(json!({"snapshot_id": snapshot, "sql": sql}))).await
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.send("POST", "/api/sql", Some(json!({"snapshot_id": snapshot, "sql": sql}))).await;
+            // SQLite's memory is one for the process, and another test takes all of it for a moment.
+            if answer.0 != 503 || Instant::now() > deadline {
+                return answer;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
     }
 
     pub async fn rows(&self, snapshot: &Value, sql: &str) -> Value {
