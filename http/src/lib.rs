@@ -40,6 +40,7 @@ mod connection;
 pub mod guard;
 mod io;
 pub mod limits;
+mod page;
 pub mod panics;
 mod phase;
 mod places;
@@ -47,4 +48,5 @@ mod problem;
 
 pub use accept::{Draining, Peer, serve};
 pub use limits::Limits;
+pub use page::page_file;
 pub use problem::{Problem, json, recover};

@@ -424,7 +424,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        download::{Durable, Want},
+        download::Want,
         messages::{Checkpoint, GenesisDescriptor, PayloadFormat, Plan, SnapshotHeader},
         types::Hash,
     };
@@ -454,17 +454,7 @@ mod tests {
     const CHUNK: u64 = 16 * 1024;
 
     fn demand(plan: Option<Arc<Plan>>) -> Demand {
-        Demand {
-            plan,
-            is_needed: true,
-            next: (0, 0),
-            want: Want::default(),
-            room: 0,
-            durable: Durable::default(),
-            is_all_durable: false,
-            is_in_use: false,
-            is_written: true,
-        }
+        Demand { plan, ..Demand::without_plan() }
     }
 
     fn link() -> Link {

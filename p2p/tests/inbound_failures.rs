@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::support::{
-    self, Bytes, Fixture, Gate, Markers, MemoryProvider, Node, Peer, Raw, chunk_request, consumer, plan_request,
-    provider, provider_with, raw_peer, request, session,
+    self, Bytes, Fixture, Markers, MemoryProvider, Node, Peer, Raw, chunk_request, consumer, plan_request, provider,
+    provider_with, raw_peer, request, session,
 };
 use rpp_p2p::{
     ArtefactKind, ErrorCode, Hash, PipelineError, ResumeReason, SnapshotProtocolError, SnapshotsRequest,
@@ -25,17 +25,6 @@ async fn pair_with(config: Config) -> (Peer, Arc<MemoryProvider>, Node<Raw>) {
     let raw = raw_peer().await;
     raw.connect(&provider).await;
     (provider, memory, raw)
-}
-
-/// Provider calls wait at the gate from now on.
-fn hold(memory: &MemoryProvider) -> Gate {
-    let gate = Gate::closed();
-    let turnstile = gate.turnstile();
-    memory.hook(move |_| {
-        turnstile.pass();
-        Ok(())
-    });
-    gate
 }
 
 fn is_refusal(answer: &str, code: &str) -> bool {
@@ -163,7 +152,7 @@ async fn a_provider_that_panics_is_internal_and_goes_on() {
 async fn a_second_request_of_a_session_is_busy_while_the_first_is_in_flight() {
     let (provider, memory, mut raw) = pair().await;
     raw.ask(provider.peer, plan_request(7)).await;
-    let gate = hold(&memory);
+    let gate = memory.hold();
     let first = raw.send(provider.peer, chunk_request(7, 0)).await;
     gate.arrived(1).await;
     let cancel = SnapshotsRequest::Error { session_id: session(7), message: String::new() };
@@ -314,7 +303,7 @@ async fn bytes_under_way_are_bounded_and_who_waits_too_long_is_busy() {
     for id in [1, 2] {
         raw.ask(them, plan_request(id)).await;
     }
-    let gate = hold(&memory);
+    let gate = memory.hold();
     let first = raw.send(them, chunk_request(1, 0)).await;
     gate.arrived(1).await;
     let answer = raw.ask(them, chunk_request(2, 0)).await;
@@ -334,7 +323,7 @@ async fn who_waits_for_room_is_served_when_there_is_some() {
     let them = provider.peer;
     raw.ask(them, plan_request(1)).await;
     other.ask(them, plan_request(1)).await;
-    let gate = hold(&memory);
+    let gate = memory.hold();
     let first = raw.send(them, chunk_request(1, 0)).await;
     gate.arrived(1).await;
     let second = other.send(them, chunk_request(1, 1)).await;
@@ -357,7 +346,7 @@ async fn a_peer_that_leaves_frees_what_it_held() {
         raw.ask(provider.peer, plan_request(id)).await;
         provider.served().await;
     }
-    let gate = hold(&memory);
+    let gate = memory.hold();
     raw.send(provider.peer, chunk_request(1, 0)).await;
     gate.arrived(1).await;
     raw.send(provider.peer, chunk_request(2, 0)).await;
@@ -398,7 +387,7 @@ async fn a_peer_that_leaves_while_waiting_for_budget_is_forgotten() {
         peer.ask(provider.peer, plan_request(1)).await;
         provider.served().await;
     }
-    let gate = hold(&memory);
+    let gate = memory.hold();
     let first = raw.send(provider.peer, chunk_request(1, 0)).await;
     gate.arrived(1).await;
     other.send(provider.peer, chunk_request(1, 0)).await;
@@ -431,7 +420,7 @@ async fn a_provider_call_that_outlasts_the_request_is_lost() {
     let (mut provider, memory, mut raw) = pair_with(config).await;
     raw.ask(provider.peer, plan_request(7)).await;
     provider.served().await;
-    let gate = hold(&memory);
+    let gate = memory.hold();
     let sent = raw.send(provider.peer, chunk_request(7, 0)).await;
     gate.arrived(1).await;
     raw.answer_to(sent).await;

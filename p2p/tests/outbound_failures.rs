@@ -286,12 +286,7 @@ async fn a_provider_at_its_stream_limit_looks_lost() {
     let mut consumer = consumer(&fixture).await;
     consumer.connect(&provider).await;
     consumer.open(provider.peer, 1).await;
-    let gate = support::Gate::closed();
-    let turnstile = gate.turnstile();
-    memory.hook(move |_| {
-        turnstile.pass();
-        Ok(())
-    });
+    let gate = memory.hold();
     consumer.request_chunk(provider.peer, 1, 0).await;
     gate.arrived(1).await;
     consumer.request_plan(provider.peer, 2).await;

@@ -88,12 +88,7 @@ async fn none_while_a_request_is_in_flight() {
     let fixture = Fixture::new(PAYLOAD);
     let (provider, memory, mut consumer) = opened(&fixture).await;
     let them = provider.peer;
-    let gate = Gate::closed();
-    let turnstile = gate.turnstile();
-    memory.hook(move |_| {
-        turnstile.pass();
-        Ok(())
-    });
+    let gate = memory.hold();
 
     consumer.request_chunk(them, 7, 0).await;
     gate.arrived(1).await;
@@ -161,12 +156,7 @@ async fn a_late_event_does_not_reach_a_session_that_was_resumed_meanwhile() {
 
     // Meanwhile the session was resumed: the provider is about to answer the second machine.
     consumer.with(move |b| b.forget(them, session(7))).await;
-    let gate = Gate::closed();
-    let turnstile = gate.turnstile();
-    memory.hook(move |_| {
-        turnstile.pass();
-        Ok(())
-    });
+    let gate = memory.hold();
     let mut second = machine();
     assert!(matches!(next_request(&consumer, &mut second).await, SnapshotsRequest::Resume { .. }));
     gate.arrived(1).await;
@@ -185,12 +175,7 @@ async fn a_command_says_why_it_was_not_sent_and_makes_no_event() {
     let fixture = Fixture::new(PAYLOAD);
     let (provider, memory, mut consumer) = opened(&fixture).await;
     let them = provider.peer;
-    let gate = Gate::closed();
-    let turnstile = gate.turnstile();
-    memory.hook(move |_| {
-        turnstile.pass();
-        Ok(())
-    });
+    let gate = memory.hold();
     let offered = Arc::new(fixture.plan.clone());
     let chunk = move |id, chunk_index| {
         let request = SnapshotsRequest::Chunk { session_id: session(id), chunk_index };
@@ -352,12 +337,7 @@ async fn what_a_forgotten_session_asked_for_makes_no_event() {
     consumer.know(&provider).await;
     consumer.open(them, 7).await;
     consumer.open(them, 8).await;
-    let gate = Gate::closed();
-    let turnstile = gate.turnstile();
-    memory.hook(move |_| {
-        turnstile.pass();
-        Ok(())
-    });
+    let gate = memory.hold();
     consumer.request_chunk(them, 7, 0).await;
     gate.arrived(1).await;
     consumer.with(move |b| b.forget(them, session(7))).await;

@@ -1,8 +1,8 @@
 //! The node's page: files that are part of the program. They hold nothing of the node, so none needs a token; what the page
 //! shows it asks for by the routes, with the token that the operator gives it.
 
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use rpp_http::Problem;
+use http::{HeaderName, HeaderValue, Method};
+use rpp_http::{Problem, page_file};
 use warp::reply::Response;
 
 /// Paths of the page's files.
@@ -38,18 +38,8 @@ fn content(path: &str) -> Option<(&'static str, &'static str)> {
 }
 
 fn file(kind: &'static str, content: &'static str) -> Response {
-    let mut response = Response::new(content.into());
-    *response.status_mut() = StatusCode::OK;
-    for (name, value) in [
-        (header::CONTENT_TYPE, kind),
-        (header::CACHE_CONTROL, "no-cache"),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-    ] {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
+    let mut response = page_file(kind, content, POLICY);
+    let policy = HeaderName::from_static("cross-origin-resource-policy");
+    response.headers_mut().insert(policy, HeaderValue::from_static("same-origin"));
     response
 }

@@ -1,6 +1,6 @@
 //! The web page; its files are part of the program.
 
-use http::{HeaderName, HeaderValue, header};
+use rpp_http::page_file;
 use warp::{Filter, Rejection, path::FullPath, reply::Response};
 
 /// Paths of the page; none needs a token.
@@ -35,18 +35,7 @@ pub(crate) fn file(path: &str) -> Option<Response> {
         "/favicon.svg" => ("image/svg+xml", include_str!("page/favicon.svg")),
         _ => return None,
     };
-    let mut response = Response::new(content.into());
-    for (name, value) in [
-        (header::CONTENT_TYPE, kind),
-        (header::CACHE_CONTROL, "no-cache"),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-    ] {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
-    Some(response)
+    Some(page_file(kind, content, POLICY))
 }
 
 #[cfg(test)]

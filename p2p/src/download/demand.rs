@@ -27,6 +27,23 @@ pub(crate) struct Demand {
     pub(crate) is_written: bool,
 }
 
+impl Demand {
+    /// Before there is a plan: somebody who has the payload is needed, and nothing else can be said.
+    pub(crate) fn without_plan() -> Self {
+        Self {
+            plan: None,
+            is_needed: true,
+            next: (0, 0),
+            want: Want::default(),
+            room: 0,
+            durable: Durable::default(),
+            is_all_durable: false,
+            is_in_use: false,
+            is_written: true,
+        }
+    }
+}
+
 /// Ranges of chunks, ascending and apart, and one of updates: those that are missing and may come now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Want {

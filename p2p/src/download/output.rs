@@ -64,19 +64,7 @@ impl Download {
 
     /// What has to come from whoever has the payload, and what may be said of it there.
     pub(crate) fn demand(&self) -> Demand {
-        let Some(work) = self.work() else {
-            return Demand {
-                plan: None,
-                is_needed: true,
-                next: (0, 0),
-                want: Want::default(),
-                room: 0,
-                durable: Durable::default(),
-                is_all_durable: false,
-                is_in_use: false,
-                is_written: true,
-            };
-        };
+        let Some(work) = self.work() else { return Demand::without_plan() };
         let updates = self.confirmed_updates.max(work.chain.updates.len() as u64).min(work.plan.total_updates);
         Demand {
             plan: Some(Arc::clone(&work.plan)),

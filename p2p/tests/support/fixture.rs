@@ -17,6 +17,8 @@ use rpp_p2p::{
 };
 use rpp_proofs::{Chain, Genesis, Signer};
 
+use super::Gate;
+
 /// Stands for a proof; [`super::FakeVerifier`] takes nothing else.
 pub const PROOF: &[u8] = b"a proof";
 
@@ -172,6 +174,17 @@ impl MemoryProvider {
     /// Runs `hook` at the start of each call, with its name: it may fail, panic or wait.
     pub fn hook(&self, hook: impl Fn(&str) -> Result<(), PipelineError> + Send + Sync + 'static) {
         *self.hook.lock().unwrap() = Some(Arc::new(Box::new(hook)));
+    }
+
+    /// Calls wait at the gate from now on.
+    pub fn hold(&self) -> Gate {
+        let gate = Gate::closed();
+        let turnstile = gate.turnstile();
+        self.hook(move |_| {
+            turnstile.pass();
+            Ok(())
+        });
+        gate
     }
 
     /// Calls run undisturbed from now on.
