@@ -323,6 +323,21 @@ fn a_provider_on_a_full_disk_serves_what_it_has_and_acknowledges_when_there_is_r
     assert!(acks(&provider) > 0);
 }
 
+/// A disk that does not answer says nothing about what is on it.
+#[test]
+fn what_could_not_be_read_at_the_start_is_named_and_offered_once_it_can_be_read() {
+    for part in ["manifest.json", "outboard"] {
+        let mut provider = provider();
+        let log = arm(&mut provider, Fault { only: Some(part), ..Fault::nth("open", 1, EIO) });
+        provider.start();
+        offers(&provider);
+        let call = failed_call(&log).unwrap();
+        assert!(call.path.ends_with(part), "{call:?}");
+        logs(&provider, &call.path.display().to_string());
+        logs(&provider, "can be read again");
+    }
+}
+
 /// The database's library panics when its last flush fails, in the middle of the running node. What is seen of it is one
 /// record in the log's own format, between other records, and one in the metric; and the node goes on.
 #[test]
@@ -670,10 +685,18 @@ fn sweep_provider() {
             assert!(names(&provider.logged(), call), "{call:?} is not named: {}", provider.logged());
             return Some(call.clone());
         }
+        // What it could not read while it started it offers as soon as it can.
+        offers(&provider);
         let mut node = consumer(&provider);
         node.start();
         let session = start_session(&node, &provider)["session"].as_u64().unwrap();
         complete(&node, session);
         failed_call(&log)
     });
+}
+
+/// Waits until a provider offers what was published.
+fn offers(provider: &Process) {
+    let root = text(&made().published, "root");
+    eventually("the offer", || provider.request("GET", "/p2p/identity", None).1.contains(root).then_some(()));
 }

@@ -59,7 +59,7 @@ pub(crate) use recheck::Found;
 use crate::files::{Dir, sealed, split_error};
 use catalog::Catalog;
 use manifest::{DAMAGED, MANIFEST, OFFERS, PLAN};
-use stored::{Mark, read_manifest};
+use stored::{Flaw, Mark, read_manifest};
 
 const LOCK: &str = ".lock";
 const REMOVED: &str = ".removed-";
@@ -351,8 +351,8 @@ impl Inner {
         if !folder.exists(MANIFEST)? {
             return Ok(());
         }
-        if let Err(reason) = Stored::load(folder, root) {
-            tracing::warn!(%root, reason, "a payload was not finished: it goes on as a partial one");
+        if let Err(flaw) = Stored::load(folder, root) {
+            tracing::warn!(%root, reason = flaw.reason, "a payload was not finished: it goes on as a partial one");
             return folder.remove_file(MANIFEST);
         }
         if self.store.exists(name)? {
@@ -376,6 +376,9 @@ impl Inner {
                 Listed::Known(known) => drop(stored.insert(root, known)),
                 Listed::New(mut new) => {
                     changed = true;
+                    if let Some(before) = old.damaged.get(&root) {
+                        tracing::info!(%root, before = before.reason, "a stored payload can be read again");
+                    }
                     if let Some(before) = old.stored.get(&root) {
                         new.take_over(before);
                     }
@@ -420,7 +423,7 @@ impl Inner {
             Ok(stored) => Listed::New(Box::new(stored)),
             // Removed between listing and reading.
             Err(_) if matches!(self.store.exists(name), Ok(false)) => Listed::Gone,
-            Err(reason) => damaged(mark, reason),
+            Err(flaw) => damaged(mark.filter(|_| !flaw.may_pass), flaw.reason),
         }
     }
 
@@ -434,7 +437,7 @@ impl Inner {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(StoreError::Unknown { root: *root }),
             other => other.map_err(|source| self.io("open", self.store.path().join(&name), source))?,
         };
-        let damaged = |reason| StoreError::Damaged { path: folder.path().to_owned(), reason };
+        let damaged = |flaw: Flaw| StoreError::Damaged { path: folder.path().to_owned(), reason: flaw.reason };
         let mut manifest = read_manifest(&folder, root).map_err(damaged)?;
         let changed = manifest.add(offer)?;
         if changed {
@@ -525,9 +528,9 @@ impl Inner {
         let final_name = root.to_string();
         let failed = |source| self.io("place", self.store.path().join(&final_name), source);
         if self.store.exists(&final_name).map_err(failed)? {
-            let whole = self.store.dir(&final_name).map_err(|error| error.to_string());
+            let whole = self.store.dir(&final_name).ok();
             let is_sound = !self.condemned().contains_key(&root);
-            if is_sound && whole.and_then(|there| Stored::load(&there, &root)).is_ok() {
+            if is_sound && whole.is_some_and(|there| Stored::load(&there, &root).is_ok()) {
                 for offer in manifest.offers {
                     self.add_offer(lock, &root, offer)?;
                 }

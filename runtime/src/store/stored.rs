@@ -106,21 +106,55 @@ impl FileMark {
     }
 }
 
+/// Why an entry of the store is not offered.
+#[derive(Debug)]
+pub(crate) struct Flaw {
+    pub(super) reason: String,
+    /// The disk did not answer, which says nothing about what is on it: the entry is read again at the next look.
+    pub(super) may_pass: bool,
+}
+
+impl Flaw {
+    fn lasting(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), may_pass: false }
+    }
+
+    /// What is not there, or has another kind, stays so; any other error may pass.
+    fn unreadable(reason: String, error: &io::Error) -> Self {
+        use io::ErrorKind::{IsADirectory, NotADirectory, NotFound};
+        let lasts = [IsADirectory, NotADirectory, NotFound].contains(&error.kind());
+        // A symbolic link is not followed.
+        let may_pass = error.raw_os_error().is_some_and(|code| code != rustix::io::Errno::LOOP.raw_os_error());
+        Self { reason, may_pass: may_pass && !lasts }
+    }
+}
+
+impl std::fmt::Display for Flaw {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
 impl Stored {
-    /// Reads `store/<root>/` and checks that it is complete. Otherwise returns what is damaged.
-    pub(crate) fn load(folder: &Dir, root: &Hash) -> Result<Self, String> {
-        let mark = Mark::of(folder).map_err(|error| error.to_string())?.ok_or("it has no manifest.json")?;
-        if let Some(reason) = read_damage(folder) {
-            return Err(reason);
+    /// Reads `store/<root>/` and checks that it is complete.
+    ///
+    /// # Errors
+    /// What is damaged, or what the disk did not let us read.
+    pub(crate) fn load(folder: &Dir, root: &Hash) -> Result<Self, Flaw> {
+        let mark = Mark::of(folder)
+            .map_err(|error| Flaw::unreadable(error.to_string(), &error))?
+            .ok_or_else(|| Flaw::lasting("it has no manifest.json"))?;
+        if let Some(flaw) = read_damage(folder) {
+            return Err(flaw);
         }
         let manifest = read_manifest(folder, root)?;
         let layout = Layout::new(manifest.bytes);
         for (name, expected) in [(PAYLOAD, manifest.bytes), (OUTBOARD, layout.file_len())] {
-            let failed = |error| format!("{}: {}", folder.path().join(name).display(), split_error(error).1);
+            let failed = |error| unreadable(folder, name, error);
             let file = folder.open_read(name).map_err(failed)?;
             let actual = file.metadata().map_err(failed)?.size();
             if actual != expected {
-                return Err(format!("{name} has {actual} bytes instead of {expected}"));
+                return Err(Flaw::lasting(format!("{name} has {actual} bytes instead of {expected}")));
             }
         }
         let offers = manifest.offers.iter().cloned().map(Arc::new).collect();
@@ -386,25 +420,32 @@ pub(crate) fn read_at(file: &File, start: u64, length: usize) -> io::Result<Vec<
     Ok(bytes)
 }
 
-pub(crate) fn read_manifest(folder: &Dir, root: &Hash) -> Result<Manifest, String> {
-    let failed = |error| format!("{}: {}", folder.path().join(MANIFEST).display(), split_error(error).1);
-    let bytes = folder.read(MANIFEST, MAX_DOCUMENT).map_err(failed)?;
+pub(crate) fn read_manifest(folder: &Dir, root: &Hash) -> Result<Manifest, Flaw> {
+    let bytes = folder.read(MANIFEST, MAX_DOCUMENT).map_err(|error| unreadable(folder, MANIFEST, error))?;
     let manifest: Manifest = sealed::open(&bytes).map_err(|error| match std::error::Error::source(&error) {
-        Some(source) => format!("manifest.json: {error}: {source}"),
-        None => format!("manifest.json: {error}"),
+        Some(source) => Flaw::lasting(format!("manifest.json: {error}: {source}")),
+        None => Flaw::lasting(format!("manifest.json: {error}")),
     })?;
-    manifest.check(root).map_err(|reason| format!("manifest.json: {reason}"))?;
+    manifest.check(root).map_err(|reason| Flaw::lasting(format!("manifest.json: {reason}")))?;
     Ok(manifest)
 }
 
+/// The error names the file.
+fn unreadable(folder: &Dir, name: &str, error: io::Error) -> Flaw {
+    let error = split_error(error).1;
+    Flaw::unreadable(format!("{}: {error}", folder.path().join(name).display()), &error)
+}
+
 /// Why a payload is no longer offered, if it was found damaged.
-fn read_damage(folder: &Dir) -> Option<String> {
-    if matches!(folder.exists(DAMAGED), Ok(false)) {
-        return None;
+fn read_damage(folder: &Dir) -> Option<Flaw> {
+    match folder.exists(DAMAGED) {
+        Ok(false) => return None,
+        Ok(true) => {}
+        Err(error) => return Some(unreadable(folder, DAMAGED, error)),
     }
     let note = folder.read(DAMAGED, MAX_DAMAGE_NOTE).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     let reason = note.unwrap_or_else(|error| format!("it was found damaged, and the note cannot be read: {error}"));
-    Some(rpp_p2p::text::escape(reason.trim_end()))
+    Some(Flaw::lasting(rpp_p2p::text::escape(reason.trim_end())))
 }
 
 /// The payload, locked against being opened for serving; `None` if any process has it open.
