@@ -13,7 +13,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 pub use error::ConfigError;
 pub use load::{Effective, Overrides, Setting};
-pub use sources::Source;
+pub use sources::{Skipped, Source};
 
 use libp2p::Multiaddr;
 use rpp_p2p::Hash;

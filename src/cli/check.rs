@@ -46,7 +46,7 @@ struct SettingRow {
 pub(crate) fn run(args: &ConfigCommandArgs) -> anyhow::Result<()> {
     let ConfigCommand::Check(args) = &args.command;
     let effective = args.config.load()?;
-    if let Some(warning) = effective.skipped_warning() {
+    for warning in effective.warnings() {
         output::note(&format!("warning: {warning}"));
     }
     if args.json {

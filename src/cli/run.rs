@@ -44,7 +44,7 @@ pub(crate) struct RunArgs {
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
     let effective = args.config.load()?;
     let logging = logging::start(&effective.config.log)?;
-    if let Some(warning) = effective.skipped_warning() {
+    for warning in effective.warnings() {
         tracing::warn!("{warning}");
     }
     rpp_proofs::check_cpu()?;

@@ -309,6 +309,30 @@ fn variables_that_kubernetes_makes_for_services_are_skipped_with_one_warning() {
     }
 }
 
+#[test]
+fn a_variable_that_names_no_section_changes_nothing_and_is_said() {
+    let place = Place::new(&[]);
+    let check = |variables: &[(&str, &str)]| {
+        let mut command = rpp_node();
+        command.args(["config", "check", "--quiet", "--config"]).arg(place.config()).envs(variables.iter().copied());
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        stderr(&output)
+    };
+    let said = check(&[("RPP_SNAPSHOT_WINDOW", "1"), ("RPP_LINE\nFEED", "1"), ("RPP_EMPTY_ONE", "")]);
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(
+        said.contains("RPP_SNAPSHOT_WINDOW") && said.contains("RPP_LINE\\u{a}FEED") && said.contains("snapshots"),
+        "{said}"
+    );
+    assert!(!said.contains("RPP_EMPTY_ONE"), "{said}");
+    // What others of our programs read is no mistake.
+    assert_eq!(
+        check(&[("RPP_RPC_TOKEN", "0123456789abcdef"), ("RPP_COLLECTOR_TOKEN", "x"), ("RPP_TEST_SEED", "1")]),
+        ""
+    );
+}
+
 /// A command in namespaces of its own, which `prepare` sets up; `None` with the reason if that is not allowed.
 fn in_namespaces(flags: &str, prepare: &str, command: &Command) -> Option<Command> {
     let mut inside = Command::new("unshare");

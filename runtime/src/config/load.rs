@@ -12,7 +12,7 @@ use toml::{Table, Value};
 use super::{
     Config,
     error::ConfigError,
-    sources::{self, Given, Source},
+    sources::{self, Given, Skipped, Source},
     table::{self, ConfigKey, KEYS, ValueKind},
 };
 
@@ -85,27 +85,38 @@ pub struct Effective {
     pub settings: Vec<Setting>,
     /// The file that was read, absolute.
     pub file: PathBuf,
-    /// Variables with our prefix that have the form of Kubernetes' variables for services, so they are not keys.
-    pub skipped: Vec<String>,
+    /// Variables with our prefix that are no keys.
+    pub skipped: Skipped,
 }
 
 impl Effective {
-    /// One sentence about [`Self::skipped`]; `None` if nothing was skipped.
+    /// What an operator should hear although the configuration is good; one sentence each.
     #[must_use]
-    pub fn skipped_warning(&self) -> Option<String> {
-        let named: Vec<_> = self.skipped.iter().take(MAX_NAMED).map(|name| rpp_p2p::text::escape(name)).collect();
-        let more = match self.skipped.len() - named.len() {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        (!named.is_empty()).then(|| {
+    pub fn warnings(&self) -> Vec<String> {
+        let services = named(&self.skipped.services).map(|names| {
             format!(
-                "variables that Kubernetes makes for services are no keys and are skipped: {}{more}; \
-                 `enableServiceLinks: false` keeps them out of the pod",
-                named.join(", ")
+                "variables that Kubernetes makes for services are no keys and are skipped: {names}; \
+                 `enableServiceLinks: false` keeps them out of the pod"
             )
-        })
+        });
+        let unknown = named(&self.skipped.unknown).map(|names| {
+            let sections = table::sections().join(", ");
+            format!(
+                "no key has the name of these variables, so they change nothing: {names}; the sections are {sections}"
+            )
+        });
+        services.into_iter().chain(unknown).collect()
     }
+}
+
+/// The first of these names, escaped, and how many more there are.
+fn named(names: &[String]) -> Option<String> {
+    let first: Vec<_> = names.iter().take(MAX_NAMED).map(|name| rpp_p2p::text::escape(name)).collect();
+    let more = match names.len() - first.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    (!first.is_empty()).then(|| format!("{}{more}", first.join(", ")))
 }
 
 /// The most skipped variables that are named.
@@ -121,7 +132,7 @@ impl Config {
         let read = |source| ConfigError::Read { path: path.to_owned(), source };
         let file = std::path::absolute(path).map_err(read)?;
         let text = read_bounded(path)?;
-        let mut skipped = Vec::new();
+        let mut skipped = Skipped::default();
         let entries = [
             sources::from_file(path, &text)?,
             sources::from_env(&overrides.env, &mut skipped)?,

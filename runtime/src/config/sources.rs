@@ -89,9 +89,19 @@ fn entry(section: &str, name: &str, value: &DeValue<'_>, source: Source) -> Resu
     Ok(Given { key, value, source })
 }
 
-/// The entries of environment variables; an empty variable counts as unset. Kubernetes' variables for services become
-/// no entries and are listed in `skipped`.
-pub(super) fn from_env(variables: &[(String, String)], skipped: &mut Vec<String>) -> Result<Vec<Given>, ConfigError> {
+/// Variables with our prefix that are no keys, and no mistake that can be told from a use of somebody else's.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Skipped {
+    /// They have the form of Kubernetes' variables for services.
+    pub services: Vec<String>,
+    /// They name no section that there is.
+    pub unknown: Vec<String>,
+}
+
+/// The entries of environment variables; an empty variable counts as unset. A variable of a known section must name one of
+/// its keys. Others that begin like ours become no entries and are listed in `skipped`.
+pub(super) fn from_env(variables: &[(String, String)], skipped: &mut Skipped) -> Result<Vec<Given>, ConfigError> {
     let mut entries = Vec::new();
     for (name, text) in variables {
         let Some(rest) = name.strip_prefix(ENV_PREFIX) else { continue };
@@ -99,12 +109,21 @@ pub(super) fn from_env(variables: &[(String, String)], skipped: &mut Vec<String>
         let split = table::split(&lower, '_').filter(|(section, key)| !is_token(section, key) && !text.is_empty());
         let known = split.is_some_and(|(section, key)| table::find(section, key).is_some());
         if !known && kubernetes::is_service_variable(name, text) {
-            skipped.push(name.clone());
+            skipped.services.push(name.clone());
         } else if let Some((section, key)) = split {
             entries.push(text_entry(section, key, text, Source::Env(name.clone()))?);
+        } else if !is_read_elsewhere(rest) && !text.is_empty() {
+            skipped.unknown.push(name.clone());
         }
     }
     Ok(entries)
+}
+
+/// What the command line, the collector, tests and benchmarks read themselves.
+fn is_read_elsewhere(rest: &str) -> bool {
+    const VARIABLES: [&str; 3] = ["CONFIG", "RPC_TOKEN", "INTROSPECTION_TOKEN"];
+    const GROUPS: [&str; 4] = ["COLLECTOR_", "TEST_", "BENCH_", "SIM_"];
+    VARIABLES.contains(&rest) || GROUPS.iter().any(|group| rest.starts_with(group))
 }
 
 /// `RPP_RPC_TOKEN` and `RPP_INTROSPECTION_TOKEN` contain secrets and are not configuration keys.
