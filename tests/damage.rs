@@ -1,5 +1,5 @@
-//! What a killed or damaged session database leaves behind: the node starts, says what it did, and completes with
-//! everything kept that was durable. And what a byte that changed on the disk does: it never counts, and is fetched again.
+//! A killed or damaged session database: the node starts, says what it did, keeps everything that was durable, and
+//! completes. A byte that changed on the disk: it never counts, and its chunk is fetched again.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
 mod support;
@@ -42,14 +42,14 @@ fn is_logged(words: &[&str]) -> bool {
     log.lines().any(|line| words.iter().all(|word| line.contains(word)))
 }
 
-/// A consumer that was stopped half-way: its session, and its status when all it had was durable.
+/// A consumer that was stopped half-way. Returns its session, and the status when everything verified was durable.
 async fn interrupted(home: &mut Home, provider: &Home) -> (u64, Value) {
     let (node, session, status) = interrupt(home, provider).await;
     node.stop().await;
     (session, status)
 }
 
-/// Damages the database of an interrupted session and lets it go on; what is said of the session at first.
+/// Damages the database of an interrupted session and lets it complete. Returns the first status after the restart.
 async fn survives(damage: impl FnOnce(&Path), said: &[&str]) -> (Value, Value, Value) {
     keep_the_log();
     let (mut home, provider) = (Home::consumer(), Home::provider());
@@ -75,14 +75,14 @@ async fn survives(damage: impl FnOnce(&Path), said: &[&str]) -> (Value, Value, V
     assert!(fs::read(done["payload_path"].as_str().unwrap()).unwrap() == noise(1, FIRST_BYTES), "the payload differs");
     assert_eq!(done["root"], made().first.root.to_string());
 
-    // Only what was missing came again.
+    // Only what was missing was fetched.
     let metrics = serving.request("GET", "/metrics", None).await.body;
     let prefix = "rpp_snapshot_requests_total{direction=\"received\",kind=\"chunk\",outcome=\"served\"} ";
     let served: u64 = metrics.lines().find_map(|line| line.strip_prefix(prefix)).unwrap().parse().unwrap();
     let missing = before["total_chunks"].as_u64().unwrap() - before["confirmed_chunk_index"].as_u64().unwrap() - 1;
     assert_eq!(served, missing, "durable chunks were not kept");
 
-    // And it is remembered as complete.
+    // It is recorded as complete.
     node.stop().await;
     let node = home.start().await;
     assert_eq!(node.get(&format!("/p2p/snapshots/{session}")).await["state"], "complete");
@@ -136,9 +136,9 @@ async fn a_truncated_database_is_set_aside_or_made_good() {
 async fn a_database_that_is_gone_is_rebuilt() {
     let remove = |database: &Path| fs::remove_dir_all(database).unwrap();
     let said = &["rebuilt from its partial payload"];
-    // The folder is looked for before the damage; what is rebuilt is named by session.
+    // The log names each session that is rebuilt.
     let (before, _, done) = survives(remove, said).await;
-    // What was found on the disk did not come over the wire.
+    // Chunks that were on the disk were not fetched again.
     let missing = FIRST_BYTES as u64 - before["bytes_durable"].as_u64().unwrap();
     assert_eq!((&done["bytes_received"], &done["bytes_durable"]), (&json!(missing), &json!(FIRST_BYTES)), "{done}");
 }
@@ -197,7 +197,7 @@ async fn a_byte_of_a_partial_payload_that_changes_while_the_node_is_down_is_fetc
     assert!(is_logged(&["chunks 20 ", "does not hold", "fetched again", &session.to_string()]));
     let metrics = node.request("GET", "/metrics", None).await.body;
     assert!(metrics.contains("rpp_damaged_chunks_total 1\n"), "{metrics}");
-    // The chunk that was hit, and what was missing before.
+    // The damaged chunk, and those that were missing before.
     let missing = before["total_chunks"].as_u64().unwrap() - before["confirmed_chunk_index"].as_u64().unwrap() - 1;
     assert_eq!(served(&serving).await, missing + 1);
 }
@@ -210,7 +210,7 @@ async fn what_else_lies_beside_a_partial_payload_is_not_believed_either() {
         let partial = home.snapshots().join("partial").join(made().first.root.to_string());
         change(&partial.join(name), at);
         if name == "session.json" {
-            // It is read only when the database is lost: then a changed one brings nothing back.
+            // This file is read only when the database is lost. A changed one then restores nothing.
             fs::remove_dir_all(home.snapshots().join("sessions")).unwrap();
             let node = home.start().await;
             assert!(node.get("/p2p/snapshots").await.as_array().unwrap().is_empty());
@@ -233,7 +233,7 @@ async fn what_else_lies_beside_a_partial_payload_is_not_believed_either() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partial_payload_that_is_gone_is_fetched_again_and_what_is_confirmed_does_not_fall() {
     let (mut home, provider) = (Home::consumer(), Home::provider());
-    // More is confirmed than is made durable at once.
+    // More is acknowledged than one group, which is what is made durable at once.
     let (session, before) = interrupted(&mut home, &provider).await;
     fs::remove_dir_all(home.snapshots().join("partial").join(made().first.root.to_string())).unwrap();
 
@@ -266,7 +266,7 @@ async fn a_stored_byte_that_changed_is_not_served_and_is_fetched_again_from_wher
     let mut home = Home::consumer();
     home.config.snapshots.scrub_bytes_per_second = 0;
     let session = spoilt_mirror(&origin, &home).await;
-    // The reader comes before the node has hashed it by itself.
+    // The third node asks for it before the mirror has hashed it.
     let gate = Gate::new(rpp_runtime::Work::Recheck, 0);
     let mirror = home.start_with(gate.hooks()).await;
     let before = served(&origin).await;
@@ -277,7 +277,7 @@ async fn a_stored_byte_that_changed_is_not_served_and_is_fetched_again_from_wher
         200 => answer.json()["session"].as_u64().unwrap(),
         _ => third.get("/p2p/snapshots").await[0]["session"].as_u64().unwrap(),
     };
-    // It is told that the snapshot is not offered any more, and got no wrong byte before; or it comes after the repair.
+    // Either it learns that the snapshot is no longer offered, or it completes after the repair. No wrong byte arrives.
     let ended = |status: &Value| ["complete", "failed"].contains(&status["state"].as_str().unwrap());
     let status = third.status_where(reader, "the reader to end", |status| {
         gate.open_when(is_logged(&["a stored payload is damaged", "do not lead to its root"]));
@@ -290,7 +290,7 @@ async fn a_stored_byte_that_changed_is_not_served_and_is_fetched_again_from_wher
     }
     let root = made().first.root.to_string();
     assert!(is_logged(&["a stored payload is damaged", &root, "do not lead to its root"]));
-    // By itself, and no more than what was damaged.
+    // The mirror repairs itself, and fetches only what was damaged.
     let healed = |status: &Value| status["state"] == "complete" && status["payload_path"].is_string();
     mirror.status_where(session, "the repair", |status| healed(status) && status["verified"] == true).await;
     eventually("the payload to be on offer again", || async {
@@ -310,7 +310,7 @@ async fn a_stored_byte_that_changed_is_not_served_and_is_fetched_again_from_wher
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stored_byte_that_changed_is_found_without_being_asked_for() {
-    // Nobody knows where a publisher's payload would come from: it is left out and said.
+    // A publisher has nobody to fetch its own payload from, so the damaged snapshot is left out and reported.
     let home = Home::provider().only(made().first.root);
     let folder = home.snapshots().join("store").join(made().first.root.to_string());
     change(&folder.join("payload"), 123_456);
@@ -323,11 +323,11 @@ async fn a_stored_byte_that_changed_is_found_without_being_asked_for() {
     assert!(metrics.contains("rpp_store_damaged 1\n"), "{metrics}");
     let told = fs::read_to_string(folder.join("damaged")).unwrap();
     assert!(told.contains("do not lead to its root"), "{told}");
-    // For other processes and other starts as well.
+    // Other processes and later starts leave it out too.
     let store = rpp_runtime::store::Store::open(&home.snapshots()).unwrap();
     assert!(store.list().is_empty() && store.damaged()[0].reason == told);
 
-    // A mirror does: it is repaired.
+    // A mirror knows its source, so its copy is repaired.
     let origin = Home::provider().start().await;
     let home = Home::consumer();
     let session = spoilt_mirror(&origin, &home).await;
@@ -379,7 +379,7 @@ async fn a_complete_session_is_called_verified_once_this_process_has_hashed_its_
     }
     assert!(done["rechecked_bytes"].is_null(), "{done}");
 
-    // What is touched under a running node is hashed again, and nothing but what changed is fetched.
+    // A file that changes under a running node is hashed again, and only the changed chunk is fetched.
     let before = served(&origin).await;
     change(Path::new(done["payload_path"].as_str().unwrap()), 7 * CHUNK);
     eventually("the repair", || async { (served(&origin).await == before + 1).then_some(()) }).await;
@@ -418,7 +418,7 @@ fn forge(path: &Path, change: impl FnOnce(String) -> String) {
 /// Changes a document's text.
 type Forgery = fn(String) -> String;
 
-/// Another block hash wherever the document has it: its numbers and links fit, its hashes do not.
+/// Another block hash everywhere in the document: its numbers and links fit together, its hashes do not.
 fn with_another_block_hash(text: String) -> String {
     text.replace(&"07".repeat(32), &"08".repeat(32))
 }
@@ -441,7 +441,7 @@ fn with_another(field: &str, text: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_manifest_with_a_right_checksum_is_not_served_when_its_chain_does_not_hold() {
     keep_the_log();
-    // A hash of the older one, a signature of the newer one, to which the older one's updates lead.
+    // A hash in the older offer; and a signature in the newer one, to which the older one's updates lead.
     let forgeries: [(u64, Hash, Forgery); 2] = [
         (100, made().first.root, with_another_block_hash),
         (110, made().second.root, |text| with_another("signature", &text)),
@@ -454,7 +454,7 @@ async fn a_manifest_with_a_right_checksum_is_not_served_when_its_chain_does_not_
         let consumer = Home::consumer().start().await;
         let body = json!({ "peer": node.address.to_string(), "height": height });
         let answer = consumer.request("POST", "/p2p/snapshots", Some(body)).await;
-        // Nobody is given anything to blame this node for, and the other snapshot is served all the same.
+        // The node sends nothing that it could be blamed for, and still serves the other snapshot.
         assert_eq!(answer.status, 502, "{height}: {}", answer.body);
         assert!(answer.body.contains(&format!("no snapshot at height {height} is offered here")), "{}", answer.body);
         let told = fs::read_to_string(folder.join("damaged")).unwrap();
@@ -519,7 +519,7 @@ async fn forged_documents_beside_a_partial_payload_never_end_in_other_bytes_call
             assert!(fs::read(ended["payload_path"].as_str().unwrap()).unwrap() == noise(1, FIRST_BYTES), "{name}");
             continue;
         }
-        // A note that names another snapshot than the provider has: nothing is believed, and nobody is blamed for it.
+        // The note names a snapshot that the provider does not have. The node believes none of it and blames nobody.
         assert!(ended["payload_path"].is_null(), "{ended}");
         assert!(["resume_mismatch", "provider"].contains(&ended["error_code"].as_str().unwrap()), "{ended}");
         let anew = node.stream(json!({ "peer": serving.address.to_string(), "height": 100 })).await;

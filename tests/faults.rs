@@ -1,12 +1,12 @@
-//! What a full and what a failing disk do to the real binary: sessions wait and go on by themselves, a node starts and
+//! A full disk and a failing disk under the real binary: sessions wait and resume by themselves, a node starts and
 //! serves what it has, every failure names its file, and nothing counts that was not written.
 //!
-//! The sweep fails the n-th write, sync, rename and open, with EIO and with ENOSPC, of consumer, provider, `publish` and
-//! `unpack`. The suite runs a sample; everything, n from 1 to a run without a failure, is
+//! The sweep lets the n-th write, sync, rename and open of consumer, provider, `publish` and `unpack` fail, with EIO
+//! and with ENOSPC. The suite runs a sample. All of it, n from 1 until a run without a failure, is
 //! `RPP_TEST_FAULTS=all cargo test --release --test faults -- --nocapture sweep`.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
-#[allow(dead_code)] // made for another binary
+#[allow(dead_code)] // shared with another test binary
 #[path = "cli/harness.rs"]
 mod harness;
 #[allow(dead_code)] // each test binary uses its part
@@ -36,10 +36,10 @@ use support::{
 
 const CHUNK: usize = 16 * 1024;
 const PAYLOAD: usize = 40 * CHUNK + 77;
-/// A session is made durable after so many bytes; it takes the payload several groups.
+/// Bytes after which a session is made durable. The payload has several such groups.
 const GROUP: usize = 128 * 1024;
 
-/// A publisher whose folder tests copy: proofs take seconds.
+/// A publisher whose folder the tests copy, because a proof takes seconds.
 struct Made {
     place: Place,
     published: Value,
@@ -113,7 +113,7 @@ fn consumer_of(provider: &str) -> Process {
     process
 }
 
-/// Makes the files of a node's data folder fail from its next start on; where its calls are noted.
+/// Makes calls on the files of a node's data folder fail from its next start on. Returns the path of the log of calls.
 fn arm(process: &mut Process, fault: Fault) -> PathBuf {
     let (data, log) = (process.place.path("data"), process.place.path("calls"));
     fs::create_dir_all(&data).unwrap();
@@ -153,7 +153,7 @@ fn status_where(consumer: &Process, session: u64, what: &str, wanted: impl Fn(&V
     }
 }
 
-/// Verified means verified: whoever says so has the very bytes.
+/// A node that reports `verified` must have exactly the published bytes.
 fn complete(consumer: &Process, session: u64) -> Value {
     let status = status_where(consumer, session, "the session to end", |status| {
         assert!(status["verified"] == false || status["state"] == "complete", "{status}");
@@ -173,7 +173,7 @@ fn logs(node: &Process, words: &str) {
     }
 }
 
-/// Probes and metric, while a part cannot be written and afterwards.
+/// Checks the probes and the metric, while a part cannot be written and afterwards.
 fn says_it_cannot_write(node: &Process, part: &str) {
     eventually("the probe", || {
         let (code, answer) = node.request("GET", "/readyz", None);
@@ -199,8 +199,8 @@ fn says_it_can_write(node: &Process) {
 fn a_full_disk_pauses_whatever_it_hits_and_the_session_goes_on_when_there_is_room() {
     let mut provider = provider();
     provider.start();
-    // The database, the head, then one after the other what is written beside a partial payload, and its own files. From which
-    // write on, and what is said. Small files that one write takes are waited for whatever the disk says.
+    // Each row: the file (database, head, those beside a partial payload, the payload's own), the first write that fails,
+    // the error, and the words of the status. A file that one write holds is waited for after either error.
     for (only, at, error, part, named) in [
         ("/sessions/", 1, ENOSPC, "database", "sessions"),
         ("/sessions/", 4, ENOSPC, "database", "sessions"),
@@ -237,7 +237,7 @@ fn a_full_disk_pauses_whatever_it_hits_and_the_session_goes_on_when_there_is_roo
         fs::remove_file(&full).unwrap();
         complete(&node, session);
         says_it_can_write(&node);
-        // And it is remembered.
+        // It is recorded as complete.
         node.kill();
         node.prepare = None;
         node.start();
@@ -256,7 +256,7 @@ fn a_post_on_a_full_disk_is_taken_and_waits() {
     fs::write(&full, "").unwrap();
     let waits = start_session(&node, &provider);
     assert_eq!((&waits["state"], &waits["waiting_on"]["what"]), (&json!("paused"), &json!("disk")), "{waits}");
-    // One that is given up meanwhile stays so.
+    // A session that is cancelled meanwhile stays cancelled.
     let body = json!({ "peer": provider.address(), "root": text(&made().tar, "root") });
     let other = harness::json(&node.request("POST", "/p2p/snapshots", Some(&body)).1)["session"].as_u64().unwrap();
     assert_eq!(node.request("DELETE", &format!("/p2p/snapshots/{other}"), None).0, 204);
@@ -323,7 +323,7 @@ fn a_provider_on_a_full_disk_serves_what_it_has_and_acknowledges_when_there_is_r
     assert!(acks(&provider) > 0);
 }
 
-/// A disk that does not answer says nothing about what is on it.
+/// An error of the disk is no proof that a file is missing or damaged.
 #[test]
 fn what_could_not_be_read_at_the_start_is_named_and_offered_once_it_can_be_read() {
     for part in ["manifest.json", "outboard"] {
@@ -338,8 +338,8 @@ fn what_could_not_be_read_at_the_start_is_named_and_offered_once_it_can_be_read(
     }
 }
 
-/// The database's library panics when its last flush fails, in the middle of the running node. What is seen of it is one
-/// record in the log's own format, between other records, and one in the metric; and the node goes on.
+/// The database's library panics in the running node when its last flush fails. The panic is one record in the log, in
+/// the log's format, and counts one in the metric. The node keeps running.
 #[test]
 fn a_panic_in_the_running_node_is_one_record_in_the_logs_format_and_counts() {
     let mut node = Process::new(&[], reserved_port());
@@ -390,7 +390,7 @@ fn a_store_or_partial_on_a_mount_of_its_own_is_said_before_any_work() {
             ],
             vec!["publish", "--config", config.to_str().unwrap(), "--height", "1", input.to_str().unwrap()],
         ] {
-            // In a mount namespace of its own, which only root may make.
+            // Needs its own mount namespace, which only root may make.
             let output = std::process::Command::new("unshare")
                 .args(["-m", "sh", "-c", "mount -t tmpfs none \"$0\" || exit 99; exec \"$@\""])
                 .arg(&mount)
@@ -414,7 +414,7 @@ fn a_store_or_partial_on_a_mount_of_its_own_is_said_before_any_work() {
 
 #[test]
 fn messages_say_what_is_wrong_with_what_in_one_line() {
-    // A damaged manifest is not "not stored here".
+    // A damaged manifest must not be reported as "not stored here".
     let place = Place::new(&["--publisher"]);
     let store = place.path("data/snapshots/store");
     copy_tree(&made().place.path("data/snapshots/store"), &store);
@@ -431,7 +431,7 @@ fn messages_say_what_is_wrong_with_what_in_one_line() {
     place.succeed("remove", &[root]);
     assert!(place.fail("verify", &[root]).contains("not stored here"));
 
-    // Names in a folder are anybody's.
+    // The names in a folder may come from anybody.
     let folder = place.path("folder");
     fs::create_dir(&folder).unwrap();
     let name = folder.join("one\nerror: two");
@@ -470,7 +470,7 @@ fn sweep(what: &str, sample: u64, run: impl Fn(&Fault) -> Option<Call> + Sync) {
     let at_once = std::thread::available_parallelism().map_or(2, usize::from) * 2;
     for op in OPS {
         for error in [EIO, ENOSPC] {
-            // Steps that differ, so that samples of different operations meet different moments.
+            // The steps differ, so that the samples of different errors hit different calls.
             let step = if is_all() { 1 } else { sample + u64::from(error == EIO) * sample / 2 };
             let (next, clean, failed) = (AtomicU64::new(1), AtomicU64::new(u64::MAX), AtomicU64::new(0));
             let work = || loop {
@@ -496,13 +496,13 @@ fn failed_call(log: &Path) -> Option<Call> {
     calls(log).into_iter().find(|call| call.failed)
 }
 
-/// Whether a message names the file of a call. A temporary file is named by what it was to become, which lies beside it; the
-/// database, whose files are its library's, as a whole.
+/// Whether a message names the file of a call. For a temporary file that is the file it was to become, in the same
+/// folder. For a file of the database, which belongs to its library, it is the database's folder.
 fn names(message: &str, call: &Call) -> bool {
     let parent = call.path.parent().unwrap();
     let name = call.path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let is_temporary = name.starts_with(".tmp-") || name.ends_with(".tmp");
-    // Without a `.` at its end, as a folder is synced or listed by.
+    // Without the `.` at its end, with which folders are synced and listed.
     let path: PathBuf =
         if is_temporary || parent.ends_with("sessions") { parent } else { &call.path }.components().collect();
     // An entry that is being unpacked is named as the tar names it.
@@ -514,7 +514,7 @@ fn names(message: &str, call: &Call) -> bool {
     message.contains(&path.display().to_string())
 }
 
-/// Runs a command with a fault below `folder`; its output and the call that failed.
+/// Runs a command with a fault below `folder`. Returns the output and the call that failed.
 fn run_with(place: &Place, fault: &Fault, folder: &Path, name: &str, arguments: &[&str]) -> (Output, Option<Call>) {
     let log = place.path("calls");
     let _ = fs::remove_file(&log);
@@ -524,7 +524,7 @@ fn run_with(place: &Place, fault: &Fault, folder: &Path, name: &str, arguments: 
     (output, failed_call(&log))
 }
 
-/// After a command with a fault: a success is one, a failure is exit code 1 with the file and without Rust's debug text.
+/// Checks a command that met a fault. It succeeded, or it ended with exit code 1 and named the file, without debug text.
 fn judge(fault: &Fault, output: &Output, call: Option<&Call>) {
     let said = harness::stderr(output);
     match (output.status.code(), call) {
@@ -554,7 +554,7 @@ fn sweep_unpack() {
             assert_same(&made.tree, &dest);
             fs::remove_dir_all(&dest).unwrap();
         } else if dest.exists() {
-            // Only what is whole appears: what failed was making its name durable.
+            // A folder appears only when it is complete. So the call that failed was to make its name durable.
             assert_same(&made.tree, &dest);
             fs::remove_dir_all(&dest).unwrap();
         }
@@ -571,7 +571,7 @@ fn assert_same(one: &Path, other: &Path) {
     assert!(same.status.success(), "{}", String::from_utf8_lossy(&same.stdout));
 }
 
-/// What is in a folder: names and lengths, without the numbers in those of temporary files.
+/// Names and lengths of the files in a folder, without the random numbers in the names of temporary files.
 fn names_below(folder: &Path) -> Vec<String> {
     let mut names = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -594,7 +594,7 @@ fn names_below(folder: &Path) -> Vec<String> {
 #[test]
 fn sweep_publish() {
     let input = made().place.path("input");
-    // What was left and completed once need not be completed again: each time takes a proof.
+    // Leftovers that were completed once need not be completed again, because each time takes a proof.
     let completed: Mutex<BTreeSet<Vec<String>>> = Mutex::default();
     sweep("publish", 24, |fault| {
         let place = Place::new(&["--publisher"]);
@@ -606,7 +606,7 @@ fn sweep_publish() {
         if !output.status.success() && !completed.lock().unwrap().insert(names_below(&data)) {
             return call;
         }
-        // The same again completes it, and what is stored is what was published.
+        // Publishing again completes it, and the store then has what was published.
         let again = harness::json(&place.succeed("publish", &arguments));
         if output.status.success() {
             assert_eq!(harness::json(&String::from_utf8_lossy(&output.stdout)), again);
@@ -657,7 +657,7 @@ fn sweep_consumer() {
             assert!(names(&node.logged(), &call), "{call:?} is not named: {}", node.logged());
         }
         let call = failed_call(&log);
-        // Without the fault everything that counted is there, and it completes.
+        // Without the fault, everything that had counted is still there, and the session completes.
         node.prepare = None;
         node.start();
         let session = match session {
@@ -685,7 +685,7 @@ fn sweep_provider() {
             assert!(names(&provider.logged(), call), "{call:?} is not named: {}", provider.logged());
             return Some(call.clone());
         }
-        // What it could not read while it started it offers as soon as it can.
+        // Snapshots that it could not read at its start are offered as soon as it can read them.
         offers(&provider);
         let mut node = consumer(&provider);
         node.start();

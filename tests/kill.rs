@@ -1,13 +1,13 @@
-//! SIGKILL at random moments, also during start-up: nothing that was confirmed is lost, every start succeeds, the bytes
-//! are the same in the end, and a kill costs one group of chunks at most.
+//! SIGKILL at random moments, also during start-up: nothing that was acknowledged is lost, every start succeeds, the
+//! bytes are equal in the end, and a kill costs one group of chunks at most.
 //!
-//! And a byte that changes on the disk between SIGKILL and start is never called verified.
+//! A byte that changes on the disk between SIGKILL and start is never reported as verified.
 //!
 //! `RPP_TEST_KILLS` says how often (60), `RPP_TEST_FLIPS` how many bytes change (3), `RPP_TEST_SEED` repeats a run's
 //! decisions.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
-#[allow(dead_code)] // made for another binary
+#[allow(dead_code)] // shared with another test binary
 #[path = "cli/harness.rs"]
 mod harness;
 mod support {
@@ -26,10 +26,10 @@ use serde_json::{Value, json};
 use support::process::{Process, reserved_port};
 
 const PAYLOAD: usize = 32 * 1024 * 1024;
-/// For changed bytes: so many rounds are to be short.
+/// The payload for changed bytes, small so that its many rounds are short.
 const SMALL_PAYLOAD: usize = 8 * 1024 * 1024;
 const CHUNK: u64 = 32 * 1024;
-/// What may be verified and not yet durable, and so be lost by a kill.
+/// Bytes that may be verified and not yet durable, and so be lost by a kill.
 const GROUP: u64 = 1024 * 1024;
 
 #[test]
@@ -78,7 +78,7 @@ fn a_byte_that_changes_between_sigkill_and_start_is_never_called_verified() {
     let mut world = World::new(seed, SMALL_PAYLOAD);
     let mut flipped = 0;
     while flipped < flips {
-        // At a random place of the payload, however fast this machine is.
+        // The kill is at a random place of the payload, whatever the speed of this machine.
         let place = world.below(world.payload.len() as u64);
         world.watch_until(|status| status["bytes_durable"].as_u64() >= Some(place));
         world.kill(Who::Consumer);
@@ -86,7 +86,7 @@ fn a_byte_that_changes_between_sigkill_and_start_is_never_called_verified() {
         world.consumer.start();
         let before = world.completed;
         let deadline = Instant::now() + 4 * DEADLINE;
-        // `renew` compares every byte, and begins anew.
+        // `renew` compares every byte and starts the next payload.
         while world.completed == before {
             assert!(Instant::now() < deadline, "it does not complete any more: {}", world.last);
             world.watch_for(Duration::from_millis(50));
@@ -131,7 +131,7 @@ struct World {
     before: (u64, u64),
     lost: u64,
     lost_most: u64,
-    /// How many chunks were needed when the provider started: those of completed payloads, and confirmed ones.
+    /// Chunks that were needed before the provider started: those of completed payloads, and acknowledged ones.
     served_from: u64,
     consumer_kills_of_provider: u64,
 }
@@ -199,7 +199,7 @@ impl World {
         let until = Instant::now() + time;
         loop {
             self.observe();
-            // Before this process has hashed what an earlier one put in place it is not verified.
+            // A payload that an earlier process completed is not verified until this process has hashed it.
             if self.last["verified"] == true {
                 self.renew();
             }
@@ -211,7 +211,7 @@ impl World {
         }
     }
 
-    /// Looks until the session is as `wanted`, or over.
+    /// Polls until the session is as `wanted`, or has ended.
     fn watch_until(&mut self, wanted: impl Fn(&Value) -> bool) {
         let begun = Instant::now();
         loop {
@@ -224,7 +224,7 @@ impl World {
         }
     }
 
-    /// Looks at the session and holds it to what must never happen.
+    /// Polls the session once and checks what must always hold.
     fn observe(&mut self) {
         let (code, answer) = self.consumer.request("GET", &format!("/p2p/snapshots/{}", self.session), None);
         assert_eq!(code, 200, "the session is lost: {answer}");
@@ -249,13 +249,13 @@ impl World {
             self.lost_most = self.lost_most.max(lost);
             self.verified = 0;
         }
-        // What is durable and not hashed again yet was verified by the process before.
+        // Durable bytes that this process has not hashed yet were verified by the one before it.
         self.verified = self.verified.max(bytes("bytes_verified")).max(bytes("bytes_durable"));
         self.confirmed = confirmed;
         self.last = status;
     }
 
-    /// The payload is complete: checks it and has it streamed again.
+    /// Checks the complete payload and has it streamed again.
     fn renew(&mut self) {
         let path = PathBuf::from(self.last["payload_path"].as_str().unwrap());
         assert_eq!(self.last["state"], "complete");
@@ -270,7 +270,7 @@ impl World {
         self.last = Value::Null;
     }
 
-    /// Changes a byte of what the killed consumer left; `false` when there is nothing yet.
+    /// Changes a byte of what the killed consumer left. Returns `false` when there is nothing yet.
     fn flip(&mut self) -> bool {
         let name = if self.below(4) == 0 { "outboard" } else { "payload" };
         let path = self.consumer.place.path("data/snapshots/partial").join(&self.root).join(name);
@@ -301,7 +301,7 @@ impl World {
         self.kills += 1;
     }
 
-    /// What the provider served since it started is what was needed, and a group for each kill of the consumer.
+    /// Checks that the provider served no more than was needed, and a group for each kill of the consumer.
     fn count_served(&mut self) {
         if !self.consumer.is_running() {
             return;
@@ -312,12 +312,12 @@ impl World {
         let served: u64 = metrics.lines().find_map(|line| line.strip_prefix(prefix)).map_or(0, |n| n.parse().unwrap());
         self.observe();
         let needed = self.chunks(self.verified / CHUNK) - self.served_from;
-        // One chunk more may be under way.
+        // One more chunk may be in flight.
         let spare = (self.consumer_kills_of_provider + 1) * (GROUP / CHUNK + 1);
         assert!(served <= needed + spare, "{served} chunks were served where {needed} were needed, {spare} to spare");
     }
 
-    /// With those of the payloads before.
+    /// Chunks in all, with those of completed payloads.
     fn chunks(&self, of_this: u64) -> u64 {
         self.completed * (self.payload.len() as u64 / CHUNK) + of_this
     }
@@ -337,7 +337,7 @@ impl World {
             let moment = Duration::from_millis(self.below(400));
             let process = self.process(who);
             process.launch();
-            // Nothing is waited for: this is the random moment.
+            // No wait for anything: this is the random moment.
             std::thread::park_timeout(moment);
             process.kill();
             self.kills += 1;

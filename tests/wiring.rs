@@ -1,4 +1,4 @@
-//! Introspection and fleet cuts of whole nodes: what they say must be what happens.
+//! Introspection and fleet cuts of whole nodes must report what really happens.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
 #[path = "../src/wiring/fleet.rs"]
@@ -36,7 +36,7 @@ use rpp_runtime::{Hooks, Watcher};
 use serde_json::{Value, json};
 use support::{CHUNK, Home, SECOND_BYTES, TOKEN, eventually, http};
 
-/// Holds the provider's read of one chunk until it is opened.
+/// Blocks the provider's read of one chunk until it is opened.
 struct Gate {
     chunk: u64,
     state: Mutex<(bool, bool)>,
@@ -81,7 +81,7 @@ impl Drop for Opening {
     }
 }
 
-/// Counts the bytes of the answers, as the protocol sees them.
+/// Counts the bytes of the answers at the level of the protocol.
 #[derive(Default)]
 struct Answers(Mutex<(u64, u64)>);
 
@@ -119,7 +119,7 @@ async fn look(registry: &Registry) -> Connection {
     client
 }
 
-/// The next state that is as wanted; names of the events before it are added.
+/// Returns the next state that matches, and adds the names of the events before it.
 async fn state_where<T>(
     client: &mut Connection,
     events: &mut Vec<String>,
@@ -189,7 +189,7 @@ async fn a_client_sees_the_connection_the_live_stream_and_true_bytes() {
     assert_eq!(&connection.transport_id[..], b"tcp");
     assert_eq!(stream.protocol, "/rpp/snapshots/1.0.0");
 
-    // A session that is over within a quarter of a second has no progress to tell.
+    // A session that ends within a quarter of a second reports no progress.
     while !events.iter().any(|event| event == "SessionProgress") {
         state_where(&mut client, &mut events, |_| Some(())).await;
     }
@@ -322,7 +322,7 @@ impl Reporting {
         }
     }
 
-    /// Waits for a `Needs` edge from what is labelled so to a node of this kind.
+    /// Waits for a `Needs` edge from the node with this label to a node of this kind.
     async fn until_needs(&self, from: &str, kind: rpp_fleet::NodeKind) {
         eventually(&format!("a wait of {from}"), || async {
             let graph = self.reporter.registry().graph().unwrap();
@@ -352,7 +352,7 @@ async fn a_cut_leads_from_a_session_to_the_disk_read_of_the_other_node() {
 
     let session = node.stream(json!({ "peer": provider.address.to_string(), "height": 110 })).await;
     gate.held().await;
-    // The read was begun ahead: its request may still be on its way.
+    // The provider prefetches this chunk, so its request may still be in flight.
     at_provider.until_needs("chunk 20 of ", rpp_fleet::NodeKind::FileOp).await;
     dashboard.until_connected(2).await;
     let wanted = [
@@ -360,7 +360,7 @@ async fn a_cut_leads_from_a_session_to_the_disk_read_of_the_other_node() {
         "consumer-2 request -> provider-1 response",
         "provider-1 response -> provider-1 file_op",
     ];
-    // What was written before the read that is held may still be on its way to the disk.
+    // Chunks before the blocked read may still be on their way to the disk.
     let cut = dashboard.cut().await;
     assert_eq!((cut["requested"].as_u64(), cut["responded"].as_u64()), (Some(2), Some(2)), "{cut}");
     let needs = dashboard.needs(&cut).await;
@@ -368,7 +368,7 @@ async fn a_cut_leads_from_a_session_to_the_disk_read_of_the_other_node() {
         assert!(needs.iter().any(|found| found == edge), "{edge} in {needs:?}");
     }
     assert_eq!(cut["unresolved_edges"], 0, "{cut}");
-    // Where the dashboard of peeps looks for names and stuck requests.
+    // Peeps' dashboard reads names and stuck requests from these attributes.
     let sql = "SELECT json_extract(attrs_json, '$.method'), json_extract(attrs_json, '$.elapsed_ns') > 0, \
                json_extract(attrs_json, '$.label') = label FROM nodes WHERE kind = 'request'";
     let answer = dashboard.post("/api/sql", json!({ "snapshot_id": cut["snapshot_id"], "sql": sql })).await;
@@ -380,14 +380,14 @@ async fn a_cut_leads_from_a_session_to_the_disk_read_of_the_other_node() {
     at_consumer.until_size(connected).await;
     at_provider.until_size(connected).await;
 
-    // The queues are as many as the node has, however often they are told.
+    // Reporting the queues twice adds each only once.
     for _ in 0..2 {
         at_consumer.watcher.queues(&node.handle.queues().await.unwrap());
     }
     let queues = at_consumer.size().0 - connected.0;
     assert!((2..=8).contains(&queues), "{:#?}", at_consumer.reporter.registry().graph());
 
-    // A provider that is gone: its connection leaves, and a session waits for its next try until it is given up.
+    // The provider stops. Its connection leaves the graph, and a session waits for its next try until it is cancelled.
     let address = provider.address.to_string();
     provider.stop().await;
     at_consumer.until_size((alone.0 + queues, 0)).await;
@@ -418,7 +418,7 @@ async fn the_binary_serves_introspection_and_reports_to_the_dashboard() {
 
     dashboard.until_connected(1).await;
     let cut = dashboard.cut().await;
-    // A name that holds over hosts, whose process ids may all be 1.
+    // The name tells hosts apart, whose process ids may all be 1.
     let peer = node.said["peer_id"].as_str().unwrap();
     let name = format!("rpp-node-{}", &peer[peer.len() - 6..]);
     assert_eq!(cut["processes"][0]["process"], name, "{cut}");
@@ -434,7 +434,7 @@ async fn the_binary_serves_introspection_and_reports_to_the_dashboard() {
     };
     assert!(matches!(end, ClientError::Closed { .. }), "{end:?}");
 
-    // Or the name that it is given.
+    // A configured name replaces it.
     let mut command = place.command("run");
     command.env("PEEPS_DASHBOARD", dashboard.address()).env("RPP_FLEET_NAME", "north.7");
     let node = tokio::task::block_in_place(|| harness::Running::start(&mut command));
@@ -443,7 +443,7 @@ async fn the_binary_serves_introspection_and_reports_to_the_dashboard() {
     assert_eq!(cut["processes"][0]["proc_key"], format!("north.7-{}", node.said["pid"]), "{cut}");
     drop(node);
 
-    // Without a token of its own the control plane's is the one; switched off, there is no port.
+    // Without its own token, introspection takes the control plane's. Switched off, it has no port.
     let node = tokio::task::block_in_place(|| place.start(&[]));
     let url = format!("ws://{}/introspect", node.said["introspection"].as_str().unwrap());
     Connection::open(&url, &rpc_token.into()).await.unwrap().close().await;

@@ -1,4 +1,4 @@
-//! The reporting client and whatever a dashboard may do to it.
+//! The reporting client, and dashboards that misbehave towards it.
 
 use crate::common::{PATIENCE, patiently, read_frame};
 use rpp_fleet::{NodeKind, Registry, Reporter, client, limits};
@@ -94,7 +94,7 @@ async fn a_dashboard_that_was_away_is_reported_to_again() {
     let (stream, _) = patiently(listener.accept()).await.unwrap();
     drop((listener, stream));
     let mut status = reporter.status();
-    // Nobody listens for a while; the node does its work and does not notice.
+    // Nobody listens at first. The node works as if somebody did.
     patiently(status.wait_for(|status| status.losses >= 2)).await.unwrap();
     let node = reporter.registry().node(NodeKind::Sleep, "meanwhile", "meanwhile", ());
     let listener = TcpListener::bind(address).await.unwrap();
@@ -113,7 +113,7 @@ async fn a_dashboard_that_does_not_read_holds_nobody_up() {
         let request = format!(r#"{{"type":"snapshot_request","snapshot_id":{id},"timeout_ms":1}}"#);
         send(&mut stream, request.as_bytes()).await;
     }
-    // Replies of 10 MB fill the socket; the registry goes on, and dropping the reporter does not wait.
+    // Replies of 10 MB fill the socket. The registry still works, and dropping the reporter does not block.
     for node in &nodes {
         node.set("n", 1u64);
     }
@@ -138,7 +138,7 @@ fn no_dashboard_no_thread() {
         let reporter = Reporter::to(dashboard, "p");
         assert!(!reporter.registry().is_on() && !reporter.status().borrow().connected);
     }
-    // An address that is none is tried for ever, as one that is not there is.
+    // A malformed address is retried for ever, like an unreachable one.
     let reporter = Reporter::to(Some("not an address"), "p");
     assert!(reporter.registry().is_on());
 }

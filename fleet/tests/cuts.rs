@@ -1,4 +1,4 @@
-//! Cuts over real sockets: who is asked, who is in, under which key, with which status.
+//! Cuts over real sockets: which processes are asked, which are included, their keys and their status.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ async fn nothing_connected_is_a_conflict() {
 
 #[tokio::test]
 async fn a_cut_ends_with_the_last_answer_the_first_one_included() {
-    // The wait is a minute: only answers can end it.
+    // The time-out is a minute, so only answers can end the cut.
     let fleet = Fleet::start().await;
     let [a, b]: [Process; 2] = fleet.connect_all(2).await.try_into().ok().unwrap();
     let (mut a, mut b) = (a.named("svc a", 7), b.named("svc b", 8));
@@ -96,7 +96,7 @@ async fn silent_leaving_and_graphless_processes_are_told_apart() {
     let fleet = Fleet::start_with(|options| options.with_timeout(Duration::from_millis(1500))).await;
     let [a, b, mut c, d]: [Process; 4] = fleet.connect_all(4).await.try_into().ok().unwrap();
     let (mut a, mut b, mut d) = (a.named("a", 1), b.named("b", 2), d.named("d", 4));
-    // Everybody is known from an earlier cut but `c`.
+    // An earlier cut made all processes known except `c`.
     let answers = async {
         for process in [&mut a, &mut b, &mut d] {
             let id = process.request().await;
@@ -137,7 +137,7 @@ async fn one_key_on_two_connections_is_kept_twice() {
         fleet.cut(&mut [(&mut a, graph(&[("same", "Lock")], &[])), (&mut b, graph(&[("same", "Lock")], &[]))]).await;
     assert_eq!(by_key(&cut), keys(&[("svc-1", "responded"), ("svc-1#2", "responded")]));
     assert_eq!(cut["nodes"], 2);
-    // The one that comes back in the place of the first one is the first again.
+    // One of them reconnects, and the two have the same two keys again.
     drop(a);
     fleet.until_connected(1).await;
     let mut again = fleet.connect().await;
@@ -150,7 +150,7 @@ async fn one_key_on_two_connections_is_kept_twice() {
 async fn two_hosts_with_one_name_and_the_same_ids_lose_no_wait_and_are_noted() {
     let fleet = Fleet::start().await;
     let [mut a, mut b]: [Process; 2] = fleet.connect_all(2).await.try_into().ok().unwrap();
-    // Process 1 of a container each; the third edge of each leads to what nobody reported.
+    // Each is process 1 of its own container. The second edge of each leads to a node that nobody reported.
     let of = |wait: u64| {
         let nodes = [("task:1", "Future"), ("lock:1", "Lock")];
         let mut graph = graph(&nodes, &[("task:1", "lock:1", "Needs"), ("lock:1", "gone:1", "Needs")]);
@@ -176,7 +176,7 @@ async fn two_hosts_with_one_name_and_the_same_ids_lose_no_wait_and_are_noted() {
     assert_eq!(chains.len(), 2, "{waits}");
     assert_eq!((chains[0].0.clone(), chains[1].0.clone()), (json!(9000), json!(4000)));
     assert_ne!(chains[0].1, chains[1].1);
-    // Said in the cut, of both, and in the events.
+    // The cut reports it for both processes, and so do the events.
     for process in cut["processes"].as_array().unwrap() {
         let text = process["error_text"].as_str().unwrap_or_default();
         assert!(text.contains("same name and process id") && text.contains("[fleet] name"), "{process}");
@@ -190,7 +190,7 @@ async fn late_and_wrong_replies_are_noted_and_nothing_is_lost() {
     let mut process = fleet.connect_all(1).await.remove(0).named("p", 1);
     process.reply(99, graph(&[], &[])).await;
     assert_eq!(fleet.until_events("wrong_id", 1).await, ["p-1 99 a reply to a cut that was never asked for"]);
-    // It has answered, so it is listed under its key.
+    // It answered, so the list has it under its key.
     assert_eq!(fleet.get("/api/connections").await[0]["proc_key"], "p-1");
     let answers = async {
         let id = process.request().await;
@@ -209,7 +209,7 @@ async fn late_and_wrong_replies_are_noted_and_nothing_is_lost() {
     assert_eq!(fleet.until_events("unknown_type", 1).await, ["p-1 - unknown type \"hello\""]);
     assert_eq!(fleet.until_events("wrong_id", 2).await.len(), 2);
     assert!(fleet.until_events("late_reply", 1).await[0].starts_with(&format!("p-1 {id} ")));
-    // The connection works on.
+    // The connection still works.
     let cut = fleet.cut(&mut [(&mut process, graph(&[], &[]))]).await;
     assert_eq!(cut["responded"], 1);
 }

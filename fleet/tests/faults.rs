@@ -1,4 +1,4 @@
-//! What strangers, crashes and full disks do to a collector: it says so, loses nothing else, and goes on.
+//! Strangers, crashes and full disks: a collector reports each, loses nothing else, and keeps working.
 
 use std::{
     io::BufRead as _,
@@ -95,7 +95,7 @@ async fn garbage_is_noted_in_bounded_numbers() {
     };
     let (cut, ()) = tokio::join!(fleet.jump(), answers);
     assert_eq!(cut["responded"], 2);
-    // One more frame in another second makes the row that stands for the dropped ones.
+    // The next frame in a later second writes the row that counts the dropped ones.
     until("the row of dropped events", async || {
         flood.send(b"junk").await;
         !fleet.events("events_dropped").is_empty()
@@ -131,7 +131,7 @@ async fn silent_and_leaving_processes_are_recorded_in_time() {
     };
     let (cut, ()) = tokio::join!(fleet.jump(), acts);
     assert_eq!((cut["timed_out"].clone(), cut["disconnected"].clone()), (json!(1), json!(1)));
-    // What the database says: the wait was the time-out and the grace, and what storing takes.
+    // By the database's times the cut took the time-out, the grace period, and the time to store it.
     let listed = fleet.get("/api/snapshots").await[0].clone();
     let nanos = |name: &str| listed[name].as_i64().unwrap();
     let took = Duration::from_nanos((nanos("completed_at_ns") - nanos("requested_at_ns")) as u64);
@@ -149,7 +149,7 @@ async fn the_newest_500_cuts_are_kept() {
         db.execute("INSERT INTO snapshots VALUES (?1, ?1, ?1, 5000)", [id]).unwrap();
         db.execute("INSERT INTO nodes VALUES (?1, 'n', 'l', 'lock', 'p', 'p-1', '{}')", [id]).unwrap();
     }
-    // An old event goes, a new one stays.
+    // An old event is evicted, a new one stays.
     let insert = "INSERT INTO ingest_events (event_at_ns, event_kind, detail) VALUES (?1, 'late_reply', 'x')";
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as i64;
     db.execute(insert, [now - 8 * 24 * 3600 * 1_000_000_000]).unwrap();
@@ -192,7 +192,7 @@ async fn the_database_stays_below_its_bound_and_forgets_the_oldest() {
     let listed = fleet.get("/api/snapshots").await;
     let ids: Vec<i64> = listed.as_array().unwrap().iter().map(|cut| cut["snapshot_id"].as_i64().unwrap()).collect();
     assert!(ids[0] == 12 && ids.len() < 12 && !ids.contains(&1), "{ids:?}");
-    // A cut that can never fit is an error that says so, costs no older cut, and the collector goes on.
+    // A cut that can never fit is refused with that reason. It evicts no older cut, and the collector keeps working.
     let answer = async {
         let id = process.request().await;
         process.reply(id, large_graph("huge", 20_000)).await;
@@ -204,7 +204,7 @@ async fn the_database_stays_below_its_bound_and_forgets_the_oldest() {
     assert_eq!(fleet.cut(&mut [(&mut process, graph(&[("x", "Lock")], &[]))]).await["nodes"], 1);
 }
 
-/// What the file and its log take on the disk.
+/// The size of the database file and its log on disk.
 fn disk_bytes(db: &Path) -> u64 {
     let size = |path: &Path| std::fs::metadata(path).map_or(0, |meta| meta.len());
     size(db) + size(&PathBuf::from(format!("{}-wal", db.display())))
@@ -216,7 +216,7 @@ async fn a_reader_that_stays_cannot_make_the_log_grow_beyond_the_bound() {
     let fleet = Fleet::start_with(|options| options.with_timeout(PATIENCE).with_db_max_bytes(MAX)).await;
     let mut process = fleet.connect_all(1).await.remove(0);
     fleet.cut(&mut [(&mut process, graph(&[("x", "Lock")], &[]))]).await;
-    // As a notebook does: a query that is begun and not read to its end.
+    // A reader that starts a query and does not read it to its end, as a notebook does.
     let reader = Holder::start(&fleet.db(), "BEGIN; SELECT count(*) FROM nodes");
     let refused = loop {
         let answer = async {
@@ -228,7 +228,7 @@ async fn a_reader_that_stays_cannot_make_the_log_grow_beyond_the_bound() {
             assert!(disk_bytes(&fleet.db()) <= MAX, "{}", disk_bytes(&fleet.db()));
             answered
         };
-        // Refused before anybody is asked, or when the cut is to be stored.
+        // The cut is refused either before any process is asked or when it is stored.
         let mut jump = std::pin::pin!(jump);
         let (status, body) = tokio::select! {
             answered = &mut jump => answered,
@@ -243,7 +243,7 @@ async fn a_reader_that_stays_cannot_make_the_log_grow_beyond_the_bound() {
     let text = refused["error"].as_str().unwrap();
     assert!(text.contains("stays in an old state of the database") && text.contains("PEEPS_DB_MAX_BYTES"), "{text}");
     assert!(text.contains(&format!("(process {})", reader.0.id())), "{text}");
-    // What was there can be read meanwhile, and it goes on when the reader is gone.
+    // Older cuts can be read meanwhile, and new ones are stored once the reader has gone.
     assert_eq!(fleet.get("/api/snapshots/1").await["nodes"], 1);
     drop(reader);
     let cut = fleet.cut(&mut [(&mut process, large_graph("after", 1500))]).await;
@@ -266,7 +266,7 @@ async fn a_lock_of_a_shell_is_called_what_it_is() {
     drop(shell);
     assert_eq!(fleet.cut(&mut [(&mut process, graph(&[("y", "Lock")], &[]))]).await["nodes"], 1);
 
-    // The same at the start. What is called another collector is one.
+    // The same at start-up. The error "in use" is kept for a real second collector.
     let Fleet { collector, dir } = fleet;
     let second = Collector::start(options(&dir)).await;
     assert!(matches!(second, Err(StartError::Store(StoreError::InUse { .. }))), "{second:?}");
@@ -279,11 +279,11 @@ async fn a_lock_of_a_shell_is_called_what_it_is() {
     Collector::start(options(&dir)).await.unwrap().stop().await;
 }
 
-// ---- another program that has the database open
+// ---- another program that holds the database open
 
 const HOLD: &str = "RPP_FLEET_TEST_HOLD";
 
-/// Not a test by itself: the program that holds the database open.
+/// Not a test: the program that holds the database open.
 #[test]
 fn hold() {
     let Ok(what) = std::env::var(HOLD) else { return };
@@ -345,11 +345,11 @@ async fn another_program_s_database_is_left_alone() {
     assert!(matches!(Collector::start(nowhere).await, Err(StartError::Store(_))));
 }
 
-// ---- a collector in a process of its own, to be killed, or to run out of disk
+// ---- a collector in its own process, which is killed or runs out of disk space
 
 const CHILD: &str = "RPP_FLEET_TEST_CHILD";
 
-/// Not a test by itself: the collector that the tests below start.
+/// Not a test: the collector that the tests below start.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn child() {
     let Ok(dir) = std::env::var(CHILD) else { return };
@@ -433,7 +433,7 @@ impl Remote {
         tokio::join!(self.send("POST", "/api/jump-now"), answer).0
     }
 
-    /// SIGKILL, and gone.
+    /// Sends SIGKILL and waits for the end.
     fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -444,7 +444,7 @@ fn check(dir: &Path) -> i64 {
     let db = Connection::open(dir.join("db/fleet.sqlite")).unwrap();
     let verdict: String = db.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(verdict, "ok");
-    // Of each cut everything is there, or nothing.
+    // Each cut is stored completely or not at all.
     let strays: i64 = db
         .query_row(
             "SELECT count(*) FROM nodes WHERE snapshot_id NOT IN (SELECT snapshot_id FROM snapshots)",
@@ -470,14 +470,14 @@ async fn sigkill_during_a_cut_leaves_no_half_of_it() {
     let remote = Remote::start(dir.path(), &["env"]).await.unwrap();
     let mut processes = remote.connect(2).await;
     let (one, rest) = processes.split_at_mut(1);
-    // A whole cut, of a process that answers and one that leaves.
+    // A complete cut: one process answers, one disconnects.
     let (first, ()) = tokio::join!(remote.send("POST", "/api/jump-now"), async {
         let id = one[0].request().await;
         one[0].reply(id, graph(&[("x", "Lock")], &[])).await;
         rest[0].stream.shutdown().await.unwrap();
     });
     assert_eq!(first.0, 200, "{first:?}");
-    // Asked, half of the answers there, killed.
+    // The collector is killed during a cut, when half of the answers have arrived.
     let _silent = remote.connect_to_have(2, 3).await;
     let http = remote.http;
     let caller = tokio::spawn(async move {
@@ -487,12 +487,12 @@ async fn sigkill_during_a_cut_leaves_no_half_of_it() {
     });
     let id = one[0].request().await;
     one[0].reply(id, large_graph("half", 1000)).await;
-    // A caller that hangs up ends its cut, so it stays.
+    // A caller that hangs up ends its cut, so this one stays connected until the kill.
     let caller = caller.await.unwrap();
     remote.kill();
     drop(caller);
     assert_eq!(check(dir.path()), 1);
-    // The next one lists what was whole, never uses an id twice, and works.
+    // The restarted collector lists only the complete cut, reuses no id, and works.
     let remote = Remote::start(dir.path(), &["env"]).await.unwrap();
     let listed = remote.send("GET", "/api/snapshots").await.1;
     assert_eq!(listed.as_array().unwrap().len(), 1);
@@ -512,7 +512,7 @@ async fn sigkill_while_a_cut_is_stored_leaves_all_or_nothing() {
         let size = || std::fs::metadata(&wal).map_or(0, |meta| meta.len());
         let before = size();
         let answer = remote.cut(&mut process, large_graph("big", NODES));
-        // Storing has begun when the log grows; later in each round.
+        // A growing log shows that storing has begun. Each round kills at a later point.
         let grown = until("the database to be written", async || size() > before + 100_000 + round * 1_500_000);
         tokio::select! {
             _ = answer => {}
@@ -538,7 +538,7 @@ async fn a_full_disk_is_an_error_and_not_the_end() {
     let (status, body) = remote.cut(&mut process, large_graph("big", NODES)).await;
     assert_eq!((status, body["code"].as_str().unwrap()), (507, "full"), "{body}");
     assert!(body["error"].as_str().unwrap().contains("no room"), "{body}");
-    // It goes on, with what it had and with what fits.
+    // The collector still has its older cuts and accepts new ones that fit.
     assert_eq!(remote.send("GET", "/health").await.0, 200);
     let (status, cut) = remote.cut(&mut process, graph(&[("y", "Lock")], &[])).await;
     assert_eq!(status, 200, "{cut}");

@@ -1,4 +1,4 @@
-//! The collector's HTTP port: who may come in, and what the routes answer to what they do not know.
+//! The collector's HTTP port: who is admitted, and how routes answer unknown ids, methods and paths.
 
 use crate::common::{Fleet, graph, http, options};
 use rpp_fleet::collector::{Collector, StartError};
@@ -39,7 +39,7 @@ async fn the_page_and_health_need_no_token_and_all_else_does() {
     }
 }
 
-/// The whole answer to one request on a connection that ends with it.
+/// The whole answer to one request; the server closes the connection after it.
 async fn raw(fleet: &Fleet, request: String) -> String {
     let mut socket = tokio::net::TcpStream::connect(fleet.collector.http()).await.unwrap();
     socket.write_all(request.as_bytes()).await.unwrap();

@@ -46,12 +46,12 @@ async fn operator_and_provider(fleet: &Fleet, tasks: &mut JoinSet<()>) {
     fleet.until_connected(2).await;
 }
 
-/// All nodes of the chosen chain are within the canvas.
+/// True if all nodes of the selected chain lie within the canvas.
 const CHAIN_IN_SIGHT: &str = "(() => { const v = document.querySelector('#graph').fleet.view; \
     const r = v.canvas.getBoundingClientRect(); return [...v.chain.nodes].map(i => v.positionOf(i)) \
     .every(p => p.x > r.left && p.x < r.right && p.y > r.top && p.y < r.bottom); })()";
 
-/// Relations whose way leads through a node that is not an end of it.
+/// Edges that are drawn through a node other than their ends.
 const HIDDEN_EDGES: &str = "(() => { const v = document.querySelector('#graph').fleet.view; let hidden = 0; \
     v.routes.forEach((way, e) => { for (let k = 0; k + 1 < way.length; k++) { \
         const [a, b] = [way[k], way[k + 1]], left = Math.min(a[0], b[0]), right = Math.max(a[0], b[0]); \
@@ -63,7 +63,7 @@ const HIDDEN_EDGES: &str = "(() => { const v = document.querySelector('#graph').
 
 const PEER: &str = "12D3KooWQnzMtNsnCStALsiTWFN5v2n3BcZFPqGvuFEZ5v4xAbCd";
 
-/// Three processes with 20 nodes each: what one asks of the other two, who read a disk for it.
+/// Three processes with 20 nodes each: one sends requests to the other two, which read from disk to answer.
 fn sixty_nodes() -> [Value; 3] {
     let id = |word: &str, n: usize| format!("{word}:{n}");
     let mut asks = (vec![], vec![]);
@@ -81,7 +81,7 @@ fn sixty_nodes() -> [Value; 3] {
     for n in 0..3 {
         asks.0.push((id("session", n), "Future"));
     }
-    // An old one, which waits for a timer alone.
+    // An old session that waits only for a timer.
     asks.0.push((id("session", 3), "Future"));
     provide[0].0.push((format!("active-sessions:{PEER}"), "Semaphore"));
     for (process, (nodes, _)) in provide.iter_mut().enumerate() {
@@ -119,7 +119,7 @@ async fn one_sees_who_waits_for_whom_and_what_changed() {
         .as_array_mut()
         .unwrap()
         .push(json!({"id": "session:9", "kind": "Future", "label": "waits for a try"}));
-    // The first cut is of another moment: two requests are not there yet.
+    // The first cut is earlier: two of the requests do not exist yet.
     let mut before = asks.clone();
     before["nodes"].as_array_mut().unwrap().remove(0);
     before["nodes"].as_array_mut().unwrap().remove(0);
@@ -136,7 +136,7 @@ async fn one_sees_who_waits_for_whom_and_what_changed() {
     let Some(mut page) = Browser::open(&url(&fleet)).await else { return };
     page.until("document.querySelector('#shown')?.textContent === '62 of 62 nodes'").await;
 
-    // Names: the peer that is asked is called as its process is.
+    // A request shows its peer by the name of the peer's process.
     let text = "document.querySelector('#graph').fleet.state.cut.nodes.find(n => n.id === 'request:0').text";
     assert_eq!(page.eval(text).await, "chunk 0, asked of rpp-node-north");
     let titles = "(() => { const v = document.querySelector('#graph').fleet.view; return v.boxes.map(b => v.title(b.key)).sort(); })()";
@@ -144,12 +144,12 @@ async fn one_sees_who_waits_for_whom_and_what_changed() {
         page.eval(titles).await,
         json!(["consumer \u{b7} asks 16", "rpp-node-north \u{b7} provides 8", "rpp-node-south \u{b7} provides 8"])
     );
-    // No relation is hidden by a node.
+    // No edge runs behind a node.
     let ways = page.eval(HIDDEN_EDGES).await;
     assert_eq!(ways, json!({"relations": 49, "nodes": 62, "hidden": 0}));
     page.screenshot("sixty").await;
 
-    // Waits: one entry a start; what only idles comes last, however long.
+    // The list of waits has one entry for each start of a chain. Idle nodes come last, however old they are.
     page.click("#tab-waits").await;
     let groups = "[...document.querySelectorAll('#chains > .group')].map(g => g.innerText.replace(/\\s+/g, ' '))";
     let groups = page.eval(groups).await;
@@ -161,7 +161,7 @@ async fn one_sees_who_waits_for_whom_and_what_changed() {
     assert_eq!(page.eval("document.querySelectorAll('#chains .group ol li').length").await, 3);
     page.screenshot("folded").await;
 
-    // The list: a header that sorts, the oldest first.
+    // The list sorts by its header, the oldest first.
     page.click("#tab-list").await;
     page.click("[data-sort=age]").await;
     let head = "document.querySelector('[data-sort=age]').parentElement.getAttribute('aria-sort')";
@@ -172,7 +172,7 @@ async fn one_sees_who_waits_for_whom_and_what_changed() {
         page.click("[data-sort=label]").await;
     }
     assert_eq!(page.eval(head).await, "none");
-    // What strangers wrote turns nothing beside it.
+    // Right-to-left text from a stranger does not reorder the text beside it.
     let isolated = "[...document.querySelectorAll('.row bdi')].every(e => getComputedStyle(e).unicodeBidi === 'isolate') \
         && [...document.querySelectorAll('.row bdi')].some(e => e.textContent.includes('turned'))";
     assert_eq!(page.eval(isolated).await, true);
@@ -236,7 +236,7 @@ async fn a_cut_is_taken_looked_at_and_filtered() {
     );
     page.screenshot("graph").await;
 
-    // The chain over both processes, then highlighted in the graph.
+    // The chain leads through both processes, and the graph highlights it.
     page.click("#tab-waits").await;
     let chain = page.eval("document.querySelector('#chains button').innerText").await;
     let chain = chain.as_str().unwrap();
@@ -252,7 +252,7 @@ async fn a_cut_is_taken_looked_at_and_filtered() {
     page.click("#chains button").await;
     page.until("document.querySelector('#graph').fleet.view.chain?.edges.size === 3").await;
     assert_eq!(page.eval("document.querySelector('#graph').fleet.view.chain.nodes.size").await, 4);
-    // Its steps stand in the side panel, and the view has all of it in sight.
+    // The side panel lists the chain's steps, and the view shows all of its nodes.
     let steps = page.eval("[...document.querySelectorAll('#details .steps li')].map(li => li.innerText)").await;
     assert_eq!(steps.as_array().unwrap().len(), 4, "{steps}");
     assert!(steps[0].as_str().unwrap().contains("waits 1 min 5 s for"), "{steps}");
@@ -281,7 +281,7 @@ async fn a_cut_is_taken_looked_at_and_filtered() {
     page.eval("document.querySelector('#all-kinds').click()").await;
     page.eval(&click_text("#processes", "operator")).await;
     page.until("document.querySelector('#shown').textContent === '3 of 7 nodes'").await;
-    // What the chosen process waits for in another one stays, as a ghost; its waits are the only ones listed.
+    // With a process selected, what it waits for in other processes stays as ghosts. Only its own waits are listed.
     let ghosts = "(() => { const v = document.querySelector('#graph').fleet.view; return [...v.ghosts].map(i => v.nodes[i].id); })()";
     assert_eq!(page.eval(ghosts).await, json!(["response:r1"]));
     assert_eq!(page.eval("document.querySelector('#deadlocks').children.length").await, 0);
@@ -297,7 +297,7 @@ async fn a_cut_is_taken_looked_at_and_filtered() {
     )
     .await;
 
-    // What strangers name their things stays text.
+    // Names from strangers are shown as text, not as markup.
     page.click("#tab-list").await;
     page.until("document.querySelector('#rows').innerText.includes('<img src=x')").await;
     page.eval("[...document.querySelectorAll('.row')].find(r => r.innerText.includes('<img')).click()").await;
@@ -330,13 +330,13 @@ async fn five_thousand_nodes_are_shown_whole_and_listed_piece_by_piece() {
     page.until("document.querySelector('#shown')?.textContent === '5000 of 5000 nodes'").await;
     page.until("document.querySelector('#graph').fleet.view.drawn > 0").await;
     page.screenshot("five-thousand").await;
-    // A hundred frames of panning and zooming come and go.
+    // Pan and zoom for a hundred frames.
     let frames = "new Promise(done => { const view = document.querySelector('#graph').fleet.view; let n = 0; \
         const step = () => { view.zoom(n % 2 ? 1.1 : 0.9, 600 + n, 400); if (++n < 100) requestAnimationFrame(step); else done(n); }; step(); })";
     let start = std::time::Instant::now();
     assert_eq!(page.eval(frames).await, 100);
     println!("100 frames of 5,000 nodes took {:?}", start.elapsed());
-    // A chain among so many is shown by itself, so that it can be read.
+    // In so large a graph a selected chain is shown alone, so that it can be read.
     page.click("#tab-waits").await;
     page.eval("document.querySelector('#chains .way').click()").await;
     page.until("document.querySelector('#graph').fleet.view.chain").await;

@@ -1,4 +1,4 @@
-//! The registry: nothing is ever half there, nothing stays behind.
+//! The registry: a graph never has half of a change, and nothing is left over.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -25,7 +25,7 @@ fn a_graph_is_taken_in_one_step() {
                     pair.node(NodeKind::Response, format_args!("right:{id}"), "right", ());
                     pair.edge(EdgeKind::Needs, format_args!("left:{id}"), format_args!("right:{id}"), ());
                     let pair = pair.enter();
-                    // An ordinary node whose edges leave with it.
+                    // An ordinary node, whose edges are removed with it.
                     let single = registry.node(NodeKind::Lock, format_args!("single:{id}"), "single", ());
                     let edge = single.needs(format_args!("elsewhere:{id}"));
                     if round % 2 == 0 {
@@ -87,7 +87,7 @@ fn nothing_leaks_after_a_thousand_sessions() {
         } else {
             std::mem::forget(waits);
         }
-        // Moved into a task that is dropped, as a cancelled future is.
+        // The guard is moved into a task that is dropped, like a cancelled future.
         let task = async move { (session, uses, request) };
         drop(task);
     }
@@ -96,7 +96,7 @@ fn nothing_leaks_after_a_thousand_sessions() {
     assert_eq!((registry.nodes(), registry.edges()), (0, 0));
 }
 
-/// Half of the edges' guards outlive their node (here: for ever); the edges do not.
+/// Half of the edges' guards outlive their node (here for ever). The edges themselves must not.
 fn waits_first() -> bool {
     static TURN: AtomicUsize = AtomicUsize::new(0);
     TURN.fetch_add(1, Relaxed).is_multiple_of(2)
@@ -108,7 +108,7 @@ fn an_edge_guard_never_removes_another_edge() {
     let first = registry.node(NodeKind::Lock, "first", "first", ());
     let old = first.needs("x");
     drop(first);
-    // The slot of the edge that went with its node is used again.
+    // The slot of the edge that was removed with its node is reused.
     let second = registry.node(NodeKind::Lock, "second", "second", ());
     let new = second.needs("y");
     old.set("mark", true);
@@ -134,7 +134,7 @@ fn a_graph_keeps_what_it_saw_and_ages_are_told() {
     assert_eq!((attrs(&before)["bytes"].clone(), attrs(&after)["bytes"].clone()), (1.into(), 2.into()));
     assert_eq!((&*before.nodes[0].label, &*after.nodes[0].label), ("read", "write"));
     assert!(attrs(&after)["age_ms"].is_u64());
-    // The newest dashboard of peeps wants these two.
+    // The newest dashboard of peeps requires these two attributes.
     let created = attrs(&after)["created_at"].as_u64().unwrap();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
     assert!(u128::from(created) <= now && u128::from(created) + 3_600_000_000_000 > now, "{created} {now}");
@@ -168,7 +168,7 @@ fn bounded_in_nodes_edges_and_texts() {
         (0..limits::MAX_REGISTRY_NODES + 10).map(|n| registry.node(NodeKind::Lock, n, "", ())).collect();
     assert_eq!((registry.nodes(), registry.refused()), (limits::MAX_REGISTRY_NODES, 10));
     assert_eq!(nodes.last().unwrap().id(), "");
-    // An edge to what found no room is none.
+    // An edge to a node that the full registry refused is not recorded.
     let edge = nodes[0].needs(nodes.last().unwrap().id());
     assert_eq!(registry.edges(), 0);
     let mut group = registry.group();

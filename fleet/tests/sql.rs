@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::common::{Fleet, graph, until};
 use serde_json::{Value, json};
 
-/// Two cuts: the first with a secret, the second with what may be seen.
+/// Two cuts: the first has a secret, the second is the one that queries may see.
 async fn two_cuts() -> (Fleet, Value, Value) {
     let fleet = Fleet::start().await;
     let mut process = fleet.connect_all(1).await.remove(0);
@@ -77,9 +77,9 @@ async fn params_are_bound() {
     }
 }
 
-/// Ways around the views that somebody might try. None may give anything but `400`.
+/// Attempts to get around the views. Each must be answered with `400`.
 const ATTEMPTS: &[&str] = &[
-    // The tables themselves, however written.
+    // The tables themselves, in every spelling.
     "SELECT * FROM main.nodes",
     "SELECT * FROM \"main\".\"nodes\"",
     "SELECT * FROM [main].[nodes]",
@@ -295,7 +295,7 @@ async fn broken_sql_is_told_in_sqlites_words() {
     }
 }
 
-/// Whatever is put around them, a query's rows come from its own cut.
+/// A query's rows come from its own cut, whatever surrounds the query.
 #[tokio::test]
 async fn two_cuts_never_mix() {
     let (fleet, first, second) = two_cuts().await;
@@ -337,12 +337,12 @@ async fn runaway_queries_stop_with_what_they_have() {
         let (status, body) = fleet.sql(&cut, &sql).await;
         assert_eq!((status, body["truncated"].clone()), (200, json!(true)), "{sql}: {body}");
         assert_eq!(body["row_count"], rows, "{sql}");
-        // The bound is 750 ms; a minute tells an end from none on any machine.
+        // The bound is 750 ms. A minute shows on any machine that there is one.
         assert!(start.elapsed() < Duration::from_secs(60), "{sql}");
     }
 }
 
-/// A sorter is not bounded by the size of one value, but by SQLite's memory.
+/// SQLite's memory limit bounds a sorter; the limit on the size of one value does not.
 #[tokio::test]
 async fn a_query_cannot_take_all_memory() {
     let (fleet, _, cut) = two_cuts().await;
@@ -357,7 +357,7 @@ async fn a_query_cannot_take_all_memory() {
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0 kB").trim().to_owned();
     let kib: u64 = peak.trim_end_matches(" kB").trim().parse().unwrap();
     assert!(kib < 1024 * 1024, "{peak}");
-    // Everything else works on.
+    // Everything else still works.
     assert_eq!(fleet.rows(&cut, "SELECT count(*) FROM nodes").await, json!([[2]]));
 }
 
@@ -372,7 +372,7 @@ async fn answers_are_bounded_in_rows_and_bytes() {
     let doubled = "t(s, n) AS (VALUES ('abcdefgh', 0) UNION ALL SELECT s || s, n + 1 FROM t WHERE n < 13)";
     let wide = format!("{}, {doubled} SELECT s FROM c, t WHERE n = 13", numbers(1000));
     let mut body = Value::Null;
-    // On a machine with other work the bound of time may come first, with fewer rows.
+    // On a busy machine the time limit may end the query first, with fewer rows.
     until("an answer that its bytes bound", async || {
         body = fleet.sql(&cut, &wide).await.1;
         assert_eq!(body["truncated"], true);

@@ -1,4 +1,4 @@
-//! The wire, both ways, byte for byte, over real sockets.
+//! The wire format in both directions, byte for byte, over real sockets.
 
 use crate::common::{Fleet, Process, patiently, read_frame};
 use proptest::prelude::*;
@@ -34,7 +34,7 @@ fn vectors() {
     assert!(wire::decode_reply(null.as_bytes()).unwrap().graph().unwrap().is_none());
 }
 
-/// Order, spaces and further members are the sender's business.
+/// A sender may choose the order of members, add spaces, and add further members.
 #[test]
 fn replies_are_read_liberally_where_json_is() {
     let reply = r#" { "graph" : { "edges":[{"dst":"b","src":"a","kind":"Borrows","attrs_json":"{}","more":[1]}], "nodes":[],
@@ -114,7 +114,7 @@ async fn our_client_reports_to_a_dashboard_of_the_source_document() {
     let ours = r#"{\"waiter_count\":1,\"age_ms\":0,\"created_at\":5,\"label\":\"lock a\",\"source\":\"probe svc\"}"#;
     let expected = REPLY.replace(r#"{\"waiter_count\":1}"#, ours);
     assert_eq!(String::from_utf8(reply).unwrap(), expected);
-    // Nothing is sent that was not asked for.
+    // The client sends nothing unasked.
     let mut scratch = [0; 1];
     let more = tokio::time::timeout(std::time::Duration::from_millis(200), stream.read(&mut scratch)).await;
     assert!(more.is_err(), "unasked bytes");
@@ -153,7 +153,7 @@ async fn one_bad_node_and_one_bad_edge_cost_only_themselves() {
     assert_eq!((cut["nodes"].clone(), cut["edges"].clone()), (json!(2), json!(1)), "{cut}");
     let edges = fleet.rows(&json!(42), "SELECT src_id, dst_id, kind, attrs_json FROM edges").await;
     assert_eq!(edges, json!([["tx:01MA", "lock:01M7", "touches", "{}"]]));
-    // There as soon as the cut is.
+    // It can be read as soon as the cut is complete.
     let events = fleet.all_events();
     assert_eq!(events.len(), 2, "{events:?}");
     let named = |event: &str, kind: &str| event.starts_with(&format!("probe svc probe-svc-7 42 {kind}"));
@@ -193,7 +193,7 @@ async fn kinds_are_stored_as_peeps_stores_them() {
     assert_eq!(kinds, json!([["file_op"], ["joinset"], ["oncecell"]]));
 }
 
-/// The queries of the dashboard of peeps, over nodes of ours.
+/// The queries of peeps' dashboard give rows for our nodes.
 #[tokio::test]
 async fn names_and_stuck_requests_are_where_the_dashboard_of_peeps_looks() {
     let fleet = Fleet::start().await;

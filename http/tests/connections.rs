@@ -63,7 +63,7 @@ async fn idle_connections_outlive_the_time_for_a_head_and_say_so() {
     let mut idle = Client::connect(port.address).await;
     let answer = idle.exchange(get("/healthz")).await;
     assert_eq!((answer.header("connection"), answer.header("keep-alive")), (Some("keep-alive"), Some("timeout=75")));
-    // The head of another connection times out; so would the head of this one if it had begun.
+    // Heads that have begun on other connections time out. On this one no head has begun, so it stays open.
     for _ in 0..3 {
         let mut late = Client::connect(port.address).await;
         late.send("GET").await;
@@ -71,7 +71,7 @@ async fn idle_connections_outlive_the_time_for_a_head_and_say_so() {
     }
     assert!(begun.elapsed() > 2 * SHORT);
     assert_eq!(idle.exchange(get("/healthz")).await.status, 200);
-    // The next head has as little time as the first one.
+    // The time limit of the next head is that of the first one.
     idle.send("GET /healthz HTTP/1.1\r\n").await;
     assert!(idle.rest().await.is_empty());
 }
@@ -181,7 +181,7 @@ async fn no_address_holds_all_places() {
 #[tokio::test]
 async fn open_paths_have_places_of_their_own() {
     let port = guarded(Limits::default().with_header_timeout(DEADLINE));
-    // More connections than there are places of any kind, from several addresses; none sends anything.
+    // More connections than there are places of any kind, from several addresses. None sends anything.
     let mut crowd = Vec::new();
     for n in 0..300 {
         crowd.push(Client::connect_from(["127.0.0.1", "127.0.0.2", "127.0.0.3"][n % 3], port.address).await);

@@ -57,7 +57,7 @@ async fn the_token_is_asked_for_before_the_body() {
     assert_eq!(answer.problem(), (401, "unauthorized".into()));
     assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
     assert!(client.rest().await.is_empty(), "the connection ends: its body was never read");
-    // The same for a body of which a part has been sent, of the wrong type and too large.
+    // The same when a part of the body has been sent, and when the body has the wrong type and is too large.
     let mut client = Client::connect(port.address).await;
     let head = "POST /echo HTTP/1.1\r\nhost: localhost\r\ncontent-type: text/plain\r\ncontent-length: 1000000\r\n\r\n";
     assert_eq!(client.exchange(format!("{head}{}", "x".repeat(100_000))).await.status, 401);

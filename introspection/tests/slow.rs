@@ -1,5 +1,5 @@
-//! Clients that do not read cost the others nothing, and memory stays flat. Alone in its process because it looks at
-//! the process's memory.
+//! Clients that do not read cost the others nothing, and memory stays flat. These tests measure the memory of their
+//! process, so no others run in it.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod support;
@@ -14,7 +14,7 @@ fn resident() -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
 }
 
-/// A state of these is about 400 kB: a thousand of them kept anywhere would show.
+/// A state with this many is about 400 kB, so a leak of a thousand states would be visible.
 const CONNECTIONS: usize = 600;
 
 #[cfg(target_os = "linux")]
@@ -23,7 +23,7 @@ async fn memory_is_flat_while_a_thousand_states_pass_a_client_that_does_not_read
     let registry = registry();
     let _open = simulate(&registry, CONNECTIONS);
     let server = start(&registry, options());
-    // Connected, and never read from: neither says ready, the second after its greeting.
+    // Two clients that connect and never read. Neither sends ready; the second one has taken its greeting.
     let _mute = server.connect().await;
     let mut silent = server.connect().await;
     silent.greeting().await;
@@ -49,7 +49,7 @@ async fn memory_is_flat_while_a_thousand_states_pass_a_client_that_does_not_read
 async fn a_client_that_wants_states_and_does_not_read_is_dropped_and_the_others_go_on() {
     let registry = registry();
     let _open = simulate(&registry, CONNECTIONS);
-    // One place for each: the slow one's becomes free when it is dropped.
+    // The server admits two clients. The slow one's place becomes free when the server drops it.
     let server = start(&registry, options().with_max_clients(2));
     let mut slow = server.connect().await;
     slow.greeting().await;

@@ -1,4 +1,4 @@
-//! True figures of real connections: two swarms over TCP and over QUIC.
+//! The figures of real connections are right: two swarms over TCP and over QUIC.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 #[path = "support/bulk.rs"]
@@ -142,7 +142,7 @@ async fn sixty_four_mebibytes_over_quic() {
     transfer("/ip4/127.0.0.1/udp/0/quic-v1", "quic-v1", "quic-v1", "/tls/1.0.0").await;
 }
 
-/// Noise alone, wrapped from outside with the names given.
+/// Noise alone. The caller's names are added from outside.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn any_transport_can_be_observed() {
     use libp2p::{

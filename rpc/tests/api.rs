@@ -1,4 +1,4 @@
-//! The control plane over real sockets: every route, and what comes before it.
+//! The control plane over real sockets: every route, and the checks before it.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod bodies;

@@ -51,7 +51,7 @@ async fn a_body_must_be_one_object_with_known_fields() {
         format!("{{{peer},\"root\":\"{}\"}}", "AB".repeat(32)),
         format!("{{{peer},\"height\":true}}"),
         format!("{{{peer},\"height\":-0.5}}"),
-        // `null` is a value: only an absent field counts as left out.
+        // `null` is a value. Only an absent field counts as left out.
         "{\"peer\":null}".into(),
         format!("{{{peer},\"root\":null}}"),
         format!("{{{peer},\"height\":null}}"),
@@ -167,7 +167,7 @@ fn json() -> impl Strategy<Value = String> {
     })
 }
 
-/// Only a valid peer or a session gets further than `400`, so without either the node is never asked.
+/// Without a valid peer or session the answer is `400`, so the node is never asked.
 #[test]
 fn random_bodies_are_always_a_problem() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -178,7 +178,7 @@ fn random_bodies_are_always_a_problem() {
     let config = Config { cases: 1000, failure_persistence: None, ..Config::default() };
     TestRunner::new(config)
         .run(&bodies, |body| {
-            // A number of a session that nobody knows needs a node; other tests cover that.
+            // An unknown session's number reaches the node. Other tests cover that.
             prop_assume!(!String::from_utf8_lossy(&body).contains("\"session\""));
             let head = format!(
                 "POST /p2p/snapshots HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {TOKEN}\r\n\
@@ -214,7 +214,7 @@ async fn numbers_are_named_as_they_were_sent() {
             assert!(sentence.contains(named), "{body}: {sentence}");
         }
     }
-    // -0 is 0, as in JSON, and 0.0 and 0e3 are, as in JSON Schema: here a session that nobody has.
+    // -0 is 0 in JSON, and 0.0 and 0e3 are 0 in JSON Schema. No session has that number.
     for zero in ["-0", "0.0", "0e3"] {
         let answer = port.post(&format!("{{\"resume\":{{\"session\":{zero}}}}}")).await;
         assert_eq!(answer.problem(), (404, "unknown_session".into()), "{zero}");

@@ -110,7 +110,7 @@ async fn fast_changes_are_merged_and_the_newest_stays() {
         }
     }
     soon(changer).await.unwrap();
-    // The first event comes at once, the others at least an interval apart. A slow machine only makes them fewer.
+    // The first event comes at once, the others at least one interval apart. On a slow machine there are fewer.
     let most = begun.elapsed().as_millis() / EVENT_INTERVAL.as_millis() + 2;
     assert!(u128::from(count) <= most, "{count} events, at most {most}");
 }

@@ -1,4 +1,4 @@
-//! The OpenAPI description says what the routes do.
+//! The OpenAPI description agrees with the routes.
 
 use std::collections::BTreeSet;
 
@@ -49,7 +49,7 @@ fn it_has_exactly_the_routes_and_their_methods() {
     assert_eq!(description["openapi"], "3.1.0");
 }
 
-/// A description in which a name stands twice is refused by YAML's readers, which several generators are.
+/// Several generators read the description as YAML, whose readers refuse a name that stands twice.
 #[test]
 fn no_name_stands_twice_in_one_object() {
     struct Once;
@@ -117,7 +117,7 @@ fn every_reference_leads_somewhere() {
     assert!(seen > 50, "{seen}");
 }
 
-/// A peer's row has the traffic that is counted beside what the runtime says.
+/// A peer's row has the runtime's fields and the traffic that is counted elsewhere.
 fn with_traffic(mut peer: Value) -> Value {
     let traffic = serde_json::to_value(Traffic { bytes_received: 1, bytes_sent: 2 }).unwrap();
     peer.as_object_mut().unwrap().extend(traffic.as_object().unwrap().clone());
@@ -179,7 +179,7 @@ fn the_words_are_those_of_the_types() {
     assert_eq!(of::<PayloadFormat>(schema(&description, "Format")), 2);
 }
 
-/// Each operation is tried, in several ways; what comes back is described, with its type.
+/// Calls each operation in several ways. Every answer, and its media type, must be in the description.
 #[tokio::test]
 async fn what_comes_back_is_described() {
     let description = description();

@@ -1,4 +1,4 @@
-//! The node's page, as far as it can be held without a browser: `tests/page/run.sh` opens it in one.
+//! The node's page, as far as it can be tested without a browser. `tests/page/run.sh` tests it in one.
 
 use std::collections::BTreeSet;
 
@@ -59,7 +59,7 @@ async fn its_files_need_no_token_and_come_with_a_policy_that_allows_nothing_but_
         }
         assert_eq!(once(port.address, request("POST", path, "", "{}")).await.status, 405, "{path}");
     }
-    // Everything else asks for the token as before.
+    // Everything else still needs the token.
     for path in ["/index.html", "/page", "//", "/app.js/", "/p2p/events", "/p2p/peers"] {
         assert_eq!(without_token(&port, path).await.status, 401, "{path}");
     }
@@ -168,7 +168,7 @@ async fn events_are_told_when_something_changes_and_the_oldest_go_first() {
     );
     assert_eq!(events[3]["reason"], "chunk 3 does not match");
     assert!(!events[2]["reason"].as_str().unwrap().contains('\u{202e}'), "{}", events[2]);
-    // Tries that fail for the same reason are one event; another reason is another.
+    // Consecutive tries that fail for the same reason make one event. Another reason makes a new one.
     for reason in ["nobody there", "nobody there", "nobody there", "refused"] {
         for state in [SessionState::Connecting, SessionState::Planning, SessionState::BackingOff] {
             let mut status = planned(8, state);
@@ -190,7 +190,7 @@ async fn events_are_told_when_something_changes_and_the_oldest_go_first() {
     assert_eq!((events.len(), &events[0]["seq"]), (MAX_RECENT_EVENTS, &json!(10)));
 }
 
-/// The events once they are as wanted.
+/// Polls until the events match, and returns them.
 async fn until(port: &Port, wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
     support::soon(async {
         loop {

@@ -1,4 +1,4 @@
-//! `POST /p2p/snapshots`: what reaches the node, and what is answered when.
+//! `POST /p2p/snapshots`: the command that reaches the node, and when each answer is sent.
 
 use std::{
     sync::{Arc, Mutex},
@@ -209,7 +209,7 @@ async fn a_final_refusal_meanwhile_is_an_error_that_names_the_session() {
             soon(stage.asked.recv()).await.unwrap();
             stage.status.send_replace(failed(7, code, "chunk 3 is behind: expected chunk 5"));
             let answer = client.answer().await;
-            // A start whose plan is known already was answered before; here it never is.
+            // A start is answered as soon as its plan is known. Here it fails before that.
             assert_eq!(answer.problem(), (expected, word.into()));
             let sentence = answer.json()["error"].as_str().unwrap().to_owned();
             assert!(sentence.contains("session 7") && sentence.contains("expected chunk 5"), "{sentence}");

@@ -101,7 +101,7 @@ async fn a_session_lives_and_goes() {
     running.stop.cancel();
 }
 
-/// The metrics that a file of queries asks for, each with its equality matchers as they stand in a sample.
+/// The metrics in a file of queries, each with its equality matchers in the form in which samples have them.
 fn selectors(queries: &str) -> Vec<(String, Vec<String>)> {
     let mut found = Vec::new();
     for rest in queries.split("rpp_").skip(1) {

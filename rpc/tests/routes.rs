@@ -127,7 +127,7 @@ async fn the_node_shows_peers_identity_and_head() {
     port.head.send_replace(Some(head.clone()));
     let answer = port.get("/p2p/head").await;
     assert_eq!((answer.status, answer.json()), (200, serde_json::to_value(head).unwrap()));
-    // Unreadable is not the same as "nothing was verified yet".
+    // An unreadable head must not look like "nothing was verified yet".
     port.head.send_replace(None);
     port.head_error.send_replace(Some("head.json cannot be read".into()));
     let answer = port.get("/p2p/head").await;
@@ -218,7 +218,7 @@ async fn metrics_are_openmetrics() {
     ] {
         assert!(text.lines().any(|found| found == line), "{line} in {text}");
     }
-    // All others get the classic format: the same samples, with its own names and types.
+    // All others get the classic format: the same samples, with that format's names and types.
     for accept in ["text/plain", "*/*", "application/json"] {
         let classic = accepting(accept).await;
         assert_eq!(classic.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));

@@ -27,7 +27,7 @@ use rpp_runtime::{
     hooks::TransportBuilder,
 };
 
-/// For what comes at once; a loaded machine may take its time.
+/// Time for what happens at once on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Running {
@@ -149,7 +149,7 @@ async fn a_node_connects_with_peers_of_every_kind_of_key() {
 
 #[test]
 fn a_peer_whose_id_holds_no_key_that_can_be_checked_is_refused_by_name() {
-    // A key of a type that nobody has.
+    // A key of a type that no libp2p library has.
     let unknown = PeerId::from_bytes(&[0, 5, 8, 7, 18, 1, 0]).unwrap();
     for text in [unknown.to_string(), format!("/ip4/10.0.0.7/tcp/4001/p2p/{unknown}")] {
         let error = text.parse::<PeerTarget>().unwrap_err();
@@ -187,7 +187,7 @@ async fn a_node_that_stops_closes_its_connections_and_says_so() {
     tokio::time::timeout(PATIENCE, noticed).await.expect("the other side has not noticed");
 }
 
-/// What a node's log says, as long as this lives.
+/// Collects a node's log for as long as it lives.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);
 
@@ -247,7 +247,7 @@ async fn silent(host: u8, to: &Multiaddr) -> tokio::net::TcpStream {
 async fn silent_sockets_from_one_address_keep_nobody_else_out() {
     let log = Log::default();
     let _guard = tracing::subscriber::set_default(log.clone());
-    // None of them is ever given up: whoever takes all places has them.
+    // The node drops no idle handshake here, so strangers keep every place that they take.
     let connections = ConnectionRules { handshake_time: PATIENCE * 10, burst: 1000, ..ConnectionRules::default() };
     let node = start(Vec::new(), Hooks { connections, ..Hooks::default() }).await;
     let address = node.address().await;
@@ -260,7 +260,7 @@ async fn silent_sockets_from_one_address_keep_nobody_else_out() {
     node.metric("rpp_connections{state=\"being_made\"}", |count| count == most).await;
     let honest = start(vec![address], Hooks::default()).await;
     tokio::time::timeout(PATIENCE, node.connected(honest.handle.peer_id())).await.expect("it was kept out");
-    // The log says it, once, and from where.
+    // The log says it once, with the stranger's address.
     let lines: Vec<_> = log.0.lock().unwrap().iter().filter(|line| line.contains("refused")).cloned().collect();
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].contains("from 127.0.0.2"), "{lines:?}");
@@ -292,7 +292,7 @@ async fn stranger<B: NetworkBehaviour>(host: u8, behaviour: B) -> Swarm<B> {
         .unwrap()
         .with_swarm_config(|config| config.with_idle_connection_timeout(PATIENCE * 10))
         .build();
-    // What is dialled over QUIC comes from where it listens.
+    // A QUIC dial uses the socket that it listens on, and so its address.
     swarm.listen_on(format!("/ip4/127.0.0.{host}/udp/0/quic-v1").parse().unwrap()).unwrap();
     while !matches!(swarm.select_next_some().await, SwarmEvent::NewListenAddr { .. }) {}
     swarm
@@ -332,7 +332,7 @@ async fn held_connections_with_throw_away_keys_give_way_to_who_comes_from_elsewh
         }
         tokio::task::yield_now().await;
     };
-    // More than there are places, from one address, then from others.
+    // More connections than there are places, first from one address, then from others.
     let mut held = Vec::new();
     for host in [2, 2, 2, 3, 4, 5] {
         for number in 0..6 {

@@ -59,7 +59,7 @@ fn files_that_others_can_read_are_refused() {
     }
 }
 
-/// What orchestrators mount: root's, and readable for a group. Only root can make such a file.
+/// A secret as orchestrators mount it: owned by root and readable for a group. Only root can make such a file.
 #[test]
 fn a_file_of_root_that_a_group_of_this_process_may_read_is_taken() {
     let folder = tempfile::tempdir().unwrap();

@@ -114,7 +114,7 @@ fn a_sparse_directory_stays_sparse_and_a_killed_unpack_is_cleaned_up() {
     let allocated = |path: &Path| path.metadata().unwrap().blocks() * 512;
     assert!(allocated(&payload(&place, root)) <= 128 * 1024);
 
-    // The consumer's copy is as small.
+    // The consumer's copy takes as little space.
     let serving = place.start(&[]);
     let consumer = Place::new(&["--genesis", text(&published, "genesis")]);
     let consuming = consumer.start(&[]);
@@ -122,7 +122,7 @@ fn a_sparse_directory_stays_sparse_and_a_killed_unpack_is_cleaned_up() {
     assert!(allocated(&payload(&consumer, root)) <= 128 * 1024);
     drop((serving, consuming));
 
-    // Killed while it works, as soon as that is visible; if it was too quick, it is tried again.
+    // `unpack` is killed as soon as its work is visible. If it ended before that, the test tries again.
     let left = || {
         let names = fs::read_dir(place.path("")).unwrap().map(|entry| entry.unwrap().file_name());
         names.filter(|name| name.to_string_lossy().starts_with(".dest.unpacking-")).count()
@@ -150,7 +150,7 @@ fn a_sparse_directory_stays_sparse_and_a_killed_unpack_is_cleaned_up() {
     assert!(allocated(&dest.join("sparse")) <= 128 * 1024);
     assert!(fs::read(dest.join("sparse")).unwrap() == fs::read(input.join("sparse")).unwrap());
 
-    // On a terminal there is a bar, elsewhere a line.
+    // A terminal gets a progress bar, anything else gets lines.
     let command = format!("{:?}", place.command("verify").arg(root)).replace('"', "'");
     let shown = Command::new("script").args(["-qec", &command, "/dev/null"]).stdin(Stdio::null()).output().unwrap();
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();

@@ -2,8 +2,8 @@
 
 use crate::harness::{repository, rpp_node, run, stderr};
 
-/// The words of each line without what is measured or random: numbers, hashes, paths and units. The line about what came twice
-/// differs when nothing did.
+/// The words of each line without measured or random ones: numbers, hashes, paths and units. The line about chunks that
+/// came twice is left out, because it has other words when none did.
 fn form(text: &str) -> Vec<String> {
     let unit =
         |word: &str| ["s", "ms", "min", "h", "B", "KiB", "MiB", "GiB", "KiB/s", "MiB/s", "GiB/s"].contains(&word);

@@ -1,4 +1,4 @@
-//! The pages' claims about names and files.
+//! Checks what the pages say about names and files.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -49,7 +49,7 @@ fn every_link_between_documents_leads_somewhere() {
     }
 }
 
-/// What is said to a reader on one line of a file: all of a page, and of anything else what follows the comment sign.
+/// The part of a line that is addressed to readers: the whole line of a page, the comment in any other file.
 fn said<'t>(path: &Path, line: &'t str) -> &'t str {
     let sign = match path.extension().and_then(|extension| extension.to_str()) {
         Some("md") => return line,
@@ -103,12 +103,12 @@ fn troubleshooting_has_a_place_for_every_word_of_the_status_and_for_no_other() {
     assert_eq!(words.len(), 20);
     let text = read("docs/troubleshooting.md");
     let mut explained: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("### `")?.strip_suffix('`')).collect();
-    words.sort_unstable(); // `proof` is there twice: it is waited for, and an error code
+    words.sort_unstable(); // `proof` is there twice: as a wait and as an error code
     explained.sort_unstable();
     assert_eq!(explained, words);
 }
 
-/// Packages whose tests are gathered into few programs name them themselves: a file that none of them names would never run.
+/// These packages list their test programs in the manifest. A test file that no program includes would never run.
 #[test]
 fn every_file_of_tests_is_part_of_a_test_target() {
     for package in ["fleet", "p2p", "proofs", "rpc"] {
@@ -130,7 +130,7 @@ fn every_file_of_tests_is_part_of_a_test_target() {
     }
 }
 
-/// A patch that no longer fits what libp2p asks for is left out without an error.
+/// cargo leaves out a patch that no longer fits the version that libp2p asks for, without an error.
 #[test]
 fn the_timers_of_the_workspace_are_those_in_use() {
     let lock: toml::Table = read("Cargo.lock").parse().unwrap();

@@ -66,7 +66,7 @@ fn a_directory_goes_from_one_node_to_another_and_on_to_a_third() {
     let error = consumer.fail("unpack", &[root, dest.to_str().unwrap()]);
     assert!(error.contains("exists"), "{error}");
 
-    // A mirror goes on serving without the provider.
+    // A mirror still serves when the provider is gone.
     drop(serving);
     let third = Place::new(&["--genesis", genesis]);
     let _third = third.start(&[]);
@@ -166,7 +166,7 @@ fn fetch_says_what_is_missing() {
 fn ctrl_c_leaves_the_session_to_the_node() {
     let place = Place::new(&["--genesis", &"11".repeat(32)]);
     let _node = place.start(&[]);
-    // Nobody is there, so the session waits for a connection without end.
+    // Nobody listens there, so the session waits for a connection until it is cancelled.
     let peer = Place::new(&[]);
     let peer = format!("/ip4/127.0.0.1/tcp/1/p2p/{}", peer.made["peer_id"].as_str().unwrap());
     let mut command = place.command("fetch");

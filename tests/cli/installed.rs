@@ -1,4 +1,4 @@
-//! What an installation brings: manual pages, the health command, the service manager's messages, an image's few files.
+//! What an installation needs: manual pages, the health command, messages to the service manager, an image's files.
 
 use std::{
     fs::{self, create_dir_all},
@@ -52,7 +52,7 @@ fn health_says_by_its_exit_code_whether_the_node_is_well() {
     let node = place.start(&[]);
     assert_eq!(place.succeed("health", &[]).trim(), "alive");
     assert_eq!(place.succeed("health", &["--ready"]).trim(), "ready");
-    // No token is needed, and none that is wrong hurts.
+    // The command needs no token, and a wrong one does no harm.
     let mut command = place.command("health");
     assert!(command.env("RPP_RPC_TOKEN", "not-the-token-of-the-node").output().unwrap().status.success());
     let address = node.said["rpc"].as_str().unwrap().to_owned();
@@ -63,7 +63,7 @@ fn health_says_by_its_exit_code_whether_the_node_is_well() {
     assert!(stderr(&output).contains("no node answers"), "{}", stderr(&output));
 }
 
-/// What comes on a socket of the service manager.
+/// Reads messages from a socket that stands for the service manager's.
 fn listen(path: &Path) -> mpsc::Receiver<String> {
     let socket = UnixDatagram::bind(path).unwrap();
     let (told, messages) = mpsc::sync_channel(1024);
@@ -128,7 +128,7 @@ fn what_the_manager_is_told_as_ready_answers_at_that_moment() {
 #[test]
 fn a_manager_that_does_not_listen_keeps_no_node_from_ending() {
     let place = Place::new(&[]);
-    // Ten messages at most wait in it, and nobody reads them.
+    // The socket queues about ten messages, and nobody reads them.
     let _stalled = UnixDatagram::bind(place.path("notify")).unwrap();
     let mut command = place.command("run");
     command.env("NOTIFY_SOCKET", place.path("notify")).env("WATCHDOG_USEC", "3000");
@@ -149,7 +149,7 @@ fn the_unit_and_the_packaging_name_what_the_binary_does() {
         assert!(drop_in.lines().any(|found| found == line), "{line}");
         assert!(read("docs/service.md").contains(line), "{line}");
     }
-    // What the image's health check runs, as it stands there.
+    // The command of the image's health check, taken from its file.
     let image = read("packaging/Containerfile");
     assert!(image.contains(r#"CMD ["/usr/bin/rpp-node", "health"]"#) && image.contains("\nUSER 65532:65532\n"));
     // Every file that the Debian package takes from the repository is there.

@@ -1,4 +1,4 @@
-//! `introspect`: the ways to look into a node that need a program and not a person.
+//! `introspect`: its outputs for programs, not those for people.
 
 use std::{
     io::{BufRead as _, BufReader},

@@ -10,7 +10,7 @@ use rpp_runtime::{Config, config::Overrides};
 
 use crate::harness::repository;
 
-/// The binary's own: it has no library.
+/// The binary's own limits, included here because it has no library.
 #[path = "../../src/limits.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod of_the_binary;
@@ -92,7 +92,7 @@ fn tables() -> Vec<Table> {
                 READ_AHEAD_IDLE ACK_INTERVAL HANDOVER_WAIT PAUSE_RECHECK ACK_RETRY BACKOFF_MIN BACKOFF_MAX;
             rate: SLOWEST_RATE;
         }),
-        // What it shares with the protocol stands there.
+        // Limits that it shares with the protocol stand in the protocol's rows.
         table!("proofs/src/limits.rs", rpp_proofs { count: PROOF_BYTES MAX_CHAIN_ID MAX_PUBLISHERS MAX_SIGNATURES; }),
         table!("runtime/src/limits.rs", rpp_runtime::limits {
             bytes: DB_CACHE_BYTES RECHECK_STEP RECHECK_SLICE SCRUB_PIECE MAX_DAMAGE_NOTE MAX_CONFIG_BYTES MAX_SECRET_BYTES
@@ -261,7 +261,7 @@ fn the_page_has_one_row_for_each_constant_with_its_value() {
     }
 }
 
-/// What is left of a bound without the default of this key, which must stand in it.
+/// Removes this key's default from a bound, which must contain it, and returns the rest.
 fn without_default(rest: &str, bound: &str, key: &str, what: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("node.toml");
@@ -271,7 +271,7 @@ fn without_default(rest: &str, bound: &str, key: &str, what: &str) -> String {
         settings.iter().find(|setting| setting.path() == key).unwrap_or_else(|| panic!("no key {key}: {what}"));
     let Some(value) = setting.value.as_integer().and_then(|value| u64::try_from(value).ok()).filter(|value| *value > 0)
     else {
-        // A list, whose bound is that of its key, or no bound of its own.
+        // The key is a list and has the list's bound, or it has none.
         return Config::keys()
             .find(|(section, name, _)| format!("{section}.{name}") == key)
             .and_then(|(_, _, allowed)| {
@@ -283,7 +283,7 @@ fn without_default(rest: &str, bound: &str, key: &str, what: &str) -> String {
     let forms = [number(value), size(value), period(Duration::from_secs(value)), period(Duration::from_millis(value))];
     let form = forms.iter().rev().find(|form| bound.contains(form.as_str()));
     let form = form.unwrap_or_else(|| panic!("{what}: the default of {key} is {value}, not {bound}"));
-    // Where it stands beside its constant, that was taken out already.
+    // If the bound names a constant too, that one was removed before.
     rest.replacen(form.as_str(), "", 1)
 }
 

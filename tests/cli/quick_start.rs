@@ -1,4 +1,4 @@
-//! The README's quick start, exactly as it is written, line by line.
+//! Runs the README's quick start line by line, exactly as it is written.
 
 use std::{collections::HashMap, fs, process::Command};
 

@@ -44,7 +44,7 @@ impl Drop for Process {
     }
 }
 
-/// The address of this place's control plane, once the node has written it down.
+/// Waits for the node to write its addresses, and returns that of the control plane.
 fn rpc(place: &Place) -> String {
     eventually("run.json", || {
         let text = fs::read_to_string(place.path("data/run.json")).ok()?;
@@ -109,7 +109,7 @@ fn a_log_whose_reader_stalls_stops_nothing_and_says_what_it_dropped() {
     for path in ["/healthz", "/readyz"] {
         assert_eq!(status(&address, path, ""), 200);
     }
-    // The reader comes back: complete lines, and among them the report of what is missing.
+    // The reader comes back. It gets complete lines, and one of them says how many are missing.
     let log = BufReader::new(process.0.stderr.take().unwrap());
     let (said, heard) = std::sync::mpsc::sync_channel(1);
     let reader = std::thread::spawn(move || {
@@ -326,7 +326,7 @@ fn a_variable_that_names_no_section_changes_nothing_and_is_said() {
         "{said}"
     );
     assert!(!said.contains("RPP_EMPTY_ONE"), "{said}");
-    // What others of our programs read is no mistake.
+    // Variables that our other programs read are no mistake.
     assert_eq!(
         check(&[("RPP_RPC_TOKEN", "0123456789abcdef"), ("RPP_COLLECTOR_TOKEN", "x"), ("RPP_TEST_SEED", "1")]),
         ""
@@ -430,7 +430,7 @@ fn an_address_that_this_machine_has_not_does_not_keep_a_node_unready() {
     assert_eq!(node.said["listen"].as_array().unwrap().len(), 1);
     logged(&log, |text| text.contains("/ip4/192.0.2.1/tcp/0") && text.contains("goes on without it"));
     drop(node);
-    // If there is no other one, it is a mistake; so is a taken port.
+    // If no other address is left, starting fails. So it does if a port is taken.
     let refused = |listen: &str| {
         let output = listening_on(&place, listen).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{listen}: {}", stderr(&output));

@@ -26,7 +26,7 @@ fn a_plain_picture_shows_the_node_and_a_download_that_waits() {
     let mut fetch = place.command("fetch");
     let mut fetch = fetch.args(["--peer", NOBODY]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
     let text = eventually("the download to be shown", || {
-        // Standard output is no terminal: `--once` goes without saying.
+        // Standard output is no terminal, so `--once` is implied.
         let text = place.succeed("top", &[]);
         (text.contains("Downloads (1)") && text.contains("from 12D3Ko")).then_some(text)
     });
@@ -93,7 +93,7 @@ impl Terminal {
         self.script.stdin.as_mut().unwrap().write_all(keys).unwrap();
     }
 
-    /// Everything that was written until the end, which must be a good one and give the terminal back.
+    /// Waits for the end and returns all output. The command must succeed and restore the terminal.
     fn ends_well(mut self) -> String {
         let status = eventually("the command to end", || self.script.try_wait().unwrap());
         let text = self.output.join().unwrap();
@@ -118,7 +118,7 @@ fn it_gives_the_terminal_back_on_q_ctrl_c_and_sigterm() {
     let terminal = Terminal::open(&place).unwrap();
     kill_process(terminal.inside(), Signal::TERM).unwrap();
     terminal.ends_well();
-    // A node that goes away ends nothing.
+    // The screen stays when the node ends.
     let mut terminal = Terminal::open(&place).unwrap();
     drop(node);
     terminal.press(b"q");

@@ -35,7 +35,7 @@ async fn stale_and_impossible_offsets_are_refused_naming_the_chunk_or_update() {
         let error = body["error"].as_str().unwrap();
         assert!(words.iter().all(|word| error.contains(word)), "{marker}: {error}");
     }
-    // Nothing of it touched the session.
+    // The session did not change.
     let after = node.get(&format!("/p2p/snapshots/{session}")).await;
     assert_eq!(after["confirmed_chunk_index"], status["confirmed_chunk_index"]);
     assert_ne!(after["state"], "failed");
@@ -93,7 +93,7 @@ async fn resuming_a_complete_session_gives_its_status_and_changes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_session_starts_again_and_clears_its_error() {
-    // The provider has another chain than the one that is trusted here; then the anchor is put right.
+    // The provider has another chain than the trusted one. Later the operator corrects the trust anchor.
     let provider = Home::provider_of_other_chain().start().await;
     let mut home = Home::consumer();
     let node = home.start().await;
@@ -126,7 +126,7 @@ async fn a_provider_that_lost_its_records_is_asked_for_the_plan_once_more() {
     assert_eq!(node.request("POST", "/p2p/snapshots", Some(body)).await.status, 200);
     let status = node.complete(session).await;
     assert_eq!(status["plan_id"], before["plan_id"]);
-    // Verified bytes were kept: only what was missing came again.
+    // Verified bytes were kept. Only what was missing was fetched.
     let metrics = serving.request("GET", "/metrics", None).await.body;
     let prefix = "rpp_snapshot_requests_total{direction=\"received\",kind=\"chunk\",outcome=\"served\"} ";
     let served: u64 = metrics.lines().find_map(|line| line.strip_prefix(prefix)).unwrap().parse().unwrap();
@@ -139,7 +139,7 @@ async fn a_chain_that_is_known_streams_before_its_proof_is_checked_again() {
     let (mut home, provider) = (Home::consumer(), Home::provider());
     let (node, session, before) = interrupt(&mut home, &provider).await;
     node.stop().await;
-    // As on a machine on which the proof takes its time.
+    // The gate stands for a machine on which checking the proof takes long.
     let gate = Gate::new(rpp_runtime::Work::Proof, 0);
     let node = home.start_with(gate.hooks()).await;
     let serving = provider.start().await;
@@ -167,7 +167,7 @@ async fn over_a_slow_line_that_breaks_smaller_chunks_are_fetched_and_what_was_wa
     home.config.trust.genesis = Some(made().other_chain.genesis);
     home.config.snapshots.chunk_size = LARGE;
     let Some(Protocol::Tcp(port)) = relay.address.iter().last() else { panic!("{}", relay.address) };
-    // Nor does it find another way when it is told of one.
+    // The transport reaches the relay only, even if the node learns another address.
     let only: TransportBuilder = Box::new(move |keypair| {
         let noise = noise::Config::new(keypair)?;
         Ok(Only::new(port).upgrade(Version::V1).authenticate(noise).multiplex(yamux::Config::default()).boxed())
@@ -175,19 +175,19 @@ async fn over_a_slow_line_that_breaks_smaller_chunks_are_fetched_and_what_was_wa
     let node = home.start_with(Hooks { transport: Some(only), ..Hooks::default() }).await;
     let peer = format!("{}/p2p/{}", relay.address, provider.address.iter().last().unwrap().to_string().split_off(5));
     let session = node.stream(json!({ "peer": peer })).await;
-    // The whole payload is one chunk, and twice the line breaks in the middle of it.
+    // The whole payload is one chunk. Twice the connection breaks in the middle of it.
     let mut wasted = 0;
     for _ in 0..2 {
         let asked = |status: &Value| status["waiting_on"]["what"] == "chunk";
         let status = node.status_where(session, "the chunk to be asked for", asked).await;
         assert_eq!(status["chunk_size"], LARGE, "{status}");
-        // More than the transport keeps back before it has decrypted it.
+        // More bytes than the transport buffers before it decrypts them.
         let before = relay.passed();
         eventually("a part of the chunk", || async { (relay.passed() > before + 150_000).then_some(()) }).await;
         relay.cut();
         let status = node.status_where(session, "the loss", |status| {
             assert_eq!(status["bytes_verified"], 0, "{status}");
-            // What came in vain makes no speed.
+            // Wasted bytes do not count as speed.
             assert_eq!(status["verified_bytes_per_second"].as_u64().unwrap_or(0), 0, "{status}");
             status["bytes_wasted"].as_u64() > Some(wasted)
         });
@@ -215,7 +215,7 @@ async fn a_session_whose_trust_anchor_is_gone_says_so_instead_of_waiting() {
     assert_eq!(failed["error_code"], "proof", "{failed}");
     assert!(failed["error"].as_str().unwrap().contains("trust"), "{failed}");
     node.stop().await;
-    // With the anchor it goes on.
+    // With the right anchor the session can go on.
     home.config.trust.genesis = genesis;
     let node = home.start().await;
     let serving = provider.start().await;

@@ -88,7 +88,7 @@ fn held_connections(count: usize, address: &Multiaddr) -> Strangers {
     Strangers { _tasks: tasks }
 }
 
-/// Sessions with throw-away keys that are never quiet: each takes a slot as soon as it gets one, and asks again and again.
+/// Sessions with throw-away keys that never idle: each takes a slot as soon as it gets one, and repeats its requests.
 fn held_slots(count: usize, address: &Multiaddr, opened: Arc<AtomicUsize>) -> Strangers {
     let Some(Protocol::P2p(provider)) = address.iter().last() else { panic!("{address}") };
     let session_id = SnapshotSessionId::new(1).unwrap();

@@ -8,8 +8,8 @@ use rpp_p2p::{
 };
 use rpp_runtime::{Hooks, Watcher, Work};
 
-/// Lets `after` pieces of one kind of work begin, and holds those that follow until it is opened. Dropping the test's
-/// handle opens it, so that no thread is left behind when the test fails.
+/// Lets `after` pieces of one kind of work begin, and blocks later ones until it is opened. Dropping the test's handle
+/// opens it, so that a failed test leaves no thread behind.
 pub struct Gate(Arc<Inner>);
 
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Gate {
         Self::holding(Held::Work(work), after)
     }
 
-    /// Holds a provider's reads for its peers.
+    /// Blocks a provider's reads for its peers.
     pub fn of_reads(after: u32) -> Self {
         Self::holding(Held::Reads, after)
     }
@@ -52,7 +52,7 @@ impl Gate {
         Hooks { watchers: vec![self.0.clone()], ..Hooks::default() }
     }
 
-    /// Whether something is waiting at it.
+    /// Whether a piece of work is blocked at the gate.
     pub fn is_reached(&self) -> bool {
         self.0.state.lock().unwrap().begun > self.0.after
     }

@@ -33,7 +33,7 @@ pub const DEADLINE: Duration = Duration::from_secs(120);
 /// Chunks of the tests, bytes.
 pub const CHUNK: u64 = 16 * 1024;
 
-/// What a publisher made once for all tests of a binary: two snapshots of one chain, and one of another chain.
+/// Snapshots that were published once for all tests of a binary: two of one chain, and one of another chain.
 pub struct Made {
     _folder: tempfile::TempDir,
     pub first: Published,
@@ -295,7 +295,7 @@ impl Running {
         found.unwrap_or_else(|_| panic!("waited too long for {what}: {}", last.into_inner()))
     }
 
-    /// Waits for its end, and for this process to have verified what an earlier one put in place.
+    /// Waits until the session is complete and this process has verified its payload.
     pub async fn complete(&self, session: u64) -> serde_json::Value {
         let status = self
             .status_where(session, "the session to end", |status| {
@@ -341,7 +341,7 @@ pub fn files_under(folder: &Path) -> BTreeMap<PathBuf, u64> {
     found
 }
 
-/// A hook that other tests may share.
+/// Hooks with this view of the disk's free space.
 pub fn with_space(space: Arc<dyn rpp_runtime::store::Space>) -> Hooks {
     Hooks { space: Some(space), ..Hooks::default() }
 }

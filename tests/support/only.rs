@@ -1,4 +1,4 @@
-//! TCP that leads to one port and nowhere else.
+//! A TCP transport that reaches one port only.
 
 use std::{
     io,
@@ -14,7 +14,7 @@ use libp2p::{
 
 use super::bound::socket_address;
 
-/// TCP that reaches one port only, as from behind a line that leads nowhere else.
+/// TCP that reaches one port only, like a network with a single route.
 pub struct Only {
     port: u16,
     tcp: libp2p::tcp::tokio::Transport,

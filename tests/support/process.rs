@@ -1,4 +1,4 @@
-//! One `rpp-node` on ports of its own that is killed and started again.
+//! An `rpp-node` process on its own ports, which tests kill and start again.
 
 use std::{
     fs::{self, File, OpenOptions},

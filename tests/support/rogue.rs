@@ -1,4 +1,4 @@
-//! A provider with a swarm of its own. It serves what a real one would, until its script says otherwise.
+//! A provider with its own swarm. It answers like an honest one until its script says otherwise.
 
 use std::{
     io,
@@ -26,7 +26,7 @@ use super::{DEADLINE, Home};
 /// Its answer to a request.
 pub enum Said {
     Answer(Box<SnapshotsResponse>),
-    /// Whatever this is.
+    /// These bytes, valid or not.
     Bytes(Vec<u8>),
     Nothing,
 }
@@ -56,7 +56,7 @@ impl From<SnapshotsResponse> for Said {
     }
 }
 
-/// Gets each request with the honest answer to it.
+/// Called with each request and the honest answer to it.
 type Script = Box<dyn Fn(&SnapshotsRequest, SnapshotsResponse) -> Said + Send>;
 
 /// A running rogue provider; stops when dropped.

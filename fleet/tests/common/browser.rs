@@ -19,7 +19,7 @@ pub struct Browser {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     session: String,
     next: u64,
-    /// Exceptions and complaints of the page, as they came.
+    /// The page's exceptions and console errors, in order.
     pub complaints: VecDeque<String>,
 }
 
@@ -31,7 +31,7 @@ impl Drop for Browser {
 }
 
 impl Browser {
-    /// `None`, and a line that says so, when there is no Chromium on this machine.
+    /// `None` when this machine has no Chromium; then it prints a line that says so.
     pub async fn open(url: &str) -> Option<Self> {
         let program = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"]
             .into_iter()

@@ -1,4 +1,4 @@
-//! A collector in a temporary folder, processes that do what a test tells them, and a small HTTP client.
+//! A collector in a temporary folder, scripted processes that report to it, and a small HTTP client.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
 pub mod browser;
@@ -51,7 +51,7 @@ impl Fleet {
         Process::connect(self.collector.tcp()).await
     }
 
-    /// Several processes, all of them in the collector's list.
+    /// Connects several processes and waits until the collector lists them all.
     pub async fn connect_all(&self, count: usize) -> Vec<Process> {
         let mut all = Vec::new();
         for _ in 0..count {
@@ -101,7 +101,7 @@ impl Fleet {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let answer = self.send("POST", "/api/sql", Some(json!({"snapshot_id": snapshot, "sql": sql}))).await;
-            // SQLite's memory is one for the process, and another test takes all of it for a moment.
+            // SQLite's memory limit holds for the whole process, and another test uses all of it for a moment.
             if answer.0 != 503 || Instant::now() > deadline {
                 return answer;
             }
@@ -154,7 +154,7 @@ pub fn options(dir: &TempDir) -> Options {
     Options::default().with_listen("127.0.0.1:0").with_http("127.0.0.1:0").with_db(dir.path().join("fleet.sqlite"))
 }
 
-/// Asks again until it is so.
+/// Polls until the condition holds.
 pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !is_so().await {
@@ -167,7 +167,7 @@ pub async fn patiently<T>(what: impl Future<Output = T>) -> T {
     timeout(PATIENCE, what).await.expect("took too long")
 }
 
-/// A process that speaks the protocol by hand, as a program that knows nothing of our library.
+/// A process that writes the protocol by hand, like a program that does not use our library.
 pub struct Process {
     pub stream: TcpStream,
     pub name: String,

@@ -8,7 +8,7 @@ use tokio::{
     net::TcpStream,
 };
 
-/// Nothing in a test takes that long, so a hang becomes a failure.
+/// Longer than anything in a test, so that a hang becomes a failure.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Fails instead of hanging.
@@ -61,7 +61,7 @@ impl Client {
         Self { socket: soon(TcpStream::connect(address)).await.unwrap(), buffer: Vec::new() }
     }
 
-    /// From another address of the loopback network.
+    /// Connects from another address of the loopback network.
     pub async fn connect_from(own: &str, address: SocketAddr) -> Self {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.bind(SocketAddr::new(own.parse().unwrap(), 0)).unwrap();

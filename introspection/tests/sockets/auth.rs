@@ -82,7 +82,7 @@ async fn the_path_is_taken_as_it_stands() {
     }
 }
 
-/// The whole answer to one request, which must not be to upgrade.
+/// The whole answer to one request that must not be upgraded.
 async fn ask(server: &Server, request: String) -> String {
     let mut socket = soon(tokio::net::TcpStream::connect(server.address)).await.unwrap();
     soon(socket.write_all(request.as_bytes())).await.unwrap();

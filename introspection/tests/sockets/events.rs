@@ -164,7 +164,7 @@ async fn events_wait_while_paused_and_an_overflow_is_told_once() {
     let discarding = |payload: Option<Payload>| matches!(payload, Some(Payload::Notice(notice)) if notice.kind() == proto::server_notice::Kind::DiscardingEvents);
     let notice = soon(client.connection.next()).await.unwrap();
     assert!(discarding(notice.message.payload.clone()));
-    // A recording keeps it: who reads it later must know that some events are missing.
+    // The recording keeps the notice, so that a later reader knows that events are missing.
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("node.rec");
     assert!(Recorder::open(&path).unwrap().append(&notice).unwrap());

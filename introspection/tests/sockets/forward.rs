@@ -93,7 +93,7 @@ async fn the_toolkit_s_commands_go_through_a_short_address_without_a_token() {
         }
     };
     assert_eq!(answered, None);
-    // The end of the forwarder is told.
+    // A forwarder that ends tells its clients.
     drop(stop);
     let end = loop {
         if let Message::Close(frame) = soon(socket.next()).await.unwrap().unwrap() {
@@ -132,7 +132,7 @@ async fn places_are_bounded_and_a_node_that_refuses_is_told() {
         held.push(socket);
     }
     assert_eq!(refused(&short, "x-one-more", "1").await, 503);
-    // A place that is given back can be taken.
+    // A place that became free can be used again.
     drop(held.pop());
     while refused(&short, "x-one-more", "2").await == 503 {
         tokio::task::yield_now().await;

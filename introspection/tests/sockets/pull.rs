@@ -6,7 +6,7 @@ use rpp_introspection::proto::{
     server_message::Payload,
 };
 
-/// A client for which states are made every 10 ms, and that takes so many of them.
+/// A client that asks for a state every 10 ms, and has received `count` of them.
 async fn let_states_pass(server: &Server, count: usize) -> Client {
     let mut other = server.connect().await;
     other.greeting().await;
@@ -45,12 +45,12 @@ async fn a_state_is_sent_once_however_often_ready_is_said() {
     let server = start(&registry(), options());
     let mut client = server.connect().await;
     let (_, first) = client.greeting().await;
-    // The next state is two seconds away: it was sent, so there is nothing to send.
+    // The newest state was sent and the next one is two seconds away, so nothing is due.
     for _ in 0..3 {
         client.ready().await;
     }
     client.hello(0).await;
-    // Ready was remembered, once: the next state comes, the ones after it do not.
+    // Several ready messages count once: the next state comes, later ones do not.
     let mut other = let_states_pass(&server, 1).await;
     let second = client.state().await;
     assert!(second.instant_ts > first.instant_ts);
@@ -121,7 +121,7 @@ async fn a_standing_ready_brings_every_state_until_it_is_paused_or_ended() {
     for _ in 0..10 {
         other.state().await;
     }
-    // Still paused: an answer, and no state in front of it.
+    // Still paused: the response comes with no state before it.
     client.command(Command::PushEnable, Source::State).await;
     client.command(Command::PushResume, Source::State).await;
     client.state().await;
@@ -132,7 +132,7 @@ async fn a_standing_ready_brings_every_state_until_it_is_paused_or_ended() {
     client.expect_silence().await;
 }
 
-/// States may be on their way already.
+/// States may already be in flight.
 async fn drain_until_response(client: &mut Client, command: Command, source: Source) {
     let id = client.send(command, source).await;
     loop {

@@ -44,7 +44,7 @@ async fn a_recording_is_one_version_then_messages_and_can_be_continued() {
     let messages: Vec<_> = Recording::open(&path).unwrap().collect::<Result<_, _>>().unwrap();
     let runtimes = messages.iter().filter(|message| matches!(message.payload, Some(Payload::Runtime(_)))).count();
     assert_eq!(runtimes, 2, "one a connection");
-    // Behind each runtime the configuration that it is looked at with, and no other response.
+    // After each runtime comes the configuration of its connection, and no other response.
     for (index, message) in messages.iter().enumerate() {
         let runtime = matches!(&message.payload, Some(Payload::Runtime(_)));
         let configuration = match messages.get(index + 1).and_then(|next| next.payload.as_ref()) {
@@ -137,7 +137,7 @@ async fn watching_shows_connections_streams_sessions_and_what_they_wait_for() {
     }
 }
 
-/// What was written so far, for somebody else to look at.
+/// A copy of what was written so far.
 #[derive(Clone, Default)]
 struct Shown(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
 

@@ -79,7 +79,7 @@ async fn nothing_is_kept_while_no_client_is_connected() {
     }
     let state = registry.state();
     assert_eq!((connections(&state).len(), streams(&state).count()), (1, 0));
-    // What one client saw is gone when it left.
+    // Streams that were retained for a client are dropped when it disconnects.
     let server = start(&registry, options());
     let mut client = client_with_retention(&server, 0).await;
     drop(connection.stream_opened(Role::Initiator));

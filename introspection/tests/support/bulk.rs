@@ -15,7 +15,7 @@ use rpp_p2p::stream_tags;
 
 pub const PROTOCOL: &str = "/test/bulk/1";
 
-/// Asks for so many bytes; the answer is how many came.
+/// Requests this many bytes. The answer is how many arrived.
 #[derive(Clone, Default)]
 pub struct Bulk;
 
@@ -122,7 +122,7 @@ impl Node {
         }
     }
 
-    /// The next event, told to the registry.
+    /// The next event, which it also reports to the registry.
     pub async fn next(&mut self) -> SwarmEvent<BehaviourEvent> {
         let event = self.swarm.select_next_some().await;
         self.registry.handle_swarm_event(&event);

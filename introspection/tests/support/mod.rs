@@ -19,7 +19,7 @@ use tokio::{sync::oneshot, task::JoinHandle};
 
 pub const TOKEN: &str = "a-token-of-more-than-16-bytes";
 
-/// For what must happen, however loaded the machine is.
+/// Time for what must happen, also on a loaded machine.
 pub async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(60), future).await.expect("it did not happen within a minute")
 }
@@ -132,7 +132,7 @@ impl Client {
         response
     }
 
-    /// Greets, with a wanted interval (0: the node's).
+    /// Sends the hello with the wanted interval (0: the node's).
     pub async fn hello(&mut self, interval_ms: u64) -> Configuration {
         let asked = Configuration { retention_period_ms: 0, state_snapshot_interval_ms: interval_ms };
         self.hello_with(asked).await
@@ -143,7 +143,7 @@ impl Client {
         self.response().await.effective_config.unwrap()
     }
 
-    /// Fails unless nothing but the response comes between the command and now.
+    /// Sends a command and fails if anything comes before its response.
     pub async fn expect_silence(&mut self) {
         self.command(Command::PushDisable, Source::State).await;
     }
@@ -162,7 +162,7 @@ pub fn new_connection(peer: PeerId) -> NewConnection {
     }
 }
 
-/// So many connections with four streams each that have moved some bytes.
+/// `count` connections with four streams each, which have moved some bytes.
 pub fn simulate(registry: &Registry, connections: usize) -> Vec<(OpenConnection, Vec<OpenStream>)> {
     let peer = peer();
     let open = |_| {

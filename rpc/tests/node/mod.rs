@@ -1,4 +1,4 @@
-//! A control plane over a node whose part a test plays.
+//! A control plane over a node that a test scripts.
 #![allow(dead_code, unreachable_pub)]
 
 use std::{
@@ -63,7 +63,7 @@ impl Port {
     }
 }
 
-/// A control plane whose node answers each command with `play`.
+/// A control plane over a node that answers each command with `play`.
 pub fn open(play: impl FnMut(Command) + Send + 'static) -> Port {
     open_with(Options::new(TOKEN.into()), play)
 }
