@@ -467,6 +467,27 @@ async fn a_manifest_with_a_right_checksum_is_not_served_when_its_chain_does_not_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_whose_proof_does_not_hold_is_found_and_not_served() {
+    keep_the_log();
+    let root = made().second.root;
+    let mut home = Home::provider();
+    // Nothing is read in the background but what says who vouches for it.
+    home.config.snapshots.scrub_bytes_per_second = 0;
+    let folder = home.snapshots().join("store").join(root.to_string());
+    forge(&folder.join("manifest.json"), |text| with_another("recursive_proof", &text));
+    let node = home.start().await;
+    eventually("the damage to be found", async || folder.join("damaged").exists().then_some(())).await;
+    let told = fs::read_to_string(folder.join("damaged")).unwrap();
+    assert!(told.contains("the proof of the offer at height 110 in manifest.json does not hold"), "{told}");
+    let consumer = Home::consumer().start().await;
+    let other = json!({ "peer": node.address.to_string(), "height": 110 });
+    let answer = consumer.request("POST", "/p2p/snapshots", Some(other)).await;
+    assert_eq!(answer.status, 502, "{}", answer.body);
+    let session = consumer.stream(json!({ "peer": node.address.to_string(), "height": 100 })).await;
+    consumer.complete(session).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_complete_session_whose_manifest_was_forged_is_fetched_again_before_it_is_called_verified() {
     let forgeries: [(&str, Forgery); 3] = [
         ("block_hash", with_another_block_hash),

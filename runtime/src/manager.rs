@@ -138,6 +138,11 @@ impl Manager {
         }
     }
 
+    /// One permit for each proof that may be checked at once.
+    pub(crate) fn proof_permits(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.proofs)
+    }
+
     /// A sender for reports of blocking work.
     pub(crate) fn done(&self) -> mpsc::Sender<Done> {
         self.done.clone()

@@ -205,7 +205,8 @@ impl Node {
         self.note_readiness();
         let mut refresh = tokio::time::interval(STORE_REFRESH);
         refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let scrub = crate::scrub::spawn(Arc::clone(&self.store), Arc::clone(&self.metrics), &self.config);
+        let permits = self.manager.proof_permits();
+        let scrub = crate::scrub::spawn(Arc::clone(&self.store), Arc::clone(&self.metrics), permits, &self.config);
         let stop = loop {
             self.turn();
             let wake = self.next_wake();

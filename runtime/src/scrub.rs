@@ -1,37 +1,93 @@
-//! Reads stored payloads again in the background, slowly, and hashes them, so that payloads that nobody asks for are
-//! checked as well.
+//! Checks what is stored in the background, so that what nobody asks for is checked as well: the recursive proof of each
+//! offer once, and the payloads again and again, slowly.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use rpp_p2p::tree::{chunk_range, total_chunks};
-use tokio::task::JoinHandle;
+use rpp_p2p::{
+    Hash,
+    tree::{chunk_range, total_chunks},
+};
+use tokio::{sync::Semaphore, task::JoinHandle, time::Instant};
 
 use crate::{
     config::Config,
     jobs::explain,
     limits::SCRUB_PIECE,
     metrics::Metrics,
-    store::{Store, StoreError, Stored},
+    store::{Offer, Store, StoreError, Stored},
+    verify,
 };
 
 const SMALLEST_PIECE: u64 = 16 * 1024;
 /// The pause between two rounds, and when there is nothing to read.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Starts the task, which runs until it is aborted. It reads one piece at a time.
-pub(crate) fn spawn(store: Arc<Store>, metrics: Arc<Metrics>, config: &Config) -> JoinHandle<()> {
+/// Proofs are not checked before that: a node that has just started has more urgent work for its processors.
+const PROOFS_AFTER: Duration = Duration::from_secs(5);
+
+/// Starts the task, which runs until it is aborted. It reads one piece at a time, and checks one proof at a time, for which
+/// it takes one of `permits`.
+pub(crate) fn spawn(
+    store: Arc<Store>,
+    metrics: Arc<Metrics>,
+    permits: Arc<Semaphore>,
+    config: &Config,
+) -> JoinHandle<()> {
     let rate = config.snapshots.scrub_bytes_per_second;
     tokio::spawn(async move {
-        if rate == 0 {
-            return;
-        }
+        let started = Instant::now();
+        let mut proven = HashSet::new();
         loop {
-            for stored in store.list() {
-                scrub(&store, &stored, rate, &metrics).await;
+            if started.elapsed() >= PROOFS_AFTER {
+                prove(&store, &permits, &mut proven).await;
+            }
+            if rate > 0 {
+                for stored in store.list() {
+                    scrub(&store, &stored, rate, &metrics).await;
+                }
             }
             tokio::time::sleep(PAUSE).await;
         }
     })
+}
+
+/// Checks the proofs that are not among those that hold. A payload with an offer whose proof does not hold is not offered
+/// any more: whoever took it would blame this node.
+async fn prove(store: &Arc<Store>, permits: &Arc<Semaphore>, proven: &mut HashSet<Hash>) {
+    let mut there = HashSet::new();
+    for stored in store.list() {
+        for offer in stored.offers() {
+            let Some(name) = proof_name(offer) else { continue };
+            there.insert(name);
+            if proven.contains(&name) {
+                continue;
+            }
+            let Ok(permit) = Arc::clone(permits).acquire_owned().await else { return };
+            let (store, stored, offer) = (Arc::clone(store), Arc::clone(&stored), Arc::clone(offer));
+            let checked = tokio::task::spawn_blocking(move || {
+                let _permit = permit;
+                let Err(reason) = verify::check_proof(&offer) else { return true };
+                // Not if another one took its place meanwhile.
+                if store.get(&stored.root()).is_some_and(|now| Arc::ptr_eq(&now, &stored)) {
+                    store.condemn(&stored.root(), &reason);
+                }
+                false
+            });
+            if let Ok(true) = checked.await {
+                proven.insert(name);
+            }
+        }
+    }
+    proven.retain(|name| there.contains(name));
+}
+
+/// The same for the same proof of the same tip under the same genesis.
+fn proof_name(offer: &Offer) -> Option<Hash> {
+    let proof = offer.updates.last()?.recursive_proof.as_ref()?;
+    let genesis = serde_json::to_vec(&offer.genesis).ok()?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&genesis).update(&offer.tip.commitment.0).update(proof);
+    Some(Hash(hasher.finalize().into()))
 }
 
 /// Reads one payload to its end, unless it is damaged or removed.

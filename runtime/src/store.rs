@@ -460,9 +460,13 @@ impl Inner {
         let is_new = self.place_locked(&lock, folder, parent, name, manifest)?;
         drop(lock);
         self.rescan()?;
-        let stored = self.catalog().stored.get(&root).cloned().ok_or_else(|| StoreError::Damaged {
+        let catalog = self.catalog();
+        let stored = catalog.stored.get(&root).cloned().ok_or_else(|| StoreError::Damaged {
             path: self.store.path().join(root.to_string()),
-            reason: "it is not readable after it was put in place".to_owned(),
+            reason: match catalog.damaged.get(&root) {
+                Some(entry) => format!("it was put in place, and then could not be read: {}", entry.reason),
+                None => "it was removed just after it was put in place".to_owned(),
+            },
         })?;
         if is_new {
             stored.set_verified();
