@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Pauses between tries that double up to a bound, with jitter: each is shortened or lengthened by up to a quarter, and never
-/// longer than the bound, so that many who lost the same peer do not come back together.
+/// Pauses between tries. They double up to a bound, and jitter shortens or lengthens each by up to a quarter, but never
+/// beyond the bound. So many nodes that lost the same peer do not all return at once.
 ///
 /// ```
 /// use std::time::Duration;
@@ -22,13 +22,13 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// `seed` makes the jitter: a random number, or a fixed one where it is to be repeatable.
+    /// The jitter comes from `seed`: a random number, or a fixed one to repeat a run.
     #[must_use]
     pub fn new(first: Duration, longest: Duration, seed: u64) -> Self {
         Self { first, longest, failures: 0, random: seed }
     }
 
-    /// It failed once more: how long to wait before the next try.
+    /// Counts one more failure and returns the pause before the next try.
     pub fn pause(&mut self) -> Duration {
         let doubled = self.first.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX));
         self.failures = self.failures.saturating_add(1);
@@ -41,7 +41,7 @@ impl Backoff {
         self.failures
     }
 
-    /// It succeeded: the next failure is a first one.
+    /// Call it after a success: the next pause is a first one again.
     pub fn reset(&mut self) {
         self.failures = 0;
     }

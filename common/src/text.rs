@@ -32,8 +32,8 @@ pub fn escape(text: &str) -> String {
     shown
 }
 
-/// The longest start of `text` that has at most [`MAX_TEXT_BYTES`] and ends between characters, not escaped: what is kept
-/// of somebody's words.
+/// The longest start of `text` that has at most [`MAX_TEXT_BYTES`] and ends between characters. It is not escaped; use it
+/// for text that is kept.
 #[must_use]
 pub fn cut(text: &str) -> &str {
     cut_to(text, MAX_TEXT_BYTES)
