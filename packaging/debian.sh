@@ -16,7 +16,7 @@ for shell in bash zsh fish; do
     "$binary" completions "$shell" >"$made/completion.$shell"
 done
 version=$("$binary" --version | cut -d' ' -f2)
-# Debian wants a changelog in its own form; ours comes along as it is.
+# Debian requires a changelog in its own format. The package also has ours, unchanged.
 cat >"$made/changelog" <<EOF
 rpp-node ($version-1) unstable; urgency=medium
 

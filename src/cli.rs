@@ -64,7 +64,7 @@ enum Command {
     Status(status::StatusArgs),
     /// Watch the running node in the terminal: downloads, peers, events.
     Top(top::TopArgs),
-    /// Ask whether the running node is well.
+    /// Check whether the running node is healthy.
     Health(health::HealthArgs),
     /// List the stored snapshots.
     List(stored::ListArgs),
@@ -78,7 +78,7 @@ enum Command {
     Introspect(introspect::IntrospectArgs),
     /// Take one graph of live work over many processes, keep it, and show it.
     Collect(collect::CollectArgs),
-    /// Show the whole thing on this machine: publish, stream, crash, resume, verify.
+    /// Demonstrate everything on this machine: publish, stream, crash, resume, verify.
     Demo(demo::DemoArgs),
     /// Print shell completions.
     Completions(completions::CompletionsArgs),

@@ -24,25 +24,25 @@ RPP_COLLECTOR_INSECURE_TCP=1.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CollectArgs {
-    /// Where processes report.
+    /// The address to which processes report.
     #[arg(long, env = "PEEPS_LISTEN", value_name = "HOST:PORT", default_value = "127.0.0.1:9119")]
     listen: String,
-    /// Where HTTP is answered.
+    /// The address of the HTTP port.
     #[arg(long, env = "PEEPS_HTTP", value_name = "HOST:PORT", default_value = "127.0.0.1:9130")]
     http: String,
     /// The SQLite file.
     #[arg(long, env = "PEEPS_DB", value_name = "FILE", default_value = "./peeps-web.sqlite")]
     db: PathBuf,
-    /// Size of the SQLite file and its log; the oldest cuts are forgotten first.
+    /// Largest size of the SQLite file and its log in bytes; the oldest cuts are evicted first.
     #[arg(long, env = "PEEPS_DB_MAX_BYTES", value_name = "BYTES", default_value_t = rpp_fleet::limits::DEFAULT_DB_BYTES)]
     max_bytes: u64,
-    /// A further name that the Host of an HTTP request may carry.
+    /// Another name that the Host header may carry.
     #[arg(long = "allowed-host", value_name = "NAME")]
     allowed_hosts: Vec<String>,
-    /// A further origin whose web pages may ask, for instance that of the page behind a TLS proxy.
+    /// Another origin whose web pages may send requests, for instance that of the page behind a TLS proxy.
     #[arg(long = "allowed-origin", value_name = "ORIGIN")]
     allowed_origins: Vec<String>,
-    /// What is logged: a level or directives.
+    /// The log's filter: a level or directives.
     #[arg(long, env = "RPP_LOG_FILTER", value_name = "FILTER", default_value = "info")]
     log_filter: String,
     /// Print the addresses as JSON also on a terminal.

@@ -37,7 +37,7 @@ pub(crate) struct FetchArgs {
     /// Wanted chunk size in bytes.
     #[arg(long, value_name = "N")]
     chunk_size: Option<u64>,
-    /// Go on with this session.
+    /// Resume this session.
     #[arg(long, value_name = "SESSION")]
     resume: Option<u64>,
     /// Print the final status as JSON; progress goes to standard error.

@@ -1,4 +1,4 @@
-//! `health`: asks the running node whether it is well, for supervisors that can run a command and nothing else.
+//! `health`: checks whether the running node is healthy, for supervisors that can only run a command.
 
 use super::{api::Api, config_args::ConfigArgs, output};
 
@@ -12,7 +12,7 @@ are reloaded and it can write; 1: it does not, and standard error says why.")]
 pub(crate) struct HealthArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Whether it is ready to serve, not only alive.
+    /// Check that the node is ready to serve, not only alive.
     #[arg(long)]
     ready: bool,
 }

@@ -16,7 +16,7 @@ use super::output;
   rpp-node man ~/.local/share/man/man1
   rpp-node man pages && man -l pages/rpp-node-fetch.1")]
 pub(crate) struct ManArgs {
-    /// Where the pages are written; it is made when it is not there.
+    /// The folder for the pages, created when absent.
     dir: PathBuf,
 }
 

@@ -42,7 +42,7 @@ pub(crate) struct PublishArgs {
     /// Print JSON: {"root","height","step","bytes","format","commitment","genesis","publisher"}
     #[arg(long)]
     json: bool,
-    /// Publish a folder with absolute links, or links that lead outside, all the same.
+    /// Publish a folder even if it has absolute links or links that lead outside.
     #[arg(long)]
     allow_links: bool,
     /// The file or directory.

@@ -24,13 +24,13 @@ the keys ask for.")]
 pub(crate) struct TopArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Print a plain picture and end.
+    /// Print the screen once as plain text.
     #[arg(long)]
     once: bool,
-    /// Print what is known as JSON and end: {"identity", "head", "trouble", "sessions", "peers", "events"}.
+    /// Print the node's state once as JSON: {"identity", "head", "trouble", "sessions", "peers", "events"}.
     #[arg(long)]
     json: bool,
-    /// Seconds from one look to the next.
+    /// Seconds between two updates.
     #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=60))]
     interval: u64,
 }

@@ -1,10 +1,10 @@
-"""Says more in the description than a schema of ours should: what schemathesis must know to hold every check against it.
+"""Adds to the OpenAPI description what schemathesis needs for its checks, and other readers do not.
 
 described.py OPENAPI: prints the description, in which
 
 - `/events` is described event by event, as schemathesis reads a stream, and the JSON in each event's data, too;
-- a peer is one that the node takes: a random text is none, and whether a peer has an address is no matter of a schema;
-- the two bounds of the chunk size stand in separate requests, since a schema cannot say that one is not above the other, and a
+- a peer is one that the node accepts, because random text is not a peer and no schema can say whether a peer has an address;
+- the two bounds of the chunk size are in separate requests, because a schema cannot say that one is not above the other, and a
   resume does not repeat the session's own chunk size.
 """
 

@@ -1,4 +1,4 @@
-"""Uses the client of openapi-python-client: what it reads must be of the types that it was made with."""
+"""Uses the client of openapi-python-client. Answers must have the types that it was generated with."""
 
 import os
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Generated clients of the control plane, each against a real node of its own: schemathesis asks every operation with all its
-# checks; redocly finds no error in the description; clients by openapi-python-client, openapi-typescript, hey-api and
-# progenitor are made, compiled and used.
+# Tests generated clients of the control plane, each against its own real node. schemathesis calls every operation with all
+# of its checks; redocly finds no error in the description; clients by openapi-python-client, openapi-typescript, hey-api and
+# progenitor are generated, compiled and used.
 #
 #   cargo build --release && tests/clients/run.sh [schemathesis|redocly|python|typescript|hey-api|progenitor]...
 #
-# Needs python3 with venv, node with npm, cargo, and a registry for each. TOOLS names a folder that keeps what is installed,
-# EXAMPLES is how many requests schemathesis makes of an operation (50). Not part of the checks.
+# Needs python3 with venv, node with npm, cargo, and a registry for each. TOOLS names a folder that keeps the installed tools,
+# EXAMPLES sets the number of requests of schemathesis for each operation (50). Not part of the checks.
 set -eu
 repository=$(cd "$(dirname "$0")/../.." && pwd)
 here=$repository/tests/clients
@@ -66,7 +66,7 @@ compiled() { # compiled FOLDER: its TypeScript, strictly, as bundlers resolve it
 schemathesis() {
     python_tools
     python3 "$here/described.py" "$dir/openapi.json" >"$dir/described.json"
-    # In a folder of its own: it keeps notes where it runs.
+    # schemathesis writes files into the current folder, so it gets its own.
     (cd "$dir" && "$tools/venv/bin/schemathesis" run "$dir/described.json" --url "$RPP_URL" -H "Authorization: Bearer $RPP_TOKEN" \
         --checks all --max-examples "${EXAMPLES:-50}" --request-timeout 20 --no-color)
 }

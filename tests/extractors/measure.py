@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Which programs bring a published directory back whole.
+"""Measures which programs extract a published directory completely.
 
     python3 tests/extractors/measure.py --node target/release/rpp-node [--large] [--path DIR]... [--npm DIR]
 
 Publishes a directory with everything that the format knows, extracts the payload with every extractor that is found in PATH or in
-a DIR, and compares what came out with the source. `--large` adds a sparse file of 8 GiB with a small one after it: most
+a DIR, and compares the result with the source. `--large` adds a sparse file of 8 GiB with a small one after it: most
 programs write its zeros, so give --work a folder with 20 GB of room or a compressed file system. `--npm DIR` is where
 `npm --prefix DIR i tar tar-stream tar-fs` was run, `--jar FILE` a commons-compress and what it needs, separated by `:`. Prints one row of a table per extractor. Not a part of the tests.
 """
@@ -35,7 +35,7 @@ EXTRACTORS = {
     "commons-compress (Java)": ("java", None, lambda p, d: ["java", "-cp", f"{os.environ['EXTRACT_JAR']}:{os.environ['EXTRACT_BUILT']}", "Extract", p, d]),
     "rpp-node unpack": (None, None, None),
 }
-# What of the above needs an option to be found.
+# Extractors that are found only through an option.
 NEEDS = {"node-tar": "npm", "tar-fs (tar-stream)": "npm", "commons-compress (Java)": "jar"}
 
 

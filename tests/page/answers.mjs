@@ -6,12 +6,12 @@ const GIB = 2 ** 30, MIB = 2 ** 20, BEGUN = Date.now();
 const ago = (seconds) => new Date(BEGUN - seconds * 1000).toISOString();
 const root = (n) => (BigInt(n + 7) * 0x9e3779b97f4a7c15f39cc0605cedc835n * 0x2545f4914f6cdd1d5851f42d4c957f2dn).toString(16).padStart(64, "a").slice(-64);
 
-// What it would look like if text became markup.
+// Text that would be visible if it were taken for markup.
 export const MARKUP = "<b id=bold>bold</b><img src=x onerror=\"window.changed = true\"> \u05d0\u05d1\u05d2";
 
 const KINDS = ["streaming", "several", "backing_off", "verifying", "slow", "failed", "complete", "paused", "connecting"];
 
-// `moment` counts up: figures change with it, and nothing else.
+// Only figures change with `moment`, which counts up.
 function status(n, moment) {
   const kind = KINDS[n % KINDS.length], total = [8 * GIB, 3 * GIB, GIB, 512 * MIB, 6 * GIB, 40 * GIB, 2 * GIB, 700 * MIB, 0][n % 9];
   const one = { session: 4711 + n, peer: PEERS[n % 3], state: kind, bytes_received: 0, bytes_verified: 0, bytes_durable: 0, bytes_wasted: 0,

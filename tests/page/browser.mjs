@@ -14,12 +14,12 @@ export async function launch() {
   return puppeteer.launch({ executablePath, args: ["--no-sandbox", "--disable-dev-shm-usage"] });
 }
 
-// Opens a tab. `made`: which made-up answers stand in for the node's (see answers.mjs); none: the node's own.
+// Opens a tab. `made` says which made-up answers replace the node's (see answers.mjs); without it the node answers.
 export async function open(browser, { made, scheme = "light", view = DESK, motion = "no-preference", bypass = false, enter = true } = {}) {
   const context = await browser.createBrowserContext(), page = await context.newPage();
   const tab = { page, complaints: [], asked: [], answers: made && answers(made) };
   page.on("pageerror", (error) => tab.complaints.push(error.message));
-  // A node without a verified checkpoint answers 404 for its head, which the browser notes.
+  // A node without a verified checkpoint answers 404 for its head, which the browser logs as an error.
   const expected = (message) => message.location().url?.endsWith("/p2p/head");
   page.on("console", (message) => { if (["error", "warn"].includes(message.type()) && !expected(message)) tab.complaints.push(message.text()); });
   page.on("request", (request) => tab.asked.push(request.url()));
@@ -49,7 +49,7 @@ export async function login(page, token) {
 
 export const soon = (page, what, ...rest) => page.waitForFunction(what, { polling: 50, timeout: 20000 }, ...rest);
 
-// The page asks and shows once more.
+// Lets the page fetch and draw once more.
 export async function round(tab) {
   tab.answers?.step();
   await tab.page.evaluate(() => refresh());

@@ -123,7 +123,7 @@ const checks = {
         await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
       }
       assert.deepEqual(await page.evaluate(() => window.moved), [], view.width + " pixels wide");
-      // A phone zooms out for what is too wide: its own width tells.
+      // A phone zooms out when the page is too wide, so compare with the device's own width.
       const wide = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth,
         ...[...document.querySelectorAll("main *")].filter((one) => !one.closest(".hidden, svg, .bar, .why, .who, .from > *")).map((one) => one.getBoundingClientRect().right)]);
       assert.ok(wide.every((right) => right <= view.width + 0.5), `${Math.max(...wide)} of ${view.width}`);

@@ -1,11 +1,11 @@
-// The pictures of docs/, of made-up answers: tests/page/run.sh pictures.
+// Takes the pictures of docs/ from made-up answers: tests/page/run.sh pictures.
 import { launch, open, DESK, PHONE } from "./browser.mjs";
 
 const folder = process.env.PICTURES;
 const browser = await launch();
 for (const [name, scheme, view] of [["page-light", "light", { ...DESK, height: 1000 }], ["page-dark", "dark", { ...DESK, height: 1000 }], ["page-phone", "light", PHONE]]) {
   const { page, answers } = await open(browser, { made: {}, scheme, view });
-  // Ten minutes of looking, in a moment.
+  // Simulates that the page was open for ten minutes.
   await page.evaluate(() => {
     for (const card of downloads.cards.values()) {
       const rate = card.status.verified_bytes_per_second;

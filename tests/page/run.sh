@@ -4,8 +4,8 @@
 #   cargo build --release && tests/page/run.sh             checks it
 #   cargo build --release && tests/page/run.sh pictures    makes the pictures of docs/images anew
 #
-# Needs Chromium (apt-get install chromium), node with npm, and the npm registry for puppeteer-core, which drives the browser, and axe-core,
-# which looks for what shuts people out. TOOLS names a folder that keeps them. Not part of the checks.
+# Needs Chromium (apt-get install chromium), node with npm, and the npm registry for puppeteer-core, which drives the browser, and
+# axe-core, which tests accessibility. TOOLS names a folder that keeps them. Not part of the checks.
 set -eu
 repository=$(cd "$(dirname "$0")/../.." && pwd)
 node=${RPP_NODE:-$repository/target/release/rpp-node}
@@ -22,7 +22,7 @@ trap cleanup EXIT
 
 [ -d "$tools/node_modules/axe-core" ] ||
     (cd "$tools" && npm init -y >/dev/null && npm install --no-audit --no-fund --silent puppeteer-core@25 axe-core@4)
-# Modules are found from where a script lies.
+# Node.js looks for modules from the script's folder.
 mkdir "$dir/page"
 cp "$repository"/tests/page/*.mjs "$dir/page"
 ln -s "$tools/node_modules" "$dir/page/node_modules"

@@ -17,7 +17,7 @@ def expressions():
     with urllib.request.urlopen(f"{URL}/api/v1/rules") as answer:
         for group in json.load(answer)["data"]["groups"]:
             for rule in group["rules"]:
-                # What is compared must be there; whether the alert fires depends on it.
+                # An alert's comparison drops series that do not fire, so only its operands must return data.
                 yield re.sub(r"\s*(>|==) 0$", "", rule["query"])
 
 

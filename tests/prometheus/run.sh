@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Lets Prometheus scrape a provider and a consumer that fetches one snapshot, and asks it for every expression of
-# config/grafana.json and config/alerts.yml: each must return data after the one transfer. Then one kind of event happens for
-# the first time, and its alert must fire.
+# Prometheus scrapes a provider and a consumer that fetches one snapshot. Then every expression of config/grafana.json and
+# config/alerts.yml must return data. Last, one kind of event happens for the first time, and its alert must fire.
 #
 #   cargo build --release && tests/prometheus/run.sh
 #

@@ -1,4 +1,4 @@
-"""Asks a node through the TLS proxy on port 443: check.py NAME CERTIFICATE, with the token in RPP_TOKEN."""
+"""Tests a node through the TLS proxy on port 443: check.py NAME CERTIFICATE, with the token in RPP_TOKEN."""
 
 import base64
 import http.client

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs a node behind nginx, HAProxy and Caddy, with the configurations of config/proxies as they stand there (only the
-# certificate is made on the spot), and asks through each what check.py says.
+# Runs a node behind nginx, HAProxy and Caddy with the unchanged configurations of config/proxies (only the certificate is
+# made for the test), and runs check.py through each.
 #
 #   cargo build --release && tests/proxies/run.sh
 #

@@ -18,8 +18,8 @@ export const start = listen => createLibp2p({
   services: { identify: identify() }
 })
 
-// What comes until the other side closes its half. A lost connection ends a stream just the same, so whether it is all there
-// is for the JSON to say: the beginning of a document is none.
+// Reads until the other side closes its half, and parses the document. A lost connection looks like a clean end, so only
+// parsing tells whether the message is complete: the beginning of a document does not parse.
 export async function read (stream, bound) {
   const pieces = []
   let length = 0
@@ -57,7 +57,7 @@ export class Session {
     return answer
   }
 
-  // Everything that a mirror needs: the plan, all updates, all chunks with their proofs.
+  // Fetches everything that a mirror needs: the plan, all updates, all chunks with their proofs.
   async fetch (chunkSize) {
     const plan = await this.ask('plan', { chunk_size: chunkSize })
     const updates = []

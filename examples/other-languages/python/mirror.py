@@ -68,7 +68,7 @@ class Mirror:
         try:
             answer = self.answer(peer, await read(stream, REQUEST_BOUND))
         except json.JSONDecodeError:
-            # Most likely cut off on the way: who hears nothing asks again.
+            # The request was probably cut off on the way. A consumer without an answer repeats it.
             return await stream.reset()
         except (ValueError, KeyError) as error:
             answer = {"type": "error", "session_id": 0, "code": "invalid", "message": str(error)}

@@ -20,10 +20,10 @@ def host(quic=False):
 
 
 async def read(stream, bound):
-    """What comes until the other side closes its half.
+    """Reads until the other side closes its half, and parses the document.
 
-    Over TCP a lost connection ends a stream just the same, and over QUIC every end is a reset, which now and then takes the
-    last bytes along: so whether it is all there is for the JSON to say. The beginning of a document is none.
+    Over TCP a lost connection looks like a clean end. Over QUIC every end is a reset, which now and then loses the last
+    bytes. So only parsing tells whether the message is complete: the beginning of a document does not parse.
     """
     pieces, length = [], 0
     while True:
@@ -64,7 +64,7 @@ class Session:
                 answer = await read(stream, RESPONSE_BOUND)
                 break
             except json.JSONDecodeError:
-                # Cut off on the way; every request may be repeated.
+                # The answer was cut off on the way. Every request may be repeated.
                 if not tries_left:
                     raise
             finally:
@@ -74,7 +74,7 @@ class Session:
         return answer
 
     async def fetch(self, chunk_size):
-        """Everything that a mirror needs: the plan, all updates, all chunks with their proofs."""
+        """Fetches everything that a mirror needs: the plan, all updates, all chunks with their proofs."""
         plan = await self.ask("plan", chunk_size=chunk_size)
         totals = plan["plan"]
         updates = [await self.ask("light_client_update", update_index=index) for index in range(totals["total_updates"])]

@@ -32,7 +32,7 @@ const RESPONSE_BOUND: u64 = 8 * 1024 * 1024;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// One JSON document, to the end of the stream. A lost connection may look like that end: the beginning of a document is none.
+/// Reads one JSON document, to the end of the stream. A lost connection may look like that end, but then it does not parse.
 async fn read(substream: &mut Substream, bound: u64) -> Result<Value, Failure> {
     let mut bytes = Vec::new();
     tokio::io::AsyncReadExt::take(substream, bound + 1).read_to_end(&mut bytes).await?;
@@ -54,7 +54,7 @@ struct Mirror {
     updates: Vec<Value>,
     chunks: Vec<Value>,
     size: u64,
-    /// What is acknowledged of chunks and updates, as counts.
+    /// The numbers of acknowledged chunks and updates.
     sessions: Mutex<HashMap<(PeerId, u64), [u64; 2]>>,
 }
 
@@ -244,7 +244,7 @@ async fn main() -> Result<(), Failure> {
     let peer = PeerId::from(PublicKey::Ed25519(keypair.public()));
     let listening = listen.parse::<Multiaddr>()?.with(Protocol::P2p(peer.into())).to_string();
     let snapshots = Snapshots { provider: provider.parse()?, chunk_size, listening };
-    // Without `nodelay` the end of an answer waits for the acknowledgement of what went before it.
+    // Without `nodelay` the end of an answer waits for TCP's acknowledgement of the bytes before it.
     let nodelay = std::env::var_os("NAGLE").is_none();
     let tcp = Tcp { listen_addresses: vec![listen.parse()?], nodelay, ..Tcp::default() };
     let config =
