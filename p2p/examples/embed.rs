@@ -42,11 +42,11 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Streams `payload` from one swarm to another; what arrived, and the verified head.
+/// Streams `payload` from one swarm to another. Returns what arrived, and the verified head.
 pub(crate) async fn run(payload: Vec<u8>) -> anyhow::Result<(Vec<u8>, rpp_p2p::Checkpoint)> {
     // What the consumer must know beforehand is one string: the genesis commitment.
     let shelf = tokio::task::spawn_blocking(move || Shelf::publish(payload)).await??;
-    let trust = TrustAnchor { genesis: shelf.genesis, ..TrustAnchor::default() };
+    let trust = TrustAnchor::new(shelf.genesis);
 
     let mut provider = swarm(shelf, Config::default())?;
     provider.listen_on("/ip4/127.0.0.1/tcp/0".parse()?)?;
@@ -174,7 +174,7 @@ async fn perform(
             session.handle_sent(Instant::now(), sent)?;
         }
         Action::VerifyAuthority { plan, updates } => {
-            // The proof takes a tenth of a second (two at first use): not on the swarm's task.
+            // Checking the proof takes a tenth of a second (four tenths the first time), too long for the swarm's task.
             let light_client = light_client.clone();
             let verdict = tokio::task::spawn_blocking(move || light_client.authorize(plan, &updates)).await;
             if let Ok(verdict) = verdict {
@@ -200,7 +200,7 @@ async fn perform(
 struct Shelf {
     genesis: Hash,
     item: Option<Item>,
-    /// The rules of sessions are the library's; a node would also persist each record.
+    /// The library's rules of sessions. A node would also persist each record.
     records: Mutex<Records>,
 }
 
@@ -217,7 +217,7 @@ impl Shelf {
         Self { genesis: Hash::default(), item: None, records: Mutex::new(Records::new(RecordLimits::default())) }
     }
 
-    /// Makes the first checkpoint of a new chain. Blocks for the proof: seconds.
+    /// Makes the first checkpoint of a new chain. Blocks for some seconds, because it makes a proof.
     fn publish(payload: Vec<u8>) -> anyhow::Result<Self> {
         let signer = Signer::generate();
         let genesis = Genesis::new("example".to_owned(), vec![signer.public()], 1)?;

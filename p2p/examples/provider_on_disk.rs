@@ -41,12 +41,12 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Publishes `payload` and streams it across a restart of its provider; how many chunks came before and after.
+/// Publishes `payload` and streams it across a restart of its provider. Returns the numbers of chunks before and after.
 pub(crate) async fn run(payload: Vec<u8>) -> anyhow::Result<(u64, u64)> {
     let folder = tempfile::tempdir()?;
     let (path, bytes) = (folder.path().to_owned(), payload.clone());
     let genesis = spawn_blocking(move || Folder::publish(&path, &bytes)).await??;
-    let trust = TrustAnchor { genesis, ..TrustAnchor::default() };
+    let trust = TrustAnchor::new(genesis);
 
     let serving = serve(folder.path()).await?;
     let mut consumer = Consumer {
@@ -60,7 +60,7 @@ pub(crate) async fn run(payload: Vec<u8>) -> anyhow::Result<(u64, u64)> {
     let mut received = consumer.fetch(0..half).await?;
     serving.stop().await;
 
-    // Another process, as far as the folder is concerned: it knows what is in there and nothing else.
+    // Like another process, the new provider knows only what is in the folder.
     let serving = serve(folder.path()).await?;
     consumer.connect(&serving).await?;
     consumer.resume(&plan, half).await?;
@@ -78,15 +78,15 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
-    /// Ends as a killed process does: nobody is told.
+    /// Ends without telling anybody, as a killed process does.
     pub(crate) async fn stop(self) {
         self.task.abort();
-        // It was cancelled, which is no news.
+        // The error says only that the task was cancelled.
         let _ = self.task.await;
     }
 }
 
-/// Serves the folder to whoever comes.
+/// Serves the folder to every peer.
 pub(crate) async fn serve(folder: &Path) -> anyhow::Result<Serving> {
     let key = Keypair::from_protobuf_encoding(&fs::read(folder.join("key"))?)?;
     let mut swarm = swarm(key, Folder::open(folder)?, Config::default())?;
@@ -125,7 +125,7 @@ pub(crate) fn swarm(key: Keypair, folder: Folder, config: Config) -> anyhow::Res
 /// ```
 pub(crate) struct Folder {
     path: PathBuf,
-    /// A consumer that offers nothing has none.
+    /// `None` in a consumer, which offers nothing.
     item: Option<Item>,
     records: Mutex<Records>,
 }
@@ -144,7 +144,8 @@ impl Folder {
         Self { path: PathBuf::new(), item: None, records: Mutex::default() }
     }
 
-    /// Fills a folder with the first checkpoint of a new chain; its genesis. Blocks for the proof: seconds.
+    /// Fills a folder with the first checkpoint of a new chain and returns its genesis. Blocks for some seconds, because
+    /// it makes a proof.
     pub(crate) fn publish(path: &Path, payload: &[u8]) -> anyhow::Result<Hash> {
         fs::create_dir_all(path.join("records"))?;
         write_durably(&path.join("key"), &Keypair::generate_ed25519().to_protobuf_encoding()?)?;
@@ -200,7 +201,7 @@ impl Folder {
         for entry in fs::read_dir(path.join("records"))? {
             let entry = entry?;
             let name = entry.file_name();
-            // What a crash left of a file that was not complete ends in `.new`.
+            // An incomplete file that a crash left behind ends in `.new`.
             let Some((peer, session)) = name.to_str().and_then(|name| name.split_once('-')) else { continue };
             let (Ok(peer), Ok(session)) = (peer.parse::<PeerId>(), session.parse::<u64>()) else { continue };
             let Some(session) = SnapshotSessionId::new(session) else { continue };
@@ -221,7 +222,7 @@ impl Folder {
         self.path.join("records").join(format!("{peer}-{session}"))
     }
 
-    /// First on disk, then in memory: what is answered from memory is on disk.
+    /// Writes the record to disk before memory, so answers from memory never tell more than the disk holds.
     fn keep(
         &self,
         records: &mut Records,
@@ -304,13 +305,13 @@ impl SnapshotProvider for Folder {
 
     fn cancel(&self, peer: PeerId, session: SnapshotSessionId) {
         self.records().remove(peer, session);
-        // Should it stay, the next process forgets it when its time has come.
+        // If the file stays, a later process evicts the record when its retention is over.
         let _ = fs::remove_file(self.record_path(peer, session));
     }
 }
 
-/// A consumer that decides itself what it asks for next. The example `resume` has one that leaves that to a `Session`,
-/// which also knows what to do when something goes wrong.
+/// A consumer that decides itself what to request next. The example `resume` leaves that to a `Session`, which also
+/// recovers from failures.
 struct Consumer {
     swarm: Swarm<Behaviour<Folder>>,
     provider: PeerId,
@@ -329,8 +330,7 @@ impl Consumer {
         }
     }
 
-    /// What the provider answered to the request that was just sent, checked. `None` instead of a request's id: it was not
-    /// sent, and an event says why.
+    /// Waits for the verified answer to the request that was just sent. If it was not sent (`None`), an event says why.
     async fn answer(&mut self, _: Option<RequestId>) -> anyhow::Result<Verified> {
         loop {
             match self.swarm.select_next_some().await {
@@ -346,7 +346,7 @@ impl Consumer {
         let (provider, session) = (self.provider, self.session);
         let asked = self.swarm.behaviour_mut().request_plan(provider, session, wishes);
         let Verified::Plan(plan, ..) = self.answer(asked).await? else { bail!("that was no plan") };
-        // Its update and the proof in it are not looked at here; the example `resume` does.
+        // This example does not check the update and its proof. The example `resume` does.
         Ok(plan.into())
     }
 
@@ -357,7 +357,7 @@ impl Consumer {
         Ok(())
     }
 
-    /// Fetches these chunks and acknowledges each: they are as durable as memory is.
+    /// Fetches these chunks and acknowledges each. They are kept in memory only.
     async fn fetch(&mut self, chunks: std::ops::Range<u64>) -> anyhow::Result<Vec<u8>> {
         let (provider, session) = (self.provider, self.session);
         let mut bytes = Vec::new();

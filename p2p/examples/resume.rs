@@ -1,6 +1,6 @@
-//! A consumer that is killed in the middle and goes on where it was. What it keeps on disk is the plan with its updates, the
-//! payload so far, and the proof of each chunk in it: the next process checks every byte on the disk again before it counts,
-//! resumes the session and fetches what is left.
+//! A consumer that is killed in the middle and continues where it was. It keeps the plan with its updates, the payload
+//! so far, and the proof of each of its chunks on disk. The next process checks every byte on the disk again before it
+//! counts, resumes the session and fetches the rest.
 //!
 //! `cargo run --release -p rpp-p2p --example resume`
 
@@ -40,13 +40,13 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Streams `payload` with two consumers, one after the other over one folder; the bytes that each of them fetched.
+/// Streams `payload` with two consumers, one after the other over one folder. Returns the bytes that each fetched.
 pub(crate) async fn run(payload: Vec<u8>) -> anyhow::Result<(u64, u64)> {
     let (offered, mine) = (tempfile::tempdir()?, tempfile::tempdir()?);
     let (path, bytes) = (offered.path().to_owned(), payload.clone());
     let genesis = spawn_blocking(move || Folder::publish(&path, &bytes)).await??;
     let serving = serve(offered.path()).await?;
-    let trust = TrustAnchor { genesis, ..TrustAnchor::default() };
+    let trust = TrustAnchor::new(genesis);
     write_durably(&mine.path().join("key"), &Keypair::generate_ed25519().to_protobuf_encoding()?)?;
 
     let third = payload.len() as u64 / 3;
@@ -107,7 +107,7 @@ impl Consumer {
         Ok(Self { folder: folder.to_owned(), swarm, session, light_client, durable: 0 })
     }
 
-    /// Drives the session to its end, or until `enough` says so of the bytes on disk; the bytes that it fetched.
+    /// Drives the session to its end, or until `enough` accepts the bytes on disk. Returns the bytes that it fetched.
     async fn stream(&mut self, enough: impl Fn(u64) -> bool) -> anyhow::Result<u64> {
         loop {
             while let Some(action) = self.session.poll_action(Instant::now()) {
@@ -156,7 +156,7 @@ impl Consumer {
                 self.session.handle_sent(Instant::now(), sent)?;
             }
             Action::VerifyAuthority { plan, updates } => {
-                // The proof takes a tenth of a second: not on the swarm's task.
+                // Checking the proof takes a tenth of a second, too long for the swarm's task.
                 let light_client = self.light_client.clone();
                 let verdict = spawn_blocking(move || light_client.authorize(plan, &updates)).await?;
                 self.session.handle_authority(Instant::now(), verdict.map(drop).map_err(Into::into))?;
@@ -189,7 +189,7 @@ impl Consumer {
         Ok(())
     }
 
-    /// The bytes first: a chunk without its line does not count, and is fetched again.
+    /// Writes the bytes before the proof, because a chunk without its proof does not count and is fetched again.
     fn append(&self, chunk: &VerifiedChunk) -> anyhow::Result<()> {
         let open = |name| OpenOptions::new().create(true).append(true).open(self.folder.join(name));
         open("partial")?.write_all(&chunk.bytes)?;

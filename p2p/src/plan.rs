@@ -15,6 +15,7 @@ use crate::{
 
 /// What a consumer trusts: one genesis commitment, which pins chain, publishers and threshold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TrustAnchor {
     /// `C_0`.
     pub genesis: Hash,
@@ -24,6 +25,29 @@ pub struct TrustAnchor {
     pub threshold: u64,
     /// Keys whose signatures no longer count.
     pub revoked: Vec<Hash>,
+}
+
+impl TrustAnchor {
+    /// Trusts the chain that begins with this genesis commitment.
+    #[must_use]
+    pub fn new(genesis: Hash) -> Self {
+        Self { genesis, ..Self::default() }
+    }
+
+    /// Requires that the descriptor names these publishers, in any order, and this threshold. An empty list or a 0 requires
+    /// nothing.
+    #[must_use]
+    pub fn with_publishers(mut self, publishers: Vec<Hash>, threshold: u64) -> Self {
+        (self.publishers, self.threshold) = (publishers, threshold);
+        self
+    }
+
+    /// Signatures by these keys no longer count.
+    #[must_use]
+    pub fn with_revoked(mut self, revoked: Vec<Hash>) -> Self {
+        self.revoked = revoked;
+        self
+    }
 }
 
 /// The bounds on plans that a consumer accepts.

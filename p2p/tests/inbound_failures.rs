@@ -204,13 +204,12 @@ async fn another_peers_session_is_not_found_and_stays_as_it_is() {
 
 /// Who finds no slot is told so at once.
 fn at_once() -> SlotLimits {
-    SlotLimits { gives_way: SlotLimits::default().idle, wait: Duration::ZERO, ..SlotLimits::default() }
+    SlotLimits::default().with_gives_way(SlotLimits::default().idle).with_wait(Duration::ZERO)
 }
 
 #[tokio::test]
 async fn a_cancel_is_answered_cancelled_for_any_session_and_without_a_slot() {
-    let (provider, memory, mut raw) =
-        pair_with(Config::default().with_slots(SlotLimits { total: 1, ..at_once() })).await;
+    let (provider, memory, mut raw) = pair_with(Config::default().with_slots(at_once().with_total(1))).await;
     let cancel = |id| request(&SnapshotsRequest::Error { session_id: session(id), message: "enough".to_owned() });
     let answer = raw.ask(provider.peer, cancel(1)).await;
     assert!(is_refusal(&answer, "cancelled") && answer.contains("\"session_id\":1"), "{answer}");
@@ -224,7 +223,7 @@ async fn a_cancel_is_answered_cancelled_for_any_session_and_without_a_slot() {
 
 #[tokio::test]
 async fn slots_are_shared_and_bounded_per_peer() {
-    let limits = SlotLimits { total: 4, per_peer: 2, ..at_once() };
+    let limits = at_once().with_total(4).with_per_peer(2);
     let (provider, _, mut raw) = pair_with(Config::default().with_slots(limits)).await;
     let mut other = raw_peer().await;
     other.connect(&provider).await;
@@ -245,7 +244,7 @@ async fn slots_are_shared_and_bounded_per_peer() {
 
 #[tokio::test]
 async fn one_who_waits_gets_the_slot_of_a_quiet_session_and_nothing_is_lost_with_it() {
-    let limits = SlotLimits { total: 1, wait: support::DEADLINE, ..SlotLimits::default() };
+    let limits = SlotLimits::default().with_total(1).with_wait(support::DEADLINE);
     let (provider, memory, mut raw) = pair_with(Config::default().with_slots(limits)).await;
     let mut other = raw_peer().await;
     other.connect(&provider).await;
@@ -264,8 +263,7 @@ async fn one_who_waits_gets_the_slot_of_a_quiet_session_and_nothing_is_lost_with
 
 #[tokio::test]
 async fn a_peer_that_leaves_while_waiting_for_a_slot_is_forgotten() {
-    let limits =
-        SlotLimits { total: 1, gives_way: support::DEADLINE, wait: support::DEADLINE, ..SlotLimits::default() };
+    let limits = SlotLimits::default().with_total(1).with_gives_way(support::DEADLINE).with_wait(support::DEADLINE);
     let (mut provider, _, mut raw) = pair_with(Config::default().with_slots(limits)).await;
     let other = raw_peer().await;
     other.connect(&provider).await;
@@ -281,7 +279,7 @@ async fn a_peer_that_leaves_while_waiting_for_a_slot_is_forgotten() {
 
 #[tokio::test]
 async fn a_slot_is_freed_when_its_session_is_idle() {
-    let limits = SlotLimits { total: 1, idle: Duration::from_millis(50), ..SlotLimits::default() };
+    let limits = SlotLimits::default().with_total(1).with_idle(Duration::from_millis(50));
     let (mut provider, _, mut raw) = pair_with(Config::default().with_slots(limits)).await;
     raw.ask(provider.peer, plan_request(1)).await;
     provider.served().await;
@@ -297,7 +295,7 @@ async fn a_slot_is_freed_when_its_session_is_idle() {
 
 #[tokio::test]
 async fn bytes_under_way_are_bounded_and_who_waits_too_long_is_busy() {
-    let budget = BudgetLimits { total: 1, per_peer: 1, wait: Duration::from_millis(100) };
+    let budget = BudgetLimits::default().with_total(1).with_per_peer(1).with_wait(Duration::from_millis(100));
     let (provider, memory, mut raw) = pair_with(Config::default().with_budget(budget)).await;
     let them = provider.peer;
     for id in [1, 2] {
@@ -316,7 +314,7 @@ async fn bytes_under_way_are_bounded_and_who_waits_too_long_is_busy() {
 
 #[tokio::test]
 async fn who_waits_for_room_is_served_when_there_is_some() {
-    let budget = BudgetLimits { total: 1, per_peer: 1, wait: support::DEADLINE };
+    let budget = BudgetLimits::default().with_total(1).with_per_peer(1).with_wait(support::DEADLINE);
     let (provider, memory, mut raw) = pair_with(Config::default().with_budget(budget)).await;
     let mut other = raw_peer().await;
     other.connect(&provider).await;
@@ -379,7 +377,7 @@ async fn a_peer_that_leaves_frees_what_it_held() {
 
 #[tokio::test]
 async fn a_peer_that_leaves_while_waiting_for_budget_is_forgotten() {
-    let budget = BudgetLimits { total: 1, per_peer: 1, wait: support::DEADLINE };
+    let budget = BudgetLimits::default().with_total(1).with_per_peer(1).with_wait(support::DEADLINE);
     let (mut provider, memory, mut raw) = pair_with(Config::default().with_budget(budget)).await;
     let mut other = raw_peer().await;
     other.connect(&provider).await;

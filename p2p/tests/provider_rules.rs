@@ -76,7 +76,7 @@ fn one_request_of_a_session_at_a_time() {
 #[test]
 fn slots_are_bounded_in_all_and_per_peer_and_freed_when_idle() {
     let now = Instant::now();
-    let mut slots = Slots::new(SlotLimits { gives_way: SLOT_IDLE, ..SlotLimits::default() });
+    let mut slots = Slots::new(SlotLimits::default().with_gives_way(SLOT_IDLE));
     let peers: Vec<_> = (0..MAX_SLOTS / MAX_SLOTS_PER_PEER).map(|_| PeerId::random()).collect();
     for (host, peer) in peers.iter().enumerate() {
         for id in 0..MAX_SLOTS_PER_PEER {
@@ -120,7 +120,7 @@ fn an_address_takes_slots_while_it_holds_fewer_than_are_free() {
 #[test]
 fn a_quiet_session_of_the_most_crowded_address_gives_way() {
     let now = Instant::now();
-    let mut slots = Slots::new(SlotLimits { total: 4, per_peer: 2, ..SlotLimits::default() });
+    let mut slots = Slots::new(SlotLimits::default().with_total(4).with_per_peer(2));
     let [one, two, three, four] = [1, 2, 3, 4].map(|_| PeerId::random());
     take(&mut slots, now, source(1), one, 1).unwrap();
     take(&mut slots, now, source(2), two, 1).unwrap();
@@ -145,7 +145,7 @@ fn a_quiet_session_of_the_most_crowded_address_gives_way() {
 #[test]
 fn who_finds_no_slot_waits_and_the_source_that_holds_least_is_first() {
     let now = Instant::now();
-    let mut slots = Slots::new(SlotLimits { total: 2, ..SlotLimits::default() });
+    let mut slots = Slots::new(SlotLimits::default().with_total(2));
     let [one, two, three, four] = [1, 2, 3, 4].map(|_| PeerId::random());
     let first = slots.admit(now, source(1), one, session(1)).unwrap();
     let second = slots.admit(now, source(2), two, session(1)).unwrap();
@@ -181,7 +181,7 @@ fn who_finds_no_slot_waits_and_the_source_that_holds_least_is_first() {
 #[test]
 fn the_queue_for_slots_is_bounded_and_shared_too() {
     let now = Instant::now();
-    let mut slots = Slots::new(SlotLimits { total: 1, ..SlotLimits::default() });
+    let mut slots = Slots::new(SlotLimits::default().with_total(1));
     let _held = slots.admit(now, source(0), PeerId::random(), session(1)).unwrap();
     let fill = |slots: &mut Slots, host| {
         (1..).map_while(|_| slots.ask(now, source(host), PeerId::random(), session(1)).ok()).count()
@@ -192,7 +192,7 @@ fn the_queue_for_slots_is_bounded_and_shared_too() {
     }
     assert_eq!(slots.waiting(), MAX_SLOT_WAITERS);
     // One peer waits with no more sessions than it may have.
-    let mut slots = Slots::new(SlotLimits { total: 1, per_peer: 2, ..SlotLimits::default() });
+    let mut slots = Slots::new(SlotLimits::default().with_total(1).with_per_peer(2));
     let _held = slots.admit(now, source(0), PeerId::random(), session(1)).unwrap();
     let peer = PeerId::random();
     assert_eq!((1..10).filter(|id| slots.ask(now, source(1), peer, session(*id)).is_ok()).count(), 2);
@@ -201,7 +201,7 @@ fn the_queue_for_slots_is_bounded_and_shared_too() {
 #[test]
 fn a_slow_request_keeps_its_slot_and_a_cancel_frees_it_at_its_end() {
     let (now, peer) = (Instant::now(), PeerId::random());
-    let mut slots = Slots::new(SlotLimits { total: 1, ..SlotLimits::default() });
+    let mut slots = Slots::new(SlotLimits::default().with_total(1));
     let ticket = slots.admit(now, source(1), peer, session(1)).unwrap();
     let later = now + SLOT_IDLE * 10;
     assert!(slots.admit(later, source(2), PeerId::random(), session(1)).is_err());
@@ -387,7 +387,7 @@ fn records_are_kept_for_a_day_and_survive_as_json() {
 #[test]
 fn room_is_granted_in_order_and_refused_in_time() {
     let now = Instant::now();
-    let limits = BudgetLimits { total: 100, per_peer: 60, wait: Duration::from_secs(5) };
+    let limits = BudgetLimits::default().with_total(100).with_per_peer(60).with_wait(Duration::from_secs(5));
     let mut budget = Budget::new(limits);
     let keys: Vec<SessionKey> = (1..=5).map(|id| (PeerId::random(), session(id))).collect();
     // Each peer from an address of its own.
@@ -430,7 +430,8 @@ fn room_is_granted_in_order_and_refused_in_time() {
 #[test]
 fn answers_that_an_address_does_not_read_leave_room_for_others() {
     let now = Instant::now();
-    let mut budget = Budget::new(BudgetLimits { total: 100, per_peer: 60, wait: Duration::from_secs(5) });
+    let mut budget =
+        Budget::new(BudgetLimits::default().with_total(100).with_per_peer(60).with_wait(Duration::from_secs(5)));
     let key = |_| (PeerId::random(), session(1));
     let fill = |budget: &mut Budget, host| {
         (1..).map(key).take_while(|key| budget.ask(now, source(host), *key, 10) == BudgetWait::Granted).count()

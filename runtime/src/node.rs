@@ -599,10 +599,9 @@ impl Opened {
         let sessions = reloaded(&store, config, sessions);
         let bounds = ProviderConfig::default()
             .with_chunk_sizes(config.snapshots.min_chunk_size, config.snapshots.max_chunk_size)
-            .with_records(RecordLimits {
-                retention: Duration::from_secs(config.snapshots.session_retention_s),
-                ..RecordLimits::default()
-            });
+            .with_records(
+                RecordLimits::default().with_retention(Duration::from_secs(config.snapshots.session_retention_s)),
+            );
         let provider = Provider::new((*store).clone(), Arc::new(db.clone()), bounds).map_err(|error| {
             StartError::Io { path: snapshots.join("sessions"), source: std::io::Error::other(error) }
         })?;
@@ -650,12 +649,11 @@ fn believable(
 
 /// The trust anchor of the configuration; `None` if this node cannot consume.
 pub(crate) fn trust_anchor(config: &Config) -> Option<Arc<TrustAnchor>> {
-    Some(Arc::new(TrustAnchor {
-        genesis: config.trust.genesis?,
-        publishers: config.trust.publishers.clone(),
-        threshold: config.trust.threshold,
-        revoked: config.trust.revoked.clone(),
-    }))
+    let trust = &config.trust;
+    let anchor = TrustAnchor::new(trust.genesis?)
+        .with_publishers(trust.publishers.clone(), trust.threshold)
+        .with_revoked(trust.revoked.clone());
+    Some(Arc::new(anchor))
 }
 
 fn protocol_config(
@@ -664,10 +662,11 @@ fn protocol_config(
     observer: Arc<dyn snapshots::Observer>,
 ) -> snapshots::Config {
     let protocol = snapshots::Config::default()
-        .with_slots(SlotLimits {
-            total: config.snapshots.max_inbound_sessions,
-            per_peer: config.snapshots.max_inbound_sessions_per_peer,
-            ..SlotLimits::default()
+        .with_slots({
+            let most = &config.snapshots;
+            SlotLimits::default()
+                .with_total(most.max_inbound_sessions)
+                .with_per_peer(most.max_inbound_sessions_per_peer)
         })
         .with_plan_bounds(crate::manager::plan_bounds(config))
         .with_observer(observer);

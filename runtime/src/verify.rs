@@ -229,11 +229,8 @@ impl OfferReport {
 fn check_offer(offer: &Offer, trust: Option<&TrustAnchor>, check_proof: CheckProof<'_>) -> OfferReport {
     let genesis = plan::genesis(&offer.genesis);
     let named = genesis.as_ref().map_or(Hash::default(), |genesis| Hash(genesis.commitment().to_bytes()));
-    let own = TrustAnchor {
-        genesis: named,
-        revoked: trust.map(|trust| trust.revoked.clone()).unwrap_or_default(),
-        ..TrustAnchor::default()
-    };
+    let revoked = trust.map(|trust| trust.revoked.clone()).unwrap_or_default();
+    let own = TrustAnchor::new(named).with_revoked(revoked);
     let mut report = OfferReport {
         height: offer.snapshot.checkpoint.height,
         step: offer.snapshot.checkpoint.step,

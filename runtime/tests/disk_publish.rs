@@ -38,7 +38,7 @@ fn what_is_really_published_verifies_offline_down_to_the_proof() {
     fs::write(&file, vec![2; 300_000]).unwrap();
     let second = publish_file(&snapshots, &file, 20, &signer);
     assert_eq!((first.step, second.step), (1, 2));
-    let trust = TrustAnchor { genesis: second.genesis, ..TrustAnchor::default() };
+    let trust = TrustAnchor::new(second.genesis);
     let store = Store::open(&snapshots).unwrap();
     for published in [&first, &second] {
         let report = verify(&store, &published.root, Some(&trust)).unwrap();

@@ -47,7 +47,7 @@ pub(crate) struct RemoveArgs {
     config: ConfigArgs,
     /// The snapshot's root.
     root: Hash,
-    /// Remove it although a session streams it, which then cannot be resumed.
+    /// Remove it even if a session streams it; that session cannot be resumed afterwards.
     #[arg(long)]
     force: bool,
     /// Print JSON: {"root","bytes"}
@@ -68,10 +68,10 @@ pub(crate) struct UnpackArgs {
     root: Hash,
     /// The folder to make; it must not exist.
     dest: PathBuf,
-    /// Leave out what may not be unpacked, and list it, instead of giving up.
+    /// Leave out refused entries and list them, instead of failing.
     #[arg(long)]
     skip_refused: bool,
-    /// Make everything for its owner alone: 0700 and 0600.
+    /// Restrict everything to its owner: modes 0700 and 0600.
     #[arg(long)]
     private: bool,
     /// Print JSON: {"root","dest","entries","bytes","refused":[{"path","reason"}],"refused_total"}
@@ -167,12 +167,8 @@ pub(crate) fn verify(args: &VerifyArgs) -> anyhow::Result<()> {
 
 fn trust(config: &Config) -> Option<TrustAnchor> {
     let trust = &config.trust;
-    Some(TrustAnchor {
-        genesis: trust.genesis?,
-        publishers: trust.publishers.clone(),
-        threshold: trust.threshold,
-        revoked: trust.revoked.clone(),
-    })
+    let anchor = TrustAnchor::new(trust.genesis?).with_publishers(trust.publishers.clone(), trust.threshold);
+    Some(anchor.with_revoked(trust.revoked.clone()))
 }
 
 fn describe(report: &VerifyReport) -> Vec<String> {

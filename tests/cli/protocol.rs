@@ -68,7 +68,7 @@ impl Example {
         let first = chunk_nodes(&layout, 16_384, 0, &payload[..16_384]);
         assert_eq!(proof_nodes(&layout, 16_384, 1), vec![first[0].0]);
         let chunk = (Bytes::from_static(b"tail\n"), vec![first[0].1]);
-        let trust = TrustAnchor { genesis: Hash(genesis.commitment().to_bytes()), ..TrustAnchor::default() };
+        let trust = TrustAnchor::new(Hash(genesis.commitment().to_bytes()));
         Self { trust, plan, updates, chunk }
     }
 

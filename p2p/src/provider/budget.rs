@@ -17,6 +17,7 @@ use crate::limits::{MAX_RESPONSE_BYTES_IN_FLIGHT, MAX_RESPONSE_BYTES_IN_FLIGHT_P
 
 /// The most bytes of answers in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BudgetLimits {
     /// In all.
     pub total: usize,
@@ -33,6 +34,29 @@ impl Default for BudgetLimits {
             per_peer: MAX_RESPONSE_BYTES_IN_FLIGHT_PER_PEER,
             wait: RESPONSE_BUDGET_WAIT,
         }
+    }
+}
+
+impl BudgetLimits {
+    /// Sets the most bytes of answers in flight in all.
+    #[must_use]
+    pub fn with_total(mut self, total: usize) -> Self {
+        self.total = total;
+        self
+    }
+
+    /// Sets the most bytes of answers in flight to one peer.
+    #[must_use]
+    pub fn with_per_peer(mut self, per_peer: usize) -> Self {
+        self.per_peer = per_peer;
+        self
+    }
+
+    /// Sets how long an answer waits for bytes before the request is told `busy`.
+    #[must_use]
+    pub fn with_wait(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
     }
 }
 

@@ -22,6 +22,7 @@ use crate::{
 
 /// How many records are kept, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RecordLimits {
     /// In all.
     pub total: usize,
@@ -36,6 +37,36 @@ pub struct RecordLimits {
 impl Default for RecordLimits {
     fn default() -> Self {
         Self { total: MAX_RECORDS, per_peer: MAX_RECORDS_PER_PEER, retention: RECORD_RETENTION, idle: SLOT_IDLE }
+    }
+}
+
+impl RecordLimits {
+    /// Sets the most records in all.
+    #[must_use]
+    pub fn with_total(mut self, total: usize) -> Self {
+        self.total = total;
+        self
+    }
+
+    /// Sets the most records of one peer.
+    #[must_use]
+    pub fn with_per_peer(mut self, per_peer: usize) -> Self {
+        self.per_peer = per_peer;
+        self
+    }
+
+    /// Sets how long an unused record is kept.
+    #[must_use]
+    pub fn with_retention(mut self, retention: Duration) -> Self {
+        self.retention = retention;
+        self
+    }
+
+    /// Sets how long after its last use a record is safe from eviction.
+    #[must_use]
+    pub fn with_idle(mut self, idle: Duration) -> Self {
+        self.idle = idle;
+        self
     }
 }
 

@@ -24,6 +24,7 @@ use crate::{
 
 /// The most active sessions, and how long they may stay without a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SlotLimits {
     /// In all.
     pub total: usize,
@@ -46,6 +47,43 @@ impl Default for SlotLimits {
             gives_way: SLOT_GIVES_WAY,
             wait: SLOT_WAIT,
         }
+    }
+}
+
+impl SlotLimits {
+    /// Sets the most active sessions in all.
+    #[must_use]
+    pub fn with_total(mut self, total: usize) -> Self {
+        self.total = total;
+        self
+    }
+
+    /// Sets the most active sessions of one peer.
+    #[must_use]
+    pub fn with_per_peer(mut self, per_peer: usize) -> Self {
+        self.per_peer = per_peer;
+        self
+    }
+
+    /// Sets how long a session keeps its slot without a request.
+    #[must_use]
+    pub fn with_idle(mut self, idle: Duration) -> Self {
+        self.idle = idle;
+        self
+    }
+
+    /// Sets how long after its last request a session keeps its slot when another one wants it.
+    #[must_use]
+    pub fn with_gives_way(mut self, gives_way: Duration) -> Self {
+        self.gives_way = gives_way;
+        self
+    }
+
+    /// Sets how long a session waits for a slot before it is told `busy`.
+    #[must_use]
+    pub fn with_wait(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
     }
 }
 

@@ -220,5 +220,5 @@ fn refusal(session_id: SnapshotSessionId, error: &PipelineError) -> SnapshotsRes
 
 /// Tight limits, so that some consumers find them.
 pub fn small_slots() -> SlotLimits {
-    SlotLimits { total: 3, per_peer: 2, ..SlotLimits::default() }
+    SlotLimits::default().with_total(3).with_per_peer(2)
 }

@@ -37,7 +37,7 @@ impl World {
         publishers.sort_unstable();
         let genesis = Genesis::new("simulation".to_owned(), publishers, 2).unwrap();
         let c0 = genesis.commitment();
-        let trust = TrustAnchor { genesis: Hash(c0.to_bytes()), ..TrustAnchor::default() };
+        let trust = TrustAnchor::new(Hash(c0.to_bytes()));
         let mut world = Self {
             genesis,
             trust: Arc::new(trust),

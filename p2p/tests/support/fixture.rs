@@ -48,7 +48,7 @@ impl Fixture {
 
     /// Trusts this chain.
     pub fn trust(&self) -> TrustAnchor {
-        TrustAnchor { genesis: self.genesis.commitment().to_bytes().into(), ..TrustAnchor::default() }
+        TrustAnchor::new(self.genesis.commitment().to_bytes().into())
     }
 
     pub fn chunk(&self, index: u64) -> ChunkData {

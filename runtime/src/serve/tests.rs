@@ -322,7 +322,7 @@ fn a_cancelled_session_is_gone() {
 #[test]
 fn records_are_bounded_and_expire() {
     let place = Place::new();
-    let limits = RecordLimits { per_peer: 3, idle: Duration::ZERO, ..RecordLimits::default() };
+    let limits = RecordLimits::default().with_per_peer(3).with_idle(Duration::ZERO);
     let provider = place.provider_with(ProviderConfig::default().with_records(limits));
     for id in 1..=10 {
         provider.plan(place.peer, &request(id)).unwrap();
@@ -330,7 +330,7 @@ fn records_are_bounded_and_expire() {
     assert_eq!(provider.recorded_sessions(), 3);
     assert_eq!(place.ledger.records.lock().unwrap().len(), 3);
     assert!(provider.active_sessions() <= 3);
-    let limits = RecordLimits { retention: Duration::ZERO, ..RecordLimits::default() };
+    let limits = RecordLimits::default().with_retention(Duration::ZERO);
     let provider = place.provider_with(ProviderConfig::default().with_records(limits));
     provider.plan(place.peer, &request(11)).unwrap();
     assert_eq!(place.ledger.records.lock().unwrap().len(), 1);

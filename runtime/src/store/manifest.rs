@@ -127,7 +127,7 @@ impl Offer {
             format!("the chain of the offer at height {height} in {MANIFEST} does not hold: {error}")
         };
         let genesis = plan::genesis(&self.genesis).map_err(|error| wrong(&error))?;
-        let own = TrustAnchor { genesis: Hash(genesis.commitment().to_bytes()), ..TrustAnchor::default() };
+        let own = TrustAnchor::new(Hash(genesis.commitment().to_bytes()));
         let plan = self.plan(limits::DEFAULT_CHUNK_SIZE).map_err(|error| wrong(&error))?;
         plan::check_plan(&plan, &own, &PlanBounds::default()).map_err(|error| wrong(&error))?;
         plan::check_authority_signatures(&plan, &self.wire_updates(), &own).map_err(|error| wrong(&error))

@@ -76,7 +76,7 @@ impl Source {
 }
 
 fn trust() -> TrustAnchor {
-    TrustAnchor { genesis: Hash(fake::genesis().commitment().to_bytes()), ..TrustAnchor::default() }
+    TrustAnchor::new(Hash(fake::genesis().commitment().to_bytes()))
 }
 
 /// Checks that a plan and its updates pass everything that a consumer checks before the proof.

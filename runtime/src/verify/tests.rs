@@ -44,12 +44,12 @@ fn what_was_published_passes_under_its_own_anchor_only() {
     let place = Place::new();
     let report = place.report(None);
     assert!(report.ok && report.offers[0].trusted.is_none(), "{report:?}");
-    let mut trust = TrustAnchor { genesis: report.offers[0].genesis, ..TrustAnchor::default() };
+    let mut trust = TrustAnchor::new(report.offers[0].genesis);
     assert!(place.report(Some(&trust)).ok);
     trust.revoked = vec![Hash(fake::signer().public())];
     let report = place.report(Some(&trust));
     assert!(!report.ok && !report.offers[0].signatures.is_ok());
-    let other = TrustAnchor { genesis: Hash([1; 32]), ..TrustAnchor::default() };
+    let other = TrustAnchor::new(Hash([1; 32]));
     let report = place.report(Some(&other));
     assert!(!report.ok && report.offers[0].trusted == Some(false));
 }
