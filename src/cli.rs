@@ -14,6 +14,7 @@ mod introspect;
 mod logging;
 mod man;
 mod meter;
+mod offers;
 mod output;
 mod publish;
 mod run;
@@ -60,6 +61,8 @@ enum Command {
     Publish(publish::PublishArgs),
     /// Let the running node stream a snapshot, and watch until it is verified.
     Fetch(fetch::FetchArgs),
+    /// List the snapshots that the running node's peers offer.
+    Offers(offers::OffersArgs),
     /// Show the running node's sessions, and what each waits for.
     Status(status::StatusArgs),
     /// Watch the running node in the terminal: downloads, peers, events.
@@ -111,6 +114,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Config(args) => check::run(&args),
         Command::Publish(args) => publish::run(&args),
         Command::Fetch(args) => fetch::run(&args),
+        Command::Offers(args) => offers::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Top(args) => top::run(&args),
         Command::Health(args) => health::run(&args),

@@ -59,6 +59,7 @@ struct Inner {
     /// Traffic of closed connections.
     past: Gauges,
     sessions: Mutex<Sessions>,
+    dht: Mutex<Option<proto::Dht>>,
     viewers: AtomicUsize,
     /// The longest retention of all clients.
     retention_ms: AtomicU64,
@@ -93,6 +94,7 @@ impl Registry {
             counts: Arc::default(),
             past: Gauges::default(),
             sessions: Mutex::default(),
+            dht: Mutex::default(),
             viewers: AtomicUsize::new(0),
             retention_ms: AtomicU64::new(0),
             previous_ms: AtomicU64::new(0),
@@ -231,12 +233,26 @@ impl Registry {
             previous_ms => now_ms.saturating_sub(previous_ms),
         };
         proto::State {
-            subsystems: Some(proto::Subsystems { connections, dht: None }),
+            subsystems: Some(proto::Subsystems {
+                connections,
+                dht: self.0.dht.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            }),
             traffic: Some(total.traffic()),
             instant_ts: now_ms,
             start_ts: now_ms - covered,
             snapshot_duration_ms: u32::try_from(covered).unwrap_or(u32::MAX),
         }
+    }
+
+    /// What the node's DHT holds from now on. Its owner bounds it: Kademlia's tables have 256 buckets of 20 peers.
+    pub fn dht(&self, dht: proto::Dht) {
+        *self.0.dht.lock().unwrap_or_else(PoisonError::into_inner) = Some(dht);
+    }
+
+    /// The time of this registry's clock, milliseconds since 1970.
+    #[must_use]
+    pub fn clock_ms(&self) -> u64 {
+        self.now_ms()
     }
 
     /// Bytes received from and sent to each peer over its live connections, by its id as text.

@@ -19,11 +19,12 @@ use std::io;
 use futures::{AsyncRead, AsyncWrite};
 use libp2p::{StreamProtocol, request_response};
 
-pub(crate) use self::frame::{RequestFrame, ResponseFrame, Seen};
-use self::{
-    chunk_stream::{ChunkStream, Received},
+use self::chunk_stream::{ChunkStream, Received};
+pub(crate) use self::{
+    frame::{RequestFrame, ResponseFrame, Seen},
     paced::Paced,
 };
+
 use crate::{
     exchange::Expectation,
     json::{self, DecodeError},
@@ -36,11 +37,11 @@ use crate::{
 pub(crate) const PROTOCOL: StreamProtocol = StreamProtocol::new("/rpp/snapshots/1.0.0");
 
 /// The initial size of a read buffer if nothing is known about the message.
-const SMALL: usize = 1024;
+pub(crate) const SMALL: usize = 1024;
 /// The most of an answer that is read at once.
 const PIECE: usize = 64 * 1024;
 /// An oversize request is read and dropped up to this many times its bound, so that its sender can read the refusal.
-const DISCARDED_BOUNDS: usize = 16;
+pub(crate) const DISCARDED_BOUNDS: usize = 16;
 
 /// Reads and writes the messages of one substream. Cheap to clone before a request is known.
 #[derive(Clone, Debug)]
@@ -167,7 +168,7 @@ pub(crate) fn is_end(error: &io::Error) -> bool {
 }
 
 /// Feeds everything until the end of the stream, or just past `bound`. Returns the number of bytes.
-async fn read_pieces<T: AsyncRead + Unpin>(
+pub(crate) async fn read_pieces<T: AsyncRead + Unpin>(
     io: &mut Paced<'_, T>,
     bound: usize,
     expected: usize,
@@ -190,7 +191,7 @@ async fn read_pieces<T: AsyncRead + Unpin>(
 }
 
 /// Reads and drops up to `most` bytes; returns how many there were.
-async fn discard<T: AsyncRead + Unpin>(io: &mut Paced<'_, T>, most: usize) -> io::Result<usize> {
+pub(crate) async fn discard<T: AsyncRead + Unpin>(io: &mut Paced<'_, T>, most: usize) -> io::Result<usize> {
     let mut buffer = [0; 4096];
     let mut dropped = 0;
     while dropped < most {

@@ -12,15 +12,20 @@
 //! No document is the beginning of another one, so a message that was cut off on the way is known by its text alone
 //! ([`DecodeError::Incomplete`]): several transports and libraries show a lost connection as a clean end.
 
+#[cfg(feature = "proofs")]
+mod offers;
 mod read;
 mod scan;
 mod write;
 
-#[cfg(feature = "proofs")]
-use crate::types::SnapshotSessionId;
 use crate::{
     limits::{MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES},
     messages::{SnapshotsRequest, SnapshotsResponse},
+};
+#[cfg(feature = "proofs")]
+use crate::{
+    offers::{OffersRequest, OffersResponse},
+    types::SnapshotSessionId,
 };
 
 /// Why a message cannot be read. Text in it is escaped and short.
@@ -140,6 +145,40 @@ pub fn decode_response(bytes: &[u8]) -> Result<SnapshotsResponse, DecodeError> {
 pub fn decode_response_within(bytes: &[u8], bound: usize) -> Result<SnapshotsResponse, DecodeError> {
     check_size(bytes.len(), bound)?;
     read::response(text(bytes)?)
+}
+
+/// Writes a question of `/rpp/offers/1.0.0`.
+#[cfg(feature = "proofs")]
+#[must_use]
+pub fn encode_offers_request(request: &OffersRequest) -> Vec<u8> {
+    write::written(request)
+}
+
+/// Writes an answer of `/rpp/offers/1.0.0`.
+#[cfg(feature = "proofs")]
+#[must_use]
+pub fn encode_offers_response(response: &OffersResponse) -> Vec<u8> {
+    write::written(response)
+}
+
+/// Reads a question of `/rpp/offers/1.0.0` of at most 64 KiB.
+///
+/// # Errors
+/// Why it cannot be read; the answer is then `invalid`.
+#[cfg(feature = "proofs")]
+pub fn decode_offers_request(bytes: &[u8]) -> Result<OffersRequest, DecodeError> {
+    check_size(bytes.len(), MAX_REQUEST_BYTES)?;
+    offers::request(text(bytes)?)
+}
+
+/// Reads an answer of `/rpp/offers/1.0.0` of at most 8 MiB.
+///
+/// # Errors
+/// Why it cannot be read: the peer broke the protocol.
+#[cfg(feature = "proofs")]
+pub fn decode_offers_response(bytes: &[u8]) -> Result<OffersResponse, DecodeError> {
+    check_size(bytes.len(), MAX_RESPONSE_BYTES)?;
+    offers::response(text(bytes)?)
 }
 
 /// Refuses a message above its bound. For code that reads or writes the stream.

@@ -24,7 +24,8 @@
 //!
 //! # Non-goals
 //!
-//! * No discovery, no peer scoring, no connection management: compose the behaviour with those you like.
+//! * No peer scoring, no connection management: compose the behaviours with those you like. [`offers`] says what the peers
+//!   that are connected offer; finding peers is left to others.
 //! * No storage: a provider reads its payload as it likes, a consumer writes chunks where it likes.
 //! * No secrecy: whoever may connect may ask; a provider that minds refuses in [`SnapshotProvider::plan`].
 //!
@@ -41,6 +42,7 @@
 //! | [`provider`] | the provider's trait, slots, records, byte budget | none |
 //! | [`status`] | what a session says of itself, word by word | none |
 //! | [`snapshots`] | the substreams and the `NetworkBehaviour` | libp2p, tokio's blocking threads |
+//! | [`offers`] | which snapshots peers offer | libp2p, in its behaviour alone |
 //! | [`negotiation`] | how a substream's protocol is agreed on, peer by peer | none |
 //! | `transport` | what lies below yamux: fewer system calls | the connection's |
 //! | [`light_client`] | follows the commitment chain, publishes verified heads | none; proofs block |
@@ -92,6 +94,8 @@ mod link;
 pub mod messages;
 #[cfg(feature = "proofs")]
 pub mod negotiation;
+#[cfg(feature = "proofs")]
+pub mod offers;
 pub mod outboard;
 #[cfg(feature = "proofs")]
 mod pace;

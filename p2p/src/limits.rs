@@ -96,3 +96,27 @@ pub const ACK_RETRY: Duration = Duration::from_secs(2);
 pub const GATHERED_BYTES: usize = 64 * 1024;
 /// Errors of calls that make no sense, kept until the next poll.
 pub const MAX_QUEUED_EVENTS: usize = 1024;
+/// Offers in one answer of `/rpp/offers/1.0.0`; an answer with more is refused.
+pub const MAX_OFFERS: usize = 64;
+/// Offers of peers that a node knows; the oldest go.
+pub const MAX_KNOWN_OFFERS: usize = 1024;
+/// Peers that are known to offer one snapshot; the oldest go.
+pub const MAX_OFFER_PEERS: usize = 64;
+/// What a peer offers is forgotten when it was not confirmed for this long.
+pub const OFFER_LIFE: Duration = Duration::from_secs(10 * 60);
+/// A peer is asked what it offers again after this time, while somebody wants to know.
+pub const ASK_INTERVAL: Duration = Duration::from_secs(60);
+/// The same for a peer whose answers are of no use: it doubles up to this.
+pub const MAX_ASK_INTERVAL: Duration = Duration::from_secs(60 * 60);
+/// The least time between an answer and the next question to that peer.
+pub const MIN_ASK_INTERVAL: Duration = Duration::from_secs(5);
+/// Time for one question and its answer.
+pub const ASK_TIME: Duration = Duration::from_secs(20);
+/// Peers that are asked at the same time.
+pub const MAX_ASKS: usize = 8;
+/// Offers of one answer that may be wrong before the rest of it is left unread.
+pub const MAX_WRONG_OFFERS: usize = 4;
+/// Peers that are gone of which it is still known what they said.
+pub const MAX_GONE: usize = 64;
+/// Questions of one peer that are answered at once, and then in each [`ASK_INTERVAL`].
+pub const MAX_OFFER_ANSWERS: u32 = 8;

@@ -294,7 +294,7 @@ pub enum PayloadFormat {
 }
 
 /// One checkpoint in a plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// Position in the chain; genesis is 0.
     pub step: u64,
@@ -311,7 +311,7 @@ pub struct Checkpoint {
 }
 
 /// The snapshot of a plan: a checkpoint and the payload's format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SnapshotHeader {
     /// The snapshot's checkpoint.
     #[serde(flatten)]

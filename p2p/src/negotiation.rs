@@ -11,6 +11,7 @@
 
 use std::{
     collections::HashSet,
+    ops::{Deref, DerefMut},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
     time::Duration,
@@ -37,6 +38,20 @@ impl<B> Plain<B> {
     /// Wraps `inner`.
     pub fn new(inner: B) -> Self {
         Self(inner)
+    }
+}
+
+impl<B> Deref for Plain<B> {
+    type Target = B;
+
+    fn deref(&self) -> &B {
+        &self.0
+    }
+}
+
+impl<B> DerefMut for Plain<B> {
+    fn deref_mut(&mut self) -> &mut B {
+        &mut self.0
     }
 }
 

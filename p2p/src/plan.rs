@@ -76,7 +76,7 @@ impl Default for PlanBounds {
 
 impl PlanBounds {
     /// The chunk sizes of the protocol that lie between these bounds.
-    fn chunk_sizes(&self) -> (u64, u64) {
+    pub(crate) fn chunk_sizes(&self) -> (u64, u64) {
         (self.min_chunk_size.max(MIN_CHUNK_SIZE), self.max_chunk_size.min(MAX_CHUNK_SIZE))
     }
 

@@ -155,8 +155,14 @@ pub struct WaitingOn {
 #[allow(missing_docs)] // named and defined one by one in `docs/http.md`
 pub struct SnapshotStreamStatus {
     pub session: SnapshotSessionId,
-    #[serde(serialize_with = "as_text", deserialize_with = "peer_from_text")]
-    pub peer: PeerId,
+    /// The provider; none while a session that may take any one has found none.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "as_text",
+        deserialize_with = "peer_from_text"
+    )]
+    pub peer: Option<PeerId>,
     pub state: SessionState,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<Hash>,
@@ -222,12 +228,17 @@ impl SnapshotStreamStatus {
     }
 }
 
-fn as_text<S: Serializer>(peer: &PeerId, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(peer)
+#[allow(clippy::ref_option)] // as serde calls it
+fn as_text<S: Serializer>(peer: &Option<PeerId>, serializer: S) -> Result<S::Ok, S::Error> {
+    match peer {
+        Some(peer) => serializer.collect_str(peer),
+        None => serializer.serialize_none(),
+    }
 }
 
-fn peer_from_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<PeerId, D::Error> {
-    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+fn peer_from_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<PeerId>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| text.parse().map_err(serde::de::Error::custom)).transpose()
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 mod bit_flips;
 mod json;
 mod light_client;
+mod offers;
+mod offers_simulation;
 mod provider_rules;
 mod session_rules;
 mod simulation;

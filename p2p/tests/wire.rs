@@ -3,6 +3,7 @@
 
 mod examples;
 mod inbound_failures;
+mod offers_wire;
 mod outbound_failures;
 mod sessions;
 mod support;

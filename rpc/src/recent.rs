@@ -131,7 +131,7 @@ impl Kept {
         self.sessions.insert(status.session, Last { state: status.state, trouble });
         self.push("state", |event| {
             event.session = Some(status.session);
-            event.peer = Some(status.peer.to_string());
+            event.peer = status.peer.map(|peer| peer.to_string());
             event.state = Some(status.state);
             event.reason = reason;
         });

@@ -33,7 +33,7 @@ impl Stream {
         };
         match body.resume {
             Some(strict::Object(ref resume)) => body.resume(peer, resume),
-            None => body.start(peer),
+            None => Ok(body.start(peer)),
         }
     }
 }
@@ -70,11 +70,8 @@ struct Resume {
 }
 
 impl Body {
-    fn start(self, peer: Option<PeerTarget>) -> Result<Stream, Problem> {
-        let peer = peer.ok_or_else(|| {
-            invalid("\"peer\" is missing: name the provider, or the session to go on with in \"resume\"".into())
-        })?;
-        Ok(Stream::Start(StartStream {
+    fn start(self, peer: Option<PeerTarget>) -> Stream {
+        Stream::Start(StartStream {
             peer,
             wishes: PlanWishes {
                 chunk_size: number(self.chunk_size),
@@ -84,7 +81,7 @@ impl Body {
                 height: number(self.height),
             },
             idempotency_key: None,
-        }))
+        })
     }
 
     fn resume(&self, peer: Option<PeerTarget>, resume: &Resume) -> Result<Stream, Problem> {

@@ -38,6 +38,7 @@ pub const ROUTES: &[Route] = &[
     Route { path: "/p2p/snapshots/{session}", methods: "GET, HEAD, DELETE" },
     Route { path: "/p2p/snapshots/{session}/events", methods: "GET, HEAD" },
     Route { path: "/p2p/peers", methods: "GET, HEAD" },
+    Route { path: "/p2p/offers", methods: "GET, HEAD" },
     Route { path: "/p2p/identity", methods: "GET, HEAD" },
     Route { path: "/p2p/head", methods: "GET, HEAD" },
     Route { path: "/p2p/events", methods: "GET, HEAD" },
@@ -67,6 +68,8 @@ fn target() -> BoxedFilter<(Target,)> {
         .unify();
     let node = warp::path!("p2p" / "peers")
         .map(at("/p2p/peers"))
+        .or(warp::path!("p2p" / "offers").map(at("/p2p/offers")))
+        .unify()
         .or(warp::path!("p2p" / "identity").map(at("/p2p/identity")))
         .unify()
         .or(warp::path!("p2p" / "head").map(at("/p2p/head")))
@@ -148,6 +151,7 @@ impl App {
                 events::answer(&self.node, session()?, &self.places, call.draining.clone()).await
             }
             ("GET", "/p2p/peers") => self.peers().await,
+            ("GET", "/p2p/offers") => self.ask(self.node.offers()).await,
             ("GET", "/p2p/identity") => self.ask(self.node.identity()).await,
             ("GET", "/p2p/head") => self.head(),
             ("GET", "/p2p/events") => Ok(json(StatusCode::OK, &self.recent.all())),

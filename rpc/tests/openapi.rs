@@ -7,9 +7,9 @@ use crate::support::{get, once};
 use rpp_p2p::{Hash, PayloadFormat};
 use rpp_rpc::{OPENAPI, ROUTES, Route, Traffic, openapi_3_0};
 use rpp_runtime::{
-    SessionState,
+    SessionState, SnapshotStreamStatus,
     handle::Command,
-    status::{FailureCode, Head, Identity, OfferedSnapshot, PeerInfo, WaitKind},
+    status::{FailureCode, Head, Identity, OfferInfo, OfferedSnapshot, PeerInfo, WaitKind},
 };
 use serde_json::{Value, json};
 
@@ -146,18 +146,29 @@ fn the_schemas_are_those_of_the_types() {
         protocols: vec![],
         agent: None,
     };
+    let offer = OfferInfo {
+        root: hash,
+        height: 1,
+        step: 1,
+        bytes: 1,
+        format: PayloadFormat::Raw,
+        peers: vec![],
+        seen_at: String::new(),
+    };
     let full = serde_json::to_value(full(7)).unwrap();
     for (name, value) in [
         ("SnapshotStreamStatus", full.clone()),
         ("WaitingOn", full["waiting_on"].clone()),
         ("PeerInfo", with_traffic(serde_json::to_value(peer).unwrap())),
         ("Identity", serde_json::to_value(identity).unwrap()),
+        ("OfferInfo", serde_json::to_value(offer).unwrap()),
         ("OfferedSnapshot", serde_json::to_value(snapshot).unwrap()),
         ("Head", serde_json::to_value(head).unwrap()),
     ] {
         assert_eq!(keys(&schema(&description, name)["properties"]), keys(&value), "{name}");
     }
-    let empty = serde_json::to_value(status(7, SessionState::Connecting)).unwrap();
+    let empty = SnapshotStreamStatus { peer: None, ..status(7, SessionState::Connecting) };
+    let empty = serde_json::to_value(empty).unwrap();
     let required = names(schema(&description, "SnapshotStreamStatus")["required"].as_array().unwrap());
     assert_eq!(required, keys(&empty), "required is what is always there");
 }

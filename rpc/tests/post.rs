@@ -72,9 +72,14 @@ async fn a_start_reaches_the_node_as_it_was_sent() {
         .await;
     assert_eq!((answer.status, answer.json()), (200, serde_json::to_value(full(7)).unwrap()));
     assert_eq!(port.post(&start()).await.status, 200);
+    assert_eq!(port.post("{}").await.status, 200);
     let seen = seen.lock().unwrap();
-    let [first, second] = &**seen else { panic!("{seen:?}") };
-    assert_eq!((first.peer.peer.to_string(), first.peer.address.as_ref().unwrap().to_string()), (PEER.into(), address));
+    let [first, second, third] = &**seen else { panic!("{seen:?}") };
+    let of = |start: &StartStream| {
+        let target = start.peer.as_ref().unwrap();
+        (target.peer.to_string(), target.address.as_ref().map(ToString::to_string))
+    };
+    assert_eq!(of(first), (PEER.into(), Some(address)));
     let wishes = PlanWishes {
         chunk_size: Some(32_768),
         min_chunk_size: Some(16_384),
@@ -83,8 +88,9 @@ async fn a_start_reaches_the_node_as_it_was_sent() {
         height: Some(1200),
     };
     assert_eq!(first.wishes, wishes);
-    assert_eq!((second.peer.peer.to_string(), &second.peer.address), (PEER.into(), &None));
+    assert_eq!(of(second), (PEER.into(), None));
     assert_eq!(second.wishes, PlanWishes::default());
+    assert_eq!((&third.peer, third.wishes), (&None, PlanWishes::default()), "from anybody");
 }
 
 #[tokio::test]

@@ -9,6 +9,11 @@ pub(crate) fn now_text() -> String {
     text(OffsetDateTime::now_utc())
 }
 
+/// The wall-clock time of a past instant, as RFC 3339 in UTC.
+pub(crate) fn past_text(at: Instant, now: Instant) -> String {
+    text(OffsetDateTime::now_utc() - now.saturating_duration_since(at))
+}
+
 /// The wall-clock time of a future instant, as RFC 3339 in UTC.
 pub(crate) fn instant_text(at: Instant, now: Instant) -> String {
     let ahead = at.saturating_duration_since(now);

@@ -28,6 +28,7 @@ pub struct Config {
     pub p2p: P2p,
     pub rpc: Rpc,
     pub snapshots: Snapshots,
+    pub discovery: Discovery,
     pub trust: Trust,
     pub publisher: Publisher,
     pub introspection: Introspection,
@@ -79,6 +80,16 @@ pub struct Snapshots {
     pub max_payload_bytes: u64,
     pub keep: usize,
     pub scrub_bytes_per_second: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Discovery {
+    pub kad: bool,
+    #[serde(deserialize_with = "crate::address::peers")]
+    pub bootstrap: Vec<Multiaddr>,
+    pub mdns: bool,
 }
 
 /// Which version of `/rpp/snapshots` a consumer speaks. This version of the node has 1.0.0 only.

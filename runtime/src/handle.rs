@@ -12,7 +12,7 @@ use crate::{
     error::SnapshotRuntimeError,
     limits::CALL_TIMEOUT,
     queues::Queues,
-    status::{Head, Identity, NodeEvent, PeerInfo, SnapshotStreamStatus},
+    status::{Head, Identity, NodeEvent, OfferInfo, PeerInfo, SnapshotStreamStatus},
 };
 
 /// A peer as an operator names it.
@@ -52,8 +52,8 @@ impl std::str::FromStr for PeerTarget {
 /// The request of `start_snapshot_stream`.
 #[derive(Clone, Debug)]
 pub struct StartStream {
-    /// The provider.
-    pub peer: PeerTarget,
+    /// The provider; `None`: whoever offers what is wished, and the next one when that cannot serve.
+    pub peer: Option<PeerTarget>,
     /// What the snapshot should be; the configured chunk sizes where they are absent.
     pub wishes: PlanWishes,
     /// Within 24 h, a request with the same key is answered with the session that the first one made, even if that
@@ -65,7 +65,13 @@ impl StartStream {
     /// A request for the highest snapshot that the provider offers, with the configured chunk sizes.
     #[must_use]
     pub fn new(peer: PeerTarget) -> Self {
-        Self { peer, wishes: PlanWishes::default(), idempotency_key: None }
+        Self { peer: Some(peer), wishes: PlanWishes::default(), idempotency_key: None }
+    }
+
+    /// A request for the newest snapshot that any peer offers.
+    #[must_use]
+    pub fn from_anybody() -> Self {
+        Self { peer: None, wishes: PlanWishes::default(), idempotency_key: None }
     }
 }
 
@@ -112,6 +118,7 @@ pub enum Command {
     List(Reply<Vec<SnapshotStreamStatus>>),
     Peers(Reply<Vec<PeerInfo>>),
     Identity(Reply<Identity>),
+    Offers(Reply<Vec<OfferInfo>>),
     Queues(Reply<Queues>),
     Metrics(Reply<String>),
     Shutdown(Reply<()>),
@@ -248,6 +255,15 @@ impl NodeHandle {
     /// Only those of a node that does not answer.
     pub async fn identity(&self) -> Result<Identity, SnapshotRuntimeError> {
         self.call(Command::Identity).await
+    }
+
+    /// The snapshots that peers offer, signatures verified, newest first. Who is connected is asked again meanwhile, once
+    /// a minute.
+    ///
+    /// # Errors
+    /// Only those of a node that does not answer.
+    pub async fn offers(&self) -> Result<Vec<OfferInfo>, SnapshotRuntimeError> {
+        self.call(Command::Offers).await
     }
 
     /// How full the node's queues are.

@@ -98,6 +98,59 @@ impl Work {
     }
 }
 
+/// What a node's DHT holds.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct DhtView {
+    /// The protocol's name.
+    pub protocol: String,
+    /// For how long it has been on.
+    pub age: Duration,
+    /// Peers of a bucket.
+    pub k: u64,
+    /// Peers asked at the same time in one query.
+    pub alpha: u64,
+    /// Those with peers, by the number of leading bits that their peers have in common with this node.
+    pub buckets: Vec<DhtBucket>,
+    /// Queries of others.
+    pub incoming: QueryCounts,
+    /// Queries of this node.
+    pub outgoing: QueryCounts,
+    /// Records of providers that it keeps for others.
+    pub records: usize,
+}
+
+/// The peers with so many leading bits in common with this node.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct DhtBucket {
+    /// So many.
+    pub cpl: u32,
+    /// The peers.
+    pub peers: Vec<DhtPeer>,
+}
+
+/// A peer in the DHT.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct DhtPeer {
+    /// Who.
+    pub peer: PeerId,
+    /// Whether it is connected.
+    pub is_connected: bool,
+    /// For how long it has been there.
+    pub age: Duration,
+}
+
+/// How queries ended, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct QueryCounts {
+    pub success: u64,
+    pub error: u64,
+    pub timeout: u64,
+}
+
 /// Is told of everything that happens in a node. All methods do nothing unless implemented.
 pub trait Watcher: Observer {
     /// A connection was established; `first` if it is the only one to this peer.
@@ -120,6 +173,11 @@ pub trait Watcher: Observer {
     /// A ping was answered.
     fn round_trip(&self, peer: PeerId, connection: ConnectionId, elapsed: Duration) {
         let _ = (peer, connection, elapsed);
+    }
+
+    /// What the node's DHT holds, once a second while it is on.
+    fn dht(&self, view: &DhtView) {
+        let _ = view;
     }
 
     /// A session's status changed.

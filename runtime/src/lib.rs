@@ -18,6 +18,7 @@ pub mod verify;
 
 mod clock;
 mod db;
+mod discovery;
 mod doors;
 mod jobs;
 mod listeners;
@@ -41,7 +42,7 @@ pub use db::DbError;
 pub use doors::ConnectionRules;
 pub use error::SnapshotRuntimeError;
 pub use handle::NodeHandle;
-pub use hooks::{Hooks, Watcher, Work};
+pub use hooks::{DhtBucket, DhtPeer, DhtView, Hooks, QueryCounts, Watcher, Work};
 pub use limits::SHUTDOWN_GRACE;
 pub use lock::{DataLock, LockError};
 pub use node::{Node, StartError};

@@ -42,6 +42,26 @@ pub const PROOF_JOBS: usize = 1;
 pub const RECORD_RETRY: Duration = Duration::from_secs(2);
 /// Addresses kept of one session's peer.
 pub const MAX_ADDRESSES: usize = 8;
+/// Peers that one session without a named provider remembers as of no use; the oldest go.
+pub const MAX_REFUSED: usize = 64;
+/// Peers whose proven addresses are kept; the oldest go.
+pub const MAX_ADDRESS_BOOK: usize = 1024;
+/// Peers that could not be reached of which the reason is kept; the oldest go.
+pub const MAX_UNREACHABLE: usize = 64;
+/// Records of providers that a node keeps for the DHT, of others; the oldest go.
+pub const MAX_DHT_RECORDS: usize = 4096;
+/// The same for one key.
+pub const MAX_DHT_RECORDS_PER_KEY: usize = 20;
+/// The same of one peer.
+pub const MAX_DHT_RECORDS_PER_PEER: usize = 128;
+/// Peers from one answer of the DHT that are dialled because they are said to serve what is sought.
+pub const MAX_FOUND: usize = 32;
+/// Peers on the same link that are remembered, so that none is dialled more than once in [`NEIGHBOUR_AGAIN`].
+pub const MAX_NEIGHBOURS: usize = 64;
+/// Time between two dials of a peer on the same link.
+pub const NEIGHBOUR_AGAIN: Duration = Duration::from_secs(60);
+/// Peers that are named in the reason for which a session without a provider waits; the rest is counted.
+pub const MAX_EXPLAINED: usize = 8;
 /// First pause before a configured peer is dialled again; it doubles up to [`REDIAL_MAX`], with jitter.
 pub const REDIAL_MIN: Duration = Duration::from_secs(1);
 /// Longest pause before a configured peer is dialled again.

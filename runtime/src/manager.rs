@@ -5,6 +5,7 @@ mod commands;
 mod heal;
 mod kept;
 mod reports;
+mod seek;
 mod tracked;
 
 use std::{
@@ -158,6 +159,7 @@ impl Manager {
             }
             let hold = match (record.state.is_final(), self.config.snapshots.auto_resume) {
                 (true, _) => None,
+                (false, true) if record.provider().is_none() => Some(Hold::Seek),
                 (false, true) => Some(Hold::Turn),
                 (false, false) => Some(Hold::Operator),
             };
@@ -188,6 +190,7 @@ impl Manager {
             while let Some(action) = self.next_action(session, now) {
                 self.perform(session, action, swarm, peers, now);
             }
+            self.leave_source(session, swarm, now);
             self.settle(session, now);
         }
     }
@@ -533,7 +536,8 @@ impl Manager {
 
     /// The peers of the sessions that are not over.
     pub(crate) fn peers(&self) -> impl Iterator<Item = PeerId> {
-        self.sessions.values().filter(|tracked| !tracked.record.state.is_final()).map(|tracked| tracked.record.peer)
+        let alive = self.sessions.values().filter(|tracked| !tracked.record.state.is_final());
+        alive.filter_map(|tracked| tracked.record.provider())
     }
 
     /// Updates the gauges.
@@ -622,7 +626,7 @@ pub(crate) fn plan_bounds(config: &Config) -> PlanBounds {
 fn snapshot_stream_failure(status: &SnapshotStreamStatus) {
     tracing::error!(
         session = %status.session,
-        peer = %status.peer,
+        peer = status.peer.map(tracing::field::display),
         code = status.error_code.map_or("none", FailureCode::as_str),
         "session failed: {}",
         status.error.as_deref().unwrap_or("no reason recorded")

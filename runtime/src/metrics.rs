@@ -9,7 +9,9 @@ use prometheus_client::{
 };
 use rpp_p2p::snapshots::{Activity, Ended, Observer, Outcome, RequestKind};
 
-use crate::{doors, hooks::ProcessCounter, queues::Queues, status::SessionState, writable::Part};
+use crate::{
+    discovery::DiscoveryMetrics, doors, hooks::ProcessCounter, queues::Queues, status::SessionState, writable::Part,
+};
 
 /// Which way bytes went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -63,6 +65,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     pub(crate) libp2p: libp2p::metrics::Metrics,
     pub(crate) doors: doors::DoorMetrics,
+    pub(crate) discovery: DiscoveryMetrics,
     bytes: Family<DirectionKind, Counter>,
     requests: Family<RequestLabels, Counter>,
     round_trip: Family<KindLabel, Histogram>,
@@ -87,6 +90,7 @@ impl Metrics {
         let libp2p = libp2p::metrics::Metrics::new(&mut registry);
         let ours = registry.sub_registry_with_prefix("rpp");
         let doors = doors::DoorMetrics::register(ours);
+        let discovery = DiscoveryMetrics::register(ours);
         ours.register("build", "Version of the node", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
         macro_rules! metric {
             ($name:literal, $help:literal, $metric:expr) => {{
@@ -135,6 +139,7 @@ impl Metrics {
             registry,
             libp2p,
             doors,
+            discovery,
             bytes,
             requests,
             round_trip,

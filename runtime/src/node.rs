@@ -18,7 +18,7 @@ use libp2p::{
 use rpp_p2p::{
     TrustAnchor,
     plan::check_plan,
-    provider::{RecordLimits, SlotLimits},
+    provider::{ChunkBounds, RecordLimits, SlotLimits},
     snapshots,
 };
 use tokio::sync::{broadcast, mpsc, watch};
@@ -26,6 +26,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use crate::{
     config::Config,
     db::{Db, DbError, Known, Notice},
+    discovery::{self, Finder},
     error::SnapshotRuntimeError,
     handle::{Command, NodeHandle},
     head::{HeadError, HeadFile},
@@ -93,6 +94,7 @@ pub struct Node {
     pub(crate) swarm: Swarm<NodeBehaviour>,
     pub(crate) manager: Manager,
     pub(crate) peers: Peers,
+    discovery: Finder,
     pub(crate) metrics: Arc<Metrics>,
     watchers: Watchers,
     pub(crate) store: Arc<Store>,
@@ -175,6 +177,7 @@ impl Node {
             swarm,
             manager,
             peers: Peers::new(&config.p2p.peers, Instant::now()),
+            discovery: Finder::new(&config, peer_id, Instant::now()),
             metrics,
             watchers,
             store: opened.store,
@@ -227,6 +230,8 @@ impl Node {
                 _ = refresh.tick() => {
                     self.settle_connections(Instant::now());
                     self.refresh_store();
+                    self.refresh_offers();
+                    self.tend_dht(Instant::now());
                 }
             }
         };
@@ -240,6 +245,11 @@ impl Node {
         for (peer, addresses) in self.peers.due(now) {
             swarm::dial(&mut self.swarm, peer, addresses).ok();
         }
+        let is_alone = self.swarm.connected_peers().next().is_none();
+        for (peer, address) in self.discovery.dht.poll_bootstrap(is_alone, now) {
+            swarm::dial(&mut self.swarm, peer, vec![address]).ok();
+        }
+        self.manager.seek(&mut self.swarm, &self.discovery, now);
         self.manager.pump(&mut self.swarm, &self.peers, now);
         if self.swarm.behaviour().doors.is_crowded() {
             self.settle_connections(now);
@@ -264,6 +274,7 @@ impl Node {
         match done {
             Done::Refreshed(result) => {
                 self.refreshing = false;
+                self.refresh_offers();
                 match result {
                     Ok(true) => {
                         tracing::info!("the catalog changed: {} snapshots on offer", self.store.list().len());
@@ -280,7 +291,12 @@ impl Node {
     fn on_command(&mut self, command: Command) {
         let now = Instant::now();
         match command {
-            Command::Start(request, reply) => self.manager.start(request, reply, &self.swarm, &self.peers, now),
+            Command::Start(request, reply) => {
+                if request.peer.is_none() {
+                    self.swarm.behaviour_mut().offers.ask_now(now);
+                }
+                self.manager.start(request, reply, &self.swarm, &self.peers, now);
+            }
             Command::Resume(request, reply) => self.manager.resume(request, reply, &mut self.swarm, now),
             Command::Cancel(session, reply) => self.manager.cancel(session, reply, &mut self.swarm),
             Command::Status(session, reply) => {
@@ -298,6 +314,10 @@ impl Node {
             Command::Identity(reply) => {
                 let _ = reply.send(Ok(self.identity()));
             }
+            Command::Offers(reply) => {
+                self.swarm.behaviour_mut().offers.want(now);
+                let _ = reply.send(Ok(discovery::list(self.swarm.behaviour().offers.book(), now)));
+            }
             Command::Queues(reply) => {
                 let _ = reply.send(Ok(self.queues()));
             }
@@ -307,6 +327,7 @@ impl Node {
                 Part::ALL.into_iter().for_each(|part| self.metrics.cannot_write(part, self.writable.is_failed(part)));
                 let behaviour = self.swarm.behaviour();
                 self.metrics.doors.observe(&behaviour.doors.counts(), &behaviour.snapshots.load());
+                self.metrics.discovery.observe(behaviour.offers.book());
                 let _ = reply.send(Ok(self.metrics.text()));
             }
             Command::Shutdown(_) => {} // Handled by `run`.
@@ -336,6 +357,7 @@ impl Node {
             }
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 let first = self.peers.connected(peer_id, connection_id, endpoint.get_remote_address().clone());
+                self.discovery.on_connected(peer_id, &endpoint);
                 self.watchers.each(|watcher| {
                     watcher.connection_established(peer_id, connection_id, &endpoint, first);
                 });
@@ -354,7 +376,10 @@ impl Node {
             SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. }
                 if !self.peers.is_connected(&peer) =>
             {
-                self.manager.on_dial_failed(peer, &swarm::explain_dial_error(&error), now);
+                let reason = swarm::explain_dial_error(&error);
+                self.discovery.on_unreachable(peer, &reason);
+                self.swarm.behaviour_mut().offers.forget(&peer);
+                self.manager.on_dial_failed(peer, &reason, now);
             }
             SwarmEvent::Behaviour(event) => self.on_behaviour(event, now),
             _ => {}
@@ -394,9 +419,13 @@ impl Node {
         use libp2p::metrics::Recorder as _;
         match event {
             NodeBehaviourEvent::Identify(event) => {
+                let (_, event) = event;
                 self.metrics.libp2p.record(&event);
-                if let libp2p::identify::Event::Received { peer_id, info, .. } = event {
+                if let libp2p::identify::Event::Received { peer_id, info, connection_id } = event {
                     self.peers.identified(peer_id, &info);
+                    if let Some(over) = self.peers.address_of(&peer_id, connection_id) {
+                        self.discovery.on_identified(&mut self.swarm.behaviour_mut().kad, peer_id, &info, over);
+                    }
                     if info.agent_version.starts_with(swarm::AGENT) {
                         self.swarm.behaviour_mut().snapshots.negotiate_lazily(peer_id);
                     }
@@ -412,7 +441,48 @@ impl Node {
             NodeBehaviourEvent::Snapshots(event) => {
                 self.manager.on_snapshots(event, &mut self.swarm.behaviour_mut().snapshots, now);
             }
+            NodeBehaviourEvent::Offers(event) => discovery::on_said(&event, &self.metrics),
+            NodeBehaviourEvent::Kad((scope, event)) => {
+                self.metrics.libp2p.record(&event);
+                let kad = &mut self.swarm.behaviour_mut().kad;
+                for peer in self.discovery.dht.on_event(kad, scope, event, now) {
+                    // Kademlia knows the addresses while its query runs.
+                    if !self.peers.is_connected(&peer) {
+                        swarm::dial(&mut self.swarm, peer, self.discovery.addresses(&peer)).ok();
+                    }
+                }
+            }
+            NodeBehaviourEvent::Mdns(libp2p::mdns::Event::Discovered(found)) => {
+                let peers = &self.peers;
+                for (peer, addresses) in self.discovery.neighbours.due(found, |peer| peers.is_connected(peer), now) {
+                    tracing::debug!(%peer, "a neighbour");
+                    swarm::dial(&mut self.swarm, peer, addresses).ok();
+                }
+            }
             _ => {}
+        }
+    }
+
+    /// What this node offers, and to how many it could serve it now.
+    fn refresh_offers(&mut self) {
+        let taken = self.swarm.behaviour().snapshots.load().slots;
+        let free = self.config.snapshots.max_inbound_sessions.saturating_sub(taken);
+        let offers = &mut self.swarm.behaviour_mut().offers;
+        offers.set_offers(self.discovery.offered.newest());
+        offers.set_free_slots(free as u64);
+    }
+
+    /// Announces what this node offers, searches for what it seeks, and tells who watches.
+    fn tend_dht(&mut self, now: Instant) {
+        let behaviour = self.swarm.behaviour_mut();
+        let dht = &mut self.discovery.dht;
+        dht.announce(&mut behaviour.kad, &self.discovery.offered.newest(), now);
+        if let (Some(genesis), Some(roots)) = (self.config.trust.genesis, self.manager.sought()) {
+            dht.search(&mut behaviour.kad, &genesis, roots.into_iter(), now);
+        }
+        if let Some(view) = dht.view(&mut behaviour.kad, now) {
+            self.metrics.discovery.dht(&view);
+            self.watchers.each(|watcher| watcher.dht(&view));
         }
     }
 
@@ -424,6 +494,7 @@ impl Node {
         let (store, provider) = (Arc::clone(&self.store), Arc::clone(self.swarm.behaviour().snapshots.provider()));
         let done = self.manager.done();
         let (db, writable) = (self.db.clone(), Arc::clone(&self.writable));
+        let offered = Arc::clone(&self.discovery.offered);
         let (config, snapshots) = (Arc::clone(&self.config), self.config.data_dir.join("snapshots"));
         tokio::task::spawn_blocking(move || {
             writable.probe(&snapshots);
@@ -440,6 +511,8 @@ impl Node {
             // Payloads that nobody asks for any more may be removed.
             provider.release_idle();
             let result = store.refresh().map_err(|error| error.to_string());
+            let (min, max) = (config.snapshots.min_chunk_size, config.snapshots.max_chunk_size);
+            offered.renew(&store, ChunkBounds { min, max });
             let _ = done.blocking_send(Done::Refreshed(result));
         });
     }

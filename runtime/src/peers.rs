@@ -103,6 +103,11 @@ impl Peers {
         }
     }
 
+    /// Where the other end of a connection is.
+    pub(crate) fn address_of(&self, peer: &PeerId, connection: ConnectionId) -> Option<&Multiaddr> {
+        self.live.get(peer)?.connections.get(&connection)
+    }
+
     pub(crate) fn is_connected(&self, peer: &PeerId) -> bool {
         self.live.contains_key(peer)
     }

@@ -1,13 +1,13 @@
 //! What the node persists about a consumer session.
 
 use libp2p::{Multiaddr, PeerId};
-use rpp_p2p::{Plan, PlanWishes, SnapshotSessionId};
+use rpp_p2p::{Hash, Plan, PlanWishes, SnapshotSessionId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     clock::{age_of, now_text},
     handle::IdempotencyKey,
-    limits::{KEY_LIFE, MAX_KEYS},
+    limits::{KEY_LIFE, MAX_KEYS, MAX_REFUSED},
     status::{FailureCode, SessionState},
 };
 
@@ -19,7 +19,10 @@ pub(crate) struct Session {
     /// The provider.
     #[serde(with = "peer_text")]
     pub(crate) peer: PeerId,
-    /// The addresses that the operator gave for it.
+    /// Set when no provider was named: `peer` is then whoever offers what is wanted.
+    #[serde(default)]
+    pub(crate) sought: Option<Sought>,
+    /// The addresses that the operator gave for it, or that were found.
     pub(crate) addresses: Vec<Multiaddr>,
     /// What was asked for when it was started; its chunk sizes are all set.
     pub(crate) wanted: PlanWishes,
@@ -46,6 +49,38 @@ pub(crate) struct Session {
     pub(crate) updated_at: String,
 }
 
+/// What a session without a named provider looks for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Sought {
+    /// Only this payload.
+    pub(crate) root: Option<Hash>,
+    /// Only this height; the newest when absent.
+    pub(crate) height: Option<u64>,
+    /// Whether the record's peer is a provider; else it stands for nobody.
+    pub(crate) is_chosen: bool,
+    /// Peers that broke the protocol in this session, so that it does not go on with them; the oldest go.
+    refused: Vec<String>,
+}
+
+impl Sought {
+    pub(crate) fn new(root: Option<Hash>, height: Option<u64>) -> Self {
+        Self { root, height, ..Self::default() }
+    }
+
+    pub(crate) fn refuse(&mut self, peer: PeerId) {
+        if !self.refuses(&peer) {
+            self.refused.push(peer.to_string());
+        }
+        if self.refused.len() > MAX_REFUSED {
+            self.refused.remove(0);
+        }
+    }
+
+    pub(crate) fn refuses(&self, peer: &PeerId) -> bool {
+        self.refused.iter().any(|refused| *refused == peer.to_string())
+    }
+}
+
 /// The key of a request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Key {
@@ -64,6 +99,11 @@ impl Session {
     /// Whether a request with this key was answered with this session in the last 24 h.
     pub(crate) fn carries(&self, key: &IdempotencyKey) -> bool {
         self.keys.iter().any(|known| known.key == *key && age_of(&known.since).is_some_and(|age| age < KEY_LIFE))
+    }
+
+    /// The provider, if there is one already.
+    pub(crate) fn provider(&self) -> Option<PeerId> {
+        self.sought.as_ref().is_none_or(|sought| sought.is_chosen).then_some(self.peer)
     }
 
     /// Adds a key. An existing one keeps its time, because 24 h are counted from the first request.

@@ -67,6 +67,21 @@ pub struct Identity {
     pub version: String,
 }
 
+/// One row of `GET /p2p/offers`: a snapshot that peers offer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct OfferInfo {
+    pub root: Hash,
+    pub height: u64,
+    pub step: u64,
+    pub bytes: u64,
+    pub format: PayloadFormat,
+    /// Those with free slots first.
+    pub peers: Vec<String>,
+    /// RFC 3339: when a peer last said so.
+    pub seen_at: String,
+}
+
 /// One snapshot that this node serves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]

@@ -7,17 +7,23 @@ use libp2p::{
     core::{transport::timeout::TransportTimeout, upgrade::Version},
     identify,
     identity::Keypair,
-    memory_connection_limits, noise,
+    mdns, memory_connection_limits, noise,
     swarm::{
         self, DialError, NetworkBehaviour,
+        behaviour::toggle::Toggle,
         dial_opts::{DialOpts, PeerCondition},
     },
     tcp, tls,
 };
-use rpp_p2p::{negotiation::Plain, snapshots, transport::Yamux};
+use rpp_p2p::{negotiation::Plain, offers, snapshots, transport::Yamux};
 
 use crate::{
     config::Config,
+    discovery::{
+        self,
+        dht::{self, Kad},
+        scoped::Scoped,
+    },
     doors::{self, ConnectionRules},
     hooks::TransportBuilder,
     limits::MAX_PENDING_CONNECTIONS,
@@ -41,9 +47,13 @@ pub(crate) struct NodeBehaviour {
     pub(crate) memory: memory_connection_limits::Behaviour,
     /// After all others that may refuse a connection.
     pub(crate) doors: doors::Doorkeeper,
-    pub(crate) identify: Plain<identify::Behaviour>,
+    /// A private address is told to private peers alone.
+    pub(crate) identify: Plain<Scoped<identify::Behaviour>>,
     pub(crate) ping: Plain<ping::Behaviour>,
     pub(crate) snapshots: snapshots::Behaviour<Provider>,
+    pub(crate) offers: Plain<offers::OffersBehaviour>,
+    pub(crate) kad: Plain<Kad>,
+    pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
 }
 
 /// Why the swarm could not be built.
@@ -67,17 +77,23 @@ pub(crate) fn build(
     let transport_error = |error: &dyn std::fmt::Display| SwarmError::Transport(error.to_string());
     let limits =
         connection_limits::ConnectionLimits::default().with_max_pending_outgoing(Some(MAX_PENDING_CONNECTIONS));
+    let me = keypair.public().to_peer_id();
     let behaviour = NodeBehaviour {
         blocked: allow_block_list::Behaviour::default(),
         limits: connection_limits::Behaviour::new(limits),
         memory: memory_limits(),
         doors: doors::Doorkeeper::new(rules, config.p2p.max_connections, config.p2p.max_connections_per_peer),
-        identify: Plain::new(identify::Behaviour::new(
-            identify::Config::new(IDENTIFY_PROTOCOL.to_owned(), keypair.public())
-                .with_agent_version(format!("{AGENT}{}", env!("CARGO_PKG_VERSION"))),
-        )),
+        identify: Plain::new(Scoped::new(|| {
+            identify::Behaviour::new(
+                identify::Config::new(IDENTIFY_PROTOCOL.to_owned(), keypair.public())
+                    .with_agent_version(format!("{AGENT}{}", env!("CARGO_PKG_VERSION"))),
+            )
+        })),
         ping: Plain::new(ping::Behaviour::new(rules.ping)),
         snapshots: snapshots::Behaviour::new(provider, protocol),
+        offers: Plain::new(offers::OffersBehaviour::new(discovery::judge(config, crate::manager::plan_bounds(config)))),
+        kad: Plain::new(dht::behaviour(config.discovery.kad, me)),
+        mdns: discovery::neighbours::behaviour(config.discovery.mdns, me).into(),
     };
     // Lazy only towards peers that are known to support it; see `negotiation`. The idle time is longer than libp2p's,
     // because a session between two requests (a check, a flush) has no open stream.

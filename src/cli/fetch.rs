@@ -17,6 +17,7 @@ use super::{
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
+  rpp-node fetch --config node.toml                                   the newest that any peer offers
   rpp-node fetch --config node.toml --peer /ip4/10.0.0.7/tcp/4001/p2p/12D3...
   rpp-node fetch --config node.toml --peer 12D3... --height 1200      a peer that the node knows
   rpp-node fetch --config node.toml --resume 4711                     go on, or just watch
@@ -25,8 +26,8 @@ The node does the work: Ctrl-C ends the watching, not the session.")]
 pub(crate) struct FetchArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// The provider: a peer id that the node knows, or a multiaddr ending in /p2p/PEER_ID.
-    #[arg(long, value_name = "PEER", required_unless_present = "resume")]
+    /// The provider: a peer id that the node knows, or a multiaddr ending in /p2p/PEER_ID; whoever offers it when absent.
+    #[arg(long, value_name = "PEER")]
     peer: Option<String>,
     /// Only the payload with this root.
     #[arg(long, value_name = "HEX", conflicts_with = "resume")]

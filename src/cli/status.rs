@@ -61,7 +61,7 @@ pub(crate) fn line(status: &SnapshotStreamStatus) -> String {
     if let Some(height) = status.height {
         parts.push(format!("height {height}"));
     }
-    parts.push(format!("from {}", status.peer));
+    parts.push(status.peer.map_or_else(|| "from anybody".to_owned(), |peer| format!("from {peer}")));
     let explanation = explain(status);
     let line = parts.join("  ");
     if explanation.is_empty() { line } else { format!("{line}\n    {explanation}") }

@@ -287,7 +287,9 @@ impl Watcher for Fleet {
         }
         let mut live = self.live();
         if !live.sessions.contains_key(&status.session) {
-            let (id, peer) = (self.session_id(status.session), status.peer.to_base58());
+            let id = self.session_id(status.session);
+            // A session that takes from anybody has no peer at first.
+            let peer = status.peer.map_or_else(|| "anybody".to_owned(), |peer| peer.to_base58());
             let node = self.registry.node(NodeKind::Future, id, "", [("peer", peer)]);
             insert(&mut live.sessions, status.session, Session { node, wait: None });
         }

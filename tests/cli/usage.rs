@@ -43,7 +43,7 @@ fn wrong_usage_is_exit_code_2() {
         &["run", "--config", "x", "--no-such-flag"],
         &["publish", "--config", "x", "--height", "0", "y"],
         &["publish", "--config", "x", "--height", "minus", "y"],
-        &["fetch", "--config", "x"],
+        &["fetch", "--config", "x", "--peer"],
         &["fetch", "--config", "x", "--resume", "7", "--height", "1"],
         &["verify", "--config", "x", "not-a-root"],
         &["status", "--config", "x", "not-a-session"],

@@ -1,6 +1,7 @@
 //! Streaming a snapshot, end to end: HTTP, network, persistence, verifier.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
+mod discovery;
 mod strangers;
 #[path = "../support/mod.rs"]
 mod support;

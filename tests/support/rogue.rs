@@ -18,7 +18,11 @@ use libp2p::{
     swarm::SwarmEvent,
     tcp, yamux,
 };
-use rpp_p2p::{ErrorCode, SnapshotsRequest, SnapshotsResponse, json, limits::MAX_CHUNK_SIZE};
+use rpp_p2p::{
+    ErrorCode, SnapshotsRequest, SnapshotsResponse, json,
+    limits::MAX_CHUNK_SIZE,
+    offers::{self, OffersResponse},
+};
 use rpp_runtime::store::{Offer, Payload, Store};
 
 use super::{DEADLINE, Home};
@@ -71,9 +75,22 @@ pub struct Rogue {
 impl Rogue {
     /// Serves the first payload of `super::made`.
     pub async fn start(script: impl Fn(&SnapshotsRequest, SnapshotsResponse) -> Said + Send + 'static) -> Self {
+        Self::speaking(&[rpp_p2p::PROTOCOL_V1], script).await
+    }
+
+    /// The same, and it says what it offers, with more free slots than anybody has.
+    pub async fn offering(script: impl Fn(&SnapshotsRequest, SnapshotsResponse) -> Said + Send + 'static) -> Self {
+        Self::speaking(&[rpp_p2p::PROTOCOL_V1, rpp_p2p::offers::PROTOCOL], script).await
+    }
+
+    async fn speaking(
+        protocols: &[&'static str],
+        script: impl Fn(&SnapshotsRequest, SnapshotsResponse) -> Said + Send + 'static,
+    ) -> Self {
         let served = Served::new();
         let identity = Keypair::generate_ed25519();
-        let protocols = [(StreamProtocol::new(rpp_p2p::PROTOCOL_V1), ProtocolSupport::Full)];
+        let protocols: Vec<_> =
+            protocols.iter().map(|name| (StreamProtocol::new(name), ProtocolSupport::Full)).collect();
         let config = request_response::Config::default().with_request_timeout(DEADLINE);
         let mut swarm = SwarmBuilder::with_existing_identity(identity)
             .with_tokio()
@@ -99,6 +116,11 @@ impl Rogue {
                     continue;
                 };
                 let Message::Request { request, channel, .. } = message else { continue };
+                if json::decode_offers_request(&request).is_ok() {
+                    let offers = OffersResponse::Offers { offers: served.offers() };
+                    let _ = swarm.behaviour_mut().send_response(channel, json::encode_offers_response(&offers));
+                    continue;
+                }
                 let request = json::decode_request(&request).unwrap();
                 let said = (rules.lock().unwrap())(&request, served.answer(&request));
                 match said {
@@ -149,6 +171,10 @@ impl Served {
         Self { _home: home, offer, payload, chunk_size: AtomicU64::new(super::CHUNK) }
     }
 
+    fn offers(&self) -> Vec<offers::Offer> {
+        vec![offers::Offer { free_slots: 1 << 40, ..offered(&self.offer) }]
+    }
+
     fn answer(&self, request: &SnapshotsRequest) -> SnapshotsResponse {
         let session_id = request.session_id();
         let size = || self.chunk_size.load(Ordering::Relaxed);
@@ -180,6 +206,23 @@ impl Served {
                 message: "the session was cancelled".to_owned(),
             },
         }
+    }
+}
+
+/// What an honest provider of the two made snapshots offers, newest first.
+pub fn offers(store: &Store) -> Vec<offers::Offer> {
+    [110, 100].iter().map(|height| offered(&store.best_offer(None, Some(*height)).unwrap().1)).collect()
+}
+
+fn offered(offer: &Offer) -> offers::Offer {
+    offers::Offer {
+        genesis: offer.genesis.clone(),
+        snapshot: offer.snapshot,
+        tip: offer.tip,
+        signatures: offer.updates.last().unwrap().signatures.clone(),
+        min_chunk_size: super::CHUNK,
+        max_chunk_size: MAX_CHUNK_SIZE,
+        free_slots: 0,
     }
 }
 

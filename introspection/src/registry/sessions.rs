@@ -27,7 +27,9 @@ fn moved(before: &SnapshotStreamStatus, after: &SnapshotStreamStatus) -> bool {
 }
 
 fn event(of: &SnapshotStreamStatus, kind: Kind, now_ms: u64) -> Event {
-    Event::new(kind, now_ms).with("session", of.session.get()).with("peer", &of.peer.to_base58())
+    Event::new(kind, now_ms)
+        .with("session", of.session.get())
+        .with("peer", &of.peer.map(|peer| peer.to_base58()).unwrap_or_default())
 }
 
 fn root(of: &SnapshotStreamStatus) -> Option<String> {

@@ -14,7 +14,7 @@ use tokio::time::Sleep;
 use crate::pace::{Pace, PaceLimits, Stall};
 
 /// One message on a substream.
-pub(super) struct Paced<'a, T> {
+pub(crate) struct Paced<'a, T> {
     io: &'a mut T,
     pace: Pace,
     /// Created at the first wait. It may fire before the deadline, which moves with every byte.
@@ -22,7 +22,7 @@ pub(super) struct Paced<'a, T> {
 }
 
 impl<'a, T> Paced<'a, T> {
-    pub(super) fn new(io: &'a mut T, limits: PaceLimits) -> Self {
+    pub(crate) fn new(io: &'a mut T, limits: PaceLimits) -> Self {
         Self { io, pace: Pace::new(limits, Instant::now()), timer: None }
     }
 
@@ -63,7 +63,7 @@ impl<'a, T> Paced<'a, T> {
 }
 
 impl<T: AsyncRead + Unpin> Paced<'_, T> {
-    pub(super) async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(crate) async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         poll_fn(|cx| {
             let read = Pin::new(&mut *self.io).poll_read(cx, buffer);
             self.poll_moved(cx, read)
@@ -74,7 +74,7 @@ impl<T: AsyncRead + Unpin> Paced<'_, T> {
 
 impl<T: AsyncWrite + Unpin> Paced<'_, T> {
     /// Writes all of it, until the multiplexer holds nothing back on this side.
-    pub(super) async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+    pub(crate) async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             let written = poll_fn(|cx| {
                 let written = Pin::new(&mut *self.io).poll_write(cx, bytes);

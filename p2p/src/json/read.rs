@@ -99,7 +99,7 @@ pub(super) fn response(text: &str) -> Result<SnapshotsResponse, DecodeError> {
     })
 }
 
-fn unknown(tag: &str) -> DecodeError {
+pub(super) fn unknown(tag: &str) -> DecodeError {
     DecodeError::UnknownType { found: text::escape(tag) }
 }
 
@@ -109,12 +109,8 @@ fn plan(plan: &Object<'_>) -> Result<Plan, DecodeError> {
     Ok(Plan {
         plan_id: plan.hash("plan_id")?,
         proof: plan.words("proof")?,
-        genesis: GenesisDescriptor {
-            chain_id: genesis.words("chain_id")?,
-            publishers: genesis.hashes("publishers", MAX_PUBLISHERS)?,
-            threshold: genesis.integer("threshold")?,
-        },
-        snapshot: SnapshotHeader { checkpoint: checkpoint(&snapshot)?, format: snapshot.word("format", "raw or tar")? },
+        genesis: descriptor(&genesis)?,
+        snapshot: header(&snapshot)?,
         tip: checkpoint(&plan.object("tip")?)?,
         chunk_size: plan.integer("chunk_size")?,
         total_chunks: plan.integer("total_chunks")?,
@@ -122,7 +118,19 @@ fn plan(plan: &Object<'_>) -> Result<Plan, DecodeError> {
     })
 }
 
-fn checkpoint(checkpoint: &Object<'_>) -> Result<Checkpoint, DecodeError> {
+pub(super) fn descriptor(genesis: &Object<'_>) -> Result<GenesisDescriptor, DecodeError> {
+    Ok(GenesisDescriptor {
+        chain_id: genesis.words("chain_id")?,
+        publishers: genesis.hashes("publishers", MAX_PUBLISHERS)?,
+        threshold: genesis.integer("threshold")?,
+    })
+}
+
+pub(super) fn header(snapshot: &Object<'_>) -> Result<SnapshotHeader, DecodeError> {
+    Ok(SnapshotHeader { checkpoint: checkpoint(snapshot)?, format: snapshot.word("format", "raw or tar")? })
+}
+
+pub(super) fn checkpoint(checkpoint: &Object<'_>) -> Result<Checkpoint, DecodeError> {
     Ok(Checkpoint {
         step: checkpoint.integer("step")?,
         height: checkpoint.integer("height")?,
@@ -141,12 +149,13 @@ fn update(update: &Object<'_>) -> Result<Update, DecodeError> {
             "null" => None,
             _ => Some(update.base64("recursive_proof")?),
         },
-        signatures: update
-            .array("signatures", MAX_SIGNATURES, "an array of at most 256 signatures")?
-            .into_iter()
-            .map(signature)
-            .collect::<Result<_, _>>()?,
+        signatures: signatures(update)?,
     })
+}
+
+pub(super) fn signatures(of: &Object<'_>) -> Result<Vec<Signature>, DecodeError> {
+    let signatures = of.array("signatures", MAX_SIGNATURES, "an array of at most 256 signatures")?;
+    signatures.into_iter().map(signature).collect()
 }
 
 fn signature(raw: &str) -> Result<Signature, DecodeError> {
@@ -161,8 +170,8 @@ fn signature(raw: &str) -> Result<Signature, DecodeError> {
     Ok(Signature { publisher, signature: bytes })
 }
 
-struct Object<'a> {
-    members: scan::Members<'a>,
+pub(super) struct Object<'a> {
+    pub(super) members: scan::Members<'a>,
 }
 
 impl<'a> Object<'a> {
@@ -175,7 +184,7 @@ impl<'a> Object<'a> {
     }
 
     /// Absent and `null` mean the same.
-    fn optional<T>(
+    pub(super) fn optional<T>(
         &self,
         field: &'static str,
         read: impl FnOnce(&Self, &'static str) -> Result<T, DecodeError>,
@@ -186,7 +195,7 @@ impl<'a> Object<'a> {
         }
     }
 
-    fn integer(&self, field: &'static str) -> Result<u64, DecodeError> {
+    pub(super) fn integer(&self, field: &'static str) -> Result<u64, DecodeError> {
         let wrong = DecodeError::Field { field, expected: "an integer literal from 0 to 2^53 - 1" };
         let raw = self.raw(field)?;
         if !raw.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -200,20 +209,20 @@ impl<'a> Object<'a> {
         SnapshotSessionId::new(self.integer("session_id")?).ok_or(wrong)
     }
 
-    fn text(&self, field: &'static str) -> Result<Cow<'a, str>, DecodeError> {
+    pub(super) fn text(&self, field: &'static str) -> Result<Cow<'a, str>, DecodeError> {
         scan::string(self.raw(field)?).ok_or(DecodeError::Field { field, expected: "a string" })
     }
 
     /// A peer's text, cut to the length that is kept.
-    fn words(&self, field: &'static str) -> Result<String, DecodeError> {
+    pub(super) fn words(&self, field: &'static str) -> Result<String, DecodeError> {
         self.text(field).map(|words| text::cut(&words).to_owned())
     }
 
-    fn hash(&self, field: &'static str) -> Result<Hash, DecodeError> {
+    pub(super) fn hash(&self, field: &'static str) -> Result<Hash, DecodeError> {
         hash(self.raw(field)?).ok_or(DecodeError::Field { field, expected: "64 lower-case hex digits" })
     }
 
-    fn hashes(&self, field: &'static str, most: usize) -> Result<Vec<Hash>, DecodeError> {
+    pub(super) fn hashes(&self, field: &'static str, most: usize) -> Result<Vec<Hash>, DecodeError> {
         let expected = "an array of hashes (at most 64), each of 64 lower-case hex digits";
         let wrong = DecodeError::Field { field, expected };
         let elements = self.array(field, most, expected)?;
@@ -226,17 +235,26 @@ impl<'a> Object<'a> {
         STANDARD.decode_to_vec(text.as_bytes()).map(Bytes::from).map_err(|_| wrong)
     }
 
-    fn object(&self, field: &'static str) -> Result<Object<'a>, DecodeError> {
+    pub(super) fn object(&self, field: &'static str) -> Result<Object<'a>, DecodeError> {
         let members = scan::object(self.raw(field)?).ok_or(DecodeError::Field { field, expected: "an object" })?;
         Ok(Object { members })
     }
 
-    fn array(&self, field: &'static str, most: usize, expected: &'static str) -> Result<Vec<&'a str>, DecodeError> {
+    pub(super) fn array(
+        &self,
+        field: &'static str,
+        most: usize,
+        expected: &'static str,
+    ) -> Result<Vec<&'a str>, DecodeError> {
         scan::array(self.raw(field)?, most).ok_or(DecodeError::Field { field, expected })
     }
 
     /// One of a few words, as serde knows them from the messages.
-    fn word<T: DeserializeOwned>(&self, field: &'static str, expected: &'static str) -> Result<T, DecodeError> {
+    pub(super) fn word<T: DeserializeOwned>(
+        &self,
+        field: &'static str,
+        expected: &'static str,
+    ) -> Result<T, DecodeError> {
         // serde takes an object for a word, too.
         let raw = Some(self.raw(field)?).filter(|raw| raw.starts_with('"'));
         let word = raw.and_then(|raw| serde_json::from_str(raw).ok());

@@ -43,7 +43,7 @@ fn chunk(session: SnapshotSessionId, chunk_index: u64, chunk: &[u8], proof: &[Ha
     out
 }
 
-fn written<T: Serialize + ?Sized>(message: &T) -> Vec<u8> {
+pub(super) fn written<T: Serialize + ?Sized>(message: &T) -> Vec<u8> {
     // It does not fail: every key is a field's name, and the messages' own ways to write themselves have no errors.
     serde_json::to_vec(message).unwrap_or_default()
 }

@@ -107,7 +107,8 @@ function actions(status) {
 // Who gives: the provider, or every source when the status names them.
 function sources(status) {
   if (Array.isArray(status.sources) && status.sources.length) return status.sources;
-  return [{ source: status.peer, kind: "peer", state: status.state, protocol: status.protocol, bytes_verified: status.bytes_verified,
+  // A download from anybody has no provider at first.
+  return [{ source: status.peer || "anybody", kind: "peer", state: status.state, protocol: status.protocol, bytes_verified: status.bytes_verified,
     bytes_wasted: status.bytes_wasted, verified_bytes_per_second: status.verified_bytes_per_second, alone: true }];
 }
 

@@ -1,7 +1,7 @@
 "use strict";
 // What stands beside the downloads: the node itself, what it serves, its peers, what happened.
 
-const EVENTS_SHOWN = 60;
+const EVENTS_SHOWN = 60, OFFERS_SHOWN = 64;
 
 // A list whose rows are kept by key and changed in place.
 class Rows {
@@ -40,12 +40,20 @@ class Rows {
 }
 
 class Panels {
-  constructor(copy) {
+  constructor(copy, fetchOffer) {
     this.copy = copy;
+    this.fetchOffer = fetchOffer;
     this.node = document.getElementById("node");
     this.facts = new Map();
     this.serves = new Rows("serves", (item) => this.makeSnapshot(item), (row, item) => {
       put(row.size, (item.format === "tar" ? "folder \u00b7 " : "") + bytes(item.bytes));
+    });
+    this.offers = new Rows("offers", (item) => this.makeOffer(item), (row, item) => {
+      row.item = item;
+      put(row.size, (item.format === "tar" ? "folder \u00b7 " : "") + bytes(item.bytes));
+      put(row.from, item.peers.length === 1 ? "1 peer" : item.peers.length + " peers");
+      put(row.fetch, item.here ? "here" : "Fetch");
+      row.fetch.disabled = item.here;
     });
     this.peers = new Rows("peers", (item) => this.makePeer(item), (row, item) => {
       row.dot.dataset.tone = item.connected ? "good" : "quiet";
@@ -65,6 +73,16 @@ class Panels {
     const root = el("button", { type: "button", className: "copy", title: "Copy the root " + item.root, textContent: short(item.root),
       attributes: { "aria-label": "Copy the root of height " + item.height + ", " + short(item.root) }, onclick: () => this.copy(item.root, "The root") });
     return { size, element: el("li", { className: "snapshot" }, el("b", { textContent: "Height " + item.height }), root, size) };
+  }
+
+  makeOffer(item) {
+    const row = { size: el("span", { className: "num" }), from: el("span", { className: "faint" }), item };
+    row.fetch = el("button", { type: "button", className: "plain", attributes: { "aria-label": "Fetch height " + item.height },
+      onclick: () => this.fetchOffer(row.item) });
+    const root = el("button", { type: "button", className: "copy", title: "Copy the root " + item.root, textContent: short(item.root),
+      attributes: { "aria-label": "Copy the root of the offer of height " + item.height + ", " + short(item.root) }, onclick: () => this.copy(item.root, "The root") });
+    row.element = el("li", { className: "snapshot offer" }, el("b", { textContent: "Height " + item.height }), root, row.from, row.size, row.fetch);
+    return row;
   }
 
   makePeer(item) {
@@ -111,6 +129,13 @@ class Panels {
     }
     put(document.getElementById("serves-count"), String(identity.snapshots.length));
     this.serves.show(identity.snapshots.map((one) => ({ ...one, key: one.root + one.height })), "Nothing yet: publish or fetch a snapshot.");
+  }
+
+  showOffers(offers, identity) {
+    const here = new Set(identity.snapshots.map((one) => one.root + one.height));
+    put(document.getElementById("offers-count"), String(offers.length));
+    const rows = offers.slice(0, OFFERS_SHOWN).map((one) => ({ ...one, key: one.root + one.height + one.format, here: here.has(one.root + one.height) }));
+    this.offers.show(rows, "No peer offers a snapshot of this chain.");
   }
 
   showPeers(peers) {

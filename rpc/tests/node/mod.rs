@@ -142,6 +142,7 @@ impl Sessions {
                 drop(reply.send(Ok(all)));
             }
             Command::Peers(reply) => drop(reply.send(Ok(Vec::new()))),
+            Command::Offers(reply) => drop(reply.send(Ok(Vec::new()))),
             Command::Identity(reply) => drop(reply.send(Err(SnapshotRuntimeError::ShuttingDown))),
             Command::Queues(reply) => drop(reply.send(Ok(Queues::default()))),
             Command::Metrics(reply) => drop(reply.send(Ok("# EOF\n".into()))),
@@ -158,7 +159,7 @@ pub fn id(session: u64) -> SnapshotSessionId {
 pub fn status(session: u64, state: SessionState) -> SnapshotStreamStatus {
     SnapshotStreamStatus {
         session: id(session),
-        peer: PEER.parse().unwrap(),
+        peer: Some(PEER.parse().unwrap()),
         state,
         root: None,
         plan_id: None,
@@ -262,6 +263,7 @@ pub fn config() -> Config {
             "session_retention_s": 86_400, "max_sessions": 256, "max_active_sessions": 8, "max_updates": 65_536,
             "max_payload_bytes": 0, "keep": 0, "scrub_bytes_per_second": 16_777_216,
         },
+        "discovery": { "kad": false, "bootstrap": [], "mdns": false },
         "trust": { "genesis": null, "publishers": [], "threshold": 0, "revoked": [] },
         "publisher": { "key_file": "/nowhere/publisher.key", "chain_id": "example" },
         "introspection":

@@ -33,7 +33,7 @@ impl Manager {
         now: Instant,
     ) {
         let record = match self.wanted(request.wishes).and_then(|wanted| {
-            self.may_consume(&request.peer.peer)?;
+            self.may_consume(request.peer.as_ref().map(|target| &target.peer))?;
             Ok((self.made_before(&request)?, wanted))
         }) {
             Ok((Some(session), _)) => return self.start_again(session, &request, reply),
@@ -60,14 +60,14 @@ impl Manager {
         }
     }
 
-    fn may_consume(&self, peer: &PeerId) -> Result<(), SnapshotRuntimeError> {
+    fn may_consume(&self, peer: Option<&PeerId>) -> Result<(), SnapshotRuntimeError> {
         if self.light.is_none() {
             return Err(SnapshotRuntimeError::NoTrustAnchor);
         }
         if let Err(message) = &self.head_file {
             return Err(SnapshotRuntimeError::Storage { message: message.clone() });
         }
-        if *peer == self.me {
+        if let Some(peer) = peer.filter(|peer| **peer == self.me) {
             return Err(SnapshotRuntimeError::InvalidPeer { given: format!("{peer} (this node itself)") });
         }
         Ok(())
@@ -77,8 +77,14 @@ impl Manager {
     fn made_before(&self, request: &StartStream) -> Result<Option<SnapshotSessionId>, SnapshotRuntimeError> {
         let same = |tracked: &Tracked| {
             let record = &tracked.record;
-            record.peer == request.peer.peer
-                && (record.wanted.root, record.wanted.height) == (request.wishes.root, request.wishes.height)
+            let wished = (request.wishes.root, request.wishes.height);
+            match (&request.peer, &record.sought) {
+                (Some(target), None) => {
+                    record.peer == target.peer && (record.wanted.root, record.wanted.height) == wished
+                }
+                (None, Some(sought)) => (sought.root, sought.height) == wished,
+                _ => false,
+            }
         };
         if let Some(key) = &request.idempotency_key
             && let Some((session, tracked)) = self.sessions.iter().find(|(_, tracked)| tracked.record.carries(key))
@@ -96,7 +102,7 @@ impl Manager {
     fn start_again(&mut self, session: SnapshotSessionId, request: &StartStream, reply: Reply<Watched>) {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
         let known = tracked.record.clone();
-        if let Some(address) = &request.peer.address {
+        if let Some(address) = request.peer.as_ref().and_then(|target| target.address.as_ref()) {
             tracked.add_address(address.clone());
         }
         if let Some(key) = request.idempotency_key {
@@ -119,8 +125,9 @@ impl Manager {
         swarm: &Swarm<NodeBehaviour>,
         peers: &Peers,
     ) -> Result<record::Session, SnapshotRuntimeError> {
-        let PeerTarget { peer, address } = request.peer;
-        if address.is_none() && peers.addresses(&peer).is_empty() && !swarm.is_connected(&peer) {
+        let sought = request.peer.is_none().then(|| record::Sought::new(wanted.root, wanted.height));
+        let PeerTarget { peer, address } = request.peer.unwrap_or(PeerTarget { peer: self.me, address: None });
+        if sought.is_none() && address.is_none() && peers.addresses(&peer).is_empty() && !swarm.is_connected(&peer) {
             return Err(SnapshotRuntimeError::UnknownAddress { peer });
         }
         self.make_room()?;
@@ -132,6 +139,7 @@ impl Manager {
         Ok(record::Session {
             session,
             peer,
+            sought,
             addresses: address.into_iter().collect(),
             wanted,
             plan: None,
@@ -224,6 +232,7 @@ impl Manager {
         let watched = tracked.status.subscribe();
         match &mut tracked.machine {
             Some(machine) if !machine.state().is_final() => machine.retry_now(now),
+            _ if tracked.hold == Some(Hold::Seek) => swarm.behaviour_mut().offers.ask_now(now),
             _ if tracked.record.state == SessionState::Complete => {}
             _ if tracked.record.distrust => return Err(refused(tracked, now)),
             _ => {

@@ -114,6 +114,12 @@ impl Manager {
                 machine.handle_distrust(now, &message);
                 continue;
             }
+            if let (Some(Hold::Turn), Some(sought)) = (tracked.hold, &mut tracked.record.sought) {
+                sought.refuse(peer);
+                tracked.seek_again(now);
+                self.put(session);
+                continue;
+            }
             if matches!(tracked.hold, Some(Hold::Turn | Hold::Operator)) {
                 tracked.hold = None;
                 tracked.held_since = now;

@@ -156,7 +156,7 @@ impl Manager {
         }
         // A new session gets its turn once its record is durable.
         if tracked.is_new() {
-            tracked.hold = Some(Hold::Turn);
+            tracked.hold = Some(if tracked.record.provider().is_none() { Hold::Seek } else { Hold::Turn });
             self.activate(now);
         }
         let Some(tracked) = self.sessions.get_mut(&session) else { return };

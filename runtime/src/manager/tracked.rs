@@ -12,6 +12,7 @@ use rpp_p2p::{
 };
 use tokio::sync::watch;
 
+use super::seek::Tried;
 use crate::{
     clock::{Meter, instant_text, now_text},
     jobs::Wanted,
@@ -28,6 +29,8 @@ pub(super) enum Hold {
     Turn,
     /// It was reloaded, and `auto_resume` is off.
     Operator,
+    /// No provider is known that offers what is wanted.
+    Seek,
 }
 
 /// One session.
@@ -39,6 +42,8 @@ pub(super) struct Tracked {
     pub(super) updates: Vec<Update>,
     pub(super) machine: Option<consumer::Session>,
     pub(super) hold: Option<Hold>,
+    /// The providers that it was given and that could not serve.
+    pub(super) tried: Tried,
     pub(super) held_since: Instant,
     /// When something was last verified, or when the session was loaded.
     progressed: Instant,
@@ -138,6 +143,7 @@ impl Tracked {
             updates: Vec::new(),
             machine: None,
             hold,
+            tried: Tried::default(),
             held_since: since,
             epoch: 0,
             writer: None,
@@ -174,6 +180,9 @@ impl Tracked {
         if status.state != SessionState::Complete {
             let progressed = view.as_ref().map_or(self.progressed, |view| view.progressed.max(self.progressed));
             status.stalled_ms = Some(millis(progressed, now));
+        }
+        if let (Some(Hold::Seek), Some(waiting)) = (self.hold, &mut status.waiting_on) {
+            self.tried.reason().clone_into(&mut waiting.reason);
         }
         if let Some(unrecorded) = &self.unrecorded {
             wait_for_record(&mut status, unrecorded, now);
@@ -292,6 +301,7 @@ fn describe(
     let total_bytes = plan.map(|plan| plan.snapshot.checkpoint.payload_bytes);
     let state = match (view, hold) {
         (Some(view), _) => view.state,
+        (None, Some(Hold::Seek)) => SessionState::Connecting,
         (None, Some(_)) => SessionState::Paused,
         (None, None) => record.state,
     };
@@ -312,7 +322,7 @@ fn describe(
         .map(|total| (here.hashed, total));
     SnapshotStreamStatus {
         session: record.session,
-        peer: record.peer,
+        peer: record.provider(),
         state,
         root: plan.map(|plan| plan.snapshot.checkpoint.state_root),
         plan_id: plan.map(|plan| plan.plan_id),
@@ -388,6 +398,8 @@ fn waiting(
             "as many sessions are active as [snapshots] max_active_sessions allows; this one starts when one of them ends"
                 .to_owned(),
         ),
+        // Whoever describes it knows more.
+        (Some(Hold::Seek), _) => (WaitKind::Connection, Tried::default().reason().to_owned()),
         (Some(Hold::Operator), _) => (
             WaitKind::Operator,
             format!(

@@ -261,7 +261,8 @@ fn why(status: &SnapshotStreamStatus) -> String {
     let explained = status::explain(status);
     let root = status.root.map(|root| format!(", root {}", short(&root.to_string()))).unwrap_or_default();
     let explained = if explained.is_empty() { "at work" } else { explained.as_str() };
-    format!("from {}{root}: {explained}", short(&status.peer.to_string()))
+    let peer = status.peer.map_or_else(|| "anybody".to_owned(), |peer| short(&peer.to_string()));
+    format!("from {peer}{root}: {explained}")
 }
 
 /// Durable, verified beyond it, received beyond that.

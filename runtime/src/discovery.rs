@@ -1,0 +1,162 @@
+//! What peers offer, and how they are reached.
+//!
+//! Asking and checking is `rpp_p2p::offers`'s. This folder says what this node offers itself ([`offered`]), remembers proven
+//! addresses ([`addresses`]), finds peers by Kademlia ([`dht`]) and mDNS ([`neighbours`]), and puts into words who was asked
+//! and what they said. What public and private peers hear is kept apart ([`scoped`]).
+
+mod addresses;
+pub(crate) mod dht;
+mod metrics;
+pub(crate) mod neighbours;
+mod offered;
+mod records;
+mod scope;
+pub(crate) mod scoped;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Instant,
+};
+
+use libp2p::{Multiaddr, PeerId, core::ConnectedPoint, identify};
+use rpp_p2p::{
+    offers::{self, PeerSaid},
+    plan::PlanBounds,
+};
+
+use self::{
+    addresses::AddressBook,
+    dht::{Dht, Kad},
+    neighbours::Neighbours,
+    scoped::Scope,
+};
+pub(crate) use self::{metrics::DiscoveryMetrics, offered::Offered};
+use crate::{
+    clock::past_text,
+    limits::{MAX_EXPLAINED, MAX_SAID, MAX_UNREACHABLE},
+    metrics::Metrics,
+    node::trust_anchor,
+    status::OfferInfo,
+};
+
+/// Where peers are, and who could not be reached.
+pub(crate) struct Finder {
+    /// What is done with Kademlia; idle while that is off.
+    pub(crate) dht: Dht,
+    pub(crate) neighbours: Neighbours,
+    addresses: AddressBook,
+    unreachable: VecDeque<(PeerId, String)>,
+    /// What this node offers.
+    pub(crate) offered: Arc<Offered>,
+}
+
+impl Finder {
+    pub(crate) fn new(config: &crate::Config, me: PeerId, now: Instant) -> Self {
+        let discovery = &config.discovery;
+        if !discovery.kad && !discovery.bootstrap.is_empty() {
+            tracing::warn!("[discovery] bootstrap names peers, but they are not used: [discovery] kad is off");
+        }
+        let bootstrap = if discovery.kad { &discovery.bootstrap[..] } else { &[] };
+        Self {
+            dht: Dht::new(me, bootstrap, now),
+            neighbours: Neighbours::default(),
+            addresses: AddressBook::default(),
+            unreachable: VecDeque::new(),
+            offered: Arc::default(),
+        }
+    }
+
+    pub(crate) fn on_connected(&mut self, peer: PeerId, endpoint: &ConnectedPoint) {
+        self.unreachable.retain(|(gone, _)| *gone != peer);
+        if let ConnectedPoint::Dialer { address, .. } = endpoint {
+            self.addresses.note(peer, address, address);
+        }
+    }
+
+    /// A peer says where it listens; `over`: the address of a connection with it.
+    pub(crate) fn on_identified(&mut self, kad: &mut Kad, peer: PeerId, info: &identify::Info, over: &Multiaddr) {
+        for address in info.listen_addrs.iter().take(MAX_SAID) {
+            self.addresses.note(peer, address, over);
+        }
+        let addresses = self.addresses.of(&peer);
+        self.dht.on_identified(kad, peer, Scope::of(over), info, &addresses);
+    }
+
+    pub(crate) fn on_unreachable(&mut self, peer: PeerId, reason: &str) {
+        self.unreachable.retain(|(gone, _)| *gone != peer);
+        self.unreachable.push_back((peer, reason.to_owned()));
+        while self.unreachable.len() > MAX_UNREACHABLE {
+            self.unreachable.pop_front();
+        }
+    }
+
+    /// Addresses of a peer that itself proved or told them.
+    pub(crate) fn addresses(&self, peer: &PeerId) -> Vec<Multiaddr> {
+        self.addresses.of(peer)
+    }
+
+    /// Why no provider is found: who was asked and what they said. `tried`: those that offered it and could not serve it.
+    pub(crate) fn explain(&self, offers: &offers::OffersBehaviour, tried: &[(PeerId, String)]) -> String {
+        let mut told: BTreeMap<PeerId, String> = BTreeMap::new();
+        for (peer, reason) in &self.unreachable {
+            told.insert(*peer, format!("cannot be reached: {reason}"));
+        }
+        for (peer, said) in offers.said() {
+            let said = said.map_or_else(|| "is being asked".to_owned(), PeerSaid::to_string);
+            told.insert(*peer, said);
+        }
+        for (peer, reason) in tried {
+            told.insert(*peer, format!("offers it, but could not serve it: {reason}"));
+        }
+        if told.is_empty() {
+            return "no peer is connected, so nobody can be asked what it offers: add one to [p2p] peers or to [discovery] \
+                    bootstrap, switch [discovery] mdns on, or name a provider"
+                .to_owned();
+        }
+        let named: Vec<_> = told.iter().take(MAX_EXPLAINED).map(|(peer, what)| format!("{peer} {what}")).collect();
+        let more = match told.len() - named.len() {
+            0 => String::new(),
+            more => format!("; and {more} more"),
+        };
+        let peers = if told.len() == 1 { "1 peer was asked" } else { &format!("{} peers were asked", told.len()) };
+        format!("nobody was found to take it from; {peers}: {}{more}", named.join("; "))
+    }
+}
+
+/// One log line about an answer that is of no use, or that changed.
+pub(crate) fn on_said(event: &offers::OffersEvent, metrics: &Metrics) {
+    let offers::OffersEvent::Said { peer, said, is_news } = event else { return };
+    metrics.discovery.said(said);
+    match said {
+        PeerSaid::Offers { refused: 1.., .. } | PeerSaid::Unreadable { .. } if *is_news => {
+            tracing::warn!(%peer, "{peer} {said}")
+        }
+        PeerSaid::Offers { found: 1.., .. } if *is_news => tracing::info!(%peer, "{peer} {said}"),
+        _ => tracing::debug!(%peer, "{peer} {said}"),
+    }
+}
+
+/// `GET /p2p/offers`.
+pub(crate) fn list(book: &offers::Book, now: Instant) -> Vec<OfferInfo> {
+    let row = |known: &offers::Known| {
+        let snapshot = &known.snapshot.checkpoint;
+        let mut peers = known.peers.clone();
+        peers.sort_unstable_by_key(|holder| (std::cmp::Reverse(holder.free_slots), holder.peer));
+        OfferInfo {
+            root: snapshot.state_root,
+            height: snapshot.height,
+            step: snapshot.step,
+            bytes: snapshot.payload_bytes,
+            format: known.snapshot.format,
+            peers: peers.iter().map(|holder| holder.peer.to_string()).collect(),
+            seen_at: past_text(known.seen, now),
+        }
+    };
+    book.newest_first().into_iter().map(row).collect()
+}
+
+/// Whose offers count at this node; `None` without a trust anchor.
+pub(crate) fn judge(config: &crate::Config, bounds: PlanBounds) -> Option<offers::Judge> {
+    trust_anchor(config).map(|trust| offers::Judge { trust: (*trust).clone(), bounds })
+}

@@ -1,0 +1,223 @@
+//! Sessions without a named provider: they take the newest snapshot that some peer offers, and the next peer when one
+//! cannot serve it.
+//!
+//! ```text
+//! seeking ──(an offer)──> its turn ──> ... ──> complete
+//!    ^                                  │
+//!    └──(this peer cannot serve it)─────┘
+//! ```
+
+use std::time::{Duration, Instant};
+
+use libp2p::{PeerId, Swarm};
+use rpp_p2p::{SnapshotSessionId, offers};
+
+use super::{Hold, Manager, Tracked, tracked::trouble};
+use crate::{
+    discovery::Finder,
+    limits::MAX_REFUSED,
+    record,
+    status::{FailureCode, SessionState},
+    swarm::NodeBehaviour,
+};
+
+/// A peer that could not serve is tried again after this time, if nobody else can.
+pub(super) const TRY_AGAIN: Duration = Duration::from_secs(60);
+/// Time between two looks at what is offered while nothing changes.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What a session without a named provider knows of the peers that it tried.
+#[derive(Debug, Default)]
+pub(super) struct Tried {
+    /// Who could not serve, when, and why; at most [`MAX_REFUSED`].
+    peers: Vec<(PeerId, Instant, String)>,
+    /// When it looked last, and the number of changes of the book then.
+    looked: Option<(Instant, u64)>,
+    /// The reason that the status shows.
+    reason: String,
+}
+
+impl Tried {
+    pub(super) fn reason(&self) -> &str {
+        match self.reason.as_str() {
+            "" => "peers are asked what they offer",
+            reason => reason,
+        }
+    }
+
+    fn note(&mut self, peer: PeerId, now: Instant, reason: String) {
+        self.peers.retain(|(tried, ..)| *tried != peer);
+        self.peers.push((peer, now, reason));
+        if self.peers.len() > MAX_REFUSED {
+            self.peers.remove(0);
+        }
+        self.looked = None;
+    }
+
+    fn is_usable(&self, peer: &PeerId, now: Instant) -> bool {
+        let lately = |at: Instant| now.saturating_duration_since(at) < TRY_AGAIN;
+        !self.peers.iter().any(|(tried, at, _)| tried == peer && lately(*at))
+    }
+}
+
+impl Manager {
+    /// Gives every session that has no provider the best one there is.
+    pub(crate) fn seek(&mut self, swarm: &mut Swarm<NodeBehaviour>, discovery: &Finder, now: Instant) {
+        let seeking = |tracked: &Tracked| tracked.hold == Some(Hold::Seek) && tracked.machine.is_none();
+        let seeking: Vec<_> =
+            self.sessions.iter().filter(|(_, tracked)| seeking(tracked)).map(|(session, _)| *session).collect();
+        if seeking.is_empty() {
+            return;
+        }
+        let offers = &mut swarm.behaviour_mut().offers;
+        offers.want(now);
+        for session in seeking {
+            let Some(tracked) = self.sessions.get_mut(&session) else { continue };
+            let looked = (now, offers.changes());
+            let is_due =
+                |(at, changes): (Instant, u64)| changes != looked.1 || now.saturating_duration_since(at) >= LOOK;
+            if !tracked.tried.looked.is_none_or(is_due) {
+                continue;
+            }
+            tracked.tried.looked = Some(looked);
+            if let Some((snapshot, holder)) = choose(tracked, offers, now) {
+                let root = snapshot.checkpoint.state_root;
+                tracing::info!(%session, peer = %holder.peer, %root, height = snapshot.checkpoint.height, "found by itself");
+                take(tracked, &snapshot, holder.peer, discovery);
+                self.put(session);
+                self.publish(session, now);
+                continue;
+            }
+            let reason = discovery.explain(offers, &tracked.tried.told());
+            if tracked.tried.reason != reason {
+                tracked.tried.reason = reason;
+                self.publish(session, now);
+            }
+        }
+    }
+
+    /// The roots that sessions name which have no provider, or none that serves; `None` if there is no such session.
+    pub(crate) fn sought(&self) -> Option<Vec<rpp_p2p::Hash>> {
+        let seeks = |tracked: &&Tracked| {
+            let backs_off = |machine: &rpp_p2p::consumer::Session| machine.state() == SessionState::BackingOff;
+            tracked.hold == Some(Hold::Seek)
+                || (tracked.record.sought.is_some() && tracked.machine.as_ref().is_some_and(backs_off))
+        };
+        let seeking: Vec<_> = self.sessions.values().filter(seeks).collect();
+        let root = |tracked: &&Tracked| tracked.record.sought.as_ref()?.root;
+        (!seeking.is_empty()).then(|| seeking.iter().filter_map(root).collect())
+    }
+
+    /// A session that was given its provider goes on with another one when that cannot serve: at its end, or as soon as it
+    /// would only wait while somebody else offers the same.
+    pub(super) fn leave_source(&mut self, session: SnapshotSessionId, swarm: &mut Swarm<NodeBehaviour>, now: Instant) {
+        let Some(tracked) = self.sessions.get_mut(&session) else { return };
+        if tracked.record.sought.is_none() || tracked.record.state.is_final() {
+            return;
+        }
+        let Some(machine) = &tracked.machine else { return };
+        let state = machine.state();
+        if !matches!(state, SessionState::Failed | SessionState::BackingOff) {
+            return;
+        }
+        let view = machine.view();
+        let peer = tracked.record.peer;
+        let (code, message) = trouble(&view).unwrap_or((FailureCode::Network, "it does not serve".to_owned()));
+        if !is_of_the_peer(code) {
+            return;
+        }
+        let distrust = view.failure.as_ref().is_some_and(|failure| failure.distrust);
+        if state == SessionState::BackingOff {
+            let lasting = tracked.tried.looked.is_some_and(|(at, _)| now.saturating_duration_since(at) < LOOK);
+            if lasting {
+                return;
+            }
+            let offers = &mut swarm.behaviour_mut().offers;
+            offers.want(now);
+            tracked.tried.looked = Some((now, offers.changes()));
+            // The one it has is as good as any that failed a moment ago.
+            let others = |tracked: &Tracked| {
+                choose_among(tracked, offers, |other| other != peer && tracked.tried.is_usable(&other, now)).is_some()
+            };
+            if !others(tracked) {
+                return;
+            }
+        }
+        tracing::warn!(%session, %peer, "cannot serve what it offers, so others are tried: {message}");
+        tracked.tried.note(peer, now, message);
+        if distrust && let Some(sought) = &mut tracked.record.sought {
+            sought.refuse(peer);
+        }
+        swarm.behaviour_mut().snapshots.forget(peer, session);
+        swarm.behaviour_mut().offers.forget(&peer);
+        self.retire(session, now);
+        if let Some(tracked) = self.sessions.get_mut(&session) {
+            tracked.seek_again(now);
+        }
+        self.put(session);
+    }
+}
+
+impl Tracked {
+    /// Waits for an offer again.
+    pub(super) fn seek_again(&mut self, now: Instant) {
+        self.hold = Some(Hold::Seek);
+        self.held_since = now;
+        self.record.state = SessionState::Connecting;
+        (self.record.error, self.record.error_code, self.record.advice) = (None, None, None);
+        self.record.distrust = false;
+        if let Some(sought) = &mut self.record.sought {
+            sought.is_chosen = false;
+        }
+    }
+}
+
+impl Tried {
+    /// Who was tried, and why it was not enough.
+    fn told(&self) -> Vec<(PeerId, String)> {
+        self.peers.iter().map(|(peer, _, reason)| (*peer, reason.clone())).collect()
+    }
+}
+
+type Choice = (rpp_p2p::SnapshotHeader, offers::Holder);
+
+fn choose(tracked: &Tracked, offers: &offers::OffersBehaviour, now: Instant) -> Option<Choice> {
+    choose_among(tracked, offers, |peer| tracked.tried.is_usable(&peer, now))
+}
+
+/// What the session has begun comes first, then the newest.
+fn choose_among(
+    tracked: &Tracked,
+    offers: &offers::OffersBehaviour,
+    is_usable: impl Fn(PeerId) -> bool,
+) -> Option<Choice> {
+    let sought = tracked.record.sought.as_ref()?;
+    let usable =
+        |_: &rpp_p2p::SnapshotHeader, holder: &offers::Holder| !sought.refuses(&holder.peer) && is_usable(holder.peer);
+    let begun = tracked.record.plan.as_ref().map(|plan| plan.snapshot.checkpoint);
+    let book = offers.book();
+    begun
+        .and_then(|begun| book.choose(Some(begun.state_root), Some(begun.height), usable))
+        .or_else(|| book.choose(sought.root, sought.height, usable))
+}
+
+fn take(tracked: &mut Tracked, snapshot: &rpp_p2p::SnapshotHeader, peer: PeerId, discovery: &Finder) {
+    let record = &mut tracked.record;
+    let (root, height) = (snapshot.checkpoint.state_root, snapshot.checkpoint.height);
+    if record.plan.as_ref().is_some_and(|plan| plan.snapshot.checkpoint.state_root != root) {
+        record.plan = None;
+        tracked.progress = record::Progress::default();
+    }
+    record.peer = peer;
+    record.addresses = discovery.addresses(&peer);
+    (record.wanted.root, record.wanted.height) = (Some(root), Some(height));
+    if let Some(sought) = &mut record.sought {
+        sought.is_chosen = true;
+    }
+    tracked.hold = Some(Hold::Turn);
+}
+
+/// Whether another peer may do better. A full disk here, or two histories signed by the publishers, are the operator's.
+fn is_of_the_peer(code: FailureCode) -> bool {
+    !matches!(code, FailureCode::Storage | FailureCode::Equivocation)
+}

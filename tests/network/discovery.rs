@@ -1,0 +1,401 @@
+//! Found by itself: a snapshot whose provider nobody named, among peers of which some lie.
+
+use std::{
+    net::TcpListener,
+    path::Path,
+    process::Stdio,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use libp2p::{
+    Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder,
+    futures::StreamExt as _,
+    identify,
+    identity::Keypair,
+    kad::{self, RecordKey, store::MemoryStore},
+    multiaddr::Protocol,
+    noise,
+    request_response::{self, Event, Message, ProtocolSupport},
+    swarm::{NetworkBehaviour, SwarmEvent},
+    tcp, yamux,
+};
+use rpp_p2p::{
+    ErrorCode, Hash, SnapshotsRequest,
+    json::encode_offers_response,
+    messages::SnapshotsResponse,
+    offers::{Offer, OffersResponse},
+};
+use rpp_runtime::{DhtView, Hooks, Watcher, store::Store};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use crate::support::{
+    DEADLINE, FIRST_BYTES, Home, Running, SECOND_BYTES, TOKEN, eventually, made, noise,
+    rogue::{self, Plain, Rogue},
+};
+
+const OFFERS: &str = "/rpp/offers/1.0.0";
+const KAD: &str = "/rpp/kad/1.0.0";
+
+/// What an honest provider of the made snapshots offers.
+fn honest_offers() -> Vec<Offer> {
+    let home = Home::provider();
+    rogue::offers(&Store::open(&home.snapshots()).unwrap())
+}
+
+fn plain(protocol: &'static str, support: ProtocolSupport) -> Swarm<request_response::Behaviour<Plain>> {
+    let protocols = [(StreamProtocol::new(protocol), support)];
+    let config = request_response::Config::default().with_request_timeout(DEADLINE);
+    SwarmBuilder::with_existing_identity(Keypair::generate_ed25519())
+        .with_tokio()
+        .with_tcp(tcp::Config::new(), noise::Config::new, yamux::Config::default)
+        .unwrap()
+        .with_behaviour(|_| request_response::Behaviour::with_codec(Plain, protocols, config))
+        .unwrap()
+        .with_swarm_config(|config| config.with_idle_connection_timeout(DEADLINE))
+        .build()
+}
+
+/// A swarm at work, until this is dropped.
+struct Working {
+    /// Ends in `/p2p/<id>`.
+    address: Multiaddr,
+    task: JoinHandle<()>,
+}
+
+impl Working {
+    fn peer(&self) -> PeerId {
+        match self.address.iter().last() {
+            Some(Protocol::P2p(peer)) => peer,
+            _ => unreachable!(),
+        }
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn listening<B: NetworkBehaviour>(swarm: &mut Swarm<B>) -> Multiaddr {
+    swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
+    loop {
+        if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await {
+            return address.with_p2p(*swarm.local_peer_id()).unwrap();
+        }
+    }
+}
+
+/// A peer that answers whoever asks for its offers with this, and speaks nothing else.
+async fn offering(answer: Vec<u8>) -> Working {
+    let mut swarm = plain(OFFERS, ProtocolSupport::Inbound);
+    let address = listening(&mut swarm).await;
+    let task = tokio::spawn(async move {
+        loop {
+            if let SwarmEvent::Behaviour(Event::Message { message: Message::Request { channel, .. }, .. }) =
+                swarm.select_next_some().await
+            {
+                let _ = swarm.behaviour_mut().send_response(channel, answer.clone());
+            }
+        }
+    });
+    Working { address, task }
+}
+
+fn from_anybody() -> Value {
+    json!({})
+}
+
+fn log(status: &Value) -> &str {
+    status["waiting_on"]["reason"].as_str().unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_that_a_peer_offers_is_taken_and_verified() {
+    let provider = Home::provider().start().await;
+    let mut home = Home::consumer();
+    home.config.p2p.peers = vec![provider.address.clone()];
+    let node = home.start().await;
+    let session = node.stream(from_anybody()).await;
+    let status = node.complete(session).await;
+    assert_eq!((status["height"].as_u64(), status["total_bytes"].as_u64()), (Some(110), Some(SECOND_BYTES as u64)));
+    assert_eq!(status["peer"], provider.handle.peer_id().to_string());
+
+    let offers = node.get("/p2p/offers").await;
+    let heights: Vec<_> = offers.as_array().unwrap().iter().map(|offer| offer["height"].as_u64().unwrap()).collect();
+    assert_eq!(heights, [110, 100], "newest first: {offers}");
+    assert_eq!(offers[0]["root"], made().second.root.to_string());
+    assert_eq!((offers[0]["step"].as_u64(), offers[0]["format"].as_str()), (Some(2), Some("raw")));
+    assert_eq!(offers[0]["peers"], json!([provider.handle.peer_id().to_string()]));
+
+    // Another one by its height, also from whoever has it.
+    let session = node.stream(json!({ "height": 100 })).await;
+    let status = node.complete(session).await;
+    assert!(std::fs::read(status["payload_path"].as_str().unwrap()).unwrap() == noise(1, FIRST_BYTES));
+    let metrics = node.request("GET", "/metrics", None).await.body;
+    assert!(metrics.contains("rpp_offers 2") && metrics.contains("rpp_newest_offer_height 110"), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_nobody_is_found_the_session_says_who_was_asked_and_what_they_said() {
+    let other_chain = Home::provider_of_other_chain().start().await;
+    let mute = Rogue::silent_at(|_| true).await;
+    let gone = {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    let gone_peer = PeerId::random();
+    let mut home = Home::consumer();
+    home.config.p2p.peers = vec![
+        other_chain.address.clone(),
+        mute.address.clone(),
+        format!("/ip4/127.0.0.1/tcp/{gone}/p2p/{gone_peer}").parse().unwrap(),
+    ];
+    let node = home.start().await;
+    let session = node.stream(from_anybody()).await;
+    let expected = [
+        format!("{} offers no snapshot of this chain", other_chain.handle.peer_id()),
+        format!("{} does not say what it offers", mute.peer),
+        format!("{gone_peer} cannot be reached"),
+    ];
+    let status = node
+        .status_where(session, "all three to be told", |status| expected.iter().all(|part| log(status).contains(part)))
+        .await;
+    assert_eq!(
+        (status["state"].as_str(), status["waiting_on"]["what"].as_str()),
+        (Some("connecting"), Some("connection"))
+    );
+    assert!(status.get("peer").is_none(), "{status}");
+    // The same request again is the same session; a resume asks again and changes nothing.
+    assert_eq!(node.stream(from_anybody()).await, session);
+    assert_eq!(node.stream(json!({ "resume": { "session": session } })).await, session);
+    // It is kept over a restart, and goes on when somebody comes who has it.
+    node.stop().await;
+    let node = home.start().await;
+    let provider = Home::provider();
+    let mut provider = provider;
+    provider.config.p2p.peers = vec![node.address.clone()];
+    let _provider = provider.start().await;
+    assert_eq!(node.complete(session).await["height"], 110);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_any_peer_it_says_what_to_do() {
+    let node = Home::consumer().start().await;
+    let session = node.stream(from_anybody()).await;
+    let status = node.status_where(session, "the advice", |status| log(status).contains("[discovery]")).await;
+    assert!(log(&status).contains("no peer is connected"), "{status}");
+    assert_eq!(node.request("DELETE", &format!("/p2p/snapshots/{session}"), None).await.status, 204);
+    assert_eq!(node.request("GET", &format!("/p2p/snapshots/{session}"), None).await.status, 404);
+}
+
+/// Peers that offer what is not signed, offer and do not serve, offer a million, or refuse when it comes to it. All of them
+/// have more free slots than the honest one, or come first.
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_that_lie_in_their_offers_cost_the_honest_nothing() {
+    let provider = Home::provider().start().await;
+    let honest = honest_offers();
+    let lure = |offers: Vec<Offer>| encode_offers_response(&OffersResponse::Offers { offers });
+    let unsigned = honest.iter().cloned().map(|mut offer| {
+        offer.signatures.clear();
+        offer.snapshot.checkpoint.height += 1000;
+        offer.tip.height += 1000;
+        offer
+    });
+    let with_slots = |slots| honest.iter().cloned().map(|offer| Offer { free_slots: slots, ..offer }).collect();
+    let million = vec![b' '; 9 << 20];
+    let liars = [
+        offering(lure(unsigned.collect())).await,
+        offering(lure(with_slots(1 << 40))).await,
+        offering(million).await,
+        offering(b"{\"type\":\"offers\",\"offers\":".to_vec()).await,
+    ];
+    let refusing = Rogue::offering(|request, _| rogue::Said::refusal(request, ErrorCode::Busy)).await;
+    let mut home = Home::consumer();
+    home.config.p2p.peers = liars.iter().map(|liar| liar.address.clone()).collect();
+    home.config.p2p.peers.push(refusing.address.clone());
+    home.config.p2p.peers.push(provider.address.clone());
+    let node = home.start().await;
+    let session = node.stream(from_anybody()).await;
+    let status = node.complete(session).await;
+    assert_eq!((status["height"].as_u64(), status["verified"].as_bool()), (Some(110), Some(true)));
+    assert_eq!(status["peer"], provider.handle.peer_id().to_string());
+    let offers = node.get("/p2p/offers").await;
+    assert_eq!(offers.as_array().unwrap().len(), 2, "what is not signed is not listed: {offers}");
+}
+
+/// It offers what the honest one offers, with more free slots, and then says that it has another payload.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_breaks_the_protocol_is_left_for_the_next_one() {
+    let honest = Home::provider().only(made().first.root).start().await;
+    let liar = Rogue::offering(|request, honest| match (request, honest) {
+        (
+            SnapshotsRequest::Plan { .. },
+            SnapshotsResponse::Plan { session_id, mut plan, min_chunk_size, max_chunk_size },
+        ) => {
+            plan.snapshot.checkpoint.state_root = Hash([9; 32]);
+            SnapshotsResponse::Plan { session_id, plan, min_chunk_size, max_chunk_size }.into()
+        }
+        (_, honest) => honest.into(),
+    })
+    .await;
+    let mut home = Home::consumer();
+    home.config.p2p.peers = vec![liar.address.clone(), honest.address.clone()];
+    let node = home.start().await;
+    eventually("both to be asked", || async {
+        let offers = node.get("/p2p/offers").await;
+        let peers = offers.as_array().unwrap().iter().find(|offer| offer["height"] == 100)?["peers"].as_array()?.len();
+        (peers == 2).then_some(())
+    })
+    .await;
+    let session = node.stream(json!({ "height": 100 })).await;
+    let status = node.complete(session).await;
+    assert_eq!(status["peer"], honest.handle.peer_id().to_string());
+    assert_eq!(status["verified"], true);
+}
+
+/// A line of introductions: each knows one other. The tenth finds the snapshot of the first; when the first is gone, it finds
+/// whoever serves it by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tenth_of_a_line_finds_the_snapshot_of_the_first() {
+    const NODES: usize = 10;
+    let mut nodes: Vec<Running> = Vec::new();
+    for number in 0..NODES {
+        let mut home = if number == 0 { Home::provider() } else { Home::consumer() };
+        home.config.discovery.kad = true;
+        home.config.discovery.bootstrap = nodes.last().map(|before| before.address.clone()).into_iter().collect();
+        nodes.push(home.start().await);
+    }
+    let tenth = &nodes[NODES - 1];
+    let fetched = fetch(tenth, &[]).await;
+    assert_eq!((fetched["height"].as_u64(), fetched["verified"].as_bool()), (Some(110), Some(true)), "{fetched}");
+    assert_eq!(fetched["peer"], nodes[0].handle.peer_id().to_string());
+
+    // Who has it serves it: the first is gone, and the fifth finds it all the same.
+    let tenth_id = tenth.handle.peer_id().to_string();
+    nodes.remove(0).stop().await;
+    let fifth = &nodes[3];
+    let fetched = fetch(fifth, &["--root", &made().second.root.to_string()]).await;
+    assert_eq!((fetched["peer"].as_str(), fetched["verified"].as_bool()), (Some(tenth_id.as_str()), Some(true)));
+}
+
+/// `rpp-node fetch` without `--peer`, against the control plane of a node of this process; its final status.
+async fn fetch(node: &Running, more: &[&str]) -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, token) = (folder.path().join("node.toml"), folder.path().join("rpc.token"));
+    std::fs::write(&config, format!("[rpc]\nlisten = \"{}\"\n", node.http)).unwrap();
+    std::fs::write(&token, TOKEN).unwrap();
+    private(&token);
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_rpp-node"));
+    command.arg("fetch").arg("--config").arg(&config).arg("--json").args(more);
+    command.env_remove("RPP_RPC_TOKEN").stdin(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(DEADLINE, command.output()).await.expect("fetch comes to no end").unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_str(&text).unwrap()
+}
+
+fn private(file: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// Keeps the newest view of the DHT.
+#[derive(Default)]
+struct Tables(Mutex<Option<DhtView>>);
+
+impl rpp_p2p::snapshots::Observer for Tables {}
+
+impl Watcher for Tables {
+    fn dht(&self, view: &DhtView) {
+        *self.0.lock().unwrap() = Some(view.clone());
+    }
+}
+
+impl Tables {
+    fn peers(&self) -> Vec<PeerId> {
+        let view = self.0.lock().unwrap();
+        let buckets = view.iter().flat_map(|view| &view.buckets);
+        buckets.flat_map(|bucket| &bucket.peers).map(|peer| peer.peer).collect()
+    }
+}
+
+#[derive(NetworkBehaviour)]
+struct Poisoner {
+    kad: kad::Behaviour<MemoryStore>,
+    identify: identify::Behaviour,
+}
+
+/// A member of the DHT that knows a thousand peers that there are not, all at one foreign address, and says that they provide
+/// whatever is asked for.
+async fn poisoner(foreign: &Multiaddr, genesis: Hash) -> Working {
+    let identity = Keypair::generate_ed25519();
+    let me = identity.public().to_peer_id();
+    let key = RecordKey::new(blake3::Hasher::new().update(b"rpp/genesis/1").update(&genesis.0).finalize().as_bytes());
+    let mut swarm = SwarmBuilder::with_existing_identity(identity.clone())
+        .with_tokio()
+        .with_tcp(tcp::Config::new(), noise::Config::new, yamux::Config::default)
+        .unwrap()
+        .with_behaviour(|_| {
+            let mut kad =
+                kad::Behaviour::with_config(me, MemoryStore::new(me), kad::Config::new(StreamProtocol::new(KAD)));
+            kad.set_mode(Some(kad::Mode::Server));
+            for _ in 0..1000 {
+                let nobody = Keypair::generate_ed25519().public().to_peer_id();
+                kad.add_address(&nobody, foreign.clone());
+                let addresses = vec![foreign.clone()];
+                let record = kad::ProviderRecord { key: key.clone(), provider: nobody, expires: None, addresses };
+                kad::store::RecordStore::add_provider(kad.store_mut(), record).unwrap();
+            }
+            Poisoner {
+                kad,
+                identify: identify::Behaviour::new(identify::Config::new("/rpp/1.0.0".into(), identity.public())),
+            }
+        })
+        .unwrap()
+        .with_swarm_config(|config| config.with_idle_connection_timeout(DEADLINE))
+        .build();
+    let address = listening(&mut swarm).await;
+    let task = tokio::spawn(async move {
+        loop {
+            swarm.select_next_some().await;
+        }
+    });
+    Working { address, task }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn foreign_addresses_in_the_dht_cost_dials_and_get_into_no_table() {
+    // Somebody else's machine, which answers nothing of ours.
+    let foreign = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address: Multiaddr = format!("/ip4/127.0.0.1/tcp/{}", foreign.local_addr().unwrap().port()).parse().unwrap();
+    let dialled = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&dialled);
+    let _foreign = tokio::spawn(async move {
+        while let Ok((socket, _)) = foreign.accept().await {
+            counted.fetch_add(1, Ordering::SeqCst);
+            drop(socket);
+        }
+    });
+    let poisoner = poisoner(&address, made().first.genesis).await;
+    let mut provider = Home::provider();
+    provider.config.discovery.kad = true;
+    let provider = provider.start().await;
+    let tables = Arc::new(Tables::default());
+    let watched = Arc::clone(&tables);
+    let mut home = Home::consumer();
+    home.config.discovery.kad = true;
+    home.config.discovery.bootstrap = vec![poisoner.address.clone(), provider.address.clone()];
+    let node = home.start_with(Hooks { watchers: vec![watched], ..Hooks::default() }).await;
+    let session = node.stream(from_anybody()).await;
+    let status = node.complete(session).await;
+    assert_eq!((status["height"].as_u64(), status["verified"].as_bool()), (Some(110), Some(true)));
+    eventually("the poison to be tasted", || async { (dialled.load(Ordering::SeqCst) > 0).then_some(()) }).await;
+    let known = tables.peers();
+    let real = [provider.handle.peer_id(), poisoner.peer()];
+    assert!(!known.is_empty() && known.iter().all(|peer| real.contains(peer)), "{known:?}");
+}
