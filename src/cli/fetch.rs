@@ -20,9 +20,9 @@ use super::{
   rpp-node fetch --config node.toml                                   the newest that any peer offers
   rpp-node fetch --config node.toml --peer /ip4/10.0.0.7/tcp/4001/p2p/12D3...
   rpp-node fetch --config node.toml --peer 12D3... --height 1200      a peer that the node knows
-  rpp-node fetch --config node.toml --resume 4711                     go on, or just watch
+  rpp-node fetch --config node.toml --resume 4711                     resume, or only watch
 
-The node does the work: Ctrl-C ends the watching, not the session.")]
+The node does the work: Ctrl-C stops watching and does not end the session.")]
 pub(crate) struct FetchArgs {
     #[command(flatten)]
     config: ConfigArgs,

@@ -28,8 +28,8 @@ use super::{
 Works beside a running node, which offers the snapshot within 2 s. The same height, block hash and content again give
 the same output; another height that is not above the last is refused and changes nothing.
 
-A folder with links that no consumer's `unpack` would take (absolute, or leading outside) is refused before any work,
-naming them, unless --allow-links is given. What only its owner may read here is named, too: the payload does not say so.")]
+A folder with links that `unpack` refuses (absolute, or leading outside) is refused before any work, and the links are named,
+unless --allow-links is given. Files that only their owner may read are named too: the payload does not keep that mode.")]
 pub(crate) struct PublishArgs {
     #[command(flatten)]
     config: ConfigArgs,

@@ -30,9 +30,9 @@ use crate::wiring::Wiring;
   rpp-node run --config node.toml --rpc-listen 127.0.0.1:0 --log-filter debug
   RPP_TRUST_GENESIS=5d0c... rpp-node run --config node.toml
 
-When the node listens it prints one line with its addresses (JSON unless a person reads it) and writes the same to
+When the node listens it prints one line with its addresses to standard output (JSON unless that is a terminal), and writes the same to
 <data_dir>/run.json, so that port 0 can be used. SIGTERM and SIGINT end it gracefully within 10 s; a second one at once.
-SIGHUP reads the token files and the log's filter again; a token file that changes counts within 5 s without it.")]
+SIGHUP reads the token files and the log's filter again; a changed token file takes effect within 5 s anyway.")]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     config: ConfigArgs,

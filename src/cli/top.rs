@@ -19,8 +19,8 @@ use super::{api::Api, config_args::ConfigArgs, output};
   rpp-node top --config node.toml --json | jq '.sessions[] | select(.state == \"failed\")'
 
 Keys: q or Ctrl-C ends, the arrows (or j and k) choose a download, r lets it try now, x cancels it after a question.
-Without a terminal on standard output a plain picture is printed once, as with --once. Nothing is done to the node but what
-the keys ask for.")]
+If standard output is no terminal, the screen is printed once as plain text, as with --once. Only those keys change anything
+in the node.")]
 pub(crate) struct TopArgs {
     #[command(flatten)]
     config: ConfigArgs,
