@@ -400,6 +400,35 @@ async fn a_cut_leads_from_a_session_to_the_disk_read_of_the_other_node() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_sees_the_buckets_and_queries_of_the_dht() {
+    let mut provider = Home::provider();
+    provider.config.discovery.kad = true;
+    let provider = provider.start().await;
+    let mut home = Home::consumer();
+    home.config.discovery.kad = true;
+    home.config.discovery.bootstrap = vec![provider.address.clone()];
+    let (registry, hooks) = introspected(&home);
+    let _node = home.start_with(hooks).await;
+    let mut client = look(&registry).await;
+    let (me, other) = (home.peer(), provider.handle.peer_id());
+    let (dht, cpl, peer) = state_where(&mut client, &mut Vec::new(), |state| {
+        let dht = state.subsystems.as_ref()?.dht.clone()?;
+        let of =
+            |bucket: &proto::dht::Bucket| bucket.peers.iter().find(|peer| peer.peer_id == other.to_base58()).cloned();
+        let (cpl, peer) = dht.buckets.iter().find_map(|bucket| Some((bucket.cpl, of(bucket)?)))?;
+        // The first bootstrap is over, and so is what the other one asked.
+        let queries = dht.outgoing_queries?.success > 0 && dht.incoming_queries?.success > 0;
+        queries.then_some((dht, cpl, peer))
+    })
+    .await;
+    assert_eq!((dht.protocol.as_str(), dht.enabled), ("/rpp/kad/1.0.0", true));
+    assert_eq!(dht.params.map(|params| (params.k, params.alpha)), Some((20, 3)));
+    assert_eq!(peer.status(), proto::dht::peer_in_dht::Status::Active);
+    let distance = libp2p::kad::KBucketKey::from(me).distance(&libp2p::kad::KBucketKey::from(other));
+    assert_eq!(cpl, 255 - distance.ilog2().unwrap(), "bits in common");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_binary_serves_introspection_and_reports_to_the_dashboard() {
     let dashboard = Dashboard::start().await;
     let place = harness::Place::new(&[]);
