@@ -36,8 +36,6 @@ async fn a_body_must_be_one_object_with_known_fields() {
         "7".into(),
         format!("\"{PEER}\""),
         format!("[\"{PEER}\",1,1,1,null,1,null]"),
-        "{}".into(),
-        "{\"chunk_size\":32768}".into(),
         format!("{{{peer},\"extra\":1}}"),
         format!("{{{peer},\"Peer\":\"x\"}}"),
         format!("{{{peer},{peer}}}"),

@@ -13,11 +13,7 @@ mod records;
 mod scope;
 pub(crate) mod scoped;
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use libp2p::{Multiaddr, PeerId, core::ConnectedPoint, identify};
 use rpp_p2p::{
@@ -98,16 +94,17 @@ impl Finder {
 
     /// Why no provider is found: who was asked and what they said. `tried`: those that offered it and could not serve it.
     pub(crate) fn explain(&self, offers: &offers::OffersBehaviour, tried: &[(PeerId, String)]) -> String {
-        let mut told: BTreeMap<PeerId, String> = BTreeMap::new();
-        for (peer, reason) in &self.unreachable {
-            told.insert(*peer, format!("cannot be reached: {reason}"));
-        }
-        for (peer, said) in offers.said() {
-            let said = said.map_or_else(|| "is being asked".to_owned(), PeerSaid::to_string);
-            told.insert(*peer, said);
-        }
-        for (peer, reason) in tried {
-            told.insert(*peer, format!("offers it, but could not serve it: {reason}"));
+        let tried = tried.iter().map(|(peer, reason)| (*peer, format!("offers it, but could not serve it: {reason}")));
+        let said = |said: Option<&PeerSaid>| said.map_or_else(|| "is being asked".to_owned(), PeerSaid::to_string);
+        let asked = offers.said().map(|(peer, what)| (*peer, said(what)));
+        let unreachable = self.unreachable.iter().rev();
+        let unreachable = unreachable.map(|(peer, reason)| (*peer, format!("cannot be reached: {reason}")));
+        // Those that say most come first; a peer stands here once.
+        let mut told: Vec<(PeerId, String)> = Vec::new();
+        for (peer, what) in tried.chain(asked).chain(unreachable) {
+            if !told.iter().any(|(before, _)| *before == peer) {
+                told.push((peer, what));
+            }
         }
         if told.is_empty() {
             return "no peer is connected, so nobody can be asked what it offers: add one to [p2p] peers or to [discovery] \

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 
-use super::scope::is_public;
+use super::scope::{is_loopback, is_public};
 use crate::limits::{MAX_ADDRESS_BOOK, MAX_ADDRESSES};
 
 /// The addresses of the newest 1,024 peers, eight each.
@@ -17,9 +17,11 @@ pub(super) struct AddressBook {
 }
 
 impl AddressBook {
-    /// Notes an address that was learned over a connection to `over`. A private one is taken only over a private one.
+    /// Notes an address that was learned over a connection to `over`. A private one is taken only over a private one, and one
+    /// of the peer's own machine only if that is this one.
     pub(super) fn note(&mut self, peer: PeerId, address: &Multiaddr, over: &Multiaddr) {
-        if (is_public(over) && !is_public(address)) || crate::address::dialable(address).is_err() {
+        let is_elsewhere = is_loopback(address) && !is_loopback(over);
+        if is_elsewhere || (is_public(over) && !is_public(address)) || crate::address::dialable(address).is_err() {
             return;
         }
         let address = without_peer(address);
@@ -63,7 +65,9 @@ mod tests {
         assert!(book.of(&peer).is_empty());
         book.note(peer, &public, &public);
         book.note(peer, &private, &private);
-        assert_eq!(book.of(&peer), [private, public]);
+        assert_eq!(book.of(&peer), [private.clone(), public.clone()]);
+        book.note(peer, &address("/ip4/127.0.0.1/tcp/4001"), &private);
+        assert_eq!(book.of(&peer), [private, public], "another machine's loopback is none of ours");
     }
 
     #[test]
