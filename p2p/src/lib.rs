@@ -53,7 +53,8 @@
 //!
 //! * `proofs` (default): whatever checks a chain, and what needs that: the behaviour, sessions, plans, the light client.
 //!   Without it there are messages, chunk proofs, and the rules of a provider.
-//! * `transport`: `transport::Yamux`, which makes fewer system calls.
+//! * `transport`: `transport::Tls`, libp2p's with AES first where the processor computes it, and `transport::Yamux`, which makes fewer
+//!   system calls.
 //! * `introspection`: substreams say what they work for (`stream_tags`), for whoever counts bytes below the protocol.
 //!
 //! # Limits

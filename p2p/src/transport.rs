@@ -1,8 +1,11 @@
-//! A layer between an encryption and yamux that makes fewer and larger writes.
+//! The layers of a TCP connection: encryption that uses the processor's AES ([`Tls`]), and a layer above it that makes fewer and
+//! larger writes ([`Yamux`]).
 //!
 //! yamux writes the header and the body of each frame separately and flushes after every frame. Behind an encryption
 //! each of these becomes a record and a system call of its own: about 170 for a chunk of 1 MiB, each of which may wake
 //! the other side. [`Yamux`] sends frames that are written together in one system call.
+
+mod tls;
 
 use std::{
     io,
@@ -17,6 +20,7 @@ use libp2p::{
 };
 
 use crate::limits::GATHERED_BYTES;
+pub use tls::{Tls, TlsError};
 
 /// Bytes copied at once. Above 2 KiB the C library uses an instruction that is several times slower on some processors
 /// if source and destination are aligned differently.
@@ -65,7 +69,6 @@ where
 ///
 /// The first flush after a write only asks to be polled again, so that whoever has more to write at this moment can
 /// write it first. Nothing stays in the buffer longer than one turn of its task.
-/// nothing stays here longer than one turn of its task.
 #[derive(Debug)]
 pub struct Corked<C> {
     inner: C,

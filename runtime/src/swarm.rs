@@ -13,9 +13,13 @@ use libp2p::{
         behaviour::toggle::Toggle,
         dial_opts::{DialOpts, PeerCondition},
     },
-    tcp, tls,
+    tcp,
 };
-use rpp_p2p::{negotiation::Plain, offers, snapshots, transport::Yamux};
+use rpp_p2p::{
+    negotiation::Plain,
+    offers, snapshots,
+    transport::{Tls, Yamux},
+};
 
 use crate::{
     config::Config,
@@ -107,7 +111,7 @@ pub(crate) fn build(
     let builder = SwarmBuilder::with_existing_identity(keypair).with_tokio();
     Ok(match transport {
         None => builder
-            .with_tcp(tcp::Config::new(), (tls::Config::new, noise::Config::new), Yamux::default)
+            .with_tcp(tcp::Config::new(), (Tls::new, noise::Config::new), Yamux::default)
             .map_err(|error| transport_error(&error))?
             .with_quic()
             .with_dns_config(names, options)

@@ -12,6 +12,7 @@ use libp2p::{
     identity::Keypair,
     noise, tls,
 };
+use rpp_p2p::transport::{Tls, TlsError};
 
 use super::{TransportResult, notes::note_encryption};
 
@@ -21,7 +22,7 @@ const NOISE: &str = "/noise";
 /// Authenticates a connection and notes with which protocol.
 #[derive(Clone)]
 pub(super) struct Secure {
-    tls: Arc<tls::Config>,
+    tls: Tls,
     noise: Arc<noise::Config>,
 }
 
@@ -30,14 +31,14 @@ pub(super) struct Secure {
 #[non_exhaustive]
 pub(super) enum SecureError {
     #[error(transparent)]
-    Tls(#[from] tls::UpgradeError),
+    Tls(#[from] TlsError),
     #[error(transparent)]
     Noise(#[from] noise::Error),
 }
 
 impl Secure {
     pub(super) fn new(keypair: &Keypair) -> TransportResult<Self> {
-        Ok(Self { tls: Arc::new(tls::Config::new(keypair)?), noise: Arc::new(noise::Config::new(keypair)?) })
+        Ok(Self { tls: Tls::new(keypair)?, noise: Arc::new(noise::Config::new(keypair)?) })
     }
 }
 
@@ -64,7 +65,7 @@ where
     fn upgrade_inbound(self, socket: C, info: &'static str) -> Self::Future {
         note_encryption(info);
         if info == TLS {
-            let upgrade = tls::Config::clone(&self.tls).upgrade_inbound(socket, info);
+            let upgrade = self.tls.upgrade_inbound(socket, info);
             upgrade.map_ok(|(peer, stream)| (peer, Either::Left(stream))).map_err(SecureError::from).boxed()
         } else {
             let upgrade = noise::Config::clone(&self.noise).upgrade_inbound(socket, info);
@@ -84,7 +85,7 @@ where
     fn upgrade_outbound(self, socket: C, info: &'static str) -> Self::Future {
         note_encryption(info);
         if info == TLS {
-            let upgrade = tls::Config::clone(&self.tls).upgrade_outbound(socket, info);
+            let upgrade = self.tls.upgrade_outbound(socket, info);
             upgrade.map_ok(|(peer, stream)| (peer, Either::Left(stream))).map_err(SecureError::from).boxed()
         } else {
             let upgrade = noise::Config::clone(&self.noise).upgrade_outbound(socket, info);
