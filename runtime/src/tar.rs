@@ -28,11 +28,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Stat};
 
 use crate::files::{
     shown,
-    sparse::{Extent, Map, ZEROS},
+    sparse::{self, Extent, Map, ZEROS},
 };
 
 pub(crate) use header::BLOCK;
@@ -133,7 +133,18 @@ struct Packer<'a> {
 struct Name {
     bytes: Vec<u8>,
     kind: FileType,
-    mode: u32,
+    /// During a survey, and where the listing does not say the kind.
+    stat: Option<Stat>,
+}
+
+impl Name {
+    fn plain(&self) -> &[u8] {
+        self.bytes.strip_suffix(b"/").unwrap_or(&self.bytes)
+    }
+
+    fn mode(&self) -> u32 {
+        self.stat.map_or(0, |stat| stat.st_mode)
+    }
 }
 
 impl Packer<'_> {
@@ -161,13 +172,16 @@ impl Packer<'_> {
             if matches!(bytes.as_slice(), b"." | b"..") {
                 continue;
             }
-            let stat = rustix::fs::statat(folder, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)
-                .map_err(|error| self.failed(&[path, &bytes].concat(), error.into()))?;
-            let kind = FileType::from_raw_mode(stat.st_mode);
+            let (mut kind, mut stat) = (entry.file_type(), None);
+            if self.survey.is_some() || kind == FileType::Unknown {
+                let found = rustix::fs::statat(folder, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)
+                    .map_err(|error| self.failed(&[path, &bytes].concat(), error.into()))?;
+                (kind, stat) = (FileType::from_raw_mode(found.st_mode), Some(found));
+            }
             if kind == FileType::Directory {
                 bytes.push(b'/');
             }
-            names.push(Name { bytes, kind, mode: stat.st_mode });
+            names.push(Name { bytes, kind, stat });
             self.entries += 1;
             if self.entries > MAX_ENTRIES {
                 return Err(TarError::TooManyEntries);
@@ -191,11 +205,10 @@ impl Packer<'_> {
             return Err(TarError::TooDeep { path: self.shown(path) });
         }
         if let Some(survey) = &mut self.survey {
-            survey.mode(path, name.mode, 0o055);
+            survey.mode(path, name.mode(), 0o055);
         }
         self.header(HeaderKind::Folder, path, b"", 0, 0o755)?;
-        let plain = name.bytes.strip_suffix(b"/").unwrap_or(&name.bytes);
-        let fd = self.open(folder, path, plain, OFlags::DIRECTORY)?;
+        let fd = self.open(folder, path, name.plain(), OFlags::DIRECTORY)?;
         self.folder(fd, path, depth + 1)
     }
 
@@ -210,6 +223,9 @@ impl Packer<'_> {
     }
 
     fn file(&mut self, folder: &File, path: &[u8], name: &Name) -> Result<(), TarError> {
+        if let (Some(_), Some(stat)) = (&self.survey, name.stat) {
+            return self.survey_file(folder, path, name, &stat);
+        }
         let file = File::from(self.open(folder, path, &name.bytes, OFlags::NONBLOCK)?);
         let before = Stamp::of(&file).map_err(|error| self.failed(path, error))?;
         self.unchanged(path, FileType::from_raw_mode(before.mode) == FileType::RegularFile)?;
@@ -220,15 +236,27 @@ impl Packer<'_> {
         self.unchanged(path, before == after)
     }
 
+    /// Opens no file that has no holes, because that takes longer than everything else here.
+    fn survey_file(&mut self, folder: &File, path: &[u8], name: &Name, stat: &Stat) -> Result<(), TarError> {
+        // Not after everything before it was read.
+        c_name(&name.bytes)
+            .and_then(|name| Ok(rustix::fs::accessat(folder, name, Access::READ_OK, AtFlags::EACCESS)?))
+            .map_err(|error| self.failed(path, error))?;
+        let size = u64::try_from(stat.st_size).unwrap_or(0);
+        self.header(HeaderKind::File, path, b"", size, 0o644)?;
+        let Some(mut survey) = self.survey.take() else { return Ok(()) };
+        survey.mode(path, name.mode(), 0o044);
+        let full = sparse::is_full(size, u64::try_from(stat.st_blocks).unwrap_or(0));
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let open = || Ok(File::from(rustix::fs::openat(folder, c_name(&name.bytes)?, flags, Mode::empty())?));
+        let surveyed = survey.content::<io::Error>(size, full, open);
+        self.survey = Some(survey);
+        surveyed.map_err(|error| self.failed(path, error))
+    }
+
     fn content(&mut self, path: &[u8], file: &File, before: &Stamp) -> Result<(), TarError> {
         let size = before.size;
-        if let Some(survey) = &mut self.survey {
-            survey.mode(path, before.mode, 0o044);
-            return survey
-                .content(file, size)
-                .map_err(|error| read_error(&self.root.join(OsStr::from_bytes(path)), error));
-        }
-        let mut map = Map::new(file, size).map_err(|error| self.failed(path, error))?;
+        let mut map = Map::with(file, size, before.full);
         let mut at = 0;
         while at < size {
             at += match map.at(at).map_err(|error| self.failed(path, error))? {
@@ -282,8 +310,9 @@ impl Packer<'_> {
 }
 
 /// The properties that must not change while something is read.
-#[derive(PartialEq, Eq)]
 pub(crate) struct Stamp {
+    /// Whether it has no holes. This may change.
+    full: bool,
     device: u64,
     inode: u64,
     mode: u32,
@@ -296,6 +325,7 @@ impl Stamp {
     pub(crate) fn of(file: &File) -> io::Result<Self> {
         let meta = file.metadata()?;
         Ok(Self {
+            full: sparse::is_full(meta.size(), meta.blocks()),
             device: meta.dev(),
             inode: meta.ino(),
             mode: meta.mode(),
@@ -303,6 +333,13 @@ impl Stamp {
             modified: (meta.mtime(), meta.mtime_nsec()),
             changed: (meta.ctime(), meta.ctime_nsec()),
         })
+    }
+}
+
+impl PartialEq for Stamp {
+    fn eq(&self, other: &Self) -> bool {
+        let fixed = |stamp: &Self| (stamp.device, stamp.inode, stamp.mode, stamp.size, stamp.modified, stamp.changed);
+        fixed(self) == fixed(other)
     }
 }
 

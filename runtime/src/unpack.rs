@@ -8,6 +8,7 @@
 //! reads them: folders need no entry, and of two entries with one path the last one wins.
 
 mod reader;
+mod small;
 mod source;
 mod staging;
 mod target;
@@ -206,15 +207,30 @@ fn extract(
 ) -> Result<Unpacked, UnpackError> {
     let length = file.metadata().map_err(UnpackError::Read)?.len();
     let staging = Staging::new(dest)?;
-    let mut target = Target::new(staging.folder(), staging.allowed(), dest, options)?;
+    let (small, writer) = small::pair(staging.folder());
+    let target = Target::new(staging.folder(), staging.allowed(), dest, options, small)?;
     let progress = &mut |done| progress(done, length);
-    let (extracted, hashed) = thread::scope(|scope| {
+    // The threads end with the target and the source, so both are dropped in here, even by a panic.
+    let (extracted, written, hashed, mode) = thread::scope(|scope| {
+        let mut target = target;
         let (source, feeder) = source::open(file, length, progress);
         let hashing = scope.spawn(move || feeder.run());
+        let writing = scope.spawn(move || writer.run());
         let extracted = take(file, source, length, &mut target);
+        let mode = target.finish();
+        let written = writing.join().unwrap_or_else(|_| {
+            Err(small::Failed { path: Vec::new(), error: io::Error::other("the writer panicked") })
+        });
         let hashed = hashing.join().unwrap_or_else(|_| Err(io::Error::other("the reader panicked")));
-        (extracted, hashed)
+        (extracted, written, hashed, mode)
     });
+    let extracted = match (extracted, written) {
+        // If the writer stopped, the extraction did because of it.
+        (Ok(_) | Err(UnpackError::Write { .. }), Err(small::Failed { path, error })) => {
+            Err(target::failed(dest, &path, error))
+        }
+        (extracted, _) => extracted,
+    };
     match (hashed, root) {
         // Only if nothing else went wrong, or if a failed read looked like an early end.
         (Err(error), _) if extracted.as_ref().err().is_none_or(|seen| seen.is_of_content() || seen.is_of_reading()) => {
@@ -224,9 +240,6 @@ fn extract(
         _ => {}
     }
     let unpacked = extracted?;
-    let mode = target.root_mode();
-    // Its descriptors hold nothing that the rename needs.
-    drop(target);
     staging.place(mode)?;
     Ok(unpacked)
 }

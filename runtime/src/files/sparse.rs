@@ -119,6 +119,11 @@ pub(crate) enum Extent {
     Hole(u64),
 }
 
+/// Whether a file of this length has a block of the system (512 bytes) for each of its bytes, and so no holes.
+pub(crate) fn is_full(length: u64, blocks: u64) -> bool {
+    blocks.saturating_mul(512) >= length
+}
+
 /// Finds the holes of a file, with one system call for each hole. Moves the file's position.
 #[derive(Debug)]
 pub(crate) struct Map<'a> {
@@ -133,8 +138,12 @@ impl<'a> Map<'a> {
     /// For the first `end` bytes. If a file has as many blocks as bytes, it is not searched for holes.
     pub(crate) fn new(file: &'a File, end: u64) -> io::Result<Self> {
         let meta = file.metadata()?;
-        let full = meta.blocks().saturating_mul(512) >= meta.len();
-        Ok(Self { file, end, known: 0..if full { end } else { 0 }, hole: false })
+        Ok(Self::with(file, end, is_full(meta.len(), meta.blocks())))
+    }
+
+    /// The same, where it is known already whether the file [is full](is_full).
+    pub(crate) fn with(file: &'a File, end: u64, full: bool) -> Self {
+        Self { file, end, known: 0..if full { end } else { 0 }, hole: false }
     }
 
     /// What is at `at`, which must be before the end.

@@ -57,9 +57,15 @@ impl Surveyor {
         Self { root, found: FolderSurvey::default() }
     }
 
-    pub(super) fn content(&mut self, file: &File, size: u64) -> io::Result<()> {
+    /// A file's length. `open` is asked only if it has holes.
+    pub(super) fn content<E: From<io::Error>>(
+        &mut self,
+        size: u64,
+        full: bool,
+        open: impl FnOnce() -> Result<File, E>,
+    ) -> Result<(), E> {
         let padding = padding(size) as u64;
-        let data = Map::new(file, size)?.data_bytes()?;
+        let data = if full { size } else { Map::new(&open()?, size)?.data_bytes()? };
         self.found.bytes = self.found.bytes.saturating_add(size).saturating_add(padding);
         self.found.data_bytes = self.found.data_bytes.saturating_add(data).saturating_add(padding);
         Ok(())

@@ -88,6 +88,11 @@ impl<I: ByteSource> Reader<I> {
         }
     }
 
+    /// Bytes of the current entry's content that were not read yet.
+    pub(super) fn left(&self) -> u64 {
+        self.content
+    }
+
     /// The next piece of the current entry's content; nothing at its end.
     pub(super) fn content(&mut self) -> Result<Span<'_>, UnpackError> {
         if self.content == 0 {

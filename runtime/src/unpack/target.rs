@@ -17,6 +17,7 @@ use super::{
     MAX_LISTED, Options, Refusal, UnpackError, Unpacked,
     reader::{EntryKind, Reader, TarEntry},
     refused, shown,
+    small::{self, SmallFiles, Stopped},
     source::{ByteSource, Span},
 };
 use crate::{files::sparse, limits::MAX_DEPTH, tar::links};
@@ -33,6 +34,7 @@ pub(super) struct Target<'a> {
     root_mode: u32,
     /// The folder of the previous entry, because most entries share it with their neighbour.
     parent: Option<(Vec<u8>, OwnedFd)>,
+    small: SmallFiles,
     /// Number of entries, and of folders that were made without one.
     made: u64,
     /// Some links can be judged only in the finished tree.
@@ -76,7 +78,13 @@ const THROUGH: &str = "its path leads through something that is not a folder";
 const NOT_EMPTY: &str = "a folder of this path holds something already";
 
 impl<'a> Target<'a> {
-    pub(super) fn new(folder: &File, allowed: u32, dest: &'a Path, options: &'a Options) -> Result<Self, UnpackError> {
+    pub(super) fn new(
+        folder: &File,
+        allowed: u32,
+        dest: &'a Path,
+        options: &'a Options,
+        small: SmallFiles,
+    ) -> Result<Self, UnpackError> {
         let root = folder.try_clone().map_err(|source| UnpackError::Destination { path: dest.to_owned(), source })?;
         Ok(Self {
             root: root.into(),
@@ -85,14 +93,17 @@ impl<'a> Target<'a> {
             allowed,
             root_mode: if options.private { 0o700 } else { FOLDER_MODE },
             parent: None,
+            small,
             made: 0,
             walk: false,
             unpacked: Unpacked::default(),
         })
     }
 
-    /// The mode that the archive has for the destination itself.
-    pub(super) fn root_mode(&self) -> u32 {
+    /// Hands over the last files, and returns the mode that the archive has for the destination itself.
+    pub(super) fn finish(self) -> u32 {
+        // If the writer has stopped, it says why.
+        let _ = self.small.finish();
         self.root_mode
     }
 
@@ -272,6 +283,9 @@ impl<'a> Target<'a> {
                 Err(error) => return Err(self.failed(&entry.path, error.into())),
             }
         };
+        if reader.left() <= small::LARGEST {
+            return self.small_file(file, entry, reader);
+        }
         // Zeros are not written, so these differ: how far the file is written, and how long it is.
         let (mut written, mut length) = (0, 0);
         loop {
@@ -288,6 +302,31 @@ impl<'a> Target<'a> {
             file.set_len(length).map_err(|error| self.failed(&entry.path, error))?;
         }
         self.unpacked.bytes += length;
+        self.small.wrote(length);
+        Ok(())
+    }
+
+    /// The file exists already, so what follows finds it; its content is written by another thread.
+    fn small_file<I: ByteSource>(
+        &mut self,
+        file: File,
+        entry: &TarEntry,
+        reader: &mut Reader<I>,
+    ) -> Result<(), UnpackError> {
+        let length = reader.left();
+        if length == 0 {
+            return Ok(());
+        }
+        let content = self.small.content();
+        loop {
+            match reader.content()? {
+                Span::Data([]) => break,
+                Span::Data(bytes) => content.extend_from_slice(bytes),
+                Span::Zeros(zeros) => content.resize(content.len() + zeros as usize, 0),
+            }
+        }
+        self.small.add(file, &entry.path).map_err(|Stopped| self.stopped(&entry.path))?;
+        self.unpacked.bytes += length;
         Ok(())
     }
 
@@ -298,6 +337,8 @@ impl<'a> Target<'a> {
 
     /// Removes what an earlier entry made at the same path.
     fn make_room(&mut self, name: &CString, entry: &TarEntry) -> Result<(), UnpackError> {
+        // Its length is counted only when it is written.
+        self.small.settle().map_err(|Stopped| self.stopped(&entry.path))?;
         let stat = rustix::fs::statat(self.parent(), name, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|error| self.failed(&entry.path, error.into()))?;
         let folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
@@ -364,8 +405,17 @@ impl<'a> Target<'a> {
     }
 
     fn failed(&self, path: &[u8], source: io::Error) -> UnpackError {
-        UnpackError::Write { path: self.dest.join(PathBuf::from(shown(path))), source }
+        failed(self.dest, path, source)
     }
+
+    /// The writer's own error takes the place of this one.
+    fn stopped(&self, path: &[u8]) -> UnpackError {
+        self.failed(path, io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+pub(super) fn failed(dest: &Path, path: &[u8], source: io::Error) -> UnpackError {
+    UnpackError::Write { path: dest.join(PathBuf::from(shown(path))), source }
 }
 
 /// Writes content at `at`, and returns how far the file is written then.

@@ -376,6 +376,22 @@ fn of_two_entries_of_one_path_the_last_one_wins() {
 }
 
 #[test]
+fn files_of_every_size_arrive_whole() {
+    let sizes = [0, 1, 511, 4096, 65_535, 65_536, 65_537, 200_000];
+    let content = |index: usize| char::from(b'a' + (index % 26) as u8).to_string().repeat(sizes[index % sizes.len()]);
+    let entries: Vec<_> =
+        (0..400).map(|index| Raw::file(&format!("d{}/f{index}", index % 7), &content(index))).collect();
+    let place = Place::new();
+    let unpacked = place.unpack(&tar(&entries)).unwrap();
+    let bytes: usize = (0..400).map(|index| content(index).len()).sum();
+    assert_eq!((unpacked.entries, unpacked.bytes), (400, bytes as u64));
+    for index in 0..400 {
+        let path = place.dest().join(format!("d{}/f{index}", index % 7));
+        assert!(fs::read_to_string(path).unwrap() == content(index), "{index}");
+    }
+}
+
+#[test]
 fn links_that_stay_inside_are_unpacked_however_they_are_spelled() {
     let entries = [
         dir("bin"),
