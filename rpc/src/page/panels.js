@@ -54,6 +54,7 @@ class Panels {
       put(row.from, item.peers.length === 1 ? "1 peer" : item.peers.length + " peers");
       put(row.fetch, item.here ? "here" : "Fetch");
       row.fetch.disabled = item.here;
+      mark(row.fetch, "aria-label", item.here ? "Height " + item.height + " is here" : "Fetch height " + item.height);
     });
     this.peers = new Rows("peers", (item) => this.makePeer(item), (row, item) => {
       row.dot.dataset.tone = item.connected ? "good" : "quiet";
@@ -77,8 +78,7 @@ class Panels {
 
   makeOffer(item) {
     const row = { size: el("span", { className: "num" }), from: el("span", { className: "faint" }), item };
-    row.fetch = el("button", { type: "button", className: "plain", attributes: { "aria-label": "Fetch height " + item.height },
-      onclick: () => this.fetchOffer(row.item) });
+    row.fetch = el("button", { type: "button", className: "plain", onclick: () => this.fetchOffer(row.item) });
     const root = el("button", { type: "button", className: "copy", title: "Copy the root " + item.root, textContent: short(item.root),
       attributes: { "aria-label": "Copy the root of the offer of height " + item.height + ", " + short(item.root) }, onclick: () => this.copy(item.root, "The root") });
     row.element = el("li", { className: "snapshot offer" }, el("b", { textContent: "Height " + item.height }), root, row.from, row.size, row.fetch);
