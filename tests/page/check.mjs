@@ -49,6 +49,17 @@ const checks = {
     assert.deepEqual(complaints, []);
   },
 
+  async "an offer is fetched by its button, from whoever has it, and what is here already is not"(browser) {
+    const { page, complaints } = await open(browser, { made: {} }), posted = [];
+    page.on("request", (request) => { if (request.method() === "POST") posted.push(JSON.parse(request.postData())); });
+    const buttons = await page.evaluate(() => [...document.querySelectorAll("#offers button.plain")].map((one) => [one.textContent, one.disabled]));
+    assert.deepEqual(buttons, [["Fetch", false], ["here", true]]);
+    await page.click("#offers button.plain:not(:disabled)");
+    await soon(page, () => document.querySelector("#said").textContent.includes("has begun"));
+    assert.deepEqual(posted.map((body) => [Object.keys(body).join(), body.height, body.root.length]), [["root,height", 1210, 64]]);
+    assert.deepEqual(complaints, []);
+  },
+
   async "text like markup is shown as text, by itself"(browser) {
     const { page, complaints } = await open(browser, { made: { markup: true } });
     assert.equal(await page.evaluate(() => window.changed), undefined);
