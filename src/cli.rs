@@ -1,6 +1,7 @@
 //! The commands: one module each. Exit codes: 0 ok, 1 failure, 2 usage.
 
 mod api;
+mod bans;
 mod check;
 mod collect;
 mod completions;
@@ -11,6 +12,7 @@ mod health;
 mod human;
 mod init;
 mod introspect;
+mod limits;
 mod logging;
 mod man;
 mod meter;
@@ -67,6 +69,10 @@ enum Command {
     Status(status::StatusArgs),
     /// Watch the running node in the terminal: downloads, peers, events.
     Top(top::TopArgs),
+    /// Show whom the running node has banned and why, or lift a ban.
+    Bans(bans::BansArgs),
+    /// Show or change how many bytes a second the running node takes and gives.
+    Limits(limits::LimitsArgs),
     /// Check whether the running node is healthy.
     Health(health::HealthArgs),
     /// List the stored snapshots.
@@ -117,6 +123,8 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Offers(args) => offers::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Top(args) => top::run(&args),
+        Command::Bans(args) => bans::run(&args),
+        Command::Limits(args) => limits::run(&args),
         Command::Health(args) => health::run(&args),
         Command::List(args) => stored::list(&args),
         Command::Verify(args) => stored::verify(&args),

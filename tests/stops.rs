@@ -380,33 +380,40 @@ async fn without_auto_resume_the_operator_is_waited_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lie_fails_the_session_and_names_the_liar() {
     type Lie = fn(&SnapshotsRequest, SnapshotsResponse) -> Said;
-    let lies: [(&str, &str, Lie); 4] = [
-        ("checksum", "chunk 2", |_, mut honest| {
+    // Whether it is a lie, or a matter of trust.
+    let lies: [(&str, &str, bool, Lie); 5] = [
+        ("checksum", "chunk 2", true, |_, mut honest| {
             if let SnapshotsResponse::Chunk { chunk_index: 2, chunk, .. } = &mut honest {
                 *chunk = flipped(chunk, 4711);
             }
             honest.into()
         }),
-        ("checksum", "chunk 0", |_, mut honest| {
+        ("checksum", "chunk 0", true, |_, mut honest| {
             if let SnapshotsResponse::Chunk { proof, .. } = &mut honest {
                 proof[1].0[7] ^= 1;
             }
             honest.into()
         }),
-        ("proof", "proof", |_, mut honest| {
+        ("proof", "proof", true, |_, mut honest| {
             if let SnapshotsResponse::LightClientUpdate { update_index: 1, update, .. } = &mut honest {
                 update.recursive_proof = update.recursive_proof.as_ref().map(|proof| flipped(proof, 5000));
             }
             honest.into()
         }),
-        ("authentication", "signature", |_, mut honest| {
+        ("authentication", "signature", true, |_, mut honest| {
             if let SnapshotsResponse::LightClientUpdate { update_index: 1, update, .. } = &mut honest {
                 update.signatures[0].signature = flipped(&update.signatures[0].signature, 9);
             }
             honest.into()
         }),
+        ("authentication", "signature", false, |_, mut honest| {
+            if let SnapshotsResponse::LightClientUpdate { update_index: 1, update, .. } = &mut honest {
+                update.signatures[0].publisher.0[3] ^= 1;
+            }
+            honest.into()
+        }),
     ];
-    for (code, words, lie) in lies {
+    for (code, words, is_lie, lie) in lies {
         let rogue = Rogue::start(lie).await;
         let home = Home::consumer();
         let node = home.start().await;
@@ -424,11 +431,23 @@ async fn a_lie_fails_the_session_and_names_the_liar() {
         rogue.now(|_, honest| honest.into());
         let resume = json!({ "resume": { "session": session } });
         let answer = node.request("POST", "/p2p/snapshots", Some(resume)).await;
-        assert_eq!((answer.status, answer.json()["code"].as_str()), (502, Some(code)), "{}", answer.body);
+        let expected = if is_lie { (409, Some("peer_banned")) } else { (502, Some(code)) };
+        assert_eq!((answer.status, answer.json()["code"].as_str()), expected, "{}", answer.body);
         let error = answer.json()["error"].as_str().unwrap().to_owned();
-        assert!(error.contains("does not go on") && error.contains("start a session with another peer"), "{error}");
+        let says = if is_lie {
+            ["is banned until", "lift the ban"]
+        } else {
+            ["does not go on", "start a session with another peer"]
+        };
+        assert!(says.iter().all(|words| error.contains(words)), "{error}");
+        let bans = node.get("/p2p/bans").await;
+        assert_eq!(bans.as_array().unwrap().len(), usize::from(is_lie), "{bans}");
         let after = node.get(&format!("/p2p/snapshots/{session}")).await;
         assert_eq!((&after["state"], &after["error"]), (&failed["state"], &failed["error"]));
+        if is_lie {
+            let lift = format!("/p2p/bans/{}", rogue.peer);
+            assert_eq!(node.request("DELETE", &lift, None).await.status, 204);
+        }
         // The operator decides anew, by a session of its own.
         let anew = begin(&node, &rogue.address).await;
         let done = node.complete(anew).await;

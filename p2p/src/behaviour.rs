@@ -230,6 +230,12 @@ impl<P: SnapshotProvider> Behaviour<P> {
         self.inbound.slots().peers()
     }
 
+    /// Limits what is served: bytes of payload a second, in all and to each peer; 0: no limit. Holds from the next chunk on. A chunk
+    /// that is asked for sooner waits, and is not `busy` for it.
+    pub fn limit_upload(&mut self, total: u64, per_peer: u64) {
+        self.inbound.set_rates(total, per_peer);
+    }
+
     /// How much work is in flight.
     #[must_use]
     pub fn load(&self) -> Load {

@@ -485,6 +485,24 @@ impl Session {
         Ok(())
     }
 
+    /// How many bytes of payload a second this and all other sessions share; `None`: as fast as it goes. Under a limit nothing
+    /// comes that was not granted by [`allow`](Self::allow).
+    pub fn limit_rate(&mut self, limit: Option<u64>) {
+        self.download.limit_rate(limit);
+    }
+
+    /// How many bytes of payload the session would take next under its limit; `None` while it would take none. Ask after each
+    /// round of actions.
+    pub fn thirst(&mut self, now: Instant) -> Option<u64> {
+        let is_reached = !self.is_over() && self.link.obstacle(&self.download.demand()).is_none();
+        if is_reached { self.download.thirst(now) } else { None }
+    }
+
+    /// So many bytes more may come; see [`thirst`](Self::thirst).
+    pub fn allow(&mut self, bytes: u64) {
+        self.download.allow(bytes);
+    }
+
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.link.timeout(now);

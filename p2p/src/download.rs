@@ -8,6 +8,7 @@ mod recheck;
 mod status;
 mod storage;
 mod tally;
+mod throttle;
 mod window;
 
 use std::{
@@ -24,6 +25,7 @@ pub(crate) use self::{
 use self::{
     recheck::Recheck,
     tally::{DiskJob, Tally},
+    throttle::Throttle,
     window::Window,
 };
 use crate::{
@@ -50,6 +52,8 @@ pub(crate) struct Download {
     /// Verified bytes that were lost with a full disk.
     wasted: u64,
     tally: Tally,
+    /// Set while there is a limit by the byte.
+    throttle: Option<Throttle>,
 }
 
 /// What a download works on.
@@ -204,6 +208,7 @@ impl Download {
             progressed: now,
             wasted: 0,
             tally: Tally::default(),
+            throttle: None,
         }
     }
 
@@ -331,6 +336,7 @@ impl Download {
 
     /// `false` when the chunk is not wanted: the disk had trouble since it was asked for.
     pub(crate) fn accept_chunk(&mut self, now: Instant, chunk: VerifiedChunk) -> bool {
+        let bytes = chunk.bytes.len() as u64;
         let Some(work) = self.work_mut() else { return false };
         let is_taken = if work.window.is_open() && work.recheck.is_missing(chunk.index) {
             work.recheck.push(chunk);
@@ -338,6 +344,9 @@ impl Download {
         } else {
             work.window.push(now, chunk)
         };
+        if let Some(throttle) = &mut self.throttle {
+            throttle.came(bytes);
+        }
         if is_taken {
             self.progressed = now;
         }

@@ -84,6 +84,7 @@ pub mod consumer;
 #[cfg(feature = "proofs")]
 mod download;
 pub mod error;
+pub mod evidence;
 #[cfg(feature = "proofs")]
 pub mod exchange;
 pub mod json;
@@ -103,6 +104,7 @@ mod pace;
 #[cfg(feature = "proofs")]
 pub mod plan;
 pub mod provider;
+pub mod rate;
 pub mod status;
 #[cfg(feature = "introspection")]
 pub mod stream_tags;
@@ -122,6 +124,7 @@ pub use by_hand::ByHand;
 pub use error::{NotSent, PipelineError, RequestFailure, ResumeReason, Unfit};
 #[cfg(feature = "proofs")]
 pub use error::{SnapshotProtocolError, Violation};
+pub use evidence::{Evidence, Offence};
 #[cfg(feature = "proofs")]
 pub use exchange::{Exchange, Rules, Verified, VerifiedChunk};
 #[cfg(feature = "proofs")]

@@ -76,6 +76,10 @@ pub const ACK_INTERVAL: Duration = Duration::from_millis(500);
 pub const BACKOFF_MIN: Duration = Duration::from_secs(1);
 /// Longest back-off of a consumer.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// What a limit by the byte may save up, as time at its rate.
+pub const RATE_BURST: Duration = Duration::from_millis(200);
+/// How much of a limited download may be granted before it comes, as time at the limit; one chunk at least.
+pub const RATE_AHEAD: Duration = Duration::from_millis(250);
 /// Members of one JSON object; more is refused.
 pub const MAX_JSON_MEMBERS: usize = 1024;
 /// Sibling hashes of one chunk; no tree of 2^64 bytes has more.

@@ -230,7 +230,7 @@ impl Link {
                     }
                 }
                 None if matches!(self.state, LinkState::Open { .. }) => {
-                    break self.requests.wanted(self.session, demand.plan.as_deref())?;
+                    break self.requests.wanted(self.session, demand.plan.as_deref(), demand.room)?;
                 }
                 None => return None,
             }

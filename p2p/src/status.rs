@@ -95,6 +95,8 @@ words! {
         Proof = "proof",
         /// A write, a flush, or free space.
         Disk = "disk",
+        /// This node's own limit by the byte.
+        Throttle = "throttle",
         /// Another session of this node.
         Session = "session",
         /// The end of a back-off.
@@ -270,6 +272,7 @@ mod tests {
             "ack",
             "proof",
             "disk",
+            "throttle",
             "session",
             "retry",
             "operator",

@@ -24,6 +24,8 @@ pub fn snapshot_runtime_error_to_http(error: &SnapshotRuntimeError) -> Problem {
         E::PeerMismatch { .. } => (StatusCode::BAD_REQUEST, "peer_mismatch"),
         E::NoTrustAnchor => (StatusCode::BAD_REQUEST, "no_trust_anchor"),
         E::UnknownSession { .. } => (StatusCode::NOT_FOUND, UNKNOWN_SESSION),
+        E::UnknownBan { .. } => (StatusCode::NOT_FOUND, "unknown_ban"),
+        E::PeerBanned { .. } => (StatusCode::CONFLICT, "peer_banned"),
         E::TooManySessions { .. } => (StatusCode::CONFLICT, "too_many_sessions"),
         E::ResumeMismatch { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "resume_mismatch"),
         E::Storage { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "storage"),

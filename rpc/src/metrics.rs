@@ -69,7 +69,7 @@ impl Default for Metrics {
 }
 
 /// Methods that are counted by name; `HEAD` is counted as `GET`.
-const METHODS: [&str; 3] = ["GET", "POST", "DELETE"];
+const METHODS: [&str; 4] = ["GET", "POST", "PATCH", "DELETE"];
 /// Statuses that mean a problem of the node and not of the request.
 const FAILURES: [u16; 4] = [500, 502, 503, 504];
 
@@ -118,6 +118,7 @@ fn known(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::POST => "POST",
+        Method::PATCH => "PATCH",
         Method::DELETE => "DELETE",
         _ => "other",
     }

@@ -100,6 +100,13 @@ impl Kept {
                 event.session = session;
                 event.reason = Some(shown(&reason));
             }),
+            NodeEvent::Banned(ban) => self.push("banned", |event| {
+                event.reason = Some(shown(&ban.sentence()));
+                event.peer = Some(ban.source);
+            }),
+            NodeEvent::BanEnded { source, lifted, .. } => {
+                self.push(if lifted { "ban_lifted" } else { "ban_ended" }, |event| event.peer = Some(source));
+            }
             // Kinds to come.
             _ => {}
         }

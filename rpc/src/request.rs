@@ -1,4 +1,4 @@
-//! What `POST /p2p/snapshots` and `{session}` in a path mean.
+//! What `POST /p2p/snapshots`, and `{session}` and `{source}` in a path, mean.
 
 mod integer;
 
@@ -7,7 +7,9 @@ use rpp_http::Problem;
 use rpp_p2p::{Hash, PlanWishes, SnapshotSessionId, types::MAX_INTEGER};
 use rpp_runtime::{
     SnapshotRuntimeError,
+    bans::BanSource,
     handle::{PeerTarget, ResumeStream, StartStream},
+    rates::LimitsChange,
 };
 use serde::Deserialize;
 
@@ -132,6 +134,56 @@ pub(crate) fn session_of_path(segment: &str) -> Result<SnapshotSessionId, Proble
         return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_session", message));
     }
     session(segment)
+}
+
+/// A request of `PATCH /p2p/limits`.
+///
+/// # Errors
+/// `400`.
+pub(crate) fn limits_change(body: &[u8]) -> Result<LimitsChange, Problem> {
+    let body: Limits = strict::read(body)?;
+    let fields = [
+        ("download_bytes_per_second", body.download_bytes_per_second),
+        ("upload_bytes_per_second", body.upload_bytes_per_second),
+        ("upload_bytes_per_second_per_peer", body.upload_bytes_per_second_per_peer),
+    ];
+    if let Some((field, _)) =
+        fields.into_iter().find(|(_, value)| value.is_some_and(|Integer(value)| value > MAX_INTEGER))
+    {
+        let message = format!("\"{field}\" is above {MAX_INTEGER}; 0 means no limit");
+        return Err(snapshot_runtime_error_to_http(&SnapshotRuntimeError::InvalidArgument { message }));
+    }
+    Ok(LimitsChange {
+        download_bytes_per_second: number(body.download_bytes_per_second),
+        upload_bytes_per_second: number(body.upload_bytes_per_second),
+        upload_bytes_per_second_per_peer: number(body.upload_bytes_per_second_per_peer),
+        persist: body.persist.unwrap_or(false),
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Limits {
+    #[serde(default, deserialize_with = "given")]
+    download_bytes_per_second: Option<Integer>,
+    #[serde(default, deserialize_with = "given")]
+    upload_bytes_per_second: Option<Integer>,
+    #[serde(default, deserialize_with = "given")]
+    upload_bytes_per_second_per_peer: Option<Integer>,
+    #[serde(default, deserialize_with = "given")]
+    persist: Option<bool>,
+}
+
+/// The source that `{source}` in a path names.
+///
+/// # Errors
+/// `400` when it is neither a peer id nor the origin of a mirror.
+pub(crate) fn source_of_path(segment: &str) -> Result<BanSource, Problem> {
+    let text = percent_encoding::percent_decode_str(segment).decode_utf8_lossy();
+    BanSource::parse(&text).ok_or_else(|| {
+        let message = "the source in the path must be a peer id, or the origin of a mirror as GET /p2p/bans shows it";
+        Problem::new(StatusCode::BAD_REQUEST, "invalid_source", message)
+    })
 }
 
 /// The session of that many digits. A number that no session can have is not rounded to one.

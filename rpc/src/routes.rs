@@ -20,7 +20,7 @@ use crate::{
     openapi::{OPENAPI, openapi_3_0},
     page, peers,
     recent::Recent,
-    request::{Stream, session_of_path},
+    request::{Stream, limits_change, session_of_path, source_of_path},
 };
 
 /// One path and the methods that it knows.
@@ -39,6 +39,9 @@ pub const ROUTES: &[Route] = &[
     Route { path: "/p2p/snapshots/{session}/events", methods: "GET, HEAD" },
     Route { path: "/p2p/peers", methods: "GET, HEAD" },
     Route { path: "/p2p/offers", methods: "GET, HEAD" },
+    Route { path: "/p2p/bans", methods: "GET, HEAD" },
+    Route { path: "/p2p/bans/{source}", methods: "DELETE" },
+    Route { path: "/p2p/limits", methods: "GET, HEAD, PATCH" },
     Route { path: "/p2p/identity", methods: "GET, HEAD" },
     Route { path: "/p2p/head", methods: "GET, HEAD" },
     Route { path: "/p2p/events", methods: "GET, HEAD" },
@@ -50,16 +53,16 @@ pub const ROUTES: &[Route] = &[
     Route { path: "/openapi-3.0.json", methods: "GET, HEAD" },
 ];
 
-/// Where a request goes: the path of a row of [`ROUTES`], and what stands in place of `{session}`.
+/// Where a request goes: the path of a row of [`ROUTES`], and what stands in place of `{session}` or `{source}`.
 struct Target {
     path: &'static str,
-    session: String,
+    named: String,
 }
 
 /// Finds the row of [`ROUTES`] that a path belongs to.
 fn target() -> BoxedFilter<(Target,)> {
-    let at = |path| move || Target { path, session: String::new() };
-    let of = |path| move |session| Target { path, session };
+    let at = |path| move || Target { path, named: String::new() };
+    let of = |path| move |named| Target { path, named };
     let sessions = warp::path!("p2p" / "snapshots")
         .map(at("/p2p/snapshots"))
         .or(warp::path!("p2p" / "snapshots" / String).map(of("/p2p/snapshots/{session}")))
@@ -69,6 +72,12 @@ fn target() -> BoxedFilter<(Target,)> {
     let node = warp::path!("p2p" / "peers")
         .map(at("/p2p/peers"))
         .or(warp::path!("p2p" / "offers").map(at("/p2p/offers")))
+        .unify()
+        .or(warp::path!("p2p" / "bans").map(at("/p2p/bans")))
+        .unify()
+        .or(warp::path!("p2p" / "bans" / String).map(of("/p2p/bans/{source}")))
+        .unify()
+        .or(warp::path!("p2p" / "limits").map(at("/p2p/limits")))
         .unify()
         .or(warp::path!("p2p" / "identity").map(at("/p2p/identity")))
         .unify()
@@ -141,7 +150,7 @@ impl App {
 
     /// Methods are not for warp's filters to tell apart: their rejections do not say which ones a route knows.
     async fn dispatch(&self, method: &Method, target: &Target, call: &Call) -> Result<Response, Problem> {
-        let session = || session_of_path(&target.session);
+        let session = || session_of_path(&target.named);
         match (method.as_str(), target.path) {
             ("POST", "/p2p/snapshots") => self.stream(call).await,
             ("GET", "/p2p/snapshots") => self.ask(self.node.snapshot_streams()).await,
@@ -152,6 +161,10 @@ impl App {
             }
             ("GET", "/p2p/peers") => self.peers().await,
             ("GET", "/p2p/offers") => self.ask(self.node.offers()).await,
+            ("GET", "/p2p/bans") => self.ask(self.node.bans()).await,
+            ("DELETE", "/p2p/bans/{source}") => self.lift(&target.named).await,
+            ("GET", "/p2p/limits") => self.ask(self.node.limits()).await,
+            ("PATCH", "/p2p/limits") => self.ask(self.node.change_limits(limits_change(&call.body)?)).await,
             ("GET", "/p2p/identity") => self.ask(self.node.identity()).await,
             ("GET", "/p2p/head") => self.head(),
             ("GET", "/p2p/events") => Ok(json(StatusCode::OK, &self.recent.all())),
@@ -190,9 +203,12 @@ impl App {
 
     async fn cancel(&self, session: SnapshotSessionId) -> Result<Response, Problem> {
         self.node.cancel_snapshot_stream(session).await.map_err(to_http)?;
-        let mut response = Response::default();
-        *response.status_mut() = StatusCode::NO_CONTENT;
-        Ok(response)
+        Ok(no_content())
+    }
+
+    async fn lift(&self, source: &str) -> Result<Response, Problem> {
+        self.node.lift_ban(source_of_path(source)?).await.map_err(to_http)?;
+        Ok(no_content())
     }
 
     async fn peers(&self) -> Result<Response, Problem> {
@@ -258,6 +274,12 @@ fn to_http(error: SnapshotRuntimeError) -> Problem {
     snapshot_runtime_error_to_http(&error)
 }
 
+fn no_content() -> Response {
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
 fn typed(content_type: &'static str, body: String) -> Response {
     let mut response = Response::new(body.into());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -270,15 +292,15 @@ mod tests {
 
     async fn found(path: &str) -> Option<(&'static str, String)> {
         let target = warp::test::request().path(path).filter(&target()).await.ok()?;
-        Some((target.path, target.session))
+        Some((target.path, target.named))
     }
 
     #[tokio::test]
     async fn paths_find_their_route() {
         for route in ROUTES {
-            let session = if route.path.contains("{session}") { "x" } else { "" };
-            let path = route.path.replace("{session}", session);
-            assert_eq!(found(&path).await, Some((route.path, session.to_owned())), "{path}");
+            let named = if route.path.contains('{') { "x" } else { "" };
+            let path = route.path.replace("{session}", named).replace("{source}", named);
+            assert_eq!(found(&path).await, Some((route.path, named.to_owned())), "{path}");
             for wrong in [format!("/{path}"), format!("{path}/x/y"), path.to_uppercase()] {
                 assert_eq!(found(&wrong).await, None, "{wrong}");
             }

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 
 use crate::node::{PEER, Sessions, full, open, status};
 use crate::support::{get, once};
-use rpp_p2p::{Hash, PayloadFormat};
+use rpp_p2p::{Hash, Offence, PayloadFormat};
 use rpp_rpc::{OPENAPI, ROUTES, Route, Traffic, openapi_3_0};
 use rpp_runtime::{
     SessionState, SnapshotStreamStatus,
+    bans::{Ban, BanKind},
     handle::Command,
+    rates::{LimitsChange, LimitsInForce},
     status::{FailureCode, Head, Identity, OfferInfo, OfferedSnapshot, PeerInfo, WaitKind},
 };
 use serde_json::{Value, json};
@@ -155,6 +157,15 @@ fn the_schemas_are_those_of_the_types() {
         peers: vec![],
         seen_at: String::new(),
     };
+    let ban = json!({
+        "source": PEER, "kind": "peer", "since": "2026-11-21T08:00:00Z", "until": "2026-11-21T08:10:00Z", "count": 1,
+        "evidence": [{
+            "at": "2026-11-21T08:00:00Z", "session": 7, "kind": "chunk", "plan_id": hash, "index": 3, "expected": hash,
+            "received": hash, "length": 42, "reason": "chunk 3 does not verify"
+        }]
+    });
+    let read: Ban = serde_json::from_value(ban.clone()).unwrap();
+    assert_eq!(serde_json::to_value(read).unwrap(), ban, "nothing is left out");
     let full = serde_json::to_value(full(7)).unwrap();
     for (name, value) in [
         ("SnapshotStreamStatus", full.clone()),
@@ -164,6 +175,10 @@ fn the_schemas_are_those_of_the_types() {
         ("OfferInfo", serde_json::to_value(offer).unwrap()),
         ("OfferedSnapshot", serde_json::to_value(snapshot).unwrap()),
         ("Head", serde_json::to_value(head).unwrap()),
+        ("Limits", serde_json::to_value(LimitsInForce::default()).unwrap()),
+        ("LimitsChange", serde_json::to_value(LimitsChange::default()).unwrap()),
+        ("Ban", ban.clone()),
+        ("BanEvidence", ban["evidence"][0].clone()),
     ] {
         assert_eq!(keys(&schema(&description, name)["properties"]), keys(&value), "{name}");
     }
@@ -186,8 +201,11 @@ fn the_words_are_those_of_the_types() {
     let status = &schema(&description, "SnapshotStreamStatus")["properties"];
     assert_eq!(of::<SessionState>(&status["state"]), 8);
     assert_eq!(of::<FailureCode>(schema(&description, "ErrorCode")), 10);
-    assert_eq!(of::<WaitKind>(&schema(&description, "WaitingOn")["properties"]["what"]), 10);
+    assert_eq!(of::<WaitKind>(&schema(&description, "WaitingOn")["properties"]["what"]), 11);
     assert_eq!(of::<PayloadFormat>(schema(&description, "Format")), 2);
+    assert_eq!(of::<BanKind>(&schema(&description, "Ban")["properties"]["kind"]), 2);
+    let offences = &schema(&description, "BanEvidence")["properties"]["kind"];
+    assert_eq!(of::<Offence>(offences), Offence::ALL.len());
 }
 
 /// Calls each operation in several ways. Every answer, and its media type, must be in the description.
@@ -218,7 +236,10 @@ async fn what_comes_back_is_described() {
                 if route.path.ends_with("/events") && session == "7" {
                     continue; // never ends; `tests/events.rs` reads it
                 }
-                let path = route.path.replace("{session}", session);
+                let path = route
+                    .path
+                    .replace("{session}", session)
+                    .replace("{source}", if session == "x" { session } else { PEER });
                 let answers = [
                     port.ask(method, &path, body).await,
                     once(port.address, get(&path).replace("GET", method)).await,

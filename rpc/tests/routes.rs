@@ -195,7 +195,7 @@ async fn metrics_are_openmetrics() {
     });
     port.get("/p2p/snapshots/7").await;
     port.get("/p2p/snapshots/8").await;
-    port.ask("PATCH", "/p2p/snapshots", "").await;
+    port.ask("PUT", "/p2p/snapshots", "").await;
     once(port.address, get("/p2p/peers")).await;
     once(port.address, get("/p2p/peers").replace("localhost", "evil.example")).await;
     let accepting = |accept: &str| {

@@ -34,7 +34,21 @@ pub(crate) fn age_of(text: &str) -> Option<Duration> {
     Some(Duration::try_from(OffsetDateTime::now_utc() - then).unwrap_or_default())
 }
 
-fn text(at: OffsetDateTime) -> String {
+/// Serialises a time as RFC 3339.
+pub(crate) mod rfc3339 {
+    use serde::{Deserialize as _, Deserializer, Serializer, de};
+    use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+    pub(crate) fn serialize<S: Serializer>(at: &OffsetDateTime, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&super::text(*at))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OffsetDateTime, D::Error> {
+        OffsetDateTime::parse(&String::deserialize(deserializer)?, &Rfc3339).map_err(de::Error::custom)
+    }
+}
+
+pub(crate) fn text(at: OffsetDateTime) -> String {
     // People read milliseconds; formatting fails only for years beyond 9999.
     let at = at.replace_millisecond(at.millisecond()).unwrap_or(at);
     at.format(&Rfc3339).unwrap_or_default()

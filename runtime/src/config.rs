@@ -19,6 +19,8 @@ use libp2p::Multiaddr;
 use rpp_p2p::Hash;
 use serde::{Deserialize, Serialize};
 
+use crate::rates::ByteLimits;
+
 /// The whole configuration. Every value is the effective one, every path is absolute.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,6 +31,8 @@ pub struct Config {
     pub rpc: Rpc,
     pub snapshots: Snapshots,
     pub discovery: Discovery,
+    #[serde(default)]
+    pub limits: ByteLimits,
     pub trust: Trust,
     pub publisher: Publisher,
     pub introspection: Introspection,

@@ -88,6 +88,22 @@ pub enum SnapshotRuntimeError {
         /// The session, `failed`.
         status: Option<Box<SnapshotStreamStatus>>,
     },
+    /// The peer's fault: it broke the rules and is banned.
+    #[error(
+        "peer {peer} is {sentence}: take another peer, or lift the ban with `rpp-node bans --lift {peer}` (DELETE /p2p/bans/{peer})"
+    )]
+    PeerBanned {
+        /// The peer.
+        peer: PeerId,
+        /// Until when, and why.
+        sentence: String,
+    },
+    /// The operator's fault: nobody of this name is banned.
+    #[error("{source_name} is not banned")]
+    UnknownBan {
+        /// What was named.
+        source_name: String,
+    },
     /// The node's fault: its disk or its records.
     #[error("{message}")]
     Storage {

@@ -9,9 +9,11 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::{
     address::{self, AddressError},
+    bans::{Ban, BanSource},
     error::SnapshotRuntimeError,
     limits::CALL_TIMEOUT,
     queues::Queues,
+    rates::{LimitsChange, LimitsInForce},
     status::{Head, Identity, NodeEvent, OfferInfo, PeerInfo, SnapshotStreamStatus},
 };
 
@@ -121,6 +123,10 @@ pub enum Command {
     Offers(Reply<Vec<OfferInfo>>),
     Queues(Reply<Queues>),
     Metrics(Reply<String>),
+    Bans(Reply<Vec<Ban>>),
+    LiftBan(BanSource, Reply<()>),
+    Limits(Reply<LimitsInForce>),
+    ChangeLimits(LimitsChange, Reply<LimitsInForce>),
     Shutdown(Reply<()>),
 }
 
@@ -280,6 +286,38 @@ impl NodeHandle {
     /// Only those of a node that does not answer.
     pub async fn metrics_text(&self) -> Result<String, SnapshotRuntimeError> {
         self.call(Command::Metrics).await
+    }
+
+    /// Who is banned, by source. Those shown are on the disk, unless the disk takes nothing.
+    ///
+    /// # Errors
+    /// Only those of a node that does not answer.
+    pub async fn bans(&self) -> Result<Vec<Ban>, SnapshotRuntimeError> {
+        self.call(Command::Bans).await
+    }
+
+    /// Lifts a ban, and forgets how often the source was banned. Durable on return.
+    ///
+    /// # Errors
+    /// It is not banned; the disk takes nothing (the ban is lifted all the same, until a restart).
+    pub async fn lift_ban(&self, source: BanSource) -> Result<(), SnapshotRuntimeError> {
+        self.call(|reply| Command::LiftBan(source, reply)).await
+    }
+
+    /// The limits by the byte.
+    ///
+    /// # Errors
+    /// Only those of a node that does not answer.
+    pub async fn limits(&self) -> Result<LimitsInForce, SnapshotRuntimeError> {
+        self.call(Command::Limits).await
+    }
+
+    /// Changes the limits by the byte, from the next chunk on. What is to be kept over a restart is durable on return.
+    ///
+    /// # Errors
+    /// They cannot be kept; they are in force all the same.
+    pub async fn change_limits(&self, change: LimitsChange) -> Result<LimitsInForce, SnapshotRuntimeError> {
+        self.call(|reply| Command::ChangeLimits(change, reply)).await
     }
 
     /// The node's events from now on. A receiver that falls more than 1,024 behind loses the oldest.

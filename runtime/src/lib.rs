@@ -1,5 +1,6 @@
 //! The node: the swarm's task, the session manager, the catalog and the disk.
 pub mod address;
+pub mod bans;
 pub mod config;
 pub mod error;
 pub mod files;
@@ -9,6 +10,7 @@ pub mod hooks;
 pub mod keys;
 pub mod limits;
 pub mod publish;
+pub mod rates;
 pub mod serve;
 pub mod status;
 pub mod store;

@@ -115,5 +115,27 @@ pub const CONNECTION_QUIET: Duration = Duration::from_secs(60);
 /// After this time a part of the node's files that could not be written, and that nobody tries, is tried by a small write. A
 /// session that waits for the disk tries again sooner: what it finds counts for more than what a small write does.
 pub const PROBE_AFTER: Duration = rpp_p2p::limits::PAUSE_RECHECK.saturating_mul(5);
+/// Bans that are kept, those that ran out included; the oldest of these go first.
+pub const MAX_BANS: usize = 4096;
+/// Pieces of evidence of one ban; the oldest go.
+pub const MAX_BAN_EVIDENCE: usize = 8;
+/// The first ban of a source; each further one is twice as long.
+pub const BAN_FIRST: Duration = Duration::from_secs(10 * 60);
+/// The longest ban.
+pub const BAN_LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// How often a source was banned is forgotten so long after the last time.
+pub const BAN_MEMORY: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// Bytes of `bans.json` as far as it is read: more than a full table takes.
+pub const MAX_BANS_FILE: u64 = 64 * 1024 * 1024;
+/// Time between two tries to write `bans.json`.
+pub const BAN_RETRY: Duration = Duration::from_secs(1);
+/// Bytes of `limits.json` as far as it is read.
+pub const MAX_LIMITS_FILE: u64 = 4096;
+/// Refused requests of one peer within [`FLOOD_WINDOW`]; one more bans it.
+pub const MAX_REFUSED_REQUESTS: u32 = 600;
+/// See [`MAX_REFUSED_REQUESTS`].
+pub const FLOOD_WINDOW: Duration = Duration::from_secs(60);
+/// Peers whose refused requests are counted.
+pub const MAX_FLOOD_PEERS: usize = 1024;
 /// The payload of a complete session that cannot be read after a start is tried again after this time.
 pub const RESTORE_RETRY: Duration = Duration::from_secs(60);

@@ -1,9 +1,11 @@
 //! The session manager. It drives the machine of every consumer session, and applies the rules between sessions (how
 //! many are active, which one writes a payload).
 
+mod bans;
 mod commands;
 mod heal;
 mod kept;
+mod rates;
 mod reports;
 mod seek;
 mod tracked;
@@ -22,6 +24,7 @@ use rpp_p2p::{
     consumer::{self, Action, ExplicitResume, Storage},
     limits,
     plan::PlanBounds,
+    rate::Shares,
 };
 use tokio::{
     sync::{Semaphore, broadcast, mpsc, watch},
@@ -35,6 +38,7 @@ use self::{
 };
 pub(crate) use self::{kept::Kept, reports::VIOLATION_KINDS};
 use crate::{
+    bans::Blame,
     clock::{instant_of, now_text},
     config::Config,
     db::Db,
@@ -86,6 +90,14 @@ pub(crate) struct Manager {
     /// Sessions that were cancelled while the database could not be read.
     forgotten: BTreeSet<SnapshotSessionId>,
     checks: Checks,
+    /// What is known of the bans of peers that have sessions, or are banned: at most as many as both together.
+    standing: HashMap<PeerId, bans::Standing>,
+    /// Bytes of payload a second of all sessions together.
+    download_limit: Option<u64>,
+    /// Whose turn it is under that limit.
+    rates: Shares<SnapshotSessionId, ()>,
+    /// Who broke the rules; the node takes them at once.
+    blames: Vec<Blame>,
 }
 
 impl Manager {
@@ -136,6 +148,10 @@ impl Manager {
             removed: HashMap::new(),
             forgotten: BTreeSet::new(),
             checks: Checks::default(),
+            standing: HashMap::new(),
+            blames: Vec::new(),
+            download_limit: None,
+            rates: Shares::default(),
         }
     }
 
@@ -174,6 +190,7 @@ impl Manager {
             tracked.updates = updates;
             tracked.announced = is_over;
             self.sessions.insert(session, tracked);
+            self.apply_standing(session, now);
             if hold.is_some() {
                 self.publish(session, now);
             }
@@ -187,11 +204,10 @@ impl Manager {
         let active: Vec<_> =
             self.sessions.iter().filter(|(_, tracked)| tracked.is_active()).map(|(session, _)| *session).collect();
         for session in active {
-            while let Some(action) = self.next_action(session, now) {
-                self.perform(session, action, swarm, peers, now);
-            }
-            self.leave_source(session, swarm, now);
-            self.settle(session, now);
+            self.drive(session, swarm, peers, now);
+        }
+        while let Some(session) = self.next_grant(now) {
+            self.drive(session, swarm, peers, now);
         }
     }
 
@@ -297,6 +313,12 @@ impl Manager {
 
     fn connect(&mut self, session: SnapshotSessionId, swarm: &mut Swarm<NodeBehaviour>, peers: &Peers, now: Instant) {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
+        if let Some(reason) = bans::not_dialled(tracked) {
+            if let Some(machine) = &mut tracked.machine {
+                machine.handle_dial_failed(now, &reason);
+            }
+            return;
+        }
         let Some(machine) = &mut tracked.machine else { return };
         let peer = tracked.record.peer;
         if swarm.is_connected(&peer) {

@@ -10,7 +10,8 @@ use prometheus_client::{
 use rpp_p2p::snapshots::{Activity, Ended, Observer, Outcome, RequestKind};
 
 use crate::{
-    discovery::DiscoveryMetrics, doors, hooks::ProcessCounter, queues::Queues, status::SessionState, writable::Part,
+    bans::BanMetrics, discovery::DiscoveryMetrics, doors, hooks::ProcessCounter, queues::Queues, status::SessionState,
+    writable::Part,
 };
 
 /// Which way bytes went.
@@ -66,6 +67,7 @@ pub(crate) struct Metrics {
     pub(crate) libp2p: libp2p::metrics::Metrics,
     pub(crate) doors: doors::DoorMetrics,
     pub(crate) discovery: DiscoveryMetrics,
+    pub(crate) bans: BanMetrics,
     bytes: Family<DirectionKind, Counter>,
     requests: Family<RequestLabels, Counter>,
     round_trip: Family<KindLabel, Histogram>,
@@ -91,6 +93,7 @@ impl Metrics {
         let ours = registry.sub_registry_with_prefix("rpp");
         let doors = doors::DoorMetrics::register(ours);
         let discovery = DiscoveryMetrics::register(ours);
+        let bans = BanMetrics::register(ours);
         ours.register("build", "Version of the node", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
         macro_rules! metric {
             ($name:literal, $help:literal, $metric:expr) => {{
@@ -140,6 +143,7 @@ impl Metrics {
             libp2p,
             doors,
             discovery,
+            bans,
             bytes,
             requests,
             round_trip,

@@ -10,10 +10,10 @@ use std::{
 
 use futures::StreamExt as _;
 use libp2p::{
-    Multiaddr, PeerId, Swarm,
+    Multiaddr, PeerId, Swarm, allow_block_list,
     core::ConnectedPoint,
     identity::Keypair,
-    swarm::{ConnectionId, SwarmEvent},
+    swarm::{ConnectionId, ListenError, SwarmEvent},
 };
 use rpp_p2p::{
     TrustAnchor,
@@ -24,6 +24,7 @@ use rpp_p2p::{
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::{
+    bans::{self, Ban, BanSource, Blame, Warden},
     config::Config,
     db::{Db, DbError, Known, Notice},
     discovery::{self, Finder},
@@ -39,6 +40,7 @@ use crate::{
     metrics::Metrics,
     peers::Peers,
     queues::Queues,
+    rates::ByteLimits,
     record,
     serve::{Provider, ProviderConfig},
     status::{Identity, NodeEvent, OfferedSnapshot, SessionState},
@@ -93,16 +95,20 @@ pub enum StartError {
 pub struct Node {
     pub(crate) swarm: Swarm<NodeBehaviour>,
     pub(crate) manager: Manager,
+    pub(crate) warden: Warden,
     pub(crate) peers: Peers,
     discovery: Finder,
     pub(crate) metrics: Arc<Metrics>,
     watchers: Watchers,
     pub(crate) store: Arc<Store>,
     pub(crate) config: Arc<Config>,
+    /// Those in force, and those that a restart would find.
+    pub(crate) limits: ByteLimits,
+    pub(crate) kept_limits: ByteLimits,
     /// The records of the provider and of the sessions; checked regularly, like the catalog.
     db: Db,
     writable: Arc<Writable>,
-    events: broadcast::Sender<NodeEvent>,
+    pub(crate) events: broadcast::Sender<NodeEvent>,
     ready: watch::Sender<Result<(), String>>,
     listeners: Listeners,
     refreshing: bool,
@@ -176,12 +182,15 @@ impl Node {
         let mut node = Self {
             swarm,
             manager,
+            warden: Warden::new(opened.bans, config.data_dir.clone(), time::OffsetDateTime::now_utc()),
             peers: Peers::new(&config.p2p.peers, Instant::now()),
             discovery: Finder::new(&config, peer_id, Instant::now()),
             metrics,
             watchers,
             store: opened.store,
             config: Arc::clone(&config),
+            limits: opened.limits,
+            kept_limits: opened.limits,
             db: opened.db,
             writable,
             events: events.clone(),
@@ -190,6 +199,8 @@ impl Node {
             refreshing: false,
             _lock: opened.lock,
         };
+        node.set_limits(opened.limits);
+        node.restore_bans();
         node.manager.reload(opened.sessions);
         tokio::spawn(node.run(command_queue, done_queue));
         Ok(NodeHandle {
@@ -229,6 +240,7 @@ impl Node {
                 event = self.swarm.select_next_some() => self.on_swarm(event),
                 _ = refresh.tick() => {
                     self.settle_connections(Instant::now());
+                    self.tend_bans();
                     self.refresh_store();
                     self.refresh_offers();
                     self.tend_dht(Instant::now());
@@ -243,6 +255,9 @@ impl Node {
     fn turn(&mut self) {
         let now = Instant::now();
         for (peer, addresses) in self.peers.due(now) {
+            if self.is_banned(&peer) {
+                continue;
+            }
             swarm::dial(&mut self.swarm, peer, addresses).ok();
         }
         let is_alone = self.swarm.connected_peers().next().is_none();
@@ -251,6 +266,8 @@ impl Node {
         }
         self.manager.seek(&mut self.swarm, &self.discovery, now);
         self.manager.pump(&mut self.swarm, &self.peers, now);
+        // The session that blames has its own end on record by now.
+        self.settle_blames();
         if self.swarm.behaviour().doors.is_crowded() {
             self.settle_connections(now);
         }
@@ -323,6 +340,7 @@ impl Node {
             }
             Command::Metrics(reply) => {
                 self.manager.observe();
+                self.observe_bans();
                 self.metrics.queues(&self.queues());
                 Part::ALL.into_iter().for_each(|part| self.metrics.cannot_write(part, self.writable.is_failed(part)));
                 let behaviour = self.swarm.behaviour();
@@ -330,6 +348,12 @@ impl Node {
                 self.metrics.discovery.observe(behaviour.offers.book());
                 let _ = reply.send(Ok(self.metrics.text()));
             }
+            Command::Bans(reply) => self.list_bans(reply),
+            Command::LiftBan(source, reply) => self.lift_ban(&source, reply),
+            Command::Limits(reply) => {
+                let _ = reply.send(Ok(self.limits_in_force()));
+            }
+            Command::ChangeLimits(change, reply) => self.change_limits(&change, reply),
             Command::Shutdown(_) => {} // Handled by `run`.
         }
     }
@@ -380,6 +404,11 @@ impl Node {
                 self.discovery.on_unreachable(peer, &reason);
                 self.swarm.behaviour_mut().offers.forget(&peer);
                 self.manager.on_dial_failed(peer, &reason, now);
+            }
+            SwarmEvent::IncomingConnectionError { error: ListenError::Denied { cause }, .. } => {
+                if cause.downcast::<allow_block_list::Blocked>().is_ok() {
+                    self.metrics.bans.refused();
+                }
             }
             SwarmEvent::Behaviour(event) => self.on_behaviour(event, now),
             _ => {}
@@ -439,6 +468,9 @@ impl Node {
                 }
             }
             NodeBehaviourEvent::Snapshots(event) => {
+                if let Some((peer, evidence)) = self.warden.note(now, &event) {
+                    self.accuse(Blame { source: BanSource::Peer(peer), session: None, evidence });
+                }
                 self.manager.on_snapshots(event, &mut self.swarm.behaviour_mut().snapshots, now);
             }
             NodeBehaviourEvent::Offers(event) => discovery::on_said(&event, &self.metrics),
@@ -546,7 +578,12 @@ impl Node {
     async fn stop(mut self, mut done: mpsc::Receiver<Done>, reply: Option<crate::handle::Reply<()>>) {
         let _ = self.ready.send_replace(Err("shutting down".to_owned()));
         let deadline = tokio::time::Instant::now() + SHUTDOWN_GRACE;
-        let mut closing = std::pin::pin!(self.manager.close());
+        let bans_saved = self.warden.saved();
+        let closing = self.manager.close();
+        let mut closing = std::pin::pin!(async {
+            closing.await;
+            let _ = bans_saved.await;
+        });
         let finished = tokio::time::timeout_at(deadline, async {
             loop {
                 tokio::select! {
@@ -632,6 +669,8 @@ struct Opened {
     db: Db,
     provider: Provider,
     sessions: Vec<Reloaded>,
+    bans: Vec<Ban>,
+    limits: ByteLimits,
     notices: Vec<Notice>,
 }
 
@@ -653,6 +692,15 @@ impl Opened {
         if let Err(error) = &head {
             tracing::error!("{error}");
         }
+        let (bans, unreadable) = bans::load(&config.data_dir);
+        if let Some(unreadable) = unreadable {
+            tracing::error!("{unreadable}");
+        }
+        let limits = crate::rates::load(&config.data_dir).unwrap_or_else(|unreadable| {
+            tracing::error!("{unreadable}");
+            None
+        });
+        let limits = limits.unwrap_or(config.limits);
         let (db, mut notices) = Db::open(&snapshots.join("sessions"), config.snapshots.durability, writable)?;
         let (mut sessions, more) = db.sessions();
         notices.extend(more);
@@ -678,7 +726,7 @@ impl Opened {
         let provider = Provider::new((*store).clone(), Arc::new(db.clone()), bounds).map_err(|error| {
             StartError::Io { path: snapshots.join("sessions"), source: std::io::Error::other(error) }
         })?;
-        Ok(Self { lock, store, head, db, provider, sessions, notices })
+        Ok(Self { lock, store, head, db, provider, sessions, bans, limits, notices })
     }
 }
 

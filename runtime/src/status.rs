@@ -5,6 +5,8 @@ pub use rpp_p2p::status::{FailureCode, SessionState, SnapshotStreamStatus, WaitK
 use rpp_p2p::{Hash, PayloadFormat, SnapshotSessionId};
 use serde::{Deserialize, Serialize};
 
+use crate::bans::{Ban, BanKind};
+
 /// The events of a node, for subscribers.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -29,6 +31,17 @@ pub enum NodeEvent {
         session: Option<SnapshotSessionId>,
         /// What it did.
         reason: String,
+    },
+    /// A source is banned.
+    Banned(Ban),
+    /// The ban of a source is over.
+    BanEnded {
+        /// A peer id, or the origin of a mirror.
+        source: String,
+        /// Which of the two.
+        kind: BanKind,
+        /// An operator lifted it; else it ran out.
+        lifted: bool,
     },
 }
 

@@ -108,7 +108,17 @@ impl Api {
 
     /// Cancels a session; a finished payload stays.
     pub(crate) async fn cancel(&self, session: u64) -> Result<(), ApiError> {
-        self.call(Method::DELETE, &format!("/p2p/snapshots/{session}"), None).await.map(drop)
+        self.delete(&format!("/p2p/snapshots/{session}")).await
+    }
+
+    /// `PATCH path`.
+    pub(crate) async fn patch(&self, path: &str, body: &serde_json::Value) -> Result<Bytes, ApiError> {
+        self.call(Method::PATCH, path, Some(body.to_string())).await
+    }
+
+    /// `DELETE path`.
+    pub(crate) async fn delete(&self, path: &str) -> Result<(), ApiError> {
+        self.call(Method::DELETE, path, None).await.map(drop)
     }
 
     /// `GET path` without the token. If the answer is not a success, the error has the node's words.

@@ -1,7 +1,12 @@
 //! Streaming a snapshot, end to end: HTTP, network, persistence, verifier.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
+mod bans;
 mod discovery;
+#[allow(dead_code)] // made for another binary
+#[path = "../cli/harness.rs"]
+mod harness;
+mod rates;
 mod strangers;
 #[path = "../support/mod.rs"]
 mod support;

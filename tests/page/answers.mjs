@@ -65,6 +65,8 @@ export function answers({ downloads = 9, markup = false } = {}) {
       agent: n < 2 ? others || "rpp-node/0.1.0" : null, ...(n < 2 ? { bytes_received: 4 * GIB / (1 + n) + moment * 96 * MIB, bytes_sent: 3 * MIB + moment } : {}) })),
     "/p2p/offers": () => [0, 1].map((n) => ({ root: root(n ? 50 : 60), height: 1210 - 11 * n, step: 17 - n, bytes: (4 + n) * GIB, format: "tar",
       peers: PEERS.slice(0, 2 - n), seen_at: ago(20) })),
+    "/p2p/bans": () => [{ source: PEERS[1], kind: "peer", since: ago(190), until: ago(-410), count: 1, evidence: [{ at: ago(190), session: 4716, kind: "chunk",
+      index: 12697, expected: root(1), received: root(2), length: MIB, reason: others || "chunk 12697 does not verify" }] }],
     "/p2p/identity": () => ({ peer_id: PEERS[2], version: "0.1.0", genesis: root(99), publishers: [],
       listen: [`/ip4/10.0.0.9/tcp/4001/p2p/${PEERS[2]}`, `/ip4/10.0.0.9/udp/4001/quic-v1/p2p/${PEERS[2]}`],
       snapshots: [0, 1, 2].map((n) => ({ root: root(50 + n), height: 1199 - n, bytes: (n + 1) * 730 * MIB, format: n % 2 ? "tar" : "raw" })) }),

@@ -6,6 +6,7 @@
 //!   │         │         └── none yet ──> Wait ──> Serve, or Refuse(busy) when its time is up
 //!   │         ├── none yet ──> Wait ──> budget, or Refuse(busy) when its time is up
 //!   │         └── the session's last answer is handed over and not yet known to be written ──> Wait ──> as if it arrived
+//!   │                      (a chunk waits for the limit by the byte before the budget, for as long as that takes)
 //!   └── the session has a request in flight, or too many wait ──> Refuse(busy)
 //! ```
 //!
@@ -17,6 +18,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use libp2p::PeerId;
+
 use super::{
     estimate,
     event::{RequestId, RequestKind},
@@ -27,6 +30,7 @@ use crate::{
     limits::{HANDOVER_WAIT, MAX_CHUNK_SIZE, MAX_LOOSE_CANCELS},
     messages::SnapshotsRequest,
     provider::{Asked, Budget, BudgetLimits, BudgetWait, SessionKey, SlotLimits, SlotOutcome, Slots, Source, Ticket},
+    rate::Shares,
 };
 
 /// Slots and byte budget of a provider, and the requests that wait for them.
@@ -42,6 +46,10 @@ pub(super) struct Admission {
     queued: HashMap<SessionKey, (Source, Activity, SnapshotsRequest)>,
     /// Requests that wait for the byte budget: at most one for each slot.
     waiting: HashMap<SessionKey, (Activity, SnapshotsRequest)>,
+    /// Limits by the byte; who waits for them holds nothing of the budget.
+    rates: Shares<SessionKey, PeerId>,
+    /// Requests that wait for those limits: at most one for each slot.
+    throttled: HashMap<SessionKey, (Source, Activity, SnapshotsRequest)>,
     /// Requests that wait for the end of the session's last request: at most one for each slot.
     parked: HashMap<SessionKey, Parked>,
     /// Cancels of sessions without a slot; at most [`MAX_LOOSE_CANCELS`].
@@ -84,6 +92,8 @@ impl Admission {
             serving: HashMap::new(),
             queued: HashMap::new(),
             waiting: HashMap::new(),
+            rates: Shares::default(),
+            throttled: HashMap::new(),
             parked: HashMap::new(),
             loose: HashSet::new(),
             next_expiry: None,
@@ -96,6 +106,11 @@ impl Admission {
 
     pub(super) fn budget(&self) -> &Budget {
         &self.budget
+    }
+
+    /// Bytes of chunks a second, in all and to each peer; 0: no limit.
+    pub(super) fn set_rates(&mut self, now: Instant, total: u64, per_peer: u64) {
+        self.rates.set_rates(now, total, per_peer);
     }
 
     /// A readable request arrived.
@@ -154,6 +169,8 @@ impl Admission {
             return;
         }
         self.waiting.remove(&key);
+        self.throttled.remove(&key);
+        self.rates.leave(key);
         self.budget.leave(key);
         if let Some(Serving { ticket, .. }) = self.serving.remove(&key) {
             self.slots.release(now, ticket, if free { SlotOutcome::Free } else { SlotOutcome::Keep });
@@ -164,6 +181,11 @@ impl Admission {
     /// The next request whose wait is over.
     pub(super) fn poll(&mut self, now: Instant) -> Option<(Activity, Verdict)> {
         self.expire(now);
+        while let Some((key, _)) = self.rates.poll(now) {
+            let Some((source, activity, request)) = self.throttled.remove(&key) else { continue };
+            let verdict = self.ask_budget(now, source, activity, request);
+            return Some((activity, verdict));
+        }
         while let Some((key, granted)) = self.budget.poll(now) {
             let Some((activity, request)) = self.waiting.remove(&key) else { continue };
             let verdict = if granted { Verdict::Serve(request) } else { Verdict::Refuse(over_budget()) };
@@ -193,7 +215,10 @@ impl Admission {
     /// When [`poll`](Self::poll) must be called at the latest.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let parked = self.parked.values().map(|parked| parked.until).min();
-        [self.budget.poll_timeout(), self.slots.poll_timeout(), parked, self.next_expiry].into_iter().flatten().min()
+        [self.budget.poll_timeout(), self.slots.poll_timeout(), self.rates.poll_timeout(), parked, self.next_expiry]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn admit(&mut self, now: Instant, source: Source, activity: Activity, request: SnapshotsRequest) -> Verdict {
@@ -222,7 +247,14 @@ impl Admission {
         activity: Activity,
         request: SnapshotsRequest,
     ) -> Verdict {
-        self.serving.insert(ticket.key(), Serving { id: activity.id, ticket, handed_over: false });
+        let key = ticket.key();
+        self.serving.insert(key, Serving { id: activity.id, ticket, handed_over: false });
+        if self.rates.is_limited() && RequestKind::of(&request) == RequestKind::Chunk {
+            let bytes = self.chunk_sizes.get(&key).copied().unwrap_or(MAX_CHUNK_SIZE);
+            self.rates.ask(key, key.0, bytes);
+            self.throttled.insert(key, (source, activity, request));
+            return Verdict::Wait;
+        }
         self.ask_budget(now, source, activity, request)
     }
 
@@ -266,8 +298,6 @@ fn over_budget() -> PipelineError {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use libp2p::PeerId;
-
     use super::*;
     use crate::types::SnapshotSessionId;
 
@@ -296,6 +326,33 @@ mod tests {
         assert!(matches!(admission.poll(now), Some((activity, Verdict::Serve(_))) if activity == second));
         admission.end(now, &second, true);
         assert_eq!((admission.slots.len(), admission.budget.under_way()), (0, 0));
+    }
+
+    #[test]
+    fn a_chunk_waits_for_the_limit_by_the_byte_and_is_never_busy_for_it() {
+        let (now, peer) = (Instant::now(), PeerId::random());
+        let mut admission = Admission::new(SlotLimits::default(), BudgetLimits::default());
+        admission.set_rates(now, MAX_CHUNK_SIZE / 60, 0);
+        let mut asked = now;
+        for id in 1..=3 {
+            let (activity, request) = chunk(id, peer);
+            assert!(matches!(admission.arrive(asked, here(), activity, request), Verdict::Wait));
+            assert_eq!(admission.budget.under_way(), 0, "it holds nothing meanwhile");
+            // The first goes at once, the next ones a minute after the one before: far beyond what a budget's wait may take.
+            let due = admission.rates.poll_timeout().unwrap_or(asked).max(asked);
+            if id > 1 {
+                assert!(due > asked + Duration::from_secs(59), "{:?}", due - asked);
+                assert!(admission.poll(due - Duration::from_millis(1)).is_none());
+            }
+            assert!(matches!(admission.poll(due), Some((served, Verdict::Serve(_))) if served == activity));
+            admission.end(due, &activity, false);
+            asked = due;
+        }
+        // Who goes away waits no more.
+        let (activity, request) = chunk(4, peer);
+        assert!(matches!(admission.arrive(asked, here(), activity, request), Verdict::Wait));
+        admission.end(asked, &activity, true);
+        assert!(admission.throttled.is_empty() && admission.rates.poll_timeout().is_none());
     }
 
     #[test]

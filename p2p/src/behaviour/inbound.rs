@@ -131,6 +131,11 @@ impl<P: SnapshotProvider> Inbound<P> {
         self.admission.slots()
     }
 
+    /// Bytes of chunks a second, in all and to each peer; 0: no limit.
+    pub(super) fn set_rates(&mut self, total: u64, per_peer: u64) {
+        self.admission.set_rates(Instant::now(), total, per_peer);
+    }
+
     pub(super) fn budget(&self) -> &Budget {
         self.admission.budget()
     }

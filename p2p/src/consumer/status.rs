@@ -67,6 +67,12 @@ impl Session {
         })
     }
 
+    /// That the limit by the byte keeps the next chunk from being asked for: not while one is under way, nor without the peer.
+    fn held_back(&self) -> Option<Waiting> {
+        let is_reached = self.link.in_flight().is_none() && self.link.obstacle(&self.download.demand()).is_none();
+        self.download.held_back().filter(|_| is_reached)
+    }
+
     fn waiting(&self) -> Option<Waiting> {
         match &self.course {
             Course::Failed { failure, since } => {
@@ -79,6 +85,7 @@ impl Session {
         }
         self.download
             .waiting_on_this_side()
+            .or_else(|| self.held_back())
             .or_else(|| self.link.waiting(&self.download.demand()))
             .or_else(|| self.download.waiting_on_the_rest())
     }

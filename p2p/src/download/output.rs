@@ -71,7 +71,7 @@ impl Download {
             is_needed: self.is_needed(work),
             next: (self.confirmed_chunks.max(work.window.verified_chunks()), updates),
             want: work.want(),
-            room: work.room(),
+            room: self.throttle.as_ref().map_or(work.room(), |throttle| throttle.cap(work.room())),
             durable: self.durable(work),
             is_all_durable: work.is_all_durable(),
             is_in_use: work.is_in_use(),
@@ -152,7 +152,7 @@ impl Work {
 
     /// Updates first; then, once there is a place for them, chunks: those that do not hold on the disk (acks wait for them),
     /// then new ones.
-    fn want(&self) -> Want {
+    pub(super) fn want(&self) -> Want {
         if self.has_missing_updates() {
             return Want { updates: self.chain.updates.len() as u64..self.plan.total_updates, chunks: Vec::new() };
         }
@@ -163,7 +163,7 @@ impl Work {
     }
 
     /// The chunks that do not hold come before new ones, and have the window for themselves.
-    fn room(&self) -> u64 {
+    pub(super) fn room(&self) -> u64 {
         if !self.is_open() {
             return 0;
         }

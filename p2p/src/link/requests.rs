@@ -74,7 +74,14 @@ impl Requests {
     }
 
     /// The request for what is wanted first.
-    pub(super) fn wanted(&mut self, session_id: SnapshotSessionId, plan: Option<&Plan>) -> Option<SnapshotsRequest> {
+    /// `room`: how many bytes may be under way now. What was granted before counts no more when there is less, because here
+    /// nothing of it has reached the peer.
+    pub(super) fn wanted(
+        &mut self,
+        session_id: SnapshotSessionId,
+        plan: Option<&Plan>,
+        room: u64,
+    ) -> Option<SnapshotsRequest> {
         if !self.want.updates.is_empty() {
             let update_index = self.want.updates.start;
             self.want.without_update(update_index);
@@ -82,8 +89,9 @@ impl Requests {
         }
         let (plan, chunk_index) = (plan?, self.want.first_chunk()?);
         let range = chunk_range(plan.snapshot.checkpoint.payload_bytes, plan.chunk_size, chunk_index);
-        let spent = self.spent + (range.end - range.start);
-        if spent > self.credit {
+        let bytes = range.end - range.start;
+        let spent = self.spent + bytes;
+        if spent > self.credit || bytes > room {
             return None;
         }
         self.spent = spent;

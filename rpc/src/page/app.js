@@ -5,7 +5,7 @@ const EVERY_MS = 1000, EVERY_MANY_MS = 2000, EVERY_HIDDEN_MS = 10000, MANY = 50,
 const $ = (id) => document.getElementById(id);
 
 let token = sessionStorage.getItem("rpp-token") || "", timer = 0, round = 0, misses = 0;
-const downloads = new Downloads(act), panels = new Panels(copy, fetchOffer);
+const downloads = new Downloads(act), panels = new Panels(copy, fetchOffer, lift);
 
 class Refused extends Error {
   constructor(status, code, message) { super(message); Object.assign(this, { status, code }); }
@@ -30,13 +30,13 @@ async function refresh() {
   clearTimeout(timer);
   const mine = ++round;
   try {
-    const [statuses, peers, offers, identity, head, events, ready] = await Promise.all([get("/p2p/snapshots"), get("/p2p/peers"), get("/p2p/offers"), get("/p2p/identity"),
+    const [statuses, peers, offers, bans, identity, head, events, ready] = await Promise.all([get("/p2p/snapshots"), get("/p2p/peers"), get("/p2p/offers"), get("/p2p/bans"), get("/p2p/identity"),
       orRefusal(get("/p2p/head")), get("/p2p/events"), orRefusal(get("/readyz"))]);
     if (mine !== round) return;
     misses = 0;
     sessionStorage.setItem("rpp-token", token);
     enter(true);
-    show(statuses, peers, offers, identity, head instanceof Refused ? null : head, events);
+    show(statuses, peers, offers, bans, identity, head instanceof Refused ? null : head, events);
     health(ready instanceof Refused ? ["warn", ready.code === "cannot_write" ? "cannot write" : "not ready", ready.message] : ["good", "ready", ""]);
   } catch (error) {
     if (mine !== round) return;
@@ -49,10 +49,11 @@ async function refresh() {
   timer = setTimeout(refresh, every);
 }
 
-function show(statuses, peers, offers, identity, head, events) {
+function show(statuses, peers, offers, bans, identity, head, events) {
   downloads.show(statuses, Date.now());
   panels.showOffers(offers, identity);
   panels.showPeers(peers);
+  panels.showBans(bans);
   panels.showNode(identity, head);
   panels.showEvents(events);
   const rate = statuses.reduce((sum, one) => sum + (one.state === "streaming" ? one.verified_bytes_per_second || 0 : 0), 0);
@@ -110,6 +111,16 @@ async function fetchOffer(offer) {
     say("Download " + status.session + " has begun");
   } catch (error) {
     say("Height " + offer.height + ": " + error.message);
+  }
+  await refresh();
+}
+
+async function lift(source) {
+  try {
+    await call("DELETE", "/p2p/bans/" + encodeURIComponent(source));
+    say("The ban of " + short(source) + " is lifted");
+  } catch (error) {
+    say("The ban of " + short(source) + ": " + error.message);
   }
   await refresh();
 }

@@ -40,9 +40,10 @@ class Rows {
 }
 
 class Panels {
-  constructor(copy, fetchOffer) {
+  constructor(copy, fetchOffer, lift) {
     this.copy = copy;
     this.fetchOffer = fetchOffer;
+    this.lift = lift;
     this.node = document.getElementById("node");
     this.facts = new Map();
     this.serves = new Rows("serves", (item) => this.makeSnapshot(item), (row, item) => {
@@ -63,6 +64,10 @@ class Panels {
       put(row.latency, Number.isFinite(item.rtt_ms) ? (item.rtt_ms < 10 ? item.rtt_ms.toFixed(1) : Math.round(item.rtt_ms)) + "\u00a0ms" : "\u2013");
       put(row.received, item.bytes_received === undefined ? "\u2013" : bytes(item.bytes_received));
       put(row.sent, item.bytes_sent === undefined ? "\u2013" : bytes(item.bytes_sent));
+    });
+    this.bans = new Rows("bans", (item) => this.makeBan(item), (row, item) => {
+      put(row.left, duration(Math.max(0, Date.parse(item.until) - Date.now())) + " left");
+      put(row.why, item.evidence.length ? item.evidence[item.evidence.length - 1].reason : "");
     });
     this.events = new Rows("events", (item) => this.makeEvent(item), (row) => {
       put(row.when, Date.now() - row.at < 1000 ? "now" : duration(Math.floor((Date.now() - row.at) / 1000) * 1000).split(" ")[0] + " ago");
@@ -97,6 +102,19 @@ class Panels {
           attributes: { "aria-label": "Copy the peer id " + short(item.peer_id) }, onclick: () => this.copy(item.peer_id, "The peer id") }), row.agent),
       el("span", { className: "pairs" }, figure("latency", "time of a ping there and back"),
         figure("received", "received over its present connections"), figure("sent", "sent over its present connections")));
+    return row;
+  }
+
+  makeBan(item) {
+    const row = { left: el("span", { className: "num faint" }), why: el("bdi", { className: "faint" }) };
+    row.element = el("li", { className: "peer" },
+      el("span", { className: "who" }, el("span", { className: "dot", attributes: { "data-tone": "bad" } }),
+        el("button", { type: "button", className: "copy", title: "Copy " + item.source, textContent: short(item.source),
+          attributes: { "aria-label": "Copy the banned source " + short(item.source) }, onclick: () => this.copy(item.source, "The source") }),
+        row.left,
+        el("button", { type: "button", className: "plain", title: "Let it in again", textContent: "Lift",
+          attributes: { "aria-label": "Lift the ban of " + short(item.source) }, onclick: () => this.lift(item.source) })),
+      row.why);
     return row;
   }
 
@@ -145,6 +163,12 @@ class Panels {
     this.peers.show(rows.sort((a, b) => b.connected - a.connected || (a.key < b.key ? -1 : 1)), "No peers known.");
   }
 
+  showBans(bans) {
+    document.getElementById("bans-section").hidden = bans.length === 0;
+    put(document.getElementById("bans-count"), String(bans.length));
+    this.bans.show(bans.map((ban) => ({ ...ban, key: ban.source })), "");
+  }
+
   showEvents(events) {
     const rows = events.slice(-EVENTS_SHOWN).reverse().map((event) => ({ ...event, key: event.seq }));
     this.events.show(rows, "Nothing has happened since the node started.");
@@ -163,6 +187,9 @@ function told(event) {
     case "peer_disconnected": return ["quiet", [{ own: "Lost the last connection to " + peer }]];
     case "cancelled": return ["quiet", [{ own: session + " was cancelled" }]];
     case "violation": return ["bad", [{ own: peer + " broke the protocol: " }, { foreign: event.reason || "" }]];
+    case "banned": return ["bad", [{ own: peer + " is " }, { foreign: event.reason || "banned" }]];
+    case "ban_ended": return ["quiet", [{ own: "The ban of " + peer + " has run out" }]];
+    case "ban_lifted": return ["quiet", [{ own: "The ban of " + peer + " is lifted" }]];
     case "state": return [tone(event), [{ own: session + " " + (BECOMES[event.state] || "is " + words(event.state)) + (event.reason ? ": " : "") }, { foreign: event.reason || "" }]];
     default: return ["quiet", [{ own: words(event.event) }]];
   }

@@ -12,6 +12,7 @@ use rpp_rpc::{Options, ServeError};
 use rpp_runtime::{
     Config, NodeEvent, NodeHandle, Queues, SessionState, SnapshotRuntimeError, SnapshotStreamStatus, WaitingOn,
     handle::Command,
+    rates::{ByteLimits, LimitsInForce},
     status::{FailureCode, Head, WaitKind},
 };
 use tokio::{
@@ -145,6 +146,16 @@ impl Sessions {
             Command::Offers(reply) => drop(reply.send(Ok(Vec::new()))),
             Command::Identity(reply) => drop(reply.send(Err(SnapshotRuntimeError::ShuttingDown))),
             Command::Queues(reply) => drop(reply.send(Ok(Queues::default()))),
+            Command::Bans(reply) => drop(reply.send(Ok(Vec::new()))),
+            Command::Limits(reply) => drop(reply.send(Ok(LimitsInForce::default()))),
+            Command::ChangeLimits(change, reply) => {
+                let limits = ByteLimits::default().changed(&change);
+                drop(reply.send(Ok(LimitsInForce { limits, persistent: change.persist })));
+            }
+            Command::LiftBan(source, reply) => {
+                let unknown = SnapshotRuntimeError::UnknownBan { source_name: source.to_string() };
+                drop(reply.send(Err(unknown)));
+            }
             Command::Metrics(reply) => drop(reply.send(Ok("# EOF\n".into()))),
             Command::Shutdown(reply) => drop(reply.send(Ok(()))),
         }

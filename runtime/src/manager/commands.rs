@@ -127,6 +127,9 @@ impl Manager {
     ) -> Result<record::Session, SnapshotRuntimeError> {
         let sought = request.peer.is_none().then(|| record::Sought::new(wanted.root, wanted.height));
         let PeerTarget { peer, address } = request.peer.unwrap_or(PeerTarget { peer: self.me, address: None });
+        if sought.is_none() {
+            self.not_banned(&peer)?;
+        }
         if sought.is_none() && address.is_none() && peers.addresses(&peer).is_empty() && !swarm.is_connected(&peer) {
             return Err(SnapshotRuntimeError::UnknownAddress { peer });
         }
@@ -222,6 +225,10 @@ impl Manager {
         let unknown = SnapshotRuntimeError::UnknownSession { session };
         if self.removed.contains_key(&session) {
             return Err(unknown);
+        }
+        let tracked = self.sessions.get(&session).ok_or(unknown.clone())?;
+        if tracked.record.state != SessionState::Complete && tracked.record.sought.is_none() {
+            self.not_banned(&tracked.record.peer)?;
         }
         let tracked = self.sessions.get_mut(&session).ok_or(unknown)?;
         same_peer_and_size(tracked, &request)?;
@@ -319,6 +326,7 @@ impl Manager {
         self.watchers.each(|watcher| watcher.session_removed(session));
         drop(tracked); // Ends the status for watchers.
         self.release_root(session);
+        self.rates.leave(session);
         self.recorder
             .try_send(Entry::Remove { session, partial })
             .map_err(|error| format!("the database does not keep up ({error}); try again"))

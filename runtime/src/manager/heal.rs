@@ -22,6 +22,10 @@ pub(super) fn root(record: &record::Session) -> Option<Hash> {
     record.plan.as_ref().map(|plan| plan.snapshot.checkpoint.state_root)
 }
 
+pub(super) fn plan_id(record: &record::Session) -> Option<Hash> {
+    record.plan.as_ref().map(|plan| plan.plan_id)
+}
+
 impl Manager {
     /// The catalog changed: statuses are updated, and a payload that was found damaged is fetched again by the session
     /// that had fetched it.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use libp2p::{PeerId, Swarm};
 use rpp_p2p::{
-    Hash, SnapshotProtocolError, SnapshotSessionId, Violation,
+    AuthorityError, Evidence, Hash, SnapshotProtocolError, SnapshotSessionId, Violation,
     consumer::{self, Storage},
     snapshots,
 };
@@ -47,7 +47,7 @@ impl Manager {
                 .flatten()
                 .min()
         };
-        self.sessions.values().filter_map(timeouts).min()
+        self.sessions.values().filter_map(timeouts).chain(self.rates.poll_timeout()).min()
     }
 
     pub(crate) fn on_connected(&mut self, peer: PeerId, now: Instant) {
@@ -89,6 +89,9 @@ impl Manager {
     fn on_violation(&mut self, peer: PeerId, session: SnapshotSessionId, violation: &Violation) {
         let reason = violation.to_string();
         tracing::warn!(%peer, %session, "protocol violation: {reason}");
+        if let Some(evidence) = Evidence::of_violation(violation) {
+            self.accuse(peer, session, evidence);
+        }
         self.metrics.verification_failed(violation_kind(violation));
         self.watchers.each(|watcher| watcher.protocol_violation(peer, session, &reason));
         let _ = self.events.send(NodeEvent::ProtocolViolation { peer, session: Some(session), reason });
@@ -202,7 +205,10 @@ impl Manager {
         match result {
             Ok(Authority::Settled(_)) => expected(session, machine.handle_authority(now, Ok(()))),
             Ok(Authority::Known(_)) => expected(session, machine.handle_known_chain(now)),
-            Err(Unsettled::Refused(error)) => expected(session, machine.handle_authority(now, Err(error))),
+            Err(Unsettled::Refused(error)) => {
+                expected(session, machine.handle_authority(now, Err(error.clone())));
+                self.blame_for(session, &error);
+            }
             Err(Unsettled::Unfinished(reason)) => expected(session, machine.handle_unsettled(now, &reason)),
             Err(Unsettled::Storage(message)) => {
                 expected(session, machine.handle_storage(now, Storage::Failed(message)));
@@ -228,9 +234,23 @@ impl Manager {
         let Some(machine) = self.current(session, epoch) else { return };
         match result {
             Ok(()) => expected(session, machine.handle_proof(now, plan_id, Ok(()))),
-            Err(Unsettled::Refused(error)) => expected(session, machine.handle_proof(now, plan_id, Err(error))),
+            Err(Unsettled::Refused(error)) => {
+                expected(session, machine.handle_proof(now, plan_id, Err(error.clone())));
+                self.blame_for(session, &error);
+            }
             // Neither yes nor no, and nobody checks it again by himself.
             Err(error) => expected(session, machine.handle_unsettled(now, &error.to_string())),
+        }
+    }
+
+    /// A plan has no authority: its peer is blamed if it sent what does not hold. What this node had kept is nobody's fault.
+    fn blame_for(&mut self, session: SnapshotSessionId, error: &AuthorityError) {
+        let Some(tracked) = self.sessions.get(&session) else { return };
+        let failure = tracked.machine.as_ref().and_then(|machine| machine.view().failure);
+        if failure.is_some_and(|failure| failure.distrust)
+            && let Some(evidence) = Evidence::of_authority(error)
+        {
+            self.accuse(tracked.record.peer, session, evidence);
         }
     }
 

@@ -7,7 +7,10 @@
 //!    └──(this peer cannot serve it)─────┘
 //! ```
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use libp2p::{PeerId, Swarm};
 use rpp_p2p::{SnapshotSessionId, offers};
@@ -69,6 +72,7 @@ impl Manager {
         if seeking.is_empty() {
             return;
         }
+        let banned = self.banned();
         let offers = &mut swarm.behaviour_mut().offers;
         offers.want(now);
         for session in seeking {
@@ -80,7 +84,8 @@ impl Manager {
                 continue;
             }
             tracked.tried.looked = Some(looked);
-            if let Some((snapshot, holder)) = choose(tracked, offers, now) {
+            let usable = |peer: PeerId| tracked.tried.is_usable(&peer, now) && !banned.contains(&peer);
+            if let Some((snapshot, holder)) = choose_among(tracked, offers, usable) {
                 let root = snapshot.checkpoint.state_root;
                 tracing::info!(%session, peer = %holder.peer, %root, height = snapshot.checkpoint.height, "found by itself");
                 take(tracked, &snapshot, holder.peer, discovery);
@@ -111,6 +116,8 @@ impl Manager {
     /// A session that was given its provider goes on with another one when that cannot serve: at its end, or as soon as it
     /// would only wait while somebody else offers the same.
     pub(super) fn leave_source(&mut self, session: SnapshotSessionId, swarm: &mut Swarm<NodeBehaviour>, now: Instant) {
+        let is_sought = self.sessions.get(&session).is_some_and(|tracked| tracked.record.sought.is_some());
+        let banned = if is_sought { self.banned() } else { HashSet::new() };
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
         if tracked.record.sought.is_none() || tracked.record.state.is_final() {
             return;
@@ -137,7 +144,9 @@ impl Manager {
             tracked.tried.looked = Some((now, offers.changes()));
             // The one it has is as good as any that failed a moment ago.
             let others = |tracked: &Tracked| {
-                choose_among(tracked, offers, |other| other != peer && tracked.tried.is_usable(&other, now)).is_some()
+                let usable =
+                    |other: PeerId| other != peer && tracked.tried.is_usable(&other, now) && !banned.contains(&other);
+                choose_among(tracked, offers, usable).is_some()
             };
             if !others(tracked) {
                 return;
@@ -166,6 +175,7 @@ impl Tracked {
         self.record.state = SessionState::Connecting;
         (self.record.error, self.record.error_code, self.record.advice) = (None, None, None);
         self.record.distrust = false;
+        self.here.banned = None;
         if let Some(sought) = &mut self.record.sought {
             sought.is_chosen = false;
         }
@@ -180,10 +190,6 @@ impl Tried {
 }
 
 type Choice = (rpp_p2p::SnapshotHeader, offers::Holder);
-
-fn choose(tracked: &Tracked, offers: &offers::OffersBehaviour, now: Instant) -> Option<Choice> {
-    choose_among(tracked, offers, |peer| tracked.tried.is_usable(&peer, now))
-}
 
 /// What the session has begun comes first, then the newest.
 fn choose_among(

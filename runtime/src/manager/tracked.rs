@@ -2,6 +2,7 @@
 
 use std::{
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -87,6 +88,8 @@ pub(super) struct Here {
     pub(super) is_damaged: bool,
     /// It is being prepared for fetching it again.
     pub(super) heals: bool,
+    /// Its peer is banned: until when, and why.
+    pub(super) banned: Option<Arc<str>>,
 }
 
 impl Here {
@@ -378,17 +381,22 @@ fn waiting(
     now: Instant,
 ) -> Option<WaitingOn> {
     let since_ms = |since: Instant| millis(since, now);
-    if let Some(view) = view {
+    // What a ban means for a failed session is said the same with and without its machine.
+    if let Some(view) = view.filter(|view| view.state != SessionState::Failed || here.banned.is_none()) {
         return view.waiting.as_ref().map(|wait| WaitingOn {
             what: wait.what,
             index: wait.index,
             peer: match (wait.session, wait.what) {
                 (Some(session), _) => Some(session.to_string()),
-                (None, WaitKind::Disk | WaitKind::Proof | WaitKind::Operator) => None,
+                (None, WaitKind::Disk | WaitKind::Proof | WaitKind::Throttle | WaitKind::Operator) => None,
                 (None, _) => Some(record.peer.to_string()),
             },
             since_ms: since_ms(wait.since),
-            reason: wait.reason.clone(),
+            reason: if here.banned.is_some() && matches!(wait.what, WaitKind::Retry | WaitKind::Connection) {
+                format!("{}; this session goes on by itself when the ban is over", banned(record, here))
+            } else {
+                wait.reason.clone()
+            },
             retry_at: wait.retry_at.map(|at| instant_text(at, now)),
         });
     }
@@ -400,11 +408,20 @@ fn waiting(
         ),
         // Whoever describes it knows more.
         (Some(Hold::Seek), _) => (WaitKind::Connection, Tried::default().reason().to_owned()),
+        (Some(Hold::Operator), _) if here.banned.is_some() => (WaitKind::Operator, banned(record, here)),
         (Some(Hold::Operator), _) => (
             WaitKind::Operator,
             format!(
                 "[snapshots] auto_resume is off: POST /p2p/snapshots with {{\"resume\":{{\"session\":{}}}}} to go on",
                 record.session
+            ),
+        ),
+        (None, SessionState::Failed) if here.banned.is_some() => (
+            WaitKind::Operator,
+            format!(
+                "{}. {}. POST /p2p/snapshots with {{\"peer\":...}} starts anew with another peer, DELETE removes the session",
+                record.advice.as_deref().unwrap_or("the session failed; put its error right"),
+                banned(record, here)
             ),
         ),
         (None, SessionState::Failed) if record.distrust => (
@@ -427,6 +444,12 @@ fn waiting(
         _ => return None,
     };
     Some(WaitingOn { what, index: None, peer: None, since_ms: since_ms(held_since), reason, retry_at: None })
+}
+
+/// That the session's peer is banned, and how to let it in again.
+fn banned(record: &record::Session, here: &Here) -> String {
+    let (peer, sentence) = (record.peer, here.banned.as_deref().unwrap_or("banned"));
+    format!("{peer} is {sentence}. DELETE /p2p/bans/{peer} (rpp-node bans --lift {peer}) lifts the ban")
 }
 
 /// What failed the session, or what it is recovering from.

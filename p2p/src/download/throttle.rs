@@ -1,0 +1,79 @@
+//! A limit by the byte: how much of what is wanted may come is granted from outside, piece by piece.
+//!
+//! The limit is shared by downloads that know nothing of each other, so it is not here. A download says how much it would take
+//! ([`Download::thirst`]), and is granted that much when it is its turn. What is granted and did not come yet bounds the room that
+//! whoever has the payload is told of. Bytes that came in vain are not granted twice.
+
+use std::time::Instant;
+
+use super::Download;
+use crate::{consumer::Waiting, limits::RATE_AHEAD, status::WaitKind};
+
+#[derive(Debug)]
+pub(super) struct Throttle {
+    /// Bytes a second, of all downloads together.
+    limit: u64,
+    /// Payload bytes that are granted and did not come yet.
+    ahead: u64,
+    /// Since when more is asked for.
+    since: Option<Instant>,
+}
+
+impl Throttle {
+    /// Of this much room, so much may be used.
+    pub(super) fn cap(&self, room: u64) -> u64 {
+        room.min(self.ahead)
+    }
+
+    pub(super) fn came(&mut self, bytes: u64) {
+        self.ahead = self.ahead.saturating_sub(bytes);
+    }
+}
+
+impl Download {
+    /// How many bytes a second all downloads share; `None`: as fast as it goes.
+    pub(crate) fn limit_rate(&mut self, limit: Option<u64>) {
+        match (&mut self.throttle, limit) {
+            (Some(throttle), Some(limit)) => throttle.limit = limit,
+            (None, Some(limit)) => self.throttle = Some(Throttle { limit, ahead: 0, since: None }),
+            (_, None) => self.throttle = None,
+        }
+    }
+
+    /// How many bytes it would take next; `None` while there is no limit, nothing is to come, or enough is granted.
+    pub(crate) fn thirst(&mut self, now: Instant) -> Option<u64> {
+        let (chunk_size, room, is_wanted) = match self.work() {
+            Some(work) => (work.plan.chunk_size, work.room(), work.want().first_chunk().is_some()),
+            None => (0, 0, false),
+        };
+        let throttle = self.throttle.as_mut()?;
+        let ahead = RATE_AHEAD.as_millis().saturating_mul(u128::from(throttle.limit)) / 1000;
+        let enough = chunk_size.max(u64::try_from(ahead).unwrap_or(u64::MAX)).min(room);
+        if !is_wanted || throttle.ahead >= enough {
+            throttle.since = None;
+            return None;
+        }
+        throttle.since.get_or_insert(now);
+        Some(chunk_size.min(room - throttle.ahead))
+    }
+
+    /// So many bytes more may come.
+    pub(crate) fn allow(&mut self, bytes: u64) {
+        if let Some(throttle) = &mut self.throttle {
+            throttle.ahead = throttle.ahead.saturating_add(bytes);
+            throttle.since = None;
+        }
+    }
+
+    /// That the limit holds it back.
+    pub(crate) fn held_back(&self) -> Option<Waiting> {
+        let throttle = self.throttle.as_ref()?;
+        let reason = format!(
+            "held back by this node's own limit: [limits] download_bytes_per_second is {}, which all downloads share; \
+             `rpp-node limits --download RATE` changes it",
+            throttle.limit
+        );
+        let (what, since) = (WaitKind::Throttle, throttle.since?);
+        Some(Waiting { what, index: None, session: None, since, reason, retry_at: None })
+    }
+}

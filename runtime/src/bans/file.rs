@@ -1,0 +1,205 @@
+//! `data/bans.json`: one sealed document, replaced as a whole.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use super::rules::Ban;
+use crate::{
+    files::{self, Dir, sealed},
+    limits::{BAN_RETRY, MAX_BANS_FILE},
+};
+
+const NAME: &str = "bans.json";
+/// Where a file that cannot be read is put, so that an operator may look at it.
+const SET_ASIDE: &str = "bans.json.unreadable";
+const VERSION: u32 = 1;
+/// How long a caller waits for the file; the write goes on.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+#[derive(Deserialize)]
+struct Read {
+    version: u32,
+    bans: Vec<Ban>,
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    version: u32,
+    bans: &'a [Ban],
+}
+
+/// Reads the file. Without it nobody is banned; nor is with one that cannot be read, and the sentence says so.
+pub(super) fn load(data_dir: &Path) -> (Vec<Ban>, Option<String>) {
+    let path = data_dir.join(NAME);
+    let folder = match Dir::open(data_dir) {
+        Ok(folder) => folder,
+        Err(error) => {
+            return (Vec::new(), Some(format!("nobody is banned, because {} cannot be read: {error}", path.display())));
+        }
+    };
+    let bytes = match folder.read(NAME, MAX_BANS_FILE) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return (Vec::new(), None),
+        Err(error) => return (Vec::new(), Some(format!("nobody is banned, because {error}"))),
+    };
+    let reason = match sealed::open::<Read>(&bytes) {
+        Ok(Read { version: VERSION, bans }) => return (bans, None),
+        Ok(Read { version, .. }) => format!("it is of version {version}, this program reads {VERSION}"),
+        Err(error) => files::with_causes(&error),
+    };
+    // What has the name already is older.
+    let moved = folder.remove_file(SET_ASIDE).and_then(|()| folder.rename_new(NAME, &folder, SET_ASIDE));
+    let aside = match moved {
+        Ok(()) => format!("it is kept as {SET_ASIDE}"),
+        Err(error) => format!("and it could not be set aside: {error}"),
+    };
+    (Vec::new(), Some(format!("{} cannot be read, so nobody is banned: {reason}; {aside}", path.display())))
+}
+
+fn write(data_dir: &Path, bans: &[Ban]) -> io::Result<()> {
+    let bytes = sealed::seal(&Written { version: VERSION, bans })?;
+    Dir::open(data_dir)?.write_atomic(NAME, &bytes, 0o600)
+}
+
+/// Writes the newest table, one write at a time, and again until it succeeds.
+pub(super) struct Saver {
+    wanted: watch::Sender<(u64, Arc<Vec<Ban>>)>,
+    state: watch::Receiver<State>,
+}
+
+/// How far the file is.
+#[derive(Clone, Debug, Default)]
+struct State {
+    /// The newest version that it holds.
+    written: u64,
+    /// The version that was tried last and could not be written, and why.
+    failed: Option<(u64, String)>,
+}
+
+impl Saver {
+    /// What is on the disk now counts as version 0.
+    pub(super) fn spawn(data_dir: PathBuf) -> Self {
+        let (wanted, queue) = watch::channel((0, Arc::default()));
+        let (done, state) = watch::channel(State::default());
+        tokio::spawn(save_all(data_dir, queue, done));
+        Self { wanted, state }
+    }
+
+    /// The table that is to be on the disk from now on.
+    pub(super) fn save(&self, bans: Vec<Ban>) {
+        self.wanted.send_modify(|(version, table)| {
+            *version += 1;
+            *table = Arc::new(bans);
+        });
+    }
+
+    /// Resolves when the file holds everything that was to be saved until now, or with the reason why it does not.
+    pub(super) fn saved(&self) -> impl Future<Output = Result<(), String>> + Send + use<> {
+        let (version, mut state) = (self.wanted.borrow().0, self.state.clone());
+        async move {
+            let tried = |state: &State| {
+                state.written >= version || state.failed.as_ref().is_some_and(|(tried, _)| *tried >= version)
+            };
+            match tokio::time::timeout(PATIENCE, state.wait_for(tried)).await {
+                Ok(Ok(state)) if state.written >= version => Ok(()),
+                Ok(Ok(state)) => Err(state.failed.as_ref().map(|(_, reason)| reason.clone()).unwrap_or_default()),
+                Ok(Err(_)) | Err(_) => Err(format!("{NAME} is not written yet: look at the disk")),
+            }
+        }
+    }
+}
+
+async fn save_all(data_dir: PathBuf, mut queue: watch::Receiver<(u64, Arc<Vec<Ban>>)>, done: watch::Sender<State>) {
+    while queue.changed().await.is_ok() {
+        loop {
+            let (version, table) = queue.borrow_and_update().clone();
+            let folder = data_dir.clone();
+            let result = tokio::task::spawn_blocking(move || write(&folder, &table)).await;
+            let error = match result.map_err(io::Error::other).flatten() {
+                Ok(()) => {
+                    done.send_replace(State { written: version, failed: None });
+                    break;
+                }
+                Err(error) => error,
+            };
+            let reason =
+                format!("the bans are in force, but would not outlive a restart: {}", files::with_causes(&error));
+            if done.borrow().failed.as_ref().is_none_or(|(_, said)| *said != reason) {
+                tracing::error!("{reason}");
+            }
+            done.send_modify(|state| state.failed = Some((version, reason)));
+            tokio::time::sleep(BAN_RETRY).await;
+            if queue.has_changed().is_err() {
+                return; // The node has stopped.
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use libp2p::PeerId;
+    use rpp_p2p::{Evidence, Offence};
+    use time::OffsetDateTime;
+
+    use super::{
+        super::rules::{BanEvidence, BanSource, Bans},
+        *,
+    };
+
+    fn table() -> Vec<Ban> {
+        let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
+        let mut bans = Bans::default();
+        let evidence = Evidence::new(Offence::Chunk, "chunk 3 \u{2026}".to_owned()).at(3).bytes(7);
+        bans.ban(now, &BanSource::Peer(PeerId::random()), BanEvidence { at: now, session: None, evidence });
+        bans.all().cloned().collect()
+    }
+
+    #[tokio::test]
+    async fn what_was_saved_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(load(folder.path()), (Vec::new(), None));
+        let (saver, bans) = (Saver::spawn(folder.path().to_owned()), table());
+        saver.saved().await.unwrap();
+        assert!(!folder.path().join(NAME).exists(), "nothing was to be saved");
+        saver.save(Vec::new());
+        saver.save(bans.clone());
+        saver.saved().await.unwrap();
+        assert_eq!(load(folder.path()), (bans, None));
+    }
+
+    #[test]
+    fn a_damaged_file_is_set_aside_and_said() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), &table()).unwrap();
+        let path = folder.path().join(NAME);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[40] ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        let (bans, said) = load(folder.path());
+        assert!(bans.is_empty() && said.as_ref().is_some_and(|said| said.contains("checksum")), "{said:?}");
+        assert_eq!(std::fs::read(folder.path().join(SET_ASIDE)).unwrap(), bytes);
+        assert_eq!(load(folder.path()), (Vec::new(), None));
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_takes_nothing_is_said_and_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let absent = folder.path().join("absent");
+        let (saver, bans) = (Saver::spawn(absent.clone()), table());
+        saver.save(bans.clone());
+        let reason = saver.saved().await.unwrap_err();
+        assert!(reason.contains("would not outlive a restart"), "{reason}");
+        std::fs::create_dir(&absent).unwrap();
+        saver.state.clone().wait_for(|state| state.written == 1).await.unwrap();
+        saver.saved().await.unwrap();
+        assert_eq!(load(&absent), (bans, None));
+    }
+}

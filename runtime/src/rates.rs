@@ -1,0 +1,125 @@
+//! Limits by the byte: what the configuration says, what an operator changed while the node runs, and `data/limits.json`.
+//!
+//! They count bytes of payload. Who holds to them is elsewhere: the sessions ask before they let a chunk come, the provider before it
+//! serves one.
+
+mod node;
+
+use std::{io, path::Path};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    files::{self, Dir, sealed},
+    limits::MAX_LIMITS_FILE,
+};
+
+const NAME: &str = "limits.json";
+const VERSION: u32 = 1;
+
+/// Bytes of payload a second; 0: no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ByteLimits {
+    /// Of all downloads together.
+    pub download_bytes_per_second: u64,
+    /// To all peers together.
+    pub upload_bytes_per_second: u64,
+    /// To one peer.
+    pub upload_bytes_per_second_per_peer: u64,
+}
+
+/// The limits in force: `GET /p2p/limits`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitsInForce {
+    /// The limits.
+    #[serde(flatten)]
+    pub limits: ByteLimits,
+    /// They hold after a restart as well, because they are those of the configuration or of `data/limits.json`.
+    pub persistent: bool,
+}
+
+/// A change of limits; what is `None` stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)] // as in `ByteLimits`
+pub struct LimitsChange {
+    pub download_bytes_per_second: Option<u64>,
+    pub upload_bytes_per_second: Option<u64>,
+    pub upload_bytes_per_second_per_peer: Option<u64>,
+    /// Keep the limits over a restart.
+    pub persist: bool,
+}
+
+impl ByteLimits {
+    /// With a change.
+    #[must_use]
+    pub fn changed(self, change: &LimitsChange) -> Self {
+        Self {
+            download_bytes_per_second: change.download_bytes_per_second.unwrap_or(self.download_bytes_per_second),
+            upload_bytes_per_second: change.upload_bytes_per_second.unwrap_or(self.upload_bytes_per_second),
+            upload_bytes_per_second_per_peer: change
+                .upload_bytes_per_second_per_peer
+                .unwrap_or(self.upload_bytes_per_second_per_peer),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct LimitsFile {
+    version: u32,
+    limits: ByteLimits,
+}
+
+/// The limits that were to be kept; `None` without a file. Blocks.
+///
+/// # Errors
+/// The file cannot be read; the sentence says what to do.
+pub(crate) fn load(data_dir: &Path) -> Result<Option<ByteLimits>, String> {
+    let told = |reason: String| {
+        let path = data_dir.join(NAME);
+        format!(
+            "the limits are those of the configuration, because {} cannot be read: {reason}; remove it, or set them anew with `rpp-node limits --persist`",
+            path.display()
+        )
+    };
+    let bytes = match Dir::open(data_dir).and_then(|folder| folder.read(NAME, MAX_LIMITS_FILE)) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(told(error.to_string())),
+    };
+    match sealed::open::<LimitsFile>(&bytes) {
+        Ok(LimitsFile { version: VERSION, limits }) => Ok(Some(limits)),
+        Ok(LimitsFile { version, .. }) => {
+            Err(told(format!("it is of version {version}, this program reads {VERSION}")))
+        }
+        Err(error) => Err(told(files::with_causes(&error))),
+    }
+}
+
+/// Durable on return. Blocks.
+fn save(data_dir: &Path, limits: ByteLimits) -> io::Result<()> {
+    let bytes = sealed::seal(&LimitsFile { version: VERSION, limits })?;
+    Dir::open(data_dir)?.write_atomic(NAME, &bytes, 0o600)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_read_again_and_a_damaged_file_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(load(folder.path()), Ok(None));
+        let change = LimitsChange { upload_bytes_per_second: Some(7), ..LimitsChange::default() };
+        let limits = ByteLimits { download_bytes_per_second: 5, ..ByteLimits::default() }.changed(&change);
+        assert_eq!((limits.download_bytes_per_second, limits.upload_bytes_per_second), (5, 7));
+        save(folder.path(), limits).unwrap();
+        assert_eq!(load(folder.path()), Ok(Some(limits)));
+        let path = folder.path().join(NAME);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[20] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let said = load(folder.path()).unwrap_err();
+        assert!(said.contains("checksum") && said.contains("limits --persist"), "{said}");
+    }
+}
