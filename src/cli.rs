@@ -16,6 +16,7 @@ mod limits;
 mod logging;
 mod man;
 mod meter;
+mod mirror;
 mod offers;
 mod output;
 mod publish;
@@ -83,6 +84,8 @@ enum Command {
     Remove(stored::RemoveArgs),
     /// Extract a stored snapshot of a directory.
     Unpack(stored::UnpackArgs),
+    /// Copy what is stored to an object store, a folder or a web server, from which others can fetch.
+    Mirror(mirror::MirrorArgs),
     /// Watch a node's live state, record it, or print a recording.
     Introspect(introspect::IntrospectArgs),
     /// Take one graph of live work over many processes, keep it, and show it.
@@ -130,6 +133,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Verify(args) => stored::verify(&args),
         Command::Remove(args) => stored::remove(&args),
         Command::Unpack(args) => stored::unpack(&args),
+        Command::Mirror(args) => mirror::run(&args),
         Command::Introspect(args) => introspect::run(&args),
         Command::Collect(args) => collect::run(&args),
         Command::Demo(args) => demo::run(&args),

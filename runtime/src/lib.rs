@@ -12,6 +12,7 @@ pub mod limits;
 pub mod publish;
 pub mod rates;
 pub mod serve;
+pub mod sources;
 pub mod status;
 pub mod store;
 pub mod tar;

@@ -129,6 +129,20 @@ pub const BAN_MEMORY: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 pub const MAX_BANS_FILE: u64 = 64 * 1024 * 1024;
 /// Time between two tries to write `bans.json`.
 pub const BAN_RETRY: Duration = Duration::from_secs(1);
+/// Bytes of one answer of a mirror: its manifest, or a range.
+pub const MAX_MIRROR_ANSWER: u64 = 256 * 1024 * 1024;
+/// Hashes of a mirror's outboards that are kept in memory before they are dropped.
+pub const MAX_MIRROR_NODES: usize = 65_536;
+/// Redirects of a mirror that are followed for one request.
+pub const MAX_REDIRECTS: usize = 5;
+/// Time to connect to a mirror.
+pub const MIRROR_CONNECT: Duration = Duration::from_secs(10);
+/// A mirror that sends no byte for so long is given up for now.
+pub const MIRROR_IDLE: Duration = Duration::from_secs(30);
+/// Bytes of a file that are sent to a mirror at once.
+pub const MIRROR_PART: u64 = 8 * 1024 * 1024;
+/// Bytes of a file that a web server is sent in one PUT.
+pub const MAX_MIRROR_PUT: u64 = 256 * 1024 * 1024;
 /// Bytes of `limits.json` as far as it is read.
 pub const MAX_LIMITS_FILE: u64 = 4096;
 /// Refused requests of one peer within [`FLOOD_WINDOW`]; one more bans it.

@@ -53,12 +53,13 @@ pub use space::{DiskSpace, Mount, Quota, Space};
 pub use stored::{OfferSummary, Payload, Stored, Summary};
 
 pub(crate) use error::place;
-pub(crate) use manifest::{OUTBOARD, PAYLOAD};
+pub(crate) use manifest::{MANIFEST, OUTBOARD, PAYLOAD};
 pub(crate) use recheck::Found;
+pub(crate) use stored::read_at;
 
 use crate::files::{Dir, sealed, split_error};
 use catalog::Catalog;
-use manifest::{DAMAGED, MANIFEST, OFFERS, PLAN};
+use manifest::{DAMAGED, OFFERS, PLAN};
 use stored::{Flaw, Mark, read_manifest};
 
 const LOCK: &str = ".lock";

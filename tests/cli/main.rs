@@ -11,6 +11,7 @@ mod harness;
 mod installed;
 mod introspect;
 mod limits;
+mod mirror;
 mod protocol;
 mod quick_start;
 mod running;

@@ -1,0 +1,3 @@
+//! Where bytes may come from besides peers.
+
+pub mod mirror;

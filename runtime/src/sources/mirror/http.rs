@@ -1,0 +1,297 @@
+//! The HTTP below `object_store`: redirects within bounds, ranges that are ranges, files that stay what they were, and a word for whatever
+//! else a server does.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header};
+use base64::Engine as _;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, builderstates::WantsSchemes};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector as TcpConnector},
+    rt::TokioExecutor,
+};
+use object_store::{
+    ClientOptions,
+    client::{
+        HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse,
+        HttpResponseBody, HttpService,
+    },
+};
+
+use super::trouble::MirrorTrouble;
+use crate::{
+    limits::{MAX_MIRROR_ANSWER, MAX_REDIRECTS, MIRROR_CONNECT},
+    swarm::innermost,
+};
+
+/// Files whose ETag and length are remembered.
+const MAX_SEEN: usize = 64;
+
+/// Makes the client of one mirror.
+pub(super) struct Connector {
+    basic: Option<HeaderValue>,
+    patience: Duration,
+}
+
+impl Connector {
+    /// With user and password for the server itself, and how long it may send nothing.
+    pub(super) fn new(credentials: Option<(String, String)>, patience: Duration) -> Self {
+        let basic = credentials.and_then(|(user, password)| {
+            let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+            let mut value = HeaderValue::try_from(format!("Basic {encoded}")).ok()?;
+            value.set_sensitive(true);
+            Some(value)
+        });
+        Self { basic, patience }
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connector")
+    }
+}
+
+impl HttpConnector for Connector {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        let mut tcp = TcpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_connect_timeout(Some(MIRROR_CONNECT));
+        tcp.set_nodelay(true);
+        let tls = tls().map_err(|error| object_store::Error::Generic { store: "TLS", source: Box::new(error) })?;
+        let client =
+            Client::builder(TokioExecutor::new()).build(tls.https_or_http().enable_http1().wrap_connector(tcp));
+        let seen = Mutex::default();
+        let (basic, patience) = (self.basic.clone(), self.patience);
+        Ok(HttpClient::new(Service { client, basic, patience, seen: Arc::new(seen) }))
+    }
+}
+
+/// With the system's roots. A system without any still reads mirrors without TLS; those with it cannot be verified there.
+fn tls() -> Result<HttpsConnectorBuilder<WantsSchemes>, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    if let Ok(tls) = HttpsConnectorBuilder::new().with_provider_and_native_roots(Arc::clone(&provider)) {
+        return Ok(tls);
+    }
+    tracing::warn!(
+        "this system has no root certificates, so no mirror with https can be verified: install ca-certificates"
+    );
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    Ok(HttpsConnectorBuilder::new().with_tls_config(config))
+}
+
+struct Service {
+    client: Client<HttpsConnector<TcpConnector>, HttpRequestBody>,
+    basic: Option<HeaderValue>,
+    patience: Duration,
+    /// What a file was when a range of it came first.
+    seen: Arc<Mutex<HashMap<String, SeenFile>>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct SeenFile {
+    etag: Option<HeaderValue>,
+    length: u64,
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Service")
+    }
+}
+
+#[async_trait::async_trait]
+impl HttpService for Service {
+    async fn call(&self, mut request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        if let Some(basic) = &self.basic {
+            request.headers_mut().insert(header::AUTHORIZATION, basic.clone());
+        }
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        let (name, range) = (request.uri().path().to_owned(), request.headers().get(header::RANGE).cloned());
+        let has_body = *request.method() != Method::HEAD;
+        let response = self.follow(request).await.map_err(failed)?;
+        check_status(&response, is_read).map_err(failed)?;
+        if let Some(range) = range.filter(|_| is_read) {
+            self.check_range(&name, &range, &response).map_err(failed)?;
+        }
+        let (parts, body) = response.into_parts();
+        let body = match has_body {
+            true => self.collect(&parts.headers, body).await.map_err(failed)?,
+            false => Bytes::new(),
+        };
+        Ok(HttpResponse::from_parts(parts, HttpResponseBody::from(body)))
+    }
+}
+
+impl Service {
+    /// Sends a request, and follows where a read is sent to.
+    async fn follow(&self, request: HttpRequest) -> Result<Response<Incoming>, MirrorTrouble> {
+        let (mut parts, mut body) = request.into_parts();
+        let is_read = matches!(parts.method, Method::GET | Method::HEAD);
+        for _ in 0..=MAX_REDIRECTS {
+            let (uri, method, headers) = (parts.uri.clone(), parts.method.clone(), parts.headers.clone());
+            let sent = HttpRequest::from_parts(parts, body);
+            let answer = tokio::time::timeout(self.patience, self.client.request(sent)).await;
+            let response = answer.map_err(|_| MirrorTrouble::Slow { waited: self.patience })?.map_err(|error| {
+                match error.is_connect() {
+                    true => MirrorTrouble::Unreachable { reason: innermost(&error) },
+                    false => MirrorTrouble::ClosedEarly,
+                }
+            })?;
+            if !(is_read && is_redirect(response.status())) {
+                return Ok(response);
+            }
+            let target = target(&uri, response.headers())?;
+            let mut next = HttpRequest::new(HttpRequestBody::empty());
+            (*next.method_mut(), *next.headers_mut()) = (method, headers);
+            if target.authority() != uri.authority() {
+                keep_harmless(next.headers_mut());
+            }
+            *next.uri_mut() = target;
+            (parts, body) = next.into_parts();
+        }
+        Err(MirrorTrouble::Redirect { how: "more than 5 times" })
+    }
+
+    /// Whether an answer is the range that was asked for, of the file that it was of before.
+    fn check_range(&self, name: &str, range: &HeaderValue, response: &Response<Incoming>) -> Result<(), MirrorTrouble> {
+        match response.status() {
+            StatusCode::PARTIAL_CONTENT => {}
+            StatusCode::OK => return Err(MirrorTrouble::IgnoresRanges),
+            // Not found, for instance.
+            _ => return Ok(()),
+        }
+        let headers = response.headers();
+        let asked = range.to_str().ok().and_then(|text| bounds(text.strip_prefix("bytes=")?));
+        let answered = headers.get(header::CONTENT_RANGE).and_then(|value| {
+            let (range, length) = value.to_str().ok()?.strip_prefix("bytes ")?.split_once('/')?;
+            Some((bounds(range)?, length.parse::<u64>().ok()?))
+        });
+        let (Some(asked), Some((answered, length))) = (asked, answered) else { return Err(MirrorTrouble::Range) };
+        if asked != answered {
+            return Err(MirrorTrouble::Range);
+        }
+        let (expected, announced) = (asked.1 - asked.0 + 1, content_length(headers));
+        if let Some(received) = announced.filter(|announced| *announced != expected) {
+            return Err(MirrorTrouble::Length { expected, received });
+        }
+        let now = SeenFile { etag: headers.get(header::ETAG).cloned(), length };
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() >= MAX_SEEN {
+            seen.clear();
+        }
+        let before = seen.entry(name.to_owned()).or_insert_with(|| now.clone());
+        match before {
+            SeenFile { length, .. } if *length != now.length => Err(MirrorTrouble::Changed { what: "length" }),
+            SeenFile { etag, .. } if *etag != now.etag => Err(MirrorTrouble::Changed { what: "ETag" }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The whole body; every one is of a bounded range or document.
+    async fn collect(&self, headers: &HeaderMap, mut body: Incoming) -> Result<Bytes, MirrorTrouble> {
+        let announced = content_length(headers);
+        if announced.is_some_and(|announced| announced > MAX_MIRROR_ANSWER) {
+            return Err(too_large());
+        }
+        let mut bytes = BytesMut::new();
+        loop {
+            let frame = tokio::time::timeout(self.patience, body.frame()).await;
+            match frame.map_err(|_| MirrorTrouble::Slow { waited: self.patience })? {
+                None => return Ok(bytes.freeze()),
+                Some(Err(_)) => return Err(MirrorTrouble::ClosedEarly),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        if (bytes.len() + data.len()) as u64 > MAX_MIRROR_ANSWER {
+                            return Err(too_large());
+                        }
+                        bytes.extend_from_slice(&data);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn too_large() -> MirrorTrouble {
+    MirrorTrouble::Refused { reason: format!("its answer has more than {MAX_MIRROR_ANSWER} bytes") }
+}
+
+/// The crate tries again only what may pass.
+fn failed(trouble: MirrorTrouble) -> HttpError {
+    let kind = if trouble.may_pass() { HttpErrorKind::Request } else { HttpErrorKind::Unknown };
+    HttpError::new(kind, trouble)
+}
+
+/// What the crate has a meaning for goes on to it.
+fn check_status(response: &Response<Incoming>, is_read: bool) -> Result<(), MirrorTrouble> {
+    let status = response.status();
+    let code = status.as_u16();
+    match status {
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            Err(MirrorTrouble::Later { status: code, retry_after: retry_after(response.headers()) })
+        }
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(MirrorTrouble::Access { status: code }),
+        StatusCode::RANGE_NOT_SATISFIABLE => Err(MirrorTrouble::Range),
+        StatusCode::NOT_FOUND if is_read => Err(MirrorTrouble::NotFound { what: "such file" }),
+        StatusCode::NOT_FOUND
+        | StatusCode::CONFLICT
+        | StatusCode::PRECONDITION_FAILED
+        | StatusCode::NOT_MODIFIED
+        | StatusCode::METHOD_NOT_ALLOWED => Ok(()),
+        _ if status.is_success() => Ok(()),
+        _ => Err(MirrorTrouble::Status { status: code }),
+    }
+}
+
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+fn target(from: &Uri, headers: &HeaderMap) -> Result<Uri, MirrorTrouble> {
+    let refused = |how| MirrorTrouble::Redirect { how };
+    let base = url::Url::parse(&from.to_string()).map_err(|_| refused("to nowhere"))?;
+    let location = headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
+    let url = location.and_then(|location| base.join(location).ok()).ok_or_else(|| refused("to nowhere"))?;
+    if url.scheme() != base.scheme() {
+        return Err(refused("to another scheme"));
+    }
+    url.as_str().parse().map_err(|_| refused("to nowhere"))
+}
+
+/// Another server gets none of the secrets that were meant for this one.
+fn keep_harmless(headers: &mut HeaderMap) {
+    let harmless: [HeaderName; 4] = [header::RANGE, header::IF_MATCH, header::ACCEPT, header::USER_AGENT];
+    let kept: Vec<_> = harmless.iter().filter_map(|name| Some((name.clone(), headers.get(name)?.clone()))).collect();
+    headers.clear();
+    headers.extend(kept);
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    const LONGEST: u64 = 24 * 60 * 60;
+    // A date is rare there; without the number the usual back-off counts.
+    let seconds: u64 = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds.min(LONGEST)))
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// `0-15`: first and last byte.
+fn bounds(text: &str) -> Option<(u64, u64)> {
+    let (first, last) = text.split_once('-')?;
+    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+    (first <= last && last < u64::MAX).then_some((first, last))
+}

@@ -1,0 +1,403 @@
+use std::{
+    fs,
+    path::{Path as FsPath, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use rpp_p2p::{
+    Hash, Plan, PlanWishes, Violation,
+    plan::{PlanBounds, TrustAnchor, check_authority_signatures, check_plan},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+
+use super::*;
+use crate::{
+    publish::fake::{bytes, publish_bytes},
+    store::Store,
+};
+
+const CHUNK: u64 = 16 * 1024;
+const SIZE: usize = 40 * CHUNK as usize + 777;
+
+/// A node's store with one payload of [`SIZE`] bytes.
+struct Source {
+    folder: tempfile::TempDir,
+    root: Hash,
+}
+
+impl Source {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let root = publish_bytes(folder.path(), &bytes(SIZE, 1), 100).root;
+        Self { folder, root }
+    }
+
+    fn store(&self) -> Store {
+        Store::open(self.folder.path()).unwrap()
+    }
+
+    /// What a static web server has behind it.
+    fn files(&self) -> PathBuf {
+        self.folder.path().join("store")
+    }
+}
+
+fn file_url(folder: &FsPath) -> MirrorUrl {
+    format!("file://{}", folder.display()).parse().unwrap()
+}
+
+fn wishes(root: Option<Hash>) -> PlanWishes {
+    PlanWishes { chunk_size: Some(CHUNK), root, ..PlanWishes::default() }
+}
+
+async fn copied(source: &Source, to: &FsPath, plan: &CopyPlan) -> Copied {
+    copy(&source.store(), &file_url(to), plan, &mut |_| {}).await.unwrap()
+}
+
+/// Reads everything, as a download would, and returns the bytes.
+async fn read_all(reader: &MirrorReader, plan: &Plan) -> Vec<u8> {
+    let mut all = Vec::new();
+    for start in (0..plan.total_chunks).step_by(7) {
+        let chunks = reader.chunks(plan, start..start + 7).await.unwrap();
+        chunks.iter().for_each(|chunk| all.extend_from_slice(&chunk.bytes));
+    }
+    all
+}
+
+#[tokio::test]
+async fn what_is_copied_to_a_folder_is_listed_planned_and_read() {
+    let (source, target) = (Source::new(), tempfile::tempdir().unwrap());
+    let to = target.path().join("not/there/yet");
+    let looked = copied(&source, &to, &CopyPlan { dry_run: true, ..CopyPlan::default() }).await;
+    assert!(looked.sent == [source.root] && looked.bytes > SIZE as u64 && !to.exists(), "{looked:?}");
+    let mut files = Vec::new();
+    let done = copy(&source.store(), &file_url(&to), &CopyPlan::default(), &mut |at| {
+        if at.done == at.total {
+            files.push(at.file);
+        }
+    })
+    .await
+    .unwrap();
+    assert_eq!((files.as_slice(), done.bytes), (&["payload", "outboard", "manifest.json"][..], looked.bytes));
+    let reader = MirrorReader::open(&file_url(&to)).unwrap();
+    assert_eq!(reader.snapshots().await.unwrap().snapshots, done.snapshots);
+    for root in [None, Some(source.root)] {
+        let (plan, updates) = reader.plan(&wishes(root)).await.unwrap();
+        let genesis = rpp_p2p::plan::genesis(&plan.genesis).unwrap().commitment();
+        let trust = TrustAnchor::new(Hash(genesis.to_bytes()));
+        check_plan(&plan, &trust, &PlanBounds::default()).unwrap();
+        check_authority_signatures(&plan, &updates, &trust).unwrap();
+        assert!(read_all(&reader, &plan).await == bytes(SIZE, 1), "the payload differs");
+    }
+    let absent = reader.plan(&PlanWishes { height: Some(7), ..PlanWishes::default() }).await;
+    assert_eq!(absent.unwrap_err(), MirrorTrouble::NotFound { what: "such snapshot" });
+    // Everything is there: nothing is sent again.
+    let again = copied(&source, &to, &CopyPlan::default()).await;
+    assert_eq!((again.bytes, again.sent.len(), again.snapshots), (0, 0, done.snapshots));
+}
+
+#[tokio::test]
+async fn a_copy_goes_on_file_by_file_and_the_list_comes_last() {
+    let (source, target) = (Source::new(), tempfile::tempdir().unwrap());
+    copied(&source, target.path(), &CopyPlan::default()).await;
+    let of_root = target.path().join(source.root.to_string());
+    // As after a kill between two files.
+    fs::remove_file(target.path().join("snapshots.json")).unwrap();
+    fs::remove_file(of_root.join("manifest.json")).unwrap();
+    fs::write(of_root.join("outboard"), b"short").unwrap();
+    let again = copied(&source, target.path(), &CopyPlan::default()).await;
+    assert!(again.bytes > 0 && again.bytes < SIZE as u64, "the payload is not sent again: {again:?}");
+    let reader = MirrorReader::open(&file_url(target.path())).unwrap();
+    let (plan, _) = reader.plan(&wishes(None)).await.unwrap();
+    assert!(read_all(&reader, &plan).await == bytes(SIZE, 1), "the payload differs");
+}
+
+#[tokio::test]
+async fn the_newest_are_kept_and_two_writers_lose_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let roots: Vec<_> =
+        (1..=3).map(|number| publish_bytes(folder.path(), &bytes(50_000, number), 100 * number).root).collect();
+    let (store, target) = (Store::open(folder.path()).unwrap(), tempfile::tempdir().unwrap());
+    let url = file_url(target.path());
+    for root in &roots {
+        let one = CopyPlan { roots: vec![*root], ..CopyPlan::default() };
+        copy(&store, &url, &one, &mut |_| {}).await.unwrap();
+    }
+    let list = MirrorReader::open(&url).unwrap().snapshots().await.unwrap();
+    assert_eq!(list.snapshots.iter().map(|one| one.height).collect::<Vec<_>>(), [300, 200, 100]);
+    let done = copy(&store, &url, &CopyPlan { keep: 2, ..CopyPlan::default() }, &mut |_| {}).await.unwrap();
+    assert_eq!(done.removed, [roots[0]]);
+    assert!(!target.path().join(roots[0].to_string()).join("payload").exists());
+    assert_eq!(MirrorReader::open(&url).unwrap().snapshots().await.unwrap().snapshots.len(), 2);
+    let unknown = CopyPlan { roots: vec![Hash([7; 32])], ..CopyPlan::default() };
+    assert!(matches!(copy(&store, &url, &unknown, &mut |_| {}).await, Err(CopyError::NotStored { .. })));
+}
+
+#[tokio::test]
+async fn a_damaged_payload_is_not_put_on_a_mirror() {
+    let (source, target) = (Source::new(), tempfile::tempdir().unwrap());
+    let store = source.store();
+    let path = source.files().join(source.root.to_string()).join("payload");
+    let mut content = fs::read(&path).unwrap();
+    content[4711] ^= 1;
+    fs::write(&path, content).unwrap();
+    let error = copy(&store, &file_url(target.path()), &CopyPlan::default(), &mut |_| {}).await.unwrap_err();
+    assert!(matches!(error, CopyError::Damaged { root, .. } if root == source.root), "{error}");
+    assert!(!target.path().join("snapshots.json").exists());
+}
+
+/// What a server does with a request for a part of the payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    Honest,
+    IgnoresRanges,
+    AnnouncesMore,
+    AnotherRange,
+    ClosesEarly,
+    Silent,
+    Says(u16),
+    /// With `Retry-After`.
+    Later(u16),
+    ChangesEtag,
+    Grows,
+    Lies,
+    /// To itself, again and again.
+    Redirects,
+    RedirectsOnce,
+    RedirectsToHttps,
+}
+
+/// A small static server.
+struct Server {
+    manner: Arc<Mutex<Manner>>,
+    asked: Arc<AtomicUsize>,
+    url: String,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Server {
+    async fn start(folder: PathBuf) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (manner, asked) = (Arc::new(Mutex::new(Manner::Honest)), Arc::new(AtomicUsize::new(0)));
+        let (manners, count) = (Arc::clone(&manner), Arc::clone(&asked));
+        let task = tokio::spawn(async move {
+            loop {
+                let (socket, _) = listener.accept().await.unwrap();
+                let (folder, manners, count) = (folder.clone(), Arc::clone(&manners), Arc::clone(&count));
+                tokio::spawn(async move {
+                    let _ = serve(socket, folder, manners, count).await;
+                });
+            }
+        });
+        Self { manner, asked, url, task }
+    }
+
+    fn now(&self, manner: Manner) {
+        *self.manner.lock().unwrap() = manner;
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Answers one request, and closes.
+async fn serve(
+    mut socket: TcpStream,
+    folder: PathBuf,
+    manners: Arc<Mutex<Manner>>,
+    asked: Arc<AtomicUsize>,
+) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(socket.read_u8().await?);
+    }
+    let head = String::from_utf8_lossy(&head).to_lowercase();
+    let target = head.split(' ').nth(1).unwrap_or_default();
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let moved = path.starts_with("/moved/");
+    let path = path.trim_start_matches("/moved").trim_start_matches('/');
+    let count = asked.fetch_add(1, Ordering::SeqCst);
+    let Ok(mut content) = fs::read(folder.join(path)) else {
+        return socket.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+    };
+    let range = head.lines().find_map(|line| line.strip_prefix("range: bytes=")).map(|range| {
+        let (first, last) = range.split_once('-').unwrap();
+        (first.parse::<usize>().unwrap(), last.parse::<usize>().unwrap())
+    });
+    let manner = *manners.lock().unwrap();
+    let (Some((first, last)), true) = (range, path.ends_with("payload")) else {
+        let body = range.map_or(content.clone(), |(first, last)| content[first..=last].to_vec());
+        let status = match range {
+            Some((first, last)) => {
+                format!("206 Partial Content\r\nContent-Range: bytes {first}-{last}/{}", content.len())
+            }
+            None => "200 OK".to_owned(),
+        };
+        let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+        socket.write_all(head.as_bytes()).await?;
+        return socket.write_all(&body).await;
+    };
+    if manner == Manner::Lies {
+        content[first] ^= 1;
+    }
+    let body = &content[first..=last];
+    let total = content.len() + if manner == Manner::Grows { count } else { 0 };
+    let etag = if manner == Manner::ChangesEtag { format!("\"{count}\"") } else { "\"same\"".to_owned() };
+    let redirect =
+        |to: String| format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let partial = |first: usize, length: usize| {
+        format!(
+            "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {first}-{}/{total}\r\nETag: {etag}\r\nContent-Length: \
+             {length}\r\nConnection: close\r\n\r\n",
+            first + body.len() - 1
+        )
+    };
+    let head = match manner {
+        Manner::Honest | Manner::ChangesEtag | Manner::Grows | Manner::Lies => partial(first, body.len()),
+        Manner::ClosesEarly => {
+            socket.write_all(partial(first, body.len()).as_bytes()).await?;
+            return socket.write_all(&body[..body.len() / 2]).await;
+        }
+        Manner::AnnouncesMore => partial(first, body.len() + 1),
+        Manner::AnotherRange => partial(first + 1, body.len()),
+        Manner::IgnoresRanges => {
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", content.len());
+            socket.write_all(head.as_bytes()).await?;
+            return socket.write_all(&content).await;
+        }
+        Manner::Silent => {
+            tokio::time::sleep(Duration::from_secs(600)).await;
+            return Ok(());
+        }
+        Manner::Says(status) => format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
+        Manner::Later(status) => {
+            format!("HTTP/1.1 {status} No\r\nRetry-After: 7\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        }
+        Manner::Redirects => redirect(format!("/{path}?{query}")),
+        Manner::RedirectsOnce if moved => partial(first, body.len()),
+        Manner::RedirectsOnce => redirect(format!("/moved/{path}")),
+        Manner::RedirectsToHttps => redirect("https://127.0.0.1:1/payload".to_owned()),
+    };
+    let has_body = head.contains(" 206 ");
+    socket.write_all(head.as_bytes()).await?;
+    if has_body { socket.write_all(body).await } else { Ok(()) }
+}
+
+#[tokio::test]
+async fn a_store_behind_any_web_server_is_a_mirror_and_neighbours_are_one_request() {
+    let source = Source::new();
+    copied(&source, &source.files(), &CopyPlan::default()).await;
+    let server = Server::start(source.files()).await;
+    let reader = MirrorReader::open(&server.url.parse().unwrap()).unwrap();
+    let (plan, _) = reader.plan(&wishes(None)).await.unwrap();
+    let before = server.asked.load(Ordering::SeqCst);
+    assert_eq!(reader.chunks(&plan, 0..20).await.unwrap().len(), 20);
+    // One for the payload, one for the hashes, which lie near each other.
+    assert_eq!(server.asked.load(Ordering::SeqCst) - before, 2);
+    assert!(read_all(&reader, &plan).await == bytes(SIZE, 1), "the payload differs");
+}
+
+#[tokio::test]
+async fn whatever_a_server_does_has_its_own_word_and_passes_when_it_may() {
+    let source = Source::new();
+    copied(&source, &source.files(), &CopyPlan::default()).await;
+    let server = Server::start(source.files()).await;
+    // What may be secret is part of the URL, and of no text.
+    let url: MirrorUrl =
+        format!("{}/?token=secret", server.url.replace("http://", "http://user:word@")).parse().unwrap();
+    let shown = |trouble: &MirrorTrouble| {
+        let text = format!("{trouble} {trouble:?}");
+        assert!(!["secret", "token", "user", "word"].iter().any(|secret| text.contains(secret)), "{text}");
+    };
+    let chunk = CHUNK;
+    for (manner, expected, may_pass) in [
+        (Manner::IgnoresRanges, MirrorTrouble::IgnoresRanges, false),
+        (Manner::AnnouncesMore, MirrorTrouble::Length { expected: chunk, received: chunk + 1 }, true),
+        (Manner::AnotherRange, MirrorTrouble::Range, false),
+        (Manner::ClosesEarly, MirrorTrouble::ClosedEarly, true),
+        (Manner::Silent, MirrorTrouble::Slow { waited: Duration::from_millis(300) }, true),
+        (Manner::Says(404), MirrorTrouble::NotFound { what: "payload" }, false),
+        (Manner::Says(416), MirrorTrouble::Range, false),
+        (Manner::Says(403), MirrorTrouble::Access { status: 403 }, false),
+        (Manner::Says(418), MirrorTrouble::Status { status: 418 }, false),
+        (Manner::Says(500), MirrorTrouble::Status { status: 500 }, true),
+        (Manner::Says(503), MirrorTrouble::Later { status: 503, retry_after: None }, true),
+        (Manner::Later(429), MirrorTrouble::Later { status: 429, retry_after: Some(Duration::from_secs(7)) }, true),
+        (Manner::Redirects, MirrorTrouble::Redirect { how: "more than 5 times" }, false),
+        (Manner::RedirectsToHttps, MirrorTrouble::Redirect { how: "to another scheme" }, false),
+    ] {
+        server.now(Manner::Honest);
+        let patience = if manner == Manner::Silent { Duration::from_millis(300) } else { Duration::from_secs(60) };
+        let (plan, _) = MirrorReader::open(&url).unwrap().plan(&wishes(None)).await.unwrap();
+        let reader = MirrorReader::open_with(&url, patience).unwrap();
+        server.now(manner);
+        let trouble = reader.chunks(&plan, 3..4).await.unwrap_err();
+        assert_eq!((&trouble, trouble.may_pass()), (&expected, may_pass), "{manner:?}");
+        shown(&trouble);
+        if manner == Manner::Silent {
+            continue; // A busy machine is as slow.
+        }
+        // It is asked again when it is better, by the same reader.
+        server.now(Manner::Honest);
+        assert_eq!(reader.chunks(&plan, 3..4).await.unwrap()[0].index, 3, "{manner:?}");
+    }
+    for (manner, what) in [(Manner::ChangesEtag, "ETag"), (Manner::Grows, "length")] {
+        server.now(manner);
+        let reader = MirrorReader::open(&url).unwrap();
+        let (plan, _) = reader.plan(&wishes(None)).await.unwrap();
+        reader.chunks(&plan, 0..1).await.unwrap();
+        assert_eq!(reader.chunks(&plan, 1..2).await.unwrap_err(), MirrorTrouble::Changed { what });
+    }
+    server.now(Manner::RedirectsOnce);
+    let reader = MirrorReader::open(&url).unwrap();
+    let (plan, _) = reader.plan(&wishes(None)).await.unwrap();
+    assert_eq!(reader.chunks(&plan, 1..2).await.unwrap().len(), 1, "a redirect within bounds is followed");
+    server.now(Manner::Lies);
+    match reader.chunks(&plan, 5..9).await.unwrap_err() {
+        MirrorTrouble::Lied(Violation::Chunk { index: 5, received, .. }) => assert_eq!(received, CHUNK),
+        other => panic!("{other:?}"),
+    }
+    drop(server);
+    let trouble = reader.chunks(&plan, 1..2).await.unwrap_err();
+    assert!(matches!(trouble, MirrorTrouble::Unreachable { .. } | MirrorTrouble::ClosedEarly), "{trouble:?}");
+    shown(&trouble);
+}
+
+#[tokio::test]
+#[ignore = "needs a server that speaks S3: tests/mirror/run.sh starts one"]
+async fn what_is_copied_to_a_bucket_is_read_and_two_writers_lose_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    // In several parts, and in one.
+    let sizes = [20 * 1024 * 1024 + 3, 50_000];
+    let roots: Vec<_> = (1..)
+        .zip(sizes)
+        .map(|(height, size)| publish_bytes(folder.path(), &bytes(size, height), height).root)
+        .collect();
+    let store = Store::open(folder.path()).unwrap();
+    let url: MirrorUrl = "s3://mirror/some/folder".parse().unwrap();
+    let one = |root: Hash| CopyPlan { roots: vec![root], ..CopyPlan::default() };
+    let (first, second) = (one(roots[0]), one(roots[1]));
+    let (mut quiet, mut silent) = (|_: CopyProgress| {}, |_: CopyProgress| {});
+    let (first, second) =
+        tokio::join!(copy(&store, &url, &first, &mut quiet), copy(&store, &url, &second, &mut silent));
+    assert_eq!((first.unwrap().sent, second.unwrap().sent), (vec![roots[0]], vec![roots[1]]));
+    let reader = MirrorReader::open(&url).unwrap();
+    assert_eq!(reader.snapshots().await.unwrap().snapshots.len(), 2);
+    for ((height, size), root) in (1..).zip(sizes).zip(roots) {
+        let (plan, _) = reader.plan(&PlanWishes { root: Some(root), ..PlanWishes::default() }).await.unwrap();
+        assert!(read_all(&reader, &plan).await == bytes(size, height), "the payload differs");
+    }
+    let again = copy(&store, &url, &CopyPlan::default(), &mut |_| {}).await.unwrap();
+    assert_eq!((again.bytes, again.snapshots.len()), (0, 2));
+}

@@ -1,0 +1,136 @@
+//! Why a mirror is of no use, or not now.
+
+use std::time::Duration;
+
+use rpp_p2p::Violation;
+
+/// What keeps a mirror from giving what it is asked for. No text of the server and no URL is part of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MirrorTrouble {
+    /// It cannot be reached.
+    #[error("it cannot be reached: {reason}")]
+    Unreachable {
+        /// The system's words.
+        reason: String,
+    },
+    /// It says `429` or `503`.
+    #[error("it asks for patience (HTTP {status}{})", .retry_after.map(|wait| format!(", {} s", wait.as_secs())).unwrap_or_default())]
+    Later {
+        /// The status.
+        status: u16,
+        /// What `Retry-After` says.
+        retry_after: Option<Duration>,
+    },
+    /// It has no such file.
+    #[error("it has no {what}")]
+    NotFound {
+        /// Which.
+        what: &'static str,
+    },
+    /// It answers a range with the whole file.
+    #[error("it answers a range of a file with the whole file: it must support ranges")]
+    IgnoresRanges,
+    /// It says `416`, or another range than was asked for.
+    #[error("it refuses or shifts a range: the file is shorter or longer there than its manifest says")]
+    Range,
+    /// Fewer or more bytes than it announced.
+    #[error("it sent {received} bytes instead of {expected}")]
+    Length {
+        /// How many were due.
+        expected: u64,
+        /// How many came.
+        received: u64,
+    },
+    /// It ended an answer early.
+    #[error("it ended an answer early")]
+    ClosedEarly,
+    /// No byte came in time.
+    #[error("it sent no byte for {} s", .waited.as_secs())]
+    Slow {
+        /// For how long.
+        waited: Duration,
+    },
+    /// The file is another one than at the beginning.
+    #[error("the file changed under way (its {what} is another one)")]
+    Changed {
+        /// `ETag` or `length`.
+        what: &'static str,
+    },
+    /// It sends to somewhere else than it may.
+    #[error("it redirects {how}")]
+    Redirect {
+        /// What is wrong with it.
+        how: &'static str,
+    },
+    /// It wants other credentials, or none of ours.
+    #[error("it refuses access (HTTP {status}): check the credentials")]
+    Access {
+        /// The status.
+        status: u16,
+    },
+    /// Any other status.
+    #[error("it answers HTTP {status}")]
+    Status {
+        /// The status.
+        status: u16,
+    },
+    /// What it has cannot be used.
+    #[error("{reason}")]
+    Refused {
+        /// Why.
+        reason: String,
+    },
+    /// What it sent does not verify.
+    #[error("{0}")]
+    Lied(Violation),
+}
+
+impl MirrorTrouble {
+    /// Whether it may pass, so that it is worth another try.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. }
+            | Self::Later { .. }
+            | Self::ClosedEarly
+            | Self::Slow { .. }
+            | Self::Length { .. } => true,
+            Self::Status { status } => *status >= 500,
+            _ => false,
+        }
+    }
+
+    /// When to try again at the earliest, if the server said so.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Later { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// What became of a request for `what`. Only what this module said itself is told in its words: the crate's texts may hold URLs.
+    pub(super) fn of(error: &object_store::Error, what: &'static str) -> Self {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+        while let Some(here) = cause {
+            if let Some(Self::NotFound { .. }) = here.downcast_ref::<Self>() {
+                return Self::NotFound { what };
+            }
+            if let Some(told) = here.downcast_ref::<Self>() {
+                return told.clone();
+            }
+            cause = here.source();
+        }
+        match error {
+            object_store::Error::NotFound { .. } => Self::NotFound { what },
+            object_store::Error::PermissionDenied { .. } => Self::Access { status: 403 },
+            object_store::Error::Unauthenticated { .. } => Self::Access { status: 401 },
+            object_store::Error::Precondition { .. } => Self::Changed { what: "ETag" },
+            object_store::Error::NotSupported { .. } | object_store::Error::NotImplemented { .. } => {
+                Self::Refused { reason: "it cannot do what is needed of it".to_owned() }
+            }
+            _ => Self::Refused { reason: format!("the request for its {what} failed") },
+        }
+    }
+}
