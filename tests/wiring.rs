@@ -32,7 +32,7 @@ use rpp_introspection::{
     transport,
 };
 use rpp_p2p::snapshots::{Activity, Ended, Job, Observer, RequestKind};
-use rpp_runtime::{Hooks, Watcher};
+use rpp_runtime::{Hooks, Watcher, config::Protocol};
 use serde_json::{Value, json};
 use support::{CHUNK, Home, SECOND_BYTES, TOKEN, eventually, http};
 
@@ -164,7 +164,8 @@ async fn a_client_sees_the_connection_the_live_stream_and_true_bytes() {
     let gate = Gate::at(20);
     let _opening = Opening(Arc::clone(&gate));
     let provider = Home::provider().start_with(Hooks { watchers: vec![gate.clone()], ..Hooks::default() }).await;
-    let home = Home::consumer();
+    let mut home = Home::consumer();
+    home.config.snapshots.protocol = Protocol::V1;
     let (registry, mut hooks) = introspected(&home);
     let answers = Arc::new(Answers::default());
     hooks.watchers.push(answers.clone());
@@ -216,6 +217,40 @@ async fn a_client_sees_the_connection_the_live_stream_and_true_bytes() {
         assert!(told(name), "{name} in {events:?}");
     }
     assert!(!told("SessionFailed") && !told("ProtocolViolation"), "{events:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_sees_the_one_stream_of_a_session() {
+    let gate = Gate::at(20);
+    let _opening = Opening(Arc::clone(&gate));
+    let provider = Home::provider().start_with(Hooks { watchers: vec![gate.clone()], ..Hooks::default() }).await;
+    let home = Home::consumer();
+    let (registry, hooks) = introspected(&home);
+    let node = home.start_with(hooks).await;
+    let mut client = look(&registry).await;
+    let mut events = Vec::new();
+
+    let session = node.stream(json!({ "peer": provider.address.to_string(), "height": 110 })).await;
+    gate.held().await;
+    let tags = [format!("session={session}"), "stream".to_owned()];
+    let of_session = |state: &proto::State| {
+        let of = |connection: &proto::Connection| {
+            let tagged = streams(connection).iter().filter(|stream| stream.user_provided_tags == tags);
+            tagged.cloned().collect::<Vec<_>>()
+        };
+        connections(state).iter().flat_map(of).collect::<Vec<_>>()
+    };
+    let stream = state_where(&mut client, &mut events, |state| of_session(state).pop()).await;
+    assert_eq!((stream.status(), stream.protocol.as_str()), (Status::Active, "/rpp/snapshots/2.0.0"));
+    gate.open();
+    node.complete(session).await;
+    let streams = state_where(&mut client, &mut events, |state| {
+        let streams = of_session(state);
+        streams.iter().all(|stream| stream.status() == Status::Closed).then_some(streams)
+    })
+    .await;
+    assert_eq!(streams.len(), 1);
+    assert!(received(&streams[0].traffic) >= SECOND_BYTES as u64);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -173,6 +173,7 @@ async fn perform(
             let sent = swarm.behaviour_mut().snapshots.request(peer, exchange);
             session.handle_sent(Instant::now(), sent)?;
         }
+        Action::Grant(grant) => swarm.behaviour_mut().snapshots.grant(peer, grant),
         Action::VerifyAuthority { plan, updates } => {
             // Checking the proof takes a tenth of a second (four tenths the first time), too long for the swarm's task.
             let light_client = light_client.clone();

@@ -155,6 +155,7 @@ impl Consumer {
                 let sent = self.swarm.behaviour_mut().request(peer, exchange);
                 self.session.handle_sent(Instant::now(), sent)?;
             }
+            Action::Grant(grant) => self.swarm.behaviour_mut().grant(peer, grant),
             Action::VerifyAuthority { plan, updates } => {
                 // Checking the proof takes a tenth of a second, too long for the swarm's task.
                 let light_client = self.light_client.clone();

@@ -1,4 +1,4 @@
-//! `/rpp/snapshots/1.0.0` as a [`NetworkBehaviour`].
+//! `/rpp/snapshots/1.0.0` and `/rpp/snapshots/2.0.0` as a [`NetworkBehaviour`].
 //!
 //! The behaviour has both roles at once: it sends requests to other peers on behalf of the application (`outbound`),
 //! and serves their requests through a [`SnapshotProvider`] (`inbound`). It decides nothing. Which request comes next
@@ -15,6 +15,7 @@ mod pool;
 mod read_ahead;
 mod serve;
 mod session_events;
+mod streams;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -23,13 +24,15 @@ use std::{
     time::Duration,
 };
 
+use either::Either;
 use libp2p::{
     Multiaddr, PeerId,
     core::{Endpoint, transport::PortUse},
     request_response::{self, Message, ProtocolSupport},
     swarm::{
-        ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent,
-        ToSwarm,
+        ConnectionDenied, ConnectionHandler as _, ConnectionHandlerSelect, ConnectionId, FromSwarm, NetworkBehaviour,
+        NotifyHandler, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
+        dial_opts::{DialOpts, PeerCondition},
     },
 };
 
@@ -38,10 +41,15 @@ pub use self::{
     event::{Event, Outcome, RequestId, RequestKind},
     observer::{Activity, Ended, Job, Observer, Unobserved},
 };
-use self::{inbound::Inbound, outbound::Outbound};
+use self::{
+    inbound::{Inbound, StreamKey},
+    outbound::{Outbound, StreamCommand, is_refused_protocol},
+    streams::{FromStreams, StreamHandler, StreamSettings, ToStreams},
+};
 use crate::{
     by_hand::ByHand,
     codec::{Codec, PROTOCOL, RequestFrame, ResponseFrame},
+    consumer::Grant,
     error::{NotSent, SnapshotProtocolError},
     exchange::Exchange,
     limits::MAX_QUEUED_EVENTS,
@@ -73,6 +81,7 @@ pub struct Behaviour<P> {
     lazy: Lazy,
     /// Time for one negotiation.
     negotiation: Duration,
+    streams: StreamSettings,
     /// The source of each connection; one entry for each.
     sources: HashMap<ConnectionId, Source>,
     /// Delivered before anything new is handled.
@@ -113,6 +122,10 @@ pub struct Load {
     pub inbound_failures: u64,
     /// Events that were not delivered yet.
     pub events_queued: usize,
+    /// Streams that peers opened.
+    pub streams_served: usize,
+    /// Streams that are open to peers.
+    pub streams_open: usize,
 }
 
 impl<P: SnapshotProvider> Behaviour<P> {
@@ -123,8 +136,16 @@ impl<P: SnapshotProvider> Behaviour<P> {
         let wire = request_response::Config::default()
             .with_request_timeout(config.whole_exchange())
             .with_max_concurrent_streams(config.max_streams_per_connection);
+        let requests = config.protocols.has_v1().then_some((PROTOCOL, ProtocolSupport::Full));
+        let streams = StreamSettings {
+            takes: config.protocols.has_v2(),
+            most: config.max_streams_per_connection,
+            pace: config.pace,
+            negotiation: config.pace.idle,
+        };
         Self {
-            wire: request_response::Behaviour::with_codec(codec, [(PROTOCOL, ProtocolSupport::Full)], wire),
+            wire: request_response::Behaviour::with_codec(codec, requests, wire),
+            streams,
             outbound: Outbound::new(&config),
             inbound: Inbound::new(provider, &config),
             lazy: Lazy::default(),
@@ -188,7 +209,13 @@ impl<P: SnapshotProvider> Behaviour<P> {
     /// # Errors
     /// Nothing was sent: a request is in flight, the session is unknown, or the request does not fit it. No event follows.
     pub fn request(&mut self, peer: PeerId, exchange: Exchange) -> Result<RequestId, NotSent> {
-        self.outbound.send(&mut self.wire, peer, exchange)
+        self.outbound.send(&mut self.wire, peer, exchange, true)
+    }
+
+    /// Tells a session's peer what is wanted and granted, as [`Action::Grant`](crate::consumer::Action::Grant) says. If the
+    /// stream is gone, its event is on the way, and nothing happens.
+    pub fn grant(&mut self, peer: PeerId, grant: Grant) {
+        self.outbound.grant(peer, grant);
     }
 
     /// Drops the session on our side, even with a request in flight. An answer that still comes is ignored.
@@ -257,6 +284,8 @@ impl<P: SnapshotProvider> Behaviour<P> {
             provider_jobs_running,
             inbound_failures: self.inbound.failures(),
             events_queued: self.events.len(),
+            streams_served: self.inbound.streams(),
+            streams_open: self.outbound.streams_open(),
         }
     }
 
@@ -268,7 +297,7 @@ impl<P: SnapshotProvider> Behaviour<P> {
             Some(markers) => markers.exchange(request),
             None => Exchange::new(request, None, None),
         };
-        let error = match self.request(peer, exchange) {
+        let error = match self.outbound.send(&mut self.wire, peer, exchange, false) {
             Ok(id) => {
                 if opens {
                     self.outbound.keep_by_hand(peer, session, resumed);
@@ -286,14 +315,39 @@ impl<P: SnapshotProvider> Behaviour<P> {
         None
     }
 
+    fn handler(&self, peer: PeerId, requests: RequestHandler) -> THandler<Self> {
+        let both = requests.select(StreamHandler::new(self.streams));
+        Handler::knowing(both, peer, &self.lazy, self.negotiation)
+    }
+
+    fn handle_streams(&mut self, peer: PeerId, connection: ConnectionId, event: FromStreams) {
+        match event {
+            FromStreams::Taken { number, outlet } => {
+                let source = self.source(peer, connection);
+                self.inbound.handle_stream((peer, source), (connection, number), outlet);
+            }
+            FromStreams::Heard { number, heard } => {
+                let key: StreamKey = (connection, number);
+                self.inbound.handle_heard(key, heard, &mut self.events);
+            }
+            FromStreams::Received { id, received } => {
+                self.outbound.handle_received(&mut self.wire, id, received, &mut self.events);
+            }
+        }
+    }
+
+    fn source(&self, peer: PeerId, connection: ConnectionId) -> Source {
+        let source = self.sources.get(&connection).copied();
+        source.unwrap_or_else(|| Source::of_peer(&Multiaddr::empty(), peer))
+    }
+
     fn handle_wire(&mut self, event: request_response::Event<RequestFrame, ResponseFrame>) {
         use request_response::Event as Wire;
         match event {
             Wire::Message { peer, connection_id, message: Message::Request { request_id, request, channel } } => {
                 // Only frames that were read arrive here, never those to be sent.
                 if let RequestFrame::Incoming { bytes, request } = request {
-                    let source = self.sources.get(&connection_id).copied();
-                    let from = (peer, source.unwrap_or_else(|| Source::of_peer(&Multiaddr::empty(), peer)));
+                    let from = (peer, self.source(peer, connection_id));
                     self.inbound.handle_request(&mut self.wire, from, request_id, (bytes, request), channel);
                 }
             }
@@ -311,8 +365,10 @@ impl<P: SnapshotProvider> Behaviour<P> {
     }
 }
 
+type RequestHandler = THandler<request_response::Behaviour<Codec>>;
+
 impl<P: SnapshotProvider> NetworkBehaviour for Behaviour<P> {
-    type ConnectionHandler = Handler<THandler<request_response::Behaviour<Codec>>>;
+    type ConnectionHandler = Handler<ConnectionHandlerSelect<RequestHandler, StreamHandler>>;
     type ToSwarm = Event;
 
     fn handle_pending_inbound_connection(
@@ -332,7 +388,7 @@ impl<P: SnapshotProvider> NetworkBehaviour for Behaviour<P> {
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         let handler = self.wire.handle_established_inbound_connection(connection, peer, local, remote)?;
-        Ok(Handler::knowing(handler, peer, &self.lazy, self.negotiation))
+        Ok(self.handler(peer, handler))
     }
 
     fn handle_pending_outbound_connection(
@@ -354,7 +410,7 @@ impl<P: SnapshotProvider> NetworkBehaviour for Behaviour<P> {
         port_use: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         let handler = self.wire.handle_established_outbound_connection(connection, peer, address, role, port_use)?;
-        Ok(Handler::knowing(handler, peer, &self.lazy, self.negotiation))
+        Ok(self.handler(peer, handler))
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
@@ -362,14 +418,18 @@ impl<P: SnapshotProvider> NetworkBehaviour for Behaviour<P> {
             && let Some(peer) = failure.peer_id
         {
             self.outbound.note_dial_failure(peer, failure.error);
+            self.outbound.handle_dial_failure(peer, failure.error, &mut self.events);
         }
         match &event {
             FromSwarm::ConnectionEstablished(made) => {
                 let source = Source::of_peer(made.endpoint.get_remote_address(), made.peer_id);
                 self.sources.insert(made.connection_id, source);
+                self.outbound.handle_connected(made.peer_id, made.connection_id);
             }
             FromSwarm::ConnectionClosed(closed) => {
                 self.sources.remove(&closed.connection_id);
+                self.inbound.handle_connection_closed(closed.connection_id, &mut self.events);
+                self.outbound.handle_connection_closed(closed.peer_id, closed.connection_id, &mut self.events);
                 if closed.remaining_established == 0 {
                     self.lazy.remove(&closed.peer_id);
                 }
@@ -380,7 +440,10 @@ impl<P: SnapshotProvider> NetworkBehaviour for Behaviour<P> {
     }
 
     fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, event: THandlerOutEvent<Self>) {
-        self.wire.on_connection_handler_event(peer, connection, event);
+        match event {
+            Either::Left(event) => self.wire.on_connection_handler_event(peer, connection, event),
+            Either::Right(event) => self.handle_streams(peer, connection, event),
+        }
     }
 
     // Finished local work first, then events from the wire.
@@ -394,11 +457,24 @@ impl<P: SnapshotProvider> NetworkBehaviour for Behaviour<P> {
             {
                 continue;
             }
+            match self.outbound.next_command() {
+                Some(StreamCommand::Open { connection, opening }) => {
+                    let (peer_id, handler) = (opening.peer, NotifyHandler::One(connection));
+                    let event = Either::Right(ToStreams::Open(opening));
+                    return Poll::Ready(ToSwarm::NotifyHandler { peer_id, handler, event });
+                }
+                Some(StreamCommand::Dial(peer)) => {
+                    let opts = DialOpts::peer_id(peer).condition(PeerCondition::DisconnectedAndNotDialing).build();
+                    return Poll::Ready(ToSwarm::Dial { opts });
+                }
+                None => {}
+            }
             match self.wire.poll(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(ToSwarm::GenerateEvent(event)) => self.handle_wire(event),
                 Poll::Ready(ToSwarm::Dial { opts }) => return Poll::Ready(ToSwarm::Dial { opts }),
                 Poll::Ready(ToSwarm::NotifyHandler { peer_id, handler, event }) => {
+                    let event = Either::Left(event);
                     return Poll::Ready(ToSwarm::NotifyHandler { peer_id, handler, event });
                 }
                 Poll::Ready(other) => tracing::debug!(?other, "request-response asks for something it never did"),

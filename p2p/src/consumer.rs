@@ -51,15 +51,17 @@ pub use self::{
     types::{Action, ExplicitResume, Failure, Options, Saved, Storage, View, Waiting},
     unexpected::{Input, Unexpected},
 };
+pub use crate::link::Grant;
 use crate::{
     authority::AuthorityError,
     download::{Download, Refused, Taken},
-    error::{NotSent, RequestFailure, Violation},
+    error::{NotSent, RequestFailure, SnapshotProtocolError, Violation},
     exchange::{Exchange, Verified, VerifiedChunk},
     limits::MAX_UNVERIFIED_BYTES,
     link::{InFlight, Link, Trouble},
     messages::{Plan, SnapshotsRequest, Update},
     status::FailureCode,
+    stream::Protocol,
     text,
     types::{Hash, RequestId, SnapshotSessionId},
 };
@@ -170,6 +172,9 @@ impl Session {
             return Some(action);
         }
         let demand = self.download.demand();
+        if let Some(grant) = self.link.poll_grant(&demand, |update| self.download.previous(update)) {
+            return Some(Action::Grant(grant));
+        }
         if let Some(request) = self.link.poll_request(now, &demand) {
             return Some(Action::Request(self.exchange(request)));
         }
@@ -261,6 +266,44 @@ impl Session {
         Ok(())
     }
 
+    /// The answer to request `id`, which is told next, came by this version of the protocol. Without this it is 1.0.0.
+    pub fn handle_protocol(&mut self, id: RequestId, protocol: Protocol) {
+        self.link.carried_by(id, protocol);
+    }
+
+    /// Something came on the stream that request `id` opened, and was checked. Nothing happens when that is not the session's
+    /// stream any more.
+    ///
+    /// # Errors
+    /// That is not what comes on a stream.
+    pub fn handle_streamed(&mut self, now: Instant, id: RequestId, verified: Verified) -> Result<(), Unexpected> {
+        if self.is_over() || !self.link.came_on(id, now, &verified) {
+            return Ok(());
+        }
+        match verified {
+            Verified::Chunk(chunk) => self.accept_chunk(now, chunk),
+            Verified::Update { index, update } => {
+                // One that was on the way when the updates were wanted anew is not the next one.
+                let _ = self.accept_update(now, index, *update);
+            }
+            _ => return Err(Unexpected { input: Input::Verified }),
+        }
+        self.settle();
+        Ok(())
+    }
+
+    /// The stream that request `id` opened is over; a violation is told by [`Self::handle_violation`].
+    pub fn handle_stream_ended(&mut self, now: Instant, id: RequestId, error: &SnapshotProtocolError) {
+        if self.is_over() || !self.link.is_stream(id) {
+            return;
+        }
+        let trouble = self.link.stream_ended(now, error, &self.download.demand());
+        if self.link.is_to_shrink() {
+            self.download.close_place();
+        }
+        self.bear(now, trouble);
+    }
+
     fn accept_plan(&mut self, now: Instant, plan: Arc<Plan>) {
         let may_shrink = self.link.planned();
         if self.download.accept_plan(plan, may_shrink).is_err() {
@@ -318,7 +361,7 @@ impl Session {
 
     /// The answer to request `id` broke the protocol. The session is over, and the provider is not trusted again.
     pub fn handle_violation(&mut self, now: Instant, id: RequestId, violation: &Violation) {
-        if self.link.end(id).is_none() || self.is_over() {
+        if (self.link.end(id).is_none() && !self.link.is_stream(id)) || self.is_over() {
             return;
         }
         let (code, distrust) = match violation {

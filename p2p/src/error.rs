@@ -168,6 +168,9 @@ pub enum Violation {
     /// The tip is not authorised by its publishers.
     #[error("{0}")]
     Authority(#[from] AuthorityError),
+    /// What came on a stream was not wanted, not granted, or not in order.
+    #[error("{0}")]
+    Stream(#[from] crate::stream::StreamViolation),
 }
 
 /// No answer came. Whether the provider acted on the request is unknown; every request is safe to repeat after `resume`.
@@ -195,9 +198,12 @@ pub enum RequestFailure {
         /// Why.
         reason: String,
     },
-    /// The peer does not speak the protocol.
-    #[error("the peer does not offer {}", crate::PROTOCOL_V1)]
-    Unsupported,
+    /// The peer speaks no version of the protocol that this side speaks.
+    #[error("the peer does not offer {protocol}")]
+    Unsupported {
+        /// The last one that was tried.
+        protocol: &'static str,
+    },
     /// The stream failed.
     #[error("the stream failed: {reason}")]
     Io {

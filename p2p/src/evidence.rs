@@ -11,6 +11,7 @@ use crate::{
     authority::AuthorityError,
     error::{SnapshotProtocolError, Violation},
     plan::PlanError,
+    stream::StreamViolation,
     text,
     tree::ChunkError,
 };
@@ -155,6 +156,14 @@ impl Evidence {
             }
             Violation::Update { index, .. } => told(Offence::LightClientUpdate).at(*index),
             Violation::Authority(error) => return Self::of_authority(error),
+            Violation::Stream(StreamViolation::Frame(_)) => told(Offence::Unreadable),
+            Violation::Stream(StreamViolation::Unasked { .. }) => told(Offence::Mismatch),
+            Violation::Stream(
+                StreamViolation::BeyondCredit { index, .. }
+                | StreamViolation::Unwanted { index, .. }
+                | StreamViolation::Twice { index, .. }
+                | StreamViolation::OutOfOrder { index, .. },
+            ) => told(Offence::Credit).at(*index),
         })
     }
 

@@ -19,7 +19,8 @@
 //! * Only verified responses ([`Exchange`]) move a marker, and only durable data is acknowledged
 //!   ([`consumer::Session`]). What is verified survives lost connections and restarts.
 //! * The rules are pure state machines: no I/O, no clock, no runtime. [`snapshots::Behaviour`] drives them over
-//!   `/rpp/snapshots/1.0.0` (request/response, JSON); a simulator and other transports can drive the same ones.
+//!   `/rpp/snapshots/2.0.0` (one stream for each session, with credit) and, where the peer has that not, over
+//!   `/rpp/snapshots/1.0.0` (request/response, JSON); simulators drive the same ones.
 //! * Backpressure is in the types: a command returns [`NotSent::Busy`] while the session has a request in flight.
 //!
 //! # Non-goals
@@ -38,6 +39,7 @@
 //! | [`plan`], [`authority`] | what makes a plan acceptable and authoritative | none |
 //! | [`exchange`] | one request and the check of its answer | none |
 //! | [`consumer`] | the policy of a consumer session: what a root needs, what a peer gives | none |
+//! | [`stream`] | the frames of 2.0.0 and the rules of both ends of a stream | none |
 //! | [`by_hand`] | a consumer session without a policy | none |
 //! | [`provider`] | the provider's trait, slots, records, byte budget | none |
 //! | [`status`] | what a session says of itself, word by word | none |
@@ -106,6 +108,8 @@ pub mod plan;
 pub mod provider;
 pub mod rate;
 pub mod status;
+#[cfg(feature = "proofs")]
+pub mod stream;
 #[cfg(feature = "introspection")]
 pub mod stream_tags;
 #[cfg(all(feature = "proofs", not(feature = "introspection")))]
@@ -137,6 +141,8 @@ pub use messages::{
 pub use plan::{PlanBounds, PlanError, TrustAnchor};
 pub use provider::{Acknowledged, ChunkData, PlanOffer, PlanRequest, Resumed, SnapshotProvider};
 pub use status::{FailureCode, SessionState, SnapshotStreamStatus, WaitKind, WaitingOn};
+#[cfg(feature = "proofs")]
+pub use stream::{Protocol, Protocols};
 pub use types::{Hash, RequestId, SnapshotSessionId};
 
 /// The `NetworkBehaviour` of snapshot streaming and what belongs to it.
@@ -150,6 +156,8 @@ pub mod snapshots {
 
 /// The request/response protocol that this crate speaks.
 pub const PROTOCOL_V1: &str = "/rpp/snapshots/1.0.0";
+/// The streaming protocol that this crate speaks.
+pub const PROTOCOL_V2: &str = "/rpp/snapshots/2.0.0";
 
 /// The examples of the README compile and run.
 #[cfg(doctest)]

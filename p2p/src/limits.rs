@@ -124,3 +124,22 @@ pub const MAX_WRONG_OFFERS: usize = 4;
 pub const MAX_GONE: usize = 64;
 /// Questions of one peer that are answered at once, and then in each [`ASK_INTERVAL`].
 pub const MAX_OFFER_ANSWERS: u32 = 8;
+/// Largest frame of a provider on a stream, bytes with the type.
+pub const MAX_PROVIDER_FRAME_BYTES: usize = 8 * 1024 * 1024 + 64 * 1024;
+/// Largest `want` frame of a consumer, bytes with the type.
+pub const MAX_WANT_FRAME_BYTES: usize = 8 * 1024;
+/// Largest `credit` frame of a consumer, bytes with the type.
+pub const MAX_CREDIT_FRAME_BYTES: usize = 9;
+/// The first frame of a stream comes within this time.
+pub const FIRST_FRAME: Duration = Duration::from_secs(10);
+/// A stream on which nothing moves for this long is closed by its provider.
+pub const STREAM_IDLE: Duration = SLOT_IDLE;
+/// Payload bytes that a provider reads at once for a stream; always at least one chunk.
+pub const STREAM_BATCH: usize = 2 * 1024 * 1024;
+/// Payload bytes that a provider has read for a stream and not written yet, where the byte budget allows it; always at least
+/// one chunk, and two of the largest.
+pub const MAX_STREAM_BYTES: usize = 4 * 1024 * 1024;
+/// Separate ranges of chunks that a provider sends on one stream.
+pub const MAX_SENT_RANGES: usize = 4096;
+/// Wants that a consumer has said and a provider may not have heard yet.
+pub const MAX_OPEN_WANTS: usize = 16;

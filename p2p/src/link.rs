@@ -10,12 +10,14 @@ mod recovery;
 mod requests;
 mod slow;
 mod status;
+mod stream;
 
 use std::time::Instant;
 
 use libp2p::PeerId;
 
-use self::{backoff::Backoff, intent::Said, requests::Requests};
+pub use self::stream::Grant;
+use self::{backoff::Backoff, intent::Said, requests::Requests, stream::LinkStream};
 pub(crate) use self::{intent::Intent, requests::InFlight};
 use crate::{
     consumer::{ExplicitResume, Failure, Input, Options, Unexpected},
@@ -24,6 +26,7 @@ use crate::{
     limits::MIN_CHUNK_SIZE,
     messages::{ArtefactKind, PlanWishes, SnapshotsRequest},
     status::FailureCode,
+    stream::Protocol,
     types::{RequestId, SnapshotSessionId},
 };
 
@@ -42,6 +45,12 @@ pub(crate) struct Link {
     acks: Acks,
     said: Said,
     requests: Requests,
+    /// What carries the session while it is open; `None`: requests.
+    stream: Option<LinkStream>,
+    /// The version of the protocol that carried the last opening.
+    protocol: Option<Protocol>,
+    /// Which version carries the answer to which request.
+    carried: Option<(RequestId, Protocol)>,
     /// Chunks that failed in transit since the last one that arrived.
     failed_chunks: u32,
     /// Payload bytes that came, the wasted ones included.
@@ -179,6 +188,9 @@ impl Link {
             acks: Acks::default(),
             said: Said::default(),
             requests: Requests::default(),
+            stream: None,
+            protocol: None,
+            carried: None,
             failed_chunks: 0,
             received: 0,
             wasted: 0,
@@ -222,6 +234,11 @@ impl Link {
         if self.requests.in_flight().is_some() {
             return None;
         }
+        if self.is_streaming() {
+            let message = self.message_due(demand)?;
+            self.requests.start(now, message.clone());
+            return Some(message);
+        }
         let request = loop {
             match self.poll_intent(demand) {
                 Some(intent) => {
@@ -241,7 +258,13 @@ impl Link {
 
     /// The next thing to say to the peer. Not to be asked before the last message is answered.
     fn poll_intent(&mut self, demand: &Demand) -> Option<Intent> {
-        let message = match self.state {
+        let message = self.message_due(demand);
+        self.said.next(&self.state, message, demand, 1)
+    }
+
+    /// The next message: how the session is opened, or what is acknowledged.
+    fn message_due(&self, demand: &Demand) -> Option<SnapshotsRequest> {
+        match self.state {
             LinkState::Up => self.opening_message(demand),
             LinkState::Open { .. } => self.ack_due(demand).map(|(kind, index)| SnapshotsRequest::Ack {
                 session_id: self.session,
@@ -249,8 +272,7 @@ impl Link {
                 index,
             }),
             _ => None,
-        };
-        self.said.next(&self.state, message, demand)
+        }
     }
 
     /// Whether to dial the peer now.
@@ -374,6 +396,9 @@ impl Link {
             self.state = LinkState::Open { tries: self.backoff.tries() + 1 };
             self.said = Said::default();
             self.requests.reset();
+            let (id, protocol) = self.carried.take().map_or((None, Protocol::V1), |(id, by)| (Some(id), by));
+            self.protocol = Some(protocol);
+            self.stream = id.filter(|_| protocol == Protocol::V2).map(LinkStream::new);
         }
     }
 

@@ -70,6 +70,10 @@ pub struct Resumed {
     pub update_index: u64,
     /// The session's chunk size.
     pub chunk_size: u64,
+    /// Bytes of the plan's payload.
+    pub payload_bytes: u64,
+    /// Updates of the plan.
+    pub total_updates: u64,
 }
 
 /// The effect of an ack.

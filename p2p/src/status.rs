@@ -95,6 +95,8 @@ words! {
         Proof = "proof",
         /// A write, a flush, or free space.
         Disk = "disk",
+        /// Credit: what the provider may send has come, and is not durable here yet.
+        Credit = "credit",
         /// This node's own limit by the byte.
         Throttle = "throttle",
         /// Another session of this node.
@@ -272,6 +274,7 @@ mod tests {
             "ack",
             "proof",
             "disk",
+            "credit",
             "throttle",
             "session",
             "retry",

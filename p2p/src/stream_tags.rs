@@ -3,7 +3,7 @@
 
 use std::{future::Future, sync::Arc};
 
-use crate::messages::SnapshotsRequest;
+use crate::{messages::SnapshotsRequest, types::SnapshotSessionId};
 
 /// Texts like `session=7`, `chunk=312`.
 pub type StreamTags = Arc<[String]>;
@@ -26,10 +26,31 @@ pub async fn scope<F: Future>(tags: &StreamTags, future: F) -> F::Output {
     CURRENT.scope(Arc::clone(tags), future).await
 }
 
+/// Calls `act` with tags in force.
+#[cfg(feature = "introspection")]
+pub fn within<T>(tags: &StreamTags, act: impl FnOnce() -> T) -> T {
+    CURRENT.sync_scope(Arc::clone(tags), act)
+}
+
+/// Nobody looks.
+#[cfg(not(feature = "introspection"))]
+pub(crate) fn within<T>(_: &StreamTags, act: impl FnOnce() -> T) -> T {
+    act()
+}
+
 /// Nobody looks.
 #[cfg(not(feature = "introspection"))]
 pub(crate) async fn scope<F: Future>(_: &StreamTags, future: F) -> F::Output {
     future.await
+}
+
+/// The tags of a session's stream.
+#[must_use]
+pub fn of_stream(session: SnapshotSessionId) -> StreamTags {
+    if cfg!(not(feature = "introspection")) {
+        return StreamTags::default();
+    }
+    [format!("session={session}"), "stream".to_owned()].into()
 }
 
 /// The tags of a request, and of the answer to it.
@@ -55,7 +76,6 @@ mod tests {
     use futures::executor::block_on;
 
     use super::*;
-    use crate::types::SnapshotSessionId;
 
     #[test]
     fn it_is_in_force_within_its_scope_only() {

@@ -132,7 +132,7 @@ async fn the_peer_speaks_another_protocol() {
     let raw = raw_peer_speaking("/rpp/snapshots/0.1.0").await;
     consumer.connect(&raw).await;
     consumer.request_plan(raw.peer, 7).await;
-    assert_eq!(outbound(&mut consumer, raw.peer).await, RequestFailure::Unsupported);
+    assert_eq!(outbound(&mut consumer, raw.peer).await, RequestFailure::Unsupported { protocol: rpp_p2p::PROTOCOL_V1 });
 }
 
 #[tokio::test]
@@ -147,7 +147,11 @@ async fn the_peer_speaks_another_protocol_and_we_negotiate_lazily() {
             consumer.with(move |b| b.negotiate_lazily(them)).await;
         }
         consumer.request_plan(them, 7).await;
-        assert_eq!(outbound(&mut consumer, them).await, RequestFailure::Unsupported, "lazily: {lazy}");
+        assert_eq!(
+            outbound(&mut consumer, them).await,
+            RequestFailure::Unsupported { protocol: rpp_p2p::PROTOCOL_V1 },
+            "lazily: {lazy}"
+        );
     }
 }
 

@@ -9,6 +9,8 @@ mod offers_simulation;
 mod provider_rules;
 mod session_rules;
 mod simulation;
+mod stream_frames;
+mod stream_simulation;
 mod support;
 mod vectors;
 #[path = "simulation/world.rs"]

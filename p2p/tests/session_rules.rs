@@ -638,7 +638,7 @@ fn final_refusals_end_the_session() {
     let mut rig = Rig::new(options());
     rig.connect();
     let _ = rig.request();
-    rig.fail(&RequestFailure::Unsupported);
+    rig.fail(&RequestFailure::Unsupported { protocol: rpp_p2p::PROTOCOL_V1 });
     rig.failed(FailureCode::Provider, false);
 }
 

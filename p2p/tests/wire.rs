@@ -6,4 +6,5 @@ mod inbound_failures;
 mod offers_wire;
 mod outbound_failures;
 mod sessions;
+mod streams;
 mod support;

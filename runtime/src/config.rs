@@ -96,16 +96,19 @@ pub struct Discovery {
     pub mdns: bool,
 }
 
-/// Which version of `/rpp/snapshots` a consumer speaks. This version of the node has 1.0.0 only.
+/// Which versions of `/rpp/snapshots` the node speaks, in both roles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Protocol {
-    /// The newest version that both nodes have.
+    /// Both; a session uses the newest one that both nodes have.
     #[serde(rename = "auto")]
     Auto,
-    /// `/rpp/snapshots/1.0.0`.
+    /// `/rpp/snapshots/1.0.0` alone.
     #[serde(rename = "1.0.0")]
     V1,
+    /// `/rpp/snapshots/2.0.0` alone.
+    #[serde(rename = "2.0.0")]
+    V2,
 }
 
 /// What an acknowledged chunk survives.

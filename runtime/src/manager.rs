@@ -290,6 +290,11 @@ impl Manager {
         match action {
             Action::Connect => self.connect(session, swarm, peers, now),
             Action::Request(exchange) => self.request(session, exchange, swarm, now),
+            Action::Grant(grant) => {
+                if let Some(tracked) = self.sessions.get(&session) {
+                    swarm.behaviour_mut().snapshots.grant(tracked.record.peer, grant);
+                }
+            }
             Action::PlanAccepted(plan) => {
                 if let Some(tracked) = self.sessions.get_mut(&session) {
                     if tracked.record.plan.as_ref().is_some_and(|old| old.chunk_size != plan.chunk_size) {

@@ -16,7 +16,7 @@ use libp2p::{
     swarm::{ConnectionId, ListenError, SwarmEvent},
 };
 use rpp_p2p::{
-    TrustAnchor,
+    Protocols, TrustAnchor,
     plan::check_plan,
     provider::{ChunkBounds, RecordLimits, SlotLimits},
     snapshots,
@@ -790,6 +790,11 @@ fn protocol_config(
                 .with_per_peer(most.max_inbound_sessions_per_peer)
         })
         .with_plan_bounds(crate::manager::plan_bounds(config))
+        .with_protocols(match config.snapshots.protocol {
+            crate::config::Protocol::Auto => Protocols::Auto,
+            crate::config::Protocol::V1 => Protocols::V1,
+            crate::config::Protocol::V2 => Protocols::V2,
+        })
         .with_observer(observer);
     match trust {
         Some(trust) => protocol.with_trust((*trust).clone()),

@@ -14,7 +14,7 @@ mod support;
 use std::fs;
 
 use rpp_p2p::SnapshotsRequest;
-use rpp_runtime::NodeEvent;
+use rpp_runtime::{NodeEvent, config::Protocol};
 use serde_json::{Value, json};
 use support::{CHUNK, FIRST_BYTES, Home, Running, SECOND_BYTES, TOKEN, eventually, http, made, noise, rogue::Rogue};
 
@@ -38,7 +38,7 @@ async fn a_snapshot_is_streamed_verified_and_put_in_place() {
     assert_eq!(status["total_updates"], 2, "the snapshot's checkpoint and the tip's");
     assert_eq!(status["confirmed_update_index"], 1);
     assert_eq!(status["bytes_durable"], FIRST_BYTES);
-    assert_eq!(status["protocol"], "/rpp/snapshots/1.0.0");
+    assert_eq!(status["protocol"], "/rpp/snapshots/2.0.0");
     assert!(status["error"].is_null() && status["error_code"].is_null() && status["waiting_on"].is_null(), "{status}");
     let path = status["payload_path"].as_str().unwrap();
     assert!(fs::read(path).unwrap() == noise(1, FIRST_BYTES), "the payload differs");
@@ -59,6 +59,31 @@ async fn a_snapshot_is_streamed_verified_and_put_in_place() {
             NodeEvent::SnapshotStreamFailed(status) => panic!("{:?}", status.error),
             _ => {}
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_use_the_newest_protocol_that_both_may_speak() {
+    for (offers, asks, used) in [
+        (Protocol::Auto, Protocol::V1, Some("1.0.0")),
+        (Protocol::V1, Protocol::Auto, Some("1.0.0")),
+        (Protocol::V2, Protocol::Auto, Some("2.0.0")),
+        (Protocol::Auto, Protocol::V2, Some("2.0.0")),
+        (Protocol::V1, Protocol::V2, None),
+    ] {
+        let (mut provider, mut consumer) = (Home::provider(), Home::consumer());
+        provider.config.snapshots.protocol = offers;
+        consumer.config.snapshots.protocol = asks;
+        let (provider, node) = (provider.start().await, consumer.start().await);
+        let Some(used) = used else {
+            let body = json!({ "peer": provider.address.to_string() });
+            let answer = node.request("POST", "/p2p/snapshots", Some(body)).await.body;
+            assert!(answer.contains("does not offer /rpp/snapshots/2.0.0"), "{answer}");
+            continue;
+        };
+        let session = node.stream_from(&provider).await;
+        let status = node.complete(session).await;
+        assert_eq!(status["protocol"], format!("/rpp/snapshots/{used}"), "{offers:?} {asks:?}");
     }
 }
 
@@ -167,7 +192,9 @@ async fn peers_identity_health_and_metrics_tell_the_truth() {
     })
     .await;
     assert_eq!(row["connected"], true);
-    assert!(row["protocols"].as_array().unwrap().contains(&json!("/rpp/snapshots/1.0.0")), "{row}");
+    for version in ["1.0.0", "2.0.0"] {
+        assert!(row["protocols"].as_array().unwrap().contains(&json!(format!("/rpp/snapshots/{version}"))), "{row}");
+    }
 
     for path in ["/healthz", "/readyz"] {
         assert_eq!(http::request(node.http, "GET", path, None, None).await.status, 200);

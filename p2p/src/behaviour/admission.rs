@@ -113,6 +113,11 @@ impl Admission {
         self.rates.set_rates(now, total, per_peer);
     }
 
+    /// Whether chunks are limited by the byte: then each one asks for itself.
+    pub(super) fn is_limited(&self) -> bool {
+        self.rates.is_limited()
+    }
+
     /// A readable request arrived.
     pub(super) fn arrive(
         &mut self,
@@ -147,6 +152,12 @@ impl Admission {
         if slots.contains(activity.peer, activity.session) {
             self.chunk_sizes.insert((activity.peer, activity.session), chunk_size);
         }
+    }
+
+    /// Changes the bytes that a request holds of the byte budget; `false`: it gets no more now.
+    pub(super) fn resize(&mut self, activity: &Activity, bytes: usize) -> bool {
+        let key = (activity.peer, activity.session);
+        self.serving.get(&key).is_some_and(|serving| serving.id == activity.id) && self.budget.resize(key, bytes)
     }
 
     /// The chunk size of the session, if it has a slot.

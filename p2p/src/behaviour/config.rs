@@ -8,6 +8,7 @@ use crate::{
     pace::PaceLimits,
     plan::{PlanBounds, TrustAnchor},
     provider::{BudgetLimits, SlotLimits},
+    stream::Protocols,
 };
 
 /// Settings of a [`Behaviour`](super::Behaviour); the defaults are those of the protocol.
@@ -25,6 +26,7 @@ pub struct Config {
     pub(super) slots: SlotLimits,
     pub(super) budget: BudgetLimits,
     pub(super) observer: Arc<dyn Observer>,
+    pub(super) protocols: Protocols,
 }
 
 impl Default for Config {
@@ -42,6 +44,7 @@ impl Default for Config {
             slots: SlotLimits::default(),
             budget: BudgetLimits::default(),
             observer: Arc::new(Unobserved),
+            protocols: Protocols::default(),
         }
     }
 }
@@ -125,6 +128,14 @@ impl Config {
     #[must_use]
     pub fn with_budget(mut self, limits: BudgetLimits) -> Self {
         self.budget = limits;
+        self
+    }
+
+    /// Sets which versions of the protocol are spoken, in both roles (default: both). Sessions that are driven call by call
+    /// speak 1.0.0 only.
+    #[must_use]
+    pub fn with_protocols(mut self, protocols: Protocols) -> Self {
+        self.protocols = protocols;
         self
     }
 

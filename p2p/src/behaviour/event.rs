@@ -9,6 +9,7 @@ use crate::{
     error::SnapshotProtocolError,
     exchange::Verified,
     messages::{ArtefactKind, ErrorCode, SnapshotsRequest},
+    stream::Protocol,
     types::SnapshotSessionId,
 };
 
@@ -113,12 +114,38 @@ pub enum Event {
         session: SnapshotSessionId,
         /// The request it answers.
         request_id: RequestId,
+        /// The version of the protocol that carried it.
+        protocol: Protocol,
         /// What was verified; never `Refused`.
         verified: Verified,
         /// Bytes of the response.
         bytes: usize,
         /// From the request to the end of its checks.
         elapsed: Duration,
+    },
+    /// A chunk or an update that came on a session's stream, and was verified.
+    Streamed {
+        /// Who sent it.
+        peer: PeerId,
+        /// The session.
+        session: SnapshotSessionId,
+        /// The plan or resume that opened the stream.
+        request_id: RequestId,
+        /// What was verified.
+        verified: Verified,
+        /// Bytes on the wire.
+        bytes: usize,
+    },
+    /// The stream of a session is over. A message that was not answered has an event of its own, before this one.
+    StreamEnded {
+        /// The other side.
+        peer: PeerId,
+        /// The session.
+        session: SnapshotSessionId,
+        /// The plan or resume that opened the stream.
+        request_id: RequestId,
+        /// Why; the type says who is at fault.
+        error: SnapshotProtocolError,
     },
     /// The provider confirmed a cancel; the session was dropped on our side.
     Cancelled {
@@ -168,6 +195,8 @@ impl Event {
         match self {
             Self::Verified { peer, session, .. }
             | Self::Cancelled { peer, session, .. }
+            | Self::Streamed { peer, session, .. }
+            | Self::StreamEnded { peer, session, .. }
             | Self::Error { peer, session, .. } => Some((*peer, *session)),
             Self::Inbound { .. } => None,
         }

@@ -12,6 +12,8 @@
 //! failed. A job's result for a stream that has failed is dropped. If no job answers a request in time, its stream is
 //! dropped, too: by then its consumer has abandoned it.
 
+mod streams;
+
 use std::{
     collections::{HashMap, VecDeque},
     pin::Pin,
@@ -27,6 +29,8 @@ use libp2p::{
 };
 use tokio::time::Sleep;
 
+pub(super) use self::streams::StreamKey;
+use self::streams::Streams;
 use super::{
     admission::{Admission, Verdict},
     config::Config,
@@ -65,6 +69,7 @@ pub(super) struct Inbound<P> {
     jobs: Pool<Answer>,
     read_ahead: ReadAhead,
     read_ahead_jobs: Pool<()>,
+    streams: Streams,
     next_id: u64,
     failures: u64,
     timer: Option<(Instant, Pin<Box<Sleep>>)>,
@@ -101,6 +106,7 @@ impl<P: SnapshotProvider> Inbound<P> {
             read_ahead: ReadAhead::default(),
             // The job itself reports each chunk to the observer.
             read_ahead_jobs: Pool::new(Job::Provide, config.max_provider_jobs, Arc::new(Unobserved)),
+            streams: Streams::new(streams::pool(config)),
             next_id: 1,
             failures: 0,
             timer: None,
@@ -116,7 +122,16 @@ impl<P: SnapshotProvider> Inbound<P> {
     }
 
     pub(super) fn jobs(&self) -> (usize, usize) {
-        (self.jobs.queued() + self.read_ahead_jobs.queued(), self.jobs.running() + self.read_ahead_jobs.running())
+        let (queued, running) = self.streams.jobs();
+        (
+            self.jobs.queued() + self.read_ahead_jobs.queued() + queued,
+            self.jobs.running() + self.read_ahead_jobs.running() + running,
+        )
+    }
+
+    /// Streams that peers opened.
+    pub(super) fn streams(&self) -> usize {
+        self.streams.len()
     }
 
     pub(super) fn read_ahead_bytes(&self) -> usize {
@@ -251,8 +266,16 @@ impl<P: SnapshotProvider> Inbound<P> {
             self.start(wire, activity, request);
             return Poll::Ready(());
         }
+        if let Poll::Ready(made) = self.streams.poll(cx) {
+            self.handle_made(made, events);
+            return Poll::Ready(());
+        }
         if let Some((activity, verdict)) = self.admission.poll(Instant::now()) {
-            self.follow(wire, activity, verdict);
+            if self.streams.is_of(activity.id) {
+                self.stream_verdict(activity, verdict, events);
+            } else {
+                self.follow(wire, activity, verdict);
+            }
             return Poll::Ready(());
         }
         self.drop_overdue(Instant::now(), events);
@@ -298,7 +321,7 @@ impl<P: SnapshotProvider> Inbound<P> {
             let effect = if opens { Effect::Free } else { Effect::Keep };
             serve::refusal(activity.session, ErrorCode::Internal, "the provider failed", effect)
         });
-        if let Effect::Open { chunk_size } = answer.effect {
+        if let Effect::Open { chunk_size, .. } = answer.effect {
             self.admission.opened(&activity, chunk_size);
         }
         let Some(call) = self.calls.get_mut(&activity.id) else { return };

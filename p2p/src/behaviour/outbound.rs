@@ -1,6 +1,8 @@
 //! Our own requests: one in flight for each session. Each answer is checked before anybody is told of it: chunks and
 //! small answers on the connection's task, everything else on a blocking thread, nothing on the swarm's task.
 
+mod streams;
+
 use std::{
     collections::{HashMap, VecDeque},
     io,
@@ -16,6 +18,8 @@ use libp2p::{
     swarm::DialError,
 };
 
+pub(super) use self::streams::StreamCommand;
+use self::streams::{Carrier, OutStreams};
 use super::{
     config::Config,
     estimate,
@@ -25,14 +29,16 @@ use super::{
     serve::index_of,
 };
 use crate::{
+    PROTOCOL_V1,
     by_hand::ByHand,
     codec::verify::{self, CheckFailed, Checked},
     codec::{Codec, RequestFrame, ResponseFrame, Seen, is_end},
     error::{NotSent, RequestFailure, SnapshotProtocolError, Unfit, Violation},
     exchange::{Exchange, Expectation, Rules, Verified},
     json,
-    messages::ErrorCode,
+    messages::{ErrorCode, SnapshotsRequest},
     pace::Stall,
+    stream::Protocol,
     stream_tags, text,
     types::SnapshotSessionId,
 };
@@ -55,6 +61,7 @@ pub(super) struct Outbound {
     checks: Pool<Checked>,
     /// Why dialling failed. Kept from the swarm's event until the requests that waited for the dial fail.
     dial_failures: HashMap<PeerId, String>,
+    streams: OutStreams,
     next_id: u64,
 }
 
@@ -62,6 +69,7 @@ pub(super) struct Outbound {
 struct OpenSession {
     in_flight: Option<RequestId>,
     by_hand: Option<ByHand>,
+    carrier: Carrier,
 }
 
 struct Sent {
@@ -91,6 +99,7 @@ impl Outbound {
             checking: HashMap::new(),
             checks: Pool::new(Job::Check, config.max_checks, Arc::clone(&config.observer)),
             dial_failures: HashMap::new(),
+            streams: OutStreams::new(config.protocols),
             next_id: 1,
         }
     }
@@ -100,7 +109,7 @@ impl Outbound {
     }
 
     pub(super) fn in_flight(&self) -> usize {
-        self.sent.len() + self.checking.len()
+        self.sent.len() + self.checking.len() + self.streams.messages()
     }
 
     pub(super) fn checks(&self) -> (usize, usize) {
@@ -127,12 +136,14 @@ impl Outbound {
         self.sessions.get(&(peer, session)).map(|session| session.in_flight.is_some())
     }
 
-    /// Makes a request. A plan or a resume opens its session on our side unless it is open.
+    /// Makes a request. A plan or a resume opens its session on our side unless it is open; `may_stream`: by a stream, if the
+    /// peer has that protocol.
     pub(super) fn send(
         &mut self,
         inner: &mut request_response::Behaviour<Codec>,
         peer: PeerId,
         exchange: Exchange,
+        may_stream: bool,
     ) -> Result<RequestId, NotSent> {
         let request = exchange.request();
         let (id, kind) = (request.session_id(), RequestKind::of(request));
@@ -148,17 +159,40 @@ impl Outbound {
             None => {}
         }
         exchange.fits()?;
+        if let Some(id) = self.send_on_stream(peer, &exchange, may_stream)? {
+            return Ok(id);
+        }
         let under_way = self.sent.values().filter(|sent| sent.activity.peer == peer).count();
         if under_way >= self.max_per_peer || self.sent.len() >= self.max_sessions {
             return Err(NotSent::Busy);
         }
+        let activity = self.begin(peer, request);
+        self.send_request(inner, activity, exchange);
+        Ok(activity.id)
+    }
+
+    /// A request of an open session is in flight from now on.
+    fn begin(&mut self, peer: PeerId, request: &SnapshotsRequest) -> Activity {
+        let (session, kind) = (request.session_id(), Some(RequestKind::of(request)));
+        let activity = Activity { id: RequestId(self.next_id), peer, session, kind, index: index_of(request) };
+        self.next_id += 1;
+        self.sessions.entry((peer, session)).or_default().in_flight = Some(activity.id);
+        self.observer.request_started(&activity);
+        activity
+    }
+
+    fn send_request(&mut self, inner: &mut request_response::Behaviour<Codec>, activity: Activity, exchange: Exchange) {
+        let (request, peer) = (exchange.request(), activity.peer);
+        let kind = RequestKind::of(request);
+        if matches!(kind, RequestKind::Plan | RequestKind::Resume)
+            && let Some(session) = self.sessions.get_mut(&(peer, activity.session))
+        {
+            session.carrier = Carrier::Requests;
+        }
         let chunk_size = exchange.plan().map_or(0, |plan| plan.chunk_size);
         let body = json::encode_request(request);
-        let (request_bytes, index, tags) = (body.len(), index_of(request), stream_tags::of(request));
+        let (request_bytes, tags) = (body.len(), stream_tags::of(request));
         let expectation = exchange.expecting(&self.rules);
-        let activity = Activity { id: RequestId(self.next_id), peer, session: id, kind: Some(kind), index };
-        self.next_id += 1;
-        self.sessions.entry((peer, id)).or_default().in_flight = Some(activity.id);
         // Answers whose check takes no longer than reading them.
         let checked_there =
             matches!(kind, RequestKind::Chunk | RequestKind::Ack).then(|| Box::new(expectation.clone()));
@@ -168,13 +202,13 @@ impl Outbound {
             RequestFrame::Outgoing { body, expected_response, tags, expectation: checked_there, seen: seen.clone() };
         let sent = Sent { activity, expectation, request_bytes, seen, since: Instant::now() };
         self.sent.insert(inner.send_request(&peer, frame), sent);
-        self.observer.request_started(&activity);
-        Ok(activity.id)
     }
 
     /// Ends the session on our side. What is in flight is abandoned, and its answer is ignored.
     pub(super) fn forget(&mut self, peer: PeerId, session: SnapshotSessionId) {
-        self.sessions.remove(&(peer, session));
+        if let Some(session) = self.sessions.remove(&(peer, session)) {
+            self.close_stream(session.carrier);
+        }
     }
 
     /// A response arrived. It is already checked, or is checked on a blocking thread now.
@@ -244,7 +278,7 @@ impl Outbound {
     fn handle_checked(&mut self, (activity, result): Done<Checked>, events: &mut VecDeque<Event>) {
         let Some(checking) = self.checking.remove(&activity.id) else { return };
         match result {
-            Ok(Checked(Ok(verified))) => self.verified(&activity, &checking, verified, events),
+            Ok(Checked(Ok(verified))) => self.verified(&activity, &checking, Protocol::V1, verified, events),
             Ok(Checked(Err(CheckFailed::Cut))) => {
                 let received = received(&activity, checking.response_bytes);
                 self.lost(&activity, &checking, RequestFailure::ConnectionClosed { received }, events);
@@ -263,7 +297,14 @@ impl Outbound {
         }
     }
 
-    fn verified(&mut self, activity: &Activity, checking: &Checking, verified: Verified, events: &mut VecDeque<Event>) {
+    fn verified(
+        &mut self,
+        activity: &Activity,
+        checking: &Checking,
+        protocol: Protocol,
+        verified: Verified,
+        events: &mut VecDeque<Event>,
+    ) {
         let Some(session) = self.end_flight(activity) else {
             return self.finished(activity, checking, Outcome::Abandoned);
         };
@@ -287,7 +328,7 @@ impl Outbound {
             }
             verified => {
                 let (bytes, elapsed) = (checking.response_bytes, checking.since.elapsed());
-                Event::Verified { peer, session, request_id, verified, bytes, elapsed }
+                Event::Verified { peer, session, request_id, protocol, verified, bytes, elapsed }
             }
         });
     }
@@ -352,8 +393,10 @@ fn failed(failure: OutboundFailure, received: u64) -> RequestFailure {
         OutboundFailure::DialFailure => RequestFailure::Dial { reason: "dialling failed".to_owned() },
         OutboundFailure::Timeout => RequestFailure::Timeout { reason: "it took too long".to_owned(), received },
         OutboundFailure::ConnectionClosed => RequestFailure::ConnectionClosed { received },
-        OutboundFailure::UnsupportedProtocols => RequestFailure::Unsupported,
-        OutboundFailure::Io(error) if is_refused_protocol(&error) => RequestFailure::Unsupported,
+        OutboundFailure::UnsupportedProtocols => RequestFailure::Unsupported { protocol: PROTOCOL_V1 },
+        OutboundFailure::Io(error) if is_refused_protocol(&error) => {
+            RequestFailure::Unsupported { protocol: PROTOCOL_V1 }
+        }
         OutboundFailure::Io(error) if is_end(&error) => RequestFailure::ConnectionClosed { received },
         OutboundFailure::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref::<Stall>()) {
             Some(stall) => RequestFailure::Timeout { reason: stall.to_string(), received },
@@ -371,7 +414,7 @@ fn received(activity: &Activity, response_bytes: usize) -> u64 {
 }
 
 /// With `V1Lazy` the refusal of a protocol becomes visible when the answer is read.
-fn is_refused_protocol(error: &io::Error) -> bool {
+pub(super) fn is_refused_protocol(error: &io::Error) -> bool {
     error
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<NegotiationError>())

@@ -25,8 +25,8 @@ pub(super) struct Answer {
 pub(super) enum Effect {
     /// None.
     Keep,
-    /// The session streams chunks of this size.
-    Open { chunk_size: u64 },
+    /// The session streams chunks of this size, and has these totals.
+    Open { chunk_size: u64, payload_bytes: u64, updates: u64 },
     /// The session no longer needs a slot.
     Free,
 }
@@ -90,7 +90,11 @@ fn provide<P: SnapshotProvider>(
     match request {
         SnapshotsRequest::Plan { session_id, wishes } => {
             let offer = provider.plan(peer, &PlanRequest { session: session_id, wishes, source })?;
-            let effect = Effect::Open { chunk_size: offer.plan.chunk_size };
+            let effect = Effect::Open {
+                chunk_size: offer.plan.chunk_size,
+                payload_bytes: offer.plan.snapshot.checkpoint.payload_bytes,
+                updates: offer.plan.total_updates,
+            };
             let response = SnapshotsResponse::Plan {
                 session_id,
                 plan: Box::new(offer.plan),
@@ -110,7 +114,11 @@ fn provide<P: SnapshotProvider>(
         }
         SnapshotsRequest::Resume { session_id, plan_id, chunk_index, update_index } => {
             let resumed = provider.resume_session(peer, session_id, plan_id, chunk_index, update_index)?;
-            let effect = Effect::Open { chunk_size: resumed.chunk_size };
+            let effect = Effect::Open {
+                chunk_size: resumed.chunk_size,
+                payload_bytes: resumed.payload_bytes,
+                updates: resumed.total_updates,
+            };
             let response = SnapshotsResponse::Resume {
                 session_id,
                 plan_id: resumed.plan_id,

@@ -18,7 +18,18 @@ impl Event {
     /// The session asked for something else.
     pub fn tell(self, session: &mut Session, now: Instant) -> Result<(), Unexpected> {
         match self {
-            Self::Verified { request_id, verified, .. } => session.handle_verified(now, request_id, verified),
+            Self::Verified { request_id, protocol, verified, .. } => {
+                session.handle_protocol(request_id, protocol);
+                session.handle_verified(now, request_id, verified)
+            }
+            Self::Streamed { request_id, verified, .. } => session.handle_streamed(now, request_id, verified),
+            Self::StreamEnded { request_id, error, .. } => {
+                match error {
+                    SnapshotProtocolError::Remote(violation) => session.handle_violation(now, request_id, &violation),
+                    error => session.handle_stream_ended(now, request_id, &error),
+                }
+                Ok(())
+            }
             Self::Error { request_id: Some(request_id), error, .. } => tell_error(error, request_id, session, now),
             // The session's own calls return why they sent nothing.
             Self::Error { request_id: None, .. } | Self::Cancelled { .. } | Self::Inbound { .. } => Ok(()),

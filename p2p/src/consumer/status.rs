@@ -23,6 +23,7 @@ impl Session {
             },
             trouble: self.trouble.clone(),
             verified: matches!(self.course, Course::Complete),
+            protocol: None,
             plan: None,
             verified_chunks: 0,
             verified_updates: 0,

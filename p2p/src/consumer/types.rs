@@ -11,8 +11,10 @@ use libp2p::PeerId;
 use crate::{
     exchange::{Exchange, VerifiedChunk},
     limits::{ACK_BYTES, ACK_INTERVAL, DEFAULT_CHUNK_SIZE, MAX_CHUNK_SIZE, MIN_CHUNK_SIZE, WINDOW},
+    link::Grant,
     messages::{Plan, PlanWishes, Update},
     status::{FailureCode, SessionState, WaitKind},
+    stream::Protocol,
     types::{Hash, SnapshotSessionId},
 };
 
@@ -85,6 +87,10 @@ pub enum Action {
     /// Send a request. Answer: `handle_sent` at once; then, with the request's id, `handle_verified`,
     /// `handle_request_failed` or `handle_violation`. No other request is wanted before.
     Request(Exchange),
+    /// Tell the peer, on the stream that an earlier request opened, what is wanted and granted. No answer; what comes is told
+    /// by `handle_streamed`, and the stream's end by `handle_stream_ended` or `handle_violation`. Never wanted where the driver
+    /// does not tell of a stream by `handle_protocol`.
+    Grant(Grant),
     /// The plan was accepted (it may differ from the one before). Persist the session's record before asking for the
     /// next action. No answer.
     PlanAccepted(Arc<Plan>),
@@ -197,6 +203,8 @@ pub struct View {
     pub failure: Option<Failure>,
     /// The last failure that it is recovering from: whose fault it is, and what happened.
     pub trouble: Option<(FailureCode, String)>,
+    /// The version of the protocol by which the session was opened last.
+    pub protocol: Option<Protocol>,
     /// The accepted plan.
     pub plan: Option<Arc<Plan>>,
     /// Chunks verified by this process, from the first on without a gap.

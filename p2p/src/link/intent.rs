@@ -4,6 +4,7 @@ use super::LinkState;
 use crate::{
     download::{Demand, Want},
     messages::SnapshotsRequest,
+    stream::frame::MAX_RANGES,
 };
 
 /// One thing to say.
@@ -31,12 +32,14 @@ pub(super) struct Said {
 }
 
 impl Said {
-    /// The next thing that a peer has not been told. `message`: what goes first.
+    /// The next thing that a peer has not been told. `message`: what goes first. `step`: credit rises by so many bytes at least,
+    /// unless less than that is left of it.
     pub(super) fn next(
         &mut self,
         state: &LinkState,
         message: Option<SnapshotsRequest>,
         demand: &Demand,
+        step: u64,
     ) -> Option<Intent> {
         if let Some(message) = message {
             return Some(Intent::Message(message));
@@ -44,15 +47,27 @@ impl Said {
         if !matches!(state, LinkState::Open { .. }) {
             return None;
         }
-        if self.want != demand.want {
-            self.want = demand.want.clone();
+        let chunks = &demand.want.chunks[..demand.want.chunks.len().min(MAX_RANGES)];
+        if self.want.chunks != chunks || self.want.updates != demand.want.updates {
+            self.want = Want { chunks: chunks.to_vec(), updates: demand.want.updates.clone() };
             return Some(Intent::Want(self.want.clone()));
         }
         let credit = self.received.saturating_add(demand.room);
-        (credit > self.credit).then(|| {
+        let is_due = credit.saturating_sub(self.credit) >= step || self.left() < step;
+        (credit > self.credit && is_due).then(|| {
             self.credit = credit;
             Intent::Credit(credit)
         })
+    }
+
+    /// What is wanted, and did not come yet.
+    pub(super) fn want(&self) -> &Want {
+        &self.want
+    }
+
+    /// Payload bytes that may still come.
+    pub(super) fn left(&self) -> u64 {
+        self.credit.saturating_sub(self.received)
     }
 
     pub(super) fn chunk_came(&mut self, index: u64, bytes: u64) {

@@ -65,7 +65,7 @@ impl Link {
         }
         self.note_failed(now, ended, failure, demand.plan.as_deref());
         match failure {
-            RequestFailure::Unsupported => {
+            RequestFailure::Unsupported { .. } => {
                 let message = format!("{} serves no snapshots: {failure}", self.peer);
                 return Trouble::end(FailureCode::Provider, message);
             }
@@ -143,7 +143,13 @@ impl Link {
     }
 
     /// Tries again later, by `resume`. A further failure during a back-off does not make it longer.
-    fn back_off(&mut self, now: Instant, code: FailureCode, cause: String, for_connection: bool) -> Option<Trouble> {
+    pub(super) fn back_off(
+        &mut self,
+        now: Instant,
+        code: FailureCode,
+        cause: String,
+        for_connection: bool,
+    ) -> Option<Trouble> {
         if matches!(self.state, LinkState::BackingOff(_)) {
             return None;
         }

@@ -25,10 +25,16 @@ impl Link {
         failure: &RequestFailure,
         plan: Option<&Plan>,
     ) {
+        let is_chunk = matches!(ended.request, SnapshotsRequest::Chunk { .. });
+        self.note_lost(now, ended.since, failure, plan.filter(|_| is_chunk));
+    }
+
+    /// The same for a stream. `since`: when something came last. `plan`: of the chunk that was to come.
+    pub(super) fn note_lost(&mut self, now: Instant, since: Instant, failure: &RequestFailure, plan: Option<&Plan>) {
         let received = failure.received();
         self.wasted = self.wasted.saturating_add(received);
         self.received = self.received.saturating_add(received);
-        let (SnapshotsRequest::Chunk { .. }, Some(plan)) = (&ended.request, plan) else { return };
+        let Some(plan) = plan else { return };
         let is_slow = match failure {
             // A request that brought nothing may have met a provider that hangs.
             RequestFailure::Timeout { .. } => received > 0 || self.failed_chunks > 0,
@@ -37,7 +43,7 @@ impl Link {
         };
         self.failed_chunks = self.failed_chunks.saturating_add(1);
         let least = self.options.wishes.min_chunk_size.unwrap_or(0).max(MIN_CHUNK_SIZE);
-        let smaller = smaller(plan.chunk_size, received, now.saturating_duration_since(ended.since)).max(least);
+        let smaller = smaller(plan.chunk_size, received, now.saturating_duration_since(since)).max(least);
         if is_slow && smaller < plan.chunk_size {
             self.failed_chunks = 0;
             self.opening = Opening::Smaller(smaller);

@@ -9,6 +9,7 @@ use crate::{
     limits::REQUEST_IDLE,
     messages::SnapshotsRequest,
     status::{SessionState, WaitKind},
+    tree::chunk_range,
 };
 
 impl Link {
@@ -30,6 +31,7 @@ impl Link {
         view.bytes_received = self.received;
         view.bytes_wasted += self.wasted;
         view.failed_tries = self.backoff.tries();
+        view.protocol = self.protocol;
         view.tries = match self.state {
             LinkState::Open { tries } => tries,
             _ => self.backoff.tries() + 1,
@@ -38,6 +40,9 @@ impl Link {
 
     /// What is waited for from the peer.
     pub(crate) fn waiting(&self, demand: &Demand) -> Option<Waiting> {
+        if let Some(waiting) = self.waiting_on_stream(demand) {
+            return Some(waiting);
+        }
         match (&self.state, self.in_flight()) {
             // During a back-off, the request in flight is one that was lost with the connection.
             (LinkState::BackingOff(_), _) | (_, None) if !self.is_needed(demand) => None,
@@ -88,6 +93,37 @@ impl Link {
             REQUEST_IDLE.as_secs()
         );
         Waiting { index, ..wait(what, in_flight.since, reason) }
+    }
+}
+
+impl Link {
+    /// What is to come on the stream next, or why it may not.
+    fn waiting_on_stream(&self, demand: &Demand) -> Option<Waiting> {
+        let (stream, want) = (self.stream.as_ref().filter(|_| self.is_streaming())?, self.said.want());
+        let (since, peer, idle) = (stream.since(), self.peer, REQUEST_IDLE.as_secs());
+        if !want.updates.is_empty() {
+            let index = want.updates.start;
+            let reason = format!(
+                "{peer} streams the updates; {index} is next; it counts as stalled after {idle} s without a byte"
+            );
+            return Some(Waiting { index: Some(index), ..wait(WaitKind::LightClientUpdate, since, reason) });
+        }
+        let (index, plan) = (want.first_chunk()?, demand.plan.as_deref()?);
+        let range = chunk_range(plan.snapshot.checkpoint.payload_bytes, plan.chunk_size, index);
+        let (what, reason) = if range.end - range.start <= self.said.left() {
+            let reason = format!(
+                "{peer} streams the chunks; {index} is next; it counts as stalled after {idle} s without a byte"
+            );
+            (WaitKind::Chunk, reason)
+        } else {
+            let reason = format!(
+                "{peer} may send no more for now: the {} bytes of [snapshots] window are received and not durable yet; a slow \
+                 disk shows here, and a larger window helps on a long line",
+                self.options.window
+            );
+            (WaitKind::Credit, reason)
+        };
+        Some(Waiting { index: Some(index), ..wait(what, since, reason) })
     }
 }
 

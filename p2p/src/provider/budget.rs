@@ -108,6 +108,20 @@ impl Budget {
         BudgetWait::Waiting
     }
 
+    /// Changes what a session holds. It gets more only when nobody waits and it fits; then `true`.
+    pub fn resize(&mut self, key: SessionKey, bytes: usize) -> bool {
+        let Some((source, held)) = self.held.get(&key).copied() else { return false };
+        if bytes > held {
+            let more = bytes - held;
+            if !self.waiting.is_empty() || !self.fits_total(more) || !self.fits_share(source, key.0, more) {
+                return false;
+            }
+        }
+        self.leave(key);
+        self.take(source, key, bytes);
+        true
+    }
+
     /// The answer was sent or is no longer wanted: frees its bytes, or removes it from the queue.
     pub fn leave(&mut self, key: SessionKey) {
         self.waiting.retain(|waiter| waiter.key != key);

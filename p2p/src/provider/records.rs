@@ -242,7 +242,14 @@ impl Records {
             record.confirmed_update,
             record.plan.total_updates,
         )?;
-        Ok(Resumed { plan_id, chunk_index, update_index, chunk_size: record.plan.chunk_size })
+        Ok(Resumed {
+            plan_id,
+            chunk_index,
+            update_index,
+            chunk_size: record.plan.chunk_size,
+            payload_bytes: record.plan.snapshot.checkpoint.payload_bytes,
+            total_updates: record.plan.total_updates,
+        })
     }
 
     /// The record after an ack. The caller persists it, then [`Self::put`]s it, then answers.

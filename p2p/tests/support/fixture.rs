@@ -243,7 +243,15 @@ impl SnapshotProvider for MemoryProvider {
     ) -> Result<Resumed, PipelineError> {
         self.enter("resume")?;
         self.session(peer, session)?;
-        Ok(Resumed { plan_id, chunk_index, update_index, chunk_size: self.fixture.plan.chunk_size })
+        let plan = &self.fixture.plan;
+        Ok(Resumed {
+            plan_id,
+            chunk_index,
+            update_index,
+            chunk_size: plan.chunk_size,
+            payload_bytes: plan.snapshot.checkpoint.payload_bytes,
+            total_updates: plan.total_updates,
+        })
     }
 
     fn acknowledge(

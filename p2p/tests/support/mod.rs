@@ -7,6 +7,7 @@ mod node;
 mod plain;
 mod raw;
 mod relay;
+mod streams;
 mod verifier;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub use self::{
     plain::PlainProvider,
     raw::{Asked, Bytes, Raw, raw_peer, raw_peer_speaking},
     relay::Relay,
+    streams::{RawEnd, RawStreams, chunk_frame},
     verifier::FakeVerifier,
 };
 

@@ -52,7 +52,7 @@ const percent = (share) => (Math.floor(share * 1000) / 10).toFixed(1) + "\u00a0%
 // What is waited for, and what helps; docs/troubleshooting.md has more.
 const WAITS = {
   connection: ["a connection to the provider", "Check its address, and that its port is open."], plan: ["the plan"], ack: ["an acknowledgement"],
-  light_client_update: ["update"], proof: ["the proof"], disk: ["the disk", "It goes on by itself when there is room."], throttle: ["its rate limit"],
+  light_client_update: ["update"], proof: ["the proof"], credit: ["its window", "What came has to become durable first."], disk: ["the disk", "It goes on by itself when there is room."], throttle: ["its rate limit"],
   session: ["download", "It goes on when that one ends."], operator: ["you", "The node cannot go on by itself."],
 };
 const FAILURES = {

@@ -202,11 +202,10 @@ fn merge(entries: impl Iterator<Item = Given>) -> Result<Vec<Setting>, ConfigErr
     let mut settings: Vec<_> = KEYS.iter().map(default_setting).collect();
     for Given { key, value, source } in entries {
         if !key.accepts(&value) {
-            let given = match (key.wrong_item(&value), key.why_refused(&value)) {
-                (Some((item, Some(reason))), _) => format!("{item:?}, because {reason}"),
-                (Some((item, None)), _) => format!("{item:?}"),
-                (None, Some(reason)) => format!("{value}, because {reason}"),
-                (None, None) => value.to_string(),
+            let given = match key.wrong_item(&value) {
+                Some((item, Some(reason))) => format!("{item:?}, because {reason}"),
+                Some((item, None)) => format!("{item:?}"),
+                None => value.to_string(),
             };
             return Err(sources::invalid(&key.path(), &given, &source, &key.allowed()));
         }

@@ -122,7 +122,7 @@ pub(super) const KEYS: &[ConfigKey] = &[
     number("snapshots", "chunk_size", limits::MIN_CHUNK_SIZE, limits::MAX_CHUNK_SIZE, limits::DEFAULT_CHUNK_SIZE),
     key("snapshots", "min_chunk_size", CHUNK, Default::Number(limits::MIN_CHUNK_SIZE)),
     key("snapshots", "max_chunk_size", CHUNK, Default::Number(limits::MAX_CHUNK_SIZE)),
-    key("snapshots", "protocol", ValueKind::Word(&["auto", "1.0.0"]), Default::Text("auto")),
+    key("snapshots", "protocol", ValueKind::Word(&["auto", "1.0.0", "2.0.0"]), Default::Text("auto")),
     number("snapshots", "window", limits::MIN_CHUNK_SIZE, GIB, 16 << 20),
     key("snapshots", "durability", ValueKind::Word(&["strict", "process"]), Default::Text("strict")),
     number("snapshots", "ack_bytes", limits::MIN_CHUNK_SIZE, GIB, limits::ACK_BYTES),
@@ -251,17 +251,6 @@ impl ConfigKey {
             _ => None,
         };
         Some((item, error.map(|error| error.to_string())))
-    }
-
-    /// Why a value is refused that a reader of the documents might expect to work.
-    pub(super) fn why_refused(&self, value: &Value) -> Option<&'static str> {
-        match (self.section, self.name, value.as_str()) {
-            ("snapshots", "protocol", Some("2.0.0")) => Some(
-                "this version of rpp-node speaks /rpp/snapshots/1.0.0 only; write \"auto\", which will use a newer protocol once \
-                 this node has one, or \"1.0.0\"",
-            ),
-            _ => None,
-        }
     }
 
     /// What the key may contain, in words.

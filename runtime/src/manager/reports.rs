@@ -76,7 +76,9 @@ impl Manager {
         now: Instant,
     ) {
         let Some((peer, session)) = event.of() else { return };
-        if let snapshots::Event::Error { error: SnapshotProtocolError::Remote(violation), .. } = &event {
+        if let snapshots::Event::Error { error: SnapshotProtocolError::Remote(violation), .. }
+        | snapshots::Event::StreamEnded { error: SnapshotProtocolError::Remote(violation), .. } = &event
+        {
             self.on_violation(peer, session, violation);
         }
         match self.machine_of(session, peer) {
@@ -335,8 +337,8 @@ impl Manager {
 }
 
 /// The values of [`violation_kind`], and `authority`, which [`Manager::on_authority`] counts.
-pub(crate) const VIOLATION_KINDS: [&str; 7] =
-    ["plan", "chunk", "light_client_update", "unreadable", "mismatch", "authority", "other"];
+pub(crate) const VIOLATION_KINDS: [&str; 8] =
+    ["plan", "chunk", "light_client_update", "unreadable", "mismatch", "stream", "authority", "other"];
 
 fn violation_kind(violation: &Violation) -> &'static str {
     match violation {
@@ -345,6 +347,7 @@ fn violation_kind(violation: &Violation) -> &'static str {
         Violation::Update { .. } => "light_client_update",
         Violation::Unreadable(_) => "unreadable",
         Violation::Mismatch { .. } => "mismatch",
+        Violation::Stream(_) => "stream",
         _ => "other",
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use libp2p::Multiaddr;
 use rpp_p2p::{
-    Update,
+    Protocol, Update,
     consumer::{self, View},
 };
 use tokio::sync::watch;
@@ -76,6 +76,8 @@ pub(super) struct Here {
     verified: (u64, u64),
     /// Bytes received over the wire.
     received: u64,
+    /// The version of the protocol by which the session was open last.
+    protocol: Option<Protocol>,
     /// The path of the payload while it is in place.
     pub(super) payload_path: Option<PathBuf>,
     /// This process verified all of a complete session's payload, and its authority.
@@ -252,6 +254,7 @@ impl Tracked {
     pub(super) fn end_machine(&mut self) {
         if let Some(view) = self.machine.take().map(|machine| machine.view()) {
             self.progressed = self.progressed.max(view.progressed);
+            self.here.protocol = view.protocol;
         }
     }
 
@@ -358,7 +361,7 @@ fn describe(
         tries: view.filter(|_| !state.is_final()).map(|view| view.tries),
         stalled_ms: None,
         verified,
-        protocol: plan.map(|_| rpp_p2p::PROTOCOL_V1.to_owned()),
+        protocol: view.map_or(here.protocol, |view| view.protocol).map(|protocol| protocol.as_str().to_owned()),
         waiting_on: waiting(view, hold, state, record, here, held_since, now),
         error: view.map_or_else(|| record.error.clone(), |view| trouble(view).map(|(_, message)| message)),
         error_code: view.map_or(record.error_code, |view| trouble(view).map(|(code, _)| code)),

@@ -1,0 +1,277 @@
+//! The consumer's end of a stream: writes messages, wants and credit, and checks what comes while it is read.
+
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use futures::AsyncWrite as _;
+use libp2p::{PeerId, swarm::Stream};
+
+use super::{
+    StreamId,
+    outlet::Outlet,
+    reading::{Alarm, Piece},
+};
+use crate::{
+    codec::is_end,
+    error::{RequestFailure, Violation},
+    exchange::{Exchange, Rules},
+    json,
+    limits::MAX_OPEN_WANTS,
+    messages::{Checkpoint, Plan},
+    pace::{Pace, PaceLimits},
+    stream::{Came, Incoming, Wanted, frame},
+    stream_tags::{self, StreamTags},
+    text,
+    types::SnapshotSessionId,
+};
+
+/// The most that is read at once.
+const PIECE: usize = 64 * 1024;
+
+/// Something to say.
+#[derive(Debug)]
+pub(in crate::behaviour) enum Say {
+    /// A message; the next one follows its answer.
+    Message(Box<Exchange>),
+    Want {
+        plan: Arc<Plan>,
+        wanted: Wanted,
+        /// The update before the first one, where it is known.
+        previous: Option<Checkpoint>,
+    },
+    Credit(u64),
+}
+
+/// A stream that is to be opened.
+#[derive(Debug)]
+pub struct StreamOpening {
+    pub(in crate::behaviour) id: StreamId,
+    pub(in crate::behaviour) peer: PeerId,
+    pub(in crate::behaviour) session: SnapshotSessionId,
+    pub(in crate::behaviour) rules: Rules,
+    pub(in crate::behaviour) outlet: Outlet<Say>,
+    /// Payload bytes of the chunk that is coming, as far as they are here.
+    pub(in crate::behaviour) unfinished: Arc<AtomicU64>,
+}
+
+/// What happened on a consumer's end.
+#[derive(Debug)]
+pub(in crate::behaviour) enum FromProvider {
+    /// Something came, and verifies.
+    Came(Came),
+    /// It is over.
+    Ended(Ending),
+}
+
+/// Why a stream is over.
+#[derive(Debug)]
+pub(in crate::behaviour) enum Ending {
+    /// This side has closed it.
+    Closed,
+    /// The peer does not have the protocol.
+    Unsupported,
+    /// The provider broke the protocol.
+    Violation(Violation),
+    /// The transport, or time. With the bytes of the chunk that did not end.
+    Failure(RequestFailure),
+}
+
+/// One stream.
+pub(super) struct Receiving {
+    pub(super) id: StreamId,
+    peer: PeerId,
+    io: Stream,
+    incoming: Incoming,
+    unfinished: Arc<AtomicU64>,
+    outlet: Outlet<Say>,
+    /// A want that waits until the provider has heard of the earlier ones.
+    held: Option<(Arc<Plan>, Wanted, Option<Checkpoint>)>,
+    out: Vec<u8>,
+    written: usize,
+    is_flushed: bool,
+    /// Writing failed; what the provider said before is still read.
+    deaf: bool,
+    piece: Piece,
+    has_read: bool,
+    pace: Option<Pace>,
+    limits: PaceLimits,
+    alarm: Alarm,
+    pub(super) tags: StreamTags,
+}
+
+impl Receiving {
+    pub(super) fn new(io: Stream, opening: StreamOpening, limits: PaceLimits) -> Self {
+        let StreamOpening { id, peer, session, rules, outlet, unfinished } = opening;
+        Self {
+            id,
+            peer,
+            io,
+            incoming: Incoming::new(session, rules),
+            unfinished,
+            outlet,
+            held: None,
+            out: Vec::new(),
+            written: 0,
+            is_flushed: true,
+            deaf: false,
+            piece: Piece::new(PIECE),
+            has_read: false,
+            pace: None,
+            limits,
+            alarm: Alarm::default(),
+            tags: stream_tags::of_stream(session),
+        }
+    }
+
+    /// The next thing that happens. Nothing does after [`FromProvider::Ended`].
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<FromProvider> {
+        if self.poll_say(cx) {
+            return Poll::Ready(FromProvider::Ended(Ending::Closed));
+        }
+        if let Poll::Ready(received) = self.poll_read(cx) {
+            return Poll::Ready(received);
+        }
+        self.poll_stall(cx).map(|failure| FromProvider::Ended(Ending::Failure(failure)))
+    }
+
+    /// Says what there is to say; `true` when this side is through with the stream.
+    fn poll_say(&mut self, cx: &mut Context<'_>) -> bool {
+        loop {
+            match self.outlet.poll_next(cx) {
+                Poll::Ready(Some(say)) => self.say(say),
+                Poll::Ready(None) => {
+                    let _ = self.poll_write(cx);
+                    // What is not closed now is reset, which the provider takes as well.
+                    let _ = Pin::new(&mut self.io).poll_close(cx);
+                    return true;
+                }
+                Poll::Pending => break,
+            }
+        }
+        if self.incoming.open_wants() < MAX_OPEN_WANTS
+            && let Some((plan, wanted, previous)) = self.held.take()
+        {
+            self.out.extend_from_slice(&frame::want(&wanted));
+            self.incoming.wanting(plan, wanted, previous);
+        }
+        if !self.deaf && self.poll_write(cx).is_err() {
+            self.deaf = true;
+        }
+        false
+    }
+
+    fn say(&mut self, say: Say) {
+        match say {
+            Say::Message(exchange) => {
+                self.out.extend_from_slice(&frame::message(&json::encode_request(exchange.request())));
+                self.incoming.asking(*exchange);
+            }
+            // A later want replaces one that was not said yet.
+            Say::Want { plan, wanted, previous } => self.held = Some((plan, wanted, previous)),
+            Say::Credit(granted) => {
+                self.out.extend_from_slice(&frame::credit(granted));
+                self.incoming.granting(granted);
+            }
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        while self.written < self.out.len() {
+            match Pin::new(&mut self.io).poll_write(cx, &self.out[self.written..])? {
+                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(written) => {
+                    self.written += written;
+                    self.is_flushed = false;
+                    if let Some(pace) = &mut self.pace {
+                        pace.moved(Instant::now(), written);
+                    }
+                }
+                Poll::Pending => break,
+            }
+        }
+        if self.written == self.out.len() {
+            self.out.clear();
+            self.written = 0;
+        }
+        if !self.is_flushed {
+            self.is_flushed = Pin::new(&mut self.io).poll_flush(cx)?.is_ready();
+        }
+        Ok(())
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<FromProvider> {
+        loop {
+            let mut rest = self.piece.rest();
+            if !rest.is_empty() {
+                let incoming = &mut self.incoming;
+                let fed = catch_unwind(AssertUnwindSafe(|| incoming.feed(&mut rest)));
+                let left = rest.len();
+                self.piece.left(left);
+                match fed {
+                    Ok(Ok(Some(came))) => return Poll::Ready(FromProvider::Came(came)),
+                    Ok(Ok(None)) => {}
+                    Ok(Err(violation)) => return Poll::Ready(FromProvider::Ended(Ending::Violation(violation))),
+                    Err(panic) => {
+                        let reason = text::of_panic(panic.as_ref());
+                        tracing::error!(peer = %self.peer, reason, "checking what came on a stream panicked");
+                        let reason = format!("checking what came panicked: {reason}");
+                        return Poll::Ready(FromProvider::Ended(Ending::Failure(RequestFailure::Io { reason })));
+                    }
+                }
+            }
+            let received = self.incoming.unfinished_bytes();
+            self.unfinished.store(received, Ordering::Relaxed);
+            match self.piece.poll_read(cx, &mut self.io) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(0)) => {
+                    return Poll::Ready(FromProvider::Ended(Ending::Failure(RequestFailure::ConnectionClosed {
+                        received,
+                    })));
+                }
+                Poll::Ready(Ok(read)) => {
+                    self.has_read = true;
+                    if let Some(pace) = &mut self.pace {
+                        pace.moved(Instant::now(), read);
+                    }
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(FromProvider::Ended(self.lost(&error, received))),
+            }
+        }
+    }
+
+    fn lost(&self, error: &io::Error, received: u64) -> Ending {
+        match error {
+            // With `V1Lazy` the refusal of a protocol becomes visible when the first byte is read.
+            error if !self.has_read && super::super::is_refused_protocol(error) => Ending::Unsupported,
+            error if is_end(error) => Ending::Failure(RequestFailure::ConnectionClosed { received }),
+            error => Ending::Failure(RequestFailure::Io { reason: text::escape(&error.to_string()) }),
+        }
+    }
+
+    /// Ready when the provider could send something and has not for too long.
+    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<RequestFailure> {
+        if !self.incoming.is_expecting() && self.out.is_empty() {
+            self.pace = None;
+            return Poll::Pending;
+        }
+        loop {
+            let pace = self.pace.get_or_insert_with(|| Pace::new(self.limits, Instant::now()));
+            if self.alarm.poll(cx, pace.deadline()).is_pending() {
+                return Poll::Pending;
+            }
+            if let Err(stall) = pace.check(Instant::now()) {
+                let reason = format!("{} is stalled: {stall}, although it has something to send and may", self.peer);
+                return Poll::Ready(RequestFailure::Timeout { reason, received: self.incoming.unfinished_bytes() });
+            }
+        }
+    }
+}

@@ -1,0 +1,388 @@
+//! What a consumer accepts of a stream: what it asked for, in the order in which it wants it, within what it granted, and
+//! nothing that does not verify. Pure; chunks are hashed while they arrive.
+//!
+//! A provider learns of a new want some time after it was said. Until something comes that only the new want allows, what
+//! comes may follow any of those said since. On one stream nothing comes twice, so what has come is also what was sent when
+//! the next thing was: each want allows exactly one next thing.
+
+use std::{collections::VecDeque, ops::Range, sync::Arc};
+
+use super::{
+    Ranges, Wanted,
+    frame::{FrameError, ProviderDecoder, ProviderPart},
+};
+use crate::{
+    error::Violation,
+    exchange::{Exchange, Expectation, Rules, Verified},
+    messages::{Checkpoint, ErrorCode, Plan, SnapshotsRequest, SnapshotsResponse},
+    outboard::{self, GROUP},
+    tree::chunk_range,
+    types::{Hash, SnapshotSessionId},
+};
+
+/// A provider broke the rules of a stream.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StreamViolation {
+    /// A frame that cannot be read.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// A chunk that does not fit what was granted.
+    #[error("chunk {index} makes {sent} bytes, and {granted} were granted")]
+    BeyondCredit {
+        /// Which chunk.
+        index: u64,
+        /// Payload bytes with it.
+        sent: u64,
+        /// Payload bytes that may have come.
+        granted: u64,
+    },
+    /// What nobody wanted on this stream.
+    #[error("{what} {index}, which was not wanted")]
+    Unwanted {
+        /// Chunk or update.
+        what: &'static str,
+        /// Which.
+        index: u64,
+    },
+    /// What came before.
+    #[error("{what} {index} a second time")]
+    Twice {
+        /// Chunk or update.
+        what: &'static str,
+        /// Which.
+        index: u64,
+    },
+    /// What is wanted later.
+    #[error("{what} {index} before {expected}, which is wanted first")]
+    OutOfOrder {
+        /// Chunk or update.
+        what: &'static str,
+        /// Which.
+        index: u64,
+        /// What is to come.
+        expected: u64,
+    },
+    /// A message that answers nothing, or may not be sent on a stream.
+    #[error("a message of type {tag} that nothing asked for")]
+    Unasked {
+        /// Its type.
+        tag: &'static str,
+    },
+}
+
+/// Something that came, and verifies.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Came {
+    /// The answer to the message. The bytes are those of its document.
+    Answer(Verified, usize),
+    /// A wanted chunk or update, and its bytes on the wire.
+    Artefact(Verified, usize),
+    /// The provider says, asked by no message, why it ends the stream.
+    Refused {
+        /// Why.
+        code: ErrorCode,
+        /// Its message, not escaped.
+        message: String,
+    },
+}
+
+/// The receiving end of a consumer's stream.
+#[derive(Debug)]
+pub struct Incoming {
+    session: SnapshotSessionId,
+    rules: Rules,
+    decoder: ProviderDecoder,
+    /// The message that is not answered yet.
+    asked: Option<Expectation>,
+    plan: Option<Arc<Plan>>,
+    /// Those that may be in force at the provider, in the order in which they were said.
+    wants: VecDeque<Wanted>,
+    chunks: Ranges,
+    updates: Ranges,
+    granted: u64,
+    /// Payload bytes of the chunks that came or began to come.
+    received: u64,
+    /// The newest update, or the one before the first: the next one continues it.
+    previous: Option<(u64, Checkpoint)>,
+    arriving: Option<Arriving>,
+}
+
+/// A chunk whose bytes are coming.
+#[derive(Debug)]
+struct Arriving {
+    index: u64,
+    proof: Vec<Hash>,
+    length: usize,
+    bytes: Vec<u8>,
+    /// Where the chunk begins; `None` if the payload has no groups.
+    start: Option<u64>,
+    groups: Vec<Hash>,
+}
+
+impl Incoming {
+    /// Nothing was asked, wanted or granted yet.
+    #[must_use]
+    pub fn new(session: SnapshotSessionId, rules: Rules) -> Self {
+        Self {
+            session,
+            rules,
+            decoder: ProviderDecoder::default(),
+            asked: None,
+            plan: None,
+            wants: VecDeque::from([Wanted::default()]),
+            chunks: Ranges::default(),
+            updates: Ranges::default(),
+            granted: 0,
+            received: 0,
+            previous: None,
+            arriving: None,
+        }
+    }
+
+    /// A message is being sent; no other is before it is answered.
+    pub fn asking(&mut self, exchange: Exchange) {
+        self.asked = Some(exchange.expecting(&self.rules));
+    }
+
+    /// What is wanted is being sent, of this plan. `previous`: the update before the first one, where it is known.
+    pub fn wanting(&mut self, plan: Arc<Plan>, wanted: Wanted, previous: Option<Checkpoint>) {
+        self.plan = Some(plan);
+        if let (Some(previous), Some(before)) = (previous, wanted.updates.start.checked_sub(1)) {
+            self.previous = Some((before, previous));
+        }
+        self.wants.push_back(wanted);
+        self.forget_covered();
+    }
+
+    /// Credit is being sent.
+    pub fn granting(&mut self, granted: u64) {
+        self.granted = self.granted.max(granted);
+    }
+
+    /// Whether the provider has something to send and may.
+    #[must_use]
+    pub fn is_expecting(&self) -> bool {
+        self.asked.is_some() || self.decoder.is_within() || self.wants.back().is_some_and(|want| self.may_come(want))
+    }
+
+    fn may_come(&self, want: &Wanted) -> bool {
+        self.next_update(want).is_some()
+            || self.next_chunk(want).is_some_and(|index| self.received + self.chunk_bytes(index) <= self.granted)
+    }
+
+    /// Payload bytes of the chunk that is coming, as far as they are here: in vain if it ends now.
+    #[must_use]
+    pub fn unfinished_bytes(&self) -> u64 {
+        self.arriving.as_ref().map_or(0, |arriving| arriving.bytes.len() as u64)
+    }
+
+    /// Takes bytes from the piece up to the end of the next thing that comes; `None`: the piece is used up before that.
+    ///
+    /// # Errors
+    /// The provider broke the protocol. Nothing more may be taken from this stream.
+    pub fn feed(&mut self, piece: &mut &[u8]) -> Result<Option<Came>, Violation> {
+        while let Some(part) = self.decoder.feed(piece).map_err(StreamViolation::Frame)? {
+            let came = match part {
+                ProviderPart::Message(response, bytes) => Some(self.message(*response, bytes)?),
+                ProviderPart::Chunk { index, proof, length } => {
+                    self.begin(index, proof, length)?;
+                    self.finished()?
+                }
+                ProviderPart::Bytes(bytes) => {
+                    if let Some(arriving) = &mut self.arriving {
+                        arriving.take(bytes);
+                    }
+                    self.finished()?
+                }
+            };
+            if came.is_some() {
+                return Ok(came);
+            }
+        }
+        Ok(None)
+    }
+
+    fn message(&mut self, response: SnapshotsResponse, bytes: usize) -> Result<Came, Violation> {
+        match response {
+            SnapshotsResponse::LightClientUpdate { update_index, .. } => {
+                self.accept("update", update_index)?;
+                let request = SnapshotsRequest::LightClientUpdate { session_id: self.session, update_index };
+                let before = self.previous.filter(|(index, _)| index.checked_add(1) == Some(update_index));
+                let exchange = Exchange::new(request, self.plan.clone(), before.map(|(_, checkpoint)| checkpoint));
+                let verified = exchange.check(&self.rules, response)?;
+                if let Verified::Update { index, update } = &verified {
+                    self.previous = Some((*index, update.checkpoint));
+                }
+                Ok(Came::Artefact(verified, bytes))
+            }
+            SnapshotsResponse::Chunk { .. } => Err(StreamViolation::Unasked { tag: response.tag() }.into()),
+            response => match (self.asked.take(), response) {
+                (Some(asked), response) => Ok(Came::Answer(asked.check_hashed(response, None)?, bytes)),
+                (None, SnapshotsResponse::Error { session_id, code, message })
+                    if session_id == self.session || session_id == SnapshotSessionId::UNREADABLE =>
+                {
+                    Ok(Came::Refused { code, message })
+                }
+                (None, other) => Err(StreamViolation::Unasked { tag: other.tag() }.into()),
+            },
+        }
+    }
+
+    /// A chunk begins. It is judged before a byte of it is kept.
+    fn begin(&mut self, index: u64, proof: Vec<Hash>, length: usize) -> Result<(), Violation> {
+        self.accept("chunk", index)?;
+        let Some(plan) = &self.plan else { return Err(StreamViolation::Unwanted { what: "chunk", index }.into()) };
+        let payload_bytes = plan.snapshot.checkpoint.payload_bytes;
+        let range = chunk_range(payload_bytes, plan.chunk_size, index);
+        let (expected, actual) = (range.end - range.start, length as u64);
+        if expected != actual {
+            let source = crate::tree::ChunkError::Length { expected, actual };
+            return Err(Violation::Chunk { index, received: 0, source });
+        }
+        let sent = self.received + actual;
+        if sent > self.granted {
+            return Err(StreamViolation::BeyondCredit { index, sent, granted: self.granted }.into());
+        }
+        self.received = sent;
+        let start = (payload_bytes > GROUP).then_some(range.start);
+        let bytes = Vec::with_capacity(length);
+        self.arriving = Some(Arriving { index, proof, length, bytes, start, groups: Vec::new() });
+        Ok(())
+    }
+
+    /// Checks the chunk when all of it is there.
+    fn finished(&mut self) -> Result<Option<Came>, Violation> {
+        let Some(mut arriving) = self.arriving.take_if(|arriving| arriving.bytes.len() == arriving.length) else {
+            return Ok(None);
+        };
+        arriving.hash(true);
+        let Arriving { index, proof, bytes, groups, .. } = arriving;
+        let wire = bytes.len() + proof.len() * 32;
+        let (session_id, chunk_index) = (self.session, index);
+        let request = SnapshotsRequest::Chunk { session_id, chunk_index };
+        let response = SnapshotsResponse::Chunk { session_id, chunk_index, chunk: bytes.into(), proof };
+        let expectation = Exchange::new(request, self.plan.clone(), None).expecting(&self.rules);
+        Ok(Some(Came::Artefact(expectation.check_hashed(response, Some(groups))?, wire)))
+    }
+
+    /// Takes note that this comes now, if one of the wants that may be in force allows it.
+    fn accept(&mut self, what: &'static str, index: u64) -> Result<(), StreamViolation> {
+        let is_chunk = what == "chunk";
+        let came = if is_chunk { &self.chunks } else { &self.updates };
+        let next = |want: &Wanted| if is_chunk { self.next_chunk(want) } else { self.next_update(want) };
+        let Some(at) = self.wants.iter().position(|want| next(want) == Some(index)) else {
+            let expected = self.wants.iter().find_map(|want| next(want));
+            let is_wanted = self.wants.iter().any(|want| match is_chunk {
+                true => want.chunks.iter().any(|range| range.contains(&index)),
+                false => want.updates.contains(&index),
+            });
+            return Err(match expected {
+                _ if came.contains(index) => StreamViolation::Twice { what, index },
+                Some(expected) if is_wanted => StreamViolation::OutOfOrder { what, index, expected },
+                _ => StreamViolation::Unwanted { what, index },
+            });
+        };
+        self.wants.drain(..at);
+        if is_chunk {
+            self.chunks.insert(index)
+        } else {
+            self.updates.insert(index)
+        }
+        self.forget_covered();
+        Ok(())
+    }
+
+    /// A want need not be kept when everything that it still allows is also what a later one begins with, or when it allows
+    /// nothing; the last one is kept.
+    fn forget_covered(&mut self) {
+        let mut at = 0;
+        while at + 1 < self.wants.len() {
+            let (want, later) = (self.rest(&self.wants[at]), self.rest(&self.wants[at + 1]));
+            if begins_with(&later, &want) {
+                self.wants.remove(at);
+            } else {
+                at += 1;
+            }
+        }
+    }
+
+    /// What a want still allows: updates, then chunks, as ranges.
+    fn rest(&self, want: &Wanted) -> [Vec<Range<u64>>; 2] {
+        let rest = |came: &Ranges, ranges: &[Range<u64>]| {
+            let mut rest = Vec::new();
+            for range in ranges {
+                // What came of a range is, but for a change of wants, its beginning.
+                if let Some(first) = came.first_missing(range) {
+                    rest.push(first..range.end);
+                }
+            }
+            rest
+        };
+        [rest(&self.updates, std::slice::from_ref(&want.updates)), rest(&self.chunks, &want.chunks)]
+    }
+
+    fn next_update(&self, want: &Wanted) -> Option<u64> {
+        self.updates.first_missing(&want.updates)
+    }
+
+    /// Chunks come after the updates of the same want.
+    fn next_chunk(&self, want: &Wanted) -> Option<u64> {
+        match self.next_update(want) {
+            Some(_) => None,
+            None => want.chunks.iter().find_map(|range| self.chunks.first_missing(range)),
+        }
+    }
+
+    fn chunk_bytes(&self, index: u64) -> u64 {
+        self.plan.as_ref().map_or(0, |plan| {
+            let range = chunk_range(plan.snapshot.checkpoint.payload_bytes, plan.chunk_size, index);
+            range.end - range.start
+        })
+    }
+
+    /// How many wants may be in force at the provider.
+    #[must_use]
+    pub fn open_wants(&self) -> usize {
+        self.wants.len()
+    }
+}
+
+/// Whether whatever follows `want` also follows `later`.
+fn begins_with(later: &[Vec<Range<u64>>; 2], want: &[Vec<Range<u64>>; 2]) -> bool {
+    let [updates, chunks] = want;
+    if updates.is_empty() && chunks.is_empty() {
+        return true;
+    }
+    // Chunks come only when the updates are through.
+    let same_updates = later[0] == *updates;
+    match chunks.split_last() {
+        None => match (updates.first(), later[0].first()) {
+            (Some(ours), Some(theirs)) => ours.start == theirs.start && ours.end <= theirs.end,
+            _ => false,
+        },
+        Some((last, before)) => {
+            let follows = later[1].get(before.len());
+            same_updates
+                && later[1].starts_with(before)
+                && follows.is_some_and(|range| range.start == last.start && last.end <= range.end)
+        }
+    }
+}
+
+impl Arriving {
+    fn take(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        self.hash(false);
+    }
+
+    /// Hashes the groups that are complete; at the end also the last one.
+    fn hash(&mut self, is_end: bool) {
+        let Some(start) = self.start else { return };
+        let hashed = self.groups.len() * GROUP as usize;
+        let rest = self.bytes.get(hashed..).unwrap_or_default();
+        let ready = if is_end { rest.len() } else { rest.len() / GROUP as usize * GROUP as usize };
+        self.groups.extend(outboard::groups(start + hashed as u64, &rest[..ready]));
+    }
+}
