@@ -16,6 +16,7 @@ cleanup() {
     rm -rf "$dir"
 }
 trap cleanup EXIT
+got() { curl -sS -f --aws-sigv4 "aws:amz:$AWS_REGION:s3" --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" "$AWS_ENDPOINT/$1"; }
 field() { python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
 
 if [ -z "${MOTO_SERVER:-}" ]; then
@@ -42,10 +43,10 @@ first=$!
 sleep 0.3
 kill -9 "$first" 2>/dev/null || true
 wait "$first" 2>/dev/null || true
-! curl -sS -f "$AWS_ENDPOINT/other/snapshots.json" >/dev/null 2>&1 || echo "(it was done before it was killed)"
+! got other/snapshots.json >/dev/null 2>&1 || echo "(it was done before it was killed)"
 "$node" mirror --config "$dir/publisher/node.toml" s3://other
-curl -sS -f "$AWS_ENDPOINT/other/$root/payload" | cmp - "$dir/payload"
-curl -sS -f "$AWS_ENDPOINT/other/snapshots.json" | grep -q "$root"
+got "other/$root/payload" | cmp - "$dir/payload"
+got other/snapshots.json | grep -q "$root"
 sent=$("$node" mirror --config "$dir/publisher/node.toml" --json s3://other | field bytes)
 [ "$sent" = 0 ] || { echo "$sent bytes were sent again"; exit 1; }
 if grep -q only-for-tests "$dir/first"; then echo "a secret was printed"; exit 1; fi
