@@ -304,10 +304,8 @@ impl NetworkBehaviour for OffersBehaviour {
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match &event {
-            FromSwarm::ConnectionEstablished(made) if made.other_established == 0 => {
-                if self.judge.is_some() {
-                    self.asker.handle_connected(made.peer_id, Instant::now());
-                }
+            FromSwarm::ConnectionEstablished(made) if made.other_established == 0 && self.judge.is_some() => {
+                self.asker.handle_connected(made.peer_id, Instant::now());
             }
             FromSwarm::ConnectionClosed(closed) if closed.remaining_established == 0 => {
                 self.asker.handle_disconnected(&closed.peer_id);
