@@ -248,7 +248,8 @@ impl Node {
             }
         };
         scrub.abort();
-        self.stop(done, stop).await;
+        // On the heap: it holds all of the node.
+        Box::pin(self.stop(done, stop)).await;
     }
 
     /// Dials the peers that are due, and lets every session do what it can do now.
