@@ -1,5 +1,11 @@
 //! The frames of `/rpp/snapshots/2.0.0`: what is written is read, in pieces of any size, and nothing else is.
 
+#![allow(
+    clippy::reversed_empty_ranges,
+    clippy::single_range_in_vec_init,
+    reason = "what is wanted is a list of ranges, also of wrong ones"
+)]
+
 use bolero::TypeGenerator;
 use proptest::prelude::*;
 use rpp_p2p::{

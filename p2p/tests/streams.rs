@@ -1,5 +1,7 @@
 //! `/rpp/snapshots/2.0.0` over real swarms: two peers that keep to it, mixed company, and peers that do not.
 
+#![allow(clippy::single_range_in_vec_init, reason = "what is wanted is a list of ranges")]
+
 use std::{
     path::PathBuf,
     sync::Arc,

@@ -406,10 +406,10 @@ impl Node {
                 self.swarm.behaviour_mut().offers.forget(&peer);
                 self.manager.on_dial_failed(peer, &reason, now);
             }
-            SwarmEvent::IncomingConnectionError { error: ListenError::Denied { cause }, .. } => {
-                if cause.downcast::<allow_block_list::Blocked>().is_ok() {
-                    self.metrics.bans.refused();
-                }
+            SwarmEvent::IncomingConnectionError { error: ListenError::Denied { cause }, .. }
+                if cause.downcast_ref::<allow_block_list::Blocked>().is_some() =>
+            {
+                self.metrics.bans.refused();
             }
             SwarmEvent::Behaviour(event) => self.on_behaviour(event, now),
             _ => {}

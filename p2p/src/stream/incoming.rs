@@ -273,7 +273,7 @@ impl Incoming {
         let came = if is_chunk { &self.chunks } else { &self.updates };
         let next = |want: &Wanted| if is_chunk { self.next_chunk(want) } else { self.next_update(want) };
         let Some(at) = self.wants.iter().position(|want| next(want) == Some(index)) else {
-            let expected = self.wants.iter().find_map(|want| next(want));
+            let expected = self.wants.iter().find_map(next);
             let is_wanted = self.wants.iter().any(|want| match is_chunk {
                 true => want.chunks.iter().any(|range| range.contains(&index)),
                 false => want.updates.contains(&index),

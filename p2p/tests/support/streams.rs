@@ -1,5 +1,7 @@
 //! A peer that speaks `/rpp/snapshots/2.0.0` and says on its streams whatever a test wants.
 
+#![allow(clippy::single_range_in_vec_init, reason = "what is wanted is a list of ranges")]
+
 use std::{
     collections::VecDeque,
     task::{Context, Poll},
@@ -126,7 +128,7 @@ impl RawEnd {
     }
 
     async fn more(&mut self) -> Option<()> {
-        let mut piece = [0; 64 * 1024];
+        let mut piece = vec![0; 64 * 1024];
         let read = within(self.io.read(&mut piece)).await.ok().filter(|read| *read > 0)?;
         self.came.extend_from_slice(&piece[..read]);
         Some(())

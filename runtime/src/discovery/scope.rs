@@ -55,7 +55,7 @@ fn is_public_name(name: &str) -> bool {
     let name = name.trim_end_matches('.').to_ascii_lowercase();
     let local = ["local", "localhost", "internal", "lan", "home.arpa"];
     let is_local = |suffix: &&str| name == **suffix || name.ends_with(&format!(".{suffix}"));
-    name.contains('.') && !local.iter().any(|suffix| is_local(suffix))
+    name.contains('.') && !local.iter().any(is_local)
 }
 
 #[cfg(test)]

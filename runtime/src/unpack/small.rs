@@ -25,11 +25,11 @@ const PAGE: u64 = 4096;
 /// Files that are created, and the content that they are to have.
 #[derive(Default)]
 struct Batch {
-    files: Vec<Pending>,
+    files: Vec<SmallFile>,
     content: Vec<u8>,
 }
 
-struct Pending {
+struct SmallFile {
     file: File,
     /// Where its content ends; it begins where that of the file before it ends.
     end: usize,
@@ -82,7 +82,7 @@ impl SmallFiles {
 
     /// The file whose content was collected last.
     pub(super) fn add(&mut self, file: File, path: &[u8]) -> Result<(), Stopped> {
-        self.batch.files.push(Pending { file, end: self.batch.content.len(), path: path.to_vec() });
+        self.batch.files.push(SmallFile { file, end: self.batch.content.len(), path: path.to_vec() });
         if self.batch.files.len() < FILES && self.batch.content.len() < BYTES {
             return Ok(());
         }
@@ -150,7 +150,7 @@ impl Writer<'_> {
 
 fn write(batch: Batch) -> Result<(), Failed> {
     let mut start = 0;
-    for Pending { file, end, path } in batch.files {
+    for SmallFile { file, end, path } in batch.files {
         let content = &batch.content[start..end];
         start = end;
         let written = sparse::write_new_at(&file, content, 0).and_then(|written| {

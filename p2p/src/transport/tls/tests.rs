@@ -39,8 +39,11 @@ fn line() -> (Line, Line) {
     (Line(one), Line(other))
 }
 
-/// What both ends found: the peer and the stream.
-fn connect<D, L, S, T>(dialer: D, listener: L) -> Result<((PeerId, S), (PeerId, T)), String>
+/// What an end found: the peer and the stream.
+type Found<S> = (PeerId, S);
+
+/// What both ends found.
+fn connect<D, L, S, T>(dialer: D, listener: L) -> Result<(Found<S>, Found<T>), String>
 where
     D: OutboundConnectionUpgrade<Line, Output = (PeerId, S), Error: std::fmt::Debug, Info = &'static str>,
     L: InboundConnectionUpgrade<Line, Output = (PeerId, T), Error: std::fmt::Debug, Info = &'static str>,
