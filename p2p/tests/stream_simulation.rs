@@ -5,6 +5,8 @@
 //! `RPP_STREAM_SIM_RUNS` sets the number of runs, `RPP_STREAM_SIM_SEED` the seed of the first one; a failing run prints its
 //! seed. Ten thousand: `RPP_STREAM_SIM_RUNS=10000 cargo test --release --test rules stream_simulation`.
 
+#![allow(clippy::single_range_in_vec_init, reason = "what is wanted is a list of ranges")]
+
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},

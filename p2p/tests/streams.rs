@@ -335,7 +335,7 @@ fn chunks(indices: &[u64]) -> Vec<Vec<u8>> {
 
 #[tokio::test]
 async fn bytes_beyond_the_credit_end_the_session() {
-    let words = refused(&chunks(&[0, 1, 2, 3])).await;
+    let words = Box::pin(refused(&chunks(&[0, 1, 2, 3]))).await;
     assert!(words.contains("chunk 3 makes 65536 bytes, and 49152 were granted"), "{words}");
 }
 
@@ -343,19 +343,19 @@ async fn bytes_beyond_the_credit_end_the_session() {
 async fn an_unwanted_chunk_ends_the_session() {
     let mut frame = frame::chunk_head(11, &[], 16);
     frame.extend_from_slice(&[0; 16]);
-    let words = refused(&[frame]).await;
+    let words = Box::pin(refused(&[frame])).await;
     assert!(words.contains("chunk 11, which was not wanted"), "{words}");
 }
 
 #[tokio::test]
 async fn a_chunk_twice_ends_the_session() {
-    let words = refused(&chunks(&[0, 0])).await;
+    let words = Box::pin(refused(&chunks(&[0, 0]))).await;
     assert!(words.contains("chunk 0 a second time"), "{words}");
 }
 
 #[tokio::test]
 async fn a_chunk_out_of_order_ends_the_session() {
-    let words = refused(&chunks(&[1])).await;
+    let words = Box::pin(refused(&chunks(&[1]))).await;
     assert!(words.contains("chunk 1 before 0, which is wanted first"), "{words}");
 }
 
@@ -363,7 +363,7 @@ async fn a_chunk_out_of_order_ends_the_session() {
 async fn a_chunk_that_does_not_verify_ends_the_session() {
     let mut frames = chunks(&[0]);
     *frames[0].last_mut().unwrap() ^= 1;
-    let words = refused(&frames).await;
+    let words = Box::pin(refused(&frames)).await;
     assert!(words.contains("chunk 0 does not verify"), "{words}");
 }
 
@@ -371,19 +371,19 @@ async fn a_chunk_that_does_not_verify_ends_the_session() {
 async fn a_chunk_of_another_length_ends_the_session() {
     let mut frame = frame::chunk_head(0, &[], 16);
     frame.extend_from_slice(&[0; 16]);
-    let words = refused(&[frame]).await;
+    let words = Box::pin(refused(&[frame])).await;
     assert!(words.contains("16 bytes instead of 16384"), "{words}");
 }
 
 #[tokio::test]
 async fn an_unknown_frame_ends_the_session() {
-    let words = refused(&[vec![0, 0, 0, 1, 0x7f]]).await;
+    let words = Box::pin(refused(&[vec![0, 0, 0, 1, 0x7f]])).await;
     assert!(words.contains("unknown type 0x7f"), "{words}");
 }
 
 #[tokio::test]
 async fn an_oversize_frame_ends_the_session_before_it_comes() {
-    let words = refused(&[vec![0, 0x90, 0, 0, 0x10]]).await;
+    let words = Box::pin(refused(&[vec![0, 0x90, 0, 0, 0x10]])).await;
     assert!(words.contains("the bound is 8454144"), "{words}");
 }
 
@@ -391,7 +391,7 @@ async fn an_oversize_frame_ends_the_session_before_it_comes() {
 async fn an_answer_to_nothing_ends_the_session() {
     let ack = SnapshotsResponse::Ack { session_id: session(7), kind: ArtefactKind::Chunk, index: 0 };
     let message = frame::message(&rpp_p2p::json::encode_response(&ack));
-    let words = refused(&[message]).await;
+    let words = Box::pin(refused(&[message])).await;
     assert!(words.contains("does not match") || words.contains("nothing asked for"), "{words}");
 }
 
