@@ -302,7 +302,7 @@ async fn a_slow_disk_and_the_proof_show_as_what_they_are() {
     for (work, what, state, words) in [
         (Work::Proof, "proof", "verifying", ["recursive proof", "this machine"]),
         (Work::Open, "disk", "verifying", ["being opened", "being checked"]),
-        (Work::Sync, "disk", "streaming", ["made durable", "slow disk"]),
+        (Work::Sync, "credit", "streaming", ["not durable yet", "slow disk"]),
         (Work::Place, "disk", "verifying", ["verified and durable", "put in its place"]),
     ] {
         let provider = Home::provider().start().await;
