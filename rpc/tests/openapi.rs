@@ -201,7 +201,7 @@ fn the_words_are_those_of_the_types() {
     let status = &schema(&description, "SnapshotStreamStatus")["properties"];
     assert_eq!(of::<SessionState>(&status["state"]), 8);
     assert_eq!(of::<FailureCode>(schema(&description, "ErrorCode")), 10);
-    assert_eq!(of::<WaitKind>(&schema(&description, "WaitingOn")["properties"]["what"]), 11);
+    assert_eq!(of::<WaitKind>(&schema(&description, "WaitingOn")["properties"]["what"]), 12);
     assert_eq!(of::<PayloadFormat>(schema(&description, "Format")), 2);
     assert_eq!(of::<BanKind>(&schema(&description, "Ban")["properties"]["kind"]), 2);
     let offences = &schema(&description, "BanEvidence")["properties"]["kind"];
