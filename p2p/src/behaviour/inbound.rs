@@ -36,10 +36,10 @@ use super::{
     config::Config,
     estimate,
     event::{Event, Outcome, RequestId, RequestKind},
-    observer::{Activity, Ended, Job, Observer, Unobserved},
+    observer::{Activity, Ended, Job, Observer, RequestIds, Unobserved},
     pool::{Done, Pool, Watch},
     read_ahead::ReadAhead,
-    serve::{self, Answer, Effect, index_of},
+    serve::{self, Answer, Effect},
 };
 use crate::{
     codec::{Codec, ResponseFrame},
@@ -47,7 +47,6 @@ use crate::{
     json::DecodeError,
     messages::{ErrorCode, SnapshotsRequest},
     provider::{Budget, SessionKey, Slots, SnapshotProvider, Source},
-    types::SnapshotSessionId,
 };
 
 /// Where answers go.
@@ -70,7 +69,7 @@ pub(super) struct Inbound<P> {
     read_ahead: ReadAhead,
     read_ahead_jobs: Pool<()>,
     streams: Streams,
-    next_id: u64,
+    request_ids: RequestIds,
     failures: u64,
     timer: Option<(Instant, Pin<Box<Sleep>>)>,
 }
@@ -107,7 +106,7 @@ impl<P: SnapshotProvider> Inbound<P> {
             // The job itself reports each chunk to the observer.
             read_ahead_jobs: Pool::new(Job::Provide, config.max_provider_jobs, Arc::new(Unobserved)),
             streams: Streams::new(streams::pool(config)),
-            next_id: 1,
+            request_ids: RequestIds::default(),
             failures: 0,
             timer: None,
         }
@@ -165,14 +164,7 @@ impl<P: SnapshotProvider> Inbound<P> {
         channel: ResponseChannel<ResponseFrame>,
     ) {
         let readable = request.as_ref().ok();
-        let activity = Activity {
-            id: RequestId(self.next_id),
-            peer,
-            session: readable.map_or(SnapshotSessionId::UNREADABLE, SnapshotsRequest::session_id),
-            kind: readable.map(RequestKind::of),
-            index: readable.and_then(index_of),
-        };
-        self.next_id += 1;
+        let activity = Activity::of(self.request_ids.next(), peer, readable);
         self.ids.insert(inbound, activity.id);
         if self.due.len() > 2 * self.ids.len() + 64 {
             self.due.retain(|(_, inbound)| self.ids.contains_key(inbound));
@@ -372,8 +364,7 @@ impl<P: SnapshotProvider> Inbound<P> {
         if self.jobs.queued() > 0 {
             return;
         }
-        let (id, (peer, session)) = (RequestId(self.next_id), key);
-        self.next_id += 1;
+        let (id, (peer, session)) = (self.request_ids.next(), key);
         let about = Activity { id, peer, session, kind: Some(RequestKind::Chunk), index: Some(chunks.start) };
         let ready = self.read_ahead.begin(key, about, usize::try_from(chunks.end - chunks.start).unwrap_or(0));
         let (provider, max_response) = (Arc::clone(&self.provider), self.max_response);

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use libp2p::PeerId;
 
-use super::event::{RequestId, RequestKind};
-use crate::types::SnapshotSessionId;
+use super::{
+    event::{RequestId, RequestKind},
+    serve::index_of,
+};
+use crate::{messages::SnapshotsRequest, types::SnapshotSessionId};
 
 /// A request in flight, on either side. On the provider's side `id` counts the requests that arrived and the prefetch
 /// jobs.
@@ -22,6 +25,30 @@ pub struct Activity {
     pub kind: Option<RequestKind>,
     /// Which chunk or update.
     pub index: Option<u64>,
+}
+
+impl Activity {
+    /// What a request is about; `None`: it could not be parsed.
+    pub(super) fn of(id: RequestId, peer: PeerId, request: Option<&SnapshotsRequest>) -> Self {
+        Self {
+            id,
+            peer,
+            session: request.map_or(SnapshotSessionId::UNREADABLE, SnapshotsRequest::session_id),
+            kind: request.map(RequestKind::of),
+            index: request.and_then(index_of),
+        }
+    }
+}
+
+/// The ids of the requests of one direction, each once.
+#[derive(Debug, Default)]
+pub(super) struct RequestIds(u64);
+
+impl RequestIds {
+    pub(super) fn next(&mut self) -> RequestId {
+        self.0 += 1;
+        RequestId(self.0)
+    }
 }
 
 /// How a request ended.

@@ -24,9 +24,8 @@ use super::{
     config::Config,
     estimate,
     event::{Event, Outcome, RequestId, RequestKind},
-    observer::{Activity, Ended, Job, Observer},
+    observer::{Activity, Ended, Job, Observer, RequestIds},
     pool::{Done, Failed, Pool},
-    serve::index_of,
 };
 use crate::{
     PROTOCOL_V1,
@@ -62,7 +61,7 @@ pub(super) struct Outbound {
     /// Why dialling failed. Kept from the swarm's event until the requests that waited for the dial fail.
     dial_failures: HashMap<PeerId, String>,
     streams: OutStreams,
-    next_id: u64,
+    request_ids: RequestIds,
 }
 
 #[derive(Default)]
@@ -100,7 +99,7 @@ impl Outbound {
             checks: Pool::new(Job::Check, config.max_checks, Arc::clone(&config.observer)),
             dial_failures: HashMap::new(),
             streams: OutStreams::new(config.protocols),
-            next_id: 1,
+            request_ids: RequestIds::default(),
         }
     }
 
@@ -173,10 +172,8 @@ impl Outbound {
 
     /// A request of an open session is in flight from now on.
     fn begin(&mut self, peer: PeerId, request: &SnapshotsRequest) -> Activity {
-        let (session, kind) = (request.session_id(), Some(RequestKind::of(request)));
-        let activity = Activity { id: RequestId(self.next_id), peer, session, kind, index: index_of(request) };
-        self.next_id += 1;
-        self.sessions.entry((peer, session)).or_default().in_flight = Some(activity.id);
+        let activity = Activity::of(self.request_ids.next(), peer, Some(request));
+        self.sessions.entry((peer, activity.session)).or_default().in_flight = Some(activity.id);
         self.observer.request_started(&activity);
         activity
     }

@@ -19,7 +19,7 @@ use crate::{
         admission::Verdict,
         observer::{Activity, Ended, Job, Observer, Unobserved},
         pool::{Done, Pool, Watch},
-        serve::{Answer, Effect, index_of},
+        serve::{Answer, Effect},
         streams::{Heard, OutFrame, Outlet},
     },
     error::{PipelineError, SnapshotProtocolError},
@@ -200,8 +200,7 @@ impl<P: SnapshotProvider> Inbound<P> {
             };
             let Admitted::Yes { activity, fresh } = stream.admitted else {
                 let (peer, source) = (stream.peer, stream.source);
-                let activity = activity(self.next_id, peer, &request);
-                self.next_id += 1;
+                let activity = Activity::of(self.request_ids.next(), peer, Some(&request));
                 self.streams.asked.insert(activity.id, key);
                 let verdict = self.admission.arrive(Instant::now(), source, activity, request);
                 return self.stream_verdict(activity, verdict, events);
@@ -257,8 +256,7 @@ impl<P: SnapshotProvider> Inbound<P> {
                 self.streams.asked.remove(&activity.id);
                 let Some(stream) = self.streams.streams.get_mut(&key) else { return };
                 if let Ok(Some(StreamWork::Message(message))) = stream.served.poll_work(0) {
-                    let activity = self::activity(self.next_id, stream.peer, &message);
-                    self.next_id += 1;
+                    let activity = Activity::of(self.request_ids.next(), stream.peer, Some(&message));
                     self.observer.response_started(&activity);
                     let answer = serve::refusal(activity.session, refusal.code(), &refusal.to_string(), Effect::Keep);
                     self.answer(key, activity, answer, events);
@@ -292,14 +290,11 @@ impl<P: SnapshotProvider> Inbound<P> {
                 SnapshotsRequest::Chunk { session_id: session, chunk_index }
             }
         };
-        let about = activity(self.next_id, peer, &request);
-        self.next_id += 1;
+        let about = Activity::of(self.request_ids.next(), peer, Some(&request));
         let chunks: Vec<_> = match &work {
             StreamWork::Chunks(chunks) => {
-                let ids = self.next_id..;
-                self.next_id += chunks.len() as u64;
-                let one = |(id, index): (u64, &u64)| Activity { id: RequestId(id), index: Some(*index), ..about };
-                ids.zip(chunks).map(one).collect()
+                let one = |index: &u64| Activity { id: self.request_ids.next(), index: Some(*index), ..about };
+                chunks.iter().map(one).collect()
             }
             StreamWork::Message(_) | StreamWork::Update(_) => Vec::new(),
         };
@@ -436,12 +431,10 @@ impl<P: SnapshotProvider> Inbound<P> {
     fn note_failure(&mut self, key: StreamKey, reason: String, events: &mut Events) {
         let Some(stream) = self.streams.streams.get(&key) else { return };
         self.failures += 1;
-        let id = RequestId(self.next_id);
-        self.next_id += 1;
         events.push_back(Event::Inbound {
             peer: stream.peer,
             session: stream.served.session().unwrap_or(SnapshotSessionId::UNREADABLE),
-            request_id: id,
+            request_id: self.request_ids.next(),
             kind: None,
             outcome: Outcome::Lost,
             bytes: 0,
@@ -498,16 +491,6 @@ impl<P: SnapshotProvider> Inbound<P> {
 }
 
 type Events = std::collections::VecDeque<Event>;
-
-fn activity(id: u64, peer: PeerId, request: &SnapshotsRequest) -> Activity {
-    Activity {
-        id: RequestId(id),
-        peer,
-        session: request.session_id(),
-        kind: Some(RequestKind::of(request)),
-        index: index_of(request),
-    }
-}
 
 /// Reads chunks, and hands them to the stream one by one: its task is woken only when it waits for one.
 fn read<P: SnapshotProvider>(

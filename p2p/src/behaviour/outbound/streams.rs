@@ -225,8 +225,7 @@ impl Outbound {
         let before = stream.next.take();
         if let Some((kind, index)) = next {
             let (peer, session) = stream.key;
-            let activity = Activity { id: RequestId(self.next_id), peer, session, kind, index };
-            self.next_id += 1;
+            let activity = Activity { id: self.request_ids.next(), peer, session, kind, index };
             self.observer.request_started(&activity);
             stream.next = Some((activity, Instant::now()));
         }
@@ -345,8 +344,7 @@ impl Outbound {
         let (activity, since) = stream.next.take_if(is_next).unwrap_or_else(|| {
             let (peer, session) = stream.key;
             let activity =
-                Activity { id: RequestId(self.next_id), peer, session, kind: Some(kind), index: Some(index) };
-            self.next_id += 1;
+                Activity { id: self.request_ids.next(), peer, session, kind: Some(kind), index: Some(index) };
             self.observer.request_started(&activity);
             (activity, Instant::now())
         });
