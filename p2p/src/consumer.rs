@@ -251,7 +251,7 @@ impl Session {
             Verified::Plan(plan) => self.accept_plan(now, plan.into()),
             Verified::Chunk(chunk) => self.accept_chunk(now, chunk),
             Verified::Update { index, update } => self.accept_update(now, index, *update)?,
-            Verified::Resumed { .. } => self.link.resumed(),
+            Verified::Resumed { .. } => self.link.resumed(now),
             Verified::Acked { kind, index } => {
                 if self.link.acked(kind, index) {
                     self.trouble = None;
@@ -305,7 +305,7 @@ impl Session {
     }
 
     fn accept_plan(&mut self, now: Instant, plan: Arc<Plan>) {
-        let may_shrink = self.link.planned();
+        let may_shrink = self.link.planned(now);
         if self.download.accept_plan(plan, may_shrink).is_err() {
             // The check of the answer refuses this already.
             let message = format!("{} answered with another snapshot than the session's", self.peer());

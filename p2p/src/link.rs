@@ -373,32 +373,32 @@ impl Link {
     }
 
     /// The peer has planned the session. Whether the plan may have smaller chunks than the one before.
-    pub(crate) fn planned(&mut self) -> bool {
+    pub(crate) fn planned(&mut self, now: Instant) -> bool {
         let may_shrink = self.is_to_shrink();
         self.opening = Opening::Usual;
         // The peer has a new record.
         (self.acks.chunks, self.acks.updates) = (0, 0);
-        self.open();
+        self.open(now);
         may_shrink
     }
 
     /// The peer goes on with the session.
-    pub(crate) fn resumed(&mut self) {
+    pub(crate) fn resumed(&mut self, now: Instant) {
         if matches!(self.opening, Opening::Named(_)) {
             self.opening = Opening::Usual;
         }
-        self.open();
+        self.open(now);
     }
 
     /// Where the connection was lost since, the session is resumed on the next one.
-    fn open(&mut self) {
+    fn open(&mut self, now: Instant) {
         if matches!(self.state, LinkState::Up) {
             self.state = LinkState::Open { tries: self.backoff.tries() + 1 };
             self.said = Said::default();
             self.requests.reset();
             let (id, protocol) = self.carried.take().map_or((None, Protocol::V1), |(id, by)| (Some(id), by));
             self.protocol = Some(protocol);
-            self.stream = id.filter(|_| protocol == Protocol::V2).map(LinkStream::new);
+            self.stream = id.filter(|_| protocol == Protocol::V2).map(|id| LinkStream::new(id, now));
         }
     }
 
@@ -496,7 +496,7 @@ mod tests {
         assert_eq!(link.poll_intent(&nothing), None, "nobody hears it yet");
         link.connected();
         assert!(matches!(link.poll_intent(&nothing), Some(Intent::Message(SnapshotsRequest::Plan { .. }))));
-        link.planned();
+        link.planned(now);
 
         let mut demand = demand(Some(plan()));
         demand.want.updates = 0..2;
@@ -545,7 +545,7 @@ mod tests {
         assert!(matches!(link.handle_sent(Ok(RequestId::new(1))), Ok(None)));
         assert!(link.handle_sent(Ok(RequestId::new(2))).is_err(), "none is to be sent");
         assert!(link.end(RequestId::new(3)).is_none() && link.end(RequestId::new(1)).is_some());
-        link.resumed();
+        link.resumed(now);
         (demand.want.chunks, demand.room) = (vec![3..4, 7..10], 2 * CHUNK + 1);
         for (id, expected) in [(4, 3), (5, 7)] {
             let request = link.poll_request(now, &demand);

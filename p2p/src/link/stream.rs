@@ -43,18 +43,17 @@ pub(super) struct LinkStream {
     /// What came on it.
     chunks: Ranges,
     updates: Ranges,
-    /// When something came last, or was wanted first.
-    since: Option<Instant>,
-    opened: Instant,
+    /// When it was opened, or when something came last.
+    since: Instant,
 }
 
 impl LinkStream {
-    pub(super) fn new(id: RequestId) -> Self {
-        Self { id, chunks: Ranges::default(), updates: Ranges::default(), since: None, opened: Instant::now() }
+    pub(super) fn new(id: RequestId, now: Instant) -> Self {
+        Self { id, chunks: Ranges::default(), updates: Ranges::default(), since: now }
     }
 
     pub(super) fn since(&self) -> Instant {
-        self.since.unwrap_or(self.opened)
+        self.since
     }
 
     /// Whether something is wanted that came already.
@@ -86,7 +85,7 @@ impl Link {
     pub(crate) fn came_on(&mut self, id: RequestId, now: Instant, verified: &Verified) -> bool {
         let is_stream = self.is_stream(id) && self.is_streaming();
         if let Some(stream) = self.stream.as_mut().filter(|_| is_stream) {
-            stream.since = Some(now);
+            stream.since = now;
             match verified {
                 Verified::Chunk(chunk) => stream.chunks.insert(chunk.index),
                 Verified::Update { index, .. } => stream.updates.insert(*index),
