@@ -23,15 +23,7 @@ use crate::support::Fixture;
 
 /// An offer of the fixture's snapshot, which is two steps older than its tip.
 fn offer(fixture: &Fixture) -> Offer {
-    Offer {
-        genesis: fixture.plan.genesis.clone(),
-        snapshot: fixture.plan.snapshot,
-        tip: fixture.plan.tip,
-        signatures: fixture.updates.last().unwrap().signatures.clone(),
-        min_chunk_size: 16_384,
-        max_chunk_size: 4_194_304,
-        free_slots: 61,
-    }
+    fixture.offer(61)
 }
 
 /// The same for the tip itself.

@@ -15,15 +15,7 @@ use crate::support::{Fixture, Node, Raw, raw_peer, raw_peer_speaking, within};
 type Peer = Node<Plain<OffersBehaviour>>;
 
 fn offer(fixture: &Fixture) -> Offer {
-    Offer {
-        genesis: fixture.plan.genesis.clone(),
-        snapshot: fixture.plan.snapshot,
-        tip: fixture.plan.tip,
-        signatures: fixture.updates.last().unwrap().signatures.clone(),
-        min_chunk_size: 16_384,
-        max_chunk_size: 4_194_304,
-        free_slots: 0,
-    }
+    fixture.offer(0)
 }
 
 async fn consumer(fixture: &Fixture) -> Peer {

@@ -11,14 +11,14 @@ use std::{
 };
 
 use libp2p::{
-    Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder,
+    Multiaddr, PeerId, StreamProtocol, SwarmBuilder,
     futures::StreamExt as _,
     identify,
     identity::Keypair,
     kad::{self, RecordKey, store::MemoryStore},
     multiaddr::Protocol,
     noise,
-    request_response::{self, Event, Message, ProtocolSupport},
+    request_response::{Event, Message, ProtocolSupport},
     swarm::{NetworkBehaviour, SwarmEvent},
     tcp, yamux,
 };
@@ -34,7 +34,7 @@ use tokio::task::JoinHandle;
 
 use crate::support::{
     DEADLINE, FIRST_BYTES, Home, Running, SECOND_BYTES, TOKEN, eventually, made, noise,
-    rogue::{self, Plain, Rogue},
+    rogue::{self, Rogue},
 };
 
 const OFFERS: &str = "/rpp/offers/1.0.0";
@@ -44,19 +44,6 @@ const KAD: &str = "/rpp/kad/1.0.0";
 fn honest_offers() -> Vec<Offer> {
     let home = Home::provider();
     rogue::offers(&Store::open(&home.snapshots()).unwrap())
-}
-
-fn plain(protocol: &'static str, support: ProtocolSupport) -> Swarm<request_response::Behaviour<Plain>> {
-    let protocols = [(StreamProtocol::new(protocol), support)];
-    let config = request_response::Config::default().with_request_timeout(DEADLINE);
-    SwarmBuilder::with_existing_identity(Keypair::generate_ed25519())
-        .with_tokio()
-        .with_tcp(tcp::Config::new(), noise::Config::new, yamux::Config::default)
-        .unwrap()
-        .with_behaviour(|_| request_response::Behaviour::with_codec(Plain, protocols, config))
-        .unwrap()
-        .with_swarm_config(|config| config.with_idle_connection_timeout(DEADLINE))
-        .build()
 }
 
 /// A swarm at work, until this is dropped.
@@ -81,19 +68,10 @@ impl Drop for Working {
     }
 }
 
-async fn listening<B: NetworkBehaviour>(swarm: &mut Swarm<B>) -> Multiaddr {
-    swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
-    loop {
-        if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await {
-            return address.with_p2p(*swarm.local_peer_id()).unwrap();
-        }
-    }
-}
-
 /// A peer that answers whoever asks for its offers with this, and speaks nothing else.
 async fn offering(answer: Vec<u8>) -> Working {
-    let mut swarm = plain(OFFERS, ProtocolSupport::Inbound);
-    let address = listening(&mut swarm).await;
+    let mut swarm = rogue::plain(&[OFFERS], ProtocolSupport::Inbound);
+    let address = rogue::listening(&mut swarm).await;
     let task = tokio::spawn(async move {
         loop {
             if let SwarmEvent::Behaviour(Event::Message { message: Message::Request { channel, .. }, .. }) =
@@ -359,7 +337,7 @@ async fn poisoner(foreign: &Multiaddr, genesis: Hash) -> Working {
         .unwrap()
         .with_swarm_config(|config| config.with_idle_connection_timeout(DEADLINE))
         .build();
-    let address = listening(&mut swarm).await;
+    let address = rogue::listening(&mut swarm).await;
     let task = tokio::spawn(async move {
         loop {
             swarm.select_next_some().await;

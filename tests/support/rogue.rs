@@ -10,12 +10,12 @@ use std::{
 
 use hyper::body::Bytes;
 use libp2p::{
-    Multiaddr, PeerId, StreamProtocol, SwarmBuilder,
+    Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder,
     futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, StreamExt as _},
     identity::Keypair,
     noise,
     request_response::{self, Event, Message, ProtocolSupport},
-    swarm::SwarmEvent,
+    swarm::{NetworkBehaviour, SwarmEvent},
     tcp, yamux,
 };
 use rpp_p2p::{
@@ -88,25 +88,9 @@ impl Rogue {
         script: impl Fn(&SnapshotsRequest, SnapshotsResponse) -> Said + Send + 'static,
     ) -> Self {
         let served = Served::new();
-        let identity = Keypair::generate_ed25519();
-        let protocols: Vec<_> =
-            protocols.iter().map(|name| (StreamProtocol::new(name), ProtocolSupport::Full)).collect();
-        let config = request_response::Config::default().with_request_timeout(DEADLINE);
-        let mut swarm = SwarmBuilder::with_existing_identity(identity)
-            .with_tokio()
-            .with_tcp(tcp::Config::new(), noise::Config::new, yamux::Config::default)
-            .unwrap()
-            .with_behaviour(|_| request_response::Behaviour::with_codec(Plain, protocols, config))
-            .unwrap()
-            .with_swarm_config(|config| config.with_idle_connection_timeout(DEADLINE))
-            .build();
-        swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
+        let mut swarm = plain(protocols, ProtocolSupport::Full);
         let peer = *swarm.local_peer_id();
-        let address = loop {
-            if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await {
-                break address.with_p2p(peer).unwrap();
-            }
-        };
+        let address = listening(&mut swarm).await;
         let script: Arc<Mutex<Script>> = Arc::new(Mutex::new(Box::new(script)));
         let rules = Arc::clone(&script);
         let task = tokio::spawn(async move {
@@ -205,6 +189,30 @@ impl Served {
                 code: ErrorCode::Cancelled,
                 message: "the session was cancelled".to_owned(),
             },
+        }
+    }
+}
+
+/// A swarm that has nothing but these protocols, and reads and writes bytes as they are.
+pub fn plain(protocols: &[&'static str], support: ProtocolSupport) -> Swarm<request_response::Behaviour<Plain>> {
+    let protocols: Vec<_> = protocols.iter().map(|name| (StreamProtocol::new(name), support.clone())).collect();
+    let config = request_response::Config::default().with_request_timeout(DEADLINE);
+    SwarmBuilder::with_existing_identity(Keypair::generate_ed25519())
+        .with_tokio()
+        .with_tcp(tcp::Config::new(), noise::Config::new, yamux::Config::default)
+        .unwrap()
+        .with_behaviour(|_| request_response::Behaviour::with_codec(Plain, protocols, config))
+        .unwrap()
+        .with_swarm_config(|config| config.with_idle_connection_timeout(DEADLINE))
+        .build()
+}
+
+/// Lets a swarm listen; its address ends in `/p2p/<id>`.
+pub async fn listening<B: NetworkBehaviour>(swarm: &mut Swarm<B>) -> Multiaddr {
+    swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
+    loop {
+        if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await {
+            return address.with_p2p(*swarm.local_peer_id()).unwrap();
         }
     }
 }

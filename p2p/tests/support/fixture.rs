@@ -12,6 +12,7 @@ use rpp_p2p::{
     PlanOffer, PlanRequest, Resumed, Signature, SnapshotHeader, SnapshotProvider, SnapshotSessionId, TrustAnchor,
     Update,
     limits::{MAX_CHUNK_SIZE, MIN_CHUNK_SIZE},
+    offers::Offer,
     plan::plan_id,
     tree,
 };
@@ -32,6 +33,19 @@ pub struct Fixture {
 }
 
 impl Fixture {
+    /// An offer of the snapshot, signed with the tip.
+    pub fn offer(&self, free_slots: u64) -> Offer {
+        Offer {
+            genesis: self.plan.genesis.clone(),
+            snapshot: self.plan.snapshot,
+            tip: self.plan.tip,
+            signatures: self.updates.last().unwrap().signatures.clone(),
+            min_chunk_size: 16_384,
+            max_chunk_size: 4_194_304,
+            free_slots,
+        }
+    }
+
     /// With chunks of 16 KiB.
     pub fn new(payload_bytes: usize) -> Self {
         Self::with_chunks(payload_bytes, MIN_CHUNK_SIZE)
