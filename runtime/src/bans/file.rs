@@ -71,12 +71,12 @@ fn write(data_dir: &Path, bans: &[Ban]) -> io::Result<()> {
 /// Writes the newest table, one write at a time, and again until it succeeds.
 pub(super) struct Saver {
     wanted: watch::Sender<(u64, Arc<Vec<Ban>>)>,
-    state: watch::Receiver<State>,
+    state: watch::Receiver<Saved>,
 }
 
 /// How far the file is.
 #[derive(Clone, Debug, Default)]
-struct State {
+struct Saved {
     /// The newest version that it holds.
     written: u64,
     /// The version that was tried last and could not be written, and why.
@@ -87,7 +87,7 @@ impl Saver {
     /// What is on the disk now counts as version 0.
     pub(super) fn spawn(data_dir: PathBuf) -> Self {
         let (wanted, queue) = watch::channel((0, Arc::default()));
-        let (done, state) = watch::channel(State::default());
+        let (done, state) = watch::channel(Saved::default());
         tokio::spawn(save_all(data_dir, queue, done));
         Self { wanted, state }
     }
@@ -104,7 +104,7 @@ impl Saver {
     pub(super) fn saved(&self) -> impl Future<Output = Result<(), String>> + Send + use<> {
         let (version, mut state) = (self.wanted.borrow().0, self.state.clone());
         async move {
-            let tried = |state: &State| {
+            let tried = |state: &Saved| {
                 state.written >= version || state.failed.as_ref().is_some_and(|(tried, _)| *tried >= version)
             };
             match tokio::time::timeout(PATIENCE, state.wait_for(tried)).await {
@@ -116,7 +116,7 @@ impl Saver {
     }
 }
 
-async fn save_all(data_dir: PathBuf, mut queue: watch::Receiver<(u64, Arc<Vec<Ban>>)>, done: watch::Sender<State>) {
+async fn save_all(data_dir: PathBuf, mut queue: watch::Receiver<(u64, Arc<Vec<Ban>>)>, done: watch::Sender<Saved>) {
     while queue.changed().await.is_ok() {
         loop {
             let (version, table) = queue.borrow_and_update().clone();
@@ -124,7 +124,7 @@ async fn save_all(data_dir: PathBuf, mut queue: watch::Receiver<(u64, Arc<Vec<Ba
             let result = tokio::task::spawn_blocking(move || write(&folder, &table)).await;
             let error = match result.map_err(io::Error::other).flatten() {
                 Ok(()) => {
-                    done.send_replace(State { written: version, failed: None });
+                    done.send_replace(Saved { written: version, failed: None });
                     break;
                 }
                 Err(error) => error,

@@ -61,17 +61,17 @@ pub(super) struct SmallFiles {
 }
 
 /// The side that writes.
-pub(super) struct Writer<'a> {
+pub(super) struct BatchWriter<'a> {
     jobs: Receiver<Job>,
     nudged: Receiver<()>,
     folder: &'a File,
 }
 
 /// Both sides; `folder` says which file system is written back.
-pub(super) fn pair(folder: &File) -> (SmallFiles, Writer<'_>) {
+pub(super) fn pair(folder: &File) -> (SmallFiles, BatchWriter<'_>) {
     let (sender, jobs) = sync_channel(BATCHES);
     let (nudge, nudged) = sync_channel(1);
-    (SmallFiles { batch: Batch::default(), jobs: sender, nudge, since: 0 }, Writer { jobs, nudged, folder })
+    (SmallFiles { batch: Batch::default(), jobs: sender, nudge, since: 0 }, BatchWriter { jobs, nudged, folder })
 }
 
 impl SmallFiles {
@@ -124,7 +124,7 @@ impl SmallFiles {
     }
 }
 
-impl Writer<'_> {
+impl BatchWriter<'_> {
     /// Writes until the other side is gone, or something fails.
     ///
     /// # Errors
