@@ -391,7 +391,10 @@ fn waiting(
             index: wait.index,
             peer: match (wait.session, wait.what) {
                 (Some(session), _) => Some(session.to_string()),
-                (None, WaitKind::Disk | WaitKind::Proof | WaitKind::Throttle | WaitKind::Operator) => None,
+                (
+                    None,
+                    WaitKind::Disk | WaitKind::Credit | WaitKind::Proof | WaitKind::Throttle | WaitKind::Operator,
+                ) => None,
                 (None, _) => Some(record.peer.to_string()),
             },
             since_ms: since_ms(wait.since),
