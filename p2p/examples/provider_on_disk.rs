@@ -320,6 +320,10 @@ struct Consumer {
 
 impl Consumer {
     async fn connect(&mut self, serving: &Serving) -> anyhow::Result<()> {
+        // A request would else go over the connection to the process that has ended, whose end was not heard of yet.
+        while self.swarm.is_connected(&self.provider) {
+            self.swarm.select_next_some().await;
+        }
         self.swarm.dial(serving.address.clone())?;
         loop {
             match self.swarm.select_next_some().await {
