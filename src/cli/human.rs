@@ -1,6 +1,14 @@
-//! Formats numbers for people.
+//! Formats numbers and the like for people.
 
 use std::time::Duration;
+
+/// The word for a payload's format.
+pub(crate) fn format(format: rpp_p2p::PayloadFormat) -> &'static str {
+    match format {
+        rpp_p2p::PayloadFormat::Raw => "raw",
+        rpp_p2p::PayloadFormat::Tar => "tar",
+    }
+}
 
 /// `12.3 MiB`.
 pub(crate) fn bytes(count: u64) -> String {

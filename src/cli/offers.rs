@@ -41,10 +41,7 @@ fn line(offer: &OfferInfo) -> String {
         [one] => format!("from {}", output::escape(one)),
         more => format!("from {} peers", more.len()),
     };
-    let format = match offer.format {
-        rpp_p2p::PayloadFormat::Raw => "raw",
-        rpp_p2p::PayloadFormat::Tar => "tar",
-    };
+    let format = human::format(offer.format);
     format!(
         "height {}  {}  {format}  {}  {peers}  seen {}",
         offer.height,

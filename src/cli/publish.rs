@@ -92,10 +92,7 @@ pub(super) fn snapshots_dir(config: &Config) -> anyhow::Result<PathBuf> {
 }
 
 fn describe(published: &Published) -> Vec<String> {
-    let format = match published.format {
-        rpp_p2p::PayloadFormat::Raw => "raw",
-        rpp_p2p::PayloadFormat::Tar => "tar",
-    };
+    let format = human::format(published.format);
     [
         ("root", published.root.to_string()),
         ("height", published.height.to_string()),

@@ -26,7 +26,7 @@ use super::{
     asker::{Asker, PeerSaid},
     book::{Book, BookLimits},
     check::{Judged, check_all},
-    codec::{AnswerFrame, OffersCodec, PROTOCOL},
+    codec::{AnswerFrame, OffersCodec, PROTOCOL, Question},
     messages::{Offer, OffersRequest, OffersResponse},
 };
 use crate::{
@@ -244,8 +244,6 @@ impl OffersBehaviour {
         [self.asker.poll_timeout(wanted), self.book.poll_timeout(), ends].into_iter().flatten().min()
     }
 }
-
-type Question = super::codec::Question;
 
 /// Reads and checks an answer. Blocks for as long as the signatures take.
 fn read(body: &[u8], judge: &Judge) -> Result<Judged, PeerSaid> {
