@@ -42,8 +42,8 @@ use self::{
 use crate::{
     config::Durability,
     limits::DB_RETRY,
-    record,
     serve::{Ledger, LedgerError},
+    sessions::record,
     writable::{Part, Writable},
 };
 

@@ -3,7 +3,12 @@
 use libp2p::PeerId;
 use rpp_p2p::SnapshotSessionId;
 
-use crate::{address::AddressError, status::SnapshotStreamStatus};
+use crate::{address::AddressError, files, status::SnapshotStreamStatus};
+
+/// An error with its causes, in one line.
+pub(crate) fn explain(error: &dyn std::error::Error) -> String {
+    files::with_causes(error)
+}
 
 /// Why the node did not do what it was asked to do.
 #[derive(Debug, Clone, thiserror::Error)]

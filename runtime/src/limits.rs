@@ -34,8 +34,9 @@ pub const DB_CACHE_BYTES: u64 = 8 * 1024 * 1024;
 pub const FLUSH_QUEUE: usize = 1024;
 /// After this time a flush counts as failed, because sled may wait forever for a write that failed.
 pub const FLUSH_PATIENCE: Duration = Duration::from_secs(20);
-/// Records that may wait to be written.
-pub const RECORDER_QUEUE: usize = 1024;
+/// Jobs in the queue of one store worker; what does not fit waits at the node's task, as much as the window and the sessions
+/// allow.
+pub const STORE_QUEUE: usize = 1024;
 /// The most proofs checked at once; each needs the verifier's working memory.
 pub const PROOF_JOBS: usize = 1;
 /// Time between two tries to write a record.

@@ -3,6 +3,7 @@
 //! Nothing on that task blocks: disk, hashing and proofs run on blocking threads and report through one bounded queue.
 
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -28,21 +29,19 @@ use crate::{
     config::Config,
     db::{Db, DbError, Known, Notice},
     discovery::{self, Finder},
-    error::SnapshotRuntimeError,
+    error::explain,
     handle::{Command, NodeHandle},
     head::{HeadError, HeadFile},
     hooks::{Hooks, Watchers},
-    jobs::{self, Done},
     limits::{COMMAND_QUEUE, DONE_QUEUE, EVENT_QUEUE, SHUTDOWN_GRACE},
     listeners::{self, Listeners},
     lock::{DataLock, LockError},
-    manager::{Manager, Reloaded},
     metrics::Metrics,
     peers::Peers,
     queues::Queues,
     rates::ByteLimits,
-    record,
     serve::{Provider, ProviderConfig},
+    sessions::{Context, Done, FileDisk, Manager, NoHead, Reloaded, Shared, from_partials, plan_bounds, record},
     status::{Identity, NodeEvent, OfferedSnapshot, SessionState},
     store::{DiskSpace, Space, Store, StoreError},
     swarm::{self, NodeBehaviour, NodeBehaviourEvent, SwarmError},
@@ -157,27 +156,31 @@ impl Node {
         let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
         let (done, done_queue) = mpsc::channel(DONE_QUEUE);
         let (head, head_seen) = watch::channel(opened.head.as_ref().ok().and_then(|head| head.as_ref()?.newest()));
-        let (_, head_error) = watch::channel(opened.head.as_ref().err().map(|error| jobs::explain(error)));
+        let (_, head_error) = watch::channel(opened.head.as_ref().err().map(|error| explain(error)));
         let (ready, ready_seen) = watch::channel(Err("not listening yet".to_owned()));
         let peer_id = *swarm.local_peer_id();
-        let manager = Manager::new(
-            Arc::clone(&config),
+        let manager = Manager::new(Context {
+            config: Arc::clone(&config),
+            me: peer_id,
             trust,
-            opened.db.clone(),
-            Arc::clone(&opened.store),
-            match opened.head {
+            head_file: match opened.head {
                 Ok(Some(head)) => Ok(Arc::new(Mutex::new(head))),
-                Ok(None) => Err(SnapshotRuntimeError::NoTrustAnchor.to_string()),
-                Err(error) => Err(jobs::explain(&error)),
+                Ok(None) => Err(Shared::new(NoHead::NoTrustAnchor)),
+                Err(error) => Err(Shared::new(NoHead::Unreadable(error))),
             },
-            head,
+            disk: FileDisk {
+                store: Arc::clone(&opened.store),
+                db: opened.db.clone(),
+                writable: Arc::clone(&writable),
+                partials: config.data_dir.join("snapshots").join("partial"),
+                durability: config.snapshots.durability,
+            },
             done,
-            events.clone(),
-            Arc::clone(&metrics),
-            watchers.clone(),
-            Arc::clone(&writable),
-            peer_id,
-        );
+            head,
+            events: events.clone(),
+            metrics: Arc::clone(&metrics),
+            watchers: watchers.clone(),
+        });
         let cannot_write = writable.watch();
         let mut node = Self {
             swarm,
@@ -302,7 +305,7 @@ impl Node {
                     Err(error) => tracing::warn!("the catalog could not be read again: {error}"),
                 }
             }
-            other => self.manager.on_done(other, &mut self.swarm, Instant::now()),
+            other => self.manager.on_done(other, Instant::now()),
         }
     }
 
@@ -543,7 +546,7 @@ impl Node {
             }
             // Payloads that nobody asks for any more may be removed.
             provider.release_idle();
-            let result = store.refresh().map_err(|error| error.to_string());
+            let result = store.refresh();
             let (min, max) = (config.snapshots.min_chunk_size, config.snapshots.max_chunk_size);
             offered.renew(&store, ChunkBounds { min, max });
             let _ = done.blocking_send(Done::Refreshed(result));
@@ -602,11 +605,7 @@ impl Node {
         }
         let _ = tokio::time::timeout(FAREWELL, self.disconnect()).await;
         // The caller may start another node on this folder at once, so database and lock are released first.
-        let recorder = self.manager.take_recorder();
         drop((self, done));
-        if let Some(recorder) = recorder {
-            let _ = tokio::time::timeout_at(deadline, recorder).await;
-        }
         if let Some(reply) = reply {
             let _ = reply.send(Ok(()));
         }
@@ -712,13 +711,18 @@ impl Opened {
             .filter(|(record, _)| record.plan.is_some() || record.state.is_final())
             .map(|(record, _)| record.session)
             .collect();
-        for rebuilt in crate::rebuild::from_partials(&snapshots.join("partial"), &known) {
+        let mut rebuilt_ids = BTreeSet::new();
+        for rebuilt in from_partials(&snapshots.join("partial"), &known) {
+            rebuilt_ids.insert(rebuilt.0.session);
             match sessions.iter_mut().find(|(record, _)| record.session == rebuilt.0.session) {
                 Some(older) => *older = rebuilt,
                 None => sessions.push(rebuilt),
             }
         }
-        let sessions = reloaded(&store, config, sessions);
+        let mut sessions = reloaded(&store, config, sessions);
+        for found in &mut sessions {
+            found.is_rebuilt = rebuilt_ids.contains(&found.record.session);
+        }
         let bounds = ProviderConfig::default()
             .with_chunk_sizes(config.snapshots.min_chunk_size, config.snapshots.max_chunk_size)
             .with_records(
@@ -741,7 +745,7 @@ fn reloaded(store: &Store, config: &Config, sessions: Vec<Known>) -> Vec<Reloade
     };
     let reload = |(record, progress)| {
         let (record, progress) = believable(store, config, trust.as_deref(), record, progress);
-        Reloaded { updates: updates(&record).unwrap_or_default(), record, progress }
+        Reloaded { updates: updates(&record).unwrap_or_default(), record, progress, is_rebuilt: false }
     };
     sessions.into_iter().map(reload).collect()
 }
@@ -761,7 +765,7 @@ fn believable(
         record.state = SessionState::Connecting;
     }
     let (false, Some(trust)) = (record.state.is_final(), trust) else { return (record, progress) };
-    if let Err(error) = check_plan(plan, trust, &crate::manager::plan_bounds(config)) {
+    if let Err(error) = check_plan(plan, trust, &plan_bounds(config)) {
         tracing::warn!(session = %record.session, "its recorded plan is not used, and it is planned anew: {error}");
         record.plan = None;
         progress = record::Progress::default();
@@ -790,7 +794,7 @@ fn protocol_config(
                 .with_total(most.max_inbound_sessions)
                 .with_per_peer(most.max_inbound_sessions_per_peer)
         })
-        .with_plan_bounds(crate::manager::plan_bounds(config))
+        .with_plan_bounds(plan_bounds(config))
         .with_protocols(match config.snapshots.protocol {
             crate::config::Protocol::Auto => Protocols::Auto,
             crate::config::Protocol::V1 => Protocols::V1,

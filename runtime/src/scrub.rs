@@ -11,7 +11,7 @@ use tokio::{sync::Semaphore, task::JoinHandle, time::Instant};
 
 use crate::{
     config::Config,
-    jobs::explain,
+    error::explain,
     limits::SCRUB_PIECE,
     metrics::Metrics,
     store::{Offer, Store, StoreError, Stored},

@@ -210,7 +210,7 @@ impl Store {
     /// # Errors
     /// As [`Store::partial`].
     pub fn partial_from(&self, plan: &Plan, updates: &[Update], recorded: u64) -> Result<Partial, StoreError> {
-        self.partial_within(plan, updates, recorded, Duration::ZERO, &mut |_| {})
+        self.partial_within(plan, updates, recorded, Duration::ZERO, &mut |_| true)
     }
 
     /// [`Store::partial_from`], but waits until another writer has released the payload, and reports its progress.
@@ -220,7 +220,7 @@ impl Store {
         updates: &[Update],
         recorded: u64,
         patience: Duration,
-        watch: &mut dyn FnMut(Found),
+        watch: &mut dyn FnMut(Found) -> bool,
     ) -> Result<Partial, StoreError> {
         Partial::open(self.inner.clone(), plan, updates, recorded, patience, watch)
     }

@@ -95,7 +95,10 @@ pub(crate) fn build(
         })),
         ping: Plain::new(ping::Behaviour::new(rules.ping)),
         snapshots: snapshots::Behaviour::new(provider, protocol),
-        offers: Plain::new(offers::OffersBehaviour::new(discovery::judge(config, crate::manager::plan_bounds(config)))),
+        offers: Plain::new(offers::OffersBehaviour::new(discovery::judge(
+            config,
+            crate::sessions::plan_bounds(config),
+        ))),
         kad: Plain::new(dht::behaviour(config.discovery.kad, me)),
         mdns: discovery::neighbours::behaviour(config.discovery.mdns, me).into(),
     };

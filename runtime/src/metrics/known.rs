@@ -7,7 +7,7 @@ use rpp_p2p::{
 };
 
 use super::{Direction, DirectionKind, KindLabel, Metrics, RequestLabels, Result_, kind_name};
-use crate::{manager::VIOLATION_KINDS, queues::Queues, status::FailureCode};
+use crate::{queues::Queues, sessions::VIOLATION_KINDS, status::FailureCode};
 
 const REQUEST_KINDS: [Option<RequestKind>; 7] = [
     Some(RequestKind::Plan),

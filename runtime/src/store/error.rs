@@ -24,6 +24,12 @@ pub enum StoreError {
         /// Which.
         root: Hash,
     },
+    /// Nobody's fault: whoever opened the payload does not want it any more.
+    #[error("the opening of payload {root} was given up")]
+    Abandoned {
+        /// Which.
+        root: Hash,
+    },
     /// The payload is stored already.
     #[error("payload {root} is stored already")]
     Stored {

@@ -66,7 +66,7 @@ impl Partial {
         updates: &[Update],
         recorded: u64,
         patience: Duration,
-        watch: &mut dyn FnMut(Found),
+        watch: &mut dyn FnMut(Found) -> bool,
     ) -> Result<Self, StoreError> {
         let snapshot = &plan.snapshot.checkpoint;
         let root = snapshot.state_root;

@@ -82,8 +82,9 @@ impl Partial {
     }
 
     /// Processes what is there. Recorded bytes count as durable and are hashed later. Bytes beyond that are hashed,
-    /// written again and made durable now; `watch` is called for each slice of them.
-    pub(super) fn take_in(&mut self, recorded: u64, watch: &mut dyn FnMut(Found)) -> Result<(), StoreError> {
+    /// written again and made durable now; `watch` is called for each piece of them,
+    /// and says whether to go on.
+    pub(super) fn take_in(&mut self, recorded: u64, watch: &mut dyn FnMut(Found) -> bool) -> Result<(), StoreError> {
         let total = self.layout.payload_bytes();
         let there = self.payload.metadata().map_err(|error| self.failed("look at", error))?.len();
         let mut at = recorded.min(total).min(there);
@@ -104,7 +105,9 @@ impl Partial {
                 self.flush()?;
                 self.durable = at;
             }
-            watch(Found { durable: self.durable, checked: at, there });
+            if !watch(Found { durable: self.durable, checked: at, there }) {
+                return Err(StoreError::Abandoned { root: self.root });
+            }
         }
         if at > self.durable {
             self.flush()?;

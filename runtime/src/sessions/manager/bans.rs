@@ -72,7 +72,7 @@ impl Manager {
                 if tracked.record.distrust && tracked.machine.is_none() {
                     tracked.record.distrust = false;
                     tracked.record.advice = Some("the ban of its provider is over".to_owned());
-                    self.put(session);
+                    self.rules.changed(session);
                 } else if let Some(machine) = &mut tracked.machine {
                     machine.retry_now(now);
                 }

@@ -1,15 +1,15 @@
 //! Handles sessions when the store changes under them, and when a peer turns out to lie.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 
 use rpp_p2p::{Hash, SnapshotSessionId};
 
-use super::{Hold, Manager, Tracked};
+use super::{Manager, Tracked};
 use crate::{
-    jobs::{Done, explain},
-    record,
+    error::explain,
+    sessions::{record, rules::Hold, worker::Job},
     status::{FailureCode, SessionState},
-    store::Store,
+    store::{Store, StoreError},
 };
 
 /// The present path of a complete session's payload, which may differ from the one at its end.
@@ -31,6 +31,7 @@ impl Manager {
     /// that had fetched it.
     pub(crate) fn on_catalog(&mut self, now: Instant) {
         let damaged: BTreeMap<Hash, String> = self
+            .disk
             .store
             .damaged()
             .into_iter()
@@ -45,7 +46,7 @@ impl Manager {
         for session in complete {
             let Some(tracked) = self.sessions.get_mut(&session) else { continue };
             let root = root(&tracked.record);
-            let stored = root.and_then(|root| self.store.get(&root));
+            let stored = root.and_then(|root| self.disk.store.get(&root));
             let is_damaged = root.is_some_and(|root| damaged.contains_key(&root));
             // One that was touched is hashed again; one that was removed was verified all the same.
             let was_touched = stored.as_ref().is_some_and(|stored| !stored.is_verified());
@@ -76,14 +77,11 @@ impl Manager {
         tracked.here.heals = true;
         let session = tracked.record.session;
         tracing::warn!(%root, %session, peer = %tracked.record.peer, "what is damaged of it is fetched again: {reason}");
-        let (store, done) = (Arc::clone(&self.store), self.done.clone());
-        tokio::task::spawn_blocking(move || {
-            let result = store.demote(&root).map_err(|error| explain(&error));
-            let _ = done.blocking_send(Done::Demoted { session, result });
-        });
+        let lane = self.rules.demote(session);
+        self.workers.send(lane, Job::Demote(session));
     }
 
-    pub(super) fn on_demoted(&mut self, session: SnapshotSessionId, result: Result<bool, String>, now: Instant) {
+    pub(super) fn on_demoted(&mut self, session: SnapshotSessionId, result: Result<bool, StoreError>, now: Instant) {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
         match result {
             Ok(true) => {
@@ -93,7 +91,9 @@ impl Manager {
             }
             Ok(false) => tracked.here.heals = false,
             // Not tried again automatically, because it would fail each second.
-            Err(message) => tracing::error!(%session, "the damaged payload cannot be fetched again: {message}"),
+            Err(error) => {
+                tracing::error!(%session, "the damaged payload cannot be fetched again: {}", explain(&error));
+            }
         }
     }
 
@@ -118,21 +118,21 @@ impl Manager {
                 machine.handle_distrust(now, &message);
                 continue;
             }
-            if let (Some(Hold::Turn), Some(sought)) = (tracked.hold, &mut tracked.record.sought) {
+            let hold = self.rules.standing(session).hold;
+            if let (Some(Hold::Turn), Some(sought)) = (hold, &mut tracked.record.sought) {
                 sought.refuse(peer);
                 tracked.seek_again(now);
-                self.put(session);
+                self.rules.seek_again(session);
                 continue;
             }
-            if matches!(tracked.hold, Some(Hold::Turn | Hold::Operator)) {
-                tracked.hold = None;
+            if matches!(hold, Some(Hold::Turn | Hold::Operator)) {
                 tracked.held_since = now;
                 tracked.record.state = SessionState::Failed;
                 tracked.record.error = Some(message.clone());
                 tracked.record.error_code = Some(FailureCode::Provider);
                 tracked.record.advice = None;
                 tracked.record.distrust = true;
-                self.put(session);
+                self.rules.give_up(session);
             }
         }
     }

@@ -106,6 +106,13 @@ impl Session {
         self.sought.as_ref().is_none_or(|sought| sought.is_chosen).then_some(self.peer)
     }
 
+    /// It goes on: what it ended with is no more.
+    pub(crate) fn begin(&mut self) {
+        self.state = SessionState::Connecting;
+        (self.error, self.error_code, self.advice) = (None, None, None);
+        self.distrust = false;
+    }
+
     /// Adds a key. An existing one keeps its time, because 24 h are counted from the first request.
     pub(crate) fn carry(&mut self, key: IdempotencyKey) {
         if !self.carries(&key) {

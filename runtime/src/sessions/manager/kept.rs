@@ -13,9 +13,10 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::{Manager, Tracked, heal::root};
 use crate::{
+    error::explain,
     hooks::{Watchers, Work},
-    jobs::{self, Done, explain},
     limits::RESTORE_RETRY,
+    sessions::{Done, authority},
     status::SessionState,
     store::{Offer, Store, StoreError, Stored},
 };
@@ -63,7 +64,7 @@ impl Manager {
         };
         let stored = |tracked: &Tracked| {
             let plan = tracked.record.plan.clone()?;
-            Some((self.store.get(&root(&tracked.record)?)?, plan, tracked.record.session))
+            Some((self.disk.store.get(&root(&tracked.record)?)?, plan, tracked.record.session))
         };
         let mut waiting: Vec<_> = self.sessions.values().filter(waits).collect();
         waiting.sort_by(|one, other| one.record.updated_at.cmp(&other.record.updated_at));
@@ -73,7 +74,7 @@ impl Manager {
             session,
             plan,
             stored,
-            store: Arc::clone(&self.store),
+            store: Arc::clone(&self.disk.store),
             light: self.light.clone(),
             proven: Arc::clone(&self.checks.proven),
             proofs: Arc::clone(&self.proofs),
@@ -97,7 +98,7 @@ impl Manager {
                 Kept::Hashed(bytes) => here.hashed = bytes,
                 Kept::Holds => {
                     // Its files may have been touched meanwhile.
-                    let stored = root(&tracked.record).and_then(|root| self.store.get(&root));
+                    let stored = root(&tracked.record).and_then(|root| self.disk.store.get(&root));
                     here.is_verified = stored.is_some_and(|stored| stored.is_verified());
                     if here.is_verified {
                         tracing::info!(%session, "the payload of a complete session is verified again");
@@ -213,7 +214,7 @@ impl KeptCheck {
         };
         let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
         if !proven.contains(&tip) {
-            if let Err(error) = jobs::check_proof(&chain, light) {
+            if let Err(error) = authority::check_proof(&chain, light) {
                 return self.damaged(&format!("manifest.json: {error}"));
             }
             proven.insert(tip);

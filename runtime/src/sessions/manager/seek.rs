@@ -15,11 +15,11 @@ use std::{
 use libp2p::{PeerId, Swarm};
 use rpp_p2p::{SnapshotSessionId, offers};
 
-use super::{Hold, Manager, Tracked, tracked::trouble};
+use super::{Manager, Tracked, tracked::trouble};
 use crate::{
     discovery::Finder,
     limits::MAX_REFUSED,
-    record,
+    sessions::{record, rules::Hold},
     status::{FailureCode, SessionState},
     swarm::NodeBehaviour,
 };
@@ -66,9 +66,8 @@ impl Tried {
 impl Manager {
     /// Gives every session that has no provider the best one there is.
     pub(crate) fn seek(&mut self, swarm: &mut Swarm<NodeBehaviour>, discovery: &Finder, now: Instant) {
-        let seeking = |tracked: &Tracked| tracked.hold == Some(Hold::Seek) && tracked.machine.is_none();
-        let seeking: Vec<_> =
-            self.sessions.iter().filter(|(_, tracked)| seeking(tracked)).map(|(session, _)| *session).collect();
+        let seeking = |session: &&SnapshotSessionId| self.rules.standing(**session).hold == Some(Hold::Seek);
+        let seeking: Vec<_> = self.sessions.keys().filter(seeking).copied().collect();
         if seeking.is_empty() {
             return;
         }
@@ -89,7 +88,7 @@ impl Manager {
                 let root = snapshot.checkpoint.state_root;
                 tracing::info!(%session, peer = %holder.peer, %root, height = snapshot.checkpoint.height, "found by itself");
                 take(tracked, &snapshot, holder.peer, discovery);
-                self.put(session);
+                self.rules.found(session);
                 self.publish(session, now);
                 continue;
             }
@@ -103,12 +102,12 @@ impl Manager {
 
     /// The roots that sessions name which have no provider, or none that serves; `None` if there is no such session.
     pub(crate) fn sought(&self) -> Option<Vec<rpp_p2p::Hash>> {
-        let seeks = |tracked: &&Tracked| {
+        let seeks = |(session, tracked): &(&SnapshotSessionId, &Tracked)| {
             let backs_off = |machine: &rpp_p2p::consumer::Session| machine.state() == SessionState::BackingOff;
-            tracked.hold == Some(Hold::Seek)
+            self.rules.standing(**session).hold == Some(Hold::Seek)
                 || (tracked.record.sought.is_some() && tracked.machine.as_ref().is_some_and(backs_off))
         };
-        let seeking: Vec<_> = self.sessions.values().filter(seeks).collect();
+        let seeking: Vec<_> = self.sessions.iter().filter(seeks).map(|(_, tracked)| tracked).collect();
         let root = |tracked: &&Tracked| tracked.record.sought.as_ref()?.root;
         (!seeking.is_empty()).then(|| seeking.iter().filter_map(root).collect())
     }
@@ -157,24 +156,17 @@ impl Manager {
         if distrust && let Some(sought) = &mut tracked.record.sought {
             sought.refuse(peer);
         }
-        swarm.behaviour_mut().snapshots.forget(peer, session);
         swarm.behaviour_mut().offers.forget(&peer);
-        self.retire(session, now);
-        if let Some(tracked) = self.sessions.get_mut(&session) {
-            tracked.seek_again(now);
-        }
-        self.put(session);
+        tracked.seek_again(now);
+        self.rules.seek_again(session);
     }
 }
 
 impl Tracked {
     /// Waits for an offer again.
     pub(super) fn seek_again(&mut self, now: Instant) {
-        self.hold = Some(Hold::Seek);
         self.held_since = now;
-        self.record.state = SessionState::Connecting;
-        (self.record.error, self.record.error_code, self.record.advice) = (None, None, None);
-        self.record.distrust = false;
+        self.record.begin();
         self.here.banned = None;
         if let Some(sought) = &mut self.record.sought {
             sought.is_chosen = false;
@@ -220,7 +212,6 @@ fn take(tracked: &mut Tracked, snapshot: &rpp_p2p::SnapshotHeader, peer: PeerId,
     if let Some(sought) = &mut record.sought {
         sought.is_chosen = true;
     }
-    tracked.hold = Some(Hold::Turn);
 }
 
 /// Whether another peer may do better. A full disk here, or two histories signed by the publishers, are the operator's.

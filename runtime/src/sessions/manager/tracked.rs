@@ -8,31 +8,21 @@ use std::{
 
 use libp2p::Multiaddr;
 use rpp_p2p::{
-    Protocol, Update,
-    consumer::{self, View},
+    Plan, Protocol, Update,
+    consumer::{self, ExplicitResume, View},
 };
 use tokio::sync::watch;
 
 use super::seek::Tried;
 use crate::{
     clock::{Meter, instant_text, now_text},
-    jobs::Wanted,
-    limits::{MAX_ADDRESSES, RECORD_RETRY},
-    record,
+    limits::MAX_ADDRESSES,
+    sessions::{
+        record,
+        rules::{Hold, Standing, Unwritten},
+    },
     status::{FailureCode, SessionState, SnapshotStreamStatus, WaitKind, WaitingOn},
-    writer::Writer,
 };
-
-/// Why a session has no machine although it is not final.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hold {
-    /// As many sessions are active as allowed.
-    Turn,
-    /// It was reloaded, and `auto_resume` is off.
-    Operator,
-    /// No provider is known that offers what is wanted.
-    Seek,
-}
 
 /// One session.
 pub(super) struct Tracked {
@@ -42,21 +32,18 @@ pub(super) struct Tracked {
     /// The updates that were on the disk at the start; the first machine takes them.
     pub(super) updates: Vec<Update>,
     pub(super) machine: Option<consumer::Session>,
-    pub(super) hold: Option<Hold>,
     /// The providers that it was given and that could not serve.
     pub(super) tried: Tried,
+    /// Offsets that the operator insists on, for the next machine.
+    pub(super) explicit: Option<ExplicitResume>,
+    /// What the machine wants opened.
+    pub(super) to_open: Option<(Arc<Plan>, Arc<Vec<Update>>)>,
+    /// Since when it has no machine.
     pub(super) held_since: Instant,
     /// When something was last verified, or when the session was loaded.
     progressed: Instant,
-    /// Incremented whenever a machine is made, so that late results are recognised.
-    pub(super) epoch: u64,
-    pub(super) writer: Option<Writer>,
-    /// Set while the partial payload is being opened.
-    pub(super) opening: Option<Wanted>,
-    /// Its newest record could not be written.
-    pub(super) unrecorded: Option<Unrecorded>,
-    /// Records being written. While there are any, the status is not updated: nothing shows before it is persisted.
-    pub(super) recording: u32,
+    /// How many bytes of so many are hashed before its payload is open.
+    pub(super) opening: Option<(u64, u64)>,
     pub(super) meter: Meter,
     pub(super) status: watch::Sender<SnapshotStreamStatus>,
     /// The state in the last event, so that each change is reported once.
@@ -115,31 +102,21 @@ impl Here {
     }
 }
 
-/// A record that is tried again.
-#[derive(Clone, Debug)]
-pub(super) struct Unrecorded {
-    pub(super) since: Instant,
-    /// When the next try is; `None` while one is in progress.
-    pub(super) next: Option<Instant>,
-    /// What happened, to what, and what to do.
-    pub(super) reason: String,
-}
-
 /// Watchers of a streaming session are updated at most this often, and not for every chunk.
 const RENEWAL: Duration = Duration::from_millis(20);
 
 impl Tracked {
-    /// `since`: the time from which it waits as `hold` or the record says.
+    /// `since`: the time from which it waits as the rules or the record say.
     pub(super) fn new(
         record: record::Session,
         progress: record::Progress,
         payload_path: Option<PathBuf>,
-        hold: Option<Hold>,
+        standing: &Standing<'_>,
         since: Instant,
         now: Instant,
     ) -> Self {
         let here = Here { payload_path, ..Here::default() };
-        let status = describe(&record, &progress, &here, None, hold, since, now, None);
+        let status = describe(&record, &progress, &here, None, standing.hold, since, now, None);
         Self {
             progressed: now,
             record,
@@ -147,14 +124,11 @@ impl Tracked {
             here,
             updates: Vec::new(),
             machine: None,
-            hold,
             tried: Tried::default(),
+            explicit: None,
+            to_open: None,
             held_since: since,
-            epoch: 0,
-            writer: None,
             opening: None,
-            unrecorded: None,
-            recording: 0,
             meter: Meter::default(),
             status: watch::Sender::new(status),
             announced: None,
@@ -165,32 +139,32 @@ impl Tracked {
     }
 
     /// The status at this moment.
-    pub(super) fn current(&self, now: Instant) -> SnapshotStreamStatus {
-        if self.recording > 0 {
+    pub(super) fn current(&self, standing: &Standing<'_>, now: Instant) -> SnapshotStreamStatus {
+        if standing.is_recording {
             return self.status.borrow().clone();
         }
-        self.describe(now)
+        self.describe(standing, now)
     }
 
-    fn describe(&self, now: Instant) -> SnapshotStreamStatus {
+    fn describe(&self, standing: &Standing<'_>, now: Instant) -> SnapshotStreamStatus {
         let view = self.machine.as_ref().map(consumer::Session::view);
         let rate = view.as_ref().and_then(|view| self.meter.per_second(now, of_use(view)));
         let (record, progress, here) = (&self.record, &self.progress, &self.here);
-        let mut status = describe(record, progress, here, view.as_ref(), self.hold, self.held_since, now, rate);
+        let mut status = describe(record, progress, here, view.as_ref(), standing.hold, self.held_since, now, rate);
         status.bytes_wasted = view.as_ref().map_or(self.wasted, |view| view.bytes_wasted);
         // Bytes that no record covers are hashed before the place is open.
-        if let Some((checked, there)) = self.opening.as_ref().map(Wanted::progress).filter(|(_, there)| *there > 0) {
+        if let Some((checked, there)) = self.opening.filter(|(_, there)| *there > 0) {
             (status.rechecked_bytes, status.recheck_bytes) = (Some(checked), Some(there));
         }
         if status.state != SessionState::Complete {
             let progressed = view.as_ref().map_or(self.progressed, |view| view.progressed.max(self.progressed));
             status.stalled_ms = Some(millis(progressed, now));
         }
-        if let (Some(Hold::Seek), Some(waiting)) = (self.hold, &mut status.waiting_on) {
+        if let (Some(Hold::Seek), Some(waiting)) = (standing.hold, &mut status.waiting_on) {
             self.tried.reason().clone_into(&mut waiting.reason);
         }
-        if let Some(unrecorded) = &self.unrecorded {
-            wait_for_record(&mut status, unrecorded, now);
+        if let Some(unwritten) = standing.unwritten {
+            wait_for_record(&mut status, unwritten, now);
         }
         status
     }
@@ -211,15 +185,15 @@ impl Tracked {
     }
 
     /// Updates what watchers see; returns `true` if more than times and rates changed.
-    pub(super) fn publish(&mut self, now: Instant) -> bool {
-        if self.recording > 0 {
+    pub(super) fn publish(&mut self, standing: &Standing<'_>, now: Instant) -> bool {
+        if standing.is_recording {
             return false;
         }
-        self.publish_now(now)
+        self.publish_now(standing, now)
     }
 
     /// The same, also while a record is being written: for what is true whether or not it gets written.
-    pub(super) fn publish_now(&mut self, now: Instant) -> bool {
+    pub(super) fn publish_now(&mut self, standing: &Standing<'_>, now: Instant) -> bool {
         if let Some(view) = self.machine.as_ref().map(consumer::Session::view) {
             self.meter.note(now, of_use(&view));
             self.here.verified = (view.bytes_verified, view.verified_chunks);
@@ -227,7 +201,7 @@ impl Tracked {
             self.wasted = view.bytes_wasted;
         }
         (self.renewed, self.behind) = (Some(now), false);
-        let status = self.describe(now);
+        let status = self.describe(standing, now);
         self.status.send_if_modified(|old| {
             if same_but_for_time(old, &status) {
                 return false;
@@ -257,33 +231,22 @@ impl Tracked {
             self.here.protocol = view.protocol;
         }
     }
-
-    /// Whether it has never had a machine, does not wait for one, and is not over.
-    pub(super) fn is_new(&self) -> bool {
-        self.machine.is_none() && self.hold.is_none() && !self.record.state.is_final()
-    }
-
-    /// Its record could not be written, and is tried again.
-    pub(super) fn not_recorded(&mut self, reason: &str, now: Instant) {
-        let since = self.unrecorded.as_ref().map_or(now, |before| before.since);
-        let next = Some(now + RECORD_RETRY);
-        self.unrecorded = Some(Unrecorded { since, next, reason: reason.to_owned() });
-    }
 }
 
 /// Nothing counts before it is recorded, an end neither.
-fn wait_for_record(status: &mut SnapshotStreamStatus, unrecorded: &Unrecorded, now: Instant) {
+fn wait_for_record(status: &mut SnapshotStreamStatus, unwritten: &Unwritten, now: Instant) {
+    let reason = unwritten.error.to_string();
     status.state = SessionState::Paused;
     (status.verified, status.payload_path) = (false, None);
     status.waiting_on = Some(WaitingOn {
         what: WaitKind::Disk,
         index: None,
         peer: None,
-        since_ms: millis(unrecorded.since, now),
-        reason: unrecorded.reason.clone(),
-        retry_at: unrecorded.next.map(|at| instant_text(at, now)),
+        since_ms: millis(unwritten.since, now),
+        reason: reason.clone(),
+        retry_at: unwritten.next.map(|at| instant_text(at, now)),
     });
-    (status.error, status.error_code) = (Some(unrecorded.reason.clone()), Some(FailureCode::Storage));
+    (status.error, status.error_code) = (Some(reason), Some(FailureCode::Storage));
 }
 
 fn millis(since: Instant, now: Instant) -> u64 {

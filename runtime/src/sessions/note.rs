@@ -7,7 +7,7 @@ use rpp_p2p::{Hash, SnapshotSessionId};
 
 use crate::{
     files::{sealed, write_atomic},
-    record::{Progress, Session},
+    sessions::record::{Progress, Session},
 };
 
 /// The note's name in `partial/<root>/`.

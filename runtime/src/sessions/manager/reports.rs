@@ -2,23 +2,23 @@
 
 use std::{sync::Arc, time::Instant};
 
-use libp2p::{PeerId, Swarm};
+use libp2p::PeerId;
 use rpp_p2p::{
     AuthorityError, Evidence, Hash, SnapshotProtocolError, SnapshotSessionId, Violation,
     consumer::{self, Storage},
     snapshots,
 };
 
-use super::{Hold, Manager, expected, tracked::Tracked};
+use super::{Manager, expected, tracked::Tracked};
 use crate::{
-    error::SnapshotRuntimeError,
-    jobs::{Authority, Done, Place, Unsettled},
-    record,
     serve::Provider,
+    sessions::{
+        Done,
+        authority::{Authority, Unsettled},
+        trouble::Trouble,
+        worker::{Opened, Report, Reported},
+    },
     status::NodeEvent,
-    store::Offer,
-    swarm::NodeBehaviour,
-    writer::{self, Report, Reported, Trouble, Writer},
 };
 
 impl Manager {
@@ -28,26 +28,19 @@ impl Manager {
                 machine.handle_timeout(now);
             }
         }
-        let due = |tracked: &Tracked| {
-            tracked.unrecorded.as_ref().and_then(|unrecorded| unrecorded.next).is_some_and(|next| next <= now)
-        };
-        let due: Vec<_> =
-            self.sessions.iter().filter(|(_, tracked)| due(tracked)).map(|(session, _)| *session).collect();
-        for session in due {
-            self.put(session);
-        }
+        self.rules.handle_timeout(now);
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let timeouts = |tracked: &Tracked| {
             let machine = tracked.machine.as_ref();
-            let record = tracked.unrecorded.as_ref().and_then(|unrecorded| unrecorded.next);
-            [machine.and_then(consumer::Session::poll_timeout), machine.and_then(|_| tracked.renewal()), record]
+            [machine.and_then(consumer::Session::poll_timeout), machine.and_then(|_| tracked.renewal())]
                 .into_iter()
                 .flatten()
                 .min()
         };
-        self.sessions.values().filter_map(timeouts).chain(self.rates.poll_timeout()).min()
+        let timeouts = self.sessions.values().filter_map(timeouts);
+        timeouts.chain(self.rules.poll_timeout()).chain(self.rates.poll_timeout()).min()
     }
 
     pub(crate) fn on_connected(&mut self, peer: PeerId, now: Instant) {
@@ -99,87 +92,18 @@ impl Manager {
         let _ = self.events.send(NodeEvent::ProtocolViolation { peer, session: Some(session), reason });
     }
 
-    pub(crate) fn on_done(&mut self, done: Done, swarm: &mut Swarm<NodeBehaviour>, now: Instant) {
+    pub(crate) fn on_done(&mut self, done: Done, now: Instant) {
         match done {
             Done::Refreshed(_) => {} // Handled by the node.
-            Done::Recorded { session, epoch, result } => self.on_recorded(session, epoch, result, swarm, now),
-            Done::Removed { session, result } => self.on_removed(session, result),
-            Done::TakenUp(sessions) => self.reload(sessions),
+            Done::TakenUp(sessions) => {
+                self.reload(sessions);
+                self.rules.loaded_all();
+            }
             Done::Authority { session, epoch, result } => self.on_authority(session, epoch, result, now),
             Done::Proof { session, epoch, plan_id, result } => self.on_proof(session, epoch, &plan_id, result, now),
-            Done::Demoted { session, result } => self.on_demoted(session, result, now),
             Done::Kept { session, kept } => self.on_kept(session, kept, now),
-            Done::Opened { session, epoch, result } => self.on_opened(session, epoch, result, now),
-            Done::Disk(reported) => self.on_disk(reported, now),
+            Done::Store(reported) => self.on_store(reported, now),
         }
-    }
-
-    fn on_recorded(
-        &mut self,
-        session: SnapshotSessionId,
-        epoch: u64,
-        result: Result<(), Trouble>,
-        swarm: &mut Swarm<NodeBehaviour>,
-        now: Instant,
-    ) {
-        let Some(tracked) = self.sessions.get_mut(&session) else { return };
-        tracked.recording = tracked.recording.saturating_sub(1);
-        let answer = self.started.remove(&session);
-        match result {
-            Ok(()) => tracked.unrecorded = None,
-            Err(Trouble::Unwritable(message)) => {
-                tracing::warn!(%session, "the session's record is not written yet: {message}");
-                let current = tracked.epoch == epoch;
-                tracked.not_recorded(&message, now);
-                if let (true, Some(machine)) = (current, &mut tracked.machine) {
-                    expected(session, machine.handle_storage(now, Storage::Unwritable(message)));
-                }
-                let watched = tracked.status.subscribe();
-                self.publish(session, now);
-                // Whoever asked for it is told at once that it waits, and why.
-                for reply in answer.into_iter().flatten() {
-                    let _ = reply.send(Ok(watched.clone()));
-                }
-                return;
-            }
-            Err(Trouble::Full { .. }) => return, // Cannot happen for a record.
-            Err(Trouble::Other(message)) => {
-                tracing::error!(%session, "the session could not be recorded: {message}");
-                if let Some(waiting) = answer {
-                    self.sessions.remove(&session);
-                    for reply in waiting {
-                        let _ = reply.send(Err(SnapshotRuntimeError::Storage { message: message.clone() }));
-                    }
-                } else if let (true, Some(machine)) = (tracked.epoch == epoch, &mut tracked.machine) {
-                    expected(session, machine.handle_storage(now, Storage::Failed(message)));
-                }
-                return;
-            }
-        }
-        for reply in answer.into_iter().flatten() {
-            let _ = reply.send(Ok(tracked.status.subscribe()));
-        }
-        // A new session gets its turn once its record is durable.
-        if tracked.is_new() {
-            tracked.hold = Some(if tracked.record.provider().is_none() { Hold::Seek } else { Hold::Turn });
-            self.activate(now);
-        }
-        let Some(tracked) = self.sessions.get_mut(&session) else { return };
-        let ended = tracked.record.state.is_final() && tracked.recording == 0 && tracked.machine.is_some();
-        let peer = tracked.record.peer;
-        self.publish(session, now);
-        if ended {
-            swarm.behaviour_mut().snapshots.forget(peer, session);
-            self.retire(session, now);
-            self.publish(session, now);
-        }
-    }
-
-    fn on_removed(&mut self, session: SnapshotSessionId, result: Result<(), String>) {
-        if let Some(reply) = self.removed.remove(&session) {
-            let _ = reply.send(result.map_err(|message| SnapshotRuntimeError::Storage { message }));
-        }
-        let _ = self.events.send(NodeEvent::SnapshotStreamCancelled(session));
     }
 
     fn on_authority(
@@ -211,13 +135,13 @@ impl Manager {
                 expected(session, machine.handle_authority(now, Err(error.clone())));
                 self.blame_for(session, &error);
             }
-            Err(Unsettled::Unfinished(reason)) => expected(session, machine.handle_unsettled(now, &reason)),
-            Err(Unsettled::Storage(message)) => {
-                expected(session, machine.handle_storage(now, Storage::Failed(message)));
+            Err(error) if error.is_unfinished() => {
+                expected(session, machine.handle_unsettled(now, &error.to_string()));
             }
-            Err(Unsettled::Unwritable(message)) => {
-                expected(session, machine.handle_storage(now, Storage::Unwritable(message)));
+            Err(error @ Unsettled::Unwritable(_)) => {
+                expected(session, machine.handle_storage(now, Storage::Unwritable(error.to_string())));
             }
+            Err(error) => expected(session, machine.handle_storage(now, Storage::Failed(error.to_string()))),
         }
     }
 
@@ -256,51 +180,72 @@ impl Manager {
         }
     }
 
-    fn on_opened(&mut self, session: SnapshotSessionId, epoch: u64, result: Result<Place, Trouble>, now: Instant) {
-        let Some(tracked) = self.sessions.get_mut(&session).filter(|tracked| tracked.epoch == epoch) else { return };
+    fn on_store(&mut self, reported: Reported, now: Instant) {
+        let Reported { lane, session, epoch, report } = reported;
+        match report {
+            Report::Recorded(result) => {
+                if let Err(error) = &result {
+                    tracing::warn!(%session, "the session's record is not written: {error}");
+                }
+                self.rules.handle_recorded(now, lane, session, result);
+            }
+            Report::Removed(result) => self.rules.handle_removed(lane, session, result),
+            Report::Demoted(result) => {
+                self.rules.handle_demoted(lane);
+                self.on_demoted(session, result, now);
+            }
+            Report::Closed => self.rules.handle_closed(lane, session),
+            Report::Opened(result) => {
+                self.rules.handle_opened(lane, session, matches!(result, Ok(Opened::Partial { .. })));
+                self.on_opened(session, epoch, result, now);
+            }
+            Report::Trouble(trouble) => {
+                self.rules.handle_trouble(lane, session);
+                if self.rules.is_current(session, epoch) {
+                    self.tell_storage(session, now, trouble.into());
+                }
+            }
+            Report::Opening { checked, there } => {
+                if let Some(tracked) = self.of_epoch(session, epoch)
+                    && let Some(opening) = &mut tracked.opening
+                {
+                    *opening = (checked, there);
+                }
+            }
+            other => self.on_disk(session, epoch, other, now),
+        }
+    }
+
+    fn of_epoch(&mut self, session: SnapshotSessionId, epoch: u64) -> Option<&mut Tracked> {
+        self.sessions.get_mut(&session).filter(|_| self.rules.is_current(session, epoch))
+    }
+
+    fn on_opened(&mut self, session: SnapshotSessionId, epoch: u64, result: Result<Opened, Trouble>, now: Instant) {
+        let Some(tracked) = self.of_epoch(session, epoch) else { return };
         tracked.opening = None;
-        let (Some(machine), Some(plan)) = (&mut tracked.machine, &tracked.record.plan) else { return };
         let storage = match result {
-            Ok(Place::Stored(path, progress)) => {
+            Ok(Opened::Stored { path, progress }) => {
                 tracked.progress = progress;
                 Storage::AlreadyStored { path }
             }
-            Ok(Place::Partial(partial, updates, progress)) => {
+            Ok(Opened::Partial { progress, durable_chunks, unchecked_bytes }) => {
                 tracked.progress = progress;
-                let durable_chunks = record::Progress::of(plan, partial.durable_bytes()).confirmed_chunks;
-                let unchecked_bytes = partial.unchecked_bytes();
-                let queue = usize::try_from(self.config.snapshots.window / plan.chunk_size).unwrap_or(1024) + 8;
-                let setting = writer::WriterContext {
-                    session,
-                    epoch,
-                    plan: Arc::new(plan.clone()),
-                    durability: self.config.snapshots.durability,
-                    db: self.db.clone(),
-                    reports: self.done.clone(),
-                    watchers: self.watchers.clone(),
-                    writable: Arc::clone(&self.writable),
-                    offer: Offer::from_plan(plan, &updates),
-                    before: progress,
-                };
-                tracked.writer = Some(Writer::spawn(*partial, setting, queue));
                 Storage::Ready { durable_chunks, unchecked_bytes }
             }
-            Err(Trouble::Full { needed, free }) => Storage::Full { needed, free },
-            Err(Trouble::Unwritable(message)) => Storage::Unwritable(message),
-            Err(Trouble::Other(message)) => Storage::Failed(message),
+            Err(trouble) => trouble.into(),
         };
-        expected(session, machine.handle_storage(now, storage));
+        self.tell_storage(session, now, storage);
     }
 
-    fn on_disk(&mut self, reported: Reported, now: Instant) {
-        let Reported { session, epoch, report } = reported;
-        let Some(tracked) = self.sessions.get_mut(&session).filter(|tracked| tracked.epoch == epoch) else { return };
+    fn on_disk(&mut self, session: SnapshotSessionId, epoch: u64, report: Report, now: Instant) {
+        let metrics = Arc::clone(&self.metrics);
+        let Some(tracked) = self.of_epoch(session, epoch) else { return };
         let Some(machine) = &mut tracked.machine else { return };
         match report {
             Report::Written(index) => expected(session, machine.handle_written(now, index)),
             Report::Durable { progress, chunks } => {
-                // The last report of a worker that was closed may arrive after its successor has opened the payload. It
-                // counts in the chunks of the plan for which the worker was started.
+                // The last report of a payload that was closed may arrive after it was opened anew. It counts in the chunks of
+                // the plan for which it was open.
                 if progress.bytes_durable > tracked.progress.bytes_durable {
                     tracked.progress = progress;
                 }
@@ -314,24 +259,13 @@ impl Manager {
                         "what was on the disk of chunks {} does not hold: it is fetched again",
                         chunks.join(", ")
                     );
-                    self.metrics.damaged_chunks(missing.len() as u64);
+                    metrics.damaged_chunks(missing.len() as u64);
                 }
                 expected(session, machine.handle_rechecked(now, checked, &missing));
             }
             Report::Repaired => expected(session, machine.handle_repaired(now)),
             Report::Placed(path) => expected(session, machine.handle_placed(now, path)),
-            Report::Full { needed, free } => {
-                expected(session, machine.handle_storage(now, Storage::Full { needed, free }));
-                self.let_go(session);
-            }
-            Report::Unwritable(message) => {
-                expected(session, machine.handle_storage(now, Storage::Unwritable(message)));
-                self.let_go(session);
-            }
-            Report::Failed(message) => {
-                expected(session, machine.handle_storage(now, Storage::Failed(message)));
-                self.let_go(session);
-            }
+            _ => {} // Handled by the caller.
         }
     }
 }

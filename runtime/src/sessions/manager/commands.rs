@@ -6,17 +6,18 @@ use libp2p::{PeerId, Swarm};
 use rpp_p2p::{PlanWishes, SnapshotSessionId, consumer::ExplicitResume, limits::DEFAULT_CHUNK_SIZE};
 use tokio::sync::watch;
 
-use super::{Hold, Manager, Tracked};
+use super::{Call, Manager, Tracked};
 use crate::{
     clock::now_text,
     error::SnapshotRuntimeError,
     handle::{PeerTarget, Reply, ResumeStream, StartStream},
-    jobs::{Entry, RemovePartial},
     peers::Peers,
-    record,
+    sessions::{
+        record,
+        rules::{Hold, Standing},
+    },
     status::{SessionState, SnapshotStreamStatus},
     swarm::NodeBehaviour,
-    writer::Writer,
 };
 
 type Watched = watch::Receiver<SnapshotStreamStatus>;
@@ -48,24 +49,18 @@ impl Manager {
             }
         };
         let session = record.session;
-        // Held until its record is durable; then `on_recorded` gives it its turn.
-        let tracked = Tracked::new(record, record::Progress::default(), None, None, now, now);
+        let first = if record.provider().is_none() { Hold::Seek } else { Hold::Turn };
+        let tracked = Tracked::new(record, record::Progress::default(), None, &Standing::default(), now, now);
         self.sessions.insert(session, tracked);
-        if self.put(session) {
-            self.started.insert(session, vec![reply]);
-        } else {
-            self.sessions.remove(&session);
-            let message = "the session database does not keep up; try again".to_owned();
-            let _ = reply.send(Err(SnapshotRuntimeError::Storage { message }));
-        }
+        self.rules.start(session, first, Call::Start(reply));
     }
 
     fn may_consume(&self, peer: Option<&PeerId>) -> Result<(), SnapshotRuntimeError> {
         if self.light.is_none() {
             return Err(SnapshotRuntimeError::NoTrustAnchor);
         }
-        if let Err(message) = &self.head_file {
-            return Err(SnapshotRuntimeError::Storage { message: message.clone() });
+        if let Err(error) = &self.head_file {
+            return Err(SnapshotRuntimeError::Storage { message: error.to_string() });
         }
         if let Some(peer) = peer.filter(|peer| **peer == self.me) {
             return Err(SnapshotRuntimeError::InvalidPeer { given: format!("{peer} (this node itself)") });
@@ -108,13 +103,10 @@ impl Manager {
         if let Some(key) = request.idempotency_key {
             tracked.record.carry(key);
         }
-        match self.started.get_mut(&session) {
-            // At most as many wait here as calls of handles are allowed.
-            Some(waiting) => waiting.push(reply),
-            None => drop(reply.send(Ok(tracked.status.subscribe()))),
-        }
-        if tracked.record != known {
-            self.put(session);
+        let is_changed = tracked.record != known;
+        self.rules.start_again(session, Call::Start(reply));
+        if is_changed {
+            self.rules.changed(session);
         }
     }
 
@@ -135,7 +127,7 @@ impl Manager {
         }
         self.make_room()?;
         let mut session = SnapshotSessionId::random();
-        while self.sessions.contains_key(&session) {
+        while self.rules.is_taken(session) {
             session = SnapshotSessionId::random();
         }
         let started_at = now_text();
@@ -162,11 +154,7 @@ impl Manager {
     fn make_room(&mut self) -> Result<(), SnapshotRuntimeError> {
         let max = self.config.snapshots.max_sessions;
         while self.sessions.len() >= max {
-            let ended = self.sessions.iter().filter(|(session, tracked)| {
-                let record = &tracked.record;
-                let settled = tracked.machine.is_none() && tracked.recording == 0;
-                record.state.is_final() && settled && !self.started.contains_key(session)
-            });
+            let ended = self.sessions.iter().filter(|(session, _)| self.rules.is_evictable(**session));
             let oldest = ended.min_by_key(|(_, tracked)| {
                 (tracked.record.state != SessionState::Complete, tracked.record.updated_at.as_str())
             });
@@ -174,7 +162,8 @@ impl Manager {
                 return Err(SnapshotRuntimeError::TooManySessions { max });
             };
             tracing::info!(%session, "the record of this session gives way to a new one: [snapshots] max_sessions is {max}");
-            self.remove(session).map_err(|message| SnapshotRuntimeError::Storage { message })?;
+            self.rules.evict(session);
+            self.forget(session);
         }
         Ok(())
     }
@@ -223,13 +212,11 @@ impl Manager {
     ) -> Result<Watched, SnapshotRuntimeError> {
         let session = request.session;
         let unknown = SnapshotRuntimeError::UnknownSession { session };
-        if self.removed.contains_key(&session) {
-            return Err(unknown);
-        }
         let tracked = self.sessions.get(&session).ok_or(unknown.clone())?;
         if tracked.record.state != SessionState::Complete && tracked.record.sought.is_none() {
             self.not_banned(&tracked.record.peer)?;
         }
+        let standing = self.rules.standing(session);
         let tracked = self.sessions.get_mut(&session).ok_or(unknown)?;
         same_peer_and_size(tracked, &request)?;
         let explicit = explicit_offsets(tracked, &request)?;
@@ -239,51 +226,39 @@ impl Manager {
         let watched = tracked.status.subscribe();
         match &mut tracked.machine {
             Some(machine) if !machine.state().is_final() => machine.retry_now(now),
-            _ if tracked.hold == Some(Hold::Seek) => swarm.behaviour_mut().offers.ask_now(now),
+            _ if standing.hold == Some(Hold::Seek) => swarm.behaviour_mut().offers.ask_now(now),
             _ if tracked.record.state == SessionState::Complete => {}
-            _ if tracked.record.distrust => return Err(refused(tracked, now)),
+            _ if tracked.record.distrust => return Err(refused(tracked, &standing, now)),
             _ => {
                 if self.light.is_none() {
                     return Err(SnapshotRuntimeError::NoTrustAnchor);
                 }
-                let peer = tracked.record.peer;
-                swarm.behaviour_mut().snapshots.forget(peer, session);
-                self.retire(session, now);
                 self.restart(session, explicit, now);
             }
         }
         Ok(watched)
     }
 
+    /// Gives a session its turn, again if it had one.
     pub(super) fn restart(&mut self, session: SnapshotSessionId, explicit: Option<ExplicitResume>, now: Instant) {
-        let active = self.sessions.values().filter(|tracked| tracked.is_active()).count();
-        if active < self.config.snapshots.max_active_sessions {
-            self.set_machine(session, explicit, now);
-        } else if let Some(tracked) = self.sessions.get_mut(&session) {
-            tracked.hold = Some(Hold::Turn);
-            tracked.held_since = now;
-            tracked.record.state = SessionState::Connecting;
-            tracked.record.error = None;
-            tracked.record.error_code = None;
-            tracked.record.advice = None;
-        }
+        let Some(tracked) = self.sessions.get_mut(&session) else { return };
+        tracked.explicit = explicit;
+        tracked.record.begin();
+        self.rules.resume(session);
+        self.apply(now);
         // The status that the caller gets must not show the old error.
         if let Some(tracked) = self.sessions.get_mut(&session) {
-            tracked.publish_now(now);
+            tracked.publish_now(&self.rules.standing(session), now);
         }
-        self.put(session);
     }
 
     /// Removes a session: its status at once; its record and partial payload before the answer.
     pub(crate) fn cancel(&mut self, session: SnapshotSessionId, reply: Reply<()>, swarm: &mut Swarm<NodeBehaviour>) {
-        if self.started.contains_key(&session) || !self.sessions.contains_key(&session) {
-            let _ = reply.send(Err(SnapshotRuntimeError::UnknownSession { session }));
+        let is_loaded = self.disk.db.is_taken_up();
+        if !self.rules.cancel(session, Call::Cancel(reply), is_loaded) {
             return;
         }
-        let Some(tracked) = self.sessions.get(&session) else { return };
-        if !self.db.is_taken_up() {
-            self.forgotten.insert(session);
-        }
+        let Some(tracked) = self.forget(session) else { return };
         let peer = tracked.record.peer;
         let behaviour = &mut swarm.behaviour_mut().snapshots;
         let told = tracked.machine.is_some()
@@ -292,44 +267,13 @@ impl Manager {
             // While it has a request in flight nothing can be sent; the provider frees the slot by itself.
             behaviour.forget(peer, session);
         }
-        match self.remove(session) {
-            Ok(()) => {
-                self.removed.insert(session, reply);
-            }
-            Err(message) => {
-                let _ = reply.send(Err(SnapshotRuntimeError::Storage { message }));
-            }
-        }
     }
 
-    /// Removes a session from the status at once. Its record and its partial payload are removed by the database's
-    /// thread.
-    fn remove(&mut self, session: SnapshotSessionId) -> Result<(), String> {
-        let Some(mut tracked) = self.sessions.remove(&session) else { return Ok(()) };
-        let root = tracked.record.plan.as_ref().map(|plan| plan.snapshot.checkpoint.state_root);
-        let others = root.is_some_and(|root| {
-            self.sessions.values().any(|other| {
-                other.record.state != SessionState::Complete
-                    && other.record.plan.as_ref().is_some_and(|plan| plan.snapshot.checkpoint.state_root == root)
-            })
-        });
-        let mut writer = tracked.writer.take().map(Writer::close);
-        if let (true, Some(root), Some(worker)) = (others, root, writer.take_if(|_| others)) {
-            self.closing.insert(root, worker);
-        }
-        let partial = root.map(|root| RemovePartial {
-            root,
-            writer: writer.or_else(|| self.closing.remove(&root).filter(|_| !others)),
-            opening: tracked.opening.take(),
-            remove: !others && tracked.record.state != SessionState::Complete,
-        });
+    /// Nobody sees the session any more; dropping what is returned ends its status for watchers.
+    fn forget(&mut self, session: SnapshotSessionId) -> Option<Tracked> {
         self.watchers.each(|watcher| watcher.session_removed(session));
-        drop(tracked); // Ends the status for watchers.
-        self.release_root(session);
         self.rates.leave(session);
-        self.recorder
-            .try_send(Entry::Remove { session, partial })
-            .map_err(|error| format!("the database does not keep up ({error}); try again"))
+        self.sessions.remove(&session)
     }
 
     pub(crate) fn status(
@@ -339,7 +283,7 @@ impl Manager {
     ) -> Result<SnapshotStreamStatus, SnapshotRuntimeError> {
         self.sessions
             .get(&session)
-            .map(|tracked| tracked.current(now))
+            .map(|tracked| tracked.current(&self.rules.standing(session), now))
             .ok_or(SnapshotRuntimeError::UnknownSession { session })
     }
 
@@ -351,12 +295,14 @@ impl Manager {
     }
 
     pub(crate) fn list(&self, now: Instant) -> Vec<SnapshotStreamStatus> {
-        self.sessions.values().map(|tracked| tracked.current(now)).collect()
+        let current =
+            |(session, tracked): (&SnapshotSessionId, &Tracked)| tracked.current(&self.rules.standing(*session), now);
+        self.sessions.iter().map(current).collect()
     }
 }
 
 /// The refusal to continue a session with a peer that broke the protocol in it.
-fn refused(tracked: &Tracked, now: Instant) -> SnapshotRuntimeError {
+fn refused(tracked: &Tracked, standing: &Standing<'_>, now: Instant) -> SnapshotRuntimeError {
     let record = &tracked.record;
     let message = format!(
         "session {} does not go on with {}, which broke the protocol ({}): start a session with another peer, or a new one with \
@@ -365,7 +311,7 @@ fn refused(tracked: &Tracked, now: Instant) -> SnapshotRuntimeError {
         record.peer,
         record.error.as_deref().unwrap_or("see the log")
     );
-    SnapshotRuntimeError::Provider { message, status: Some(Box::new(tracked.current(now))) }
+    SnapshotRuntimeError::Provider { message, status: Some(Box::new(tracked.current(standing, now))) }
 }
 
 fn same_peer_and_size(tracked: &Tracked, request: &ResumeStream) -> Result<(), SnapshotRuntimeError> {

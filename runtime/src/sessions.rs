@@ -1,0 +1,78 @@
+//! The sessions of this node: what goes on between downloads, and between a download and the disk.
+//!
+//! | part | what it knows |
+//! |---|---|
+//! | [`rules`] | the rules between sessions: one pure machine, drawn there |
+//! | [`worker`] | what is done with one root's files and records, in order; knows no session's state |
+//! | [`disk`], [`workers`] | the steps of a worker on the node's own disk; the workers that run |
+//! | [`authority`] | checks of chain, head and proof on blocking threads |
+//! | [`manager`] | the driver: it carries inputs and actions between all of these, the swarm and the callers |
+//! | [`record`], [`note`] | what is written about a session: in the database, and beside its payload |
+//!
+//! What a download does by itself is the protocol's ([`rpp_p2p::consumer`]).
+
+mod authority;
+mod disk;
+mod manager;
+mod note;
+pub(crate) mod record;
+mod rules;
+#[cfg(test)]
+mod simulation;
+mod trouble;
+mod worker;
+mod workers;
+
+use std::io;
+
+use rpp_p2p::{Hash, SnapshotSessionId, limits, plan::PlanBounds};
+
+pub(crate) use self::{
+    authority::NoHead,
+    disk::FileDisk,
+    manager::{Context, Manager, VIOLATION_KINDS},
+    note::from_partials,
+    trouble::Shared,
+};
+use self::{
+    authority::{Authority, Unsettled},
+    manager::Kept,
+    worker::Reported,
+};
+use crate::config::Config;
+
+/// The results that come back to the node's task.
+pub(crate) enum Done {
+    /// The catalog was read again; whether it changed.
+    Refreshed(io::Result<bool>),
+    /// The database's content could be read at last.
+    TakenUp(Vec<Reloaded>),
+    /// Chain, signatures and head rules were checked, and the proof unless its tip is known.
+    Authority { session: SnapshotSessionId, epoch: u64, result: Result<Authority, Unsettled> },
+    /// The proof of a known tip was checked again.
+    Proof { session: SnapshotSessionId, epoch: u64, plan_id: Hash, result: Result<(), Unsettled> },
+    /// How far the payload of a session that was complete before this process is hashed again, or what came of it.
+    Kept { session: SnapshotSessionId, kept: Kept },
+    /// From a store worker.
+    Store(Reported),
+}
+
+/// A session as it was found at the start.
+pub(crate) struct Reloaded {
+    pub(crate) record: record::Session,
+    pub(crate) progress: record::Progress,
+    /// The updates stored beside its partial payload.
+    pub(crate) updates: Vec<rpp_p2p::Update>,
+    /// The database does not have it, or not whole: its note beside the payload does, which goes when the payload is placed.
+    pub(crate) is_rebuilt: bool,
+}
+
+/// The bounds on plans, from the configuration.
+pub(crate) fn plan_bounds(config: &Config) -> PlanBounds {
+    PlanBounds {
+        min_chunk_size: config.snapshots.min_chunk_size,
+        max_chunk_size: config.snapshots.max_chunk_size,
+        max_updates: config.snapshots.max_updates.min(limits::MAX_UPDATES),
+        max_payload_bytes: config.snapshots.max_payload_bytes,
+    }
+}

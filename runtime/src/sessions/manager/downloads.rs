@@ -1,0 +1,217 @@
+//! Drives the download of each session: carries out its actions.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use libp2p::Swarm;
+use rpp_p2p::{
+    Exchange, Plan, SnapshotSessionId, Update,
+    consumer::{self, Action},
+};
+
+use super::{Manager, bans, expected, heal::root, tracked::trouble};
+use crate::{
+    peers::Peers,
+    sessions::{
+        authority::Check,
+        record,
+        worker::{DiskJob, Job},
+    },
+    status::SessionState,
+    swarm::{self, NodeBehaviour},
+};
+
+impl Manager {
+    /// Lets every session do what it can do now.
+    pub(crate) fn pump(&mut self, swarm: &mut Swarm<NodeBehaviour>, peers: &Peers, now: Instant) {
+        self.workers.flush();
+        loop {
+            self.apply(now);
+            for (peer, session) in std::mem::take(&mut self.retired) {
+                swarm.behaviour_mut().snapshots.forget(peer, session);
+            }
+            let active: Vec<_> =
+                self.sessions.iter().filter(|(_, tracked)| tracked.is_active()).map(|(session, _)| *session).collect();
+            for session in active {
+                self.drive(session, swarm, peers, now);
+            }
+            while let Some(session) = self.next_grant(now) {
+                self.drive(session, swarm, peers, now);
+            }
+            if self.rules.is_idle() {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn next_action(&mut self, session: SnapshotSessionId, now: Instant) -> Option<Action> {
+        self.sessions.get_mut(&session)?.machine.as_mut()?.poll_action(now)
+    }
+
+    /// Makes the machine of a session from its record.
+    pub(super) fn begin(&mut self, session: SnapshotSessionId, now: Instant) {
+        let options = self.options(session);
+        let Some(tracked) = self.sessions.get_mut(&session) else { return };
+        let (id, peer) = (tracked.record.session, tracked.record.peer);
+        tracked.machine = Some(match &tracked.record.plan {
+            Some(plan) => {
+                let saved = consumer::Saved {
+                    plan: Arc::new(plan.clone()),
+                    updates: std::mem::take(&mut tracked.updates),
+                    confirmed_chunks: tracked.progress.confirmed_chunks,
+                    confirmed_updates: tracked.progress.confirmed_updates,
+                };
+                consumer::Session::restore(id, peer, options, saved, tracked.explicit.take(), now)
+            }
+            None => consumer::Session::new(id, peer, options, now),
+        });
+        tracked.record.begin();
+    }
+
+    fn options(&self, session: SnapshotSessionId) -> consumer::Options {
+        let snapshots = &self.config.snapshots;
+        let wanted = self.sessions.get(&session).map(|tracked| tracked.record.wanted);
+        let mut options = consumer::Options {
+            ack_bytes: snapshots.ack_bytes,
+            ack_interval: Duration::from_millis(snapshots.ack_ms),
+            window: snapshots.window,
+            give_up_after: (snapshots.give_up_after_s > 0).then(|| Duration::from_secs(snapshots.give_up_after_s)),
+            ..consumer::Options::default()
+        };
+        if let Some(wanted) = wanted {
+            options.wishes = wanted;
+        }
+        options
+    }
+
+    pub(super) fn perform(
+        &mut self,
+        session: SnapshotSessionId,
+        action: Action,
+        swarm: &mut Swarm<NodeBehaviour>,
+        peers: &Peers,
+        now: Instant,
+    ) {
+        match action {
+            Action::Connect => self.connect(session, swarm, peers, now),
+            Action::Request(exchange) => self.request(session, exchange, swarm, now),
+            Action::Grant(grant) => {
+                if let Some(tracked) = self.sessions.get(&session) {
+                    swarm.behaviour_mut().snapshots.grant(tracked.record.peer, grant);
+                }
+            }
+            Action::PlanAccepted(plan) => self.accept(session, &plan),
+            Action::VerifyAuthority { plan, updates } => self.verify(session, plan, updates),
+            Action::OpenStorage { plan, updates } => {
+                if let Some(tracked) = self.sessions.get_mut(&session) {
+                    tracked.to_open = Some((plan, updates));
+                    self.rules.open(session);
+                }
+            }
+            Action::Write(chunk) => self.disk_job(session, DiskJob::Write(chunk)),
+            Action::Sync => self.disk_job(session, DiskJob::Sync),
+            Action::Repair(chunks) => self.disk_job(session, DiskJob::Repair(chunks)),
+            Action::Place => self.disk_job(session, DiskJob::Place),
+            other => tracing::error!(%session, "an action this node does not know: {other:?}"),
+        }
+    }
+
+    fn accept(&mut self, session: SnapshotSessionId, plan: &Plan) {
+        let Some(tracked) = self.sessions.get_mut(&session) else { return };
+        if tracked.record.plan.as_ref().is_some_and(|old| old.chunk_size != plan.chunk_size) {
+            // In a plan with smaller chunks, the same bytes are more chunks.
+            let same = record::Progress::of(plan, tracked.progress.bytes_durable);
+            tracked.progress.confirmed_chunks = same.confirmed_chunks;
+        }
+        tracked.record.plan = Some(plan.clone());
+        self.rules.planned(session, plan.snapshot.checkpoint.state_root);
+    }
+
+    fn connect(&mut self, session: SnapshotSessionId, swarm: &mut Swarm<NodeBehaviour>, peers: &Peers, now: Instant) {
+        let Some(tracked) = self.sessions.get_mut(&session) else { return };
+        if let Some(reason) = bans::not_dialled(tracked) {
+            if let Some(machine) = &mut tracked.machine {
+                machine.handle_dial_failed(now, &reason);
+            }
+            return;
+        }
+        let Some(machine) = &mut tracked.machine else { return };
+        let peer = tracked.record.peer;
+        if swarm.is_connected(&peer) {
+            machine.handle_connected(now);
+            return;
+        }
+        let mut addresses = tracked.record.addresses.clone();
+        addresses.extend(peers.addresses(&peer).iter().cloned());
+        if let Err(reason) = swarm::dial(swarm, peer, addresses) {
+            machine.handle_dial_failed(now, &reason);
+        }
+    }
+
+    fn request(
+        &mut self,
+        session: SnapshotSessionId,
+        exchange: Exchange,
+        swarm: &mut Swarm<NodeBehaviour>,
+        now: Instant,
+    ) {
+        let Some(tracked) = self.sessions.get_mut(&session) else { return };
+        let Some(machine) = &mut tracked.machine else { return };
+        let peer = tracked.record.peer;
+        let behaviour = &mut swarm.behaviour_mut().snapshots;
+        let sent = behaviour.request(peer, exchange);
+        expected(session, machine.handle_sent(now, sent));
+    }
+
+    fn verify(&mut self, session: SnapshotSessionId, plan: Arc<Plan>, updates: Arc<Vec<Update>>) {
+        let check = Check {
+            session,
+            epoch: self.rules.epoch(session),
+            plan,
+            updates,
+            head: self.head_file.clone(),
+            light: self.light.clone(),
+            permits: Arc::clone(&self.proofs),
+            done: self.done.clone(),
+            watchers: self.watchers.clone(),
+            writable: Arc::clone(&self.disk.writable),
+        };
+        tokio::spawn(check.run());
+    }
+
+    fn disk_job(&mut self, session: SnapshotSessionId, job: DiskJob) {
+        let lane = self.sessions.get(&session).and_then(|tracked| root(&tracked.record));
+        let epoch = self.rules.epoch(session);
+        self.workers.send(lane, Job::Disk { session, epoch, job });
+    }
+
+    /// Called after a session did what it could: records how it ended, and publishes changes.
+    pub(super) fn settle(&mut self, session: SnapshotSessionId, now: Instant) {
+        let Some(tracked) = self.sessions.get_mut(&session) else { return };
+        if let Some(machine) = &tracked.machine
+            && machine.state().is_final()
+            && self.rules.is_active(session)
+        {
+            let view = machine.view();
+            let trouble = view.failure.as_ref().and_then(|_| trouble(&view));
+            let distrust = view.failure.as_ref().is_some_and(|failure| failure.distrust);
+            let is_complete = view.state == SessionState::Complete;
+            tracked.record.state = view.state;
+            (tracked.record.error_code, tracked.record.error) = trouble.unzip();
+            tracked.record.advice = view.failure.and(view.waiting).map(|wait| wait.reason);
+            tracked.here.payload_path = view.payload_path;
+            tracked.here.is_verified = is_complete;
+            tracked.record.distrust = distrust;
+            self.rules.ended(session, is_complete);
+            if distrust {
+                self.distrust(session, now);
+            }
+            return;
+        }
+        if !tracked.may_wait(now) {
+            self.publish(session, now);
+        }
+    }
+}

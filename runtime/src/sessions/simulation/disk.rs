@@ -1,0 +1,348 @@
+//! A disk in memory: what is durable, what is not, and a crash before any step.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use rpp_p2p::{Hash, Plan, SnapshotSessionId, Update, VerifiedChunk, tree::chunk_range};
+
+use super::{
+    super::{
+        record::{self, Progress},
+        trouble::{RecordError, RemoveError, Trouble},
+        worker::{Disk, Opening, Place},
+    },
+    rng::Rng,
+    world::WORLD,
+};
+use crate::{
+    db::DbError,
+    store::{Found, StoreError},
+};
+
+#[derive(Clone, Default)]
+pub(super) struct SimDisk(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    records: BTreeMap<SnapshotSessionId, record::Session>,
+    progress: BTreeMap<SnapshotSessionId, Progress>,
+    /// Removals that the database has not taken yet.
+    held: BTreeSet<SnapshotSessionId>,
+    /// Beside the payloads.
+    notes: BTreeMap<Hash, record::Session>,
+    partials: BTreeMap<Hash, Bytes>,
+    stored: BTreeSet<Hash>,
+    /// Payloads that somebody writes.
+    open: BTreeSet<Hash>,
+    is_full: bool,
+    is_readable: bool,
+    /// Steps until the process is killed.
+    crash_in: Option<u32>,
+    is_crashed: bool,
+}
+
+#[derive(Clone, Default)]
+struct Bytes {
+    all: Vec<u8>,
+    durable: usize,
+}
+
+/// An open payload.
+pub(super) struct Partial {
+    disk: SimDisk,
+    root: Hash,
+    chunk_size: u64,
+    /// How many of the bytes that were there are not hashed yet.
+    unchecked: u64,
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        self.disk.state().open.remove(&self.root);
+    }
+}
+
+impl State {
+    /// Whether the process still lives to do its next step.
+    fn step(&mut self) -> bool {
+        match &mut self.crash_in {
+            Some(0) => self.is_crashed = true,
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        !self.is_crashed
+    }
+}
+
+fn no_room() -> DbError {
+    DbError::Write { path: PathBuf::from("sessions"), reason: "no room".to_owned() }
+}
+
+impl SimDisk {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(super) fn crash_in(&self, steps: u32) {
+        self.state().crash_in = Some(steps);
+    }
+
+    pub(super) fn never_crash(&self) {
+        self.state().crash_in = None;
+    }
+
+    pub(super) fn is_crashed(&self) -> bool {
+        self.state().is_crashed
+    }
+
+    /// What was held back is written when there is room.
+    pub(super) fn set_full(&self, is_full: bool) {
+        let mut state = self.state();
+        state.is_full = is_full;
+        if !is_full && state.is_readable {
+            state.take_removals();
+        }
+    }
+
+    pub(super) fn set_readable(&self, is_readable: bool) {
+        let mut state = self.state();
+        state.is_readable = is_readable;
+        if is_readable && !state.is_full {
+            state.take_removals();
+        }
+    }
+
+    /// The process was killed; returns the sessions whose removal was in memory only.
+    pub(super) fn restart(&self, rng: &mut Rng) -> BTreeSet<SnapshotSessionId> {
+        let mut state = self.state();
+        (state.crash_in, state.is_crashed) = (None, false);
+        state.open.clear();
+        for bytes in state.partials.values_mut() {
+            let kept = bytes.durable as u64 + rng.below((bytes.all.len() - bytes.durable) as u64 + 1);
+            bytes.all.truncate(if rng.chance(50) { kept as usize } else { bytes.durable });
+            bytes.durable = bytes.durable.min(bytes.all.len());
+        }
+        if rng.chance(5) {
+            // The database is damaged and set aside.
+            state.records.clear();
+            state.progress.clear();
+        }
+        std::mem::take(&mut state.held)
+    }
+
+    /// What is loaded at the start.
+    pub(super) fn load(&self) -> Vec<(record::Session, Progress)> {
+        let state = self.state();
+        let progress = |session| state.progress.get(&session).copied().unwrap_or_default();
+        let with = |record: &record::Session| (record.clone(), progress(record.session));
+        state.records.values().map(with).collect()
+    }
+
+    /// What the notes beside the payloads tell of sessions that the database does not know.
+    pub(super) fn notes(&self) -> Vec<(record::Session, Progress)> {
+        self.state().notes.values().map(|record| (record.clone(), Progress::default())).collect()
+    }
+
+    pub(super) fn is_noted(&self, session: SnapshotSessionId) -> bool {
+        self.state().notes.values().any(|note| note.session == session)
+    }
+
+    pub(super) fn assert_gone(&self, session: SnapshotSessionId) {
+        let state = self.state();
+        let is_noted = state.notes.values().any(|note| note.session == session);
+        let is_recorded = state.records.contains_key(&session) && !state.held.contains(&session);
+        assert!(!is_noted && !is_recorded, "{session} was removed, and is there: {is_noted}, {is_recorded}");
+    }
+
+    /// The record of a session, as a crash at this moment would leave it.
+    pub(super) fn recorded(&self, session: SnapshotSessionId) -> Option<record::Session> {
+        self.state().records.get(&session).cloned()
+    }
+
+    pub(super) fn is_stored(&self, root: &Hash) -> bool {
+        self.state().stored.contains(root)
+    }
+
+    pub(super) fn is_open(&self, root: &Hash) -> bool {
+        self.state().open.contains(root)
+    }
+
+    pub(super) fn is_anything_open(&self) -> bool {
+        !self.state().open.is_empty()
+    }
+
+    /// An ack of the chunks up to this one must be covered.
+    pub(super) fn assert_durable(&self, session: SnapshotSessionId, plan: &Plan, index: u64) {
+        let state = self.state();
+        let recorded = state.progress.get(&session).map_or(0, |progress| progress.confirmed_chunks);
+        assert!(index < recorded, "{session}: ack of chunk {index}, recorded are {recorded}");
+        let root = plan.snapshot.checkpoint.state_root;
+        let end = chunk_range(plan.snapshot.checkpoint.payload_bytes, plan.chunk_size, index).end as usize;
+        let durable = state.partials.get(&root).map_or(0, |bytes| bytes.durable);
+        assert!(state.stored.contains(&root) || end <= durable, "{session}: ack of chunk {index}, {durable} durable");
+    }
+}
+
+impl State {
+    fn take_removals(&mut self) {
+        for session in std::mem::take(&mut self.held) {
+            self.records.remove(&session);
+            self.progress.remove(&session);
+        }
+    }
+}
+
+impl Disk for SimDisk {
+    type Partial = Partial;
+
+    fn record(&self, record: &record::Session) -> Result<(), RecordError> {
+        let mut state = self.state();
+        if state.is_full || !state.is_readable {
+            return Err(no_room().into());
+        }
+        if state.step() {
+            state.records.insert(record.session, record.clone());
+        }
+        Ok(())
+    }
+
+    fn record_progress(&self, session: SnapshotSessionId, progress: &Progress) -> Result<(), Trouble> {
+        let mut state = self.state();
+        if state.is_full || !state.is_readable {
+            return Err(no_room().into());
+        }
+        if state.step() {
+            state.progress.insert(session, *progress);
+        }
+        Ok(())
+    }
+
+    fn remove_note(&self, root: &Hash, session: SnapshotSessionId) -> Result<(), RemoveError> {
+        let mut state = self.state();
+        if state.step() && state.notes.get(root).is_some_and(|note| note.session == session) {
+            state.notes.remove(root);
+        }
+        Ok(())
+    }
+
+    fn remove_record(&self, session: SnapshotSessionId) {
+        let mut state = self.state();
+        if state.step() {
+            state.held.insert(session);
+            if !state.is_full && state.is_readable {
+                state.take_removals();
+            }
+        }
+    }
+
+    fn remove_payload(&self, root: &Hash) -> Result<(), RemoveError> {
+        let mut state = self.state();
+        assert!(!state.open.contains(root), "a payload is removed under its writer");
+        if state.step() {
+            state.partials.remove(root);
+            state.notes.remove(root);
+        }
+        Ok(())
+    }
+
+    fn demote(&self, _: &Hash) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    fn open(&self, opening: &Opening, watch: &mut dyn FnMut(Found) -> bool) -> Result<Place<Self::Partial>, Trouble> {
+        let root = opening.plan.snapshot.checkpoint.state_root;
+        let mut state = self.state();
+        if state.stored.contains(&root) {
+            return Ok(Place::Stored(PathBuf::from(root.to_string())));
+        }
+        if state.is_full {
+            return Err(Trouble::Full { needed: 2, free: 1 });
+        }
+        assert!(state.open.insert(root), "two writers of {root}");
+        let is_alive = state.step();
+        let bytes = state.partials.entry(root).or_default();
+        let there = bytes.all.len();
+        if is_alive {
+            bytes.durable = there;
+        }
+        drop(state);
+        let unchecked = opening.before.bytes_durable.min(there as u64);
+        let chunk_size = opening.plan.chunk_size;
+        let partial = Partial { disk: self.clone(), root, chunk_size, unchecked };
+        let there = there as u64;
+        for checked in (unchecked..there).step_by(10_000) {
+            if !watch(Found { durable: checked, checked, there }) {
+                return Err(StoreError::Abandoned { root }.into());
+            }
+        }
+        Ok(Place::Partial(partial))
+    }
+
+    fn write_note(&self, opening: &Opening) -> Result<(), Trouble> {
+        let mut state = self.state();
+        if state.step() {
+            state.notes.insert(opening.plan.snapshot.checkpoint.state_root, opening.record.clone());
+        }
+        Ok(())
+    }
+
+    fn durable_bytes(&self, partial: &Partial) -> u64 {
+        self.state().partials.get(&partial.root).map_or(0, |bytes| bytes.durable as u64)
+    }
+
+    fn unchecked_bytes(&self, partial: &Partial) -> u64 {
+        partial.unchecked
+    }
+
+    fn write(&self, partial: &mut Partial, chunk: &VerifiedChunk) -> Result<(), Trouble> {
+        let mut state = self.state();
+        if state.is_full {
+            return Err(Trouble::Full { needed: 2, free: 1 });
+        }
+        if !state.step() {
+            return Ok(());
+        }
+        let bytes = &mut state.partials.get_mut(&partial.root).expect("it is open").all;
+        let at = (chunk.index * partial.chunk_size) as usize;
+        assert!(at <= bytes.len(), "a gap before chunk {}", chunk.index);
+        bytes.truncate(at);
+        bytes.extend_from_slice(&chunk.bytes);
+        Ok(())
+    }
+
+    fn sync(&self, partial: &mut Partial) -> Result<u64, Trouble> {
+        let mut state = self.state();
+        let is_alive = state.step();
+        let bytes = state.partials.get_mut(&partial.root).expect("it is open");
+        if is_alive {
+            bytes.durable = bytes.all.len();
+        }
+        Ok(bytes.durable as u64)
+    }
+
+    fn recheck(&self, partial: &mut Partial) -> Result<Vec<u64>, Trouble> {
+        partial.unchecked = partial.unchecked.saturating_sub(20_000);
+        Ok(Vec::new())
+    }
+
+    fn repair(&self, _: &mut Partial, _: &[VerifiedChunk]) -> Result<(), Trouble> {
+        unreachable!("nothing is damaged")
+    }
+
+    fn place(&self, partial: Partial, _: &Plan, _: &[Update]) -> Result<PathBuf, Trouble> {
+        let root = partial.root;
+        assert_eq!(partial.unchecked, 0, "it is not hashed yet");
+        let mut state = self.state();
+        if state.step() {
+            let bytes = state.partials.remove(&root).expect("it is open").all;
+            assert!(bytes == WORLD.payload(&root).bytes, "other bytes than were published");
+            state.notes.remove(&root);
+            state.stored.insert(root);
+        }
+        drop(state);
+        Ok(PathBuf::from(root.to_string()))
+    }
+}

@@ -1,0 +1,171 @@
+//! Why this node's own files could not do their part for a session.
+
+use std::{path::PathBuf, sync::Arc};
+
+use crate::{db::DbError, error::explain, store::StoreError};
+
+/// A cause that several are told of. Equal only to its clones.
+#[derive(Debug)]
+pub(crate) struct Shared<E>(Arc<E>);
+
+impl<E> Shared<E> {
+    pub(crate) fn new(error: E) -> Self {
+        Self(Arc::new(error))
+    }
+}
+
+impl<E> Clone for Shared<E> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<E> PartialEq for Shared<E> {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl<E> Eq for Shared<E> {}
+
+impl<E: std::error::Error> std::fmt::Display for Shared<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(&*self.0, f)
+    }
+}
+
+impl<E: std::error::Error> std::error::Error for Shared<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
+impl<E> std::ops::Deref for Shared<E> {
+    type Target = E;
+
+    fn deref(&self) -> &E {
+        &self.0
+    }
+}
+
+/// A record could not be written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RecordError {
+    /// The machine's fault: the database cannot be written now. Passes when there is room, or the disk is mended.
+    #[error("{}", unwritable(&**.0))]
+    Unwritable(Shared<DbError>),
+    /// A fault of this node: the record cannot be encoded. It does not pass.
+    #[error("{}", explain(&**.0))]
+    Unfit(Shared<DbError>),
+}
+
+impl RecordError {
+    /// Whether the same record may be written later.
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(self, Self::Unwritable(_))
+    }
+}
+
+impl From<DbError> for RecordError {
+    fn from(error: DbError) -> Self {
+        match error {
+            DbError::Encode(_) => Self::Unfit(Shared::new(error)),
+            _ => Self::Unwritable(Shared::new(error)),
+        }
+    }
+}
+
+/// What is left of a removed session on the disk could not be removed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RemoveError {
+    /// The note beside its payload, from which it would be restored.
+    #[error("cannot remove {path}")]
+    Note {
+        /// The note.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Its payload.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why the disk could not do its part for a payload.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Trouble {
+    /// The payload does not fit.
+    #[error("{needed} bytes are needed, {free} are free")]
+    Full { needed: u64, free: u64 },
+    /// A file of this node cannot be written now. The session pauses.
+    #[error("{}", cannot_write(.0))]
+    Unwritable(StoreError),
+    /// The database cannot be written now. The session pauses.
+    #[error("{}", unwritable(.0))]
+    Unrecorded(DbError),
+    /// The disk failed, or holds other bytes than were written.
+    #[error("{}", explain(.0))]
+    Store(StoreError),
+    /// A fault of this node: a value cannot be encoded.
+    #[error("{}", explain(.0))]
+    Encode(DbError),
+    /// The store's folder could not be read.
+    #[error("the store cannot be listed: {0}")]
+    Unlisted(#[source] std::io::Error),
+    /// Another process moves the payload in and out.
+    #[error("payload {root} is put into the store and taken out of it again and again")]
+    Unsteady { root: rpp_p2p::Hash },
+    /// Its session was cancelled, or the node stops.
+    #[error("the session was cancelled")]
+    Cancelled,
+    /// There is nothing left to write to.
+    #[error("the payload is in place already")]
+    PlacedAlready,
+    /// A fault of this node: its store panicked.
+    #[error("this node's store failed in an unforeseen way; see the log")]
+    Unforeseen,
+}
+
+impl From<DbError> for Trouble {
+    fn from(error: DbError) -> Self {
+        match error {
+            DbError::Encode(_) => Self::Encode(error),
+            _ => Self::Unrecorded(error),
+        }
+    }
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Full { path: None, needed, free } => Self::Full { needed, free },
+            StoreError::Full { .. } | StoreError::Note { .. } => Self::Unwritable(error),
+            StoreError::Abandoned { .. } => Self::Cancelled,
+            other => Self::Store(other),
+        }
+    }
+}
+
+impl From<Trouble> for rpp_p2p::consumer::Storage {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Full { needed, free } => Self::Full { needed, free },
+            Trouble::Unwritable(_) | Trouble::Unrecorded(_) => Self::Unwritable(trouble.to_string()),
+            other => Self::Failed(other.to_string()),
+        }
+    }
+}
+
+fn cannot_write(error: &StoreError) -> String {
+    match error {
+        StoreError::Full { .. } => {
+            format!("the disk is full: {error}; make room, and the session goes on by itself")
+        }
+        other => unwritable(other),
+    }
+}
+
+/// The operator's message about a write that is tried again.
+pub(crate) fn unwritable(error: &dyn std::error::Error) -> String {
+    format!("{}: make room or mend the disk, and it goes on by itself", explain(error))
+}

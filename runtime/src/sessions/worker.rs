@@ -1,0 +1,594 @@
+//! The store worker of a root: everything that this node does with the files and records of the sessions of one payload, one
+//! after the other, on one blocking thread.
+//!
+//! The order for each group of chunks is: write, make durable, record, and only then report durable, which is what an
+//! acknowledgement may cover. A removal goes the other way: first what would restore the session, then the bytes. A crash between
+//! any two steps loses only work.
+//!
+//! Between jobs it hashes what was on the disk before this process. When it finds a damaged chunk it pauses until that is
+//! repaired. While it hashes much at once, it goes on writing records, and it stops when the session is not wanted any more.
+//!
+//! What each step does to the disk is the [`Disk`]'s; the order of the steps is here. So the simulation runs this worker on a
+//! disk that may crash between any two of them.
+
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rpp_p2p::{Hash, Plan, SnapshotSessionId, Update, VerifiedChunk};
+
+use super::{
+    record::{self, Progress},
+    rules::Lane,
+    trouble::{RecordError, RemoveError, Shared, Trouble},
+};
+use crate::{
+    hooks::{Watchers, Work},
+    store::{Found, StoreError},
+};
+
+/// What a worker is to do, in this order.
+pub(crate) enum Job {
+    /// Write a session's record. Report: [`Report::Recorded`].
+    Record(Box<record::Session>),
+    /// Open the payload. Report: [`Report::Opened`].
+    Open(Box<Opening>),
+    /// Something with the open payload. Nothing happens when it was closed meanwhile.
+    Disk { session: SnapshotSessionId, epoch: u64, job: DiskJob },
+    /// Close the payload, if this session has it open. Report: [`Report::Closed`].
+    Close(SnapshotSessionId),
+    /// Remove a session's record, and the payload with it. Report: [`Report::Removed`].
+    Remove { session: SnapshotSessionId, payload: bool },
+    /// Turn a damaged payload into a partial one. Report: [`Report::Demoted`].
+    Demote(SnapshotSessionId),
+}
+
+/// A payload to open, and for whom.
+pub(crate) struct Opening {
+    pub(crate) epoch: u64,
+    pub(crate) record: record::Session,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) updates: Arc<Vec<Update>>,
+    /// The progress in the database: nothing beyond it counts as durable before it is written again.
+    pub(crate) before: Progress,
+}
+
+/// What is to be done with an open payload.
+pub(crate) enum DiskJob {
+    /// Write a verified chunk. Not durable yet.
+    Write(VerifiedChunk),
+    /// Make everything written durable, then record it.
+    Sync,
+    /// Write chunks over damaged ones, and make them durable.
+    Repair(Vec<VerifiedChunk>),
+    /// Move the complete payload into the store.
+    Place,
+}
+
+/// What a worker has done, and for whom.
+pub(crate) struct Reported {
+    pub(crate) lane: Lane,
+    pub(crate) session: SnapshotSessionId,
+    /// Of the download; 0 in reports that are of none.
+    pub(crate) epoch: u64,
+    pub(crate) report: Report,
+}
+
+/// The reports of a worker.
+pub(crate) enum Report {
+    /// The record is durable, or not.
+    Recorded(Result<(), RecordError>),
+    /// The session is gone, or not all of its files.
+    Removed(Result<(), Shared<RemoveError>>),
+    /// Whether there was a payload that nobody fetches already.
+    Demoted(Result<bool, StoreError>),
+    /// How many bytes of so many are hashed before the payload is open.
+    Opening { checked: u64, there: u64 },
+    /// The payload is open, or it is not.
+    Opened(Result<Opened, Trouble>),
+    /// This session does not have it open any more.
+    Closed,
+    /// Everything up to this chunk is written.
+    Written(u64),
+    /// So much is durable and recorded.
+    Durable {
+        /// As recorded: what was confirmed once never falls.
+        progress: Progress,
+        /// Chunks that are there, from the first on: fewer than are confirmed when the partial payload was lost.
+        chunks: u64,
+    },
+    /// So many bytes from before this process are hashed again; these chunks of them do not match.
+    Rechecked {
+        /// Bytes from the beginning.
+        checked: u64,
+        /// To be fetched again before it continues.
+        missing: Vec<u64>,
+    },
+    /// The repaired chunks are written and durable.
+    Repaired,
+    /// The payload is in place.
+    Placed(PathBuf),
+    /// Something failed. The payload is closed.
+    Trouble(Trouble),
+}
+
+/// What opening a payload led to. Everything said here is durable and recorded.
+pub(crate) enum Opened {
+    /// It is stored already, and this process has verified it.
+    Stored { path: PathBuf, progress: Progress },
+    /// The partial payload is open.
+    Partial {
+        progress: Progress,
+        /// From the first on.
+        durable_chunks: u64,
+        /// Of their bytes, so many are hashed from now on.
+        unchecked_bytes: u64,
+    },
+}
+
+/// What a [`Disk`] opened.
+pub(crate) enum Place<P> {
+    /// The payload is stored, and verified now.
+    Stored(PathBuf),
+    /// A partial payload, which nobody else writes while this lives.
+    Partial(P),
+}
+
+/// The steps. Each is durable when it returns, unless it says otherwise.
+pub(crate) trait Disk {
+    /// An open partial payload.
+    type Partial;
+
+    /// Writes a session's record.
+    fn record(&self, record: &record::Session) -> Result<(), RecordError>;
+
+    /// Writes the progress of a session.
+    fn record_progress(&self, session: SnapshotSessionId, progress: &Progress) -> Result<(), Trouble>;
+
+    /// Removes what would restore a session when the database is lost.
+    fn remove_note(&self, root: &Hash, session: SnapshotSessionId) -> Result<(), RemoveError>;
+
+    /// Removes record and progress of a session, now or as soon as the database takes it.
+    fn remove_record(&self, session: SnapshotSessionId);
+
+    /// Removes a partial payload that nobody has open.
+    fn remove_payload(&self, root: &Hash) -> Result<(), RemoveError>;
+
+    /// Turns a damaged payload into a partial one. `false` if there is none, or somebody fetches it already.
+    fn demote(&self, root: &Hash) -> Result<bool, StoreError>;
+
+    /// Opens the payload of `opening`. `watch` is told how far hashing is, and says whether to go on.
+    fn open(&self, opening: &Opening, watch: &mut dyn FnMut(Found) -> bool) -> Result<Place<Self::Partial>, Trouble>;
+
+    /// Notes beside the payload which session it is of.
+    fn write_note(&self, opening: &Opening) -> Result<(), Trouble>;
+
+    /// Bytes from the beginning that are durable.
+    fn durable_bytes(&self, partial: &Self::Partial) -> u64;
+
+    /// Of those, the bytes that this process has not hashed yet.
+    fn unchecked_bytes(&self, partial: &Self::Partial) -> u64;
+
+    /// Writes a chunk. Not durable.
+    fn write(&self, partial: &mut Self::Partial, chunk: &VerifiedChunk) -> Result<(), Trouble>;
+
+    /// Makes everything written durable, and returns how many bytes from the beginning are.
+    fn sync(&self, partial: &mut Self::Partial) -> Result<u64, Trouble>;
+
+    /// The payload could be written: a group of it is durable.
+    fn works(&self) {}
+
+    /// Hashes the next part of what was there before. Returns its damaged chunks.
+    fn recheck(&self, partial: &mut Self::Partial) -> Result<Vec<u64>, Trouble>;
+
+    /// Writes chunks over damaged ones.
+    fn repair(&self, partial: &mut Self::Partial, chunks: &[VerifiedChunk]) -> Result<(), Trouble>;
+
+    /// Moves a complete payload into the store, with the offer of this plan.
+    fn place(&self, partial: Self::Partial, plan: &Plan, updates: &[Update]) -> Result<PathBuf, Trouble>;
+}
+
+/// Where jobs come from.
+pub(crate) trait Jobs {
+    /// The next one, if it is there.
+    fn next(&mut self) -> Next;
+
+    /// Whether another one is there already.
+    fn is_empty(&self) -> bool;
+}
+
+/// What [`Jobs::next`] found.
+pub(crate) enum Next {
+    Job(Job),
+    Nothing,
+    /// There will be no more.
+    Ended,
+}
+
+/// Tells the node's task what was done; `false` when it has ended.
+pub(crate) type Tell = Box<dyn FnMut(Reported) -> bool + Send>;
+
+/// One worker.
+pub(crate) struct Worker<D: Disk> {
+    desk: Desk<D>,
+    open: Option<Open<D::Partial>>,
+}
+
+/// What a worker needs beside the payload.
+struct Desk<D> {
+    lane: Lane,
+    disk: D,
+    watchers: Watchers,
+    tell: Tell,
+    /// Jobs that were looked at while another one was under way. At most one record and one removal of each session.
+    ahead: VecDeque<Job>,
+}
+
+/// An open payload.
+struct Open<P> {
+    session: SnapshotSessionId,
+    epoch: u64,
+    plan: Arc<Plan>,
+    updates: Arc<Vec<Update>>,
+    /// The progress confirmed before, which never falls.
+    before: Progress,
+    /// `None` once the payload is in place.
+    partial: Option<P>,
+    recheck: Recheck,
+    /// The last written chunk, if that was not reported yet.
+    untold: Option<u64>,
+    /// Something was written since the last sync.
+    is_behind: bool,
+}
+
+/// The progress of hashing what was there before.
+struct Recheck {
+    /// Bytes to hash; 0 when it is done.
+    end: u64,
+    /// A damaged chunk was found and is not repaired yet.
+    waits: bool,
+    /// When progress was last reported.
+    told: Instant,
+}
+
+/// The least time between two reports of progress.
+const TOLD: Duration = Duration::from_millis(50);
+
+impl<D: Disk> Worker<D> {
+    /// A worker with nothing open.
+    pub(crate) fn new(lane: Lane, disk: D, watchers: Watchers, tell: Tell) -> Self {
+        Self { desk: Desk { lane, disk, watchers, tell, ahead: VecDeque::new() }, open: None }
+    }
+
+    /// Does one job, or one step of hashing. `false` if there was nothing to do.
+    pub(crate) fn step(&mut self, jobs: &mut impl Jobs) -> bool {
+        let next = self.desk.ahead.pop_front().map_or_else(|| jobs.next(), Next::Job);
+        // Whatever comes next need not be about chunks.
+        if !matches!(next, Next::Job(Job::Disk { .. })) {
+            self.tell_written();
+        }
+        match next {
+            Next::Job(job) => self.take(job, jobs),
+            Next::Nothing if self.open.as_ref().is_some_and(|open| open.recheck.is_due()) => self.recheck(),
+            Next::Nothing | Next::Ended => return false,
+        }
+        true
+    }
+
+    /// Does a job.
+    pub(crate) fn take(&mut self, job: Job, jobs: &mut impl Jobs) {
+        match job {
+            Job::Record(record) => self.desk.record(&record),
+            Job::Open(opening) => {
+                self.close();
+                self.open(*opening, jobs);
+            }
+            Job::Disk { session, epoch, job } => {
+                let is_open = |open: &Open<_>| (open.session, open.epoch) == (session, epoch);
+                if self.open.as_ref().is_some_and(is_open) {
+                    self.disk_job(job, jobs);
+                }
+            }
+            Job::Close(session) => {
+                if self.open.as_ref().is_some_and(|open| open.session == session) {
+                    self.close();
+                }
+                self.desk.tell(session, 0, Report::Closed);
+            }
+            Job::Remove { session, payload } => self.remove(session, payload),
+            Job::Demote(session) => {
+                let demoted = self.desk.lane.map_or(Ok(false), |root| self.desk.disk.demote(&root));
+                self.desk.tell(session, 0, Report::Demoted(demoted));
+            }
+        }
+    }
+
+    fn open(&mut self, opening: Opening, jobs: &mut impl Jobs) {
+        let (session, epoch) = (opening.record.session, opening.epoch);
+        let desk = &mut self.desk;
+        let work = desk.watchers.work(Work::Open, session);
+        let opened = guarded(|| desk.open(&opening, jobs));
+        drop(work);
+        let report = opened.map(|place| {
+            let Opening { plan, updates, before, .. } = opening;
+            match place {
+                (Place::Stored(path), progress) => Opened::Stored { path, progress },
+                (Place::Partial(partial), progress) => {
+                    let unchecked_bytes = self.desk.disk.unchecked_bytes(&partial);
+                    let durable = self.desk.disk.durable_bytes(&partial);
+                    let durable_chunks = Progress::of(&plan, durable).confirmed_chunks;
+                    let recheck = Recheck { end: unchecked_bytes, waits: false, told: Instant::now() };
+                    let before = progress.after(&before);
+                    let partial = Some(partial);
+                    let (untold, is_behind) = (None, false);
+                    self.open =
+                        Some(Open { session, epoch, plan, updates, before, partial, recheck, untold, is_behind });
+                    Opened::Partial { progress, durable_chunks, unchecked_bytes }
+                }
+            }
+        });
+        self.desk.tell(session, epoch, Report::Opened(report));
+    }
+
+    fn disk_job(&mut self, job: DiskJob, jobs: &mut impl Jobs) {
+        let Some(open) = &mut self.open else { return };
+        let is_sync = matches!(job, DiskJob::Sync);
+        let work = match &job {
+            DiskJob::Write(_) => Work::Write,
+            DiskJob::Sync | DiskJob::Repair(_) => Work::Sync,
+            DiskJob::Place => Work::Place,
+        };
+        let work = self.desk.watchers.work(work, open.session);
+        let desk = &mut self.desk;
+        let done = guarded(|| open.execute(job, &desk.disk));
+        drop(work);
+        match done {
+            // The report on the next one includes it.
+            Ok(Report::Written(index)) if !(self.desk.ahead.is_empty() && jobs.is_empty()) => {
+                open.untold = Some(index);
+            }
+            Ok(report) => {
+                let (session, epoch) = (open.session, open.epoch);
+                if let Some(index) = open.untold.take()
+                    && !matches!(report, Report::Written(_))
+                {
+                    self.desk.tell(session, epoch, Report::Written(index));
+                }
+                self.desk.tell(session, epoch, report);
+                // Even when it is busy, it does a step now and then.
+                if is_sync {
+                    self.recheck();
+                }
+            }
+            Err(trouble) => self.trouble(trouble),
+        }
+    }
+
+    /// Reports the chunks that were written and not reported yet.
+    fn tell_written(&mut self) {
+        if let Some(open) = &mut self.open
+            && let Some(index) = open.untold.take()
+        {
+            self.desk.tell(open.session, open.epoch, Report::Written(index));
+        }
+    }
+
+    /// Hashes one step of what was there before, and reports that now and then.
+    fn recheck(&mut self) {
+        let Some(open) = self.open.as_mut().filter(|open| open.recheck.is_due()) else { return };
+        let _work = self.desk.watchers.work(Work::Recheck, open.session);
+        match open.recheck(&self.desk.disk) {
+            Ok(None) => {}
+            Ok(Some(report)) => self.desk.tell(open.session, open.epoch, report),
+            Err(trouble) => self.trouble(trouble),
+        }
+    }
+
+    /// Whoever opens it next need not wait for the session to release it.
+    fn trouble(&mut self, trouble: Trouble) {
+        let Some(open) = &self.open else { return };
+        let (session, epoch) = (open.session, open.epoch);
+        self.close();
+        self.desk.tell(session, epoch, Report::Trouble(trouble));
+    }
+
+    /// Chunks that were written but not synced are kept, because that costs only a flush.
+    pub(crate) fn close(&mut self) {
+        let Some(mut open) = self.open.take() else { return };
+        if open.partial.is_some()
+            && open.is_behind
+            && let Ok(durable) = guarded(|| open.sync(&self.desk.disk))
+        {
+            self.desk.tell(open.session, open.epoch, durable);
+        }
+    }
+
+    fn remove(&mut self, session: SnapshotSessionId, payload: bool) {
+        // With the payload goes what another session has open that is being removed as well: nobody else needs it.
+        if let Some(mut open) = self.open.take_if(|open| payload || open.session == session)
+            && let (false, true, Some(partial)) = (payload, open.is_behind, &mut open.partial)
+        {
+            // Another session needs the bytes.
+            let _ = self.desk.disk.sync(partial);
+        }
+        let removed = self.desk.forget(session).and_then(|()| match self.desk.lane {
+            Some(root) if payload => self.desk.disk.remove_payload(&root),
+            _ => Ok(()),
+        });
+        self.desk.tell(session, 0, Report::Removed(removed.map_err(Shared::new)));
+    }
+}
+
+impl<D: Disk> Desk<D> {
+    fn tell(&mut self, session: SnapshotSessionId, epoch: u64, report: Report) {
+        // When the node has ended, nobody is left to be told.
+        let _ = (self.tell)(Reported { lane: self.lane, session, epoch, report });
+    }
+
+    fn record(&mut self, record: &record::Session) {
+        let _work = self.watchers.work(Work::Record, record.session);
+        let recorded = self.disk.record(record);
+        self.tell(record.session, 0, Report::Recorded(recorded));
+    }
+
+    /// What would restore the session goes before its record, and both before the bytes: what a crash leaves after that, a later
+    /// session uses.
+    fn forget(&mut self, session: SnapshotSessionId) -> Result<(), RemoveError> {
+        let _work = self.watchers.work(Work::Record, session);
+        if let Some(root) = &self.lane {
+            self.disk.remove_note(root, session)?;
+        }
+        self.disk.remove_record(session);
+        Ok(())
+    }
+
+    /// Does not return anything before plan, updates and progress are recorded. When the session is not wanted any more,
+    /// nothing is left that would restore it.
+    fn open(&mut self, opening: &Opening, jobs: &mut impl Jobs) -> Result<(Place<D::Partial>, Progress), Trouble> {
+        let (session, epoch) = (opening.record.session, opening.epoch);
+        let mut is_wanted = !self.ahead.iter().any(|job| job.ends(session));
+        let mut recorded = opening.before.bytes_durable;
+        let mut told = None::<Instant>;
+        let progress = |bytes| Progress::of(&opening.plan, bytes).after(&opening.before);
+        // The closure borrows all of the desk but the disk.
+        let Self { lane, disk, watchers, tell, ahead } = self;
+        let mut attend = |found: Option<Found>| {
+            is_wanted = is_wanted && attend(*lane, disk, watchers, tell, ahead, jobs, session);
+            let Some(found) = found.filter(|_| is_wanted) else { return is_wanted };
+            if told.is_none_or(|told| told.elapsed() >= TOLD) {
+                told = Some(Instant::now());
+                let report = Report::Opening { checked: found.checked, there: found.there };
+                let _ = tell(Reported { lane: *lane, session, epoch, report });
+            }
+            // A process that is killed here need not write the same bytes again.
+            if found.durable > recorded {
+                recorded = found.durable;
+                if let Err(error) = disk.record_progress(session, &progress(recorded)) {
+                    tracing::warn!(%session, "its progress could not be recorded: {error}");
+                }
+            }
+            true
+        };
+        let place = disk.open(opening, &mut |found| attend(Some(found)))?;
+        if !attend(None) {
+            return Err(Trouble::Cancelled);
+        }
+        let durable = match &place {
+            Place::Stored(_) => Progress::of(&opening.plan, opening.plan.snapshot.checkpoint.payload_bytes),
+            Place::Partial(partial) => {
+                disk.write_note(opening)?;
+                progress(disk.durable_bytes(partial))
+            }
+        };
+        disk.record_progress(session, &durable)?;
+        Ok((place, durable))
+    }
+}
+
+/// Does what cannot wait for the opening to end: records, and removals of others. Returns whether the session is still wanted.
+fn attend<D: Disk>(
+    lane: Lane,
+    disk: &D,
+    watchers: &Watchers,
+    tell: &mut Tell,
+    ahead: &mut VecDeque<Job>,
+    jobs: &mut impl Jobs,
+    session: SnapshotSessionId,
+) -> bool {
+    loop {
+        match jobs.next() {
+            Next::Job(Job::Record(record)) => {
+                let _work = watchers.work(Work::Record, record.session);
+                let report = Report::Recorded(disk.record(&record));
+                let _ = tell(Reported { lane, session: record.session, epoch: 0, report });
+            }
+            Next::Job(job) => {
+                let is_over = job.ends(session);
+                ahead.push_back(job);
+                if is_over {
+                    return false;
+                }
+            }
+            Next::Nothing => return true,
+            Next::Ended => return false,
+        }
+    }
+}
+
+impl Job {
+    /// Whether this session does not want the payload open any more.
+    fn ends(&self, session: SnapshotSessionId) -> bool {
+        matches!(self, Self::Close(other) | Self::Remove { session: other, .. } if *other == session)
+    }
+}
+
+impl<P> Open<P> {
+    fn execute<D: Disk<Partial = P>>(&mut self, job: DiskJob, disk: &D) -> Result<Report, Trouble> {
+        let partial = self.partial.as_mut().ok_or(Trouble::PlacedAlready)?;
+        match job {
+            DiskJob::Write(chunk) => {
+                self.is_behind = true;
+                disk.write(partial, &chunk)?;
+                Ok(Report::Written(chunk.index))
+            }
+            DiskJob::Sync => {
+                let durable = self.sync(disk)?;
+                // Not when what was written before a failure is made durable.
+                disk.works();
+                Ok(durable)
+            }
+            DiskJob::Repair(chunks) => {
+                disk.repair(partial, &chunks)?;
+                self.recheck.waits = false;
+                Ok(Report::Repaired)
+            }
+            DiskJob::Place => {
+                let partial = self.partial.take().ok_or(Trouble::PlacedAlready)?;
+                self.recheck.end = 0;
+                disk.place(partial, &self.plan, &self.updates).map(Report::Placed)
+            }
+        }
+    }
+
+    /// Durable, then recorded, and only then said.
+    fn sync<D: Disk<Partial = P>>(&mut self, disk: &D) -> Result<Report, Trouble> {
+        let partial = self.partial.as_mut().ok_or(Trouble::PlacedAlready)?;
+        let there = Progress::of(&self.plan, disk.sync(partial)?);
+        let progress = there.after(&self.before);
+        disk.record_progress(self.session, &progress)?;
+        self.is_behind = false;
+        Ok(Report::Durable { progress, chunks: there.confirmed_chunks })
+    }
+
+    fn recheck<D: Disk<Partial = P>>(&mut self, disk: &D) -> Result<Option<Report>, Trouble> {
+        let partial = self.partial.as_mut().ok_or(Trouble::PlacedAlready)?;
+        let missing = disk.recheck(partial)?;
+        let left = disk.unchecked_bytes(partial);
+        let checked = self.recheck.end - left;
+        self.recheck.waits = !missing.is_empty();
+        let is_told = left == 0 || self.recheck.waits || self.recheck.told.elapsed() >= TOLD;
+        if left == 0 {
+            self.recheck.end = 0;
+        }
+        if !is_told {
+            return Ok(None);
+        }
+        self.recheck.told = Instant::now();
+        Ok(Some(Report::Rechecked { checked, missing }))
+    }
+}
+
+impl Recheck {
+    fn is_due(&self) -> bool {
+        self.end > 0 && !self.waits
+    }
+}
+
+/// A fault of the store must not take the worker with it: others wait for its answers.
+fn guarded<T>(work: impl FnOnce() -> Result<T, Trouble>) -> Result<T, Trouble> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(Trouble::Unforeseen))
+}
