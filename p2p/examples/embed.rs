@@ -20,7 +20,7 @@ use libp2p::{
     tcp, yamux,
 };
 use rpp_p2p::{
-    Acknowledged, ArtefactKind, ChunkData, Hash, LightClientSync, PayloadFormat, PipelineError, Plan, PlanOffer,
+    Acknowledged, ArtefactKind, ChunkData, Hash, Have, LightClientSync, PayloadFormat, PipelineError, Plan, PlanOffer,
     PlanRequest, PlanWishes, Resumed, SnapshotHeader, SnapshotProvider, SnapshotSessionId, TrustAnchor, Update,
     consumer::{Action, Options, Session, Storage, Unexpected},
     limits::{MAX_CHUNK_SIZE, MIN_CHUNK_SIZE},
@@ -137,17 +137,17 @@ fn tell(event: SwarmEvent<BehaviourEvent>, session: &mut Session) -> Result<(), 
     let now = Instant::now();
     match event {
         SwarmEvent::Behaviour(BehaviourEvent::Snapshots(event))
-            if event.of() == Some((session.peer(), session.id())) =>
+            if event.of().is_some_and(|(peer, link)| session.has_link(peer, link)) =>
         {
             return event.tell(session, now);
         }
-        SwarmEvent::ConnectionEstablished { peer_id, .. } if peer_id == session.peer() => session.handle_connected(now),
-        SwarmEvent::ConnectionClosed { peer_id, num_established: 0, cause, .. } if peer_id == session.peer() => {
+        SwarmEvent::ConnectionEstablished { peer_id, .. } => session.handle_connected(now, peer_id),
+        SwarmEvent::ConnectionClosed { peer_id, num_established: 0, cause, .. } => {
             let reason = cause.map_or_else(|| "closed".to_owned(), |cause| cause.to_string());
-            session.handle_disconnected(now, &reason);
+            session.handle_disconnected(now, peer_id, &reason);
         }
-        SwarmEvent::OutgoingConnectionError { peer_id: Some(peer_id), error, .. } if peer_id == session.peer() => {
-            session.handle_dial_failed(now, &error.to_string());
+        SwarmEvent::OutgoingConnectionError { peer_id: Some(peer_id), error, .. } => {
+            session.handle_dial_failed(now, peer_id, &error.to_string());
         }
         _ => {}
     }
@@ -161,19 +161,18 @@ async fn perform(
     disk: &mut Vec<u8>,
     light_client: &LightClientSync,
 ) -> Result<(), Unexpected> {
-    let peer = session.peer();
     match action {
-        Action::Connect if swarm.is_connected(&peer) => session.handle_connected(Instant::now()),
-        Action::Connect => {
+        Action::Connect(peer) if swarm.is_connected(&peer) => session.handle_connected(Instant::now(), peer),
+        Action::Connect(peer) => {
             if let Err(error) = swarm.dial(peer) {
-                session.handle_dial_failed(Instant::now(), &error.to_string());
+                session.handle_dial_failed(Instant::now(), peer, &error.to_string());
             }
         }
-        Action::Request(exchange) => {
+        Action::Request(peer, exchange) => {
             let sent = swarm.behaviour_mut().snapshots.request(peer, exchange);
             session.handle_sent(Instant::now(), sent)?;
         }
-        Action::Grant(grant) => swarm.behaviour_mut().snapshots.grant(peer, grant),
+        Action::Grant(peer, grant) => swarm.behaviour_mut().snapshots.grant(peer, grant),
         Action::VerifyAuthority { plan, updates } => {
             // Checking the proof takes a tenth of a second (four tenths the first time), too long for the swarm's task.
             let light_client = light_client.clone();
@@ -182,15 +181,20 @@ async fn perform(
                 session.handle_authority(Instant::now(), verdict.map(drop).map_err(Into::into))?;
             }
         }
-        Action::OpenStorage { .. } => {
-            session.handle_storage(Instant::now(), Storage::Ready { durable_chunks: 0, unchecked_bytes: 0 })?;
+        Action::OpenStorage { plan, .. } => {
+            let nothing = Have::nothing(plan.snapshot.checkpoint.payload_bytes);
+            session.handle_storage(Instant::now(), Storage::Ready { durable: nothing.clone(), unchecked: nothing })?;
         }
+        // From one peer they come in order.
         Action::Write(chunk) => {
             disk.extend_from_slice(&chunk.bytes);
             session.handle_written(Instant::now(), chunk.index)?;
         }
-        // Memory is as durable as it gets here. A node would sync its file and then record the count.
-        Action::Sync => session.handle_durable(Instant::now(), session.view().verified_chunks)?,
+        // Memory is as durable as it gets here. A node would sync its file and then record what it has.
+        Action::Sync => {
+            let total = session.plan().map_or(0, |plan| plan.snapshot.checkpoint.payload_bytes);
+            session.handle_durable(Instant::now(), &Have::prefix(total, disk.len() as u64))?;
+        }
         Action::Place => session.handle_placed(Instant::now(), PathBuf::from("memory"))?,
         _ => {} // `PlanAccepted`: a node would persist it
     }

@@ -20,7 +20,7 @@ use futures::StreamExt as _;
 use libp2p::{Swarm, identity::Keypair, swarm::SwarmEvent};
 use provider_on_disk::{Folder, Serving, serve, swarm, write_durably};
 use rpp_p2p::{
-    Hash, LightClientSync, Plan, PlanWishes, SnapshotSessionId, TrustAnchor, Update, VerifiedChunk,
+    Hash, Have, LightClientSync, Plan, PlanWishes, SnapshotSessionId, TrustAnchor, Update, VerifiedChunk,
     consumer::{Action, Options, Saved, Session, Storage},
     snapshots::{Behaviour, Config, Event},
     tree,
@@ -97,8 +97,9 @@ impl Consumer {
         let session = match fs::read(folder.join("session.json")) {
             Ok(text) => {
                 let Kept { session, plan, updates } = serde_json::from_slice(&text)?;
-                let confirmed_chunks = checked_chunks(folder, &plan)?;
-                let saved = Saved { plan: Arc::new(plan), updates, confirmed_chunks, confirmed_updates: 0 };
+                let durable = checked(folder, &plan)?;
+                let confirmed_chunks = durable.prefix_chunks(plan.chunk_size);
+                let saved = Saved { plan: Arc::new(plan), updates, confirmed_chunks, confirmed_updates: 0, durable };
                 Session::restore(session, serving.peer, options, saved, None, now)
             }
             Err(_) => Session::new(SnapshotSessionId::random(), serving.peer, options, now),
@@ -133,10 +134,12 @@ impl Consumer {
         match event {
             // There is one session and one provider here, so every event is theirs.
             SwarmEvent::Behaviour(event) => event.tell(&mut self.session, now)?,
-            SwarmEvent::ConnectionEstablished { .. } => self.session.handle_connected(now),
-            SwarmEvent::ConnectionClosed { num_established: 0, .. } => self.session.handle_disconnected(now, "closed"),
-            SwarmEvent::OutgoingConnectionError { error, .. } => {
-                self.session.handle_dial_failed(now, &error.to_string());
+            SwarmEvent::ConnectionEstablished { peer_id, .. } => self.session.handle_connected(now, peer_id),
+            SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => {
+                self.session.handle_disconnected(now, peer_id, "closed");
+            }
+            SwarmEvent::OutgoingConnectionError { peer_id: Some(peer_id), error, .. } => {
+                self.session.handle_dial_failed(now, peer_id, &error.to_string());
             }
             _ => {}
         }
@@ -144,18 +147,17 @@ impl Consumer {
     }
 
     async fn perform(&mut self, action: Action) -> anyhow::Result<()> {
-        let peer = self.session.peer();
         match action {
-            Action::Connect => {
+            Action::Connect(peer) => {
                 if let Err(error) = self.swarm.dial(peer) {
-                    self.session.handle_dial_failed(Instant::now(), &error.to_string());
+                    self.session.handle_dial_failed(Instant::now(), peer, &error.to_string());
                 }
             }
-            Action::Request(exchange) => {
+            Action::Request(peer, exchange) => {
                 let sent = self.swarm.behaviour_mut().request(peer, exchange);
                 self.session.handle_sent(Instant::now(), sent)?;
             }
-            Action::Grant(grant) => self.swarm.behaviour_mut().grant(peer, grant),
+            Action::Grant(peer, grant) => self.swarm.behaviour_mut().grant(peer, grant),
             Action::VerifyAuthority { plan, updates } => {
                 // Checking the proof takes a tenth of a second, too long for the swarm's task.
                 let light_client = self.light_client.clone();
@@ -165,8 +167,9 @@ impl Consumer {
             Action::OpenStorage { plan, updates } => {
                 let kept = Kept { session: self.session.id(), plan: (*plan).clone(), updates: (*updates).clone() };
                 write_durably(&self.folder.join("session.json"), &serde_json::to_vec(&kept)?)?;
-                let durable_chunks = checked_chunks(&self.folder, &plan)?;
-                self.session.handle_storage(Instant::now(), Storage::Ready { durable_chunks, unchecked_bytes: 0 })?;
+                let durable = checked(&self.folder, &plan)?;
+                let unchecked = Have::nothing(durable.payload_bytes());
+                self.session.handle_storage(Instant::now(), Storage::Ready { durable, unchecked })?;
             }
             Action::Write(chunk) => {
                 self.append(&chunk)?;
@@ -176,9 +179,10 @@ impl Consumer {
                 for name in ["partial", "proofs"] {
                     fs::File::open(self.folder.join(name))?.sync_all()?;
                 }
-                let view = self.session.view();
-                self.durable = view.bytes_written;
-                self.session.handle_durable(Instant::now(), view.verified_chunks)?;
+                self.durable = self.session.view().bytes_written;
+                let total = self.session.plan().map_or(0, |plan| plan.snapshot.checkpoint.payload_bytes);
+                // From one peer chunks come in order, so what is written has no gap.
+                self.session.handle_durable(Instant::now(), &Have::prefix(total, self.durable))?;
             }
             Action::Place => {
                 let place = self.folder.join("payload");
@@ -200,11 +204,12 @@ impl Consumer {
     }
 }
 
-/// How many chunks on disk, from the first on, verify against the root. What is behind them is cut off.
-fn checked_chunks(folder: &Path, plan: &Plan) -> anyhow::Result<u64> {
+/// The chunks on disk, from the first on, that verify against the root. What is behind them is cut off.
+fn checked(folder: &Path, plan: &Plan) -> anyhow::Result<Have> {
+    let total = plan.snapshot.checkpoint.payload_bytes;
     let (Ok(mut bytes), Ok(mut lines)) = (fs::read(folder.join("partial")), fs::read_to_string(folder.join("proofs")))
     else {
-        return Ok(0);
+        return Ok(Have::nothing(total));
     };
     let header = &plan.snapshot.checkpoint;
     let (mut chunks, mut kept) = (0, 0);
@@ -223,5 +228,5 @@ fn checked_chunks(folder: &Path, plan: &Plan) -> anyhow::Result<u64> {
     lines.truncate(kept);
     write_durably(&folder.join("partial"), &bytes)?;
     write_durably(&folder.join("proofs"), lines.as_bytes())?;
-    Ok(chunks)
+    Ok(Have::prefix(total, bytes.len() as u64))
 }

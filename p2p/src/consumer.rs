@@ -1,13 +1,13 @@
-//! The policy of one consumer session, pure: what happened goes in with the time, what to do comes out.
+//! The policy of a consumer's session, pure: what happened goes in with the time, what to do comes out.
 //!
 //! ```text
-//! connect -> plan (or resume) -> updates, in order -> authority -> storage -> chunks, in order -> place
+//! connect -> plan (or resume) -> updates, in order -> authority -> storage -> chunks -> place
 //! ```
 //!
 //! * **Authority first.** No chunk is asked for before signatures, chain and proof are checked.
 //! * **Order at the disk.** Verify, write, make durable, record, acknowledge; each has its own counter. An ack never says
 //!   more than what is durable and recorded.
-//! * **One request in flight.** The next chunk is asked for while earlier ones are being written, as long as what is
+//! * **One request in flight** with each peer that speaks 1.0.0. The next chunk is asked for while earlier ones are being written, as long as what is
 //!   verified and not yet durable fits the window. An ack takes its turn before the next chunk.
 //! * **Recovery by itself.** What may pass is backed off and resumed; a session that the provider lost, or whose plan it
 //!   changed, is planned anew once, with the same root and height; everything else fails with the reason.
@@ -21,10 +21,21 @@
 //! * **The last ack is a courtesy.** When every byte is durable the payload goes into its place even if the provider is
 //!   gone before it mirrors the last ack.
 //!
-//! A session joins two machines that do not know each other: what a root needs (its download: plan, authority, window,
-//! storage) and what a peer gives (its link: dial, opening, back-off, acks, requests). The states of each are drawn where they
-//! are defined. The download says what it wants and how much of it may come, the link says that to the peer: over
-//! `/rpp/snapshots/1.0.0` as one request at a time.
+//! A session joins machines that do not know each other: what a root needs (its download: plan, authority, window,
+//! storage), what each source gives (a link with a peer: dial, opening, back-off, acks, requests; or a mirror), and the schedule
+//! that says which source is to deliver what. The states of each are drawn where they are defined. The download says what it
+//! wants and how much of it may come, a link says its part of that to the peer: over `/rpp/snapshots/1.0.0` as one request at a
+//! time.
+//!
+//! # Many sources
+//!
+//! * **One leads.** Its plan is the download's, and it gives the updates. Until authority over a plan is given, nothing is
+//!   settled: a leader that is no help gives way to the next source, and its plan is forgotten.
+//! * **The first plan with authority settles** root, length and chunk size. The others are asked for just that. Of their plans
+//!   only the snapshot's header has to be the same.
+//! * **A source that fails harms nobody else.** What it was to deliver goes to the others at once. One that refuses, or breaks
+//!   the protocol, is out; with the last source the session fails.
+//! * A session with one source is what it was before there were many.
 //!
 //! The machine has no clock and does no I/O. It is never stuck: at every moment there is an action to take, an answer to
 //! come, a timeout to wait for, or it is over. The driver's loop:
@@ -39,48 +50,72 @@
 //! What a driver tells is either the answer to something that was asked, or comes late: asked for, and given up since. A late
 //! answer changes nothing. An answer to nothing at all is [`Unexpected`]: a fault of the driver, or of the session.
 
+mod lead;
+mod links;
+mod local;
+mod mirror;
+mod mirrors;
+mod sources;
 mod status;
 mod types;
 mod unexpected;
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use libp2p::PeerId;
 
+use self::{
+    mirror::MirrorLink,
+    sources::{Kind, Out, Sources},
+};
 pub use self::{
-    types::{Action, ExplicitResume, Failure, Options, Saved, Storage, View, Waiting},
+    types::{
+        Action, Blame, ExplicitResume, Failure, Fault, MirrorFailure, MirrorId, MirrorJob, Options, Saved, Source,
+        SourceView, Storage, View, Waiting,
+    },
     unexpected::{Input, Unexpected},
 };
 pub use crate::link::Grant;
 use crate::{
     authority::AuthorityError,
-    download::{Download, Refused, Taken},
-    error::{NotSent, RequestFailure, SnapshotProtocolError, Violation},
-    exchange::{Exchange, Verified, VerifiedChunk},
-    limits::MAX_UNVERIFIED_BYTES,
-    link::{InFlight, Link, Trouble},
-    messages::{Plan, SnapshotsRequest, Update},
+    download::{Demand, Download, Hold},
+    exchange::Exchange,
+    limits::{LEAD_PATIENCE, MAX_SOURCES},
+    link::Link,
+    messages::{Plan, PlanWishes, SnapshotsRequest, Update},
+    ranges::Ranges,
+    schedule::{Number, Schedule, Work},
     status::FailureCode,
-    stream::Protocol,
-    text,
-    types::{Hash, RequestId, SnapshotSessionId},
+    types::SnapshotSessionId,
 };
 
-/// One session of a consumer with one provider.
+/// One download of a consumer, from one source or many.
 #[derive(Debug)]
 pub struct Session {
-    link: Link,
+    id: SnapshotSessionId,
+    options: Options,
+    sources: Sources,
+    schedule: Schedule,
     download: Download,
     course: Course,
     /// What it is recovering from.
     trouble: Option<(FailureCode, String)>,
+    /// What an operator named is put to the first source, which has to take it.
+    is_explicit: bool,
+    /// Root, length and chunk size are settled, and every source was told.
+    is_fixed: bool,
+    /// Since when the leader leads, or was of help.
+    lead_since: Instant,
+    /// Something happened since what is missing was shared out.
+    is_unshared: bool,
+    blames: VecDeque<Blame>,
 }
 
 /// Whether a session goes on.
 ///
 /// ```text
 ///   Running ──> Complete     the payload is in its place, and nobody is left to be told
-///      └──────> Failed       the provider, the operator or the disk ended it
+///      └──────> Failed       the last source, the operator or the disk ended it
 /// ```
 #[derive(Debug)]
 enum Course {
@@ -90,14 +125,30 @@ enum Course {
 }
 
 impl Session {
-    /// A new session.
+    /// A new session with one peer; others can be added.
     #[must_use]
     pub fn new(session: SnapshotSessionId, peer: PeerId, options: Options, now: Instant) -> Self {
+        let mut new = Self::without_sources(session, options, now);
+        new.add_link(Link::new(session, peer, new.options.clone(), None, now), None);
+        new
+    }
+
+    /// A new session that has no source yet, and waits until it gets one.
+    #[must_use]
+    pub fn without_sources(session: SnapshotSessionId, options: Options, now: Instant) -> Self {
         Self {
+            id: session,
             download: Download::new(&options, now),
-            link: Link::new(session, peer, options, None, now),
+            options,
+            sources: Sources::default(),
+            schedule: Schedule::default(),
             course: Course::Running,
             trouble: None,
+            is_explicit: false,
+            is_fixed: false,
+            lead_since: now,
+            is_unshared: true,
+            blames: VecDeque::new(),
         }
     }
 
@@ -113,30 +164,115 @@ impl Session {
         explicit: Option<ExplicitResume>,
         now: Instant,
     ) -> Self {
-        let plan_id = saved.plan.plan_id;
-        let mut restored = Self {
-            download: Download::restore(&options, saved, now),
-            link: Link::new(session, peer, options, explicit, now),
-            course: Course::Running,
-            trouble: None,
-        };
-        if let Some(explicit) = explicit.filter(|explicit| explicit.plan_id != plan_id) {
-            let message = format!("session {session} streams plan {plan_id}, not {}", explicit.plan_id);
+        let plan = Arc::clone(&saved.plan);
+        let mut restored = Self::restore_without_sources(session, options, saved, now);
+        restored.is_explicit = explicit.is_some();
+        restored.add_link(Link::new(session, peer, restored.options.clone(), explicit, now), Some(Arc::clone(&plan)));
+        if let Some(explicit) = explicit.filter(|explicit| explicit.plan_id != plan.plan_id) {
+            let message = format!("session {session} streams plan {}, not {}", plan.plan_id, explicit.plan_id);
             restored.fail(now, FailureCode::ResumeMismatch, message, false);
         }
         restored
     }
 
+    /// The same with no source yet: it waits until it gets one.
+    #[must_use]
+    pub fn restore_without_sources(session: SnapshotSessionId, options: Options, saved: Saved, now: Instant) -> Self {
+        let download = Download::restore(&options, saved, now);
+        let mut restored = Self { download, ..Self::without_sources(session, options, now) };
+        restored.fix();
+        restored
+    }
+
+    fn add_link(&mut self, link: Link, plan: Option<Arc<Plan>>) {
+        self.sources.add(Kind::Peer(Box::new(link)), plan);
+        self.touch();
+    }
+
+    /// Adds a peer; what goes over the wire with it has this id, which is random and of this peer alone. `false`: it is one
+    /// of the sources already, or there are [`MAX_SOURCES`], or the session is over. One that was refused is tried anew; one
+    /// that broke the protocol is not.
+    pub fn add_peer(&mut self, now: Instant, peer: PeerId, link: SnapshotSessionId) -> bool {
+        if !self.may_add(Source::Peer(peer)) {
+            return false;
+        }
+        let mut link = Link::new(link, peer, self.options.clone(), None, now);
+        link.set_wishes(self.wishes());
+        self.add_link(link, None);
+        true
+    }
+
+    /// Adds a mirror; `false` as with a peer.
+    pub fn add_mirror(&mut self, mirror: MirrorId) -> bool {
+        if !self.may_add(Source::Mirror(mirror)) {
+            return false;
+        }
+        let seed = self.options.seed ^ u64::from(mirror.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let link = MirrorLink::new(mirror, self.wishes(), self.options.give_up_after, seed);
+        self.sources.add(Kind::Mirror(Box::new(link)), None);
+        self.touch();
+        true
+    }
+
+    /// Whether there is room for this source. One that was refused makes room for itself.
+    fn may_add(&mut self, source: Source) -> bool {
+        if self.is_over() {
+            return false;
+        }
+        if let Some(number) = self.sources.number_of(source) {
+            let may_come_back =
+                self.sources.get(number).and_then(|known| known.out.as_ref()).is_some_and(|out| !out.is_banned);
+            if !may_come_back {
+                return false;
+            }
+            self.sources.remove(number);
+        }
+        self.sources.len() < MAX_SOURCES
+    }
+
+    /// Takes a source away; `false`: there is none such. Without any the session waits.
+    pub fn remove_source(&mut self, source: Source) -> bool {
+        let Some(number) = self.sources.number_of(source) else { return false };
+        self.schedule.remove(number);
+        self.sources.remove(number);
+        self.touch();
+        true
+    }
+
+    /// What a source is asked for: the operator's wishes, or what is settled.
+    fn wishes(&self) -> PlanWishes {
+        let Some(plan) = self.download.plan().filter(|_| self.is_fixed) else { return self.options.wishes };
+        let snapshot = &plan.snapshot.checkpoint;
+        PlanWishes {
+            chunk_size: Some(plan.chunk_size),
+            min_chunk_size: Some(plan.chunk_size),
+            max_chunk_size: Some(plan.chunk_size),
+            root: Some(snapshot.state_root),
+            height: Some(snapshot.height),
+        }
+    }
+
     /// The session's id.
     #[must_use]
     pub fn id(&self) -> SnapshotSessionId {
-        self.link.session()
+        self.id
     }
 
-    /// The provider.
+    /// The source whose plan the session's is.
     #[must_use]
-    pub fn peer(&self) -> PeerId {
-        self.link.peer()
+    pub fn source(&self) -> Option<Source> {
+        self.sources.leading().map(sources::Delivery::source)
+    }
+
+    /// The wire sessions with its peers. What is told of any of them is told to this session.
+    pub fn links(&self) -> impl Iterator<Item = (PeerId, SnapshotSessionId)> + '_ {
+        self.sources.links().map(|(_, link)| (link.peer(), link.session()))
+    }
+
+    /// Whether this is one of its wire sessions.
+    #[must_use]
+    pub fn has_link(&self, peer: PeerId, link: SnapshotSessionId) -> bool {
+        self.links().any(|known| known == (peer, link))
     }
 
     /// The accepted plan.
@@ -151,10 +287,13 @@ impl Session {
         self.download.updates()
     }
 
-    /// Whether a request is in flight.
+    /// Whether a request is in flight with any peer, or a mirror is being read.
     #[must_use]
     pub fn in_flight(&self) -> bool {
-        self.link.in_flight().is_some()
+        self.sources.iter().any(|(_, delivery)| match &delivery.kind {
+            Kind::Peer(link) => link.in_flight().is_some(),
+            Kind::Mirror(mirror) => mirror.is_busy(),
+        })
     }
 
     /// Whether the session is complete or failed, so that it wants nothing any more.
@@ -163,27 +302,105 @@ impl Session {
         !matches!(self.course, Course::Running)
     }
 
+    /// A source that broke the protocol and was cut off; each once, also when the session is over.
+    pub fn poll_blame(&mut self) -> Option<Blame> {
+        self.blames.pop_front()
+    }
+
     /// The next thing to do; `None` if there is nothing now. Finished local work comes first, then requests.
     pub fn poll_action(&mut self, now: Instant) -> Option<Action> {
         if self.is_over() {
             return None;
         }
-        if let Some(action) = self.download.poll_action(now, self.link.hold()) {
+        if let Some((peer, link)) = self.sources.poll_close() {
+            return Some(Action::Close(peer, link));
+        }
+        self.choose_lead(now);
+        if let Some(action) = self.download.poll_action(now, self.hold()) {
+            self.touch();
             return Some(action);
         }
         let demand = self.download.demand();
-        if let Some(grant) = self.link.poll_grant(&demand, |update| self.download.previous(update)) {
-            return Some(Action::Grant(grant));
-        }
-        if let Some(request) = self.link.poll_request(now, &demand) {
-            return Some(Action::Request(self.exchange(request)));
-        }
-        if self.link.poll_connect(now, &demand) {
-            return Some(Action::Connect);
+        self.share(now, &demand);
+        if let Some(action) = self.poll_sources(now, &demand) {
+            return Some(action);
         }
         // The provider is told first, if it can be.
-        let is_told = self.link.in_flight().is_none() && !self.link.can_ack(&demand);
-        if is_told { self.download.place_action(now) } else { None }
+        if self.is_told() { self.download.place_action(now) } else { None }
+    }
+
+    /// Whether nothing is left to be told to the source whose plan it is.
+    fn is_told(&self) -> bool {
+        let Some(number) = self.sources.lead else { return true };
+        let demand = self.demand_of(number);
+        self.sources.link_of(number).is_none_or(|link| link.in_flight().is_none() && !link.can_ack(&demand))
+    }
+
+    /// What the next opening of the only source keeps from being begun.
+    fn hold(&self) -> Hold {
+        match self.sources.alone().and_then(|number| self.sources.link_of(number)) {
+            Some(link) => link.hold(),
+            None if self.is_explicit => self.sources.lead_link().map_or(Hold::Nothing, Link::hold),
+            None => Hold::Nothing,
+        }
+    }
+
+    fn poll_sources(&mut self, now: Instant, all: &Demand) -> Option<Action> {
+        let mut numbers: Vec<Number> = self.sources.alive().map(|(number, _)| number).collect();
+        numbers.sort_by_key(|number| self.sources.lead != Some(*number));
+        for number in numbers {
+            let demand = self.sources.demand_of(number, all, &self.schedule, self.is_fixed);
+            let Some(delivery) = self.sources.get_mut(number) else { continue };
+            match &mut delivery.kind {
+                Kind::Peer(link) => {
+                    let peer = link.peer();
+                    let download = &self.download;
+                    if let Some(grant) = link.poll_grant(&demand, |update| download.previous(update)) {
+                        return Some(Action::Grant(peer, grant));
+                    }
+                    if let Some(request) = link.poll_request(now, &demand) {
+                        return Some(Action::Request(peer, self.exchange(request, demand.plan)));
+                    }
+                    if link.poll_connect(now, &demand) {
+                        return Some(Action::Connect(peer));
+                    }
+                }
+                Kind::Mirror(mirror) => {
+                    if let Some(job) = mirror.poll_job(now, &demand) {
+                        return Some(Action::Mirror(mirror.id(), job));
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    fn exchange(&self, request: SnapshotsRequest, plan: Option<Arc<Plan>>) -> Exchange {
+        let previous = match &request {
+            SnapshotsRequest::LightClientUpdate { update_index, .. } => self.download.previous(*update_index),
+            _ => None,
+        };
+        Exchange::new(request, plan, previous)
+    }
+
+    /// Something happened: what is missing is shared out anew.
+    fn touch(&mut self) {
+        self.is_unshared = true;
+    }
+
+    /// Says which source is to deliver what.
+    fn share(&mut self, now: Instant, all: &Demand) {
+        let is_due = self.schedule.next_look().is_some_and(|at| at <= now);
+        if !std::mem::take(&mut self.is_unshared) && !is_due {
+            return;
+        }
+        let Some(plan) = all.plan.as_deref() else { return };
+        for (number, delivery) in self.sources.iter() {
+            self.schedule.set_ready(number, delivery.is_open());
+            self.schedule.set_under_way(number, delivery.under_way());
+        }
+        let missing: Ranges = all.want.chunks.iter().cloned().collect();
+        self.schedule.share(now, Work { missing: &missing, chunk: plan.chunk_size, window: self.options.window });
     }
 
     /// When `handle_timeout` must be called at the latest.
@@ -192,381 +409,90 @@ impl Session {
         if self.is_over() {
             return None;
         }
-        [self.download.poll_timeout(), self.link.poll_timeout()].into_iter().flatten().min()
-    }
-
-    fn exchange(&self, request: SnapshotsRequest) -> Exchange {
-        let previous = match &request {
-            SnapshotsRequest::LightClientUpdate { update_index, .. } => self.download.previous(*update_index),
-            _ => None,
-        };
-        Exchange::new(request, self.download.plan().cloned(), previous)
-    }
-
-    /// A connection to the peer was established.
-    pub fn handle_connected(&mut self, _now: Instant) {
-        self.link.connected();
-    }
-
-    /// The last connection to the peer was closed. A request in flight ends by its own failure.
-    pub fn handle_disconnected(&mut self, now: Instant, reason: &str) {
-        if !self.is_over() {
-            let trouble = self.link.disconnected(now, reason, &self.download.demand());
-            self.bear(now, trouble);
-        }
-    }
-
-    /// The peer could not be dialled.
-    pub fn handle_dial_failed(&mut self, now: Instant, reason: &str) {
-        if !self.is_over() {
-            let trouble = self.link.dial_failed(now, reason);
-            self.bear(now, trouble);
-        }
-    }
-
-    /// What became of the request that was wanted: it is in flight under this id, or nothing was sent.
-    ///
-    /// # Errors
-    /// No request was wanted, or it was sent already.
-    pub fn handle_sent(&mut self, now: Instant, sent: Result<RequestId, NotSent>) -> Result<(), Unexpected> {
-        if let Some((request, failure)) = self.link.handle_sent(sent)? {
-            self.lose(now, &request, &failure);
-        }
-        Ok(())
-    }
-
-    /// Request `id` was answered, and its answer checked. Nothing happens when another request is in flight by now.
-    ///
-    /// # Errors
-    /// That is not what the request can be answered with.
-    pub fn handle_verified(&mut self, now: Instant, id: RequestId, verified: Verified) -> Result<(), Unexpected> {
-        let Some(ended) = self.link.end(id) else { return Ok(()) };
-        if self.is_over() {
-            return Ok(());
-        }
-        if !ended.is_answered_by(&verified) {
-            return Err(Unexpected { input: Input::Verified });
-        }
-        match verified {
-            Verified::Plan(plan) => self.accept_plan(now, plan.into()),
-            Verified::Chunk(chunk) => self.accept_chunk(now, chunk),
-            Verified::Update { index, update } => self.accept_update(now, index, *update)?,
-            Verified::Resumed { .. } => self.link.resumed(now),
-            Verified::Acked { kind, index } => {
-                if self.link.acked(kind, index) {
-                    self.trouble = None;
-                }
-            }
-            Verified::Refused { code, message } => {
-                let trouble = self.link.refused(now, &ended.request, code, &message, &self.download.demand());
-                self.bear(now, trouble);
-            }
-        }
-        self.settle();
-        Ok(())
-    }
-
-    /// The answer to request `id`, which is told next, came by this version of the protocol. Without this it is 1.0.0.
-    pub fn handle_protocol(&mut self, id: RequestId, protocol: Protocol) {
-        self.link.carried_by(id, protocol);
-    }
-
-    /// Something came on the stream that request `id` opened, and was checked. Nothing happens when that is not the session's
-    /// stream any more.
-    ///
-    /// # Errors
-    /// That is not what comes on a stream.
-    pub fn handle_streamed(&mut self, now: Instant, id: RequestId, verified: Verified) -> Result<(), Unexpected> {
-        if self.is_over() || !self.link.came_on(id, now, &verified) {
-            return Ok(());
-        }
-        match verified {
-            Verified::Chunk(chunk) => self.accept_chunk(now, chunk),
-            Verified::Update { index, update } => {
-                // One that was on the way when the updates were wanted anew is not the next one.
-                let _ = self.accept_update(now, index, *update);
-            }
-            _ => return Err(Unexpected { input: Input::Verified }),
-        }
-        self.settle();
-        Ok(())
-    }
-
-    /// The stream that request `id` opened is over; a violation is told by [`Self::handle_violation`].
-    pub fn handle_stream_ended(&mut self, now: Instant, id: RequestId, error: &SnapshotProtocolError) {
-        if self.is_over() || !self.link.is_stream(id) {
-            return;
-        }
-        let trouble = self.link.stream_ended(now, error, &self.download.demand());
-        if self.link.is_to_shrink() {
-            self.download.close_place();
-        }
-        self.bear(now, trouble);
-    }
-
-    fn accept_plan(&mut self, now: Instant, plan: Arc<Plan>) {
-        let may_shrink = self.link.planned(now);
-        if self.download.accept_plan(plan, may_shrink).is_err() {
-            // The check of the answer refuses this already.
-            let message = format!("{} answered with another snapshot than the session's", self.peer());
-            self.fail(now, FailureCode::Provider, message, true);
-        }
-    }
-
-    fn accept_chunk(&mut self, now: Instant, chunk: VerifiedChunk) {
-        let (index, bytes) = (chunk.index, chunk.bytes.len() as u64);
-        let is_taken = self.download.accept_chunk(now, chunk);
-        self.link.chunk_came(index, bytes, is_taken);
-        if is_taken {
-            self.trouble = None;
-        }
-    }
-
-    fn accept_update(&mut self, now: Instant, index: u64, update: Update) -> Result<(), Unexpected> {
-        match self.download.accept_update(now, index, update) {
-            Taken::Yes => {
-                self.link.update_came(index);
-                self.trouble = None;
-            }
-            Taken::No => return Err(Unexpected { input: Input::Verified }),
-            Taken::TooLarge => {
-                let bound = MAX_UNVERIFIED_BYTES >> 20;
-                let peer = self.peer();
-                let message =
-                    format!("the updates of {peer} take more than {bound} MiB before their chain is verified");
-                self.fail(now, FailureCode::Provider, message, true);
-            }
-        }
-        Ok(())
-    }
-
-    /// Request `id` got no answer.
-    pub fn handle_request_failed(&mut self, now: Instant, id: RequestId, failure: &RequestFailure) {
-        if let Some(ended) = self.link.end(id) {
-            self.lose(now, &ended, failure);
-        }
-    }
-
-    fn lose(&mut self, now: Instant, ended: &InFlight, failure: &RequestFailure) {
-        if self.is_over() {
-            return;
-        }
-        let trouble = self.link.failed(now, ended, failure, &self.download.demand());
-        if self.link.is_to_shrink() {
-            // What is verified is made durable first, because it counts in the chunks of the present plan.
-            self.download.close_place();
-        }
-        self.bear(now, trouble);
-    }
-
-    /// The answer to request `id` broke the protocol. The session is over, and the provider is not trusted again.
-    pub fn handle_violation(&mut self, now: Instant, id: RequestId, violation: &Violation) {
-        if (self.link.end(id).is_none() && !self.link.is_stream(id)) || self.is_over() {
-            return;
-        }
-        let (code, distrust) = match violation {
-            Violation::Chunk { received, .. } => {
-                self.link.lie_came(*received);
-                (FailureCode::Checksum, true)
-            }
-            // The anchor on this side may be wrong.
-            Violation::Plan(error) if error.is_about_trust() => (FailureCode::Authentication, false),
-            Violation::Update { .. } => (FailureCode::Proof, true),
-            Violation::Authority(_) => (FailureCode::Authentication, true),
-            _ => (FailureCode::Provider, true),
-        };
-        self.fail(now, code, format!("{} broke the protocol: {violation}", self.peer()), distrust);
-    }
-
-    /// The provider broke the protocol in another session for the same payload, so it is refused here as well.
-    pub fn handle_distrust(&mut self, now: Instant, message: &str) {
-        self.link.give_up();
-        self.fail(now, FailureCode::Provider, message.to_owned(), true);
-    }
-
-    /// The authority over the plan was checked.
-    ///
-    /// # Errors
-    /// No check is under way.
-    pub fn handle_authority(&mut self, now: Instant, result: Result<(), AuthorityError>) -> Result<(), Unexpected> {
-        if self.is_over() {
-            return Ok(());
-        }
-        let authority = self.download.handle_authority(result)?;
-        self.judge(now, authority);
-        Ok(())
-    }
-
-    /// Signatures and chain of the plan hold, and this node verified its proof before: chunks may come. The proof is being
-    /// checked again, and nothing is called verified before [`Self::handle_proof`] says that it holds.
-    ///
-    /// # Errors
-    /// No check is under way.
-    pub fn handle_known_chain(&mut self, now: Instant) -> Result<(), Unexpected> {
-        if self.is_over() {
-            return Ok(());
-        }
-        self.download.handle_known_chain(now)
-    }
-
-    /// The proof of a known chain was checked again; of another plan than the present one it says nothing.
-    ///
-    /// # Errors
-    /// The chain of this plan is not known.
-    pub fn handle_proof(
-        &mut self,
-        now: Instant,
-        plan_id: &Hash,
-        result: Result<(), AuthorityError>,
-    ) -> Result<(), Unexpected> {
-        if self.is_over() {
-            return Ok(());
-        }
-        let authority = self.download.handle_proof(plan_id, result)?;
-        self.judge(now, authority);
-        Ok(())
-    }
-
-    /// The check of the chain, or of its proof, came to no end on this machine: it says neither yes nor no, and nothing of the
-    /// provider. The session ends, because nobody would answer it any more; a resume checks again.
-    ///
-    /// # Errors
-    /// No check is under way.
-    pub fn handle_unsettled(&mut self, now: Instant, reason: &str) -> Result<(), Unexpected> {
-        if !self.is_over() && self.download.handle_unsettled()? {
-            let reason = text::escape(reason);
-            let message = format!("this node could not finish checking the chain and its proof: {reason}");
-            self.fail(now, FailureCode::Proof, message, false);
-        }
-        Ok(())
-    }
-
-    fn judge(&mut self, now: Instant, authority: Result<(), Refused>) {
-        match authority {
-            Ok(()) => self.settle(),
-            Err(Refused::Kept(error)) => {
-                let cause = format!("what this node had kept of the chain does not hold and is fetched again: {error}");
-                self.trouble = Some((FailureCode::Storage, text::escape(&cause)));
-            }
-            Err(Refused::Sent(error)) => {
-                let (code, distrust) = match error {
-                    AuthorityError::Signatures(_) | AuthorityError::Authentication { .. } => {
-                        (FailureCode::Authentication, true)
-                    }
-                    AuthorityError::Chain { .. } | AuthorityError::Proof { .. } => (FailureCode::Proof, true),
-                    AuthorityError::Stale { .. } => (FailureCode::Stale, false),
-                    AuthorityError::Equivocation { .. } => (FailureCode::Equivocation, false),
-                };
-                self.fail(now, code, format!("the plan of {} is refused: {error}", self.peer()), distrust);
-            }
-        }
-    }
-
-    /// What became of the partial payload: the answer to `OpenStorage`, or trouble with a write, a sync or placing, or with
-    /// any other of the session's files. After trouble, whatever else was outstanding is dropped by the driver and asked for
-    /// again.
-    ///
-    /// # Errors
-    /// No place was to be opened.
-    pub fn handle_storage(&mut self, now: Instant, storage: Storage) -> Result<(), Unexpected> {
-        if self.is_over() {
-            return Ok(());
-        }
-        if let Err(failed) = self.download.handle_storage(now, storage)? {
-            self.fail(now, FailureCode::Storage, failed.0, false);
-        }
-        self.settle();
-        Ok(())
-    }
-
-    /// Every chunk up to `index` was written; not durable yet.
-    ///
-    /// # Errors
-    /// It was not handed out.
-    pub fn handle_written(&mut self, now: Instant, index: u64) -> Result<(), Unexpected> {
-        if self.is_over() { Ok(()) } else { self.download.handle_written(now, index) }
-    }
-
-    /// The first `chunks` chunks are durable and recorded.
-    ///
-    /// # Errors
-    /// So many were neither there nor handed out.
-    pub fn handle_durable(&mut self, now: Instant, chunks: u64) -> Result<(), Unexpected> {
-        self.download.handle_durable(now, chunks)
-    }
-
-    /// Of what was on the disk before, the first `checked` bytes were hashed by now. The `missing` chunks do not hold; the
-    /// driver hashes on when they are repaired.
-    ///
-    /// # Errors
-    /// There was nothing to be hashed.
-    pub fn handle_rechecked(&mut self, _now: Instant, checked: u64, missing: &[u64]) -> Result<(), Unexpected> {
-        self.settled(|download| download.handle_rechecked(checked, missing))
-    }
-
-    /// The chunks of the last [`Action::Repair`] are written and durable.
-    ///
-    /// # Errors
-    /// None were to be repaired.
-    pub fn handle_repaired(&mut self, _now: Instant) -> Result<(), Unexpected> {
-        self.settled(Download::handle_repaired)
-    }
-
-    /// The payload is in its place.
-    ///
-    /// # Errors
-    /// It was not to be put there.
-    pub fn handle_placed(&mut self, _now: Instant, path: PathBuf) -> Result<(), Unexpected> {
-        self.settled(|download| download.handle_placed(path))
-    }
-
-    fn settled(&mut self, tell: impl FnOnce(&mut Download) -> Result<(), Unexpected>) -> Result<(), Unexpected> {
-        if !self.is_over() {
-            tell(&mut self.download)?;
-            self.settle();
-        }
-        Ok(())
+        let sources = self.sources.alive().filter_map(|(_, delivery)| match &delivery.kind {
+            Kind::Peer(link) => link.poll_timeout(),
+            Kind::Mirror(mirror) => mirror.poll_timeout(),
+        });
+        let is_open = !self.is_fixed || self.download.wants_updates();
+        let patience = (is_open && self.sources.alive().nth(1).is_some()).then(|| self.lead_since + LEAD_PATIENCE);
+        sources.chain([self.download.poll_timeout(), self.schedule.next_look(), patience].into_iter().flatten()).min()
     }
 
     /// How many bytes of payload a second this and all other sessions share; `None`: as fast as it goes. Under a limit nothing
     /// comes that was not granted by [`allow`](Self::allow).
     pub fn limit_rate(&mut self, limit: Option<u64>) {
+        self.touch();
         self.download.limit_rate(limit);
     }
 
     /// How many bytes of payload the session would take next under its limit; `None` while it would take none. Ask after each
     /// round of actions.
     pub fn thirst(&mut self, now: Instant) -> Option<u64> {
-        let is_reached = !self.is_over() && self.link.obstacle(&self.download.demand()).is_none();
+        let is_reached = !self.is_over() && self.obstacle().is_none() && self.sources.alive().next().is_some();
         if is_reached { self.download.thirst(now) } else { None }
     }
 
     /// So many bytes more may come; see [`thirst`](Self::thirst).
     pub fn allow(&mut self, bytes: u64) {
+        self.touch();
         self.download.allow(bytes);
     }
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.link.timeout(now);
+        for (_, delivery) in self.sources.iter_mut().filter(|(_, delivery)| delivery.is_alive()) {
+            match &mut delivery.kind {
+                Kind::Peer(link) => link.timeout(now),
+                Kind::Mirror(mirror) => mirror.timeout(now),
+            }
+        }
         self.download.handle_timeout(now);
+        self.choose_lead(now);
+        if self.lead_since + LEAD_PATIENCE <= now {
+            self.lead_since = now; // Nobody else can be asked.
+        }
+        let demand = self.download.demand();
+        self.share(now, &demand);
     }
 
     /// The operator (or something that knows of a change) wants the session to go on. Ends a back-off or a pause at
     /// once; otherwise changes nothing.
     pub fn retry_now(&mut self, _now: Instant) {
-        self.link.retry_now();
+        for (_, delivery) in self.sources.iter_mut() {
+            match &mut delivery.kind {
+                Kind::Peer(link) => link.retry_now(),
+                Kind::Mirror(mirror) => mirror.retry_now(),
+            }
+        }
         self.download.retry_now();
+        self.touch();
     }
 
-    /// What went wrong with the peer: it passes, or the session is over.
-    fn bear(&mut self, now: Instant, trouble: Option<Trouble>) {
-        match trouble {
-            Some(Trouble::Passing(code, cause)) => self.trouble = Some((code, cause)),
-            Some(Trouble::Final(failure)) => self.end(now, failure),
-            None => {}
+    /// A source broke the protocol.
+    fn blame(&mut self, number: Number, fault: Fault) {
+        let Some(delivery) = self.sources.get(number) else { return };
+        let link = self.sources.link_of(number).map(Link::session);
+        let plan_id = delivery.plan.as_ref().map(|plan| plan.plan_id);
+        self.blames.push_back(Blame { source: delivery.source(), link, plan_id, fault });
+    }
+
+    /// Nothing is asked of a source any more. What it was to deliver goes to the others; without any the session fails.
+    fn put_out(&mut self, now: Instant, number: Number, failure: Failure, is_banned: bool) {
+        self.schedule.remove(number);
+        if let Some(delivery) = self.sources.get_mut(number) {
+            delivery.out = Some(Out { failure: failure.clone(), is_banned });
+            delivery.is_to_close = matches!(delivery.kind, Kind::Peer(_));
+            if let Kind::Peer(link) = &mut delivery.kind {
+                link.give_up();
+            }
         }
-        self.settle();
+        self.touch();
+        let is_refused_offset = self.is_explicit && failure.code == FailureCode::ResumeMismatch;
+        if self.sources.alive().next().is_none() || is_refused_offset {
+            return self.end(now, failure);
+        }
+        // Its plan gives way with it, as long as nothing is settled.
+        self.choose_lead(now);
     }
 
     fn fail(&mut self, now: Instant, code: FailureCode, message: String, distrust: bool) {
@@ -582,9 +508,32 @@ impl Session {
 
     /// Completes the session when the payload is in its place and no ack remains to be sent.
     fn settle(&mut self) {
-        let is_done = self.download.is_finished() && self.link.in_flight().is_none();
-        if is_done && !self.is_over() && !self.link.can_ack(&self.download.demand()) {
+        if self.is_over() || !self.download.is_finished() {
+            return;
+        }
+        if self.is_told() {
             self.course = Course::Complete;
         }
+    }
+}
+
+/// Whether this plan is of the same snapshot, in the same chunks; its tip may be another.
+fn serves(own: &Plan, plan: &Plan) -> bool {
+    own.snapshot == plan.snapshot && own.chunk_size == plan.chunk_size
+}
+
+/// Whether nobody who follows the rules has such a plan. Lack of trust, and age, are no offence.
+fn is_offence(error: &AuthorityError) -> bool {
+    match error {
+        AuthorityError::Signatures(rpp_proofs::SignatureError::BelowThreshold { wrong, .. }) => *wrong > 0,
+        AuthorityError::Chain { .. } | AuthorityError::Proof { .. } => true,
+        _ => false,
+    }
+}
+
+fn name(source: &Source) -> String {
+    match source {
+        Source::Peer(peer) => peer.to_string(),
+        Source::Mirror(_) => "a mirror".to_owned(),
     }
 }

@@ -32,6 +32,7 @@ use crate::{
     authority::AuthorityError,
     consumer::{Input, Options, Saved, Unexpected},
     exchange::VerifiedChunk,
+    have::Have,
     limits::MAX_UNVERIFIED_BYTES,
     messages::{Checkpoint, Plan, Update},
     types::{Hash, SnapshotSessionId},
@@ -82,6 +83,8 @@ struct Work {
     place: Place,
     window: Window,
     recheck: Recheck,
+    /// What is durable as far as the record says, also while the place is not open.
+    recorded: Have,
 }
 
 /// The updates of the plan, from the first on.
@@ -220,6 +223,9 @@ impl Download {
         restored.confirmed_chunks = saved.confirmed_chunks.min(saved.plan.total_chunks);
         restored.confirmed_updates = saved.confirmed_updates.min(saved.plan.total_updates);
         let mut work = restored.work_on(saved.plan);
+        if saved.durable.payload_bytes() == work.payload_bytes() {
+            work.recorded = saved.durable;
+        }
         work.announce = false;
         work.chain =
             Chain { bytes: updates.iter().map(weight).sum(), from_disk: updates.len(), updates: Arc::new(updates) };
@@ -228,14 +234,16 @@ impl Download {
     }
 
     fn work_on(&self, plan: Arc<Plan>) -> Work {
+        let payload_bytes = plan.snapshot.checkpoint.payload_bytes;
         Work {
             window: self.window_for(&plan),
+            recheck: Recheck::new(payload_bytes),
+            recorded: Have::nothing(payload_bytes),
             plan,
             announce: true,
             chain: Chain::default(),
             authority: Authority::Missing,
             place: Place::Closed,
-            recheck: Recheck::default(),
         }
     }
 
@@ -444,6 +452,10 @@ impl Download {
 }
 
 impl Work {
+    fn payload_bytes(&self) -> u64 {
+        self.plan.snapshot.checkpoint.payload_bytes
+    }
+
     fn has_missing_updates(&self) -> bool {
         (self.chain.updates.len() as u64) < self.plan.total_updates
     }

@@ -36,6 +36,7 @@
 //! |---|---|---|
 //! | [`messages`], [`json`] | the messages and their strict JSON | none |
 //! | [`tree`], [`outboard`] | chunk proofs in the payload's BLAKE3 tree | none |
+//! | [`have`] | what is had of a payload, wherever it stands | none |
 //! | [`plan`], [`authority`] | what makes a plan acceptable and authoritative | none |
 //! | [`exchange`] | one request and the check of its answer | none |
 //! | [`consumer`] | the policy of a consumer session: what a root needs, what a peer gives | none |
@@ -89,6 +90,7 @@ pub mod error;
 pub mod evidence;
 #[cfg(feature = "proofs")]
 pub mod exchange;
+pub mod have;
 pub mod json;
 #[cfg(feature = "proofs")]
 pub mod light_client;
@@ -96,6 +98,8 @@ pub mod limits;
 #[cfg(feature = "proofs")]
 mod link;
 pub mod messages;
+#[cfg(feature = "proofs")]
+pub mod mirror;
 #[cfg(feature = "proofs")]
 pub mod negotiation;
 #[cfg(feature = "proofs")]
@@ -106,7 +110,10 @@ mod pace;
 #[cfg(feature = "proofs")]
 pub mod plan;
 pub mod provider;
+mod ranges;
 pub mod rate;
+#[cfg(feature = "proofs")]
+mod schedule;
 pub mod status;
 #[cfg(feature = "proofs")]
 pub mod stream;
@@ -131,6 +138,7 @@ pub use error::{SnapshotProtocolError, Violation};
 pub use evidence::{Evidence, Offence};
 #[cfg(feature = "proofs")]
 pub use exchange::{Exchange, Rules, Verified, VerifiedChunk};
+pub use have::Have;
 #[cfg(feature = "proofs")]
 pub use light_client::{LightClientSync, RecursiveProofVerifier, SharedVerifier, SignedChain, SyncError};
 pub use messages::{

@@ -143,3 +143,17 @@ pub const MAX_STREAM_BYTES: usize = 4 * 1024 * 1024;
 pub const MAX_SENT_RANGES: usize = 4096;
 /// Wants that a consumer has said and a provider may not have heard yet.
 pub const MAX_OPEN_WANTS: usize = 16;
+/// Ranges of a payload that the file of what is had names; what is had beyond is found by hashing.
+pub const MAX_HAVE_RANGES: usize = 4096;
+/// What a source is asked for at a time: as much as it delivers in this time, within its share of the window.
+pub const RUN: Duration = Duration::from_secs(2);
+/// A source is slow when its rate is below the others' mean divided by this,
+pub const SLOW_PART: u64 = 8;
+/// for this long,
+pub const SLOW_AFTER: Duration = Duration::from_secs(10);
+/// and is tried again after this long.
+pub const SLOW_FOR: Duration = Duration::from_secs(60);
+/// Sources of one download.
+pub const MAX_SOURCES: usize = 40;
+/// Until the authority over a plan is given, a source that leads and brings nothing for this long gives way to another one.
+pub const LEAD_PATIENCE: Duration = Duration::from_secs(10);

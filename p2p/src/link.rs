@@ -17,16 +17,17 @@ use std::time::Instant;
 use libp2p::PeerId;
 
 pub use self::stream::Grant;
-use self::{backoff::Backoff, intent::Said, requests::Requests, stream::LinkStream};
-pub(crate) use self::{intent::Intent, requests::InFlight};
+pub(crate) use self::{backoff::Backoff, intent::Intent, requests::InFlight};
+use self::{intent::Said, requests::Requests, stream::LinkStream};
 use crate::{
     consumer::{ExplicitResume, Failure, Input, Options, Unexpected},
     download::{Demand, Hold},
     error::{NotSent, RequestFailure},
     limits::MIN_CHUNK_SIZE,
-    messages::{ArtefactKind, PlanWishes, SnapshotsRequest},
+    messages::{ArtefactKind, Plan, PlanWishes, SnapshotsRequest},
     status::FailureCode,
     stream::Protocol,
+    tree::chunk_range,
     types::{RequestId, SnapshotSessionId},
 };
 
@@ -57,6 +58,8 @@ pub(crate) struct Link {
     received: u64,
     /// Payload bytes that were received in vain.
     wasted: u64,
+    /// What it is recovering from.
+    trouble: Option<(FailureCode, String)>,
 }
 
 /// Where a link stands.
@@ -194,6 +197,7 @@ impl Link {
             failed_chunks: 0,
             received: 0,
             wasted: 0,
+            trouble: None,
             options,
         }
     }
@@ -208,6 +212,68 @@ impl Link {
 
     pub(crate) fn in_flight(&self) -> Option<&InFlight> {
         self.requests.in_flight()
+    }
+
+    /// The peer streams to us.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.state, LinkState::Open { .. })
+    }
+
+    pub(crate) fn is_backing_off(&self) -> bool {
+        matches!(self.state, LinkState::BackingOff(_))
+    }
+
+    /// The version of the protocol that carried the last opening.
+    pub(crate) fn protocol(&self) -> Option<Protocol> {
+        self.protocol
+    }
+
+    /// Payload bytes of chunks that may come without another word: of those that are granted, or of one that was asked for.
+    pub(crate) fn under_way(&self, plan: &Plan) -> u64 {
+        let size = |range: &std::ops::Range<u64>| {
+            let total = plan.snapshot.checkpoint.payload_bytes;
+            let start = chunk_range(total, plan.chunk_size, range.start).start;
+            chunk_range(total, plan.chunk_size, range.end).start - start
+        };
+        if self.is_streaming() {
+            return self.said.want().chunks.iter().map(size).sum::<u64>().min(self.said.left());
+        }
+        let asked = self.in_flight().filter(|_| self.is_open()).map(|request| &request.request);
+        match asked {
+            Some(SnapshotsRequest::Chunk { chunk_index, .. }) => size(&(*chunk_index..chunk_index + 1)),
+            _ => 0,
+        }
+    }
+
+    /// Payload bytes that came, and those of them that came in vain.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        (self.received, self.wasted)
+    }
+
+    /// A request is to be sent, and the driver has not said what became of that.
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.in_flight().is_some_and(|request| request.id.is_none())
+    }
+
+    /// What it is recovering from.
+    pub(crate) fn trouble(&self) -> Option<&(FailureCode, String)> {
+        self.trouble.as_ref()
+    }
+
+    pub(crate) fn note_trouble(&mut self, code: FailureCode, cause: String) {
+        self.trouble = Some((code, cause));
+    }
+
+    /// What the next plan should be of.
+    pub(crate) fn set_wishes(&mut self, wishes: PlanWishes) {
+        self.options.wishes = wishes;
+    }
+
+    /// The session is opened again before anything else is asked for.
+    pub(crate) fn reopen(&mut self) {
+        if self.is_open() {
+            self.state = LinkState::Up;
+        }
     }
 
     /// What the download has to put off for the next opening.
@@ -409,6 +475,7 @@ impl Link {
         if is_taken {
             self.has_planned_anew = false;
             self.failed_chunks = 0;
+            self.trouble = None;
             self.backoff.reset();
         } else {
             self.wasted = self.wasted.saturating_add(bytes);

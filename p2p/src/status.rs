@@ -79,6 +79,28 @@ impl SessionState {
 }
 
 words! {
+    /// Where a source of a download stands.
+    SourceState {
+        /// A connection, or its plan, is waited for.
+        Connecting = "connecting",
+        /// It is asked for something.
+        Active = "active",
+        /// It could deliver, and nothing is asked of it.
+        Idle = "idle",
+        /// It delivers far less than the others, so nothing is asked of it for a while.
+        Slow = "slow",
+        /// It failed in a way that may pass.
+        BackingOff = "backing_off",
+        /// It cannot serve this, or may not.
+        Refused = "refused",
+        /// It broke the protocol.
+        Banned = "banned",
+        /// Everything is there.
+        Done = "done",
+    }
+}
+
+words! {
     /// What a session waits for.
     WaitKind {
         /// A connection to the provider.
@@ -281,6 +303,8 @@ mod tests {
             "operator",
         ];
         check(WaitKind::ALL, &waits, WaitKind::as_str);
+        let sources = ["connecting", "active", "idle", "slow", "backing_off", "refused", "banned", "done"];
+        check(SourceState::ALL, &sources, SourceState::as_str);
         let codes = [
             "network",
             "checksum",

@@ -152,7 +152,7 @@ fn session_refuses_the_proof(plan: &Plan, updates: Vec<rpp_p2p::Update>) {
     let now = Instant::now();
     let peer = PeerId::random();
     let mut session = Session::new(session_id(), peer, Options::default(), now);
-    session.handle_connected(now);
+    session.handle_connected(now, peer);
     let mut answers = vec![SnapshotsResponse::Plan {
         session_id: session_id(),
         plan: Box::new(plan.clone()),
@@ -168,7 +168,7 @@ fn session_refuses_the_proof(plan: &Plan, updates: Vec<rpp_p2p::Update>) {
         let id = RequestId::new(number);
         let exchange = loop {
             match session.poll_action(now).unwrap() {
-                Action::Request(exchange) => break exchange,
+                Action::Request(_, exchange) => break exchange,
                 Action::PlanAccepted(_) => {}
                 other => panic!("{other:?}"),
             }

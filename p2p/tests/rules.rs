@@ -4,6 +4,7 @@
 mod bit_flips;
 mod json;
 mod light_client;
+mod many_sources;
 mod offers;
 mod offers_simulation;
 mod provider_rules;

@@ -9,12 +9,24 @@ use std::{
 use crate::world::WORLD;
 use libp2p::PeerId;
 use rpp_p2p::{
-    ArtefactKind, AuthorityError, ErrorCode, Exchange, FailureCode, Plan, PlanWishes, RequestFailure, RequestId, Rules,
-    SessionState, SnapshotSessionId, SnapshotsRequest, SnapshotsResponse, Update, Violation, WaitKind,
+    ArtefactKind, AuthorityError, ErrorCode, Exchange, FailureCode, Have, Plan, PlanWishes, RequestFailure, RequestId,
+    Rules, SessionState, SnapshotSessionId, SnapshotsRequest, SnapshotsResponse, Update, Violation, WaitKind,
     consumer::{Action, ExplicitResume, Input, Options, Saved, Session, Storage, Unexpected},
 };
 
 const CHUNK: u64 = 16_384;
+/// Of step 8.
+const PAYLOAD: u64 = 81_000;
+
+/// The first so many chunks.
+fn first(chunks: u64) -> Have {
+    Have::prefix(PAYLOAD, chunks * CHUNK)
+}
+
+/// A place with the first so many chunks, of which as many bytes are still to be hashed.
+fn ready(chunks: u64, unchecked_bytes: u64) -> Storage {
+    Storage::Ready { durable: first(chunks), unchecked: Have::prefix(PAYLOAD, unchecked_bytes) }
+}
 
 /// A session of step 8's snapshot (five chunks) under tip 9, with an honest provider at hand.
 struct Rig {
@@ -29,6 +41,12 @@ struct Rig {
 
 fn id() -> SnapshotSessionId {
     SnapshotSessionId::new(7).unwrap()
+}
+
+/// The provider.
+fn peer() -> PeerId {
+    // An identity multihash of no bytes.
+    PeerId::from_bytes(&[0, 0]).unwrap()
 }
 
 fn timeout(received: u64) -> RequestFailure {
@@ -53,8 +71,8 @@ fn options() -> Options {
 
 impl Rig {
     fn new(options: Options) -> Self {
-        let (now, peer) = (Instant::now(), PeerId::random());
-        Self::around(Session::new(id(), peer, options, now), now)
+        let now = Instant::now();
+        Self::around(Session::new(id(), peer(), options, now), now)
     }
 
     fn around(session: Session, now: Instant) -> Self {
@@ -63,15 +81,16 @@ impl Rig {
 
     /// What an earlier process left: so many durable chunks, and the updates at hand.
     fn restored(chunks: u64, updates: u64, explicit: Option<ExplicitResume>) -> Self {
-        let (now, peer) = (Instant::now(), PeerId::random());
+        let now = Instant::now();
         let plan = Arc::new(WORLD.plan(8, 9, CHUNK));
         let saved = Saved {
             plan: Arc::clone(&plan),
             updates: (0..updates).map(|index| WORLD.update(&plan, index)).collect(),
             confirmed_chunks: chunks,
             confirmed_updates: 2,
+            durable: first(chunks),
         };
-        Self::around(Session::restore(id(), peer, options(), saved, explicit, now), now)
+        Self::around(Session::restore(id(), peer(), options(), saved, explicit, now), now)
     }
 
     fn action(&mut self) -> Action {
@@ -80,7 +99,7 @@ impl Rig {
 
     fn maybe_action(&mut self) -> Option<Action> {
         let action = self.session.poll_action(self.now);
-        if let Some(Action::Request(exchange)) = &action {
+        if let Some(Action::Request(_, exchange)) = &action {
             self.requests += 1;
             self.session.handle_sent(self.now, Ok(self.last())).unwrap();
             exchange.fits().unwrap();
@@ -96,7 +115,7 @@ impl Rig {
 
     fn request(&mut self) -> SnapshotsRequest {
         match self.action() {
-            Action::Request(exchange) => exchange.request().clone(),
+            Action::Request(_, exchange) => exchange.request().clone(),
             other => panic!("a request is due, not {other:?}"),
         }
     }
@@ -107,8 +126,8 @@ impl Rig {
     }
 
     fn connect(&mut self) {
-        assert!(matches!(self.action(), Action::Connect));
-        self.session.handle_connected(self.now);
+        assert!(matches!(self.action(), Action::Connect(_)));
+        self.session.handle_connected(self.now, peer());
     }
 
     /// The honest answer.
@@ -205,7 +224,7 @@ impl Rig {
 
     fn until_streaming(&mut self) {
         self.until_storage();
-        self.session.handle_storage(self.now, Storage::Ready { durable_chunks: 0, unchecked_bytes: 0 }).unwrap();
+        self.session.handle_storage(self.now, ready(0, 0)).unwrap();
         let ack = self.exchange_one();
         assert!(matches!(ack, SnapshotsRequest::Ack { kind: ArtefactKind::LightClientUpdate, index: 1, .. }));
     }
@@ -228,7 +247,7 @@ impl Rig {
         );
         // Whoever is at fault is named.
         let names_itself = failure.message.starts_with("this node");
-        assert!(failure.message.contains(&self.session.peer().to_string()) || names_itself, "{}", failure.message);
+        assert!(failure.message.contains(&peer().to_string()) || names_itself, "{}", failure.message);
         self.waits(SessionState::Failed, WaitKind::Operator);
     }
 
@@ -245,9 +264,9 @@ impl Rig {
 #[test]
 fn authority_comes_before_the_first_chunk_and_every_wait_has_its_word() {
     let mut rig = Rig::new(options());
-    assert!(matches!(rig.action(), Action::Connect));
+    assert!(matches!(rig.action(), Action::Connect(_)));
     rig.waits(SessionState::Connecting, WaitKind::Connection);
-    rig.session.handle_connected(rig.now);
+    rig.session.handle_connected(rig.now, peer());
     let request = rig.request();
     rig.waits(SessionState::Planning, WaitKind::Plan);
     rig.answer(&request);
@@ -265,13 +284,13 @@ fn authority_comes_before_the_first_chunk_and_every_wait_has_its_word() {
     assert!(matches!(rig.action(), Action::OpenStorage { .. }));
     rig.idle();
     rig.waits(SessionState::Verifying, WaitKind::Disk);
-    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 0, unchecked_bytes: 0 }).unwrap();
+    rig.session.handle_storage(rig.now, ready(0, 0)).unwrap();
     let request = rig.request();
     rig.waits(SessionState::Streaming, WaitKind::Ack);
     rig.answer(&request);
     let request = rig.request();
     let reason = rig.waits(SessionState::Streaming, WaitKind::Chunk);
-    assert!(reason.contains("chunk 0") && reason.contains(&rig.session.peer().to_string()), "{reason}");
+    assert!(reason.contains("chunk 0") && reason.contains(&peer().to_string()), "{reason}");
     assert_eq!(rig.session.view().waiting.unwrap().index, Some(0));
     rig.answer(&request);
 }
@@ -287,7 +306,7 @@ fn a_session_runs_to_its_end() {
     assert!(matches!(rig.action(), Action::Sync), "a group is full");
     let request = rig.request();
     assert!(matches!(request, SnapshotsRequest::Chunk { chunk_index: 2, .. }), "the wire stays busy meanwhile");
-    rig.session.handle_durable(rig.now, 2).unwrap();
+    rig.session.handle_durable(rig.now, &first(2)).unwrap();
     assert_eq!(rig.session.view().confirmed_chunks, 2);
     rig.answer(&request);
     assert!(matches!(rig.action(), Action::Write(_)));
@@ -303,7 +322,7 @@ fn a_session_runs_to_its_end() {
     assert!(matches!(rig.action(), Action::Sync));
     rig.idle();
     rig.waits(SessionState::Streaming, WaitKind::Disk);
-    rig.session.handle_durable(rig.now, 5).unwrap();
+    rig.session.handle_durable(rig.now, &first(5)).unwrap();
     let ack = rig.exchange_one();
     assert!(matches!(ack, SnapshotsRequest::Ack { index: 4, .. }));
     assert!(matches!(rig.action(), Action::Place));
@@ -328,7 +347,7 @@ fn what_is_not_durable_stays_within_the_window_and_a_group_has_an_age() {
     rig.session.handle_written(rig.now, 0).unwrap();
     assert_eq!(rig.wait(), Duration::from_millis(500));
     assert!(matches!(rig.action(), Action::Sync));
-    rig.session.handle_durable(rig.now, 1).unwrap();
+    rig.session.handle_durable(rig.now, &first(1)).unwrap();
     rig.exchange_one();
     rig.chunk(3);
     rig.idle();
@@ -348,7 +367,7 @@ fn a_chunk_larger_than_the_window_passes_alone() {
     rig.session.handle_written(rig.now, 0).unwrap();
     assert!(matches!(rig.action(), Action::Sync));
     rig.idle();
-    rig.session.handle_durable(rig.now, 1).unwrap();
+    rig.session.handle_durable(rig.now, &first(1)).unwrap();
     rig.exchange_one();
     rig.chunk(1);
 }
@@ -409,7 +428,7 @@ fn a_line_too_slow_for_a_chunk_is_asked_for_less_and_nothing_durable_is_fetched_
     rig.wait();
     rig.idle();
     rig.waits(SessionState::Planning, WaitKind::Disk);
-    rig.session.handle_durable(rig.now, 1).unwrap();
+    rig.session.handle_durable(rig.now, &first(4)).unwrap();
     let SnapshotsRequest::Plan { wishes, .. } = rig.request() else { panic!() };
     let PlanWishes { chunk_size, max_chunk_size, root, height, .. } = wishes;
     assert_eq!((chunk_size, max_chunk_size), (Some(CHUNK), Some(4 * CHUNK)));
@@ -424,7 +443,7 @@ fn a_line_too_slow_for_a_chunk_is_asked_for_less_and_nothing_durable_is_fetched_
     assert_eq!(view.bytes_durable, 4 * CHUNK);
     // Its authority is checked already.
     assert!(matches!(rig.action(), Action::OpenStorage { plan, .. } if plan.chunk_size == CHUNK));
-    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 4, unchecked_bytes: 0 }).unwrap();
+    rig.session.handle_storage(rig.now, ready(4, 0)).unwrap();
     let ack = rig.exchange_one();
     assert!(matches!(ack, SnapshotsRequest::Ack { kind: ArtefactKind::LightClientUpdate, .. }), "{ack:?}");
     let ack = rig.exchange_one();
@@ -449,7 +468,7 @@ fn less_is_asked_for_only_when_the_line_may_be_why() {
         let mut rig = in_large_chunks();
         rig.session.handle_written(rig.now, 0).unwrap();
         assert!(matches!(rig.action(), Action::Sync));
-        rig.session.handle_durable(rig.now, 1).unwrap();
+        rig.session.handle_durable(rig.now, &first(4)).unwrap();
         for failure in failures {
             let mut request = rig.exchange_until_chunk();
             while !matches!(request, SnapshotsRequest::Chunk { .. }) {
@@ -477,12 +496,12 @@ fn a_provider_that_makes_no_smaller_chunks_is_asked_for_what_it_has() {
     rig.session.handle_written(rig.now, 0).unwrap();
     rig.fail(&timeout(100));
     assert!(matches!(rig.action(), Action::Sync));
-    rig.session.handle_durable(rig.now, 1).unwrap();
+    rig.session.handle_durable(rig.now, &first(4)).unwrap();
     rig.wait();
     let plan = rig.exchange_one();
     assert!(matches!(plan, SnapshotsRequest::Plan { .. }), "{plan:?}");
     assert!(matches!(rig.action(), Action::OpenStorage { plan, .. } if plan.chunk_size == 4 * CHUNK));
-    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 1, unchecked_bytes: 0 }).unwrap();
+    rig.session.handle_storage(rig.now, ready(4, 0)).unwrap();
     rig.exchange_one();
     rig.exchange_one();
     let request = rig.request();
@@ -494,7 +513,7 @@ fn a_lost_connection_is_dialled_again_and_one_from_the_other_side_ends_the_wait(
     let mut rig = Rig::new(options());
     rig.until_streaming();
     let _ = rig.request();
-    rig.session.handle_disconnected(rig.now, "reset\u{202e}");
+    rig.session.handle_disconnected(rig.now, peer(), "reset\u{202e}");
     rig.waits(SessionState::BackingOff, WaitKind::Retry);
     assert!(rig.session.in_flight(), "the request in flight is answered by its own failure");
     rig.idle();
@@ -503,10 +522,10 @@ fn a_lost_connection_is_dialled_again_and_one_from_the_other_side_ends_the_wait(
     assert!(reason.contains("reset\\u{202e}"), "{reason}");
     assert_eq!(rig.session.view().failed_tries, 1, "one loss is one failure");
     rig.wait();
-    assert!(matches!(rig.action(), Action::Connect));
-    rig.session.handle_dial_failed(rig.now, "refused");
+    assert!(matches!(rig.action(), Action::Connect(_)));
+    rig.session.handle_dial_failed(rig.now, peer(), "refused");
     assert_eq!(rig.session.view().failed_tries, 2);
-    rig.session.handle_connected(rig.now);
+    rig.session.handle_connected(rig.now, peer());
     assert!(matches!(rig.request(), SnapshotsRequest::Resume { .. }));
 }
 
@@ -565,7 +584,7 @@ fn the_same_snapshot_under_a_new_tip_goes_on_after_its_chain_is_checked() {
     rig.refuse(&chunk, ErrorCode::Busy);
     rig.wait();
     assert!(matches!(rig.action(), Action::Sync), "its group is old enough by now");
-    rig.session.handle_durable(rig.now, 1).unwrap();
+    rig.session.handle_durable(rig.now, &first(1)).unwrap();
     rig.wait();
     let resume = rig.request();
     rig.refuse(&resume, ErrorCode::NotFound);
@@ -578,7 +597,7 @@ fn the_same_snapshot_under_a_new_tip_goes_on_after_its_chain_is_checked() {
     assert!(matches!(rig.action(), Action::VerifyAuthority { .. }));
     rig.session.handle_authority(rig.now, Ok(())).unwrap();
     assert!(matches!(rig.action(), Action::OpenStorage { .. }));
-    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 1, unchecked_bytes: 0 }).unwrap();
+    rig.session.handle_storage(rig.now, ready(1, 0)).unwrap();
     rig.exchange_one();
     assert!(matches!(rig.exchange_one(), SnapshotsRequest::Ack { kind: ArtefactKind::Chunk, index: 0, .. }));
     rig.chunk(1);
@@ -608,7 +627,7 @@ fn explicit_offsets_are_put_first_and_never_recovered() {
     assert!(matches!(rig.action(), Action::VerifyAuthority { .. }));
     rig.session.handle_authority(rig.now, Ok(())).unwrap();
     rig.action();
-    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 3, unchecked_bytes: 0 }).unwrap();
+    rig.session.handle_storage(rig.now, ready(3, 0)).unwrap();
     rig.exchange_one();
     rig.exchange_one();
     rig.chunk(3);
@@ -690,7 +709,7 @@ fn a_full_disk_pauses_and_goes_on_when_there_is_room() {
     assert!(again >= since);
     rig.wait();
     rig.action();
-    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 0, unchecked_bytes: 0 }).unwrap();
+    rig.session.handle_storage(rig.now, ready(0, 0)).unwrap();
     rig.exchange_one();
     rig.chunk(0);
     rig.chunk(1);
@@ -702,7 +721,7 @@ fn a_full_disk_pauses_and_goes_on_when_there_is_room() {
     rig.idle();
     rig.session.retry_now(rig.now);
     assert!(matches!(rig.action(), Action::OpenStorage { .. }));
-    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 1, unchecked_bytes: 0 }).unwrap();
+    rig.session.handle_storage(rig.now, ready(1, 0)).unwrap();
     assert!(matches!(rig.exchange_one(), SnapshotsRequest::Ack { kind: ArtefactKind::Chunk, index: 0, .. }));
     rig.chunk(1);
     rig.session.handle_storage(rig.now, Storage::Failed("I/O error".to_owned())).unwrap();
@@ -733,14 +752,14 @@ fn the_last_ack_holds_nothing_up() {
     for trouble in 0..4 {
         let mut rig = Rig::new(options());
         rig.until_storage();
-        rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 5, unchecked_bytes: 0 }).unwrap();
+        rig.session.handle_storage(rig.now, ready(5, 0)).unwrap();
         let ack = rig.request();
         match trouble {
             0 => rig.refuse(&ack, ErrorCode::Busy),
             1 => rig.refuse(&ack, ErrorCode::Invalid),
             2 => rig.fail(&timeout(0)),
             _ => {
-                rig.session.handle_disconnected(rig.now, "gone");
+                rig.session.handle_disconnected(rig.now, peer(), "gone");
                 rig.fail(&lost(0));
             }
         }
@@ -757,7 +776,7 @@ fn what_is_complete_on_disk_needs_no_provider() {
     rig.idle();
     rig.session.handle_authority(rig.now, Ok(())).unwrap();
     assert!(matches!(rig.action(), Action::OpenStorage { .. }));
-    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 5, unchecked_bytes: 0 }).unwrap();
+    rig.session.handle_storage(rig.now, ready(5, 0)).unwrap();
     assert!(matches!(rig.action(), Action::Place));
     rig.session.handle_placed(rig.now, PathBuf::from("/store")).unwrap();
     assert_eq!(rig.session.view().state, SessionState::Complete);
@@ -772,7 +791,7 @@ fn a_partial_payload_that_was_lost_is_fetched_again_and_confirmed_does_not_fall(
     assert!(matches!(resume, SnapshotsRequest::Resume { chunk_index: 4, .. }));
     rig.session.handle_authority(rig.now, Ok(())).unwrap();
     rig.action();
-    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 1, unchecked_bytes: 0 }).unwrap();
+    rig.session.handle_storage(rig.now, ready(1, 0)).unwrap();
     assert_eq!(rig.session.view().confirmed_chunks, 4);
     rig.exchange_one();
     for index in 1..3 {
@@ -780,7 +799,7 @@ fn a_partial_payload_that_was_lost_is_fetched_again_and_confirmed_does_not_fall(
         rig.session.handle_written(rig.now, index).unwrap();
     }
     assert!(matches!(rig.action(), Action::Sync));
-    rig.session.handle_durable(rig.now, 3).unwrap();
+    rig.session.handle_durable(rig.now, &first(3)).unwrap();
     // An ack of chunk 2 would be below what the provider has.
     rig.chunk(3);
     assert_eq!(rig.session.view().confirmed_chunks, 4);
@@ -792,7 +811,7 @@ fn patience_ends_only_when_it_was_limited() {
     let start = rig.now;
     loop {
         match rig.maybe_action() {
-            Some(Action::Connect) => rig.session.handle_dial_failed(rig.now, "refused"),
+            Some(Action::Connect(_)) => rig.session.handle_dial_failed(rig.now, peer(), "refused"),
             Some(other) => panic!("{other:?}"),
             None if rig.session.is_over() => break,
             None => {
@@ -804,8 +823,8 @@ fn patience_ends_only_when_it_was_limited() {
     rig.failed(FailureCode::Network, false);
     let mut rig = Rig::new(options());
     for _ in 0..500 {
-        assert!(matches!(rig.action(), Action::Connect));
-        rig.session.handle_dial_failed(rig.now, "refused");
+        assert!(matches!(rig.action(), Action::Connect(_)));
+        rig.session.handle_dial_failed(rig.now, peer(), "refused");
         rig.wait();
     }
     assert!(!rig.session.is_over());
@@ -814,11 +833,11 @@ fn patience_ends_only_when_it_was_limited() {
 #[test]
 fn retry_now_ends_a_back_off_and_changes_nothing_else() {
     let mut rig = Rig::new(options());
-    assert!(matches!(rig.action(), Action::Connect));
-    rig.session.handle_dial_failed(rig.now, "refused");
+    assert!(matches!(rig.action(), Action::Connect(_)));
+    rig.session.handle_dial_failed(rig.now, peer(), "refused");
     rig.idle();
     rig.session.retry_now(rig.now);
-    assert!(matches!(rig.action(), Action::Connect));
+    assert!(matches!(rig.action(), Action::Connect(_)));
     rig.session.retry_now(rig.now);
     rig.idle();
 }
@@ -836,18 +855,18 @@ fn answers_to_nothing_change_nothing_and_are_told_from_late_ones() {
     assert_eq!(session.handle_authority(now, stale), unexpected(Input::Authority));
     assert_eq!(session.handle_known_chain(now), unexpected(Input::KnownChain));
     assert_eq!(session.handle_proof(now, &rig.plan.plan_id, Ok(())), unexpected(Input::Proof));
-    let ready = Storage::Ready { durable_chunks: 5, unchecked_bytes: 0 };
-    assert_eq!(session.handle_storage(now, ready), unexpected(Input::StorageOpen));
+    let five = ready(5, 0);
+    assert_eq!(session.handle_storage(now, five), unexpected(Input::StorageOpen));
     let held = Storage::HeldBy(SnapshotSessionId::new(99).unwrap());
     assert_eq!(session.handle_storage(now, held), unexpected(Input::StorageHeld));
     assert_eq!(session.handle_written(now, 4), unexpected(Input::Written));
-    assert_eq!(session.handle_durable(now, 5), unexpected(Input::Durable));
+    assert_eq!(session.handle_durable(now, &first(5)), unexpected(Input::Durable));
     assert_eq!(session.handle_rechecked(now, 1, &[]), unexpected(Input::Rechecked));
     assert_eq!(session.handle_repaired(now), unexpected(Input::Repaired));
     assert_eq!(session.handle_placed(now, PathBuf::from("/x")), unexpected(Input::Placed));
     // The end of a request that was given up, a dial for another session of this peer, and time are no news.
     session.handle_request_failed(now, RequestId::new(1), &timeout(0));
-    session.handle_dial_failed(now, "x");
+    session.handle_dial_failed(now, peer(), "x");
     session.handle_timeout(now);
     let after = rig.session.view();
     assert_eq!((after.confirmed_chunks, after.state), (before.confirmed_chunks, before.state));
@@ -864,16 +883,16 @@ fn what_was_under_way_when_the_disk_filled_may_still_be_told() {
     rig.session.handle_storage(rig.now, Storage::Full { needed: 5, free: 0 }).unwrap();
     let before = rig.session.view();
     rig.session.handle_written(rig.now, 1).unwrap();
-    rig.session.handle_durable(rig.now, 2).unwrap();
+    rig.session.handle_durable(rig.now, &first(2)).unwrap();
     assert_eq!(rig.session.view(), before, "the place is opened again, and says itself what is durable");
     rig.wait();
     assert!(matches!(rig.action(), Action::OpenStorage { .. }));
     rig.session.handle_storage(rig.now, Storage::Full { needed: 5, free: 0 }).unwrap();
     // The place of the first opening was on its way already.
-    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 2, unchecked_bytes: 0 }).unwrap();
+    rig.session.handle_storage(rig.now, ready(2, 0)).unwrap();
     rig.waits(SessionState::Paused, WaitKind::Disk);
-    let ready = Storage::Ready { durable_chunks: 2, unchecked_bytes: 0 };
-    assert!(rig.session.handle_storage(rig.now, ready).is_err(), "there were not so many");
+    let two = ready(2, 0);
+    assert!(rig.session.handle_storage(rig.now, two).is_err(), "there were not so many");
 }
 
 #[test]
@@ -901,12 +920,12 @@ fn reopened(durable_chunks: u64, unchecked_bytes: u64) -> Rig {
         match rig.action() {
             Action::VerifyAuthority { .. } => rig.session.handle_authority(rig.now, Ok(())).unwrap(),
             Action::OpenStorage { .. } => break,
-            Action::Connect => rig.session.handle_connected(rig.now),
-            Action::Request(exchange) => rig.answer(exchange.request()),
+            Action::Connect(_) => rig.session.handle_connected(rig.now, peer()),
+            Action::Request(_, exchange) => rig.answer(exchange.request()),
             other => panic!("{other:?}"),
         }
     }
-    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks, unchecked_bytes }).unwrap();
+    rig.session.handle_storage(rig.now, ready(durable_chunks, unchecked_bytes)).unwrap();
     rig
 }
 
@@ -942,8 +961,8 @@ fn new_chunks_come_while_the_old_ones_are_hashed() {
     let mut written = 2;
     while let Some(action) = rig.maybe_action() {
         match action {
-            Action::Sync => rig.session.handle_durable(rig.now, written).unwrap(),
-            Action::Request(exchange) => rig.answer(exchange.request()),
+            Action::Sync => rig.session.handle_durable(rig.now, &first(written)).unwrap(),
+            Action::Request(_, exchange) => rig.answer(exchange.request()),
             Action::Write(chunk) => {
                 written = chunk.index + 1;
                 rig.session.handle_written(rig.now, chunk.index).unwrap();
@@ -967,8 +986,8 @@ fn a_chunk_that_does_not_hold_is_asked_for_again_and_holds_acks_up() {
     assert_eq!(view.confirmed_chunks, 5, "what is confirmed never falls");
     loop {
         match rig.action() {
-            Action::Connect => rig.session.handle_connected(rig.now),
-            Action::Request(exchange) => {
+            Action::Connect(_) => rig.session.handle_connected(rig.now, peer()),
+            Action::Request(_, exchange) => {
                 let request = exchange.request();
                 let resumes_at_the_end =
                     matches!(request, SnapshotsRequest::Resume { chunk_index: 5, update_index: 2, .. });
@@ -1001,8 +1020,8 @@ fn what_was_fetched_again_and_not_written_is_found_again() {
     rig.session.handle_rechecked(rig.now, CHUNK, &[0]).unwrap();
     loop {
         match rig.action() {
-            Action::Connect => rig.session.handle_connected(rig.now),
-            Action::Request(exchange) => rig.answer(exchange.request()),
+            Action::Connect(_) => rig.session.handle_connected(rig.now, peer()),
+            Action::Request(_, exchange) => rig.answer(exchange.request()),
             Action::Repair(_) => break,
             other => panic!("{other:?}"),
         }
@@ -1012,7 +1031,7 @@ fn what_was_fetched_again_and_not_written_is_found_again() {
     assert_eq!((view.state, view.bytes_verified), (SessionState::Paused, 0));
     rig.wait();
     assert!(matches!(rig.action(), Action::OpenStorage { .. }));
-    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 5, unchecked_bytes: 81_000 }).unwrap();
+    rig.session.handle_storage(rig.now, ready(5, 81_000)).unwrap();
     let view = rig.session.view();
     assert_eq!((view.bytes_to_recheck, view.bytes_rechecked), (81_000, 0));
 }
@@ -1024,7 +1043,7 @@ fn a_known_chain_streams_at_once_and_is_not_called_verified_before_its_proof_is(
     rig.session.handle_known_chain(rig.now).unwrap();
     assert!(matches!(rig.action(), Action::OpenStorage { .. }));
     rig.session.handle_storage(rig.now, Storage::AlreadyStored { path: PathBuf::from("/there") }).unwrap();
-    while let Some(Action::Request(exchange)) = rig.maybe_action() {
+    while let Some(Action::Request(_, exchange)) = rig.maybe_action() {
         rig.answer(exchange.request());
     }
     assert!(!rig.session.view().verified);
@@ -1043,7 +1062,7 @@ fn a_known_chain_whose_proof_does_not_hold_fails_the_session() {
     rig.until_authority();
     rig.session.handle_known_chain(rig.now).unwrap();
     assert!(matches!(rig.action(), Action::OpenStorage { .. }));
-    rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 0, unchecked_bytes: 0 }).unwrap();
+    rig.session.handle_storage(rig.now, ready(0, 0)).unwrap();
     rig.exchange_one();
     rig.chunk(0);
     let plan_id = rig.plan.plan_id;
@@ -1059,7 +1078,7 @@ fn a_check_that_comes_to_no_end_fails_the_session_and_blames_nobody() {
         if known {
             rig.session.handle_known_chain(rig.now).unwrap();
             assert!(matches!(rig.action(), Action::OpenStorage { .. }));
-            rig.session.handle_storage(rig.now, Storage::Ready { durable_chunks: 0, unchecked_bytes: 0 }).unwrap();
+            rig.session.handle_storage(rig.now, ready(0, 0)).unwrap();
         }
         rig.session.handle_unsettled(rig.now, "its thread ended").unwrap();
         rig.failed(FailureCode::Proof, false);
@@ -1082,8 +1101,8 @@ fn what_the_disk_had_of_the_chain_is_not_the_providers_fault() {
         let mut refusals = 0;
         loop {
             match rig.action() {
-                Action::Connect => rig.session.handle_connected(rig.now),
-                Action::Request(exchange) => rig.answer(exchange.request()),
+                Action::Connect(_) => rig.session.handle_connected(rig.now, peer()),
+                Action::Request(_, exchange) => rig.answer(exchange.request()),
                 Action::VerifyAuthority { .. } if refusals == 0 => {
                     refusals = 1;
                     if known {
@@ -1113,8 +1132,8 @@ fn a_provider_that_lied_elsewhere_is_refused_here_too() {
     let mut rig = Rig::new(options());
     rig.until_streaming();
     rig.request();
-    let message = format!("{} is refused", rig.session.peer());
-    rig.session.handle_distrust(rig.now, &message);
+    let message = format!("{} is refused", peer());
+    rig.session.handle_distrust(rig.now, peer(), &message);
     rig.failed(FailureCode::Provider, true);
     assert!(rig.session.view().waiting.unwrap().reason.contains("with another peer"));
 }

@@ -9,7 +9,8 @@ use crate::support::{
     self, Fixture, Gate, Markers, MemoryProvider, Peer, consumer, consumer_with, provider, provider_with, session,
 };
 use rpp_p2p::{
-    ArtefactKind, ErrorCode, Exchange, NotSent, PlanWishes, SnapshotProtocolError, SnapshotsRequest, Unfit, Verified,
+    ArtefactKind, ErrorCode, Exchange, Have, NotSent, PlanWishes, SnapshotProtocolError, SnapshotsRequest, Unfit,
+    Verified,
     consumer::{Action, Options, Saved, Session, Storage},
     limits::MIN_CHUNK_SIZE,
     snapshots::{Activity, Config, Ended, Event, Job, Observer, Outcome, RequestKind},
@@ -115,12 +116,11 @@ async fn none_while_a_request_is_in_flight() {
 
 /// Takes what `machine` wants until it has sent a request; the authority over the plan and its place on the disk are given.
 async fn next_request(consumer: &Peer, machine: &mut Session) -> SnapshotsRequest {
-    let peer = machine.peer();
     loop {
         let now = Instant::now();
         match machine.poll_action(now).expect("a request is due") {
-            Action::Connect => machine.handle_connected(now),
-            Action::Request(exchange) => {
+            Action::Connect(peer) => machine.handle_connected(now, peer),
+            Action::Request(peer, exchange) => {
                 let asked = exchange.request().clone();
                 let sent = consumer.with(move |b| b.request(peer, exchange)).await;
                 machine.handle_sent(now, sent).unwrap();
@@ -128,7 +128,8 @@ async fn next_request(consumer: &Peer, machine: &mut Session) -> SnapshotsReques
             }
             Action::VerifyAuthority { .. } => machine.handle_authority(now, Ok(())).unwrap(),
             Action::OpenStorage { .. } => {
-                machine.handle_storage(now, Storage::Ready { durable_chunks: 0, unchecked_bytes: 0 }).unwrap();
+                let nothing = Have::nothing(machine.plan().unwrap().snapshot.checkpoint.payload_bytes);
+                machine.handle_storage(now, Storage::Ready { durable: nothing.clone(), unchecked: nothing }).unwrap();
             }
             _ => {}
         }
@@ -145,6 +146,7 @@ async fn a_late_event_does_not_reach_a_session_that_was_resumed_meanwhile() {
         updates: fixture.updates.clone(),
         confirmed_chunks: 0,
         confirmed_updates: 0,
+        durable: Have::nothing(fixture.plan.snapshot.checkpoint.payload_bytes),
     };
     let machine = || Session::restore(session(7), them, Options::default(), saved(), None, Instant::now());
 

@@ -1,6 +1,6 @@
 //! Ten thousand sessions on a simulated network: the real consumer session against the real slots and
 //! records, with losses, delays, duplicates, reordering, restarts of either side, a lying provider, one that changes what
-//! it offers, a full disk, bytes and proofs that change on the disk between two processes, and a second peer that claims the same session.
+//! it offers, several providers of which one lies, slow, dying and stalling ones, a full disk, bytes and proofs that change on the disk between two processes, and a second peer that claims the same session.
 //!
 //! `RPP_SIM_RUNS` sets the number of runs, `RPP_SIM_SEED` the seed of the first one; a failing run prints its seed and what
 //! its consumer did.
@@ -27,8 +27,13 @@ use libp2p::PeerId;
 use provider::{Arrival, Provider, Serving, small_slots};
 use rng::Rng;
 use rpp_p2p::{
-    ArtefactKind, FailureCode, Hash, PlanWishes, RequestFailure, SessionState, SnapshotSessionId, SnapshotsRequest,
-    SnapshotsResponse, Violation, json, limits::REQUEST_IDLE, provider::SlotLimits,
+    ArtefactKind, Checkpoint, FailureCode, Hash, PlanWishes, RequestFailure, SessionState, SnapshotSessionId,
+    SnapshotsRequest, SnapshotsResponse, Violation,
+    consumer::{Fault, Source},
+    json,
+    limits::REQUEST_IDLE,
+    provider::SlotLimits,
+    tree::{self, ChunkError},
 };
 
 /// After this, network, disks and processes behave, so that every run has to end.
@@ -53,6 +58,13 @@ struct Faults {
     rotates: Option<Rotation>,
     stranger: bool,
     twin: bool,
+    /// Providers; what goes wrong with providers goes wrong with each by itself, but for lies: the last one lies.
+    providers: u64,
+    /// How long the answers of each provider take at the most, in all; a stalled one does not answer at all for a while.
+    slow: u64,
+    stalls: u64,
+    /// The liar changes one bit of each chunk that it sends.
+    flips: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +97,33 @@ impl Faults {
                 .then(|| rng.pick(&[Rotation::Publish, Rotation::NewTip, Rotation::Replace, Rotation::ChangePlans])),
             stranger: rng.chance(25),
             twin: rng.chance(15),
+            providers: if rng.chance(50) { 1 } else { 2 + rng.below(4) },
+            slow: some(rng, 25, &[1, 4]),
+            stalls: some(rng, 25, &[1, 3]),
+            flips: false,
+        }
+    }
+
+    /// Five providers; they are slow, stall and die, and one lies in any one bit of any chunk.
+    fn of_five(rng: &mut Rng) -> Self {
+        let some = |rng: &mut Rng, percent, from: &[u64]| if rng.chance(percent) { rng.pick(from) } else { 0 };
+        Self {
+            loss: 0,
+            duplicate: 0,
+            delay: Duration::from_millis(rng.pick(&[1, 10, 100])),
+            restarts_consumer: some(rng, 40, &[1, 3]),
+            restarts_provider: some(rng, 20, &[1, 3]),
+            disconnects: some(rng, 20, &[1, 3]),
+            lies: 0,
+            damage: 0,
+            bad_disk: rng.chance(10),
+            rotates: None,
+            stranger: false,
+            twin: false,
+            providers: 5,
+            slow: some(rng, 30, &[1, 4]),
+            stalls: some(rng, 30, &[1, 3]),
+            flips: true,
         }
     }
 }
@@ -93,6 +132,7 @@ enum Event {
     /// A request reaches the provider.
     Request {
         from: usize,
+        to: usize,
         life: u32,
         connection: u32,
         id: u64,
@@ -101,6 +141,7 @@ enum Event {
     /// The provider has an answer ready.
     Served {
         from: usize,
+        by: usize,
         life: u32,
         id: u64,
         serving: Box<Serving>,
@@ -129,15 +170,25 @@ enum Event {
         life: u32,
     },
     RestartConsumer(usize),
-    ProviderDown,
-    ProviderUp,
-    Disconnect(usize),
+    ProviderDown(usize),
+    ProviderUp(usize),
+    Stall(usize, bool),
+    Disconnect(usize, usize),
     Disk {
         who: usize,
         full: bool,
     },
-    Rotate(Rotation),
+    Rotate(usize, Rotation),
     Stranger,
+}
+
+/// A chunk with a changed bit, and the hash to which it leads.
+#[derive(Clone, Debug, PartialEq)]
+struct Flipped {
+    session: SnapshotSessionId,
+    index: u64,
+    length: u64,
+    leads_to: Hash,
 }
 
 struct Simulation {
@@ -151,26 +202,39 @@ struct Simulation {
     consumers: Vec<Consumer>,
     disk_free: Vec<Duration>,
     ticks: Vec<Option<Duration>>,
-    provider: Provider,
+    providers: Vec<Provider>,
+    stalled: Vec<bool>,
+    /// The provider that lies, if one does.
+    liar: usize,
+    /// Chunks with a changed bit, by request.
+    flipped: BTreeMap<u64, Flipped>,
+    /// The first of them that reached the consumer.
+    caught: Option<Flipped>,
     stranger: PeerId,
 }
 
 impl Simulation {
-    fn new(seed: u64, trace: bool) -> Self {
+    fn new(seed: u64, trace: bool, of_five: bool) -> Self {
         let mut rng = Rng::new(seed);
-        let faults = Faults::random(&mut rng);
+        let faults = if of_five { Faults::of_five(&mut rng) } else { Faults::random(&mut rng) };
         let start = Instant::now();
-        let snapshot = 1 + rng.below(WORLD.steps());
+        // With several chunks, where they matter.
+        let snapshot = if of_five { WORLD.steps() - rng.below(2) } else { 1 + rng.below(WORLD.steps()) };
         let tip = (snapshot + rng.below(4)).min(WORLD.steps());
         let slots = if rng.chance(50) { small_slots() } else { SlotLimits::default() };
         let id = SnapshotSessionId::new(1 + rng.below(1 << 50)).unwrap();
-        let provider_id = peer(&mut rng);
+        let provider_ids: Vec<PeerId> = (0..faults.providers).map(|_| peer(&mut rng)).collect();
         let count = if faults.twin { 2 } else { 1 };
         let consumers: Vec<Consumer> = (0..count)
             .map(|_| {
                 // All with the same session id: sessions belong to (peer, id).
                 let peer = peer(&mut rng);
-                let mut consumer = Consumer::new(peer, provider_id, id, options(&mut rng), start);
+                let mut options = options(&mut rng);
+                if of_five {
+                    options.wishes.chunk_size = Some(16_384);
+                    options.give_up_after = None;
+                }
+                let mut consumer = Consumer::new(peer, provider_ids.clone(), id, options, start);
                 consumer.trace = trace.then(Vec::new);
                 consumer
             })
@@ -186,7 +250,11 @@ impl Simulation {
             disk_free: vec![Duration::ZERO; count],
             ticks: vec![None; count],
             consumers,
-            provider: Provider::new(vec![(snapshot, tip)], slots),
+            providers: provider_ids.iter().map(|_| Provider::new(vec![(snapshot, tip)], slots)).collect(),
+            stalled: vec![false; provider_ids.len()],
+            liar: if of_five { rng.below(5) as usize } else { provider_ids.len() - 1 },
+            flipped: BTreeMap::new(),
+            caught: None,
             rng,
         };
         simulation.plan_faults();
@@ -198,19 +266,28 @@ impl Simulation {
             for _ in 0..self.faults.restarts_consumer {
                 self.some_time(Event::RestartConsumer(who));
             }
-            for _ in 0..self.faults.disconnects {
-                self.some_time(Event::Disconnect(who));
+            for from in 0..self.providers.len() {
+                for _ in 0..self.faults.disconnects {
+                    self.some_time(Event::Disconnect(who, from));
+                }
             }
             if self.faults.bad_disk {
                 self.some_time(Event::Disk { who, full: true });
                 self.at(TROUBLE, Event::Disk { who, full: false });
             }
         }
-        for _ in 0..self.faults.restarts_provider {
-            self.some_time(Event::ProviderDown);
-        }
-        if let Some(rotation) = self.faults.rotates {
-            self.some_time(Event::Rotate(rotation));
+        for which in 0..self.providers.len() {
+            for _ in 0..self.faults.restarts_provider {
+                self.some_time(Event::ProviderDown(which));
+            }
+            for _ in 0..self.faults.stalls {
+                self.some_time(Event::Stall(which, true));
+                self.some_time(Event::Stall(which, false));
+            }
+            self.at(TROUBLE, Event::Stall(which, false));
+            if let Some(rotation) = self.faults.rotates {
+                self.some_time(Event::Rotate(which, rotation));
+            }
         }
         if self.faults.stranger {
             for _ in 0..20 {
@@ -262,33 +339,38 @@ impl Simulation {
         }
         for who in 0..self.consumers.len() {
             self.check_end(who);
+            self.check_blames(who);
         }
     }
 
     fn happen(&mut self, event: Event) {
         let now = self.instant();
         match event {
-            Event::Request { from, life, connection, id, bytes } => {
+            Event::Request { from, to, life, connection, id, bytes } => {
                 // What was sent on a connection that is gone never arrives.
-                if self.provider.up && self.consumers[from].connection == connection {
-                    self.request_arrives(from, life, id, &bytes);
+                if self.providers[to].up && self.consumers[from].connections[to] == connection {
+                    self.request_arrives(from, to, life, id, &bytes);
                 }
             }
-            Event::Served { from, life, id, serving } => {
-                if serving.life == self.provider.life && self.provider.up {
-                    let wall = self.wall();
-                    let response = self.provider.serve(now, wall, *serving);
-                    self.answer(from, life, id, response);
+            Event::Served { from, by, life, id, serving } => {
+                let provider = &mut self.providers[by];
+                if serving.life == provider.life && provider.up {
+                    let wall = UNIX_EPOCH + Duration::from_secs(1_800_000_000) + self.now;
+                    let response = provider.serve(now, wall, *serving);
+                    // One that stalls has done it, and says nothing.
+                    if !self.stalled[by] {
+                        self.answer(from, by, life, id, response);
+                    }
                 }
             }
             Event::Response { to, life, id, bytes } => self.response_arrives(to, life, id, &bytes),
             Event::Late { who, life, id } => {
                 let consumer = &mut self.consumers[who];
-                if consumer.life == life && consumer.request.as_ref().is_some_and(|(current, _)| *current == id) {
+                if consumer.life == life && consumer.in_flight.contains_key(&id) {
                     // Some of it may have come.
                     let received = if self.rng.chance(50) { self.rng.below(100_000) } else { 0 };
                     let reason = "simulated".to_owned();
-                    consumer.request_failed(now, &RequestFailure::Timeout { reason, received });
+                    consumer.request_failed(now, id, &RequestFailure::Timeout { reason, received });
                     self.drive(who);
                 }
             }
@@ -303,6 +385,8 @@ impl Simulation {
                     self.consumers[who].timeout(now);
                 }
                 self.drive(who);
+                let next = self.consumers[who].session.poll_timeout();
+                assert!(next.is_none_or(|at| at > now), "time stands still: {:?}", self.consumers[who].session);
             }
             Event::RestartConsumer(who) => {
                 if !self.consumers[who].session.is_over() {
@@ -311,18 +395,19 @@ impl Simulation {
                     self.drive(who);
                 }
             }
-            Event::ProviderDown => {
-                self.provider.up = false;
-                self.disconnect_all();
-                self.soon(Duration::from_secs(10), Event::ProviderUp);
+            Event::ProviderDown(which) => {
+                self.providers[which].up = false;
+                self.disconnect_all(which);
+                self.soon(Duration::from_secs(10), Event::ProviderUp(which));
             }
-            Event::ProviderUp => self.provider.restart(),
-            Event::Disconnect(who) => {
-                self.consumers[who].disconnect(now, &mut self.rng);
+            Event::ProviderUp(which) => self.providers[which].restart(),
+            Event::Stall(which, stalls) => self.stalled[which] = stalls && self.is_trouble(),
+            Event::Disconnect(who, from) => {
+                self.consumers[who].disconnect(now, from, &mut self.rng);
                 self.drive(who);
             }
             Event::Disk { who, full } => self.consumers[who].full = full,
-            Event::Rotate(rotation) => self.rotate(rotation),
+            Event::Rotate(which, rotation) => self.rotate(which, rotation),
             Event::Stranger => self.stranger_meddles(),
         }
     }
@@ -333,7 +418,8 @@ impl Simulation {
             self.grant(who, wish);
         }
         let Some(at) = self.consumers[who].session.poll_timeout() else { return };
-        assert!(at > now, "a timeout in the past: {:?}", self.consumers[who].session);
+        // Something else may happen at the very moment of a timeout, before that is told.
+        assert!(at >= now, "a timeout in the past: {:?}", self.consumers[who].session);
         let at = at.saturating_duration_since(self.start).max(self.now);
         if self.ticks[who].is_none_or(|planned| at < planned) {
             self.ticks[who] = Some(at);
@@ -345,15 +431,15 @@ impl Simulation {
     fn grant(&mut self, who: usize, wish: Wish) {
         let life = self.consumers[who].life;
         match wish {
-            Wish::Send(id, request) => {
+            Wish::Send(to, id, request) => {
                 self.at(self.now + REQUEST_IDLE, Event::Late { who, life, id });
                 let bytes = json::encode_request(&request);
                 for copy in 0..self.copies() {
                     // A second copy may come much later: after requests that were sent after it.
                     let delay = if copy == 0 { self.faults.delay } else { Duration::from_secs(60) };
                     let delay = if self.is_trouble() { delay } else { Duration::from_millis(5) };
-                    let connection = self.consumers[who].connection;
-                    self.soon(delay, Event::Request { from: who, life, connection, id, bytes: bytes.clone() });
+                    let connection = self.consumers[who].connections[to];
+                    self.soon(delay, Event::Request { from: who, to, life, connection, id, bytes: bytes.clone() });
                 }
             }
             Wish::Work { work, on_disk, epoch } => {
@@ -376,30 +462,57 @@ impl Simulation {
         }
     }
 
-    fn request_arrives(&mut self, from: usize, life: u32, id: u64, bytes: &[u8]) {
+    fn request_arrives(&mut self, from: usize, to: usize, life: u32, id: u64, bytes: &[u8]) {
         let now = self.instant();
         let peer = self.consumers[from].peer;
-        match self.provider.arrive(now, peer, bytes) {
-            Arrival::Answer(response) => self.answer(from, life, id, response),
+        match self.providers[to].arrive(now, peer, bytes) {
+            Arrival::Answer(response) => self.answer(from, to, life, id, response),
             Arrival::Serve(serving) => {
-                let event = Event::Served { from, life, id, serving };
+                let event = Event::Served { from, by: to, life, id, serving };
                 self.soon(Duration::from_millis(20), event);
             }
         }
     }
 
-    fn answer(&mut self, to: usize, life: u32, id: u64, mut response: SnapshotsResponse) {
-        let lies = self.is_trouble() && self.rng.chance(self.faults.lies);
-        if lies {
+    fn answer(&mut self, to: usize, by: usize, life: u32, id: u64, mut response: SnapshotsResponse) {
+        if self.faults.flips && by == self.liar {
+            self.flip(id, &mut response);
+        }
+        let may_lie = self.is_trouble() && by == self.liar;
+        if may_lie && self.rng.chance(self.faults.lies) {
             lies::lie(&mut self.rng, &mut response);
         }
         let mut bytes = json::encode_response(&response);
-        if self.is_trouble() && self.rng.chance(self.faults.damage) {
+        if may_lie && self.rng.chance(self.faults.damage) {
             lies::damage(&mut self.rng, &mut bytes);
         }
         for _ in 0..self.copies() {
             let delay = if self.is_trouble() { self.faults.delay } else { Duration::from_millis(5) };
+            // Each provider is slower than the one before.
+            let delay = delay * (1 + (self.faults.slow * by as u64) as u32);
             self.soon(delay, Event::Response { to, life, id, bytes: bytes.clone() });
+        }
+    }
+
+    /// Changes one bit of a chunk, or of its proof.
+    fn flip(&mut self, id: u64, response: &mut SnapshotsResponse) {
+        let SnapshotsResponse::Chunk { session_id, chunk_index, chunk, proof } = response else { return };
+        let (mut bytes, hashes) = (chunk.to_vec(), proof.len() as u64 * 32);
+        let at = self.rng.below(bytes.len() as u64 + hashes) as usize;
+        let bit = 1 << self.rng.below(8);
+        match bytes.get_mut(at) {
+            Some(byte) => *byte ^= bit,
+            None => proof[(at - bytes.len()) / 32].0[(at - bytes.len()) % 32] ^= bit,
+        }
+        *chunk = bytes.into();
+        let Some(plan) = self.consumers[0].session.plan() else { return };
+        let Checkpoint { state_root, payload_bytes, .. } = plan.snapshot.checkpoint;
+        match tree::verify_chunk(&state_root, payload_bytes, plan.chunk_size, *chunk_index, chunk, proof) {
+            Err(ChunkError::Root { computed, .. }) => {
+                let (session, index, length) = (*session_id, *chunk_index, chunk.len() as u64);
+                self.flipped.insert(id, Flipped { session, index, length, leads_to: computed });
+            }
+            other => panic!("a changed bit is noticed: {other:?}"),
         }
     }
 
@@ -407,20 +520,20 @@ impl Simulation {
         let now = self.instant();
         let consumer = &mut self.consumers[to];
         // Streams match answers to requests: others vanish with their stream, but the end of that may be heard of late.
-        let is_current = consumer.request.as_ref().is_some_and(|(current, _)| *current == id);
+        let is_current = consumer.in_flight.contains_key(&id);
         if consumer.life != life || !is_current {
             consumer.late(now, id);
             return;
         }
+        if let (None, Some(flipped)) = (&self.caught, self.flipped.get(&id)) {
+            self.caught = Some(flipped.clone());
+        }
         match json::decode_response(bytes) {
-            Err(error) => {
-                consumer.request = None;
-                consumer.violated(now, &Violation::Unreadable(error));
-            }
+            Err(error) => consumer.violated(now, id, &Violation::Unreadable(error)),
             Ok(response) => {
-                let (_, exchange) = consumer.request.take().unwrap();
+                let (_, exchange) = consumer.in_flight[&id].clone();
                 // Checked on another thread, which is quicker here than there: the session hears of it at once.
-                consumer.done(now, Local::Verify(Box::new((exchange, response))), 0, &mut self.rng, false);
+                consumer.done(now, Local::Verify(id, Box::new((exchange, response))), 0, &mut self.rng, false);
             }
         }
         self.drive(to);
@@ -429,7 +542,7 @@ impl Simulation {
     fn work_done(&mut self, who: usize, work: Local, epoch: u32) {
         let now = self.instant();
         let work = match work {
-            Local::Dialled(_) => Local::Dialled(self.provider.up),
+            Local::Dialled(to, _) => Local::Dialled(to, self.providers[to].up),
             other => other,
         };
         let trouble = self.is_trouble() && self.faults.bad_disk;
@@ -439,40 +552,41 @@ impl Simulation {
         self.drive(who);
     }
 
-    fn disconnect_all(&mut self) {
+    fn disconnect_all(&mut self, from: usize) {
         let now = self.instant();
         for who in 0..self.consumers.len() {
-            self.consumers[who].disconnect(now, &mut self.rng);
+            self.consumers[who].disconnect(now, from, &mut self.rng);
             self.drive(who);
         }
     }
 
     /// Happens while the provider is offline.
-    fn rotate(&mut self, rotation: Rotation) {
-        self.disconnect_all();
-        self.provider.restart();
-        let (snapshot, tip) = self.provider.offers[0];
+    fn rotate(&mut self, which: usize, rotation: Rotation) {
+        self.disconnect_all(which);
+        let provider = &mut self.providers[which];
+        provider.restart();
+        let (snapshot, tip) = provider.offers[0];
         let last = WORLD.steps();
         match rotation {
-            Rotation::Publish => self.provider.offers.push((last, last)),
+            Rotation::Publish => provider.offers.push((last, last)),
             Rotation::NewTip => {
-                self.provider.offers = vec![(snapshot, (tip + 1).min(last))];
-                self.provider.forget_everything();
+                provider.offers = vec![(snapshot, (tip + 1).min(last))];
+                provider.forget_everything();
             }
             Rotation::Replace => {
-                self.provider.offers = vec![(if snapshot == last { 1 } else { snapshot + 1 }, last)];
-                self.provider.forget_everything();
+                provider.offers = vec![(if snapshot == last { 1 } else { snapshot + 1 }, last)];
+                provider.forget_everything();
             }
             Rotation::ChangePlans => {
-                self.provider.offers = vec![(snapshot, (tip + 1).min(last))];
-                self.provider.change_plans();
+                provider.offers = vec![(snapshot, (tip + 1).min(last))];
+                provider.change_plans();
             }
         }
     }
 
     /// Another peer sends anything it likes under the session's id.
     fn stranger_meddles(&mut self) {
-        if !self.provider.up {
+        if !self.providers[0].up {
             return;
         }
         let (now, wall) = (self.instant(), self.wall());
@@ -490,14 +604,18 @@ impl Simulation {
                 wishes: PlanWishes { chunk_size: Some(16_384), ..PlanWishes::default() },
             },
         };
-        let owned = self.provider.record(self.stranger, session_id).is_some();
-        let victim = self.provider.record(self.consumers[0].peer, session_id);
+        let owned = self.providers[0].record(self.stranger, session_id).is_some();
+        let victim = self.providers[0].record(self.consumers[0].peer, session_id);
         let bytes = json::encode_request(&request);
-        let response = match self.provider.arrive(now, self.stranger, &bytes) {
+        let response = match self.providers[0].arrive(now, self.stranger, &bytes) {
             Arrival::Answer(response) => response,
-            Arrival::Serve(serving) => self.provider.serve(now, wall, *serving),
+            Arrival::Serve(serving) => self.providers[0].serve(now, wall, *serving),
         };
-        assert_eq!(victim, self.provider.record(self.consumers[0].peer, session_id), "a stranger touched a session");
+        assert_eq!(
+            victim,
+            self.providers[0].record(self.consumers[0].peer, session_id),
+            "a stranger touched a session"
+        );
         let opens = matches!(request, SnapshotsRequest::Plan { .. });
         let is_refused = matches!(response, SnapshotsResponse::Error { .. });
         assert!(owned || opens || is_refused, "a stranger got {response:?}");
@@ -522,6 +640,37 @@ impl Simulation {
         assert!(is_honest, "{failure:?} with {faults:?}");
         assert!(!failure.distrust || lied, "an honest provider is blamed: {failure:?}");
     }
+
+    /// Nobody is blamed who did not lie; who changed a bit is, with evidence.
+    fn check_blames(&self, who: usize) {
+        let lied = self.faults.lies > 0 || self.faults.damage > 0 || self.faults.flips;
+        let consumer = &self.consumers[who];
+        for blame in &consumer.blames {
+            let Source::Peer(peer) = blame.source else { panic!("{blame:?}") };
+            assert!(lied && consumer.number(peer) == self.liar, "{blame:?} is honest: {:?}", self.faults);
+        }
+        if !self.faults.flips {
+            return;
+        }
+        let plan = consumer.session.plan().unwrap();
+        let blames = consumer.blames.iter().map(|blame| {
+            assert_eq!(blame.plan_id, Some(plan.plan_id));
+            match &blame.fault {
+                Fault::Violation(Violation::Chunk { index, received, source: ChunkError::Root { root, computed } }) => {
+                    assert_eq!(*root, plan.snapshot.checkpoint.state_root);
+                    let session = blame.link.unwrap();
+                    Flipped { session, index: *index, length: *received, leads_to: *computed }
+                }
+                other => panic!("another reason: {other:?}"),
+            }
+        });
+        assert_eq!(
+            blames.collect::<Vec<_>>(),
+            self.caught.iter().cloned().collect::<Vec<_>>(),
+            "blamed once, and rightly"
+        );
+        assert_eq!(consumer.session.view().state, SessionState::Complete);
+    }
 }
 
 fn peer(rng: &mut Rng) -> PeerId {
@@ -537,8 +686,9 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
 }
 
-fn run(seed: u64, trace: bool) -> Result<[Option<FailureCode>; 2], String> {
-    let mut simulation = Simulation::new(seed, trace);
+/// How each consumer ended, and whether a changed bit reached one.
+fn run(seed: u64, trace: bool, of_five: bool) -> Result<([Option<FailureCode>; 2], bool), String> {
+    let mut simulation = Simulation::new(seed, trace, of_five);
     let result = catch_unwind(AssertUnwindSafe(|| simulation.run()));
     if result.is_err() {
         let mut told = format!("{:?}\n", simulation.faults);
@@ -553,35 +703,56 @@ fn run(seed: u64, trace: bool) -> Result<[Option<FailureCode>; 2], String> {
     for (end, consumer) in ends.iter_mut().zip(&simulation.consumers) {
         *end = consumer.session.view().failure.map(|failure| failure.code);
     }
-    Ok(ends)
+    Ok((ends, simulation.caught.is_some()))
 }
 
-#[test]
-fn every_session_ends_complete_or_with_an_honest_reason() {
-    let (first, runs) = (number("RPP_SIM_SEED", 1), number("RPP_SIM_RUNS", 10_000));
+/// Runs all seeds on all processors: how many are complete, how many failed honestly, and in how many a liar was caught.
+fn run_all(default: u64, of_five: bool) -> (u64, u64, u64, u64) {
+    let (first, runs) = (number("RPP_SIM_SEED", 1), number("RPP_SIM_RUNS", default));
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get().min(8)) as u64;
-    let results: Vec<(u64, u64)> = std::thread::scope(|scope| {
+    let results: Vec<(u64, u64, u64)> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|worker| {
                 scope.spawn(move || {
-                    let (mut complete, mut failed) = (0, 0);
+                    let (mut complete, mut failed, mut caught) = (0, 0, 0);
                     for seed in (first + worker..first + runs).step_by(threads as usize) {
-                        match run(seed, false) {
-                            Ok(ends) if ends.iter().all(Option::is_none) => complete += 1,
-                            Ok(_) => failed += 1,
+                        match run(seed, false, of_five) {
+                            Ok((ends, liar)) => {
+                                caught += u64::from(liar);
+                                if ends.iter().all(Option::is_none) { complete += 1 } else { failed += 1 }
+                            }
                             Err(_) => {
-                                let told = run(seed, true).err().unwrap_or_default();
+                                let told = run(seed, true, of_five).err().unwrap_or_default();
                                 panic!("simulation failed: RPP_SIM_SEED={seed} RPP_SIM_RUNS=1\n{told}");
                             }
                         }
                     }
-                    (complete, failed)
+                    (complete, failed, caught)
                 })
             })
             .collect();
         workers.into_iter().map(|worker| worker.join().expect("a run failed: see its seed above")).collect()
     });
-    let (complete, failed) = results.iter().fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
-    println!("{runs} runs from seed {first}: {complete} complete, {failed} ended with an honest failure");
+    let (complete, failed, caught) =
+        results.iter().fold((0, 0, 0), |all, one| (all.0 + one.0, all.1 + one.1, all.2 + one.2));
+    println!(
+        "{runs} runs from seed {first}: {complete} complete, {failed} ended with an honest failure, {caught} liars"
+    );
+    (runs, complete, failed, caught)
+}
+
+#[test]
+fn every_session_ends_complete_or_with_an_honest_reason() {
+    let (runs, complete, failed, _) = run_all(10_000, false);
     assert!(runs < 1000 || (complete > runs / 2 && failed > runs / 100), "the faults are not what they should be");
+}
+
+/// Of five providers one lies in any one bit of any chunk: it is blamed with evidence whenever such a chunk comes, nobody else
+/// ever is, not one of its bytes is durable, and the download completes. Ten thousand runs: `RPP_SIM_RUNS=10000`.
+#[test]
+fn of_five_providers_the_one_that_lies_is_blamed_with_evidence() {
+    let (runs, complete, failed, caught) = run_all(1_000, true);
+    assert_eq!((complete, failed), (runs, 0));
+    // In the others the download is over before the liar has sent a chunk.
+    assert!(runs < 100 || caught > runs / 3 * 2, "{caught} of {runs} liars had something to say");
 }

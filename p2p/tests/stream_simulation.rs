@@ -18,7 +18,7 @@ use std::{
 use libp2p::PeerId;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use rpp_p2p::{
-    ArtefactKind, FailureCode, PipelineError, Plan, Protocol, RequestFailure, RequestId, Rules, SessionState,
+    ArtefactKind, FailureCode, Have, PipelineError, Plan, Protocol, RequestFailure, RequestId, Rules, SessionState,
     SnapshotProtocolError, SnapshotSessionId, SnapshotsRequest, SnapshotsResponse, Verified,
     authority::check_authority_signatures,
     consumer::{Action, Options, Saved, Session, Storage},
@@ -174,9 +174,9 @@ impl Run {
     fn poll(&mut self) {
         while let Some(action) = self.session.poll_action(self.now) {
             match action {
-                Action::Connect => self.session.handle_connected(self.now),
-                Action::Request(exchange) => self.request(&exchange),
-                Action::Grant(grant) => {
+                Action::Connect(peer) => self.session.handle_connected(self.now, peer),
+                Action::Request(_, exchange) => self.request(&exchange),
+                Action::Grant(_, grant) => {
                     let Some(stream) = self.stream.as_mut().filter(|stream| stream.id == grant.request_id) else {
                         continue;
                     };
@@ -236,16 +236,15 @@ impl Run {
                 self.session.handle_authority(now, result).unwrap();
             }
             Action::OpenStorage { plan, updates } => {
-                let chunks = self.disk.durable / plan.chunk_size;
-                let durable_chunks =
-                    if self.disk.durable == plan.snapshot.checkpoint.payload_bytes && self.disk.durable > 0 {
-                        plan.total_chunks
-                    } else {
-                        chunks
-                    };
+                let total = plan.snapshot.checkpoint.payload_bytes;
+                // Of an empty payload nothing is there before it came.
+                let durable = match self.disk.durable {
+                    0 => Have::nothing(total),
+                    bytes => Have::prefix(total, bytes),
+                };
                 self.disk.bytes.truncate(usize::try_from(self.disk.durable).unwrap());
                 self.disk.record = Some((plan, updates.to_vec()));
-                self.session.handle_storage(now, Storage::Ready { durable_chunks, unchecked_bytes: 0 }).unwrap();
+                self.session.handle_storage(now, Storage::Ready { durable, unchecked: Have::nothing(total) }).unwrap();
             }
             Action::Write(chunk) => {
                 if self.faults > 0 && self.rng.random_bool(0.01) {
@@ -262,12 +261,9 @@ impl Run {
                 self.session.handle_written(now, chunk.index).unwrap();
             }
             Action::Sync => {
-                let plan = self.session.plan().unwrap();
-                let bytes = self.disk.bytes.len() as u64;
-                let is_all = bytes == plan.snapshot.checkpoint.payload_bytes;
-                let chunks = if is_all { plan.total_chunks } else { bytes / plan.chunk_size };
-                self.disk.durable = bytes;
-                self.session.handle_durable(now, chunks).unwrap();
+                let total = self.session.plan().unwrap().snapshot.checkpoint.payload_bytes;
+                self.disk.durable = self.disk.bytes.len() as u64;
+                self.session.handle_durable(now, &Have::prefix(total, self.disk.durable)).unwrap();
             }
             Action::Place => {
                 self.placed = true;
@@ -284,7 +280,7 @@ impl Run {
             0 => self.lose_stream(),
             1 => {
                 self.lose_stream();
-                self.session.handle_disconnected(self.now, "simulated");
+                self.session.handle_disconnected(self.now, self.peer, "simulated");
             }
             // The consumer's process.
             _ => {
@@ -305,6 +301,7 @@ impl Run {
                                 self.disk.durable / plan.chunk_size
                             },
                             confirmed_updates: updates.len() as u64,
+                            durable: Have::prefix(plan.snapshot.checkpoint.payload_bytes, self.disk.durable),
                         };
                         Session::restore(session_id(), self.peer, options, saved, None, self.now)
                     }

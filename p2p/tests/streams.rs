@@ -9,7 +9,7 @@ use std::{
 };
 
 use rpp_p2p::{
-    ArtefactKind, ErrorCode, FailureCode, PlanWishes, Protocol, Protocols, SessionState, SnapshotsRequest,
+    ArtefactKind, ErrorCode, FailureCode, Have, PlanWishes, Protocol, Protocols, SessionState, SnapshotsRequest,
     SnapshotsResponse, WaitKind,
     consumer::{Action, Options, Session, Storage, View},
     limits::{FIRST_FRAME, MIN_CHUNK_SIZE},
@@ -45,18 +45,21 @@ impl Download {
 
     /// Does what the session wants now.
     async fn act(&mut self, consumer: &Peer) {
-        let (peer, now) = (self.session.peer(), Instant::now());
+        let now = Instant::now();
         while let Some(action) = self.session.poll_action(now) {
             match action {
-                Action::Connect => self.session.handle_connected(now),
-                Action::Request(exchange) => {
+                Action::Connect(peer) => self.session.handle_connected(now, peer),
+                Action::Request(peer, exchange) => {
                     let sent = consumer.with(move |b| b.request(peer, exchange)).await;
                     self.session.handle_sent(now, sent).unwrap();
                 }
-                Action::Grant(grant) => consumer.with(move |b| b.grant(peer, grant)).await,
+                Action::Grant(peer, grant) => consumer.with(move |b| b.grant(peer, grant)).await,
                 Action::VerifyAuthority { .. } => self.session.handle_authority(now, Ok(())).unwrap(),
-                Action::OpenStorage { .. } => {
-                    self.session.handle_storage(now, Storage::Ready { durable_chunks: 0, unchecked_bytes: 0 }).unwrap();
+                Action::OpenStorage { plan, .. } => {
+                    let nothing = Have::nothing(plan.snapshot.checkpoint.payload_bytes);
+                    self.session
+                        .handle_storage(now, Storage::Ready { durable: nothing.clone(), unchecked: nothing })
+                        .unwrap();
                 }
                 Action::Write(chunk) => {
                     self.disk.extend_from_slice(&chunk.bytes);
@@ -64,8 +67,8 @@ impl Download {
                 }
                 Action::Sync if self.holds_disk => {}
                 Action::Sync => {
-                    let chunks = self.view().verified_chunks;
-                    self.session.handle_durable(now, chunks).unwrap();
+                    let total = self.session.plan().unwrap().snapshot.checkpoint.payload_bytes;
+                    self.session.handle_durable(now, &Have::prefix(total, self.disk.len() as u64)).unwrap();
                 }
                 Action::Place => self.session.handle_placed(now, PathBuf::from("memory")).unwrap(),
                 _ => {}
@@ -83,7 +86,7 @@ impl Download {
             let at = self.session.poll_timeout().unwrap_or_else(|| Instant::now() + Duration::from_secs(60));
             match tokio::time::timeout_at(at.into(), consumer.event()).await {
                 Ok(event) => {
-                    if event.of() == Some((self.session.peer(), self.session.id())) {
+                    if event.of().is_some_and(|(peer, link)| self.session.has_link(peer, link)) {
                         event.tell(&mut self.session, Instant::now()).unwrap();
                     }
                 }
@@ -236,8 +239,8 @@ async fn no_more_comes_than_the_window_and_the_status_says_credit() {
     let view = download.view();
     assert_eq!((view.bytes_received, view.waiting.unwrap().index), (3 * MIN_CHUNK_SIZE, Some(3)));
     download.holds_disk = false;
-    let chunks = view.verified_chunks;
-    download.session.handle_durable(Instant::now(), chunks).unwrap();
+    let durable = Have::prefix(fixture.payload.len() as u64, download.disk.len() as u64);
+    download.session.handle_durable(Instant::now(), &durable).unwrap();
     assert_eq!(download.finish(&mut consumer).await.state, SessionState::Complete);
     assert_eq!(download.disk, fixture.payload);
 }

@@ -20,6 +20,7 @@
 
 mod catalog;
 mod error;
+mod have;
 mod manifest;
 mod mounts;
 pub(crate) mod nodes;

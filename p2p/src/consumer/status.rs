@@ -2,10 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Course, Session, View, Waiting, types::Failure};
+use super::{
+    Course, Session, SourceView, View, Waiting,
+    sources::{Delivery, Kind},
+    types::Failure,
+};
 use crate::{
-    download::Phase,
-    status::{FailureCode, SessionState, WaitKind},
+    download::{Demand, Phase},
+    schedule::Number,
+    status::{FailureCode, SessionState, SourceState, WaitKind},
 };
 
 impl Session {
@@ -14,7 +19,7 @@ impl Session {
     pub fn view(&self) -> View {
         let mut view = View {
             session: self.id(),
-            peer: self.peer(),
+            source: self.source(),
             state: self.state(),
             waiting: self.waiting(),
             failure: match &self.course {
@@ -43,9 +48,67 @@ impl Session {
             tries: 0,
             progressed: self.download.progressed(),
         };
-        self.link.tell(&mut view);
+        if let Some(link) = self.sources.lead_link() {
+            link.tell(&mut view);
+        }
+        (view.bytes_received, view.bytes_wasted) = self.sources.gone;
+        for (_, delivery) in self.sources.iter() {
+            let (received, wasted) = delivery.counts();
+            view.bytes_received += received;
+            view.bytes_wasted += wasted;
+        }
         self.download.tell(&mut view);
         view
+    }
+
+    /// What each source gives, the lost ones included, in the order in which they were added.
+    #[must_use]
+    pub fn sources(&self, now: Instant) -> Vec<SourceView> {
+        let all = self.download.demand();
+        let chunk = all.plan.as_ref().map_or(0, |plan| plan.chunk_size);
+        let view = |(number, delivery): (Number, &Delivery)| {
+            let demand = self.sources.demand_of(number, &all, &self.schedule, self.is_fixed);
+            let (_, wasted) = delivery.counts();
+            let (waiting, trouble, link) = match &delivery.kind {
+                Kind::Peer(link) => (link.waiting(&demand), link.trouble(), Some(link.session())),
+                Kind::Mirror(mirror) => (mirror.waiting(), mirror.trouble(), None),
+            };
+            let out = delivery.out.as_ref().map(|out| (out.failure.code, out.failure.message.clone()));
+            SourceView {
+                source: delivery.source(),
+                link,
+                protocol: self.sources.link_of(number).and_then(crate::link::Link::protocol),
+                state: self.source_state(number, delivery, &demand),
+                bytes_verified: delivery.verified,
+                bytes_wasted: wasted,
+                rate: self.schedule.rate(now, number, chunk).filter(|_| delivery.is_alive()),
+                waiting: waiting.filter(|_| delivery.is_alive() && !self.is_over()),
+                trouble: out.or_else(|| trouble.cloned()),
+            }
+        };
+        self.sources.iter().map(view).collect()
+    }
+
+    fn source_state(&self, number: Number, delivery: &Delivery, demand: &Demand) -> SourceState {
+        if let Some(out) = &delivery.out {
+            return if out.is_banned { SourceState::Banned } else { SourceState::Refused };
+        }
+        if matches!(self.course, Course::Complete) {
+            return SourceState::Done;
+        }
+        if self.schedule.slow_until(number).is_some() {
+            return SourceState::Slow;
+        }
+        let obstacle = match &delivery.kind {
+            Kind::Peer(link) => link.obstacle(demand),
+            Kind::Mirror(mirror) => mirror.obstacle(),
+        };
+        match obstacle {
+            Some(SessionState::BackingOff) => SourceState::BackingOff,
+            Some(_) => SourceState::Connecting,
+            None if !demand.want.is_empty() => SourceState::Active,
+            None => SourceState::Idle,
+        }
     }
 
     /// The state of the session; [`view`](Self::view) has everything.
@@ -62,15 +125,41 @@ impl Session {
             Phase::Verifying => return SessionState::Verifying,
             Phase::Streaming | Phase::Waiting => {}
         }
-        self.link.obstacle(&self.download.demand()).unwrap_or(match phase {
+        self.obstacle().unwrap_or(match phase {
             Phase::Streaming => SessionState::Streaming,
             _ => SessionState::Verifying,
         })
     }
 
-    /// That the limit by the byte keeps the next chunk from being asked for: not while one is under way, nor without the peer.
+    /// What keeps a download that needs a source: nothing while any of them delivers.
+    pub(super) fn obstacle(&self) -> Option<SessionState> {
+        let all = self.download.demand();
+        if self.sources.alive().next().is_none() {
+            return all.is_needed.then_some(SessionState::Connecting);
+        }
+        // The one that is nearest to deliver something.
+        let rank = |obstacle: &Option<SessionState>| match obstacle {
+            None => 0,
+            Some(SessionState::Planning) => 1,
+            Some(SessionState::Connecting) => 2,
+            Some(_) => 3,
+        };
+        let obstacles = self.sources.alive().filter_map(|(number, delivery)| {
+            let demand = self.sources.demand_of(number, &all, &self.schedule, self.is_fixed);
+            match &delivery.kind {
+                Kind::Peer(link) if link.is_needed(&demand) || !all.is_needed => Some(link.obstacle(&demand)),
+                // It has to wait until something is settled.
+                Kind::Peer(_) => None,
+                Kind::Mirror(_) if !demand.is_needed && all.is_needed => None,
+                Kind::Mirror(mirror) => Some(mirror.obstacle()),
+            }
+        });
+        obstacles.min_by_key(rank).flatten()
+    }
+
+    /// That the limit by the byte keeps the next chunk from being asked for: not while one is under way, nor without a source.
     fn held_back(&self) -> Option<Waiting> {
-        let is_reached = self.link.in_flight().is_none() && self.link.obstacle(&self.download.demand()).is_none();
+        let is_reached = !self.in_flight() && self.obstacle().is_none() && self.sources.alive().next().is_some();
         self.download.held_back().filter(|_| is_reached)
     }
 
@@ -87,8 +176,30 @@ impl Session {
         self.download
             .waiting_on_this_side()
             .or_else(|| self.held_back())
-            .or_else(|| self.link.waiting(&self.download.demand()))
+            .or_else(|| self.waiting_on_sources())
             .or_else(|| self.download.waiting_on_the_rest())
+    }
+
+    /// What keeps the whole from going on: of what is waited for, the newest that is under way, else what comes next. A slow
+    /// source beside a fast one does not show here.
+    fn waiting_on_sources(&self) -> Option<Waiting> {
+        let all = self.download.demand();
+        if self.sources.alive().next().is_none() && all.is_needed {
+            let reason = "it has no source: add a peer or a mirror to it, and it goes on by itself".to_owned();
+            let (what, since) = (WaitKind::Operator, self.lead_since);
+            return Some(Waiting { what, index: None, session: None, since, reason, retry_at: None });
+        }
+        let waits = self.sources.alive().filter_map(|(number, delivery)| {
+            let demand = self.sources.demand_of(number, &all, &self.schedule, self.is_fixed);
+            match &delivery.kind {
+                Kind::Peer(link) => link.waiting(&demand),
+                Kind::Mirror(mirror) => mirror.waiting(),
+            }
+        });
+        let is_under_way = |wait: &Waiting| wait.retry_at.is_none() && wait.what != WaitKind::Connection;
+        waits.max_by_key(|wait| {
+            (is_under_way(wait), wait.retry_at.is_none(), wait.retry_at.map(std::cmp::Reverse), wait.since)
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The inputs and outputs of a consumer [`Session`](super::Session).
 
 use std::{
+    ops::Range,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -9,11 +10,14 @@ use std::{
 use libp2p::PeerId;
 
 use crate::{
+    authority::AuthorityError,
+    error::Violation,
     exchange::{Exchange, VerifiedChunk},
+    have::Have,
     limits::{ACK_BYTES, ACK_INTERVAL, DEFAULT_CHUNK_SIZE, MAX_CHUNK_SIZE, MIN_CHUNK_SIZE, WINDOW},
     link::Grant,
     messages::{Plan, PlanWishes, Update},
-    status::{FailureCode, SessionState, WaitKind},
+    status::{FailureCode, SessionState, SourceState, WaitKind},
     stream::Protocol,
     types::{Hash, SnapshotSessionId},
 };
@@ -61,10 +65,12 @@ pub struct Saved {
     pub plan: Arc<Plan>,
     /// Its first updates, as many as are available (possibly none; the others are fetched again).
     pub updates: Vec<Update>,
-    /// How many chunks are recorded as durable.
+    /// How many chunks are recorded as durable, from the first on without a gap.
     pub confirmed_chunks: u64,
     /// How many updates are recorded as durable.
     pub confirmed_updates: u64,
+    /// All that is recorded as durable, wherever it stands.
+    pub durable: Have,
 }
 
 /// Offsets that an operator names for a resume. They are never "recovered": a refusal fails the session.
@@ -78,19 +84,80 @@ pub struct ExplicitResume {
     pub update_index: u64,
 }
 
+/// Where a download may get its payload from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Source {
+    /// A peer.
+    Peer(PeerId),
+    /// A mirror.
+    Mirror(MirrorId),
+}
+
+/// The driver's number for a mirror.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MirrorId(pub u32);
+
+/// What a mirror is to be read for. One job of a mirror is under way at a time.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum MirrorJob {
+    /// Read the manifest, make a plan of it that fits these wishes, and check it ([`MirrorPlan::check`](crate::mirror::MirrorPlan::check)). Answer:
+    /// `handle_mirror_plan`.
+    Plan {
+        /// What the plan should be of.
+        wishes: PlanWishes,
+    },
+    /// Read these chunks, neighbours in one go, and check each against the root. Answer: `handle_mirror_chunk` for each of
+    /// them, ascending; after the last one, or earlier, `handle_mirror_read`.
+    Chunks {
+        /// The mirror's plan.
+        plan: Arc<Plan>,
+        /// Which; never empty.
+        chunks: Range<u64>,
+    },
+}
+
+/// Why a mirror did not do its job. Answers any [`MirrorJob`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum MirrorFailure {
+    /// It may pass: the mirror is asked again later.
+    Passing {
+        /// What happened; credentials and query are not in it.
+        reason: String,
+        /// Not earlier than after this long, as the mirror says.
+        retry_after: Option<Duration>,
+    },
+    /// It does not have this snapshot, or not in a way that can be read. Nobody broke a rule.
+    Refused {
+        /// The word for it.
+        code: FailureCode,
+        /// What happened.
+        reason: String,
+    },
+    /// What it has does not verify.
+    Lied(Violation),
+}
+
 /// What the session wants done. Each action is returned once; its documentation names the answer that ends it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Action {
-    /// Connect to the peer. Answer: `handle_connected` (at once if connected already) or `handle_dial_failed`.
-    Connect,
-    /// Send a request. Answer: `handle_sent` at once; then, with the request's id, `handle_verified`,
-    /// `handle_request_failed` or `handle_violation`. No other request is wanted before.
-    Request(Exchange),
-    /// Tell the peer, on the stream that an earlier request opened, what is wanted and granted. No answer; what comes is told
+    /// Connect to this peer. Answer: `handle_connected` (at once if connected already) or `handle_dial_failed`.
+    Connect(PeerId),
+    /// Send a request to this peer. Answer: `handle_sent` at once, before the next action; then, with the request's id,
+    /// `handle_verified`, `handle_request_failed` or `handle_violation`. Of this peer no other request is wanted before.
+    Request(PeerId, Exchange),
+    /// Tell this peer, on the stream that an earlier request opened, what is wanted and granted. No answer; what comes is told
     /// by `handle_streamed`, and the stream's end by `handle_stream_ended` or `handle_violation`. Never wanted where the driver
     /// does not tell of a stream by `handle_protocol`.
-    Grant(Grant),
+    Grant(PeerId, Grant),
+    /// The link with this peer is over while the download goes on: what the transport knows of its session is to be
+    /// forgotten. No answer.
+    Close(PeerId, SnapshotSessionId),
+    /// Read something from a mirror. Answer: see the job; or `handle_mirror_failed`.
+    Mirror(MirrorId, MirrorJob),
     /// The plan was accepted (it may differ from the one before). Persist the session's record before asking for the
     /// next action. No answer.
     PlanAccepted(Arc<Plan>),
@@ -111,8 +178,8 @@ pub enum Action {
         /// All its updates.
         updates: Arc<Vec<Update>>,
     },
-    /// Write a chunk. Answer: `handle_written`, or `handle_storage` with the failure. In order; several may be
-    /// outstanding.
+    /// Write a chunk at its place; chunks come in any order. Answer: `handle_written`, or `handle_storage` with the failure.
+    /// Several may be outstanding; they are written in the order in which they are handed out.
     Write(VerifiedChunk),
     /// Make everything written so far durable, then record it. Answer: `handle_durable`, or `handle_storage` with the
     /// failure.
@@ -129,13 +196,13 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Storage {
-    /// It is open and fits the disk. Plan and updates are durable and recorded, and so are this many chunks.
+    /// It is open and fits the disk. Plan and updates are durable and recorded, and so is what is there of the payload.
     Ready {
-        /// From the first on without a gap, as recorded.
-        durable_chunks: u64,
-        /// How many of their bytes, from the first on, this process has not hashed yet. The driver hashes them and
-        /// reports by `handle_rechecked`.
-        unchecked_bytes: u64,
+        /// What is there, as recorded.
+        durable: Have,
+        /// What of it this process has not hashed yet. The driver hashes it, ascending, and reports by
+        /// `handle_rechecked`.
+        unchecked: Have,
     },
     /// The payload is already stored, complete and verified; the offer of this plan was added to it.
     AlreadyStored {
@@ -186,6 +253,54 @@ pub struct Failure {
     pub distrust: bool,
 }
 
+/// What one source gives to a download.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct SourceView {
+    /// Who.
+    pub source: Source,
+    /// The wire session with a peer.
+    pub link: Option<SnapshotSessionId>,
+    /// The version of the protocol by which a peer's session was opened last.
+    pub protocol: Option<Protocol>,
+    /// Where it stands.
+    pub state: SourceState,
+    /// Verified payload bytes that were of use.
+    pub bytes_verified: u64,
+    /// Payload bytes that came in vain.
+    pub bytes_wasted: u64,
+    /// Its rate, in bytes per second, as far as it is known.
+    pub rate: Option<u64>,
+    /// What is waited for from it.
+    pub waiting: Option<Waiting>,
+    /// What it is out for, or recovering from.
+    pub trouble: Option<(FailureCode, String)>,
+}
+
+/// A source broke the protocol: it was cut off, and nothing of what it sent then counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Blame {
+    /// Who.
+    pub source: Source,
+    /// The wire session with a peer.
+    pub link: Option<SnapshotSessionId>,
+    /// The plan of that session.
+    pub plan_id: Option<Hash>,
+    /// What it did.
+    pub fault: Fault,
+}
+
+/// What a source did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// An answer that breaks the protocol.
+    Violation(Violation),
+    /// A plan without authority.
+    Authority(AuthorityError),
+}
+
 /// Everything that a session can say about itself. Counts are numbers of chunks or updates from the first on; the last
 /// index is one less.
 #[derive(Clone, Debug, PartialEq)]
@@ -193,8 +308,8 @@ pub struct Failure {
 pub struct View {
     /// The session.
     pub session: SnapshotSessionId,
-    /// The provider.
-    pub peer: PeerId,
+    /// The source whose plan the session's is; `None` while there is no source.
+    pub source: Option<Source>,
     /// Where it stands.
     pub state: SessionState,
     /// What it waits for; `None` if it is complete or its next action is about to be taken.

@@ -28,6 +28,7 @@ pub enum Input {
     Rechecked,
     Repaired,
     Placed,
+    Mirror,
 }
 
 impl std::fmt::Display for Input {
@@ -46,6 +47,7 @@ impl std::fmt::Display for Input {
             Self::Rechecked => "that bytes were hashed again",
             Self::Repaired => "that chunks were repaired",
             Self::Placed => "that the payload is in its place",
+            Self::Mirror => "what a mirror has",
         })
     }
 }

@@ -5,12 +5,14 @@ use std::{ops::Range, sync::Arc};
 use crate::messages::Plan;
 
 /// All that a link knows of its download.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Demand {
     /// The accepted plan.
     pub(crate) plan: Option<Arc<Plan>>,
     /// Without somebody who has the payload the download does not get on.
     pub(crate) is_needed: bool,
+    /// The same snapshot may be planned anew in smaller chunks.
+    pub(crate) may_shrink: bool,
     /// The next chunk and update, counted from the first one that is neither verified nor confirmed: where a resume goes on.
     pub(crate) next: (u64, u64),
     /// What is to come.
@@ -33,6 +35,7 @@ impl Demand {
         Self {
             plan: None,
             is_needed: true,
+            may_shrink: true,
             next: (0, 0),
             want: Want::default(),
             room: 0,
@@ -52,16 +55,20 @@ pub(crate) struct Want {
 }
 
 impl Want {
-    /// Wants these chunks, in ascending order.
-    pub(crate) fn of_chunks(single: impl Iterator<Item = u64>, last: Option<Range<u64>>) -> Self {
+    /// Wants these chunks, which ascend.
+    pub(crate) fn of_chunks(single: impl Iterator<Item = u64>) -> Self {
         let mut chunks: Vec<Range<u64>> = Vec::new();
-        for next in single.map(|index| index..index + 1).chain(last) {
+        for next in single.map(|index| index..index + 1) {
             match chunks.last_mut() {
                 Some(range) if range.end == next.start => range.end = next.end,
                 _ => chunks.push(next),
             }
         }
         Self { chunks, updates: 0..0 }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.chunks.is_empty() && self.updates.is_empty()
     }
 
     /// The first chunk.
@@ -101,7 +108,7 @@ mod tests {
 
     #[test]
     fn what_came_is_not_wanted_any_more_and_neighbours_are_one_range() {
-        let mut want = Want::of_chunks([1, 2, 4].into_iter(), Some(5..9));
+        let mut want = Want::of_chunks([1, 2].into_iter().chain(4..9));
         assert_eq!((want.chunks.clone(), want.first_chunk()), (vec![1..3, 4..9], Some(1)));
         want.without_chunk(6);
         want.without_chunk(1);

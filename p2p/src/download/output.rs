@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Authority, Demand, DiskJob, Download, Durable, Place, Want, Work};
+use super::{Authority, Demand, DiskJob, Download, DownloadState, Durable, Place, Want, Work};
 use crate::consumer::Action;
 
 /// What the next opening keeps from being begun.
@@ -19,16 +19,20 @@ impl Download {
     /// The next thing to do on this machine. Everything is in order of the disk: what was verified is written first.
     pub(crate) fn poll_action(&mut self, now: Instant, hold: Hold) -> Option<Action> {
         let (tally, work) = match &mut self.state {
-            super::DownloadState::Unplanned => return None,
-            super::DownloadState::Planned(work) => (&mut self.tally, work),
+            DownloadState::Unplanned => return None,
+            DownloadState::Planned(work) => (&mut self.tally, work),
         };
         if std::mem::take(&mut work.announce) {
             return Some(Action::PlanAccepted(Arc::clone(&work.plan)));
         }
         if let Some(action) = work.disk_action(now) {
-            tally.note_chunks(work.window.handed_chunks());
-            if matches!(action, Action::Repair(_)) {
-                tally.asked(DiskJob::Repair);
+            match &action {
+                Action::Write(chunk) => {
+                    let range = chunk.index..chunk.index + 1;
+                    tally.note_handed(work.payload_bytes(), work.plan.chunk_size, range);
+                }
+                Action::Repair(_) => tally.asked(DiskJob::Repair),
+                _ => {}
             }
             return Some(action);
         }
@@ -69,7 +73,8 @@ impl Download {
         Demand {
             plan: Some(Arc::clone(&work.plan)),
             is_needed: self.is_needed(work),
-            next: (self.confirmed_chunks.max(work.window.verified_chunks()), updates),
+            may_shrink: true,
+            next: (self.confirmed_chunks.max(work.window.verified_prefix()), updates),
             want: work.want(),
             room: self.throttle.as_ref().map_or(work.room(), |throttle| throttle.cap(work.room())),
             durable: self.durable(work),
@@ -77,6 +82,26 @@ impl Download {
             is_in_use: work.is_in_use(),
             is_written: work.is_written(),
         }
+    }
+
+    /// Whether the authority over the plan is given, now or as the record says: root, length and chunk size are settled.
+    pub(crate) fn is_fixed(&self) -> bool {
+        self.confirmed_updates > 0 || self.work().is_some_and(|work| work.authority.is_given())
+    }
+
+    /// Updates of the plan are still to come.
+    pub(crate) fn wants_updates(&self) -> bool {
+        self.work().is_some_and(Work::has_missing_updates)
+    }
+
+    /// The plan is dropped: whoever it came from is no help, and nothing is settled yet. `false` while something on this
+    /// machine works on it.
+    pub(crate) fn forget_plan(&mut self) -> bool {
+        let is_free = !self.is_fixed() && self.work().is_none_or(|work| !work.is_in_use() && work.is_written());
+        if is_free {
+            self.state = DownloadState::Unplanned;
+        }
+        is_free
     }
 
     fn is_needed(&self, work: &Work) -> bool {
@@ -87,7 +112,7 @@ impl Download {
             // While the authority is checked, the session is opened at the provider, unless nothing seems to be
             // missing.
             Place::Closed | Place::Opening { .. } => self.confirmed_chunks < work.plan.total_chunks,
-            Place::Open => work.window.verified_chunks() < work.plan.total_chunks || work.recheck.has_missing(),
+            Place::Open => !work.window.is_all_verified() || work.recheck.has_missing(),
             Place::Paused { .. } | Place::Placing { .. } | Place::Placed { .. } => false,
         }
     }
@@ -98,7 +123,7 @@ impl Download {
         if !work.is_open() {
             return Durable::default();
         }
-        let (chunks, updates) = (work.window.durable_chunks(), work.plan.total_updates);
+        let (chunks, updates) = (work.window.durable_prefix(), work.plan.total_updates);
         Durable {
             chunks: (chunks >= self.confirmed_chunks && work.recheck.is_sound()).then_some(chunks),
             updates: (self.confirmed_updates >= updates).then_some(updates),
@@ -159,7 +184,8 @@ impl Work {
         if !self.is_open() {
             return Want::default();
         }
-        Want::of_chunks(self.recheck.wanted(self.window.capacity()), self.window.wanted())
+        let repairs = Want::of_chunks(self.recheck.wanted(self.window.capacity()));
+        if repairs.is_empty() { Want { chunks: self.window.wanted(), updates: 0..0 } } else { repairs }
     }
 
     /// The chunks that do not hold come before new ones, and have the window for themselves.
@@ -168,7 +194,7 @@ impl Work {
             return 0;
         }
         match self.recheck.room(self.window.capacity(), |index| self.window.size(index)) {
-            0 if self.window.wanted().is_some() => self.window.room(),
+            0 if !self.window.is_all_verified() => self.window.room(),
             repairs => repairs,
         }
     }

@@ -11,16 +11,15 @@
 
 use std::{collections::BTreeSet, time::Instant};
 
-use crate::exchange::VerifiedChunk;
+use crate::{exchange::VerifiedChunk, have::Have};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Recheck {
     /// Bytes that were there when the partial payload was opened.
     before: u64,
-    /// The end of those that were not hashed then,
-    end: u64,
-    /// and how many of them have been hashed since.
-    checked: u64,
+    /// Those that were not hashed then nor since.
+    unchecked: Have,
+    unchecked_bytes: u64,
     since: Option<Instant>,
     /// Chunks that do not match and were not fetched yet.
     missing: BTreeSet<u64>,
@@ -33,10 +32,29 @@ pub(super) struct Recheck {
 }
 
 impl Recheck {
-    /// The partial payload was opened with so many bytes, of which this process has not hashed the first `unchecked`.
-    pub(super) fn open(&mut self, now: Instant, before: u64, unchecked: u64) {
-        let end = unchecked.min(before);
-        *self = Self { before, end, since: (end > 0).then_some(now), ..Self::default() };
+    /// Nothing was there of a payload of this length.
+    pub(super) fn new(payload_bytes: u64) -> Self {
+        Self {
+            before: 0,
+            unchecked: Have::nothing(payload_bytes),
+            unchecked_bytes: 0,
+            since: None,
+            missing: BTreeSet::new(),
+            damaged: 0,
+            queue: Vec::new(),
+            writing: None,
+        }
+    }
+
+    /// The partial payload was opened with so many bytes, of which this process has not hashed those that are `unchecked`.
+    pub(super) fn open(&mut self, now: Instant, before: u64, unchecked: Have) {
+        *self = Self { before, unchecked, ..Self::new(0) };
+        self.count();
+        self.since = (self.unchecked_bytes > 0).then_some(now);
+    }
+
+    fn count(&mut self) {
+        self.unchecked_bytes = self.unchecked.bytes();
     }
 
     /// Nothing is written any more. What was fetched and is not durable counts as missing until the partial payload is
@@ -49,15 +67,16 @@ impl Recheck {
     /// Chunks become smaller from now on, so what is known of single ones no longer applies. Chunks that did not match
     /// count as not hashed until the partial payload is opened again.
     pub(super) fn resize(&mut self, chunk_size: u64) {
-        if let Some(first) = self.missing.first() {
-            self.checked = self.checked.min(first * chunk_size);
+        for index in std::mem::take(&mut self.missing) {
+            self.unchecked.insert_chunks(chunk_size, index..index + 1);
         }
-        self.missing.clear();
+        self.count();
     }
 
-    /// The first `checked` bytes have been hashed; the chunks `missing` do not match, `damaged` bytes in all.
+    /// What was there before this offset has been hashed; the chunks `missing` do not match, `damaged` bytes in all.
     pub(super) fn progress(&mut self, checked: u64, missing: &[u64], damaged: u64) {
-        self.checked = self.checked.max(checked).min(self.end);
+        self.unchecked.subtract(&Have::prefix(self.unchecked.payload_bytes(), checked));
+        self.count();
         self.damaged += damaged;
         self.missing.extend(missing);
     }
@@ -118,7 +137,7 @@ impl Recheck {
 
     /// Whether everything that was there has been checked, or was written again.
     pub(super) fn is_done(&self) -> bool {
-        self.checked == self.end && self.is_sound()
+        self.unchecked_bytes == 0 && self.is_sound()
     }
 
     /// Whether nothing is known to be damaged now.
@@ -132,13 +151,13 @@ impl Recheck {
 
     /// The first chunk that does not count, because it is unchecked or missing. `None` if all count.
     pub(super) fn first_doubtful(&self, chunk_size: u64) -> Option<u64> {
-        let unchecked = (self.checked < self.end).then(|| self.checked / chunk_size.max(1));
+        let unchecked = self.unchecked.byte_ranges().next().map(|range| range.start / chunk_size.max(1));
         [unchecked, self.missing.first().copied()].into_iter().flatten().min()
     }
 
     /// Bytes that were not hashed yet.
     pub(super) fn unchecked_bytes(&self) -> u64 {
-        self.end - self.checked
+        self.unchecked_bytes
     }
 
     /// Bytes on the disk that are hashed, at the opening or since.
@@ -170,6 +189,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::tree::GROUP;
 
     fn chunk(index: u64) -> VerifiedChunk {
         VerifiedChunk { index, bytes: Bytes::from(vec![0; 10]), proof: Vec::new(), groups: Vec::new() }
@@ -178,13 +198,16 @@ mod tests {
     #[test]
     fn what_does_not_hold_is_fetched_and_written_before_it_is_done() {
         let now = Instant::now();
-        let mut recheck = Recheck::default();
+        let mut recheck = Recheck::new(15 * GROUP);
         assert!(recheck.is_done());
-        recheck.open(now, 150, 100);
-        assert_eq!((recheck.checked_bytes(), recheck.total_bytes()), (50, 150));
+        // Of 15 groups the first 8 and two more are to be hashed.
+        let mut unchecked = Have::prefix(15 * GROUP, 8 * GROUP);
+        unchecked.insert_chunks(GROUP, 12..14);
+        recheck.open(now, 15 * GROUP, unchecked);
+        assert_eq!((recheck.checked_bytes(), recheck.total_bytes()), (5 * GROUP, 15 * GROUP));
         assert!(!recheck.is_done() && recheck.is_sound() && recheck.busy_since() == Some(now));
-        recheck.progress(60, &[2, 4], 20);
-        assert_eq!((recheck.first_doubtful(10), recheck.unchecked_bytes()), (Some(2), 40));
+        recheck.progress(6 * GROUP, &[2, 4], 20);
+        assert_eq!((recheck.first_doubtful(GROUP), recheck.unchecked_bytes()), (Some(2), 4 * GROUP));
         assert_eq!(recheck.wanted(100).next(), Some(2));
         recheck.push(chunk(2));
         assert!(recheck.next_repair(now, 100, false).is_none(), "another one is still to come");
@@ -193,23 +216,27 @@ mod tests {
         recheck.push(chunk(4));
         assert_eq!(recheck.next_repair(now, 100, false).map(|chunks| chunks.len()), Some(2));
         assert!(!recheck.is_sound());
-        recheck.progress(100, &[], 0);
+        recheck.progress(9 * GROUP, &[], 0);
+        assert_eq!(recheck.first_doubtful(GROUP), Some(12), "what follows a gap is still to be hashed");
+        recheck.progress(14 * GROUP, &[], 0);
         assert!(!recheck.is_done());
         recheck.repaired();
         assert!(recheck.is_done() && recheck.damaged_bytes() == 20 && recheck.busy_since().is_none());
-        assert_eq!(recheck.first_doubtful(10), None);
+        assert_eq!(recheck.first_doubtful(GROUP), None);
     }
 
     #[test]
     fn what_is_not_written_when_the_place_closes_does_not_count() {
         let now = Instant::now();
-        let mut recheck = Recheck::default();
-        recheck.open(now, 100, 100);
-        recheck.progress(50, &[1], 10);
+        let mut recheck = Recheck::new(8 * GROUP);
+        recheck.open(now, 8 * GROUP, Have::everything(8 * GROUP));
+        recheck.progress(4 * GROUP, &[1], 10);
         recheck.push(chunk(1));
         recheck.close();
-        assert!(recheck.is_idle() && recheck.first_doubtful(10) == Some(1));
-        recheck.open(now, 100, 0);
+        assert!(recheck.is_idle() && recheck.first_doubtful(GROUP) == Some(1));
+        recheck.resize(2 * GROUP);
+        assert_eq!((recheck.first_doubtful(GROUP), recheck.unchecked_bytes()), (Some(2), 6 * GROUP));
+        recheck.open(now, 8 * GROUP, Have::nothing(8 * GROUP));
         assert!(recheck.is_done());
     }
 }

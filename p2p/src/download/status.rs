@@ -55,11 +55,8 @@ impl Download {
         view.bytes_damaged = recheck.damaged_bytes();
         view.bytes_written = window.written_bytes();
         // Before the partial payload is open, what the record says of it.
-        view.bytes_durable = if window.is_open() || window.durable_chunks() > 0 {
-            window.durable_bytes()
-        } else {
-            window.bytes(self.confirmed_chunks)
-        };
+        view.bytes_durable =
+            if window.is_open() || window.durable_bytes() > 0 { window.durable_bytes() } else { work.recorded.bytes() };
         if let (true, Place::Placed { path }) = (view.verified, &work.place) {
             view.payload_path = Some(path.clone());
         }
@@ -130,7 +127,7 @@ impl Work {
 
     /// The number of chunks, from the first on, that this process verified.
     fn verified_chunks(&self) -> u64 {
-        let verified = self.window.verified_chunks();
+        let verified = self.window.verified_prefix();
         self.recheck.first_doubtful(self.plan.chunk_size).map_or(verified, |doubtful| doubtful.min(verified))
     }
 

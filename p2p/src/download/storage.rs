@@ -2,9 +2,10 @@
 
 use std::{path::PathBuf, time::Instant};
 
-use super::{DiskJob, Download, Pause, Place, Work};
+use super::{DiskJob, Download, Pause, Place, Work, recheck::Recheck};
 use crate::{
     consumer::{Input, Storage, Unexpected},
+    have::Have,
     limits::PAUSE_RECHECK,
     text,
 };
@@ -22,20 +23,22 @@ impl Download {
         storage: Storage,
     ) -> Result<Result<(), DiskFailed>, Unexpected> {
         match storage {
-            Storage::Ready { durable_chunks, unchecked_bytes } => {
+            Storage::Ready { durable, unchecked } => {
                 if self.ends_opening()? {
-                    self.opened(Place::Open, |work| {
-                        work.window.open(durable_chunks);
-                        work.recheck.open(now, work.window.durable_bytes(), unchecked_bytes);
+                    let unchecked = unchecked.common(&durable);
+                    self.tally.note_recheck(&unchecked);
+                    self.opened(Place::Open, &durable, |work| {
+                        work.window.open(&durable);
+                        work.recheck.open(now, work.window.durable_bytes(), unchecked);
                     });
-                    self.tally.note_recheck(unchecked_bytes);
                 }
             }
             Storage::AlreadyStored { path } => {
                 if self.ends_opening()? {
-                    self.opened(Place::Placed { path }, |work| {
+                    let all = Have::everything(self.work().map_or(0, Work::payload_bytes));
+                    self.opened(Place::Placed { path }, &all, |work| {
                         work.window.open_complete();
-                        work.recheck.open(now, 0, 0);
+                        work.recheck = Recheck::new(work.payload_bytes());
                     });
                 }
             }
@@ -66,12 +69,13 @@ impl Download {
         Ok(work.authority.is_given())
     }
 
-    fn opened(&mut self, place: Place, open: impl FnOnce(&mut Work)) {
+    fn opened(&mut self, place: Place, durable: &Have, open: impl FnOnce(&mut Work)) {
+        self.tally.note_found(durable);
         let Some(work) = self.work_mut() else { return };
         work.place = place;
         open(work);
-        let (durable, updates) = (work.window.durable_chunks(), work.plan.total_updates);
-        self.tally.note_chunks(durable);
+        work.recorded = durable.clone();
+        let (durable, updates) = (work.window.durable_prefix(), work.plan.total_updates);
         self.confirmed_chunks = self.confirmed_chunks.max(durable);
         self.confirmed_updates = self.confirmed_updates.max(updates);
     }
@@ -91,31 +95,35 @@ impl Download {
         self.wasted += lost;
     }
 
-    /// Every chunk up to `index` was written; not durable yet.
+    /// Every chunk that was handed out up to this one was written; not durable yet.
     pub(crate) fn handle_written(&mut self, now: Instant, index: u64) -> Result<(), Unexpected> {
-        self.tally.check_chunks(index.saturating_add(1), Input::Written)?;
+        let chunk_size = self.plan().map_or(0, |plan| plan.chunk_size);
+        self.tally.check_written(chunk_size, index)?;
         if let Some(work) = self.work_mut() {
             work.window.written(now, index);
         }
         Ok(())
     }
 
-    /// The first `chunks` chunks are durable and recorded.
-    pub(crate) fn handle_durable(&mut self, now: Instant, chunks: u64) -> Result<(), Unexpected> {
-        self.tally.check_chunks(chunks, Input::Durable)?;
-        if let Some(work) = self.work_mut() {
-            work.window.synced(now, chunks);
-            let durable = work.window.durable_chunks();
+    /// All of this is durable and recorded.
+    pub(crate) fn handle_durable(&mut self, now: Instant, durable: &Have) -> Result<(), Unexpected> {
+        self.tally.check_durable(durable)?;
+        if let Some(work) = self.work_mut().filter(|work| work.payload_bytes() == durable.payload_bytes()) {
+            work.window.synced(now, durable);
+            if work.window.is_open() {
+                work.recorded.add(durable);
+            }
+            let durable = work.window.durable_prefix();
             self.confirmed_chunks = self.confirmed_chunks.max(durable);
         }
         Ok(())
     }
 
-    /// Of what was on the disk before, the first `checked` bytes were hashed by now; the `missing` chunks do not hold.
+    /// What was on the disk before this offset was hashed by now; the `missing` chunks do not hold.
     pub(crate) fn handle_rechecked(&mut self, checked: u64, missing: &[u64]) -> Result<(), Unexpected> {
         self.tally.check_recheck()?;
         let Some(work) = self.work_mut().filter(|work| work.place == Place::Open) else { return Ok(()) };
-        let known: Vec<u64> = missing.iter().copied().filter(|index| *index < work.window.durable_chunks()).collect();
+        let known: Vec<u64> = missing.iter().copied().filter(|index| work.window.is_durable(*index)).collect();
         let damaged = known.iter().map(|index| work.window.size(*index)).sum();
         work.recheck.progress(checked, &known, damaged);
         Ok(())

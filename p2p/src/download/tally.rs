@@ -1,6 +1,11 @@
 //! What the driver was asked for and has not answered: so that an answer that comes late is told from one to nothing.
 
-use crate::consumer::{Input, Unexpected};
+use std::ops::Range;
+
+use crate::{
+    consumer::{Input, Unexpected},
+    have::Have,
+};
 
 /// Work that has an answer of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +23,8 @@ pub(super) enum DiskJob {
 pub(super) struct Tally {
     out: [u32; 5],
     dropped: [u32; 5],
-    /// Chunks that were ever handed out to be written, or found durable.
-    chunks: u64,
+    /// What was ever handed out to be written, or found durable.
+    handed: Option<Have>,
     /// A place was open in which there were bytes to be hashed again.
     has_rechecked: bool,
 }
@@ -47,18 +52,36 @@ impl Tally {
         }
     }
 
-    /// So many chunks were handed out, or found durable.
-    pub(super) fn note_chunks(&mut self, chunks: u64) {
-        self.chunks = self.chunks.max(chunks);
+    /// These chunks were handed out.
+    pub(super) fn note_handed(&mut self, payload_bytes: u64, chunk_size: u64, chunks: Range<u64>) {
+        self.handed_of(payload_bytes).insert_chunks(chunk_size, chunks);
     }
 
-    /// So many chunks are told to be written or durable.
-    pub(super) fn check_chunks(&self, chunks: u64, input: Input) -> Result<(), Unexpected> {
-        if chunks <= self.chunks { Ok(()) } else { Err(Unexpected { input }) }
+    /// This was found durable.
+    pub(super) fn note_found(&mut self, have: &Have) {
+        self.handed_of(have.payload_bytes()).add(have);
     }
 
-    pub(super) fn note_recheck(&mut self, unchecked: u64) {
-        self.has_rechecked |= unchecked > 0;
+    fn handed_of(&mut self, payload_bytes: u64) -> &mut Have {
+        // Before its authority is given, a plan may give way to one of another payload.
+        self.handed = self.handed.take().filter(|handed| handed.payload_bytes() == payload_bytes);
+        self.handed.get_or_insert_with(|| Have::nothing(payload_bytes))
+    }
+
+    /// A chunk is told to be written.
+    pub(super) fn check_written(&self, chunk_size: u64, index: u64) -> Result<(), Unexpected> {
+        let is_known = self.handed.as_ref().is_some_and(|handed| handed.has_chunk(chunk_size, index));
+        if is_known { Ok(()) } else { Err(Unexpected { input: Input::Written }) }
+    }
+
+    /// This is told to be durable.
+    pub(super) fn check_durable(&self, durable: &Have) -> Result<(), Unexpected> {
+        let is_known = durable.is_empty() || self.handed.as_ref().is_some_and(|handed| durable.is_within(handed));
+        if is_known { Ok(()) } else { Err(Unexpected { input: Input::Durable }) }
+    }
+
+    pub(super) fn note_recheck(&mut self, unchecked: &Have) {
+        self.has_rechecked |= !unchecked.is_empty();
     }
 
     pub(super) fn check_recheck(&self) -> Result<(), Unexpected> {

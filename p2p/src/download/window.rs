@@ -1,10 +1,10 @@
-//! The window of chunks between verified and durable. It keeps four counts of chunks from the first on, in falling
-//! order: verified, handed out to be written, written, and durable.
+//! The window of chunks between verified and durable. A chunk is queued, then handed out to be written, then written, then
+//! durable. Chunks come in any order, and each is made durable where it stands.
 //!
-//! Example with chunks of 1 MiB, a window of 4 MiB and groups of 2 MiB. Chunks 0 to 3 are verified: nothing more is
-//! asked for, because a fifth would make 5 MiB that are not durable. 0 and 1 are written: a group is full, so a sync is
-//! due. While it runs, 2 and 3 are written. The sync ends with 2 durable chunks: 2 MiB of the window are free, so 4 and
-//! 5 may be asked for.
+//! Example with chunks of 1 MiB, a window of 4 MiB and groups of 2 MiB. Chunks 0, 1, 7 and 8 are verified: nothing more is
+//! asked for, because a fifth would make 5 MiB that are not durable. 0 and 7 are written: a group is full, so a sync is
+//! due. While it runs, 1 and 8 are written. The sync ends with 0 and 7 durable: 2 MiB of the window are free, so two more
+//! may be asked for.
 
 use std::{
     collections::VecDeque,
@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{exchange::VerifiedChunk, messages::Plan, tree::chunk_range};
+use crate::{exchange::VerifiedChunk, have::Have, messages::Plan, ranges::Ranges, tree::chunk_range};
 
 /// The largest batch in bytes.
 const MAX_BATCH: u64 = 1024 * 1024;
@@ -34,12 +34,19 @@ pub(super) struct Window {
     open: bool,
     /// Verified, but not yet handed out; at most the window.
     queue: VecDeque<VerifiedChunk>,
-    verified: u64,
-    handed: u64,
-    written: u64,
-    durable: u64,
+    queued_bytes: u64,
+    /// Handed out in this order, and not written yet.
+    writing: VecDeque<u64>,
+    writing_bytes: u64,
+    /// Written, and not durable yet.
+    written: Ranges,
+    /// All that are verified: queued, being written, written and durable.
+    verified: Ranges,
+    verified_bytes: u64,
+    durable: Ranges,
+    durable_bytes: u64,
     /// Since when a chunk that was handed out is being written.
-    writing: Option<Instant>,
+    writing_since: Option<Instant>,
     syncing: Option<Instant>,
     /// When the first chunk was verified that no sync covers yet.
     dirty_since: Option<Instant>,
@@ -60,168 +67,203 @@ impl Window {
             handing: false,
             open: false,
             queue: VecDeque::new(),
-            verified: 0,
-            handed: 0,
-            written: 0,
-            durable: 0,
-            writing: None,
+            queued_bytes: 0,
+            writing: VecDeque::new(),
+            writing_bytes: 0,
+            written: Ranges::default(),
+            verified: Ranges::default(),
+            verified_bytes: 0,
+            durable: Ranges::default(),
+            durable_bytes: 0,
+            writing_since: None,
             syncing: None,
             dirty_since: None,
         }
     }
 
-    /// The partial payload was opened with this many durable chunks.
-    pub(super) fn open(&mut self, durable: u64) {
-        self.rewind(durable.min(self.total));
+    /// The partial payload was opened with these durable chunks.
+    pub(super) fn open(&mut self, durable: &Have) {
+        self.rewind(durable.chunks(self.chunk_size).collect());
         self.open = true;
     }
 
     /// The payload was already complete.
     pub(super) fn open_complete(&mut self) {
-        self.open(self.total);
+        self.rewind(Ranges::of(0..self.total));
+        self.open = true;
     }
 
     /// The disk failed: what is not durable counts as lost, and nothing is handed out until the partial payload is
     /// opened again.
     pub(super) fn close(&mut self) {
-        self.rewind(self.durable);
+        let durable = std::mem::take(&mut self.durable);
+        self.rewind(durable);
         self.open = false;
     }
 
-    fn rewind(&mut self, durable: u64) {
+    fn rewind(&mut self, durable: Ranges) {
         self.queue.clear();
-        self.handing = false;
-        (self.verified, self.handed, self.written, self.durable) = (durable, durable, durable, durable);
-        (self.writing, self.syncing, self.dirty_since) = (None, None, None);
+        self.writing.clear();
+        (self.handing, self.queued_bytes, self.writing_bytes) = (false, 0, 0);
+        self.durable_bytes = self.bytes_of(&durable);
+        (self.verified_bytes, self.verified) = (self.durable_bytes, durable.clone());
+        (self.written, self.durable) = (Ranges::default(), durable);
+        (self.writing_since, self.syncing, self.dirty_since) = (None, None, None);
     }
 
     pub(super) fn is_open(&self) -> bool {
         self.open
     }
 
-    /// Adds a verified chunk if it is the next one.
+    /// Adds a verified chunk, unless it was verified before.
     pub(super) fn push(&mut self, now: Instant, chunk: VerifiedChunk) -> bool {
-        let is_next = self.open && chunk.index == self.verified && chunk.index < self.total;
-        if is_next {
-            self.verified += 1;
+        let is_new = self.open && chunk.index < self.total && !self.verified.contains(chunk.index);
+        if is_new {
+            let size = self.size(chunk.index);
+            self.verified.insert(chunk.index..chunk.index + 1);
+            self.verified_bytes += size;
+            self.queued_bytes += size;
             self.queue.push_back(chunk);
             self.dirty_since.get_or_insert(now);
         }
-        is_next
+        is_new
     }
 
-    /// The chunks that are to come.
-    pub(super) fn wanted(&self) -> Option<Range<u64>> {
-        (self.open && self.verified < self.total).then_some(self.verified..self.total)
+    /// The chunks that are to come, ascending.
+    pub(super) fn wanted(&self) -> Vec<Range<u64>> {
+        if self.open { self.verified.gaps(0..self.total) } else { Vec::new() }
+    }
+
+    /// Whether every chunk is verified.
+    pub(super) fn is_all_verified(&self) -> bool {
+        self.verified.covers(&(0..self.total))
     }
 
     /// How many bytes of them may be under way: what is left of the window. One chunk may always come when nothing waits to
     /// be durable.
     pub(super) fn room(&self) -> u64 {
-        match self.bytes(self.verified) - self.bytes(self.durable) {
-            0 => self.capacity.max(self.size(self.verified)),
+        match self.pending_bytes() {
+            0 => self.capacity.max(self.next_size()),
             pending => self.capacity.saturating_sub(pending),
         }
     }
 
-    fn fits(&self) -> bool {
-        self.size(self.verified) <= self.room()
+    /// Bytes of the first chunk that is to come.
+    fn next_size(&self) -> u64 {
+        self.size(self.verified.prefix())
     }
 
     /// Whether verified chunks keep the next one from being asked for.
     pub(super) fn is_blocked(&self) -> bool {
-        self.open && self.verified < self.total && !self.fits()
+        self.open && !self.is_all_verified() && self.next_size() > self.room()
     }
 
     /// The next chunk to write, if a batch is full or old enough, or nothing more arrives before that (see
     /// `start_sync`).
     pub(super) fn next_write(&mut self, now: Instant, flush: bool) -> Option<VerifiedChunk> {
-        let full = self.bytes(self.verified) - self.bytes(self.handed) >= self.batch;
+        let full = self.queued_bytes >= self.batch;
         let due = full || self.nothing_follows(flush) || self.sync_at().is_some_and(|at| at <= now);
         if !self.handing && !due {
             return None;
         }
         let chunk = self.queue.pop_front()?;
+        let size = self.size(chunk.index);
         self.handing = !self.queue.is_empty();
-        self.handed += 1;
-        self.writing.get_or_insert(now);
+        self.queued_bytes -= size;
+        self.writing_bytes += size;
+        self.writing.push_back(chunk.index);
+        self.writing_since.get_or_insert(now);
         Some(chunk)
     }
 
-    /// Everything up to `index` is written.
+    /// Everything that was handed out up to this chunk is written.
     pub(super) fn written(&mut self, now: Instant, index: u64) {
-        if index >= self.written && index < self.handed {
-            self.written = index + 1;
-            self.writing = (self.written < self.handed).then_some(now);
+        let Some(at) = self.writing.iter().position(|handed| *handed == index) else { return };
+        for handed in self.writing.drain(..=at).collect::<Vec<_>>() {
+            self.writing_bytes -= self.size(handed);
+            self.written.insert(handed..handed + 1);
         }
+        self.writing_since = (!self.writing.is_empty()).then_some(now);
     }
 
     /// Whether no further chunk is asked for before the queued ones are handled.
     fn nothing_follows(&self, flush: bool) -> bool {
-        flush || self.verified == self.total || self.is_blocked()
+        flush || self.is_all_verified() || self.is_blocked()
     }
 
     /// Whether a sync starts now: a group is full or old enough, or nothing more arrives before that (the last chunk, a
     /// full window, or `flush`).
     pub(super) fn start_sync(&mut self, now: Instant, flush: bool) -> bool {
-        let dirty = self.bytes(self.written) - self.bytes(self.durable);
-        let is_quiet = self.queue.is_empty() && self.handed == self.written;
-        let due = dirty >= self.group
+        let is_quiet = self.queue.is_empty() && self.writing.is_empty();
+        let due = self.written_bytes() - self.durable_bytes >= self.group
             || self.sync_at().is_some_and(|at| at <= now)
             || (is_quiet && self.nothing_follows(flush));
-        let starts = self.open && self.syncing.is_none() && self.written > self.durable && due;
+        let starts = self.open && self.syncing.is_none() && !self.written.is_empty() && due;
         if starts {
             self.syncing = Some(now);
-            self.dirty_since = (self.verified > self.written).then_some(now);
+            self.dirty_since = (!is_quiet).then_some(now);
         }
         starts
     }
 
     /// When a sync is due by age, unless only the disk can make progress.
     pub(super) fn sync_at(&self) -> Option<Instant> {
-        if self.syncing.is_some() || (self.queue.is_empty() && self.written == self.durable) {
+        if self.syncing.is_some() || (self.queue.is_empty() && self.written.is_empty()) {
             return None;
         }
         self.dirty_since.map(|since| since + self.interval)
     }
 
-    pub(super) fn synced(&mut self, now: Instant, durable: u64) {
-        if durable > self.handed {
-            return; // not of this place
-        }
+    /// All that is durable now. What was not handed out is of an earlier opening, and does not count.
+    pub(super) fn synced(&mut self, now: Instant, durable: &Have) {
         self.syncing = None;
         // A sync may cover chunks that were written while it ran, before that was reported.
-        self.durable = self.durable.max(durable);
-        self.written = self.written.max(self.durable);
-        self.writing = self.writing.filter(|_| self.written < self.handed);
-        self.dirty_since = (self.verified > self.durable).then(|| self.dirty_since.unwrap_or(now));
+        let told: Ranges = durable.chunks(self.chunk_size).collect();
+        let (also, writing): (Vec<_>, Vec<_>) = self.writing.drain(..).partition(|index| told.contains(*index));
+        self.writing = writing.into();
+        for index in also {
+            self.writing_bytes -= self.size(index);
+            self.written.insert(index..index + 1);
+        }
+        let synced = self.written.common(&told);
+        self.written.subtract(&synced);
+        self.durable.add(&synced);
+        self.durable_bytes += self.bytes_of(&synced);
+        self.writing_since = self.writing_since.filter(|_| !self.writing.is_empty());
+        self.dirty_since = (self.pending() > 0).then(|| self.dirty_since.unwrap_or(now));
     }
 
     /// Whether nothing is queued, handed out or being synced.
     pub(super) fn is_idle(&self) -> bool {
-        self.queue.is_empty() && self.handed == self.written && self.syncing.is_none() && self.written == self.durable
+        self.syncing.is_none() && self.pending() == 0
+    }
+
+    /// How many verified chunks, or runs of them, are not durable.
+    fn pending(&self) -> usize {
+        self.queue.len() + self.writing.len() + self.written.pieces()
     }
 
     pub(super) fn is_complete(&self) -> bool {
-        self.open && self.durable == self.total
+        self.open && self.durable.covers(&(0..self.total))
     }
 
     /// Since when a write or a sync has been in progress.
     pub(super) fn busy_since(&self) -> Option<Instant> {
-        self.syncing.or(self.writing).or(self.dirty_since)
+        self.syncing.or(self.writing_since).or(self.dirty_since)
     }
 
-    pub(super) fn verified_chunks(&self) -> u64 {
-        self.verified
+    /// Chunks verified from the first on without a gap.
+    pub(super) fn verified_prefix(&self) -> u64 {
+        self.verified.prefix()
     }
 
-    /// Chunks that were handed out, or found durable.
-    pub(super) fn handed_chunks(&self) -> u64 {
-        self.handed
+    /// Chunks durable from the first on without a gap.
+    pub(super) fn durable_prefix(&self) -> u64 {
+        self.durable.prefix()
     }
 
-    pub(super) fn durable_chunks(&self) -> u64 {
-        self.durable
+    pub(super) fn is_durable(&self, index: u64) -> bool {
+        self.durable.contains(index)
     }
 
     /// Bytes that may wait to be durable.
@@ -235,15 +277,23 @@ impl Window {
     }
 
     pub(super) fn verified_bytes(&self) -> u64 {
-        self.bytes(self.verified)
+        self.verified_bytes
     }
 
     pub(super) fn written_bytes(&self) -> u64 {
-        self.bytes(self.written)
+        self.verified_bytes - self.queued_bytes - self.writing_bytes
     }
 
     pub(super) fn durable_bytes(&self) -> u64 {
-        self.bytes(self.durable)
+        self.durable_bytes
+    }
+
+    fn pending_bytes(&self) -> u64 {
+        self.verified_bytes - self.durable_bytes
+    }
+
+    fn bytes_of(&self, chunks: &Ranges) -> u64 {
+        chunks.iter().map(|range| self.bytes(range.end) - self.bytes(range.start)).sum()
     }
 
     /// Bytes of the first `chunks` chunks.

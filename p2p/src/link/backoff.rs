@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::limits::{BACKOFF_MAX, BACKOFF_MIN};
 
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     give_up_after: Option<Duration>,
     /// The first failure since the last progress.
     since: Option<Instant>,
@@ -13,12 +13,12 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    pub(super) fn new(give_up_after: Option<Duration>, seed: u64) -> Self {
+    pub(crate) fn new(give_up_after: Option<Duration>, seed: u64) -> Self {
         Self { give_up_after, since: None, pauses: rpp_common::Backoff::new(BACKOFF_MIN, BACKOFF_MAX, seed) }
     }
 
     /// When to try next; `None` when it is time to give up.
-    pub(super) fn next(&mut self, now: Instant) -> Option<Instant> {
+    pub(crate) fn next(&mut self, now: Instant) -> Option<Instant> {
         let since = *self.since.get_or_insert(now);
         let deadline = self.give_up_after.map(|limit| since + limit);
         // The first failure is always tried again, however small `give_up_after` is.
@@ -30,12 +30,12 @@ impl Backoff {
     }
 
     /// There was progress, so the next failure counts as the first.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.pauses.reset();
         self.since = None;
     }
 
-    pub(super) fn tries(&self) -> u32 {
+    pub(crate) fn tries(&self) -> u32 {
         self.pauses.failures()
     }
 }

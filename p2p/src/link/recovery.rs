@@ -63,7 +63,7 @@ impl Link {
         if self.gives_up_ack(&ended.request, demand) {
             return None;
         }
-        self.note_failed(now, ended, failure, demand.plan.as_deref());
+        self.note_failed(now, ended, failure, demand);
         match failure {
             RequestFailure::Unsupported { .. } => {
                 let message = format!("{} serves no snapshots: {failure}", self.peer);

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::{Link, Opening, requests::InFlight};
 use crate::{
+    download::Demand,
     error::RequestFailure,
     limits::{MIN_CHUNK_SIZE, REQUEST_IDLE},
     messages::{Plan, SnapshotsRequest},
@@ -18,19 +19,20 @@ use crate::{
 impl Link {
     /// A request failed in transit. If the line seems too slow for the chunk, the same snapshot is planned anew in
     /// smaller chunks.
-    pub(super) fn note_failed(
-        &mut self,
-        now: Instant,
-        ended: &InFlight,
-        failure: &RequestFailure,
-        plan: Option<&Plan>,
-    ) {
+    pub(super) fn note_failed(&mut self, now: Instant, ended: &InFlight, failure: &RequestFailure, demand: &Demand) {
         let is_chunk = matches!(ended.request, SnapshotsRequest::Chunk { .. });
-        self.note_lost(now, ended.since, failure, plan.filter(|_| is_chunk));
+        self.note_lost(now, ended.since, failure, demand.plan.as_deref().filter(|_| is_chunk), demand.may_shrink);
     }
 
     /// The same for a stream. `since`: when something came last. `plan`: of the chunk that was to come.
-    pub(super) fn note_lost(&mut self, now: Instant, since: Instant, failure: &RequestFailure, plan: Option<&Plan>) {
+    pub(super) fn note_lost(
+        &mut self,
+        now: Instant,
+        since: Instant,
+        failure: &RequestFailure,
+        plan: Option<&Plan>,
+        may_shrink: bool,
+    ) {
         let received = failure.received();
         self.wasted = self.wasted.saturating_add(received);
         self.received = self.received.saturating_add(received);
@@ -44,7 +46,7 @@ impl Link {
         self.failed_chunks = self.failed_chunks.saturating_add(1);
         let least = self.options.wishes.min_chunk_size.unwrap_or(0).max(MIN_CHUNK_SIZE);
         let smaller = smaller(plan.chunk_size, received, now.saturating_duration_since(since)).max(least);
-        if is_slow && smaller < plan.chunk_size {
+        if is_slow && smaller < plan.chunk_size && may_shrink {
             self.failed_chunks = 0;
             self.opening = Opening::Smaller(smaller);
         }

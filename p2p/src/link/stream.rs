@@ -111,7 +111,7 @@ impl Link {
         }
         let request_id = stream.id;
         // Seldom, and never so late that a chunk does not fit.
-        let step = (self.options.window / 4).max(plan.chunk_size);
+        let step = ((self.options.window / 4).min(demand.room / 2)).max(plan.chunk_size);
         let (mut want, mut credit) = (None, None);
         while let Some(intent) = self.said.next(&self.state, None, demand, step) {
             match intent {
@@ -143,7 +143,13 @@ impl Link {
         match error {
             // The connection was heard of first.
             SnapshotProtocolError::Outbound(failure) if !is_open => {
-                self.note_lost(now, since, failure, demand.plan.as_deref().filter(|_| chunk.is_some()));
+                self.note_lost(
+                    now,
+                    since,
+                    failure,
+                    demand.plan.as_deref().filter(|_| chunk.is_some()),
+                    demand.may_shrink,
+                );
                 None
             }
             _ if !is_open => None,
@@ -160,7 +166,13 @@ impl Link {
                 None
             }
             SnapshotProtocolError::Outbound(failure) => {
-                self.note_lost(now, since, failure, demand.plan.as_deref().filter(|_| chunk.is_some()));
+                self.note_lost(
+                    now,
+                    since,
+                    failure,
+                    demand.plan.as_deref().filter(|_| chunk.is_some()),
+                    demand.may_shrink,
+                );
                 self.back_off(now, FailureCode::Network, text::escape(&failure.to_string()), false)
             }
             other => self.back_off(now, FailureCode::Network, text::escape(&other.to_string()), false),

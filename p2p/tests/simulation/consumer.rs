@@ -1,7 +1,7 @@
 //! A consumer made of the real `Session`, with a disk that survives its restarts.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -9,10 +9,11 @@ use std::{
 
 use libp2p::PeerId;
 use rpp_p2p::{
-    ArtefactKind, AuthorityError, Exchange, Hash, Plan, PlanWishes, RequestFailure, RequestId, Rules, SessionState,
-    SnapshotSessionId, SnapshotsRequest, Update, Verified, VerifiedChunk, Violation,
+    ArtefactKind, AuthorityError, Exchange, Hash, Have, Plan, PlanWishes, RequestFailure, RequestId, Rules,
+    SessionState, SnapshotSessionId, SnapshotsRequest, Update, Verified, VerifiedChunk, Violation,
     authority::check_authority_signatures,
-    consumer::{Action, Options, Saved, Session, Storage, Unexpected},
+    consumer::{Action, Blame, Options, Saved, Session, Source, Storage, Unexpected},
+    status::SourceState,
     tree::chunk_range,
 };
 
@@ -24,6 +25,8 @@ struct Disk {
     record: Option<(Arc<Plan>, u64, u64)>,
     /// `plan.json` of the partial payload.
     updates: Arc<Vec<Update>>,
+    /// `have` of each partial payload.
+    have: HashMap<Hash, Have>,
     partial: HashMap<Hash, Partial>,
     stored: HashMap<Hash, Vec<u8>>,
     /// Tips whose proof was checked: `head.json`.
@@ -35,29 +38,44 @@ struct Disk {
 struct Recheck {
     /// Counts openings.
     opening: u32,
-    at: u64,
-    end: u64,
+    /// Ascending, the next one last.
+    chunks: Vec<u64>,
     missing: Vec<u64>,
 }
 
-#[derive(Default)]
 struct Partial {
     bytes: Vec<u8>,
-    durable: usize,
+    written: Have,
+    durable: Have,
+}
+
+impl Partial {
+    fn new(bytes: u64) -> Self {
+        Self { bytes: vec![0; bytes as usize], written: Have::nothing(bytes), durable: Have::nothing(bytes) }
+    }
+
+    fn holds(&self, root: &Hash, chunk_size: u64, index: u64) -> bool {
+        let range = chunk_range(self.bytes.len() as u64, chunk_size, index);
+        let bytes = range.start as usize..range.end as usize;
+        self.bytes[bytes.clone()] == WORLD.payload(root).bytes[bytes]
+    }
 }
 
 pub struct Consumer {
     pub peer: PeerId,
-    pub provider: PeerId,
+    pub providers: Vec<PeerId>,
     pub session: Session,
     pub life: u32,
     pub full: bool,
-    pub connected: bool,
-    /// Counts connections.
-    pub connection: u32,
-    /// The request in flight, as the transport knows it.
-    pub request: Option<(u64, Exchange)>,
+    /// To which providers.
+    pub connected: BTreeSet<usize>,
+    /// Counts connections to each.
+    pub connections: Vec<u32>,
+    /// The requests in flight, as the transport knows them, and with whom.
+    pub in_flight: BTreeMap<u64, (usize, Exchange)>,
     pub requests: u64,
+    /// Everything that sources were blamed for.
+    pub blames: Vec<Blame>,
     /// Local work and dials under way: each will be answered.
     pub pending: u32,
     pub trace: Option<Vec<String>>,
@@ -72,15 +90,15 @@ pub struct Consumer {
 
 /// Work that the consumer's machine does in its own time.
 pub enum Local {
-    Dialled(bool),
-    Verify(Box<(Exchange, rpp_p2p::SnapshotsResponse)>),
+    Dialled(usize, bool),
+    Verify(u64, Box<(Exchange, rpp_p2p::SnapshotsResponse)>),
     Authority(Arc<Plan>, Arc<Vec<Update>>),
     Open(Arc<Plan>, Arc<Vec<Update>>),
     Write(VerifiedChunk),
     /// The payload is synced now,
     Sync,
     /// and then that is recorded.
-    Record(u64),
+    Record(Have),
     /// A chunk that was there is hashed again.
     Recheck(u32),
     Repair(Vec<VerifiedChunk>),
@@ -90,22 +108,25 @@ pub enum Local {
 
 /// What a consumer wants of the simulation.
 pub enum Wish {
-    Send(u64, SnapshotsRequest),
+    Send(usize, u64, SnapshotsRequest),
     Work { work: Local, on_disk: bool, epoch: u32 },
 }
 
 impl Consumer {
-    pub fn new(peer: PeerId, provider: PeerId, id: SnapshotSessionId, options: Options, now: Instant) -> Self {
+    pub fn new(peer: PeerId, providers: Vec<PeerId>, id: SnapshotSessionId, options: Options, now: Instant) -> Self {
+        let mut session = Session::new(id, providers[0], options.clone(), now);
+        add_others(&mut session, &providers, now);
         Self {
             peer,
-            provider,
-            session: Session::new(id, provider, options.clone(), now),
+            session,
             life: 0,
             full: false,
-            connected: false,
-            connection: 0,
-            request: None,
+            connected: BTreeSet::new(),
+            connections: vec![0; providers.len()],
+            providers,
+            in_flight: BTreeMap::new(),
             requests: 0,
+            blames: Vec::new(),
             pending: 0,
             trace: None,
             options,
@@ -122,17 +143,25 @@ impl Consumer {
         let id = self.session.id();
         self.life += 1;
         self.disk_epoch += 1;
-        self.connected = false;
-        self.connection += 1;
-        self.request = None;
+        self.connected.clear();
+        self.connections.iter_mut().for_each(|connection| *connection += 1);
+        self.in_flight.clear();
         self.pending = 0;
-        for partial in self.disk.partial.values_mut() {
+        for (root, partial) in &mut self.disk.partial {
             // Some of what was not synced may have reached the disk all the same, in whole chunks that verify.
-            let survives = rng.chance(30);
-            partial.bytes.truncate(if survives { partial.bytes.len() } else { partial.durable });
-            partial.durable = partial.bytes.len();
+            if !rng.chance(30) {
+                for lost in partial.durable.missing_bytes() {
+                    partial.bytes[lost.start as usize..lost.end as usize].fill(0);
+                }
+            }
+            partial.written = partial.durable.clone();
             if rng.chance(2) {
-                *partial = Partial::default();
+                *partial = Partial::new(partial.bytes.len() as u64);
+                self.disk.have.remove(root);
+            }
+            // A damaged file of what is had is as good as none.
+            if rng.chance(5) {
+                self.disk.have.remove(root);
             }
             if rng.chance(30) && !partial.bytes.is_empty() {
                 let at = rng.below(partial.bytes.len() as u64) as usize;
@@ -141,7 +170,7 @@ impl Consumer {
         }
         self.recheck = Recheck { opening: self.recheck.opening + 1, ..Recheck::default() };
         self.session = match &self.disk.record {
-            None => Session::new(id, self.provider, self.options.clone(), now),
+            None => Session::new(id, self.providers[0], self.options.clone(), now),
             Some((plan, chunks, updates)) => {
                 let kept = if rng.chance(50) { rng.below(self.disk.updates.len() as u64 + 1) } else { 0 };
                 let mut found = self.disk.updates[..kept as usize].to_vec();
@@ -154,10 +183,18 @@ impl Consumer {
                     updates: found,
                     confirmed_chunks: *chunks,
                     confirmed_updates: *updates,
+                    durable: self.recorded(plan),
                 };
-                Session::restore(id, self.provider, self.options.clone(), saved, None, now)
+                Session::restore(id, self.providers[0], self.options.clone(), saved, None, now)
             }
         };
+        add_others(&mut self.session, &self.providers, now);
+        // What was banned stays so.
+        for blame in &self.blames {
+            if let Source::Peer(peer) = blame.source {
+                self.session.handle_distrust(now, peer, &format!("{peer} is banned"));
+            }
+        }
         self.note(|| "restarted".to_owned());
     }
 
@@ -169,22 +206,31 @@ impl Consumer {
             self.note(|| format!("{action:?}").chars().take(200).collect());
             wishes.extend(self.act(now, action));
         }
+        self.take_blames();
         self.check();
         wishes
     }
 
     fn act(&mut self, now: Instant, action: Action) -> Option<Wish> {
         let (work, on_disk) = match action {
-            Action::Connect => (Local::Dialled(true), false),
-            Action::Request(exchange) => {
+            Action::Connect(peer) => (Local::Dialled(self.number(peer), true), false),
+            Action::Close(peer, session) => {
+                assert!(self.session.has_link(peer, session));
+                let with = self.number(peer);
+                self.in_flight.retain(|_, (other, _)| *other != with);
+                return None;
+            }
+            Action::Request(peer, exchange) => {
                 let request = exchange.request().clone();
+                let with = self.number(peer);
+                assert!(self.session.has_link(peer, request.session_id()));
                 self.check_request(&request);
-                assert!(self.request.is_none(), "a second request in flight");
+                assert!(!self.in_flight.values().any(|(other, _)| *other == with), "a second request in flight");
                 exchange.fits().expect("the request does not fit its plan");
                 self.requests += 1;
-                self.request = Some((self.requests, exchange));
-                self.session.handle_sent(now, Ok(self.last())).unwrap();
-                return Some(Wish::Send(self.requests, request));
+                self.in_flight.insert(self.requests, (with, exchange));
+                self.session.handle_sent(now, Ok(RequestId::new(self.requests))).unwrap();
+                return Some(Wish::Send(with, self.requests, request));
             }
             Action::PlanAccepted(plan) => {
                 // The same bytes are more chunks in a plan with smaller ones.
@@ -213,8 +259,25 @@ impl Consumer {
         Some(Wish::Work { work, on_disk, epoch: self.disk_epoch })
     }
 
-    /// An ack never says more than what is durable and recorded.
+    pub fn number(&self, peer: PeerId) -> usize {
+        self.providers.iter().position(|provider| *provider == peer).expect("one of the providers")
+    }
+
+    fn take_blames(&mut self) {
+        while let Some(blame) = self.session.poll_blame() {
+            self.blames.push(blame);
+        }
+    }
+
+    /// An ack never says more than what is durable and recorded, and what is durable is not asked for.
     fn check_request(&self, request: &SnapshotsRequest) {
+        if let SnapshotsRequest::Chunk { chunk_index, .. } = request {
+            let (plan, _, _) = self.disk.record.as_ref().expect("a chunk without a record");
+            let durable = self.disk.partial.get(&plan.snapshot.checkpoint.state_root).map(|partial| &partial.durable);
+            let is_there = durable.is_some_and(|durable| durable.has_chunk(plan.chunk_size, *chunk_index));
+            assert!(!is_there || self.recheck.missing.contains(chunk_index), "chunk {chunk_index} is durable");
+            return;
+        }
         let SnapshotsRequest::Ack { kind, index, .. } = request else { return };
         let (plan, chunks, updates) = self.disk.record.as_ref().expect("an ack without a record");
         match kind {
@@ -226,11 +289,11 @@ impl Consumer {
                     "ack of chunk {index}, damaged are {:?}",
                     self.recheck.missing
                 );
-                let end = chunk_range(plan.snapshot.checkpoint.payload_bytes, plan.chunk_size, *index).end as usize;
-                let partial = self.disk.partial.get(&root).map_or(0, |partial| partial.durable);
+                let partial = self.disk.partial.get(&root).map(|partial| &partial.durable);
                 assert!(
-                    self.disk.stored.contains_key(&root) || end <= partial,
-                    "ack of chunk {index}: {partial} durable"
+                    self.disk.stored.contains_key(&root)
+                        || partial.is_some_and(|durable| durable.prefix_chunks(plan.chunk_size) > *index),
+                    "ack of chunk {index}: {partial:?} durable"
                 );
             }
             ArtefactKind::LightClientUpdate => {
@@ -250,7 +313,13 @@ impl Consumer {
 
     fn check(&mut self) {
         let view = self.session.view();
-        assert_eq!(self.session.in_flight(), self.request.is_some());
+        assert_eq!(self.session.in_flight(), !self.in_flight.is_empty());
+        for source in self.session.sources(Instant::now()) {
+            let is_out = matches!(source.state, SourceState::Banned | SourceState::Refused);
+            assert!(!is_out || source.trouble.is_some(), "{source:?}");
+            let is_blamed = self.blames.iter().any(|blame| blame.source == source.source);
+            assert!(is_blamed || source.state != SourceState::Banned, "{source:?}");
+        }
         assert!(view.bytes_received >= view.bytes_wasted);
         let doubtful = view.bytes_to_recheck - view.bytes_rechecked + view.bytes_damaged;
         assert!(view.bytes_verified + doubtful >= view.bytes_written);
@@ -312,46 +381,48 @@ impl Consumer {
         assert!(may_verify || !moved, "a marker moved without verified data");
     }
 
-    pub fn connect(&mut self, now: Instant, works: bool) {
+    pub fn connect(&mut self, now: Instant, to: usize, works: bool) {
         self.pending -= 1;
-        self.note(|| format!("dialled: {works}"));
+        self.note(|| format!("dialled {to}: {works}"));
+        let peer = self.providers[to];
         if works {
-            self.connected = true;
-            self.told(false, |session| session.handle_connected(now));
+            self.connected.insert(to);
+            self.told(false, |session| session.handle_connected(now, peer));
         } else {
-            self.told(false, |session| session.handle_dial_failed(now, "simulated"));
+            self.told(false, |session| session.handle_dial_failed(now, peer, "simulated"));
         }
     }
 
     /// The connection is lost; so is the request in flight. Either is heard of first.
-    pub fn disconnect(&mut self, now: Instant, rng: &mut Rng) {
-        if !self.connected {
+    pub fn disconnect(&mut self, now: Instant, from: usize, rng: &mut Rng) {
+        if !self.connected.remove(&from) {
             return;
         }
-        self.connected = false;
-        self.connection += 1;
-        self.note(|| "disconnected".to_owned());
+        self.connections[from] += 1;
+        self.note(|| format!("disconnected from {from}"));
+        let peer = self.providers[from];
         let request_first = rng.chance(50);
+        let received = rng.below(3) * 10_000;
+        let lost = self.in_flight.iter().find(|(_, (with, _))| *with == from).map(|(id, _)| *id);
+        let fail = |consumer: &mut Self| {
+            if let Some(id) = lost {
+                consumer.request_failed(now, id, &RequestFailure::ConnectionClosed { received });
+            }
+        };
         if request_first {
-            self.request_failed(now, &RequestFailure::ConnectionClosed { received: rng.below(3) * 10_000 });
+            fail(self);
         }
-        self.told(false, |session| session.handle_disconnected(now, "simulated"));
+        self.told(false, |session| session.handle_disconnected(now, peer, "simulated"));
         if !request_first {
-            self.request_failed(now, &RequestFailure::ConnectionClosed { received: rng.below(3) * 10_000 });
+            fail(self);
         }
     }
 
-    pub fn request_failed(&mut self, now: Instant, failure: &RequestFailure) {
-        if self.request.take().is_some() {
-            self.note(|| failure.to_string());
-            let id = self.last();
-            self.told(false, |session| session.handle_request_failed(now, id, failure));
+    pub fn request_failed(&mut self, now: Instant, id: u64, failure: &RequestFailure) {
+        if self.in_flight.remove(&id).is_some() {
+            self.note(|| format!("{id}: {failure}"));
+            self.told(false, |session| session.handle_request_failed(now, RequestId::new(id), failure));
         }
-    }
-
-    /// The id of the last request: the one in flight, if one is.
-    fn last(&self) -> RequestId {
-        RequestId::new(self.requests)
     }
 
     /// The end of a request that the session gave up, or that was made in an earlier life, is heard of only now.
@@ -361,18 +432,27 @@ impl Consumer {
         assert_eq!(before, self.session.view(), "the late end of request {id} reached the session");
     }
 
-    pub fn violated(&mut self, now: Instant, violation: &Violation) {
+    pub fn violated(&mut self, now: Instant, id: u64, violation: &Violation) {
         self.note(|| violation.to_string());
-        let id = self.last();
-        self.told(false, |session| session.handle_violation(now, id, violation));
-        let failure = self.session.view().failure.expect("a violation ends the session");
-        assert!(failure.message.contains(&self.provider.to_string()), "the error names the peer: {}", failure.message);
+        let Some((with, _)) = self.in_flight.remove(&id) else { return };
+        let peer = self.providers[with];
+        let was_over = self.session.is_over();
+        self.told(false, |session| session.handle_violation(now, RequestId::new(id), violation));
+        if was_over {
+            return; // Nobody needs its answer any more.
+        }
+        let source = self.session.sources(now).into_iter().find(|source| source.source == Source::Peer(peer)).unwrap();
+        assert!(matches!(source.state, SourceState::Banned | SourceState::Refused), "{source:?}");
+        let (_, message) = source.trouble.unwrap();
+        assert!(message.contains(&peer.to_string()), "the error names the peer: {message}");
+        self.take_blames();
     }
 
-    pub fn verified(&mut self, now: Instant, verified: Verified) {
-        self.note(|| format!("{verified:?}").chars().take(160).collect());
-        let id = self.last();
-        self.expected(true, |session| session.handle_verified(now, id, verified));
+    pub fn verified(&mut self, now: Instant, id: u64, verified: Verified) {
+        self.note(|| format!("{id}: {verified:?}").chars().take(160).collect());
+        if self.in_flight.remove(&id).is_some() {
+            self.expected(true, |session| session.handle_verified(now, RequestId::new(id), verified));
+        }
     }
 
     pub fn timeout(&mut self, now: Instant) {
@@ -381,19 +461,20 @@ impl Consumer {
 
     /// Local work is done. `trouble`: the disk may misbehave.
     pub fn done(&mut self, now: Instant, work: Local, epoch: u32, rng: &mut Rng, trouble: bool) -> Option<Wish> {
-        let is_remote = matches!(work, Local::Dialled(_) | Local::Verify(_) | Local::Authority(..) | Local::Proof(..));
+        let is_remote =
+            matches!(work, Local::Dialled(..) | Local::Verify(..) | Local::Authority(..) | Local::Proof(..));
         if epoch != self.disk_epoch && !is_remote {
             self.pending -= 1;
             return None;
         }
         match work {
-            Local::Dialled(works) => self.connect(now, works),
-            Local::Verify(checked) => {
+            Local::Dialled(to, works) => self.connect(now, to, works),
+            Local::Verify(id, checked) => {
                 let (exchange, response) = *checked;
                 let rules = Rules { trust: Arc::clone(&WORLD.trust), ..Rules::default() };
                 match exchange.check(&rules, response) {
-                    Ok(verified) => self.verified(now, verified),
-                    Err(violation) => self.violated(now, &violation),
+                    Ok(verified) => self.verified(now, id, verified),
+                    Err(violation) => self.violated(now, id, &violation),
                 }
             }
             Local::Authority(plan, updates) => {
@@ -429,16 +510,15 @@ impl Consumer {
                 if opening != self.recheck.opening {
                     return None;
                 }
+                let index = self.recheck.chunks.pop()?;
                 let plan = self.session.plan().unwrap();
                 let (root, chunk_size) = (plan.snapshot.checkpoint.state_root, plan.chunk_size);
-                let range = self.recheck.at..(self.recheck.at + chunk_size).min(self.recheck.end);
-                let bytes = range.start as usize..range.end as usize;
-                let holds = self.disk.partial[&root].bytes[bytes.clone()] == WORLD.payload(&root).bytes[bytes];
-                self.recheck.at = range.end;
-                self.recheck.missing = if holds { Vec::new() } else { vec![range.start / chunk_size] };
+                let partial = &self.disk.partial[&root];
+                let end = chunk_range(partial.bytes.len() as u64, chunk_size, index).end;
+                self.recheck.missing = if partial.holds(&root, chunk_size, index) { Vec::new() } else { vec![index] };
                 let missing = self.recheck.missing.clone();
-                self.note(|| format!("hashed up to {}, damaged: {missing:?}", range.end));
-                self.expected(true, |session| session.handle_rechecked(now, range.end, &missing));
+                self.note(|| format!("hashed up to {end}, damaged: {missing:?}"));
+                self.expected(true, |session| session.handle_rechecked(now, end, &missing));
                 return self.recheck_on(epoch);
             }
             Local::Repair(chunks) => {
@@ -447,7 +527,7 @@ impl Consumer {
                 }
                 self.pending -= 1;
                 let plan = self.session.plan().unwrap();
-                let partial = self.disk.partial.entry(plan.snapshot.checkpoint.state_root).or_default();
+                let partial = self.disk.partial.get_mut(&plan.snapshot.checkpoint.state_root).unwrap();
                 for chunk in chunks {
                     let start = (chunk.index * plan.chunk_size) as usize;
                     partial.bytes[start..start + chunk.bytes.len()].copy_from_slice(&chunk.bytes);
@@ -462,10 +542,15 @@ impl Consumer {
                 }
                 self.pending -= 1;
                 let plan = self.session.plan().unwrap();
-                let start = chunk.index * plan.chunk_size;
-                let partial = self.disk.partial.entry(plan.snapshot.checkpoint.state_root).or_default();
-                assert_eq!(start, partial.bytes.len() as u64, "a chunk out of order");
-                partial.bytes.extend_from_slice(&chunk.bytes);
+                let start = (chunk.index * plan.chunk_size) as usize;
+                let partial = self.disk.partial.get_mut(&plan.snapshot.checkpoint.state_root).unwrap();
+                assert!(
+                    !partial.written.has_chunk(plan.chunk_size, chunk.index),
+                    "chunk {} is written twice",
+                    chunk.index
+                );
+                partial.bytes[start..start + chunk.bytes.len()].copy_from_slice(&chunk.bytes);
+                partial.written.insert_chunks(plan.chunk_size, chunk.index..chunk.index + 1);
                 self.expected(false, |session| session.handle_written(now, chunk.index));
             }
             Local::Sync => {
@@ -473,17 +558,17 @@ impl Consumer {
                     return None;
                 }
                 let plan = self.session.plan().unwrap();
-                let partial = self.disk.partial.entry(plan.snapshot.checkpoint.state_root).or_default();
-                partial.durable = partial.bytes.len();
-                let chunks = durable_chunks(plan, partial);
-                return Some(Wish::Work { work: Local::Record(chunks), on_disk: true, epoch });
+                let partial = self.disk.partial.get_mut(&plan.snapshot.checkpoint.state_root).unwrap();
+                partial.durable = partial.written.clone();
+                return Some(Wish::Work { work: Local::Record(partial.durable.clone()), on_disk: true, epoch });
             }
-            Local::Record(chunks) => {
+            Local::Record(durable) => {
                 self.pending -= 1;
-                if let Some((_, recorded, _)) = &mut self.disk.record {
-                    *recorded = (*recorded).max(chunks);
+                if let Some((plan, recorded, _)) = &mut self.disk.record {
+                    *recorded = (*recorded).max(durable.prefix_chunks(plan.chunk_size));
+                    self.disk.have.insert(plan.snapshot.checkpoint.state_root, durable.clone());
                 }
-                self.expected(false, |session| session.handle_durable(now, chunks));
+                self.expected(false, |session| session.handle_durable(now, &durable));
             }
             Local::Place => {
                 if self.is_full(now, rng, trouble) {
@@ -491,8 +576,9 @@ impl Consumer {
                 }
                 self.pending -= 1;
                 let root = self.session.plan().unwrap().snapshot.checkpoint.state_root;
-                let partial = self.disk.partial.remove(&root).unwrap_or_default();
-                assert_eq!(partial.durable, partial.bytes.len());
+                let partial = self.disk.partial.remove(&root).unwrap();
+                self.disk.have.remove(&root);
+                assert!(partial.durable.is_all());
                 self.disk.stored.insert(root, partial.bytes);
                 self.expected(false, |session| session.handle_placed(now, PathBuf::from("/payload")));
             }
@@ -509,39 +595,47 @@ impl Consumer {
             return Storage::HeldBy(SnapshotSessionId::random());
         }
         let root = plan.snapshot.checkpoint.state_root;
-        let partial = self.disk.partial.entry(root).or_default();
         let total = plan.snapshot.checkpoint.payload_bytes;
-        let recorded =
-            self.disk.record.as_ref().map_or(0, |(_, chunks, _)| chunk_range(total, plan.chunk_size, *chunks).start);
-        let recorded = recorded.min(partial.bytes.len() as u64);
+        let recorded = self.recorded(plan);
+        let partial = self.disk.partial.entry(root).or_insert_with(|| Partial::new(total));
         // Beyond the record, what verifies is written again and synced, which opening does.
-        let honest = &WORLD.payload(&root).bytes;
-        let good = partial.bytes[recorded as usize..].iter().zip(&honest[recorded as usize..]);
-        let good = recorded as usize + good.take_while(|(is, ought)| is == ought).count();
-        partial.bytes.truncate(good);
-        partial.durable = partial.bytes.len();
+        partial.durable = recorded.clone();
+        for index in (0..plan.total_chunks).filter(|index| !recorded.has_chunk(plan.chunk_size, *index)) {
+            if total > 0 && partial.holds(&root, plan.chunk_size, index) {
+                partial.durable.insert_chunks(plan.chunk_size, index..index + 1);
+            }
+        }
+        partial.written = partial.durable.clone();
+        let durable = partial.durable.clone();
         let is_stored = self.disk.stored.contains_key(&root);
-        let durable_chunks = if is_stored { plan.total_chunks } else { durable_chunks(plan, partial) };
+        let chunks_now = if is_stored { plan.total_chunks } else { durable.prefix_chunks(plan.chunk_size) };
         self.disk.updates = updates;
         if let Some((_, chunks, updates)) = &mut self.disk.record {
-            *chunks = (*chunks).max(durable_chunks);
+            *chunks = (*chunks).max(chunks_now);
             *updates = (*updates).max(plan.total_updates);
         }
         if is_stored {
             return Storage::AlreadyStored { path: PathBuf::from("/payload") };
         }
-        // A last chunk that is not whole begins anew.
-        let durable = chunk_range(total, plan.chunk_size, durable_chunks).start;
-        partial.bytes.truncate(durable as usize);
-        partial.durable = partial.bytes.len();
-        let unchecked_bytes = recorded.min(durable);
-        self.recheck.end = unchecked_bytes;
-        Storage::Ready { durable_chunks, unchecked_bytes }
+        self.disk.have.insert(root, durable.clone());
+        self.recheck.chunks = recorded.chunks(plan.chunk_size).flatten().filter(|_| total > 0).collect();
+        self.recheck.chunks.reverse();
+        Storage::Ready { durable, unchecked: recorded }
+    }
+
+    /// What the file of what is had says, in whole chunks.
+    fn recorded(&self, plan: &Plan) -> Have {
+        let total = plan.snapshot.checkpoint.payload_bytes;
+        let mut recorded = Have::nothing(total);
+        if let Some(have) = self.disk.have.get(&plan.snapshot.checkpoint.state_root) {
+            have.chunks(plan.chunk_size).for_each(|chunks| recorded.insert_chunks(plan.chunk_size, chunks));
+        }
+        recorded
     }
 
     /// The next chunk to hash again, unless something is missing or all is done.
     fn recheck_on(&mut self, epoch: u32) -> Option<Wish> {
-        if !self.recheck.missing.is_empty() || self.recheck.at >= self.recheck.end {
+        if !self.recheck.missing.is_empty() || self.recheck.chunks.is_empty() {
             return None;
         }
         self.pending += 1;
@@ -566,18 +660,17 @@ impl Consumer {
     }
 }
 
+/// All but the first, which has the session's own id.
+fn add_others(session: &mut Session, providers: &[PeerId], now: Instant) {
+    for peer in &providers[1..] {
+        assert!(session.add_peer(now, *peer, SnapshotSessionId::random()));
+    }
+}
+
 fn check_proof(plan: &Plan, updates: &[Update]) -> Result<(), AuthorityError> {
     let proof = updates.last().and_then(|last| last.recursive_proof.clone());
     let holds = proof == Some(WORLD.proof_of(plan.tip.step));
     if holds { Ok(()) } else { Err(AuthorityError::Proof { reason: "simulated".to_owned() }) }
-}
-
-fn durable_chunks(plan: &Plan, partial: &Partial) -> u64 {
-    if partial.durable as u64 == plan.snapshot.checkpoint.payload_bytes {
-        plan.total_chunks
-    } else {
-        partial.durable as u64 / plan.chunk_size
-    }
 }
 
 pub fn options(rng: &mut Rng) -> Options {

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-use rpp_p2p::{Hash, Plan, SnapshotSessionId, Update, VerifiedChunk};
+use rpp_p2p::{Hash, Have, Plan, SnapshotSessionId, Update, VerifiedChunk};
 
 use super::{
     note,
@@ -99,20 +99,20 @@ impl Disk for FileDisk {
             .map_err(|source| self.said(StoreError::Note { path: folder.join(note::NOTE), source }))
     }
 
-    fn durable_bytes(&self, partial: &Self::Partial) -> u64 {
-        partial.durable_bytes()
+    fn durable(&self, partial: &Self::Partial) -> Have {
+        partial.durable().clone()
     }
 
-    fn unchecked_bytes(&self, partial: &Self::Partial) -> u64 {
-        partial.unchecked_bytes()
+    fn unchecked(&self, partial: &Self::Partial) -> Have {
+        partial.unchecked().clone()
     }
 
     fn write(&self, partial: &mut Self::Partial, chunk: &VerifiedChunk) -> Result<(), Trouble> {
         partial.write(chunk).map_err(|error| self.said(error))
     }
 
-    fn sync(&self, partial: &mut Self::Partial) -> Result<u64, Trouble> {
-        partial.sync(self.durability).map_err(|error| self.said(error))
+    fn sync(&self, partial: &mut Self::Partial) -> Result<Have, Trouble> {
+        partial.sync(self.durability).cloned().map_err(|error| self.said(error))
     }
 
     fn works(&self) {
@@ -158,7 +158,7 @@ impl FileDisk {
         watch: &mut dyn FnMut(Found) -> bool,
     ) -> Result<Option<Place<Box<Partial>>>, Trouble> {
         let root = stored.root();
-        let verified = stored.verify(&mut |checked| watch(Found { durable: 0, checked, there: stored.bytes() }));
+        let verified = stored.verify(&mut |checked| watch(Found { checked, there: stored.bytes() }));
         match verified {
             Ok(true) => {}
             Ok(false) => return Err(Trouble::Cancelled),
@@ -183,7 +183,7 @@ impl FileDisk {
         watch: &mut dyn FnMut(Found) -> bool,
     ) -> Result<Option<Place<Box<Partial>>>, Trouble> {
         let Opening { plan, updates, before, .. } = opening;
-        let partial = match self.store.partial_within(plan, updates, before.bytes_durable, PATIENCE, watch) {
+        let partial = match self.store.partial_within(plan, updates, before.confirmed_bytes(plan), PATIENCE, watch) {
             Err(StoreError::Stored { .. }) => return Ok(None),
             opened => opened.map_err(|error| self.said(error))?,
         };

@@ -1,7 +1,7 @@
 //! What the node persists about a consumer session.
 
 use libp2p::{Multiaddr, PeerId};
-use rpp_p2p::{Hash, Plan, PlanWishes, SnapshotSessionId};
+use rpp_p2p::{Hash, Have, Plan, PlanWishes, SnapshotSessionId, tree::chunk_range};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -135,13 +135,26 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// The progress that `bytes_durable` bytes of a plan's payload mean. The updates are recorded before the first
-    /// byte.
+    /// The progress that these durable parts of a plan's payload mean. The updates are recorded before the first byte.
     #[must_use]
-    pub(crate) fn of(plan: &Plan, bytes_durable: u64) -> Self {
-        let complete = bytes_durable >= plan.snapshot.checkpoint.payload_bytes;
-        let confirmed_chunks = if complete { plan.total_chunks } else { bytes_durable / plan.chunk_size };
-        Self { confirmed_chunks, confirmed_updates: plan.total_updates, bytes_durable }
+    pub(crate) fn of(plan: &Plan, durable: &Have) -> Self {
+        Self {
+            confirmed_chunks: durable.prefix_chunks(plan.chunk_size),
+            confirmed_updates: plan.total_updates,
+            bytes_durable: durable.bytes(),
+        }
+    }
+
+    /// All of it.
+    #[must_use]
+    pub(crate) fn complete(plan: &Plan) -> Self {
+        Self::of(plan, &Have::everything(plan.snapshot.checkpoint.payload_bytes))
+    }
+
+    /// Bytes that are confirmed, from the first on.
+    #[must_use]
+    pub(crate) fn confirmed_bytes(&self, plan: &Plan) -> u64 {
+        chunk_range(plan.snapshot.checkpoint.payload_bytes, plan.chunk_size, self.confirmed_chunks).start
     }
 
     /// What is confirmed never falls, whatever was lost since.

@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rpp_p2p::{Hash, Plan, SnapshotSessionId, Update, VerifiedChunk};
+use rpp_p2p::{Hash, Have, Plan, SnapshotSessionId, Update, VerifiedChunk};
 
 use super::{
     record::{self, Progress},
@@ -98,12 +98,12 @@ pub(crate) enum Report {
     Durable {
         /// As recorded: what was confirmed once never falls.
         progress: Progress,
-        /// Chunks that are there, from the first on: fewer than are confirmed when the partial payload was lost.
-        chunks: u64,
+        /// What is there: less than what is confirmed when the partial payload was lost.
+        durable: Have,
     },
-    /// So many bytes from before this process are hashed again; these chunks of them do not match.
+    /// What was there before this process is hashed again up to an offset; these chunks of it do not match.
     Rechecked {
-        /// Bytes from the beginning.
+        /// The offset.
         checked: u64,
         /// To be fetched again before it continues.
         missing: Vec<u64>,
@@ -123,10 +123,10 @@ pub(crate) enum Opened {
     /// The partial payload is open.
     Partial {
         progress: Progress,
-        /// From the first on.
-        durable_chunks: u64,
-        /// Of their bytes, so many are hashed from now on.
-        unchecked_bytes: u64,
+        /// What is there.
+        durable: Have,
+        /// What of it is hashed from now on.
+        unchecked: Have,
     },
 }
 
@@ -167,17 +167,17 @@ pub(crate) trait Disk {
     /// Notes beside the payload which session it is of.
     fn write_note(&self, opening: &Opening) -> Result<(), Trouble>;
 
-    /// Bytes from the beginning that are durable.
-    fn durable_bytes(&self, partial: &Self::Partial) -> u64;
+    /// What is durable, wherever it stands.
+    fn durable(&self, partial: &Self::Partial) -> Have;
 
-    /// Of those, the bytes that this process has not hashed yet.
-    fn unchecked_bytes(&self, partial: &Self::Partial) -> u64;
+    /// What of it this process has not hashed yet.
+    fn unchecked(&self, partial: &Self::Partial) -> Have;
 
     /// Writes a chunk. Not durable.
     fn write(&self, partial: &mut Self::Partial, chunk: &VerifiedChunk) -> Result<(), Trouble>;
 
-    /// Makes everything written durable, and returns how many bytes from the beginning are.
-    fn sync(&self, partial: &mut Self::Partial) -> Result<u64, Trouble>;
+    /// Makes everything written durable, and returns what is.
+    fn sync(&self, partial: &mut Self::Partial) -> Result<Have, Trouble>;
 
     /// The payload could be written: a group of it is durable.
     fn works(&self) {}
@@ -247,8 +247,8 @@ struct Open<P> {
 
 /// The progress of hashing what was there before.
 struct Recheck {
-    /// Bytes to hash; 0 when it is done.
-    end: u64,
+    /// There is something to hash.
+    is_left: bool,
     /// A damaged chunk was found and is not repaired yet.
     waits: bool,
     /// When progress was last reported.
@@ -318,16 +318,15 @@ impl<D: Disk> Worker<D> {
             match place {
                 (Place::Stored(path), progress) => Opened::Stored { path, progress },
                 (Place::Partial(partial), progress) => {
-                    let unchecked_bytes = self.desk.disk.unchecked_bytes(&partial);
-                    let durable = self.desk.disk.durable_bytes(&partial);
-                    let durable_chunks = Progress::of(&plan, durable).confirmed_chunks;
-                    let recheck = Recheck { end: unchecked_bytes, waits: false, told: Instant::now() };
+                    let unchecked = self.desk.disk.unchecked(&partial);
+                    let durable = self.desk.disk.durable(&partial);
+                    let recheck = Recheck { is_left: unchecked.bytes() > 0, waits: false, told: Instant::now() };
                     let before = progress.after(&before);
                     let partial = Some(partial);
                     let (untold, is_behind) = (None, false);
                     self.open =
                         Some(Open { session, epoch, plan, updates, before, partial, recheck, untold, is_behind });
-                    Opened::Partial { progress, durable_chunks, unchecked_bytes }
+                    Opened::Partial { progress, durable, unchecked }
                 }
             }
         });
@@ -451,9 +450,7 @@ impl<D: Disk> Desk<D> {
     fn open(&mut self, opening: &Opening, jobs: &mut impl Jobs) -> Result<(Place<D::Partial>, Progress), Trouble> {
         let (session, epoch) = (opening.record.session, opening.epoch);
         let mut is_wanted = !self.ahead.iter().any(|job| job.ends(session));
-        let mut recorded = opening.before.bytes_durable;
         let mut told = None::<Instant>;
-        let progress = |bytes| Progress::of(&opening.plan, bytes).after(&opening.before);
         // The closure borrows all of the desk but the disk.
         let Self { lane, disk, watchers, tell, ahead } = self;
         let mut attend = |found: Option<Found>| {
@@ -464,13 +461,6 @@ impl<D: Disk> Desk<D> {
                 let report = Report::Opening { checked: found.checked, there: found.there };
                 let _ = tell(Reported { lane: *lane, session, epoch, report });
             }
-            // A process that is killed here need not write the same bytes again.
-            if found.durable > recorded {
-                recorded = found.durable;
-                if let Err(error) = disk.record_progress(session, &progress(recorded)) {
-                    tracing::warn!(%session, "its progress could not be recorded: {error}");
-                }
-            }
             true
         };
         let place = disk.open(opening, &mut |found| attend(Some(found)))?;
@@ -478,10 +468,10 @@ impl<D: Disk> Desk<D> {
             return Err(Trouble::Cancelled);
         }
         let durable = match &place {
-            Place::Stored(_) => Progress::of(&opening.plan, opening.plan.snapshot.checkpoint.payload_bytes),
+            Place::Stored(_) => Progress::complete(&opening.plan),
             Place::Partial(partial) => {
                 disk.write_note(opening)?;
-                progress(disk.durable_bytes(partial))
+                Progress::of(&opening.plan, &disk.durable(partial)).after(&opening.before)
             }
         };
         disk.record_progress(session, &durable)?;
@@ -548,7 +538,7 @@ impl<P> Open<P> {
             }
             DiskJob::Place => {
                 let partial = self.partial.take().ok_or(Trouble::PlacedAlready)?;
-                self.recheck.end = 0;
+                self.recheck.is_left = false;
                 disk.place(partial, &self.plan, &self.updates).map(Report::Placed)
             }
         }
@@ -557,22 +547,24 @@ impl<P> Open<P> {
     /// Durable, then recorded, and only then said.
     fn sync<D: Disk<Partial = P>>(&mut self, disk: &D) -> Result<Report, Trouble> {
         let partial = self.partial.as_mut().ok_or(Trouble::PlacedAlready)?;
-        let there = Progress::of(&self.plan, disk.sync(partial)?);
-        let progress = there.after(&self.before);
+        let durable = disk.sync(partial)?;
+        let progress = Progress::of(&self.plan, &durable).after(&self.before);
         disk.record_progress(self.session, &progress)?;
         self.is_behind = false;
-        Ok(Report::Durable { progress, chunks: there.confirmed_chunks })
+        Ok(Report::Durable { progress, durable })
     }
 
     fn recheck<D: Disk<Partial = P>>(&mut self, disk: &D) -> Result<Option<Report>, Trouble> {
         let partial = self.partial.as_mut().ok_or(Trouble::PlacedAlready)?;
         let missing = disk.recheck(partial)?;
-        let left = disk.unchecked_bytes(partial);
-        let checked = self.recheck.end - left;
+        let left = disk.unchecked(partial);
+        // Everything before the first byte that is left.
+        let checked = left.byte_ranges().next().map_or(left.payload_bytes(), |range| range.start);
+        let is_done = left.bytes() == 0;
         self.recheck.waits = !missing.is_empty();
-        let is_told = left == 0 || self.recheck.waits || self.recheck.told.elapsed() >= TOLD;
-        if left == 0 {
-            self.recheck.end = 0;
+        let is_told = is_done || self.recheck.waits || self.recheck.told.elapsed() >= TOLD;
+        if is_done {
+            self.recheck.is_left = false;
         }
         if !is_told {
             return Ok(None);
@@ -584,7 +576,7 @@ impl<P> Open<P> {
 
 impl Recheck {
     fn is_due(&self) -> bool {
-        self.end > 0 && !self.waits
+        self.is_left && !self.waits
     }
 }
 

@@ -1,6 +1,6 @@
 //! Access to the outboard file: writes hashes in runs, reads them through a window, and fills levels upwards.
 
-use std::{fs::File, io, os::unix::fs::FileExt as _};
+use std::{fs::File, io, ops::Range, os::unix::fs::FileExt as _};
 
 use rpp_p2p::{
     Hash,
@@ -36,6 +36,23 @@ pub(crate) fn read(file: &File, offsets: &[u64]) -> io::Result<Vec<Hash>> {
             Ok(Hash(hash))
         })
         .collect()
+}
+
+/// The first of these groups whose hash the file has: what was never written reads as zeros.
+pub(crate) fn first_leaf(file: &File, groups: Range<u64>) -> io::Result<Option<u64>> {
+    let mut buffer = vec![0; WINDOW];
+    let mut group = groups.start;
+    while group < groups.end {
+        let count = (groups.end - group).min(WINDOW as u64 / NODE);
+        let bytes = &mut buffer[..(count * NODE) as usize];
+        file.read_exact_at(bytes, group * NODE)?;
+        let first = bytes.chunks_exact(NODE as usize).position(|hash| hash.iter().any(|byte| *byte != 0));
+        if let Some(first) = first {
+            return Ok(Some(group + first as u64));
+        }
+        group += count;
+    }
+    Ok(None)
 }
 
 /// The nodes among these that the file does not have.

@@ -3,16 +3,17 @@
 //! With [`Durability::Strict`] a power loss may lose everything written after the last [`Partial::sync`]. A kill of the
 //! process loses nothing. Nothing on the disk is believed, whatever a record says about it:
 //!
-//! * Bytes beyond the caller's durable record may have been in the page cache only, after a flush that failed. They are
-//!   hashed when the payload is opened, *written again*, and made durable.
-//! * Bytes that the record covers are durable, but may have changed since. They are hashed step by step while new
+//! * Bytes that `have` does not name may have been in the page cache only, after a flush that failed. They are
+//!   hashed when the payload is opened, *written again*, and made durable. Without `have`, or when it is damaged, that is
+//!   everything but what the caller's record covers from the beginning.
+//! * Bytes that `have` names are durable, but may have changed since. They are hashed step by step while new
 //!   chunks arrive ([`Partial::recheck`]). Damaged chunks are written again ([`Partial::repair`]). The payload is not
 //!   finished before that.
 
-use std::{collections::BTreeSet, fs::File, io, ops::Range, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fs::File, io, path::PathBuf, sync::Arc, time::Duration};
 
 use rpp_p2p::{
-    Hash, Plan, Update, VerifiedChunk,
+    Hash, Have, Plan, Update, VerifiedChunk,
     outboard::{self, GROUP, Layout},
     tree::chunk_range,
 };
@@ -20,6 +21,7 @@ use rpp_p2p::{
 use super::{
     Inner,
     error::StoreError,
+    have::{self, HAVE},
     manifest::{DAMAGED, MAX_DOCUMENT, Manifest, OFFERS, OUTBOARD, Offer, PAYLOAD, PLAN, PlanFile},
     nodes,
     recheck::Found,
@@ -42,15 +44,15 @@ pub struct Partial {
     pub(super) root: Hash,
     pub(super) chunk_size: u64,
     pub(super) layout: Layout,
-    folder: Dir,
+    pub(super) folder: Dir,
     pub(super) payload: File,
     pub(super) outboard: File,
-    /// Everything before this offset is written.
-    written: u64,
-    /// Everything before this offset has the durability of the session.
-    pub(super) durable: u64,
-    /// The recorded bytes that this process has not hashed yet.
-    pub(super) unchecked: Range<u64>,
+    /// Whole chunks that are written.
+    pub(super) written: Have,
+    /// Those of them that have the durability of the session.
+    pub(super) durable: Have,
+    /// Those of them that were there before, and that this process has not hashed yet.
+    pub(super) unchecked: Have,
     /// Damaged chunks, which are to be written again.
     pub(super) damaged: BTreeSet<u64>,
     /// The hashes above the last chunk, as they were written.
@@ -89,15 +91,14 @@ impl Partial {
             folder,
             payload,
             outboard,
-            written: 0,
-            durable: 0,
-            unchecked: 0..0,
+            written: Have::nothing(snapshot.payload_bytes),
+            durable: Have::nothing(snapshot.payload_bytes),
+            unchecked: Have::nothing(snapshot.payload_bytes),
             damaged: BTreeSet::new(),
             above: Vec::new(),
             poisoned: false,
         };
         partial.take_in(recorded, watch)?;
-        partial.written = partial.durable;
         partial.reserve();
         Ok(partial)
     }
@@ -108,17 +109,23 @@ impl Partial {
         self.root
     }
 
-    /// Bytes from the beginning that are durable; after opening, what is recorded and what was found beyond it.
-    /// [`Self::unchecked_bytes`] tells how many of them are not verified yet.
+    /// What is durable, in whole chunks; after opening, what is recorded and what was found beyond it. [`Self::unchecked`] tells
+    /// what of it is not verified yet.
     #[must_use]
-    pub fn durable_bytes(&self) -> u64 {
-        self.durable
+    pub fn durable(&self) -> &Have {
+        &self.durable
     }
 
-    /// Bytes from the beginning that are written.
+    /// How many bytes that is.
+    #[must_use]
+    pub fn durable_bytes(&self) -> u64 {
+        self.durable.bytes()
+    }
+
+    /// How many bytes are written.
     #[must_use]
     pub fn written_bytes(&self) -> u64 {
-        self.written
+        self.written.bytes()
     }
 
     /// Checks that what is still missing fits on the disk beside what other sessions still need.
@@ -131,7 +138,7 @@ impl Partial {
         if needed > free { Err(StoreError::Full { path: None, needed, free }) } else { Ok(()) }
     }
 
-    /// Writes a chunk at its place, and the hashes that came with it. Chunks come without gaps.
+    /// Writes a chunk at its place, and the hashes that came with it. Chunks come in any order.
     ///
     /// # Errors
     /// [`StoreError::Full`] if there is no room: nothing counts as written, and the same chunk may be tried again.
@@ -141,12 +148,9 @@ impl Partial {
         if range.end - range.start != chunk.bytes.len() as u64 {
             return Err(StoreError::unfit(format!("chunk {} has {} bytes", chunk.index, chunk.bytes.len())));
         }
-        if range.start > self.written {
-            return Err(StoreError::unfit(format!("chunk {} comes before the bytes ahead of it", chunk.index)));
-        }
         let has_room = self.store.space.before_write(chunk.bytes.len() as u64);
         has_room.and_then(|()| self.write_at(chunk, range.start)).map_err(|error| self.failed("write", error))?;
-        self.written = self.written.max(range.end);
+        self.written.insert_chunks(self.chunk_size, chunk.index..chunk.index + 1);
         self.reserve();
         Ok(())
     }
@@ -163,17 +167,25 @@ impl Partial {
         Ok(())
     }
 
-    /// Makes everything written survive what `durability` says, and returns how many bytes from the beginning do.
+    /// Makes everything written survive what `durability` says, and then the file that says what that is. Returns it.
     ///
     /// # Errors
     /// After a failed flush this partial payload cannot be used any more: open it again.
-    pub fn sync(&mut self, durability: Durability) -> Result<u64, StoreError> {
+    pub fn sync(&mut self, durability: Durability) -> Result<&Have, StoreError> {
         self.usable()?;
         if durability == Durability::Strict {
             self.flush()?;
         }
-        self.durable = self.written;
-        Ok(self.durable)
+        if self.durable != self.written {
+            self.write_have(&self.written)?;
+            self.durable = self.written.clone();
+        }
+        Ok(&self.durable)
+    }
+
+    pub(super) fn write_have(&self, have: &Have) -> Result<(), StoreError> {
+        let noted = have::write(&self.folder, &self.root, have);
+        noted.map_err(|source| StoreError::Note { path: self.folder.path().join(HAVE), source })
     }
 
     pub(super) fn flush(&mut self) -> Result<(), StoreError> {
@@ -192,8 +204,8 @@ impl Partial {
     /// Something is missing or damaged; what is there is kept.
     pub fn finish(mut self, offer: Offer) -> Result<Arc<Stored>, StoreError> {
         self.usable()?;
-        if self.written != self.layout.payload_bytes() {
-            return Err(StoreError::unfit(format!("only {} bytes are written", self.written)));
+        if !self.written.is_all() {
+            return Err(StoreError::unfit(format!("only {} bytes are written", self.written.bytes())));
         }
         if !self.unchecked.is_empty() || !self.damaged.is_empty() {
             return Err(StoreError::unfit("what was there before is not checked yet"));
@@ -201,6 +213,8 @@ impl Partial {
         offer.check(&self.root, self.layout.payload_bytes()).map_err(StoreError::unfit)?;
         self.complete_outboard()?;
         self.flush()?;
+        // What the payload has is all from here on.
+        self.folder.remove_file(HAVE).map_err(|error| self.failed("clean up", error))?;
         let mut manifest = Manifest::new(offer);
         self.take_offers(&mut manifest);
         self.store.place(&self.folder, &self.store.partial, &self.root.to_string(), manifest)
@@ -246,7 +260,7 @@ impl Partial {
     }
 
     fn missing(&self) -> u64 {
-        self.layout.payload_bytes() - self.written
+        self.layout.payload_bytes() - self.written.bytes()
     }
 
     /// Tells other sessions how much this one still needs.

@@ -1,16 +1,24 @@
 //! Checks what was in a partial payload before this process opened it.
 
-use std::io;
+use std::{io, ops::Range};
 
 use rpp_p2p::{
-    Hash, VerifiedChunk,
+    Hash, Have, VerifiedChunk,
     outboard::{self, GROUP},
     tree::{chunk_range, total_chunks},
 };
 
-use super::{error::StoreError, nodes, partial::Partial, stored::read_at};
-use crate::files::sparse;
-use crate::limits::{RECHECK_SLICE, RECHECK_STEP};
+use super::{
+    error::StoreError,
+    have::{self, Said},
+    nodes,
+    partial::Partial,
+    stored::read_at,
+};
+use crate::{
+    files::sparse::{self, Extent, Map},
+    limits::{RECHECK_SLICE, RECHECK_STEP},
+};
 
 /// The largest piece of bytes that no record covers.
 const PIECE: u64 = 4 * 1024 * 1024;
@@ -18,37 +26,54 @@ const PIECE: u64 = 4 * 1024 * 1024;
 /// The progress of opening a partial payload, in the bytes that no record covers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Found {
-    /// Bytes from the beginning that are durable now.
-    pub(crate) durable: u64,
     /// Bytes that were checked.
     pub(crate) checked: u64,
     /// Bytes that are there.
     pub(crate) there: u64,
 }
 
+/// How far the search for what is there has come.
+struct Progress {
+    checked: u64,
+    /// Bytes that were written again since the last flush.
+    unflushed: u64,
+    there: u64,
+}
+
 impl Partial {
-    /// Bytes that were recorded before this process opened the payload and that it has not hashed yet.
+    /// What was recorded before this process opened the payload and is not hashed yet.
     #[must_use]
-    pub fn unchecked_bytes(&self) -> u64 {
-        self.unchecked.end - self.unchecked.start
+    pub fn unchecked(&self) -> &Have {
+        &self.unchecked
     }
 
-    /// Hashes the next part of what was there. Returns its damaged chunks: they must be repaired before this continues,
-    /// and until then it does nothing.
+    /// How many bytes that is.
+    #[must_use]
+    pub fn unchecked_bytes(&self) -> u64 {
+        self.unchecked.bytes()
+    }
+
+    /// Everything that was there before this offset is hashed.
+    #[must_use]
+    pub fn checked_to(&self) -> u64 {
+        self.unchecked.byte_ranges().next().map_or(self.layout.payload_bytes(), |range| range.start)
+    }
+
+    /// Hashes the next part of what was there, ascending. Returns its damaged chunks: they must be repaired before this
+    /// continues, and until then it does nothing.
     ///
     /// # Errors
     /// The hashes of good chunks cannot be written.
     pub fn recheck(&mut self) -> Result<Vec<u64>, StoreError> {
         self.usable()?;
-        if self.unchecked.is_empty() || !self.damaged.is_empty() {
-            return Ok(Vec::new());
-        }
+        let next = self.unchecked.byte_ranges().next();
+        let Some(there) = next.filter(|_| self.damaged.is_empty()) else { return Ok(Vec::new()) };
         let step = RECHECK_STEP.max(self.chunk_size);
-        let range = chunk_range(self.layout.payload_bytes(), step, self.unchecked.start / step);
-        let end = range.end.min(self.unchecked.end);
-        let is_whole = range.end <= self.unchecked.end && self.holds(step, self.unchecked.start / step)?;
+        let range = chunk_range(self.layout.payload_bytes(), step, there.start / step);
+        let end = range.end.min(there.end);
+        let is_whole = range.start == there.start && range.end <= there.end && self.holds(step, range.start / step)?;
         if !is_whole {
-            let first = range.start / self.chunk_size;
+            let first = there.start / self.chunk_size;
             let last = total_chunks(end, self.chunk_size);
             for index in first..last {
                 if !self.holds(self.chunk_size, index)? {
@@ -56,7 +81,7 @@ impl Partial {
                 }
             }
         }
-        self.unchecked.start = end;
+        self.unchecked.remove_bytes(there.start..end);
         Ok(self.damaged.iter().copied().collect())
     }
 
@@ -81,54 +106,122 @@ impl Partial {
         Ok(())
     }
 
-    /// Processes what is there. Recorded bytes count as durable and are hashed later. Bytes beyond that are hashed,
-    /// written again and made durable now; `watch` is called for each piece of them,
-    /// and says whether to go on.
+    /// Processes what is there. What `have` names counts as durable and is hashed later; without it, the first `recorded`
+    /// bytes. Whatever else is there is hashed, written again and made durable now; `watch` is called for each
+    /// slice of it and says whether to go on.
     pub(super) fn take_in(&mut self, recorded: u64, watch: &mut dyn FnMut(Found) -> bool) -> Result<(), StoreError> {
         let total = self.layout.payload_bytes();
         let there = self.payload.metadata().map_err(|error| self.failed("look at", error))?.len();
-        let mut at = recorded.min(total).min(there);
-        if at < total {
-            at -= at % self.chunk_size;
+        let said = have::read(&self.folder, &self.root, total);
+        let (known, is_to_be_written) = match said {
+            Said::Has(known) => (known, true),
+            Said::Missing => (Have::prefix(total, recorded), false),
+            Said::Damaged(reason) => {
+                tracing::warn!(
+                    root = %self.root,
+                    "the file that says what is had of it is damaged ({reason}): what is there is hashed to find out"
+                );
+                (Have::prefix(total, recorded), true)
+            }
+        };
+        let known = self.whole_chunks(&known.common(&Have::prefix(total, there)));
+        self.durable = known.clone();
+        if total > 0 {
+            self.unchecked = known.clone();
         }
-        self.unchecked = 0..at;
-        self.durable = at;
-        while at < total {
-            let Some(piece) = self.good_piece(at, there)? else { break };
+        let mut found = known.clone();
+        let mut progress = Progress { checked: known.bytes(), unflushed: 0, there };
+        for gap in known.missing_bytes() {
+            self.take_in_gap(gap.start..gap.end.min(there), &mut found, &mut progress, watch)?;
+        }
+        let found = self.whole_chunks(&found);
+        if found != self.durable {
+            self.flush()?;
+            self.durable = found;
+        }
+        self.written = self.durable.clone();
+        if is_to_be_written && self.durable != known {
+            self.write_have(&self.durable)?;
+        }
+        Ok(())
+    }
+
+    /// Takes what is good between two parts that are known.
+    fn take_in_gap(
+        &mut self,
+        gap: Range<u64>,
+        found: &mut Have,
+        progress: &mut Progress,
+        watch: &mut dyn FnMut(Found) -> bool,
+    ) -> Result<(), StoreError> {
+        let mut at = gap.start;
+        while at < gap.end {
+            at = self.written_from(at, gap.end)?;
+            if at >= gap.end {
+                break;
+            }
+            let mut size = if at == 0 { PIECE } else { PIECE.min(1 << at.trailing_zeros()) };
+            let piece = loop {
+                let end = chunk_range(self.layout.payload_bytes(), size, at / size).end;
+                let fits = end <= gap.end;
+                if let Some(piece) = if fits { self.good(size, at / size)? } else { None } {
+                    break Some(piece);
+                }
+                if size == GROUP {
+                    break None;
+                }
+                size /= 2;
+            };
+            let Some(piece) = piece else {
+                at += GROUP;
+                continue;
+            };
             let length = piece.len() as u64;
             let written = self.store.space.before_rewrite(length);
             written
                 .and_then(|()| sparse::write_at(&self.payload, &piece, at))
                 .map_err(|error| self.failed("write", error))?;
+            found.insert_bytes(at..at + length);
             at += length;
-            if at - self.durable >= RECHECK_SLICE {
+            progress.checked += length;
+            progress.unflushed += length;
+            if progress.unflushed >= RECHECK_SLICE {
                 self.flush()?;
-                self.durable = at;
+                self.durable = self.whole_chunks(found);
+                // A process that is killed here need not write the same bytes again.
+                self.write_have(&self.durable)?;
+                progress.unflushed = 0;
             }
-            if !watch(Found { durable: self.durable, checked: at, there }) {
+            if !watch(Found { checked: progress.checked, there: progress.there }) {
                 return Err(StoreError::Abandoned { root: self.root });
             }
-        }
-        if at > self.durable {
-            self.flush()?;
-            self.durable = at;
         }
         Ok(())
     }
 
-    /// The largest good piece at `at`.
-    fn good_piece(&self, at: u64, there: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        let mut size = if at == 0 { PIECE } else { PIECE.min(1 << at.trailing_zeros()) };
-        while size >= GROUP {
-            let end = chunk_range(self.layout.payload_bytes(), size, at / size).end;
-            if end <= there
-                && let Some(piece) = self.good(size, at / size)?
-            {
-                return Ok(Some(piece));
+    /// The start of the first group from `at` on that may have been written. A hole reads as zeros, which are good if the
+    /// outboard has a hash for them.
+    fn written_from(&self, at: u64, end: u64) -> Result<u64, StoreError> {
+        let look = || -> io::Result<u64> {
+            let Extent::Hole(length) = Map::new(&self.payload, end)?.at(at)? else { return Ok(at) };
+            if self.layout.levels() == 0 {
+                return Ok(at);
             }
-            size /= 2;
+            let hole = at / GROUP..(at + length).min(end).div_ceil(GROUP);
+            let hashed = nodes::first_leaf(&self.outboard, hole.clone())?;
+            // The group in which the hole ends may have data.
+            Ok(hashed.map_or(if at + length < end { (at + length) / GROUP } else { hole.end }, |group| group) * GROUP)
+        };
+        look().map(|from| from.max(at)).map_err(|error| self.failed("look at", error))
+    }
+
+    /// What of it makes whole chunks.
+    fn whole_chunks(&self, have: &Have) -> Have {
+        let mut whole = Have::nothing(self.layout.payload_bytes());
+        for chunks in have.chunks(self.chunk_size) {
+            whole.insert_chunks(self.chunk_size, chunks);
         }
-        Ok(None)
+        whole
     }
 
     fn holds(&self, size: u64, index: u64) -> Result<bool, StoreError> {

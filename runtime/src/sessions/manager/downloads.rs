@@ -5,9 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use libp2p::Swarm;
+use libp2p::{PeerId, Swarm};
 use rpp_p2p::{
-    Exchange, Plan, SnapshotSessionId, Update,
+    Exchange, Have, Plan, SnapshotSessionId, Update,
     consumer::{self, Action},
 };
 
@@ -16,7 +16,6 @@ use crate::{
     peers::Peers,
     sessions::{
         authority::Check,
-        record,
         worker::{DiskJob, Job},
     },
     status::SessionState,
@@ -62,6 +61,10 @@ impl Manager {
                     updates: std::mem::take(&mut tracked.updates),
                     confirmed_chunks: tracked.progress.confirmed_chunks,
                     confirmed_updates: tracked.progress.confirmed_updates,
+                    durable: Have::prefix(
+                        plan.snapshot.checkpoint.payload_bytes,
+                        tracked.progress.confirmed_bytes(plan),
+                    ),
                 };
                 consumer::Session::restore(id, peer, options, saved, tracked.explicit.take(), now)
             }
@@ -95,13 +98,10 @@ impl Manager {
         now: Instant,
     ) {
         match action {
-            Action::Connect => self.connect(session, swarm, peers, now),
-            Action::Request(exchange) => self.request(session, exchange, swarm, now),
-            Action::Grant(grant) => {
-                if let Some(tracked) = self.sessions.get(&session) {
-                    swarm.behaviour_mut().snapshots.grant(tracked.record.peer, grant);
-                }
-            }
+            Action::Connect(peer) => self.connect(session, peer, swarm, peers, now),
+            Action::Request(peer, exchange) => self.request(session, peer, exchange, swarm, now),
+            Action::Grant(peer, grant) => swarm.behaviour_mut().snapshots.grant(peer, grant),
+            Action::Close(peer, link) => swarm.behaviour_mut().snapshots.forget(peer, link),
             Action::PlanAccepted(plan) => self.accept(session, &plan),
             Action::VerifyAuthority { plan, updates } => self.verify(session, plan, updates),
             Action::OpenStorage { plan, updates } => {
@@ -120,46 +120,53 @@ impl Manager {
 
     fn accept(&mut self, session: SnapshotSessionId, plan: &Plan) {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
-        if tracked.record.plan.as_ref().is_some_and(|old| old.chunk_size != plan.chunk_size) {
+        if let Some(old) = tracked.record.plan.as_ref().filter(|old| old.chunk_size != plan.chunk_size) {
             // In a plan with smaller chunks, the same bytes are more chunks.
-            let same = record::Progress::of(plan, tracked.progress.bytes_durable);
-            tracked.progress.confirmed_chunks = same.confirmed_chunks;
+            let confirmed = tracked.progress.confirmed_bytes(old);
+            let same = Have::prefix(plan.snapshot.checkpoint.payload_bytes, confirmed);
+            tracked.progress.confirmed_chunks = same.prefix_chunks(plan.chunk_size);
         }
         tracked.record.plan = Some(plan.clone());
         self.rules.planned(session, plan.snapshot.checkpoint.state_root);
     }
 
-    fn connect(&mut self, session: SnapshotSessionId, swarm: &mut Swarm<NodeBehaviour>, peers: &Peers, now: Instant) {
+    fn connect(
+        &mut self,
+        session: SnapshotSessionId,
+        peer: PeerId,
+        swarm: &mut Swarm<NodeBehaviour>,
+        peers: &Peers,
+        now: Instant,
+    ) {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
         if let Some(reason) = bans::not_dialled(tracked) {
             if let Some(machine) = &mut tracked.machine {
-                machine.handle_dial_failed(now, &reason);
+                machine.handle_dial_failed(now, peer, &reason);
             }
             return;
         }
         let Some(machine) = &mut tracked.machine else { return };
-        let peer = tracked.record.peer;
         if swarm.is_connected(&peer) {
-            machine.handle_connected(now);
+            machine.handle_connected(now, peer);
             return;
         }
         let mut addresses = tracked.record.addresses.clone();
         addresses.extend(peers.addresses(&peer).iter().cloned());
         if let Err(reason) = swarm::dial(swarm, peer, addresses) {
-            machine.handle_dial_failed(now, &reason);
+            machine.handle_dial_failed(now, peer, &reason);
         }
     }
 
     fn request(
         &mut self,
         session: SnapshotSessionId,
+        peer: PeerId,
         exchange: Exchange,
         swarm: &mut Swarm<NodeBehaviour>,
         now: Instant,
     ) {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
         let Some(machine) = &mut tracked.machine else { return };
-        let peer = tracked.record.peer;
         let behaviour = &mut swarm.behaviour_mut().snapshots;
         let sent = behaviour.request(peer, exchange);
         expected(session, machine.handle_sent(now, sent));

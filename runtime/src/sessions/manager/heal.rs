@@ -115,7 +115,7 @@ impl Manager {
         for session in others {
             let Some(tracked) = self.sessions.get_mut(&session) else { continue };
             if let Some(machine) = &mut tracked.machine {
-                machine.handle_distrust(now, &message);
+                machine.handle_distrust(now, peer, &message);
                 continue;
             }
             let hold = self.rules.standing(session).hold;

@@ -44,15 +44,15 @@ impl Manager {
     }
 
     pub(crate) fn on_connected(&mut self, peer: PeerId, now: Instant) {
-        self.of_peer(peer).for_each(|machine| machine.handle_connected(now));
+        self.of_peer(peer).for_each(|machine| machine.handle_connected(now, peer));
     }
 
     pub(crate) fn on_disconnected(&mut self, peer: PeerId, reason: &str, now: Instant) {
-        self.of_peer(peer).for_each(|machine| machine.handle_disconnected(now, reason));
+        self.of_peer(peer).for_each(|machine| machine.handle_disconnected(now, peer, reason));
     }
 
     pub(crate) fn on_dial_failed(&mut self, peer: PeerId, reason: &str, now: Instant) {
-        self.of_peer(peer).for_each(|machine| machine.handle_dial_failed(now, reason));
+        self.of_peer(peer).for_each(|machine| machine.handle_dial_failed(now, peer, reason));
     }
 
     fn of_peer(&mut self, peer: PeerId) -> impl Iterator<Item = &mut consumer::Session> {
@@ -228,9 +228,9 @@ impl Manager {
                 tracked.progress = progress;
                 Storage::AlreadyStored { path }
             }
-            Ok(Opened::Partial { progress, durable_chunks, unchecked_bytes }) => {
+            Ok(Opened::Partial { progress, durable, unchecked }) => {
                 tracked.progress = progress;
-                Storage::Ready { durable_chunks, unchecked_bytes }
+                Storage::Ready { durable, unchecked }
             }
             Err(trouble) => trouble.into(),
         };
@@ -243,13 +243,13 @@ impl Manager {
         let Some(machine) = &mut tracked.machine else { return };
         match report {
             Report::Written(index) => expected(session, machine.handle_written(now, index)),
-            Report::Durable { progress, chunks } => {
-                // The last report of a payload that was closed may arrive after it was opened anew. It counts in the chunks of
-                // the plan for which it was open.
+            Report::Durable { progress, durable } => {
+                // The last report of a worker that was closed may arrive after its successor has opened the payload. It
+                // counts in the chunks of the plan for which the worker was started.
                 if progress.bytes_durable > tracked.progress.bytes_durable {
                     tracked.progress = progress;
                 }
-                expected(session, machine.handle_durable(now, chunks));
+                expected(session, machine.handle_durable(now, &durable));
             }
             Report::Rechecked { checked, missing } => {
                 if !missing.is_empty() {

@@ -2,11 +2,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Range,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use rpp_p2p::{Hash, Plan, SnapshotSessionId, Update, VerifiedChunk, tree::chunk_range};
+use rpp_p2p::{Hash, Have, Plan, SnapshotSessionId, Update, VerifiedChunk, tree::chunk_range};
 
 use super::{
     super::{
@@ -55,8 +56,15 @@ pub(super) struct Partial {
     disk: SimDisk,
     root: Hash,
     chunk_size: u64,
-    /// How many of the bytes that were there are not hashed yet.
-    unchecked: u64,
+    /// Those of the bytes that were there which are not hashed yet.
+    unchecked: Range<u64>,
+}
+
+impl Partial {
+    /// So many bytes from the beginning: the chunks of one peer come in order.
+    fn first(&self, bytes: u64) -> Have {
+        Have::prefix(WORLD.payload(&self.root).bytes.len() as u64, bytes)
+    }
 }
 
 impl Drop for Partial {
@@ -269,12 +277,12 @@ impl Disk for SimDisk {
             bytes.durable = there;
         }
         drop(state);
-        let unchecked = opening.before.bytes_durable.min(there as u64);
+        let recorded = opening.before.confirmed_bytes(&opening.plan).min(there as u64);
         let chunk_size = opening.plan.chunk_size;
-        let partial = Partial { disk: self.clone(), root, chunk_size, unchecked };
+        let partial = Partial { disk: self.clone(), root, chunk_size, unchecked: 0..recorded };
         let there = there as u64;
-        for checked in (unchecked..there).step_by(10_000) {
-            if !watch(Found { durable: checked, checked, there }) {
+        for checked in (recorded..there).step_by(10_000) {
+            if !watch(Found { checked, there }) {
                 return Err(StoreError::Abandoned { root }.into());
             }
         }
@@ -289,12 +297,14 @@ impl Disk for SimDisk {
         Ok(())
     }
 
-    fn durable_bytes(&self, partial: &Partial) -> u64 {
-        self.state().partials.get(&partial.root).map_or(0, |bytes| bytes.durable as u64)
+    fn durable(&self, partial: &Partial) -> Have {
+        partial.first(self.state().partials.get(&partial.root).map_or(0, |bytes| bytes.durable as u64))
     }
 
-    fn unchecked_bytes(&self, partial: &Partial) -> u64 {
-        partial.unchecked
+    fn unchecked(&self, partial: &Partial) -> Have {
+        let mut left = partial.first(partial.unchecked.end);
+        left.subtract(&partial.first(partial.unchecked.start));
+        left
     }
 
     fn write(&self, partial: &mut Partial, chunk: &VerifiedChunk) -> Result<(), Trouble> {
@@ -313,18 +323,21 @@ impl Disk for SimDisk {
         Ok(())
     }
 
-    fn sync(&self, partial: &mut Partial) -> Result<u64, Trouble> {
+    fn sync(&self, partial: &mut Partial) -> Result<Have, Trouble> {
         let mut state = self.state();
         let is_alive = state.step();
         let bytes = state.partials.get_mut(&partial.root).expect("it is open");
         if is_alive {
             bytes.durable = bytes.all.len();
         }
-        Ok(bytes.durable as u64)
+        let durable = bytes.durable as u64;
+        drop(state);
+        Ok(partial.first(durable))
     }
 
     fn recheck(&self, partial: &mut Partial) -> Result<Vec<u64>, Trouble> {
-        partial.unchecked = partial.unchecked.saturating_sub(20_000);
+        // In whole groups.
+        partial.unchecked.start = (partial.unchecked.start + 32 * 1024).min(partial.unchecked.end);
         Ok(Vec::new())
     }
 
@@ -334,7 +347,7 @@ impl Disk for SimDisk {
 
     fn place(&self, partial: Partial, _: &Plan, _: &[Update]) -> Result<PathBuf, Trouble> {
         let root = partial.root;
-        assert_eq!(partial.unchecked, 0, "it is not hashed yet");
+        assert!(partial.unchecked.is_empty(), "it is not hashed yet");
         let mut state = self.state();
         if state.step() {
             let bytes = state.partials.remove(&root).expect("it is open").all;

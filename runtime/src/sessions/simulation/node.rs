@@ -83,9 +83,9 @@ struct Waiting {
 }
 
 enum What {
-    Connect,
+    Connect(PeerId),
     Authority,
-    Answer(RequestId, Box<Exchange>),
+    Answer(PeerId, RequestId, Box<Exchange>),
 }
 
 impl Node {
@@ -353,9 +353,9 @@ impl Node {
         let machine = download.machine.as_mut().unwrap();
         let root = |download: &Download| Some(download.record.plan.as_ref()?.snapshot.checkpoint.state_root);
         let what = match wanted {
-            Wanted::Connect => What::Connect,
+            Wanted::Connect(peer) => What::Connect(peer),
             Wanted::VerifyAuthority { .. } => What::Authority,
-            Wanted::Request(exchange) => {
+            Wanted::Request(peer, exchange) => {
                 self.requests += 1;
                 let id = RequestId::new(self.requests);
                 machine.handle_sent(now, Ok(id)).unwrap();
@@ -364,7 +364,7 @@ impl Node {
                 {
                     self.disk.assert_durable(session, exchange.plan().unwrap(), *index);
                 }
-                What::Answer(id, Box::new(exchange))
+                What::Answer(peer, id, Box::new(exchange))
             }
             Wanted::PlanAccepted(plan) => {
                 download.record.plan = Some((*plan).clone());
@@ -445,9 +445,9 @@ impl Node {
                         download.progress = progress;
                         Storage::AlreadyStored { path }
                     }
-                    Ok(Opened::Partial { progress, durable_chunks, unchecked_bytes }) => {
+                    Ok(Opened::Partial { progress, durable, unchecked }) => {
                         download.progress = progress;
-                        Storage::Ready { durable_chunks, unchecked_bytes }
+                        Storage::Ready { durable, unchecked }
                     }
                     Err(trouble) => trouble.into(),
                 };
@@ -466,11 +466,11 @@ impl Node {
         let Some(machine) = &mut download.machine else { return };
         let told = match report {
             Report::Written(index) => machine.handle_written(now, index),
-            Report::Durable { progress, chunks } => {
+            Report::Durable { progress, durable } => {
                 if progress.bytes_durable > download.progress.bytes_durable {
                     download.progress = progress;
                 }
-                machine.handle_durable(now, chunks)
+                machine.handle_durable(now, &durable)
             }
             Report::Rechecked { checked, missing } => machine.handle_rechecked(now, checked, &missing),
             Report::Placed(path) => machine.handle_placed(now, path),
@@ -492,14 +492,14 @@ impl Node {
         let Some(download) = self.sessions.get_mut(&session).filter(|_| is_current) else { return };
         let Some(machine) = &mut download.machine else { return };
         match what {
-            What::Connect if rng.chance(10) => machine.handle_dial_failed(now, "nobody is there"),
-            What::Connect => machine.handle_connected(now),
+            What::Connect(peer) if rng.chance(10) => machine.handle_dial_failed(now, peer, "nobody is there"),
+            What::Connect(peer) => machine.handle_connected(now, peer),
             What::Authority => machine.handle_authority(now, Ok(())).unwrap(),
-            What::Answer(id, _) if rng.chance(4) => {
+            What::Answer(peer, id, _) if rng.chance(4) => {
                 machine.handle_request_failed(now, id, &RequestFailure::ConnectionClosed { received: 0 });
-                machine.handle_disconnected(now, "it was closed");
+                machine.handle_disconnected(now, peer, "it was closed");
             }
-            What::Answer(id, exchange) => {
+            What::Answer(_, id, exchange) => {
                 let response = respond(&exchange, rng.chance(5));
                 let rules = rpp_p2p::Rules { trust: Arc::clone(&WORLD.trust), ..rpp_p2p::Rules::default() };
                 let verified = exchange.check(&rules, response).expect("an honest answer");
@@ -550,6 +550,10 @@ impl Download {
                     updates: Vec::new(),
                     confirmed_chunks: self.progress.confirmed_chunks,
                     confirmed_updates: self.progress.confirmed_updates,
+                    durable: rpp_p2p::Have::prefix(
+                        plan.snapshot.checkpoint.payload_bytes,
+                        self.progress.confirmed_bytes(plan),
+                    ),
                 };
                 consumer::Session::restore(id, peer, options, saved, None, now)
             }

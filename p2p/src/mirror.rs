@@ -1,0 +1,61 @@
+//! What the manifest of a mirror says, held to the same rules as what a peer says.
+
+use std::sync::Arc;
+
+use crate::{
+    error::Violation,
+    exchange::{Exchange, Rules, Verified},
+    limits::{MAX_CHUNK_SIZE, MIN_CHUNK_SIZE},
+    messages::{Checkpoint, Plan, PlanWishes, SnapshotsRequest, SnapshotsResponse, Update},
+    types::SnapshotSessionId,
+};
+
+/// A plan with all its updates that keeps the rules; signatures, chain and proof as a whole are checked with the authority.
+#[derive(Clone, Debug)]
+pub struct MirrorPlan {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) updates: Vec<Update>,
+}
+
+impl MirrorPlan {
+    /// Checks what a manifest says as if a peer had answered so to a request with these wishes. Hashes each update: not for
+    /// the swarm's task.
+    ///
+    /// # Errors
+    /// What it says is not what was asked for, or breaks the rules.
+    pub fn check(plan: Plan, updates: Vec<Update>, wishes: PlanWishes, rules: &Rules) -> Result<Self, Violation> {
+        // Nothing goes over a wire, so any id will do.
+        let session_id = SnapshotSessionId::random();
+        let request = SnapshotsRequest::Plan { session_id, wishes };
+        let (min_chunk_size, max_chunk_size) = (MIN_CHUNK_SIZE, MAX_CHUNK_SIZE);
+        let response = SnapshotsResponse::Plan { session_id, plan: Box::new(plan), min_chunk_size, max_chunk_size };
+        let plan: Arc<Plan> = match Exchange::new(request, None, None).check(rules, response)? {
+            Verified::Plan(plan) => plan.into(),
+            _ => return Err(Violation::Mismatch { what: "something else than a plan".to_owned() }),
+        };
+        let found = updates.len() as u64;
+        if found != plan.total_updates {
+            let reason = format!("the manifest has {found} updates instead of {}", plan.total_updates);
+            return Err(Violation::Update { index: found, reason });
+        }
+        let mut checked: Vec<Update> = Vec::with_capacity(updates.len());
+        let mut previous: Option<Checkpoint> = None;
+        for (update_index, update) in (0..).zip(updates) {
+            let request = SnapshotsRequest::LightClientUpdate { session_id, update_index };
+            let update = Box::new(update);
+            let response = SnapshotsResponse::LightClientUpdate { session_id, update_index, update };
+            let exchange = Exchange::new(request, Some(Arc::clone(&plan)), previous);
+            if let Verified::Update { update, .. } = exchange.check(rules, response)? {
+                previous = Some(update.checkpoint);
+                checked.push(*update);
+            }
+        }
+        Ok(Self { plan, updates: checked })
+    }
+
+    /// The plan.
+    #[must_use]
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+}

@@ -1,0 +1,100 @@
+//! How fast a source delivers, measured while it has something to deliver.
+
+use std::time::{Duration, Instant};
+
+/// A rate is measured over at least this long,
+const SPAN: Duration = Duration::from_secs(1);
+/// and for the first time over this.
+const FIRST_SPAN: Duration = Duration::from_millis(200);
+
+/// Bytes per second of one source.
+///
+/// Example: 4 MiB came in the last full second, so 4 MiB/s are known. Then nothing comes. After 4 s with chunks of 1 MiB the
+/// source has not more than 256 KiB/s, because one whole chunk may be almost there; after 10 s not more than 100 KiB/s.
+#[derive(Debug, Default)]
+pub(super) struct Rate {
+    known: Option<u64>,
+    /// Since when the present span runs; `None` while nothing is to be delivered.
+    since: Option<Instant>,
+    /// When something came last in it; at first, its start.
+    last: Option<Instant>,
+    bytes: u64,
+}
+
+impl Rate {
+    /// Something is to be delivered from now on.
+    pub(super) fn start(&mut self, now: Instant) {
+        if self.since.is_none() {
+            (self.since, self.last, self.bytes) = (Some(now), Some(now), 0);
+        }
+    }
+
+    /// Nothing is to be delivered: time does not count.
+    pub(super) fn stop(&mut self) {
+        (self.since, self.last) = (None, None);
+    }
+
+    pub(super) fn came(&mut self, now: Instant, bytes: u64) {
+        let Some(since) = self.since else { return };
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.last = Some(now);
+        let elapsed = now.saturating_duration_since(since);
+        let span = if self.known.is_some() { SPAN } else { FIRST_SPAN };
+        if elapsed >= span {
+            let measured = per_second(self.bytes, elapsed);
+            self.known = Some(self.known.map_or(measured, |known| known / 2 + measured / 2));
+            (self.since, self.bytes) = (Some(now), 0);
+        }
+    }
+
+    /// Bytes per second, at the least 1; `None` before anything can be said. A chunk of `chunk` bytes may be under way.
+    pub(super) fn at(&self, now: Instant, chunk: u64) -> Option<u64> {
+        let quiet = self.last.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
+        let most = (quiet > SPAN).then(|| per_second(chunk, quiet));
+        let rate = match (self.known, most) {
+            (Some(known), Some(most)) => Some(known.min(most)),
+            (known, most) => known.or(most),
+        };
+        rate.map(|rate| rate.max(1))
+    }
+}
+
+fn per_second(bytes: u64, elapsed: Duration) -> u64 {
+    let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX).max(1);
+    u64::try_from(u128::from(bytes) * 1_000_000 / u128::from(micros)).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn it_is_measured_while_something_is_to_come_and_falls_while_nothing_comes() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut rate = Rate::default();
+        rate.start(start);
+        assert_eq!(rate.at(at(100), MIB), None);
+        rate.came(at(100), MIB);
+        rate.came(at(250), MIB);
+        assert_eq!(rate.at(at(250), MIB), Some(8 * MIB));
+        rate.came(at(1_250), 4 * MIB);
+        assert_eq!(rate.at(at(1_250), MIB), Some(6 * MIB), "half of the old, half of the new");
+        assert_eq!(rate.at(at(1_250 + 4_000), MIB), Some(MIB / 4));
+        rate.stop();
+        assert_eq!(rate.at(at(60_000), MIB), Some(6 * MIB), "it had nothing to do");
+        rate.start(at(60_000));
+        rate.came(at(61_000), 6 * MIB);
+        assert_eq!(rate.at(at(61_000), MIB), Some(6 * MIB));
+    }
+
+    #[test]
+    fn one_that_never_brought_anything_has_a_rate_after_a_while() {
+        let start = Instant::now();
+        let mut rate = Rate::default();
+        rate.start(start);
+        assert_eq!(rate.at(start + Duration::from_secs(10), 10), Some(1));
+    }
+}

@@ -1,0 +1,38 @@
+//! `partial/<root>/have`: what of a partial payload is durable, wherever it stands. Written as a whole and synced, after the
+//! bytes that it names and before the record of them. Its format is [`Have`]'s.
+
+use std::io;
+
+use rpp_p2p::{Hash, Have, have::MAX_HAVE_BYTES};
+
+use crate::files::Dir;
+
+/// Its name.
+pub(crate) const HAVE: &str = "have";
+
+/// What the file says.
+#[derive(Debug)]
+pub(super) enum Said {
+    Has(Have),
+    /// There is none: nothing was durable yet, or an earlier version of this program wrote the payload.
+    Missing,
+    /// It says nothing that can be believed.
+    Damaged(String),
+}
+
+/// Reads the file.
+pub(super) fn read(folder: &Dir, root: &Hash, payload_bytes: u64) -> Said {
+    match folder.read(HAVE, MAX_HAVE_BYTES as u64) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Said::Missing,
+        Err(error) => Said::Damaged(error.to_string()),
+        Ok(bytes) => match Have::decode(root, payload_bytes, &bytes) {
+            Ok(have) => Said::Has(have),
+            Err(error) => Said::Damaged(error.to_string()),
+        },
+    }
+}
+
+/// Writes the file; on return it is durable.
+pub(super) fn write(folder: &Dir, root: &Hash, have: &Have) -> io::Result<()> {
+    folder.write_atomic(HAVE, &have.encode(root), 0o600)
+}
