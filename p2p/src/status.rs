@@ -101,6 +101,16 @@ words! {
 }
 
 words! {
+    /// What a source of a download is.
+    SourceKind {
+        /// A node that speaks the protocol.
+        Peer = "peer",
+        /// An object store or a web server.
+        Mirror = "mirror",
+    }
+}
+
+words! {
     /// What a session waits for.
     WaitKind {
         /// A connection to the provider.
@@ -176,6 +186,36 @@ pub struct WaitingOn {
     pub retry_at: Option<String>,
 }
 
+/// What one source of a session gives. Fields without a value are left out of the JSON, but for the three that are always there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SourceStatus {
+    /// A peer id, or the URL of a mirror without user, password and query.
+    pub source: String,
+    /// Which of the two.
+    pub kind: SourceKind,
+    /// Where it stands.
+    pub state: SourceState,
+    /// The version of the protocol that is spoken with a peer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
+    /// Verified payload bytes of it that were of use.
+    pub bytes_verified: u64,
+    /// Payload bytes of it that came in vain.
+    pub bytes_wasted: u64,
+    /// Its measured rate, while it delivers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_bytes_per_second: Option<u64>,
+    /// The newest round trip to a peer, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rtt_ms: Option<f64>,
+    /// What this source is waited for.
+    pub waiting_on: Option<WaitingOn>,
+    /// Why it is of no use, or what it recovers from.
+    pub error: Option<String>,
+    /// The code of the error.
+    pub error_code: Option<FailureCode>,
+}
+
 /// Everything a session can say. Fields without a value are left out of the JSON, but for the four that are always there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)] // named and defined one by one in `docs/http.md`
@@ -221,6 +261,9 @@ pub struct SnapshotStreamStatus {
     pub bytes_durable: u64,
     #[serde(default)]
     pub bytes_wasted: u64,
+    /// In the order in which they were added, the lost ones included; at most [`MAX_SOURCES`](crate::limits::MAX_SOURCES).
+    #[serde(default)]
+    pub sources: Vec<SourceStatus>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rechecked_bytes: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -305,6 +348,7 @@ mod tests {
         check(WaitKind::ALL, &waits, WaitKind::as_str);
         let sources = ["connecting", "active", "idle", "slow", "backing_off", "refused", "banned", "done"];
         check(SourceState::ALL, &sources, SourceState::as_str);
+        check(SourceKind::ALL, &["peer", "mirror"], SourceKind::as_str);
         let codes = [
             "network",
             "checksum",

@@ -75,6 +75,8 @@ impl Body {
     fn start(self, peer: Option<PeerTarget>) -> Stream {
         Stream::Start(StartStream {
             peer,
+            peers: Vec::new(),
+            mirrors: Vec::new(),
             wishes: PlanWishes {
                 chunk_size: number(self.chunk_size),
                 min_chunk_size: number(self.min_chunk_size),

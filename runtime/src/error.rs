@@ -1,7 +1,7 @@
 //! The errors between an operator's request and the node. Each variant says who is at fault.
 
 use libp2p::PeerId;
-use rpp_p2p::SnapshotSessionId;
+use rpp_p2p::{SnapshotSessionId, status::SourceKind};
 
 use crate::{address::AddressError, files, status::SnapshotStreamStatus};
 
@@ -61,6 +61,30 @@ pub enum SnapshotRuntimeError {
     #[error("session {session} is unknown")]
     UnknownSession {
         /// The id asked for.
+        session: SnapshotSessionId,
+    },
+    /// The operator's fault: the session has no such source.
+    #[error("session {session} has no source {given:?}: its status lists them")]
+    UnknownSource {
+        /// The session.
+        session: SnapshotSessionId,
+        /// What was named; shown escaped.
+        given: String,
+    },
+    /// The operator's fault: the session has as many sources of this kind as it may have.
+    #[error("session {session} has {max} {kind}s, as many as it may have: take one away first")]
+    TooManySources {
+        /// The session.
+        session: SnapshotSessionId,
+        /// Of which kind.
+        kind: SourceKind,
+        /// How many it may have.
+        max: usize,
+    },
+    /// The operator's fault: the session is complete, so it needs no source.
+    #[error("session {session} is complete, so it needs no source")]
+    SessionOver {
+        /// The session.
         session: SnapshotSessionId,
     },
     /// The operator's fault: as many sessions are alive as allowed. Sessions that ended are evicted automatically.

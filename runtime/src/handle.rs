@@ -14,6 +14,7 @@ use crate::{
     limits::CALL_TIMEOUT,
     queues::Queues,
     rates::{LimitsChange, LimitsInForce},
+    sources::mirror::MirrorUrl,
     status::{Head, Identity, NodeEvent, OfferInfo, PeerInfo, SnapshotStreamStatus},
 };
 
@@ -51,11 +52,24 @@ impl std::str::FromStr for PeerTarget {
     }
 }
 
+/// A source of a download as an operator names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceTarget {
+    /// A node.
+    Peer(PeerTarget),
+    /// An object store or a web server.
+    Mirror(MirrorUrl),
+}
+
 /// The request of `start_snapshot_stream`.
 #[derive(Clone, Debug)]
 pub struct StartStream {
-    /// The provider; `None`: whoever offers what is wished, and the next one when that cannot serve.
+    /// The first provider. Without it, further peers and mirrors: those of `[sources]`, and whoever offers what is wished.
     pub peer: Option<PeerTarget>,
+    /// Further providers; with the first one at most [`MAX_PEERS`](crate::limits::MAX_PEERS), none twice.
+    pub peers: Vec<PeerTarget>,
+    /// Object stores and web servers; at most [`MAX_MIRRORS`](crate::limits::MAX_MIRRORS), none twice.
+    pub mirrors: Vec<MirrorUrl>,
     /// What the snapshot should be; the configured chunk sizes where they are absent.
     pub wishes: PlanWishes,
     /// Within 24 h, a request with the same key is answered with the session that the first one made, even if that
@@ -67,13 +81,20 @@ impl StartStream {
     /// A request for the highest snapshot that the provider offers, with the configured chunk sizes.
     #[must_use]
     pub fn new(peer: PeerTarget) -> Self {
-        Self { peer: Some(peer), wishes: PlanWishes::default(), idempotency_key: None }
+        Self { peer: Some(peer), ..Self::from_anybody() }
+    }
+
+    /// Whether it leaves it to the node where the snapshot comes from.
+    #[must_use]
+    pub fn names_nobody(&self) -> bool {
+        self.peer.is_none() && self.peers.is_empty() && self.mirrors.is_empty()
     }
 
     /// A request for the newest snapshot that any peer offers.
     #[must_use]
     pub fn from_anybody() -> Self {
-        Self { peer: None, wishes: PlanWishes::default(), idempotency_key: None }
+        let wishes = PlanWishes::default();
+        Self { peer: None, peers: Vec::new(), mirrors: Vec::new(), wishes, idempotency_key: None }
     }
 }
 
@@ -115,6 +136,8 @@ pub enum Command {
     Start(StartStream, Reply<watch::Receiver<SnapshotStreamStatus>>),
     Resume(ResumeStream, Reply<watch::Receiver<SnapshotStreamStatus>>),
     Cancel(SnapshotSessionId, Reply<()>),
+    AddSource(SnapshotSessionId, SourceTarget, Reply<SnapshotStreamStatus>),
+    RemoveSource(SnapshotSessionId, String, Reply<SnapshotStreamStatus>),
     Status(SnapshotSessionId, Reply<SnapshotStreamStatus>),
     Watch(SnapshotSessionId, Reply<watch::Receiver<SnapshotStreamStatus>>),
     List(Reply<Vec<SnapshotStreamStatus>>),
@@ -215,6 +238,32 @@ impl NodeHandle {
     /// Unknown session.
     pub async fn cancel_snapshot_stream(&self, session: SnapshotSessionId) -> Result<(), SnapshotRuntimeError> {
         self.call(|reply| Command::Cancel(session, reply)).await
+    }
+
+    /// Adds a source to a session, which goes on if it had failed; one that is there already gets a new address. Returns when
+    /// this is recorded.
+    ///
+    /// # Errors
+    /// Unknown session, one that is complete, a mistake of the operator, a banned peer, or as many sources as allowed.
+    pub async fn add_source(
+        &self,
+        session: SnapshotSessionId,
+        source: SourceTarget,
+    ) -> Result<SnapshotStreamStatus, SnapshotRuntimeError> {
+        self.call(|reply| Command::AddSource(session, source, reply)).await
+    }
+
+    /// Takes a source from a session. `source`: as [`SourceStatus`](rpp_p2p::status::SourceStatus) has it. A session without any
+    /// waits until it gets one.
+    ///
+    /// # Errors
+    /// Unknown session or source, or a session that is complete.
+    pub async fn remove_source(
+        &self,
+        session: SnapshotSessionId,
+        source: String,
+    ) -> Result<SnapshotStreamStatus, SnapshotRuntimeError> {
+        self.call(|reply| Command::RemoveSource(session, source, reply)).await
     }
 
     /// The status of one session.

@@ -43,6 +43,10 @@ pub const PROOF_JOBS: usize = 1;
 pub const RECORD_RETRY: Duration = Duration::from_secs(2);
 /// Addresses kept of one session's peer.
 pub const MAX_ADDRESSES: usize = 8;
+/// Peers that one download may be given.
+pub const MAX_PEERS: usize = 32;
+/// Mirrors that one download may be given.
+pub const MAX_MIRRORS: usize = 8;
 /// Peers that one session without a named provider remembers as of no use; the oldest go.
 pub const MAX_REFUSED: usize = 64;
 /// Peers whose proven addresses are kept; the oldest go.

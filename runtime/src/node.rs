@@ -313,13 +313,19 @@ impl Node {
         let now = Instant::now();
         match command {
             Command::Start(request, reply) => {
-                if request.peer.is_none() {
+                if request.names_nobody() {
                     self.swarm.behaviour_mut().offers.ask_now(now);
                 }
                 self.manager.start(request, reply, &self.swarm, &self.peers, now);
             }
             Command::Resume(request, reply) => self.manager.resume(request, reply, &mut self.swarm, now),
             Command::Cancel(session, reply) => self.manager.cancel(session, reply, &mut self.swarm),
+            Command::AddSource(session, source, reply) => {
+                self.manager.add_source(session, source, reply, &self.swarm, &self.peers, now);
+            }
+            Command::RemoveSource(session, source, reply) => {
+                self.manager.remove_source(session, &source, reply, &mut self.swarm, now);
+            }
             Command::Status(session, reply) => {
                 let _ = reply.send(self.manager.status(session, now));
             }

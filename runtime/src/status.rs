@@ -1,7 +1,9 @@
 //! What the node says of itself: its events, head, peers and identity. What a session says is `rpp_p2p::status`.
 
 use libp2p::PeerId;
-pub use rpp_p2p::status::{FailureCode, SessionState, SnapshotStreamStatus, WaitKind, WaitingOn};
+pub use rpp_p2p::status::{
+    FailureCode, SessionState, SnapshotStreamStatus, SourceKind, SourceState, SourceStatus, WaitKind, WaitingOn,
+};
 use rpp_p2p::{Hash, PayloadFormat, SnapshotSessionId};
 use serde::{Deserialize, Serialize};
 

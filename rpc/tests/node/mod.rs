@@ -133,6 +133,10 @@ impl Sessions {
             Command::Cancel(session, reply) => {
                 drop(reply.send(if self.remove(session) { Ok(()) } else { Err(unknown(session)) }));
             }
+            Command::AddSource(session, _, reply) => drop(reply.send(Err(unknown(session)))),
+            Command::RemoveSource(session, given, reply) => {
+                drop(reply.send(Err(SnapshotRuntimeError::UnknownSource { session, given })));
+            }
             Command::Status(session, reply) => {
                 let status = self.watch(session).map(|watched| watched.borrow().clone());
                 drop(reply.send(status.ok_or(unknown(session))));
@@ -189,6 +193,7 @@ pub fn status(session: u64, state: SessionState) -> SnapshotStreamStatus {
         bytes_verified: 0,
         bytes_durable: 0,
         bytes_wasted: 0,
+        sources: Vec::new(),
         rechecked_bytes: None,
         recheck_bytes: None,
         damaged_bytes: None,

@@ -8,6 +8,7 @@ mod kept;
 mod rates;
 mod reports;
 mod seek;
+mod sources;
 mod tracked;
 
 use std::{

@@ -313,6 +313,7 @@ fn describe(
         bytes_verified: verified_bytes,
         bytes_durable: durable,
         bytes_wasted: view.map_or(0, |view| view.bytes_wasted),
+        sources: Vec::new(),
         rechecked_bytes: recheck.map(|view| view.bytes_rechecked).or(kept.map(|(hashed, _)| hashed)),
         recheck_bytes: recheck.map(|view| view.bytes_to_recheck).or(kept.map(|(_, total)| total)),
         damaged_bytes: recheck.map(|view| view.bytes_damaged).filter(|bytes| *bytes > 0),
