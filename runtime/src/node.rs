@@ -324,7 +324,7 @@ impl Node {
                 self.manager.add_source(session, source, reply, &self.swarm, &self.peers, now);
             }
             Command::RemoveSource(session, source, reply) => {
-                self.manager.remove_source(session, &source, reply, &mut self.swarm, now);
+                self.manager.remove_source(session, &source, reply, now);
             }
             Command::Status(session, reply) => {
                 let _ = reply.send(self.manager.status(session, now));
@@ -474,6 +474,7 @@ impl Node {
                 self.metrics.libp2p.record(&event);
                 if let Ok(rtt) = event.result {
                     self.peers.measured(event.peer, rtt);
+                    self.manager.on_round_trip(event.peer, rtt.as_secs_f64() * 1e3);
                     self.watchers.each(|watcher| watcher.round_trip(event.peer, event.connection, rtt));
                 }
             }

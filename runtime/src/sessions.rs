@@ -25,7 +25,7 @@ mod workers;
 
 use std::io;
 
-use rpp_p2p::{Hash, SnapshotSessionId, limits, plan::PlanBounds};
+use rpp_p2p::{Hash, SnapshotSessionId, consumer::MirrorId, limits, plan::PlanBounds};
 
 pub(crate) use self::{
     authority::NoHead,
@@ -36,7 +36,7 @@ pub(crate) use self::{
 };
 use self::{
     authority::{Authority, Unsettled},
-    manager::Kept,
+    manager::{Kept, MirrorTold},
     worker::Reported,
 };
 use crate::config::Config;
@@ -53,6 +53,8 @@ pub(crate) enum Done {
     Proof { session: SnapshotSessionId, epoch: u64, plan_id: Hash, result: Result<(), Unsettled> },
     /// How far the payload of a session that was complete before this process is hashed again, or what came of it.
     Kept { session: SnapshotSessionId, kept: Kept },
+    /// From the reader of a session's mirror.
+    Mirror { session: SnapshotSessionId, epoch: u64, mirror: MirrorId, told: MirrorTold },
     /// From a store worker.
     Store(Reported),
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{
     Course, Session, SourceView, View, Waiting,
     sources::{Delivery, Kind},
-    types::Failure,
+    types::{Failure, Source},
 };
 use crate::{
     download::{Demand, Phase},
@@ -21,7 +21,8 @@ impl Session {
             session: self.id(),
             source: self.source(),
             state: self.state(),
-            waiting: self.waiting(),
+            waiting: None,
+            waits_for: None,
             failure: match &self.course {
                 Course::Failed { failure, .. } => Some(failure.clone()),
                 Course::Running | Course::Complete => None,
@@ -48,6 +49,9 @@ impl Session {
             tries: 0,
             progressed: self.download.progressed(),
         };
+        if let Some((waiting, source)) = self.waiting() {
+            (view.waiting, view.waits_for) = (Some(waiting), source);
+        }
         if let Some(link) = self.sources.lead_link() {
             link.tell(&mut view);
         }
@@ -163,41 +167,41 @@ impl Session {
         self.download.held_back().filter(|_| is_reached)
     }
 
-    fn waiting(&self) -> Option<Waiting> {
+    /// And of whom, if it is a source.
+    fn waiting(&self) -> Option<(Waiting, Option<Source>)> {
         match &self.course {
             Course::Failed { failure, since } => {
                 let reason = advice(failure);
                 let (what, since) = (WaitKind::Operator, *since);
-                return Some(Waiting { what, index: None, session: None, since, reason, retry_at: None });
+                return Some((Waiting { what, index: None, session: None, since, reason, retry_at: None }, None));
             }
             Course::Complete => return None,
             Course::Running => {}
         }
-        self.download
-            .waiting_on_this_side()
-            .or_else(|| self.held_back())
-            .or_else(|| self.waiting_on_sources())
-            .or_else(|| self.download.waiting_on_the_rest())
+        let here = self.download.waiting_on_this_side().or_else(|| self.held_back()).map(|wait| (wait, None));
+        let rest = || self.download.waiting_on_the_rest().map(|wait| (wait, None));
+        here.or_else(|| self.waiting_on_sources()).or_else(rest)
     }
 
     /// What keeps the whole from going on: of what is waited for, the newest that is under way, else what comes next. A slow
     /// source beside a fast one does not show here.
-    fn waiting_on_sources(&self) -> Option<Waiting> {
+    fn waiting_on_sources(&self) -> Option<(Waiting, Option<Source>)> {
         let all = self.download.demand();
         if self.sources.alive().next().is_none() && all.is_needed {
             let reason = "it has no source: add a peer or a mirror to it, and it goes on by itself".to_owned();
             let (what, since) = (WaitKind::Operator, self.lead_since);
-            return Some(Waiting { what, index: None, session: None, since, reason, retry_at: None });
+            return Some((Waiting { what, index: None, session: None, since, reason, retry_at: None }, None));
         }
         let waits = self.sources.alive().filter_map(|(number, delivery)| {
             let demand = self.sources.demand_of(number, &all, &self.schedule, self.is_fixed);
-            match &delivery.kind {
+            let waiting = match &delivery.kind {
                 Kind::Peer(link) => link.waiting(&demand),
                 Kind::Mirror(mirror) => mirror.waiting(),
-            }
+            };
+            Some((waiting?, Some(delivery.source())))
         });
         let is_under_way = |wait: &Waiting| wait.retry_at.is_none() && wait.what != WaitKind::Connection;
-        waits.max_by_key(|wait| {
+        waits.max_by_key(|(wait, _)| {
             (is_under_way(wait), wait.retry_at.is_none(), wait.retry_at.map(std::cmp::Reverse), wait.since)
         })
     }

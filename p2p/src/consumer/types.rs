@@ -314,6 +314,8 @@ pub struct View {
     pub state: SessionState,
     /// What it waits for; `None` if it is complete or its next action is about to be taken.
     pub waiting: Option<Waiting>,
+    /// The source that this wait is for, if it is for one.
+    pub waits_for: Option<Source>,
     /// Why it is over.
     pub failure: Option<Failure>,
     /// The last failure that it is recovering from: whose fault it is, and what happened.

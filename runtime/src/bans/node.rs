@@ -121,14 +121,14 @@ impl Node {
         let Some(sentence) = self.warden.ban_of(now, source).map(Ban::sentence) else { return };
         if let BanSource::Peer(peer) = source {
             self.swarm.behaviour_mut().blocked.block_peer(*peer);
-            self.manager.ban(*peer, &sentence, std::time::Instant::now());
         }
+        self.manager.ban(source, &sentence, std::time::Instant::now());
     }
 
     fn readmit(&mut self, source: &BanSource) {
         if let BanSource::Peer(peer) = source {
             self.swarm.behaviour_mut().blocked.unblock_peer(*peer);
-            self.manager.end_ban(*peer, std::time::Instant::now());
         }
+        self.manager.end_ban(source, std::time::Instant::now());
     }
 }

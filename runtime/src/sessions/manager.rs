@@ -5,6 +5,7 @@ mod commands;
 mod downloads;
 mod heal;
 mod kept;
+mod mirrors;
 mod rates;
 mod reports;
 mod seek;
@@ -30,7 +31,7 @@ use self::{
     kept::Checks,
     tracked::Tracked,
 };
-pub(crate) use self::{kept::Kept, reports::VIOLATION_KINDS};
+pub(crate) use self::{kept::Kept, mirrors::MirrorTold, reports::VIOLATION_KINDS};
 use super::{
     Done, Reloaded,
     authority::SharedHead,
@@ -40,7 +41,7 @@ use super::{
     workers::Workers,
 };
 use crate::{
-    bans::Blame,
+    bans::{BanSource, Blame},
     clock::{instant_of, now_text},
     config::Config,
     error::{SnapshotRuntimeError, explain},
@@ -77,6 +78,7 @@ pub(crate) struct Manager {
     config: Arc<Config>,
     me: PeerId,
     light: Option<LightClientSync>,
+    trust: Option<Arc<TrustAnchor>>,
     head_file: SharedHead,
     disk: FileDisk,
     done: mpsc::Sender<Done>,
@@ -88,11 +90,13 @@ pub(crate) struct Manager {
     rules: Rules<Call>,
     sessions: BTreeMap<SnapshotSessionId, Tracked>,
     workers: Workers,
-    /// Downloads that were dropped: the protocol forgets them with the next turn.
+    /// The session of each link that has an id of its own.
+    links: HashMap<SnapshotSessionId, SnapshotSessionId>,
+    /// Links that were dropped: the protocol forgets them with the next turn.
     retired: Vec<(PeerId, SnapshotSessionId)>,
     checks: Checks,
-    /// What is known of the bans of peers that have sessions, or are banned: at most as many as both together.
-    standing: HashMap<PeerId, bans::Standing>,
+    /// What is known of the bans of sources that have sessions, or are banned: at most as many as both together.
+    standing: HashMap<BanSource, bans::Standing>,
     /// Bytes of payload a second of all sessions together.
     download_limit: Option<u64>,
     /// Whose turn it is under that limit.
@@ -114,7 +118,8 @@ impl Manager {
             metrics.head(head.height);
         }
         Self {
-            light: trust.map(|trust| LightClientSync::new((*trust).clone(), Arc::new(SharedVerifier))),
+            light: trust.as_ref().map(|trust| LightClientSync::new((**trust).clone(), Arc::new(SharedVerifier))),
+            trust,
             rules: Rules::new(config.snapshots.max_active_sessions),
             workers: Workers::new(disk.clone(), watchers.clone(), done.clone()),
             config,
@@ -128,6 +133,7 @@ impl Manager {
             watchers,
             proofs: Arc::new(Semaphore::new(PROOF_JOBS)),
             sessions: BTreeMap::new(),
+            links: HashMap::new(),
             retired: Vec::new(),
             checks: Checks::default(),
             standing: HashMap::new(),
@@ -154,7 +160,7 @@ impl Manager {
             let is_complete = record.state == SessionState::Complete;
             let loaded = match (record.state.is_final(), self.config.snapshots.auto_resume) {
                 (true, _) => Loaded::Over { is_complete },
-                (false, true) if record.provider().is_none() => Loaded::Held(Hold::Seek),
+                (false, true) if record.seeks() => Loaded::Held(Hold::Seek),
                 (false, true) => Loaded::Held(Hold::Turn),
                 (false, false) => Loaded::Held(Hold::Operator),
             };
@@ -214,9 +220,10 @@ impl Manager {
                 }
                 Action::Retire { session } => {
                     let Some(tracked) = self.sessions.get_mut(&session) else { continue };
-                    tracked.end_machine();
+                    let links = tracked.machine.iter().flat_map(consumer::Session::links);
+                    self.retired.extend(links);
+                    tracked.end_machine(now);
                     tracked.held_since = now;
-                    self.retired.push((tracked.record.peer, session));
                 }
                 Action::Show { session } => self.publish(session, now),
                 Action::Drop { session } => drop(self.sessions.remove(&session)),
@@ -295,7 +302,8 @@ impl Manager {
     /// The peers of the sessions that are not over.
     pub(crate) fn peers(&self) -> impl Iterator<Item = PeerId> {
         let alive = self.sessions.values().filter(|tracked| !tracked.record.state.is_final());
-        alive.filter_map(|tracked| tracked.record.provider())
+        let joined = |tracked: &Tracked| tracked.joined.keys().copied().collect::<Vec<_>>();
+        alive.flat_map(move |tracked| tracked.record.peers().chain(joined(tracked)).collect::<Vec<_>>())
     }
 
     /// Updates the gauges.
@@ -328,8 +336,11 @@ impl Manager {
         }
     }
 
-    fn machine_of(&mut self, session: SnapshotSessionId, peer: PeerId) -> Option<&mut consumer::Session> {
-        self.sessions.get_mut(&session).filter(|tracked| tracked.record.peer == peer)?.machine.as_mut()
+    /// The session that has this link.
+    fn download_of(&self, peer: PeerId, link: SnapshotSessionId) -> Option<SnapshotSessionId> {
+        let session = *self.links.get(&link).unwrap_or(&link);
+        let machine = self.sessions.get(&session)?.machine.as_ref()?;
+        machine.has_link(peer, link).then_some(session)
     }
 
     fn current(&mut self, session: SnapshotSessionId, epoch: u64) -> Option<&mut consumer::Session> {

@@ -1,14 +1,17 @@
 //! What the node persists about a consumer session.
 
+use std::fmt;
+
 use libp2p::{Multiaddr, PeerId};
 use rpp_p2p::{Hash, Have, Plan, PlanWishes, SnapshotSessionId, tree::chunk_range};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     clock::{age_of, now_text},
-    handle::IdempotencyKey,
-    limits::{KEY_LIFE, MAX_KEYS, MAX_REFUSED},
-    status::{FailureCode, SessionState},
+    handle::{IdempotencyKey, PeerTarget, SourceTarget},
+    limits::{KEY_LIFE, MAX_ADDRESSES, MAX_KEYS, MAX_REFUSED},
+    sources::mirror::MirrorUrl,
+    status::{FailureCode, SessionState, SourceKind},
 };
 
 /// A session without its progress. A change is written before the status shows it.
@@ -19,6 +22,12 @@ pub(crate) struct Session {
     /// The provider.
     #[serde(with = "peer_text")]
     pub(crate) peer: PeerId,
+    /// No peer was named: `peer` stands for nobody, and all sources are in `more`.
+    #[serde(default)]
+    pub(crate) lacks_peer: bool,
+    /// The sources besides that peer, in the order in which they were added.
+    #[serde(default)]
+    pub(crate) more: Vec<More>,
     /// Set when no provider was named: `peer` is then whoever offers what is wanted.
     #[serde(default)]
     pub(crate) sought: Option<Sought>,
@@ -47,6 +56,69 @@ pub(crate) struct Session {
     pub(crate) started_at: String,
     /// RFC 3339.
     pub(crate) updated_at: String,
+}
+
+/// A source besides the first peer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum More {
+    /// A peer, with the addresses that the operator gave for it.
+    Peer {
+        #[serde(with = "peer_text")]
+        peer: PeerId,
+        #[serde(default)]
+        addresses: Vec<Multiaddr>,
+    },
+    /// A mirror. With the credentials and the query, which the next process needs.
+    Mirror {
+        #[serde(with = "url_text")]
+        url: MirrorUrl,
+    },
+}
+
+impl More {
+    /// As an operator names it.
+    pub(crate) fn of(target: SourceTarget) -> Self {
+        match target {
+            SourceTarget::Peer(PeerTarget { peer, address }) => {
+                Self::Peer { peer, addresses: address.into_iter().collect() }
+            }
+            SourceTarget::Mirror(url) => Self::Mirror { url },
+        }
+    }
+
+    /// As the status has it.
+    pub(crate) fn name(&self) -> SourceName {
+        match self {
+            Self::Peer { peer, .. } => SourceName::Peer(*peer),
+            Self::Mirror { url } => SourceName::Mirror(url.to_string()),
+        }
+    }
+}
+
+/// A source as the status has it: a URL without user, password and query.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum SourceName {
+    Peer(PeerId),
+    Mirror(String),
+}
+
+impl SourceName {
+    pub(crate) fn kind(&self) -> SourceKind {
+        match self {
+            Self::Peer(_) => SourceKind::Peer,
+            Self::Mirror(_) => SourceKind::Mirror,
+        }
+    }
+}
+
+impl fmt::Display for SourceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Peer(peer) => peer.fmt(f),
+            Self::Mirror(url) => f.write_str(url),
+        }
+    }
 }
 
 /// What a session without a named provider looks for.
@@ -101,9 +173,75 @@ impl Session {
         self.keys.iter().any(|known| known.key == *key && age_of(&known.since).is_some_and(|age| age < KEY_LIFE))
     }
 
-    /// The provider, if there is one already.
+    /// The first peer, if there is one already.
     pub(crate) fn provider(&self) -> Option<PeerId> {
-        self.sought.as_ref().is_none_or(|sought| sought.is_chosen).then_some(self.peer)
+        let is_chosen = self.sought.as_ref().is_none_or(|sought| sought.is_chosen);
+        (is_chosen && !self.lacks_peer).then_some(self.peer)
+    }
+
+    /// Whether it has no source and takes one that is found.
+    pub(crate) fn seeks(&self) -> bool {
+        self.sought.as_ref().is_some_and(|sought| !sought.is_chosen) && self.more.is_empty()
+    }
+
+    /// All peers, in the order in which they were added.
+    pub(crate) fn peers(&self) -> impl Iterator<Item = PeerId> + '_ {
+        let further = self.more.iter().filter_map(|more| match more {
+            More::Peer { peer, .. } => Some(*peer),
+            More::Mirror { .. } => None,
+        });
+        self.provider().into_iter().chain(further)
+    }
+
+    /// All mirrors, in the order in which they were added.
+    pub(crate) fn mirrors(&self) -> impl Iterator<Item = &MirrorUrl> {
+        self.more.iter().filter_map(|more| match more {
+            More::Mirror { url } => Some(url),
+            More::Peer { .. } => None,
+        })
+    }
+
+    /// All sources.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = SourceName> + '_ {
+        self.provider().map(SourceName::Peer).into_iter().chain(self.more.iter().map(More::name))
+    }
+
+    /// The addresses that the operator gave for a peer, or that were found.
+    pub(crate) fn addresses_of(&self, of: PeerId) -> &[Multiaddr] {
+        if self.provider() == Some(of) {
+            return &self.addresses;
+        }
+        let of_more = self.more.iter().find_map(|more| match more {
+            More::Peer { peer, addresses } if *peer == of => Some(addresses.as_slice()),
+            _ => None,
+        });
+        of_more.unwrap_or_default()
+    }
+
+    /// Adds another address of one of its peers, as the first to try.
+    pub(crate) fn add_address(&mut self, of: PeerId, address: Multiaddr) {
+        let is_first = self.provider() == Some(of);
+        let of_more = self.more.iter_mut().find_map(|more| match more {
+            More::Peer { peer, addresses } if *peer == of => Some(addresses),
+            _ => None,
+        });
+        let Some(addresses) = of_more.or(is_first.then_some(&mut self.addresses)) else { return };
+        if !addresses.contains(&address) {
+            addresses.insert(0, address);
+            addresses.truncate(MAX_ADDRESSES);
+        }
+    }
+
+    /// Takes a source away; `false`: it has none of this name.
+    pub(crate) fn remove(&mut self, name: &SourceName) -> bool {
+        if self.provider().map(SourceName::Peer).as_ref() == Some(name) {
+            self.lacks_peer = true;
+            self.addresses.clear();
+            return true;
+        }
+        let before = self.more.len();
+        self.more.retain(|more| more.name() != *name);
+        self.more.len() < before
     }
 
     /// It goes on: what it ended with is no more.
@@ -168,6 +306,20 @@ impl Progress {
     }
 }
 
+mod url_text {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    use crate::sources::mirror::MirrorUrl;
+
+    pub(super) fn serialize<S: Serializer>(url: &MirrorUrl, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(url.secret_text())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<MirrorUrl, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
 mod peer_text {
     use libp2p::PeerId;
     use serde::{Deserialize, Deserializer, Serializer, de};
@@ -198,6 +350,33 @@ mod tests {
     #[test]
     fn a_record_from_before_there_were_keys_has_none() {
         assert_eq!((session().session, session().keys.len()), (SnapshotSessionId::new(7).unwrap(), 0));
+    }
+
+    #[test]
+    fn its_sources_are_its_first_peer_and_what_was_added() {
+        let mut session = session();
+        let (first, other) = (session.peer, PeerId::random());
+        assert_eq!(session.sources().collect::<Vec<_>>(), [SourceName::Peer(first)]);
+        let url: MirrorUrl = "https://user:word@host/a?key=secret".parse().unwrap();
+        session.more.push(More::Mirror { url: url.clone() });
+        session.more.push(More::Peer { peer: other, addresses: Vec::new() });
+        let address: Multiaddr = "/ip4/127.0.0.1/tcp/1".parse().unwrap();
+        session.add_address(other, address.clone());
+        assert_eq!((session.addresses_of(first), session.addresses_of(other)), (&[][..], &[address][..]));
+        let mirror = SourceName::Mirror("https://host/a".to_owned());
+        assert_eq!(
+            session.sources().collect::<Vec<_>>(),
+            [SourceName::Peer(first), mirror.clone(), SourceName::Peer(other)]
+        );
+        // The next process needs the credentials.
+        let written = serde_json::to_string(&session).unwrap();
+        let read: Session = serde_json::from_str(&written).unwrap();
+        assert_eq!((&read, read.mirrors().next()), (&session, Some(&url)));
+        assert!(!format!("{read:?}").contains("secret"));
+        assert!(session.remove(&SourceName::Peer(first)) && session.remove(&mirror) && !session.remove(&mirror));
+        assert_eq!(session.peers().collect::<Vec<_>>(), [other]);
+        assert_eq!(session.provider(), None);
+        assert!(session.remove(&SourceName::Peer(other)) && !session.seeks());
     }
 
     #[test]

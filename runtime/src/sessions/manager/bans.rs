@@ -1,17 +1,22 @@
-//! Sessions and bans: who is blamed by a session, and what the ban of its peer means for one.
+//! Sessions and bans: who is blamed by a session, and what the ban of a source means for one.
 
 use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use libp2p::PeerId;
-use rpp_p2p::{Evidence, SnapshotSessionId};
+use rpp_p2p::{
+    Evidence, SnapshotSessionId,
+    consumer::{Blame as Blamed, Fault, Source},
+};
 
 use super::{Manager, Tracked, heal::plan_id};
 use crate::{
     bans::{BanSource, Blame},
     error::SnapshotRuntimeError,
+    sessions::record::{self, SourceName},
+    status::SourceState,
 };
 
-/// What is known of a peer's bans.
+/// What is known of a source's bans.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     /// Until when, and why, in one sentence.
@@ -21,11 +26,40 @@ pub(super) enum Standing {
 }
 
 impl Manager {
-    /// The peer of a session broke the rules in it.
-    pub(super) fn accuse(&mut self, peer: PeerId, session: SnapshotSessionId, evidence: Evidence) {
+    /// A source of a session broke the rules in it.
+    pub(super) fn accuse(&mut self, source: BanSource, session: SnapshotSessionId, evidence: Evidence) {
         let plan_id = self.sessions.get(&session).and_then(|tracked| plan_id(&tracked.record));
-        let (source, evidence) = (BanSource::Peer(peer), evidence.in_plan(plan_id));
-        self.blames.push(Blame { source, session: Some(session), evidence });
+        self.blames.push(Blame { source, session: Some(session), evidence: evidence.in_plan(plan_id) });
+    }
+
+    /// Takes what a session's machine says of its sources.
+    pub(super) fn settle_blames(&mut self, session: SnapshotSessionId, now: Instant) {
+        let blamed = |manager: &mut Self| manager.sessions.get_mut(&session)?.machine.as_mut()?.poll_blame();
+        while let Some(Blamed { source, fault, .. }) = blamed(self) {
+            let reason = match &fault {
+                Fault::Violation(violation) => violation.to_string(),
+                Fault::Authority(error) => error.to_string(),
+                _ => "it broke the protocol".to_owned(),
+            };
+            let banned = match source {
+                Source::Peer(peer) => Some(BanSource::Peer(peer)),
+                Source::Mirror(mirror) => self.origin_of(session, mirror),
+                _ => None,
+            };
+            let evidence = match (&source, &fault) {
+                // It was taken from the event.
+                (Source::Peer(_), Fault::Violation(_)) => None,
+                (Source::Mirror(_), Fault::Violation(violation)) => Evidence::of_violation(violation),
+                (_, Fault::Authority(error)) => Evidence::of_authority(error),
+                _ => None,
+            };
+            if let (Some(banned), Some(evidence)) = (banned, evidence) {
+                self.accuse(banned, session, evidence);
+            }
+            if let Source::Peer(peer) = source {
+                self.distrust(session, peer, &reason, now);
+            }
+        }
     }
 
     /// Who was blamed since the last call.
@@ -33,74 +67,134 @@ impl Manager {
         std::mem::take(&mut self.blames)
     }
 
-    /// `peer` is banned; its sessions say so.
-    pub(crate) fn ban(&mut self, peer: PeerId, sentence: &str, now: Instant) {
-        self.standing.insert(peer, Standing::Banned(sentence.into()));
-        self.tell_standing(peer, now);
+    /// `source` is banned; its sessions say so.
+    pub(crate) fn ban(&mut self, source: &BanSource, sentence: &str, now: Instant) {
+        self.standing.insert(source.clone(), Standing::Banned(sentence.into()));
+        self.tell_standing(source, now);
     }
 
-    /// The ban of `peer` is over: its sessions try at once, and those that failed for what it did may be resumed.
-    pub(crate) fn end_ban(&mut self, peer: PeerId, now: Instant) {
-        self.standing.insert(peer, Standing::Readmitted);
-        self.tell_standing(peer, now);
+    /// The ban of `source` is over: its sessions try at once, and those that failed for what it did may be resumed.
+    pub(crate) fn end_ban(&mut self, source: &BanSource, now: Instant) {
+        self.standing.insert(source.clone(), Standing::Readmitted);
+        self.tell_standing(source, now);
         // Whoever has no session any more is of no interest.
-        self.standing.retain(|peer, standing| {
-            *standing != Standing::Readmitted || self.sessions.values().any(|tracked| tracked.record.peer == *peer)
+        self.standing.retain(|source, standing| {
+            *standing != Standing::Readmitted || self.sessions.values().any(|tracked| tracked.has_source(source))
         });
     }
 
-    fn tell_standing(&mut self, peer: PeerId, now: Instant) {
-        let of_peer: Vec<_> = self
+    fn tell_standing(&mut self, source: &BanSource, now: Instant) {
+        let of_source: Vec<_> = self
             .sessions
             .iter()
-            .filter(|(_, tracked)| tracked.record.peer == peer)
+            .filter(|(_, tracked)| tracked.has_source(source))
             .map(|(session, _)| *session)
             .collect();
-        for session in of_peer {
+        for session in of_source {
+            if self.standing.get(source) == Some(&Standing::Readmitted) {
+                self.readmit(session, source, now);
+            }
             self.apply_standing(session, now);
         }
     }
 
-    /// What the peer's standing means for one session.
+    /// What the standing of its sources means for one session.
     pub(super) fn apply_standing(&mut self, session: SnapshotSessionId, now: Instant) {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
-        match self.standing.get(&tracked.record.peer) {
-            None => return,
-            Some(Standing::Banned(sentence)) => tracked.here.banned = Some(Arc::clone(sentence)),
-            Some(Standing::Readmitted) => {
-                tracked.here.banned = None;
-                if tracked.record.distrust && tracked.machine.is_none() {
-                    tracked.record.distrust = false;
-                    tracked.record.advice = Some("the ban of its provider is over".to_owned());
-                    self.rules.changed(session);
-                } else if let Some(machine) = &mut tracked.machine {
-                    machine.retry_now(now);
-                }
-            }
+        let known = tracked.ban_sources();
+        let known: Vec<_> =
+            known.into_iter().filter_map(|(name, source)| Some((name, self.standing.get(&source)?))).collect();
+        if known.is_empty() && !tracked.here.is_any_banned() {
+            return;
+        }
+        let sentence = |(name, standing): (SourceName, &Standing)| match standing {
+            Standing::Banned(sentence) => Some((name, Arc::clone(sentence))),
+            Standing::Readmitted => None,
+        };
+        tracked.here.set_bans(known.into_iter().filter_map(sentence).collect());
+        let is_readmitted = !tracked.here.is_any_banned();
+        if is_readmitted && tracked.record.distrust && tracked.machine.is_none() {
+            tracked.record.distrust = false;
+            tracked.record.advice = Some("the ban of its provider is over".to_owned());
+            self.rules.changed(session);
+        } else if let Some(machine) = tracked.machine.as_mut().filter(|_| is_readmitted) {
+            machine.retry_now(now);
         }
         self.publish(session, now);
     }
 
+    /// A source that was cut off may come back.
+    fn readmit(&mut self, session: SnapshotSessionId, source: &BanSource, now: Instant) {
+        let Some(tracked) = self.sessions.get(&session) else { return };
+        let Some(machine) = &tracked.machine else { return };
+        let cut_off = machine.sources(now).into_iter().filter(|view| view.state == SourceState::Banned);
+        let cut_off: Vec<_> = cut_off.filter_map(|view| tracked.name_of(view.source)).collect();
+        let named = tracked.ban_sources().into_iter().filter(|(_, known)| known == source).map(|(name, _)| name);
+        let named: Vec<_> = named.filter(|name| cut_off.contains(name)).collect();
+        for name in named {
+            self.take_out(session, &name);
+            self.put_in(session, &name, now);
+        }
+    }
+
     /// The peers that are banned now.
     pub(super) fn banned(&self) -> HashSet<PeerId> {
-        let banned = |(peer, standing): (&PeerId, &Standing)| matches!(standing, Standing::Banned(_)).then_some(*peer);
+        let banned = |(source, standing): (&BanSource, &Standing)| match (source, standing) {
+            (BanSource::Peer(peer), Standing::Banned(_)) => Some(*peer),
+            _ => None,
+        };
         self.standing.iter().filter_map(banned).collect()
     }
 
     /// Refuses what would need a banned peer.
     pub(super) fn not_banned(&self, peer: &PeerId) -> Result<(), SnapshotRuntimeError> {
-        match self.standing.get(peer) {
+        match self.standing.get(&BanSource::Peer(*peer)) {
             Some(Standing::Banned(sentence)) => {
                 Err(SnapshotRuntimeError::PeerBanned { peer: *peer, sentence: sentence.to_string() })
             }
             _ => Ok(()),
         }
     }
+
+    /// Refuses a session all of whose sources are banned.
+    pub(super) fn not_all_banned(&self, record: &record::Session) -> Result<(), SnapshotRuntimeError> {
+        let refused = record.peers().map(|peer| self.not_banned(&peer));
+        let mut refused: Vec<_> = refused.collect();
+        match record.mirrors().next() {
+            None if !refused.is_empty() && refused.iter().all(Result::is_err) => refused.swap_remove(0),
+            _ => Ok(()),
+        }
+    }
 }
 
-/// Why a banned peer is not dialled, as the session's trouble says it.
-pub(super) fn not_dialled(tracked: &Tracked) -> Option<String> {
-    let sentence = tracked.here.banned.as_ref()?;
-    let peer = tracked.record.peer;
-    Some(format!("it is {sentence}; `rpp-node bans --lift {peer}` lifts the ban"))
+impl Tracked {
+    /// Its sources as bans name them.
+    fn ban_sources(&self) -> Vec<(SourceName, BanSource)> {
+        let of_peer = |peer: PeerId| (SourceName::Peer(peer), BanSource::Peer(peer));
+        let peers = self.record.peers().map(of_peer);
+        let mirrors = self.record.mirrors();
+        let mirrors = mirrors.map(|url| (SourceName::Mirror(url.to_string()), BanSource::Mirror(url.origin())));
+        let mut all: Vec<_> = peers.chain(mirrors).collect();
+        let joined = self.machine.iter().flat_map(|machine| machine.links()).map(|(peer, _)| of_peer(peer));
+        for one in joined {
+            if !all.contains(&one) {
+                all.push(one);
+            }
+        }
+        all
+    }
+
+    pub(super) fn has_peer(&self, peer: PeerId) -> bool {
+        self.has_source(&BanSource::Peer(peer))
+    }
+
+    fn has_source(&self, source: &BanSource) -> bool {
+        self.ban_sources().iter().any(|(_, known)| known == source)
+    }
+
+    /// Why a banned peer is not dialled, as the session's trouble says it.
+    pub(super) fn not_dialled(&self, peer: PeerId) -> Option<String> {
+        let sentence = self.here.ban_of(&SourceName::Peer(peer))?;
+        Some(format!("it is {sentence}; `rpp-node bans --lift {peer}` lifts the ban"))
+    }
 }

@@ -3,17 +3,21 @@
 use std::time::Instant;
 
 use libp2p::{PeerId, Swarm};
-use rpp_p2p::{PlanWishes, SnapshotSessionId, consumer::ExplicitResume, limits::DEFAULT_CHUNK_SIZE};
+use rpp_p2p::{
+    PlanWishes, SnapshotSessionId,
+    consumer::{self, ExplicitResume},
+    limits::DEFAULT_CHUNK_SIZE,
+};
 use tokio::sync::watch;
 
-use super::{Call, Manager, Tracked};
+use super::{Call, Manager, Tracked, sources::is_reachable};
 use crate::{
     clock::now_text,
     error::SnapshotRuntimeError,
-    handle::{PeerTarget, Reply, ResumeStream, StartStream},
+    handle::{PeerTarget, Reply, ResumeStream, SourceTarget, StartStream},
     peers::Peers,
     sessions::{
-        record,
+        record::{self, More, SourceName},
         rules::{Hold, Standing},
     },
     status::{SessionState, SnapshotStreamStatus},
@@ -34,7 +38,10 @@ impl Manager {
         now: Instant,
     ) {
         let record = match self.wanted(request.wishes).and_then(|wanted| {
-            self.may_consume(request.peer.as_ref().map(|target| &target.peer))?;
+            self.may_consume(None)?;
+            for target in request.peer.iter().chain(&request.peers) {
+                self.may_consume(Some(&target.peer))?;
+            }
             Ok((self.made_before(&request)?, wanted))
         }) {
             Ok((Some(session), _)) => return self.start_again(session, &request, reply),
@@ -49,13 +56,14 @@ impl Manager {
             }
         };
         let session = record.session;
-        let first = if record.provider().is_none() { Hold::Seek } else { Hold::Turn };
+        let first = if record.seeks() { Hold::Seek } else { Hold::Turn };
         let tracked = Tracked::new(record, record::Progress::default(), None, &Standing::default(), now, now);
         self.sessions.insert(session, tracked);
         self.rules.start(session, first, Call::Start(reply));
+        self.apply_standing(session, now);
     }
 
-    fn may_consume(&self, peer: Option<&PeerId>) -> Result<(), SnapshotRuntimeError> {
+    pub(super) fn may_consume(&self, peer: Option<&PeerId>) -> Result<(), SnapshotRuntimeError> {
         if self.light.is_none() {
             return Err(SnapshotRuntimeError::NoTrustAnchor);
         }
@@ -73,11 +81,12 @@ impl Manager {
         let same = |tracked: &Tracked| {
             let record = &tracked.record;
             let wished = (request.wishes.root, request.wishes.height);
-            match (&request.peer, &record.sought) {
-                (Some(target), None) => {
-                    record.peer == target.peer && (record.wanted.root, record.wanted.height) == wished
+            match (request.names_nobody(), &record.sought) {
+                (false, None) => {
+                    let has = |name: SourceName| record.sources().any(|known| known == name);
+                    named(request).all(has) && (record.wanted.root, record.wanted.height) == wished
                 }
-                (None, Some(sought)) => (sought.root, sought.height) == wished,
+                (true, Some(sought)) => (sought.root, sought.height) == wished,
                 _ => false,
             }
         };
@@ -97,8 +106,10 @@ impl Manager {
     fn start_again(&mut self, session: SnapshotSessionId, request: &StartStream, reply: Reply<Watched>) {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
         let known = tracked.record.clone();
-        if let Some(address) = request.peer.as_ref().and_then(|target| target.address.as_ref()) {
-            tracked.add_address(address.clone());
+        for target in request.peer.iter().chain(&request.peers) {
+            if let Some(address) = &target.address {
+                tracked.record.add_address(target.peer, address.clone());
+            }
         }
         if let Some(key) = request.idempotency_key {
             tracked.record.carry(key);
@@ -117,23 +128,25 @@ impl Manager {
         swarm: &Swarm<NodeBehaviour>,
         peers: &Peers,
     ) -> Result<record::Session, SnapshotRuntimeError> {
-        let sought = request.peer.is_none().then(|| record::Sought::new(wanted.root, wanted.height));
-        let PeerTarget { peer, address } = request.peer.unwrap_or(PeerTarget { peer: self.me, address: None });
-        if sought.is_none() {
-            self.not_banned(&peer)?;
+        for target in request.peer.iter().chain(&request.peers) {
+            is_reachable(target, swarm, peers)?;
         }
-        if sought.is_none() && address.is_none() && peers.addresses(&peer).is_empty() && !swarm.is_connected(&peer) {
-            return Err(SnapshotRuntimeError::UnknownAddress { peer });
-        }
-        self.make_room()?;
+        let sought = request.names_nobody().then(|| record::Sought::new(wanted.root, wanted.height));
+        let mut named = request.peer.into_iter().chain(request.peers);
+        let first = named.next();
+        let lacks_peer = first.is_none() && sought.is_none();
+        let PeerTarget { peer, address } = first.unwrap_or(PeerTarget { peer: self.me, address: None });
+        let further = named.map(SourceTarget::Peer).chain(request.mirrors.into_iter().map(SourceTarget::Mirror));
         let mut session = SnapshotSessionId::random();
         while self.rules.is_taken(session) {
             session = SnapshotSessionId::random();
         }
         let started_at = now_text();
-        Ok(record::Session {
+        let record = record::Session {
             session,
             peer,
+            lacks_peer,
+            more: further.map(More::of).collect(),
             sought,
             addresses: address.into_iter().collect(),
             wanted,
@@ -146,7 +159,10 @@ impl Manager {
             keys: request.idempotency_key.map(record::Key::new).into_iter().collect(),
             updated_at: started_at.clone(),
             started_at,
-        })
+        };
+        self.not_all_banned(&record)?;
+        self.make_room()?;
+        Ok(record)
     }
 
     /// Only sessions that are alive count against `max_sessions`: the record that ended longest ago is evicted.
@@ -214,14 +230,14 @@ impl Manager {
         let unknown = SnapshotRuntimeError::UnknownSession { session };
         let tracked = self.sessions.get(&session).ok_or(unknown.clone())?;
         if tracked.record.state != SessionState::Complete && tracked.record.sought.is_none() {
-            self.not_banned(&tracked.record.peer)?;
+            self.not_all_banned(&tracked.record)?;
         }
         let standing = self.rules.standing(session);
         let tracked = self.sessions.get_mut(&session).ok_or(unknown)?;
         same_peer_and_size(tracked, &request)?;
         let explicit = explicit_offsets(tracked, &request)?;
-        if let Some(address) = request.peer.and_then(|target| target.address) {
-            tracked.add_address(address);
+        if let Some(PeerTarget { peer, address: Some(address) }) = request.peer {
+            tracked.record.add_address(peer, address);
         }
         let watched = tracked.status.subscribe();
         match &mut tracked.machine {
@@ -259,13 +275,13 @@ impl Manager {
             return;
         }
         let Some(tracked) = self.forget(session) else { return };
-        let peer = tracked.record.peer;
         let behaviour = &mut swarm.behaviour_mut().snapshots;
-        let told = tracked.machine.is_some()
-            && behaviour.cancel(peer, session, "cancelled by the consumer's operator").is_some();
-        if !told {
-            // While it has a request in flight nothing can be sent; the provider frees the slot by itself.
-            behaviour.forget(peer, session);
+        for (peer, link) in tracked.machine.iter().flat_map(consumer::Session::links) {
+            self.links.remove(&link);
+            if behaviour.cancel(peer, link, "cancelled by the consumer's operator").is_none() {
+                // While it has a request in flight nothing can be sent; the provider frees the slot by itself.
+                behaviour.forget(peer, link);
+            }
         }
     }
 
@@ -308,19 +324,38 @@ fn refused(tracked: &Tracked, standing: &Standing<'_>, now: Instant) -> Snapshot
         "session {} does not go on with {}, which broke the protocol ({}): start a session with another peer, or a new one with \
          this peer when you trust it again; what is verified is kept",
         record.session,
-        record.peer,
+        sources_of(record),
         record.error.as_deref().unwrap_or("see the log")
     );
     SnapshotRuntimeError::Provider { message, status: Some(Box::new(tracked.current(standing, now))) }
 }
 
+/// The sources that a request names.
+fn named(request: &StartStream) -> impl Iterator<Item = SourceName> + '_ {
+    let peers = request.peer.iter().chain(&request.peers).map(|target| SourceName::Peer(target.peer));
+    peers.chain(request.mirrors.iter().map(|url| SourceName::Mirror(url.to_string())))
+}
+
+fn sources_of(record: &record::Session) -> String {
+    let sources: Vec<_> = record.sources().map(|source| source.to_string()).collect();
+    match sources.is_empty() {
+        true => "no source".to_owned(),
+        false => sources.join(", "),
+    }
+}
+
 fn same_peer_and_size(tracked: &Tracked, request: &ResumeStream) -> Result<(), SnapshotRuntimeError> {
     let record = &tracked.record;
     if let Some(target) = &request.peer
-        && target.peer != record.peer
+        && record.peers().all(|peer| target.peer != peer)
     {
         return Err(SnapshotRuntimeError::PeerMismatch {
-            message: format!("session {} streams from {}, not from {}", record.session, record.peer, target.peer),
+            message: format!(
+                "session {} streams from {}, not from {}",
+                record.session,
+                sources_of(record),
+                target.peer
+            ),
         });
     }
     let wished = record.wanted.chunk_size;

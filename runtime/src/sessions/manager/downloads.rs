@@ -11,7 +11,7 @@ use rpp_p2p::{
     consumer::{self, Action},
 };
 
-use super::{Manager, bans, expected, heal::root, tracked::trouble};
+use super::{Manager, expected, heal::root, mirrors::Mirrors, tracked::trouble};
 use crate::{
     peers::Peers,
     sessions::{
@@ -29,6 +29,7 @@ impl Manager {
         loop {
             self.apply(now);
             for (peer, session) in std::mem::take(&mut self.retired) {
+                self.links.remove(&session);
                 swarm.behaviour_mut().snapshots.forget(peer, session);
             }
             let active: Vec<_> =
@@ -53,9 +54,10 @@ impl Manager {
     pub(super) fn begin(&mut self, session: SnapshotSessionId, now: Instant) {
         let options = self.options(session);
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
-        let (id, peer) = (tracked.record.session, tracked.record.peer);
-        tracked.machine = Some(match &tracked.record.plan {
-            Some(plan) => {
+        let (id, first) = (tracked.record.session, tracked.record.provider());
+        tracked.mirrors = Mirrors::default();
+        tracked.machine = Some(match (&tracked.record.plan, first) {
+            (Some(plan), first) => {
                 let saved = consumer::Saved {
                     plan: Arc::new(plan.clone()),
                     updates: std::mem::take(&mut tracked.updates),
@@ -66,11 +68,16 @@ impl Manager {
                         tracked.progress.confirmed_bytes(plan),
                     ),
                 };
-                consumer::Session::restore(id, peer, options, saved, tracked.explicit.take(), now)
+                match first {
+                    Some(peer) => consumer::Session::restore(id, peer, options, saved, tracked.explicit.take(), now),
+                    None => consumer::Session::restore_without_sources(id, options, saved, now),
+                }
             }
-            None => consumer::Session::new(id, peer, options, now),
+            (None, Some(peer)) => consumer::Session::new(id, peer, options, now),
+            (None, None) => consumer::Session::without_sources(id, options, now),
         });
         tracked.record.begin();
+        self.add_recorded(session, now);
     }
 
     fn options(&self, session: SnapshotSessionId) -> consumer::Options {
@@ -101,7 +108,11 @@ impl Manager {
             Action::Connect(peer) => self.connect(session, peer, swarm, peers, now),
             Action::Request(peer, exchange) => self.request(session, peer, exchange, swarm, now),
             Action::Grant(peer, grant) => swarm.behaviour_mut().snapshots.grant(peer, grant),
-            Action::Close(peer, link) => swarm.behaviour_mut().snapshots.forget(peer, link),
+            Action::Close(peer, link) => {
+                self.links.remove(&link);
+                swarm.behaviour_mut().snapshots.forget(peer, link);
+            }
+            Action::Mirror(mirror, job) => self.read_mirror(session, mirror, job, now),
             Action::PlanAccepted(plan) => self.accept(session, &plan),
             Action::VerifyAuthority { plan, updates } => self.verify(session, plan, updates),
             Action::OpenStorage { plan, updates } => {
@@ -139,7 +150,7 @@ impl Manager {
         now: Instant,
     ) {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
-        if let Some(reason) = bans::not_dialled(tracked) {
+        if let Some(reason) = tracked.not_dialled(peer) {
             if let Some(machine) = &mut tracked.machine {
                 machine.handle_dial_failed(now, peer, &reason);
             }
@@ -150,7 +161,8 @@ impl Manager {
             machine.handle_connected(now, peer);
             return;
         }
-        let mut addresses = tracked.record.addresses.clone();
+        let mut addresses = tracked.record.addresses_of(peer).to_vec();
+        addresses.extend(tracked.joined.get(&peer).into_iter().flatten().cloned());
         addresses.extend(peers.addresses(&peer).iter().cloned());
         if let Err(reason) = swarm::dial(swarm, peer, addresses) {
             machine.handle_dial_failed(now, peer, &reason);
@@ -212,9 +224,6 @@ impl Manager {
             tracked.here.is_verified = is_complete;
             tracked.record.distrust = distrust;
             self.rules.ended(session, is_complete);
-            if distrust {
-                self.distrust(session, now);
-            }
             return;
         }
         if !tracked.may_wait(now) {

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 
+use libp2p::PeerId;
 use rpp_p2p::{Hash, SnapshotSessionId};
 
 use super::{Manager, Tracked};
@@ -76,7 +77,7 @@ impl Manager {
         let Some(tracked) = source.filter(|_| !is_under_way && self.light.is_some()) else { return };
         tracked.here.heals = true;
         let session = tracked.record.session;
-        tracing::warn!(%root, %session, peer = %tracked.record.peer, "what is damaged of it is fetched again: {reason}");
+        tracing::warn!(%root, %session, "what is damaged of it is fetched again: {reason}");
         let lane = self.rules.demote(session);
         self.workers.send(lane, Job::Demote(session));
     }
@@ -98,17 +99,15 @@ impl Manager {
     }
 
     /// A peer broke the protocol in `session`: other sessions that stream the same payload from it end as well.
-    pub(super) fn distrust(&mut self, session: SnapshotSessionId, now: Instant) {
+    pub(super) fn distrust(&mut self, session: SnapshotSessionId, peer: PeerId, reason: &str, now: Instant) {
         let Some(liar) = self.sessions.get(&session) else { return };
-        let (peer, Some(root)) = (liar.record.peer, root(&liar.record)) else { return };
-        let message = format!(
-            "{peer} is refused for this payload since session {session}: {}",
-            liar.record.error.as_deref().unwrap_or("it broke the protocol")
-        );
+        let Some(root) = root(&liar.record) else { return };
+        let reason = liar.record.error.as_deref().unwrap_or(reason);
+        let message = format!("{peer} is refused for this payload since session {session}: {reason}");
         let others: Vec<SnapshotSessionId> = self
             .sessions
             .values()
-            .filter(|other| other.record.session != session && other.record.peer == peer)
+            .filter(|other| other.record.session != session && other.has_peer(peer))
             .filter(|other| self::root(&other.record) == Some(root) && !other.record.state.is_final())
             .map(|other| other.record.session)
             .collect();
@@ -125,7 +124,8 @@ impl Manager {
                 self.rules.seek_again(session);
                 continue;
             }
-            if matches!(hold, Some(Hold::Turn | Hold::Operator)) {
+            let is_only = tracked.record.sources().nth(1).is_none();
+            if is_only && matches!(hold, Some(Hold::Turn | Hold::Operator)) {
                 tracked.held_since = now;
                 tracked.record.state = SessionState::Failed;
                 tracked.record.error = Some(message.clone());

@@ -36,6 +36,7 @@ impl Manager {
         }
         self.leave_source(session, swarm, now);
         self.settle(session, now);
+        self.settle_blames(session, now);
     }
 
     /// The next session that may let more come.

@@ -4,13 +4,14 @@ use std::{sync::Arc, time::Instant};
 
 use libp2p::PeerId;
 use rpp_p2p::{
-    AuthorityError, Evidence, Hash, SnapshotProtocolError, SnapshotSessionId, Violation,
+    Evidence, Hash, SnapshotProtocolError, SnapshotSessionId, Violation,
     consumer::{self, Storage},
     snapshots,
 };
 
 use super::{Manager, expected, tracked::Tracked};
 use crate::{
+    bans::BanSource,
     serve::Provider,
     sessions::{
         Done,
@@ -44,22 +45,20 @@ impl Manager {
     }
 
     pub(crate) fn on_connected(&mut self, peer: PeerId, now: Instant) {
-        self.of_peer(peer).for_each(|machine| machine.handle_connected(now, peer));
+        self.machines().for_each(|machine| machine.handle_connected(now, peer));
     }
 
     pub(crate) fn on_disconnected(&mut self, peer: PeerId, reason: &str, now: Instant) {
-        self.of_peer(peer).for_each(|machine| machine.handle_disconnected(now, peer, reason));
+        self.machines().for_each(|machine| machine.handle_disconnected(now, peer, reason));
     }
 
     pub(crate) fn on_dial_failed(&mut self, peer: PeerId, reason: &str, now: Instant) {
-        self.of_peer(peer).for_each(|machine| machine.handle_dial_failed(now, peer, reason));
+        self.machines().for_each(|machine| machine.handle_dial_failed(now, peer, reason));
     }
 
-    fn of_peer(&mut self, peer: PeerId) -> impl Iterator<Item = &mut consumer::Session> {
-        self.sessions
-            .values_mut()
-            .filter(move |tracked| tracked.record.peer == peer)
-            .filter_map(|tracked| tracked.machine.as_mut())
+    /// A machine takes what is of its own peers.
+    fn machines(&mut self) -> impl Iterator<Item = &mut consumer::Session> {
+        self.sessions.values_mut().filter_map(|tracked| tracked.machine.as_mut())
     }
 
     pub(crate) fn on_snapshots(
@@ -68,16 +67,18 @@ impl Manager {
         behaviour: &mut snapshots::Behaviour<Provider>,
         now: Instant,
     ) {
-        let Some((peer, session)) = event.of() else { return };
+        let Some((peer, link)) = event.of() else { return };
+        let download = self.download_of(peer, link);
         if let snapshots::Event::Error { error: SnapshotProtocolError::Remote(violation), .. }
         | snapshots::Event::StreamEnded { error: SnapshotProtocolError::Remote(violation), .. } = &event
         {
-            self.on_violation(peer, session, violation);
+            self.on_violation(peer, download.unwrap_or(link), violation);
         }
-        match self.machine_of(session, peer) {
-            Some(machine) => expected(session, event.tell(machine, now)),
+        let machine = download.and_then(|session| self.sessions.get_mut(&session)?.machine.as_mut());
+        match machine {
+            Some(machine) => expected(link, event.tell(machine, now)),
             // The end of the last request of a session that was cancelled meanwhile.
-            None => behaviour.forget(peer, session),
+            None => behaviour.forget(peer, link),
         }
     }
 
@@ -85,7 +86,7 @@ impl Manager {
         let reason = violation.to_string();
         tracing::warn!(%peer, %session, "protocol violation: {reason}");
         if let Some(evidence) = Evidence::of_violation(violation) {
-            self.accuse(peer, session, evidence);
+            self.accuse(BanSource::Peer(peer), session, evidence);
         }
         self.metrics.verification_failed(violation_kind(violation));
         self.watchers.each(|watcher| watcher.protocol_violation(peer, session, &reason));
@@ -102,6 +103,7 @@ impl Manager {
             Done::Authority { session, epoch, result } => self.on_authority(session, epoch, result, now),
             Done::Proof { session, epoch, plan_id, result } => self.on_proof(session, epoch, &plan_id, result, now),
             Done::Kept { session, kept } => self.on_kept(session, kept, now),
+            Done::Mirror { session, epoch, mirror, told } => self.on_mirror(session, epoch, mirror, told, now),
             Done::Store(reported) => self.on_store(reported, now),
         }
     }
@@ -132,8 +134,7 @@ impl Manager {
             Ok(Authority::Settled(_)) => expected(session, machine.handle_authority(now, Ok(()))),
             Ok(Authority::Known(_)) => expected(session, machine.handle_known_chain(now)),
             Err(Unsettled::Refused(error)) => {
-                expected(session, machine.handle_authority(now, Err(error.clone())));
-                self.blame_for(session, &error);
+                expected(session, machine.handle_authority(now, Err(error)));
             }
             Err(error) if error.is_unfinished() => {
                 expected(session, machine.handle_unsettled(now, &error.to_string()));
@@ -161,22 +162,10 @@ impl Manager {
         match result {
             Ok(()) => expected(session, machine.handle_proof(now, plan_id, Ok(()))),
             Err(Unsettled::Refused(error)) => {
-                expected(session, machine.handle_proof(now, plan_id, Err(error.clone())));
-                self.blame_for(session, &error);
+                expected(session, machine.handle_proof(now, plan_id, Err(error)));
             }
             // Neither yes nor no, and nobody checks it again by himself.
             Err(error) => expected(session, machine.handle_unsettled(now, &error.to_string())),
-        }
-    }
-
-    /// A plan has no authority: its peer is blamed if it sent what does not hold. What this node had kept is nobody's fault.
-    fn blame_for(&mut self, session: SnapshotSessionId, error: &AuthorityError) {
-        let Some(tracked) = self.sessions.get(&session) else { return };
-        let failure = tracked.machine.as_ref().and_then(|machine| machine.view().failure);
-        if failure.is_some_and(|failure| failure.distrust)
-            && let Some(evidence) = Evidence::of_authority(error)
-        {
-            self.accuse(tracked.record.peer, session, evidence);
         }
     }
 

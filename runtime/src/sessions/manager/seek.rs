@@ -167,7 +167,7 @@ impl Tracked {
     pub(super) fn seek_again(&mut self, now: Instant) {
         self.held_since = now;
         self.record.begin();
-        self.here.banned = None;
+        self.here.set_bans(Vec::new());
         if let Some(sought) = &mut self.record.sought {
             sought.is_chosen = false;
         }

@@ -1,41 +1,302 @@
-//! The sources of a session: added and taken away while it runs.
+//! The sources of a session: those it was given, those added and taken away while it runs, and those that are found.
 
 use std::time::Instant;
 
-use libp2p::Swarm;
-use rpp_p2p::SnapshotSessionId;
+use libp2p::{PeerId, Swarm};
+use rpp_p2p::{
+    SnapshotSessionId,
+    consumer::{Source, SourceView},
+};
 
-use super::Manager;
+use super::{Manager, Tracked};
 use crate::{
+    clock::instant_text,
     error::SnapshotRuntimeError,
-    handle::{Reply, SourceTarget},
+    handle::{PeerTarget, Reply, SourceTarget},
+    limits::{MAX_MIRRORS, MAX_PEERS},
     peers::Peers,
-    status::SnapshotStreamStatus,
+    sessions::record::{More, SourceName},
+    status::{SessionState, SnapshotStreamStatus, SourceKind, SourceState, SourceStatus, WaitingOn},
     swarm::NodeBehaviour,
 };
 
 impl Manager {
+    /// Gives the machine of a session the sources of its record, besides the first peer.
+    pub(super) fn add_recorded(&mut self, session: SnapshotSessionId, now: Instant) {
+        let Some(tracked) = self.sessions.get(&session) else { return };
+        let names: Vec<_> = tracked.record.more.iter().map(More::name).collect();
+        for name in names {
+            self.put_in(session, &name, now);
+        }
+    }
+
+    /// Gives the machine of a session one source.
+    pub(super) fn put_in(&mut self, session: SnapshotSessionId, name: &SourceName, now: Instant) {
+        let Some(tracked) = self.sessions.get_mut(&session) else { return };
+        let Some(machine) = &mut tracked.machine else { return };
+        match name {
+            SourceName::Peer(peer) => {
+                let link = SnapshotSessionId::random();
+                if machine.add_peer(now, *peer, link) {
+                    self.links.insert(link, session);
+                }
+            }
+            SourceName::Mirror(shown) => {
+                let url = tracked.record.mirrors().find(|url| url.to_string() == *shown);
+                let Some(url) = url.filter(|_| tracked.mirrors.named(shown).is_none()) else { return };
+                let id = tracked.mirrors.add(url);
+                if !machine.add_mirror(id) {
+                    tracked.mirrors.remove(id);
+                }
+            }
+        }
+    }
+
+    /// Takes one source from the machine of a session.
+    pub(super) fn take_out(&mut self, session: SnapshotSessionId, name: &SourceName) {
+        let Some(tracked) = self.sessions.get_mut(&session) else { return };
+        match name {
+            SourceName::Peer(peer) => {
+                if let Some(machine) = &mut tracked.machine {
+                    self.retired.extend(machine.links().filter(|(of, _)| of == peer));
+                    machine.remove_source(Source::Peer(*peer));
+                }
+            }
+            SourceName::Mirror(shown) => {
+                if let Some(id) = tracked.mirrors.named(shown) {
+                    tracked.mirrors.remove(id);
+                    if let Some(machine) = &mut tracked.machine {
+                        machine.remove_source(Source::Mirror(id));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Adds a source, and lets a session that failed go on. Answers with the status.
     pub(crate) fn add_source(
         &mut self,
         session: SnapshotSessionId,
-        _source: SourceTarget,
+        source: SourceTarget,
         reply: Reply<SnapshotStreamStatus>,
-        _swarm: &Swarm<NodeBehaviour>,
-        _peers: &Peers,
-        _now: Instant,
+        swarm: &Swarm<NodeBehaviour>,
+        peers: &Peers,
+        now: Instant,
     ) {
-        let _ = reply.send(Err(SnapshotRuntimeError::UnknownSession { session }));
+        let result = self.try_add(session, source, swarm, peers, now);
+        let _ = reply.send(result.and_then(|()| self.status(session, now)));
     }
 
+    fn try_add(
+        &mut self,
+        session: SnapshotSessionId,
+        source: SourceTarget,
+        swarm: &Swarm<NodeBehaviour>,
+        peers: &Peers,
+        now: Instant,
+    ) -> Result<(), SnapshotRuntimeError> {
+        let tracked = self.sessions.get(&session).ok_or(SnapshotRuntimeError::UnknownSession { session })?;
+        if tracked.record.state == SessionState::Complete {
+            return Err(SnapshotRuntimeError::SessionOver { session });
+        }
+        if let SourceTarget::Peer(target) = &source {
+            self.may_consume(Some(&target.peer))?;
+            self.not_banned(&target.peer)?;
+            is_reachable(target, swarm, peers)?;
+        }
+        let tracked = self.sessions.get_mut(&session).ok_or(SnapshotRuntimeError::UnknownSession { session })?;
+        let known = tracked.record.clone();
+        let more = More::of(source);
+        let name = more.name();
+        if tracked.record.sources().any(|known| known == name) {
+            if let More::Peer { peer, addresses } = more {
+                addresses.into_iter().for_each(|address| tracked.record.add_address(peer, address));
+            }
+        } else {
+            let (kind, max) = match name.kind() {
+                SourceKind::Peer => (SourceKind::Peer, MAX_PEERS),
+                SourceKind::Mirror => (SourceKind::Mirror, MAX_MIRRORS),
+            };
+            if tracked.record.sources().filter(|known| known.kind() == kind).count() >= max {
+                return Err(SnapshotRuntimeError::TooManySources { session, kind, max });
+            }
+            tracked.record.more.push(more);
+        }
+        let is_changed = tracked.record != known;
+        let has_failed = tracked.record.state == SessionState::Failed;
+        tracked.forget_source(&name);
+        self.take_refused_out(session, &name);
+        self.put_in(session, &name, now);
+        self.apply_standing(session, now);
+        if is_changed {
+            self.rules.changed(session);
+        }
+        if has_failed {
+            self.restart(session, None, now);
+        } else if self.sessions.get(&session).is_some_and(|tracked| tracked.record.seeks()) {
+            self.rules.found(session);
+        }
+        self.publish(session, now);
+        Ok(())
+    }
+
+    /// One that was refused is tried anew.
+    fn take_refused_out(&mut self, session: SnapshotSessionId, name: &SourceName) {
+        let Some(tracked) = self.sessions.get(&session) else { return };
+        let Some(machine) = &tracked.machine else { return };
+        let views = machine.sources(Instant::now());
+        let is_out = |view: &SourceView| matches!(view.state, SourceState::Refused);
+        if views.iter().any(|view| is_out(view) && tracked.name_of(view.source).as_ref() == Some(name)) {
+            self.take_out(session, name);
+        }
+    }
+
+    /// Takes a source away. Answers with the status.
     pub(crate) fn remove_source(
         &mut self,
         session: SnapshotSessionId,
         source: &str,
         reply: Reply<SnapshotStreamStatus>,
-        _swarm: &mut Swarm<NodeBehaviour>,
-        _now: Instant,
+        now: Instant,
     ) {
-        let given = source.to_owned();
-        let _ = reply.send(Err(SnapshotRuntimeError::UnknownSource { session, given }));
+        let result = self.try_remove(session, source, now);
+        let _ = reply.send(result.and_then(|()| self.status(session, now)));
+    }
+
+    fn try_remove(
+        &mut self,
+        session: SnapshotSessionId,
+        source: &str,
+        now: Instant,
+    ) -> Result<(), SnapshotRuntimeError> {
+        let tracked = self.sessions.get_mut(&session).ok_or(SnapshotRuntimeError::UnknownSession { session })?;
+        if tracked.record.state == SessionState::Complete {
+            return Err(SnapshotRuntimeError::SessionOver { session });
+        }
+        let found = tracked.status_sources(now).into_iter().find(|known| known.source == source);
+        let unknown = || SnapshotRuntimeError::UnknownSource { session, given: source.chars().take(256).collect() };
+        let name = match found.map(|known| known.kind) {
+            Some(SourceKind::Peer) => SourceName::Peer(source.parse().map_err(|_| unknown())?),
+            Some(SourceKind::Mirror) => SourceName::Mirror(source.to_owned()),
+            None => return Err(unknown()),
+        };
+        let is_recorded = tracked.record.remove(&name);
+        // One that was found by itself is not taken again.
+        if let (SourceName::Peer(peer), Some(sought)) = (&name, &mut tracked.record.sought) {
+            sought.refuse(*peer);
+        }
+        tracked.forget_source(&name);
+        self.take_out(session, &name);
+        if is_recorded {
+            self.rules.changed(session);
+        }
+        self.publish(session, now);
+        Ok(())
+    }
+
+    /// The newest round trip to a peer.
+    pub(crate) fn on_round_trip(&mut self, peer: PeerId, rtt_ms: f64) {
+        for tracked in self.sessions.values_mut() {
+            let is_of = |machine: &rpp_p2p::consumer::Session| machine.links().any(|(of, _)| of == peer);
+            if tracked.machine.as_ref().is_some_and(is_of) {
+                tracked.here.round_trips.insert(peer, rtt_ms);
+            }
+        }
+    }
+}
+
+/// A bare peer id needs an address from somewhere.
+pub(super) fn is_reachable(
+    target: &PeerTarget,
+    swarm: &Swarm<NodeBehaviour>,
+    peers: &Peers,
+) -> Result<(), SnapshotRuntimeError> {
+    let peer = target.peer;
+    if target.address.is_none() && peers.addresses(&peer).is_empty() && !swarm.is_connected(&peer) {
+        return Err(SnapshotRuntimeError::UnknownAddress { peer });
+    }
+    Ok(())
+}
+
+impl Tracked {
+    /// A source of the machine as the status names it.
+    pub(super) fn name_of(&self, source: Source) -> Option<SourceName> {
+        match source {
+            Source::Peer(peer) => Some(SourceName::Peer(peer)),
+            Source::Mirror(id) => self.mirrors.url(id).map(|url| SourceName::Mirror(url.to_string())),
+            _ => None,
+        }
+    }
+
+    /// What each source gives, or gave; those of the record that no machine has had yet come last.
+    pub(super) fn status_sources(&self, now: Instant) -> Vec<SourceStatus> {
+        let mut all: Vec<SourceStatus> = match &self.machine {
+            Some(machine) => machine.sources(now).into_iter().filter_map(|view| self.of_view(view, now)).collect(),
+            None => self.here.sources.clone(),
+        };
+        let fresh = if self.record.state == SessionState::Complete { SourceState::Done } else { SourceState::Idle };
+        for name in self.record.sources() {
+            let shown = name.to_string();
+            if !all.iter().any(|known| known.source == shown) {
+                all.push(SourceStatus {
+                    source: shown,
+                    kind: name.kind(),
+                    state: fresh,
+                    protocol: None,
+                    bytes_verified: 0,
+                    bytes_wasted: 0,
+                    verified_bytes_per_second: None,
+                    rtt_ms: None,
+                    waiting_on: None,
+                    error: None,
+                    error_code: None,
+                });
+            }
+        }
+        for source in &mut all {
+            if let Some(sentence) = self.here.ban_shown(&source.source)
+                && source.state != SourceState::Done
+            {
+                source.state = SourceState::Banned;
+                source.error.get_or_insert_with(|| format!("it is {sentence}"));
+            }
+        }
+        all
+    }
+
+    fn of_view(&self, view: SourceView, now: Instant) -> Option<SourceStatus> {
+        let name = self.name_of(view.source)?;
+        let rtt_ms = match &name {
+            SourceName::Peer(peer) => self.here.round_trips.get(peer).copied(),
+            SourceName::Mirror(_) => None,
+        };
+        let (error_code, error) = view.trouble.unzip();
+        let is_peer = name.kind() == SourceKind::Peer;
+        Some(SourceStatus {
+            source: name.to_string(),
+            kind: name.kind(),
+            state: view.state,
+            protocol: view.protocol.map(|protocol| protocol.as_str().to_owned()),
+            bytes_verified: view.bytes_verified,
+            bytes_wasted: view.bytes_wasted,
+            verified_bytes_per_second: view.rate,
+            rtt_ms,
+            waiting_on: view.waiting.map(|wait| WaitingOn {
+                what: wait.what,
+                index: wait.index,
+                peer: is_peer.then(|| name.to_string()),
+                since_ms: super::tracked::millis(wait.since, now),
+                reason: wait.reason,
+                retry_at: wait.retry_at.map(|at| instant_text(at, now)),
+            }),
+            error,
+            error_code,
+        })
+    }
+
+    /// What is remembered of a source that was taken away, or that is tried anew.
+    fn forget_source(&mut self, name: &SourceName) {
+        let shown = name.to_string();
+        self.here.sources.retain(|known| known.source != shown);
     }
 }

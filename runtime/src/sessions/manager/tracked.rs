@@ -1,27 +1,27 @@
 //! A session as the node tracks it: its machine, its persisted record, and its status.
 
 use std::{
+    collections::HashMap,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use libp2p::Multiaddr;
+use libp2p::{Multiaddr, PeerId};
 use rpp_p2p::{
     Plan, Protocol, Update,
-    consumer::{self, ExplicitResume, View},
+    consumer::{self, ExplicitResume, Source, View},
 };
 use tokio::sync::watch;
 
-use super::seek::Tried;
+use super::{mirrors::Mirrors, seek::Tried};
 use crate::{
     clock::{Meter, instant_text, now_text},
-    limits::MAX_ADDRESSES,
     sessions::{
-        record,
+        record::{self, SourceName},
         rules::{Hold, Standing, Unwritten},
     },
-    status::{FailureCode, SessionState, SnapshotStreamStatus, WaitKind, WaitingOn},
+    status::{FailureCode, SessionState, SnapshotStreamStatus, SourceStatus, WaitKind, WaitingOn},
 };
 
 /// One session.
@@ -32,6 +32,10 @@ pub(super) struct Tracked {
     /// The updates that were on the disk at the start; the first machine takes them.
     pub(super) updates: Vec<Update>,
     pub(super) machine: Option<consumer::Session>,
+    /// Addresses of the peers that joined by themselves, because they offer the same.
+    pub(super) joined: HashMap<PeerId, Vec<Multiaddr>>,
+    /// The mirrors that the machine reads.
+    pub(super) mirrors: Mirrors,
     /// The providers that it was given and that could not serve.
     pub(super) tried: Tried,
     /// Offsets that the operator insists on, for the next machine.
@@ -77,11 +81,39 @@ pub(super) struct Here {
     pub(super) is_damaged: bool,
     /// It is being prepared for fetching it again.
     pub(super) heals: bool,
-    /// Its peer is banned: until when, and why.
-    pub(super) banned: Option<Arc<str>>,
+    /// Which of its sources are banned: until when, and why.
+    bans: Vec<(SourceName, Arc<str>)>,
+    /// Milliseconds to and from its peers.
+    pub(super) round_trips: HashMap<PeerId, f64>,
+    /// What each source gave to the last machine.
+    pub(super) sources: Vec<SourceStatus>,
 }
 
 impl Here {
+    pub(super) fn set_bans(&mut self, bans: Vec<(SourceName, Arc<str>)>) {
+        self.bans = bans;
+    }
+
+    pub(super) fn is_any_banned(&self) -> bool {
+        !self.bans.is_empty()
+    }
+
+    pub(super) fn ban_of(&self, source: &SourceName) -> Option<&str> {
+        self.bans.iter().find(|(banned, _)| banned == source).map(|(_, sentence)| &**sentence)
+    }
+
+    pub(super) fn ban_shown(&self, source: &str) -> Option<&str> {
+        self.bans.iter().find(|(banned, _)| banned.to_string() == source).map(|(_, sentence)| &**sentence)
+    }
+
+    /// The first of a session's sources with its ban, when every one of them is banned.
+    fn all_banned(&self, record: &record::Session) -> Option<(SourceName, &str)> {
+        let mut sources = record.sources();
+        let first = sources.next()?;
+        let sentence = self.ban_of(&first)?;
+        sources.all(|source| self.ban_of(&source).is_some()).then_some((first, sentence))
+    }
+
     /// What keeps a complete session from being called verified.
     fn wait(&self) -> (WaitKind, String) {
         match (&self.unsettled, &self.payload_path) {
@@ -124,6 +156,8 @@ impl Tracked {
             here,
             updates: Vec::new(),
             machine: None,
+            joined: HashMap::new(),
+            mirrors: Mirrors::default(),
             tried: Tried::default(),
             explicit: None,
             to_open: None,
@@ -152,6 +186,17 @@ impl Tracked {
         let (record, progress, here) = (&self.record, &self.progress, &self.here);
         let mut status = describe(record, progress, here, view.as_ref(), standing.hold, self.held_since, now, rate);
         status.bytes_wasted = view.as_ref().map_or(self.wasted, |view| view.bytes_wasted);
+        status.sources = self.status_sources(now);
+        if let Some(view) = &view {
+            match view.source {
+                Some(Source::Peer(peer)) => status.peer = Some(peer),
+                Some(_) => status.peer = None,
+                None => {}
+            }
+            if let (Some(waiting), Some(source)) = (&mut status.waiting_on, view.waits_for) {
+                waiting.peer = self.name_of(source).map(|name| name.to_string());
+            }
+        }
         // Bytes that no record covers are hashed before the place is open.
         if let Some((checked, there)) = self.opening.filter(|(_, there)| *there > 0) {
             (status.rechecked_bytes, status.recheck_bytes) = (Some(checked), Some(there));
@@ -212,20 +257,16 @@ impl Tracked {
         })
     }
 
-    /// Adds another address of the session's peer, as the first to try.
-    pub(super) fn add_address(&mut self, address: Multiaddr) {
-        if !self.record.addresses.contains(&address) {
-            self.record.addresses.insert(0, address);
-            self.record.addresses.truncate(MAX_ADDRESSES);
-        }
-    }
-
     pub(super) fn is_active(&self) -> bool {
         self.machine.is_some()
     }
 
     /// Removes the machine.
-    pub(super) fn end_machine(&mut self) {
+    pub(super) fn end_machine(&mut self, now: Instant) {
+        if self.machine.is_some() {
+            self.here.sources = self.status_sources(now);
+        }
+        self.mirrors = Mirrors::default();
         if let Some(view) = self.machine.take().map(|machine| machine.view()) {
             self.progressed = self.progressed.max(view.progressed);
             self.here.protocol = view.protocol;
@@ -249,7 +290,7 @@ fn wait_for_record(status: &mut SnapshotStreamStatus, unwritten: &Unwritten, now
     (status.error, status.error_code) = (Some(reason), Some(FailureCode::Storage));
 }
 
-fn millis(since: Instant, now: Instant) -> u64 {
+pub(super) fn millis(since: Instant, now: Instant) -> u64 {
     u64::try_from(now.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -313,7 +354,7 @@ fn describe(
         bytes_verified: verified_bytes,
         bytes_durable: durable,
         bytes_wasted: view.map_or(0, |view| view.bytes_wasted),
-        sources: Vec::new(),
+        sources: Vec::new(), // Whoever describes it knows them.
         rechecked_bytes: recheck.map(|view| view.bytes_rechecked).or(kept.map(|(hashed, _)| hashed)),
         recheck_bytes: recheck.map(|view| view.bytes_to_recheck).or(kept.map(|(_, total)| total)),
         damaged_bytes: recheck.map(|view| view.bytes_damaged).filter(|bytes| *bytes > 0),
@@ -349,7 +390,8 @@ fn waiting(
 ) -> Option<WaitingOn> {
     let since_ms = |since: Instant| millis(since, now);
     // What a ban means for a failed session is said the same with and without its machine.
-    if let Some(view) = view.filter(|view| view.state != SessionState::Failed || here.banned.is_none()) {
+    let banned = here.all_banned(record);
+    if let Some(view) = view.filter(|view| view.state != SessionState::Failed || banned.is_none()) {
         return view.waiting.as_ref().map(|wait| WaitingOn {
             what: wait.what,
             index: wait.index,
@@ -359,42 +401,43 @@ fn waiting(
                     None,
                     WaitKind::Disk | WaitKind::Credit | WaitKind::Proof | WaitKind::Throttle | WaitKind::Operator,
                 ) => None,
-                (None, _) => Some(record.peer.to_string()),
+                (None, _) => record.provider().map(|peer| peer.to_string()),
             },
             since_ms: since_ms(wait.since),
-            reason: if here.banned.is_some() && matches!(wait.what, WaitKind::Retry | WaitKind::Connection) {
-                format!("{}; this session goes on by itself when the ban is over", banned(record, here))
-            } else {
-                wait.reason.clone()
+            reason: match &banned {
+                Some(banned) if matches!(wait.what, WaitKind::Retry | WaitKind::Connection) => {
+                    format!("{}; this session goes on by itself when the ban is over", ban(banned))
+                }
+                _ => wait.reason.clone(),
             },
             retry_at: wait.retry_at.map(|at| instant_text(at, now)),
         });
     }
-    let (what, reason) = match (hold, state) {
-        (Some(Hold::Turn), _) => (
+    let (what, reason) = match (hold, state, &banned) {
+        (Some(Hold::Turn), ..) => (
             WaitKind::Session,
             "as many sessions are active as [snapshots] max_active_sessions allows; this one starts when one of them ends"
                 .to_owned(),
         ),
         // Whoever describes it knows more.
-        (Some(Hold::Seek), _) => (WaitKind::Connection, Tried::default().reason().to_owned()),
-        (Some(Hold::Operator), _) if here.banned.is_some() => (WaitKind::Operator, banned(record, here)),
-        (Some(Hold::Operator), _) => (
+        (Some(Hold::Seek), ..) => (WaitKind::Connection, Tried::default().reason().to_owned()),
+        (Some(Hold::Operator), _, Some(banned)) => (WaitKind::Operator, ban(banned)),
+        (Some(Hold::Operator), ..) => (
             WaitKind::Operator,
             format!(
                 "[snapshots] auto_resume is off: POST /p2p/snapshots with {{\"resume\":{{\"session\":{}}}}} to go on",
                 record.session
             ),
         ),
-        (None, SessionState::Failed) if here.banned.is_some() => (
+        (None, SessionState::Failed, Some(banned)) => (
             WaitKind::Operator,
             format!(
                 "{}. {}. POST /p2p/snapshots with {{\"peer\":...}} starts anew with another peer, DELETE removes the session",
                 record.advice.as_deref().unwrap_or("the session failed; put its error right"),
-                banned(record, here)
+                ban(banned)
             ),
         ),
-        (None, SessionState::Failed) if record.distrust => (
+        (None, SessionState::Failed, None) if record.distrust => (
             WaitKind::Operator,
             format!(
                 "{}. POST /p2p/snapshots with {{\"peer\":...}} starts anew, with another peer or with this one; DELETE removes the \
@@ -402,7 +445,7 @@ fn waiting(
                 record.advice.as_deref().unwrap_or("this session does not go on with a provider that broke the protocol")
             ),
         ),
-        (None, SessionState::Failed) => (
+        (None, SessionState::Failed, None) => (
             WaitKind::Operator,
             format!(
                 "{}. POST /p2p/snapshots with {{\"resume\":{{\"session\":{}}}}} tries again, DELETE removes the session",
@@ -410,16 +453,20 @@ fn waiting(
                 record.session
             ),
         ),
-        (None, SessionState::Complete) if !here.is_verified => here.wait(),
+        (None, SessionState::Complete, _) if !here.is_verified => here.wait(),
         _ => return None,
     };
     Some(WaitingOn { what, index: None, peer: None, since_ms: since_ms(held_since), reason, retry_at: None })
 }
 
-/// That the session's peer is banned, and how to let it in again.
-fn banned(record: &record::Session, here: &Here) -> String {
-    let (peer, sentence) = (record.peer, here.banned.as_deref().unwrap_or("banned"));
-    format!("{peer} is {sentence}. DELETE /p2p/bans/{peer} (rpp-node bans --lift {peer}) lifts the ban")
+/// That a source is banned, and how to let it in again.
+fn ban((source, sentence): &(SourceName, &str)) -> String {
+    match source {
+        SourceName::Peer(peer) => {
+            format!("{peer} is {sentence}. DELETE /p2p/bans/{peer} (rpp-node bans --lift {peer}) lifts the ban")
+        }
+        SourceName::Mirror(url) => format!("{url} is {sentence}. rpp-node bans lists the bans and lifts them"),
+    }
 }
 
 /// What failed the session, or what it is recovering from.
@@ -452,6 +499,12 @@ fn same_but_for_time(a: &SnapshotStreamStatus, b: &SnapshotStreamStatus) -> bool
         status.verified_bytes_per_second = None;
         status.eta_seconds = None;
         status.stalled_ms = None;
+        for source in &mut status.sources {
+            (source.verified_bytes_per_second, source.rtt_ms) = (None, None);
+            if let Some(wait) = &mut source.waiting_on {
+                (wait.since_ms, wait.retry_at) = (0, None);
+            }
+        }
         if let Some(wait) = &mut status.waiting_on {
             wait.since_ms = 0;
             wait.retry_at = None;

@@ -7,14 +7,17 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use object_store::{ObjectStore, ObjectStoreExt as _, path::Path};
+use bytes::{Bytes, BytesMut};
+use futures::TryStreamExt as _;
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt as _, path::Path};
 use rpp_p2p::{
     Hash, Plan, PlanWishes, Update, VerifiedChunk, Violation,
     outboard::{Layout, NODE, proof_nodes},
     plan::{ChunkBounds, choose_chunk_size},
     tree::chunk_range,
 };
+
+use tokio::sync::mpsc;
 
 use super::{MirrorFile, MirrorPlace, list::SnapshotList, trouble::MirrorTrouble, url::MirrorUrl};
 use crate::{
@@ -98,36 +101,79 @@ impl MirrorReader {
         Ok((plan, offer.wire_updates()))
     }
 
-    /// These chunks, each verified against the root. One request for the payload, and one or a few small ones for proofs that are not
-    /// known yet. Hashing is done on the caller's thread, so call it on one that may be busy for a moment.
+    /// These chunks, each verified against the root; see [`send_chunks`](Self::send_chunks).
     ///
     /// # Errors
     /// [`MirrorTrouble::Lied`] for the first chunk that does not verify; nothing is returned then. Else the mirror's.
     pub async fn chunks(&self, plan: &Plan, chunks: Range<u64>) -> Result<Vec<VerifiedChunk>, MirrorTrouble> {
+        let (read, mut verified) = mpsc::channel(1);
+        let collect = async {
+            let mut all = Vec::new();
+            while let Some(chunk) = verified.recv().await {
+                all.push(chunk);
+            }
+            all
+        };
+        let (result, all) = tokio::join!(self.send_chunks(plan, chunks, read), collect);
+        result.map(|()| all)
+    }
+
+    /// Reads these chunks and sends each when it is verified against the root, in ascending order. One request for the
+    /// payload, and one or a few small ones for proofs that are not known yet. One chunk is in memory at a
+    /// time, besides those in the channel. It ends early when nobody receives them any more.
+    ///
+    /// # Errors
+    /// [`MirrorTrouble::Lied`] for the first chunk that does not verify. Else the mirror's. What was given before counts.
+    pub async fn send_chunks(
+        &self,
+        plan: &Plan,
+        chunks: Range<u64>,
+        verified: mpsc::Sender<VerifiedChunk>,
+    ) -> Result<(), MirrorTrouble> {
         let snapshot = &plan.snapshot.checkpoint;
         let (root, total, size) = (snapshot.state_root, snapshot.payload_bytes, plan.chunk_size);
         let chunks = chunks.start..chunks.end.min(plan.total_chunks);
         if chunks.is_empty() {
-            return Ok(Vec::new());
+            return Ok(());
         }
         let layout = Layout::new(total);
         let needed = chunks.clone().flat_map(|index| proof_nodes(&layout, size, index));
         let nodes = self.nodes_at(&root, &layout, needed).await?;
         let start = chunk_range(total, size, chunks.start).start;
         let end = chunk_range(total, size, chunks.end - 1).end;
-        let bytes = self.range(&self.place.file(&root, MirrorFile::Payload), start..end, "payload").await?;
-        let mut verified = Vec::new();
+        let told = |error: object_store::Error| MirrorTrouble::of(&error, "payload");
+        let options = GetOptions { range: Some(GetRange::Bounded(start..end)), ..GetOptions::default() };
+        let path = self.place.file(&root, MirrorFile::Payload);
+        let mut pieces = self.place.store.get_opts(&path, options).await.map_err(told)?.into_stream();
+        let (expected, mut received, mut buffer) = (end - start, 0_u64, BytesMut::new());
         for index in chunks {
             let range = chunk_range(total, size, index);
-            let at = |place: u64| usize::try_from(place - start).unwrap_or(usize::MAX);
-            let chunk = bytes.slice(at(range.start)..at(range.end));
+            let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+            while buffer.len() < length {
+                let Some(piece) = pieces.try_next().await.map_err(told)? else {
+                    return Err(MirrorTrouble::Length { expected, received });
+                };
+                received += piece.len() as u64;
+                if received > expected {
+                    return Err(MirrorTrouble::Length { expected, received });
+                }
+                buffer.reserve(length.saturating_sub(buffer.len()));
+                buffer.extend_from_slice(&piece);
+            }
+            let chunk = buffer.split_to(length).freeze();
             let proof =
                 proof_nodes(&layout, size, index).iter().filter_map(|offset| nodes.get(offset).copied()).collect();
             let received = chunk.len() as u64;
-            let checked = VerifiedChunk::verify(&root, total, size, index, chunk, proof);
-            verified.push(checked.map_err(|source| MirrorTrouble::Lied(Violation::Chunk { index, received, source }))?);
+            let checked =
+                tokio::task::spawn_blocking(move || VerifiedChunk::verify(&root, total, size, index, chunk, proof));
+            let checked =
+                checked.await.map_err(|error| MirrorTrouble::Refused { reason: format!("not checked: {error}") })?;
+            let chunk = checked.map_err(|source| MirrorTrouble::Lied(Violation::Chunk { index, received, source }))?;
+            if verified.send(chunk).await.is_err() {
+                return Ok(());
+            }
         }
-        Ok(verified)
+        Ok(())
     }
 
     /// The nodes at these offsets; those that are not known yet are read.

@@ -104,6 +104,11 @@ impl MirrorUrl {
         self.scheme == Scheme::Http && !is_here
     }
 
+    /// All of it, the secrets included: for the node's own records.
+    pub(crate) fn secret_text(&self) -> &str {
+        self.url.as_str()
+    }
+
     pub(super) fn scheme(&self) -> Scheme {
         self.scheme
     }

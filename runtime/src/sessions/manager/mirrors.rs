@@ -1,0 +1,213 @@
+//! The mirrors of a session: they are read by tasks of their own, one job at a time each.
+
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
+
+use rpp_p2p::{
+    Rules, SnapshotSessionId, VerifiedChunk,
+    consumer::{MirrorFailure, MirrorId, MirrorJob},
+    mirror::MirrorPlan,
+};
+use tokio::{sync::mpsc, task::AbortHandle};
+
+use super::{Manager, expected};
+use crate::{
+    bans::BanSource,
+    sessions::{Done, plan_bounds, record::SourceName},
+    sources::mirror::{MirrorReader, MirrorTrouble, MirrorUrl},
+    status::FailureCode,
+};
+
+/// What became of a job of a mirror.
+pub(crate) enum MirrorTold {
+    /// Its manifest, held to the rules.
+    Plan(MirrorPlan),
+    /// The next chunk of a read.
+    Chunk(VerifiedChunk),
+    /// The read is over.
+    Read,
+    /// It did not do its job.
+    Failed(MirrorFailure),
+}
+
+/// The mirrors of one session. What is being read is given up when this is dropped.
+#[derive(Default)]
+pub(super) struct Mirrors {
+    all: BTreeMap<MirrorId, Mirror>,
+    next: u32,
+}
+
+struct Mirror {
+    url: MirrorUrl,
+    /// Made with the first job.
+    reader: Option<Arc<MirrorReader>>,
+    job: Option<AbortHandle>,
+}
+
+impl Drop for Mirror {
+    fn drop(&mut self) {
+        if let Some(job) = &self.job {
+            job.abort();
+        }
+    }
+}
+
+impl Mirrors {
+    pub(super) fn add(&mut self, url: &MirrorUrl) -> MirrorId {
+        let id = MirrorId(self.next);
+        self.next = self.next.wrapping_add(1);
+        self.all.insert(id, Mirror { url: url.clone(), reader: None, job: None });
+        id
+    }
+
+    pub(super) fn remove(&mut self, id: MirrorId) {
+        self.all.remove(&id);
+    }
+
+    pub(super) fn url(&self, id: MirrorId) -> Option<&MirrorUrl> {
+        self.all.get(&id).map(|mirror| &mirror.url)
+    }
+
+    /// The mirror that the status shows under this URL.
+    pub(super) fn named(&self, shown: &str) -> Option<MirrorId> {
+        self.all.iter().find(|(_, mirror)| mirror.url.to_string() == shown).map(|(id, _)| *id)
+    }
+}
+
+impl Manager {
+    /// Lets a mirror do its next job.
+    pub(super) fn read_mirror(&mut self, session: SnapshotSessionId, id: MirrorId, job: MirrorJob, now: Instant) {
+        let epoch = self.rules.epoch(session);
+        let Some(tracked) = self.sessions.get_mut(&session) else { return };
+        let Some(mirror) = tracked.mirrors.all.get_mut(&id) else { return };
+        let shown = SourceName::Mirror(mirror.url.to_string());
+        let refused = match (tracked.here.ban_of(&shown), &mirror.reader) {
+            (Some(sentence), _) => {
+                let origin = mirror.url.origin();
+                let reason = format!("it is {sentence}; `rpp-node bans --lift {origin}` lifts the ban");
+                Some(MirrorFailure::Passing { reason, retry_after: None })
+            }
+            (None, Some(_)) => None,
+            (None, None) => match MirrorReader::open(&mirror.url) {
+                Ok(reader) => {
+                    mirror.reader = Some(Arc::new(reader));
+                    None
+                }
+                Err(trouble) => Some(failure(trouble)),
+            },
+        };
+        if let (Some(refused), Some(machine)) = (refused, &mut tracked.machine) {
+            expected(session, machine.handle_mirror_failed(now, id, refused));
+            return;
+        }
+        let (Some(reader), Some(trust)) = (mirror.reader.clone(), self.trust.clone()) else { return };
+        let reading = Reading {
+            session,
+            epoch,
+            mirror: id,
+            rules: Rules { trust, bounds: plan_bounds(&self.config) },
+            done: self.done.clone(),
+        };
+        mirror.job = Some(tokio::spawn(reading.run(reader, job)).abort_handle());
+    }
+
+    pub(super) fn on_mirror(
+        &mut self,
+        session: SnapshotSessionId,
+        epoch: u64,
+        mirror: MirrorId,
+        told: MirrorTold,
+        now: Instant,
+    ) {
+        if let MirrorTold::Failed(failed) = &told
+            && let Some(url) = self.sessions.get(&session).and_then(|tracked| tracked.mirrors.url(mirror))
+        {
+            let reason = match failed {
+                MirrorFailure::Passing { reason, .. } | MirrorFailure::Refused { reason, .. } => reason.clone(),
+                MirrorFailure::Lied(violation) => violation.to_string(),
+                _ => "it failed".to_owned(),
+            };
+            tracing::warn!(%session, mirror = %url, "a mirror is no help: {reason}");
+        }
+        let Some(machine) = self.current(session, epoch) else { return };
+        let result = match told {
+            MirrorTold::Plan(plan) => machine.handle_mirror_plan(now, mirror, plan),
+            MirrorTold::Chunk(chunk) => machine.handle_mirror_chunk(now, mirror, chunk),
+            MirrorTold::Read => machine.handle_mirror_read(now, mirror),
+            MirrorTold::Failed(failure) => machine.handle_mirror_failed(now, mirror, failure),
+        };
+        expected(session, result);
+    }
+
+    /// Who is banned when a mirror of this session lies.
+    pub(super) fn origin_of(&self, session: SnapshotSessionId, mirror: MirrorId) -> Option<BanSource> {
+        let url = self.sessions.get(&session)?.mirrors.url(mirror)?;
+        Some(BanSource::Mirror(url.origin()))
+    }
+}
+
+/// One job.
+struct Reading {
+    session: SnapshotSessionId,
+    epoch: u64,
+    mirror: MirrorId,
+    rules: Rules,
+    done: mpsc::Sender<Done>,
+}
+
+impl Reading {
+    async fn run(self, reader: Arc<MirrorReader>, job: MirrorJob) {
+        let told = match job {
+            MirrorJob::Plan { wishes } => self.plan(&reader, wishes).await,
+            MirrorJob::Chunks { plan, chunks } => {
+                let (read, mut verified) = mpsc::channel(1);
+                let tell = async {
+                    while let Some(chunk) = verified.recv().await {
+                        self.tell(MirrorTold::Chunk(chunk)).await;
+                    }
+                };
+                match tokio::join!(reader.send_chunks(&plan, chunks, read), tell).0 {
+                    Ok(()) => MirrorTold::Read,
+                    Err(trouble) => MirrorTold::Failed(failure(trouble)),
+                }
+            }
+            _ => {
+                let reason = "this node does not know that job".to_owned();
+                MirrorTold::Failed(MirrorFailure::Refused { code: FailureCode::Provider, reason })
+            }
+        };
+        self.tell(told).await;
+    }
+
+    async fn plan(&self, reader: &MirrorReader, wishes: rpp_p2p::PlanWishes) -> MirrorTold {
+        let (plan, updates) = match reader.plan(&wishes).await {
+            Ok(found) => found,
+            Err(trouble) => return MirrorTold::Failed(failure(trouble)),
+        };
+        let rules = self.rules.clone();
+        let checked = tokio::task::spawn_blocking(move || MirrorPlan::check(plan, updates, wishes, &rules)).await;
+        match checked {
+            Ok(Ok(plan)) => MirrorTold::Plan(plan),
+            Ok(Err(violation)) => MirrorTold::Failed(MirrorFailure::Lied(violation)),
+            Err(error) => {
+                let reason = format!("this node could not check its manifest: {error}");
+                MirrorTold::Failed(MirrorFailure::Passing { reason, retry_after: None })
+            }
+        }
+    }
+
+    async fn tell(&self, told: MirrorTold) {
+        let (session, epoch, mirror) = (self.session, self.epoch, self.mirror);
+        // The node ends: nobody is left to be told.
+        let _ = self.done.send(Done::Mirror { session, epoch, mirror, told }).await;
+    }
+}
+
+fn failure(trouble: MirrorTrouble) -> MirrorFailure {
+    let reason = trouble.to_string();
+    match trouble {
+        MirrorTrouble::Lied(violation) => MirrorFailure::Lied(violation),
+        MirrorTrouble::Access { .. } => MirrorFailure::Refused { code: FailureCode::Authentication, reason },
+        trouble if trouble.may_pass() => MirrorFailure::Passing { reason, retry_after: trouble.retry_after() },
+        _ => MirrorFailure::Refused { code: FailureCode::Provider, reason },
+    }
+}
