@@ -3,6 +3,8 @@
 //!
 //! A byte that changes on the disk between SIGKILL and start is never reported as verified.
 //!
+//! With three sources, no durable chunk is asked for again, wherever it stands.
+//!
 //! `RPP_TEST_KILLS` says how often (60), `RPP_TEST_FLIPS` how many bytes change (3), `RPP_TEST_SEED` repeats a run's
 //! decisions.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
@@ -10,6 +12,8 @@
 #[allow(dead_code)] // shared with another test binary
 #[path = "cli/harness.rs"]
 mod harness;
+#[path = "kill/sources.rs"]
+mod sources;
 mod support {
     pub mod process;
 }

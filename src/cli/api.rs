@@ -111,6 +111,11 @@ impl Api {
         self.delete(&format!("/p2p/snapshots/{session}")).await
     }
 
+    /// `POST path`.
+    pub(crate) async fn post(&self, path: &str, body: &serde_json::Value) -> Result<Bytes, ApiError> {
+        self.call(Method::POST, path, Some(body.to_string())).await
+    }
+
     /// `PATCH path`.
     pub(crate) async fn patch(&self, path: &str, body: &serde_json::Value) -> Result<Bytes, ApiError> {
         self.call(Method::PATCH, path, Some(body.to_string())).await

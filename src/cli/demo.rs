@@ -1,6 +1,8 @@
-//! `demo`: two real nodes on this machine, as child processes of this binary.
+//! `demo`: real nodes on this machine, as child processes of this binary.
 
 mod files;
+mod liar;
+mod many;
 mod node;
 mod story;
 
@@ -14,9 +16,9 @@ use super::{human, output};
 #[command(after_help = "Examples:
   rpp-node demo
   rpp-node demo --input ~/pictures            publish a directory of yours
-  rpp-node demo --dir /tmp/demo               keep everything there: both nodes' folders and logs
+  rpp-node demo --dir /tmp/demo               keep everything there: the nodes' folders and logs
 
-Needs free space of about four times the size of what is published.")]
+Needs free space of about six times the size of what is published.")]
 pub(crate) struct DemoArgs {
     /// Publish this directory instead of a generated one.
     #[arg(long, value_name = "DIR", conflicts_with = "size")]
@@ -33,7 +35,7 @@ pub(crate) struct DemoArgs {
 pub(crate) async fn run(args: &DemoArgs) -> anyhow::Result<()> {
     let begun = Instant::now();
     let folder = Folder::make(args.dir.clone())?;
-    output::line(&format!("Two nodes on this machine, at work in {}\n", folder.path().display()))?;
+    output::line(&format!("Nodes on this machine, at work in {}\n", folder.path().display()))?;
     let told = tokio::select! {
         told = story::tell(folder.path(), args.input.as_deref(), args.size << 20) => told,
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),

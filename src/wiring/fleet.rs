@@ -1,7 +1,7 @@
 //! What this node puts into a cut: sessions, requests, responses, connections, blocking jobs, waits and queues.
 //!
 //! ```text
-//! session --> request ==(same id in both processes)==> response --> job (disk read)      at the provider
+//! session [--> link, one a source] --> request ==(same id in both processes)==> response --> job (disk read)      at the provider
 //!    |           `--> check of what came                  `--> connection, once made
 //!    |--> disk, proof and record jobs
 //!    `--> retry timer | connection being made | session that holds the payload | a free place | the operator
@@ -24,7 +24,7 @@ use rpp_p2p::{
 };
 use rpp_runtime::{
     Queues, SessionState, SnapshotStreamStatus, Watcher, Work,
-    status::{WaitKind, WaitingOn},
+    status::{SourceState, SourceStatus, WaitKind, WaitingOn},
 };
 
 /// Entries of one sort; the node's own bounds are lower. What comes beyond is left out.
@@ -56,6 +56,8 @@ struct Live {
 struct Session {
     node: NodeGuard,
     wait: Option<Wait>,
+    /// One for each source that still has to do with it, by name, when there is more than one.
+    links: BTreeMap<String, (NodeGuard, EdgeGuard)>,
 }
 
 /// What a session waits for, other than requests and jobs, which say so themselves.
@@ -149,6 +151,29 @@ impl Fleet {
         Some(Wait { for_what, _node: own, _edge: edge })
     }
 
+    /// A download from many sources needs what each of them still has to do.
+    fn show_links(&self, session: &mut Session, status: &SnapshotStreamStatus) {
+        let many = status.sources.len() > 1;
+        let is_needed = |source: &&SourceStatus| {
+            many && !matches!(source.state, SourceState::Refused | SourceState::Banned | SourceState::Done)
+        };
+        let needed: Vec<_> = status.sources.iter().filter(is_needed).collect();
+        session.links.retain(|name, _| needed.iter().any(|source| source.source == *name));
+        for source in needed {
+            let name = &source.source;
+            let (node, _) = session.links.entry(name.clone()).or_insert_with(|| {
+                let id = format_args!("link:{}:{}:{name}", self.me, status.session);
+                let node = self.registry.node(NodeKind::Future, id, "", [("source", name.clone())]);
+                let edge = session.node.needs(node.id());
+                (node, edge)
+            });
+            node.set_label(format_args!("{} {name} of session {}: {}", source.kind, status.session, source.state));
+            node.set("state", source.state.as_str());
+            node.set("bytes_verified", source.bytes_verified);
+            node.set("error", source.error.as_deref().unwrap_or_default());
+        }
+    }
+
     fn exchange(&self, live: &Live, kind: NodeKind, id: &str, about: &Activity) -> Exchange {
         let what = describe(about);
         let (session, peer) = (about.session, about.peer);
@@ -169,7 +194,8 @@ impl Fleet {
         // The first request may come before the first word of its session; that of a cancelled one comes after the last.
         let session = match kind {
             NodeKind::Request if about.kind != Some(RequestKind::Cancel) => {
-                self.registry.edge(EdgeKind::Needs, self.session_id(session), node.id(), ())
+                let asks = live.link(session, &peer).map_or_else(|| self.session_id(session), str::to_owned);
+                self.registry.edge(EdgeKind::Needs, asks, node.id(), ())
             }
             _ => EdgeGuard::off(),
         };
@@ -178,6 +204,14 @@ impl Fleet {
 }
 
 impl Live {
+    /// The id of the link with this peer whose requests have this number, of a session with many sources.
+    fn link(&self, number: SnapshotSessionId, peer: &PeerId) -> Option<&str> {
+        let peer = peer.to_base58();
+        let first = self.sessions.get(&number).into_iter();
+        let mut all = first.chain(self.sessions.values());
+        all.find_map(|session| session.links.get(&peer)).map(|(node, _)| node.id())
+    }
+
     /// The id of a connection to this peer.
     fn connection(&self, peer: PeerId) -> Option<&str> {
         let first = (peer, ConnectionId::new_unchecked(0));
@@ -291,10 +325,11 @@ impl Watcher for Fleet {
             // A session that takes from anybody has no peer at first.
             let peer = status.peer.map_or_else(|| "anybody".to_owned(), |peer| peer.to_base58());
             let node = self.registry.node(NodeKind::Future, id, "", [("peer", peer)]);
-            insert(&mut live.sessions, status.session, Session { node, wait: None });
+            insert(&mut live.sessions, status.session, Session { node, wait: None, links: BTreeMap::new() });
         }
         let Some(session) = live.sessions.get_mut(&status.session) else { return };
         show(&session.node, status);
+        self.show_links(session, status);
         let known = |wait: &Wait, on: &WaitingOn| {
             (wait.for_what.0, &wait.for_what.1, &wait.for_what.2) == (on.what, &on.peer, &on.retry_at)
         };

@@ -115,7 +115,15 @@ impl Partial {
         let said = have::read(&self.folder, &self.root, total);
         let (known, is_to_be_written) = match said {
             Said::Has(known) => (known, true),
-            Said::Missing => (Have::prefix(total, recorded), false),
+            Said::Missing => {
+                if there > recorded {
+                    tracing::warn!(
+                        root = %self.root,
+                        "the file that says what is had of it is missing: what is there is hashed to find out"
+                    );
+                }
+                (Have::prefix(total, recorded), false)
+            }
             Said::Damaged(reason) => {
                 tracing::warn!(
                     root = %self.root,

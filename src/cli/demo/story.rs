@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    files,
+    files, many,
     node::{Node, config_file, finish, finish_json},
 };
 use crate::cli::{
@@ -31,9 +31,9 @@ const STALL: Duration = Duration::from_secs(120);
 
 /// What `publish --json` prints.
 #[derive(Deserialize)]
-struct Published {
-    root: String,
-    bytes: u64,
+pub(super) struct Published {
+    pub(super) root: String,
+    pub(super) bytes: u64,
     genesis: String,
 }
 
@@ -59,9 +59,10 @@ pub(super) async fn tell(folder: &Path, input: Option<&Path>, size: u64) -> anyh
     let asked = chunk_requests(&provider).await?;
     tell_resumed(&crash, &finished, took, asked_before, asked)?;
     verify(folder, &consumer_folder, &input, &published, &finished).await?;
-    consumer.stop().await?;
+    let third = many::tell(folder, &published, crash.chunk_size, &provider, consumer).await?;
+    third.stop().await?;
     provider.stop().await?;
-    output::line("   Both nodes ended by themselves on SIGTERM, exit code 0.")
+    output::line("   The nodes that are left ended by themselves on SIGTERM, exit code 0.")
 }
 
 fn prepare(folder: &Path, input: Option<&Path>, size: u64) -> anyhow::Result<PathBuf> {
@@ -132,7 +133,7 @@ async fn stream_until_the_crash(
     bail!("this machine streams too fast to be caught half-way: try `rpp-node demo --size 1024`")
 }
 
-fn consumer_flags(published: &Published) -> Vec<String> {
+pub(super) fn consumer_flags(published: &Published) -> Vec<String> {
     vec![format!("--trust-genesis={}", published.genesis), format!("--snapshots-ack-bytes={ACK_BYTES}")]
 }
 
@@ -246,7 +247,11 @@ async fn verify(
 }
 
 /// Polls a session until `enough` returns a value.
-async fn wait<T>(node: &Node, session: u64, enough: impl Fn(&SnapshotStreamStatus) -> Option<T>) -> anyhow::Result<T> {
+pub(super) async fn wait<T>(
+    node: &Node,
+    session: u64,
+    enough: impl Fn(&SnapshotStreamStatus) -> Option<T>,
+) -> anyhow::Result<T> {
     let mut last = (0, Instant::now());
     loop {
         let status = node.api.session(session).await?;

@@ -162,7 +162,7 @@ impl Manager {
             return;
         }
         let mut addresses = tracked.record.addresses_of(peer).to_vec();
-        addresses.extend(tracked.joined.get(&peer).into_iter().flatten().cloned());
+        addresses.extend(tracked.joined.addresses.get(&peer).into_iter().flatten().cloned());
         addresses.extend(peers.addresses(&peer).iter().cloned());
         if let Err(reason) = swarm::dial(swarm, peer, addresses) {
             machine.handle_dial_failed(now, peer, &reason);

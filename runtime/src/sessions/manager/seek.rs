@@ -8,17 +8,17 @@
 //! ```
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     time::{Duration, Instant},
 };
 
-use libp2p::{PeerId, Swarm};
+use libp2p::{Multiaddr, PeerId, Swarm};
 use rpp_p2p::{SnapshotSessionId, offers};
 
-use super::{Manager, Tracked, tracked::trouble};
+use super::{Manager, Tracked, heal::root, tracked::trouble};
 use crate::{
     discovery::Finder,
-    limits::MAX_REFUSED,
+    limits::{MAX_PEERS, MAX_REFUSED},
     sessions::{record, rules::Hold},
     status::{FailureCode, SessionState},
     swarm::NodeBehaviour,
@@ -28,6 +28,15 @@ use crate::{
 pub(super) const TRY_AGAIN: Duration = Duration::from_secs(60);
 /// Time between two looks at what is offered while nothing changes.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// The peers that a session took as well, because they offer the same as its provider.
+#[derive(Debug, Default)]
+pub(super) struct Joined {
+    /// What is known of where they are.
+    pub(super) addresses: HashMap<PeerId, Vec<Multiaddr>>,
+    /// When it looked last, and the number of changes of the book then.
+    looked: Option<(Instant, u64)>,
+}
 
 /// What a session without a named provider knows of the peers that it tried.
 #[derive(Debug, Default)]
@@ -68,6 +77,7 @@ impl Manager {
     pub(crate) fn seek(&mut self, swarm: &mut Swarm<NodeBehaviour>, discovery: &Finder, now: Instant) {
         let seeking = |session: &&SnapshotSessionId| self.rules.standing(**session).hold == Some(Hold::Seek);
         let seeking: Vec<_> = self.sessions.keys().filter(seeking).copied().collect();
+        self.join(swarm, discovery, now);
         if seeking.is_empty() {
             return;
         }
@@ -96,6 +106,53 @@ impl Manager {
             if tracked.tried.reason != reason {
                 tracked.tried.reason = reason;
                 self.publish(session, now);
+            }
+        }
+    }
+
+    /// Gives the downloads that may take any provider the others who offer the same.
+    fn join(&mut self, swarm: &mut Swarm<NodeBehaviour>, discovery: &Finder, now: Instant) {
+        let takes_any = |tracked: &Tracked| {
+            let is_chosen = tracked.record.sought.as_ref().is_some_and(|sought| sought.is_chosen);
+            is_chosen && tracked.machine.as_ref().is_some_and(|machine| !machine.is_over())
+        };
+        let open: Vec<_> =
+            self.sessions.iter().filter(|(_, tracked)| takes_any(tracked)).map(|(session, _)| *session).collect();
+        if open.is_empty() {
+            return;
+        }
+        let banned = self.banned();
+        let offers = &mut swarm.behaviour_mut().offers;
+        offers.want(now);
+        let looked = (now, offers.changes());
+        for session in open {
+            let Some(tracked) = self.sessions.get_mut(&session) else { continue };
+            let is_due =
+                |(at, changes): (Instant, u64)| changes != looked.1 && now.saturating_duration_since(at) >= LOOK;
+            if !tracked.joined.looked.is_none_or(is_due) {
+                continue;
+            }
+            let (Some(root), Some(sought)) = (root(&tracked.record), &tracked.record.sought) else { continue };
+            let Some(machine) = &mut tracked.machine else { continue };
+            tracked.joined.looked = Some(looked);
+            let of_root = offers.book().newest_first().into_iter();
+            let of_root = of_root.filter(|known| known.snapshot.checkpoint.state_root == root);
+            let holders: HashSet<PeerId> = of_root.flat_map(|known| &known.peers).map(|holder| holder.peer).collect();
+            for peer in holders {
+                let is_usable = !sought.refuses(&peer)
+                    && !banned.contains(&peer)
+                    && peer != self.me
+                    && tracked.tried.is_usable(&peer, now);
+                let links = machine.links().count();
+                if !is_usable || links >= MAX_PEERS || machine.links().any(|(known, _)| known == peer) {
+                    continue;
+                }
+                let link = SnapshotSessionId::random();
+                if machine.add_peer(now, peer, link) {
+                    tracing::info!(%session, %peer, "offers the same, so it is asked as well");
+                    self.links.insert(link, session);
+                    tracked.joined.addresses.insert(peer, discovery.addresses(&peer));
+                }
             }
         }
     }

@@ -8,7 +8,10 @@ use rpp_p2p::{
     consumer::{Source, SourceView},
 };
 
-use super::{Manager, Tracked};
+use super::{
+    Manager, Tracked,
+    tracked::{is_for_a_source, millis},
+};
 use crate::{
     clock::instant_text,
     error::SnapshotRuntimeError,
@@ -284,8 +287,8 @@ impl Tracked {
             waiting_on: view.waiting.map(|wait| WaitingOn {
                 what: wait.what,
                 index: wait.index,
-                peer: is_peer.then(|| name.to_string()),
-                since_ms: super::tracked::millis(wait.since, now),
+                peer: (is_peer && is_for_a_source(wait.what)).then(|| name.to_string()),
+                since_ms: millis(wait.since, now),
                 reason: wait.reason,
                 retry_at: wait.retry_at.map(|at| instant_text(at, now)),
             }),

@@ -7,14 +7,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use libp2p::{Multiaddr, PeerId};
+use libp2p::PeerId;
 use rpp_p2p::{
     Plan, Protocol, Update,
     consumer::{self, ExplicitResume, Source, View},
 };
 use tokio::sync::watch;
 
-use super::{mirrors::Mirrors, seek::Tried};
+use super::{
+    mirrors::Mirrors,
+    seek::{Joined, Tried},
+};
 use crate::{
     clock::{Meter, instant_text, now_text},
     sessions::{
@@ -32,8 +35,8 @@ pub(super) struct Tracked {
     /// The updates that were on the disk at the start; the first machine takes them.
     pub(super) updates: Vec<Update>,
     pub(super) machine: Option<consumer::Session>,
-    /// Addresses of the peers that joined by themselves, because they offer the same.
-    pub(super) joined: HashMap<PeerId, Vec<Multiaddr>>,
+    /// The peers that were found to offer the same.
+    pub(super) joined: Joined,
     /// The mirrors that the machine reads.
     pub(super) mirrors: Mirrors,
     /// The providers that it was given and that could not serve.
@@ -156,7 +159,7 @@ impl Tracked {
             here,
             updates: Vec::new(),
             machine: None,
-            joined: HashMap::new(),
+            joined: Joined::default(),
             mirrors: Mirrors::default(),
             tried: Tried::default(),
             explicit: None,
@@ -193,7 +196,9 @@ impl Tracked {
                 Some(_) => status.peer = None,
                 None => {}
             }
-            if let (Some(waiting), Some(source)) = (&mut status.waiting_on, view.waits_for) {
+            if let (Some(waiting), Some(source)) = (&mut status.waiting_on, view.waits_for)
+                && is_for_a_source(waiting.what)
+            {
                 waiting.peer = self.name_of(source).map(|name| name.to_string());
             }
         }
@@ -267,6 +272,7 @@ impl Tracked {
             self.here.sources = self.status_sources(now);
         }
         self.mirrors = Mirrors::default();
+        self.joined = Joined::default();
         if let Some(view) = self.machine.take().map(|machine| machine.view()) {
             self.progressed = self.progressed.max(view.progressed);
             self.here.protocol = view.protocol;
@@ -397,10 +403,7 @@ fn waiting(
             index: wait.index,
             peer: match (wait.session, wait.what) {
                 (Some(session), _) => Some(session.to_string()),
-                (
-                    None,
-                    WaitKind::Disk | WaitKind::Credit | WaitKind::Proof | WaitKind::Throttle | WaitKind::Operator,
-                ) => None,
+                (None, what) if !is_for_a_source(what) => None,
                 (None, _) => record.provider().map(|peer| peer.to_string()),
             },
             since_ms: since_ms(wait.since),
@@ -457,6 +460,19 @@ fn waiting(
         _ => return None,
     };
     Some(WaitingOn { what, index: None, peer: None, since_ms: since_ms(held_since), reason, retry_at: None })
+}
+
+/// Whether it is a source that must do something.
+pub(super) fn is_for_a_source(what: WaitKind) -> bool {
+    !matches!(
+        what,
+        WaitKind::Disk
+            | WaitKind::Credit
+            | WaitKind::Proof
+            | WaitKind::Throttle
+            | WaitKind::Session
+            | WaitKind::Operator
+    )
 }
 
 /// That a source is banned, and how to let it in again.

@@ -1,0 +1,148 @@
+//! A provider that lies: it serves a stored snapshot like any other, but one bit of each chunk is another.
+
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use libp2p::{
+    PeerId, SwarmBuilder, futures::StreamExt as _, multiaddr::Protocol, noise, swarm::SwarmEvent, tcp, yamux,
+};
+use rpp_p2p::{
+    Acknowledged, ArtefactKind, ChunkData, Hash, PipelineError, Plan, PlanOffer, PlanRequest, Resumed,
+    SnapshotProvider, SnapshotSessionId, Update,
+    plan::{ChunkBounds, choose_chunk_size},
+    provider::SessionKey,
+    snapshots::{Behaviour, Config},
+};
+use rpp_runtime::store::{Offer, Payload, Store};
+use tokio::task::JoinHandle;
+
+/// It runs on a task of its own until this is dropped.
+pub(super) struct Liar {
+    pub(super) peer: PeerId,
+    /// Ends in its peer id.
+    pub(super) address: String,
+    task: JoinHandle<()>,
+}
+
+impl Liar {
+    /// Serves the snapshot with this root. `snapshots` holds the folder `store`.
+    pub(super) async fn start(snapshots: &Path, root: &str) -> anyhow::Result<Self> {
+        let lies = Lies::open(snapshots, root)?;
+        let mut swarm = SwarmBuilder::with_new_identity()
+            .with_tokio()
+            .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)?
+            .with_behaviour(|_| Behaviour::new(Arc::new(lies), Config::default()))?
+            .build();
+        swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse()?)?;
+        let address = loop {
+            if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await {
+                break address;
+            }
+        };
+        let peer = *swarm.local_peer_id();
+        let task = tokio::spawn(async move {
+            loop {
+                swarm.select_next_some().await;
+            }
+        });
+        Ok(Self { peer, address: address.with(Protocol::P2p(peer)).to_string(), task })
+    }
+}
+
+impl Drop for Liar {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A stored snapshot, and the plans of its sessions.
+struct Lies {
+    offer: Arc<Offer>,
+    payload: Arc<Payload>,
+    plans: Mutex<HashMap<SessionKey, Plan>>,
+}
+
+impl Lies {
+    fn open(snapshots: &Path, root: &str) -> anyhow::Result<Self> {
+        let store = Store::open(snapshots)?;
+        let (stored, offer) = store.best_offer(root.parse().ok(), None).context("the copy holds no snapshot")?;
+        Ok(Self { offer, payload: stored.open()?, plans: Mutex::default() })
+    }
+
+    fn plans(&self) -> MutexGuard<'_, HashMap<SessionKey, Plan>> {
+        self.plans.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn plan_of(&self, peer: PeerId, session: SnapshotSessionId) -> Result<Plan, PipelineError> {
+        let unknown = || PipelineError::NotFound { what: format!("session {session}") };
+        self.plans().get(&(peer, session)).cloned().ok_or_else(unknown)
+    }
+}
+
+impl SnapshotProvider for Lies {
+    fn plan(&self, peer: PeerId, request: &PlanRequest) -> Result<PlanOffer, PipelineError> {
+        let (wishes, ours) = (request.wishes, ChunkBounds::default());
+        let mut theirs = ours;
+        theirs.min = wishes.min_chunk_size.unwrap_or(ours.min);
+        theirs.max = wishes.max_chunk_size.unwrap_or(ours.max);
+        let size = choose_chunk_size(wishes.chunk_size, theirs, ours)
+            .map_err(|error| PipelineError::Invalid { reason: error.to_string() })?;
+        let plan = self.offer.plan(size).map_err(PipelineError::internal)?;
+        self.plans().insert((peer, request.session), plan.clone());
+        Ok(PlanOffer { plan, min_chunk_size: ours.min, max_chunk_size: ours.max })
+    }
+
+    fn chunk(&self, peer: PeerId, session: SnapshotSessionId, index: u64) -> Result<ChunkData, PipelineError> {
+        let size = self.plan_of(peer, session)?.chunk_size;
+        let (bytes, proof) = self.payload.read_chunk(index, size).map_err(PipelineError::internal)?;
+        let mut bytes = Vec::from(bytes);
+        let middle = bytes.len() / 2;
+        if let Some(byte) = bytes.get_mut(middle) {
+            *byte ^= 1;
+        }
+        Ok(ChunkData { bytes: Bytes::from(bytes), proof })
+    }
+
+    fn update(&self, _: PeerId, _: SnapshotSessionId, index: u64) -> Result<Update, PipelineError> {
+        let unknown = || PipelineError::NotFound { what: format!("update {index}") };
+        self.offer.update(index).ok_or_else(unknown)
+    }
+
+    fn resume_session(
+        &self,
+        peer: PeerId,
+        session: SnapshotSessionId,
+        plan_id: Hash,
+        chunk_index: u64,
+        update_index: u64,
+    ) -> Result<Resumed, PipelineError> {
+        let plan = self.plan_of(peer, session)?;
+        Ok(Resumed {
+            plan_id,
+            chunk_index,
+            update_index,
+            chunk_size: plan.chunk_size,
+            payload_bytes: plan.snapshot.checkpoint.payload_bytes,
+            total_updates: plan.total_updates,
+        })
+    }
+
+    fn acknowledge(
+        &self,
+        _: PeerId,
+        _: SnapshotSessionId,
+        _: ArtefactKind,
+        _: u64,
+    ) -> Result<Acknowledged, PipelineError> {
+        Ok(Acknowledged { finished: false })
+    }
+
+    fn cancel(&self, peer: PeerId, session: SnapshotSessionId) {
+        self.plans().remove(&(peer, session));
+    }
+}
