@@ -23,6 +23,8 @@ mod publish;
 mod run;
 mod run_file;
 mod signals;
+mod source_table;
+mod sources;
 mod status;
 mod stored;
 mod top;
@@ -68,6 +70,8 @@ enum Command {
     Offers(offers::OffersArgs),
     /// Show the running node's sessions, and what each waits for.
     Status(status::StatusArgs),
+    /// Show where a session's bytes come from; add a source or take one away.
+    Sources(sources::SourcesArgs),
     /// Watch the running node in the terminal: downloads, peers, events.
     Top(top::TopArgs),
     /// Show whom the running node has banned and why, or lift a ban.
@@ -125,6 +129,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Fetch(args) => fetch::run(&args),
         Command::Offers(args) => offers::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Sources(args) => sources::run(&args),
         Command::Top(args) => top::run(&args),
         Command::Bans(args) => bans::run(&args),
         Command::Limits(args) => limits::run(&args),

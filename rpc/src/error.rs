@@ -8,6 +8,7 @@ use rpp_runtime::{
 };
 
 pub(crate) const UNKNOWN_SESSION: &str = "unknown_session";
+pub(crate) const INVALID_SOURCE: &str = "invalid_source";
 
 /// Status, code and sentence for each failure of the runtime (`docs/http.md` lists them).
 ///
@@ -23,7 +24,11 @@ pub fn snapshot_runtime_error_to_http(error: &SnapshotRuntimeError) -> Problem {
         E::KeyReused { .. } => (StatusCode::CONFLICT, "idempotency_key_reused"),
         E::PeerMismatch { .. } => (StatusCode::BAD_REQUEST, "peer_mismatch"),
         E::NoTrustAnchor => (StatusCode::BAD_REQUEST, "no_trust_anchor"),
+        E::InvalidSource { .. } => (StatusCode::BAD_REQUEST, INVALID_SOURCE),
         E::UnknownSession { .. } => (StatusCode::NOT_FOUND, UNKNOWN_SESSION),
+        E::UnknownSource { .. } => (StatusCode::NOT_FOUND, "unknown_source"),
+        E::TooManySources { .. } => (StatusCode::CONFLICT, "too_many_sources"),
+        E::SessionOver { .. } => (StatusCode::CONFLICT, "session_complete"),
         E::UnknownBan { .. } => (StatusCode::NOT_FOUND, "unknown_ban"),
         E::PeerBanned { .. } => (StatusCode::CONFLICT, "peer_banned"),
         E::TooManySessions { .. } => (StatusCode::CONFLICT, "too_many_sessions"),

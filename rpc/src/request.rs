@@ -1,19 +1,25 @@
-//! What `POST /p2p/snapshots`, and `{session}` and `{source}` in a path, mean.
+//! What the bodies of requests, and `{session}` and `{source}` in a path, mean.
 
 mod integer;
+mod source;
 
 use http::StatusCode;
 use rpp_http::Problem;
 use rpp_p2p::{Hash, PlanWishes, SnapshotSessionId, types::MAX_INTEGER};
 use rpp_runtime::{
     SnapshotRuntimeError,
-    bans::BanSource,
     handle::{PeerTarget, ResumeStream, StartStream},
     rates::LimitsChange,
+    sources::mirror::MirrorUrl,
 };
 use serde::Deserialize;
 
-use self::integer::{Integer, given};
+pub(crate) use self::source::{added_source, banned_source_of_path, source_of_path};
+
+use self::{
+    integer::{Integer, given},
+    source::Texts,
+};
 use crate::{error::snapshot_runtime_error_to_http, strict};
 
 /// A request of `POST /p2p/snapshots`.
@@ -35,7 +41,11 @@ impl Stream {
         };
         match body.resume {
             Some(strict::Object(ref resume)) => body.resume(peer, resume),
-            None => Ok(body.start(peer)),
+            None => {
+                let peers = body.peers.as_ref().map_or(Ok(Vec::new()), source::peers)?;
+                let mirrors = body.mirrors.as_ref().map_or(Ok(Vec::new()), source::mirrors)?;
+                Ok(body.start(peer, peers, mirrors))
+            }
         }
     }
 }
@@ -45,6 +55,10 @@ impl Stream {
 struct Body {
     #[serde(default, deserialize_with = "given")]
     peer: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    peers: Option<Texts>,
+    #[serde(default, deserialize_with = "given")]
+    mirrors: Option<Texts>,
     #[serde(default, deserialize_with = "given")]
     chunk_size: Option<Integer>,
     #[serde(default, deserialize_with = "given")]
@@ -72,11 +86,11 @@ struct Resume {
 }
 
 impl Body {
-    fn start(self, peer: Option<PeerTarget>) -> Stream {
+    fn start(self, peer: Option<PeerTarget>, peers: Vec<PeerTarget>, mirrors: Vec<MirrorUrl>) -> Stream {
         Stream::Start(StartStream {
             peer,
-            peers: Vec::new(),
-            mirrors: Vec::new(),
+            peers,
+            mirrors,
             wishes: PlanWishes {
                 chunk_size: number(self.chunk_size),
                 min_chunk_size: number(self.min_chunk_size),
@@ -95,6 +109,15 @@ impl Body {
             ("root", self.root.is_some()),
             ("height", self.height.is_some()),
         ];
+        if let Some(field) = [("peers", self.peers.is_some()), ("mirrors", self.mirrors.is_some())]
+            .into_iter()
+            .find_map(|(field, given)| given.then_some(field))
+        {
+            return Err(invalid(format!(
+                "\"{field}\" is for new sessions: POST /p2p/snapshots/{}/sources adds a source to this one",
+                resume.session.0
+            )));
+        }
         if let Some((field, _)) = only_new.into_iter().find(|(_, given)| *given) {
             return Err(invalid(format!("\"{field}\" is for new sessions: a resumed one keeps its own")));
         }
@@ -174,18 +197,6 @@ struct Limits {
     upload_bytes_per_second_per_peer: Option<Integer>,
     #[serde(default, deserialize_with = "given")]
     persist: Option<bool>,
-}
-
-/// The source that `{source}` in a path names.
-///
-/// # Errors
-/// `400` when it is neither a peer id nor the origin of a mirror.
-pub(crate) fn source_of_path(segment: &str) -> Result<BanSource, Problem> {
-    let text = percent_encoding::percent_decode_str(segment).decode_utf8_lossy();
-    BanSource::parse(&text).ok_or_else(|| {
-        let message = "the source in the path must be a peer id, or the origin of a mirror as GET /p2p/bans shows it";
-        Problem::new(StatusCode::BAD_REQUEST, "invalid_source", message)
-    })
 }
 
 /// The session of that many digits. A number that no session can have is not rounded to one.

@@ -20,7 +20,7 @@ use crate::{
     openapi::{OPENAPI, openapi_3_0},
     page, peers,
     recent::Recent,
-    request::{Stream, limits_change, session_of_path, source_of_path},
+    request::{Stream, added_source, banned_source_of_path, limits_change, session_of_path, source_of_path},
 };
 
 /// One path and the methods that it knows.
@@ -37,6 +37,8 @@ pub const ROUTES: &[Route] = &[
     Route { path: "/p2p/snapshots", methods: "GET, HEAD, POST" },
     Route { path: "/p2p/snapshots/{session}", methods: "GET, HEAD, DELETE" },
     Route { path: "/p2p/snapshots/{session}/events", methods: "GET, HEAD" },
+    Route { path: "/p2p/snapshots/{session}/sources", methods: "POST" },
+    Route { path: "/p2p/snapshots/{session}/sources/{source}", methods: "DELETE" },
     Route { path: "/p2p/peers", methods: "GET, HEAD" },
     Route { path: "/p2p/offers", methods: "GET, HEAD" },
     Route { path: "/p2p/bans", methods: "GET, HEAD" },
@@ -57,17 +59,27 @@ pub const ROUTES: &[Route] = &[
 struct Target {
     path: &'static str,
     named: String,
+    /// In place of `{source}` beside a session.
+    source: String,
 }
 
 /// Finds the row of [`ROUTES`] that a path belongs to.
 fn target() -> BoxedFilter<(Target,)> {
-    let at = |path| move || Target { path, named: String::new() };
-    let of = |path| move |named| Target { path, named };
+    let at = |path| move || Target { path, named: String::new(), source: String::new() };
+    let of = |path| move |named| Target { path, named, source: String::new() };
     let sessions = warp::path!("p2p" / "snapshots")
         .map(at("/p2p/snapshots"))
         .or(warp::path!("p2p" / "snapshots" / String).map(of("/p2p/snapshots/{session}")))
         .unify()
         .or(warp::path!("p2p" / "snapshots" / String / "events").map(of("/p2p/snapshots/{session}/events")))
+        .unify()
+        .or(warp::path!("p2p" / "snapshots" / String / "sources").map(of("/p2p/snapshots/{session}/sources")))
+        .unify()
+        .or(warp::path!("p2p" / "snapshots" / String / "sources" / String).map(|named, source| Target {
+            path: "/p2p/snapshots/{session}/sources/{source}",
+            named,
+            source,
+        }))
         .unify();
     let node = warp::path!("p2p" / "peers")
         .map(at("/p2p/peers"))
@@ -159,6 +171,14 @@ impl App {
             ("GET", "/p2p/snapshots/{session}/events") => {
                 events::answer(&self.node, session()?, &self.places, call.draining.clone()).await
             }
+            ("POST", "/p2p/snapshots/{session}/sources") => {
+                let session = session()?;
+                self.ask(self.node.add_source(session, added_source(&call.body)?)).await
+            }
+            ("DELETE", "/p2p/snapshots/{session}/sources/{source}") => {
+                let session = session()?;
+                self.ask(self.node.remove_source(session, source_of_path(&target.source)?)).await
+            }
             ("GET", "/p2p/peers") => self.peers().await,
             ("GET", "/p2p/offers") => self.ask(self.node.offers()).await,
             ("GET", "/p2p/bans") => self.ask(self.node.bans()).await,
@@ -207,7 +227,7 @@ impl App {
     }
 
     async fn lift(&self, source: &str) -> Result<Response, Problem> {
-        self.node.lift_ban(source_of_path(source)?).await.map_err(to_http)?;
+        self.node.lift_ban(banned_source_of_path(source)?).await.map_err(to_http)?;
         Ok(no_content())
     }
 
@@ -301,13 +321,16 @@ mod tests {
             let named = if route.path.contains('{') { "x" } else { "" };
             let path = route.path.replace("{session}", named).replace("{source}", named);
             assert_eq!(found(&path).await, Some((route.path, named.to_owned())), "{path}");
-            for wrong in [format!("/{path}"), format!("{path}/x/y"), path.to_uppercase()] {
+            for wrong in [format!("/{path}"), format!("{path}/x/y/z"), path.to_uppercase()] {
                 assert_eq!(found(&wrong).await, None, "{wrong}");
             }
         }
         for path in ["/", "/p2p", "/p2p/", "/p2p//snapshots", "/p2p/snapshots//events", "/p2p/snapshots/7/events/7"] {
             assert_eq!(found(path).await, None, "{path}");
         }
+        let removed = "/p2p/snapshots/7/sources/https%3A%2F%2Fhost%2Fa";
+        let target = warp::test::request().method("DELETE").path(removed).filter(&target()).await.unwrap();
+        assert_eq!((target.named.as_str(), target.source.as_str()), ("7", "https%3A%2F%2Fhost%2Fa"));
         assert_eq!(found("/p2p/peers?a=b/").await.map(|(path, _)| path), Some("/p2p/peers"));
     }
 }

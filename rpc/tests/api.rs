@@ -9,5 +9,6 @@ mod page;
 mod post;
 mod real_node;
 mod routes;
+mod sources;
 #[path = "../../http/tests/support/mod.rs"]
 mod support;

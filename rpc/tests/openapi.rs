@@ -4,14 +4,17 @@ use std::collections::BTreeSet;
 
 use crate::node::{PEER, Sessions, full, open, status};
 use crate::support::{get, once};
-use rpp_p2p::{Hash, Offence, PayloadFormat};
+use rpp_p2p::{Hash, Offence, PayloadFormat, limits::MAX_SOURCES};
 use rpp_rpc::{OPENAPI, ROUTES, Route, Traffic, openapi_3_0};
 use rpp_runtime::{
     SessionState, SnapshotStreamStatus,
     bans::{Ban, BanKind},
     handle::Command,
+    limits::{MAX_MIRRORS, MAX_PEERS},
     rates::{LimitsChange, LimitsInForce},
-    status::{FailureCode, Head, Identity, OfferInfo, OfferedSnapshot, PeerInfo, WaitKind},
+    status::{
+        FailureCode, Head, Identity, OfferInfo, OfferedSnapshot, PeerInfo, SourceKind, SourceState, SourceStatus, WaitKind,
+    },
 };
 use serde_json::{Value, json};
 
@@ -170,6 +173,7 @@ fn the_schemas_are_those_of_the_types() {
     for (name, value) in [
         ("SnapshotStreamStatus", full.clone()),
         ("WaitingOn", full["waiting_on"].clone()),
+        ("SourceStatus", full["sources"][0].clone()),
         ("PeerInfo", with_traffic(serde_json::to_value(peer).unwrap())),
         ("Identity", serde_json::to_value(identity).unwrap()),
         ("OfferInfo", serde_json::to_value(offer).unwrap()),
@@ -186,6 +190,13 @@ fn the_schemas_are_those_of_the_types() {
     let empty = serde_json::to_value(empty).unwrap();
     let required = names(schema(&description, "SnapshotStreamStatus")["required"].as_array().unwrap());
     assert_eq!(required, keys(&empty), "required is what is always there");
+    let source: SourceStatus = serde_json::from_value(full["sources"][0].clone()).unwrap();
+    let source = SourceStatus { protocol: None, verified_bytes_per_second: None, rtt_ms: None, ..source };
+    let required = names(schema(&description, "SourceStatus")["required"].as_array().unwrap());
+    assert_eq!(required, keys(&serde_json::to_value(source).unwrap()));
+    let start = &schema(&description, "Start")["properties"];
+    assert_eq!((&start["peers"]["maxItems"], &start["mirrors"]["maxItems"]), (&json!(MAX_PEERS), &json!(MAX_MIRRORS)));
+    assert_eq!(schema(&description, "SnapshotStreamStatus")["properties"]["sources"]["maxItems"], MAX_SOURCES);
 }
 
 #[test]
@@ -202,6 +213,9 @@ fn the_words_are_those_of_the_types() {
     assert_eq!(of::<SessionState>(&status["state"]), 8);
     assert_eq!(of::<FailureCode>(schema(&description, "ErrorCode")), 10);
     assert_eq!(of::<WaitKind>(&schema(&description, "WaitingOn")["properties"]["what"]), 12);
+    let source = &schema(&description, "SourceStatus")["properties"];
+    assert_eq!(of::<SourceState>(&source["state"]), SourceState::ALL.len());
+    assert_eq!(of::<SourceKind>(&source["kind"]), SourceKind::ALL.len());
     assert_eq!(of::<PayloadFormat>(schema(&description, "Format")), 2);
     assert_eq!(of::<BanKind>(&schema(&description, "Ban")["properties"]["kind"]), 2);
     let offences = &schema(&description, "BanEvidence")["properties"]["kind"];
@@ -262,6 +276,8 @@ async fn what_comes_back_is_described() {
         ("/p2p/snapshots", "POST", 400),
         ("/p2p/snapshots/{session}", "DELETE", 204),
         ("/p2p/snapshots/{session}", "GET", 404),
+        ("/p2p/snapshots/{session}/sources", "POST", 400),
+        ("/p2p/snapshots/{session}/sources/{source}", "DELETE", 200),
         ("/p2p/head", "GET", 404),
         ("/readyz", "GET", 200),
         ("/metrics", "GET", 401),

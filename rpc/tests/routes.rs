@@ -36,6 +36,7 @@ async fn sessions_are_listed_and_shown() {
         "payload_path",
         "peer",
         "session",
+        "sources",
         "started_at",
         "state",
         "updated_at",

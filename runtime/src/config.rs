@@ -19,7 +19,7 @@ use libp2p::Multiaddr;
 use rpp_p2p::Hash;
 use serde::{Deserialize, Serialize};
 
-use crate::rates::ByteLimits;
+use crate::{rates::ByteLimits, sources::mirror::MirrorUrl};
 
 /// The whole configuration. Every value is the effective one, every path is absolute.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -30,6 +30,8 @@ pub struct Config {
     pub p2p: P2p,
     pub rpc: Rpc,
     pub snapshots: Snapshots,
+    #[serde(default)]
+    pub sources: Sources,
     pub discovery: Discovery,
     #[serde(default)]
     pub limits: ByteLimits,
@@ -84,6 +86,24 @@ pub struct Snapshots {
     pub max_payload_bytes: u64,
     pub keep: usize,
     pub scrub_bytes_per_second: u64,
+}
+
+/// Where a download comes from that names nobody.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Sources {
+    #[serde(deserialize_with = "crate::address::peers")]
+    pub peers: Vec<Multiaddr>,
+    pub mirrors: Vec<MirrorUrl>,
+    /// Folders beneath which `file` mirrors may be; `/`: all but the node's own data.
+    pub file_roots: Vec<PathBuf>,
+}
+
+impl Default for Sources {
+    fn default() -> Self {
+        Self { peers: Vec::new(), mirrors: Vec::new(), file_roots: vec![PathBuf::from("/")] }
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

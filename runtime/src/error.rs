@@ -63,6 +63,14 @@ pub enum SnapshotRuntimeError {
         /// The id asked for.
         session: SnapshotSessionId,
     },
+    /// The operator's fault: what was named cannot be a source.
+    #[error("\"{field}\": {reason}")]
+    InvalidSource {
+        /// Where it stands in the request, as `peers[3]`.
+        field: String,
+        /// What is wrong with it; nothing of a URL that may be secret.
+        reason: String,
+    },
     /// The operator's fault: the session has no such source.
     #[error("session {session} has no source {given:?}: its status lists them")]
     UnknownSource {
@@ -95,7 +103,7 @@ pub enum SnapshotRuntimeError {
     },
     /// The operator's fault: the key belongs to another request.
     #[error(
-        "this Idempotency-Key was used for session {session}, which has another peer, root or height: take a new key"
+        "this Idempotency-Key was used for session {session}, which has other sources, or another root or height: take a new key"
     )]
     KeyReused {
         /// The session that the first request with this key made.

@@ -14,7 +14,10 @@ use crate::{
     limits::CALL_TIMEOUT,
     queues::Queues,
     rates::{LimitsChange, LimitsInForce},
-    sources::mirror::MirrorUrl,
+    sources::{
+        mirror::MirrorUrl,
+        named::{self, WarnedMirrors},
+    },
     status::{Head, Identity, NodeEvent, OfferInfo, PeerInfo, SnapshotStreamStatus},
 };
 
@@ -33,7 +36,8 @@ impl std::str::FromStr for PeerTarget {
     /// Parses a peer id, or a multiaddr that a transport here can dial and that ends in `/p2p/<peer id>`. Peer ids may
     /// be CIDs.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let given = || text.chars().take(128).collect();
+        // A URL here is a mirror in the wrong place, and may have a password.
+        let given = || if text.contains("://") { "a URL".to_owned() } else { text.chars().take(128).collect() };
         let usable = |peer: PeerId| match crate::peers::check_key(&peer) {
             Ok(()) => Ok(peer),
             Err(reason) => Err(SnapshotRuntimeError::UnusableKey { peer, reason }),
@@ -181,6 +185,7 @@ pub struct NodeHandle {
     pub(crate) head_error: watch::Receiver<Option<String>>,
     pub(crate) peer_id: PeerId,
     pub(crate) config: Arc<crate::Config>,
+    pub(crate) warned: Arc<WarnedMirrors>,
 }
 
 impl NodeHandle {
@@ -202,6 +207,7 @@ impl NodeHandle {
             head_error: head_error_seen,
             peer_id,
             config,
+            warned: Arc::default(),
         };
         (handle, Seat { commands: queue, events, head, ready, cannot_write, head_error })
     }
@@ -212,11 +218,12 @@ impl NodeHandle {
     ///
     /// # Errors
     /// A mistake of the operator; as many live sessions as allowed; a store that cannot be written; a node that is
-    /// shutting down.
+    /// shutting down. A request that names nobody has the sources of `[sources]`, if there are any.
     pub async fn start_snapshot_stream(
         &self,
         request: StartStream,
     ) -> Result<watch::Receiver<SnapshotStreamStatus>, SnapshotRuntimeError> {
+        let request = named::checked(request, self.peer_id, &self.config, &self.warned).await?;
         self.call(|reply| Command::Start(request, reply)).await
     }
 
@@ -250,6 +257,7 @@ impl NodeHandle {
         session: SnapshotSessionId,
         source: SourceTarget,
     ) -> Result<SnapshotStreamStatus, SnapshotRuntimeError> {
+        named::check_added(&source, self.peer_id, &self.config, &self.warned).await?;
         self.call(|reply| Command::AddSource(session, source, reply)).await
     }
 

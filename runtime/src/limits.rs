@@ -47,6 +47,10 @@ pub const MAX_ADDRESSES: usize = 8;
 pub const MAX_PEERS: usize = 32;
 /// Mirrors that one download may be given.
 pub const MAX_MIRRORS: usize = 8;
+/// Mirrors over plain http that were warned of; beyond these, they are warned of again.
+pub const MAX_WARNED_MIRRORS: usize = 64;
+/// Folders beneath which mirrors may be.
+pub const MAX_FILE_ROOTS: usize = 64;
 /// Peers that one session without a named provider remembers as of no use; the oldest go.
 pub const MAX_REFUSED: usize = 64;
 /// Peers whose proven addresses are kept; the oldest go.

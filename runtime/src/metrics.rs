@@ -10,8 +10,8 @@ use prometheus_client::{
 use rpp_p2p::snapshots::{Activity, Ended, Observer, Outcome, RequestKind};
 
 use crate::{
-    bans::BanMetrics, discovery::DiscoveryMetrics, doors, hooks::ProcessCounter, queues::Queues, status::SessionState,
-    writable::Part,
+    bans::BanMetrics, discovery::DiscoveryMetrics, doors, hooks::ProcessCounter, queues::Queues,
+    sources::metrics::SourceMetrics, status::SessionState, writable::Part,
 };
 
 /// Which way bytes went.
@@ -68,6 +68,7 @@ pub(crate) struct Metrics {
     pub(crate) doors: doors::DoorMetrics,
     pub(crate) discovery: DiscoveryMetrics,
     pub(crate) bans: BanMetrics,
+    pub(crate) sources: SourceMetrics,
     bytes: Family<DirectionKind, Counter>,
     requests: Family<RequestLabels, Counter>,
     round_trip: Family<KindLabel, Histogram>,
@@ -94,6 +95,7 @@ impl Metrics {
         let doors = doors::DoorMetrics::register(ours);
         let discovery = DiscoveryMetrics::register(ours);
         let bans = BanMetrics::register(ours);
+        let sources = SourceMetrics::register(ours);
         ours.register("build", "Version of the node", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
         macro_rules! metric {
             ($name:literal, $help:literal, $metric:expr) => {{
@@ -144,6 +146,7 @@ impl Metrics {
             doors,
             discovery,
             bans,
+            sources,
             bytes,
             requests,
             round_trip,

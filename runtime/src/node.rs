@@ -215,6 +215,7 @@ impl Node {
             head_error,
             peer_id,
             config,
+            warned: Arc::default(),
         })
     }
 
@@ -356,6 +357,7 @@ impl Node {
                 let behaviour = self.swarm.behaviour();
                 self.metrics.doors.observe(&behaviour.doors.counts(), &behaviour.snapshots.load());
                 self.metrics.discovery.observe(behaviour.offers.book());
+                self.metrics.sources.observe(&self.manager.list(now));
                 let _ = reply.send(Ok(self.metrics.text()));
             }
             Command::Bans(reply) => self.list_bans(reply),

@@ -194,3 +194,63 @@ fn a_missing_token_file_is_named_unless_the_variable_is_set() {
     assert!(error.contains("introspection.token_file") && error.contains("ui.token"), "{error}");
     config.check_token_files(true, true).unwrap();
 }
+
+#[test]
+fn sources_are_peers_and_mirrors_and_a_password_is_never_shown() {
+    let peer = "/ip4/10.0.0.7/tcp/4001/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+    let url = "https://user:word@host/a?key=1";
+    let effective = load(&format!("[sources]\npeers = [{peer:?}]\nmirrors = [{url:?}, \"s3://bucket\"]\n")).unwrap();
+    let sources = &effective.config.sources;
+    assert_eq!((sources.peers[0].to_string(), sources.mirrors.len()), (peer.to_owned(), 2));
+    assert_eq!(sources.file_roots, [Path::new("/")]);
+    let shown = effective.settings.iter().find(|s| s.path() == "sources.mirrors").unwrap().value.to_string();
+    assert_eq!(shown, "[\"https://host/a\", \"s3://bucket\"]");
+    let defaults = load("").unwrap().config.sources;
+    assert!(defaults.peers.is_empty() && defaults.mirrors.is_empty());
+
+    for (text, words) in [
+        (format!("mirrors = [\"s3://\", {url:?}]"), ["sources.mirrors", "item 1", "bucket"]),
+        (format!("mirrors = [{url:?}, \"ftp://user:word@host\"]"), ["sources.mirrors", "item 2", "scheme"]),
+        (format!("mirrors = {url:?}"), ["sources.mirrors", "https://host/a", "a list of at most 8"]),
+        (format!("mirrors = [{url:?}, \"https://host/a/\"]"), ["sources.mirrors", "twice", "https://host/a"]),
+        (format!("mirrors = [{}]", vec!["\"s3://user:word@b\""; 9].join(", ")), ["sources.mirrors", "at most 8", "line 2"]),
+        (format!("mirrors = [{url:?}"), ["TOML", "line 2", ""]),
+        (format!("peers = [{peer:?}, {peer:?}]"), ["sources.peers", "twice", "12D3KooWDpJ7"]),
+        ("peers = [\"12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN\"]".to_owned(), ["sources.peers", "multiaddr", ""]),
+        ("file_roots = [\"\"]".to_owned(), ["sources.file_roots", "paths", ""]),
+        ("mirror = []".to_owned(), ["sources.mirror", "file_roots", "peers"]),
+    ] {
+        let error = refusal(&format!("[sources]\n{text}\n"));
+        assert!(words.iter().all(|word| error.contains(word)), "{text}: {error}");
+        assert!(!error.contains("word") && !error.contains("user:") && !error.contains("key=1"), "{error}");
+    }
+    let bad = load_with("", &Overrides::none().with_env("RPP_SOURCES_MIRRORS", format!("[{url:?}"))).unwrap_err();
+    assert!(!bad.to_string().contains("word"), "{bad}");
+    let both = load_with("", &Overrides::none().with_env("RPP_SOURCES_MIRRORS", "s3://a, s3://b")).unwrap();
+    assert_eq!(both.config.sources.mirrors.len(), 2);
+}
+
+#[test]
+fn folders_of_mirrors_are_checked_before_the_node_starts() {
+    let place = tempfile::tempdir().unwrap();
+    for folder in ["data/snapshots/store", "mirrors/one", "other"] {
+        fs::create_dir_all(place.path().join(folder)).unwrap();
+    }
+    let path = place.path().join("node.toml");
+    let check = |folder: &str, roots: &str| {
+        let url = format!("file://{}", place.path().join(folder).display());
+        fs::write(&path, format!("[sources]\nmirrors = [{url:?}]\n{roots}\n")).unwrap();
+        Config::load(&path, &Overrides::none()).unwrap().config.check_source_folders().map_err(|error| error.to_string())
+    };
+    check("mirrors/one", "").unwrap();
+    check("mirrors/one", "file_roots = [\"mirrors\"]").unwrap();
+    for (folder, roots, word) in [
+        ("absent", "", "cannot be opened"),
+        ("data/snapshots/store", "", "own data folder"),
+        ("other", "file_roots = [\"mirrors\"]", "file_roots"),
+        ("other", "file_roots = []", "file_roots"),
+    ] {
+        let error = check(folder, roots).unwrap_err();
+        assert!(error.contains("`sources.mirrors`") && error.contains(word), "{error}");
+    }
+}

@@ -108,7 +108,7 @@ impl Api {
 
     /// Cancels a session; a finished payload stays.
     pub(crate) async fn cancel(&self, session: u64) -> Result<(), ApiError> {
-        self.delete(&format!("/p2p/snapshots/{session}")).await
+        self.delete(&format!("/p2p/snapshots/{session}")).await.map(drop)
     }
 
     /// `POST path`.
@@ -121,9 +121,14 @@ impl Api {
         self.call(Method::PATCH, path, Some(body.to_string())).await
     }
 
-    /// `DELETE path`.
-    pub(crate) async fn delete(&self, path: &str) -> Result<(), ApiError> {
-        self.call(Method::DELETE, path, None).await.map(drop)
+    /// `POST path`.
+    pub(crate) async fn post(&self, path: &str, body: &serde_json::Value) -> Result<Bytes, ApiError> {
+        self.call(Method::POST, path, Some(body.to_string())).await
+    }
+
+    /// `DELETE path`; the answer may be empty.
+    pub(crate) async fn delete(&self, path: &str) -> Result<Bytes, ApiError> {
+        self.call(Method::DELETE, path, None).await
     }
 
     /// `GET path` without the token. If the answer is not a success, the error has the node's words.

@@ -60,6 +60,7 @@ pub(crate) fn run(args: &ConfigCommandArgs) -> anyhow::Result<()> {
         output::line(&render(&effective))?;
     }
     check_secrets(&effective)?;
+    effective.config.check_source_folders()?;
     // `run` and `publish` would refuse this before any work.
     Ok(check_mounts(&effective.config.data_dir.join("snapshots"), &DiskSpace)?)
 }

@@ -12,7 +12,9 @@ use self::follow::{Ended, follow};
 use super::{
     api::{Api, ApiError},
     config_args::ConfigArgs,
-    human, output, status,
+    human, output,
+    sources::check_mirrors,
+    status,
 };
 
 #[derive(clap::Args)]
@@ -20,15 +22,21 @@ use super::{
   rpp-node fetch --config node.toml                                   the newest that any peer offers
   rpp-node fetch --config node.toml --peer /ip4/10.0.0.7/tcp/4001/p2p/12D3...
   rpp-node fetch --config node.toml --peer 12D3... --height 1200      a peer that the node knows
+  rpp-node fetch --config node.toml --peer 12D3... --peer /ip4/... --mirror https://host/snapshots    from all at once
   rpp-node fetch --config node.toml --resume 4711                     resume, or only watch
 
 The node does the work: Ctrl-C stops watching and does not end the session.")]
 pub(crate) struct FetchArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// The provider: a peer id that the node knows, or a multiaddr ending in /p2p/PEER_ID; whoever offers it when absent.
-    #[arg(long, value_name = "PEER")]
-    peer: Option<String>,
+    /// A provider: a peer id that the node knows, or a multiaddr ending in /p2p/PEER_ID; may be repeated. Without any, and without a
+    /// mirror: the sources of the node's configuration, else whoever offers it.
+    #[arg(long = "peer", value_name = "PEER")]
+    peers: Vec<String>,
+    /// A mirror: https://, http://, s3://, gs://, az:// or file:///, read by the node; may be repeated.
+    // Not parsed by clap, which would repeat a wrong one with its password.
+    #[arg(long = "mirror", value_name = "URL", conflicts_with = "resume")]
+    mirrors: Vec<String>,
     /// Only the payload with this root.
     #[arg(long, value_name = "HEX", conflicts_with = "resume")]
     root: Option<Hash>,
@@ -48,6 +56,7 @@ pub(crate) struct FetchArgs {
 
 #[tokio::main(flavor = "current_thread")]
 pub(crate) async fn run(args: &FetchArgs) -> anyhow::Result<()> {
+    check_mirrors("--mirror", &args.mirrors)?;
     let api = Api::of(&args.config.load()?.config)?;
     let hint = format!("rpp-node fetch --config {} --resume", args.config.file.display());
     let first = match api.start(&request(args)).await {
@@ -73,8 +82,13 @@ pub(crate) async fn run(args: &FetchArgs) -> anyhow::Result<()> {
 
 fn request(args: &FetchArgs) -> Value {
     let mut request = Map::new();
-    if let Some(peer) = &args.peer {
-        request.insert("peer".into(), json!(peer));
+    match &args.peers[..] {
+        [] => {}
+        [peer] => drop(request.insert("peer".into(), json!(peer))),
+        peers => drop(request.insert("peers".into(), json!(peers))),
+    }
+    if !args.mirrors.is_empty() {
+        request.insert("mirrors".into(), json!(args.mirrors));
     }
     if let Some(size) = args.chunk_size {
         request.insert("chunk_size".into(), json!(size));

@@ -71,6 +71,7 @@ fn network_threads() -> usize {
 async fn node(args: &RunArgs, effective: &Effective, logging: &Logging) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let config = &effective.config;
+    config.check_source_folders()?;
     make_data_dir(&config.data_dir)?;
     refuse_second(&config.data_dir)?;
     let tokens = Tokens::load(config)?;

@@ -1,8 +1,8 @@
-//! `status`: a line a session, and what it waits for.
+//! `status`: a line a session, what it waits for, and its sources.
 
 use rpp_runtime::{SessionState, SnapshotStreamStatus, WaitingOn};
 
-use super::{api::Api, config_args::ConfigArgs, human, output};
+use super::{api::Api, config_args::ConfigArgs, human, output, source_table};
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -34,7 +34,12 @@ pub(crate) async fn run(args: &StatusArgs) -> anyhow::Result<()> {
     if sessions.is_empty() {
         output::note("no sessions: `rpp-node fetch` starts one");
     }
-    sessions.iter().try_for_each(|status| output::line(&line(status)))
+    sessions.iter().try_for_each(|status| {
+        output::line(&line(status))?;
+        let shows_sources = args.session.is_some() || source_table::is_worth_it(status);
+        let sources = if shows_sources { source_table::table(status) } else { Vec::new() };
+        sources.iter().try_for_each(|source| output::line(&format!("    {source}")))
+    })
 }
 
 /// `session 7  streaming  45.2 % of 1.0 GiB  590 MiB/s  eta 1.2 s  from 12D3...: waits ...`.
@@ -61,7 +66,13 @@ pub(crate) fn line(status: &SnapshotStreamStatus) -> String {
     if let Some(height) = status.height {
         parts.push(format!("height {height}"));
     }
-    parts.push(status.peer.map_or_else(|| "from anybody".to_owned(), |peer| format!("from {peer}")));
+    parts.push(match status.peer {
+        _ if source_table::is_worth_it(status) => {
+            format!("from {}", human::count(status.sources.len() as u64, "source"))
+        }
+        Some(peer) => format!("from {peer}"),
+        None => "from anybody".to_owned(),
+    });
     let explanation = explain(status);
     let line = parts.join("  ");
     if explanation.is_empty() { line } else { format!("{line}\n    {explanation}") }
@@ -127,6 +138,13 @@ mod tests {
         assert!(text.contains("session 7  streaming  50.0 % of 1.0 GiB  100 MiB/s  eta 5.1 s  height 12"), "{text}");
         assert!(text.contains("waits for light client update 3"), "{text}");
         assert!(text.contains("for 14 ms"), "{text}");
+    }
+
+    #[test]
+    fn several_sources_are_counted_in_the_line() {
+        let text = line(&source_table::tests::sample());
+        assert!(text.ends_with("from 3 sources"), "{text}");
+        assert!(line(&sample()).contains("from 12D3KooWGjLm"));
     }
 
     #[test]

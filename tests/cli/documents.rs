@@ -193,7 +193,10 @@ fn the_checks_run_the_commands_that_the_readme_names() {
 #[test]
 fn the_dashboard_asks_for_metrics_that_the_node_has() {
     let dashboard: Value = serde_json::from_str(&read("config/grafana.json")).unwrap();
-    let metrics = read("runtime/src/metrics.rs") + &read("runtime/src/bans/metrics.rs");
+    let metrics: String = ["metrics.rs", "bans/metrics.rs", "sources/metrics.rs"]
+        .iter()
+        .map(|file| read(&format!("runtime/src/{file}")))
+        .collect();
     let mut expressions = 0;
     for panel in dashboard["panels"].as_array().unwrap() {
         for target in panel["targets"].as_array().unwrap() {

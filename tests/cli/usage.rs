@@ -2,13 +2,14 @@
 
 use crate::harness::{run, stderr, succeed};
 
-pub(crate) const COMMANDS: [&str; 17] = [
+pub(crate) const COMMANDS: [&str; 18] = [
     "init",
     "run",
     "config",
     "publish",
     "fetch",
     "status",
+    "sources",
     "top",
     "health",
     "list",
@@ -46,7 +47,11 @@ fn wrong_usage_is_exit_code_2() {
         &["fetch", "--config", "x", "--peer"],
         &["fetch", "--config", "x", "--resume", "7", "--height", "1"],
         &["verify", "--config", "x", "not-a-root"],
+        &["fetch", "--config", "x", "--mirror"],
+        &["fetch", "--config", "x", "--resume", "7", "--mirror", "https://host/"],
         &["status", "--config", "x", "not-a-session"],
+        &["sources", "--config", "x"],
+        &["sources", "--config", "x", "not-a-session"],
         &["init", "--genesis", "short"],
         &["demo", "--size", "1"],
     ] {

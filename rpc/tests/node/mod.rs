@@ -11,9 +11,9 @@ use rpp_p2p::{Hash, PayloadFormat, SnapshotSessionId};
 use rpp_rpc::{Options, ServeError};
 use rpp_runtime::{
     Config, NodeEvent, NodeHandle, Queues, SessionState, SnapshotRuntimeError, SnapshotStreamStatus, WaitingOn,
-    handle::Command,
+    handle::{Command, SourceTarget},
     rates::{ByteLimits, LimitsInForce},
-    status::{FailureCode, Head, WaitKind},
+    status::{FailureCode, Head, SourceKind, SourceState, SourceStatus, WaitKind},
 };
 use tokio::{
     sync::{broadcast, watch},
@@ -24,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 use crate::support::{Answer, Client, once, request, soon};
 
 pub const TOKEN: &str = "the-token-of-the-control-plane";
+/// The node's own id.
+pub const ME: &str = "12D3KooWL4JWxZHdDcy7BqFmQ3Fp5isnacHpxNMCd8uSLyxGXhMY";
 pub const PEER: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
 
 pub struct Port {
@@ -69,8 +71,12 @@ pub fn open(play: impl FnMut(Command) + Send + 'static) -> Port {
     open_with(Options::new(TOKEN.into()), play)
 }
 
-pub fn open_with(options: Options, mut play: impl FnMut(Command) + Send + 'static) -> Port {
-    let (handle, mut seat) = NodeHandle::detached(PEER.parse().unwrap(), Arc::new(config()));
+pub fn open_with(options: Options, play: impl FnMut(Command) + Send + 'static) -> Port {
+    open_as(config(), options, play)
+}
+
+pub fn open_as(config: Config, options: Options, mut play: impl FnMut(Command) + Send + 'static) -> Port {
+    let (handle, mut seat) = NodeHandle::detached(ME.parse().unwrap(), Arc::new(config));
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
@@ -133,9 +139,25 @@ impl Sessions {
             Command::Cancel(session, reply) => {
                 drop(reply.send(if self.remove(session) { Ok(()) } else { Err(unknown(session)) }));
             }
-            Command::AddSource(session, _, reply) => drop(reply.send(Err(unknown(session)))),
+            Command::AddSource(session, source, reply) => {
+                let added = self.watch(session).map(|watched| {
+                    let mut status = watched.borrow().clone();
+                    status.sources.push(of_target(&source));
+                    status
+                });
+                drop(reply.send(added.ok_or(unknown(session)).inspect(|status| self.put(status.clone()))));
+            }
             Command::RemoveSource(session, given, reply) => {
-                drop(reply.send(Err(SnapshotRuntimeError::UnknownSource { session, given })));
+                let status = self.watch(session).map(|watched| watched.borrow().clone());
+                drop(reply.send(status.ok_or(unknown(session)).and_then(|mut status| {
+                    let before = status.sources.len();
+                    status.sources.retain(|source| source.source != given);
+                    if status.sources.len() == before {
+                        return Err(SnapshotRuntimeError::UnknownSource { session, given });
+                    }
+                    self.put(status.clone());
+                    Ok(status)
+                })));
             }
             Command::Status(session, reply) => {
                 let status = self.watch(session).map(|watched| watched.borrow().clone());
@@ -163,6 +185,26 @@ impl Sessions {
             Command::Metrics(reply) => drop(reply.send(Ok("# EOF\n".into()))),
             Command::Shutdown(reply) => drop(reply.send(Ok(()))),
         }
+    }
+}
+
+fn of_target(source: &SourceTarget) -> SourceStatus {
+    let (name, kind) = match source {
+        SourceTarget::Peer(target) => (target.peer.to_string(), SourceKind::Peer),
+        SourceTarget::Mirror(url) => (url.to_string(), SourceKind::Mirror),
+    };
+    SourceStatus {
+        source: name,
+        kind,
+        state: SourceState::Connecting,
+        protocol: None,
+        bytes_verified: 0,
+        bytes_wasted: 0,
+        verified_bytes_per_second: None,
+        rtt_ms: None,
+        waiting_on: None,
+        error: None,
+        error_code: None,
     }
 }
 
@@ -232,6 +274,17 @@ pub fn failed(session: u64, code: FailureCode, error: &str) -> SnapshotStreamSta
     SnapshotStreamStatus { error: Some(error.into()), error_code: Some(code), ..planned(session, SessionState::Failed) }
 }
 
+fn waiting() -> WaitingOn {
+    WaitingOn {
+        what: WaitKind::Retry,
+        index: Some(312),
+        peer: Some(PEER.into()),
+        since_ms: 14,
+        reason: "asked, not answered yet".into(),
+        retry_at: Some("2026-11-21T08:00:09Z".into()),
+    }
+}
+
 /// Every field has a value.
 pub fn full(session: u64) -> SnapshotStreamStatus {
     SnapshotStreamStatus {
@@ -244,6 +297,19 @@ pub fn full(session: u64) -> SnapshotStreamStatus {
         bytes_verified: 327_155_712,
         bytes_durable: 318_767_104,
         bytes_wasted: 1_048_576,
+        sources: vec![SourceStatus {
+            source: PEER.into(),
+            kind: SourceKind::Peer,
+            state: SourceState::BackingOff,
+            protocol: Some("/rpp/snapshots/1.0.0".into()),
+            bytes_verified: 327_155_712,
+            bytes_wasted: 1_048_576,
+            verified_bytes_per_second: Some(612_345_678),
+            rtt_ms: Some(0.4),
+            waiting_on: Some(waiting()),
+            error: Some("the provider is busy".into()),
+            error_code: Some(FailureCode::Provider),
+        }],
         rechecked_bytes: Some(104_857_600),
         recheck_bytes: Some(209_715_200),
         damaged_bytes: Some(1_048_576),
@@ -251,14 +317,7 @@ pub fn full(session: u64) -> SnapshotStreamStatus {
         eta_seconds: Some(1.2),
         tries: Some(2),
         stalled_ms: Some(14),
-        waiting_on: Some(WaitingOn {
-            what: WaitKind::Retry,
-            index: Some(312),
-            peer: Some(PEER.into()),
-            since_ms: 14,
-            reason: "asked, not answered yet".into(),
-            retry_at: Some("2026-11-21T08:00:09Z".into()),
-        }),
+        waiting_on: Some(waiting()),
         error: Some("the provider is busy".into()),
         error_code: Some(FailureCode::Provider),
         payload_path: Some("/var/lib/rpp/payload".into()),
@@ -267,7 +326,12 @@ pub fn full(session: u64) -> SnapshotStreamStatus {
 }
 
 pub fn config() -> Config {
-    let config = serde_json::json!({
+    config_with(&serde_json::json!({}))
+}
+
+/// With these keys instead.
+pub fn config_with(keys: &serde_json::Value) -> Config {
+    let mut config = serde_json::json!({
         "data_dir": "/nowhere",
         "p2p": { "listen": [], "peers": [], "max_connections": 256, "max_connections_per_peer": 4 },
         "rpc": { "listen": "127.0.0.1:7070", "token_file": "/nowhere/rpc.token", "allowed_hosts": [],
@@ -287,5 +351,6 @@ pub fn config() -> Config {
         "fleet": { "dashboard": "", "name": "" },
         "log": { "format": "auto", "filter": "info" },
     });
+    config.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
     serde_json::from_value(config).unwrap()
 }

@@ -16,7 +16,7 @@ use super::{
     table::{self, ConfigKey, KEYS, ValueKind},
 };
 
-use crate::limits::MAX_CONFIG_BYTES;
+use crate::{limits::MAX_CONFIG_BYTES, sources::named};
 
 /// The sources that override the file: environment variables, and flags above those.
 #[derive(Clone, Debug, Default)]
@@ -62,7 +62,7 @@ pub struct Setting {
     pub section: &'static str,
     /// The key's name within its section.
     pub name: &'static str,
-    /// The value as it would stand in the file; paths as they were given.
+    /// The value as it would stand in the file; paths as they were given, URLs without user, password and query.
     pub value: Value,
     /// The source of the value.
     pub source: Source,
@@ -141,6 +141,7 @@ impl Config {
         let settings = merge(entries.into_iter().flatten())?;
         let folder = file.parent().unwrap_or(Path::new("/"));
         let config = build(folder, &settings)?;
+        let settings = settings.into_iter().map(as_shown).collect();
         Ok(Effective { config, settings, file, skipped })
     }
 
@@ -177,6 +178,18 @@ impl Config {
         }
     }
 
+    /// Checks that the folders of `sources.mirrors` can be opened and may be read.
+    ///
+    /// # Errors
+    /// The first that cannot or may not, with the key to change.
+    pub fn check_source_folders(&self) -> Result<(), ConfigError> {
+        let folders = self.sources.mirrors.iter().filter_map(crate::sources::mirror::MirrorUrl::local_folder);
+        folders.into_iter().try_for_each(|folder| {
+            named::check_folder(&folder, self)
+                .map_err(|message| ConfigError::Conflict { key: "sources.mirrors", message: format!("cannot be used: {message}") })
+        })
+    }
+
     /// Every key as (section, name, what it may contain). The section is empty for the keys before the first one.
     pub fn keys() -> impl Iterator<Item = (&'static str, &'static str, String)> {
         KEYS.iter().map(|key| (key.section, key.name, key.allowed()))
@@ -203,9 +216,9 @@ fn merge(entries: impl Iterator<Item = Given>) -> Result<Vec<Setting>, ConfigErr
     for Given { key, value, source } in entries {
         if !key.accepts(&value) {
             let given = match key.wrong_item(&value) {
-                Some((item, Some(reason))) => format!("{item:?}, because {reason}"),
-                Some((item, None)) => format!("{item:?}"),
-                None => value.to_string(),
+                Some((item, Some(reason))) => format!("{item}, because {reason}"),
+                Some((item, None)) => item,
+                None => key.shown(&value).to_string(),
             };
             return Err(sources::invalid(&key.path(), &given, &source, &key.allowed()));
         }
@@ -215,6 +228,13 @@ fn merge(entries: impl Iterator<Item = Given>) -> Result<Vec<Setting>, ConfigErr
         }
     }
     Ok(settings)
+}
+
+/// A setting without the secrets in its value.
+fn as_shown(setting: Setting) -> Setting {
+    let key = table::find(setting.section, setting.name);
+    let value = key.map_or_else(|| setting.value.clone(), |key| key.shown(&setting.value));
+    Setting { value, ..setting }
 }
 
 fn default_setting(key: &ConfigKey) -> Setting {
@@ -246,6 +266,11 @@ fn effective_value(folder: &Path, setting: &Setting) -> Option<Value> {
             let text = text.filter(|text| !text.is_empty())?;
             Some(Value::String(folder.join(text).to_string_lossy().into_owned()))
         }
+        Some(ValueKind::Paths { .. }) => {
+            let absolute = |item: &Value| item.as_str().map(|text| folder.join(text).to_string_lossy().into_owned());
+            let items = setting.value.as_array().into_iter().flatten();
+            Some(Value::Array(items.filter_map(absolute).map(Value::String).collect()))
+        }
         _ if (setting.section, setting.name) == ("trust", "genesis") && text == Some("") => None,
         _ => Some(setting.value.clone()),
     }
@@ -268,6 +293,14 @@ fn check_together(config: &Config) -> Result<(), ConfigError> {
         );
         return Err(ConfigError::Conflict { key: "snapshots.window", message });
     }
+    let peers = config.sources.peers.iter().map(|address| address.iter().last().map(|part| part.to_string()));
+    if let Some(Some(peer)) = first_twice(peers) {
+        let message = format!("names the same peer twice: {}", peer.trim_start_matches("/p2p/"));
+        return Err(ConfigError::Conflict { key: "sources.peers", message });
+    }
+    if let Some(url) = first_twice(config.sources.mirrors.iter().map(ToString::to_string)) {
+        return Err(ConfigError::Conflict { key: "sources.mirrors", message: format!("names the same mirror twice: {url}") });
+    }
     let trust = &config.trust;
     if !trust.publishers.is_empty() && trust.threshold > trust.publishers.len() as u64 {
         let message = format!(
@@ -278,4 +311,9 @@ fn check_together(config: &Config) -> Result<(), ConfigError> {
         return Err(ConfigError::Conflict { key: "trust.threshold", message });
     }
     Ok(())
+}
+
+fn first_twice<T: Ord + Clone>(items: impl Iterator<Item = T>) -> Option<T> {
+    let mut seen = std::collections::BTreeSet::new();
+    items.into_iter().find(|item| !seen.insert(item.clone()))
 }

@@ -53,8 +53,8 @@ pub(super) struct Given {
 
 /// All entries of a configuration file.
 pub(super) fn from_file(path: &Path, text: &str) -> Result<Vec<Given>, ConfigError> {
-    let syntax = |message: String| ConfigError::Syntax { path: path.to_owned(), message };
-    let document = DeTable::parse(text).map_err(|error| syntax(error.to_string()))?;
+    let document = DeTable::parse(text)
+        .map_err(|error| ConfigError::Syntax { path: path.to_owned(), message: explained(text, &error) })?;
     let mut entries = Vec::new();
     for (name, value) in document.get_ref() {
         let source = Source::File { line: line_of(text, name.span().start) };
@@ -68,6 +68,17 @@ pub(super) fn from_file(path: &Path, text: &str) -> Result<Vec<Given>, ConfigErr
         }
     }
     Ok(entries)
+}
+
+/// The error with its line, unless that has a URL, which may have a password.
+fn explained(text: &str, error: &toml::de::Error) -> String {
+    let line = error.span().map(|span| line_of(text, span.start));
+    match line {
+        Some(number) if text.lines().nth(number - 1).is_some_and(|line| line.contains("://")) => {
+            format!("line {number}: {}", error.message())
+        }
+        _ => error.to_string(),
+    }
 }
 
 fn section_entries(
@@ -145,7 +156,7 @@ pub(super) fn from_flags(flags: &[(String, String)]) -> Result<Vec<Given>, Confi
 
 fn text_entry(section: &str, name: &str, text: &str, source: Source) -> Result<Given, ConfigError> {
     let key = table::find(section, name).ok_or_else(|| unknown(section, name, &source))?;
-    let value = key.parse(text).ok_or_else(|| invalid(&key.path(), &format!("{text:?}"), &source, &key.allowed()))?;
+    let value = key.parse(text).ok_or_else(|| invalid(&key.path(), &key.shown_text(text), &source, &key.allowed()))?;
     Ok(Given { key, value, source })
 }
 

@@ -4,7 +4,11 @@ use libp2p::multiaddr::Protocol;
 use rpp_p2p::{Hash, limits, types::MAX_INTEGER};
 use toml::Value;
 
-use crate::address;
+use crate::{
+    address,
+    limits::{MAX_FILE_ROOTS, MAX_MIRRORS, MAX_PEERS},
+    sources::mirror::MirrorUrl,
+};
 
 /// One key.
 pub(super) struct ConfigKey {
@@ -36,6 +40,10 @@ pub(super) enum ValueKind {
         max: usize,
         each: Rule,
     },
+    /// Each relative to the configuration file's folder.
+    Paths {
+        max: usize,
+    },
 }
 
 /// A check of one text, and the words that describe it.
@@ -62,6 +70,10 @@ const LISTEN: Rule = Rule {
 const PEER: Rule = Rule {
     allowed: "multiaddrs that end in a peer id (of an Ed25519, secp256k1, ECDSA or RSA key), such as \"/ip4/10.0.0.7/tcp/4001/p2p/12D3...\"",
     holds: is_address_of_peer,
+};
+const MIRROR: Rule = Rule {
+    allowed: "URLs of mirrors such as \"https://host/folder\", \"s3://bucket/folder\" or \"file:///folder\"",
+    holds: |text| text.parse::<MirrorUrl>().is_ok(),
 };
 const HOST: Rule =
     Rule { allowed: "host names without scheme, port or path, such as \"node.example\"", holds: is_host };
@@ -138,6 +150,9 @@ pub(super) const KEYS: &[ConfigKey] = &[
     number("snapshots", "max_payload_bytes", 0, MAX_INTEGER, 0),
     number("snapshots", "keep", 0, 1_000_000, 0),
     number("snapshots", "scrub_bytes_per_second", 0, MAX_INTEGER, 16 << 20),
+    list("sources", "peers", MAX_PEERS, PEER),
+    list("sources", "mirrors", MAX_MIRRORS, MIRROR),
+    key("sources", "file_roots", ValueKind::Paths { max: MAX_FILE_ROOTS }, Default::List(&["/"])),
     key("discovery", "kad", ValueKind::Switch, Default::Switch(false)),
     list("discovery", "bootstrap", 64, PEER),
     key("discovery", "mdns", ValueKind::Switch, Default::Switch(false)),
@@ -211,8 +226,8 @@ impl ConfigKey {
             ValueKind::Path | ValueKind::OptionalPath | ValueKind::Word(_) | ValueKind::Text(_) => {
                 Some(Value::String(text.to_owned()))
             }
-            ValueKind::List { .. } if text.trim_start().starts_with('[') => parse_array(text),
-            ValueKind::List { .. } => Some(Value::Array(
+            ValueKind::List { .. } | ValueKind::Paths { .. } if text.trim_start().starts_with('[') => parse_array(text),
+            ValueKind::List { .. } | ValueKind::Paths { .. } => Some(Value::Array(
                 text.split(',')
                     .map(str::trim)
                     .filter(|item| !item.is_empty())
@@ -237,20 +252,55 @@ impl ConfigKey {
             (ValueKind::List { max, each }, Value::Array(items)) => {
                 items.len() <= *max && items.iter().all(|item| item.as_str().is_some_and(each.holds))
             }
+            (ValueKind::Paths { max }, Value::Array(items)) => {
+                let is_path = |text: &str| !text.is_empty() && !text.contains('\0');
+                items.len() <= *max && items.iter().all(|item| item.as_str().is_some_and(is_path))
+            }
             _ => false,
         }
     }
 
-    /// For a refused list: the first refused item and, if known, what is wrong with it.
-    pub(super) fn wrong_item<'v>(&self, value: &'v Value) -> Option<(&'v str, Option<String>)> {
+    /// Whether a value may contain a password.
+    fn may_be_secret(&self) -> bool {
+        matches!(&self.kind, ValueKind::List { each, .. } if each.allowed == MIRROR.allowed)
+    }
+
+    /// A value as it may be shown: without user, password and query of a URL.
+    pub(super) fn shown(&self, value: &Value) -> Value {
+        if !self.may_be_secret() {
+            return value.clone();
+        }
+        let shown = |item: &Value| match item.as_str().map(str::parse::<MirrorUrl>) {
+            Some(Ok(url)) => Value::String(url.to_string()),
+            _ => Value::String("(not shown)".to_owned()),
+        };
+        match value {
+            Value::Array(items) => Value::Array(items.iter().map(shown).collect()),
+            other => shown(other),
+        }
+    }
+
+    /// A text that is no value of the key, as it may be shown.
+    pub(super) fn shown_text(&self, text: &str) -> String {
+        if self.may_be_secret() { "this text (not shown)".to_owned() } else { format!("{text:?}") }
+    }
+
+    /// For a refused list: the first refused item, quoted or counted, and, if known, what is wrong with it.
+    pub(super) fn wrong_item(&self, value: &Value) -> Option<(String, Option<String>)> {
         let (ValueKind::List { each, .. }, Value::Array(items)) = (&self.kind, value) else { return None };
-        let item = items.iter().filter_map(Value::as_str).find(|item| !(each.holds)(item))?;
+        let is_wrong = |item: &&str| !(each.holds)(item);
+        if self.may_be_secret() {
+            let (at, item) = items.iter().filter_map(Value::as_str).enumerate().find(|(_, item)| is_wrong(item))?;
+            let reason = item.parse::<MirrorUrl>().err().map(|error| error.to_string());
+            return Some((format!("item {} of the list", at + 1), reason));
+        }
+        let item = items.iter().filter_map(Value::as_str).find(is_wrong)?;
         let error = match each.allowed {
             allowed if allowed == PEER.allowed => address::of_peer(item).err(),
             allowed if allowed == LISTEN.allowed => address::to_listen_on(item).err(),
             _ => None,
         };
-        Some((item, error.map(|error| error.to_string())))
+        Some((format!("{item:?}"), error.map(|error| error.to_string())))
     }
 
     /// What the key may contain, in words.
@@ -264,6 +314,7 @@ impl ConfigKey {
             ValueKind::Word(words) => words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", "),
             ValueKind::Text(rule) => rule.allowed.to_owned(),
             ValueKind::List { max, each } => format!("a list of at most {max}: {}", each.allowed),
+            ValueKind::Paths { max } => format!("a list of at most {max}: paths of folders"),
         }
     }
 }

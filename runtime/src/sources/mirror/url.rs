@@ -2,6 +2,7 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use url::{Host, Url};
 
 /// A URL that a mirror can have. [`fmt::Display`] and [`fmt::Debug`] leave out user, password and query.
@@ -77,7 +78,24 @@ impl FromStr for MirrorUrl {
             Scheme::Az if !has_host => return Err(MirrorUrlError::NoHost("container")),
             _ => {}
         }
+        // A slash at the end makes no other mirror.
+        let mut url = url;
+        let path = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&path);
         Ok(Self { url, scheme })
+    }
+}
+
+impl<'de> Deserialize<'de> for MirrorUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// As it may be shown: what is read back lacks user, password and query.
+impl Serialize for MirrorUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -138,6 +156,11 @@ impl MirrorUrl {
 
     pub(super) fn path(&self) -> &str {
         self.url.path()
+    }
+
+    /// The folder on this machine that a `file` URL names.
+    pub(crate) fn local_folder(&self) -> Option<PathBuf> {
+        (self.scheme == Scheme::File).then(|| self.folder())
     }
 
     pub(super) fn folder(&self) -> PathBuf {
@@ -203,6 +226,25 @@ mod tests {
         {
             assert!(text.parse::<MirrorUrl>().is_ok(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_slash_at_the_end_makes_no_other_mirror() {
+        for (text, shown) in [
+            ("s3://bucket/", "s3://bucket"),
+            ("s3://bucket/a/", "s3://bucket/a"),
+            ("https://host", "https://host/"),
+            ("https://host/a//?b=c", "https://host/a"),
+            ("file:///srv/mirror/", "file:///srv/mirror"),
+            ("file:///", "file:///"),
+        ] {
+            let url: MirrorUrl = text.parse().unwrap();
+            assert_eq!(url.to_string(), shown);
+            assert_eq!(shown.parse::<MirrorUrl>().unwrap().to_string(), shown, "what is shown names the same");
+        }
+        let url: MirrorUrl = "https://user:word@host/a?b=c".parse().unwrap();
+        assert_eq!(serde_json::to_value(&url).unwrap(), "https://host/a");
+        assert!(serde_json::from_str::<MirrorUrl>("\"s3://user:word@\"").unwrap_err().to_string().contains("bucket"));
     }
 
     #[test]
