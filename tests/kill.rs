@@ -12,7 +12,7 @@
 #[allow(dead_code)] // shared with another test binary
 #[path = "cli/harness.rs"]
 mod harness;
-#[path = "kill/sources.rs"]
+#[path = "kills/sources.rs"]
 mod sources;
 mod support {
     pub mod process;

@@ -198,7 +198,10 @@ fn random_bodies_are_always_a_problem() {
             let answer = runtime.block_on(soon(client.borrow_mut().exchange(request)));
             let (status, code) = answer.problem();
             prop_assert_eq!(status, 400);
-            prop_assert!(["malformed_json", "invalid_request", "invalid_peer", "invalid_argument", "invalid_source"].contains(&&*code));
+            prop_assert!(
+                ["malformed_json", "invalid_request", "invalid_peer", "invalid_argument", "invalid_source"]
+                    .contains(&&*code)
+            );
             Ok(())
         })
         .unwrap();

@@ -13,7 +13,8 @@ use rpp_runtime::{
     limits::{MAX_MIRRORS, MAX_PEERS},
     rates::{LimitsChange, LimitsInForce},
     status::{
-        FailureCode, Head, Identity, OfferInfo, OfferedSnapshot, PeerInfo, SourceKind, SourceState, SourceStatus, WaitKind,
+        FailureCode, Head, Identity, OfferInfo, OfferedSnapshot, PeerInfo, SourceKind, SourceState, SourceStatus,
+        WaitKind,
     },
 };
 use serde_json::{Value, json};

@@ -89,18 +89,33 @@ async fn a_bad_source_is_a_problem_that_names_its_field_and_no_secret() {
         (json!({ "peers": [PEER, "x"] }), "invalid_peer", "\"peers[1]\"", "neither"),
         (json!({ "peers": [secret] }), "invalid_peer", "\"peers[0]\"", "a URL"),
         (json!({ "peer": secret }), "invalid_peer", "a URL", "neither"),
-        (json!({ "peers": [format!("/ip4/10.0.0.7/tcp/1/ws/p2p/{PEER}")] }), "undialable_address", "\"peers[0]\"", "ws"),
+        (
+            json!({ "peers": [format!("/ip4/10.0.0.7/tcp/1/ws/p2p/{PEER}")] }),
+            "undialable_address",
+            "\"peers[0]\"",
+            "ws",
+        ),
         (json!({ "peers": [PEER, OTHER, PEER] }), "invalid_source", "\"peers[2]\"", "\"peers[0]\""),
         (json!({ "peer": PEER, "peers": [OTHER, PEER] }), "invalid_source", "\"peers[1]\"", "\"peer\""),
         (json!({ "peers": [crate::node::ME] }), "invalid_source", "\"peers[0]\"", "this node itself"),
         (json!({ "mirrors": many }), "invalid_source", "\"mirrors\"", "9"),
-        (json!({ "mirrors": ["https://host/a", "ftp://user:word@host"] }), "invalid_source", "\"mirrors[1]\"", "scheme"),
+        (
+            json!({ "mirrors": ["https://host/a", "ftp://user:word@host"] }),
+            "invalid_source",
+            "\"mirrors[1]\"",
+            "scheme",
+        ),
         (json!({ "mirrors": ["https://user:word@host/a#b"] }), "invalid_source", "\"mirrors[0]\"", "fragment"),
         (json!({ "mirrors": ["s3://"] }), "invalid_source", "\"mirrors[0]\"", "bucket"),
         (json!({ "mirrors": ["host/a"] }), "invalid_source", "\"mirrors[0]\"", "URL"),
         (json!({ "mirrors": ["file:relative"] }), "invalid_source", "\"mirrors[0]\"", "cannot be opened"),
         (json!({ "mirrors": ["file://host/a"] }), "invalid_source", "\"mirrors[0]\"", "file"),
-        (json!({ "mirrors": [secret, "s3://b", "https://host/a/"] }), "invalid_source", "\"mirrors[2]\"", "\"mirrors[0]\""),
+        (
+            json!({ "mirrors": [secret, "s3://b", "https://host/a/"] }),
+            "invalid_source",
+            "\"mirrors[2]\"",
+            "\"mirrors[0]\"",
+        ),
         (json!({ "mirrors": ["s3://b", absent] }), "invalid_source", "\"mirrors[1]\"", "cannot be opened"),
         (json!({ "mirrors": [no_folder] }), "invalid_source", "\"mirrors[0]\"", "cannot be opened"),
         (json!({ "peers": secret }), "invalid_request", "peers", "list"),
@@ -210,16 +225,15 @@ async fn what_the_node_refuses_of_sources_comes_through() {
             SnapshotRuntimeError::TooManySources { session: id(7), kind: SourceKind::Mirror, max: MAX_MIRRORS },
             (409, "too_many_sources"),
         ),
-        (
-            SnapshotRuntimeError::PeerBanned { peer, sentence: "banned until tomorrow".into() },
-            (409, "peer_banned"),
-        ),
+        (SnapshotRuntimeError::PeerBanned { peer, sentence: "banned until tomorrow".into() }, (409, "peer_banned")),
         (SnapshotRuntimeError::UnknownAddress { peer }, (400, "unknown_address")),
         (SnapshotRuntimeError::ShuttingDown, (503, "shutting_down")),
     ] {
         let given = error.clone();
         let port = open(move |command| match command {
-            Command::AddSource(_, _, reply) | Command::RemoveSource(_, _, reply) => drop(reply.send(Err(given.clone()))),
+            Command::AddSource(_, _, reply) | Command::RemoveSource(_, _, reply) => {
+                drop(reply.send(Err(given.clone())))
+            }
             _ => panic!("not asked for"),
         });
         let body = json!({ "peer": OTHER }).to_string();

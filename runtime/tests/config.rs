@@ -213,10 +213,16 @@ fn sources_are_peers_and_mirrors_and_a_password_is_never_shown() {
         (format!("mirrors = [{url:?}, \"ftp://user:word@host\"]"), ["sources.mirrors", "item 2", "scheme"]),
         (format!("mirrors = {url:?}"), ["sources.mirrors", "https://host/a", "a list of at most 8"]),
         (format!("mirrors = [{url:?}, \"https://host/a/\"]"), ["sources.mirrors", "twice", "https://host/a"]),
-        (format!("mirrors = [{}]", vec!["\"s3://user:word@b\""; 9].join(", ")), ["sources.mirrors", "at most 8", "line 2"]),
+        (
+            format!("mirrors = [{}]", vec!["\"s3://user:word@b\""; 9].join(", ")),
+            ["sources.mirrors", "at most 8", "line 2"],
+        ),
         (format!("mirrors = [{url:?}"), ["TOML", "line 2", ""]),
         (format!("peers = [{peer:?}, {peer:?}]"), ["sources.peers", "twice", "12D3KooWDpJ7"]),
-        ("peers = [\"12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN\"]".to_owned(), ["sources.peers", "multiaddr", ""]),
+        (
+            "peers = [\"12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN\"]".to_owned(),
+            ["sources.peers", "multiaddr", ""],
+        ),
         ("file_roots = [\"\"]".to_owned(), ["sources.file_roots", "paths", ""]),
         ("mirror = []".to_owned(), ["sources.mirror", "file_roots", "peers"]),
     ] {
@@ -240,7 +246,11 @@ fn folders_of_mirrors_are_checked_before_the_node_starts() {
     let check = |folder: &str, roots: &str| {
         let url = format!("file://{}", place.path().join(folder).display());
         fs::write(&path, format!("[sources]\nmirrors = [{url:?}]\n{roots}\n")).unwrap();
-        Config::load(&path, &Overrides::none()).unwrap().config.check_source_folders().map_err(|error| error.to_string())
+        Config::load(&path, &Overrides::none())
+            .unwrap()
+            .config
+            .check_source_folders()
+            .map_err(|error| error.to_string())
     };
     check("mirrors/one", "").unwrap();
     check("mirrors/one", "file_roots = [\"mirrors\"]").unwrap();

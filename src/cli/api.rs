@@ -121,11 +121,6 @@ impl Api {
         self.call(Method::PATCH, path, Some(body.to_string())).await
     }
 
-    /// `POST path`.
-    pub(crate) async fn post(&self, path: &str, body: &serde_json::Value) -> Result<Bytes, ApiError> {
-        self.call(Method::POST, path, Some(body.to_string())).await
-    }
-
     /// `DELETE path`; the answer may be empty.
     pub(crate) async fn delete(&self, path: &str) -> Result<Bytes, ApiError> {
         self.call(Method::DELETE, path, None).await

@@ -100,7 +100,10 @@ mod tests {
     fn a_wrong_mirror_is_told_without_its_text() {
         let given = ["https://host/a".to_owned(), "https://user:word@host/#x".to_owned()];
         let error = format!("{:#}", check_mirrors("--mirror", &given).unwrap_err());
-        assert!(error.contains("--mirror (number 2)") && error.contains("fragment") && !error.contains("word"), "{error}");
+        assert!(
+            error.contains("--mirror (number 2)") && error.contains("fragment") && !error.contains("word"),
+            "{error}"
+        );
         check_mirrors("--mirror", &given[..1]).unwrap();
     }
 }

@@ -26,7 +26,9 @@ pub(super) struct Texts(Vec<String>);
 impl<'de> Deserialize<'de> for Texts {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
-        serde_json::from_str(raw.get()).map(Self).map_err(|_| D::Error::custom("peers and mirrors must be lists of texts"))
+        serde_json::from_str(raw.get())
+            .map(Self)
+            .map_err(|_| D::Error::custom("peers and mirrors must be lists of texts"))
     }
 }
 
@@ -115,7 +117,10 @@ pub(crate) fn source_of_path(segment: &str) -> Result<String, Problem> {
     let peer = address::peer_id(&text).map(|peer| peer.to_string());
     let named = peer.or_else(|| text.parse::<MirrorUrl>().ok().map(|url| url.to_string()));
     named.ok_or_else(|| {
-        refused("the source in the path must be a peer id or the percent-encoded URL of a mirror, as the status shows it".to_owned())
+        refused(
+            "the source in the path must be a peer id or the percent-encoded URL of a mirror, as the status shows it"
+                .to_owned(),
+        )
     })
 }
 
@@ -125,7 +130,9 @@ pub(crate) fn source_of_path(segment: &str) -> Result<String, Problem> {
 /// `400` when it is neither a peer id nor the origin of a mirror.
 pub(crate) fn banned_source_of_path(segment: &str) -> Result<BanSource, Problem> {
     BanSource::parse(&decoded(segment)).ok_or_else(|| {
-        refused("the source in the path must be a peer id, or the origin of a mirror as GET /p2p/bans shows it".to_owned())
+        refused(
+            "the source in the path must be a peer id, or the origin of a mirror as GET /p2p/bans shows it".to_owned(),
+        )
     })
 }
 

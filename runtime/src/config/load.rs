@@ -185,8 +185,10 @@ impl Config {
     pub fn check_source_folders(&self) -> Result<(), ConfigError> {
         let folders = self.sources.mirrors.iter().filter_map(crate::sources::mirror::MirrorUrl::local_folder);
         folders.into_iter().try_for_each(|folder| {
-            named::check_folder(&folder, self)
-                .map_err(|message| ConfigError::Conflict { key: "sources.mirrors", message: format!("cannot be used: {message}") })
+            named::check_folder(&folder, self).map_err(|message| ConfigError::Conflict {
+                key: "sources.mirrors",
+                message: format!("cannot be used: {message}"),
+            })
         })
     }
 
@@ -299,7 +301,10 @@ fn check_together(config: &Config) -> Result<(), ConfigError> {
         return Err(ConfigError::Conflict { key: "sources.peers", message });
     }
     if let Some(url) = first_twice(config.sources.mirrors.iter().map(ToString::to_string)) {
-        return Err(ConfigError::Conflict { key: "sources.mirrors", message: format!("names the same mirror twice: {url}") });
+        return Err(ConfigError::Conflict {
+            key: "sources.mirrors",
+            message: format!("names the same mirror twice: {url}"),
+        });
     }
     let trust = &config.trust;
     if !trust.publishers.is_empty() && trust.threshold > trust.publishers.len() as u64 {

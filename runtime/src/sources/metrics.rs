@@ -66,9 +66,7 @@ impl SourceMetrics {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         let all = sessions.iter().flat_map(|status| status.sources.iter().map(|source| (status.session, source)));
         *counted = all
-            .map(|(session, source)| {
-                ((session, source.source.clone()), (source.bytes_verified, source.bytes_wasted))
-            })
+            .map(|(session, source)| ((session, source.source.clone()), (source.bytes_verified, source.bytes_wasted)))
             .collect();
     }
 
@@ -123,7 +121,8 @@ mod tests {
         };
         has("sources{kind=\"mirror\",state=\"banned\"} 0");
         has("source_verified_bytes_total{kind=\"mirror\"} 0");
-        let first = session("streaming", &[("12D3a", "peer", "active", 100, 1), ("https://host/", "mirror", "slow", 10, 0)]);
+        let first =
+            session("streaming", &[("12D3a", "peer", "active", 100, 1), ("https://host/", "mirror", "slow", 10, 0)]);
         metrics.observe(std::slice::from_ref(&first));
         metrics.observe(&[first]);
         has("sources{kind=\"peer\",state=\"active\"} 1");

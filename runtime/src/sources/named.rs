@@ -119,9 +119,9 @@ async fn check_folders(folders: Vec<(String, PathBuf)>, config: &Arc<Config>) ->
     }
     let config = Arc::clone(config);
     let check = move || {
-        folders.into_iter().try_for_each(|(field, folder)| {
-            check_folder(&folder, &config).map_err(|reason| invalid(field, reason))
-        })
+        folders
+            .into_iter()
+            .try_for_each(|(field, folder)| check_folder(&folder, &config).map_err(|reason| invalid(field, reason)))
     };
     let checked = tokio::time::timeout(CALL_TIMEOUT, tokio::task::spawn_blocking(check)).await;
     let checked = checked.map_err(|_| SnapshotRuntimeError::TimedOut { seconds: CALL_TIMEOUT.as_secs() })?;

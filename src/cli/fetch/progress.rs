@@ -33,10 +33,7 @@ pub(crate) struct Told {
 impl Told {
     fn of(status: &SnapshotStreamStatus) -> Self {
         let is_lost = |state: SourceState| {
-            matches!(
-                state,
-                SourceState::Slow | SourceState::BackingOff | SourceState::Refused | SourceState::Banned
-            )
+            matches!(state, SourceState::Slow | SourceState::BackingOff | SourceState::Refused | SourceState::Banned)
         };
         let lost = status.sources.iter().filter(|source| is_lost(source.state));
         let lost = lost.map(|source| (source.source.clone(), source.state)).collect();
