@@ -134,7 +134,7 @@ fn tell_sources(finished: &SnapshotStreamStatus, names: &[(String, &str)], took:
     for (name, role) in names {
         let source = of(finished, name).with_context(|| format!("{role} is not among the sources"))?;
         sum += source.bytes_verified;
-        output::line(&format!("   {:>10}  {role}", human::bytes(source.bytes_verified)))?;
+        output::line(&format!("   {:>9}  {role:<28}  {name}", human::bytes(source.bytes_verified)))?;
         let is_liar = role.contains("lied");
         ensure!(!is_liar || source.bytes_verified == 0, "bytes of the liar count as verified");
     }
