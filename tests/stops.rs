@@ -1,4 +1,4 @@
-//! Every way in which a session can stop is brought about for real; one `GET` says who, what, since when, what to do.
+//! Each test makes a session stop for a real reason. One `GET` must then say what it waits for, on whom, since when, and what to do.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
 mod support;
@@ -20,7 +20,7 @@ use support::{
     rogue::{Rogue, Said, flipped},
 };
 
-/// Asks for the first snapshot; the session, whatever became of it.
+/// Starts a session for the first snapshot, and returns its number even if it has failed already.
 async fn begin(node: &Running, provider: &Multiaddr) -> u64 {
     begin_with(node, json!({ "peer": provider.to_string(), "height": 100 })).await
 }
@@ -37,7 +37,7 @@ async fn sessions(node: &Running) -> Vec<u64> {
     node.get("/p2p/snapshots").await.as_array().unwrap().iter().map(|one| one["session"].as_u64().unwrap()).collect()
 }
 
-/// The status as soon as it waits for `what` in these words; whom and since when must be said too.
+/// Waits until the session waits for `what` and its reason has these words. The status must also say on whom and since when.
 async fn waits(node: &Running, session: u64, what: &str, whom: Option<String>, words: &[&str]) -> Value {
     let status = node
         .status_where(session, &format!("the wait for {what}, saying {words:?}"), |status| {
@@ -60,13 +60,13 @@ fn explained(status: &Value, whom: Option<String>, words: &[&str]) {
     }
 }
 
-/// The status once the session has failed with `code`: the error has these words, and what to do has `advice`.
+/// Waits until the session has failed with `code`. The error must have these words, and the advice must contain `advice`.
 async fn fails(node: &Running, session: u64, code: &str, words: &[&str], advice: &str) -> Value {
     let resume = format!("{{\"resume\":{{\"session\":{session}}}}}");
     failed(node, session, code, words, &[advice, &resume, "tries again", "DELETE"]).await
 }
 
-/// The same, when the session does not go on with its provider.
+/// The same for a failure after which the session may not be resumed with its provider.
 async fn fails_for_good(node: &Running, session: u64, code: &str, words: &[&str]) -> Value {
     let advice = ["broke the protocol", "with another peer", "{\"peer\":...}", "DELETE"];
     let status = failed(node, session, code, words, &advice).await;
@@ -93,7 +93,7 @@ async fn cancel(node: &Running, session: u64) {
     assert_eq!(node.request("DELETE", &format!("/p2p/snapshots/{session}"), None).await.status, 204);
 }
 
-/// A consumer whose session has some durable chunks and waits for its own disk, so that its provider can be taken away.
+/// A consumer whose session has some durable chunks and is blocked by its own disk. Its provider can be stopped meanwhile.
 async fn held_half_way(provider: &Running) -> (Gate, Home, Running, u64) {
     let gate = Gate::new(Work::Write, 40);
     let mut home = Home::consumer();
@@ -136,7 +136,7 @@ async fn a_silent_provider_is_named_with_what_it_owes() {
             .await;
         explained(&status, Some(rogue.peer.to_string()), &words);
         assert!(status["error"].is_null(), "{status}");
-        // Since when: it goes on counting.
+        // `since_ms` keeps growing.
         let since = status["waiting_on"]["since_ms"].as_u64();
         node.status_where(session, "time to pass", |status| status["waiting_on"]["since_ms"].as_u64() > since).await;
         if what == "chunk" {
@@ -162,7 +162,7 @@ async fn a_request_that_is_not_answered_in_time_is_tried_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_that_does_not_answer_and_one_that_refuses_are_told_apart() {
-    // It accepts connections and says nothing on them.
+    // This listener accepts connections and never writes to them.
     let mute = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let at = |port: u16, peer| -> Multiaddr { format!("/ip4/127.0.0.1/tcp/{port}/p2p/{peer}").parse().unwrap() };
     let home = Home::consumer();
@@ -181,7 +181,7 @@ async fn an_address_that_does_not_answer_and_one_that_refuses_are_told_apart() {
     let status = waits(&node, session, "retry", Some(peer.to_string()), &words).await;
     assert_eq!((&status["state"], &status["error_code"]), (&json!("backing_off"), &json!("network")));
     assert!(status["waiting_on"]["retry_at"].is_string(), "{status}");
-    // Each try waits anew; how long nothing was verified is counted over all of them.
+    // `since_ms` starts anew with each try; `stalled_ms` counts over all tries.
     let status = node.status_where(session, "a second try", |status| status["tries"].as_u64() >= Some(3)).await;
     assert!(status["stalled_ms"].as_u64() > status["waiting_on"]["since_ms"].as_u64(), "{status}");
     assert!(status["stalled_ms"].as_u64() >= Some(1000), "{status}");
@@ -207,7 +207,7 @@ async fn a_provider_that_is_stopped_or_gone_is_tried_again() {
     let status = waits(&node, session, "retry", Some(served.peer().to_string()), &["connection was lost"]).await;
     assert_eq!(status["error_code"], "network", "{status}");
     gate.open();
-    // The one after it comes back: nothing of the trouble is left in the status.
+    // The provider comes back. The status then shows nothing of the earlier trouble.
     let provider = served.start().await;
     let body = json!({ "peer": provider.address.to_string(), "resume": { "session": session } });
     assert_eq!(node.request("POST", "/p2p/snapshots", Some(body)).await.status, 200);
@@ -230,7 +230,7 @@ async fn a_provider_that_is_stopped_or_gone_is_tried_again() {
 async fn a_saturated_provider_says_so_and_takes_the_session_later() {
     let mut served = Home::provider();
     served.config.snapshots.max_inbound_sessions = 1;
-    // The only slot is not quiet: its session waits for a chunk, so that it gives way to nobody.
+    // The only slot is busy: its session waits for a chunk, so the slot is not given to another session.
     let gate = Gate::of_reads(40);
     let provider = served.start_with(gate.hooks()).await;
     let first_home = Home::consumer();
@@ -277,12 +277,12 @@ async fn a_full_disk_pauses_with_the_numbers_and_goes_on_when_there_is_room() {
     let hooks = Hooks { space: Some(quota.clone()), watchers: vec![fill], ..Hooks::default() };
     let node = home.start_with(hooks).await;
     let session = begin(&node, &provider.address).await;
-    // Before the first chunk.
+    // The disk is full before the first chunk.
     let words = ["the disk is full", "1000000 are free", "make room", "by itself"];
     let status = waits(&node, session, "disk", None, &words).await;
     assert_eq!((&status["state"], &status["error_code"]), (&json!("paused"), &json!("storage")), "{status}");
     assert!(status["last_chunk_index"].is_null(), "{status}");
-    // In the middle.
+    // The disk fills up in the middle of the download.
     quota.set_free(1 << 40);
     let status = node
         .status_where(session, "the disk to fill", |status| {
@@ -349,7 +349,7 @@ async fn a_second_session_on_a_payload_waits_for_the_first_and_names_it() {
     let words = ["writes the same payload", "goes on by itself", "cancel", &first.to_string()];
     let status = waits(&node, second, "session", Some(first.to_string()), &words).await;
     assert_eq!((&status["state"], &status["error"]), (&json!("paused"), &Value::Null), "{status}");
-    // A third is one too many.
+    // Two sessions may be active, so the third waits.
     let third = begin_with(&node, json!({ "peer": provider.address.to_string(), "height": 110 })).await;
     let status = waits(&node, third, "session", None, &["max_active_sessions", "starts when"]).await;
     assert_eq!(status["state"], "paused");
@@ -380,7 +380,7 @@ async fn without_auto_resume_the_operator_is_waited_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lie_fails_the_session_and_names_the_liar() {
     type Lie = fn(&SnapshotsRequest, SnapshotsResponse) -> Said;
-    // Whether it is a lie, or a matter of trust.
+    // The third field says whether the answer breaks the protocol; if not, the provider is only not trusted.
     let lies: [(&str, &str, bool, Lie); 5] = [
         ("checksum", "chunk 2", true, |_, mut honest| {
             if let SnapshotsResponse::Chunk { chunk_index: 2, chunk, .. } = &mut honest {
@@ -423,11 +423,11 @@ async fn a_lie_fails_the_session_and_names_the_liar() {
         if code != "checksum" {
             assert!(!home.snapshots().join("partial").join(made().first.root.to_string()).exists());
         }
-        // It survives a restart, with the same words.
+        // After a restart the session has failed with the same words.
         node.stop().await;
         let node = home.start().await;
         let failed = fails_for_good(&node, session, code, &words).await;
-        // A resume would ask the same peer again: it is refused, and changes nothing.
+        // A resume would ask the same peer again, so it is refused and changes nothing.
         rogue.now(|_, honest| honest.into());
         let resume = json!({ "resume": { "session": session } });
         let answer = node.request("POST", "/p2p/snapshots", Some(resume)).await;
@@ -448,7 +448,7 @@ async fn a_lie_fails_the_session_and_names_the_liar() {
             let lift = format!("/p2p/bans/{}", rogue.peer);
             assert_eq!(node.request("DELETE", &lift, None).await.status, 204);
         }
-        // The operator decides anew, by a session of its own.
+        // The operator may start a new session with the same peer.
         let anew = begin(&node, &rogue.address).await;
         let done = node.complete(anew).await;
         assert_ne!(done["session"], session);
@@ -492,7 +492,7 @@ async fn on_a_line_that_breaks_in_large_chunks_a_session_goes_on_in_smaller_ones
     let done = node.complete(session).await;
     assert_eq!(done["chunk_size"], LARGE / 2, "{done}");
     assert_eq!(done["verified"], true);
-    // Twice half of a chunk came in vain, which is told in about its bytes; nothing that was verified came again.
+    // Twice, half of a chunk was lost: `bytes_wasted` is about those bytes. No verified chunk was fetched again.
     let wasted = done["bytes_wasted"].as_u64().unwrap();
     assert!((LARGE * 9 / 10..LARGE * 11 / 10).contains(&wasted), "{done}");
     let asked = asked.lock().unwrap().clone();
@@ -553,7 +553,7 @@ async fn an_old_history_is_stale_and_a_second_one_is_equivocation() {
     let forked = Home::provider_of_fork();
     let forked = forked.start().await;
 
-    // What this node has accepted begins at step 2: it knows nothing of the step that is offered.
+    // This node has accepted step 2 and later ones, so it cannot tell whether the offered step belongs to that history.
     let home = Home::consumer();
     let node = home.start().await;
     let session = begin_with(&node, json!({ "peer": provider.address.to_string(), "height": 110 })).await;
@@ -563,7 +563,7 @@ async fn an_old_history_is_stale_and_a_second_one_is_equivocation() {
     let head = node.get("/p2p/head").await;
     assert_eq!(head["step"], 2, "the head does not go back");
 
-    // This one has accepted step 1, as something else.
+    // This node has accepted another checkpoint at step 1.
     let home = Home::consumer();
     let node = home.start().await;
     let session = begin(&node, &provider.address).await;

@@ -461,6 +461,8 @@ async fn a_client_sees_the_buckets_and_queries_of_the_dht() {
     assert_eq!(peer.status(), proto::dht::peer_in_dht::Status::Active);
     let distance = libp2p::kad::KBucketKey::from(me).distance(&libp2p::kad::KBucketKey::from(other));
     assert_eq!(cpl, 255 - distance.ilog2().unwrap(), "bits in common");
+    let order: Vec<_> = dht.buckets.iter().map(|bucket| bucket.cpl).collect();
+    assert!(order[0] == 0 && order.is_sorted_by(|a, b| a < b), "the first one is always there: {order:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

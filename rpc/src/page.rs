@@ -6,8 +6,8 @@ use rpp_http::{Problem, page_file};
 use warp::reply::Response;
 
 /// Paths of the page's files.
-pub(crate) const PATHS: [&str; 7] =
-    ["/", "/app.js", "/model.js", "/downloads.js", "/panels.js", "/style.css", "/favicon.svg"];
+pub(crate) const PATHS: [&str; 8] =
+    ["/", "/app.js", "/model.js", "/downloads.js", "/panels.js", "/limits.js", "/style.css", "/favicon.svg"];
 
 /// Nothing inline, nothing from elsewhere, in nobody's frame, and text never becomes markup.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
@@ -31,6 +31,7 @@ fn content(path: &str) -> Option<(&'static str, &'static str)> {
         "/model.js" => (SCRIPT, include_str!("page/model.js")),
         "/downloads.js" => (SCRIPT, include_str!("page/downloads.js")),
         "/panels.js" => (SCRIPT, include_str!("page/panels.js")),
+        "/limits.js" => (SCRIPT, include_str!("page/limits.js")),
         "/style.css" => ("text/css; charset=utf-8", include_str!("page/style.css")),
         "/favicon.svg" => ("image/svg+xml", include_str!("page/favicon.svg")),
         _ => return None,

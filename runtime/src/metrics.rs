@@ -1,6 +1,9 @@
 //! The node's own metrics; `docs/metrics.md` explains each. libp2p's are registered beside them under `libp2p_`.
 
 mod known;
+mod sessions;
+
+use std::ops::Deref;
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, text},
@@ -10,8 +13,8 @@ use prometheus_client::{
 use rpp_p2p::snapshots::{Activity, Ended, Observer, Outcome, RequestKind};
 
 use crate::{
-    bans::BanMetrics, discovery::DiscoveryMetrics, doors, hooks::ProcessCounter, queues::Queues,
-    sources::metrics::SourceMetrics, status::SessionState, writable::Part,
+    bans::BanMetrics, discovery::DiscoveryMetrics, doors, hooks::ProcessCounter, queues::Queues, rates::LimitMetrics,
+    sources::metrics::SourceMetrics, status::SnapshotStreamStatus, writable::Part,
 };
 
 /// Which way bytes went.
@@ -42,11 +45,6 @@ struct KindLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StateLabel {
-    state: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Result_ {
     result: &'static str,
 }
@@ -68,17 +66,17 @@ pub(crate) struct Metrics {
     pub(crate) doors: doors::DoorMetrics,
     pub(crate) discovery: DiscoveryMetrics,
     pub(crate) bans: BanMetrics,
+    pub(crate) limits: LimitMetrics,
     pub(crate) sources: SourceMetrics,
     bytes: Family<DirectionKind, Counter>,
     requests: Family<RequestLabels, Counter>,
     round_trip: Family<KindLabel, Histogram>,
-    sessions: Family<StateLabel, Gauge>,
+    sessions: sessions::SessionMetrics,
     resumes: Family<Result_, Counter>,
     verification_failures: Family<KindLabel, Counter>,
     acks: Family<DirectionKind, Counter>,
     retries: Family<KindLabel, Counter>,
     queue_depth: Family<Queue, Gauge>,
-    durable_lag: Gauge,
     head_height: Gauge,
     store_damaged: Gauge,
     store_scrubbed: Counter,
@@ -95,6 +93,8 @@ impl Metrics {
         let doors = doors::DoorMetrics::register(ours);
         let discovery = DiscoveryMetrics::register(ours);
         let bans = BanMetrics::register(ours);
+        let limits = LimitMetrics::register(ours);
+        let sessions = sessions::SessionMetrics::register(ours);
         let sources = SourceMetrics::register(ours);
         ours.register("build", "Version of the node", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
         macro_rules! metric {
@@ -113,15 +113,12 @@ impl Metrics {
                 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0
             ]))
         );
-        let sessions = metric!("sessions", "Consumer sessions by state", Family::default());
         let resumes = metric!("resumes", "Resumes by result", Family::default());
         let verification_failures =
             metric!("verification_failures", "Answers that did not verify, by kind", Family::default());
         let acks = metric!("acks", "Acknowledgements that were persisted, by direction", Family::default());
         let retries = metric!("retries", "Back-offs by cause", Family::default());
         let queue_depth = metric!("queue_depth", "Entries waiting, by queue", Family::default());
-        let durable_lag =
-            metric!("durable_lag_bytes", "Verified bytes that are not durable yet, all sessions", Gauge::default());
         let head_height = metric!("head_height", "Height of the newest verified checkpoint", Gauge::default());
         let cannot_write =
             metric!("cannot_write", "1 while a part of the node's own files cannot be written", Family::default());
@@ -146,6 +143,7 @@ impl Metrics {
             doors,
             discovery,
             bans,
+            limits,
             sources,
             bytes,
             requests,
@@ -156,7 +154,6 @@ impl Metrics {
             acks,
             retries,
             queue_depth,
-            durable_lag,
             head_height,
             cannot_write,
             store_damaged,
@@ -202,20 +199,8 @@ impl Metrics {
     }
 
     /// Sets the gauges that depend on the sessions.
-    pub(crate) fn sessions(&self, states: impl Iterator<Item = (SessionState, u64)>) {
-        // Every state, so that a gauge falls back to 0 when its last session leaves it.
-        let mut counts = [0_i64; SessionState::ALL.len()];
-        let mut lag = 0_u64;
-        for (state, behind) in states {
-            lag = lag.saturating_add(behind);
-            for (known, count) in SessionState::ALL.iter().zip(&mut counts) {
-                *count += i64::from(*known == state);
-            }
-        }
-        for (state, count) in SessionState::ALL.iter().zip(counts) {
-            self.sessions.get_or_create(&StateLabel { state: state.as_str() }).set(count);
-        }
-        self.durable_lag.set(i64::try_from(lag).unwrap_or(i64::MAX));
+    pub(crate) fn sessions<S: Deref<Target = SnapshotStreamStatus>>(&self, statuses: impl Iterator<Item = S>) {
+        self.sessions.observe(statuses);
     }
 
     /// All metrics as OpenMetrics text.

@@ -3,6 +3,7 @@
 //! They count bytes of payload. Who holds to them is elsewhere: the sessions ask before they let a chunk come, the provider before it
 //! serves one.
 
+mod metrics;
 mod node;
 
 use std::{io, path::Path};
@@ -13,6 +14,8 @@ use crate::{
     files::{self, Dir, sealed},
     limits::MAX_LIMITS_FILE,
 };
+
+pub(crate) use self::metrics::LimitMetrics;
 
 const NAME: &str = "limits.json";
 const VERSION: u32 = 1;

@@ -59,7 +59,8 @@ fn shown(ban: &Ban) -> String {
     text
 }
 
-fn left(ban: &Ban) -> String {
+/// `9 min 12 s left`.
+pub(crate) fn left(ban: &Ban) -> String {
     let left = std::time::Duration::try_from(ban.until - time::OffsetDateTime::now_utc()).unwrap_or_default();
     format!("{} left", human::duration(left))
 }

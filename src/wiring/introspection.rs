@@ -72,12 +72,17 @@ fn dht(view: &DhtView, now_ms: u64) -> proto::Dht {
     };
     let bucket =
         |bucket: &rpp_runtime::DhtBucket| Bucket { cpl: bucket.cpl, peers: bucket.peers.iter().map(peer).collect() };
+    let mut buckets: Vec<_> = view.buckets.iter().map(bucket).collect();
+    // The observer toolkit takes the first bucket for the one of peers that share no bit, and needs one.
+    if buckets.first().is_none_or(|first| first.cpl != 0) {
+        buckets.insert(0, Bucket { cpl: 0, peers: Vec::new() });
+    }
     proto::Dht {
         protocol: view.protocol.clone(),
         enabled: true,
         start_ts: now_ms.saturating_sub(millis(view.age)),
         params: Some(Params { k: view.k, alpha: view.alpha, disjoint_paths: 0, beta: 0 }),
-        buckets: view.buckets.iter().map(bucket).collect(),
+        buckets,
         incoming_queries: gauge(view.incoming),
         outgoing_queries: gauge(view.outgoing),
     }

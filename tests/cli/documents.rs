@@ -193,10 +193,17 @@ fn the_checks_run_the_commands_that_the_readme_names() {
 #[test]
 fn the_dashboard_asks_for_metrics_that_the_node_has() {
     let dashboard: Value = serde_json::from_str(&read("config/grafana.json")).unwrap();
-    let metrics: String = ["metrics.rs", "bans/metrics.rs", "sources/metrics.rs"]
-        .iter()
-        .map(|file| read(&format!("runtime/src/{file}")))
-        .collect();
+    let metrics: String = [
+        "metrics.rs",
+        "metrics/sessions.rs",
+        "bans/metrics.rs",
+        "discovery/metrics.rs",
+        "rates/metrics.rs",
+        "sources/metrics.rs",
+    ]
+    .iter()
+    .map(|file| read(&format!("runtime/src/{file}")))
+    .collect();
     let mut expressions = 0;
     for panel in dashboard["panels"].as_array().unwrap() {
         for target in panel["targets"].as_array().unwrap() {
@@ -208,6 +215,20 @@ fn the_dashboard_asks_for_metrics_that_the_node_has() {
         }
     }
     assert!(expressions > 8);
+}
+
+#[test]
+fn troubleshooting_has_a_row_for_every_alert_and_each_is_tested() {
+    let (alerts, tests, text) =
+        (read("config/alerts.yml"), read("config/alerts.test.yml"), read("docs/troubleshooting.md"));
+    let named: Vec<_> = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(named.len() > 10);
+    for alert in &named {
+        assert!(tests.contains(&format!("alertname: {alert}\n")), "{alert} has no test");
+    }
+    let rows = text.split("## By alert\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let explained: Vec<_> = rows.split('`').filter(|word| word.starts_with("Rpp")).collect();
+    assert_eq!(explained, named);
 }
 
 /// The names of the types that a source file defines outside of its tests.

@@ -25,6 +25,13 @@ async fn change(node: &Running, body: Value) -> http::Answer {
     node.request("PATCH", "/p2p/limits", Some(body)).await
 }
 
+/// What `/metrics` says of one limit.
+async fn limit_metric(node: &Running, limit: &str) -> u64 {
+    let metrics = node.request("GET", "/metrics", None).await.body;
+    let series = format!("rpp_limit_bytes_per_second{{limit=\"{limit}\"}} ");
+    metrics.lines().find_map(|line| line.strip_prefix(&series)).expect(&series).parse().unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_download_keeps_to_its_limit_says_so_and_goes_on_fast_when_it_is_lifted() {
     let provider = Home::provider().start().await;
@@ -38,8 +45,10 @@ async fn a_download_keeps_to_its_limit_says_so_and_goes_on_fast_when_it_is_lifte
     assert!(reason.contains("download_bytes_per_second") && reason.contains(&RATE.to_string()), "{reason}");
     assert!(status["waiting_on"]["peer"].is_null() && status["error"].is_null(), "{status}");
     comes_no_faster(&node, session).await;
+    assert_eq!(limit_metric(&node, "download").await, RATE);
     let answer = change(&node, json!({ "download_bytes_per_second": 0 })).await;
     assert_eq!((answer.status, &answer.json()["persistent"]), (200, &json!(false)), "{}", answer.body);
+    assert_eq!(limit_metric(&node, "download").await, 0);
     let done = node.complete(session).await;
     assert_eq!((&done["tries"], &done["bytes_wasted"]), (&Value::Null, &json!(0)), "{done}");
     assert_eq!(done["root"], made().first.root.to_string());

@@ -3,7 +3,7 @@
 
 mod bans;
 mod discovery;
-#[allow(dead_code)] // made for another binary
+#[allow(dead_code)] // another test program uses the rest
 #[path = "../cli/harness.rs"]
 mod harness;
 mod rates;
@@ -43,7 +43,7 @@ async fn a_snapshot_is_streamed_verified_and_put_in_place() {
     let path = status["payload_path"].as_str().unwrap();
     assert!(fs::read(path).unwrap() == noise(1, FIRST_BYTES), "the payload differs");
 
-    // The light client's head is the tip, not the snapshot.
+    // The head is the chain's tip, which is newer than the snapshot.
     let head = node.get("/p2p/head").await;
     assert_eq!((head["height"].as_u64(), head["step"].as_u64()), (Some(110), Some(2)));
     assert_eq!(head["commitment"], made().second.commitment.to_string());
@@ -100,7 +100,7 @@ async fn the_highest_snapshot_is_the_default_and_a_root_can_be_named() {
     let session = node.stream(json!({ "peer": provider.address.to_string(), "root": root })).await;
     assert_eq!(node.complete(session).await["root"], root);
 
-    // What is stored already completes after the authority check, without a chunk.
+    // A payload that is stored already is complete after the authority check; no chunk is fetched.
     let session = node.stream(json!({ "peer": provider.address.to_string(), "root": root })).await;
     assert_eq!(node.complete(session).await["root"], root);
     assert_eq!(node.get("/p2p/snapshots").await.as_array().unwrap().len(), 3);
@@ -138,7 +138,7 @@ async fn a_session_goes_on_after_both_nodes_were_stopped() {
     serving.stop().await;
     node.stop().await;
 
-    // The provider comes back on another port: the operator says where.
+    // The provider comes back on another port, and the operator names its new address.
     let node = home.start().await;
     let status = node.get(&format!("/p2p/snapshots/{session}")).await;
     assert!(status["confirmed_chunk_index"].as_u64().unwrap() >= confirmed, "{status}");
@@ -241,7 +241,7 @@ async fn a_payload_that_was_removed_is_fetched_at_once_and_named_where_it_is() {
     let body = json!({ "peer": provider.address.to_string(), "root": root.to_string() });
     let first = node.stream(body.clone()).await;
     node.complete(first).await;
-    // Another process, as `rpp-node remove` is; the node has not looked since.
+    // Another process removes the payload, as `rpp-node remove` does, and the node has not looked at the store since.
     let store = rpp_runtime::store::Store::open(&home.snapshots()).unwrap();
     store.remove(&root, false).unwrap();
     let second = node.stream(body.clone()).await;
@@ -258,7 +258,7 @@ async fn a_payload_that_was_removed_is_fetched_at_once_and_named_where_it_is() {
     node.complete(third).await;
     node.stop().await;
 
-    // The data folder moves.
+    // The data folder is moved while the node is down.
     let moved = home.config.data_dir.with_file_name("moved");
     fs::rename(&home.config.data_dir, &moved).unwrap();
     home.config.data_dir = moved.clone();
@@ -268,7 +268,7 @@ async fn a_payload_that_was_removed_is_fetched_at_once_and_named_where_it_is() {
     assert_eq!(status["payload_path"], path.to_str().unwrap(), "{status}");
 }
 
-/// A provider that owes a chunk for ever, so that a session stays alive.
+/// A provider that never answers for one chunk, so that the session stays alive.
 async fn lasting() -> Rogue {
     Rogue::silent_at(|request| matches!(request, SnapshotsRequest::Chunk { chunk_index: 3, .. })).await
 }
@@ -287,7 +287,7 @@ async fn a_repeated_post_is_answered_with_the_session_that_is_alive() {
     let home = Home::consumer();
     let node = home.start().await;
     let body = json!({ "peer": rogue.address.to_string(), "height": 100 });
-    // Also while the first one still waits for its record, and with another chunk size.
+    // The same holds while the first session's record is not written yet, and for another chunk size.
     let other = json!({ "peer": rogue.peer.to_string(), "height": 100, "chunk_size": 32768 });
     let (first, second) = tokio::join!(node.stream(body.clone()), node.stream(body.clone()));
     assert_eq!((first, node.stream(other).await), (second, first));
@@ -295,7 +295,7 @@ async fn a_repeated_post_is_answered_with_the_session_that_is_alive() {
     let root = json!({ "peer": rogue.address.to_string(), "root": made().first.root.to_string() });
     let another = node.stream(root).await;
     assert_ne!(another, first, "another request is another session");
-    // Only its end or DELETE makes room for a new one.
+    // The same request makes a new session only after the first one has ended or was deleted.
     assert_eq!(node.request("DELETE", &format!("/p2p/snapshots/{first}"), None).await.status, 204);
     let new = node.stream(body).await;
     assert!(![first, another].contains(&new));
@@ -320,7 +320,7 @@ async fn an_idempotency_key_names_its_session_after_its_end_and_a_restart() {
         let answer = post(&node, "monday", json!({ "peer": provider.address.to_string(), "height": 100 })).await;
         assert_eq!((answer.status, &answer.json()["code"]), (409, &json!("idempotency_key_reused")));
     }
-    // Another key, or none, is another request.
+    // A request with another key, or without one, is a new request.
     let second = post(&node, "tuesday", body.clone()).await.json()["session"].as_u64().unwrap();
     assert_ne!(second, first);
     node.complete(second).await;

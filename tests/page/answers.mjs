@@ -2,6 +2,7 @@
 
 const PEERS = ["12D3KooWGjLmW1BoGWE2fvTUrXVqXCvK8Yd2jGVHYiFDy5vQpQg6", "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN",
   "12D3KooWQnzMtNsnCStALsiTWFN5v2n3BcZFPqGvuFEZ5v4xAbCd"];
+const VERSION = process.env.RPP_VERSION;
 const GIB = 2 ** 30, MIB = 2 ** 20, BEGUN = Date.now();
 const ago = (seconds) => new Date(BEGUN - seconds * 1000).toISOString();
 const root = (n) => (BigInt(n + 7) * 0x9e3779b97f4a7c15f39cc0605cedc835n * 0x2545f4914f6cdd1d5851f42d4c957f2dn).toString(16).padStart(64, "a").slice(-64);
@@ -62,12 +63,13 @@ export function answers({ downloads = 9, markup = false } = {}) {
       return one;
     }),
     "/p2p/peers": () => PEERS.map((peer_id, n) => ({ peer_id, connected: n < 2, addresses: [], protocols: [], rtt_ms: n < 2 ? 12.3 + 160 * n + (moment % 3) : null,
-      agent: n < 2 ? others || "rpp-node/0.1.0" : null, ...(n < 2 ? { bytes_received: 4 * GIB / (1 + n) + moment * 96 * MIB, bytes_sent: 3 * MIB + moment } : {}) })),
+      agent: n < 2 ? others || `rpp-node/${VERSION}` : null, ...(n < 2 ? { bytes_received: 4 * GIB / (1 + n) + moment * 96 * MIB, bytes_sent: 3 * MIB + moment } : {}) })),
     "/p2p/offers": () => [0, 1].map((n) => ({ root: root(n ? 50 : 60), height: 1210 - 11 * n, step: 17 - n, bytes: (4 + n) * GIB, format: "tar",
       peers: PEERS.slice(0, 2 - n), seen_at: ago(20) })),
     "/p2p/bans": () => [{ source: PEERS[1], kind: "peer", since: ago(190), until: ago(-410), count: 1, evidence: [{ at: ago(190), session: 4716, kind: "chunk",
       index: 12697, expected: root(1), received: root(2), length: MIB, reason: others || "chunk 12697 does not verify" }] }],
-    "/p2p/identity": () => ({ peer_id: PEERS[2], version: "0.1.0", genesis: root(99), publishers: [],
+    "/p2p/limits": () => ({ download_bytes_per_second: 0, upload_bytes_per_second: 20 * MIB, upload_bytes_per_second_per_peer: 5 * MIB, persistent: true }),
+    "/p2p/identity": () => ({ peer_id: PEERS[2], version: VERSION, genesis: root(99), publishers: [],
       listen: [`/ip4/10.0.0.9/tcp/4001/p2p/${PEERS[2]}`, `/ip4/10.0.0.9/udp/4001/quic-v1/p2p/${PEERS[2]}`],
       snapshots: [0, 1, 2].map((n) => ({ root: root(50 + n), height: 1199 - n, bytes: (n + 1) * 730 * MIB, format: n % 2 ? "tar" : "raw" })) }),
     "/p2p/head": () => ({ step: 17, height: 1210, block_hash: root(1), state_root: root(2), commitment: root(3) }),

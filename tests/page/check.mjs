@@ -7,6 +7,7 @@ import { launch, open, login, round, soon, DESK, PHONE, TOKEN, URL_ } from "./br
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const UNREACHABLE = "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+const OTHER = "/ip4/127.0.0.1/tcp/2/p2p/12D3KooWQnzMtNsnCStALsiTWFN5v2n3BcZFPqGvuFEZ5v4xAbCd";
 const ask = (method, path, body) => fetch(URL_ + path, { method, body: body && JSON.stringify(body),
   headers: { authorization: "Bearer " + TOKEN, ...(body ? { "content-type": "application/json" } : {}) } });
 
@@ -49,14 +50,72 @@ const checks = {
     assert.deepEqual(complaints, []);
   },
 
+  async "sources are added to a real download and removed, and a mistake is said"(browser) {
+    const { session } = await (await ask("POST", "/p2p/snapshots", { peer: UNREACHABLE })).json();
+    const { page, complaints } = await open(browser), path = "/p2p/snapshots/" + session;
+    const sources = async () => (await (await ask("GET", path)).json()).sources.map((one) => one.source);
+    const press = async (label) => {
+      await soon(page, (label) => [...document.querySelectorAll(".card button")].some((one) => (one.getAttribute("aria-label") || "").startsWith(label)), label);
+      await page.evaluate((label) => [...document.querySelectorAll(".card button")].find((one) => (one.getAttribute("aria-label") || "").startsWith(label)).click(), label);
+    };
+    const add = async (text) => { await press("Add a source"); await page.keyboard.type(text); await page.keyboard.press("Enter"); };
+    await page.waitForSelector(`[data-session="${session}"]`);
+    await add("http//not-a-source");
+    await soon(page, () => /peer/.test(document.querySelector("#said").textContent));
+    complaints.length = 0; // a 400 is one
+    assert.equal((await sources()).length, 1);
+    await add(OTHER);
+    await soon(page, () => document.querySelectorAll(".sources li").length === 2);
+    assert.ok((await sources()).includes(OTHER.split("/").at(-1)));
+    await add("http://127.0.0.1:1/snapshots");
+    await soon(page, () => document.querySelectorAll(".sources li").length === 3);
+    assert.ok((await sources()).includes("http://127.0.0.1:1/snapshots"));
+    await press("Remove the source http:");
+    await soon(page, () => document.querySelectorAll(".sources li").length === 2);
+    assert.equal((await sources()).length, 2);
+    await ask("DELETE", path);
+    await soon(page, () => !document.querySelector(".card"));
+    assert.deepEqual(complaints, []);
+  },
+
   async "an offer is fetched by its button, from whoever has it, and what is here already is not"(browser) {
     const { page, complaints } = await open(browser, { made: {} }), posted = [];
     page.on("request", (request) => { if (request.method() === "POST") posted.push(JSON.parse(request.postData())); });
-    const buttons = await page.evaluate(() => [...document.querySelectorAll("#offers button.plain")].map((one) => [one.textContent, one.disabled]));
+    const buttons = await page.evaluate(() => [...document.querySelectorAll("#offers button.small")].map((one) => [one.textContent, one.disabled]));
     assert.deepEqual(buttons, [["Fetch", false], ["here", true]]);
-    await page.click("#offers button.plain:not(:disabled)");
+    await page.click("#offers button.small:not(:disabled)");
     await soon(page, () => document.querySelector("#said").textContent.includes("has begun"));
     assert.deepEqual(posted.map((body) => [Object.keys(body).join(), body.height, body.root.length]), [["root,height", 1210, 64]]);
+    assert.deepEqual(complaints, []);
+  },
+
+  async "the limits are shown and changed, and what is being typed stays"(browser) {
+    const limits = async () => { const { download_bytes_per_second: down, upload_bytes_per_second: up, persistent } = await (await ask("GET", "/p2p/limits")).json(); return [down, up, persistent]; };
+    const { page, complaints } = await open(browser), value = (id) => page.evaluate((id) => document.querySelector(id).value, id);
+    const write = async (id, text) => { await page.click(id, { count: 3 }); await page.type(id, text); };
+    await soon(page, () => document.querySelector("#limit-download").value === "none");
+    await write("#limit-download", "10 MiB");
+    await page.evaluate(() => refresh());
+    assert.equal(await value("#limit-download"), "10 MiB");
+    await page.keyboard.press("Enter");
+    await soon(page, () => document.querySelector("#said").textContent.includes("in force"));
+    assert.deepEqual(await limits(), [10 * 2 ** 20, 0, false]);
+    await soon(page, () => document.querySelector("#limits-kept").textContent.includes("until the node stops"));
+    // Another one changes them: what nobody types follows.
+    await ask("PATCH", "/p2p/limits", { download_bytes_per_second: 500000 });
+    await soon(page, () => document.querySelector("#limit-download").value === "500000");
+    await write("#limit-upload", "fast");
+    await page.click("#limits button");
+    await soon(page, () => document.querySelector("#limits-error").textContent.includes("Write a rate as"));
+    assert.deepEqual(await limits(), [500000, 0, false]);
+    await write("#limit-upload", "1GiB");
+    await write("#limit-download", "0");
+    await page.click("#limits-persist");
+    await page.click("#limits button");
+    await soon(page, () => document.querySelector("#said").textContent.includes("kept over a restart"));
+    assert.deepEqual(await limits(), [0, 2 ** 30, true]);
+    await soon(page, () => document.querySelector("#limit-download").value === "none" && !document.querySelector("#limits-persist").checked);
+    await ask("PATCH", "/p2p/limits", { upload_bytes_per_second: 0, persist: true });
     assert.deepEqual(complaints, []);
   },
 
@@ -75,7 +134,7 @@ const checks = {
     await page.reload(); // from the top
     await soon(page, () => document.querySelectorAll(".card").length === 9);
     const walked = [];
-    for (let k = 0; k < 80; k++) {
+    for (let k = 0; k < 160; k++) {
       await page.keyboard.press("Tab");
       const [what, ring] = await page.evaluate(() => {
         const at = document.activeElement, style = getComputedStyle(at);
@@ -85,12 +144,12 @@ const checks = {
       assert.ok(ring, what + " shows no focus");
       walked.push(what);
     }
-    for (const part of ["To the downloads", "leave", "Failed 1", "Cancel: Height 1200", "Try now: Height 1202", "Resume: Height 1205", "Forget: Height 1206",
-      "Copy Peer id", "serves", "Copy the root", "peers", "events"]) {
+    for (const part of ["To the downloads", "leave", "Failed 1", "Cancel: Height 1200", "Add a source: Height 1200", "Remove the source", "Try now: Height 1202", "Resume: Height 1205", "Forget: Height 1206",
+      "Copy Peer id", "serves", "Copy the root", "peers", "Lift the ban", "limit-download", "limits-persist", "Change", "events"]) {
       assert.ok(walked.some((what) => what.includes(part)), part + " is not among " + walked.join(", "));
     }
     const focused = () => page.evaluate(() => document.activeElement.textContent);
-    await page.evaluate(() => document.querySelector(".card .buttons button").focus());
+    await page.evaluate(() => document.querySelector("[aria-label='Cancel: Height 1200']").focus());
     await page.keyboard.press("Enter");
     assert.equal(await focused(), "Keep it", "the harmless answer is the one at hand");
     await page.keyboard.press("Enter");

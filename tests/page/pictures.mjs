@@ -3,7 +3,7 @@ import { launch, open, DESK, PHONE } from "./browser.mjs";
 
 const folder = process.env.PICTURES;
 const browser = await launch();
-for (const [name, scheme, view] of [["page-light", "light", { ...DESK, height: 1000 }], ["page-dark", "dark", { ...DESK, height: 1000 }], ["page-phone", "light", PHONE]]) {
+for (const [name, scheme, view] of [["page-light", "light", { ...DESK, height: 1180 }], ["page-dark", "dark", { ...DESK, height: 1180 }], ["page-phone", "light", PHONE]]) {
   const { page, answers } = await open(browser, { made: {}, scheme, view });
   // Simulates that the page was open for ten minutes.
   await page.evaluate(() => {

@@ -35,6 +35,7 @@ until [ -s "$dir/node.json" ]; do sleep 0.1; done
 RPP_URL=http://$(sed 's/.*"rpc":"\([^"]*\)".*/\1/' "$dir/node.json")
 RPP_TOKEN=$(cat "$dir/node/rpc.token")
 PICTURES=$repository/docs/images
-export RPP_URL RPP_TOKEN PICTURES
+RPP_VERSION=$("$node" --version | cut -d' ' -f2)
+export RPP_URL RPP_TOKEN RPP_VERSION PICTURES
 mkdir -p "$PICTURES"
 "${NODEJS:-node}" "$dir/page/${1:-check}.mjs"

@@ -9,16 +9,21 @@ import urllib.request
 URL, REPOSITORY = sys.argv[1:]
 
 
+def operands(expression):
+    """A comparison drops the series for which it does not hold, so only what it compares must return data."""
+    for part in expression.split(" and "):
+        yield re.split(r"\s+(?:>|==)\s+", part)[0]
+
+
 def expressions():
     with open(f"{REPOSITORY}/config/grafana.json", encoding="utf-8") as file:
         for panel in json.load(file)["panels"]:
             for target in panel["targets"]:
-                yield target["expr"].replace("$node", ".*").replace("$__rate_interval", "20s")
+                yield from operands(target["expr"].replace("$node", ".*").replace("$__rate_interval", "20s"))
     with urllib.request.urlopen(f"{URL}/api/v1/rules") as answer:
         for group in json.load(answer)["data"]["groups"]:
             for rule in group["rules"]:
-                # An alert's comparison drops series that do not fire, so only its operands must return data.
-                yield re.sub(r"\s*(>|==) 0$", "", rule["query"])
+                yield from operands(rule["query"])
 
 
 failed = 0

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::{
-    proto::{Connection, DataGauge, Role, ServerMessage, State, Status, Stream, Traffic, server_message::Payload},
+    proto::{
+        Connection, DataGauge, Dht, Role, ServerMessage, State, Status, Stream, Traffic, dht, server_message::Payload,
+    },
     text::escape,
 };
 
@@ -40,6 +42,31 @@ fn state(state: &State) -> Value {
         "start_ts": state.start_ts,
         "traffic": traffic(state.traffic.as_ref()),
         "connections": connections.map(connection).collect::<Vec<_>>(),
+        "dht": state.subsystems.as_ref().and_then(|all| all.dht.as_ref()).map(dht),
+    })
+}
+
+/// `null` in its place means that the node's DHT is off.
+fn dht(dht: &Dht) -> Value {
+    let peer = |peer: &dht::PeerInDht| {
+        json!({
+            "peer_id": escape(&peer.peer_id),
+            "status": peer.status().as_str_name().to_ascii_lowercase(),
+            "age_in_bucket": peer.age_in_bucket,
+        })
+    };
+    let bucket =
+        |bucket: &dht::Bucket| json!({ "cpl": bucket.cpl, "peers": bucket.peers.iter().map(peer).collect::<Vec<_>>() });
+    let queries = |gauge: Option<dht::QueryGauge>| {
+        gauge.map(|gauge| json!({ "success": gauge.success, "error": gauge.error, "timeout": gauge.timeout }))
+    };
+    json!({
+        "protocol": escape(&dht.protocol),
+        "start_ts": some(dht.start_ts),
+        "params": dht.params.map(|params| json!({ "k": params.k, "alpha": params.alpha })),
+        "buckets": dht.buckets.iter().map(bucket).collect::<Vec<_>>(),
+        "incoming_queries": queries(dht.incoming_queries),
+        "outgoing_queries": queries(dht.outgoing_queries),
     })
 }
 
@@ -127,7 +154,13 @@ mod tests {
         );
         let connection =
             Connection { id: vec![1].into(), peer_id: "12D3".into(), latency_ns: 5, ..Connection::default() };
-        let subsystems = Subsystems { connections: vec![connection], ..Subsystems::default() };
+        let peer = dht::PeerInDht { peer_id: "12D3\u{202e}".into(), status: 1, age_in_bucket: 9 };
+        let dht = Dht {
+            buckets: vec![dht::Bucket { cpl: 2, peers: vec![peer] }],
+            incoming_queries: Some(dht::QueryGauge { success: 4, ..dht::QueryGauge::default() }),
+            ..Dht::default()
+        };
+        let subsystems = Subsystems { connections: vec![connection], dht: Some(dht) };
         let state =
             of(Payload::State(State { instant_ts: 3, subsystems: Some(subsystems), ..State::default() })).unwrap();
         let shown = &state["state"]["connections"][0];
@@ -135,6 +168,10 @@ mod tests {
             (&shown["peer_id"], &shown["latency_ns"], &shown["close_ts"]),
             (&json!("12D3"), &json!(5), &Value::Null)
         );
+        let shown = &state["state"]["dht"];
+        let peer = json!({ "peer_id": escape("12D3\u{202e}"), "status": "missing", "age_in_bucket": 9 });
+        assert_eq!(shown["buckets"], json!([{ "cpl": 2, "peers": [peer] }]));
+        assert_eq!((&shown["incoming_queries"]["success"], &shown["outgoing_queries"]), (&json!(4), &Value::Null));
         assert_eq!(state["state"]["traffic"], Value::Null, "a figure that is not there is none");
         assert_eq!(of(Payload::Response(crate::proto::CommandResponse::default())), None);
     }

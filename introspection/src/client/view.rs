@@ -7,7 +7,10 @@ use serde_json::Value;
 use super::format::{bytes, instant, nanos, rate, span_ms};
 use crate::{
     limits::MAX_SESSIONS,
-    proto::{Connection, Event, Role, Runtime, ServerMessage, State, Status, Stream, Traffic, server_message::Payload},
+    proto::{
+        Connection, Dht, Event, Role, Runtime, ServerMessage, State, Status, Stream, Traffic, dht,
+        server_message::Payload,
+    },
     text::escape,
 };
 
@@ -91,6 +94,8 @@ impl View {
         if self.sessions.is_empty() {
             lines.push("  none told of".to_owned());
         }
+        // One line: connections need the room.
+        lines.extend(self.dht_lines().into_iter().take(1).flat_map(|line| [String::new(), "DHT".to_owned(), line]));
         lines.extend([String::new(), "CONNECTIONS".to_owned()]);
         let events = self.events.iter().map(|line| format!("  {line}"));
         let tail: Vec<_> = [String::new(), "EVENTS".to_owned()].into_iter().chain(events).collect();
@@ -114,7 +119,8 @@ impl View {
         let title = format!("state {}", self.title());
         let sessions = self.session_lines().into_iter().map(|line| line.trim_start().to_owned());
         let connections = self.connection_lines().into_iter().map(|line| line.trim_start().to_owned());
-        std::iter::once(title).chain(sessions).chain(connections).collect()
+        let dht = self.dht_lines().into_iter().map(|line| line.trim_start().to_owned());
+        std::iter::once(title).chain(sessions).chain(connections).chain(dht).collect()
     }
 
     fn title(&self) -> String {
@@ -134,6 +140,12 @@ impl View {
             format!("  session {id} {}{}{waiting}", session.summary, session.progress)
         });
         lines.collect()
+    }
+
+    /// The DHT in one line, then a line for each bucket that has peers; nothing while it is off.
+    fn dht_lines(&self) -> Vec<String> {
+        let dht = self.state.as_ref().and_then(|state| state.subsystems.as_ref()?.dht.as_ref());
+        dht.map(dht_lines).unwrap_or_default()
     }
 
     fn connection_lines(&self) -> Vec<String> {
@@ -209,6 +221,32 @@ pub(super) fn event_line(event: &Event) -> String {
     format!("{} {} {}", instant(event.ts), escape(name), escape(&event.content))
 }
 
+/// `dht /rpp/kad/1.0.0: 3 peers in 2 buckets, 2 connected | queries answered 12 | asked 4, 1 failed, 0 timed out`.
+fn dht_lines(dht: &Dht) -> Vec<String> {
+    let peers = || dht.buckets.iter().flat_map(|bucket| &bucket.peers);
+    let active = peers().filter(|peer| peer.status() == dht::peer_in_dht::Status::Active).count();
+    let asked = dht.outgoing_queries.unwrap_or_default();
+    let line = format!(
+        "  dht {}: {} peers in {} buckets, {active} connected | queries answered {} | asked {}, {} failed, {} timed out",
+        escape(&dht.protocol),
+        peers().count(),
+        dht.buckets.len(),
+        dht.incoming_queries.unwrap_or_default().success,
+        asked.success.saturating_add(asked.error).saturating_add(asked.timeout),
+        asked.error,
+        asked.timeout,
+    );
+    let bucket = |bucket: &dht::Bucket| {
+        let peers: String = bucket
+            .peers
+            .iter()
+            .map(|peer| format!(" {} {}", escape(&peer.peer_id), peer.status().as_str_name().to_ascii_lowercase()))
+            .collect();
+        format!("    bucket of dht, common prefix {}:{peers}", bucket.cpl)
+    };
+    std::iter::once(line).chain(dht.buckets.iter().map(bucket)).collect()
+}
+
 /// A connection and its streams.
 pub(super) fn connection_lines(connection: &Connection) -> Vec<String> {
     let endpoints = connection.endpoints.clone().unwrap_or_default();
@@ -273,4 +311,35 @@ fn status(status: Status) -> String {
 
 fn role(role: Role) -> String {
     role.as_str_name().to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::Subsystems;
+
+    #[test]
+    fn a_dht_is_one_line_on_the_screen_and_all_of_it_in_plain_lines() {
+        let peer = |status| dht::PeerInDht { peer_id: "12D3\u{202e}".into(), status, age_in_bucket: 0 };
+        let queries = dht::QueryGauge { success: u64::MAX, error: 1, timeout: 0 };
+        let dht = Dht {
+            protocol: "/rpp/kad/1.0.0".into(),
+            buckets: vec![dht::Bucket { cpl: 2, peers: vec![peer(0), peer(1)] }],
+            outgoing_queries: Some(queries),
+            ..Dht::default()
+        };
+        let mut view = View::default();
+        assert!(!view.plain().iter().any(|line| line.contains("dht")), "it is off");
+        let subsystems = Some(Subsystems { connections: vec![], dht: Some(dht) });
+        view.handle(ServerMessage {
+            version: None,
+            payload: Some(Payload::State(State { subsystems, ..State::default() })),
+        });
+        let plain = view.plain().join("\n");
+        assert!(plain.contains("dht /rpp/kad/1.0.0: 2 peers in 1 buckets, 1 connected"), "{plain}");
+        assert!(plain.contains("bucket of dht, common prefix 2: 12D3") && plain.contains("missing"), "{plain}");
+        assert!(!plain.contains('\u{202e}'), "{plain}");
+        let screen = view.screen(200, 40);
+        assert_eq!(screen.iter().filter(|line| line.contains("dht")).count(), 1, "{screen:#?}");
+    }
 }

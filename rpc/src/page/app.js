@@ -5,7 +5,7 @@ const EVERY_MS = 1000, EVERY_MANY_MS = 2000, EVERY_HIDDEN_MS = 10000, MANY = 50,
 const $ = (id) => document.getElementById(id);
 
 let token = sessionStorage.getItem("rpp-token") || "", timer = 0, round = 0, misses = 0;
-const downloads = new Downloads(act), panels = new Panels(copy, fetchOffer, lift);
+const downloads = new Downloads(act), panels = new Panels(copy, fetchOffer, lift), limitsForm = new LimitsForm(changeLimits);
 
 class Refused extends Error {
   constructor(status, code, message) { super(message); Object.assign(this, { status, code }); }
@@ -30,12 +30,13 @@ async function refresh() {
   clearTimeout(timer);
   const mine = ++round;
   try {
-    const [statuses, peers, offers, bans, identity, head, events, ready] = await Promise.all([get("/p2p/snapshots"), get("/p2p/peers"), get("/p2p/offers"), get("/p2p/bans"), get("/p2p/identity"),
-      orRefusal(get("/p2p/head")), get("/p2p/events"), orRefusal(get("/readyz"))]);
+    const [statuses, peers, offers, bans, limits, identity, head, events, ready] = await Promise.all([get("/p2p/snapshots"), get("/p2p/peers"), get("/p2p/offers"), get("/p2p/bans"),
+      get("/p2p/limits"), get("/p2p/identity"), orRefusal(get("/p2p/head")), get("/p2p/events"), orRefusal(get("/readyz"))]);
     if (mine !== round) return;
     misses = 0;
     sessionStorage.setItem("rpp-token", token);
     enter(true);
+    limitsForm.show(limits);
     show(statuses, peers, offers, bans, identity, head instanceof Refused ? null : head, events);
     health(ready instanceof Refused ? ["warn", ready.code === "cannot_write" ? "cannot write" : "not ready", ready.message] : ["good", "ready", ""]);
   } catch (error) {
@@ -93,11 +94,13 @@ function leave(why) {
   $("token").focus();
 }
 
-async function act(kind, status) {
+async function act(kind, status, source) {
   try {
     if (kind === "resume") await call("POST", "/p2p/snapshots", { resume: { session: status.session } });
+    else if (kind === "add") await call("POST", "/p2p/snapshots/" + status.session + "/sources", sourceOf(source));
+    else if (kind === "remove") await call("DELETE", "/p2p/snapshots/" + status.session + "/sources/" + encodeURIComponent(source));
     else await call("DELETE", "/p2p/snapshots/" + status.session);
-    say(kind === "resume" ? "Download " + status.session + " goes on" : "Download " + status.session + " is gone");
+    say("Download " + status.session + { resume: " goes on", add: " has another source", remove: " has a source less", cancel: " is gone" }[kind]);
   } catch (error) {
     say("Download " + status.session + ": " + error.message);
   }
@@ -123,6 +126,19 @@ async function lift(source) {
     say("The ban of " + short(source) + ": " + error.message);
   }
   await refresh();
+}
+
+// True when the node has taken the change.
+async function changeLimits(change) {
+  let taken = true;
+  try {
+    await call("PATCH", "/p2p/limits", change);
+    say(change.persist ? "The limits are in force, and kept over a restart" : "The limits are in force");
+  } catch (error) {
+    say("The limits: " + error.message);
+    taken = false;
+  }
+  return taken;
 }
 
 async function copy(text, name) {

@@ -136,7 +136,10 @@ class Card {
       let row = this.sources.get(source.source);
       if (!row) {
         row = { bar: bar("Share of " + short(source.source)), who: el("bdi", { className: "mono" }), what: el("span", { className: "faint num" }) };
-        row.element = el("li", {}, row.who, row.bar.whole, row.what);
+        const remove = el("button", { type: "button", className: "small", textContent: "Remove", title: "Take nothing more from it",
+          attributes: { "aria-label": "Remove the source " + short(source.source) + " of " + this.name.textContent }, onclick: () => this.run("remove", source.source) });
+        row.remove = remove;
+        row.element = el("li", {}, row.who, row.bar.whole, row.what, remove);
         this.sources.set(source.source, row);
         this.from.append(row.element);
       }
@@ -144,9 +147,8 @@ class Card {
       mark(row.who, "title", source.source);
       row.bar.show({ durable: status.total_bytes ? Math.min(1, source.bytes_verified / status.total_bytes) : 0, verified: 0, received: 0 },
         bytes(source.bytes_verified) + " verified");
-      const parts = [words(source.state), bytes(source.bytes_verified), source.verified_bytes_per_second ? bytes(source.verified_bytes_per_second) + "/s" : null,
-        version(source.protocol), source.bytes_wasted ? bytes(source.bytes_wasted) + " in vain" : null];
-      putParts(row.what, [{ own: parts.filter(Boolean).join(" \u00b7 ") + (source.error ? ": " : "") }, { foreign: source.error || "" }]);
+      putParts(row.what, sourceParts(source));
+      row.remove.hidden = status.state === "complete";
     }
     for (const [source, row] of this.sources) {
       if (!seen.has(source)) { row.element.remove(); this.sources.delete(source); }
@@ -160,7 +162,15 @@ class Card {
     this.buttons.dataset.key = key;
     const name = this.name.textContent, asked = wanted.find((action) => action.kind === this.asking);
     if (this.busy) this.buttons.replaceChildren(el("span", { className: "faint", textContent: this.busy }));
-    else if (asked) {
+    else if (asked?.field) {
+      const input = el("input", { type: "text", spellcheck: false, autocomplete: "off", placeholder: asked.field, attributes: { "aria-label": asked.field + ", for " + name } });
+      this.buttons.replaceChildren(el("form", { className: "add", onsubmit: (event) => {
+        event.preventDefault();
+        if (input.value.trim()) this.run(asked.kind, input.value.trim());
+      } }, input, el("button", { type: "submit", className: "primary", textContent: asked.yes }), el("button", { type: "button", textContent: "Leave it", onclick: () => this.ask(null) })));
+      input.focus();
+      return;
+    } else if (asked) {
       const keep = el("button", { type: "button", textContent: "Keep it", onclick: () => this.ask(null) });
       const yes = el("button", { type: "button", className: "danger", textContent: asked.yes, onclick: () => this.run("cancel") });
       this.buttons.replaceChildren(el("span", { className: "question", textContent: asked.ask }), yes, keep);
@@ -180,11 +190,11 @@ class Card {
     this.showButtons(this.status);
   }
 
-  async run(kind) {
+  async run(kind, source) {
     this.asking = null;
-    this.busy = kind === "resume" ? "Asking \u2026" : "Cancelling \u2026";
+    this.busy = { resume: "Asking", add: "Adding", remove: "Removing", cancel: "Cancelling" }[kind] + " \u2026";
     this.showButtons(this.status);
-    await this.act(kind, this.status);
+    await this.act(kind, this.status, source);
     this.busy = null;
     if (this.element.isConnected) this.showButtons(this.status);
   }

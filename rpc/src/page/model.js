@@ -19,6 +19,21 @@ const duration = (ms) => {
   return Math.floor(seconds / 86400) + "\u00a0days";
 };
 
+// A rate as it is typed; 0 is no limit.
+const rateText = (rate) => {
+  if (!rate) return "none";
+  const [unit, size] = [["GiB", 2 ** 30], ["MiB", 2 ** 20], ["KiB", 2 ** 10]].find(([, size]) => rate % size === 0) || ["", 1];
+  return unit ? rate / size + " " + unit : String(rate);
+};
+
+// What was typed, in bytes a second; null when it is no rate.
+const rateOf = (text) => {
+  if (/^(none)?$/i.test(text.trim())) return 0;
+  const [, number, unit] = /^(\d+)\s*([kmg])?(?:i?b)?$/i.exec(text.trim()) || [];
+  const rate = Number(number) * 1024 ** (unit ? 1 + "kmg".indexOf(unit.toLowerCase()) : 0);
+  return Number.isSafeInteger(rate) ? rate : null;
+};
+
 const short = (id) => (id && id.length > 16 ? id.slice(0, 6) + "\u2026" + id.slice(-6) : id || "");
 const words = (word) => String(word || "").replaceAll("_", " ");
 
@@ -95,13 +110,27 @@ function sentence(status) {
 // The buttons that help: what they say, what they do, whether they ask again.
 function actions(status) {
   if (status.state === "complete") return [{ kind: "cancel", label: "Forget", ask: "Forget this entry? The payload stays.", yes: "Forget it" }];
+  const add = { kind: "add", label: "Add a source", field: "A peer\u2019s address or id, or a mirror\u2019s URL", yes: "Add it" };
   if (status.state === "failed") {
-    return [{ kind: "resume", label: "Resume" },
+    return [{ kind: "resume", label: "Resume" }, add,
       { kind: "cancel", label: "Discard", ask: "Discard it with what it has fetched?", yes: "Discard it" }];
   }
   const retry = status.state === "backing_off" || status.waiting_on?.what === "retry";
   const cancel = { kind: "cancel", label: "Cancel", ask: "Cancel, and drop what it has fetched?", yes: "Cancel it" };
-  return retry ? [{ kind: "resume", label: "Try now" }, cancel] : [cancel];
+  return retry ? [{ kind: "resume", label: "Try now" }, add, cancel] : [add, cancel];
+}
+
+// A source as the control plane wants it: URLs are mirrors, all else is a peer.
+const sourceOf = (text) => (/^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? { mirror: text } : { peer: text });
+
+// How a source does, in a few words; what others wrote is marked.
+function sourceParts(source) {
+  const known = [words(source.state), bytes(source.bytes_verified), source.verified_bytes_per_second ? bytes(source.verified_bytes_per_second) + "/s" : null,
+    source.protocol ? "protocol " + source.protocol.split("/").at(-1) : null, Number.isFinite(source.rtt_ms) ? Math.round(source.rtt_ms) + "\u00a0ms" : null,
+    source.bytes_wasted ? bytes(source.bytes_wasted) + " in vain" : null];
+  const flows = source.state === "active" && !source.error;
+  const why = source.error || (flows ? "" : source.waiting_on?.reason) || "";
+  return [{ own: known.filter(Boolean).join(" \u00b7 ") + (why ? ": " : "") }, { foreign: why }];
 }
 
 // Who gives: the provider, or every source when the status names them.

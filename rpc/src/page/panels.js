@@ -83,7 +83,7 @@ class Panels {
 
   makeOffer(item) {
     const row = { size: el("span", { className: "num" }), from: el("span", { className: "faint" }), item };
-    row.fetch = el("button", { type: "button", className: "plain", onclick: () => this.fetchOffer(row.item) });
+    row.fetch = el("button", { type: "button", className: "small", onclick: () => this.fetchOffer(row.item) });
     const root = el("button", { type: "button", className: "copy", title: "Copy the root " + item.root, textContent: short(item.root),
       attributes: { "aria-label": "Copy the root of the offer of height " + item.height + ", " + short(item.root) }, onclick: () => this.copy(item.root, "The root") });
     row.element = el("li", { className: "snapshot offer" }, el("b", { textContent: "Height " + item.height }), root, row.from, row.size, row.fetch);
@@ -112,7 +112,7 @@ class Panels {
         el("button", { type: "button", className: "copy", title: "Copy " + item.source, textContent: short(item.source),
           attributes: { "aria-label": "Copy the banned source " + short(item.source) }, onclick: () => this.copy(item.source, "The source") }),
         row.left,
-        el("button", { type: "button", className: "plain", title: "Let it in again", textContent: "Lift",
+        el("button", { type: "button", className: "small", title: "Let it in again", textContent: "Lift",
           attributes: { "aria-label": "Lift the ban of " + short(item.source) }, onclick: () => this.lift(item.source) })),
       row.why);
     return row;

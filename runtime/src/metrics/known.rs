@@ -59,7 +59,6 @@ impl Metrics {
         for kind in FailureCode::ALL.iter().map(|code| code.as_str()) {
             drop(self.retries.get_or_create(&KindLabel { kind }));
         }
-        self.sessions(std::iter::empty());
         self.queues(&Queues::default());
     }
 }

@@ -9,6 +9,7 @@ impl Node {
     /// Puts limits in force.
     pub(crate) fn set_limits(&mut self, limits: ByteLimits) {
         self.limits = limits;
+        self.metrics.limits.observe(limits);
         self.manager.limit_rate(limits.download_bytes_per_second, Instant::now());
         let behaviour = &mut self.swarm.behaviour_mut().snapshots;
         behaviour.limit_upload(limits.upload_bytes_per_second, limits.upload_bytes_per_second_per_peer);

@@ -308,10 +308,7 @@ impl Manager {
 
     /// Updates the gauges.
     pub(crate) fn observe(&self) {
-        self.metrics.sessions(self.sessions.values().map(|tracked| {
-            let status = tracked.status.borrow();
-            (status.state, status.bytes_verified.saturating_sub(status.bytes_durable))
-        }));
+        self.metrics.sessions(self.sessions.values().map(|tracked| tracked.status.borrow()));
         self.metrics.damaged(self.disk.store.damaged().len());
     }
 

@@ -9,15 +9,17 @@ use ratatui::{
     text::{Line, Span},
     widgets::{Sparkline, Widget},
 };
-use rpp_runtime::{SessionState, SnapshotStreamStatus};
+use rpp_runtime::{SessionState, SnapshotStreamStatus, bans::Ban, rates::LimitsInForce, status::OfferInfo};
 
 use super::look::{Event, Peer, Picture};
-use crate::cli::{human, output::escape, status};
+use crate::cli::{bans, human, output::escape, source_table, status};
 
 /// Looks whose rates are kept; at one a second, ten minutes.
 const HISTORY: usize = 600;
 /// Narrower terminals get a download's bar on a line of its own.
 const NARROW: usize = 70;
+/// Sources of the chosen download that are shown.
+const SHOWN_SOURCES: usize = 4;
 /// Lower terminals show downloads alone.
 const LOW: u16 = 18;
 
@@ -79,6 +81,13 @@ impl View {
         );
         lines.push(title("Peers", picture.peers.len()));
         lines.extend(picture.peers.iter().map(peer));
+        if !picture.bans.is_empty() {
+            lines.push(title("Banned", picture.bans.len()));
+            lines.extend(picture.bans.iter().map(banned));
+        }
+        lines.push(title("Offers", picture.offers.len()));
+        lines.extend(picture.offers.iter().map(offer));
+        lines.extend(limits(&picture.limits).map(|limits| Line::raw(format!(" Limits: {limits}"))));
         lines.push(title("Recent events", picture.events.len()));
         lines.extend(picture.events.iter().rev().take(PLAIN_EVENTS).map(event));
         lines.iter().map(|line| format!("{}\n", text(line).trim_end())).collect()
@@ -161,12 +170,23 @@ impl Widget for &View {
     }
 }
 
-/// Peers at the left, events at the right; on a narrow terminal events alone.
+/// Peers, bans and offers at the left, events at the right; on a narrow terminal events alone.
 fn beside(picture: &Picture, area: Rect, buffer: &mut Buffer) {
     let share = if usize::from(area.width) < NARROW { 0 } else { 60 };
     let [left, right] = Layout::horizontal([Constraint::Percentage(share), Constraint::Min(0)]).areas(area);
     let connected = picture.peers.iter().filter(|peer| peer.connected).count();
-    fill(left, buffer, std::iter::once(title("Peers", connected)).chain(picture.peers.iter().map(peer)));
+    let mut rows = vec![title("Peers", connected)];
+    rows.extend(picture.peers.iter().map(peer));
+    // Bans and offers keep at least half of the rows, however many peers there are.
+    let others = usize::from(!picture.bans.is_empty()) + picture.bans.len() + 1 + picture.offers.len();
+    rows.truncate(usize::from(left.height).saturating_sub(others).max(usize::from(left.height).div_ceil(2)));
+    if !picture.bans.is_empty() {
+        rows.push(title("Banned", picture.bans.len()));
+        rows.extend(picture.bans.iter().map(banned));
+    }
+    rows.push(title("Offers", picture.offers.len()));
+    rows.extend(picture.offers.iter().map(offer));
+    fill(left, buffer, rows.into_iter());
     let events = std::iter::once(title("Recent events", picture.events.len()));
     fill(right, buffer, events.chain(picture.events.iter().rev().map(event)));
 }
@@ -202,6 +222,7 @@ fn head_line(picture: &Picture, width: usize) -> Line<'static> {
         if let Some(head) = &picture.head {
             spans.push(Span::styled(format!("  verified height {}", head.height), faint()));
         }
+        spans.extend(limits(&picture.limits).map(|limits| Span::styled(format!("  limits: {limits}"), faint())));
     }
     Line::from(spans)
 }
@@ -245,6 +266,14 @@ fn download(status: &SnapshotStreamStatus, width: usize, chosen: bool, lines: Op
         None => vec![why],
     };
     block.extend(told.into_iter().map(|line| Line::styled(format!("    {line}"), faint())));
+    if source_table::is_worth_it(status) {
+        let rows = match lines {
+            None => source_table::table(status),
+            Some(_) if chosen => source_table::short(status, SHOWN_SOURCES),
+            Some(_) => Vec::new(),
+        };
+        block.extend(rows.into_iter().map(|row| Line::styled(format!("      {row}"), faint())));
+    }
     block
 }
 
@@ -261,8 +290,12 @@ fn why(status: &SnapshotStreamStatus) -> String {
     let explained = status::explain(status);
     let root = status.root.map(|root| format!(", root {}", short(&root.to_string()))).unwrap_or_default();
     let explained = if explained.is_empty() { "at work" } else { explained.as_str() };
-    let peer = status.peer.map_or_else(|| "anybody".to_owned(), |peer| short(&peer.to_string()));
-    format!("from {peer}{root}: {explained}")
+    let from = match &status.sources[..] {
+        [_, _, ..] => human::count(status.sources.len() as u64, "source"),
+        [one] => short(&one.source),
+        [] => status.peer.map_or_else(|| "anybody".to_owned(), |peer| short(&peer.to_string())),
+    };
+    format!("from {from}{root}: {explained}")
 }
 
 /// Durable, verified beyond it, received beyond that.
@@ -310,6 +343,38 @@ fn peer(peer: &Peer) -> Line<'static> {
     ])
 }
 
+/// `12D3...  banned for another 9 min 12 s: chunk 3 does not verify`.
+fn banned(ban: &Ban) -> Line<'static> {
+    let reason = ban.evidence.last().map(|piece| escape(&piece.evidence.reason)).unwrap_or_default();
+    Line::from(vec![
+        Span::styled(" \u{25cf} ", Style::new().fg(Color::Red)),
+        Span::raw(format!("{} {}", short(&ban.source), bans::left(ban))),
+        Span::styled(format!(": {reason}"), faint()),
+    ])
+}
+
+fn offer(offer: &OfferInfo) -> Line<'static> {
+    let peers = human::count(offer.peers.len() as u64, "peer");
+    let root = short(&offer.root.to_string());
+    Line::raw(format!("   height {:<9} {:>9}  {root}  from {peers}", offer.height, human::bytes(offer.bytes)))
+}
+
+/// `down 10.0 MiB/s, up 1.0 MiB/s`; `None` without a limit.
+fn limits(in_force: &LimitsInForce) -> Option<String> {
+    let all = in_force.limits;
+    let known = [
+        ("down", all.download_bytes_per_second),
+        ("up", all.upload_bytes_per_second),
+        ("up to a peer", all.upload_bytes_per_second_per_peer),
+    ];
+    let told: Vec<_> = known
+        .into_iter()
+        .filter(|(_, rate)| *rate > 0)
+        .map(|(which, rate)| format!("{which} {}/s", human::bytes(rate)))
+        .collect();
+    (!told.is_empty()).then(|| told.join(", "))
+}
+
 fn event(event: &Event) -> Line<'static> {
     let peer = event.peer.as_deref().map(short).unwrap_or_default();
     let session = event.session.map(tail).unwrap_or_default();
@@ -320,6 +385,9 @@ fn event(event: &Event) -> Line<'static> {
         "peer_connected" => format!("connected to {peer}"),
         "peer_disconnected" => format!("lost {peer}"),
         "violation" => format!("{peer} broke the protocol"),
+        "banned" => format!("{peer} is banned"),
+        "ban_ended" => format!("the ban of {peer} has run out"),
+        "ban_lifted" => format!("the ban of {peer} was lifted"),
         other => escape(other),
     };
     if let Some(reason) = &event.reason {

@@ -2,7 +2,9 @@
 
 use rpp_runtime::{
     SessionState, SnapshotStreamStatus,
-    status::{Head, Identity},
+    bans::Ban,
+    rates::LimitsInForce,
+    status::{Head, Identity, OfferInfo},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -19,6 +21,10 @@ pub(super) struct Picture {
     /// The newest first.
     pub(super) sessions: Vec<SnapshotStreamStatus>,
     pub(super) peers: Vec<Peer>,
+    /// What peers offer, the newest first.
+    pub(super) offers: Vec<OfferInfo>,
+    pub(super) bans: Vec<Ban>,
+    pub(super) limits: LimitsInForce,
     /// The newest last.
     pub(super) events: Vec<Event>,
 }
@@ -68,6 +74,9 @@ impl Picture {
             trouble,
             sessions,
             peers: ask(api, "/p2p/peers").await?,
+            offers: ask(api, "/p2p/offers").await?,
+            bans: ask(api, "/p2p/bans").await?,
+            limits: ask(api, "/p2p/limits").await?,
             events: ask(api, "/p2p/events").await?,
         })
     }

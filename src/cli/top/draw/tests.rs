@@ -29,12 +29,17 @@ fn picture(sessions: Vec<serde_json::Value>) -> Picture {
         { "at": "2026-11-28T08:00:01.000Z", "event": "peer_connected", "peer": PEER },
         { "at": "2026-11-28T08:00:02.000Z", "event": "state", "session": 7, "state": "failed", "reason": "a lie\u{202e}" },
     ]);
+    let offers = json!([{ "root": "cd".repeat(32), "height": 1210, "step": 17, "bytes": 4_294_967_296_u64, "format": "tar",
+        "peers": [PEER, PEER], "seen_at": "2026-11-28T08:00:01Z" }]);
     Picture {
         identity: serde_json::from_value(identity).unwrap(),
         head: None,
         trouble: None,
         sessions: serde_json::from_value(sessions.into()).unwrap(),
         peers: serde_json::from_value(peers).unwrap(),
+        offers: serde_json::from_value(offers).unwrap(),
+        bans: vec![],
+        limits: LimitsInForce::default(),
         events: serde_json::from_value(events).unwrap(),
     }
 }
@@ -130,6 +135,45 @@ fn a_plain_picture_cuts_no_sentence_and_has_no_escapes() {
     assert!(text.contains(&"ab".repeat(32)), "what it serves, by its whole root: {text}");
     assert!(!text.chars().any(|one| one.is_control() && one != '\n'), "{text:?}");
     assert!(shown(vec![]).plain(100).contains("none: `rpp-node fetch` starts one"));
+}
+
+#[test]
+fn the_chosen_download_and_the_plain_picture_have_a_line_for_each_source() {
+    let sources = serde_json::to_value(source_table::tests::sample().sources).unwrap();
+    let with = |id| {
+        let mut status = streaming(id);
+        status["sources"] = sources.clone();
+        status
+    };
+    let view = shown(vec![with(7), with(8)]);
+    let screen = drawn(&view, 140, 30);
+    let of_mirror: Vec<_> = screen.iter().filter(|row| row.contains("asks for patience")).collect();
+    assert_eq!(of_mirror.len(), 1, "those of the chosen one alone: {screen:#?}");
+    assert!(screen.iter().any(|row| row.contains("from 3 sources")), "{screen:#?}");
+    let plain = view.plain(140);
+    assert_eq!(plain.matches("https://a-long-name-of-a-mirror.example/with/a/folder").count(), 2, "{plain}");
+    assert!(!plain.contains('\u{202e}'), "{plain}");
+}
+
+#[test]
+fn offers_bans_and_limits_are_shown_in_both_pictures() {
+    let mut with = picture(vec![streaming(7)]);
+    with.bans = serde_json::from_value(json!([{ "source": PEER, "kind": "peer", "since": "2026-11-28T08:00:00Z",
+        "until": "2126-11-28T08:10:00Z", "count": 1, "evidence": [{ "at": "2026-11-28T08:00:00Z", "kind": "chunk",
+        "reason": "chunk 3 does not verify\u{1b}[2J" }] }]))
+    .unwrap();
+    with.limits.limits.download_bytes_per_second = 10 << 20;
+    let mut view = View::default();
+    view.show(with);
+    let plain = view.plain(100);
+    let screen = drawn(&view, 160, 24).join("\n");
+    for text in [plain, screen] {
+        assert!(text.contains(" Offers (1)") && text.contains("4.0 GiB  cdcdcd"), "{text}");
+        assert!(text.contains("from 2 peers") && text.contains(" Banned (1)"), "{text}");
+        assert!(text.contains("left: chunk 3 does not verify") && !text.contains('\u{1b}'), "{text}");
+        assert!(text.contains("down 10.0 MiB/s") && !text.contains("up to a peer"), "{text}");
+    }
+    assert!(!shown(vec![]).plain(100).contains("Banned"), "nobody is");
 }
 
 #[test]
