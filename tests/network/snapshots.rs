@@ -7,6 +7,7 @@ mod discovery;
 #[path = "../cli/harness.rs"]
 mod harness;
 mod rates;
+mod sources;
 mod strangers;
 #[path = "../support/mod.rs"]
 mod support;

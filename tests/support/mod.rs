@@ -8,6 +8,7 @@ pub mod only;
 #[path = "../../p2p/tests/support/relay.rs"]
 pub mod relay;
 pub mod rogue;
+pub mod web;
 
 use std::{
     collections::BTreeMap,

@@ -1,0 +1,277 @@
+//! Many sources end to end: peers that end, lie, come and go; mirrors alone, and each trouble of a web server.
+
+use std::fs;
+
+use rpp_p2p::SnapshotsResponse;
+use serde_json::{Value, json};
+
+use crate::support::{
+    CHUNK, FIRST_BYTES, Home, Running, eventually, made, noise,
+    rogue::{Rogue, flipped},
+    web::{Asked, Reply, Web},
+};
+
+/// A provider that sends so many bytes a second.
+fn limited(rate: u64) -> Home {
+    let mut home = Home::provider();
+    home.config.limits.upload_bytes_per_second = rate;
+    home
+}
+
+/// A copy of the published store, as a web server or a folder has it.
+struct MirrorCopy {
+    _home: Home,
+    folder: std::path::PathBuf,
+}
+
+fn mirror() -> MirrorCopy {
+    let home = Home::provider();
+    let folder = home.snapshots().join("store");
+    let first = &made().first;
+    let list = json!({ "version": 1, "snapshots": [
+        { "root": first.root.to_string(), "height": first.height, "bytes": FIRST_BYTES, "format": "raw" }
+    ] });
+    fs::write(folder.join("snapshots.json"), list.to_string()).unwrap();
+    MirrorCopy { _home: home, folder }
+}
+
+fn source<'s>(status: &'s Value, name: &str) -> &'s Value {
+    let all = status["sources"].as_array().unwrap();
+    all.iter().find(|source| source["source"] == name).unwrap_or_else(|| panic!("no {name}: {status}"))
+}
+
+fn bytes(source: &Value) -> u64 {
+    source["bytes_verified"].as_u64().unwrap()
+}
+
+fn whole(status: &Value) {
+    assert!(
+        fs::read(status["payload_path"].as_str().unwrap()).unwrap() == noise(1, FIRST_BYTES),
+        "the payload differs"
+    );
+    let all: u64 = status["sources"].as_array().unwrap().iter().map(bytes).sum();
+    assert_eq!(all, FIRST_BYTES as u64, "who gave what: {status}");
+}
+
+async fn bans(node: &Running) -> Vec<Value> {
+    node.get("/p2p/bans").await.as_array().unwrap().clone()
+}
+
+async fn add(node: &Running, session: u64, body: Value) -> Value {
+    let answer = node.request("POST", &format!("/p2p/snapshots/{session}/sources"), Some(body)).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    answer.json()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_from_three_providers_goes_on_when_one_of_them_ends() {
+    let homes = [limited(400_000), limited(400_000), limited(400_000)];
+    let (first, second, third) = tokio::join!(homes[0].start(), homes[1].start(), homes[2].start());
+    let home = Home::consumer();
+    let node = home.start().await;
+    let peers: Vec<_> = [&first, &second, &third].map(|node| node.address.to_string()).to_vec();
+    let session = node.stream(json!({ "peers": peers, "height": 100 })).await;
+    let lost = homes[1].peer().to_string();
+    let all_gave = |status: &Value| homes.iter().all(|home| bytes(source(status, &home.peer().to_string())) > 0);
+    node.status_where(session, "bytes of all three", all_gave).await;
+    second.stop().await;
+    node.status_where(session, "the loss to be noticed", |status| source(status, &lost)["state"] != "active").await;
+    let status = node.complete(session).await;
+    whole(&status);
+    assert!(homes.iter().all(|home| bytes(source(&status, &home.peer().to_string())) > 0), "{status}");
+    for home in &homes {
+        let source = source(&status, &home.peer().to_string());
+        assert_eq!((&source["kind"], &source["state"]), (&json!("peer"), &json!("done")), "{source}");
+    }
+    assert_eq!(bans(&node).await, Vec::<Value>::new());
+    let metrics = node.request("GET", "/metrics", None).await.body;
+    assert!(metrics.contains(&format!("rpp_source_verified_bytes_total{{kind=\"peer\"}} {FIRST_BYTES}")), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_three_providers_the_one_that_lies_is_banned_and_nobody_else() {
+    let liar = Rogue::start(|_, mut honest| {
+        if let SnapshotsResponse::Chunk { chunk, .. } = &mut honest {
+            *chunk = flipped(chunk, 4711);
+        }
+        honest.into()
+    })
+    .await;
+    let homes = [limited(1_000_000), limited(1_000_000)];
+    let (first, second) = tokio::join!(homes[0].start(), homes[1].start());
+    let home = Home::consumer();
+    let node = home.start().await;
+    let (liars_address, first, second) =
+        (liar.address.to_string(), first.address.to_string(), second.address.to_string());
+    let session = node.stream(json!({ "peer": first, "peers": [liars_address, second], "height": 100 })).await;
+    let status = node.complete(session).await;
+    whole(&status);
+    let lied = source(&status, &liar.peer.to_string());
+    assert_eq!((&lied["state"], bytes(lied), &lied["error_code"]), (&json!("banned"), 0, &json!("checksum")), "{lied}");
+    let bans = bans(&node).await;
+    assert_eq!((bans.len(), &bans[0]["source"]), (1, &json!(liar.peer.to_string())), "{bans:?}");
+    let evidence = &bans[0]["evidence"][0];
+    assert_eq!((&evidence["kind"], &evidence["session"]), (&json!("chunk"), &json!(session)), "{evidence}");
+    assert!(evidence["expected"].is_string() && evidence["received"].is_string() && evidence["index"].is_u64());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sources_are_added_and_taken_away_while_it_runs_and_without_any_it_waits() {
+    let homes = [limited(150_000), limited(0)];
+    let (slow, quick) = tokio::join!(homes[0].start(), homes[1].start());
+    let home = Home::consumer();
+    let node = home.start().await;
+    let session = node.stream(json!({ "peers": [slow.address.to_string()], "height": 100 })).await;
+    node.status_where(session, "durable chunks", |status| status["confirmed_chunk_index"].as_u64() > Some(3)).await;
+    let path = |name: &str| format!("/p2p/snapshots/{session}/sources/{name}");
+    let name = homes[0].peer().to_string();
+    let answer = node.request("DELETE", &path(&name), None).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let status = node
+        .status_where(session, "the operator to be waited for", |status| status["waiting_on"]["what"] == "operator")
+        .await;
+    assert!(status["waiting_on"]["reason"].as_str().unwrap().contains("no source"), "{status}");
+    assert_ne!(status["state"], "failed");
+    let answer = node.request("DELETE", &path(&name), None).await;
+    assert_eq!((answer.status, &answer.json()["code"]), (404, &json!("unknown_source")), "{}", answer.body);
+    let kept = status["bytes_durable"].as_u64().unwrap();
+    let status = add(&node, session, json!({ "peer": quick.address.to_string() })).await;
+    assert!(status["bytes_durable"].as_u64().unwrap() >= kept && kept > 0, "{status}");
+    let status = node.complete(session).await;
+    assert!(fs::read(status["payload_path"].as_str().unwrap()).unwrap() == noise(1, FIRST_BYTES));
+    let gave = bytes(source(&status, &homes[1].peer().to_string()));
+    assert!(gave > 0 && gave <= FIRST_BYTES as u64 - kept, "what was had is not asked for again: {status}");
+    for answer in [
+        node.request("DELETE", &path(&homes[1].peer().to_string()), None).await,
+        node.request(
+            "POST",
+            &format!("/p2p/snapshots/{session}/sources"),
+            Some(json!({ "peer": slow.address.to_string() })),
+        )
+        .await,
+    ] {
+        assert_eq!((answer.status, &answer.json()["code"]), (409, &json!("session_complete")), "{}", answer.body);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_alone_is_enough_for_a_verified_start() {
+    let copy = mirror();
+    let web = Web::start(&copy.folder).await;
+    let file = format!("file://{}", copy.folder.display());
+    let secret = web.url().replace("http://", "http://user:word@");
+    for (given, shown) in [(&file, &file), (&secret, &web.url())] {
+        let home = Home::consumer();
+        let node = home.start().await;
+        let answer = node.request("POST", "/p2p/snapshots", Some(json!({ "mirrors": [given] }))).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let status = node.complete(answer.json()["session"].as_u64().unwrap()).await;
+        whole(&status);
+        let mirror = source(&status, shown);
+        assert_eq!((&mirror["kind"], &mirror["state"]), (&json!("mirror"), &json!("done")), "{mirror}");
+        assert_eq!((status["height"].as_u64(), &status["verified"]), (Some(100), &json!(true)));
+        assert!(!answer.body.contains("word") && !status.to_string().contains("word"), "{status}");
+    }
+    let asked = web.asked();
+    let credentials = "Basic dXNlcjp3b3Jk";
+    assert!(asked.iter().all(|asked| asked.headers.get("authorization").map(String::as_str) == Some(credentials)));
+    // A payload is never asked for as a whole.
+    assert!(asked.iter().filter(|asked| asked.path.ends_with("/payload")).all(|asked| asked.range.is_some()));
+}
+
+fn is_payload(asked: &Asked) -> bool {
+    asked.path.ends_with("/payload")
+}
+
+/// What the server does with the payload, the state that this is, and words of the error.
+type Trouble = (fn(&Asked, Reply) -> Reply, &'static str, &'static str);
+
+const TROUBLES: [Trouble; 13] = [
+    (|_, _| Reply { body: noise(1, FIRST_BYTES), ..Reply::status(200) }, "refused", "must support ranges"),
+    (|_, _| Reply::status(416), "refused", "refuses or shifts a range"),
+    (|_, honest| honest.with("content-range", format!("bytes 1-16384/{FIRST_BYTES}")), "refused", "shifts a range"),
+    (|asked, honest| honest.with("etag", format!("\"{}\"", asked.before)), "refused", "its ETag is another one"),
+    (|_, _| Reply::status(404), "refused", "it has no payload"),
+    (|_, _| Reply::status(403), "refused", "check the credentials"),
+    (|_, _| Reply::status(302).with("location", "ftp://host/"), "refused", "redirects to another scheme"),
+    (|asked, _| Reply::status(307).with("location", asked.path.clone()), "refused", "redirects more than 5 times"),
+    (|_, _| Reply::status(429).with("retry-after", "7"), "backing_off", "patience (HTTP 429, 7 s)"),
+    (|_, _| Reply::status(503), "backing_off", "patience (HTTP 503)"),
+    (|_, _| Reply::status(500), "backing_off", "it answers HTTP 500"),
+    (|_, honest| Reply { cut: Some(honest.body.len() / 2), ..honest }, "backing_off", "ended an answer early"),
+    (|_, honest| Reply { body: honest.body[1..].to_vec(), ..honest }, "backing_off", "bytes instead of"),
+];
+
+/// The mirror is alone at first, so that it must be asked; then a peer does what it did not.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_trouble_of_a_web_server_is_told_and_another_source_does_its_work() {
+    let copy = mirror();
+    let provider = Home::provider().start().await;
+    for (script, state, words) in TROUBLES {
+        let web = Web::start(&copy.folder).await;
+        web.now(move |asked, honest| if is_payload(asked) { script(asked, honest) } else { honest });
+        let mut home = Home::consumer();
+        // Several reads of the payload.
+        home.config.snapshots.window = 32 * CHUNK;
+        home.config.snapshots.max_chunk_size = CHUNK;
+        let node = home.start().await;
+        let body = json!({ "mirrors": [web.url()], "height": 100 });
+        node.request("POST", "/p2p/snapshots", Some(body)).await;
+        let session = node.get("/p2p/snapshots").await[0]["session"].as_u64().unwrap();
+        let is_told = |status: &Value| {
+            let mirror = source(status, &web.url());
+            mirror["state"] == state && mirror["error"].as_str().is_some_and(|error| error.contains(words))
+        };
+        node.status_where(session, words, is_told).await;
+        add(&node, session, json!({ "peer": provider.address.to_string() })).await;
+        let status = node.complete(session).await;
+        assert!(fs::read(status["payload_path"].as_str().unwrap()).unwrap() == noise(1, FIRST_BYTES), "{words}");
+        let mirror = source(&status, &web.url());
+        assert!(mirror["error"].as_str().is_none_or(|error| error.contains(words)), "{mirror}");
+        assert_eq!(bans(&node).await, Vec::<Value>::new(), "{words}");
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_that_hangs_holds_nobody_up() {
+    let copy = mirror();
+    let web = Web::start(&copy.folder).await;
+    web.now(|asked, honest| Reply { hangs: is_payload(asked), ..honest });
+    let provider = Home::provider().start().await;
+    let home = Home::consumer();
+    let node = home.start().await;
+    let session = node.stream(json!({ "mirrors": [web.url()], "height": 100 })).await;
+    eventually("the payload to be asked for", || async { web.asked().iter().any(is_payload).then_some(()) }).await;
+    add(&node, session, json!({ "peer": provider.address.to_string() })).await;
+    let status = node.complete(session).await;
+    whole(&status);
+    assert_eq!(bytes(source(&status, &web.url())), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_that_lies_is_banned_by_its_origin() {
+    let copy = mirror();
+    let web = Web::start(&copy.folder).await;
+    web.now(|asked, mut honest| {
+        if let (true, Some(byte)) = (is_payload(asked), honest.body.last_mut()) {
+            *byte ^= 1;
+        }
+        honest
+    });
+    let provider = Home::provider().start().await;
+    let home = Home::consumer();
+    let node = home.start().await;
+    node.request("POST", "/p2p/snapshots", Some(json!({ "mirrors": [web.url()], "height": 100 }))).await;
+    let session = node.get("/p2p/snapshots").await[0]["session"].as_u64().unwrap();
+    let is_banned = |status: &Value| source(status, &web.url())["state"] == "banned";
+    node.status_where(session, "the ban", is_banned).await;
+    let banned = eventually("the ban", || async { bans(&node).await.pop() }).await;
+    let origin = web.url().trim_end_matches('/').to_owned();
+    assert_eq!((&banned["source"], &banned["kind"]), (&json!(origin), &json!("mirror")), "{banned}");
+    assert_eq!((&banned["evidence"][0]["kind"], bans(&node).await.len()), (&json!("chunk"), 1));
+    add(&node, session, json!({ "peer": provider.address.to_string() })).await;
+    let status = node.complete(session).await;
+    assert!(fs::read(status["payload_path"].as_str().unwrap()).unwrap() == noise(1, FIRST_BYTES));
+    assert!(is_banned(&status), "{status}");
+}
