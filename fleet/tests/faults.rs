@@ -106,7 +106,7 @@ async fn garbage_is_noted_in_bounded_numbers() {
 
 #[tokio::test]
 async fn a_thousand_idle_connections_do_not_hold_up_a_cut() {
-    let fleet = Fleet::start_with(|options| options.with_timeout(Duration::from_secs(1))).await;
+    let fleet = Fleet::start_with(|options| options.with_timeout(Duration::from_secs(10))).await;
     let mut idle = Vec::new();
     for _ in 0..1000 {
         idle.push(patiently(TcpStream::connect(fleet.collector.tcp())).await.unwrap());
@@ -122,7 +122,7 @@ async fn a_thousand_idle_connections_do_not_hold_up_a_cut() {
 
 #[tokio::test]
 async fn silent_and_leaving_processes_are_recorded_in_time() {
-    let fleet = Fleet::start_with(|options| options.with_timeout(Duration::from_secs(1))).await;
+    let fleet = Fleet::start_with(|options| options.with_timeout(Duration::from_secs(5))).await;
     let [mut silent, mut leaves]: [Process; 2] = fleet.connect_all(2).await.try_into().ok().unwrap();
     let acts = async {
         silent.request().await;
@@ -135,8 +135,8 @@ async fn silent_and_leaving_processes_are_recorded_in_time() {
     let listed = fleet.get("/api/snapshots").await[0].clone();
     let nanos = |name: &str| listed[name].as_i64().unwrap();
     let took = Duration::from_nanos((nanos("completed_at_ns") - nanos("requested_at_ns")) as u64);
-    assert!(took >= Duration::from_millis(1500), "{took:?}");
-    assert_eq!(listed["timeout_ms"], 1000);
+    assert!(took >= Duration::from_millis(5500), "{took:?}");
+    assert_eq!(listed["timeout_ms"], 5000);
 }
 
 #[tokio::test]

@@ -1,19 +1,22 @@
 //! The authority over a plan: its updates form an unbroken chain from snapshot to tip, and enough publishers signed the
 //! tip. The recursive proof, which leads the tip back to genesis, is checked by `rpp_proofs::Verifier`.
 
-use rpp_proofs::{CheckpointSignature, SignatureError};
+mod update;
+
+use rpp_proofs::{CheckpointSignature, GenesisError, NotCanonical, ProofError, SignatureError};
 
 use crate::{
-    limits::{MAX_RECURSIVE_PROOF_BYTES, MAX_SIGNATURES},
-    messages::{Checkpoint, Plan, Signature, Update},
+    light_client::SyncError,
+    limits::{MAX_PUBLISHERS, MAX_SIGNATURES},
+    messages::{Plan, Signature, Update},
     plan::{TrustAnchor, commitment, genesis},
     types::Hash,
 };
+pub(crate) use update::signature;
+pub use update::{SignatureBytes, UpdateError, check_update};
 
 // The reader of messages knows these bounds without the proofs, too.
-const _: () = assert!(
-    crate::limits::MAX_PUBLISHERS == rpp_proofs::MAX_PUBLISHERS && MAX_SIGNATURES == rpp_proofs::MAX_SIGNATURES
-);
+const _: () = assert!(MAX_PUBLISHERS == rpp_proofs::MAX_PUBLISHERS && MAX_SIGNATURES == rpp_proofs::MAX_SIGNATURES);
 
 /// Why a plan has no authority here. The first four are the provider's fault; an honest mirror may have a stale tip.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,7 +29,7 @@ pub enum AuthorityError {
     #[error("the tip is not authorised: {reason}")]
     Authentication {
         /// What differs.
-        reason: String,
+        reason: AuthenticationError,
     },
     /// The updates do not form a chain from the snapshot to the tip.
     #[error("update {index} breaks the commitment chain: {reason}")]
@@ -34,26 +37,72 @@ pub enum AuthorityError {
         /// Which update.
         index: u64,
         /// What is wrong with it.
-        reason: String,
+        reason: UpdateError,
     },
-    /// The recursive proof does not verify.
+    /// The recursive proof does not verify. If [`ProofError::is_local`], this machine is at fault.
     #[error("the recursive proof of the tip does not verify: {reason}")]
     Proof {
-        /// The verifier's message.
-        reason: String,
+        /// What the verifier says.
+        reason: ProofError,
     },
     /// The tip is older than the accepted head and is not one of its ancestors.
-    #[error("the tip is stale: {reason}")]
+    #[error(
+        "the tip is stale: its tip is step {tip}, the accepted head is step {head}, and nothing in it was accepted \
+         before: ask another provider, or wait until this one has caught up"
+    )]
     Stale {
-        /// Which steps.
-        reason: String,
+        /// The tip's step.
+        tip: u64,
+        /// The accepted head's.
+        head: u64,
     },
-    /// Another properly signed tip at the step of an accepted one.
-    #[error("equivocation: {reason}")]
+    /// Another properly signed tip at the step of an accepted one. The publishers are at fault.
+    #[error(
+        "equivocation: publishers signed two histories: step {step} was accepted as {accepted} and is offered as \
+         {offered}{}. Ask the publishers which one holds", after_semicolon(.evidence)
+    )]
     Equivocation {
-        /// Both commitments, and where the evidence is.
-        reason: String,
+        /// The step of both.
+        step: u64,
+        /// The accepted commitment.
+        accepted: Hash,
+        /// The other one.
+        offered: Hash,
+        /// Where the driver keeps the evidence, in words for the operator; may be empty.
+        evidence: String,
     },
+}
+
+fn after_semicolon(words: &str) -> String {
+    if words.is_empty() { String::new() } else { format!("; {words}") }
+}
+
+/// Why the tip of a plan is not authentic. The provider is at fault, but for [`AuthenticationError::NotTrusted`], where
+/// the trust anchor may be wrong, and [`AuthenticationError::Sync`], which says it itself.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuthenticationError {
+    /// The descriptor is not a genesis.
+    #[error(transparent)]
+    Genesis(#[from] GenesisError),
+    /// It is a genesis, but not the trusted one.
+    #[error("the genesis descriptor is not the trusted one")]
+    NotTrusted,
+    /// The tip's commitment is malformed.
+    #[error(transparent)]
+    Commitment(#[from] NotCanonical),
+    /// A signature is malformed.
+    #[error(transparent)]
+    Signature(#[from] SignatureBytes),
+    /// A publisher's signature does not verify.
+    #[error("the signature of publisher {publisher} is wrong")]
+    WrongSignature {
+        /// The publisher's key.
+        publisher: Hash,
+    },
+    /// The plan is refused, or the updates are not all there.
+    #[error("{0}")]
+    Sync(Box<SyncError>),
 }
 
 /// Checks the signatures first, because they are cheap, and then that the updates are exactly the chain from the plan's
@@ -65,7 +114,7 @@ pub enum AuthorityError {
 pub fn check_authority_signatures(plan: &Plan, updates: &[Update], trust: &TrustAnchor) -> Result<(), AuthorityError> {
     let count = updates.len() as u64;
     let Some(last) = updates.last().filter(|_| count == plan.total_updates) else {
-        let reason = format!("there are {count} updates instead of {}", plan.total_updates);
+        let reason = UpdateError::Missing { found: count, total: plan.total_updates };
         return Err(AuthorityError::Chain { index: count, reason });
     };
     check_tip_signatures(plan, last, trust)?;
@@ -78,13 +127,14 @@ pub fn check_authority_signatures(plan: &Plan, updates: &[Update], trust: &Trust
 /// # Errors
 /// Too few signatures, or a wrong one.
 pub fn check_tip_signatures(plan: &Plan, tip: &Update, trust: &TrustAnchor) -> Result<Vec<Signature>, AuthorityError> {
-    let refused = |reason: String| AuthorityError::Authentication { reason };
-    let genesis = genesis(&plan.genesis).map_err(|error| refused(error.to_string()))?;
+    let refused = |reason| AuthorityError::Authentication { reason };
+    let genesis = genesis(&plan.genesis).map_err(|error| refused(error.into()))?;
     if genesis.commitment().to_bytes() != trust.genesis.0 {
-        return Err(refused("the genesis descriptor is not the trusted one".to_owned()));
+        return Err(refused(AuthenticationError::NotTrusted));
     }
-    let commitment = commitment(&plan.tip.commitment).map_err(|error| refused(error.to_string()))?;
-    let signatures = tip.signatures.iter().map(signature).collect::<Result<Vec<_>, _>>().map_err(refused)?;
+    let commitment = commitment(&plan.tip.commitment).map_err(|error| refused(error.into()))?;
+    let signatures: Result<Vec<_>, _> = tip.signatures.iter().map(signature).collect();
+    let signatures = signatures.map_err(|error| refused(error.into()))?;
     let revoked: Vec<_> = trust.revoked.iter().map(|key| key.0).collect();
     let verify = |signatures: &[CheckpointSignature], revoked: &[[u8; 32]]| {
         rpp_proofs::verify_signatures(&genesis, &commitment, plan.tip.height, plan.tip.step, signatures, revoked)
@@ -95,7 +145,7 @@ pub fn check_tip_signatures(plan: &Plan, tip: &Update, trust: &TrustAnchor) -> R
         match verify(std::slice::from_ref(each), &[]) {
             Ok(_) | Err(SignatureError::BelowThreshold { valid: 1, .. }) => kept.push(carried.clone()),
             Err(SignatureError::BelowThreshold { unknown: 1, .. }) => {}
-            Err(_) => return Err(refused(format!("the signature of publisher {} is wrong", carried.publisher))),
+            Err(_) => return Err(refused(AuthenticationError::WrongSignature { publisher: carried.publisher })),
         }
     }
     Ok(kept)
@@ -110,88 +160,6 @@ fn rehash(plan: &Plan, updates: &[Update], genesis: &Hash) -> Result<(), Authori
         previous = Some(&update.checkpoint);
     }
     Ok(())
-}
-
-/// Checks one update of a plan: its position, its numbers, its commitment, and that it continues `previous`, the update
-/// before it, if that is known.
-///
-/// # Errors
-/// What is wrong, in words.
-pub fn check_update(
-    plan: &Plan,
-    genesis: &Hash,
-    index: u64,
-    update: &Update,
-    previous: Option<&Checkpoint>,
-) -> Result<(), String> {
-    let here = &update.checkpoint;
-    let is_last = index.checked_add(1) == Some(plan.total_updates);
-    if index >= plan.total_updates {
-        return Err(format!("the plan has {} updates only", plan.total_updates));
-    }
-    if index == 0 && *here != plan.snapshot.checkpoint {
-        return Err("it is not the plan's snapshot".to_owned());
-    }
-    if is_last && *here != plan.tip {
-        return Err("it is not the plan's tip".to_owned());
-    }
-    if plan.snapshot.checkpoint.step.checked_add(index) != Some(here.step) {
-        return Err(format!("its step is {}", here.step));
-    }
-    check_heights(plan, index, here, previous)?;
-    check_attachments(update, is_last)?;
-    let expected = match previous {
-        _ if here.step == 1 => Some(*genesis),
-        Some(previous) => Some(previous.commitment),
-        None => None,
-    };
-    if expected.is_some_and(|expected| expected != update.previous_commitment) {
-        return Err("its previous_commitment is not that of the step before".to_owned());
-    }
-    let previous = commitment(&update.previous_commitment).map_err(|error| error.to_string())?;
-    let computed = rpp_proofs::next_commitment(&previous, &here.into());
-    if computed.to_bytes() != here.commitment.0 {
-        return Err(format!("its contents make the commitment {computed}"));
-    }
-    Ok(())
-}
-
-fn check_heights(plan: &Plan, index: u64, here: &Checkpoint, previous: Option<&Checkpoint>) -> Result<(), String> {
-    let lowest = match previous {
-        Some(previous) => previous.height.saturating_add(1),
-        None => plan.snapshot.checkpoint.height.saturating_add(index),
-    };
-    let highest = plan.tip.height.saturating_sub(plan.total_updates - 1 - index);
-    if (lowest..=highest).contains(&here.height) {
-        Ok(())
-    } else {
-        Err(format!("its height is {}, it must be {lowest} to {highest}", here.height))
-    }
-}
-
-fn check_attachments(update: &Update, is_last: bool) -> Result<(), String> {
-    match &update.recursive_proof {
-        None if is_last => return Err("the last update carries no proof".to_owned()),
-        Some(_) if !is_last => return Err("a proof belongs on the last update only".to_owned()),
-        Some(proof) if proof.len() > MAX_RECURSIVE_PROOF_BYTES => {
-            return Err(format!("a proof of {} bytes: at most {MAX_RECURSIVE_PROOF_BYTES}", proof.len()));
-        }
-        _ => {}
-    }
-    if update.signatures.len() > MAX_SIGNATURES {
-        return Err(format!("{} signatures: at most {MAX_SIGNATURES}", update.signatures.len()));
-    }
-    update.signatures.iter().try_for_each(|each| signature(each).map(drop))
-}
-
-/// Converts a signature of a message to the type of the proofs.
-pub(crate) fn signature(signature: &Signature) -> Result<CheckpointSignature, String> {
-    let bytes: [u8; 64] = signature
-        .signature
-        .as_ref()
-        .try_into()
-        .map_err(|_| format!("a signature of {} bytes instead of 64", signature.signature.len()))?;
-    Ok(CheckpointSignature { publisher: signature.publisher.0, signature: bytes })
 }
 
 impl From<&CheckpointSignature> for Signature {

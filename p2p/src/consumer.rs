@@ -526,7 +526,8 @@ fn serves(own: &Plan, plan: &Plan) -> bool {
 fn is_offence(error: &AuthorityError) -> bool {
     match error {
         AuthorityError::Signatures(rpp_proofs::SignatureError::BelowThreshold { wrong, .. }) => *wrong > 0,
-        AuthorityError::Chain { .. } | AuthorityError::Proof { .. } => true,
+        AuthorityError::Chain { .. } => true,
+        AuthorityError::Proof { reason } => !reason.is_local(),
         _ => false,
     }
 }

@@ -7,7 +7,13 @@
 //! * [`SnapshotProtocolError`]: what the behaviour reports, with one variant for each side at fault.
 
 #[cfg(feature = "proofs")]
-use crate::{authority::AuthorityError, json::DecodeError, plan::PlanError, text, tree::ChunkError};
+use crate::{
+    authority::{AuthorityError, UpdateError},
+    json::DecodeError,
+    plan::PlanError,
+    text,
+    tree::ChunkError,
+};
 use crate::{
     messages::{ArtefactKind, ErrorCode},
     types::Hash,
@@ -163,7 +169,7 @@ pub enum Violation {
         /// Which.
         index: u64,
         /// What is wrong.
-        reason: String,
+        reason: UpdateError,
     },
     /// The tip is not authorised by its publishers.
     #[error("{0}")]

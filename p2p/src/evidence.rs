@@ -176,6 +176,8 @@ impl Evidence {
                 Some(told(Offence::Signature))
             }
             AuthorityError::Chain { index, .. } => Some(told(Offence::Proof).at(*index)),
+            // A verifier that this machine could not set up says nothing of the proof.
+            AuthorityError::Proof { reason } if reason.is_local() => None,
             AuthorityError::Proof { .. } => Some(told(Offence::Proof)),
             // A matter of trust, of age, or of the publishers.
             AuthorityError::Signatures(_)
@@ -216,6 +218,8 @@ fn is_lie(error: &PlanError) -> bool {
 #[cfg(all(test, feature = "proofs"))]
 mod tests {
     use super::*;
+    use crate::authority::AuthenticationError;
+    use rpp_proofs::ProofError;
 
     #[test]
     fn a_chunk_that_does_not_verify_shows_where_and_what_came() {
@@ -251,9 +255,9 @@ mod tests {
             below(0, 1, 0),
             below(0, 0, 1),
             below(0, 0, 0),
-            AuthorityError::Stale { reason: String::new() },
-            AuthorityError::Equivocation { reason: String::new() },
-            AuthorityError::Authentication { reason: String::new() },
+            AuthorityError::Stale { tip: 1, head: 2 },
+            AuthorityError::Equivocation { step: 1, accepted: hash, offered: hash, evidence: String::new() },
+            AuthorityError::Authentication { reason: AuthenticationError::NotTrusted },
         ] {
             assert_eq!(Evidence::of_authority(&error), None, "{error}");
             assert_eq!(Evidence::of_violation(&Violation::Authority(error)), None);
@@ -268,7 +272,7 @@ mod tests {
             assert_eq!(Evidence::of_violation(&Violation::Plan(error)), None);
         }
         assert_eq!(Evidence::of_authority(&below(1, 0, 0)).map(|it| it.kind), Some(Offence::Signature));
-        let proof = AuthorityError::Proof { reason: String::new() };
+        let proof = AuthorityError::Proof { reason: ProofError::Height };
         assert_eq!(Evidence::of_authority(&proof).map(|it| it.kind), Some(Offence::Proof));
         let lie = PlanError::Number { what: "total_chunks", found: 1, expected: "2".to_owned() };
         assert_eq!(Evidence::of_violation(&Violation::Plan(lie)).map(|it| it.kind), Some(Offence::Plan));

@@ -129,7 +129,7 @@ pub mod tree;
 pub mod types;
 
 #[cfg(feature = "proofs")]
-pub use authority::AuthorityError;
+pub use authority::{AuthenticationError, AuthorityError, UpdateError};
 #[cfg(feature = "proofs")]
 pub use by_hand::ByHand;
 pub use error::{NotSent, PipelineError, RequestFailure, ResumeReason, Unfit};

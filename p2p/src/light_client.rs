@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::{
-    authority::{AuthorityError, check_update, signature},
+    authority::{AuthenticationError, AuthorityError, UpdateError, check_update, signature},
     messages::{Checkpoint, Plan, Update},
     plan::{self, PlanBounds, PlanError, TrustAnchor},
     tree::{self, ChunkError},
@@ -73,7 +73,7 @@ impl<V: RecursiveProofVerifier + ?Sized> RecursiveProofVerifier for &V {
 
 /// Why a payload of a session is refused. The peer that sent it is at fault, except for [`SyncError::NoPlan`] and
 /// [`SyncError::OutOfOrder`], which are the caller's.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SyncError {
     /// Nothing is accepted before a plan.
@@ -98,7 +98,7 @@ pub enum SyncError {
         /// Which update.
         index: u64,
         /// What is wrong with it.
-        reason: String,
+        reason: UpdateError,
     },
     /// The tip's signatures do not show the publishers' authority.
     #[error("the tip's signatures are refused: {0}")]
@@ -131,10 +131,12 @@ impl From<SyncError> for AuthorityError {
         match error {
             SyncError::Signatures(error) => Self::Signatures(error),
             SyncError::Update { index, reason } => Self::Chain { index, reason },
-            SyncError::Proof(error) => Self::Proof { reason: error.to_string() },
-            SyncError::Equivocation { .. } => Self::Equivocation { reason: error.to_string() },
+            SyncError::Proof(reason) => Self::Proof { reason },
+            SyncError::Equivocation { step, accepted, offered } => {
+                Self::Equivocation { step, accepted, offered, evidence: String::new() }
+            }
             SyncError::NoPlan | SyncError::OutOfOrder { .. } | SyncError::Plan(_) | SyncError::Chunk { .. } => {
-                Self::Authentication { reason: error.to_string() }
+                Self::Authentication { reason: AuthenticationError::Sync(Box::new(error)) }
             }
         }
     }
@@ -366,13 +368,14 @@ impl SignedChain {
 
 /// Checks the publishers' signatures over the tip.
 fn signed(session: &Followed, last: &Update, trust: &TrustAnchor) -> Result<SignedChain, SyncError> {
-    let refused = |reason: String| SyncError::Update { index: session.next_update, reason };
+    let refused = |reason| SyncError::Update { index: session.next_update, reason };
     let tip = &last.checkpoint;
-    let commitment = plan::commitment(&tip.commitment).map_err(|error| refused(error.to_string()))?;
-    let signatures = last.signatures.iter().map(signature).collect::<Result<Vec<_>, _>>().map_err(refused)?;
+    let commitment = plan::commitment(&tip.commitment).map_err(|error| refused(error.into()))?;
+    let signatures: Result<Vec<_>, _> = last.signatures.iter().map(signature).collect();
+    let signatures = signatures.map_err(|error| refused(error.into()))?;
     let revoked: Vec<[u8; 32]> = trust.revoked.iter().map(|key| key.0).collect();
     rpp_proofs::verify_signatures(&session.genesis, &commitment, tip.height, tip.step, &signatures, &revoked)?;
-    let proof = last.recursive_proof.clone().ok_or_else(|| refused("the last update carries no proof".to_owned()))?;
+    let proof = last.recursive_proof.clone().ok_or_else(|| refused(UpdateError::NoProof))?;
     Ok(SignedChain { genesis: session.genesis.clone(), tip: *tip, proof })
 }
 

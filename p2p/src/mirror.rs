@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
+    authority::UpdateError,
     error::Violation,
     exchange::{Exchange, Rules, Verified},
     limits::{MAX_CHUNK_SIZE, MIN_CHUNK_SIZE},
@@ -35,7 +36,7 @@ impl MirrorPlan {
         };
         let found = updates.len() as u64;
         if found != plan.total_updates {
-            let reason = format!("the manifest has {found} updates instead of {}", plan.total_updates);
+            let reason = UpdateError::Missing { found, total: plan.total_updates };
             return Err(Violation::Update { index: found, reason });
         }
         let mut checked: Vec<Update> = Vec::with_capacity(updates.len());

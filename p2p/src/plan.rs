@@ -3,7 +3,9 @@
 use rpp_proofs::{Commitment, Genesis, GenesisError, NotCanonical};
 
 pub use crate::{
-    authority::{AuthorityError, check_authority_signatures, check_update},
+    authority::{
+        AuthenticationError, AuthorityError, SignatureBytes, UpdateError, check_authority_signatures, check_update,
+    },
     provider::{ChunkBounds, ChunkSizeError, choose_chunk_size},
 };
 use crate::{
@@ -52,6 +54,7 @@ impl TrustAnchor {
 
 /// The bounds on plans that a consumer accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PlanBounds {
     /// Smallest chunk size.
     pub min_chunk_size: u64,
@@ -75,6 +78,27 @@ impl Default for PlanBounds {
 }
 
 impl PlanBounds {
+    /// Takes plans with chunks of `min` to `max` bytes; the protocol's own bounds hold as well.
+    #[must_use]
+    pub fn with_chunk_sizes(mut self, min: u64, max: u64) -> Self {
+        (self.min_chunk_size, self.max_chunk_size) = (min, max);
+        self
+    }
+
+    /// Takes plans with at most this many updates.
+    #[must_use]
+    pub fn with_max_updates(mut self, max: u64) -> Self {
+        self.max_updates = max;
+        self
+    }
+
+    /// Takes plans of payloads of at most this many bytes; 0: of any.
+    #[must_use]
+    pub fn with_max_payload_bytes(mut self, max: u64) -> Self {
+        self.max_payload_bytes = max;
+        self
+    }
+
     /// The chunk sizes of the protocol that lie between these bounds.
     pub(crate) fn chunk_sizes(&self) -> (u64, u64) {
         (self.min_chunk_size.max(MIN_CHUNK_SIZE), self.max_chunk_size.min(MAX_CHUNK_SIZE))

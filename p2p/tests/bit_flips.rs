@@ -180,7 +180,7 @@ fn session_refuses_the_proof(plan: &Plan, updates: Vec<rpp_p2p::Update>) {
     let Some(Action::VerifyAuthority { plan, updates }) = session.poll_action(now) else { panic!() };
     check_authority_signatures(&plan, &updates, &WORLD.trust).unwrap();
     assert_eq!(session.view().verified_updates, 1, "the tip does not count yet");
-    session.handle_authority(now, Err(AuthorityError::Proof { reason: "it does not verify".to_owned() })).unwrap();
+    session.handle_authority(now, Err(AuthorityError::Proof { reason: rpp_proofs::ProofError::Height })).unwrap();
     let view = session.view();
     let failure = view.failure.unwrap();
     assert_eq!((view.state, view.verified_updates, failure.code), (SessionState::Failed, 1, FailureCode::Proof));

@@ -295,7 +295,7 @@ async fn a_slot_is_freed_when_its_session_is_idle() {
 
 #[tokio::test]
 async fn bytes_under_way_are_bounded_and_who_waits_too_long_is_busy() {
-    let budget = BudgetLimits::default().with_total(1).with_per_peer(1).with_wait(Duration::from_millis(100));
+    let budget = BudgetLimits::default().with_total(1).with_per_peer(1).with_wait(Duration::from_secs(2));
     let (provider, memory, mut raw) = pair_with(Config::default().with_budget(budget)).await;
     let them = provider.peer;
     for id in [1, 2] {
@@ -414,7 +414,7 @@ async fn a_response_above_the_bound_is_never_sent() {
 
 #[tokio::test]
 async fn a_provider_call_that_outlasts_the_request_is_lost() {
-    let config = Config::default().with_pace(PaceLimits::default().with_idle(Duration::from_millis(200)));
+    let config = Config::default().with_pace(PaceLimits::default().with_idle(Duration::from_secs(3)));
     let (mut provider, memory, mut raw) = pair_with(config).await;
     raw.ask(provider.peer, plan_request(7)).await;
     provider.served().await;

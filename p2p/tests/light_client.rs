@@ -139,7 +139,7 @@ fn a_plan_of_another_genesis_or_out_of_bounds_is_refused() {
     trust.genesis.0[0] ^= 1;
     let mut other = LightClientSync::new(trust, Arc::new(FakeVerifier));
     assert!(matches!(other.accept_plan(Arc::new(fixture.plan.clone())), Err(SyncError::Plan(_))));
-    let bounds = PlanBounds { max_updates: 2, ..PlanBounds::default() };
+    let bounds = PlanBounds::default().with_max_updates(2);
     let mut narrow = LightClientSync::new(fixture.trust(), Arc::new(FakeVerifier)).with_bounds(bounds);
     assert!(matches!(narrow.accept_plan(Arc::new(fixture.plan.clone())), Err(SyncError::Plan(_))));
     assert!(narrow.resume_plan(Arc::new(fixture.plan.clone()), 2).is_err());

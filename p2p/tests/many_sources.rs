@@ -312,7 +312,7 @@ fn a_plan_without_authority_gives_way_to_the_next_source() {
                     rig.in_flight.insert(peer, (request, exchange));
                 }
                 Action::VerifyAuthority { .. } => {
-                    let stale = AuthorityError::Stale { reason: "old".to_owned() };
+                    let stale = AuthorityError::Stale { tip: 1, head: 2 };
                     rig.session.handle_authority(rig.now, Err(stale)).unwrap();
                     refused = true;
                 }

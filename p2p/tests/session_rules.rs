@@ -9,10 +9,12 @@ use std::{
 use crate::world::WORLD;
 use libp2p::PeerId;
 use rpp_p2p::{
-    ArtefactKind, AuthorityError, ErrorCode, Exchange, FailureCode, Have, Plan, PlanWishes, RequestFailure, RequestId,
-    Rules, SessionState, SnapshotSessionId, SnapshotsRequest, SnapshotsResponse, Update, Violation, WaitKind,
+    ArtefactKind, AuthenticationError, AuthorityError, ErrorCode, Exchange, FailureCode, Hash, Have, Plan, PlanWishes,
+    RequestFailure, RequestId, Rules, SessionState, SnapshotSessionId, SnapshotsRequest, SnapshotsResponse, Update,
+    UpdateError, Violation, WaitKind,
     consumer::{Action, ExplicitResume, Input, Options, Saved, Session, Storage, Unexpected},
 };
+use rpp_proofs::ProofError;
 
 const CHUNK: u64 = 16_384;
 /// Of step 8.
@@ -679,13 +681,17 @@ fn a_violation_ends_the_session_and_the_trust() {
 
 #[test]
 fn each_refusal_of_authority_has_its_word() {
-    let reason = || "so".to_owned();
+    let (accepted, offered) = (Hash([1; 32]), Hash([2; 32]));
     for (error, code, distrust) in [
-        (AuthorityError::Authentication { reason: reason() }, FailureCode::Authentication, true),
-        (AuthorityError::Chain { index: 1, reason: reason() }, FailureCode::Proof, true),
-        (AuthorityError::Proof { reason: reason() }, FailureCode::Proof, true),
-        (AuthorityError::Stale { reason: reason() }, FailureCode::Stale, false),
-        (AuthorityError::Equivocation { reason: reason() }, FailureCode::Equivocation, false),
+        (AuthorityError::Authentication { reason: AuthenticationError::NotTrusted }, FailureCode::Authentication, true),
+        (AuthorityError::Chain { index: 1, reason: UpdateError::Previous }, FailureCode::Proof, true),
+        (AuthorityError::Proof { reason: ProofError::Height }, FailureCode::Proof, true),
+        (AuthorityError::Stale { tip: 1, head: 2 }, FailureCode::Stale, false),
+        (
+            AuthorityError::Equivocation { step: 1, accepted, offered, evidence: String::new() },
+            FailureCode::Equivocation,
+            false,
+        ),
     ] {
         let mut rig = Rig::new(options());
         rig.until_authority();
@@ -851,7 +857,7 @@ fn answers_to_nothing_change_nothing_and_are_told_from_late_ones() {
     let (session, now) = (&mut rig.session, rig.now);
     let unexpected = |input| Err(Unexpected { input });
     assert_eq!(session.handle_sent(now, Ok(RequestId::new(99))), unexpected(Input::Sent));
-    let stale = Err(AuthorityError::Stale { reason: String::new() });
+    let stale = Err(AuthorityError::Stale { tip: 1, head: 2 });
     assert_eq!(session.handle_authority(now, stale), unexpected(Input::Authority));
     assert_eq!(session.handle_known_chain(now), unexpected(Input::KnownChain));
     assert_eq!(session.handle_proof(now, &rig.plan.plan_id, Ok(())), unexpected(Input::Proof));
@@ -1066,7 +1072,7 @@ fn a_known_chain_whose_proof_does_not_hold_fails_the_session() {
     rig.exchange_one();
     rig.chunk(0);
     let plan_id = rig.plan.plan_id;
-    rig.session.handle_proof(rig.now, &plan_id, Err(AuthorityError::Proof { reason: "no".to_owned() })).unwrap();
+    rig.session.handle_proof(rig.now, &plan_id, Err(AuthorityError::Proof { reason: ProofError::Height })).unwrap();
     rig.failed(FailureCode::Proof, true);
 }
 
@@ -1094,7 +1100,7 @@ fn a_check_that_comes_to_no_end_fails_the_session_and_blames_nobody() {
 
 #[test]
 fn what_the_disk_had_of_the_chain_is_not_the_providers_fault() {
-    let refused = || Err(AuthorityError::Proof { reason: "no".to_owned() });
+    let refused = || Err(AuthorityError::Proof { reason: ProofError::Height });
     // Found at the check, or when the proof of a known chain is checked again.
     for known in [false, true] {
         let mut rig = Rig::restored(2, 2, None);

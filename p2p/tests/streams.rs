@@ -289,8 +289,17 @@ async fn many_sessions_share_the_slots_and_the_bytes() {
 
 /// A raw provider, and a consumer whose session it has planned by a stream; the updates are sent.
 async fn streaming(fixture: &Fixture, options: Options) -> (Node<RawStreams>, RawEnd, Peer, Download) {
+    streaming_with(fixture, options, crate::support::DEADLINE).await
+}
+
+/// The same with a consumer that takes a silence of `idle` for a stall.
+async fn streaming_with(
+    fixture: &Fixture,
+    options: Options,
+    idle: Duration,
+) -> (Node<RawStreams>, RawEnd, Peer, Download) {
     let mut raw = RawStreams::start().await;
-    let pace = PaceLimits::default().with_idle(Duration::from_millis(1500));
+    let pace = PaceLimits::default().with_idle(idle);
     let mut consumer = consumer_with(fixture, Config::default().with_pace(pace)).await;
     consumer.connect(&raw).await;
     let mut download = Download::new(raw.peer, options);
@@ -472,7 +481,9 @@ async fn a_stream_that_ends_early_is_a_lost_connection() {
 #[tokio::test]
 async fn a_provider_that_sends_nothing_although_it_may_is_stalled_and_named() {
     let fixture = Fixture::new(PAYLOAD);
-    let (raw, mut end, mut consumer, mut download) = streaming(&fixture, Options::default()).await;
+    // Long enough for the answers before, on a busy machine.
+    let idle = Duration::from_secs(5);
+    let (raw, mut end, mut consumer, mut download) = streaming_with(&fixture, Options::default(), idle).await;
     end.chunk(&fixture, 0).await;
     download.run(&mut consumer, |view| view.state == SessionState::BackingOff).await;
     let view = download.view();

@@ -91,7 +91,7 @@ impl Prover {
     pub fn open(dir: &Path, genesis: Genesis) -> Result<Self, ProverError> {
         let folder = Folder::open(dir).map_err(|error| match error {
             FolderError::Held => ProverError::InUse(dir.to_owned()),
-            FolderError::Io(source) => ProverError::Io { path: dir.to_owned(), source },
+            FolderError::Io { path, source } => ProverError::Io { path, source },
         })?;
         let path = folder.file();
         let bytes = folder.load().map_err(|source| ProverError::Io { path: path.clone(), source })?;

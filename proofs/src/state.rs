@@ -25,6 +25,8 @@ use crate::{chain::Checkpoint, commitment::Commitment, params::VERIFIER_KEY_SHA2
 pub(crate) const FILE: &str = "state";
 /// The new state is written here before it replaces the old one.
 const TEMPORARY: &str = "state.tmp";
+/// Locked by the process that uses the folder.
+const LOCK: &str = "state.lock";
 /// Format and its version.
 const MAGIC: &[u8; 8] = b"rppst\0\0\x01";
 /// A state has about 1.7 MB; a larger file is not one.
@@ -173,22 +175,30 @@ pub(crate) struct Folder {
 pub(crate) enum FolderError {
     #[error("another process holds it")]
     Held,
-    #[error(transparent)]
-    Io(#[from] io::Error),
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+}
+
+impl FolderError {
+    fn at(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        |source| Self::Io { path, source }
+    }
 }
 
 impl Folder {
     /// Creates the folder if it is absent and locks it. Removes what an interrupted write left behind.
     pub(crate) fn open(path: &Path) -> Result<Self, FolderError> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        let lock = options().create(true).truncate(false).open(path.join("state.lock"))?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(FolderError::at(path))?;
+        let (lock_path, temporary) = (path.join(LOCK), path.join(TEMPORARY));
+        let lock = options().create(true).truncate(false).open(&lock_path).map_err(FolderError::at(&lock_path))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => return Err(FolderError::Held),
-            Err(fs::TryLockError::Error(error)) => return Err(error.into()),
+            Err(fs::TryLockError::Error(error)) => return Err(FolderError::at(&lock_path)(error)),
         }
-        match fs::remove_file(path.join(TEMPORARY)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+        match fs::remove_file(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(FolderError::at(&temporary)(error)),
             _ => Ok(Self { path: path.to_owned(), _lock: lock }),
         }
     }

@@ -35,7 +35,7 @@ pub fn snapshot_runtime_error_to_http(error: &SnapshotRuntimeError) -> Problem {
         E::ResumeMismatch { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "resume_mismatch"),
         E::Storage { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "storage"),
         E::Provider { status, .. } => (StatusCode::BAD_GATEWAY, provider_code(status.as_deref())),
-        E::NotReady { .. } => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),
+        E::NotReady(_) => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),
         E::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
         E::TimedOut { .. } => (StatusCode::GATEWAY_TIMEOUT, "timed_out"),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),

@@ -266,7 +266,7 @@ impl App {
     }
 
     async fn readiness(&self) -> Result<Response, Problem> {
-        self.node.readiness().map_err(|reason| to_http(SnapshotRuntimeError::NotReady { reason }))?;
+        self.node.readiness().map_err(|reason| to_http(reason.into()))?;
         match self.node.cannot_write() {
             None => self.health().await,
             Some(reason) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "cannot_write", reason)),

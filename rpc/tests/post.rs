@@ -267,7 +267,7 @@ async fn refusals_of_the_node_come_through() {
             (400, "invalid_argument"),
         ),
         (SnapshotRuntimeError::TooManySessions { max: 256 }, (409, "too_many_sessions")),
-        (SnapshotRuntimeError::NotReady { reason: "the store is being opened".into() }, (503, "not_ready")),
+        (SnapshotRuntimeError::NotReady(rpp_runtime::NotReady::Starting), (503, "not_ready")),
         (SnapshotRuntimeError::ShuttingDown, (503, "shutting_down")),
         (SnapshotRuntimeError::TimedOut { seconds: 5 }, (504, "timed_out")),
         (SnapshotRuntimeError::Storage { message: "the disk cannot be written".into() }, (500, "storage")),

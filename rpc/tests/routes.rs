@@ -150,10 +150,10 @@ async fn health_and_readiness_need_no_token_and_say_why_not() {
         let all = String::from_utf8(client.rest().await).unwrap();
         assert!(all.starts_with("HTTP/1.0 200 OK\r\n"), "{all}");
     }
-    drop(port.ready.send_replace(Err("the store is not open yet".into())));
+    drop(port.ready.send_replace(Err(rpp_runtime::NotReady::Starting)));
     let answer = once(port.address, get("/readyz")).await;
     assert_eq!(answer.problem(), (503, "not_ready".into()));
-    assert!(answer.json()["error"].as_str().unwrap().contains("the store is not open yet"));
+    assert!(answer.json()["error"].as_str().unwrap().contains("not listening yet"));
     assert_eq!(once(port.address, get("/healthz")).await.status, 200, "alive all the same");
     drop(port.ready.send_replace(Ok(())));
     // The disk takes no writes: a restart would not make room.

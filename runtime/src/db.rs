@@ -17,6 +17,7 @@
 //! payloads.
 
 mod engine;
+mod fault;
 mod mirror;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ use libp2p::PeerId;
 use rpp_p2p::{SnapshotSessionId, provider::Record};
 use serde::{Serialize, de::DeserializeOwned};
 
+pub use self::fault::DbFault;
 use self::{
     engine::{Engine, Unopened},
     mirror::Mirror,
@@ -86,7 +88,7 @@ pub enum DbError {
         /// Its folder.
         path: PathBuf,
         /// What the disk or the library said.
-        reason: String,
+        reason: DbFault,
     },
     /// The operator's fault, or that of an earlier node in this process: something else has it open.
     #[error("cannot open the session database {path}")]
@@ -102,7 +104,7 @@ pub enum DbError {
 }
 
 /// What the operator should know about the opening of the database.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) enum Notice {
     /// A leftover of a kill was removed.
     RemovedLeftover(PathBuf),
@@ -111,7 +113,7 @@ pub(crate) enum Notice {
         /// Where it is now.
         to: PathBuf,
         /// Why it did not open.
-        reason: String,
+        reason: DbFault,
     },
     /// A record could not be read and was left out.
     SkippedRecord(String),
@@ -157,7 +159,7 @@ struct Shared {
 
 enum State {
     Open(Arc<Engine>),
-    Failed { reason: String, next: Instant },
+    Failed { reason: DbFault, next: Instant },
 }
 
 impl Db {
@@ -174,7 +176,7 @@ impl Db {
         let inner = Shared {
             folder: folder.to_owned(),
             durability,
-            state: RwLock::new(State::Failed { reason: "not opened yet".to_owned(), next: Instant::now() }),
+            state: RwLock::new(State::Failed { reason: DbFault::NotOpened, next: Instant::now() }),
             opening: Mutex::default(),
             mirror: Mutex::default(),
             whole: AtomicBool::new(false),
@@ -360,7 +362,7 @@ impl Shared {
         }
     }
 
-    fn look(&self) -> Result<Arc<Engine>, (String, Instant)> {
+    fn look(&self) -> Result<Arc<Engine>, (DbFault, Instant)> {
         match &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
             State::Open(engine) => Ok(Arc::clone(engine)),
             State::Failed { reason, next } => Err((reason.clone(), *next)),
@@ -372,7 +374,7 @@ impl Shared {
             Err(Unopened::Locked(reason)) if self.mirror().is_whole() => {
                 // A thread of the failed one never ends. Everything that was in it is in memory.
                 tracing::warn!("the session database is begun anew: {reason}");
-                let aside = engine::set_aside(&self.folder).map_err(|error| Unopened::Disk(error.to_string()))?;
+                let aside = engine::set_aside(&self.folder).map_err(|error| Unopened::Disk(error.into()))?;
                 let taken = Engine::open(&self.folder, self.durability, patience).and_then(|opened| self.take(opened));
                 match taken {
                     Ok(()) => drop(std::fs::remove_dir_all(aside)), // What cannot be removed only takes space.
@@ -408,7 +410,7 @@ impl Shared {
     }
 
     /// After a failed write nothing of sled is used any more.
-    fn close(&self, failed: &Arc<Engine>, reason: String) {
+    fn close(&self, failed: &Arc<Engine>, reason: DbFault) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if matches!(&*state, State::Open(engine) if Arc::ptr_eq(engine, failed)) {
             let old = std::mem::replace(&mut *state, State::Failed { reason: reason.clone(), next: Instant::now() });
@@ -418,13 +420,13 @@ impl Shared {
         }
     }
 
-    fn give_up(&self, reason: String) {
+    fn give_up(&self, reason: DbFault) {
         self.writable.failed(Part::Database, &self.failed(reason.clone()).to_string());
         let failed = State::Failed { reason, next: Instant::now() + DB_RETRY };
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = failed;
     }
 
-    fn failed(&self, reason: String) -> DbError {
+    fn failed(&self, reason: DbFault) -> DbError {
         DbError::Write { path: self.folder.clone(), reason }
     }
 

@@ -1,6 +1,8 @@
 //! The errors between an operator's request and the node. Each variant says who is at fault.
 
-use libp2p::PeerId;
+use std::sync::Arc;
+
+use libp2p::{Multiaddr, PeerId, identity::DecodingError};
 use rpp_p2p::{SnapshotSessionId, status::SourceKind};
 
 use crate::{address::AddressError, files, status::SnapshotStreamStatus};
@@ -26,7 +28,7 @@ pub enum SnapshotRuntimeError {
         /// The peer.
         peer: PeerId,
         /// What is wrong with it.
-        reason: String,
+        reason: UnusableKey,
     },
     /// The operator's fault: an address that cannot be dialled.
     #[error("{given:?} cannot be dialled: {reason}")]
@@ -148,11 +150,8 @@ pub enum SnapshotRuntimeError {
         message: String,
     },
     /// The node's fault: it is not ready yet.
-    #[error("the node is not ready: {reason}")]
-    NotReady {
-        /// What is missing.
-        reason: String,
-    },
+    #[error("the node is not ready: {0}")]
+    NotReady(#[from] NotReady),
     /// The node's fault: it is shutting down.
     #[error("the node is shutting down")]
     ShuttingDown,
@@ -162,4 +161,36 @@ pub enum SnapshotRuntimeError {
         /// How long the caller waited.
         seconds: u64,
     },
+}
+
+/// Why a node does not serve, or not yet.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotReady {
+    /// It was started just now.
+    #[error("not listening yet")]
+    Starting,
+    /// A listener has no address that others could use. This passes.
+    #[error("not listening yet: {listener} has no address so far")]
+    NoAddress {
+        /// What it was to listen on.
+        listener: Multiaddr,
+    },
+    /// The machine's fault: every listener was closed.
+    #[error("no address of [p2p] listen is listened on any more")]
+    NoListener,
+    /// It is stopping.
+    #[error("shutting down")]
+    ShuttingDown,
+}
+
+/// A key inside a peer id that cannot be used here.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{}", rpp_p2p::text::escape(&.0.to_string()))]
+pub struct UnusableKey(Arc<DecodingError>);
+
+impl From<DecodingError> for UnusableKey {
+    fn from(error: DecodingError) -> Self {
+        Self(Arc::new(error))
+    }
 }

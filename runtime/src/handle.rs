@@ -10,7 +10,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use crate::{
     address::{self, AddressError},
     bans::{Ban, BanSource},
-    error::SnapshotRuntimeError,
+    error::{NotReady, SnapshotRuntimeError},
     limits::CALL_TIMEOUT,
     queues::Queues,
     rates::{LimitsChange, LimitsInForce},
@@ -167,7 +167,7 @@ pub struct Seat {
     /// The value of [`NodeHandle::head`]; `None` at first.
     pub head: watch::Sender<Option<Head>>,
     /// The value of [`NodeHandle::readiness`]; `Ok` at first.
-    pub ready: watch::Sender<Result<(), String>>,
+    pub ready: watch::Sender<Result<(), NotReady>>,
     /// The value of [`NodeHandle::cannot_write`]; `None` at first.
     pub cannot_write: watch::Sender<Option<String>>,
     /// The value of [`NodeHandle::head_error`]; `None` at first.
@@ -180,7 +180,7 @@ pub struct NodeHandle {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) events: broadcast::Sender<NodeEvent>,
     pub(crate) head: watch::Receiver<Option<Head>>,
-    pub(crate) ready: watch::Receiver<Result<(), String>>,
+    pub(crate) ready: watch::Receiver<Result<(), NotReady>>,
     pub(crate) cannot_write: watch::Receiver<Option<String>>,
     pub(crate) head_error: watch::Receiver<Option<String>>,
     pub(crate) peer_id: PeerId,
@@ -399,7 +399,7 @@ impl NodeHandle {
     ///
     /// # Errors
     /// The reason why not.
-    pub fn readiness(&self) -> Result<(), String> {
+    pub fn readiness(&self) -> Result<(), NotReady> {
         self.ready.borrow().clone()
     }
 

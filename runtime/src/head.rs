@@ -23,7 +23,11 @@ use rpp_p2p::{Checkpoint, Hash, Plan, Signature, Update};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    files::{Dir, sealed, split_error},
+    files::{
+        Dir,
+        sealed::{self, SealError},
+        split_error,
+    },
     status::Head,
 };
 
@@ -48,7 +52,7 @@ pub enum HeadError {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        reason: String,
+        reason: HeadFlaw,
     },
     /// The machine's fault: it cannot be written, so nothing was accepted.
     #[error("cannot write {path}")]
@@ -57,6 +61,24 @@ pub enum HeadError {
         path: PathBuf,
         /// Why not.
         source: io::Error,
+    },
+}
+
+/// What is wrong with a head that is there.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HeadFlaw {
+    /// The disk does not give it.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// It is not as it was written.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// Another version of this program wrote it.
+    #[error("version {found} is unknown here")]
+    Version {
+        /// The version that it names.
+        found: u32,
     },
 }
 
@@ -126,16 +148,16 @@ impl HeadFile {
     /// # Errors
     /// [`HeadError::Unreadable`] says how to confirm a reset.
     pub fn load(path: &Path, genesis: Hash) -> Result<Self, HeadError> {
-        let unreadable = |reason: String| HeadError::Unreadable { path: path.to_owned(), reason };
+        let unreadable = |reason| HeadError::Unreadable { path: path.to_owned(), reason };
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("head.json").to_owned();
         let folder = path.parent().unwrap_or(Path::new("."));
-        let folder = Dir::create(folder).map_err(|error| unreadable(error.to_string()))?;
+        let folder = Dir::create(folder).map_err(|error| unreadable(error.into()))?;
         let document = match folder.read(&name, MAX_FILE) {
             Ok(bytes) => read(&bytes).map_err(unreadable)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Document { version: VERSION, chains: BTreeMap::new() }
             }
-            Err(error) => return Err(unreadable(split_error(error).1.to_string())),
+            Err(error) => return Err(unreadable(split_error(error).1.into())),
         };
         Ok(Self { folder, name, genesis, document })
     }
@@ -244,10 +266,10 @@ impl HeadFile {
     }
 }
 
-fn read(bytes: &[u8]) -> Result<Document, String> {
-    let document: Document = sealed::open(bytes).map_err(|error| error.to_string())?;
+fn read(bytes: &[u8]) -> Result<Document, HeadFlaw> {
+    let document: Document = sealed::open(bytes)?;
     if document.version != VERSION {
-        return Err(format!("version {} is unknown here", document.version));
+        return Err(HeadFlaw::Version { found: document.version });
     }
     Ok(document)
 }

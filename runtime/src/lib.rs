@@ -37,9 +37,9 @@ mod swarm;
 mod writable;
 
 pub use config::Config;
-pub use db::DbError;
+pub use db::{DbError, DbFault};
 pub use doors::ConnectionRules;
-pub use error::SnapshotRuntimeError;
+pub use error::{NotReady, SnapshotRuntimeError};
 pub use handle::NodeHandle;
 pub use hooks::{DhtBucket, DhtPeer, DhtView, Hooks, QueryCounts, Watcher, Work};
 pub use limits::SHUTDOWN_GRACE;

@@ -12,7 +12,7 @@ use std::{
 
 use libp2p::{Multiaddr, core::transport::ListenerId, multiaddr::Protocol};
 
-use crate::limits::ANNOUNCING;
+use crate::{error::NotReady, limits::ANNOUNCING};
 
 /// The listeners of a node.
 #[derive(Debug)]
@@ -54,12 +54,12 @@ impl Listeners {
     }
 
     /// Whether this node listens, or why not.
-    pub(crate) fn ready(&self, now: Instant) -> Result<(), String> {
+    pub(crate) fn ready(&self, now: Instant) -> Result<(), NotReady> {
         if self.wanted > 0 && self.live.is_empty() {
-            return Err("no address of [p2p] listen is listened on any more".to_owned());
+            return Err(NotReady::NoListener);
         }
         match self.silent().next() {
-            Some(asked) if now < self.until => Err(format!("not listening yet: {asked} has no address so far")),
+            Some(asked) if now < self.until => Err(NotReady::NoAddress { listener: asked.clone() }),
             _ => Ok(()),
         }
     }
@@ -116,7 +116,10 @@ mod tests {
         for _ in 0..3 {
             listeners.announced(tcp);
             let reason = listeners.ready(now).unwrap_err();
-            assert!(reason.contains("quic-v1"), "three addresses of one listener are not two listeners: {reason}");
+            assert!(
+                reason.to_string().contains("quic-v1"),
+                "three addresses of one listener are not two listeners: {reason}"
+            );
         }
         listeners.announced(quic);
         assert_eq!((listeners.ready(now), listeners.next_look()), (Ok(()), None));

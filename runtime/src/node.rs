@@ -108,7 +108,7 @@ pub struct Node {
     db: Db,
     writable: Arc<Writable>,
     pub(crate) events: broadcast::Sender<NodeEvent>,
-    ready: watch::Sender<Result<(), String>>,
+    ready: watch::Sender<Result<(), crate::NotReady>>,
     listeners: Listeners,
     refreshing: bool,
     _lock: DataLock,
@@ -157,7 +157,7 @@ impl Node {
         let (done, done_queue) = mpsc::channel(DONE_QUEUE);
         let (head, head_seen) = watch::channel(opened.head.as_ref().ok().and_then(|head| head.as_ref()?.newest()));
         let (_, head_error) = watch::channel(opened.head.as_ref().err().map(|error| explain(error)));
-        let (ready, ready_seen) = watch::channel(Err("not listening yet".to_owned()));
+        let (ready, ready_seen) = watch::channel(Err(crate::NotReady::Starting));
         let peer_id = *swarm.local_peer_id();
         let manager = Manager::new(Context {
             config: Arc::clone(&config),
@@ -589,7 +589,7 @@ impl Node {
 
     /// Accepts nothing more, lets writers flush, and closes. Takes at most [`SHUTDOWN_GRACE`].
     async fn stop(mut self, mut done: mpsc::Receiver<Done>, reply: Option<crate::handle::Reply<()>>) {
-        let _ = self.ready.send_replace(Err("shutting down".to_owned()));
+        let _ = self.ready.send_replace(Err(crate::NotReady::ShuttingDown));
         let deadline = tokio::time::Instant::now() + SHUTDOWN_GRACE;
         let bans_saved = self.warden.saved();
         let closing = self.manager.close();

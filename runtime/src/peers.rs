@@ -8,6 +8,7 @@ use std::{
 use libp2p::{Multiaddr, PeerId, identify, identity::PublicKey, multiaddr::Protocol, swarm::ConnectionId};
 use rpp_common::{Backoff, text::escape};
 
+use crate::error::UnusableKey;
 use crate::limits::{MAX_SAID, REDIAL_MAX, REDIAL_MIN};
 use crate::status::PeerInfo;
 
@@ -16,13 +17,13 @@ use crate::status::PeerInfo;
 ///
 /// # Errors
 /// Why the key can never be used.
-pub(crate) fn check_key(peer: &PeerId) -> Result<(), String> {
+pub(crate) fn check_key(peer: &PeerId) -> Result<(), UnusableKey> {
     const IDENTITY: u64 = 0;
     let hash: &libp2p::multihash::Multihash<64> = peer.as_ref();
     if hash.code() != IDENTITY {
         return Ok(());
     }
-    PublicKey::try_decode_protobuf(hash.digest()).map(drop).map_err(|error| escape(&error.to_string()))
+    Ok(PublicKey::try_decode_protobuf(hash.digest()).map(drop)?)
 }
 
 /// The table of peers. It holds connected peers (bounded by the connection limits) and configured ones.

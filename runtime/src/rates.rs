@@ -6,12 +6,18 @@
 mod metrics;
 mod node;
 
-use std::{io, path::Path};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    files::{self, Dir, sealed},
+    files::{
+        self, Dir,
+        sealed::{self, SealError},
+    },
     limits::MAX_LIMITS_FILE,
 };
 
@@ -77,26 +83,41 @@ struct LimitsFile {
 ///
 /// # Errors
 /// The file cannot be read; the sentence says what to do.
-pub(crate) fn load(data_dir: &Path) -> Result<Option<ByteLimits>, String> {
-    let told = |reason: String| {
-        let path = data_dir.join(NAME);
-        format!(
-            "the limits are those of the configuration, because {} cannot be read: {reason}; remove it, or set them anew with `rpp-node limits --persist`",
-            path.display()
-        )
-    };
+pub(crate) fn load(data_dir: &Path) -> Result<Option<ByteLimits>, UnreadableLimits> {
+    let told = |reason| UnreadableLimits { path: data_dir.join(NAME), reason };
     let bytes = match Dir::open(data_dir).and_then(|folder| folder.read(NAME, MAX_LIMITS_FILE)) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(told(error.to_string())),
+        Err(error) => return Err(told(error.into())),
     };
     match sealed::open::<LimitsFile>(&bytes) {
         Ok(LimitsFile { version: VERSION, limits }) => Ok(Some(limits)),
-        Ok(LimitsFile { version, .. }) => {
-            Err(told(format!("it is of version {version}, this program reads {VERSION}")))
-        }
-        Err(error) => Err(told(files::with_causes(&error))),
+        Ok(LimitsFile { version, .. }) => Err(told(LimitsFlaw::Version { found: version })),
+        Err(error) => Err(told(error.into())),
     }
+}
+
+/// The kept limits cannot be read. The disk is at fault, or another version of this program.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the limits are those of the configuration, because {} cannot be read: {}; remove it, or set them anew with \
+     `rpp-node limits --persist`",
+    path.display(), files::with_causes(reason)
+)]
+pub(crate) struct UnreadableLimits {
+    path: PathBuf,
+    reason: LimitsFlaw,
+}
+
+/// What is wrong with the file of the limits.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LimitsFlaw {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    #[error("it is of version {found}, this program reads {VERSION}")]
+    Version { found: u32 },
 }
 
 /// Durable on return. Blocks.
@@ -112,17 +133,17 @@ mod tests {
     #[test]
     fn what_is_kept_is_read_again_and_a_damaged_file_is_said() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(load(folder.path()), Ok(None));
+        assert_eq!(load(folder.path()).unwrap(), None);
         let change = LimitsChange { upload_bytes_per_second: Some(7), ..LimitsChange::default() };
         let limits = ByteLimits { download_bytes_per_second: 5, ..ByteLimits::default() }.changed(&change);
         assert_eq!((limits.download_bytes_per_second, limits.upload_bytes_per_second), (5, 7));
         save(folder.path(), limits).unwrap();
-        assert_eq!(load(folder.path()), Ok(Some(limits)));
+        assert_eq!(load(folder.path()).unwrap(), Some(limits));
         let path = folder.path().join(NAME);
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[20] ^= 1;
         std::fs::write(&path, bytes).unwrap();
-        let said = load(folder.path()).unwrap_err();
+        let said = load(folder.path()).unwrap_err().to_string();
         assert!(said.contains("checksum") && said.contains("limits --persist"), "{said}");
     }
 }

@@ -69,7 +69,7 @@ async fn prove(store: &Arc<Store>, permits: &Arc<Semaphore>, proven: &mut HashSe
                 let Err(reason) = verify::check_proof(&offer) else { return true };
                 // Not if another one took its place meanwhile.
                 if store.get(&stored.root()).is_some_and(|now| Arc::ptr_eq(&now, &stored)) {
-                    store.condemn(&stored.root(), &reason);
+                    store.condemn(&stored.root(), reason);
                 }
                 false
             });

@@ -71,10 +71,9 @@ pub(crate) struct Reloaded {
 
 /// The bounds on plans, from the configuration.
 pub(crate) fn plan_bounds(config: &Config) -> PlanBounds {
-    PlanBounds {
-        min_chunk_size: config.snapshots.min_chunk_size,
-        max_chunk_size: config.snapshots.max_chunk_size,
-        max_updates: config.snapshots.max_updates.min(limits::MAX_UPDATES),
-        max_payload_bytes: config.snapshots.max_payload_bytes,
-    }
+    let rules = &config.snapshots;
+    PlanBounds::default()
+        .with_chunk_sizes(rules.min_chunk_size, rules.max_chunk_size)
+        .with_max_updates(rules.max_updates.min(limits::MAX_UPDATES))
+        .with_max_payload_bytes(rules.max_payload_bytes)
 }

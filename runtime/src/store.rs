@@ -19,6 +19,7 @@
 //! A payload counts as served while any process has a [`Payload`] of it open.
 
 mod catalog;
+mod damage;
 mod error;
 mod have;
 mod manifest;
@@ -46,8 +47,9 @@ use std::{
 use rpp_p2p::{Hash, Plan, Update};
 
 pub use catalog::Damaged;
-pub use error::StoreError;
-pub use manifest::{Manifest, Offer};
+pub use damage::Damage;
+pub use error::{Misfit, StoreError};
+pub use manifest::{ChainFlaw, Manifest, ManifestFlaw, Offer, OfferFlaw};
 pub use mounts::check_mounts;
 pub use partial::{Partial, PartialPlan};
 pub use space::{DiskSpace, Mount, Quota, Space};
@@ -61,7 +63,7 @@ pub(crate) use stored::read_at;
 use crate::files::{Dir, sealed, split_error};
 use catalog::Catalog;
 use manifest::{DAMAGED, OFFERS, PLAN};
-use stored::{Flaw, Mark, read_manifest};
+use stored::{Mark, read_manifest};
 
 const LOCK: &str = ".lock";
 const REMOVED: &str = ".removed-";
@@ -158,7 +160,8 @@ impl Store {
 
     /// A stored payload was found damaged. It is no longer offered from now on, also by other processes and after a
     /// restart.
-    pub fn condemn(&self, root: &Hash, reason: &str) {
+    pub fn condemn(&self, root: &Hash, reason: impl std::fmt::Display) {
+        let reason = &*reason.to_string();
         tracing::error!(%root, "a stored payload is damaged and is not offered any more: {reason}");
         self.inner.condemn(root, reason);
     }
@@ -353,8 +356,8 @@ impl Inner {
         if !folder.exists(MANIFEST)? {
             return Ok(());
         }
-        if let Err(flaw) = Stored::load(folder, root) {
-            tracing::warn!(%root, reason = flaw.reason, "a payload was not finished: it goes on as a partial one");
+        if let Err(reason) = Stored::load(folder, root) {
+            tracing::warn!(%root, %reason, "a payload was not finished: it goes on as a partial one");
             return folder.remove_file(MANIFEST);
         }
         if self.store.exists(name)? {
@@ -425,7 +428,7 @@ impl Inner {
             Ok(stored) => Listed::New(Box::new(stored)),
             // Removed between listing and reading.
             Err(_) if matches!(self.store.exists(name), Ok(false)) => Listed::Gone,
-            Err(flaw) => damaged(mark.filter(|_| !flaw.may_pass), flaw.reason),
+            Err(damage) => damaged(mark.filter(|_| !damage.may_pass()), damage.to_string()),
         }
     }
 
@@ -439,7 +442,7 @@ impl Inner {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(StoreError::Unknown { root: *root }),
             other => other.map_err(|source| self.io("open", self.store.path().join(&name), source))?,
         };
-        let damaged = |flaw: Flaw| StoreError::Damaged { path: folder.path().to_owned(), reason: flaw.reason };
+        let damaged = |reason| StoreError::Damaged { path: folder.path().to_owned(), reason };
         let mut manifest = read_manifest(&folder, root).map_err(damaged)?;
         let changed = manifest.add(offer)?;
         if changed {
@@ -449,7 +452,7 @@ impl Inner {
     }
 
     fn write_manifest(&self, folder: &Dir, manifest: &Manifest) -> Result<(), StoreError> {
-        let bytes = sealed::seal(manifest).map_err(|error| StoreError::unfit(error.to_string()))?;
+        let bytes = sealed::seal(manifest).map_err(Misfit::from)?;
         let written =
             self.space.before_write(bytes.len() as u64).and_then(|()| folder.write_atomic(MANIFEST, &bytes, 0o600));
         written.map_err(|error| self.failed("write", folder.path().join(MANIFEST), error, bytes.len() as u64))
@@ -466,8 +469,8 @@ impl Inner {
         let stored = catalog.stored.get(&root).cloned().ok_or_else(|| StoreError::Damaged {
             path: self.store.path().join(root.to_string()),
             reason: match catalog.damaged.get(&root) {
-                Some(entry) => format!("it was put in place, and then could not be read: {}", entry.reason),
-                None => "it was removed just after it was put in place".to_owned(),
+                Some(entry) => Damage::UnreadableWhenPlaced(entry.reason.clone()),
+                None => Damage::GoneWhenPlaced,
             },
         })?;
         if is_new {

@@ -150,8 +150,12 @@ fn memory_limits() -> memory_connection_limits::Behaviour {
 /// Dials a peer unless it is connected or is already being dialled.
 ///
 /// # Errors
-/// The reason in words if no dial can even be tried.
-pub(crate) fn dial(swarm: &mut Swarm<NodeBehaviour>, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<(), String> {
+/// No dial can even be tried.
+pub(crate) fn dial(
+    swarm: &mut Swarm<NodeBehaviour>,
+    peer: PeerId,
+    addresses: Vec<Multiaddr>,
+) -> Result<(), CannotDial> {
     let options = DialOpts::peer_id(peer)
         .condition(PeerCondition::DisconnectedAndNotDialing)
         .addresses(addresses)
@@ -159,9 +163,14 @@ pub(crate) fn dial(swarm: &mut Swarm<NodeBehaviour>, peer: PeerId, addresses: Ve
         .build();
     match swarm.dial(options) {
         Ok(()) | Err(DialError::DialPeerConditionFalse(_)) => Ok(()),
-        Err(error) => Err(explain_dial_error(&error)),
+        Err(error) => Err(CannotDial(error)),
     }
 }
+
+/// Why a peer is not even dialled, in words for an operator.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", explain_dial_error(.0))]
+pub(crate) struct CannotDial(DialError);
 
 /// A dial error for an operator: one sentence of at most 512 bytes; text of the peer is escaped.
 pub(crate) fn explain_dial_error(error: &DialError) -> String {

@@ -7,10 +7,10 @@ use rpp_p2p::{
     outboard::{GROUP, Layout, NODE},
     plan::{self, PlanBounds, check_authority_signatures, check_plan},
 };
-use rpp_proofs::{Genesis, Tip, Verifier};
+use rpp_proofs::{Genesis, GenesisError, NotCanonical, ProofError, Tip, Verifier};
 use serde::Serialize;
 
-use crate::store::{Offer, Store, Stored, nodes};
+use crate::store::{MANIFEST, Offer, Store, Stored, nodes};
 
 /// Bytes read at a time; a whole number of groups.
 const PIECE: usize = 4 * 1024 * 1024;
@@ -130,12 +130,14 @@ pub fn verify_shown(
     trust: Option<&TrustAnchor>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<VerifyReport, VerifyError> {
-    let check_proof: CheckProof<'_> =
-        &|genesis, tip, proof| Verifier::shared().verify(genesis, tip, proof).map_err(|error| error.to_string());
-    verify_with(store, root, trust, check_proof, progress)
+    verify_with(store, root, trust, &verify_proof, progress)
 }
 
-pub(crate) type CheckProof<'a> = &'a dyn Fn(&Genesis, &Tip, &[u8]) -> Result<(), String>;
+pub(crate) type CheckProof<'a> = &'a dyn Fn(&Genesis, &Tip, &[u8]) -> Result<(), ProofError>;
+
+fn verify_proof(genesis: &Genesis, tip: &Tip, proof: &[u8]) -> Result<(), ProofError> {
+    Verifier::shared().verify(genesis, tip, proof)
+}
 
 pub(crate) fn verify_with(
     store: &Store,
@@ -250,7 +252,7 @@ fn check_offer(offer: &Offer, trust: Option<&TrustAnchor>, check_proof: CheckPro
         }
     };
     check_chain(offer, &own, &mut report);
-    report.proof = check_tip(offer, &genesis, check_proof);
+    report.proof = Check::of(check_tip(offer, &genesis, check_proof));
     report
 }
 
@@ -259,17 +261,31 @@ fn check_offer(offer: &Offer, trust: Option<&TrustAnchor>, check_proof: CheckPro
 ///
 /// # Errors
 /// What does not hold, in words that name the file.
-pub(crate) fn check_proof(offer: &Offer) -> Result<(), String> {
-    let height = offer.snapshot.checkpoint.height;
-    let wrong =
-        |reason: &str| format!("the proof of the offer at height {height} in manifest.json does not hold: {reason}");
-    let genesis = plan::genesis(&offer.genesis).map_err(|error| wrong(&error.to_string()))?;
-    let verifier: CheckProof<'_> =
-        &|genesis, tip, proof| Verifier::shared().verify(genesis, tip, proof).map_err(|error| error.to_string());
-    match check_tip(offer, &genesis, verifier) {
-        Check::Ok => Ok(()),
-        Check::Failed(reason) => Err(wrong(&reason)),
-    }
+pub(crate) fn check_proof(offer: &Offer) -> Result<(), UnprovenOffer> {
+    let wrong = |reason| UnprovenOffer { height: offer.snapshot.checkpoint.height, reason };
+    let genesis = plan::genesis(&offer.genesis).map_err(|error| wrong(error.into()))?;
+    check_tip(offer, &genesis, &verify_proof).map_err(wrong)
+}
+
+/// An offer in a manifest whose recursive proof does not hold. Whoever wrote the manifest, or the disk, is at fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the proof of the offer at height {height} in {MANIFEST} does not hold: {reason}")]
+pub(crate) struct UnprovenOffer {
+    height: u64,
+    reason: Unproven,
+}
+
+/// Why a tip is not proven.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unproven {
+    #[error("there is none")]
+    NoProof,
+    #[error(transparent)]
+    Genesis(#[from] GenesisError),
+    #[error(transparent)]
+    Commitment(#[from] NotCanonical),
+    #[error(transparent)]
+    Proof(#[from] ProofError),
 }
 
 fn check_chain(offer: &Offer, own: &TrustAnchor, report: &mut OfferReport) {
@@ -289,15 +305,10 @@ fn check_chain(offer: &Offer, own: &TrustAnchor, report: &mut OfferReport) {
     }
 }
 
-fn check_tip(offer: &Offer, genesis: &Genesis, check_proof: CheckProof<'_>) -> Check {
-    let Some(proof) = offer.updates.last().and_then(|update| update.recursive_proof.as_ref()) else {
-        return Check::Failed("there is none".to_owned());
-    };
-    let commitment = match plan::commitment(&offer.tip.commitment) {
-        Ok(commitment) => commitment,
-        Err(error) => return Check::Failed(error.to_string()),
-    };
-    Check::of(check_proof(genesis, &Tip { step: offer.tip.step, height: offer.tip.height, commitment }, proof))
+fn check_tip(offer: &Offer, genesis: &Genesis, check_proof: CheckProof<'_>) -> Result<(), Unproven> {
+    let proof = offer.updates.last().and_then(|update| update.recursive_proof.as_ref()).ok_or(Unproven::NoProof)?;
+    let commitment = plan::commitment(&offer.tip.commitment)?;
+    Ok(check_proof(genesis, &Tip { step: offer.tip.step, height: offer.tip.height, commitment }, proof)?)
 }
 
 #[cfg(test)]

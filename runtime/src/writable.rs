@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Instant,
@@ -153,17 +154,18 @@ impl Writable {
 ///
 /// # Errors
 /// The system's error, with the file.
-pub(crate) fn try_write(folder: &Path) -> Result<(), String> {
+pub(crate) fn try_write(folder: &Path) -> io::Result<()> {
     let tried = Dir::open(folder).and_then(|dir| {
         let written = dir.write_atomic(PROBE_NAME, &PROBE, 0o600);
         dir.remove_file(PROBE_NAME).and(written)
     });
-    tried.map_err(|error| format!("{}: {}", folder.join(PROBE_NAME).display(), files::with_causes(&error)))
+    tried.map_err(files::in_file(folder.join(PROBE_NAME)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Damage;
 
     #[test]
     fn what_the_store_cannot_write_is_said_and_logged_once() {
@@ -175,7 +177,7 @@ mod tests {
         writable.works(Part::Store);
         // Before a byte is written there is only too little room, and what was damaged is no matter of writing.
         writable.store_failed(&StoreError::Full { path: None, needed: 100, free: 7 });
-        writable.store_failed(&StoreError::Damaged { path, reason: "other bytes".to_owned() });
+        writable.store_failed(&StoreError::Damaged { path, reason: Damage::GoneWhenPlaced });
         assert!(!writable.is_failed(Part::Store));
     }
 

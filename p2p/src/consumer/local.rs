@@ -94,7 +94,8 @@ impl Session {
             AuthorityError::Signatures(_) | AuthorityError::Authentication { .. } => {
                 (FailureCode::Authentication, true)
             }
-            AuthorityError::Chain { .. } | AuthorityError::Proof { .. } => (FailureCode::Proof, true),
+            AuthorityError::Chain { .. } => (FailureCode::Proof, true),
+            AuthorityError::Proof { ref reason } => (FailureCode::Proof, !reason.is_local()),
             AuthorityError::Stale { .. } => (FailureCode::Stale, false),
             AuthorityError::Equivocation { .. } => (FailureCode::Equivocation, false),
         };

@@ -1,10 +1,10 @@
 //! Whether an offer counts: its numbers fit together, its genesis is the trusted one, and enough publishers signed its tip.
 
-use rpp_proofs::{CheckpointSignature, PROOF_SYSTEM, SignatureError};
+use rpp_proofs::{PROOF_SYSTEM, SignatureError};
 
 use super::messages::Offer;
 use crate::{
-    authority,
+    authority::{self, AuthenticationError},
     limits::MAX_WRONG_OFFERS,
     messages::{Checkpoint, Plan, Signature, SnapshotHeader},
     plan::{self, PlanBounds, PlanError, TrustAnchor},
@@ -52,7 +52,7 @@ pub enum OfferError {
     #[error("its tip is not signed: {reason}")]
     Malformed {
         /// What is wrong.
-        reason: String,
+        reason: AuthenticationError,
     },
 }
 
@@ -128,11 +128,11 @@ fn check_numbers(offer: &Offer, trust: &TrustAnchor, bounds: &PlanBounds) -> Res
 }
 
 fn check_signatures(offer: &Offer, trust: &TrustAnchor) -> Result<(), OfferError> {
-    let malformed = |reason: String| OfferError::Malformed { reason };
-    let genesis = plan::genesis(&offer.genesis).map_err(|error| malformed(error.to_string()))?;
-    let tip = plan::commitment(&offer.tip.commitment).map_err(|error| malformed(error.to_string()))?;
-    let signatures: Vec<CheckpointSignature> =
-        offer.signatures.iter().map(authority::signature).collect::<Result<_, _>>().map_err(malformed)?;
+    let malformed = |reason| OfferError::Malformed { reason };
+    let genesis = plan::genesis(&offer.genesis).map_err(|error| malformed(error.into()))?;
+    let tip = plan::commitment(&offer.tip.commitment).map_err(|error| malformed(error.into()))?;
+    let signatures: Result<Vec<_>, _> = offer.signatures.iter().map(authority::signature).collect();
+    let signatures = signatures.map_err(|error| malformed(error.into()))?;
     let revoked: Vec<_> = trust.revoked.iter().map(|key| key.0).collect();
     rpp_proofs::verify_signatures(&genesis, &tip, offer.tip.height, offer.tip.step, &signatures, &revoked)?;
     Ok(())

@@ -670,7 +670,7 @@ fn add_others(session: &mut Session, providers: &[PeerId], now: Instant) {
 fn check_proof(plan: &Plan, updates: &[Update]) -> Result<(), AuthorityError> {
     let proof = updates.last().and_then(|last| last.recursive_proof.clone());
     let holds = proof == Some(WORLD.proof_of(plan.tip.step));
-    if holds { Ok(()) } else { Err(AuthorityError::Proof { reason: "simulated".to_owned() }) }
+    if holds { Ok(()) } else { Err(AuthorityError::Proof { reason: rpp_proofs::ProofError::Height }) }
 }
 
 pub fn options(rng: &mut Rng) -> Options {

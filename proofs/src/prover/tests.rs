@@ -90,6 +90,17 @@ fn a_first_publish_killed_after_its_state_is_in_place_has_taken_its_step() {
     assert_eq!(Prover::open(dir.path(), genesis()).unwrap().tip(), Some(native_tip(1)));
 }
 
+/// A file that cannot be opened is named, and not its folder alone.
+#[test]
+fn what_cannot_be_opened_in_the_folder_is_named() {
+    for name in ["state.lock", "state"] {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join(name)).unwrap();
+        let error = Prover::open(dir.path(), genesis()).unwrap_err();
+        assert!(matches!(&error, ProverError::Io { path, .. } if path.ends_with(name)), "{error}");
+    }
+}
+
 fn native_tip(steps: u64) -> Tip {
     let mut chain = Chain::genesis(&genesis());
     for step in 1..=steps {

@@ -32,7 +32,7 @@ pub struct Port {
     pub address: SocketAddr,
     pub shutdown: CancellationToken,
     pub head: watch::Sender<Option<Head>>,
-    pub ready: watch::Sender<Result<(), String>>,
+    pub ready: watch::Sender<Result<(), rpp_runtime::NotReady>>,
     pub cannot_write: watch::Sender<Option<String>>,
     pub head_error: watch::Sender<Option<String>>,
     pub events: broadcast::Sender<NodeEvent>,

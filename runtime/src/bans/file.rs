@@ -80,7 +80,16 @@ struct Saved {
     /// The newest version that it holds.
     written: u64,
     /// The version that was tried last and could not be written, and why.
-    failed: Option<(u64, String)>,
+    failed: Option<(u64, Unsaved)>,
+}
+
+/// Why the bans are not on the disk. The machine is at fault; the bans are in force all the same.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum Unsaved {
+    #[error("the bans are in force, but would not outlive a restart: {}", files::with_causes(&**.0))]
+    Failed(Arc<io::Error>),
+    #[error("{NAME} is not written yet: look at the disk")]
+    Slow,
 }
 
 impl Saver {
@@ -101,7 +110,7 @@ impl Saver {
     }
 
     /// Resolves when the file holds everything that was to be saved until now, or with the reason why it does not.
-    pub(super) fn saved(&self) -> impl Future<Output = Result<(), String>> + Send + use<> {
+    pub(super) fn saved(&self) -> impl Future<Output = Result<(), Unsaved>> + Send + use<> {
         let (version, mut state) = (self.wanted.borrow().0, self.state.clone());
         async move {
             let tried = |state: &Saved| {
@@ -109,8 +118,8 @@ impl Saver {
             };
             match tokio::time::timeout(PATIENCE, state.wait_for(tried)).await {
                 Ok(Ok(state)) if state.written >= version => Ok(()),
-                Ok(Ok(state)) => Err(state.failed.as_ref().map(|(_, reason)| reason.clone()).unwrap_or_default()),
-                Ok(Err(_)) | Err(_) => Err(format!("{NAME} is not written yet: look at the disk")),
+                Ok(Ok(state)) => Err(state.failed.as_ref().map_or(Unsaved::Slow, |(_, reason)| reason.clone())),
+                Ok(Err(_)) | Err(_) => Err(Unsaved::Slow),
             }
         }
     }
@@ -129,10 +138,10 @@ async fn save_all(data_dir: PathBuf, mut queue: watch::Receiver<(u64, Arc<Vec<Ba
                 }
                 Err(error) => error,
             };
-            let reason =
-                format!("the bans are in force, but would not outlive a restart: {}", files::with_causes(&error));
-            if done.borrow().failed.as_ref().is_none_or(|(_, said)| *said != reason) {
-                tracing::error!("{reason}");
+            let reason = Unsaved::Failed(Arc::new(error));
+            let words = reason.to_string();
+            if done.borrow().failed.as_ref().is_none_or(|(_, said)| said.to_string() != words) {
+                tracing::error!("{words}");
             }
             done.send_modify(|state| state.failed = Some((version, reason)));
             tokio::time::sleep(BAN_RETRY).await;
@@ -195,7 +204,7 @@ mod tests {
         let absent = folder.path().join("absent");
         let (saver, bans) = (Saver::spawn(absent.clone()), table());
         saver.save(bans.clone());
-        let reason = saver.saved().await.unwrap_err();
+        let reason = saver.saved().await.unwrap_err().to_string();
         assert!(reason.contains("would not outlive a restart"), "{reason}");
         std::fs::create_dir(&absent).unwrap();
         saver.state.clone().wait_for(|state| state.written == 1).await.unwrap();

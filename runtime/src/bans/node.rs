@@ -76,7 +76,7 @@ impl Node {
         self.readmit(source);
         let saved = self.warden.saved();
         tokio::spawn(async move {
-            let saved = saved.await.map_err(|message| SnapshotRuntimeError::Storage { message });
+            let saved = saved.await.map_err(|error| SnapshotRuntimeError::Storage { message: error.to_string() });
             let _ = reply.send(saved);
         });
     }

@@ -10,7 +10,7 @@ use rpp_p2p::{
 use time::OffsetDateTime;
 
 use super::{
-    file::{self, Saver},
+    file::{self, Saver, Unsaved},
     flood::Floods,
     rules::{Ban, BanEvidence, BanSource, Bans},
 };
@@ -114,7 +114,7 @@ impl Warden {
     }
 
     /// Resolves when the file holds everything until now, or with the reason why it does not.
-    pub(crate) fn saved(&self) -> impl Future<Output = Result<(), String>> + Send + use<> {
+    pub(crate) fn saved(&self) -> impl Future<Output = Result<(), Unsaved>> + Send + use<> {
         self.saver.saved()
     }
 

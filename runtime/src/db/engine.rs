@@ -13,7 +13,10 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use super::{Change, Notice, Rows, TABLES};
+use super::{
+    Change, Notice, Rows, TABLES,
+    fault::{DbFault, system_code},
+};
 use crate::limits::{DB_CACHE_BYTES, FLUSH_PATIENCE, FLUSH_QUEUE};
 use crate::{config::Durability, writable};
 
@@ -23,18 +26,24 @@ const LOCK_POLL: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(super) enum Unopened {
     /// This or another process has it open.
-    Locked(String),
+    Locked(DbFault),
     /// The disk fails at present; what is there is not damaged.
-    Disk(String),
+    Disk(DbFault),
     /// The content cannot be read.
-    Damaged(String),
+    Damaged(DbFault),
+}
+
+impl Unopened {
+    fn disk(error: impl Into<DbFault>) -> Self {
+        Self::Disk(error.into())
+    }
 }
 
 /// An open sled. Dropping it ends its thread and frees its lock.
 pub(super) struct Engine {
     /// `None` only during the drop.
     trees: Option<(sled::Db, [sled::Tree; TABLES.len()])>,
-    flushes: Option<SyncSender<SyncSender<Result<(), String>>>>,
+    flushes: Option<SyncSender<SyncSender<Result<(), DbFault>>>>,
     thread: Option<JoinHandle<()>>,
     /// A flush did not end, so nothing waits for its thread.
     stuck: AtomicBool,
@@ -48,7 +57,7 @@ impl Engine {
         patience: Duration,
     ) -> Result<(Self, Vec<Notice>), Unopened> {
         let mut notices = Vec::new();
-        remove_leftovers(folder, &mut notices).map_err(|error| Unopened::Disk(error.to_string()))?;
+        remove_leftovers(folder, &mut notices).map_err(Unopened::disk)?;
         let begun = Instant::now();
         let opened = loop {
             match try_open(folder) {
@@ -56,8 +65,8 @@ impl Engine {
                 Err(Unopened::Damaged(reason)) => {
                     // If the disk accepts no writes, sled fails in many ways.
                     let parent = folder.parent().unwrap_or(Path::new("."));
-                    writable::try_write(parent).map_err(Unopened::Disk)?;
-                    let to = set_aside(folder).map_err(|error| Unopened::Disk(error.to_string()))?;
+                    writable::try_write(parent).map_err(Unopened::disk)?;
+                    let to = set_aside(folder).map_err(Unopened::disk)?;
                     // The damaged one is better than none.
                     let opened = try_open(folder).inspect_err(|_| put_back(&to, folder))?;
                     notices.push(Notice::SetAside { to, reason });
@@ -69,7 +78,8 @@ impl Engine {
         let file = match durability {
             Durability::Strict => {
                 let path = folder.join("db");
-                Some(File::open(&path).map_err(|error| Unopened::Disk(format!("{}: {error}", path.display())))?)
+                let opened = File::open(&path);
+                Some(opened.map_err(|source| Unopened::Disk(DbFault::File { path, source: source.into() }))?)
             }
             Durability::Process => None,
         };
@@ -78,19 +88,19 @@ impl Engine {
         let thread = std::thread::Builder::new()
             .name("session-db".to_owned())
             .spawn(move || flush_for_all(&requests, &db, file.as_ref()))
-            .map_err(|error| Unopened::Disk(error.to_string()))?;
+            .map_err(Unopened::disk)?;
         let engine =
             Self { trees: Some(opened), flushes: Some(flushes), thread: Some(thread), stuck: AtomicBool::new(false) };
         Ok((engine, notices))
     }
 
     /// All rows.
-    pub(super) fn rows(&self) -> Result<Rows, String> {
+    pub(super) fn rows(&self) -> Result<Rows, DbFault> {
         guarded(|| {
             let mut rows = Rows::default();
             for (tree, rows) in self.trees()?.iter().zip(&mut rows) {
                 for entry in tree {
-                    let (key, value) = entry.map_err(|error| plain(&error))?;
+                    let (key, value) = entry.map_err(|error| DbFault::from(&error))?;
                     rows.insert(key.to_vec(), value.to_vec());
                 }
             }
@@ -99,7 +109,7 @@ impl Engine {
     }
 
     /// Makes changes; they are durable only after [`Self::flush`].
-    pub(super) fn apply(&self, changes: &[Change]) -> Result<(), String> {
+    pub(super) fn apply(&self, changes: &[Change]) -> Result<(), DbFault> {
         guarded(|| {
             let trees = self.trees()?;
             for change in changes {
@@ -108,29 +118,29 @@ impl Engine {
                     Some(value) => tree.insert(&change.key, value.as_slice()),
                     None => tree.remove(&change.key),
                 };
-                done.map_err(|error| plain(&error))?;
+                done.map_err(|error| DbFault::from(&error))?;
             }
             Ok(())
         })
     }
 
     /// Makes everything written so far durable; one flush serves all callers that wait.
-    pub(super) fn flush(&self) -> Result<(), String> {
+    pub(super) fn flush(&self) -> Result<(), DbFault> {
         let (reply, answer) = mpsc::sync_channel(1);
-        let flushes = self.flushes.as_ref().ok_or_else(gone)?;
-        flushes.send(reply).map_err(|_| gone())?;
+        let flushes = self.flushes.as_ref().ok_or(DbFault::Closed)?;
+        flushes.send(reply).map_err(|_| DbFault::Closed)?;
         match answer.recv_timeout(FLUSH_PATIENCE) {
             Ok(flushed) => flushed,
-            Err(RecvTimeoutError::Disconnected) => Err(gone()),
+            Err(RecvTimeoutError::Disconnected) => Err(DbFault::Closed),
             Err(RecvTimeoutError::Timeout) => {
                 self.stuck.store(true, Ordering::SeqCst);
-                Err(format!("a flush did not end within {} s", FLUSH_PATIENCE.as_secs()))
+                Err(DbFault::Slow { seconds: FLUSH_PATIENCE.as_secs() })
             }
         }
     }
 
-    fn trees(&self) -> Result<&[sled::Tree; TABLES.len()], String> {
-        self.trees.as_ref().map(|(_, trees)| trees).ok_or_else(gone)
+    fn trees(&self) -> Result<&[sled::Tree; TABLES.len()], DbFault> {
+        self.trees.as_ref().map(|(_, trees)| trees).ok_or(DbFault::Closed)
     }
 }
 
@@ -148,18 +158,14 @@ impl Drop for Engine {
     }
 }
 
-fn gone() -> String {
-    "it was closed after a failure".to_owned()
-}
-
 /// The thread of an [`Engine`].
-fn flush_for_all(requests: &mpsc::Receiver<SyncSender<Result<(), String>>>, db: &sled::Db, file: Option<&File>) {
+fn flush_for_all(requests: &mpsc::Receiver<SyncSender<Result<(), DbFault>>>, db: &sled::Db, file: Option<&File>) {
     while let Ok(first) = requests.recv() {
         let waiting: Vec<_> = std::iter::once(first).chain(requests.try_iter()).collect();
         let flushed = guarded(|| {
-            db.flush().map_err(|error| plain(&error))?;
+            db.flush().map_err(|error| DbFault::from(&error))?;
             // sled's own flush survives a kill, but not a power loss.
-            file.map_or(Ok(()), File::sync_data).map_err(|error| error.to_string())
+            Ok(file.map_or(Ok(()), File::sync_data)?)
         });
         for reply in waiting {
             let _ = reply.try_send(flushed.clone()); // A caller that stopped waiting is gone.
@@ -168,9 +174,8 @@ fn flush_for_all(requests: &mpsc::Receiver<SyncSender<Result<(), String>>>, db: 
 }
 
 /// A panic of sled is a failure like any other.
-fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|_| Err("it failed in a way that its library does not survive".to_owned()))
+fn guarded<T>(work: impl FnOnce() -> Result<T, DbFault>) -> Result<T, DbFault> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(DbFault::Panicked))
 }
 
 fn try_open(folder: &Path) -> Result<(sled::Db, [sled::Tree; TABLES.len()]), Unopened> {
@@ -188,44 +193,17 @@ fn try_open(folder: &Path) -> Result<(sled::Db, [sled::Tree; TABLES.len()]), Uno
     match catch_unwind(AssertUnwindSafe(open)) {
         Ok(Ok(opened)) => Ok(opened),
         Ok(Err(error)) => Err(meaning(&error)),
-        Err(_) => Err(Unopened::Damaged("it is damaged in a way that its library does not survive".to_owned())),
+        Err(_) => Err(Unopened::Damaged(DbFault::Unreadable)),
     }
 }
 
 fn meaning(error: &sled::Error) -> Unopened {
-    let reason = plain(error);
     match error {
         // In use, which is not damage. sled reports it as text only.
-        _ if error.to_string().contains("could not acquire lock") => {
-            Unopened::Locked("another part of this process, or another one, still has it open".to_owned())
-        }
-        sled::Error::Io(error) if error.raw_os_error().is_some() || code_in(&error.to_string()).is_some() => {
-            Unopened::Disk(reason)
-        }
-        _ => Unopened::Damaged(reason),
+        _ if error.to_string().contains("could not acquire lock") => Unopened::Locked(DbFault::InUse),
+        sled::Error::Io(io) if system_code(io).is_some() => Unopened::Disk(error.into()),
+        _ => Unopened::Damaged(error.into()),
     }
-}
-
-/// sled's message without names and numbers of its internals: it stores a copy of an error as Rust's debug text.
-fn plain(error: &sled::Error) -> String {
-    match error {
-        sled::Error::Io(error) => {
-            let code = error.raw_os_error().or_else(|| code_in(&error.to_string()));
-            code.map_or_else(
-                || rpp_p2p::text::escape(&error.to_string()),
-                |code| io::Error::from_raw_os_error(code).to_string(),
-            )
-        }
-        sled::Error::Corruption { .. } => "its log is damaged".to_owned(),
-        sled::Error::CollectionNotFound(_) => "a part of it is missing".to_owned(),
-        sled::Error::Unsupported(reason) | sled::Error::ReportableBug(reason) => rpp_p2p::text::escape(reason),
-    }
-}
-
-/// The system's error number, from the debug text.
-fn code_in(text: &str) -> Option<i32> {
-    let (_, rest) = text.split_once("Os { code: ")?;
-    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 fn remove_leftovers(folder: &Path, notices: &mut Vec<Notice>) -> io::Result<()> {
@@ -271,13 +249,13 @@ mod tests {
         let full = || io::Error::from_raw_os_error(28);
         let copied = sled::Error::Io(io::Error::new(full().kind(), format!("{:?}", full())));
         for error in [sled::Error::Io(full()), copied.clone(), copied] {
-            assert_eq!(plain(&error), full().to_string());
+            assert_eq!(DbFault::from(&error).to_string(), full().to_string());
             assert!(matches!(meaning(&error), Unopened::Disk(_)), "{error}");
         }
         let short = sled::Error::Io(io::ErrorKind::UnexpectedEof.into());
         assert!(matches!(meaning(&short), Unopened::Damaged(_)));
         let damaged = sled::Error::Corruption { at: None, bt: () };
         assert!(matches!(meaning(&damaged), Unopened::Damaged(_)));
-        assert!(!plain(&damaged).contains('{'), "{}", plain(&damaged));
+        assert!(!DbFault::from(&damaged).to_string().contains('{'), "{}", DbFault::from(&damaged).to_string());
     }
 }

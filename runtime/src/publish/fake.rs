@@ -6,7 +6,7 @@ use std::{
 };
 
 use rpp_p2p::Hash;
-use rpp_proofs::{Chain, Checkpoint, Genesis, ProverError, Signer, Tip};
+use rpp_proofs::{Chain, Checkpoint, Genesis, ProofError, ProverError, Signer, Tip};
 
 use super::{OpenProver, Prove, PublishError, PublishRequest, Published};
 use crate::{files, store::DiskSpace};
@@ -43,8 +43,8 @@ pub(crate) fn proof(tip: &Tip) -> Vec<u8> {
 }
 
 /// Accepts what [`FakeProver`] makes.
-pub(crate) fn check_proof(_: &Genesis, tip: &Tip, bytes: &[u8]) -> Result<(), String> {
-    if bytes == proof(tip) { Ok(()) } else { Err("not its proof".to_owned()) }
+pub(crate) fn check_proof(_: &Genesis, tip: &Tip, bytes: &[u8]) -> Result<(), ProofError> {
+    if bytes == proof(tip) { Ok(()) } else { Err(ProofError::Invalid("not its proof".to_owned())) }
 }
 
 pub(crate) fn open(folder: &Path, genesis: &Genesis) -> Result<Box<dyn Prove>, ProverError> {

@@ -114,10 +114,8 @@ pub(crate) fn check_head(
 }
 
 fn unforeseen<T>(check: impl FnOnce() -> Result<T, Unsettled>) -> Result<T, Unsettled> {
-    catch_unwind(AssertUnwindSafe(check)).unwrap_or_else(|_| {
-        let reason = "the check failed in an unforeseen way".to_owned();
-        Err(AuthorityError::Proof { reason }.into())
-    })
+    catch_unwind(AssertUnwindSafe(check))
+        .unwrap_or_else(|_| Err(AuthorityError::Proof { reason: rpp_proofs::ProofError::Panicked }.into()))
 }
 
 /// Applies the rollback and equivocation rules (`docs/storage.md`, The head). Durable on return.
@@ -125,12 +123,7 @@ fn accept(plan: &Plan, updates: &[Update], head: &mut HeadFile, writable: &Writa
     match head.judge(plan, updates) {
         Verdict::Newer | Verdict::Known => {}
         Verdict::Stale { newest } => {
-            let reason = format!(
-                "its tip is step {}, the accepted head is step {newest}, and nothing in it was accepted before: \
-                 ask another provider, or wait until this one has caught up",
-                plan.tip.step
-            );
-            return Err(AuthorityError::Stale { reason }.into());
+            return Err(AuthorityError::Stale { tip: plan.tip.step, head: newest }.into());
         }
         Verdict::Equivocation { step, accepted, offered } => {
             let evidence = match head.keep_evidence(plan, updates) {
@@ -138,11 +131,7 @@ fn accept(plan: &Plan, updates: &[Update], head: &mut HeadFile, writable: &Writa
                 Ok(None) => "there is evidence enough already".to_owned(),
                 Err(error) => format!("the evidence could not be kept: {}", explain(&error)),
             };
-            let reason = format!(
-                "publishers signed two histories: step {step} was accepted as {accepted} and is offered as {offered}; \
-                 {evidence}. Ask the publishers which one holds"
-            );
-            return Err(AuthorityError::Equivocation { reason }.into());
+            return Err(AuthorityError::Equivocation { step, accepted, offered, evidence }.into());
         }
     }
     head.accept(plan, updates).map_err(|error| match &error {

@@ -24,7 +24,7 @@ mod url;
 
 pub use self::{
     copy::{Copied, CopyError, CopyPlan, CopyProgress, copy},
-    list::{ListedSnapshot, SnapshotList},
+    list::{ListedSnapshot, SnapshotList, UnreadableList},
     read::MirrorReader,
     trouble::MirrorTrouble,
     url::{MirrorUrl, MirrorUrlError},

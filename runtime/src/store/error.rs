@@ -4,6 +4,8 @@ use std::{io, path::PathBuf};
 
 use rpp_p2p::Hash;
 
+use super::{damage::Damage, manifest::OfferFlaw};
+
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -60,18 +62,15 @@ pub enum StoreError {
         snapshots: PathBuf,
     },
     /// The caller's fault: a chunk, plan or offer does not match the payload.
-    #[error("{reason}")]
-    Unfit {
-        /// What does not fit.
-        reason: String,
-    },
+    #[error(transparent)]
+    Unfit(#[from] Misfit),
     /// The disk's fault: the stored bytes are not those that were written.
     #[error("{path} is damaged: {reason}")]
     Damaged {
         /// The path.
         path: PathBuf,
         /// What is wrong with it.
-        reason: String,
+        reason: Damage,
     },
     /// The machine's: a note beside a payload cannot be written. Goes away when the disk takes it.
     #[error("cannot write {path}")]
@@ -98,8 +97,51 @@ pub(crate) fn place(path: Option<&PathBuf>) -> String {
     path.map_or_else(String::new, |path| format!(" to write {}", path.display()))
 }
 
-impl StoreError {
-    pub(crate) fn unfit(reason: impl Into<String>) -> Self {
-        Self::Unfit { reason: reason.into() }
-    }
+/// What does not match the payload.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Misfit {
+    /// Not a size that chunks have.
+    #[error("{chunk_size} is not a chunk size")]
+    ChunkSize {
+        /// The size that was asked for.
+        chunk_size: u64,
+    },
+    /// The payload has no such chunk.
+    #[error("there is no chunk {index}: the payload has {total}")]
+    NoChunk {
+        /// The chunk that was asked for.
+        index: u64,
+        /// How many there are.
+        total: u64,
+    },
+    /// A chunk of another length.
+    #[error("chunk {index} has {bytes} bytes")]
+    ChunkBytes {
+        /// Which.
+        index: u64,
+        /// Its length.
+        bytes: usize,
+    },
+    /// The payload is finished before all of it is there.
+    #[error("only {written} bytes are written")]
+    Unwritten {
+        /// How many are there.
+        written: u64,
+    },
+    /// The payload is finished before all of it was hashed.
+    #[error("what was there before is not checked yet")]
+    Unchecked,
+    /// A repair of what is not damaged.
+    #[error("chunk {index} needs no repair, or is of another size")]
+    NoRepair {
+        /// Which.
+        index: u64,
+    },
+    /// An offer that is not of this payload, or contradicts itself.
+    #[error(transparent)]
+    Offer(#[from] OfferFlaw),
+    /// A manifest that cannot be written as JSON, which is a bug.
+    #[error(transparent)]
+    Manifest(#[from] serde_json::Error),
 }

@@ -4,13 +4,13 @@ use std::sync::OnceLock;
 
 use rpp_p2p::{
     Checkpoint, GenesisDescriptor, Hash, PayloadFormat, Plan, SnapshotHeader, TrustAnchor, Update, limits,
-    plan::{self, PlanBounds},
+    plan::{self, AuthorityError, PlanBounds, PlanError},
     tree,
 };
 use rpp_proofs::{GenesisError, PROOF_SYSTEM};
 use serde::{Deserialize, Serialize};
 
-use super::error::StoreError;
+use super::error::{Misfit, StoreError};
 
 pub(crate) const MANIFEST: &str = "manifest.json";
 pub(crate) const PLAN: &str = "plan.json";
@@ -44,7 +44,7 @@ pub struct Offer {
 
 /// What [`Offer::check_chain`] found, once for each offer in memory: a copy may be changed, so it is checked anew.
 #[derive(Debug, Default)]
-pub(super) struct Sound(OnceLock<Result<(), String>>);
+pub(super) struct Sound(OnceLock<Result<(), OfferFlaw>>);
 
 impl Clone for Sound {
     fn clone(&self) -> Self {
@@ -117,31 +117,32 @@ impl Offer {
 
     /// Whether the updates hash to the tip and enough of the publishers that the genesis names signed it. The recursive
     /// proof is not looked at. One hash for each update, the first time; a file with a right checksum says nothing of it.
-    pub(crate) fn check_chain(&self) -> Result<(), String> {
-        self.sound.0.get_or_init(|| self.hash_chain()).clone()
+    pub(crate) fn check_chain(&self) -> Result<(), OfferFlaw> {
+        let checked = || {
+            let height = self.snapshot.checkpoint.height;
+            self.hash_chain().map_err(|reason| OfferFlaw::Chain { height, reason })
+        };
+        self.sound.0.get_or_init(checked).clone()
     }
 
-    fn hash_chain(&self) -> Result<(), String> {
-        let wrong = |error: &dyn std::fmt::Display| {
-            let height = self.snapshot.checkpoint.height;
-            format!("the chain of the offer at height {height} in {MANIFEST} does not hold: {error}")
-        };
-        let genesis = plan::genesis(&self.genesis).map_err(|error| wrong(&error))?;
+    fn hash_chain(&self) -> Result<(), ChainFlaw> {
+        let genesis = plan::genesis(&self.genesis)?;
         let own = TrustAnchor::new(Hash(genesis.commitment().to_bytes()));
-        let plan = self.plan(limits::DEFAULT_CHUNK_SIZE).map_err(|error| wrong(&error))?;
-        plan::check_plan(&plan, &own, &PlanBounds::default()).map_err(|error| wrong(&error))?;
-        plan::check_authority_signatures(&plan, &self.wire_updates(), &own).map_err(|error| wrong(&error))
+        let plan = self.plan(limits::DEFAULT_CHUNK_SIZE)?;
+        plan::check_plan(&plan, &own, &PlanBounds::default())?;
+        Ok(plan::check_authority_signatures(&plan, &self.wire_updates(), &own)?)
     }
 
     /// Whether the numbers fit together and to the payload. Hashes and signatures are [`Self::check_chain`]'s, the proof
     /// is `verify`'s.
-    pub(crate) fn check(&self, root: &Hash, bytes: u64) -> Result<(), String> {
+    pub(crate) fn check(&self, root: &Hash, bytes: u64) -> Result<(), OfferFlaw> {
         let snapshot = &self.snapshot.checkpoint;
+        let height = snapshot.height;
         if snapshot.state_root != *root || snapshot.payload_bytes != bytes {
-            return Err(format!("the offer at height {} is of another payload", snapshot.height));
+            return Err(OfferFlaw::OtherPayload { height });
         }
         let (Some(first), Some(last)) = (self.updates.first(), self.updates.last()) else {
-            return Err(format!("the offer at height {} has no updates", snapshot.height));
+            return Err(OfferFlaw::NoUpdates { height });
         };
         let linked = self.updates.windows(2).all(|pair| {
             let (one, next) = (&pair[0].checkpoint, &pair[1]);
@@ -150,20 +151,80 @@ impl Offer {
                 && next.checkpoint.height > one.height
         });
         if first.checkpoint != *snapshot || last.checkpoint != self.tip || !linked {
-            return Err(format!("the updates of the offer at height {} do not lead to its tip", snapshot.height));
+            return Err(OfferFlaw::Unlinked { height });
         }
         if last.recursive_proof.is_none() {
-            return Err(format!("the offer at height {} has no proof", snapshot.height));
+            return Err(OfferFlaw::NoProof { height });
         }
         if self.updates.len() as u64 > limits::MAX_UPDATES {
-            return Err(format!(
-                "the offer at height {} has more than {} updates",
-                snapshot.height,
-                limits::MAX_UPDATES
-            ));
+            return Err(OfferFlaw::TooManyUpdates { height });
         }
         Ok(())
     }
+}
+
+/// What is wrong with an offer. Whoever made it is at fault, or the disk that kept it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs)] // `height` is the height of the snapshot
+pub enum OfferFlaw {
+    /// It is of another payload.
+    #[error("the offer at height {height} is of another payload")]
+    OtherPayload { height: u64 },
+    /// It has no updates.
+    #[error("the offer at height {height} has no updates")]
+    NoUpdates { height: u64 },
+    /// Its updates do not lead from its snapshot to its tip.
+    #[error("the updates of the offer at height {height} do not lead to its tip")]
+    Unlinked { height: u64 },
+    /// Its last update has no recursive proof.
+    #[error("the offer at height {height} has no proof")]
+    NoProof { height: u64 },
+    /// It has more updates than a plan may have.
+    #[error("the offer at height {height} has more than {} updates", limits::MAX_UPDATES)]
+    TooManyUpdates { height: u64 },
+    /// Its updates do not hash to its tip, or too few of its publishers signed that.
+    #[error("the chain of the offer at height {height} in {MANIFEST} does not hold: {reason}")]
+    Chain { height: u64, reason: ChainFlaw },
+}
+
+/// Why the chain of an offer does not hold.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChainFlaw {
+    /// Its descriptor is not a genesis.
+    #[error(transparent)]
+    Genesis(#[from] GenesisError),
+    /// The plan that it makes breaks a rule.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// Its updates or signatures do not hold.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+}
+
+/// What is wrong with a manifest whose checksum is right.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManifestFlaw {
+    /// Another version of this program wrote it.
+    #[error("version {found} is unknown here")]
+    Version {
+        /// The version that it names.
+        found: u32,
+    },
+    /// It is of another payload.
+    #[error("it names another root, {found}")]
+    OtherRoot {
+        /// The root that it names.
+        found: Hash,
+    },
+    /// It has no offers.
+    #[error("it has no offers")]
+    NoOffers,
+    /// One of its offers is of no use.
+    #[error(transparent)]
+    Offer(#[from] OfferFlaw),
 }
 
 /// `store/<root>/manifest.json`.
@@ -193,23 +254,23 @@ impl Manifest {
     }
 
     /// Checks that it says what a manifest of `root` must say.
-    pub(crate) fn check(&self, root: &Hash) -> Result<(), String> {
+    pub(crate) fn check(&self, root: &Hash) -> Result<(), ManifestFlaw> {
         if self.version != VERSION {
-            return Err(format!("version {} is unknown here", self.version));
+            return Err(ManifestFlaw::Version { found: self.version });
         }
         if self.root != *root {
-            return Err(format!("it names another root, {}", self.root));
+            return Err(ManifestFlaw::OtherRoot { found: self.root });
         }
         if self.offers.is_empty() {
-            return Err("it has no offers".to_owned());
+            return Err(ManifestFlaw::NoOffers);
         }
-        self.offers.iter().try_for_each(|offer| offer.check(root, self.bytes))
+        Ok(self.offers.iter().try_for_each(|offer| offer.check(root, self.bytes))?)
     }
 
     /// Adds an offer. One of the same snapshot is replaced only if the new one leads further. Returns whether anything
     /// changed.
     pub(crate) fn add(&mut self, mut offer: Offer) -> Result<bool, StoreError> {
-        offer.check(&self.root, self.bytes).map_err(StoreError::unfit)?;
+        offer.check(&self.root, self.bytes).map_err(Misfit::from)?;
         let Some(known) = self.offers.iter_mut().find(|known| known.key() == offer.key()) else {
             self.offers.push(offer);
             return Ok(true);

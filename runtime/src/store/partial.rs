@@ -20,7 +20,8 @@ use rpp_p2p::{
 
 use super::{
     Inner,
-    error::StoreError,
+    damage::Damage,
+    error::{Misfit, StoreError},
     have::{self, HAVE},
     manifest::{DAMAGED, MAX_DOCUMENT, Manifest, OFFERS, OUTBOARD, Offer, PAYLOAD, PLAN, PlanFile},
     nodes,
@@ -146,7 +147,7 @@ impl Partial {
         self.usable()?;
         let range = chunk_range(self.layout.payload_bytes(), self.chunk_size, chunk.index);
         if range.end - range.start != chunk.bytes.len() as u64 {
-            return Err(StoreError::unfit(format!("chunk {} has {} bytes", chunk.index, chunk.bytes.len())));
+            return Err(Misfit::ChunkBytes { index: chunk.index, bytes: chunk.bytes.len() }.into());
         }
         let has_room = self.store.space.before_write(chunk.bytes.len() as u64);
         has_room.and_then(|()| self.write_at(chunk, range.start)).map_err(|error| self.failed("write", error))?;
@@ -205,12 +206,12 @@ impl Partial {
     pub fn finish(mut self, offer: Offer) -> Result<Arc<Stored>, StoreError> {
         self.usable()?;
         if !self.written.is_all() {
-            return Err(StoreError::unfit(format!("only {} bytes are written", self.written.bytes())));
+            return Err(Misfit::Unwritten { written: self.written.bytes() }.into());
         }
         if !self.unchecked.is_empty() || !self.damaged.is_empty() {
-            return Err(StoreError::unfit("what was there before is not checked yet"));
+            return Err(Misfit::Unchecked.into());
         }
-        offer.check(&self.root, self.layout.payload_bytes()).map_err(StoreError::unfit)?;
+        offer.check(&self.root, self.layout.payload_bytes()).map_err(Misfit::from)?;
         self.complete_outboard()?;
         self.flush()?;
         // What the payload has is all from here on.
@@ -248,7 +249,7 @@ impl Partial {
         if rebuilt == self.root {
             return Ok(());
         }
-        let reason = format!("its bytes hash to {rebuilt}; remove it and fetch it again");
+        let reason = Damage::Root { found: rebuilt };
         Err(StoreError::Damaged { path: self.folder.path().join(PAYLOAD), reason })
     }
 
@@ -270,8 +271,7 @@ impl Partial {
 
     pub(super) fn usable(&self) -> Result<(), StoreError> {
         if self.poisoned {
-            let reason = "a flush failed before: open it again".to_owned();
-            return Err(StoreError::Damaged { path: self.folder.path().to_owned(), reason });
+            return Err(StoreError::Damaged { path: self.folder.path().to_owned(), reason: Damage::Unflushed });
         }
         Ok(())
     }
@@ -333,14 +333,15 @@ pub struct PartialPlan {
 pub(super) fn read_plan(partial: &Dir, root: &Hash) -> Result<PartialPlan, StoreError> {
     let name = root.to_string();
     let path = partial.path().join(&name);
-    let damaged = |reason: String| StoreError::Damaged { path: path.join(PLAN), reason };
+    let damaged = |reason| StoreError::Damaged { path: path.join(PLAN), reason };
     let bytes = partial
         .dir(&name)
         .and_then(|folder| folder.read(PLAN, MAX_DOCUMENT))
         .map_err(|source| StoreError::Io { doing: "read", path: path.join(PLAN), source })?;
-    let file: PlanFile = sealed::open(&bytes).map_err(|error| damaged(error.to_string()))?;
+    let file: PlanFile =
+        sealed::open(&bytes).map_err(|error| damaged(Damage::Seal { name: None, reason: error.into() }))?;
     if file.plan.snapshot.checkpoint.state_root != *root {
-        return Err(damaged("it is of another payload".to_owned()));
+        return Err(damaged(Damage::OtherPayload));
     }
     Ok(PartialPlan { plan: file.plan, updates: file.updates, path })
 }

@@ -9,7 +9,7 @@ use rpp_p2p::{
 };
 
 use super::{
-    error::StoreError,
+    error::{Misfit, StoreError},
     have::{self, Said},
     nodes,
     partial::Partial,
@@ -94,7 +94,7 @@ impl Partial {
         for chunk in chunks {
             let range = chunk_range(self.layout.payload_bytes(), self.chunk_size, chunk.index);
             if !self.damaged.contains(&chunk.index) || range.end - range.start != chunk.bytes.len() as u64 {
-                return Err(StoreError::unfit(format!("chunk {} needs no repair, or is of another size", chunk.index)));
+                return Err(Misfit::NoRepair { index: chunk.index }.into());
             }
             let written = self.store.space.before_rewrite(chunk.bytes.len() as u64);
             written.and_then(|()| self.write_at(chunk, range.start)).map_err(|error| self.failed("write", error))?;

@@ -93,7 +93,7 @@ impl Inner {
         let folder =
             self.store.dir(&stored.root().to_string()).map_err(|source| self.io("open", path.clone(), source))?;
         let mut manifest =
-            read_manifest(&folder, &stored.root()).map_err(|flaw| StoreError::Damaged { path, reason: flaw.reason })?;
+            read_manifest(&folder, &stored.root()).map_err(|reason| StoreError::Damaged { path, reason })?;
         manifest.offers.retain(|offer| kept.contains(&offer.key()));
         self.write_manifest(&folder, &manifest)
     }

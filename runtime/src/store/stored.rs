@@ -17,7 +17,8 @@ use rpp_p2p::{
 use serde::Serialize;
 
 use super::{
-    error::StoreError,
+    damage::Damage,
+    error::{Misfit, StoreError},
     manifest::{DAMAGED, MANIFEST, MAX_DOCUMENT, Manifest, OUTBOARD, Offer, PAYLOAD},
     nodes,
     seen::Seen,
@@ -106,46 +107,15 @@ impl FileMark {
     }
 }
 
-/// Why an entry of the store is not offered.
-#[derive(Debug)]
-pub(crate) struct Flaw {
-    pub(super) reason: String,
-    /// The disk did not answer, which says nothing about what is on it: the entry is read again at the next look.
-    pub(super) may_pass: bool,
-}
-
-impl Flaw {
-    fn lasting(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), may_pass: false }
-    }
-
-    /// What is not there, or has another kind, stays so; any other error may pass.
-    fn unreadable(reason: String, error: &io::Error) -> Self {
-        use io::ErrorKind::{IsADirectory, NotADirectory, NotFound};
-        let lasts = [IsADirectory, NotADirectory, NotFound].contains(&error.kind());
-        // A symbolic link is not followed.
-        let may_pass = error.raw_os_error().is_some_and(|code| code != rustix::io::Errno::LOOP.raw_os_error());
-        Self { reason, may_pass: may_pass && !lasts }
-    }
-}
-
-impl std::fmt::Display for Flaw {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.reason)
-    }
-}
-
 impl Stored {
     /// Reads `store/<root>/` and checks that it is complete.
     ///
     /// # Errors
     /// What is damaged, or what the disk did not let us read.
-    pub(crate) fn load(folder: &Dir, root: &Hash) -> Result<Self, Flaw> {
-        let mark = Mark::of(folder)
-            .map_err(|error| Flaw::unreadable(error.to_string(), &error))?
-            .ok_or_else(|| Flaw::lasting("it has no manifest.json"))?;
-        if let Some(flaw) = read_damage(folder) {
-            return Err(flaw);
+    pub(crate) fn load(folder: &Dir, root: &Hash) -> Result<Self, Damage> {
+        let mark = Mark::of(folder).map_err(|error| unreadable(folder, MANIFEST, error))?.ok_or(Damage::NoManifest)?;
+        if let Some(damage) = read_damage(folder) {
+            return Err(damage);
         }
         let manifest = read_manifest(folder, root)?;
         let layout = Layout::new(manifest.bytes);
@@ -154,7 +124,7 @@ impl Stored {
             let file = folder.open_read(name).map_err(failed)?;
             let actual = file.metadata().map_err(failed)?.size();
             if actual != expected {
-                return Err(Flaw::lasting(format!("{name} has {actual} bytes instead of {expected}")));
+                return Err(Damage::Length { name, bytes: actual, expected });
             }
         }
         let offers = manifest.offers.iter().cloned().map(Arc::new).collect();
@@ -349,11 +319,11 @@ impl Payload {
 
     fn read(&self, index: u64, chunk_size: u64, again: bool) -> Result<(Bytes, Vec<Hash>), StoreError> {
         if !chunk_size.is_power_of_two() || !(limits::MIN_CHUNK_SIZE..=limits::MAX_CHUNK_SIZE).contains(&chunk_size) {
-            return Err(StoreError::unfit(format!("{chunk_size} is not a chunk size")));
+            return Err(Misfit::ChunkSize { chunk_size }.into());
         }
         let total = total_chunks(self.layout.payload_bytes(), chunk_size);
         if index >= total {
-            return Err(StoreError::unfit(format!("there is no chunk {index}: the payload has {total}")));
+            return Err(Misfit::NoChunk { index, total }.into());
         }
         let range = chunk_range(self.layout.payload_bytes(), chunk_size, index);
         let bytes = read_at(&self.payload, range.start, (range.end - range.start) as usize);
@@ -365,27 +335,26 @@ impl Payload {
         }
         let total = self.layout.payload_bytes();
         let chunk = VerifiedChunk::verify(&self.root, total, chunk_size, index, bytes, proof)
-            .map_err(|_| self.damaged(format!("bytes {} to {} do not lead to its root", range.start, range.end)))?;
+            .map_err(|_| self.damaged(Damage::Bytes { start: range.start, end: range.end }))?;
         // The hashes inside it prove smaller chunks.
         let inside = outboard::nodes_of_groups(&self.layout, chunk_size, index, chunk.groups);
         let differing = nodes::differing(&self.outboard, inside).map_err(|source| self.unreadable(OUTBOARD, source))?;
         if !differing.is_empty() {
-            let reason = format!("the hashes in {OUTBOARD} for bytes {} to {} are not theirs", range.start, range.end);
-            return Err(self.damaged(reason));
+            return Err(self.damaged(Damage::Hashes { start: range.start, end: range.end }));
         }
         self.seen.add(&range);
         Ok((chunk.bytes, chunk.proof))
     }
 
-    fn damaged(&self, reason: String) -> StoreError {
+    fn damaged(&self, reason: Damage) -> StoreError {
         StoreError::Damaged { path: self.path.clone(), reason }
     }
 
     /// What the disk cannot return is lost; any other error may pass.
-    fn unreadable(&self, name: &str, source: io::Error) -> StoreError {
+    fn unreadable(&self, name: &'static str, source: io::Error) -> StoreError {
         const EIO: i32 = rustix::io::Errno::IO.raw_os_error();
         if source.kind() == io::ErrorKind::UnexpectedEof || source.raw_os_error() == Some(EIO) {
-            return self.damaged(format!("{name} cannot be read: {source}"));
+            return self.damaged(Damage::Lost { name, source: source.into() });
         }
         StoreError::Io { doing: "read", path: self.path.with_file_name(name), source }
     }
@@ -420,32 +389,31 @@ pub(crate) fn read_at(file: &File, start: u64, length: usize) -> io::Result<Vec<
     Ok(bytes)
 }
 
-pub(crate) fn read_manifest(folder: &Dir, root: &Hash) -> Result<Manifest, Flaw> {
+pub(crate) fn read_manifest(folder: &Dir, root: &Hash) -> Result<Manifest, Damage> {
     let bytes = folder.read(MANIFEST, MAX_DOCUMENT).map_err(|error| unreadable(folder, MANIFEST, error))?;
-    let manifest: Manifest = sealed::open(&bytes).map_err(|error| match std::error::Error::source(&error) {
-        Some(source) => Flaw::lasting(format!("manifest.json: {error}: {source}")),
-        None => Flaw::lasting(format!("manifest.json: {error}")),
-    })?;
-    manifest.check(root).map_err(|reason| Flaw::lasting(format!("manifest.json: {reason}")))?;
+    let manifest: Manifest =
+        sealed::open(&bytes).map_err(|error| Damage::Seal { name: Some(MANIFEST), reason: error.into() })?;
+    manifest.check(root)?;
     Ok(manifest)
 }
 
 /// The error names the file.
-fn unreadable(folder: &Dir, name: &str, error: io::Error) -> Flaw {
-    let error = split_error(error).1;
-    Flaw::unreadable(format!("{}: {error}", folder.path().join(name).display()), &error)
+fn unreadable(folder: &Dir, name: &str, error: io::Error) -> Damage {
+    let (path, source) = split_error(error);
+    Damage::Io { path: path.unwrap_or_else(|| folder.path().join(name)), source: source.into() }
 }
 
 /// Why a payload is no longer offered, if it was found damaged.
-fn read_damage(folder: &Dir) -> Option<Flaw> {
+fn read_damage(folder: &Dir) -> Option<Damage> {
     match folder.exists(DAMAGED) {
         Ok(false) => return None,
         Ok(true) => {}
         Err(error) => return Some(unreadable(folder, DAMAGED, error)),
     }
-    let note = folder.read(DAMAGED, MAX_DAMAGE_NOTE).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    let reason = note.unwrap_or_else(|error| format!("it was found damaged, and the note cannot be read: {error}"));
-    Some(Flaw::lasting(rpp_p2p::text::escape(reason.trim_end())))
+    Some(match folder.read(DAMAGED, MAX_DAMAGE_NOTE) {
+        Ok(note) => Damage::Noted(rpp_p2p::text::escape(String::from_utf8_lossy(&note).trim_end())),
+        Err(error) => Damage::NoteUnreadable(error.into()),
+    })
 }
 
 /// The payload, locked against being opened for serving; `None` if any process has it open.

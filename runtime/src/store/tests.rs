@@ -424,7 +424,7 @@ fn what_is_stored_is_verified_when_it_is_read_and_a_damaged_payload_is_offered_b
         assert!(store.refresh().unwrap(), "whoever follows the catalog hears of it");
         // Nor by another process.
         let other = pair.provider();
-        assert!(other.get(&root).is_none() && other.damaged()[0].reason == reason, "{:?}", other.damaged());
+        assert!(other.get(&root).is_none() && other.damaged()[0].reason == reason.to_string(), "{:?}", other.damaged());
     }
 }
 

@@ -79,15 +79,15 @@ pub(crate) async fn say(text: String, instead: &str) {
 
 async fn wait_until_ready(handle: &NodeHandle) {
     let begun = tokio::time::Instant::now();
-    let (mut told, mut supervised) = (String::new(), begun);
+    let (mut told, mut supervised) = (None, begun);
     while let Err(reason) = handle.readiness() {
         if supervised.elapsed() >= supervisor::STILL_STARTING {
             supervised = tokio::time::Instant::now();
             supervisor::starting(format!("not ready yet: {reason}")).await;
         }
-        if begun.elapsed() >= SLOW && told != reason {
+        if begun.elapsed() >= SLOW && told.as_ref() != Some(&reason) {
             tracing::warn!("not ready yet: {reason}");
-            told = reason;
+            told = Some(reason);
         }
         tokio::time::sleep(POLL).await;
     }

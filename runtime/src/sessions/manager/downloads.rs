@@ -164,8 +164,8 @@ impl Manager {
         let mut addresses = tracked.record.addresses_of(peer).to_vec();
         addresses.extend(tracked.joined.addresses.get(&peer).into_iter().flatten().cloned());
         addresses.extend(peers.addresses(&peer).iter().cloned());
-        if let Err(reason) = swarm::dial(swarm, peer, addresses) {
-            machine.handle_dial_failed(now, peer, &reason);
+        if let Err(error) = swarm::dial(swarm, peer, addresses) {
+            machine.handle_dial_failed(now, peer, &error.to_string());
         }
     }
 

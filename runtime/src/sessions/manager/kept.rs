@@ -178,7 +178,7 @@ impl KeptCheck {
         match verified {
             Ok(true) => Kept::Holds,
             Ok(false) => Kept::Gone,
-            Err(StoreError::Damaged { reason, .. }) => self.damaged(&reason),
+            Err(StoreError::Damaged { reason, .. }) => self.damaged(&reason.to_string()),
             Err(error) => {
                 let looked = self.store.look();
                 match self.store.get(&self.stored.root()) {
@@ -193,7 +193,7 @@ impl KeptCheck {
     fn authority(&self) -> Kept {
         let _work = self.watchers.work(Work::Proof, self.session);
         if let Some(reason) = self.stored.offers().iter().find_map(|offer| offer.check_chain().err()) {
-            return self.damaged(&reason);
+            return self.damaged(&reason.to_string());
         }
         let of_session =
             |offer: &&Arc<Offer>| offer.snapshot == self.plan.snapshot && offer.genesis == self.plan.genesis;

@@ -14,7 +14,7 @@ fn root(number: u8) -> Hash {
 }
 
 fn full() -> RecordError {
-    DbError::Write { path: "sessions".into(), reason: "no room".to_owned() }.into()
+    DbError::Write { path: "sessions".into(), reason: crate::DbFault::Closed }.into()
 }
 
 fn unfit() -> RecordError {

@@ -86,7 +86,7 @@ impl State {
 }
 
 fn no_room() -> DbError {
-    DbError::Write { path: PathBuf::from("sessions"), reason: "no room".to_owned() }
+    DbError::Write { path: PathBuf::from("sessions"), reason: crate::DbFault::Closed }
 }
 
 impl SimDisk {

@@ -303,7 +303,7 @@ async fn publish(place: &MirrorPlace, new: &[ListedSnapshot], keep: usize) -> Re
             Ok(there) => {
                 let version = UpdateVersion { e_tag: there.meta.e_tag.clone(), version: there.meta.version.clone() };
                 let bytes = there.bytes().await.map_err(|error| MirrorTrouble::of(&error, WHAT))?;
-                (SnapshotList::read(&bytes).map_err(|reason| MirrorTrouble::Refused { reason })?, Some(version))
+                (SnapshotList::read(&bytes)?, Some(version))
             }
             Err(error) if is_absent(&error) => (SnapshotList::default(), None),
             Err(error) => return Err(MirrorTrouble::of(&error, WHAT)),

@@ -23,6 +23,21 @@ pub struct ListedSnapshot {
     pub format: PayloadFormat,
 }
 
+/// A mirror's list cannot be used. Whoever wrote it is at fault, or this program is older.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnreadableList {
+    /// It is no list. No text of the server is repeated.
+    #[error("its snapshots.json cannot be read")]
+    Shape,
+    /// It is of another version.
+    #[error("its snapshots.json is of version {found}, this program reads {VERSION}")]
+    Version {
+        /// The version that it names.
+        found: u32,
+    },
+}
+
 impl Default for SnapshotList {
     fn default() -> Self {
         Self { version: VERSION, snapshots: Vec::new() }
@@ -34,11 +49,11 @@ impl SnapshotList {
     ///
     /// # Errors
     /// It is none, or of another version.
-    pub fn read(bytes: &[u8]) -> Result<Self, String> {
-        let list: Self = serde_json::from_slice(bytes).map_err(|_| "its snapshots.json cannot be read".to_owned())?;
+    pub fn read(bytes: &[u8]) -> Result<Self, UnreadableList> {
+        let list: Self = serde_json::from_slice(bytes).map_err(|_| UnreadableList::Shape)?;
         match list.version {
             VERSION => Ok(list),
-            other => Err(format!("its snapshots.json is of version {other}, this program reads {VERSION}")),
+            found => Err(UnreadableList::Version { found }),
         }
     }
 
@@ -85,6 +100,6 @@ mod tests {
         assert_eq!(list.snapshots, [listed(2, 30), listed(3, 20), listed(1, 10)]);
         assert_eq!(list.add(&[listed(4, 40)], 3), [Hash([1; 32])]);
         assert_eq!(SnapshotList::read(&list.write()), Ok(list));
-        assert!(SnapshotList::read(br#"{"version":2,"snapshots":[]}"#).unwrap_err().contains("version 2"));
+        assert!(SnapshotList::read(br#"{"version":2,"snapshots":[]}"#).unwrap_err().to_string().contains("version 2"));
     }
 }

@@ -63,7 +63,7 @@ impl MirrorReader {
     /// The mirror's.
     pub async fn snapshots(&self) -> Result<SnapshotList, MirrorTrouble> {
         let bytes = self.document(&self.place.snapshots(), "snapshots.json").await?;
-        SnapshotList::read(&bytes).map_err(|reason| MirrorTrouble::Refused { reason })
+        Ok(SnapshotList::read(&bytes)?)
     }
 
     /// The plan for these wishes (without root and height: of the highest snapshot) and its updates, as the manifest says. They are
@@ -87,7 +87,7 @@ impl MirrorReader {
             |reason: String| MirrorTrouble::Refused { reason: format!("its manifest cannot be used: {reason}") };
         // The words of the reader of JSON may repeat what is written there.
         let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|_| unreadable("it is none".to_owned()))?;
-        manifest.check(&root).map_err(unreadable)?;
+        manifest.check(&root).map_err(|flaw| unreadable(flaw.to_string()))?;
         let fits = |height: u64| wishes.height.is_none_or(|wished| wished == height);
         let offer = manifest.offers.iter().filter(|offer| fits(offer.snapshot.checkpoint.height));
         let offer = offer.max_by_key(|offer| (offer.snapshot.checkpoint.height, offer.tip.step));

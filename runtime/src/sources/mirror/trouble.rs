@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use rpp_p2p::Violation;
 
+use super::list::UnreadableList;
+
 /// What keeps a mirror from giving what it is asked for. No text of the server and no URL is part of it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -84,6 +86,12 @@ pub enum MirrorTrouble {
     /// What it sent does not verify.
     #[error("{0}")]
     Lied(Violation),
+}
+
+impl From<UnreadableList> for MirrorTrouble {
+    fn from(error: UnreadableList) -> Self {
+        Self::Refused { reason: error.to_string() }
+    }
 }
 
 impl MirrorTrouble {

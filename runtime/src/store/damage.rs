@@ -1,0 +1,112 @@
+//! What is wrong with what is stored.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use rpp_p2p::Hash;
+
+use super::manifest::{MANIFEST, ManifestFlaw, OUTBOARD};
+use crate::files::{sealed::SealError, with_causes};
+
+/// Why stored bytes, or the documents beside them, are of no use. The disk is at fault, or whoever changed its files.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Damage {
+    /// It was found damaged earlier, in the words of the note about that, escaped.
+    #[error("{0}")]
+    Noted(String),
+    /// It was found damaged earlier.
+    #[error("it was found damaged, and the note cannot be read: {0}")]
+    NoteUnreadable(Arc<io::Error>),
+    /// There is no manifest.
+    #[error("it has no {MANIFEST}")]
+    NoManifest,
+    /// A file of another length.
+    #[error("{name} has {bytes} bytes instead of {expected}")]
+    Length {
+        /// Which file.
+        name: &'static str,
+        /// Its length.
+        bytes: u64,
+        /// The length that it should have.
+        expected: u64,
+    },
+    /// A document that is not as it was written.
+    #[error("{}", sealed_words(*.name, .reason))]
+    Seal {
+        /// Which document, if the error's path does not say it.
+        name: Option<&'static str>,
+        /// What is wrong with it.
+        reason: Arc<SealError>,
+    },
+    /// A manifest that contradicts itself, or is of something else.
+    #[error("{MANIFEST}: {0}")]
+    Manifest(#[from] ManifestFlaw),
+    /// A plan of another payload.
+    #[error("it is of another payload")]
+    OtherPayload,
+    /// The disk does not give a file, or not now.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// The system's error.
+        source: Arc<io::Error>,
+    },
+    /// The disk has lost a part of a file.
+    #[error("{name} cannot be read: {source}")]
+    Lost {
+        /// Which file.
+        name: &'static str,
+        /// The system's error.
+        source: Arc<io::Error>,
+    },
+    /// Bytes that changed.
+    #[error("bytes {start} to {end} do not lead to its root")]
+    Bytes {
+        /// The first of them.
+        start: u64,
+        /// The one behind the last.
+        end: u64,
+    },
+    /// Hashes that changed.
+    #[error("the hashes in {OUTBOARD} for bytes {start} to {end} are not theirs")]
+    Hashes {
+        /// The first of the bytes.
+        start: u64,
+        /// The one behind the last.
+        end: u64,
+    },
+    /// A payload that was fetched as a whole is another one.
+    #[error("its bytes hash to {found}; remove it and fetch it again")]
+    Root {
+        /// Its root.
+        found: Hash,
+    },
+    /// It is unknown what the disk has.
+    #[error("a flush failed before: open it again")]
+    Unflushed,
+    /// It could be placed and not be read.
+    #[error("it was put in place, and then could not be read: {0}")]
+    UnreadableWhenPlaced(String),
+    /// It could be placed and was not there.
+    #[error("it was removed just after it was put in place")]
+    GoneWhenPlaced,
+}
+
+impl Damage {
+    /// Whether the disk did not answer, which says nothing about what is on it. What is not there, or has another kind,
+    /// stays so; any other error may pass.
+    pub(super) fn may_pass(&self) -> bool {
+        use io::ErrorKind::{IsADirectory, NotADirectory, NotFound};
+        let Self::Io { source, .. } = self else { return false };
+        // A symbolic link is not followed.
+        let is_link = |code| code == rustix::io::Errno::LOOP.raw_os_error();
+        source.raw_os_error().is_some_and(|code| !is_link(code))
+            && ![IsADirectory, NotADirectory, NotFound].contains(&source.kind())
+    }
+}
+
+fn sealed_words(name: Option<&str>, reason: &SealError) -> String {
+    let words = with_causes(reason);
+    name.map_or_else(|| words.clone(), |name| format!("{name}: {words}"))
+}
