@@ -38,7 +38,7 @@ const ABOUT: &str = "Streams a state snapshot from peers it does not trust, prov
 
 const EXAMPLES: &str = "\
 Examples:
-  rpp-node demo                                     two nodes on this machine, with a crash in between
+  rpp-node demo                                     nodes on this machine: a crash in between, and a liar among many sources
   rpp-node init --dir provider --publisher          make a configuration, an identity, a token, a publisher's key
   rpp-node publish --config provider/node.toml --height 1 ./state
   rpp-node run --config provider/node.toml

@@ -66,12 +66,12 @@ use libp2p::PeerId;
 
 use self::{
     mirror::MirrorLink,
-    sources::{Kind, Out, Sources},
+    sources::{LinkKind, Out, Sources},
 };
 pub use self::{
     types::{
-        Action, Blame, ExplicitResume, Failure, Fault, MirrorFailure, MirrorId, MirrorJob, Options, Saved, Source,
-        SourceView, Storage, View, Waiting,
+        Action, Blame, DownloadSource, ExplicitResume, Failure, Fault, MirrorFailure, MirrorId, MirrorJob, Options,
+        Saved, SourceView, Storage, View, Waiting,
     },
     unexpected::{Input, Unexpected},
 };
@@ -83,8 +83,8 @@ use crate::{
     limits::{LEAD_PATIENCE, MAX_SOURCES},
     link::Link,
     messages::{Plan, PlanWishes, SnapshotsRequest, Update},
-    ranges::Ranges,
-    schedule::{Number, Schedule, Work},
+    ranges::IndexRanges,
+    schedule::{Missing, Number, Schedule},
     status::FailureCode,
     types::SnapshotSessionId,
 };
@@ -185,7 +185,7 @@ impl Session {
     }
 
     fn add_link(&mut self, link: Link, plan: Option<Arc<Plan>>) {
-        self.sources.add(Kind::Peer(Box::new(link)), plan);
+        self.sources.add(LinkKind::Peer(Box::new(link)), plan);
         self.touch();
     }
 
@@ -193,7 +193,7 @@ impl Session {
     /// of the sources already, or there are [`MAX_SOURCES`], or the session is over. One that was refused is tried anew; one
     /// that broke the protocol is not.
     pub fn add_peer(&mut self, now: Instant, peer: PeerId, link: SnapshotSessionId) -> bool {
-        if !self.may_add(Source::Peer(peer)) {
+        if !self.may_add(DownloadSource::Peer(peer)) {
             return false;
         }
         let mut link = Link::new(link, peer, self.options.clone(), None, now);
@@ -204,18 +204,18 @@ impl Session {
 
     /// Adds a mirror; `false` as with a peer.
     pub fn add_mirror(&mut self, mirror: MirrorId) -> bool {
-        if !self.may_add(Source::Mirror(mirror)) {
+        if !self.may_add(DownloadSource::Mirror(mirror)) {
             return false;
         }
         let seed = self.options.seed ^ u64::from(mirror.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let link = MirrorLink::new(mirror, self.wishes(), self.options.give_up_after, seed);
-        self.sources.add(Kind::Mirror(Box::new(link)), None);
+        self.sources.add(LinkKind::Mirror(Box::new(link)), None);
         self.touch();
         true
     }
 
     /// Whether there is room for this source. One that was refused makes room for itself.
-    fn may_add(&mut self, source: Source) -> bool {
+    fn may_add(&mut self, source: DownloadSource) -> bool {
         if self.is_over() {
             return false;
         }
@@ -231,7 +231,7 @@ impl Session {
     }
 
     /// Takes a source away; `false`: there is none such. Without any the session waits.
-    pub fn remove_source(&mut self, source: Source) -> bool {
+    pub fn remove_source(&mut self, source: DownloadSource) -> bool {
         let Some(number) = self.sources.number_of(source) else { return false };
         self.schedule.remove(number);
         self.sources.remove(number);
@@ -260,7 +260,7 @@ impl Session {
 
     /// The source whose plan the session's is.
     #[must_use]
-    pub fn source(&self) -> Option<Source> {
+    pub fn source(&self) -> Option<DownloadSource> {
         self.sources.leading().map(sources::Delivery::source)
     }
 
@@ -291,8 +291,8 @@ impl Session {
     #[must_use]
     pub fn in_flight(&self) -> bool {
         self.sources.iter().any(|(_, delivery)| match &delivery.kind {
-            Kind::Peer(link) => link.in_flight().is_some(),
-            Kind::Mirror(mirror) => mirror.is_busy(),
+            LinkKind::Peer(link) => link.in_flight().is_some(),
+            LinkKind::Mirror(mirror) => mirror.is_busy(),
         })
     }
 
@@ -352,7 +352,7 @@ impl Session {
             let demand = self.sources.demand_of(number, all, &self.schedule, self.is_fixed);
             let Some(delivery) = self.sources.get_mut(number) else { continue };
             match &mut delivery.kind {
-                Kind::Peer(link) => {
+                LinkKind::Peer(link) => {
                     let peer = link.peer();
                     let download = &self.download;
                     if let Some(grant) = link.poll_grant(&demand, |update| download.previous(update)) {
@@ -361,11 +361,13 @@ impl Session {
                     if let Some(request) = link.poll_request(now, &demand) {
                         return Some(Action::Request(peer, self.exchange(request, demand.plan)));
                     }
+                    // Connected early: its plan is asked for when there is something to compare it with.
+                    let demand = Demand { is_needed: all.is_needed, ..demand };
                     if link.poll_connect(now, &demand) {
                         return Some(Action::Connect(peer));
                     }
                 }
-                Kind::Mirror(mirror) => {
+                LinkKind::Mirror(mirror) => {
                     if let Some(job) = mirror.poll_job(now, &demand) {
                         return Some(Action::Mirror(mirror.id(), job));
                     }
@@ -399,8 +401,8 @@ impl Session {
             self.schedule.set_ready(number, delivery.is_open());
             self.schedule.set_under_way(number, delivery.under_way());
         }
-        let missing: Ranges = all.want.chunks.iter().cloned().collect();
-        self.schedule.share(now, Work { missing: &missing, chunk: plan.chunk_size, window: self.options.window });
+        let missing: IndexRanges = all.want.chunks.iter().cloned().collect();
+        self.schedule.share(now, Missing { missing: &missing, chunk: plan.chunk_size, window: self.options.window });
     }
 
     /// When `handle_timeout` must be called at the latest.
@@ -410,8 +412,8 @@ impl Session {
             return None;
         }
         let sources = self.sources.alive().filter_map(|(_, delivery)| match &delivery.kind {
-            Kind::Peer(link) => link.poll_timeout(),
-            Kind::Mirror(mirror) => mirror.poll_timeout(),
+            LinkKind::Peer(link) => link.poll_timeout(),
+            LinkKind::Mirror(mirror) => mirror.poll_timeout(),
         });
         let is_open = !self.is_fixed || self.download.wants_updates();
         let patience = (is_open && self.sources.alive().nth(1).is_some()).then(|| self.lead_since + LEAD_PATIENCE);
@@ -442,8 +444,8 @@ impl Session {
     pub fn handle_timeout(&mut self, now: Instant) {
         for (_, delivery) in self.sources.iter_mut().filter(|(_, delivery)| delivery.is_alive()) {
             match &mut delivery.kind {
-                Kind::Peer(link) => link.timeout(now),
-                Kind::Mirror(mirror) => mirror.timeout(now),
+                LinkKind::Peer(link) => link.timeout(now),
+                LinkKind::Mirror(mirror) => mirror.timeout(now),
             }
         }
         self.download.handle_timeout(now);
@@ -460,8 +462,8 @@ impl Session {
     pub fn retry_now(&mut self, _now: Instant) {
         for (_, delivery) in self.sources.iter_mut() {
             match &mut delivery.kind {
-                Kind::Peer(link) => link.retry_now(),
-                Kind::Mirror(mirror) => mirror.retry_now(),
+                LinkKind::Peer(link) => link.retry_now(),
+                LinkKind::Mirror(mirror) => mirror.retry_now(),
             }
         }
         self.download.retry_now();
@@ -481,8 +483,8 @@ impl Session {
         self.schedule.remove(number);
         if let Some(delivery) = self.sources.get_mut(number) {
             delivery.out = Some(Out { failure: failure.clone(), is_banned });
-            delivery.is_to_close = matches!(delivery.kind, Kind::Peer(_));
-            if let Kind::Peer(link) = &mut delivery.kind {
+            delivery.is_to_close = matches!(delivery.kind, LinkKind::Peer(_));
+            if let LinkKind::Peer(link) = &mut delivery.kind {
                 link.give_up();
             }
         }
@@ -532,9 +534,9 @@ fn is_offence(error: &AuthorityError) -> bool {
     }
 }
 
-fn name(source: &Source) -> String {
+fn name(source: &DownloadSource) -> String {
     match source {
-        Source::Peer(peer) => peer.to_string(),
-        Source::Mirror(_) => "a mirror".to_owned(),
+        DownloadSource::Peer(peer) => peer.to_string(),
+        DownloadSource::Mirror(_) => "a mirror".to_owned(),
     }
 }

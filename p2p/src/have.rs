@@ -17,7 +17,7 @@ use std::ops::Range;
 
 use crate::{
     limits::MAX_HAVE_RANGES,
-    ranges::Ranges,
+    ranges::IndexRanges,
     tree::{GROUP, chunk_range, total_chunks},
     types::Hash,
 };
@@ -36,7 +36,7 @@ pub const MAX_HAVE_BYTES: usize = HEAD + MAX_HAVE_RANGES * 2 * MAX_NUMBER + CHEC
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Have {
     payload_bytes: u64,
-    groups: Ranges,
+    groups: IndexRanges,
 }
 
 /// Why a file does not say what is had. What it spoke of is found again by hashing.
@@ -58,13 +58,13 @@ impl Have {
     /// Nothing of a payload of this length.
     #[must_use]
     pub fn nothing(payload_bytes: u64) -> Self {
-        Self { payload_bytes, groups: Ranges::default() }
+        Self { payload_bytes, groups: IndexRanges::default() }
     }
 
     /// All of it.
     #[must_use]
     pub fn everything(payload_bytes: u64) -> Self {
-        Self { payload_bytes, groups: Ranges::of(0..total_chunks(payload_bytes, GROUP)) }
+        Self { payload_bytes, groups: IndexRanges::of(0..total_chunks(payload_bytes, GROUP)) }
     }
 
     /// Whole groups of the first `bytes` bytes; the last group also when it is shorter.

@@ -147,6 +147,8 @@ pub const MAX_OPEN_WANTS: usize = 16;
 pub const MAX_HAVE_RANGES: usize = 4096;
 /// What a source is asked for at a time: as much as it delivers in this time, within its share of the window.
 pub const RUN: Duration = Duration::from_secs(2);
+/// What a source is asked for while its rate is not known, in bytes; half of it may be under way.
+pub const FIRST_RUN: u64 = 2 << 20;
 /// A source is slow when its rate is below the others' mean divided by this,
 pub const SLOW_PART: u64 = 8;
 /// for this long,

@@ -6,9 +6,9 @@ use rangemap::RangeSet;
 
 /// A set of numbers. It takes memory for each gap, not for each number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Ranges(RangeSet<u64>);
+pub(crate) struct IndexRanges(RangeSet<u64>);
 
-impl Ranges {
+impl IndexRanges {
     pub(crate) fn of(range: Range<u64>) -> Self {
         let mut ranges = Self::default();
         ranges.insert(range);
@@ -96,7 +96,7 @@ impl Ranges {
     }
 }
 
-impl FromIterator<Range<u64>> for Ranges {
+impl FromIterator<Range<u64>> for IndexRanges {
     fn from_iter<I: IntoIterator<Item = Range<u64>>>(ranges: I) -> Self {
         let mut set = Self::default();
         ranges.into_iter().for_each(|range| set.insert(range));
@@ -112,15 +112,15 @@ mod tests {
 
     use super::*;
 
-    fn numbers(ranges: &Ranges) -> BTreeSet<u64> {
+    fn numbers(ranges: &IndexRanges) -> BTreeSet<u64> {
         ranges.iter().flatten().collect()
     }
 
     proptest! {
         #[test]
         fn it_is_a_set_of_numbers(steps in prop::collection::vec((any::<bool>(), 0_u64..40, 0_u64..12), 0..40), from in 0_u64..40, long in 0_u64..20) {
-            let (mut ranges, mut model) = (Ranges::default(), BTreeSet::new());
-            let mut other = Ranges::default();
+            let (mut ranges, mut model) = (IndexRanges::default(), BTreeSet::new());
+            let mut other = IndexRanges::default();
             for (adds, start, length) in steps {
                 let range = start..start + length;
                 if adds {

@@ -5,7 +5,9 @@
 //! ```
 //!
 //! * A *run* is what a source is to deliver next: about two seconds of its measured rate, at least one chunk, at most its share
-//!   of the window, and no more than it can deliver while the others deliver the rest. A source that is alone has everything.
+//!   of the window, and no more than it can deliver while the others deliver the rest. A source whose rate is not known yet gets
+//!   [`FIRST_RUN`]. A source that is alone has everything; while others may still come, only as much of it may be under way
+//!   as of a run.
 //! * Of a run, what may be *under way* cannot be taken back; the rest can.
 //! * A source that is dry, while nothing is left to be handed out, takes over what another has not begun: as much of it as makes
 //!   both end at the same time. Where nothing else is left, it is asked for what is under way elsewhere and would come much
@@ -25,8 +27,8 @@ use std::{
 
 use self::rate::Rate;
 use crate::{
-    limits::{RUN, SLOW_AFTER, SLOW_FOR, SLOW_PART},
-    ranges::Ranges,
+    limits::{FIRST_RUN, RUN, SLOW_AFTER, SLOW_FOR, SLOW_PART},
+    ranges::IndexRanges,
 };
 
 /// While several sources deliver, they are compared this often.
@@ -39,9 +41,9 @@ pub(crate) type Number = u32;
 
 /// What is to be shared out.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Work<'a> {
+pub(crate) struct Missing<'a> {
     /// The chunks that are to come.
-    pub(crate) missing: &'a Ranges,
+    pub(crate) missing: &'a IndexRanges,
     /// Bytes of a chunk.
     pub(crate) chunk: u64,
     /// Bytes that may wait to be durable.
@@ -51,21 +53,21 @@ pub(crate) struct Work<'a> {
 /// The runs of all sources.
 #[derive(Debug, Default)]
 pub(crate) struct Schedule {
-    sources: BTreeMap<Number, Source>,
+    sources: BTreeMap<Number, Supplier>,
     next_look: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
-struct Source {
+struct Supplier {
     /// It can deliver now.
     is_ready: bool,
-    run: Ranges,
+    run: IndexRanges,
     /// Bytes of the run, from its first chunk on, that may be under way.
     under_way: u64,
     /// The most bytes that may be.
     allowance: u64,
     rate: Rate,
-    pace: Pace,
+    pace: Tempo,
 }
 
 /// ```text
@@ -75,7 +77,7 @@ struct Source {
 ///    └───────────<── a minute, or nobody else can deliver ─────────────┘
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Pace {
+enum Tempo {
     #[default]
     Even,
     Behind {
@@ -86,9 +88,9 @@ enum Pace {
     },
 }
 
-impl Source {
+impl Supplier {
     fn delivers(&self) -> bool {
-        self.is_ready && !matches!(self.pace, Pace::Slow { .. })
+        self.is_ready && !matches!(self.pace, Tempo::Slow { .. })
     }
 }
 
@@ -98,7 +100,7 @@ impl Schedule {
         let source = self.sources.entry(number).or_default();
         source.is_ready = is_ready;
         if !is_ready {
-            (source.run, source.under_way) = (Ranges::default(), 0);
+            (source.run, source.under_way) = (IndexRanges::default(), 0);
             source.rate.stop();
         }
     }
@@ -123,7 +125,7 @@ impl Schedule {
     }
 
     /// What this source is to deliver next.
-    pub(crate) fn run(&self, number: Number) -> Option<&Ranges> {
+    pub(crate) fn run(&self, number: Number) -> Option<&IndexRanges> {
         self.sources.get(&number).map(|source| &source.run)
     }
 
@@ -135,8 +137,8 @@ impl Schedule {
     /// Until when nothing is asked of this source, because it is slow.
     pub(crate) fn slow_until(&self, number: Number) -> Option<Instant> {
         match self.sources.get(&number)?.pace {
-            Pace::Slow { until } => Some(until),
-            Pace::Even | Pace::Behind { .. } => None,
+            Tempo::Slow { until } => Some(until),
+            Tempo::Even | Tempo::Behind { .. } => None,
         }
     }
 
@@ -151,17 +153,21 @@ impl Schedule {
     }
 
     /// Shares out what is missing.
-    pub(crate) fn share(&mut self, now: Instant, work: Work<'_>) {
+    pub(crate) fn share(&mut self, now: Instant, work: Missing<'_>) {
         let mut unassigned = work.missing.clone();
         self.judge(now, work);
         let count = self.sources.values().filter(|source| source.delivers()).count() as u64;
         let share = (work.window / count.max(1)).max(work.chunk);
         for source in self.sources.values_mut() {
-            source.run = if source.delivers() { source.run.common(work.missing) } else { Ranges::default() };
+            source.run = if source.delivers() { source.run.common(work.missing) } else { IndexRanges::default() };
         }
         if count == 1 {
+            // What is under way from one that turns out to be slow could not be had from the others.
+            let is_alone = self.sources.len() == 1;
             for source in self.sources.values_mut().filter(|source| source.delivers()) {
-                (source.run, source.allowance) = (work.missing.clone(), u64::MAX);
+                source.run = work.missing.clone();
+                let most = (Self::target(source, now, work, share) / 2).max(work.chunk);
+                source.allowance = if is_alone { u64::MAX } else { most };
             }
         } else {
             self.cut(now, work, share);
@@ -177,7 +183,7 @@ impl Schedule {
     }
 
     /// Who is slow.
-    fn judge(&mut self, now: Instant, work: Work<'_>) {
+    fn judge(&mut self, now: Instant, work: Missing<'_>) {
         let rates: Vec<(Number, u64)> = self
             .sources
             .iter()
@@ -193,36 +199,36 @@ impl Schedule {
                 *rate < mean / SLOW_PART
             };
             source.pace = match source.pace {
-                Pace::Behind { since } if is_behind && now.saturating_duration_since(since) >= SLOW_AFTER => {
-                    Pace::Slow { until: now + SLOW_FOR }
+                Tempo::Behind { since } if is_behind && now.saturating_duration_since(since) >= SLOW_AFTER => {
+                    Tempo::Slow { until: now + SLOW_FOR }
                 }
-                Pace::Behind { since } if is_behind => Pace::Behind { since },
-                _ if is_behind => Pace::Behind { since: now },
-                _ => Pace::Even,
+                Tempo::Behind { since } if is_behind => Tempo::Behind { since },
+                _ if is_behind => Tempo::Behind { since: now },
+                _ => Tempo::Even,
             };
         }
-        let nobody = !self.sources.values().any(Source::delivers);
+        let nobody = !self.sources.values().any(Supplier::delivers);
         for source in self.sources.values_mut() {
-            if let Pace::Slow { until } = source.pace
+            if let Tempo::Slow { until } = source.pace
                 && (until <= now || nobody)
             {
                 // What it had before says nothing any more.
-                (source.pace, source.rate) = (Pace::Even, Rate::default());
+                (source.pace, source.rate) = (Tempo::Even, Rate::default());
             }
         }
     }
 
     /// Bytes that a source is to have in its run.
-    fn target(source: &Source, now: Instant, work: Work<'_>, share: u64) -> u64 {
+    fn target(source: &Supplier, now: Instant, work: Missing<'_>, share: u64) -> u64 {
         let wanted = match source.rate.at(now, work.chunk) {
             Some(rate) => bytes_in(rate, RUN),
-            None => share / 2,
+            None => FIRST_RUN.min(share / 2),
         };
         wanted.min(share).max(work.chunk)
     }
 
     /// A run that has become too long, because another source can deliver or its own got slower, is cut.
-    fn cut(&mut self, now: Instant, work: Work<'_>, share: u64) {
+    fn cut(&mut self, now: Instant, work: Missing<'_>, share: u64) {
         for source in self.sources.values_mut().filter(|source| source.delivers()) {
             let target = Self::target(source, now, work, share);
             source.allowance = (target / 2).max(work.chunk);
@@ -233,7 +239,7 @@ impl Schedule {
     }
 
     /// Who has less than three quarters of what he is to have gets the first chunks that nobody has.
-    fn hand_out(&mut self, now: Instant, work: Work<'_>, share: u64, unassigned: &mut Ranges) {
+    fn hand_out(&mut self, now: Instant, work: Missing<'_>, share: u64, unassigned: &mut IndexRanges) {
         let all_rates = self.all_rates(now, work);
         let missing = bytes(work.missing, work.chunk);
         for source in self.sources.values_mut().filter(|source| source.delivers()) {
@@ -260,7 +266,7 @@ impl Schedule {
         if unassigned.is_empty() || self.sources.values().any(|source| source.delivers() && !source.run.is_empty()) {
             return;
         }
-        let rate = |source: &Source| source.rate.at(now, work.chunk).unwrap_or(0);
+        let rate = |source: &Supplier| source.rate.at(now, work.chunk).unwrap_or(0);
         let fastest = self.sources.values_mut().filter(|source| source.delivers()).max_by_key(|source| rate(source));
         if let Some(source) = fastest {
             source.run = first(unassigned, 1);
@@ -269,7 +275,7 @@ impl Schedule {
     }
 
     /// The rates of all that deliver, if they are all known.
-    fn all_rates(&self, now: Instant, work: Work<'_>) -> Option<u64> {
+    fn all_rates(&self, now: Instant, work: Missing<'_>) -> Option<u64> {
         let mut all = 0_u64;
         for source in self.sources.values().filter(|source| source.delivers()) {
             all = all.saturating_add(source.rate.at(now, work.chunk)?);
@@ -278,7 +284,7 @@ impl Schedule {
     }
 
     /// Who is dry takes over from others: what they have not begun, else what they are late with.
-    fn take_over(&mut self, now: Instant, work: Work<'_>, share: u64) {
+    fn take_over(&mut self, now: Instant, work: Missing<'_>, share: u64) {
         let dry: Vec<Number> = self
             .sources
             .iter()
@@ -289,7 +295,7 @@ impl Schedule {
             let Some(source) = self.sources.get(&number) else { continue };
             let target = Self::target(source, now, work, share);
             let rate = source.rate.at(now, work.chunk);
-            let assigned: Ranges = self.sources.values().flat_map(|source| source.run.iter()).collect();
+            let assigned: IndexRanges = self.sources.values().flat_map(|source| source.run.iter()).collect();
             let left = {
                 let mut left = work.missing.clone();
                 left.subtract(&assigned);
@@ -311,7 +317,7 @@ impl Schedule {
     fn slowest_first(
         &self,
         now: Instant,
-        work: Work<'_>,
+        work: Missing<'_>,
         but: Number,
         unknown: Option<u64>,
     ) -> Vec<(Number, u64, u64)> {
@@ -332,11 +338,11 @@ impl Schedule {
     fn rest_of_another(
         &mut self,
         now: Instant,
-        work: Work<'_>,
+        work: Missing<'_>,
         taker: Number,
         rate: Option<u64>,
         target: u64,
-    ) -> Option<Ranges> {
+    ) -> Option<IndexRanges> {
         // Who is not known yet is taken to be as fast as the taker.
         let unknown = Some(rate.unwrap_or(work.chunk));
         for (number, millis, owners_rate) in self.slowest_first(now, work, taker, unknown) {
@@ -361,12 +367,12 @@ impl Schedule {
     fn late_elsewhere(
         &self,
         now: Instant,
-        work: Work<'_>,
+        work: Missing<'_>,
         taker: Number,
         rate: Option<u64>,
         target: u64,
-    ) -> Option<Ranges> {
-        let mut taken = Ranges::default();
+    ) -> Option<IndexRanges> {
+        let mut taken = IndexRanges::default();
         let mut count = 0;
         for (number, _, owners_rate) in self.slowest_first(now, work, taker, None) {
             let run = &self.sources.get(&number)?.run;
@@ -390,7 +396,7 @@ impl Schedule {
     }
 }
 
-fn bytes(run: &Ranges, chunk: u64) -> u64 {
+fn bytes(run: &IndexRanges, chunk: u64) -> u64 {
     run.count().saturating_mul(chunk)
 }
 
@@ -420,8 +426,8 @@ fn fraction(whole: u64, part: u64, all: u64) -> u64 {
 }
 
 /// The first `count` numbers.
-fn first(ranges: &Ranges, mut count: u64) -> Ranges {
-    let mut taken = Ranges::default();
+fn first(ranges: &IndexRanges, mut count: u64) -> IndexRanges {
+    let mut taken = IndexRanges::default();
     for range in ranges.iter() {
         let end = range.end.min(range.start.saturating_add(count));
         count -= end - range.start;
@@ -433,14 +439,14 @@ fn first(ranges: &Ranges, mut count: u64) -> Ranges {
     taken
 }
 
-fn without_first(ranges: &Ranges, count: u64) -> Ranges {
+fn without_first(ranges: &IndexRanges, count: u64) -> IndexRanges {
     let mut left = ranges.clone();
     left.subtract(&first(ranges, count));
     left
 }
 
 /// The last `count` numbers.
-fn last(ranges: &Ranges, count: u64) -> Ranges {
+fn last(ranges: &IndexRanges, count: u64) -> IndexRanges {
     without_first(ranges, ranges.count().saturating_sub(count))
 }
 

@@ -10,7 +10,7 @@ use libp2p::PeerId;
 use rpp_p2p::{
     AuthorityError, ErrorCode, Exchange, FailureCode, Have, Plan, PlanWishes, RequestFailure, RequestId, Rules,
     SessionState, SnapshotSessionId, SnapshotsRequest, SnapshotsResponse, WaitKind,
-    consumer::{Action, Fault, MirrorFailure, MirrorId, MirrorJob, Options, Session, Source, Storage},
+    consumer::{Action, DownloadSource, Fault, MirrorFailure, MirrorId, MirrorJob, Options, Session, Storage},
     limits::{LEAD_PATIENCE, MAX_SOURCES},
     mirror::MirrorPlan,
     status::SourceState,
@@ -198,7 +198,7 @@ impl Rig {
         assert!(self.written.is_all());
     }
 
-    fn state(&self, source: Source) -> SourceState {
+    fn state(&self, source: DownloadSource) -> SourceState {
         self.session.sources(self.now).into_iter().find(|view| view.source == source).expect("a source").state
     }
 
@@ -252,7 +252,7 @@ fn what_the_first_plan_settles_is_asked_of_the_others_and_all_deliver() {
     let brought = |number: usize| rig.session.sources(rig.now)[number].bytes_verified;
     assert!((0..3).all(|number| brought(number) > 0));
     assert_eq!((0..3).map(brought).sum::<u64>(), PAYLOAD);
-    assert_eq!(rig.state(Source::Peer(peer(2))), SourceState::Done);
+    assert_eq!(rig.state(DownloadSource::Peer(peer(2))), SourceState::Done);
     let mut once: Vec<u64> = rig.asked.iter().map(|(_, index)| *index).collect();
     once.sort_unstable();
     assert_eq!(once, (0..13).collect::<Vec<_>>(), "each chunk is asked for once");
@@ -263,7 +263,7 @@ fn a_tip_of_its_own_is_no_matter_and_who_has_not_got_it_is_refused() {
     let mut rig = Rig::of(9, 3);
     rig.plans.insert(peer(1), Some(WORLD.plan(9, 10, CHUNK)));
     rig.plans.insert(peer(2), None);
-    rig.rounds_until(|rig| rig.state(Source::Peer(peer(2))) == SourceState::Refused);
+    rig.rounds_until(|rig| rig.state(DownloadSource::Peer(peer(2))) == SourceState::Refused);
     let refused = rig.session.sources(rig.now).pop().unwrap();
     let (code, message) = refused.trouble.unwrap();
     assert!(code == FailureCode::Provider && message.contains("not here"), "{message}");
@@ -286,10 +286,10 @@ fn a_source_that_lies_is_cut_off_with_evidence_and_its_run_goes_to_the_others() 
     }
     rig.respond(peer(1), lie);
     let blame = rig.session.poll_blame().expect("blamed");
-    assert_eq!((blame.source, blame.link), (Source::Peer(peer(1)), Some(id(101))));
+    assert_eq!((blame.source, blame.link), (DownloadSource::Peer(peer(1)), Some(id(101))));
     assert_eq!(blame.plan_id, Some(rig.plans[&peer(1)].as_ref().unwrap().plan_id));
     assert!(matches!(blame.fault, Fault::Violation(rpp_p2p::Violation::Chunk { index, .. }) if index == chunk_index));
-    assert_eq!(rig.state(Source::Peer(peer(1))), SourceState::Banned);
+    assert_eq!(rig.state(DownloadSource::Peer(peer(1))), SourceState::Banned);
     assert!(!rig.session.add_peer(rig.now, peer(1), id(55)), "it does not come back");
     rig.finish();
     assert!(rig.asked.iter().filter(|(_, index)| *index == chunk_index).any(|(asked, _)| *asked != peer(1)));
@@ -332,7 +332,7 @@ fn a_plan_without_authority_gives_way_to_the_next_source() {
             rig.session.handle_verified(rig.now, request, exchange.check(&rules(), response).unwrap()).unwrap();
         }
     }
-    assert_eq!(rig.state(Source::Peer(peer(0))), SourceState::Refused);
+    assert_eq!(rig.state(DownloadSource::Peer(peer(0))), SourceState::Refused);
     assert!(rig.session.plan().is_none(), "nothing of it is kept");
     rig.drive();
     let Some(SnapshotsRequest::Plan { wishes, .. }) = rig.request(peer(1)) else { panic!("the next one leads") };
@@ -357,7 +357,7 @@ fn a_leader_that_says_nothing_gives_way_before_anything_is_settled() {
     // Its end comes late.
     let failure = RequestFailure::Timeout { reason: "nothing came".to_owned(), received: 0 };
     rig.session.handle_request_failed(rig.now, silent.0, &failure);
-    assert_eq!(rig.session.source(), Some(Source::Peer(peer(1))));
+    assert_eq!(rig.session.source(), Some(DownloadSource::Peer(peer(1))));
 }
 
 #[test]
@@ -365,7 +365,10 @@ fn without_a_source_it_waits_and_goes_on_with_the_next() {
     let mut rig = Rig::new(1);
     rig.rounds_until(|rig| matches!(rig.request(peer(0)), Some(SnapshotsRequest::Chunk { .. })));
     rig.round();
-    assert!(rig.session.remove_source(Source::Peer(peer(0))) && !rig.session.remove_source(Source::Peer(peer(0))));
+    assert!(
+        rig.session.remove_source(DownloadSource::Peer(peer(0)))
+            && !rig.session.remove_source(DownloadSource::Peer(peer(0)))
+    );
     rig.in_flight.clear();
     rig.drive();
     let view = rig.session.view();
@@ -404,7 +407,7 @@ fn a_mirror_alone_is_a_verified_start_like_any_other() {
     assert_eq!(*chunks, 0..13, "neighbours are read in one go");
     rig.mirror();
     let view = rig.session.view();
-    assert_eq!((view.state, view.source), (SessionState::Complete, Some(Source::Mirror(MirrorId(3)))));
+    assert_eq!((view.state, view.source), (SessionState::Complete, Some(DownloadSource::Mirror(MirrorId(3)))));
 }
 
 #[test]
@@ -417,10 +420,10 @@ fn a_mirror_that_fails_waits_as_long_as_it_says_and_one_that_lies_is_banned() {
     let failure = MirrorFailure::Passing { reason, retry_after };
     rig.session.handle_mirror_failed(rig.now, MirrorId(0), failure.clone()).unwrap();
     assert!(rig.session.handle_mirror_failed(rig.now, MirrorId(0), failure).is_err(), "it has no job");
-    assert_eq!(rig.state(Source::Mirror(MirrorId(0))), SourceState::BackingOff);
+    assert_eq!(rig.state(DownloadSource::Mirror(MirrorId(0))), SourceState::BackingOff);
     rig.now += Duration::from_secs(29);
     rig.session.handle_timeout(rig.now);
-    assert_eq!(rig.state(Source::Mirror(MirrorId(0))), SourceState::BackingOff);
+    assert_eq!(rig.state(DownloadSource::Mirror(MirrorId(0))), SourceState::BackingOff);
     rig.now += Duration::from_secs(1);
     rig.session.handle_timeout(rig.now);
     rig.drive();
@@ -430,9 +433,9 @@ fn a_mirror_that_fails_waits_as_long_as_it_says_and_one_that_lies_is_banned() {
     let source = rpp_p2p::tree::ChunkError::Root { root, computed: rpp_p2p::Hash([1; 32]) };
     let lie = rpp_p2p::Violation::Chunk { index: chunks.start, received: CHUNK, source };
     rig.session.handle_mirror_failed(rig.now, MirrorId(0), MirrorFailure::Lied(lie)).unwrap();
-    assert_eq!(rig.state(Source::Mirror(MirrorId(0))), SourceState::Banned);
+    assert_eq!(rig.state(DownloadSource::Mirror(MirrorId(0))), SourceState::Banned);
     let blame = rig.session.poll_blame().unwrap();
-    assert_eq!((blame.source, blame.link), (Source::Mirror(MirrorId(0)), None));
+    assert_eq!((blame.source, blame.link), (DownloadSource::Mirror(MirrorId(0)), None));
     rig.finish();
 }
 
@@ -445,7 +448,7 @@ fn the_number_of_sources_is_bounded_and_one_that_was_refused_may_come_back() {
     }
     assert!(!rig.session.add_peer(rig.now, peer(200), id(5)) && !rig.session.add_mirror(MirrorId(0)));
     rig.round();
-    assert_eq!(rig.state(Source::Peer(peer(0))), SourceState::Refused);
+    assert_eq!(rig.state(DownloadSource::Peer(peer(0))), SourceState::Refused);
     assert!(rig.session.add_peer(rig.now, peer(0), id(6)), "in its own place");
     assert_eq!(rig.session.sources(rig.now).len(), MAX_SOURCES);
 }

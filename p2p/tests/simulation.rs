@@ -29,7 +29,7 @@ use rng::Rng;
 use rpp_p2p::{
     ArtefactKind, Checkpoint, FailureCode, Hash, PlanWishes, RequestFailure, SessionState, SnapshotSessionId,
     SnapshotsRequest, SnapshotsResponse, Violation,
-    consumer::{Fault, Source},
+    consumer::{DownloadSource, Fault},
     json,
     limits::REQUEST_IDLE,
     provider::SlotLimits,
@@ -646,7 +646,7 @@ impl Simulation {
         let lied = self.faults.lies > 0 || self.faults.damage > 0 || self.faults.flips;
         let consumer = &self.consumers[who];
         for blame in &consumer.blames {
-            let Source::Peer(peer) = blame.source else { panic!("{blame:?}") };
+            let DownloadSource::Peer(peer) = blame.source else { panic!("{blame:?}") };
             assert!(lied && consumer.number(peer) == self.liar, "{blame:?} is honest: {:?}", self.faults);
         }
         if !self.faults.flips {

@@ -136,7 +136,7 @@ impl Node {
             let config = Arc::clone(&config);
             let space = hooks.space.unwrap_or_else(|| Arc::new(DiskSpace));
             let writable = Arc::clone(&writable);
-            tokio::task::spawn_blocking(move || Opened::open(&config, space, writable)).await
+            tokio::task::spawn_blocking(move || OpenedParts::open(&config, space, writable)).await
         };
         let opened = opened.map_err(|error| StartError::Io {
             path: config.data_dir.clone(),
@@ -670,7 +670,7 @@ fn listen(swarm: &mut Swarm<NodeBehaviour>, addresses: &[Multiaddr]) -> Result<L
 }
 
 /// What the start opens on a blocking thread, in this order: folder, lock, catalog, head, database.
-struct Opened {
+struct OpenedParts {
     lock: DataLock,
     store: Arc<Store>,
     /// `None` without a trust anchor.
@@ -683,7 +683,7 @@ struct Opened {
     notices: Vec<Notice>,
 }
 
-impl Opened {
+impl OpenedParts {
     fn open(config: &Config, space: Arc<dyn Space>, writable: Arc<Writable>) -> Result<Self, StartError> {
         let io = |path: &std::path::Path| {
             let path = path.to_owned();

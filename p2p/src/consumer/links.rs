@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use libp2p::PeerId;
 
-use super::{Fault, Input, Session, Unexpected, is_offence, serves, sources::Kind, types::Failure};
+use super::{Fault, Input, Session, Unexpected, is_offence, serves, sources::LinkKind, types::Failure};
 use crate::{
     download::Taken,
     error::{NotSent, RequestFailure, SnapshotProtocolError, Violation},
@@ -32,7 +32,9 @@ impl Session {
         let Some(number) = self.sources.peer_mut(peer).map(|(number, _)| number).filter(|_| !self.is_over()) else {
             return;
         };
-        let demand = self.demand_of(number);
+        // It may have been dialled before its part is settled.
+        let is_needed = self.download.demand().is_needed;
+        let demand = crate::download::Demand { is_needed, ..self.demand_of(number) };
         let trouble = self.sources.link_of_mut(number).and_then(|link| link.disconnected(now, reason, &demand));
         self.bear(now, number, trouble);
     }
@@ -312,7 +314,7 @@ impl Session {
         match trouble {
             Some(Trouble::Passing(code, cause)) => {
                 let others = self.sources.iter().any(|(other, delivery)| other != number && delivery.is_open());
-                if let Some(Kind::Peer(link)) = self.sources.get_mut(number).map(|delivery| &mut delivery.kind) {
+                if let Some(LinkKind::Peer(link)) = self.sources.get_mut(number).map(|delivery| &mut delivery.kind) {
                     link.note_trouble(code, cause.clone());
                 }
                 if !others {

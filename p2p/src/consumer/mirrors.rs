@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{
     Input, MirrorFailure, MirrorId, Session, Unexpected,
-    sources::{Kind, Out},
+    sources::{LinkKind, Out},
     types::Failure,
 };
 use crate::{download::Taken, exchange::VerifiedChunk, mirror::MirrorPlan, text};
@@ -114,7 +114,8 @@ impl Session {
             }
             MirrorFailure::Lied(violation) => {
                 if let crate::error::Violation::Chunk { received, .. } = &violation
-                    && let Some(Kind::Mirror(link)) = self.sources.get_mut(number).map(|delivery| &mut delivery.kind)
+                    && let Some(LinkKind::Mirror(link)) =
+                        self.sources.get_mut(number).map(|delivery| &mut delivery.kind)
                 {
                     link.lie_came(*received);
                 }

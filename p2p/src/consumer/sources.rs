@@ -6,7 +6,7 @@ use libp2p::PeerId;
 
 use super::{
     mirror::MirrorLink,
-    types::{Failure, MirrorId, Source},
+    types::{DownloadSource, Failure, MirrorId},
 };
 use crate::{
     download::{Demand, Durable, Want},
@@ -38,7 +38,7 @@ pub(super) struct Sources {
 /// One source, and what became of it.
 #[derive(Debug)]
 pub(super) struct Delivery {
-    pub(super) kind: Kind,
+    pub(super) kind: LinkKind,
     /// What it serves: the download's snapshot, under a tip of its own.
     pub(super) plan: Option<Arc<Plan>>,
     /// Verified payload bytes that were of use.
@@ -51,7 +51,7 @@ pub(super) struct Delivery {
 
 /// What carries the pieces.
 #[derive(Debug)]
-pub(super) enum Kind {
+pub(super) enum LinkKind {
     Peer(Box<Link>),
     Mirror(Box<MirrorLink>),
 }
@@ -65,10 +65,10 @@ pub(super) struct Out {
 }
 
 impl Delivery {
-    pub(super) fn source(&self) -> Source {
+    pub(super) fn source(&self) -> DownloadSource {
         match &self.kind {
-            Kind::Peer(link) => Source::Peer(link.peer()),
-            Kind::Mirror(link) => Source::Mirror(link.id()),
+            LinkKind::Peer(link) => DownloadSource::Peer(link.peer()),
+            LinkKind::Mirror(link) => DownloadSource::Mirror(link.id()),
         }
     }
 
@@ -81,23 +81,23 @@ impl Delivery {
         self.is_alive()
             && self.plan.is_some()
             && match &self.kind {
-                Kind::Peer(link) => link.is_open(),
-                Kind::Mirror(link) => link.is_open(),
+                LinkKind::Peer(link) => link.is_open(),
+                LinkKind::Mirror(link) => link.is_open(),
             }
     }
 
     pub(super) fn is_backing_off(&self) -> bool {
         match &self.kind {
-            Kind::Peer(link) => link.is_backing_off(),
-            Kind::Mirror(link) => link.is_backing_off(),
+            LinkKind::Peer(link) => link.is_backing_off(),
+            LinkKind::Mirror(link) => link.is_backing_off(),
         }
     }
 
     /// Payload bytes that may still come without another word.
     pub(super) fn under_way(&self) -> u64 {
         match (&self.kind, &self.plan) {
-            (Kind::Peer(link), Some(plan)) => link.under_way(plan),
-            (Kind::Mirror(link), Some(plan)) => link.under_way(plan),
+            (LinkKind::Peer(link), Some(plan)) => link.under_way(plan),
+            (LinkKind::Mirror(link), Some(plan)) => link.under_way(plan),
             (_, None) => 0,
         }
     }
@@ -105,16 +105,16 @@ impl Delivery {
     /// Payload bytes received, and those of them that were wasted.
     pub(super) fn counts(&self) -> (u64, u64) {
         match &self.kind {
-            Kind::Peer(link) => link.counts(),
-            Kind::Mirror(link) => link.counts(),
+            LinkKind::Peer(link) => link.counts(),
+            LinkKind::Mirror(link) => link.counts(),
         }
     }
 
     /// What is asked of it from now on.
     pub(super) fn set_wishes(&mut self, wishes: PlanWishes) {
         match &mut self.kind {
-            Kind::Peer(link) => link.set_wishes(wishes),
-            Kind::Mirror(link) => link.set_wishes(wishes),
+            LinkKind::Peer(link) => link.set_wishes(wishes),
+            LinkKind::Mirror(link) => link.set_wishes(wishes),
         }
     }
 
@@ -122,15 +122,15 @@ impl Delivery {
     pub(super) fn plan_again(&mut self) {
         self.plan = None;
         match &mut self.kind {
-            Kind::Peer(link) => link.reopen(),
-            Kind::Mirror(link) => link.reopen(),
+            LinkKind::Peer(link) => link.reopen(),
+            LinkKind::Mirror(link) => link.reopen(),
         }
     }
 }
 
 impl Sources {
     /// Adds a source; the first one leads.
-    pub(super) fn add(&mut self, kind: Kind, plan: Option<Arc<Plan>>) -> Number {
+    pub(super) fn add(&mut self, kind: LinkKind, plan: Option<Arc<Plan>>) -> Number {
         let number = self.next;
         self.next += 1;
         self.all.insert(number, Delivery { kind, plan, verified: 0, out: None, is_to_close: false });
@@ -174,7 +174,7 @@ impl Sources {
         alive.next().is_none().then_some(number)
     }
 
-    pub(super) fn number_of(&self, source: Source) -> Option<Number> {
+    pub(super) fn number_of(&self, source: DownloadSource) -> Option<Number> {
         self.iter().find(|(_, delivery)| delivery.source() == source).map(|(number, _)| number)
     }
 
@@ -195,22 +195,22 @@ impl Sources {
 
     pub(super) fn lead_link(&self) -> Option<&Link> {
         match &self.leading()?.kind {
-            Kind::Peer(link) => Some(link),
-            Kind::Mirror(_) => None,
+            LinkKind::Peer(link) => Some(link),
+            LinkKind::Mirror(_) => None,
         }
     }
 
     pub(super) fn link_of(&self, number: Number) -> Option<&Link> {
         match &self.get(number)?.kind {
-            Kind::Peer(link) => Some(link),
-            Kind::Mirror(_) => None,
+            LinkKind::Peer(link) => Some(link),
+            LinkKind::Mirror(_) => None,
         }
     }
 
     pub(super) fn link_of_mut(&mut self, number: Number) -> Option<&mut Link> {
         match &mut self.get_mut(number)?.kind {
-            Kind::Peer(link) => Some(link),
-            Kind::Mirror(_) => None,
+            LinkKind::Peer(link) => Some(link),
+            LinkKind::Mirror(_) => None,
         }
     }
 
@@ -218,7 +218,7 @@ impl Sources {
     pub(super) fn peer_mut(&mut self, peer: PeerId) -> Option<(Number, &mut Link)> {
         self.iter_mut().filter(|(_, delivery)| delivery.is_alive()).find_map(|(number, delivery)| {
             match &mut delivery.kind {
-                Kind::Peer(link) if link.peer() == peer => Some((number, &mut **link)),
+                LinkKind::Peer(link) if link.peer() == peer => Some((number, &mut **link)),
                 _ => None,
             }
         })
@@ -228,7 +228,7 @@ impl Sources {
     pub(super) fn mirror_mut(&mut self, mirror: MirrorId) -> Option<(Number, &mut MirrorLink)> {
         self.iter_mut().filter(|(_, delivery)| delivery.is_alive()).find_map(|(number, delivery)| {
             match &mut delivery.kind {
-                Kind::Mirror(link) if link.id() == mirror => Some((number, &mut **link)),
+                LinkKind::Mirror(link) if link.id() == mirror => Some((number, &mut **link)),
                 _ => None,
             }
         })
@@ -237,15 +237,15 @@ impl Sources {
     /// The links with peers: every one until it is told to be closed.
     pub(super) fn links(&self) -> impl Iterator<Item = (Number, &Link)> {
         self.iter().filter_map(|(number, delivery)| match &delivery.kind {
-            Kind::Peer(link) => Some((number, &**link)),
-            Kind::Mirror(_) => None,
+            LinkKind::Peer(link) => Some((number, &**link)),
+            LinkKind::Mirror(_) => None,
         })
     }
 
     pub(super) fn links_mut(&mut self) -> impl Iterator<Item = (Number, &mut Link)> {
         self.iter_mut().filter_map(|(number, delivery)| match &mut delivery.kind {
-            Kind::Peer(link) => Some((number, &mut **link)),
-            Kind::Mirror(_) => None,
+            LinkKind::Peer(link) => Some((number, &mut **link)),
+            LinkKind::Mirror(_) => None,
         })
     }
 
@@ -254,8 +254,8 @@ impl Sources {
         let (_, delivery) = self.iter_mut().find(|(_, delivery)| delivery.is_to_close)?;
         delivery.is_to_close = false;
         match &delivery.kind {
-            Kind::Peer(link) => Some((link.peer(), link.session())),
-            Kind::Mirror(_) => None,
+            LinkKind::Peer(link) => Some((link.peer(), link.session())),
+            LinkKind::Mirror(_) => None,
         }
     }
 

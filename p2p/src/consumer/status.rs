@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::{
     Course, Session, SourceView, View, Waiting,
-    sources::{Delivery, Kind},
-    types::{Failure, Source},
+    sources::{Delivery, LinkKind},
+    types::{DownloadSource, Failure},
 };
 use crate::{
     download::{Demand, Phase},
@@ -74,8 +74,8 @@ impl Session {
             let demand = self.sources.demand_of(number, &all, &self.schedule, self.is_fixed);
             let (_, wasted) = delivery.counts();
             let (waiting, trouble, link) = match &delivery.kind {
-                Kind::Peer(link) => (link.waiting(&demand), link.trouble(), Some(link.session())),
-                Kind::Mirror(mirror) => (mirror.waiting(), mirror.trouble(), None),
+                LinkKind::Peer(link) => (link.waiting(&demand), link.trouble(), Some(link.session())),
+                LinkKind::Mirror(mirror) => (mirror.waiting(), mirror.trouble(), None),
             };
             let out = delivery.out.as_ref().map(|out| (out.failure.code, out.failure.message.clone()));
             SourceView {
@@ -104,8 +104,8 @@ impl Session {
             return SourceState::Slow;
         }
         let obstacle = match &delivery.kind {
-            Kind::Peer(link) => link.obstacle(demand),
-            Kind::Mirror(mirror) => mirror.obstacle(),
+            LinkKind::Peer(link) => link.obstacle(demand),
+            LinkKind::Mirror(mirror) => mirror.obstacle(),
         };
         match obstacle {
             Some(SessionState::BackingOff) => SourceState::BackingOff,
@@ -151,11 +151,11 @@ impl Session {
         let obstacles = self.sources.alive().filter_map(|(number, delivery)| {
             let demand = self.sources.demand_of(number, &all, &self.schedule, self.is_fixed);
             match &delivery.kind {
-                Kind::Peer(link) if link.is_needed(&demand) || !all.is_needed => Some(link.obstacle(&demand)),
+                LinkKind::Peer(link) if link.is_needed(&demand) || !all.is_needed => Some(link.obstacle(&demand)),
                 // It has to wait until something is settled.
-                Kind::Peer(_) => None,
-                Kind::Mirror(_) if !demand.is_needed && all.is_needed => None,
-                Kind::Mirror(mirror) => Some(mirror.obstacle()),
+                LinkKind::Peer(_) => None,
+                LinkKind::Mirror(_) if !demand.is_needed && all.is_needed => None,
+                LinkKind::Mirror(mirror) => Some(mirror.obstacle()),
             }
         });
         obstacles.min_by_key(rank).flatten()
@@ -168,7 +168,7 @@ impl Session {
     }
 
     /// And of whom, if it is a source.
-    fn waiting(&self) -> Option<(Waiting, Option<Source>)> {
+    fn waiting(&self) -> Option<(Waiting, Option<DownloadSource>)> {
         match &self.course {
             Course::Failed { failure, since } => {
                 let reason = advice(failure);
@@ -185,7 +185,7 @@ impl Session {
 
     /// What keeps the whole from going on: of what is waited for, the newest that is under way, else what comes next. A slow
     /// source beside a fast one does not show here.
-    fn waiting_on_sources(&self) -> Option<(Waiting, Option<Source>)> {
+    fn waiting_on_sources(&self) -> Option<(Waiting, Option<DownloadSource>)> {
         let all = self.download.demand();
         if self.sources.alive().next().is_none() && all.is_needed {
             let reason = "it has no source: add a peer or a mirror to it, and it goes on by itself".to_owned();
@@ -195,8 +195,8 @@ impl Session {
         let waits = self.sources.alive().filter_map(|(number, delivery)| {
             let demand = self.sources.demand_of(number, &all, &self.schedule, self.is_fixed);
             let waiting = match &delivery.kind {
-                Kind::Peer(link) => link.waiting(&demand),
-                Kind::Mirror(mirror) => mirror.waiting(),
+                LinkKind::Peer(link) => link.waiting(&demand),
+                LinkKind::Mirror(mirror) => mirror.waiting(),
             };
             Some((waiting?, Some(delivery.source())))
         });

@@ -87,7 +87,7 @@ pub struct ExplicitResume {
 /// Where a download may get its payload from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
-pub enum Source {
+pub enum DownloadSource {
     /// A peer.
     Peer(PeerId),
     /// A mirror.
@@ -258,7 +258,7 @@ pub struct Failure {
 #[non_exhaustive]
 pub struct SourceView {
     /// Who.
-    pub source: Source,
+    pub source: DownloadSource,
     /// The wire session with a peer.
     pub link: Option<SnapshotSessionId>,
     /// The version of the protocol by which a peer's session was opened last.
@@ -282,7 +282,7 @@ pub struct SourceView {
 #[non_exhaustive]
 pub struct Blame {
     /// Who.
-    pub source: Source,
+    pub source: DownloadSource,
     /// The wire session with a peer.
     pub link: Option<SnapshotSessionId>,
     /// The plan of that session.
@@ -309,13 +309,13 @@ pub struct View {
     /// The session.
     pub session: SnapshotSessionId,
     /// The source whose plan the session's is; `None` while there is no source.
-    pub source: Option<Source>,
+    pub source: Option<DownloadSource>,
     /// Where it stands.
     pub state: SessionState,
     /// What it waits for; `None` if it is complete or its next action is about to be taken.
     pub waiting: Option<Waiting>,
     /// The source that this wait is for, if it is for one.
-    pub waits_for: Option<Source>,
+    pub waits_for: Option<DownloadSource>,
     /// Why it is over.
     pub failure: Option<Failure>,
     /// The last failure that it is recovering from: whose fault it is, and what happened.

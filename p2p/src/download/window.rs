@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{exchange::VerifiedChunk, have::Have, messages::Plan, ranges::Ranges, tree::chunk_range};
+use crate::{exchange::VerifiedChunk, have::Have, messages::Plan, ranges::IndexRanges, tree::chunk_range};
 
 /// The largest batch in bytes.
 const MAX_BATCH: u64 = 1024 * 1024;
@@ -39,11 +39,11 @@ pub(super) struct Window {
     writing: VecDeque<u64>,
     writing_bytes: u64,
     /// Written, and not durable yet.
-    written: Ranges,
+    written: IndexRanges,
     /// All that are verified: queued, being written, written and durable.
-    verified: Ranges,
+    verified: IndexRanges,
     verified_bytes: u64,
-    durable: Ranges,
+    durable: IndexRanges,
     durable_bytes: u64,
     /// Since when a chunk that was handed out is being written.
     writing_since: Option<Instant>,
@@ -70,10 +70,10 @@ impl Window {
             queued_bytes: 0,
             writing: VecDeque::new(),
             writing_bytes: 0,
-            written: Ranges::default(),
-            verified: Ranges::default(),
+            written: IndexRanges::default(),
+            verified: IndexRanges::default(),
             verified_bytes: 0,
-            durable: Ranges::default(),
+            durable: IndexRanges::default(),
             durable_bytes: 0,
             writing_since: None,
             syncing: None,
@@ -89,7 +89,7 @@ impl Window {
 
     /// The payload was already complete.
     pub(super) fn open_complete(&mut self) {
-        self.rewind(Ranges::of(0..self.total));
+        self.rewind(IndexRanges::of(0..self.total));
         self.open = true;
     }
 
@@ -101,13 +101,13 @@ impl Window {
         self.open = false;
     }
 
-    fn rewind(&mut self, durable: Ranges) {
+    fn rewind(&mut self, durable: IndexRanges) {
         self.queue.clear();
         self.writing.clear();
         (self.handing, self.queued_bytes, self.writing_bytes) = (false, 0, 0);
         self.durable_bytes = self.bytes_of(&durable);
         (self.verified_bytes, self.verified) = (self.durable_bytes, durable.clone());
-        (self.written, self.durable) = (Ranges::default(), durable);
+        (self.written, self.durable) = (IndexRanges::default(), durable);
         (self.writing_since, self.syncing, self.dirty_since) = (None, None, None);
     }
 
@@ -218,7 +218,7 @@ impl Window {
     pub(super) fn synced(&mut self, now: Instant, durable: &Have) {
         self.syncing = None;
         // A sync may cover chunks that were written while it ran, before that was reported.
-        let told: Ranges = durable.chunks(self.chunk_size).collect();
+        let told: IndexRanges = durable.chunks(self.chunk_size).collect();
         let (also, writing): (Vec<_>, Vec<_>) = self.writing.drain(..).partition(|index| told.contains(*index));
         self.writing = writing.into();
         for index in also {
@@ -292,7 +292,7 @@ impl Window {
         self.verified_bytes - self.durable_bytes
     }
 
-    fn bytes_of(&self, chunks: &Ranges) -> u64 {
+    fn bytes_of(&self, chunks: &IndexRanges) -> u64 {
         chunks.iter().map(|range| self.bytes(range.end) - self.bytes(range.start)).sum()
     }
 

@@ -34,7 +34,7 @@ struct Run {
 /// Downloads `total` chunks of 1 MiB; checks the invariants at each step.
 fn download(total: u64, mut lines: Vec<Line>) -> Run {
     let start = Instant::now();
-    let (mut schedule, mut missing, mut now, mut wasted) = (Schedule::default(), Ranges::of(0..total), 0_u64, 0);
+    let (mut schedule, mut missing, mut now, mut wasted) = (Schedule::default(), IndexRanges::of(0..total), 0_u64, 0);
     for number in 0..lines.len() {
         schedule.set_ready(number as u32, true);
     }
@@ -47,11 +47,11 @@ fn download(total: u64, mut lines: Vec<Line>) -> Run {
             }
             schedule.set_under_way(number, if line.under_way.is_some() { MIB } else { 0 });
         }
-        let work = Work { missing: &missing, chunk: MIB, window: WINDOW };
+        let work = Missing { missing: &missing, chunk: MIB, window: WINDOW };
         schedule.share(at, work);
         check(&schedule, &missing);
         for (number, line) in (0..).zip(&mut lines) {
-            let next = schedule.run(number).and_then(Ranges::first);
+            let next = schedule.run(number).and_then(IndexRanges::first);
             if let (None, Some(index)) = (line.under_way, next) {
                 let there = now + MIB * 1_000_000 / line.rate;
                 line.under_way =
@@ -83,11 +83,11 @@ fn download(total: u64, mut lines: Vec<Line>) -> Run {
 }
 
 /// What holds after each sharing out.
-fn check(schedule: &Schedule, missing: &Ranges) {
+fn check(schedule: &Schedule, missing: &IndexRanges) {
     let delivering = schedule.sources.values().filter(|source| source.delivers()).count();
     assert!(delivering > 0 || !schedule.sources.values().any(|source| source.is_ready), "the last one is never slow");
-    let mut once = Ranges::default();
-    let mut twice = Ranges::default();
+    let mut once = IndexRanges::default();
+    let mut twice = IndexRanges::default();
     for source in schedule.sources.values() {
         assert!(source.run.is_within(missing), "what is there is not asked for");
         assert!(source.delivers() || source.run.is_empty(), "nothing is asked of who cannot deliver, or is slow");
@@ -103,8 +103,8 @@ fn check(schedule: &Schedule, missing: &Ranges) {
 fn one_source_has_everything_at_once() {
     let mut schedule = Schedule::default();
     schedule.set_ready(0, true);
-    let missing = Ranges::of(3..1000);
-    schedule.share(Instant::now(), Work { missing: &missing, chunk: MIB, window: WINDOW });
+    let missing = IndexRanges::of(3..1000);
+    schedule.share(Instant::now(), Missing { missing: &missing, chunk: MIB, window: WINDOW });
     assert_eq!((schedule.run(0), schedule.allowance(0)), (Some(&missing), u64::MAX));
     assert_eq!(schedule.next_look(), None);
 }
@@ -157,8 +157,8 @@ fn at_the_end_too() {
 fn a_source_is_slow_after_ten_seconds_and_tried_again_after_sixty() {
     let start = Instant::now();
     let mut schedule = Schedule::default();
-    let missing = Ranges::of(0..1_000_000);
-    let work = Work { missing: &missing, chunk: MIB, window: WINDOW };
+    let missing = IndexRanges::of(0..1_000_000);
+    let work = Missing { missing: &missing, chunk: MIB, window: WINDOW };
     (0..3).for_each(|number| schedule.set_ready(number, true));
     let mut slow_at = None;
     let mut again_at = None;
@@ -194,8 +194,8 @@ fn a_source_is_slow_after_ten_seconds_and_tried_again_after_sixty() {
 #[test]
 fn what_is_under_way_is_not_taken_back_when_another_source_comes() {
     let start = Instant::now();
-    let missing = Ranges::of(0..1000);
-    let work = Work { missing: &missing, chunk: MIB, window: WINDOW };
+    let missing = IndexRanges::of(0..1000);
+    let work = Missing { missing: &missing, chunk: MIB, window: WINDOW };
     let mut schedule = Schedule::default();
     schedule.set_ready(0, true);
     schedule.share(start, work);
@@ -232,7 +232,7 @@ proptest! {
     #[test]
     fn any_order_of_events_keeps_the_rules(steps in prop::collection::vec((0_u8..6, 0_u32..5, 0_u64..64), 1..200)) {
         let start = Instant::now();
-        let (mut schedule, mut missing, mut millis) = (Schedule::default(), Ranges::of(0..64), 0_u64);
+        let (mut schedule, mut missing, mut millis) = (Schedule::default(), IndexRanges::of(0..64), 0_u64);
         let mut known = BTreeSet::new();
         for (what, number, value) in steps {
             let now = start + Duration::from_millis(millis);
@@ -245,7 +245,7 @@ proptest! {
                 _ => { known.remove(&number); schedule.remove(number); }
             }
             let now = start + Duration::from_millis(millis);
-            schedule.share(now, Work { missing: &missing, chunk: MIB, window: WINDOW });
+            schedule.share(now, Missing { missing: &missing, chunk: MIB, window: WINDOW });
             check(&schedule, &missing);
         }
     }

@@ -12,7 +12,7 @@ use rpp_p2p::{
     ArtefactKind, AuthorityError, Exchange, Hash, Have, Plan, PlanWishes, RequestFailure, RequestId, Rules,
     SessionState, SnapshotSessionId, SnapshotsRequest, Update, Verified, VerifiedChunk, Violation,
     authority::check_authority_signatures,
-    consumer::{Action, Blame, Options, Saved, Session, Source, Storage, Unexpected},
+    consumer::{Action, Blame, DownloadSource, Options, Saved, Session, Storage, Unexpected},
     status::SourceState,
     tree::chunk_range,
 };
@@ -191,7 +191,7 @@ impl Consumer {
         add_others(&mut self.session, &self.providers, now);
         // What was banned stays so.
         for blame in &self.blames {
-            if let Source::Peer(peer) = blame.source {
+            if let DownloadSource::Peer(peer) = blame.source {
                 self.session.handle_distrust(now, peer, &format!("{peer} is banned"));
             }
         }
@@ -441,7 +441,8 @@ impl Consumer {
         if was_over {
             return; // Nobody needs its answer any more.
         }
-        let source = self.session.sources(now).into_iter().find(|source| source.source == Source::Peer(peer)).unwrap();
+        let source =
+            self.session.sources(now).into_iter().find(|source| source.source == DownloadSource::Peer(peer)).unwrap();
         assert!(matches!(source.state, SourceState::Banned | SourceState::Refused), "{source:?}");
         let (_, message) = source.trouble.unwrap();
         assert!(message.contains(&peer.to_string()), "the error names the peer: {message}");

@@ -147,7 +147,7 @@ fn accept(plan: &Plan, updates: &[Update], head: &mut HeadFile, writable: &Writa
 }
 
 /// One check.
-pub(crate) struct Check {
+pub(crate) struct AuthorityCheck {
     pub(crate) session: SnapshotSessionId,
     pub(crate) epoch: u64,
     pub(crate) plan: Arc<Plan>,
@@ -161,7 +161,7 @@ pub(crate) struct Check {
     pub(crate) writable: Arc<Writable>,
 }
 
-impl Check {
+impl AuthorityCheck {
     /// Checks, and reports by [`Done::Authority`]; for a known tip [`Done::Proof`] follows.
     pub(crate) async fn run(self) {
         let (session, epoch, done) = (self.session, self.epoch, self.done.clone());

@@ -23,7 +23,7 @@ use std::{
 
 use rpp_p2p::SnapshotSessionId;
 
-use self::{disk::SimDisk, node::Node, rng::Rng};
+use self::{disk::SimDisk, node::SimNode, rng::Rng};
 
 /// Steps with trouble; after them everything behaves.
 const TROUBLE: u64 = 1_500;
@@ -35,7 +35,7 @@ const STEPS: [u64; 4] = [1, 3, 7, 9];
 struct Simulation {
     rng: Rng,
     disk: SimDisk,
-    node: Node,
+    node: SimNode,
     now: Instant,
     max_active: usize,
     auto_resume: bool,
@@ -58,7 +58,7 @@ impl Simulation {
         let mut rng = Rng::new(seed);
         let (max_active, auto_resume, now) = (1 + rng.below(3) as usize, rng.chance(80), Instant::now());
         let disk = SimDisk::default();
-        let node = Node::new(disk.clone(), max_active);
+        let node = SimNode::new(disk.clone(), max_active);
         Self { rng, disk, node, now, max_active, auto_resume, cancelled: BTreeSet::new(), crashes: 0, started: 0 }
     }
 
@@ -160,7 +160,7 @@ impl Simulation {
             self.disk.assert_gone(*session);
         }
         let is_readable = self.rng.chance(85);
-        self.node = Node::new(self.disk.clone(), self.max_active);
+        self.node = SimNode::new(self.disk.clone(), self.max_active);
         self.node.load(is_readable, self.auto_resume, self.now);
         for session in self.node.sessions() {
             assert!(!self.cancelled.contains(&session), "{session} was cancelled, and is back");

@@ -93,7 +93,7 @@ impl Handle {
                 _ => done.blocking_send(Done::Store(reported)).is_ok(),
             };
             let mut worker = Worker::new(lane, disk, watchers, Box::new(tell));
-            let mut jobs = Queue(received);
+            let mut jobs = LaneQueue(received);
             loop {
                 if worker.step(&mut jobs) {
                     continue;
@@ -121,9 +121,9 @@ impl Handle {
     }
 }
 
-struct Queue(mpsc::Receiver<Job>);
+struct LaneQueue(mpsc::Receiver<Job>);
 
-impl Jobs for Queue {
+impl Jobs for LaneQueue {
     fn next(&mut self) -> Next {
         match self.0.try_recv() {
             Ok(job) => Next::Job(job),

@@ -33,7 +33,7 @@ pub(crate) struct Found {
 }
 
 /// How far the search for what is there has come.
-struct Progress {
+struct TakenIn {
     checked: u64,
     /// Bytes that were written again since the last flush.
     unflushed: u64,
@@ -138,7 +138,7 @@ impl Partial {
             self.unchecked = known.clone();
         }
         let mut found = known.clone();
-        let mut progress = Progress { checked: known.bytes(), unflushed: 0, there };
+        let mut progress = TakenIn { checked: known.bytes(), unflushed: 0, there };
         for gap in known.missing_bytes() {
             self.take_in_gap(gap.start..gap.end.min(there), &mut found, &mut progress, watch)?;
         }
@@ -159,7 +159,7 @@ impl Partial {
         &mut self,
         gap: Range<u64>,
         found: &mut Have,
-        progress: &mut Progress,
+        progress: &mut TakenIn,
         watch: &mut dyn FnMut(Found) -> bool,
     ) -> Result<(), StoreError> {
         let mut at = gap.start;

@@ -36,7 +36,7 @@ struct SmallFile {
     path: Vec<u8>,
 }
 
-enum Job {
+enum SmallJob {
     Write(Batch),
     /// Answered when everything before it is written.
     Settle(SyncSender<()>),
@@ -54,7 +54,7 @@ pub(super) struct Stopped;
 /// The side of the extraction.
 pub(super) struct SmallFiles {
     batch: Batch,
-    jobs: SyncSender<Job>,
+    jobs: SyncSender<SmallJob>,
     nudge: SyncSender<()>,
     /// Bytes since the last time that the system was asked to write back.
     since: u64,
@@ -62,7 +62,7 @@ pub(super) struct SmallFiles {
 
 /// The side that writes.
 pub(super) struct BatchWriter<'a> {
-    jobs: Receiver<Job>,
+    jobs: Receiver<SmallJob>,
     nudged: Receiver<()>,
     folder: &'a File,
 }
@@ -93,7 +93,7 @@ impl SmallFiles {
     pub(super) fn settle(&mut self) -> Result<(), Stopped> {
         self.send()?;
         let (sender, settled) = sync_channel(1);
-        self.jobs.send(Job::Settle(sender)).map_err(|_| Stopped)?;
+        self.jobs.send(SmallJob::Settle(sender)).map_err(|_| Stopped)?;
         settled.recv().map_err(|_| Stopped)
     }
 
@@ -118,7 +118,7 @@ impl SmallFiles {
             return Ok(());
         }
         let bytes = batch.content.len() as u64 + batch.files.len() as u64 * PAGE;
-        self.jobs.send(Job::Write(batch)).map_err(|_| Stopped)?;
+        self.jobs.send(SmallJob::Write(batch)).map_err(|_| Stopped)?;
         self.wrote(bytes);
         Ok(())
     }
@@ -136,8 +136,8 @@ impl BatchWriter<'_> {
             let flushing = scope.spawn(move || nudged.iter().try_for_each(|()| rustix::fs::syncfs(folder)));
             for job in jobs {
                 match job {
-                    Job::Write(batch) => write(batch)?,
-                    Job::Settle(settled) => {
+                    SmallJob::Write(batch) => write(batch)?,
+                    SmallJob::Settle(settled) => {
                         let _ = settled.send(());
                     }
                 }

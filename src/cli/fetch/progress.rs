@@ -18,19 +18,19 @@ const MAX_SOURCE_LINES: usize = 12;
 
 pub(crate) enum Progress {
     Bar(Bars),
-    Lines { last: Option<Told>, shown: Instant, hint: String },
+    Lines { last: Option<Reached>, shown: Instant, hint: String },
 }
 
 /// What is worth a new line at once.
 #[derive(PartialEq)]
-pub(crate) struct Told {
+pub(crate) struct Reached {
     state: SessionState,
     waits: Option<WaitKind>,
     /// The sources that are of no use at the moment, and why.
     lost: Vec<(String, SourceState)>,
 }
 
-impl Told {
+impl Reached {
     fn of(status: &SnapshotStreamStatus) -> Self {
         let is_lost = |state: SourceState| {
             matches!(state, SourceState::Slow | SourceState::BackingOff | SourceState::Refused | SourceState::Banned)
@@ -96,7 +96,7 @@ impl Progress {
         match self {
             Self::Bar(bars) => bars.show(status),
             Self::Lines { last, shown, .. } => {
-                let now = Told::of(status);
+                let now = Reached::of(status);
                 let changed = last.as_ref() != Some(&now);
                 *last = Some(now);
                 if changed || shown.elapsed() >= LINE_EVERY {
@@ -199,11 +199,11 @@ mod tests {
     #[test]
     fn a_source_that_is_lost_is_worth_a_line_and_one_that_rests_is_not() {
         let status = source_table::tests::sample();
-        let told = Told::of(&status);
+        let told = Reached::of(&status);
         let with = |at: usize, state| {
             let mut status = status.clone();
             status.sources[at].state = state;
-            Told::of(&status)
+            Reached::of(&status)
         };
         assert!(told == with(0, SourceState::Idle));
         assert!(told != with(0, SourceState::Slow));

@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Instant};
 use libp2p::PeerId;
 use rpp_p2p::{
     Evidence, SnapshotSessionId,
-    consumer::{Blame as Blamed, Fault, Source},
+    consumer::{Blame as Blamed, DownloadSource, Fault},
 };
 
 use super::{Manager, Tracked, heal::plan_id};
@@ -42,21 +42,21 @@ impl Manager {
                 _ => "it broke the protocol".to_owned(),
             };
             let banned = match source {
-                Source::Peer(peer) => Some(BanSource::Peer(peer)),
-                Source::Mirror(mirror) => self.origin_of(session, mirror),
+                DownloadSource::Peer(peer) => Some(BanSource::Peer(peer)),
+                DownloadSource::Mirror(mirror) => self.origin_of(session, mirror),
                 _ => None,
             };
             let evidence = match (&source, &fault) {
                 // It was taken from the event.
-                (Source::Peer(_), Fault::Violation(_)) => None,
-                (Source::Mirror(_), Fault::Violation(violation)) => Evidence::of_violation(violation),
+                (DownloadSource::Peer(_), Fault::Violation(_)) => None,
+                (DownloadSource::Mirror(_), Fault::Violation(violation)) => Evidence::of_violation(violation),
                 (_, Fault::Authority(error)) => Evidence::of_authority(error),
                 _ => None,
             };
             if let (Some(banned), Some(evidence)) = (banned, evidence) {
                 self.accuse(banned, session, evidence);
             }
-            if let Source::Peer(peer) = source {
+            if let DownloadSource::Peer(peer) = source {
                 self.distrust(session, peer, &reason, now);
             }
         }

@@ -15,7 +15,7 @@ use super::{Manager, expected, heal::root, mirrors::Mirrors, tracked::trouble};
 use crate::{
     peers::Peers,
     sessions::{
-        authority::Check,
+        authority::AuthorityCheck,
         worker::{DiskJob, Job},
     },
     status::SessionState,
@@ -185,7 +185,7 @@ impl Manager {
     }
 
     fn verify(&mut self, session: SnapshotSessionId, plan: Arc<Plan>, updates: Arc<Vec<Update>>) {
-        let check = Check {
+        let check = AuthorityCheck {
             session,
             epoch: self.rules.epoch(session),
             plan,

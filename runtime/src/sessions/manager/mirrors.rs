@@ -32,18 +32,18 @@ pub(crate) enum MirrorTold {
 /// The mirrors of one session. What is being read is given up when this is dropped.
 #[derive(Default)]
 pub(super) struct Mirrors {
-    all: BTreeMap<MirrorId, Mirror>,
+    all: BTreeMap<MirrorId, ReadMirror>,
     next: u32,
 }
 
-struct Mirror {
+struct ReadMirror {
     url: MirrorUrl,
     /// Made with the first job.
     reader: Option<Arc<MirrorReader>>,
     job: Option<AbortHandle>,
 }
 
-impl Drop for Mirror {
+impl Drop for ReadMirror {
     fn drop(&mut self) {
         if let Some(job) = &self.job {
             job.abort();
@@ -55,7 +55,7 @@ impl Mirrors {
     pub(super) fn add(&mut self, url: &MirrorUrl) -> MirrorId {
         let id = MirrorId(self.next);
         self.next = self.next.wrapping_add(1);
-        self.all.insert(id, Mirror { url: url.clone(), reader: None, job: None });
+        self.all.insert(id, ReadMirror { url: url.clone(), reader: None, job: None });
         id
     }
 

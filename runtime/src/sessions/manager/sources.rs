@@ -5,7 +5,7 @@ use std::time::Instant;
 use libp2p::{PeerId, Swarm};
 use rpp_p2p::{
     SnapshotSessionId,
-    consumer::{Source, SourceView},
+    consumer::{DownloadSource, SourceView},
 };
 
 use super::{
@@ -62,14 +62,14 @@ impl Manager {
             SourceName::Peer(peer) => {
                 if let Some(machine) = &mut tracked.machine {
                     self.retired.extend(machine.links().filter(|(of, _)| of == peer));
-                    machine.remove_source(Source::Peer(*peer));
+                    machine.remove_source(DownloadSource::Peer(*peer));
                 }
             }
             SourceName::Mirror(shown) => {
                 if let Some(id) = tracked.mirrors.named(shown) {
                     tracked.mirrors.remove(id);
                     if let Some(machine) = &mut tracked.machine {
-                        machine.remove_source(Source::Mirror(id));
+                        machine.remove_source(DownloadSource::Mirror(id));
                     }
                 }
             }
@@ -223,10 +223,10 @@ pub(super) fn is_reachable(
 
 impl Tracked {
     /// A source of the machine as the status names it.
-    pub(super) fn name_of(&self, source: Source) -> Option<SourceName> {
+    pub(super) fn name_of(&self, source: DownloadSource) -> Option<SourceName> {
         match source {
-            Source::Peer(peer) => Some(SourceName::Peer(peer)),
-            Source::Mirror(id) => self.mirrors.url(id).map(|url| SourceName::Mirror(url.to_string())),
+            DownloadSource::Peer(peer) => Some(SourceName::Peer(peer)),
+            DownloadSource::Mirror(id) => self.mirrors.url(id).map(|url| SourceName::Mirror(url.to_string())),
             _ => None,
         }
     }

@@ -10,7 +10,7 @@ use std::{
 use libp2p::PeerId;
 use rpp_p2p::{
     Plan, Protocol, Update,
-    consumer::{self, ExplicitResume, Source, View},
+    consumer::{self, DownloadSource, ExplicitResume, View},
 };
 use tokio::sync::watch;
 
@@ -192,7 +192,7 @@ impl Tracked {
         status.sources = self.status_sources(now);
         if let Some(view) = &view {
             match view.source {
-                Some(Source::Peer(peer)) => status.peer = Some(peer),
+                Some(DownloadSource::Peer(peer)) => status.peer = Some(peer),
                 Some(_) => status.peer = None,
                 None => {}
             }

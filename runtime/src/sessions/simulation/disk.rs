@@ -52,7 +52,7 @@ struct Bytes {
 }
 
 /// An open payload.
-pub(super) struct Partial {
+pub(super) struct SimPartial {
     disk: SimDisk,
     root: Hash,
     chunk_size: u64,
@@ -60,14 +60,14 @@ pub(super) struct Partial {
     unchecked: Range<u64>,
 }
 
-impl Partial {
+impl SimPartial {
     /// So many bytes from the beginning: the chunks of one peer come in order.
     fn first(&self, bytes: u64) -> Have {
         Have::prefix(WORLD.payload(&self.root).bytes.len() as u64, bytes)
     }
 }
 
-impl Drop for Partial {
+impl Drop for SimPartial {
     fn drop(&mut self) {
         self.disk.state().open.remove(&self.root);
     }
@@ -204,7 +204,7 @@ impl State {
 }
 
 impl Disk for SimDisk {
-    type Partial = Partial;
+    type Partial = SimPartial;
 
     fn record(&self, record: &record::Session) -> Result<(), RecordError> {
         let mut state = self.state();
@@ -279,7 +279,7 @@ impl Disk for SimDisk {
         drop(state);
         let recorded = opening.before.confirmed_bytes(&opening.plan).min(there as u64);
         let chunk_size = opening.plan.chunk_size;
-        let partial = Partial { disk: self.clone(), root, chunk_size, unchecked: 0..recorded };
+        let partial = SimPartial { disk: self.clone(), root, chunk_size, unchecked: 0..recorded };
         let there = there as u64;
         for checked in (recorded..there).step_by(10_000) {
             if !watch(Found { checked, there }) {
@@ -297,17 +297,17 @@ impl Disk for SimDisk {
         Ok(())
     }
 
-    fn durable(&self, partial: &Partial) -> Have {
+    fn durable(&self, partial: &SimPartial) -> Have {
         partial.first(self.state().partials.get(&partial.root).map_or(0, |bytes| bytes.durable as u64))
     }
 
-    fn unchecked(&self, partial: &Partial) -> Have {
+    fn unchecked(&self, partial: &SimPartial) -> Have {
         let mut left = partial.first(partial.unchecked.end);
         left.subtract(&partial.first(partial.unchecked.start));
         left
     }
 
-    fn write(&self, partial: &mut Partial, chunk: &VerifiedChunk) -> Result<(), Trouble> {
+    fn write(&self, partial: &mut SimPartial, chunk: &VerifiedChunk) -> Result<(), Trouble> {
         let mut state = self.state();
         if state.is_full {
             return Err(Trouble::Full { needed: 2, free: 1 });
@@ -323,7 +323,7 @@ impl Disk for SimDisk {
         Ok(())
     }
 
-    fn sync(&self, partial: &mut Partial) -> Result<Have, Trouble> {
+    fn sync(&self, partial: &mut SimPartial) -> Result<Have, Trouble> {
         let mut state = self.state();
         let is_alive = state.step();
         let bytes = state.partials.get_mut(&partial.root).expect("it is open");
@@ -335,17 +335,17 @@ impl Disk for SimDisk {
         Ok(partial.first(durable))
     }
 
-    fn recheck(&self, partial: &mut Partial) -> Result<Vec<u64>, Trouble> {
+    fn recheck(&self, partial: &mut SimPartial) -> Result<Vec<u64>, Trouble> {
         // In whole groups.
         partial.unchecked.start = (partial.unchecked.start + 32 * 1024).min(partial.unchecked.end);
         Ok(Vec::new())
     }
 
-    fn repair(&self, _: &mut Partial, _: &[VerifiedChunk]) -> Result<(), Trouble> {
+    fn repair(&self, _: &mut SimPartial, _: &[VerifiedChunk]) -> Result<(), Trouble> {
         unreachable!("nothing is damaged")
     }
 
-    fn place(&self, partial: Partial, _: &Plan, _: &[Update]) -> Result<PathBuf, Trouble> {
+    fn place(&self, partial: SimPartial, _: &Plan, _: &[Update]) -> Result<PathBuf, Trouble> {
         let root = partial.root;
         assert!(partial.unchecked.is_empty(), "it is not hashed yet");
         let mut state = self.state();

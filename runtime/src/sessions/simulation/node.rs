@@ -28,14 +28,14 @@ use crate::hooks::Watchers;
 const CHUNK: u64 = 16_384;
 
 #[derive(Clone, Copy, Debug)]
-enum Call {
+enum SimCall {
     Start,
     Cancel(SnapshotSessionId),
 }
 
-pub(super) struct Node {
+pub(super) struct SimNode {
     disk: SimDisk,
-    rules: Rules<Call>,
+    rules: Rules<SimCall>,
     sessions: BTreeMap<SnapshotSessionId, Download>,
     lanes: BTreeMap<Lane, Running>,
     /// In order for each lane.
@@ -59,13 +59,13 @@ struct Download {
 
 struct Running {
     worker: Worker<SimDisk>,
-    jobs: Queue,
+    jobs: SimQueue,
 }
 
 #[derive(Default)]
-struct Queue(VecDeque<Job>);
+struct SimQueue(VecDeque<Job>);
 
-impl Jobs for Queue {
+impl Jobs for SimQueue {
     fn next(&mut self) -> Next {
         self.0.pop_front().map_or(Next::Nothing, Next::Job)
     }
@@ -88,7 +88,7 @@ enum What {
     Answer(PeerId, RequestId, Box<Exchange>),
 }
 
-impl Node {
+impl SimNode {
     pub(super) fn new(disk: SimDisk, max_active: usize) -> Self {
         disk.set_readable(true);
         Self {
@@ -173,12 +173,12 @@ impl Node {
             serde_json::to_string(&wanted).unwrap()
         );
         self.sessions.insert(session, Download::new(serde_json::from_str(&text).unwrap(), Progress::default()));
-        self.rules.start(session, Hold::Turn, Call::Start);
+        self.rules.start(session, Hold::Turn, SimCall::Start);
         self.pump(now);
     }
 
     pub(super) fn start_again(&mut self, session: SnapshotSessionId) {
-        self.rules.start_again(session, Call::Start);
+        self.rules.start_again(session, SimCall::Start);
         self.rules.changed(session);
     }
 
@@ -196,7 +196,7 @@ impl Node {
     }
 
     pub(super) fn cancel(&mut self, session: SnapshotSessionId) {
-        if self.rules.cancel(session, Call::Cancel(session), self.is_loaded) {
+        if self.rules.cancel(session, SimCall::Cancel(session), self.is_loaded) {
             self.sessions.remove(&session);
         }
     }
@@ -278,7 +278,7 @@ impl Node {
         }
     }
 
-    fn act(&mut self, action: Action<Call>, now: Instant) {
+    fn act(&mut self, action: Action<SimCall>, now: Instant) {
         match action {
             Action::Record { session, lane, .. } => {
                 let record = self.sessions[&session].record.clone();
@@ -318,14 +318,14 @@ impl Node {
         }
     }
 
-    fn answered(&mut self, call: Call, outcome: Outcome) {
+    fn answered(&mut self, call: SimCall, outcome: Outcome) {
         match (call, outcome) {
-            (Call::Start, Outcome::Started(session)) => {
+            (SimCall::Start, Outcome::Started(session)) => {
                 let is_told = self.rules.standing(session).unwritten.is_some();
                 let is_durable = self.disk.recorded(session).is_some() || self.disk.is_noted(session);
                 assert!(is_told || is_durable || self.disk.is_crashed(), "{session} was promised and is not recorded");
             }
-            (Call::Cancel(session), Outcome::Removed) => self.removed.push(session),
+            (SimCall::Cancel(session), Outcome::Removed) => self.removed.push(session),
             (_, Outcome::Unknown(_)) => {}
             (call, outcome) => panic!("{call:?} was answered {outcome:?}"),
         }
@@ -342,7 +342,10 @@ impl Node {
                 true
             };
             let watchers = Watchers::new(Vec::new());
-            Running { worker: Worker::new(lane, self.disk.clone(), watchers, Box::new(tell)), jobs: Queue::default() }
+            Running {
+                worker: Worker::new(lane, self.disk.clone(), watchers, Box::new(tell)),
+                jobs: SimQueue::default(),
+            }
         });
         running.jobs.0.push_back(job);
     }
