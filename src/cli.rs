@@ -2,6 +2,7 @@
 
 mod api;
 mod bans;
+mod bench;
 mod check;
 mod collect;
 mod completions;
@@ -68,6 +69,8 @@ enum Command {
     Fetch(fetch::FetchArgs),
     /// List the snapshots that the running node's peers offer.
     Offers(offers::OffersArgs),
+    /// Measure the path to a provider: its rate, its round trip, and what it costs. Nothing is stored.
+    Bench(bench::BenchArgs),
     /// Show the running node's sessions, and what each waits for.
     Status(status::StatusArgs),
     /// Show where a session's bytes come from; add a source or take one away.
@@ -128,6 +131,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Publish(args) => publish::run(&args),
         Command::Fetch(args) => fetch::run(&args),
         Command::Offers(args) => offers::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Sources(args) => sources::run(&args),
         Command::Top(args) => top::run(&args),

@@ -10,5 +10,11 @@ pub(crate) const LAST_LINES: Duration = Duration::from_secs(1);
 pub(crate) const MAX_LOG_LINES: usize = 8192;
 /// Bytes of log lines that may wait for a reader.
 pub(crate) const MAX_LOG_BYTES: usize = 4 << 20;
+/// Time for `bench` to connect.
+pub(crate) const BENCH_CONNECT: Duration = Duration::from_secs(20);
+/// Time for the first answer to a ping of `bench`; without one it goes on.
+pub(crate) const BENCH_PING: Duration = Duration::from_secs(3);
+/// Time for a provider to confirm that `bench` is through.
+pub(crate) const BENCH_GOODBYE: Duration = Duration::from_secs(2);
 /// The longest pause between messages during which the thread polls.
 pub(crate) const AWAKE: Duration = Duration::from_millis(1);

@@ -12,6 +12,7 @@
 //! A stream carries each chunk and each update at most once. A consumer that has lost what it received opens another stream
 //! and resumes there. So "wanted before, and did not come yet" decides alone whether something may come.
 
+mod buffers;
 pub mod frame;
 mod incoming;
 mod ranges;

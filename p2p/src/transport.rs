@@ -8,7 +8,7 @@
 mod tls;
 
 use std::{
-    io,
+    io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -90,7 +90,12 @@ impl<C> Corked<C> {
 impl<C: AsyncWrite + Unpin> Corked<C> {
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.written < self.buffer.len() {
-            match ready!(Pin::new(&mut self.inner).poll_write(cx, &self.buffer[self.written..]))? {
+            // In blocks, for the same reason: TLS copies them to where they are encrypted, behind a head of five bytes.
+            let mut blocks = [IoSlice::new(&[]); GATHERED_BYTES.div_ceil(BLOCK)];
+            let rest = self.buffer[self.written..].chunks(BLOCK);
+            let count = rest.len().min(blocks.len());
+            blocks.iter_mut().zip(rest).for_each(|(block, bytes)| *block = IoSlice::new(bytes));
+            match ready!(Pin::new(&mut self.inner).poll_write_vectored(cx, &blocks[..count]))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 written => self.written += written,
             }

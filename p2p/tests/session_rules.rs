@@ -339,24 +339,42 @@ fn a_session_runs_to_its_end() {
 }
 
 #[test]
-fn what_is_not_durable_stays_within_the_window_and_a_group_has_an_age() {
-    let mut rig = Rig::new(Options { window: 3 * CHUNK, ack_bytes: 1 << 30, ..options() });
+fn what_waits_in_memory_stays_within_the_window_and_what_is_not_durable_within_two() {
+    let mut rig = Rig::new(Options { window: 2 * CHUNK, ack_bytes: 1 << 30, ..options() });
     rig.until_streaming();
-    for index in 0..3 {
-        rig.chunk(index);
-    }
+    rig.chunk(0);
+    rig.chunk(1);
     rig.idle();
     rig.session.handle_written(rig.now, 0).unwrap();
-    assert_eq!(rig.wait(), Duration::from_millis(500));
+    rig.chunk(2);
+    rig.idle();
+    // A group has as much as a window at most.
+    rig.session.handle_written(rig.now, 1).unwrap();
     assert!(matches!(rig.action(), Action::Sync));
-    rig.session.handle_durable(rig.now, &first(1)).unwrap();
-    rig.exchange_one();
     rig.chunk(3);
     rig.idle();
-    // A full window is synced at once when everything is written.
-    for index in 1..4 {
+    rig.session.handle_written(rig.now, 2).unwrap();
+    rig.idle();
+    rig.session.handle_durable(rig.now, &first(2)).unwrap();
+    rig.exchange_one();
+    rig.chunk(4);
+    rig.idle();
+    for index in 3..5 {
         rig.session.handle_written(rig.now, index).unwrap();
     }
+    assert!(matches!(rig.action(), Action::Sync));
+}
+
+#[test]
+fn a_group_has_an_age_and_a_full_window_is_synced_when_everything_is_written() {
+    let mut rig = Rig::new(Options { window: 2 * CHUNK, ack_bytes: 1 << 30, ..options() });
+    rig.until_streaming();
+    rig.chunk(0);
+    rig.chunk(1);
+    rig.session.handle_written(rig.now, 0).unwrap();
+    rig.chunk(2);
+    rig.idle();
+    assert_eq!(rig.wait(), Duration::from_millis(500));
     assert!(matches!(rig.action(), Action::Sync));
 }
 

@@ -19,7 +19,7 @@ use libp2p::PeerId;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use rpp_p2p::{
     ArtefactKind, FailureCode, Have, PipelineError, Plan, Protocol, RequestFailure, RequestId, Rules, SessionState,
-    SnapshotProtocolError, SnapshotSessionId, SnapshotsRequest, SnapshotsResponse, Verified,
+    SnapshotProtocolError, SnapshotSessionId, SnapshotsRequest, SnapshotsResponse, Verified, Violation,
     authority::check_authority_signatures,
     consumer::{Action, Options, Saved, Session, Storage},
     json,
@@ -488,7 +488,7 @@ impl Run {
         let mut rest = bytes.as_slice();
         loop {
             let Some(stream) = &mut self.stream else { return true };
-            match stream.incoming.feed(&mut rest) {
+            match feed(&mut self.rng, &mut stream.incoming, &mut rest) {
                 Ok(None) => return true,
                 Ok(Some(Came::Answer(verified, _))) => {
                     let id = stream.message.take().unwrap();
@@ -632,7 +632,7 @@ fn whatever_is_wanted_meanwhile_each_thing_comes_once_and_nobody_is_accused() {
             let bytes = if is_last { to_consumer.drain(..).collect() } else { piece(&mut rng, &mut to_consumer) };
             let mut rest = bytes.as_slice();
             loop {
-                match incoming.feed(&mut rest) {
+                match feed(&mut rng, &mut incoming, &mut rest) {
                     Ok(None) => break,
                     Ok(Some(Came::Artefact(Verified::Chunk(chunk), _))) => came.push(chunk.index),
                     Ok(Some(Came::Artefact(..))) => {}
@@ -644,6 +644,22 @@ fn whatever_is_wanted_meanwhile_each_thing_comes_once_and_nobody_is_accused() {
         came.sort_unstable();
         assert!(came.iter().copied().eq(0..plan.total_chunks), "seed {seed}: {came:?} of {}", plan.total_chunks);
         assert!(!incoming.is_expecting());
+    }
+}
+
+/// Feeds what came; what is a chunk's may also be put where the chunk is.
+fn feed(rng: &mut StdRng, incoming: &mut Incoming, rest: &mut &[u8]) -> Result<Option<Came>, Violation> {
+    let space = incoming.space();
+    let count = space.len().min(rest.len());
+    if count == 0 || rng.random_bool(0.5) {
+        return incoming.feed(rest);
+    }
+    let (placed, others) = rest.split_at(count);
+    space[..count].copy_from_slice(placed);
+    *rest = others;
+    match incoming.filled(count)? {
+        None => incoming.feed(rest),
+        came => Ok(came),
     }
 }
 

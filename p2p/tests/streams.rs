@@ -29,7 +29,7 @@ const PAYLOAD: usize = 10 * MIN_CHUNK_SIZE as usize + 17;
 struct Download {
     session: Session,
     disk: Vec<u8>,
-    /// Nothing written becomes durable while this holds.
+    /// The disk says nothing while this holds: neither that something is written nor that it is durable.
     holds_disk: bool,
 }
 
@@ -63,7 +63,9 @@ impl Download {
                 }
                 Action::Write(chunk) => {
                     self.disk.extend_from_slice(&chunk.bytes);
-                    self.session.handle_written(now, chunk.index).unwrap();
+                    if !self.holds_disk {
+                        self.session.handle_written(now, chunk.index).unwrap();
+                    }
                 }
                 Action::Sync if self.holds_disk => {}
                 Action::Sync => {

@@ -18,6 +18,7 @@ use std::{
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawMode, RenameFlags, Stat};
 
 /// JSON documents with a checksum.
+pub(crate) mod direct;
 pub mod sealed;
 pub(crate) mod sparse;
 
@@ -75,6 +76,11 @@ impl Dir {
     /// Opens a regular file for reading and writing; it is created with mode 0600 if absent.
     pub fn open_write(&self, name: &str) -> io::Result<File> {
         self.open_with(name, OFlags::RDWR | OFlags::CREATE)
+    }
+
+    /// Opens a regular file that exists for writes past the page cache, where the file system takes them.
+    pub(crate) fn open_direct(&self, name: &str) -> io::Result<File> {
+        self.open_with(name, OFlags::WRONLY | OFlags::DIRECT)
     }
 
     /// Creates a file that must not exist, mode 0600.

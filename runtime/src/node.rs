@@ -783,7 +783,8 @@ fn believable(
 }
 
 /// The trust anchor of the configuration; `None` if this node cannot consume.
-pub(crate) fn trust_anchor(config: &Config) -> Option<Arc<TrustAnchor>> {
+#[must_use]
+pub fn trust_anchor(config: &Config) -> Option<Arc<TrustAnchor>> {
     let trust = &config.trust;
     let anchor = TrustAnchor::new(trust.genesis?)
         .with_publishers(trust.publishers.clone(), trust.threshold)

@@ -1,4 +1,4 @@
-//! Keeps the network's thread awake while the messages of sessions come one upon the other.
+//! Keeps the network's thread awake while the messages of sessions of 1.0.0 come one upon the other.
 //!
 //! A thread that sleeps between a request and its answer has to be woken for each of them, which takes longer than a small
 //! chunk itself, most of all in a virtual machine. So while messages follow each other within [`AWAKE`], the thread looks for the
@@ -12,7 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rpp_p2p::snapshots::{Activity, Ended, Observer};
+use rpp_p2p::{
+    Protocol,
+    snapshots::{Activity, Ended, Observer},
+};
 use rpp_runtime::Watcher;
 use tokio::{runtime::Handle, sync::Notify, task};
 
@@ -46,8 +49,9 @@ impl Awake {
         }
     }
 
-    fn message(&self) {
-        if self.pace.message(self.begun.elapsed()) {
+    /// A stream has more than one message under way: there is always something to wake up for.
+    fn message(&self, message: &Activity) {
+        if message.protocol == Protocol::V1 && self.pace.message(self.begun.elapsed()) {
             self.rouse.notify_one();
         }
     }
@@ -84,20 +88,20 @@ fn micros(time: Duration) -> u64 {
 }
 
 impl Observer for Awake {
-    fn request_started(&self, _: &Activity) {
-        self.message();
+    fn request_started(&self, message: &Activity) {
+        self.message(message);
     }
 
-    fn request_finished(&self, _: &Activity, _: &Ended) {
-        self.message();
+    fn request_finished(&self, message: &Activity, _: &Ended) {
+        self.message(message);
     }
 
-    fn response_started(&self, _: &Activity) {
-        self.message();
+    fn response_started(&self, message: &Activity) {
+        self.message(message);
     }
 
-    fn response_finished(&self, _: &Activity, _: &Ended) {
-        self.message();
+    fn response_finished(&self, message: &Activity, _: &Ended) {
+        self.message(message);
     }
 }
 

@@ -41,6 +41,19 @@ fn a_directory_goes_from_one_node_to_another_and_on_to_a_third() {
 
     let serving = provider.start(&[]);
     let consumer = Place::new(&["--genesis", genesis]);
+    for (protocol, name) in [("auto", "/rpp/snapshots/2.0.0"), ("1.0.0", "/rpp/snapshots/1.0.0")] {
+        let flags = ["--json", "--chunk-size", "65536", "--snapshots-protocol", protocol, "--peer", serving.address()];
+        let measured = json(&consumer.succeed("bench", &flags));
+        assert_eq!((text(&measured, "protocol"), text(&measured, "root")), (name, root), "{measured}");
+        assert_eq!((&measured["height"], &measured["chunk_size"]), (&3.into(), &65536.into()));
+        // All but the first chunk, with which the measurement begins.
+        assert_eq!(measured["bytes"], published["bytes"].as_u64().unwrap() - 65536);
+        assert!(
+            measured["bytes_per_second"].as_u64().unwrap() > 0 && measured["round_trip_ms"].as_f64().unwrap() > 0.0
+        );
+    }
+    assert!(consumer.succeed("bench", &["--peer", serving.address()]).contains("rate"));
+    assert_eq!(consumer.succeed("list", &["--json"]).trim(), "[]", "it stores nothing");
     let _consuming = consumer.start(&[]);
     let done = json(&consumer.succeed("fetch", &["--json", "--chunk-size", "65536", "--peer", serving.address()]));
     assert_eq!((text(&done, "state"), &done["verified"], text(&done, "root")), ("complete", &true.into(), root));

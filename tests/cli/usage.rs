@@ -2,12 +2,13 @@
 
 use crate::harness::{run, stderr, succeed};
 
-pub(crate) const COMMANDS: [&str; 18] = [
+pub(crate) const COMMANDS: [&str; 19] = [
     "init",
     "run",
     "config",
     "publish",
     "fetch",
+    "bench",
     "status",
     "sources",
     "top",
@@ -45,6 +46,8 @@ fn wrong_usage_is_exit_code_2() {
         &["publish", "--config", "x", "--height", "0", "y"],
         &["publish", "--config", "x", "--height", "minus", "y"],
         &["fetch", "--config", "x", "--peer"],
+        &["bench", "--config", "x"],
+        &["bench", "--config", "x", "--peer", "/ip4/10.0.0.7/tcp/4001"],
         &["fetch", "--config", "x", "--resume", "7", "--height", "1"],
         &["verify", "--config", "x", "not-a-root"],
         &["fetch", "--config", "x", "--mirror"],

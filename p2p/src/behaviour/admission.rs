@@ -310,7 +310,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::types::SnapshotSessionId;
+    use crate::{stream::Protocol, types::SnapshotSessionId};
 
     fn here() -> Source {
         Source::of_ip(Ipv4Addr::LOCALHOST.into())
@@ -318,7 +318,8 @@ mod tests {
 
     fn chunk(id: u64, peer: PeerId) -> (Activity, SnapshotsRequest) {
         let session = SnapshotSessionId::new(7).unwrap();
-        let activity = Activity { id: RequestId(id), peer, session, kind: Some(RequestKind::Chunk), index: Some(id) };
+        let (kind, index, protocol) = (Some(RequestKind::Chunk), Some(id), Protocol::V1);
+        let activity = Activity { id: RequestId(id), peer, session, kind, index, protocol };
         (activity, SnapshotsRequest::Chunk { session_id: session, chunk_index: id })
     }
 

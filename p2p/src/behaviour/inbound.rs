@@ -47,6 +47,7 @@ use crate::{
     json::DecodeError,
     messages::{ErrorCode, SnapshotsRequest},
     provider::{Budget, SessionKey, Slots, SnapshotProvider, Source},
+    stream::Protocol,
 };
 
 /// Where answers go.
@@ -164,7 +165,7 @@ impl<P: SnapshotProvider> Inbound<P> {
         channel: ResponseChannel<ResponseFrame>,
     ) {
         let readable = request.as_ref().ok();
-        let activity = Activity::of(self.request_ids.next(), peer, readable);
+        let activity = Activity::of(Protocol::V1, self.request_ids.next(), peer, readable);
         self.ids.insert(inbound, activity.id);
         if self.due.len() > 2 * self.ids.len() + 64 {
             self.due.retain(|(_, inbound)| self.ids.contains_key(inbound));
@@ -365,7 +366,8 @@ impl<P: SnapshotProvider> Inbound<P> {
             return;
         }
         let (id, (peer, session)) = (self.request_ids.next(), key);
-        let about = Activity { id, peer, session, kind: Some(RequestKind::Chunk), index: Some(chunks.start) };
+        let (kind, index, protocol) = (Some(RequestKind::Chunk), Some(chunks.start), Protocol::V1);
+        let about = Activity { id, peer, session, kind, index, protocol };
         let ready = self.read_ahead.begin(key, about, usize::try_from(chunks.end - chunks.start).unwrap_or(0));
         let (provider, max_response) = (Arc::clone(&self.provider), self.max_response);
         let observer = Arc::clone(&self.observer);

@@ -8,7 +8,7 @@ use super::{
     event::{RequestId, RequestKind},
     serve::index_of,
 };
-use crate::{messages::SnapshotsRequest, types::SnapshotSessionId};
+use crate::{messages::SnapshotsRequest, stream::Protocol, types::SnapshotSessionId};
 
 /// A request in flight, on either side. On the provider's side `id` counts the requests that arrived and the prefetch
 /// jobs.
@@ -25,12 +25,16 @@ pub struct Activity {
     pub kind: Option<RequestKind>,
     /// Which chunk or update.
     pub index: Option<u64>,
+    /// What carries it. A message that opens a stream counts as that stream's, also when it becomes a request because the peer
+    /// has no streams.
+    pub protocol: Protocol,
 }
 
 impl Activity {
     /// What a request is about; `None`: it could not be parsed.
-    pub(super) fn of(id: RequestId, peer: PeerId, request: Option<&SnapshotsRequest>) -> Self {
+    pub(super) fn of(protocol: Protocol, id: RequestId, peer: PeerId, request: Option<&SnapshotsRequest>) -> Self {
         Self {
+            protocol,
             id,
             peer,
             session: request.map_or(SnapshotSessionId::UNREADABLE, SnapshotsRequest::session_id),

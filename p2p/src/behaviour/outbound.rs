@@ -165,14 +165,14 @@ impl Outbound {
         if under_way >= self.max_per_peer || self.sent.len() >= self.max_sessions {
             return Err(NotSent::Busy);
         }
-        let activity = self.begin(peer, request);
+        let activity = self.begin(Protocol::V1, peer, request);
         self.send_request(inner, activity, exchange);
         Ok(activity.id)
     }
 
     /// A request of an open session is in flight from now on.
-    fn begin(&mut self, peer: PeerId, request: &SnapshotsRequest) -> Activity {
-        let activity = Activity::of(self.request_ids.next(), peer, Some(request));
+    fn begin(&mut self, protocol: Protocol, peer: PeerId, request: &SnapshotsRequest) -> Activity {
+        let activity = Activity::of(protocol, self.request_ids.next(), peer, Some(request));
         self.sessions.entry((peer, activity.session)).or_default().in_flight = Some(activity.id);
         self.observer.request_started(&activity);
         activity

@@ -237,6 +237,7 @@ mod tests {
             event::{Outcome, RequestId, RequestKind},
             serve::Effect,
         },
+        stream::Protocol,
         types::SnapshotSessionId,
     };
 
@@ -249,7 +250,7 @@ mod tests {
 
     fn about(key: SessionKey, index: u64) -> Activity {
         let kind = Some(RequestKind::Chunk);
-        Activity { id: RequestId(index), peer: key.0, session: key.1, kind, index: Some(index) }
+        Activity { id: RequestId(index), peer: key.0, session: key.1, kind, index: Some(index), protocol: Protocol::V1 }
     }
 
     fn request(key: SessionKey, index: u64) -> SnapshotsRequest {

@@ -1,10 +1,13 @@
 //! The window of chunks between verified and durable. A chunk is queued, then handed out to be written, then written, then
 //! durable. Chunks come in any order, and each is made durable where it stands.
 //!
-//! Example with chunks of 1 MiB, a window of 4 MiB and groups of 2 MiB. Chunks 0, 1, 7 and 8 are verified: nothing more is
-//! asked for, because a fifth would make 5 MiB that are not durable. 0 and 7 are written: a group is full, so a sync is
-//! due. While it runs, 1 and 8 are written. The sync ends with 0 and 7 durable: 2 MiB of the window are free, so two more
-//! may be asked for.
+//! Two things are bounded: what waits in memory to be written, by the window; and what is lost if the disk fails, which is all that
+//! is not durable, by two windows: one that is being made durable, and one that comes meanwhile.
+//!
+//! Example with chunks of 1 MiB, and a window and groups of 4 MiB. Chunks 0, 1, 7 and 8 are verified: nothing more is asked for,
+//! because a fifth would make 5 MiB in memory. 0 and 7 are written, so two more may be asked for. When 1 and 8 are written as well, a
+//! group is full, and a sync is due. Until it ends, four chunks may come, written or not: with a fifth, more than two windows would
+//! not be durable.
 
 use std::{
     collections::VecDeque,
@@ -54,8 +57,8 @@ pub(super) struct Window {
 
 impl Window {
     pub(super) fn new(plan: &Plan, window: u64, group: u64, interval: Duration) -> Self {
-        // While one half of the window is made durable, the other half fills.
-        let group = group.min(window / 2);
+        // While one group is made durable, as much may come.
+        let group = group.min(window);
         Self {
             payload_bytes: plan.snapshot.checkpoint.payload_bytes,
             chunk_size: plan.chunk_size,
@@ -142,10 +145,13 @@ impl Window {
     /// How many bytes of them may be under way: what is left of the window. One chunk may always come when nothing waits to
     /// be durable.
     pub(super) fn room(&self) -> u64 {
-        match self.pending_bytes() {
-            0 => self.capacity.max(self.next_size()),
-            pending => self.capacity.saturating_sub(pending),
+        let lost_with_the_disk = self.pending_bytes();
+        if lost_with_the_disk == 0 {
+            return self.capacity.max(self.next_size());
         }
+        let in_memory = self.queued_bytes + self.writing_bytes;
+        let not_durable = self.capacity.saturating_mul(2).saturating_sub(lost_with_the_disk);
+        self.capacity.saturating_sub(in_memory).min(not_durable)
     }
 
     /// Bytes of the first chunk that is to come.
@@ -266,7 +272,7 @@ impl Window {
         self.durable.contains(index)
     }
 
-    /// Bytes that may wait to be durable.
+    /// Bytes that may wait to be written.
     pub(super) fn capacity(&self) -> u64 {
         self.capacity
     }

@@ -35,6 +35,20 @@ pub struct Grant {
     pub previous: Option<Checkpoint>,
 }
 
+impl Grant {
+    /// For an application that drives a session itself: what is wanted and granted of `plan`, whose stream `request_id` opened.
+    #[must_use]
+    pub fn new(
+        session: SnapshotSessionId,
+        request_id: RequestId,
+        plan: Arc<Plan>,
+        want: Option<Wanted>,
+        credit: Option<u64>,
+    ) -> Self {
+        Self { session, request_id, plan, want, credit, previous: None }
+    }
+}
+
 /// The stream of an open session.
 #[derive(Debug)]
 pub(super) struct LinkStream {

@@ -361,6 +361,25 @@ impl ProviderDecoder {
         }
     }
 
+    /// How many bytes of a chunk come next; 0: something else does.
+    #[must_use]
+    pub fn chunk_bytes_left(&self) -> usize {
+        match self.stage {
+            PartStage::Bytes(left) => left,
+            _ => 0,
+        }
+    }
+
+    /// So many of [`Self::chunk_bytes_left`] went past the decoder.
+    pub(super) fn pass(&mut self, bytes: usize) {
+        if let PartStage::Bytes(left) = &mut self.stage {
+            *left = left.saturating_sub(bytes);
+            if *left == 0 {
+                self.stage = PartStage::Between;
+            }
+        }
+    }
+
     /// Whether a frame has begun and not ended.
     #[must_use]
     pub fn is_within(&self) -> bool {

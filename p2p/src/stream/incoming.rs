@@ -9,6 +9,7 @@ use std::{collections::VecDeque, ops::Range, sync::Arc};
 
 use super::{
     Ranges, Wanted,
+    buffers::{Buffers, Filling},
     frame::{FrameError, ProviderDecoder, ProviderPart},
 };
 use crate::{
@@ -107,6 +108,7 @@ pub struct Incoming {
     /// The newest update, or the one before the first: the next one continues it.
     previous: Option<(u64, Checkpoint)>,
     arriving: Option<Arriving>,
+    buffers: Buffers,
 }
 
 /// A chunk whose bytes are coming.
@@ -114,8 +116,7 @@ pub struct Incoming {
 struct Arriving {
     index: u64,
     proof: Vec<Hash>,
-    length: usize,
-    bytes: Vec<u8>,
+    bytes: Filling,
     /// Where the chunk begins; `None` if the payload has no groups.
     start: Option<u64>,
     groups: Vec<Hash>,
@@ -138,6 +139,7 @@ impl Incoming {
             received: 0,
             previous: None,
             arriving: None,
+            buffers: Buffers::default(),
         }
     }
 
@@ -175,7 +177,7 @@ impl Incoming {
     /// Payload bytes of the chunk that is coming, as far as they are here: in vain if it ends now.
     #[must_use]
     pub fn unfinished_bytes(&self) -> u64 {
-        self.arriving.as_ref().map_or(0, |arriving| arriving.bytes.len() as u64)
+        self.arriving.as_ref().map_or(0, |arriving| arriving.bytes.filled().len() as u64)
     }
 
     /// Takes bytes from the piece up to the end of the next thing that comes; `None`: the piece is used up before that.
@@ -202,6 +204,29 @@ impl Incoming {
             }
         }
         Ok(None)
+    }
+
+    /// Where the next bytes of the stream can be put at once, if they are bytes of a chunk and all others were fed; otherwise
+    /// empty. [`Self::filled`] says how many were put there.
+    pub fn space(&mut self) -> &mut [u8] {
+        let left = self.decoder.chunk_bytes_left();
+        let space = self.arriving.as_mut().map(|arriving| arriving.bytes.space()).unwrap_or_default();
+        let count = space.len().min(left);
+        &mut space[..count]
+    }
+
+    /// So many bytes were put into [`Self::space`]: the same as feeding them.
+    ///
+    /// # Errors
+    /// As [`Self::feed`].
+    pub fn filled(&mut self, count: usize) -> Result<Option<Came>, Violation> {
+        let count = count.min(self.space().len());
+        if let Some(arriving) = &mut self.arriving {
+            self.decoder.pass(count);
+            arriving.bytes.advance(count);
+            arriving.hash(false);
+        }
+        self.finished()
     }
 
     fn message(&mut self, response: SnapshotsResponse, bytes: usize) -> Result<Came, Violation> {
@@ -247,22 +272,23 @@ impl Incoming {
         }
         self.received = sent;
         let start = (payload_bytes > GROUP).then_some(range.start);
-        let bytes = Vec::with_capacity(length);
-        self.arriving = Some(Arriving { index, proof, length, bytes, start, groups: Vec::new() });
+        let bytes = self.buffers.take(length);
+        self.arriving = Some(Arriving { index, proof, bytes, start, groups: Vec::new() });
         Ok(())
     }
 
     /// Checks the chunk when all of it is there.
     fn finished(&mut self) -> Result<Option<Came>, Violation> {
-        let Some(mut arriving) = self.arriving.take_if(|arriving| arriving.bytes.len() == arriving.length) else {
+        let Some(mut arriving) = self.arriving.take_if(|arriving| arriving.bytes.is_full()) else {
             return Ok(None);
         };
         arriving.hash(true);
         let Arriving { index, proof, bytes, groups, .. } = arriving;
+        let bytes = bytes.into_bytes();
         let wire = bytes.len() + proof.len() * 32;
         let (session_id, chunk_index) = (self.session, index);
         let request = SnapshotsRequest::Chunk { session_id, chunk_index };
-        let response = SnapshotsResponse::Chunk { session_id, chunk_index, chunk: bytes.into(), proof };
+        let response = SnapshotsResponse::Chunk { session_id, chunk_index, chunk: bytes, proof };
         let expectation = Exchange::new(request, self.plan.clone(), None).expecting(&self.rules);
         Ok(Some(Came::Artefact(expectation.check_hashed(response, Some(groups))?, wire)))
     }
@@ -373,7 +399,10 @@ fn begins_with(later: &[Vec<Range<u64>>; 2], want: &[Vec<Range<u64>>; 2]) -> boo
 
 impl Arriving {
     fn take(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
+        let space = self.bytes.space();
+        let count = bytes.len().min(space.len());
+        space[..count].copy_from_slice(&bytes[..count]);
+        self.bytes.advance(count);
         self.hash(false);
     }
 
@@ -381,7 +410,7 @@ impl Arriving {
     fn hash(&mut self, is_end: bool) {
         let Some(start) = self.start else { return };
         let hashed = self.groups.len() * GROUP as usize;
-        let rest = self.bytes.get(hashed..).unwrap_or_default();
+        let rest = self.bytes.filled().get(hashed..).unwrap_or_default();
         let ready = if is_end { rest.len() } else { rest.len() / GROUP as usize * GROUP as usize };
         self.groups.extend(outboard::groups(start + hashed as u64, &rest[..ready]));
     }

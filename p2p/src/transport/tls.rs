@@ -83,6 +83,9 @@ impl Tls {
         let (certificate, key) = certificate::generate(identity)?;
         let mut provider = aws_lc_rs::default_provider();
         provider.cipher_suites = suites(aes_first);
+        // The library gathers entropy for a while when the first random number is asked for: better now than in a handshake. What
+        // fails now fails there, too.
+        let _ = provider.secure_random.fill(&mut [0]);
         let provider = Arc::new(provider);
         let own = own_certificate(&provider, certificate, key)?;
         let mut server = ServerConfig::builder_with_provider(provider.clone())

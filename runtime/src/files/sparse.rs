@@ -23,6 +23,19 @@ pub(crate) static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 /// # Errors
 /// As a plain write; any part of the range may then have old or new bytes.
 pub(crate) fn write_at(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+    write_at_with(file, bytes, at, |bytes, at| file.write_all_at(bytes, at))
+}
+
+/// The same; `write` writes what are no zeros.
+///
+/// # Errors
+/// As [`write_at`].
+pub(crate) fn write_at_with(
+    file: &File,
+    bytes: &[u8],
+    at: u64,
+    mut write: impl FnMut(&[u8], u64) -> io::Result<()>,
+) -> io::Result<()> {
     let mut there = None;
     for (range, zeros) in runs(bytes, at) {
         let start = at + range.start as u64;
@@ -38,7 +51,7 @@ pub(crate) fn write_at(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
             }
             there = Some(known.max(end));
         } else {
-            file.write_all_at(&bytes[range], start)?;
+            write(&bytes[range], start)?;
             // An earlier write may have made it longer.
             there = None;
         }

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     config::Durability,
-    files::{Dir, in_file, is_full, sealed, sparse},
+    files::{Dir, direct::Direct, in_file, is_full, sealed, sparse},
 };
 
 /// Space for the manifest and folder entries.
@@ -47,6 +47,7 @@ pub struct Partial {
     pub(super) layout: Layout,
     pub(super) folder: Dir,
     pub(super) payload: File,
+    direct: Direct,
     pub(super) outboard: File,
     /// Whole chunks that are written.
     pub(super) written: Have,
@@ -83,6 +84,7 @@ impl Partial {
         let opened = open_folder(&store, &root, &layout);
         let (folder, payload, outboard) = opened.map_err(|error| store.failed("open", path.clone(), error, GROUP))?;
         write_plan(&folder, plan, updates).map_err(|source| StoreError::Note { path: path.join(PLAN), source })?;
+        let direct = Direct::open(&folder, PAYLOAD);
         let mut partial = Self {
             store,
             _held: held,
@@ -91,6 +93,7 @@ impl Partial {
             layout,
             folder,
             payload,
+            direct,
             outboard,
             written: Have::nothing(snapshot.payload_bytes),
             durable: Have::nothing(snapshot.payload_bytes),
@@ -157,7 +160,8 @@ impl Partial {
     }
 
     pub(super) fn write_at(&mut self, chunk: &VerifiedChunk, start: u64) -> io::Result<()> {
-        sparse::write_at(&self.payload, &chunk.bytes, start)?;
+        let (payload, direct) = (&self.payload, &mut self.direct);
+        sparse::write_at_with(payload, &chunk.bytes, start, |bytes, at| direct.write_all_at(payload, bytes, at))?;
         let groups = chunk.groups.clone();
         let mut hashes = outboard::nodes_of_groups(&self.layout, self.chunk_size, chunk.index, groups);
         let above = outboard::proof_placement(&self.layout, self.chunk_size, chunk.index, &chunk.proof);

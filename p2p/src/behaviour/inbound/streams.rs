@@ -30,7 +30,7 @@ use crate::{
     limits::{MAX_STREAM_BYTES, STREAM_BATCH},
     messages::SnapshotsRequest,
     provider::{SessionKey, SnapshotProvider, Source},
-    stream::{Breach, ConsumerFrame, Served, StreamWork, Totals},
+    stream::{Breach, ConsumerFrame, Protocol, Served, StreamWork, Totals},
     tree::total_chunks,
     types::SnapshotSessionId,
 };
@@ -191,7 +191,7 @@ impl<P: SnapshotProvider> Inbound<P> {
             };
             let Admitted::Yes { activity, fresh } = stream.admitted else {
                 let (peer, source) = (stream.peer, stream.source);
-                let activity = Activity::of(self.request_ids.next(), peer, Some(&request));
+                let activity = Activity::of(Protocol::V2, self.request_ids.next(), peer, Some(&request));
                 self.streams.asked.insert(activity.id, key);
                 let verdict = self.admission.arrive(Instant::now(), source, activity, request);
                 return self.stream_verdict(activity, verdict, events);
@@ -247,7 +247,7 @@ impl<P: SnapshotProvider> Inbound<P> {
                 self.streams.asked.remove(&activity.id);
                 let Some(stream) = self.streams.streams.get_mut(&key) else { return };
                 if let Ok(Some(StreamWork::Message(message))) = stream.served.poll_work(0) {
-                    let activity = Activity::of(self.request_ids.next(), stream.peer, Some(&message));
+                    let activity = Activity::of(Protocol::V2, self.request_ids.next(), stream.peer, Some(&message));
                     self.observer.response_started(&activity);
                     let answer = serve::refusal(activity.session, refusal.code(), &refusal.to_string(), Effect::Keep);
                     self.answer(key, activity, answer, events);

@@ -150,7 +150,7 @@ impl Outbound {
             // It is over, and its event is on the way.
             return Err(NotSent::Busy);
         }
-        let activity = self.begin(peer, request);
+        let activity = self.begin(Protocol::V2, peer, request);
         if let Some(stream) = self.streams.streams.get_mut(&id) {
             stream.say(activity, exchange.clone());
         }
@@ -158,7 +158,7 @@ impl Outbound {
     }
 
     fn open(&mut self, peer: PeerId, exchange: Exchange) -> RequestId {
-        let activity = self.begin(peer, exchange.request());
+        let activity = self.begin(Protocol::V2, peer, exchange.request());
         let key = (peer, activity.session);
         let id = StreamId(self.streams.next_id);
         self.streams.next_id += 1;
@@ -225,7 +225,8 @@ impl Outbound {
         let before = stream.next.take();
         if let Some((kind, index)) = next {
             let (peer, session) = stream.key;
-            let activity = Activity { id: self.request_ids.next(), peer, session, kind, index };
+            let (id, protocol) = (self.request_ids.next(), Protocol::V2);
+            let activity = Activity { id, peer, session, kind, index, protocol };
             self.observer.request_started(&activity);
             stream.next = Some((activity, Instant::now()));
         }
@@ -343,8 +344,8 @@ impl Outbound {
             |(activity, _): &mut (Activity, Instant)| (activity.kind, activity.index) == (Some(kind), Some(index));
         let (activity, since) = stream.next.take_if(is_next).unwrap_or_else(|| {
             let (peer, session) = stream.key;
-            let activity =
-                Activity { id: self.request_ids.next(), peer, session, kind: Some(kind), index: Some(index) };
+            let (id, kind, index) = (self.request_ids.next(), Some(kind), Some(index));
+            let activity = Activity { id, peer, session, kind, index, protocol: Protocol::V2 };
             self.observer.request_started(&activity);
             (activity, Instant::now())
         });

@@ -12,7 +12,7 @@ use std::{
     time::Instant,
 };
 
-use futures::AsyncWrite as _;
+use futures::{AsyncRead as _, AsyncWrite as _};
 use libp2p::{PeerId, swarm::Stream};
 
 use super::{
@@ -34,8 +34,8 @@ use crate::{
     types::SnapshotSessionId,
 };
 
-/// The most that is read at once.
-const PIECE: usize = 64 * 1024;
+/// The most that is read at once of what is no chunk's.
+const PIECE: usize = 8 * 1024;
 
 /// Something to say.
 #[derive(Debug)]
@@ -101,6 +101,8 @@ pub(super) struct Receiving {
     /// Writing failed; what the provider said before is still read.
     deaf: bool,
     piece: Piece,
+    /// Bytes that were read to where the chunk is.
+    placed: usize,
     has_read: bool,
     pace: Option<Pace>,
     limits: PaceLimits,
@@ -124,6 +126,7 @@ impl Receiving {
             is_flushed: true,
             deaf: false,
             piece: Piece::new(PIECE),
+            placed: 0,
             has_read: false,
             pace: None,
             limits,
@@ -211,9 +214,12 @@ impl Receiving {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<FromProvider> {
         loop {
             let mut rest = self.piece.rest();
-            if !rest.is_empty() {
-                let incoming = &mut self.incoming;
-                let fed = catch_unwind(AssertUnwindSafe(|| incoming.feed(&mut rest)));
+            if !rest.is_empty() || self.placed > 0 {
+                let (incoming, placed) = (&mut self.incoming, std::mem::take(&mut self.placed));
+                let fed = catch_unwind(AssertUnwindSafe(|| match placed {
+                    0 => incoming.feed(&mut rest),
+                    placed => incoming.filled(placed),
+                }));
                 let left = rest.len();
                 self.piece.left(left);
                 match fed {
@@ -228,9 +234,15 @@ impl Receiving {
                     }
                 }
             }
+            // A piece is not copied to its chunk when it can be read there at once.
+            let space = self.incoming.space();
+            let (read, is_placed) = match space.is_empty() {
+                true => (self.piece.poll_read(cx, &mut self.io), false),
+                false => (Pin::new(&mut self.io).poll_read(cx, space), true),
+            };
             let received = self.incoming.unfinished_bytes();
             self.unfinished.store(received, Ordering::Relaxed);
-            match self.piece.poll_read(cx, &mut self.io) {
+            match read {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(0)) => {
                     return Poll::Ready(FromProvider::Ended(Ending::Failure(RequestFailure::ConnectionClosed {
@@ -239,6 +251,7 @@ impl Receiving {
                 }
                 Poll::Ready(Ok(read)) => {
                     self.has_read = true;
+                    self.placed = if is_placed { read } else { 0 };
                     if let Some(pace) = &mut self.pace {
                         pace.moved(Instant::now(), read);
                     }

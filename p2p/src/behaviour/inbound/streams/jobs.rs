@@ -19,7 +19,7 @@ use crate::{
     limits::MAX_CHUNK_SIZE,
     messages::{ErrorCode, SnapshotsRequest},
     provider::{ChunkData, SnapshotProvider},
-    stream::{StreamWork, frame},
+    stream::{Protocol, StreamWork, frame},
 };
 
 /// A job of a stream; each chunk that it reads is an activity of its own.
@@ -59,7 +59,7 @@ impl<P: SnapshotProvider> Inbound<P> {
                 SnapshotsRequest::Chunk { session_id: session, chunk_index }
             }
         };
-        let about = Activity::of(self.request_ids.next(), peer, Some(&request));
+        let about = Activity::of(Protocol::V2, self.request_ids.next(), peer, Some(&request));
         let chunks: Vec<_> = match &work {
             StreamWork::Chunks(chunks) => {
                 let one = |index: &u64| Activity { id: self.request_ids.next(), index: Some(*index), ..about };
