@@ -11,12 +11,12 @@ use libp2p::{
     futures::StreamExt as _,
     identity::Keypair,
     multiaddr, noise, ping,
-    swarm::{NetworkBehaviour, SwarmEvent},
+    swarm::{DialError, NetworkBehaviour, SwarmEvent},
     tcp,
 };
 use rpp_p2p::{
-    Acknowledged, ArtefactKind, ChunkData, Hash, PipelineError, Plan, PlanOffer, PlanRequest, PlanWishes, Protocol,
-    Protocols, Resumed, SnapshotProvider, SnapshotSessionId, TrustAnchor, Update, Verified,
+    Acknowledged, ArtefactKind, ChunkData, Exchange, Hash, PipelineError, Plan, PlanOffer, PlanRequest, PlanWishes,
+    Protocol, Protocols, Resumed, SnapshotProvider, SnapshotSessionId, SnapshotsRequest, TrustAnchor, Update, Verified,
     consumer::Grant,
     snapshots::{self, Event, RequestId},
     stream::Wanted,
@@ -138,6 +138,19 @@ fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 
+/// The last cause says what happened; the others only say where.
+fn explain(error: &DialError) -> String {
+    let text = match error {
+        DialError::Transport(tried) => tried.iter().map(|(_, error)| innermost(error)).collect::<Vec<_>>().join("; "),
+        other => other.to_string(),
+    };
+    rpp_p2p::text::escape(&text)
+}
+
+fn innermost(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), innermost)
+}
+
 struct Run {
     swarm: Swarm<Measuring>,
     peer: PeerId,
@@ -180,7 +193,7 @@ impl Run {
                 match self.swarm.select_next_some().await {
                     SwarmEvent::ConnectionEstablished { .. } => return Ok(()),
                     SwarmEvent::OutgoingConnectionError { error, .. } => {
-                        bail!("no connection to {address}: {}", rpp_p2p::text::escape(&error.to_string()))
+                        bail!("no connection to {address}: {}", explain(&error))
                     }
                     _ => {}
                 }
@@ -205,7 +218,8 @@ impl Run {
 
     async fn course(&mut self, bench: &Bench) -> anyhow::Result<Measured> {
         let begun = Instant::now();
-        self.snapshots(|snapshots, peer, session| snapshots.request_plan(peer, session, bench.wishes.clone()));
+        let session_id = self.session;
+        self.request(SnapshotsRequest::Plan { session_id, wishes: bench.wishes.clone() }, None)?;
         let (plan, opened, protocol) = loop {
             match self.event().await? {
                 Event::Verified { verified: Verified::Plan(plan), request_id, protocol, .. } => {
@@ -219,7 +233,7 @@ impl Run {
         };
         let window = bench.window.max(plan.chunk_size);
         let mut flow = Flow { plan: Arc::clone(&plan), opened, protocol, window, granted: 0, received: 0, chunks: 0 };
-        self.ask(&mut flow);
+        self.ask(&mut flow)?;
         let mut first = None;
         let mut cpu = usage::cpu_seconds();
         let deadline = tokio::time::sleep(bench.time);
@@ -246,7 +260,7 @@ impl Run {
                 cpu = usage::cpu_seconds();
                 self.loaded.clear();
             }
-            self.ask(&mut flow);
+            self.ask(&mut flow)?;
         }
         let Some((since, before)) = first else { bail!("no chunk came within {} s", bench.time.as_secs()) };
         let (seconds, cpu) = (since.elapsed().as_secs_f64(), usage::cpu_seconds() - cpu);
@@ -272,23 +286,28 @@ impl Run {
     }
 
     /// Asks for what may come now.
-    fn ask(&mut self, flow: &mut Flow) {
+    fn ask(&mut self, flow: &mut Flow) -> anyhow::Result<()> {
         if flow.protocol == Protocol::V1 {
-            let index = flow.chunks;
-            if index < flow.plan.total_chunks {
-                self.snapshots(|snapshots, peer, session| snapshots.request_chunk(peer, session, index));
-            }
-            return;
+            let request = SnapshotsRequest::Chunk { session_id: self.session, chunk_index: flow.chunks };
+            return match flow.chunks < flow.plan.total_chunks {
+                true => self.request(request, Some(Arc::clone(&flow.plan))),
+                false => Ok(()),
+            };
         }
-        let Some((want, credit)) = flow.grant() else { return };
+        let Some((want, credit)) = flow.grant() else { return Ok(()) };
         let grant = Grant::new(self.session, flow.opened, Arc::clone(&flow.plan), want, Some(credit));
         let peer = self.peer;
         self.swarm.behaviour_mut().snapshots.grant(peer, grant);
+        Ok(())
     }
 
     /// Tells the peer that nothing more is wanted.
     async fn end(&mut self) {
-        self.snapshots(|snapshots, peer, session| snapshots.cancel(peer, session, "measured"));
+        let request = SnapshotsRequest::Error { session_id: self.session, message: "measured".to_owned() };
+        if self.request(request, None).is_err() {
+            // A chunk is on the way: the peer hears it when the connection ends.
+            return;
+        }
         while let Ok(event) = self.event().await {
             if matches!(event, Event::Cancelled { .. } | Event::StreamEnded { .. } | Event::Error { .. }) {
                 return;
@@ -296,12 +315,10 @@ impl Run {
         }
     }
 
-    fn snapshots(
-        &mut self,
-        call: impl FnOnce(&mut snapshots::Behaviour<Nothing>, PeerId, SnapshotSessionId) -> Option<RequestId>,
-    ) {
-        // If nothing was sent, an event says why.
-        let _ = call(&mut self.swarm.behaviour_mut().snapshots, self.peer, self.session);
+    fn request(&mut self, request: SnapshotsRequest, plan: Option<Arc<Plan>>) -> anyhow::Result<()> {
+        let exchange = Exchange::new(request, plan, None);
+        let sent = self.swarm.behaviour_mut().snapshots.request(self.peer, exchange);
+        sent.map(drop).context("a request could not be sent")
     }
 }
 
