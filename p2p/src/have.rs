@@ -298,6 +298,7 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], HaveError> {
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init)] // ranges are what is compared
 mod tests {
     use proptest::prelude::*;
 

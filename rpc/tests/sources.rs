@@ -180,7 +180,7 @@ async fn a_source_is_added_and_taken_away() {
     let url = "https://host/a%20b";
     let both = add(json!({ "mirror": "https://user:word@host/a%20b/?key=1" })).await;
     assert_eq!(sources(&both), [OTHER, url]);
-    is_clean(&both.text());
+    is_clean(both.text());
     let path = |source: &str| format!("/p2p/snapshots/7/sources/{}", utf8_percent_encode(source, NON_ALPHANUMERIC));
     assert_eq!(sources(&port.ask("DELETE", &path(url), "").await), [OTHER]);
     assert_eq!(port.ask("DELETE", &path(url), "").await.problem(), (404, "unknown_source".into()));
@@ -199,14 +199,14 @@ async fn a_source_is_added_and_taken_away() {
         let answer = add(body.clone()).await;
         assert_eq!(answer.problem(), (400, code.into()), "{body}");
         assert!(answer.text().contains(word), "{body}: {}", answer.text());
-        is_clean(&answer.text());
+        is_clean(answer.text());
     }
     for (source, code) in
         [("x", "invalid_source"), ("ftp://user:word@host", "invalid_source"), ("https://host#x", "invalid_source")]
     {
         let answer = port.ask("DELETE", &path(source), "").await;
         assert_eq!(answer.problem(), (400, code.into()), "{source}");
-        is_clean(&answer.text());
+        is_clean(answer.text());
     }
     for wrong in ["x", "7x", "%37"] {
         let at = format!("/p2p/snapshots/{wrong}/sources");

@@ -213,10 +213,7 @@ fn sources_are_peers_and_mirrors_and_a_password_is_never_shown() {
         (format!("mirrors = [{url:?}, \"ftp://user:word@host\"]"), ["sources.mirrors", "item 2", "scheme"]),
         (format!("mirrors = {url:?}"), ["sources.mirrors", "https://host/a", "a list of at most 8"]),
         (format!("mirrors = [{url:?}, \"https://host/a/\"]"), ["sources.mirrors", "twice", "https://host/a"]),
-        (
-            format!("mirrors = [{}]", vec!["\"s3://user:word@b\""; 9].join(", ")),
-            ["sources.mirrors", "at most 8", "line 2"],
-        ),
+        (format!("mirrors = [{}]", ["\"s3://user:word@b\""; 9].join(", ")), ["sources.mirrors", "at most 8", "line 2"]),
         (format!("mirrors = [{url:?}"), ["TOML", "line 2", ""]),
         (format!("peers = [{peer:?}, {peer:?}]"), ["sources.peers", "twice", "12D3KooWDpJ7"]),
         (

@@ -37,6 +37,9 @@ pub(crate) struct Session {
     pub(crate) wanted: PlanWishes,
     /// The plan, once accepted.
     pub(crate) plan: Option<Plan>,
+    /// The source that gave it, as the status names sources; `None`: the first peer.
+    #[serde(default)]
+    pub(crate) plan_source: Option<String>,
     /// Final states stay; a session in any other is continued.
     pub(crate) state: SessionState,
     /// Why it failed.

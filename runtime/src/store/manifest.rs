@@ -120,7 +120,7 @@ impl Offer {
     pub(crate) fn check_chain(&self) -> Result<(), OfferFlaw> {
         let checked = || {
             let height = self.snapshot.checkpoint.height;
-            self.hash_chain().map_err(|reason| OfferFlaw::Chain { height, reason })
+            self.hash_chain().map_err(|reason| OfferFlaw::Chain { height, reason: Box::new(reason) })
         };
         self.sound.0.get_or_init(checked).clone()
     }
@@ -185,7 +185,7 @@ pub enum OfferFlaw {
     TooManyUpdates { height: u64 },
     /// Its updates do not hash to its tip, or too few of its publishers signed that.
     #[error("the chain of the offer at height {height} in {MANIFEST} does not hold: {reason}")]
-    Chain { height: u64, reason: ChainFlaw },
+    Chain { height: u64, reason: Box<ChainFlaw> },
 }
 
 /// Why the chain of an offer does not hold.

@@ -219,7 +219,7 @@ impl Run {
     async fn course(&mut self, bench: &Bench) -> anyhow::Result<Measured> {
         let begun = Instant::now();
         let session_id = self.session;
-        self.request(SnapshotsRequest::Plan { session_id, wishes: bench.wishes.clone() }, None)?;
+        self.request(SnapshotsRequest::Plan { session_id, wishes: bench.wishes }, None)?;
         let (plan, opened, protocol) = loop {
             match self.event().await? {
                 Event::Verified { verified: Verified::Plan(plan), request_id, protocol, .. } => {
@@ -337,7 +337,8 @@ struct Flow {
 impl Flow {
     /// What is to be said: at first what is wanted, and credit whenever a good part of the window came.
     fn grant(&mut self) -> Option<(Option<Wanted>, u64)> {
-        let want = (self.granted == 0).then(|| Wanted { chunks: vec![0..self.plan.total_chunks], updates: 0..0 });
+        let all = 0..self.plan.total_chunks;
+        let want = (self.granted == 0).then(|| Wanted { chunks: std::iter::once(all).collect(), updates: 0..0 });
         let credit = self.received + self.window;
         if want.is_none() && credit < self.granted + (self.window / 4).max(1) {
             return None;

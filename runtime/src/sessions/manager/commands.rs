@@ -151,6 +151,7 @@ impl Manager {
             addresses: address.into_iter().collect(),
             wanted,
             plan: None,
+            plan_source: None,
             state: SessionState::Connecting,
             error: None,
             error_code: None,

@@ -137,6 +137,9 @@ impl Manager {
             let same = Have::prefix(plan.snapshot.checkpoint.payload_bytes, confirmed);
             tracked.progress.confirmed_chunks = same.prefix_chunks(plan.chunk_size);
         }
+        let source = tracked.machine.as_ref().and_then(consumer::Session::source);
+        let source = source.and_then(|source| tracked.name_of(source)).map(|name| name.to_string());
+        tracked.record.plan_source = source;
         tracked.record.plan = Some(plan.clone());
         self.rules.planned(session, plan.snapshot.checkpoint.state_root);
     }

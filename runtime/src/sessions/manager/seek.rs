@@ -260,7 +260,7 @@ fn take(tracked: &mut Tracked, snapshot: &rpp_p2p::SnapshotHeader, peer: PeerId,
     let record = &mut tracked.record;
     let (root, height) = (snapshot.checkpoint.state_root, snapshot.checkpoint.height);
     if record.plan.as_ref().is_some_and(|plan| plan.snapshot.checkpoint.state_root != root) {
-        record.plan = None;
+        (record.plan, record.plan_source) = (None, None);
         tracked.progress = record::Progress::default();
     }
     record.peer = peer;

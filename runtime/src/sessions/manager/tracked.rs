@@ -338,7 +338,11 @@ fn describe(
         .map(|total| (here.hashed, total));
     SnapshotStreamStatus {
         session: record.session,
-        peer: record.provider(),
+        peer: match &record.plan_source {
+            // The URL of a mirror is no peer id.
+            Some(source) => source.parse().ok(),
+            None => record.provider(),
+        },
         state,
         root: plan.map(|plan| plan.snapshot.checkpoint.state_root),
         plan_id: plan.map(|plan| plan.plan_id),

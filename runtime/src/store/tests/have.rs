@@ -119,7 +119,7 @@ fn a_plan_with_other_chunks_keeps_what_makes_whole_ones() {
     // Of the chunks of twice the size only one is whole: 2 and 3.
     let large = Source::new(&provider, source.stored.root(), CHUNK * 2);
     let partial = large.partial(&pair.consumer());
-    assert_eq!(partial.durable().chunks(CHUNK * 2).collect::<Vec<_>>(), [1..2]);
+    assert!(partial.durable().chunks(CHUNK * 2).eq(std::iter::once(1..2)));
     assert_eq!(finish(&large, partial, &content), 7);
 }
 
