@@ -179,7 +179,7 @@ class Card {
       this.buttons.replaceChildren(...wanted.map((action) => el("button", {
         type: "button", className: action.kind === "resume" ? "primary" : "", textContent: action.label,
         attributes: { "aria-label": action.label + ": " + name },
-        onclick: () => (action.ask ? this.ask(action.kind) : this.run(action.kind)),
+        onclick: () => (action.ask || action.field ? this.ask(action.kind) : this.run(action.kind)),
       })));
     }
     if (held) (this.buttons.querySelector("button:last-of-type") || this.element).focus();
