@@ -177,6 +177,16 @@ mod tests {
             Poll::Ready(Ok(taken))
         }
 
+        /// All buffers in one call, as a socket.
+        fn poll_write_vectored(
+            self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buffers: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let all: Vec<u8> = buffers.iter().flat_map(|buffer| buffer.iter().copied()).collect();
+            self.poll_write(cx, &all)
+        }
+
         fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
             self.flushed = self.got.len();
             Poll::Ready(Ok(()))
