@@ -198,7 +198,8 @@ async fn a_source_is_added_and_taken_away() {
     ] {
         let answer = add(body.clone()).await;
         assert_eq!(answer.problem(), (400, code.into()), "{body}");
-        assert!(answer.text().contains(word), "{body}: {}", answer.text());
+        let error = answer.json()["error"].as_str().unwrap().to_owned();
+        assert!(error.contains(word), "{body}: {error}");
         is_clean(answer.text());
     }
     for (source, code) in
