@@ -110,6 +110,19 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {text}")))
 }
 
+/// splitmix64
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Who {
     Consumer,
@@ -117,7 +130,7 @@ enum Who {
 }
 
 struct World {
-    random: u64,
+    random: Random,
     consumer: Process,
     provider: Process,
     payload: Vec<u8>,
@@ -162,7 +175,7 @@ impl World {
         provider.start();
         consumer.start();
         let mut world = Self {
-            random: seed,
+            random: Random(seed),
             consumer,
             provider,
             payload,
@@ -185,13 +198,8 @@ impl World {
         world
     }
 
-    /// splitmix64
     fn below(&mut self, bound: u64) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
+        self.random.below(bound)
     }
 
     fn begin(&mut self) {

@@ -10,7 +10,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    CHUNK, GROUP, SMALL_PAYLOAD,
+    CHUNK, GROUP, Random, SMALL_PAYLOAD,
     harness::{self, DEADLINE},
     noise, number,
     support::process::{Process, reserved_port},
@@ -65,7 +65,7 @@ enum Have {
 }
 
 struct World {
-    random: u64,
+    random: Random,
     consumer: Process,
     providers: Vec<Process>,
     payload: Vec<u8>,
@@ -114,7 +114,7 @@ impl World {
         }
         consumer.start();
         let mut world = Self {
-            random: seed,
+            random: Random(seed),
             consumer,
             providers,
             payload,
@@ -134,13 +134,8 @@ impl World {
         world
     }
 
-    /// splitmix64
     fn below(&mut self, bound: u64) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
+        self.random.below(bound)
     }
 
     fn begin(&mut self) {

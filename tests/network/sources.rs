@@ -1,6 +1,9 @@
 //! Many sources end to end: peers that end, lie, come and go; mirrors alone, and each trouble of a web server.
 
-use std::fs;
+use std::{
+    fs,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use rpp_p2p::SnapshotsResponse;
 use serde_json::{Value, json};
@@ -113,6 +116,54 @@ async fn of_three_providers_the_one_that_lies_is_banned_and_nobody_else() {
     let evidence = &bans[0]["evidence"][0];
     assert_eq!((&evidence["kind"], &evidence["session"]), (&json!("chunk"), &json!(session)), "{evidence}");
     assert!(evidence["expected"].is_string() && evidence["received"].is_string() && evidence["index"].is_u64());
+}
+
+/// `RPP_TEST_LIES` says how often (3), `RPP_TEST_SEED` repeats a run's decisions.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_five_providers_the_one_that_changes_any_bit_of_any_chunk_is_banned_with_evidence() {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    let seed = number("RPP_TEST_SEED").unwrap_or_else(|| u64::from(std::process::id()));
+    println!("RPP_TEST_SEED={seed}");
+    let homes = [limited(1_000_000), limited(1_000_000), limited(1_000_000), limited(1_000_000)];
+    let honest = tokio::join!(homes[0].start(), homes[1].start(), homes[2].start(), homes[3].start());
+    let honest: Vec<_> = [honest.0, honest.1, honest.2, honest.3].into();
+    let root = made().first.root.to_string();
+    for round in 0..number("RPP_TEST_LIES").unwrap_or(3) {
+        let random = |what: &str, below: u64| {
+            let hash = blake3::hash(format!("{seed} {round} {what}").as_bytes());
+            u64::from_le_bytes(hash.as_bytes()[..8].try_into().unwrap()) % below
+        };
+        // The first ones that it sends are right.
+        let (right, bit) = (random("right", 3), random("bit", CHUNK * 8));
+        let sent = AtomicU64::new(0);
+        let liar = Rogue::start(move |_, mut answer| {
+            if let SnapshotsResponse::Chunk { chunk, .. } = &mut answer
+                && sent.fetch_add(1, Ordering::Relaxed) >= right
+            {
+                // The last chunk is shorter.
+                let at = bit % (chunk.len() as u64 * 8);
+                let mut bytes = chunk.to_vec();
+                bytes[usize::try_from(at / 8).unwrap()] ^= 1 << (at % 8);
+                *chunk = bytes.into();
+            }
+            answer.into()
+        })
+        .await;
+        let mut peers: Vec<_> = honest.iter().map(|node| node.address.to_string()).collect();
+        peers.insert(usize::try_from(random("place", 5)).unwrap(), liar.address.to_string());
+        let home = Home::consumer();
+        let node = home.start().await;
+        let session = node.stream(json!({ "peers": peers, "height": 100 })).await;
+        let status = node.complete(session).await;
+        whole(&status);
+        let banned = eventually("the ban", || async { bans(&node).await.pop() }).await;
+        assert_eq!((&banned["source"], bans(&node).await.len()), (&json!(liar.peer.to_string()), 1), "{banned}");
+        let evidence = &banned["evidence"][0];
+        assert_eq!((&evidence["kind"], &evidence["session"]), (&json!("chunk"), &json!(session)), "{evidence}");
+        assert_eq!((&evidence["expected"], &evidence["plan_id"]), (&json!(root), &status["plan_id"]), "{evidence}");
+        assert!(evidence["index"].is_u64() && evidence["received"].as_str().unwrap() != root, "{evidence}");
+        assert_eq!(bytes(source(&status, &liar.peer.to_string())), right * CHUNK, "{status}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
