@@ -298,7 +298,13 @@ impl Sources {
             .filter(|(other, _)| schedule.slow_until(*other).is_none())
             .map(|(_, delivery)| delivery.under_way())
             .sum();
-        let room = all.room.saturating_sub(others).min(schedule.allowance(number));
+        // One read of a mirror is under way at a time: the larger, the less it waits for answers. What of it is not read yet can be
+        // had from the others at the end.
+        let allowance = match self.get(number).map(|delivery| &delivery.kind) {
+            Some(LinkKind::Mirror(_)) => schedule.allowance(number).saturating_mul(2),
+            _ => schedule.allowance(number),
+        };
+        let room = all.room.saturating_sub(others).min(allowance);
         let (Some(plan), Some(run)) = (&all.plan, schedule.run(number)) else { return 0 };
         let total = plan.snapshot.checkpoint.payload_bytes;
         let at = |chunk: u64| chunk_range(total, plan.chunk_size, chunk).start;

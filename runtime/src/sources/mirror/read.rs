@@ -25,6 +25,8 @@ use crate::{
     store::Manifest,
 };
 
+/// Proofs of so many bytes of payload after those that are asked for are read with theirs.
+const AHEAD: u64 = 64 * 1024 * 1024;
 /// Bytes between two ranges of the outboard that are read as well, to save a request.
 const GAP: u64 = 16 * 1024;
 
@@ -138,7 +140,10 @@ impl MirrorReader {
         }
         let layout = Layout::new(total);
         let needed = chunks.clone().flat_map(|index| proof_nodes(&layout, size, index));
-        let nodes = self.nodes_at(&root, &layout, needed).await?;
+        // Those of the next reads as well: else each read would wait for two answers.
+        let ahead = chunks.start..(chunks.end + AHEAD / size).min(plan.total_chunks);
+        let ahead = ahead.flat_map(|index| proof_nodes(&layout, size, index));
+        let nodes = self.nodes_at(&root, &layout, needed, ahead).await?;
         let start = chunk_range(total, size, chunks.start).start;
         let end = chunk_range(total, size, chunks.end - 1).end;
         let told = |error: object_store::Error| MirrorTrouble::of(&error, "payload");
@@ -176,15 +181,16 @@ impl MirrorReader {
         Ok(())
     }
 
-    /// The nodes at these offsets; those that are not known yet are read.
+    /// The nodes at these offsets; when some are not known yet, they are read with those `ahead`.
     async fn nodes_at(
         &self,
         root: &Hash,
         layout: &Layout,
         offsets: impl Iterator<Item = u64>,
+        ahead: impl Iterator<Item = u64>,
     ) -> Result<BTreeMap<u64, Hash>, MirrorTrouble> {
         let mut found = BTreeMap::new();
-        let missing: BTreeSet<u64> = {
+        let mut missing: BTreeSet<u64> = {
             let mut known = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
             if known.len() > MAX_MIRROR_NODES {
                 known.clear();
@@ -195,6 +201,10 @@ impl MirrorReader {
             };
             offsets.collect::<BTreeSet<_>>().into_iter().filter(is_missing).collect()
         };
+        if !missing.is_empty() {
+            let known = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+            missing.extend(ahead.filter(|offset| !known.contains_key(&(*root, *offset))));
+        }
         let path = self.place.file(root, MirrorFile::Outboard);
         for run in runs(&missing) {
             let run = run.start..run.end.min(layout.file_len());
