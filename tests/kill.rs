@@ -211,19 +211,13 @@ impl World {
     }
 
     fn watch_for(&mut self, time: Duration) {
-        let until = Instant::now() + time;
-        loop {
+        look_for(time, || {
             self.observe();
             // A payload that an earlier process completed is not verified until this process has hashed it.
             if self.last["verified"] == true {
                 self.renew();
             }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            std::thread::park_timeout(left.min(Duration::from_millis(20)));
-        }
+        });
     }
 
     /// Polls until the session is as `wanted`, or has ended.
@@ -366,6 +360,19 @@ impl World {
             Who::Consumer => &mut self.consumer,
             Who::Provider => &mut self.provider,
         }
+    }
+}
+
+/// Looks every 20 ms for so long, at least once.
+fn look_for(time: Duration, mut look: impl FnMut()) {
+    let until = Instant::now() + time;
+    loop {
+        look();
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        std::thread::park_timeout(left.min(Duration::from_millis(20)));
     }
 }
 

@@ -47,6 +47,12 @@ impl IndexRanges {
         self.0.contains(&number)
     }
 
+    /// The first number of `within` that is not in the set.
+    pub(crate) fn first_missing(&self, within: &Range<u64>) -> Option<u64> {
+        let first = self.0.get(&within.start).map_or(within.start, |range| range.end);
+        (first < within.end).then_some(first)
+    }
+
     /// Whether all of this range is in the set.
     pub(crate) fn covers(&self, range: &Range<u64>) -> bool {
         range.is_empty() || self.0.get(&range.start).is_some_and(|found| range.end <= found.end)
@@ -56,7 +62,6 @@ impl IndexRanges {
         self.iter().all(|range| other.covers(&range))
     }
 
-    #[cfg(test)]
     pub(crate) fn overlaps(&self, range: &Range<u64>) -> bool {
         !range.is_empty() && self.0.overlaps(range)
     }
@@ -140,6 +145,8 @@ mod tests {
             let gaps: BTreeSet<u64> = ranges.gaps(outer.clone()).into_iter().flatten().collect();
             prop_assert_eq!(gaps, outer.clone().filter(|number| !model.contains(number)).collect::<BTreeSet<_>>());
             prop_assert_eq!(ranges.covers(&outer), outer.clone().all(|number| model.contains(&number)));
+            prop_assert_eq!(ranges.contains(from), model.contains(&from));
+            prop_assert_eq!(ranges.first_missing(&outer), outer.clone().find(|number| !model.contains(number)));
             prop_assert_eq!(ranges.overlaps(&outer), outer.clone().any(|number| model.contains(&number)));
             let theirs = numbers(&other);
             prop_assert_eq!(numbers(&ranges.common(&other)), model.intersection(&theirs).copied().collect::<BTreeSet<_>>());

@@ -376,7 +376,7 @@ impl Schedule {
         let mut count = 0;
         for (number, _, owners_rate) in self.slowest_first(now, work, taker, None) {
             let run = &self.sources.get(&number)?.run;
-            let mut place = run.iter().map(|range| range.end - range.start).sum::<u64>();
+            let mut place = run.count();
             for index in run.iter().rev().flat_map(Iterator::rev) {
                 let comes_in = millis_for(place.saturating_mul(work.chunk), owners_rate);
                 place -= 1;

@@ -216,6 +216,26 @@ pub struct SourceStatus {
     pub error_code: Option<FailureCode>,
 }
 
+impl SourceStatus {
+    /// One that gave nothing yet.
+    #[must_use]
+    pub fn new(source: String, kind: SourceKind, state: SourceState) -> Self {
+        Self {
+            source,
+            kind,
+            state,
+            protocol: None,
+            bytes_verified: 0,
+            bytes_wasted: 0,
+            verified_bytes_per_second: None,
+            rtt_ms: None,
+            waiting_on: None,
+            error: None,
+            error_code: None,
+        }
+    }
+}
+
 /// Everything a session can say. Fields without a value are left out of the JSON, but for the four that are always there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)] // named and defined one by one in `docs/http.md`

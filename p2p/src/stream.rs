@@ -15,10 +15,8 @@
 mod buffers;
 pub mod frame;
 mod incoming;
-mod ranges;
 mod served;
 
-pub(crate) use self::ranges::Ranges;
 pub use self::{
     frame::{ConsumerFrame, FrameError, Wanted},
     incoming::{Came, Incoming, StreamViolation},

@@ -5,7 +5,9 @@ use std::{
     time::Duration,
 };
 
-use crate::node::{PEER, Port, Sessions, TOKEN, failed, full, id, open, open_with, planned, status, with_sessions};
+use crate::node::{
+    PEER, Port, Sessions, TOKEN, failed, full, id, listening, open, open_with, planned, status, with_sessions,
+};
 use crate::support::{DEADLINE, soon};
 use rpp_p2p::{Hash, PlanWishes};
 use rpp_rpc::Options;
@@ -50,17 +52,7 @@ fn resume() -> String {
 
 #[tokio::test]
 async fn a_start_reaches_the_node_as_it_was_sent() {
-    let seen: Arc<Mutex<Vec<StartStream>>> = Arc::default();
-    let heard = Arc::clone(&seen);
-    let sessions = Sessions::default();
-    sessions.put(full(7));
-    let port = open(move |command| match command {
-        Command::Start(request, reply) => {
-            heard.lock().unwrap().push(request);
-            drop(reply.send(Ok(sessions.watch(id(7)).unwrap())));
-        }
-        other => sessions.play(other),
-    });
+    let (port, seen) = listening();
     let root = Hash([0xab; 32]);
     let address = format!("/ip4/10.0.0.7/tcp/4001/p2p/{PEER}");
     let answer = port

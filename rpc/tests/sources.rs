@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::node::{PEER, Sessions, config_with, full, id, open, open_as, planned, with_sessions};
+use crate::node::{PEER, Sessions, config_with, id, listening, open, open_as, planned, with_sessions};
 use libp2p::identity::Keypair;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rpp_rpc::Options;
@@ -23,22 +23,6 @@ fn is_clean(text: &str) {
 
 fn peers(count: usize) -> Vec<String> {
     (0..count).map(|_| Keypair::generate_ed25519().public().to_peer_id().to_string()).collect()
-}
-
-/// A node that hears starts. Each is answered with session 7.
-fn listening() -> (crate::node::Port, Arc<Mutex<Vec<StartStream>>>) {
-    let seen: Arc<Mutex<Vec<StartStream>>> = Arc::default();
-    let heard = Arc::clone(&seen);
-    let sessions = Sessions::default();
-    sessions.put(full(7));
-    let port = open(move |command| match command {
-        Command::Start(request, reply) => {
-            heard.lock().unwrap().push(request);
-            drop(reply.send(Ok(sessions.watch(id(7)).unwrap())));
-        }
-        other => sessions.play(other),
-    });
-    (port, seen)
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{
     CHUNK, GROUP, Random, SMALL_PAYLOAD,
     harness::{self, DEADLINE},
-    noise, number,
+    look_for, noise, number,
     support::process::{Process, reserved_port},
 };
 
@@ -147,18 +147,12 @@ impl World {
     }
 
     fn watch_for(&mut self, time: Duration) {
-        let until = Instant::now() + time;
-        loop {
+        look_for(time, || {
             self.observe();
             if self.last["verified"] == true {
                 self.renew();
             }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            std::thread::park_timeout(left.min(Duration::from_millis(20)));
-        }
+        });
     }
 
     /// Lets the present payload become complete.

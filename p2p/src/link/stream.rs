@@ -11,8 +11,9 @@ use crate::{
     error::{RequestFailure, SnapshotProtocolError},
     exchange::Verified,
     messages::{Checkpoint, Plan, SnapshotsRequest},
+    ranges::IndexRanges,
     status::FailureCode,
-    stream::{Protocol, Ranges, Wanted},
+    stream::{Protocol, Wanted},
     text,
     types::{RequestId, SnapshotSessionId},
 };
@@ -55,15 +56,15 @@ pub(super) struct LinkStream {
     /// The request that opened it.
     id: RequestId,
     /// What came on it.
-    chunks: Ranges,
-    updates: Ranges,
+    chunks: IndexRanges,
+    updates: IndexRanges,
     /// When it was opened, or when something came last.
     since: Instant,
 }
 
 impl LinkStream {
     pub(super) fn new(id: RequestId, now: Instant) -> Self {
-        Self { id, chunks: Ranges::default(), updates: Ranges::default(), since: now }
+        Self { id, chunks: IndexRanges::default(), updates: IndexRanges::default(), since: now }
     }
 
     pub(super) fn since(&self) -> Instant {
@@ -72,7 +73,7 @@ impl LinkStream {
 
     /// Whether something is wanted that came already.
     fn has_had(&self, want: &Want) -> bool {
-        let had = |came: &Ranges, range: &Range<u64>| came.overlaps(range);
+        let had = |came: &IndexRanges, range: &Range<u64>| came.overlaps(range);
         had(&self.updates, &want.updates) || want.chunks.iter().any(|range| had(&self.chunks, range))
     }
 }
@@ -101,8 +102,8 @@ impl Link {
         if let Some(stream) = self.stream.as_mut().filter(|_| is_stream) {
             stream.since = now;
             match verified {
-                Verified::Chunk(chunk) => stream.chunks.insert(chunk.index),
-                Verified::Update { index, .. } => stream.updates.insert(*index),
+                Verified::Chunk(chunk) => stream.chunks.insert(chunk.index..chunk.index + 1),
+                Verified::Update { index, .. } => stream.updates.insert(*index..*index + 1),
                 _ => {}
             }
         }

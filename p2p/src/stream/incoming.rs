@@ -8,7 +8,7 @@
 use std::{collections::VecDeque, ops::Range, sync::Arc};
 
 use super::{
-    Ranges, Wanted,
+    Wanted,
     buffers::{Buffers, Filling},
     frame::{FrameError, ProviderDecoder, ProviderPart},
 };
@@ -17,6 +17,7 @@ use crate::{
     exchange::{Exchange, Expectation, Rules, Verified},
     messages::{Checkpoint, ErrorCode, Plan, SnapshotsRequest, SnapshotsResponse},
     outboard::{self, GROUP},
+    ranges::IndexRanges,
     tree::chunk_range,
     types::{Hash, SnapshotSessionId},
 };
@@ -100,8 +101,8 @@ pub struct Incoming {
     plan: Option<Arc<Plan>>,
     /// Those that may be in force at the provider, in the order in which they were said.
     wants: VecDeque<Wanted>,
-    chunks: Ranges,
-    updates: Ranges,
+    chunks: IndexRanges,
+    updates: IndexRanges,
     granted: u64,
     /// Payload bytes of the chunks that came or began to come.
     received: u64,
@@ -133,8 +134,8 @@ impl Incoming {
             asked: None,
             plan: None,
             wants: VecDeque::from([Wanted::default()]),
-            chunks: Ranges::default(),
-            updates: Ranges::default(),
+            chunks: IndexRanges::default(),
+            updates: IndexRanges::default(),
             granted: 0,
             received: 0,
             previous: None,
@@ -312,9 +313,9 @@ impl Incoming {
         };
         self.wants.drain(..at);
         if is_chunk {
-            self.chunks.insert(index)
+            self.chunks.insert(index..index + 1)
         } else {
-            self.updates.insert(index)
+            self.updates.insert(index..index + 1)
         }
         self.forget_covered();
         Ok(())
@@ -336,7 +337,7 @@ impl Incoming {
 
     /// What a want still allows: updates, then chunks, as ranges.
     fn rest(&self, want: &Wanted) -> [Vec<Range<u64>>; 2] {
-        let rest = |came: &Ranges, ranges: &[Range<u64>]| {
+        let rest = |came: &IndexRanges, ranges: &[Range<u64>]| {
             let mut rest = Vec::new();
             for range in ranges {
                 // What came of a range is, but for a change of wants, its beginning.

@@ -10,8 +10,11 @@
 //! Example: chunks of 1 MiB, `want 0..100`, `credit 4 MiB`. Chunks 0 to 3 are sent, and nothing more. `want 10..20` and
 //! `credit 6 MiB` come: 10 and 11 are sent. `want 0..4`: nothing is sent, because a stream carries each chunk once.
 
-use super::{ConsumerFrame, FrameError, Ranges, Wanted};
-use crate::{limits::MAX_SENT_RANGES, messages::SnapshotsRequest, tree::chunk_range, types::SnapshotSessionId};
+use super::{ConsumerFrame, FrameError, Wanted};
+use crate::{
+    limits::MAX_SENT_RANGES, messages::SnapshotsRequest, ranges::IndexRanges, tree::chunk_range,
+    types::SnapshotSessionId,
+};
 
 /// A consumer broke the rules of a stream, which ends it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -104,8 +107,8 @@ pub struct Served {
     /// An answer is on the way, and not written yet.
     is_unwritten: bool,
     want: Wanted,
-    chunks: Ranges,
-    updates: Ranges,
+    chunks: IndexRanges,
+    updates: IndexRanges,
     granted: u64,
     /// Payload bytes of the chunks that were sent.
     spent: u64,
@@ -223,7 +226,7 @@ impl Served {
         }
         let Some(totals) = self.totals else { return Ok(None) };
         if let Some(index) = self.updates.first_missing(&self.want.updates) {
-            self.updates.insert(index);
+            self.updates.insert(index..index + 1);
             return Ok(Some(StreamWork::Update(index)));
         }
         let (mut chunks, mut bytes) = (Vec::new(), 0);
@@ -233,9 +236,9 @@ impl Served {
             }
             bytes += size;
             self.spent += size;
-            self.chunks.insert(index);
+            self.chunks.insert(index..index + 1);
             chunks.push(index);
-            if self.chunks.count() > MAX_SENT_RANGES {
+            if self.chunks.pieces() > MAX_SENT_RANGES {
                 return Err(Breach::TooManyRanges);
             }
             if bytes >= most {

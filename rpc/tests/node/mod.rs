@@ -11,7 +11,7 @@ use rpp_p2p::{Hash, PayloadFormat, SnapshotSessionId};
 use rpp_rpc::{Options, ServeError};
 use rpp_runtime::{
     Config, NodeEvent, NodeHandle, Queues, SessionState, SnapshotRuntimeError, SnapshotStreamStatus, WaitingOn,
-    handle::{Command, SourceTarget},
+    handle::{Command, SourceTarget, StartStream},
     rates::{ByteLimits, LimitsInForce},
     status::{FailureCode, Head, SourceKind, SourceState, SourceStatus, WaitKind},
 };
@@ -188,24 +188,28 @@ impl Sessions {
     }
 }
 
+/// A node that hears starts. Each is answered with session 7.
+pub fn listening() -> (Port, Arc<Mutex<Vec<StartStream>>>) {
+    let seen: Arc<Mutex<Vec<StartStream>>> = Arc::default();
+    let heard = Arc::clone(&seen);
+    let sessions = Sessions::default();
+    sessions.put(full(7));
+    let port = open(move |command| match command {
+        Command::Start(request, reply) => {
+            heard.lock().unwrap().push(request);
+            drop(reply.send(Ok(sessions.watch(id(7)).unwrap())));
+        }
+        other => sessions.play(other),
+    });
+    (port, seen)
+}
+
 fn of_target(source: &SourceTarget) -> SourceStatus {
     let (name, kind) = match source {
         SourceTarget::Peer(target) => (target.peer.to_string(), SourceKind::Peer),
         SourceTarget::Mirror(url) => (url.to_string(), SourceKind::Mirror),
     };
-    SourceStatus {
-        source: name,
-        kind,
-        state: SourceState::Connecting,
-        protocol: None,
-        bytes_verified: 0,
-        bytes_wasted: 0,
-        verified_bytes_per_second: None,
-        rtt_ms: None,
-        waiting_on: None,
-        error: None,
-        error_code: None,
-    }
+    SourceStatus::new(name, kind, SourceState::Connecting)
 }
 
 pub fn id(session: u64) -> SnapshotSessionId {

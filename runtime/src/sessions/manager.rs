@@ -302,8 +302,7 @@ impl Manager {
     /// The peers of the sessions that are not over.
     pub(crate) fn peers(&self) -> impl Iterator<Item = PeerId> {
         let alive = self.sessions.values().filter(|tracked| !tracked.record.state.is_final());
-        let joined = |tracked: &Tracked| tracked.joined.addresses.keys().copied().collect::<Vec<_>>();
-        alive.flat_map(move |tracked| tracked.record.peers().chain(joined(tracked)).collect::<Vec<_>>())
+        alive.flat_map(|tracked| tracked.record.peers().chain(tracked.joined.addresses.keys().copied()))
     }
 
     /// Updates the gauges.

@@ -121,17 +121,21 @@ impl Manager {
         if open.is_empty() {
             return;
         }
-        let banned = self.banned();
         let offers = &mut swarm.behaviour_mut().offers;
         offers.want(now);
         let looked = (now, offers.changes());
-        for session in open {
+        let is_due = |(at, changes): (Instant, u64)| changes != looked.1 && now.saturating_duration_since(at) >= LOOK;
+        let due = |session: &SnapshotSessionId| {
+            self.sessions.get(session).is_some_and(|tracked| tracked.joined.looked.is_none_or(is_due))
+        };
+        let due: Vec<_> = open.into_iter().filter(due).collect();
+        // This is called in each turn of the node.
+        if due.is_empty() {
+            return;
+        }
+        let banned = self.banned();
+        for session in due {
             let Some(tracked) = self.sessions.get_mut(&session) else { continue };
-            let is_due =
-                |(at, changes): (Instant, u64)| changes != looked.1 && now.saturating_duration_since(at) >= LOOK;
-            if !tracked.joined.looked.is_none_or(is_due) {
-                continue;
-            }
             let (Some(root), Some(sought)) = (root(&tracked.record), &tracked.record.sought) else { continue };
             let Some(machine) = &mut tracked.machine else { continue };
             tracked.joined.looked = Some(looked);

@@ -116,9 +116,10 @@ impl Manager {
                 addresses.into_iter().for_each(|address| tracked.record.add_address(peer, address));
             }
         } else {
-            let (kind, max) = match name.kind() {
-                SourceKind::Peer => (SourceKind::Peer, MAX_PEERS),
-                SourceKind::Mirror => (SourceKind::Mirror, MAX_MIRRORS),
+            let kind = name.kind();
+            let max = match kind {
+                SourceKind::Peer => MAX_PEERS,
+                SourceKind::Mirror => MAX_MIRRORS,
             };
             if tracked.record.sources().filter(|known| known.kind() == kind).count() >= max {
                 return Err(SnapshotRuntimeError::TooManySources { session, kind, max });
@@ -128,7 +129,7 @@ impl Manager {
         let is_changed = tracked.record != known;
         let has_failed = tracked.record.state == SessionState::Failed;
         tracked.forget_source(&name);
-        self.take_refused_out(session, &name);
+        self.take_refused_out(session, &name, now);
         self.put_in(session, &name, now);
         self.apply_standing(session, now);
         if is_changed {
@@ -144,12 +145,11 @@ impl Manager {
     }
 
     /// One that was refused is tried anew.
-    fn take_refused_out(&mut self, session: SnapshotSessionId, name: &SourceName) {
+    fn take_refused_out(&mut self, session: SnapshotSessionId, name: &SourceName, now: Instant) {
         let Some(tracked) = self.sessions.get(&session) else { return };
         let Some(machine) = &tracked.machine else { return };
-        let views = machine.sources(Instant::now());
-        let is_out = |view: &SourceView| matches!(view.state, SourceState::Refused);
-        if views.iter().any(|view| is_out(view) && tracked.name_of(view.source).as_ref() == Some(name)) {
+        let is_out = |view: &SourceView| view.state == SourceState::Refused;
+        if machine.sources(now).iter().any(|view| is_out(view) && tracked.name_of(view.source).as_ref() == Some(name)) {
             self.take_out(session, name);
         }
     }
@@ -241,19 +241,7 @@ impl Tracked {
         for name in self.record.sources() {
             let shown = name.to_string();
             if !all.iter().any(|known| known.source == shown) {
-                all.push(SourceStatus {
-                    source: shown,
-                    kind: name.kind(),
-                    state: fresh,
-                    protocol: None,
-                    bytes_verified: 0,
-                    bytes_wasted: 0,
-                    verified_bytes_per_second: None,
-                    rtt_ms: None,
-                    waiting_on: None,
-                    error: None,
-                    error_code: None,
-                });
+                all.push(SourceStatus::new(shown, name.kind(), fresh));
             }
         }
         for source in &mut all {
