@@ -111,6 +111,7 @@ LIBRARIES
     venv/bin/python - $torrent <<'PY'
 import sys, warnings
 import libtorrent
+from torrentool.api import Torrent
 warnings.simplefilter("ignore", DeprecationWarning)
 hash = str(libtorrent.torrent_info(sys.argv[1]).info_hashes().v1)
 print(f"{sys.argv[1]} torrentool's info hash:", "the same" if Torrent.from_file(sys.argv[1]).info_hash == hash else "another")
