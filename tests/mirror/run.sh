@@ -1,53 +1,37 @@
 #!/usr/bin/env bash
-# Mirrors on a server that speaks S3: moto, a Python package that plays Amazon's services on this machine. The library copies to a bucket
-# and reads from it; then `rpp-node mirror` is killed half-way and goes on.
+# Mirrors in a bucket, on a server that speaks S3: moto, a Python package that plays Amazon's services on this machine. `rpp-node mirror` is
+# killed and goes on, two write at once, and a node downloads meanwhile (s3.py). Then the library copies and reads.
 #
 #   cargo build --release && tests/mirror/run.sh
 #
-# Needs python3 with venv, and PyPI. Not part of the checks.
-set -eu
-repository=$(cd "$(dirname "$0")/../.." && pwd)
-node=${RPP_NODE:-$repository/target/release/rpp-node}
-dir=$(mktemp -d)
-pids=()
-cleanup() {
-    for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
-    wait 2>/dev/null || true
-    rm -rf "$dir"
-}
-trap cleanup EXIT
-got() { curl -sS -f --aws-sigv4 "aws:amz:$AWS_REGION:s3" --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" "$AWS_ENDPOINT/$1"; }
-field() { python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
+# A step of .ci/run. Needs python3 with venv and, the first time, PyPI: moto is put into a folder below target. RPP_NODE names
+# another binary; SKIP_LIBRARY=1 leaves out the test of the library, which is built if it is not there.
+set -euo pipefail
+repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+target=${CARGO_TARGET_DIR:-$repository/target}
+node=${RPP_NODE:-$target/release/rpp-node}
+moto=5.2.5 flask=3.1.3 flask_cors=6.0.5
+venv=$target/moto-$moto
 
-if [ -z "${MOTO_SERVER:-}" ]; then
-    python3 -m venv "$dir/venv"
-    "$dir/venv/bin/pip" -q install 'moto[server]>=5,<6'
-    MOTO_SERVER=$dir/venv/bin/moto_server
+if ! python3 -c 'import venv, ensurepip' 2>/dev/null; then
+    echo "this needs python3 with its module venv, to run an S3 server for the tests (Debian: apt-get install python3-venv)" >&2
+    exit 1
 fi
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-"$MOTO_SERVER" -H 127.0.0.1 -p "$port" >"$dir/moto.log" 2>&1 &
-pids+=($!)
-export AWS_ENDPOINT=http://127.0.0.1:$port AWS_ACCESS_KEY_ID=tests AWS_SECRET_ACCESS_KEY=only-for-tests AWS_REGION=us-east-1
-until curl -sS -o /dev/null "$AWS_ENDPOINT" 2>/dev/null; do sleep 0.1; done
-for bucket in mirror other; do curl -sS -f -o /dev/null -X PUT "$AWS_ENDPOINT/$bucket"; done
+if [ ! -e "$venv/installed" ]; then
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --retries 5 \
+        "moto[s3]==$moto" "flask==$flask" "flask-cors==$flask_cors" || {
+        echo "moto could not be installed: this needs PyPI, or what pip is configured to use instead" >&2
+        exit 1
+    }
+    touch "$venv/installed"
+fi
+[ -x "$node" ] || { echo "$node is missing: cargo build --release" >&2; exit 1; }
+"$venv/bin/python" "$repository/tests/mirror/s3.py" "$node" </dev/null
 
 if [ -z "${SKIP_LIBRARY:-}" ]; then
-    (cd "$repository" && cargo test --release --workspace --locked --lib -- --ignored what_is_copied_to_a_bucket)
+    cd "$repository"
+    "$venv/bin/python" tests/mirror/serve.py -- \
+        cargo test --release --workspace --locked --lib -- --quiet --ignored what_is_copied_to_a_bucket </dev/null
 fi
-
-"$node" init --dir "$dir/publisher" --publisher >/dev/null
-head -c 60000000 /dev/urandom >"$dir/payload"
-root=$("$node" publish --config "$dir/publisher/node.toml" --height 1 --json "$dir/payload" | field root)
-"$node" mirror --config "$dir/publisher/node.toml" s3://other >"$dir/first" 2>&1 &
-first=$!
-sleep 0.3
-kill -9 "$first" 2>/dev/null || true
-wait "$first" 2>/dev/null || true
-! got other/snapshots.json >/dev/null 2>&1 || echo "(it was done before it was killed)"
-"$node" mirror --config "$dir/publisher/node.toml" s3://other
-got "other/$root/payload" | cmp - "$dir/payload"
-got other/snapshots.json | grep -q "$root"
-sent=$("$node" mirror --config "$dir/publisher/node.toml" --json s3://other | field bytes)
-[ "$sent" = 0 ] || { echo "$sent bytes were sent again"; exit 1; }
-if grep -q only-for-tests "$dir/first"; then echo "a secret was printed"; exit 1; fi
-echo "mirrors: ok"
