@@ -11,7 +11,8 @@ use std::{
 };
 
 use libp2p::{
-    Multiaddr, PeerId, StreamProtocol, SwarmBuilder,
+    Multiaddr, PeerId, StreamProtocol, SwarmBuilder, Transport as _,
+    core::upgrade::Version,
     futures::StreamExt as _,
     identify,
     identity::Keypair,
@@ -28,13 +29,17 @@ use rpp_p2p::{
     messages::SnapshotsResponse,
     offers::{Offer, OffersResponse},
 };
-use rpp_runtime::{DhtView, Hooks, Watcher, store::Store};
+use rpp_runtime::{DhtView, Hooks, Watcher, hooks::TransportBuilder, store::Store};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::support::{
-    DEADLINE, FIRST_BYTES, Home, Running, SECOND_BYTES, TOKEN, eventually, made, noise,
-    rogue::{self, Rogue},
+use crate::{
+    harness::{self, Place},
+    support::{
+        DEADLINE, FIRST_BYTES, Home, Running, SECOND_BYTES, TOKEN, eventually, made, noise,
+        pretended::{Network, Pretended},
+        rogue::{self, Rogue},
+    },
 };
 
 const OFFERS: &str = "/rpp/offers/1.0.0";
@@ -202,8 +207,56 @@ async fn peers_that_lie_in_their_offers_cost_the_honest_nothing() {
     let status = node.complete(session).await;
     assert_eq!((status["height"].as_u64(), status["verified"].as_bool()), (Some(110), Some(true)));
     assert_eq!(status["peer"], provider.handle.peer_id().to_string());
+    // Not a byte more than without them, and no ban of the honest one.
+    assert_eq!(status["bytes_received"].as_u64(), Some(SECOND_BYTES as u64), "{status}");
+    assert_eq!(status["bytes_wasted"].as_u64().unwrap_or(0), 0, "{status}");
+    let bans = node.get("/p2p/bans").await.to_string();
+    assert!(!bans.contains(&provider.handle.peer_id().to_string()), "{bans}");
     let offers = node.get("/p2p/offers").await;
     assert_eq!(offers.as_array().unwrap().len(), 2, "what is not signed is not listed: {offers}");
+}
+
+/// The program itself, among such peers: one line in its log for each of them, however often it is asked again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_whose_offers_do_not_count_gets_one_line_in_the_log() {
+    let provider = Home::provider().start().await;
+    let unsigned = honest_offers().into_iter().map(|mut offer| {
+        offer.signatures.clear();
+        offer
+    });
+    let unsigned = encode_offers_response(&OffersResponse::Offers { offers: unsigned.collect() });
+    let liars = [offering(unsigned).await, offering(vec![b' '; 9 << 20]).await, offering(b"[]".to_vec()).await];
+    let place = Place::new(&["--genesis", &made().first.genesis.to_string()]);
+    let log = place.path("log");
+    let peers = liars.iter().map(|liar| &liar.address).chain([&provider.address]);
+    let peers = peers.map(Multiaddr::to_string).collect::<Vec<_>>().join(",");
+    let mut command = place.command("run");
+    command.env("RPP_P2P_PEERS", peers).env("RPP_LOG_FORMAT", "text");
+    let file = std::fs::File::create(&log).unwrap();
+    let mut node = tokio::task::block_in_place(|| harness::Running::start_logging(&mut command, file));
+    // Each fetch asks everybody again who may be asked again.
+    for height in ["100", "110"] {
+        let mut command = tokio::process::Command::from(place.command("fetch"));
+        let output = command.args(["--height", height, "--json"]).output();
+        let output = tokio::time::timeout(DEADLINE, output).await.expect("fetch comes to no end").unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let lines = |peer: &PeerId| {
+        let text = std::fs::read_to_string(&log).unwrap();
+        let of_peer = |line: &&str| line.contains("WARN") && line.contains(&peer.to_string());
+        text.lines().filter(of_peer).map(str::to_owned).collect::<Vec<_>>()
+    };
+    for liar in &liars {
+        eventually("the line about a liar", || async { (!lines(&liar.peer()).is_empty()).then_some(()) }).await;
+    }
+    tokio::task::block_in_place(|| {
+        node.signal(rustix::process::Signal::TERM);
+        assert_eq!(node.wait().code(), Some(0));
+    });
+    for liar in &liars {
+        assert_eq!(lines(&liar.peer()).len(), 1, "{:#?}", lines(&liar.peer()));
+    }
+    assert_eq!(lines(&provider.handle.peer_id()), Vec::<String>::new());
 }
 
 /// It offers what the honest one offers, with more free slots, and then says that it has another payload.
@@ -377,4 +430,132 @@ async fn foreign_addresses_in_the_dht_cost_dials_and_get_into_no_table() {
     let known = eventually("the tables", || async { Some(tables.peers()).filter(|known| !known.is_empty()) }).await;
     let real = [provider.handle.peer_id(), poisoner.peer()];
     assert!(known.iter().all(|peer| real.contains(peer)), "{known:?}");
+}
+
+/// What a member of the DHT was told by the node under test.
+#[derive(Default)]
+struct Heard {
+    /// Where the node says that it listens.
+    listens: Vec<Multiaddr>,
+    /// Where its announcements say that it is found.
+    announced: Vec<Multiaddr>,
+    /// Searches that it has answered.
+    answered: usize,
+}
+
+/// A member of the DHT on a pretended machine at `address`, which reaches nobody by itself. It asks whoever connects, again and
+/// again, who is close to some key.
+async fn member(address: &str) -> (Working, Network, Arc<Mutex<Heard>>) {
+    let network = Network::default();
+    let identity = Keypair::generate_ed25519();
+    let me = identity.public().to_peer_id();
+    let transport = Pretended::new(network.clone());
+    let mut swarm = SwarmBuilder::with_existing_identity(identity.clone())
+        .with_tokio()
+        .with_other_transport(|keypair| {
+            let noise = noise::Config::new(keypair)?;
+            Ok(transport.upgrade(Version::V1).authenticate(noise).multiplex(yamux::Config::default()))
+        })
+        .unwrap()
+        .with_behaviour(|_| {
+            let mut config = kad::Config::new(StreamProtocol::new(KAD));
+            config.set_record_filtering(kad::StoreInserts::FilterBoth);
+            let mut kad = kad::Behaviour::with_config(me, MemoryStore::new(me), config);
+            kad.set_mode(Some(kad::Mode::Server));
+            let identify = identify::Config::new("/rpp/1.0.0".into(), identity.public());
+            Poisoner { kad, identify: identify::Behaviour::new(identify) }
+        })
+        .unwrap()
+        .with_swarm_config(|config| config.with_idle_connection_timeout(DEADLINE))
+        .build();
+    swarm.listen_on(address.parse().unwrap()).unwrap();
+    let address = loop {
+        if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await {
+            break address.with_p2p(me).unwrap();
+        }
+    };
+    let heard = Arc::new(Mutex::new(Heard::default()));
+    let notes = Arc::clone(&heard);
+    let task = tokio::spawn(async move {
+        let mut again = tokio::time::interval(std::time::Duration::from_millis(100));
+        loop {
+            let event = tokio::select! {
+                event = swarm.select_next_some() => event,
+                _ = again.tick() => {
+                    swarm.behaviour_mut().kad.get_closest_peers(PeerId::random());
+                    continue;
+                }
+            };
+            let mut notes = notes.lock().unwrap();
+            match event {
+                SwarmEvent::Behaviour(PoisonerEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
+                    if let Some(address) = info.listen_addrs.first() {
+                        swarm.behaviour_mut().kad.add_address(&peer_id, address.clone());
+                    }
+                    notes.listens.extend(info.listen_addrs);
+                }
+                SwarmEvent::Behaviour(PoisonerEvent::Kad(kad::Event::InboundRequest {
+                    request: kad::InboundRequest::AddProvider { record: Some(record) },
+                })) => notes.announced.extend(record.addresses),
+                SwarmEvent::Behaviour(PoisonerEvent::Kad(kad::Event::OutboundQueryProgressed { stats, .. })) => {
+                    notes.answered += usize::from(stats.num_successes() > 0);
+                }
+                _ => {}
+            }
+        }
+    });
+    (Working { address, task }, network, heard)
+}
+
+/// A provider with a public and a private address knows two public peers and a private one. Each is told where the node
+/// listens, gets its announcements, and asks whom else it knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn private_addresses_are_not_told_to_public_peers() {
+    let without_peer = |address: &Multiaddr| -> String {
+        address.iter().filter(|part| !matches!(part, Protocol::P2p(_))).collect::<Multiaddr>().to_string()
+    };
+    let (public, public_network, public_heard) = member("/ip4/8.8.8.8/tcp/4001").await;
+    let (other, other_network, _) = member("/ip4/8.8.4.4/tcp/4001").await;
+    let (private, private_network, private_heard) = member("/ip4/10.0.0.9/tcp/4001").await;
+    let (also_private, also_private_network, _) = member("/ip4/192.168.1.9/tcp/4001").await;
+    let network = Network::default();
+    for member in [&public_network, &other_network, &private_network, &also_private_network] {
+        network.joins(member);
+    }
+    let mut home = Home::provider();
+    home.config.p2p.listen =
+        ["/ip4/10.0.0.7/tcp/4001", "/ip4/1.2.3.4/tcp/4001"].map(|text| text.parse().unwrap()).to_vec();
+    home.config.discovery.kad = true;
+    home.config.p2p.peers = [&public, &other, &private, &also_private].map(|one| one.address.clone()).to_vec();
+    let transport: TransportBuilder = Box::new(move |keypair| {
+        let noise = noise::Config::new(keypair)?;
+        let transport = Pretended::new(network).upgrade(Version::V1).authenticate(noise);
+        Ok(transport.multiplex(yamux::Config::default()).boxed())
+    });
+    let _node = home.start_with(Hooks { transport: Some(transport), ..Hooks::default() }).await;
+
+    // The node tells each of another peer of its own kind, whom the member then dials.
+    let is_told = |heard: &Mutex<Heard>, network: &Network, of: &str| {
+        let heard = heard.lock().unwrap();
+        let dialled = network.dialled().iter().any(|address| address.to_string() == of);
+        (dialled && !heard.listens.is_empty() && !heard.announced.is_empty()).then_some(heard.answered)
+    };
+    eventually("the private peer to be told", || async {
+        is_told(&private_heard, &private_network, "/ip4/192.168.1.9/tcp/4001")
+    })
+    .await;
+    let told = || async { is_told(&public_heard, &public_network, "/ip4/8.8.4.4/tcp/4001") };
+    let answered = eventually("the public peer to be told", told).await;
+    // It goes on asking while the node knows all of them.
+    let more = || async { (public_heard.lock().unwrap().answered >= answered + 5).then_some(()) };
+    eventually("more answers", more).await;
+
+    let heard = public_heard.lock().unwrap();
+    let told = heard.listens.iter().chain(&heard.announced).map(without_peer);
+    let told: std::collections::BTreeSet<_> =
+        told.chain(public_network.dialled().iter().map(|address| address.to_string())).collect();
+    assert_eq!(told.iter().collect::<Vec<_>>(), ["/ip4/1.2.3.4/tcp/4001", "/ip4/8.8.4.4/tcp/4001"]);
+    let heard = private_heard.lock().unwrap();
+    let of_node = |told: &Vec<Multiaddr>| told.iter().any(|one| without_peer(one) == "/ip4/10.0.0.7/tcp/4001");
+    assert!(of_node(&heard.listens) && of_node(&heard.announced), "a private peer is told the private address");
 }
