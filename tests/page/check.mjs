@@ -165,12 +165,36 @@ const checks = {
       const tab = await open(browser, { made: { downloads: 200 }, view });
       const { page } = tab;
       assert.equal(await page.evaluate(() => document.querySelectorAll(".card").length), 200);
-      const took = await page.evaluate(async () => {
-        const statuses = await (await fetch("/p2p/snapshots")).json(), begun = performance.now();
-        for (let k = 0; k < 10; k++) { downloads.show(statuses, Date.now()); document.body.offsetHeight; }
-        return (performance.now() - begun) / 10;
-      });
-      assert.ok(took < 150, took + " ms a round");
+      // Rounds in which every figure differs from the one before. The one in the middle counts: the machine may be busy.
+      const rounds = Array.from({ length: 41 }, () => { tab.answers.step(); return tab.answers["/p2p/snapshots"](); });
+      const took = await page.evaluate(async (rounds) => {
+        clearTimeout(timer);
+        round++;
+        const took = [];
+        for (const statuses of rounds) {
+          const begun = performance.now();
+          downloads.show(statuses, Date.now());
+          document.body.offsetHeight;
+          took.push(performance.now() - begun);
+          await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+        }
+        return took.sort((a, b) => a - b)[20];
+      }, rounds);
+      assert.ok(took < 50, took + " ms a round");
+      // What is far from the screen lags some rounds behind, unless its state changes or somebody looks.
+      const { eighth, changed, looked } = await page.evaluate(async (statuses) => {
+        const share = (card) => card.share.textContent, last = downloads.cards.get(String(statuses[198].session)), other = downloads.cards.get(String(statuses[197].session));
+        const whole = statuses.map((one) => ({ ...one, bytes_verified: Math.floor(one.total_bytes / 2), bytes_durable: Math.floor(one.total_bytes / 4) }));
+        const failed = whole.map((one) => one.session === other.session ? { ...one, state: "failed", error: "gone", error_code: "network" } : one);
+        downloads.show(failed, Date.now());
+        const changed = other.state.textContent;
+        last.element.scrollIntoView();
+        for (let k = 0; k < 100 && share(last) !== "50.0\u00a0%"; k++) await new Promise((done) => requestAnimationFrame(done));
+        const looked = share(last);
+        for (let k = 0; k < 8; k++) downloads.show(whole, Date.now());
+        return { changed, looked, eighth: whole.filter((one) => one.state === "streaming" && share(downloads.cards.get(String(one.session))) !== "50.0\u00a0%").length };
+      }, rounds.at(-1));
+      assert.deepEqual([eighth, changed, looked], [0, "failed", "50.0\u00a0%"]);
       await page.click("[data-filter=failed]");
       assert.equal(await page.evaluate(() => [...document.querySelectorAll(".card")].filter((card) => !card.hidden).length), 22);
       console.log(`   ${took.toFixed(1)} ms a round at ${view.width} pixels`);

@@ -1,7 +1,7 @@
 "use strict";
 // Asks the node, again and again, and shows its answers. The token stays in this tab.
 
-const EVERY_MS = 1000, EVERY_MANY_MS = 2000, EVERY_HIDDEN_MS = 10000, MANY = 50, TIMEOUT_MS = 20000;
+const EVERY_MS = 1000, EVERY_MANY_MS = 2000, EVERY_HIDDEN_MS = 10000, TIMEOUT_MS = 20000;
 const $ = (id) => document.getElementById(id);
 
 let token = sessionStorage.getItem("rpp-token") || "", timer = 0, round = 0, misses = 0;
@@ -94,15 +94,17 @@ function leave(why) {
   $("token").focus();
 }
 
+const called = ({ height }) => (height === undefined ? "The download" : "The download of height " + height);
+
 async function act(kind, status, source) {
   try {
     if (kind === "resume") await call("POST", "/p2p/snapshots", { resume: { session: status.session } });
     else if (kind === "add") await call("POST", "/p2p/snapshots/" + status.session + "/sources", sourceOf(source));
     else if (kind === "remove") await call("DELETE", "/p2p/snapshots/" + status.session + "/sources/" + encodeURIComponent(source));
     else await call("DELETE", "/p2p/snapshots/" + status.session);
-    say("Download " + status.session + { resume: " goes on", add: " has another source", remove: " has a source less", cancel: " is gone" }[kind]);
+    say(called(status) + { resume: " goes on", add: " has another source", remove: " has a source less", cancel: " is gone" }[kind]);
   } catch (error) {
-    say("Download " + status.session + ": " + error.message);
+    say(called(status) + ": " + error.message);
   }
   await refresh();
 }
@@ -110,10 +112,10 @@ async function act(kind, status, source) {
 // Takes a snapshot from whoever offers it.
 async function fetchOffer(offer) {
   try {
-    const status = await call("POST", "/p2p/snapshots", { root: offer.root, height: offer.height });
-    say("Download " + status.session + " has begun");
+    await call("POST", "/p2p/snapshots", { root: offer.root, height: offer.height });
+    say(called(offer) + " has begun");
   } catch (error) {
-    say("Height " + offer.height + ": " + error.message);
+    say(called(offer) + ": " + error.message);
   }
   await refresh();
 }

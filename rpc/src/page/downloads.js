@@ -2,6 +2,9 @@
 // The downloads: a card each, kept and changed in place, so that nothing jumps. All text goes in as text.
 
 const SVG = "http://www.w3.org/2000/svg", PLOT_W = 240, PLOT_H = 44;
+// From this many downloads on, the page asks less often, and a round writes the cards that somebody may look at, those whose state
+// changed, and one slice of the others.
+const MANY = 50, SLICES = 8;
 
 function el(tag, properties = {}, ...children) {
   const { attributes, ...rest } = properties;
@@ -38,11 +41,13 @@ function putParts(element, parts) {
 
 function bar(label) {
   const parts = ["durable", "verified", "received"].map((name) => el("span", { className: name }));
+  const written = [];
   const whole = el("div", { className: "bar", attributes: { role: "progressbar", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": 100 } }, ...parts);
   return { whole, show(shares, text) {
     let from = 0;
     [shares.durable, shares.verified, shares.received].forEach((share, k) => {
-      parts[k].style.transform = "translateX(" + (from * 100).toFixed(2) + "%) scaleX(" + share.toFixed(4) + ")";
+      const transform = "translateX(" + (from * 100).toFixed(2) + "%) scaleX(" + share.toFixed(4) + ")";
+      if (transform !== written[k]) parts[k].style.transform = written[k] = transform;
       from += share;
     });
     mark(whole, "aria-valuenow", Math.floor((shares.durable + shares.verified) * 100));
@@ -88,15 +93,22 @@ class Card {
       el("div", { className: "foot" }, this.why, this.buttons));
   }
 
+  // Keeps a status for when somebody looks, or its slice comes.
+  keep(status) {
+    this.status = status;
+    this.behind = true;
+  }
+
   show(status) {
     this.status = status;
+    this.behind = false;
     const done = shares(status), total = status.total_bytes;
     put(this.height, status.height === undefined ? "Snapshot" : "Height " + status.height);
     put(this.root, status.root ? short(status.root) : "not known yet");
     mark(this.name, "title", "session " + status.session + (status.root ? ", root " + status.root : ""));
     put(this.state, words(status.state));
-    this.state.dataset.tone = tone(status);
-    this.element.dataset.tone = tone(status);
+    mark(this.state, "data-tone", tone(status));
+    mark(this.element, "data-tone", tone(status));
     this.element.classList.toggle("over", isFinal(status));
     const share = percent(done.durable + done.verified);
     put(this.share, total || status.state === "complete" ? share : "\u2013");
@@ -210,12 +222,16 @@ class Downloads {
     this.list = document.getElementById("list");
     this.none = document.getElementById("none");
     this.near = new Set();
+    this.slice = 0;
     // Plots are drawn where somebody may look.
     this.watch = new IntersectionObserver((entries) => {
       for (const entry of entries) {
         const card = this.cards.get(entry.target.dataset.session);
         if (!card) continue;
-        if (entry.isIntersecting) { this.near.add(card); card.draw(Date.now()); } else this.near.delete(card);
+        if (!entry.isIntersecting) { this.near.delete(card); continue; }
+        this.near.add(card);
+        if (card.behind) card.show(card.status);
+        card.draw(Date.now());
       }
     }, { rootMargin: "200px" });
     this.chips = FILTERS.map(([name, label]) => {
@@ -235,16 +251,21 @@ class Downloads {
   // The newest first, and always in the same order: nothing moves because a state changed.
   show(statuses, now) {
     const seen = new Set(), sorted = [...statuses].sort((a, b) => (a.started_at < b.started_at ? 1 : a.started_at > b.started_at ? -1 : b.session - a.session));
+    const many = sorted.length > MANY;
     let place = null;
+    this.slice = (this.slice + 1) % SLICES;
     for (const status of sorted) {
       const key = String(status.session);
       seen.add(key);
       let card = this.cards.get(key);
+      const old = card?.status;
       if (!card) {
         card = new Card(status, this.act);
         this.cards.set(key, card);
+        this.watch.observe(card.element);
       }
-      card.show(status);
+      if (!many || old?.state !== status.state || this.near.has(card) || status.session % SLICES === this.slice) card.show(status);
+      else card.keep(status);
       card.note(now);
       const wanted = place ? place.nextSibling : this.list.firstChild;
       if (wanted !== card.element) this.list.insertBefore(card.element, wanted);
@@ -259,7 +280,6 @@ class Downloads {
       card.element.remove();
       this.cards.delete(key);
     }
-    for (const card of this.cards.values()) this.watch.observe(card.element);
     for (const card of this.near) card.draw(now);
     this.sift();
   }
@@ -279,7 +299,7 @@ class Downloads {
       chip.button.classList.toggle("alarm", chip.name === "failed" && counts.failed > 0);
     }
     this.none.hidden = shown > 0;
-    if (!shown) put(this.none, this.cards.size ? "None of these now." : "No downloads yet. On the node's machine, rpp-node fetch --config node.toml --peer ADDRESS starts one.");
+    if (!shown) put(this.none, this.cards.size ? "None of these now." : "No downloads yet. Press Fetch at an offer, or run rpp-node fetch --config node.toml on the node's machine; --peer ADDRESS names the provider.");
   }
 
   // Arrow keys go from card to card, wherever in a card one is.

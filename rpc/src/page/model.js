@@ -98,7 +98,8 @@ function sentence(status) {
     return [{ own: checked + "Flowing: " + (WAITS[waiting.what]?.[0] || words(waiting.what)) + " " + waiting.index + " is on its way." }];
   }
   if (waiting.what === "retry") {
-    const next = waiting.retry_at ? "Tries again in " + duration(Math.ceil(Math.max(0, Date.parse(waiting.retry_at) - Date.now()) / 1000) * 1000) : "Tries again soon";
+    const left = Date.parse(waiting.retry_at) - Date.now();
+    const next = left > 0 ? "Tries again in " + duration(Math.ceil(left / 1000) * 1000) : waiting.retry_at ? "Tries again now" : "Tries again soon";
     return [{ own: checked + next + ": " }, { foreign: waiting.reason }];
   }
   const [what, help] = WAITS[waiting.what] || [words(waiting.what)];

@@ -3,6 +3,9 @@
 
 const EVENTS_SHOWN = 60, OFFERS_SHOWN = 64;
 
+// An address without the peer id at its end.
+const place = (address) => (address || "").replace(/\/p2p\/[^/]+$/, "");
+
 // A list whose rows are kept by key and changed in place.
 class Rows {
   constructor(id, make, fill) {
@@ -128,7 +131,7 @@ class Panels {
   showNode(identity, head) {
     const facts = [
       ["Peer id", identity.peer_id, short(identity.peer_id)],
-      ["Listens on", identity.listen[0], identity.listen.length > 1 ? short(identity.listen[0]) + " and " + (identity.listen.length - 1) + " more" : short(identity.listen[0])],
+      ["Listens on", identity.listen[0], place(identity.listen[0]) + (identity.listen.length > 1 ? " +" + (identity.listen.length - 1) : "")],
       ["Trusts", identity.genesis, identity.genesis ? short(identity.genesis) : "nothing: [trust] genesis is not set"],
       ["Verified head", null, head ? "height " + head.height + ", step " + head.step : "none yet"],
     ];
