@@ -48,9 +48,14 @@ impl Drop for Logging {
     }
 }
 
-/// Parses `[log] filter`.
+/// Parses `[log] filter`. With a level alone, the DHT's library tells errors only: it warns that a table is still empty, of which
+/// a node has two, and of each stream too many that a peer opens.
 pub(crate) fn filter(log: &Log) -> anyhow::Result<EnvFilter> {
-    EnvFilter::builder().parse(&log.filter).with_context(|| {
+    let text = match log.filter.trim() {
+        level @ ("info" | "warn") => format!("{level},libp2p_kad=error"),
+        other => other.to_owned(),
+    };
+    EnvFilter::builder().parse(text).with_context(|| {
         format!(
             "`log.filter` cannot be {:?}; allowed: a level (error, warn, info, debug, trace) or directives such as \
              \"info,rpp_runtime=debug\"",

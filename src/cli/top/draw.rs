@@ -18,6 +18,8 @@ use crate::cli::{bans, human, output::escape, source_table, status};
 const HISTORY: usize = 600;
 /// Narrower terminals get a download's bar on a line of its own.
 const NARROW: usize = 70;
+/// Wider ones say that a download's name is its height.
+const WIDE: usize = 90;
 /// Sources of the chosen download that are shown.
 const SHOWN_SOURCES: usize = 4;
 /// Lower terminals show downloads alone.
@@ -89,7 +91,7 @@ impl View {
         lines.extend(picture.offers.iter().map(offer));
         lines.extend(limits(&picture.limits).map(|limits| Line::raw(format!(" Limits: {limits}"))));
         lines.push(title("Recent events", picture.events.len()));
-        lines.extend(picture.events.iter().rev().take(PLAIN_EVENTS).map(event));
+        lines.extend(picture.events.iter().rev().take(PLAIN_EVENTS).map(|one| event(one, &picture.sessions)));
         lines.iter().map(|line| format!("{}\n", text(line).trim_end())).collect()
     }
 
@@ -188,7 +190,7 @@ fn beside(picture: &Picture, area: Rect, buffer: &mut Buffer) {
     rows.extend(picture.offers.iter().map(offer));
     fill(left, buffer, rows.into_iter());
     let events = std::iter::once(title("Recent events", picture.events.len()));
-    fill(right, buffer, events.chain(picture.events.iter().rev().map(event)));
+    fill(right, buffer, events.chain(picture.events.iter().rev().map(|one| event(one, &picture.sessions))));
 }
 
 fn fill<'l>(area: Rect, buffer: &mut Buffer, lines: impl Iterator<Item = Line<'l>>) {
@@ -255,8 +257,10 @@ fn download(status: &SnapshotStreamStatus, width: usize, chosen: bool, lines: Op
     } else {
         let size = total.map(human::bytes).unwrap_or_default();
         let left = status::eta(status).map(|eta| format!("{eta} left")).unwrap_or_default();
-        let mut line = vec![mark, Span::styled(format!("{height:<10}"), bold), state];
-        line.extend(bar(status, (width - NARROW + 2).clamp(8, 60)));
+        let named = if width < WIDE { format!("{height:<10}") } else { format!("{:<17}", name(status)) };
+        let cells = width - NARROW + 12 - named.len();
+        let mut line = vec![mark, Span::styled(named, bold), state];
+        line.extend(bar(status, cells.clamp(8, 60)));
         line.push(Span::raw(format!(" {share:>7}  {size:>9}  {speed:>11}  {left}")));
         block.push(Line::from(line));
     }
@@ -375,9 +379,14 @@ fn limits(in_force: &LimitsInForce) -> Option<String> {
     (!told.is_empty()).then(|| told.join(", "))
 }
 
-fn event(event: &Event) -> Line<'static> {
+/// Downloads are called as their lines are.
+fn event(event: &Event, sessions: &[SnapshotStreamStatus]) -> Line<'static> {
     let peer = event.peer.as_deref().map(short).unwrap_or_default();
-    let session = event.session.map(tail).unwrap_or_default();
+    let named = |number: u64| {
+        let known = sessions.iter().find(|status| status.session.get() == number);
+        known.map_or_else(|| tail(number), name)
+    };
+    let session = event.session.map(named).unwrap_or_default();
     let state = event.state.map(|state| state.as_str().replace('_', " ")).unwrap_or_default();
     let mut what = match event.event.as_str() {
         "state" => format!("{session} {state}"),
@@ -397,6 +406,11 @@ fn event(event: &Event) -> Line<'static> {
     // The time of an RFC 3339 text.
     let time = escape(event.at.get(11..19).unwrap_or_default());
     Line::from(vec![Span::styled(format!(" {time} "), faint()), Span::raw(what)])
+}
+
+/// What a download is called where there is room.
+fn name(status: &SnapshotStreamStatus) -> String {
+    status.height.map_or_else(|| tail(status.session.get()), |height| format!("height {height}"))
 }
 
 /// The end of a session's number, which is long and drawn by lot.

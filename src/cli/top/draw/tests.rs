@@ -84,7 +84,7 @@ fn eighty_by_twenty_four_has_everything() {
     let all = rows.join("\n");
     assert!(all.contains("chunk 3 does not match the root") && all.contains("failed"), "{all}");
     assert!(all.contains(" Peers (1)") && all.contains("12 ms in 1.0 GiB out 1.0 KiB"), "{all}");
-    assert!(all.contains(" Recent events (2)") && all.contains("08:00:02 #7 failed: a lie"), "{all}");
+    assert!(all.contains(" Recent events (2)") && all.contains("08:00:02 height 1200 failed: a"), "{all}");
     assert!(rows[23].contains("q ends"), "{rows:#?}");
     assert!(!all.contains('\u{1b}') && !all.contains('\u{202e}'), "text from outside is escaped");
 }
@@ -133,6 +133,7 @@ fn a_plain_picture_cuts_no_sentence_and_has_no_escapes() {
     let text = shown(vec![streaming(7), failed(8)]).plain(100);
     assert!(text.contains("asked, not answered yet") && text.contains("chunk 3 does not match the root"), "{text}");
     assert!(text.contains(&"ab".repeat(32)), "what it serves, by its whole root: {text}");
+    assert!(text.contains("\n  height 1200      streaming"), "{text}");
     assert!(!text.chars().any(|one| one.is_control() && one != '\n'), "{text:?}");
     assert!(shown(vec![]).plain(100).contains("none: `rpp-node fetch` starts one"));
 }
