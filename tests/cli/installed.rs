@@ -163,7 +163,7 @@ fn the_unit_and_the_packaging_name_what_the_binary_does() {
     }
 }
 
-/// The libraries of `gcr.io/distroless/cc-debian12` that a program may be linked with.
+/// The libraries that the program may be linked with: the C library's and the compiler's. `packaging/Containerfile` copies them.
 const LIBRARIES: [&str; 5] = ["libc.so", "libm.so", "libgcc_s.so", "ld-linux", "linux-vdso"];
 
 #[test]
