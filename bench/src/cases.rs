@@ -21,6 +21,9 @@ use crate::{
 };
 
 const MIB: u64 = 1024 * 1024;
+const GIB: f64 = 1024.0 * 1024.0 * 1024.0;
+/// Between two lines about a case that takes minutes.
+const TELL: Duration = Duration::from_secs(10);
 /// Between two looks at a session after a restart.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -33,9 +36,11 @@ pub(crate) fn transfer(options: &Options, case: &str, transfer: &Transfer, place
     let _others: Vec<_> = (0..others).map(|_| burn()).collect::<Result<_>>()?;
     let columns = ["MB/s in all", "MB/s streaming", "CPU s/GiB", "CPU s/GiB streaming", "provider MiB", "consumer MiB"];
     let mut report = Report::new(options, format!("{case}: {} MiB", transfer.mib), &columns);
-    for _ in 0..options.repetitions {
+    for repetition in 1..=options.repetitions {
         for contender in 0..field.contenders.len() {
             let sample = field.run(contender)?;
+            let (name, of) = (&field.contenders[contender].name, options.repetitions);
+            eprintln!("{case}: {name}, {repetition} of {of}: {:.0} MB/s in all", rate(transfer.mib, sample.total));
             let gib = transfer.mib as f64 / 1024.0;
             report.add(
                 &field.contenders[contender].name,
@@ -63,9 +68,11 @@ pub(crate) fn many(options: &Options, mib: u64, count: usize, place: &Place) -> 
         let payload = folder.path().join("payload");
         make_payload(&payload, mib)?;
         let serving = Serving::start(binary, folder.path().join("provider"), &payload, place)?;
-        for _ in 0..options.repetitions {
+        for repetition in 1..=options.repetitions {
             for at_once in [1, count] {
                 let figures = at_once_from(&serving, folder.path(), mib, at_once)?;
+                let of = options.repetitions;
+                eprintln!("many: {name}, {at_once} at once, {repetition} of {of}: {:.0} MB/s together", figures[0]);
                 report.add(&format!("{name}, {at_once} at once"), figures);
             }
         }
@@ -192,11 +199,22 @@ pub(crate) fn sparse(options: &Options, gib: u64) -> Result<()> {
     for (name, binary) in binaries(options) {
         let publisher = Folder::make(binary, folder.path().join(format!("provider {name}")), None)?;
         let published = publisher.publish(&payload, 1)?;
+        let (peak, seconds) = (published.peak_mib, published.stored.as_secs_f64());
+        eprintln!("sparse: {name} has stored {gib} GiB after {seconds:.0} s, with {peak:.0} MiB at most");
         let provider = publisher.run(Ipv4Addr::LOCALHOST.into(), None, &[])?;
         let consumer =
             Folder::make(binary, folder.path().join(format!("consumer {name}")), Some(published.genesis()?))?;
         let node = consumer.run(Ipv4Addr::LOCALHOST.into(), None, &[])?;
-        let course = node.fetch(&wanted(&provider.address, MIB, 1))?;
+        let begun = Instant::now();
+        let mut told = begun;
+        let course = node.fetch_shown(&wanted(&provider.address, MIB, 1), |status| {
+            if told.elapsed() >= TELL {
+                told = Instant::now();
+                let (seconds, came) = (begun.elapsed().as_secs(), received(status) as f64 / GIB);
+                let peaks = [&provider, &node].map(|node| node.process.usage().peak_mib);
+                eprintln!("sparse: {name}, {seconds} s: {came:.1} GiB came; {:.0} and {:.0} MiB", peaks[0], peaks[1]);
+            }
+        })?;
         report.add(
             name,
             vec![

@@ -116,12 +116,18 @@ pub(crate) struct Course {
 impl Node {
     /// Asks for a snapshot and waits until it is complete.
     pub(crate) fn fetch(&self, request: &Value) -> Result<Course> {
+        self.fetch_shown(request, |_| {})
+    }
+
+    /// The same; each status on the way is shown to `show`.
+    pub(crate) fn fetch_shown(&self, request: &Value, mut show: impl FnMut(&Value)) -> Result<Course> {
         let begun = Instant::now();
         let answer = self.request("POST", "/p2p/snapshots", &request.to_string())?;
         let session = answer["session"].as_u64().context("no session in the answer")?;
         let mut streaming = None;
         loop {
             let status = self.status(session)?;
+            show(&status);
             let state = status["state"].as_str().unwrap_or_default();
             if state == "streaming" || state == "complete" || received(&status) > 0 {
                 streaming.get_or_insert_with(|| (Instant::now(), self.process.usage()));
