@@ -7,7 +7,7 @@
 #
 #   base16                                      the text is right; decoded it has lost its zero bytes at the start: f00ff is ff
 #   base10, base36, base58btc, base58flickr     they are lost when it encodes and when it decodes: 00ff becomes z5Q, not z15Q
-#   base2, base8, base32z                       likewise, and base8 and base32z are other texts for most bytes
+#   base2, base8, base32z                       likewise; base8 and base32z are other texts for most bytes, base2 for most first bytes
 #   base32, base32hex, base64, base64urlpad     as the others
 #
 # There is no error. One in 256 digests begins with a zero byte, and so does each peer id that holds its key (00 24 08 01 12 ...):
