@@ -23,6 +23,7 @@ use rpp_p2p::{
     Acknowledged, ArtefactKind, ChunkData, Hash, Have, LightClientSync, PayloadFormat, PipelineError, Plan, PlanOffer,
     PlanRequest, PlanWishes, Resumed, SnapshotHeader, SnapshotProvider, SnapshotSessionId, TrustAnchor, Update,
     consumer::{Action, Options, Session, Storage, Unexpected},
+    error::Unavailable,
     limits::{MAX_CHUNK_SIZE, MIN_CHUNK_SIZE},
     outboard::{self, Layout},
     plan::{ChunkBounds, choose_chunk_size, descriptor, plan_id},
@@ -267,7 +268,7 @@ impl Shelf {
     }
 
     fn item(&self) -> Result<&Item, PipelineError> {
-        self.item.as_ref().ok_or_else(|| PipelineError::NotFound { what: "nothing is offered here".to_owned() })
+        self.item.as_ref().ok_or_else(|| Unavailable::Own("nothing is offered here").into())
     }
 
     fn records(&self) -> std::sync::MutexGuard<'_, Records> {
@@ -282,8 +283,7 @@ impl SnapshotProvider for Shelf {
             min: request.wishes.min_chunk_size.unwrap_or(MIN_CHUNK_SIZE),
             max: request.wishes.max_chunk_size.unwrap_or(MAX_CHUNK_SIZE),
         };
-        plan.chunk_size = choose_chunk_size(request.wishes.chunk_size, consumer, ChunkBounds::default())
-            .map_err(|error| PipelineError::Invalid { reason: error.to_string() })?;
+        plan.chunk_size = choose_chunk_size(request.wishes.chunk_size, consumer, ChunkBounds::default())?;
         plan.total_chunks = tree::total_chunks(plan.snapshot.checkpoint.payload_bytes, plan.chunk_size);
         let now = SystemTime::now();
         let mut records = self.records();

@@ -22,6 +22,7 @@ use libp2p::{
 use rpp_p2p::{
     Acknowledged, ArtefactKind, ChunkData, Hash, PayloadFormat, PipelineError, Plan, PlanOffer, PlanRequest,
     PlanWishes, Resumed, SnapshotHeader, SnapshotProvider, SnapshotSessionId, TrustAnchor, Update, Verified,
+    error::Unavailable,
     limits::{MAX_CHUNK_SIZE, MIN_CHUNK_SIZE},
     outboard::{self, Layout, NODE},
     plan::{ChunkBounds, choose_chunk_size, descriptor, plan_id},
@@ -211,7 +212,7 @@ impl Folder {
     }
 
     fn item(&self) -> Result<&Item, PipelineError> {
-        self.item.as_ref().ok_or_else(|| PipelineError::NotFound { what: "nothing is offered here".to_owned() })
+        self.item.as_ref().ok_or_else(|| Unavailable::Own("nothing is offered here").into())
     }
 
     fn records(&self) -> MutexGuard<'_, Records> {
@@ -244,8 +245,7 @@ impl SnapshotProvider for Folder {
             min: request.wishes.min_chunk_size.unwrap_or(MIN_CHUNK_SIZE),
             max: request.wishes.max_chunk_size.unwrap_or(MAX_CHUNK_SIZE),
         };
-        plan.chunk_size = choose_chunk_size(request.wishes.chunk_size, consumer, ChunkBounds::default())
-            .map_err(|error| PipelineError::Invalid { reason: error.to_string() })?;
+        plan.chunk_size = choose_chunk_size(request.wishes.chunk_size, consumer, ChunkBounds::default())?;
         plan.total_chunks = tree::total_chunks(plan.snapshot.checkpoint.payload_bytes, plan.chunk_size);
         let now = SystemTime::now();
         let mut records = self.records();

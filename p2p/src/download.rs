@@ -31,6 +31,7 @@ use self::{
 use crate::{
     authority::AuthorityError,
     consumer::{Input, Options, Saved, Unexpected},
+    error::Cause,
     exchange::VerifiedChunk,
     have::Have,
     limits::MAX_UNVERIFIED_BYTES,
@@ -167,7 +168,7 @@ enum Place {
 enum Pause {
     Held(SnapshotSessionId),
     Full { needed: u64, free: u64 },
-    Unwritable(String),
+    Unwritable(Cause),
 }
 
 /// Why an authority does not hold.

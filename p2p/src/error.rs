@@ -10,131 +10,20 @@
 use crate::{
     authority::{AuthorityError, UpdateError},
     json::DecodeError,
+    messages::{ArtefactKind, ErrorCode},
     plan::PlanError,
     text,
     tree::ChunkError,
-};
-use crate::{
-    messages::{ArtefactKind, ErrorCode},
-    types::Hash,
+    types::{Hash, SnapshotSessionId},
 };
 
-/// Why a provider does not serve a request.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PipelineError {
-    /// There is no such session of this peer, or nothing to offer.
-    #[error("{what}")]
-    NotFound {
-        /// What was looked for.
-        what: String,
-    },
-    /// This peer may not consume here.
-    #[error("this peer may not consume snapshots here")]
-    Unauthorized,
-    /// The consumer's request breaks a rule.
-    #[error("{reason}")]
-    Invalid {
-        /// Which rule, with the numbers.
-        reason: String,
-    },
-    /// The named plan is not the session's.
-    #[error("this session streams plan {current}, not {asked}")]
-    PlanChanged {
-        /// The session's.
-        current: Hash,
-        /// What the consumer named.
-        asked: Hash,
-    },
-    /// A resume that does not match the session's markers.
-    #[error("{reason}")]
-    SnapshotVerification {
-        /// Which index, and what was expected.
-        reason: ResumeReason,
-    },
-    /// No capacity now; retry later.
-    #[error("{reason}; retry later")]
-    Busy {
-        /// What is full.
-        reason: String,
-    },
-    /// The session was cancelled.
-    #[error("the session was cancelled")]
-    Cancelled,
-    /// The provider's own failure. The source is for its operator; the consumer does not get it.
-    #[error("the provider failed to serve the request")]
-    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
+#[cfg(feature = "proofs")]
+mod failure;
+mod refusal;
 
-impl PipelineError {
-    /// Wraps a failure of the provider itself.
-    pub fn internal(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::Internal(source.into())
-    }
-
-    /// The answer to a request for a session that this peer has not opened.
-    #[must_use]
-    pub fn unknown_session(session: crate::SnapshotSessionId) -> Self {
-        Self::NotFound { what: format!("session {session} is not open here") }
-    }
-
-    /// The code on the wire.
-    #[must_use]
-    pub fn code(&self) -> ErrorCode {
-        match self {
-            Self::NotFound { .. } => ErrorCode::NotFound,
-            Self::Unauthorized => ErrorCode::Unauthorized,
-            Self::Invalid { .. } => ErrorCode::Invalid,
-            Self::PlanChanged { .. } => ErrorCode::PlanChanged,
-            Self::SnapshotVerification { reason: ResumeReason::ResumeRegressed { .. } } => ErrorCode::ResumeRegressed,
-            Self::SnapshotVerification { reason: ResumeReason::ResumeOutOfBounds { .. } } => {
-                ErrorCode::ResumeOutOfBounds
-            }
-            Self::Busy { .. } => ErrorCode::Busy,
-            Self::Cancelled => ErrorCode::Cancelled,
-            Self::Internal(_) => ErrorCode::Internal,
-        }
-    }
-}
-
-/// Why a resume does not match. The message names the chunk or update and the number expected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ResumeReason {
-    /// Behind what was acknowledged.
-    #[error(
-        "resume at {} {asked} is behind what was acknowledged: expected {expected} or later",
-        kind_word(*.kind)
-    )]
-    ResumeRegressed {
-        /// Chunk or update.
-        kind: ArtefactKind,
-        /// The index asked for.
-        asked: u64,
-        /// The smallest that is accepted.
-        expected: u64,
-    },
-    /// Beyond the totals.
-    #[error("resume at {} {asked} is beyond the plan: expected {total} at most", kind_word(*.kind))]
-    ResumeOutOfBounds {
-        /// Chunk or update.
-        kind: ArtefactKind,
-        /// The index asked for.
-        asked: u64,
-        /// The plan's total, the largest that is accepted.
-        total: u64,
-    },
-}
-
-/// "chunk", "update" or "plan", for messages.
-#[must_use]
-pub fn kind_word(kind: ArtefactKind) -> &'static str {
-    match kind {
-        ArtefactKind::Plan => "plan",
-        ArtefactKind::Chunk => "chunk",
-        ArtefactKind::LightClientUpdate => "update",
-    }
-}
+#[cfg(feature = "proofs")]
+pub use failure::{Cause, RequestFailure, StreamFailure, TooSlow, Unserved};
+pub use refusal::{Full, Invalid, PipelineError, ResumeReason, Unavailable, kind_word};
 
 /// The provider broke the protocol. Nothing of its message is used, and the session does not trust it again.
 #[cfg(feature = "proofs")]
@@ -145,11 +34,8 @@ pub enum Violation {
     #[error("an unreadable answer: {0}")]
     Unreadable(#[from] DecodeError),
     /// The answer belongs to something else than what was asked for.
-    #[error("the answer does not match the request: {what}")]
-    Mismatch {
-        /// What was asked and what came.
-        what: String,
-    },
+    #[error("the answer does not match the request: {0}")]
+    Mismatch(#[from] Mismatch),
     /// The plan breaks a rule, or does not belong to the chain that is trusted here.
     #[error("an unacceptable plan: {0}")]
     Plan(#[from] PlanError),
@@ -179,54 +65,64 @@ pub enum Violation {
     Stream(#[from] crate::stream::StreamViolation),
 }
 
-/// No answer came. Whether the provider acted on the request is unknown; every request is safe to repeat after `resume`.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// What was asked, and what came instead.
+#[cfg(feature = "proofs")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum RequestFailure {
-    /// The answer came too slowly, or not at all.
-    #[error("no answer in time: {reason}")]
-    Timeout {
-        /// How slow it was.
-        reason: String,
-        /// About how many bytes of the requested chunk arrived nevertheless.
-        received: u64,
+pub enum Mismatch {
+    /// An answer for another session.
+    #[error("session {found} instead of {asked}")]
+    Session {
+        /// The one that was asked about.
+        asked: SnapshotSessionId,
+        /// The answer's.
+        found: SnapshotSessionId,
     },
-    /// The connection ended, or the provider closed the stream without an answer (because it accepts no further
-    /// stream).
-    #[error("the connection was lost before the answer came")]
-    ConnectionClosed {
-        /// About how many bytes of the requested chunk arrived nevertheless.
-        received: u64,
+    /// A refusal for another session.
+    #[error("an error for session {found} instead of {asked}")]
+    RefusedSession {
+        /// The one that was asked about.
+        asked: SnapshotSessionId,
+        /// The refusal's.
+        found: SnapshotSessionId,
     },
-    /// The peer could not be dialled.
-    #[error("the peer cannot be reached: {reason}")]
-    Dial {
-        /// Why.
-        reason: String,
+    /// An answer to another kind of request.
+    #[error("{found} in answer to {asked}")]
+    Answer {
+        /// The request's type.
+        asked: &'static str,
+        /// The answer's.
+        found: &'static str,
     },
-    /// The peer speaks no version of the protocol that this side speaks.
-    #[error("the peer does not offer {protocol}")]
-    Unsupported {
-        /// The last one that was tried.
-        protocol: &'static str,
+    /// The confirmation of another kind of ack.
+    #[error("an ack of kind {found:?} instead of {asked:?}")]
+    AckKind {
+        /// The kind that was acknowledged.
+        asked: ArtefactKind,
+        /// The answer's.
+        found: ArtefactKind,
     },
-    /// The stream failed.
-    #[error("the stream failed: {reason}")]
-    Io {
-        /// Why.
-        reason: String,
+    /// Another number than was asked for.
+    #[error("{what} {found} instead of {asked}")]
+    Number {
+        /// Which number.
+        what: &'static str,
+        /// The one that was asked for.
+        asked: u64,
+        /// The answer's.
+        found: u64,
     },
-}
-
-impl RequestFailure {
-    /// About how many bytes of the requested chunk arrived in vain.
-    #[must_use]
-    pub fn received(&self) -> u64 {
-        match self {
-            Self::Timeout { received, .. } | Self::ConnectionClosed { received } => *received,
-            _ => 0,
-        }
-    }
+    /// A session of another plan.
+    #[error("plan {found} instead of {asked}")]
+    Plan {
+        /// The plan that was asked for.
+        asked: Hash,
+        /// The answer's.
+        found: Hash,
+    },
+    /// Something that nobody asked for.
+    #[error("{0}")]
+    Unasked(&'static str),
 }
 
 /// Why a command sent nothing. The session is unchanged, and no event follows.
@@ -285,11 +181,8 @@ pub enum SnapshotProtocolError {
     #[error(transparent)]
     Outbound(#[from] RequestFailure),
     /// A consumer's request could not be answered: it was unreadable, or its stream failed.
-    #[error("a consumer's request failed: {reason}")]
-    Inbound {
-        /// Why.
-        reason: String,
-    },
+    #[error("a consumer's request failed: {0}")]
+    Inbound(#[from] Unserved),
     /// Our fault: the session was never opened here, or was forgotten.
     #[error("session {0} is unknown")]
     UnknownSession(crate::SnapshotSessionId),

@@ -139,7 +139,7 @@ impl Evidence {
         let told = |kind| Self::new(kind, text::escape(&violation.to_string()));
         Some(match violation {
             Violation::Unreadable(_) => told(Offence::Unreadable),
-            Violation::Mismatch { .. } => told(Offence::Mismatch),
+            Violation::Mismatch(_) => told(Offence::Mismatch),
             Violation::Plan(error) => {
                 let plan = is_lie(error).then(|| told(Offence::Plan))?;
                 match error {

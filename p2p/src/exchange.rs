@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use crate::{
     authority::{check_tip_signatures, check_update},
-    error::{Unfit, Violation},
+    error::{Mismatch, Unfit, Violation},
     messages::{ArtefactKind, Checkpoint, ErrorCode, Plan, SnapshotsRequest, SnapshotsResponse, Update},
     plan::{PlanBounds, PlanError, TrustAnchor, check_plan},
     tree::{ChunkError, verify_chunk_groups},
@@ -237,10 +237,10 @@ impl Expectation {
             if session_id == session || session_id == SnapshotSessionId::UNREADABLE {
                 return Ok(Verified::Refused { code, message });
             }
-            return Err(mismatch(format!("an error for session {session_id} instead of {session}")));
+            return Err(Mismatch::RefusedSession { asked: session, found: session_id }.into());
         }
         if response.session_id() != session {
-            return Err(mismatch(format!("session {} instead of {session}", response.session_id())));
+            return Err(Mismatch::Session { asked: session, found: response.session_id() }.into());
         }
         match (&self.exchange.request, response) {
             (SnapshotsRequest::Plan { .. }, SnapshotsResponse::Plan { plan, min_chunk_size, max_chunk_size, .. }) => {
@@ -269,18 +269,18 @@ impl Expectation {
                 SnapshotsResponse::Ack { kind: answered, index: mirrored, .. },
             ) => {
                 if *kind != answered {
-                    return Err(mismatch(format!("an ack of kind {answered:?} instead of {kind:?}")));
+                    return Err(Mismatch::AckKind { asked: *kind, found: answered }.into());
                 }
                 same("ack of", *index, mirrored)?;
                 Ok(Verified::Acked { kind: answered, index: mirrored })
             }
-            (request, response) => Err(mismatch(format!("{} in answer to {}", response.tag(), request.tag()))),
+            (request, response) => Err(Mismatch::Answer { asked: request.tag(), found: response.tag() }.into()),
         }
     }
 
     fn check_plan(&self, plan: Box<Plan>, min: u64, max: u64) -> Result<Verified, Violation> {
         let SnapshotsRequest::Plan { wishes, .. } = &self.exchange.request else {
-            return Err(mismatch("a plan that was not asked for".to_owned()));
+            return Err(Mismatch::Unasked("a plan that was not asked for").into());
         };
         let bounds = PlanBounds {
             min_chunk_size: self.rules.bounds.min_chunk_size.max(wishes.min_chunk_size.unwrap_or(0)).max(min),
@@ -337,10 +337,10 @@ impl Expectation {
         let SnapshotsRequest::Resume { plan_id: id, chunk_index: chunk, update_index: update, .. } =
             &self.exchange.request
         else {
-            return Err(mismatch("a resume that was not asked for".to_owned()));
+            return Err(Mismatch::Unasked("a resume that was not asked for").into());
         };
         if plan_id != *id {
-            return Err(mismatch(format!("plan {plan_id} instead of {id}")));
+            return Err(Mismatch::Plan { asked: *id, found: plan_id }.into());
         }
         same("chunk", *chunk, chunk_index)?;
         same("update", *update, update_index)?;
@@ -356,14 +356,10 @@ impl Expectation {
 
     pub(crate) fn plan(&self) -> Result<&Plan, Violation> {
         // `Exchange::fits` lets no such request be sent without a plan.
-        self.exchange.plan.as_deref().ok_or_else(|| mismatch("an artefact before any plan".to_owned()))
+        self.exchange.plan.as_deref().ok_or(Violation::Mismatch(Mismatch::Unasked("an artefact before any plan")))
     }
 }
 
-fn same(what: &str, asked: u64, answered: u64) -> Result<(), Violation> {
-    if asked == answered { Ok(()) } else { Err(mismatch(format!("{what} {answered} instead of {asked}"))) }
-}
-
-fn mismatch(what: String) -> Violation {
-    Violation::Mismatch { what }
+fn same(what: &'static str, asked: u64, found: u64) -> Result<(), Mismatch> {
+    if asked == found { Ok(()) } else { Err(Mismatch::Number { what, asked, found }) }
 }

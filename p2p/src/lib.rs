@@ -110,6 +110,7 @@ mod pace;
 #[cfg(feature = "proofs")]
 pub mod plan;
 pub mod provider;
+#[cfg_attr(not(feature = "proofs"), allow(dead_code, reason = "the sessions use all of it"))]
 mod ranges;
 pub mod rate;
 #[cfg(feature = "proofs")]
@@ -132,9 +133,9 @@ pub mod types;
 pub use authority::{AuthenticationError, AuthorityError, UpdateError};
 #[cfg(feature = "proofs")]
 pub use by_hand::ByHand;
-pub use error::{NotSent, PipelineError, RequestFailure, ResumeReason, Unfit};
+pub use error::{NotSent, PipelineError, ResumeReason, Unfit};
 #[cfg(feature = "proofs")]
-pub use error::{SnapshotProtocolError, Violation};
+pub use error::{RequestFailure, SnapshotProtocolError, Violation};
 pub use evidence::{Evidence, Offence};
 #[cfg(feature = "proofs")]
 pub use exchange::{Exchange, Rules, Verified, VerifiedChunk};
@@ -159,7 +160,7 @@ pub mod snapshots {
     pub use crate::behaviour::{
         Activity, Behaviour, Config, Ended, Event, Job, Load, Observer, Outcome, RequestId, RequestKind, Unobserved,
     };
-    pub use crate::pace::PaceLimits;
+    pub use crate::pace::{PaceLimits, Stall};
 }
 
 /// The request/response protocol that this crate speaks.

@@ -22,7 +22,7 @@ use self::{intent::Said, requests::Requests, stream::LinkStream};
 use crate::{
     consumer::{ExplicitResume, Failure, Input, Options, Unexpected},
     download::{Demand, Hold},
-    error::{NotSent, RequestFailure},
+    error::{NotSent, RequestFailure, StreamFailure},
     limits::MIN_CHUNK_SIZE,
     messages::{ArtefactKind, Plan, PlanWishes, SnapshotsRequest},
     status::FailureCode,
@@ -423,7 +423,7 @@ impl Link {
             Ok(id) => self.requests.sent(id).then_some(None).ok_or(unexpected),
             Err(not_sent) => {
                 let request = self.requests.end(None).ok_or(unexpected)?;
-                Ok(Some((request, RequestFailure::Io { reason: not_sent.to_string() })))
+                Ok(Some((request, StreamFailure::NotSent(not_sent).into())))
             }
         }
     }

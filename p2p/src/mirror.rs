@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     authority::UpdateError,
-    error::Violation,
+    error::{Mismatch, Violation},
     exchange::{Exchange, Rules, Verified},
     limits::{MAX_CHUNK_SIZE, MIN_CHUNK_SIZE},
     messages::{Checkpoint, Plan, PlanWishes, SnapshotsRequest, SnapshotsResponse, Update},
@@ -32,7 +32,7 @@ impl MirrorPlan {
         let response = SnapshotsResponse::Plan { session_id, plan: Box::new(plan), min_chunk_size, max_chunk_size };
         let plan: Arc<Plan> = match Exchange::new(request, None, None).check(rules, response)? {
             Verified::Plan(plan) => plan.into(),
-            _ => return Err(Violation::Mismatch { what: "something else than a plan".to_owned() }),
+            _ => return Err(Mismatch::Unasked("something else than a plan").into()),
         };
         let found = updates.len() as u64;
         if found != plan.total_updates {

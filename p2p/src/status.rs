@@ -168,6 +168,7 @@ words! {
 
 /// Who or what a session waits for, and since when.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct WaitingOn {
     /// What.
     pub what: WaitKind,
@@ -186,8 +187,24 @@ pub struct WaitingOn {
     pub retry_at: Option<String>,
 }
 
+impl WaitingOn {
+    /// A wait for no artefact and nobody in particular.
+    #[must_use]
+    pub fn new(what: WaitKind, since_ms: u64, reason: String) -> Self {
+        Self { what, index: None, peer: None, since_ms, reason, retry_at: None }
+    }
+
+    /// The same with some fields set.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+}
+
 /// What one source of a session gives. Fields without a value are left out of the JSON, but for the three that are always there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct SourceStatus {
     /// A peer id, or the URL of a mirror without user, password and query.
     pub source: String,
@@ -234,11 +251,19 @@ impl SourceStatus {
             error_code: None,
         }
     }
+
+    /// The same with some fields set.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
 }
 
 /// Everything a session can say. Fields without a value are left out of the JSON, but for the four that are always there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)] // named and defined one by one in `docs/http.md`
+#[non_exhaustive]
 pub struct SnapshotStreamStatus {
     pub session: SnapshotSessionId,
     /// The provider; none while a session that may take any one has found none.
@@ -310,6 +335,56 @@ pub struct SnapshotStreamStatus {
 }
 
 impl SnapshotStreamStatus {
+    /// One that has done nothing yet.
+    #[must_use]
+    pub fn new(session: SnapshotSessionId, state: SessionState, started_at: String, updated_at: String) -> Self {
+        Self {
+            session,
+            peer: None,
+            state,
+            root: None,
+            plan_id: None,
+            format: None,
+            height: None,
+            chunk_size: None,
+            total_chunks: None,
+            total_updates: None,
+            total_bytes: None,
+            last_chunk_index: None,
+            last_update_index: None,
+            last_update_height: None,
+            confirmed_chunk_index: None,
+            confirmed_update_index: None,
+            bytes_received: 0,
+            bytes_verified: 0,
+            bytes_durable: 0,
+            bytes_wasted: 0,
+            sources: Vec::new(),
+            rechecked_bytes: None,
+            recheck_bytes: None,
+            damaged_bytes: None,
+            verified_bytes_per_second: None,
+            eta_seconds: None,
+            tries: None,
+            stalled_ms: None,
+            verified: false,
+            protocol: None,
+            waiting_on: None,
+            error: None,
+            error_code: None,
+            payload_path: None,
+            started_at,
+            updated_at,
+        }
+    }
+
+    /// The same with some fields set.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
     /// Whether it is complete by its record, and this process has yet to verify what is stored.
     #[must_use]
     pub fn is_being_verified_again(&self) -> bool {

@@ -8,6 +8,7 @@ use crate::support::{
 };
 use rpp_p2p::{
     ArtefactKind, ErrorCode, Hash, PipelineError, ResumeReason, SnapshotProtocolError, SnapshotsRequest,
+    error::{Full, Invalid, Unavailable},
     limits::{MAX_REQUEST_BYTES, MIN_CHUNK_SIZE},
     provider::{BudgetLimits, SlotLimits},
     snapshots::{Config, Event, Outcome, PaceLimits},
@@ -60,7 +61,7 @@ async fn an_unreadable_request_is_answered_invalid_with_session_0() {
         match provider.event().await {
             Event::Inbound { peer, session, kind: None, outcome, error, .. } => {
                 assert_eq!((peer, session.get(), outcome), (raw.peer, 0, Outcome::Refused(ErrorCode::Invalid)));
-                assert!(matches!(error, Some(SnapshotProtocolError::Inbound { .. })));
+                assert!(matches!(error, Some(SnapshotProtocolError::Inbound(_))));
             }
             event => panic!("{event:?}"),
         }
@@ -96,9 +97,9 @@ async fn a_request_that_breaks_off_harms_nobody() {
 async fn each_refusal_reaches_the_consumer_with_its_code() {
     type Refusal = fn() -> PipelineError;
     let refusals: [(Refusal, ErrorCode); 9] = [
-        (|| PipelineError::NotFound { what: "nothing".into() }, ErrorCode::NotFound),
+        (|| Unavailable::Own("nothing").into(), ErrorCode::NotFound),
         (|| PipelineError::Unauthorized, ErrorCode::Unauthorized),
-        (|| PipelineError::Invalid { reason: "no".into() }, ErrorCode::Invalid),
+        (|| Invalid::Own("no").into(), ErrorCode::Invalid),
         (|| PipelineError::PlanChanged { current: Hash([1; 32]), asked: Hash([2; 32]) }, ErrorCode::PlanChanged),
         (
             || PipelineError::SnapshotVerification {
@@ -112,7 +113,7 @@ async fn each_refusal_reaches_the_consumer_with_its_code() {
             },
             ErrorCode::ResumeOutOfBounds,
         ),
-        (|| PipelineError::Busy { reason: "full".into() }, ErrorCode::Busy),
+        (|| Full::Own("full").into(), ErrorCode::Busy),
         (|| PipelineError::Cancelled, ErrorCode::Cancelled),
         (|| PipelineError::internal(std::io::Error::other("/secret/path: broken")), ErrorCode::Internal),
     ];

@@ -11,6 +11,7 @@ use rpp_p2p::{
     AuthorityError, ErrorCode, Exchange, FailureCode, Have, Plan, PlanWishes, RequestFailure, RequestId, Rules,
     SessionState, SnapshotSessionId, SnapshotsRequest, SnapshotsResponse, WaitKind,
     consumer::{Action, DownloadSource, Fault, MirrorFailure, MirrorId, MirrorJob, Options, Session, Storage},
+    error::{Cause, TooSlow},
     limits::{LEAD_PATIENCE, MAX_SOURCES},
     mirror::MirrorPlan,
     status::SourceState,
@@ -355,7 +356,7 @@ fn a_leader_that_says_nothing_gives_way_before_anything_is_settled() {
     let silent = rig.in_flight.remove(&peer(0)).unwrap();
     rig.finish();
     // Its end comes late.
-    let failure = RequestFailure::Timeout { reason: "nothing came".to_owned(), received: 0 };
+    let failure = RequestFailure::Timeout { reason: TooSlow::Whole, received: 0 };
     rig.session.handle_request_failed(rig.now, silent.0, &failure);
     assert_eq!(rig.session.source(), Some(DownloadSource::Peer(peer(1))));
 }
@@ -416,7 +417,7 @@ fn a_mirror_that_fails_waits_as_long_as_it_says_and_one_that_lies_is_banned() {
     rig.session.add_mirror(MirrorId(0));
     rig.rounds_until(|rig| !rig.jobs.is_empty());
     rig.jobs.clear();
-    let (reason, retry_after) = ("503".to_owned(), Some(Duration::from_secs(30)));
+    let (reason, retry_after) = (Cause::told("503"), Some(Duration::from_secs(30)));
     let failure = MirrorFailure::Passing { reason, retry_after };
     rig.session.handle_mirror_failed(rig.now, MirrorId(0), failure.clone()).unwrap();
     assert!(rig.session.handle_mirror_failed(rig.now, MirrorId(0), failure).is_err(), "it has no job");

@@ -204,7 +204,7 @@ async fn the_peer_cannot_be_dialled() {
     let nobody = PeerId::random();
     consumer.request_plan(nobody, 7).await;
     let RequestFailure::Dial { reason } = outbound(&mut consumer, nobody).await else { panic!() };
-    assert!(!reason.is_empty() && reason != "dialling failed", "{reason}");
+    assert!(!["", "dialling failed"].contains(&reason.as_str()), "{reason}");
     // An address where nobody listens.
     consumer.call(move |swarm| swarm.add_peer_address(nobody, "/memory/1".parse().unwrap())).await;
     consumer.request_plan(nobody, 7).await;

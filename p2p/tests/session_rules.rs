@@ -13,6 +13,7 @@ use rpp_p2p::{
     RequestFailure, RequestId, Rules, SessionState, SnapshotSessionId, SnapshotsRequest, SnapshotsResponse, Update,
     UpdateError, Violation, WaitKind,
     consumer::{Action, ExplicitResume, Input, Options, Saved, Session, Storage, Unexpected},
+    error::Cause,
 };
 use rpp_proofs::ProofError;
 
@@ -52,7 +53,7 @@ fn peer() -> PeerId {
 }
 
 fn timeout(received: u64) -> RequestFailure {
-    RequestFailure::Timeout { reason: "not a byte for 30 s".to_owned(), received }
+    RequestFailure::Timeout { reason: rpp_p2p::snapshots::Stall::Silent(Duration::from_secs(30)).into(), received }
 }
 
 fn lost(received: u64) -> RequestFailure {
@@ -748,7 +749,7 @@ fn a_full_disk_pauses_and_goes_on_when_there_is_room() {
     rig.session.handle_storage(rig.now, ready(1, 0)).unwrap();
     assert!(matches!(rig.exchange_one(), SnapshotsRequest::Ack { kind: ArtefactKind::Chunk, index: 0, .. }));
     rig.chunk(1);
-    rig.session.handle_storage(rig.now, Storage::Failed("I/O error".to_owned())).unwrap();
+    rig.session.handle_storage(rig.now, Storage::Failed(Cause::told("I/O error"))).unwrap();
     rig.failed(FailureCode::Storage, false);
 }
 

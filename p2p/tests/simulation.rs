@@ -30,6 +30,7 @@ use rpp_p2p::{
     ArtefactKind, Checkpoint, FailureCode, Hash, PlanWishes, RequestFailure, SessionState, SnapshotSessionId,
     SnapshotsRequest, SnapshotsResponse, Violation,
     consumer::{DownloadSource, Fault},
+    error::TooSlow,
     json,
     limits::REQUEST_IDLE,
     provider::SlotLimits,
@@ -369,7 +370,7 @@ impl Simulation {
                 if consumer.life == life && consumer.in_flight.contains_key(&id) {
                     // Some of it may have come.
                     let received = if self.rng.chance(50) { self.rng.below(100_000) } else { 0 };
-                    let reason = "simulated".to_owned();
+                    let reason = TooSlow::Whole;
                     consumer.request_failed(now, id, &RequestFailure::Timeout { reason, received });
                     self.drive(who);
                 }

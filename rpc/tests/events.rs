@@ -40,7 +40,7 @@ impl Events {
 }
 
 fn at_chunk(index: u64) -> SnapshotStreamStatus {
-    SnapshotStreamStatus { last_chunk_index: Some(index), ..planned(7, SessionState::Streaming) }
+    planned(7, SessionState::Streaming).with(|status| status.last_chunk_index = Some(index))
 }
 
 fn end(reason: &str) -> Option<(String, Value)> {

@@ -119,10 +119,11 @@ async fn a_start_waits_for_the_plan() {
     client.send(stage.port.request("POST", "/p2p/snapshots", &start())).await;
     soon(stage.asked.recv()).await.unwrap();
     for state in [SessionState::BackingOff, SessionState::Connecting, SessionState::Planning] {
-        stage.status.send_replace(SnapshotStreamStatus {
-            error_code: (state == SessionState::BackingOff).then_some(FailureCode::Network),
-            ..status(7, state)
-        });
+        stage
+            .status
+            .send_replace(status(7, state).with(|status| {
+                status.error_code = (state == SessionState::BackingOff).then_some(FailureCode::Network)
+            }));
         tokio::task::yield_now().await;
     }
     stage.status.send_replace(planned(7, SessionState::Verifying));
@@ -145,7 +146,7 @@ async fn a_resume_waits_until_it_is_accepted() {
 
 #[tokio::test]
 async fn what_needs_no_waiting_is_answered_at_once() {
-    let busy = SnapshotStreamStatus { error_code: Some(FailureCode::Provider), ..status(7, SessionState::BackingOff) };
+    let busy = status(7, SessionState::BackingOff).with(|status| status.error_code = Some(FailureCode::Provider));
     for first in [
         planned(7, SessionState::Planning),
         planned(7, SessionState::Streaming),

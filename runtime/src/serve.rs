@@ -19,6 +19,7 @@ use libp2p::PeerId;
 use rpp_p2p::{
     Acknowledged, ArtefactKind, ChunkData, Hash, PipelineError, Plan, PlanOffer, PlanRequest, Resumed,
     SnapshotProvider, SnapshotSessionId, Update,
+    error::{Full, Invalid, Unavailable},
     limits::SLOT_IDLE,
     plan::{ChunkBounds, choose_chunk_size},
     provider::{Record, RecordLimits, Records, SessionKey, Source},
@@ -193,9 +194,7 @@ impl Provider {
     /// While not all records are loaded, an unknown session may be one of those.
     fn known<T>(&self, found: Result<T, PipelineError>) -> Result<T, PipelineError> {
         match found {
-            Err(PipelineError::NotFound { .. }) if !self.loaded.load(Ordering::SeqCst) => Err(PipelineError::Busy {
-                reason: "what this provider knows of earlier sessions cannot be read now".to_owned(),
-            }),
+            Err(PipelineError::NotFound(_)) if !self.loaded.load(Ordering::SeqCst) => Err(Full::UnreadRecords.into()),
             other => other,
         }
     }
@@ -285,13 +284,11 @@ impl Provider {
 
 impl SnapshotProvider for Provider {
     fn plan(&self, peer: PeerId, request: &PlanRequest) -> Result<PlanOffer, PipelineError> {
-        let (stored, offer) =
-            self.offered(request).ok_or_else(|| PipelineError::NotFound { what: not_offered(request) })?;
+        let (stored, offer) = self.offered(request).ok_or(Unavailable::Snapshot(request.wishes))?;
         let mut consumer = ChunkBounds::default();
         consumer.min = request.wishes.min_chunk_size.unwrap_or(consumer.min);
         consumer.max = request.wishes.max_chunk_size.unwrap_or(consumer.max);
-        let chunk_size = choose_chunk_size(request.wishes.chunk_size, consumer, self.config.chunks)
-            .map_err(|error| PipelineError::Invalid { reason: error.to_string() })?;
+        let chunk_size = choose_chunk_size(request.wishes.chunk_size, consumer, self.config.chunks)?;
         let plan = offer.plan(chunk_size).map_err(PipelineError::internal)?;
         let payload = stored.open().map_err(PipelineError::internal)?;
 
@@ -328,10 +325,9 @@ impl SnapshotProvider for Provider {
         let plan = self.records().serve(peer, session, ArtefactKind::LightClientUpdate, index, SystemTime::now());
         let plan = self.known(plan)?;
         let active = self.activate((peer, session), &plan)?;
-        active
-            .offer
-            .update(index)
-            .ok_or_else(|| PipelineError::Invalid { reason: format!("there is no update {index}") })
+        active.offer.update(index).ok_or_else(|| {
+            Invalid::BeyondPlan { kind: ArtefactKind::LightClientUpdate, index, total: plan.total_updates }.into()
+        })
     }
 
     fn resume_session(
@@ -363,7 +359,7 @@ impl SnapshotProvider for Provider {
         let record = self.known(record)?;
         self.ledger.save(peer, session, &record).map_err(|error| {
             tracing::debug!(%peer, %session, %error, "an acknowledgement could not be recorded");
-            PipelineError::Busy { reason: "acknowledgements cannot be recorded here now".to_owned() }
+            Full::Unrecorded
         })?;
         let finished = record.is_finished();
         let mut records = self.records();
@@ -396,16 +392,7 @@ impl std::fmt::Debug for Provider {
 }
 
 fn gone(session: SnapshotSessionId) -> PipelineError {
-    PipelineError::NotFound { what: format!("the snapshot of session {session} is not offered any more") }
-}
-
-fn not_offered(request: &PlanRequest) -> String {
-    match (request.wishes.root, request.wishes.height) {
-        (None, None) => "no snapshot is offered here".to_owned(),
-        (Some(root), None) => format!("no snapshot with root {root} is offered here"),
-        (None, Some(height)) => format!("no snapshot at height {height} is offered here"),
-        (Some(root), Some(height)) => format!("no snapshot with root {root} at height {height} is offered here"),
-    }
+    Unavailable::Gone(session).into()
 }
 
 #[cfg(test)]

@@ -261,13 +261,17 @@ mod tests {
     }
 
     fn view(chunk: u64) -> SnapshotStreamStatus {
-        SnapshotStreamStatus { last_chunk_index: Some(chunk), ..status(7, SessionState::Streaming) }
+        status(7, SessionState::Streaming).with(|status| status.last_chunk_index = Some(chunk))
     }
 
     fn waiting(chunk: u64, what: WaitKind, index: u64) -> SnapshotStreamStatus {
         let (peer, reason, retry_at) = (None, String::new(), None);
-        let wait = WaitingOn { what, index: Some(index), peer, since_ms: 5, reason, retry_at };
-        SnapshotStreamStatus { waiting_on: Some(wait), ..view(chunk) }
+        let wait = WaitingOn::new(what, 5, reason).with(|wait| {
+            wait.index = Some(index);
+            wait.peer = peer;
+            wait.retry_at = retry_at;
+        });
+        view(chunk).with(|status| status.waiting_on = Some(wait))
     }
 
     fn kinds(events: &[Event]) -> Vec<Kind> {
@@ -279,7 +283,7 @@ mod tests {
         let mut sessions = Sessions::default();
         assert_eq!(kinds(&sessions.handle_status(0, view(0))), [Kind::SessionStarted]);
         assert_eq!(kinds(&sessions.handle_status(1_000, view(1))), [Kind::SessionProgress]);
-        let complete = SnapshotStreamStatus { state: SessionState::Complete, ..view(9) };
+        let complete = view(9).with(|status| status.state = SessionState::Complete);
         assert_eq!(kinds(&sessions.handle_status(1_001, complete.clone())), [Kind::SessionCompleted]);
         assert!(sessions.handle_status(1_002, complete).is_empty());
         assert!(sessions.present(2_000).is_empty());
@@ -336,7 +340,7 @@ mod tests {
         }
         assert_eq!(sessions.0.len(), MAX_SESSIONS);
         assert_eq!(
-            kinds(&sessions.handle_status(0, SnapshotStreamStatus { session: id(5_000), ..view(0) })),
+            kinds(&sessions.handle_status(0, view(0).with(|status| status.session = id(5_000)))),
             [Kind::SessionStarted]
         );
         assert!(sessions.0.contains_key(&id(5_000)));

@@ -61,23 +61,22 @@ async fn every_event_is_typed_as_announced() {
     let (someone, address) = (peer(), "/ip4/1.2.3.4/tcp/4001".parse().unwrap());
     registry.peer_connected(&someone, &address, Role::Responder);
     registry.protocol_violation(&someone, Some(id(7)), "an answer to no question");
-    let waiting_on = WaitingOn {
-        what: WaitKind::Chunk,
-        index: Some(4),
-        peer: Some(someone.to_base58()),
-        since_ms: 14,
-        reason: "asked, not answered yet".into(),
-        retry_at: Some("2026-01-01T00:00:00Z".into()),
-    };
-    registry.session(&SnapshotStreamStatus { waiting_on: Some(waiting_on), ..view(7, "streaming") });
-    registry.session(&SnapshotStreamStatus { last_chunk_index: Some(3), bytes_durable: 300, ..view(7, "streaming") });
+    let waiting_on = WaitingOn::new(WaitKind::Chunk, 14, "asked, not answered yet".into()).with(|wait| {
+        wait.index = Some(4);
+        wait.peer = Some(someone.to_base58());
+        wait.retry_at = Some("2026-01-01T00:00:00Z".into());
+    });
+    registry.session(&view(7, "streaming").with(|status| status.waiting_on = Some(waiting_on)));
+    registry.session(&view(7, "streaming").with(|status| {
+        status.last_chunk_index = Some(3);
+        status.bytes_durable = 300;
+    }));
     registry.session(&view(7, "complete"));
     registry.session(&view(8, "connecting"));
-    registry.session(&SnapshotStreamStatus {
-        error: Some("no route".into()),
-        error_code: Some(FailureCode::Network),
-        ..view(8, "failed")
-    });
+    registry.session(&view(8, "failed").with(|status| {
+        status.error = Some("no route".into());
+        status.error_code = Some(FailureCode::Network);
+    }));
     registry.peer_disconnected(&someone, &address, "closed");
     let mut seen = Vec::new();
     while seen.last().map(String::as_str) != Some("PeerDisconnected") {
@@ -119,7 +118,7 @@ async fn progress_that_was_held_back_comes_a_moment_later() {
     let (_server, mut client, _) = listening(&registry).await;
     registry.session(&view(7, "streaming"));
     for chunk in 0..500 {
-        registry.session(&SnapshotStreamStatus { last_chunk_index: Some(chunk), ..view(7, "streaming") });
+        registry.session(&view(7, "streaming").with(|status| status.last_chunk_index = Some(chunk)));
     }
     assert_eq!(event(&mut client).await.0, "SessionStarted");
     let mut told = 0;
@@ -137,9 +136,8 @@ async fn progress_that_was_held_back_comes_a_moment_later() {
 #[tokio::test]
 async fn who_begins_to_listen_learns_of_running_sessions_and_what_they_wait_for() {
     let registry = registry();
-    let waiting_on =
-        WaitingOn { what: WaitKind::Disk, index: None, peer: None, since_ms: 0, reason: "full".into(), retry_at: None };
-    registry.session(&SnapshotStreamStatus { waiting_on: Some(waiting_on), ..view(7, "paused") });
+    let waiting_on = WaitingOn::new(WaitKind::Disk, 0, "full".into());
+    registry.session(&view(7, "paused").with(|status| status.waiting_on = Some(waiting_on)));
     registry.session(&view(8, "complete"));
     let (_server, mut client, _) = listening(&registry).await;
     let names = [event(&mut client).await.0, event(&mut client).await.0, event(&mut client).await.0];

@@ -26,7 +26,7 @@ use super::{
     observer::Activity,
 };
 use crate::{
-    error::PipelineError,
+    error::{Full, PipelineError},
     limits::{HANDOVER_WAIT, MAX_CHUNK_SIZE, MAX_LOOSE_CANCELS},
     messages::SnapshotsRequest,
     provider::{Asked, Budget, BudgetLimits, BudgetWait, SessionKey, SlotLimits, SlotOutcome, Slots, Source, Ticket},
@@ -302,7 +302,7 @@ impl Admission {
 }
 
 fn over_budget() -> PipelineError {
-    PipelineError::Busy { reason: "too many response bytes are under way".to_owned() }
+    Full::ResponseBytes.into()
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ use super::{
 };
 use crate::{
     codec::{Codec, ResponseFrame},
-    error::SnapshotProtocolError,
+    error::{Cause, SnapshotProtocolError, Unserved},
     json::DecodeError,
     messages::{ErrorCode, SnapshotsRequest},
     provider::{Budget, SessionKey, Slots, SnapshotProvider, Source},
@@ -179,10 +179,10 @@ impl<P: SnapshotProvider> Inbound<P> {
                 self.follow(wire, activity, verdict);
             }
             Err(error) => {
-                let reason = format!("the request cannot be read: {error}");
-                self.refuse(wire, activity.id, ErrorCode::Invalid, &reason);
+                let failure = Unserved::from(error);
+                self.refuse(wire, activity.id, ErrorCode::Invalid, &failure.to_string());
                 if let Some(call) = self.calls.get_mut(&activity.id) {
-                    call.error = Some(SnapshotProtocolError::Inbound { reason });
+                    call.error = Some(failure.into());
                 }
             }
         }
@@ -208,7 +208,7 @@ impl<P: SnapshotProvider> Inbound<P> {
         }
         self.failures += 1;
         if let Some(id) = id {
-            self.lose(id, failure.to_string(), events);
+            self.lose(id, Unserved::Lost(Cause::told(failure)), events);
         }
     }
 
@@ -220,8 +220,7 @@ impl<P: SnapshotProvider> Inbound<P> {
             let Some(id) = self.ids.get(&inbound).filter(waiting).copied() else { continue };
             self.ids.remove(&inbound);
             self.failures += 1;
-            let reason = format!("the provider did not answer within {} s", self.answer_within.as_secs_f64());
-            self.lose(id, reason, events);
+            self.lose(id, Unserved::Unanswered(self.answer_within), events);
         }
         // Answered entries at the front say nothing about the next deadline.
         while self.due.front().is_some_and(|(_, inbound)| !self.ids.contains_key(inbound)) {
@@ -229,12 +228,12 @@ impl<P: SnapshotProvider> Inbound<P> {
         }
     }
 
-    fn lose(&mut self, id: RequestId, reason: String, events: &mut VecDeque<Event>) {
+    fn lose(&mut self, id: RequestId, failure: Unserved, events: &mut VecDeque<Event>) {
         let Some(call) = self.calls.get_mut(&id) else { return };
         call.gone = true;
         call.channel = None;
         call.outcome = Outcome::Lost;
-        call.error = Some(SnapshotProtocolError::Inbound { reason });
+        call.error = Some(failure.into());
         if call.running && !self.jobs.withdraw(&call.activity) {
             // The provider is still working on it, so the session stays in flight until it is done.
             return;

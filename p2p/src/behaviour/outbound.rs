@@ -32,7 +32,7 @@ use crate::{
     by_hand::ByHand,
     codec::verify::{self, CheckFailed, Checked},
     codec::{Codec, RequestFrame, ResponseFrame, Seen, is_end},
-    error::{NotSent, RequestFailure, SnapshotProtocolError, Unfit, Violation},
+    error::{Cause, NotSent, RequestFailure, SnapshotProtocolError, StreamFailure, TooSlow, Unfit, Violation},
     exchange::{Exchange, Expectation, Rules, Verified},
     json,
     messages::{ErrorCode, SnapshotsRequest},
@@ -59,7 +59,7 @@ pub(super) struct Outbound {
     checking: HashMap<RequestId, Checking>,
     checks: Pool<Checked>,
     /// Why dialling failed. Kept from the swarm's event until the requests that waited for the dial fail.
-    dial_failures: HashMap<PeerId, String>,
+    dial_failures: HashMap<PeerId, Cause>,
     streams: OutStreams,
     request_ids: RequestIds,
 }
@@ -240,7 +240,7 @@ impl Outbound {
     /// The requests that wait for this dial will fail next.
     pub(super) fn note_dial_failure(&mut self, peer: PeerId, error: &DialError) {
         if self.sent.values().any(|sent| sent.activity.peer == peer) {
-            self.dial_failures.insert(peer, text::escape(&error.to_string()));
+            self.dial_failures.insert(peer, Cause::told(error));
         }
     }
 
@@ -257,7 +257,7 @@ impl Outbound {
         let failure = match failure {
             OutboundFailure::DialFailure => {
                 let reason = self.dial_failures.get(&activity.peer).cloned();
-                RequestFailure::Dial { reason: reason.unwrap_or_else(|| "dialling failed".to_owned()) }
+                RequestFailure::Dial { reason: reason.unwrap_or_else(dialling_failed) }
             }
             other => failed(other, received(&activity, response_bytes)),
         };
@@ -285,11 +285,11 @@ impl Outbound {
             }
             Ok(Checked(Err(CheckFailed::Panicked(reason)))) | Err(Failed::Panicked(reason)) => {
                 tracing::error!(peer = %activity.peer, session = %activity.session, reason, "checking a response panicked");
-                let reason = format!("checking the answer panicked: {reason}");
-                self.lost(&activity, &checking, RequestFailure::Io { reason }, events);
+                let failure = StreamFailure::Panicked(Cause::told(&reason)).into();
+                self.lost(&activity, &checking, failure, events);
             }
-            Err(error @ Failed::NoRuntime) => {
-                self.lost(&activity, &checking, RequestFailure::Io { reason: error.to_string() }, events);
+            Err(Failed::NoRuntime) => {
+                self.lost(&activity, &checking, StreamFailure::NoRuntime.into(), events);
             }
         }
     }
@@ -385,10 +385,14 @@ fn error(activity: &Activity, error: SnapshotProtocolError) -> Event {
     Event::Error { peer: activity.peer, session: activity.session, request_id: Some(activity.id), error }
 }
 
+fn dialling_failed() -> Cause {
+    Cause::told("dialling failed")
+}
+
 fn failed(failure: OutboundFailure, received: u64) -> RequestFailure {
     match failure {
-        OutboundFailure::DialFailure => RequestFailure::Dial { reason: "dialling failed".to_owned() },
-        OutboundFailure::Timeout => RequestFailure::Timeout { reason: "it took too long".to_owned(), received },
+        OutboundFailure::DialFailure => RequestFailure::Dial { reason: dialling_failed() },
+        OutboundFailure::Timeout => RequestFailure::Timeout { reason: TooSlow::Whole, received },
         OutboundFailure::ConnectionClosed => RequestFailure::ConnectionClosed { received },
         OutboundFailure::UnsupportedProtocols => RequestFailure::Unsupported { protocol: PROTOCOL_V1 },
         OutboundFailure::Io(error) if is_refused_protocol(&error) => {
@@ -396,8 +400,8 @@ fn failed(failure: OutboundFailure, received: u64) -> RequestFailure {
         }
         OutboundFailure::Io(error) if is_end(&error) => RequestFailure::ConnectionClosed { received },
         OutboundFailure::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref::<Stall>()) {
-            Some(stall) => RequestFailure::Timeout { reason: stall.to_string(), received },
-            None => RequestFailure::Io { reason: text::escape(&error.to_string()) },
+            Some(stall) => RequestFailure::Timeout { reason: (*stall).into(), received },
+            None => StreamFailure::Transport(Cause::new(error)).into(),
         },
     }
 }

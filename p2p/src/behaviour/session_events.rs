@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::event::{Event, RequestId};
 use crate::{
     consumer::{Session, Unexpected},
-    error::{RequestFailure, SnapshotProtocolError},
+    error::{SnapshotProtocolError, StreamFailure},
     exchange::Verified,
 };
 
@@ -49,11 +49,14 @@ fn tell_error(
         }
         SnapshotProtocolError::Remote(violation) => session.handle_violation(now, id, &violation),
         SnapshotProtocolError::Outbound(failure) => session.handle_request_failed(now, id, &failure),
-        ours @ (SnapshotProtocolError::UnknownSession(_)
-        | SnapshotProtocolError::Unfit(_)
-        | SnapshotProtocolError::Inbound { .. }) => {
-            session.handle_request_failed(now, id, &RequestFailure::Io { reason: ours.to_string() });
+        SnapshotProtocolError::UnknownSession(unknown) => {
+            session.handle_request_failed(now, id, &StreamFailure::UnknownSession(unknown).into());
         }
+        SnapshotProtocolError::Unfit(unfit) => {
+            session.handle_request_failed(now, id, &StreamFailure::Unfit(unfit).into());
+        }
+        // A consumer's request is none of a session's.
+        SnapshotProtocolError::Inbound(_) => {}
     }
     Ok(())
 }

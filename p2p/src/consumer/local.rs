@@ -127,7 +127,7 @@ impl Session {
         }
         self.touch();
         if let Err(failed) = self.download.handle_storage(now, storage)? {
-            self.fail(now, FailureCode::Storage, failed.0, false);
+            self.fail(now, FailureCode::Storage, failed.to_string(), false);
         }
         self.fix();
         self.settle();

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     download::Demand,
+    error::Cause,
     link::Backoff,
     messages::{Plan, PlanWishes},
     status::{FailureCode, SessionState, WaitKind},
@@ -187,12 +188,12 @@ impl MirrorLink {
     }
 
     /// The job under way failed in a way that passes. `Some`: the patience is at its end.
-    pub(super) fn back_off(&mut self, now: Instant, reason: String, least: Option<Duration>) -> Option<Out> {
-        self.last = Some((FailureCode::Network, reason.clone()));
+    pub(super) fn back_off(&mut self, now: Instant, reason: &Cause, least: Option<Duration>) -> Option<Out> {
+        self.last = Some((FailureCode::Network, reason.to_string()));
         match self.backoff.next(now) {
             Some(at) => {
                 let at = at.max(now + least.unwrap_or_default());
-                self.state = State::BackingOff { at, since: now, cause: reason };
+                self.state = State::BackingOff { at, since: now, cause: reason.to_string() };
                 None
             }
             None => {

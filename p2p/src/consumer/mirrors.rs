@@ -7,7 +7,7 @@ use super::{
     sources::{LinkKind, Out},
     types::Failure,
 };
-use crate::{download::Taken, exchange::VerifiedChunk, mirror::MirrorPlan, text};
+use crate::{download::Taken, exchange::VerifiedChunk, mirror::MirrorPlan};
 
 impl Session {
     /// A mirror's manifest was read and checked.
@@ -99,17 +99,16 @@ impl Session {
         self.touch();
         match failure {
             MirrorFailure::Passing { reason, retry_after } => {
-                let reason = text::escape(&reason);
                 let others = self.sources.iter().any(|(other, delivery)| other != number && delivery.is_open());
                 let Some((_, link)) = self.sources.mirror_mut(mirror) else { return Ok(()) };
-                if let Some(Out { failure, .. }) = link.back_off(now, reason, retry_after) {
+                if let Some(Out { failure, .. }) = link.back_off(now, &reason, retry_after) {
                     self.put_out(now, number, failure, false);
                 } else if !others {
                     self.trouble = link.trouble().cloned();
                 }
             }
             MirrorFailure::Refused { code, reason } => {
-                let message = format!("a mirror cannot serve this: {}", text::escape(&reason));
+                let message = format!("a mirror cannot serve this: {reason}");
                 self.put_out(now, number, Failure { code, message, distrust: false }, false);
             }
             MirrorFailure::Lied(violation) => {

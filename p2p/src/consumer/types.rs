@@ -11,7 +11,7 @@ use libp2p::PeerId;
 
 use crate::{
     authority::AuthorityError,
-    error::Violation,
+    error::{Cause, Violation},
     exchange::{Exchange, VerifiedChunk},
     have::Have,
     limits::{ACK_BYTES, ACK_INTERVAL, DEFAULT_CHUNK_SIZE, MAX_CHUNK_SIZE, MIN_CHUNK_SIZE, WINDOW},
@@ -125,7 +125,7 @@ pub enum MirrorFailure {
     /// It may pass: the mirror is asked again later.
     Passing {
         /// What happened; credentials and query are not in it.
-        reason: String,
+        reason: Cause,
         /// Not earlier than after this long, as the mirror says.
         retry_after: Option<Duration>,
     },
@@ -134,7 +134,7 @@ pub enum MirrorFailure {
         /// The word for it.
         code: FailureCode,
         /// What happened.
-        reason: String,
+        reason: Cause,
     },
     /// What it has does not verify.
     Lied(Violation),
@@ -220,9 +220,9 @@ pub enum Storage {
     },
     /// This node's own files cannot be written now. The sentence says which, why, and what to do. This passes by
     /// itself.
-    Unwritable(String),
+    Unwritable(Cause),
     /// The disk failed.
-    Failed(String),
+    Failed(Cause),
 }
 
 /// What a session waits for, since when, and why.

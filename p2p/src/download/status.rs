@@ -158,7 +158,7 @@ fn paused(why: &Pause, since: Instant) -> Waiting {
                 "the disk is full: {needed} bytes are needed, {free} are free; make room, and the session goes on by itself"
             ),
         ),
-        Pause::Unwritable(reason) => wait(WaitKind::Disk, since, reason.clone()),
+        Pause::Unwritable(reason) => wait(WaitKind::Disk, since, reason.to_string()),
     }
 }
 

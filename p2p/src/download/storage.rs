@@ -5,14 +5,15 @@ use std::{path::PathBuf, time::Instant};
 use super::{DiskJob, Download, Pause, Place, Work, recheck::Recheck};
 use crate::{
     consumer::{Input, Storage, Unexpected},
+    error::Cause,
     have::Have,
     limits::PAUSE_RECHECK,
-    text,
 };
 
 /// This node's own files failed: what the operator is told.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct DiskFailed(pub(crate) String);
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this node's own files failed: {0}")]
+pub(crate) struct DiskFailed(pub(crate) Cause);
 
 impl Download {
     /// What became of the partial payload, or trouble with any of the session's files. After trouble, whatever else was
@@ -48,10 +49,8 @@ impl Download {
                 }
             }
             Storage::Full { needed, free } => self.pause(now, Pause::Full { needed, free }),
-            Storage::Unwritable(reason) => self.pause(now, Pause::Unwritable(text::escape(&reason))),
-            Storage::Failed(reason) => {
-                return Ok(Err(DiskFailed(format!("this node's own files failed: {}", text::escape(&reason)))));
-            }
+            Storage::Unwritable(reason) => self.pause(now, Pause::Unwritable(reason)),
+            Storage::Failed(reason) => return Ok(Err(DiskFailed(reason))),
         }
         Ok(Ok(()))
     }

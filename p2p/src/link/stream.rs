@@ -155,16 +155,12 @@ impl Link {
         let want = self.said.want();
         let (chunk, has_updates) = (want.first_chunk(), !want.updates.is_empty());
         let is_expecting = has_updates || (chunk.is_some() && self.said.left() > 0);
+        let plan = demand.plan.as_deref().filter(|_| chunk.is_some());
+        let lost = |link: &mut Self, failure| link.note_lost(now, since, failure, plan, demand.may_shrink);
         match error {
             // The connection was heard of first.
             SnapshotProtocolError::Outbound(failure) if !is_open => {
-                self.note_lost(
-                    now,
-                    since,
-                    failure,
-                    demand.plan.as_deref().filter(|_| chunk.is_some()),
-                    demand.may_shrink,
-                );
+                lost(self, failure);
                 None
             }
             _ if !is_open => None,
@@ -181,13 +177,7 @@ impl Link {
                 None
             }
             SnapshotProtocolError::Outbound(failure) => {
-                self.note_lost(
-                    now,
-                    since,
-                    failure,
-                    demand.plan.as_deref().filter(|_| chunk.is_some()),
-                    demand.may_shrink,
-                );
+                lost(self, failure);
                 self.back_off(now, FailureCode::Network, text::escape(&failure.to_string()), false)
             }
             other => self.back_off(now, FailureCode::Network, text::escape(&other.to_string()), false),

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Resumed, SessionKey, Source};
 use crate::{
-    error::{PipelineError, ResumeReason, kind_word},
+    error::{Full, Invalid, PipelineError, ResumeReason},
     limits::{MAX_RECORDS, MAX_RECORDS_PER_PEER, RECORD_RETENTION, SLOT_IDLE},
     messages::{ArtefactKind, Plan},
     types::{Hash, SnapshotSessionId},
@@ -154,15 +154,15 @@ impl Records {
         let of_source = self.records.values().filter(|record| from_there(record)).count();
         let free = self.limits.total.saturating_sub(self.records.len());
         let (evicted, whose) = if of_peer >= self.limits.per_peer {
-            (self.evict(now, |(owner, _), _| *owner == peer), format!("{of_peer} session records of this peer"))
+            (self.evict(now, |(owner, _), _| *owner == peer), Full::PeerRecords(of_peer))
         } else if of_source > 0 && of_source >= free {
-            (self.evict(now, |_, record| from_there(record)), format!("{of_source} session records of this address"))
+            (self.evict(now, |_, record| from_there(record)), Full::AddressRecords(of_source))
         } else if free == 0 {
-            (self.evict(now, |_, _| true), format!("{} session records", self.records.len()))
+            (self.evict(now, |_, _| true), Full::Records(self.records.len()))
         } else {
             return Ok(None);
         };
-        evicted.map(Some).ok_or_else(|| PipelineError::Busy { reason: format!("all {whose} are in use") })
+        evicted.map(Some).ok_or_else(|| whose.into())
     }
 
     /// Removes the records that were not used for the retention time, and returns their keys.
@@ -212,8 +212,7 @@ impl Records {
         let record = self.touch(peer, session, now)?;
         let total = total(&record.plan, kind);
         if index >= total {
-            let reason = format!("{} {index} is beyond the plan: there are {total}", kind_word(kind));
-            return Err(PipelineError::Invalid { reason });
+            return Err(Invalid::BeyondPlan { kind, index, total }.into());
         }
         Ok(Arc::clone(&record.plan))
     }
@@ -272,12 +271,10 @@ impl Records {
             ArtefactKind::LightClientUpdate => record.confirmed_update,
         };
         if index >= total {
-            let reason = format!("ack of {} {index} is beyond the plan: there are {total}", kind_word(kind));
-            return Err(PipelineError::Invalid { reason });
+            return Err(Invalid::AckBeyondPlan { kind, index, total }.into());
         }
         if let Some(latest) = latest.filter(|latest| index < *latest) {
-            let reason = format!("ack of {} {index} is below the latest, {latest}", kind_word(kind));
-            return Err(PipelineError::Invalid { reason });
+            return Err(Invalid::AckBelowLatest { kind, index, latest }.into());
         }
         match kind {
             ArtefactKind::Plan => {}

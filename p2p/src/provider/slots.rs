@@ -17,7 +17,7 @@ use libp2p::PeerId;
 
 use super::{SessionKey, Source};
 use crate::{
-    error::PipelineError,
+    error::{Full, PipelineError},
     limits::{MAX_SLOT_WAITERS, MAX_SLOTS, MAX_SLOTS_PER_PEER, SLOT_GIVES_WAY, SLOT_IDLE, SLOT_WAIT},
     types::SnapshotSessionId,
 };
@@ -191,7 +191,7 @@ impl Slots {
         let key = (peer, session);
         if let Some(slot) = self.slots.get_mut(&key) {
             if slot.serving {
-                return Err(busy(format!("session {session} has a request in flight already")));
+                return Err(Full::InFlight(session).into());
             }
             slot.serving = true;
             slot.last_used = now;
@@ -223,7 +223,7 @@ impl Slots {
     ) -> Result<Asked, PipelineError> {
         let key = (peer, session);
         if self.waiting.iter().any(|waiter| waiter.key == key) {
-            return Err(busy(format!("session {session} has a request in flight already")));
+            return Err(Full::InFlight(session).into());
         }
         let ahead = self.waiting.iter().filter(|waiter| waiter.source == source).count();
         // Earlier sessions from the same source come first.
@@ -407,11 +407,11 @@ impl Slots {
     fn none_left(&self, held: Held) -> PipelineError {
         let SlotLimits { total, per_peer, .. } = self.limits;
         if held.by_peer >= per_peer {
-            busy(format!("all {per_peer} session slots of this peer are taken"))
+            Full::PeerSlots(self.limits).into()
         } else if held.total >= total {
-            busy(format!("all {total} session slots are taken"))
+            Full::Slots(self.limits).into()
         } else {
-            busy(format!("this address has its share of the {total} session slots, {}", held.by_source))
+            Full::AddressSlots { total, held: held.by_source }.into()
         }
     }
 }
@@ -429,8 +429,4 @@ impl Held {
             by_source: self.by_source.saturating_sub(usize::from(of_source)),
         }
     }
-}
-
-fn busy(reason: String) -> PipelineError {
-    PipelineError::Busy { reason }
 }

@@ -9,6 +9,7 @@ use std::{
 use libp2p::{Multiaddr, PeerId};
 use rpp_p2p::{
     ArtefactKind, ErrorCode, PipelineError, Plan, PlanWishes, SnapshotSessionId, SnapshotsRequest, SnapshotsResponse,
+    error::Unavailable,
     json,
     plan::{ChunkBounds, choose_chunk_size},
     provider::{Record, RecordLimits, Records, SessionKey, SlotLimits, SlotOutcome, Slots, Source, Ticket},
@@ -127,7 +128,7 @@ impl Provider {
         let (response, outcome) = match self.answer(peer, session, &serving.request, wall) {
             Ok(answer) => answer,
             Err(error) => {
-                let gone = matches!(error, PipelineError::NotFound { .. });
+                let gone = matches!(error, PipelineError::NotFound(_));
                 (refusal(session, &error), if gone { SlotOutcome::Free } else { SlotOutcome::Keep })
             }
         };
@@ -156,12 +157,11 @@ impl Provider {
                             && height.is_none_or(|height| height == snapshot.height)
                     })
                     .max()
-                    .ok_or(PipelineError::NotFound { what: "no such snapshot is offered".to_owned() })?;
+                    .ok_or(PipelineError::from(Unavailable::Own("no such snapshot is offered")))?;
                 let ours = ChunkBounds::default();
                 let theirs =
                     ChunkBounds { min: min_chunk_size.unwrap_or(ours.min), max: max_chunk_size.unwrap_or(ours.max) };
-                let chunk_size = choose_chunk_size(chunk_size, theirs, ours)
-                    .map_err(|error| PipelineError::Invalid { reason: error.to_string() })?;
+                let chunk_size = choose_chunk_size(chunk_size, theirs, ours)?;
                 let plan = WORLD.plan(snapshot, tip, chunk_size);
                 if let Some(gone) = self.records.make_room(peer, session_id, None, wall)? {
                     self.disk.remove(&gone);

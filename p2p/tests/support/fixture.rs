@@ -11,6 +11,7 @@ use rpp_p2p::{
     Acknowledged, ArtefactKind, Checkpoint, ChunkData, GenesisDescriptor, Hash, PayloadFormat, PipelineError, Plan,
     PlanOffer, PlanRequest, Resumed, Signature, SnapshotHeader, SnapshotProvider, SnapshotSessionId, TrustAnchor,
     Update,
+    error::Invalid,
     limits::{MAX_CHUNK_SIZE, MIN_CHUNK_SIZE},
     offers::Offer,
     plan::plan_id,
@@ -235,7 +236,7 @@ impl SnapshotProvider for MemoryProvider {
         self.enter("chunk")?;
         self.session(peer, session)?;
         if index >= self.fixture.plan.total_chunks {
-            return Err(PipelineError::Invalid { reason: format!("there is no chunk {index}") });
+            return Err(Invalid::Own("there is no such chunk").into());
         }
         Ok(self.fixture.chunk(index))
     }
@@ -244,7 +245,7 @@ impl SnapshotProvider for MemoryProvider {
         self.enter("update")?;
         self.session(peer, session)?;
         let update = usize::try_from(index).ok().and_then(|index| self.fixture.updates.get(index));
-        update.cloned().ok_or_else(|| PipelineError::Invalid { reason: format!("there is no update {index}") })
+        update.cloned().ok_or_else(|| Invalid::Own("there is no such update").into())
     }
 
     fn resume_session(

@@ -218,115 +218,75 @@ pub fn id(session: u64) -> SnapshotSessionId {
 
 /// A session that has just begun.
 pub fn status(session: u64, state: SessionState) -> SnapshotStreamStatus {
-    SnapshotStreamStatus {
-        session: id(session),
-        peer: Some(PEER.parse().unwrap()),
-        state,
-        root: None,
-        plan_id: None,
-        format: None,
-        height: None,
-        chunk_size: None,
-        total_chunks: None,
-        total_updates: None,
-        total_bytes: None,
-        last_chunk_index: None,
-        last_update_index: None,
-        last_update_height: None,
-        confirmed_chunk_index: None,
-        confirmed_update_index: None,
-        bytes_received: 0,
-        bytes_verified: 0,
-        bytes_durable: 0,
-        bytes_wasted: 0,
-        sources: Vec::new(),
-        rechecked_bytes: None,
-        recheck_bytes: None,
-        damaged_bytes: None,
-        verified_bytes_per_second: None,
-        eta_seconds: None,
-        tries: None,
-        stalled_ms: None,
-        verified: false,
-        protocol: None,
-        waiting_on: None,
-        error: None,
-        error_code: None,
-        payload_path: None,
-        started_at: "2026-11-21T08:00:00Z".into(),
-        updated_at: "2026-11-21T08:00:01Z".into(),
-    }
+    SnapshotStreamStatus::new(id(session), state, "2026-11-21T08:00:00Z".into(), "2026-11-21T08:00:01Z".into())
+        .with(|status| status.peer = Some(PEER.parse().unwrap()))
 }
 
 /// The same with its plan.
 pub fn planned(session: u64, state: SessionState) -> SnapshotStreamStatus {
-    SnapshotStreamStatus {
-        root: Some(Hash([1; 32])),
-        plan_id: Some(Hash([2; 32])),
-        format: Some(PayloadFormat::Raw),
-        height: Some(1200),
-        chunk_size: Some(1 << 20),
-        total_chunks: Some(1024),
-        total_updates: Some(11),
-        total_bytes: Some(1 << 30),
-        protocol: Some("/rpp/snapshots/1.0.0".into()),
-        ..status(session, state)
-    }
+    status(session, state).with(|status| {
+        status.root = Some(Hash([1; 32]));
+        status.plan_id = Some(Hash([2; 32]));
+        status.format = Some(PayloadFormat::Raw);
+        status.height = Some(1200);
+        status.chunk_size = Some(1 << 20);
+        status.total_chunks = Some(1024);
+        status.total_updates = Some(11);
+        status.total_bytes = Some(1 << 30);
+        status.protocol = Some("/rpp/snapshots/1.0.0".into());
+    })
 }
 
 pub fn failed(session: u64, code: FailureCode, error: &str) -> SnapshotStreamStatus {
-    SnapshotStreamStatus { error: Some(error.into()), error_code: Some(code), ..planned(session, SessionState::Failed) }
+    planned(session, SessionState::Failed).with(|status| {
+        status.error = Some(error.into());
+        status.error_code = Some(code);
+    })
 }
 
 fn waiting() -> WaitingOn {
-    WaitingOn {
-        what: WaitKind::Retry,
-        index: Some(312),
-        peer: Some(PEER.into()),
-        since_ms: 14,
-        reason: "asked, not answered yet".into(),
-        retry_at: Some("2026-11-21T08:00:09Z".into()),
-    }
+    WaitingOn::new(WaitKind::Retry, 14, "asked, not answered yet".into()).with(|wait| {
+        wait.index = Some(312);
+        wait.peer = Some(PEER.into());
+        wait.retry_at = Some("2026-11-21T08:00:09Z".into());
+    })
 }
 
 /// Every field has a value.
 pub fn full(session: u64) -> SnapshotStreamStatus {
-    SnapshotStreamStatus {
-        last_chunk_index: Some(311),
-        last_update_index: Some(10),
-        last_update_height: Some(1210),
-        confirmed_chunk_index: Some(303),
-        confirmed_update_index: Some(10),
-        bytes_received: 327_155_712,
-        bytes_verified: 327_155_712,
-        bytes_durable: 318_767_104,
-        bytes_wasted: 1_048_576,
-        sources: vec![SourceStatus {
-            source: PEER.into(),
-            kind: SourceKind::Peer,
-            state: SourceState::BackingOff,
-            protocol: Some("/rpp/snapshots/1.0.0".into()),
-            bytes_verified: 327_155_712,
-            bytes_wasted: 1_048_576,
-            verified_bytes_per_second: Some(612_345_678),
-            rtt_ms: Some(0.4),
-            waiting_on: Some(waiting()),
-            error: Some("the provider is busy".into()),
-            error_code: Some(FailureCode::Provider),
-        }],
-        rechecked_bytes: Some(104_857_600),
-        recheck_bytes: Some(209_715_200),
-        damaged_bytes: Some(1_048_576),
-        verified_bytes_per_second: Some(612_345_678),
-        eta_seconds: Some(1.2),
-        tries: Some(2),
-        stalled_ms: Some(14),
-        waiting_on: Some(waiting()),
-        error: Some("the provider is busy".into()),
-        error_code: Some(FailureCode::Provider),
-        payload_path: Some("/var/lib/rpp/payload".into()),
-        ..planned(session, SessionState::BackingOff)
-    }
+    planned(session, SessionState::BackingOff).with(|status| {
+        status.last_chunk_index = Some(311);
+        status.last_update_index = Some(10);
+        status.last_update_height = Some(1210);
+        status.confirmed_chunk_index = Some(303);
+        status.confirmed_update_index = Some(10);
+        status.bytes_received = 327_155_712;
+        status.bytes_verified = 327_155_712;
+        status.bytes_durable = 318_767_104;
+        status.bytes_wasted = 1_048_576;
+        status.sources =
+            vec![SourceStatus::new(PEER.into(), SourceKind::Peer, SourceState::BackingOff).with(|source| {
+                source.protocol = Some("/rpp/snapshots/1.0.0".into());
+                source.bytes_verified = 327_155_712;
+                source.bytes_wasted = 1_048_576;
+                source.verified_bytes_per_second = Some(612_345_678);
+                source.rtt_ms = Some(0.4);
+                source.waiting_on = Some(waiting());
+                source.error = Some("the provider is busy".into());
+                source.error_code = Some(FailureCode::Provider);
+            })];
+        status.rechecked_bytes = Some(104_857_600);
+        status.recheck_bytes = Some(209_715_200);
+        status.damaged_bytes = Some(1_048_576);
+        status.verified_bytes_per_second = Some(612_345_678);
+        status.eta_seconds = Some(1.2);
+        status.tries = Some(2);
+        status.stalled_ms = Some(14);
+        status.waiting_on = Some(waiting());
+        status.error = Some("the provider is busy".into());
+        status.error_code = Some(FailureCode::Provider);
+        status.payload_path = Some("/var/lib/rpp/payload".into());
+    })
 }
 
 pub fn config() -> Config {

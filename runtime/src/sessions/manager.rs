@@ -22,6 +22,7 @@ use libp2p::PeerId;
 use rpp_p2p::{
     LightClientSync, SharedVerifier, SnapshotSessionId, TrustAnchor,
     consumer::{self, Storage},
+    error::Cause,
     rate::Shares,
 };
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
@@ -213,10 +214,10 @@ impl Manager {
                 Action::HeldBy { session, holder } => self.tell_storage(session, now, Storage::HeldBy(holder)),
                 Action::Close { session, root } => self.workers.send(Some(root), Job::Close(session)),
                 Action::Paused { session, error } => {
-                    self.tell_storage(session, now, Storage::Unwritable(error.to_string()));
+                    self.tell_storage(session, now, Storage::Unwritable(Cause::new(error)));
                 }
                 Action::Unrecordable { session, error } => {
-                    self.tell_storage(session, now, Storage::Failed(error.to_string()));
+                    self.tell_storage(session, now, Storage::Failed(Cause::new(error)));
                 }
                 Action::Retire { session } => {
                     let Some(tracked) = self.sessions.get_mut(&session) else { continue };

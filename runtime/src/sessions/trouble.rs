@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use rpp_p2p::error::Cause;
+
 use crate::{db::DbError, error::explain, store::StoreError};
 
 /// A cause that several are told of. Equal only to its clones.
@@ -150,8 +152,8 @@ impl From<Trouble> for rpp_p2p::consumer::Storage {
     fn from(trouble: Trouble) -> Self {
         match trouble {
             Trouble::Full { needed, free } => Self::Full { needed, free },
-            Trouble::Unwritable(_) | Trouble::Unrecorded(_) => Self::Unwritable(trouble.to_string()),
-            other => Self::Failed(other.to_string()),
+            Trouble::Unwritable(_) | Trouble::Unrecorded(_) => Self::Unwritable(Cause::new(trouble)),
+            other => Self::Failed(Cause::new(other)),
         }
     }
 }

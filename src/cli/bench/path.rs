@@ -18,6 +18,7 @@ use rpp_p2p::{
     Acknowledged, ArtefactKind, ChunkData, Exchange, Hash, PipelineError, Plan, PlanOffer, PlanRequest, PlanWishes,
     Protocol, Protocols, Resumed, SnapshotProvider, SnapshotSessionId, SnapshotsRequest, TrustAnchor, Update, Verified,
     consumer::Grant,
+    error::Unavailable,
     snapshots::{self, Event, RequestId},
     stream::Wanted,
     transport::{Tls, Yamux},
@@ -353,7 +354,7 @@ struct Nothing;
 
 impl SnapshotProvider for Nothing {
     fn plan(&self, _: PeerId, _: &PlanRequest) -> Result<PlanOffer, PipelineError> {
-        Err(PipelineError::NotFound { what: "this process measures and serves nothing".to_owned() })
+        Err(Unavailable::Own("this process measures and serves nothing").into())
     }
 
     fn chunk(&self, _: PeerId, session: SnapshotSessionId, _: u64) -> Result<ChunkData, PipelineError> {

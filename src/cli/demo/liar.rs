@@ -14,6 +14,7 @@ use libp2p::{
 use rpp_p2p::{
     Acknowledged, ArtefactKind, ChunkData, Hash, PipelineError, Plan, PlanOffer, PlanRequest, Resumed,
     SnapshotProvider, SnapshotSessionId, Update,
+    error::Unavailable,
     plan::{ChunkBounds, choose_chunk_size},
     provider::SessionKey,
     snapshots::{Behaviour, Config},
@@ -79,8 +80,8 @@ impl Lies {
     }
 
     fn plan_of(&self, peer: PeerId, session: SnapshotSessionId) -> Result<Plan, PipelineError> {
-        let unknown = || PipelineError::NotFound { what: format!("session {session}") };
-        self.plans().get(&(peer, session)).cloned().ok_or_else(unknown)
+        let plan = self.plans().get(&(peer, session)).cloned();
+        plan.ok_or_else(|| PipelineError::unknown_session(session))
     }
 }
 
@@ -90,8 +91,7 @@ impl SnapshotProvider for Lies {
         let mut theirs = ours;
         theirs.min = wishes.min_chunk_size.unwrap_or(ours.min);
         theirs.max = wishes.max_chunk_size.unwrap_or(ours.max);
-        let size = choose_chunk_size(wishes.chunk_size, theirs, ours)
-            .map_err(|error| PipelineError::Invalid { reason: error.to_string() })?;
+        let size = choose_chunk_size(wishes.chunk_size, theirs, ours)?;
         let plan = self.offer.plan(size).map_err(PipelineError::internal)?;
         self.plans().insert((peer, request.session), plan.clone());
         Ok(PlanOffer { plan, min_chunk_size: ours.min, max_chunk_size: ours.max })
@@ -109,8 +109,7 @@ impl SnapshotProvider for Lies {
     }
 
     fn update(&self, _: PeerId, _: SnapshotSessionId, index: u64) -> Result<Update, PipelineError> {
-        let unknown = || PipelineError::NotFound { what: format!("update {index}") };
-        self.offer.update(index).ok_or_else(unknown)
+        self.offer.update(index).ok_or_else(|| Unavailable::Own("there is no such update").into())
     }
 
     fn resume_session(

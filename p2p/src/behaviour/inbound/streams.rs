@@ -26,7 +26,7 @@ use crate::{
         serve::{Answer, Effect},
         streams::{Heard, OutFrame, Outlet},
     },
-    error::{PipelineError, SnapshotProtocolError},
+    error::{Invalid, PipelineError, Unserved},
     limits::{MAX_STREAM_BYTES, STREAM_BATCH},
     messages::SnapshotsRequest,
     provider::{SessionKey, SnapshotProvider, Source},
@@ -319,13 +319,12 @@ impl<P: SnapshotProvider> Inbound<P> {
 
     /// The consumer broke the protocol: it is told so, and the stream ends.
     fn breach(&mut self, key: StreamKey, breach: &Breach, events: &mut Events) {
-        let reason = format!("the stream breaks the protocol: {breach}");
-        self.note_failure(key, reason.clone(), events);
-        self.refuse_stream(key, &PipelineError::Invalid { reason });
+        self.note_failure(key, breach.clone().into(), events);
+        self.refuse_stream(key, &Invalid::Stream(breach.clone()).into());
         self.advance(key, events);
     }
 
-    fn note_failure(&mut self, key: StreamKey, reason: String, events: &mut Events) {
+    fn note_failure(&mut self, key: StreamKey, failure: Unserved, events: &mut Events) {
         let Some(stream) = self.streams.streams.get(&key) else { return };
         self.failures += 1;
         events.push_back(Event::Inbound {
@@ -336,7 +335,7 @@ impl<P: SnapshotProvider> Inbound<P> {
             outcome: Outcome::Lost,
             bytes: 0,
             elapsed: stream.since.elapsed(),
-            error: Some(SnapshotProtocolError::Inbound { reason }),
+            error: Some(failure.into()),
         });
     }
 

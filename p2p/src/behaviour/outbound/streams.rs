@@ -26,12 +26,11 @@ use crate::{
     },
     codec::Codec,
     consumer::Grant,
-    error::{NotSent, RequestFailure, SnapshotProtocolError},
+    error::{Cause, NotSent, RequestFailure, SnapshotProtocolError, StreamFailure},
     exchange::{Exchange, Verified},
     json,
     messages::Plan,
     stream::{Came, Protocol, Protocols, Wanted},
-    text,
     tree::chunk_range,
 };
 
@@ -281,7 +280,7 @@ impl Outbound {
         if matches!(error, DialError::DialPeerConditionFalse(_)) {
             return;
         }
-        let reason = text::escape(&error.to_string());
+        let reason = Cause::told(error);
         let waiting = |stream: &OutStream| {
             let waits = stream.key.0 == peer && stream.connection.is_none();
             waits.then(|| RequestFailure::Dial { reason: reason.clone() })
@@ -314,7 +313,7 @@ impl Outbound {
                 events.push_back(Event::Streamed { peer, session, request_id, verified, bytes });
             }
             FromProvider::Came(Came::Refused { code, message }) => {
-                let message = text::cut(&message).to_owned();
+                let message = crate::text::cut(&message).to_owned();
                 self.stream_ended(id, SnapshotProtocolError::Provider { code, message }, events);
             }
             FromProvider::Ended(Ending::Closed) => {}
@@ -403,7 +402,7 @@ impl Outbound {
                 let cause = match &failed {
                     SnapshotProtocolError::Remote(violation) => SnapshotProtocolError::Remote(violation.clone()),
                     SnapshotProtocolError::Outbound(failure) => SnapshotProtocolError::Outbound(failure.clone()),
-                    other => SnapshotProtocolError::Outbound(RequestFailure::Io { reason: other.to_string() }),
+                    other => SnapshotProtocolError::Outbound(StreamFailure::Together(Cause::told(other)).into()),
                 };
                 events.push_back(error(&activity, cause));
             }

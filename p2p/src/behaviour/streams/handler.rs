@@ -20,7 +20,11 @@ use super::{
     sending::{Heard, OutFrame, Sending},
     upgrade::Upgrade,
 };
-use crate::{error::RequestFailure, pace::PaceLimits, stream_tags, text};
+use crate::{
+    error::{Cause, RequestFailure, StreamFailure, TooSlow},
+    pace::PaceLimits,
+    stream_tags,
+};
 
 const PROTOCOL: StreamProtocol = StreamProtocol::new(crate::PROTOCOL_V2);
 
@@ -165,15 +169,14 @@ impl ConnectionHandler for StreamHandler {
             ConnectionEvent::DialUpgradeError(DialUpgradeError { info, error }) => {
                 let ending = match error {
                     StreamUpgradeError::NegotiationFailed => Ending::Unsupported,
-                    StreamUpgradeError::Timeout => Ending::Failure(RequestFailure::Timeout {
-                        reason: "the protocol of a stream was not agreed on in time".to_owned(),
-                        received: 0,
-                    }),
+                    StreamUpgradeError::Timeout => {
+                        Ending::Failure(RequestFailure::Timeout { reason: TooSlow::Negotiation, received: 0 })
+                    }
                     StreamUpgradeError::Io(error) if crate::codec::is_end(&error) => {
                         Ending::Failure(RequestFailure::ConnectionClosed { received: 0 })
                     }
                     StreamUpgradeError::Io(error) => {
-                        Ending::Failure(RequestFailure::Io { reason: text::escape(&error.to_string()) })
+                        Ending::Failure(StreamFailure::Transport(Cause::new(error)).into())
                     }
                     StreamUpgradeError::Apply(never) => match never {},
                 };

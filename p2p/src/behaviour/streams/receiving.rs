@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     codec::is_end,
-    error::{RequestFailure, Violation},
+    error::{Cause, RequestFailure, StreamFailure, TooSlow, Violation},
     exchange::{Exchange, Rules},
     json,
     limits::MAX_OPEN_WANTS,
@@ -229,8 +229,8 @@ impl Receiving {
                     Err(panic) => {
                         let reason = text::of_panic(panic.as_ref());
                         tracing::error!(peer = %self.peer, reason, "checking what came on a stream panicked");
-                        let reason = format!("checking what came panicked: {reason}");
-                        return Poll::Ready(FromProvider::Ended(Ending::Failure(RequestFailure::Io { reason })));
+                        let failure = StreamFailure::Panicked(Cause::told(&reason)).into();
+                        return Poll::Ready(FromProvider::Ended(Ending::Failure(failure)));
                     }
                 }
             }
@@ -266,7 +266,7 @@ impl Receiving {
             // With `V1Lazy` the refusal of a protocol becomes visible when the first byte is read.
             error if !self.has_read && super::super::is_refused_protocol(error) => Ending::Unsupported,
             error if is_end(error) => Ending::Failure(RequestFailure::ConnectionClosed { received }),
-            error => Ending::Failure(RequestFailure::Io { reason: text::escape(&error.to_string()) }),
+            error => Ending::Failure(StreamFailure::Transport(Cause::told(error)).into()),
         }
     }
 
@@ -282,7 +282,7 @@ impl Receiving {
                 return Poll::Pending;
             }
             if let Err(stall) = pace.check(Instant::now()) {
-                let reason = format!("{} is stalled: {stall}, although it has something to send and may", self.peer);
+                let reason = TooSlow::Stream { peer: self.peer, stall };
                 return Poll::Ready(RequestFailure::Timeout { reason, received: self.incoming.unfinished_bytes() });
             }
         }

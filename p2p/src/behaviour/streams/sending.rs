@@ -16,6 +16,7 @@ use super::{
     reading::{Alarm, Piece},
 };
 use crate::{
+    error::{Cause, Unserved},
     limits::{FIRST_FRAME, STREAM_BATCH, STREAM_IDLE},
     pace::{Pace, PaceLimits},
     stream::{
@@ -23,7 +24,6 @@ use crate::{
         frame::{self, ConsumerDecoder},
     },
     stream_tags::{self, StreamTags},
-    text,
 };
 
 /// The most that is read at once.
@@ -67,7 +67,7 @@ pub(in crate::behaviour) enum Heard {
     /// The answer to the last message was written.
     Answered,
     /// It is over: closed by either side, or lost for this reason.
-    Ended(Option<String>),
+    Ended(Option<Unserved>),
 }
 
 /// One stream.
@@ -222,7 +222,7 @@ impl Sending {
     }
 
     /// Ready with the reason when it has been quiet for too long.
-    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<String> {
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<Unserved> {
         loop {
             let quiet = if self.has_begun { self.moved + STREAM_IDLE } else { self.opened + FIRST_FRAME };
             let at = self.pace.as_ref().map_or(quiet, |pace| pace.deadline().min(quiet));
@@ -232,19 +232,19 @@ impl Sending {
             let now = Instant::now();
             if now >= quiet {
                 return Poll::Ready(match self.has_begun {
-                    true => format!("nothing moved for {} s", STREAM_IDLE.as_secs()),
-                    false => format!("no frame within {} s", FIRST_FRAME.as_secs()),
+                    true => Unserved::Idle(STREAM_IDLE),
+                    false => Unserved::NoFrame(FIRST_FRAME),
                 });
             }
             if let Some(Err(stall)) = self.pace.as_mut().map(|pace| pace.check(now)) {
-                return Poll::Ready(format!("the consumer does not read what it wanted: {stall}"));
+                return Poll::Ready(Unserved::Unread(stall));
             }
         }
     }
 
     fn lost(&mut self, error: &io::Error) -> Heard {
         self.reads = false;
-        Heard::Ended((!crate::codec::is_end(error)).then(|| text::escape(&error.to_string())))
+        Heard::Ended((!crate::codec::is_end(error)).then(|| Unserved::Lost(Cause::told(error))))
     }
 }
 

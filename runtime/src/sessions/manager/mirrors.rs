@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use rpp_p2p::{
     Rules, SnapshotSessionId, VerifiedChunk,
     consumer::{MirrorFailure, MirrorId, MirrorJob},
+    error::Cause,
     mirror::MirrorPlan,
 };
 use tokio::{sync::mpsc, task::AbortHandle};
@@ -83,7 +84,8 @@ impl Manager {
         let refused = match (tracked.here.ban_of(&shown), &mirror.reader) {
             (Some(sentence), _) => {
                 let origin = mirror.url.origin();
-                let reason = format!("it is {sentence}; `rpp-node bans --lift {origin}` lifts the ban");
+                let reason =
+                    Cause::told(&format_args!("it is {sentence}; `rpp-node bans --lift {origin}` lifts the ban"));
                 Some(MirrorFailure::Passing { reason, retry_after: None })
             }
             (None, Some(_)) => None,
@@ -122,7 +124,7 @@ impl Manager {
             && let Some(url) = self.sessions.get(&session).and_then(|tracked| tracked.mirrors.url(mirror))
         {
             let reason = match failed {
-                MirrorFailure::Passing { reason, .. } | MirrorFailure::Refused { reason, .. } => reason.clone(),
+                MirrorFailure::Passing { reason, .. } | MirrorFailure::Refused { reason, .. } => reason.to_string(),
                 MirrorFailure::Lied(violation) => violation.to_string(),
                 _ => "it failed".to_owned(),
             };
@@ -171,7 +173,7 @@ impl Reading {
                 }
             }
             _ => {
-                let reason = "this node does not know that job".to_owned();
+                let reason = Cause::told("this node does not know that job");
                 MirrorTold::Failed(MirrorFailure::Refused { code: FailureCode::Provider, reason })
             }
         };
@@ -189,7 +191,7 @@ impl Reading {
             Ok(Ok(plan)) => MirrorTold::Plan(plan),
             Ok(Err(violation)) => MirrorTold::Failed(MirrorFailure::Lied(violation)),
             Err(error) => {
-                let reason = format!("this node could not check its manifest: {error}");
+                let reason = Cause::told(&format_args!("this node could not check its manifest: {error}"));
                 MirrorTold::Failed(MirrorFailure::Passing { reason, retry_after: None })
             }
         }
@@ -203,11 +205,13 @@ impl Reading {
 }
 
 fn failure(trouble: MirrorTrouble) -> MirrorFailure {
-    let reason = trouble.to_string();
-    match trouble {
-        MirrorTrouble::Lied(violation) => MirrorFailure::Lied(violation),
-        MirrorTrouble::Access { .. } => MirrorFailure::Refused { code: FailureCode::Authentication, reason },
-        trouble if trouble.may_pass() => MirrorFailure::Passing { reason, retry_after: trouble.retry_after() },
-        _ => MirrorFailure::Refused { code: FailureCode::Provider, reason },
+    let code = match trouble {
+        MirrorTrouble::Lied(violation) => return MirrorFailure::Lied(violation),
+        MirrorTrouble::Access { .. } => FailureCode::Authentication,
+        _ => FailureCode::Provider,
+    };
+    match (trouble.may_pass(), trouble.retry_after()) {
+        (true, retry_after) => MirrorFailure::Passing { reason: Cause::new(trouble), retry_after },
+        (false, _) => MirrorFailure::Refused { code, reason: Cause::new(trouble) },
     }
 }

@@ -6,6 +6,7 @@ use libp2p::PeerId;
 use rpp_p2p::{
     Evidence, Hash, SnapshotProtocolError, SnapshotSessionId, Violation,
     consumer::{self, Storage},
+    error::Cause,
     snapshots,
 };
 
@@ -140,9 +141,9 @@ impl Manager {
                 expected(session, machine.handle_unsettled(now, &error.to_string()));
             }
             Err(error @ Unsettled::Unwritable(_)) => {
-                expected(session, machine.handle_storage(now, Storage::Unwritable(error.to_string())));
+                expected(session, machine.handle_storage(now, Storage::Unwritable(Cause::new(error))));
             }
-            Err(error) => expected(session, machine.handle_storage(now, Storage::Failed(error.to_string()))),
+            Err(error) => expected(session, machine.handle_storage(now, Storage::Failed(Cause::new(error)))),
         }
     }
 
@@ -269,7 +270,7 @@ fn violation_kind(violation: &Violation) -> &'static str {
         Violation::Chunk { .. } => "chunk",
         Violation::Update { .. } => "light_client_update",
         Violation::Unreadable(_) => "unreadable",
-        Violation::Mismatch { .. } => "mismatch",
+        Violation::Mismatch(_) => "mismatch",
         Violation::Stream(_) => "stream",
         _ => "other",
     }

@@ -263,26 +263,22 @@ impl Tracked {
         };
         let (error_code, error) = view.trouble.unzip();
         let is_peer = name.kind() == SourceKind::Peer;
-        Some(SourceStatus {
-            source: name.to_string(),
-            kind: name.kind(),
-            state: view.state,
-            protocol: view.protocol.map(|protocol| protocol.as_str().to_owned()),
-            bytes_verified: view.bytes_verified,
-            bytes_wasted: view.bytes_wasted,
-            verified_bytes_per_second: view.rate,
-            rtt_ms,
-            waiting_on: view.waiting.map(|wait| WaitingOn {
-                what: wait.what,
-                index: wait.index,
-                peer: (is_peer && is_for_a_source(wait.what)).then(|| name.to_string()),
-                since_ms: millis(wait.since, now),
-                reason: wait.reason,
-                retry_at: wait.retry_at.map(|at| instant_text(at, now)),
-            }),
-            error,
-            error_code,
-        })
+        Some(SourceStatus::new(name.to_string(), name.kind(), view.state).with(|source| {
+            source.protocol = view.protocol.map(|protocol| protocol.as_str().to_owned());
+            source.bytes_verified = view.bytes_verified;
+            source.bytes_wasted = view.bytes_wasted;
+            source.verified_bytes_per_second = view.rate;
+            source.rtt_ms = rtt_ms;
+            source.waiting_on = view.waiting.map(|wait| {
+                WaitingOn::new(wait.what, millis(wait.since, now), wait.reason).with(|told| {
+                    told.index = wait.index;
+                    told.peer = (is_peer && is_for_a_source(wait.what)).then(|| name.to_string());
+                    told.retry_at = wait.retry_at.map(|at| instant_text(at, now));
+                })
+            });
+            source.error = error;
+            source.error_code = error_code;
+        }))
     }
 
     /// What is remembered of a source that was taken away, or that is tried anew.

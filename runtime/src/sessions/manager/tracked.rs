@@ -257,7 +257,7 @@ impl Tracked {
                 return false;
             }
             self.record.updated_at = now_text();
-            *old = SnapshotStreamStatus { updated_at: self.record.updated_at.clone(), ..status };
+            *old = status.with(|status| status.updated_at = self.record.updated_at.clone());
             true
         })
     }
@@ -285,14 +285,10 @@ fn wait_for_record(status: &mut SnapshotStreamStatus, unwritten: &Unwritten, now
     let reason = unwritten.error.to_string();
     status.state = SessionState::Paused;
     (status.verified, status.payload_path) = (false, None);
-    status.waiting_on = Some(WaitingOn {
-        what: WaitKind::Disk,
-        index: None,
-        peer: None,
-        since_ms: millis(unwritten.since, now),
-        reason: reason.clone(),
-        retry_at: unwritten.next.map(|at| instant_text(at, now)),
-    });
+    status.waiting_on = Some(
+        WaitingOn::new(WaitKind::Disk, millis(unwritten.since, now), reason.clone())
+            .with(|wait| wait.retry_at = unwritten.next.map(|at| instant_text(at, now))),
+    );
     (status.error, status.error_code) = (Some(reason), Some(FailureCode::Storage));
 }
 
@@ -336,57 +332,55 @@ fn describe(
     let kept = total_bytes
         .filter(|_| complete && !verified && here.payload_path.is_some() && here.unsettled.is_none())
         .map(|total| (here.hashed, total));
-    SnapshotStreamStatus {
-        session: record.session,
-        peer: match &record.plan_source {
-            // The URL of a mirror is no peer id.
-            Some(source) => source.parse().ok(),
-            None => record.provider(),
+    SnapshotStreamStatus::new(record.session, state, record.started_at.clone(), record.updated_at.clone()).with(
+        |status| {
+            status.peer = match &record.plan_source {
+                // The URL of a mirror is no peer id.
+                Some(source) => source.parse().ok(),
+                None => record.provider(),
+            };
+            status.root = plan.map(|plan| plan.snapshot.checkpoint.state_root);
+            status.plan_id = plan.map(|plan| plan.plan_id);
+            status.format = plan.map(|plan| plan.snapshot.format);
+            status.height = plan.map(|plan| plan.snapshot.checkpoint.height);
+            status.chunk_size = plan.map(|plan| plan.chunk_size);
+            status.total_chunks = plan.map(|plan| plan.total_chunks);
+            status.total_updates = plan.map(|plan| plan.total_updates);
+            status.total_bytes = total_bytes;
+            status.last_chunk_index = verified_chunks.checked_sub(1);
+            status.last_update_index =
+                view.map_or(progress.confirmed_updates, |view| view.verified_updates).checked_sub(1);
+            status.last_update_height = match view {
+                Some(view) => view.last_update_height,
+                None => plan.filter(|_| complete).map(|plan| plan.tip.height),
+            };
+            status.confirmed_chunk_index = progress.confirmed_chunks.checked_sub(1);
+            status.confirmed_update_index = progress.confirmed_updates.checked_sub(1);
+            status.bytes_received = view.map_or(here.received, |view| view.bytes_received);
+            status.bytes_verified = verified_bytes;
+            status.bytes_durable = durable;
+            status.bytes_wasted = view.map_or(0, |view| view.bytes_wasted);
+            status.rechecked_bytes = recheck.map(|view| view.bytes_rechecked).or(kept.map(|(hashed, _)| hashed));
+            status.recheck_bytes = recheck.map(|view| view.bytes_to_recheck).or(kept.map(|(_, total)| total));
+            status.damaged_bytes = recheck.map(|view| view.bytes_damaged).filter(|bytes| *bytes > 0);
+            status.verified_bytes_per_second = rate.filter(|_| state == SessionState::Streaming);
+            status.eta_seconds = rate
+                .filter(|rate| *rate > 0 && state == SessionState::Streaming)
+                .zip(left)
+                .map(|(rate, left)| seconds(left, rate));
+            status.tries = view.filter(|_| !state.is_final()).map(|view| view.tries);
+            status.verified = verified;
+            status.protocol =
+                view.map_or(here.protocol, |view| view.protocol).map(|protocol| protocol.as_str().to_owned());
+            status.waiting_on = waiting(view, hold, state, record, here, held_since, now);
+            status.error = view.map_or_else(|| record.error.clone(), |view| trouble(view).map(|(_, message)| message));
+            status.error_code = view.map_or(record.error_code, |view| trouble(view).map(|(code, _)| code));
+            status.payload_path = view
+                .and_then(|view| view.payload_path.clone())
+                .or_else(|| here.payload_path.clone())
+                .filter(|_| verified);
         },
-        state,
-        root: plan.map(|plan| plan.snapshot.checkpoint.state_root),
-        plan_id: plan.map(|plan| plan.plan_id),
-        format: plan.map(|plan| plan.snapshot.format),
-        height: plan.map(|plan| plan.snapshot.checkpoint.height),
-        chunk_size: plan.map(|plan| plan.chunk_size),
-        total_chunks: plan.map(|plan| plan.total_chunks),
-        total_updates: plan.map(|plan| plan.total_updates),
-        total_bytes,
-        last_chunk_index: verified_chunks.checked_sub(1),
-        last_update_index: view.map_or(progress.confirmed_updates, |view| view.verified_updates).checked_sub(1),
-        last_update_height: match view {
-            Some(view) => view.last_update_height,
-            None => plan.filter(|_| complete).map(|plan| plan.tip.height),
-        },
-        confirmed_chunk_index: progress.confirmed_chunks.checked_sub(1),
-        confirmed_update_index: progress.confirmed_updates.checked_sub(1),
-        bytes_received: view.map_or(here.received, |view| view.bytes_received),
-        bytes_verified: verified_bytes,
-        bytes_durable: durable,
-        bytes_wasted: view.map_or(0, |view| view.bytes_wasted),
-        sources: Vec::new(), // Whoever describes it knows them.
-        rechecked_bytes: recheck.map(|view| view.bytes_rechecked).or(kept.map(|(hashed, _)| hashed)),
-        recheck_bytes: recheck.map(|view| view.bytes_to_recheck).or(kept.map(|(_, total)| total)),
-        damaged_bytes: recheck.map(|view| view.bytes_damaged).filter(|bytes| *bytes > 0),
-        verified_bytes_per_second: rate.filter(|_| state == SessionState::Streaming),
-        eta_seconds: rate
-            .filter(|rate| *rate > 0 && state == SessionState::Streaming)
-            .zip(left)
-            .map(|(rate, left)| seconds(left, rate)),
-        tries: view.filter(|_| !state.is_final()).map(|view| view.tries),
-        stalled_ms: None,
-        verified,
-        protocol: view.map_or(here.protocol, |view| view.protocol).map(|protocol| protocol.as_str().to_owned()),
-        waiting_on: waiting(view, hold, state, record, here, held_since, now),
-        error: view.map_or_else(|| record.error.clone(), |view| trouble(view).map(|(_, message)| message)),
-        error_code: view.map_or(record.error_code, |view| trouble(view).map(|(code, _)| code)),
-        payload_path: view
-            .and_then(|view| view.payload_path.clone())
-            .or_else(|| here.payload_path.clone())
-            .filter(|_| verified),
-        started_at: record.started_at.clone(),
-        updated_at: record.updated_at.clone(),
-    }
+    )
 }
 
 fn waiting(
@@ -402,22 +396,22 @@ fn waiting(
     // What a ban means for a failed session is said the same with and without its machine.
     let banned = here.all_banned(record);
     if let Some(view) = view.filter(|view| view.state != SessionState::Failed || banned.is_none()) {
-        return view.waiting.as_ref().map(|wait| WaitingOn {
-            what: wait.what,
-            index: wait.index,
-            peer: match (wait.session, wait.what) {
-                (Some(session), _) => Some(session.to_string()),
-                (None, what) if !is_for_a_source(what) => None,
-                (None, _) => record.provider().map(|peer| peer.to_string()),
-            },
-            since_ms: since_ms(wait.since),
-            reason: match &banned {
+        return view.waiting.as_ref().map(|wait| {
+            let reason = match &banned {
                 Some(banned) if matches!(wait.what, WaitKind::Retry | WaitKind::Connection) => {
                     format!("{}; this session goes on by itself when the ban is over", ban(banned))
                 }
                 _ => wait.reason.clone(),
-            },
-            retry_at: wait.retry_at.map(|at| instant_text(at, now)),
+            };
+            WaitingOn::new(wait.what, since_ms(wait.since), reason).with(|told| {
+                told.index = wait.index;
+                told.peer = match (wait.session, wait.what) {
+                    (Some(session), _) => Some(session.to_string()),
+                    (None, what) if !is_for_a_source(what) => None,
+                    (None, _) => record.provider().map(|peer| peer.to_string()),
+                };
+                told.retry_at = wait.retry_at.map(|at| instant_text(at, now));
+            })
         });
     }
     let (what, reason) = match (hold, state, &banned) {
@@ -463,7 +457,7 @@ fn waiting(
         (None, SessionState::Complete, _) if !here.is_verified => here.wait(),
         _ => return None,
     };
-    Some(WaitingOn { what, index: None, peer: None, since_ms: since_ms(held_since), reason, retry_at: None })
+    Some(WaitingOn::new(what, since_ms(held_since), reason))
 }
 
 /// Whether it is a source that must do something.

@@ -11,6 +11,7 @@ use rpp_p2p::{
     ArtefactKind, ErrorCode, Exchange, Plan, PlanWishes, RequestFailure, RequestId, SessionState, SnapshotSessionId,
     SnapshotsRequest, SnapshotsResponse, Update,
     consumer::{self, Action as Wanted, Options, Storage},
+    error::Cause,
 };
 
 use super::{
@@ -298,7 +299,7 @@ impl SimNode {
             Action::Close { session, root } => self.send(Some(root), Job::Close(session)),
             Action::Paused { session, error } => {
                 self.sessions.get_mut(&session).unwrap().was_paused = true;
-                self.tell(session, now, Storage::Unwritable(error.to_string()));
+                self.tell(session, now, Storage::Unwritable(Cause::new(error)));
             }
             Action::Unrecordable { .. } | Action::Drop { .. } => panic!("every record can be encoded"),
             Action::Retire { session } => self.sessions.get_mut(&session).unwrap().machine = None,
