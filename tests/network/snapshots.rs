@@ -1,23 +1,13 @@
 //! Streaming a snapshot, end to end: HTTP, network, persistence, verifier.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
-
-mod bans;
-mod discovery;
-#[allow(dead_code)] // another test program uses the rest
-#[path = "../cli/harness.rs"]
-mod harness;
-mod rates;
-mod sources;
-mod strangers;
-#[path = "../support/mod.rs"]
-mod support;
 
 use std::fs;
 
+use crate::support::{
+    CHUNK, FIRST_BYTES, Home, Running, SECOND_BYTES, TOKEN, eventually, http, made, noise, rogue::Rogue,
+};
 use rpp_p2p::SnapshotsRequest;
 use rpp_runtime::{NodeEvent, config::Protocol};
 use serde_json::{Value, json};
-use support::{CHUNK, FIRST_BYTES, Home, Running, SECOND_BYTES, TOKEN, eventually, http, made, noise, rogue::Rogue};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_is_streamed_verified_and_put_in_place() {

@@ -186,7 +186,7 @@ async fn measure(provider: &Running) -> (Duration, f64) {
     (planned, speed)
 }
 
-/// `cargo test --release --test snapshots the_bar -- --ignored --nocapture`; see `docs/security.md`.
+/// `cargo test --release --test network the_bar -- --ignored --nocapture`; see `docs/security.md`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "measures; wants a quiet machine"]
 async fn the_bar() {

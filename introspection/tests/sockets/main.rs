@@ -3,6 +3,7 @@
 
 mod auth;
 mod commands;
+mod envelope;
 mod events;
 mod forward;
 mod pull;
@@ -10,3 +11,4 @@ mod recording;
 mod retention;
 #[path = "../support/mod.rs"]
 mod support;
+mod swarm;

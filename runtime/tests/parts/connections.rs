@@ -1,7 +1,6 @@
 //! Who a node connects with, whom it turns away, and what it says when it stops.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
-#[path = "../../tests/support/bound.rs"]
+#[path = "../../../tests/support/bound.rs"]
 #[allow(dead_code)] // its filter of ports is for tests of the whole node
 mod bound;
 

@@ -1,21 +1,16 @@
 //! Introspection and fleet cuts of whole nodes must report what really happens.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
-#[path = "../src/wiring/fleet.rs"]
+#[path = "../../src/wiring/fleet.rs"]
 mod fleet;
-#[allow(dead_code)]
-#[path = "cli/harness.rs"]
-mod harness;
-#[path = "../src/wiring/introspection.rs"]
+#[path = "../../src/wiring/introspection.rs"]
 mod introspection;
-#[path = "support/mod.rs"]
-mod support;
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     sync::{Arc, Condvar, Mutex},
 };
 
+use crate::support::{CHUNK, Home, SECOND_BYTES, TOKEN, eventually, http};
 use libp2p::Multiaddr;
 use rpp_fleet::{
     Reporter,
@@ -34,7 +29,6 @@ use rpp_introspection::{
 use rpp_p2p::snapshots::{Activity, Ended, Job, Observer, RequestKind};
 use rpp_runtime::{Hooks, Watcher, config::Protocol};
 use serde_json::{Value, json};
-use support::{CHUNK, Home, SECOND_BYTES, TOKEN, eventually, http};
 
 /// Blocks the provider's read of one chunk until it is opened.
 struct Gate {
@@ -140,7 +134,7 @@ async fn state_where<T>(
             }
         }
     };
-    tokio::time::timeout(support::DEADLINE, look).await.expect("no such state came")
+    tokio::time::timeout(crate::support::DEADLINE, look).await.expect("no such state came")
 }
 
 fn connections(state: &proto::State) -> &[proto::Connection] {
@@ -296,7 +290,7 @@ impl Dashboard {
             .with_listen("127.0.0.1:0")
             .with_http("127.0.0.1:0")
             .with_db(folder.path().join("fleet.sqlite"))
-            .with_timeout(support::DEADLINE);
+            .with_timeout(crate::support::DEADLINE);
         Self { collector: Collector::start(options).await.unwrap(), _folder: folder }
     }
 
@@ -352,7 +346,7 @@ impl Reporting {
     async fn until_size(&self, size: (usize, usize)) {
         let look = || async { (self.size() == size).then_some(()) };
         let wait = eventually("the registry to shrink", look);
-        if tokio::time::timeout(support::DEADLINE / 2, wait).await.is_err() {
+        if tokio::time::timeout(crate::support::DEADLINE / 2, wait).await.is_err() {
             panic!("{:#?}", self.reporter.registry().graph());
         }
     }
@@ -468,11 +462,11 @@ async fn a_client_sees_the_buckets_and_queries_of_the_dht() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_binary_serves_introspection_and_reports_to_the_dashboard() {
     let dashboard = Dashboard::start().await;
-    let place = harness::Place::new(&[]);
+    let place = crate::harness::Place::new(&[]);
     let own = "a-token-to-look-only";
     let mut command = place.command("run");
     command.env("PEEPS_DASHBOARD", dashboard.address()).env("RPP_INTROSPECTION_TOKEN", own);
-    let mut node = tokio::task::block_in_place(|| harness::Running::start(&mut command));
+    let mut node = tokio::task::block_in_place(|| crate::harness::Running::start(&mut command));
     let at: SocketAddr = node.said["introspection"].as_str().unwrap().parse().unwrap();
     let url = format!("ws://{at}/introspect");
     let rpc_token = std::fs::read_to_string(place.path("rpc.token")).unwrap().trim().to_owned();
@@ -503,7 +497,7 @@ async fn the_binary_serves_introspection_and_reports_to_the_dashboard() {
     // A configured name replaces it.
     let mut command = place.command("run");
     command.env("PEEPS_DASHBOARD", dashboard.address()).env("RPP_FLEET_NAME", "north.7");
-    let node = tokio::task::block_in_place(|| harness::Running::start(&mut command));
+    let node = tokio::task::block_in_place(|| crate::harness::Running::start(&mut command));
     dashboard.until_connected(1).await;
     let cut = dashboard.cut().await;
     assert_eq!(cut["processes"][0]["proc_key"], format!("north.7-{}", node.said["pid"]), "{cut}");
@@ -516,6 +510,6 @@ async fn the_binary_serves_introspection_and_reports_to_the_dashboard() {
     drop(node);
     let mut command = place.command("run");
     command.env("RPP_INTROSPECTION_ENABLED", "false");
-    let node = tokio::task::block_in_place(|| harness::Running::start(&mut command));
+    let node = tokio::task::block_in_place(|| crate::harness::Running::start(&mut command));
     assert!(node.said["introspection"].is_null(), "{}", node.said);
 }

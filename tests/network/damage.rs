@@ -1,8 +1,5 @@
 //! A killed or damaged session database: the node starts, says what it did, keeps everything that was durable, and
 //! completes. A byte that changed on the disk: it never counts, and its chunk is fetched again.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
-
-mod support;
 
 use std::{
     fs,
@@ -12,9 +9,9 @@ use std::{
     sync::{Mutex, Once},
 };
 
+use crate::support::{CHUNK, FIRST_BYTES, Home, Running, eventually, files_under, gate::Gate, interrupt, made, noise};
 use rpp_p2p::Hash;
 use serde_json::{Value, json};
-use support::{CHUNK, FIRST_BYTES, Home, Running, eventually, files_under, gate::Gate, interrupt, made, noise};
 
 static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 

@@ -1,14 +1,10 @@
 //! Resume rules, over HTTP and over the runtime handle.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
-#[path = "../support/mod.rs"]
-mod support;
-
+use crate::support::{Home, OTHER_BYTES, Running, eventually, gate::Gate, interrupt, made, only::Only, relay::Relay};
 use libp2p::{Transport as _, core::upgrade::Version, multiaddr::Protocol, noise, yamux};
 use rpp_p2p::SnapshotSessionId;
 use rpp_runtime::{Hooks, SnapshotRuntimeError, handle::ResumeStream, hooks::TransportBuilder};
 use serde_json::{Value, json};
-use support::{Home, OTHER_BYTES, Running, eventually, gate::Gate, interrupt, made, only::Only, relay::Relay};
 
 async fn resume(node: &Running, session: u64, marker: Value) -> (u16, Value) {
     let mut resume = json!({ "session": session });
@@ -199,7 +195,7 @@ async fn over_a_slow_line_that_breaks_smaller_chunks_are_fetched_and_what_was_wa
     assert_eq!((&done["bytes_wasted"], &done["bytes_received"]), (&json!(wasted), &received), "{done}");
     assert!(wasted > 60_000, "{done}");
     assert!(
-        std::fs::read(done["payload_path"].as_str().unwrap()).unwrap() == support::noise(3, OTHER_BYTES),
+        std::fs::read(done["payload_path"].as_str().unwrap()).unwrap() == crate::support::noise(3, OTHER_BYTES),
         "other bytes"
     );
 }

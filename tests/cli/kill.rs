@@ -7,16 +7,8 @@
 //!
 //! `RPP_TEST_KILLS` says how often (60), `RPP_TEST_FLIPS` how many bytes change (3), `RPP_TEST_SEED` repeats a run's
 //! decisions.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
-#[allow(dead_code)] // shared with another test binary
-#[path = "cli/harness.rs"]
-mod harness;
-#[path = "kills/sources.rs"]
 mod sources;
-mod support {
-    pub mod process;
-}
 
 use std::{
     fs,
@@ -25,9 +17,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::DEADLINE;
+use crate::harness::DEADLINE;
+use crate::support::process::{Process, reserved_port};
 use serde_json::{Value, json};
-use support::process::{Process, reserved_port};
 
 const PAYLOAD: usize = 32 * 1024 * 1024;
 /// The payload for changed bytes, small so that its many rounds are short.
@@ -206,7 +198,7 @@ impl World {
         let body = json!({ "peer": self.provider.address() });
         let (status, answer) = self.consumer.request("POST", "/p2p/snapshots", Some(&body));
         assert_eq!(status, 200, "{answer}");
-        self.session = harness::json(&answer)["session"].as_u64().unwrap();
+        self.session = crate::harness::json(&answer)["session"].as_u64().unwrap();
         (self.confirmed, self.verified, self.restarted, self.before) = (0, 0, false, (0, 0));
     }
 
@@ -237,7 +229,7 @@ impl World {
     fn observe(&mut self) {
         let (code, answer) = self.consumer.request("GET", &format!("/p2p/snapshots/{}", self.session), None);
         assert_eq!(code, 200, "the session is lost: {answer}");
-        let status = harness::json(&answer);
+        let status = crate::harness::json(&answer);
         assert_ne!(status["state"], "failed", "{status}");
         assert!(!answer.contains("resume_regressed"), "something acknowledged was lost: {status}");
         let confirmed = status["confirmed_chunk_index"].as_u64().map_or(0, |index| index + 1);

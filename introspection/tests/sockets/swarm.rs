@@ -1,18 +1,16 @@
 //! The figures of real connections are right: two swarms over TCP and over QUIC.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-#[path = "support/bulk.rs"]
+#[path = "../support/bulk.rs"]
 mod bulk;
-mod support;
 
-use bulk::{Node, PROTOCOL};
+use self::bulk::{Node, PROTOCOL};
+use crate::support::{Client, connections, options, soon, start, streams};
 use libp2p::Multiaddr;
 use rpp_introspection::proto::{
     self, Role, Status,
     client_command::{Command, Source},
     server_message::Payload,
 };
-use support::{Client, connections, options, soon, start, streams};
 
 const BYTES: u64 = 64 * 1024 * 1024;
 
@@ -40,7 +38,7 @@ async fn finished(client: &mut Client) -> (proto::Connection, proto::Stream, pro
     }
 }
 
-async fn watcher(node: &Node) -> (support::Server, Client) {
+async fn watcher(node: &Node) -> (crate::support::Server, Client) {
     let server = start(&node.registry, options());
     let mut client = server.connect().await;
     client.greeting().await;

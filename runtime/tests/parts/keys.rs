@@ -1,5 +1,4 @@
 //! Key and token files: made private, never replaced, refused when others can read them.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::{
     fs,

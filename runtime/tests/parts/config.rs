@@ -1,5 +1,4 @@
 //! The configuration: precedence, provenance, and every kind of mistake.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::{fs, path::Path};
 

@@ -3,17 +3,7 @@
 //!
 //! The sweep lets the n-th write, sync, rename and open of consumer, provider, `publish` and `unpack` fail, with EIO
 //! and with ENOSPC. The suite runs a sample. All of it, n from 1 until a run without a failure, is
-//! `RPP_TEST_FAULTS=all cargo test --release --test faults -- --nocapture sweep`.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
-
-#[allow(dead_code)] // shared with another test binary
-#[path = "cli/harness.rs"]
-mod harness;
-#[allow(dead_code)] // each test binary uses its part
-mod support {
-    pub mod faults;
-    pub mod process;
-}
+//! `RPP_TEST_FAULTS=all cargo test --release --test cli -- --nocapture sweep`.
 
 use std::{
     collections::BTreeSet,
@@ -27,12 +17,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::{DEADLINE, Place, eventually};
-use serde_json::{Value, json};
-use support::{
+use crate::harness::{DEADLINE, Place, eventually};
+use crate::support::{
     faults::{Call, EIO, ENOSPC, Fault, OPS, calls},
     process::{Process, reserved_port},
 };
+use serde_json::{Value, json};
 
 const CHUNK: usize = 16 * 1024;
 const PAYLOAD: usize = 40 * CHUNK + 77;
@@ -131,13 +121,13 @@ fn start_session_from(consumer: &Process, provider: &str) -> Value {
     let body = json!({ "peer": provider, "root": text(&made().published, "root") });
     let (code, answer) = consumer.request("POST", "/p2p/snapshots", Some(&body));
     assert_eq!(code, 200, "{answer}");
-    harness::json(&answer)
+    crate::harness::json(&answer)
 }
 
 fn status(consumer: &Process, session: u64) -> Value {
     let (code, answer) = consumer.request("GET", &format!("/p2p/snapshots/{session}"), None);
     assert_eq!(code, 200, "{answer}");
-    harness::json(&answer)
+    crate::harness::json(&answer)
 }
 
 fn status_where(consumer: &Process, session: u64, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
@@ -259,7 +249,8 @@ fn a_post_on_a_full_disk_is_taken_and_waits() {
     assert_eq!((&waits["state"], &waits["waiting_on"]["what"]), (&json!("paused"), &json!("disk")), "{waits}");
     // A session that is cancelled meanwhile stays cancelled.
     let body = json!({ "peer": provider.address(), "root": text(&made().tar, "root") });
-    let other = harness::json(&node.request("POST", "/p2p/snapshots", Some(&body)).1)["session"].as_u64().unwrap();
+    let other =
+        crate::harness::json(&node.request("POST", "/p2p/snapshots", Some(&body)).1)["session"].as_u64().unwrap();
     assert_eq!(node.request("DELETE", &format!("/p2p/snapshots/{other}"), None).0, 204);
     fs::remove_file(&full).unwrap();
     let session = waits["session"].as_u64().unwrap();
@@ -268,7 +259,7 @@ fn a_post_on_a_full_disk_is_taken_and_waits() {
     node.prepare = None;
     node.start();
     let (_, all) = node.request("GET", "/p2p/snapshots", None);
-    let all = harness::json(&all);
+    let all = crate::harness::json(&all);
     let ids: Vec<_> = all.as_array().unwrap().iter().map(|one| one["session"].as_u64().unwrap()).collect();
     assert_eq!(ids, [session], "{all}");
 }
@@ -405,7 +396,7 @@ fn a_store_or_partial_on_a_mount_of_its_own_is_said_before_any_work() {
                     return;
                 }
             };
-            let said = harness::stderr(&output);
+            let said = crate::harness::stderr(&output);
             assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
             assert!(said.contains(&mount.display().to_string()) && said.contains("mount of its own"), "{said}");
         }
@@ -465,15 +456,23 @@ fn is_all() -> bool {
 }
 
 /// Calls `run` with the n-th call failing, n from 1 until a run in which nothing failed; in a sample with some n only.
-/// `run` says which call failed. Several run at once: each waits for its disk and its peer most of the time.
-fn sweep(what: &str, sample: u64, run: impl Fn(&Fault) -> Option<Call> + Sync) {
+/// `run` says which call failed. Several run at once: each waits for its disk and its peer most of the time. Where a run computes for
+/// seconds, `known` are the calls of one without a failure: a sample then ends with the last of them, one after the other.
+fn sweep(what: &str, sample: u64, known: &[Call], run: impl Fn(&Fault) -> Option<Call> + Sync) {
     let begun = Instant::now();
-    let at_once = std::thread::available_parallelism().map_or(2, usize::from) * 2;
+    let at_once = match known.is_empty() || is_all() {
+        true => std::thread::available_parallelism().map_or(2, usize::from) * 2,
+        false => 1,
+    };
     for op in OPS {
         for error in [EIO, ENOSPC] {
             // The steps differ, so that the samples of different errors hit different calls.
             let step = if is_all() { 1 } else { sample + u64::from(error == EIO) * sample / 2 };
-            let (next, clean, failed) = (AtomicU64::new(1), AtomicU64::new(u64::MAX), AtomicU64::new(0));
+            let last = match at_once {
+                1 => known.iter().filter(|call| call.op == op).count() as u64,
+                _ => u64::MAX,
+            };
+            let (next, clean, failed) = (AtomicU64::new(1), AtomicU64::new(last), AtomicU64::new(0));
             let work = || loop {
                 let n = next.fetch_add(step, Ordering::SeqCst);
                 if n > clean.load(Ordering::SeqCst) {
@@ -527,7 +526,7 @@ fn run_with(place: &Place, fault: &Fault, folder: &Path, name: &str, arguments: 
 
 /// Checks a command that met a fault. It succeeded, or it ended with exit code 1 and named the file, without debug text.
 fn judge(fault: &Fault, output: &Output, call: Option<&Call>) {
-    let said = harness::stderr(output);
+    let said = crate::harness::stderr(output);
     match (output.status.code(), call) {
         (Some(0), _) => {}
         (Some(1), Some(call)) => {
@@ -544,7 +543,7 @@ fn judge(fault: &Fault, output: &Output, call: Option<&Call>) {
 fn sweep_unpack() {
     let made = made();
     let root = text(&made.tar, "root");
-    sweep("unpack", 5, |fault| {
+    sweep("unpack", 5, &[], |fault| {
         let place = Place::new(&[]);
         copy_tree(&made.place.path("data/snapshots/store"), &place.path("data/snapshots/store"));
         let folder = place.path("");
@@ -557,13 +556,17 @@ fn sweep_unpack() {
         } else if dest.exists() {
             // A folder appears only when it is complete. So the call that failed was to make its name durable, and the
             // message does not say that nothing was unpacked.
-            assert!(!harness::stderr(&output).contains("was not unpacked"), "{fault:?}: {}", harness::stderr(&output));
+            assert!(
+                !crate::harness::stderr(&output).contains("was not unpacked"),
+                "{fault:?}: {}",
+                crate::harness::stderr(&output)
+            );
             assert_same(&made.tree, &dest);
             fs::remove_dir_all(&dest).unwrap();
         }
         let left = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name());
         let left: Vec<_> = left.filter(|name| name.to_string_lossy().contains("unpacking")).collect();
-        assert!(left.is_empty(), "{fault:?} {call:?}: {left:?} {}", harness::stderr(&output));
+        assert!(left.is_empty(), "{fault:?} {call:?}: {left:?} {}", crate::harness::stderr(&output));
         call
     });
 }
@@ -599,7 +602,7 @@ fn sweep_publish() {
     let input = made().place.path("input");
     // Leftovers that were completed once need not be completed again, because each time takes a proof.
     let completed: Mutex<BTreeSet<Vec<String>>> = Mutex::default();
-    sweep("publish", 24, |fault| {
+    let publish = |fault: &Fault| {
         let place = Place::new(&["--publisher"]);
         let data = place.path("data");
         fs::create_dir_all(&data).unwrap();
@@ -607,18 +610,22 @@ fn sweep_publish() {
         let (output, call) = run_with(&place, fault, &data, "publish", &arguments);
         judge(fault, &output, call.as_ref());
         if !output.status.success() && !completed.lock().unwrap().insert(names_below(&data)) {
-            return call;
+            return calls(&place.path("calls"));
         }
         // Publishing again completes it, and the store then has what was published.
-        let again = harness::json(&place.succeed("publish", &arguments));
+        let again = crate::harness::json(&place.succeed("publish", &arguments));
         if output.status.success() {
-            assert_eq!(harness::json(&String::from_utf8_lossy(&output.stdout)), again);
+            assert_eq!(crate::harness::json(&String::from_utf8_lossy(&output.stdout)), again);
         }
         let root = text(&again, "root");
         assert_eq!(root, blake3::hash(&fs::read(&input).unwrap()).to_hex().as_str());
         assert!(fs::read(data.join("snapshots/store").join(root).join("payload")).unwrap() == noise(PAYLOAD));
-        call
-    });
+        calls(&place.path("calls"))
+    };
+    // Nothing fails there.
+    let known = publish(&Fault::nth("write", u64::MAX >> 1, EIO));
+    assert!(OPS.iter().all(|op| known.iter().any(|call| call.op == *op && !call.failed)), "{known:?}");
+    sweep("publish", 24, &known, |fault| publish(fault).into_iter().find(|call| call.failed));
 }
 
 #[test]
@@ -626,7 +633,7 @@ fn sweep_consumer() {
     let mut serving = provider();
     serving.start();
     let provider = serving.address();
-    sweep("consumer", 60, |fault| {
+    sweep("consumer", 60, &[], |fault| {
         let mut node = consumer_of(&provider);
         let log = arm(&mut node, fault.clone());
         let mut session = None;
@@ -634,7 +641,7 @@ fn sweep_consumer() {
             let body = json!({ "peer": provider, "root": text(&made().published, "root") });
             let (code, answer) = node.request("POST", "/p2p/snapshots", Some(&body));
             if code == 200 || code == 502 {
-                let all = harness::json(&node.request("GET", "/p2p/snapshots", None).1);
+                let all = crate::harness::json(&node.request("GET", "/p2p/snapshots", None).1);
                 session = all[0]["session"].as_u64();
             } else {
                 let call = failed_call(&log).unwrap_or_else(|| panic!("{code} {answer}"));
@@ -678,7 +685,7 @@ fn sweep_consumer() {
 
 #[test]
 fn sweep_provider() {
-    sweep("provider", 40, |fault| {
+    sweep("provider", 40, &[], |fault| {
         let mut provider = provider();
         let log = arm(&mut provider, fault.clone());
         let started = provider.try_start();

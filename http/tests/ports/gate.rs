@@ -1,12 +1,8 @@
 //! Which requests the gate lets through, over real sockets.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-mod port;
-mod support;
-
-use port::{TOKEN, guarded, plain};
+use crate::port::{TOKEN, guarded, plain};
+use crate::support::{Client, get, once, request};
 use rpp_http::Limits;
-use support::{Client, get, once, request};
 
 fn bearer(token: &str) -> String {
     format!("authorization: Bearer {token}\r\n")

@@ -1,5 +1,4 @@
 //! The envelope against bytes made by hand from its definition.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use bytes::Bytes;
 use rpp_introspection::{

@@ -1,5 +1,4 @@
 //! Publishing with the real proof system.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::{fs, path::Path};
 

@@ -1,7 +1,4 @@
 //! Each test makes a session stop for a real reason. One `GET` must then say what it waits for, on whom, since when, and what to do.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
-
-mod support;
 
 use std::{
     fs,
@@ -9,16 +6,16 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use libp2p::Multiaddr;
-use rpp_p2p::{ArtefactKind, ErrorCode, SnapshotsRequest, SnapshotsResponse};
-use rpp_runtime::{Hooks, Work, store::Quota};
-use serde_json::{Value, json};
-use support::{
+use crate::support::{
     CHUNK, FIRST_BYTES, Home, Running, TOKEN, eventually,
     gate::{Gate, Trip},
     http, made, noise,
     rogue::{Rogue, Said, flipped},
 };
+use libp2p::Multiaddr;
+use rpp_p2p::{ArtefactKind, ErrorCode, SnapshotsRequest, SnapshotsResponse};
+use rpp_runtime::{Hooks, Work, store::Quota};
+use serde_json::{Value, json};
 
 /// Starts a session for the first snapshot, and returns its number even if it has failed already.
 async fn begin(node: &Running, provider: &Multiaddr) -> u64 {
@@ -569,9 +566,9 @@ async fn an_old_history_is_stale_and_a_second_one_is_equivocation() {
     let session = begin(&node, &provider.address).await;
     node.complete(session).await;
     let session = begin(&node, &forked.address).await;
-    let words = ["two histories", "step 1", &support::fork().0.commitment.to_string(), "evidence is kept in"];
+    let words = ["two histories", "step 1", &crate::support::fork().0.commitment.to_string(), "evidence is kept in"];
     fails(&node, session, "equivocation", &words, "ask them which one holds").await;
-    let evidence = support::files_under(&home.snapshots());
+    let evidence = crate::support::files_under(&home.snapshots());
     assert!(evidence.keys().any(|path| path.to_string_lossy().starts_with("equivocation-1-")), "{evidence:?}");
 }
 

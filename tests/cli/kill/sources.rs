@@ -9,10 +9,9 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{
-    CHUNK, GROUP, Random, SMALL_PAYLOAD,
+use super::{CHUNK, GROUP, Random, SMALL_PAYLOAD, look_for, noise, number};
+use crate::{
     harness::{self, DEADLINE},
-    look_for, noise, number,
     support::process::{Process, reserved_port},
 };
 

@@ -1,15 +1,11 @@
 //! Slow clients, the connection cap, WebSockets and the end of a server, over real sockets.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-mod port;
-mod support;
 
 use std::time::Duration;
 
+use crate::port::{Port, TOKEN, guarded, plain};
+use crate::support::{Client, DEADLINE, get, once, request, soon};
 use futures::{SinkExt as _, StreamExt as _};
-use port::{Port, TOKEN, guarded, plain};
 use rpp_http::Limits;
-use support::{Client, DEADLINE, get, once, request, soon};
 use tokio_tungstenite::tungstenite::{Message, protocol::frame::coding::CloseCode};
 
 const SHORT: Duration = Duration::from_millis(200);
@@ -79,7 +75,7 @@ async fn idle_connections_outlive_the_time_for_a_head_and_say_so() {
 #[tokio::test]
 async fn whether_the_connection_goes_on_is_said_once_and_is_true() {
     let port = plain(Limits::default());
-    let lines = |answer: &support::Answer| answer.head.to_ascii_lowercase().matches("\r\nconnection:").count();
+    let lines = |answer: &crate::support::Answer| answer.head.to_ascii_lowercase().matches("\r\nconnection:").count();
     for (version, headers, stays) in [
         ("1.0", "connection: keep-alive\r\n", true),
         ("1.0", "connection: Keep-Alive, x\r\n", true),
