@@ -9,9 +9,9 @@ use crate::types::Hash;
 #[cfg(feature = "proofs")]
 use crate::{
     authority::AuthorityError,
-    error::{SnapshotProtocolError, Violation},
+    error::{SnapshotProtocolError, Unserved, Violation},
     plan::PlanError,
-    stream::StreamViolation,
+    stream::{Breach, StreamViolation},
     text,
     tree::ChunkError,
 };
@@ -187,11 +187,15 @@ impl Evidence {
         }
     }
 
-    /// What an error of the behaviour shows; only a remote's breach of the protocol shows anything.
+    /// What an error of the behaviour shows: a provider's breach of the protocol, or of the rules of credit by a consumer. Whatever
+    /// else a consumer gets wrong costs it its stream only.
     #[must_use]
     pub fn of_error(error: &SnapshotProtocolError) -> Option<Self> {
         match error {
             SnapshotProtocolError::Remote(violation) => Self::of_violation(violation),
+            SnapshotProtocolError::Inbound(Unserved::Breach(breach @ Breach::CreditFell { .. })) => {
+                Some(Self::new(Offence::Credit, breach.to_string()))
+            }
             _ => None,
         }
     }

@@ -9,11 +9,11 @@ use std::{
 };
 
 use rpp_p2p::{
-    ArtefactKind, ErrorCode, FailureCode, Have, PlanWishes, Protocol, Protocols, SessionState, SnapshotsRequest,
-    SnapshotsResponse, WaitKind,
+    ArtefactKind, ErrorCode, Evidence, FailureCode, Have, Offence, PlanWishes, Protocol, Protocols, SessionState,
+    SnapshotsRequest, SnapshotsResponse, WaitKind,
     consumer::{Action, Options, Session, Storage, View},
     limits::{FIRST_FRAME, MIN_CHUNK_SIZE},
-    snapshots::{Behaviour, Config, Event, PaceLimits},
+    snapshots::{Behaviour, Config, Event, Outcome, PaceLimits},
     stream::{ConsumerFrame, Wanted, frame},
 };
 
@@ -512,6 +512,11 @@ fn want(chunks: &[std::ops::Range<u64>], updates: std::ops::Range<u64>) -> Vec<u
 
 /// What a provider says to a consumer that sends this.
 async fn breach(bytes: &[Vec<u8>]) -> String {
+    breach_and_evidence(bytes).await.0
+}
+
+/// The same, and what it shows against the consumer.
+async fn breach_and_evidence(bytes: &[Vec<u8>]) -> (String, Option<Offence>) {
     let fixture = Fixture::new(PAYLOAD);
     let (mut provider, _, _raw, mut end) = opened(&fixture).await;
     for bytes in bytes {
@@ -520,9 +525,18 @@ async fn breach(bytes: &[Vec<u8>]) -> String {
     let SnapshotsResponse::Error { code, message, .. } = end.told().await else { panic!("no error") };
     assert_eq!(code, ErrorCode::Invalid);
     end.ended().await;
-    provider.pick(|event| matches!(event, Event::Inbound { error: Some(_), .. }).then_some(())).await;
+    let offence = provider
+        .pick(|event| match event {
+            Event::Inbound { error: Some(error), outcome, .. } => {
+                // So that it counts towards a flood.
+                assert_eq!(outcome, Outcome::Refused(ErrorCode::Invalid));
+                Some(Evidence::of_error(&error).map(|evidence| evidence.kind))
+            }
+            _ => None,
+        })
+        .await;
     assert_eq!(provider.with(|b| b.load().inbound_failures).await, 1);
-    message
+    (message, offence)
 }
 
 #[tokio::test]
@@ -550,15 +564,17 @@ async fn chunks_come_as_far_as_the_credit_goes() {
 }
 
 #[tokio::test]
-async fn a_credit_that_falls_is_refused() {
-    let words = breach(&[frame::credit(5), frame::credit(4)]).await;
+async fn a_credit_that_falls_is_refused_and_an_offence() {
+    let (words, offence) = breach_and_evidence(&[frame::credit(5), frame::credit(4)]).await;
     assert!(words.contains("the credit fell from 5 to 4 bytes"), "{words}");
+    assert_eq!(offence, Some(Offence::Credit));
 }
 
 #[tokio::test]
 async fn chunks_outside_the_plan_are_refused() {
-    let words = breach(&[want(&[9..12], 0..0)]).await;
+    let (words, offence) = breach_and_evidence(&[want(&[9..12], 0..0)]).await;
     assert!(words.contains("chunks up to 12 are wanted, and there are 11"), "{words}");
+    assert_eq!(offence, None);
 }
 
 #[tokio::test]

@@ -15,7 +15,10 @@ use libp2p::{
     swarm::SwarmEvent,
     tcp, yamux,
 };
-use rpp_p2p::{ErrorCode, SnapshotSessionId, SnapshotsRequest, SnapshotsResponse, json as wire};
+use rpp_p2p::{
+    ErrorCode, SnapshotSessionId, SnapshotsRequest, SnapshotsResponse, json as wire,
+    stream::{Wanted, frame},
+};
 use serde_json::{Value, json};
 
 use self::process::{Process, reserved_port};
@@ -193,7 +196,12 @@ async fn who_is_of_no_use_is_not_banned() {
 type Client = Swarm<request_response::Behaviour<Plain>>;
 
 fn client(identity: &Keypair) -> Client {
-    let protocols = [(StreamProtocol::new(rpp_p2p::PROTOCOL_V1), ProtocolSupport::Full)];
+    client_by(identity, rpp_p2p::PROTOCOL_V1)
+}
+
+/// By 2.0.0 a "request" is all frames that it sends.
+fn client_by(identity: &Keypair, protocol: &'static str) -> Client {
+    let protocols = [(StreamProtocol::new(protocol), ProtocolSupport::Full)];
     SwarmBuilder::with_existing_identity(identity.clone())
         .with_tokio()
         .with_tcp(tcp::Config::new(), noise::Config::new, yamux::Config::default)
@@ -261,6 +269,45 @@ async fn a_flood_of_requests_in_vain_is_banned_at_the_bound_and_not_let_in_again
     let mut other = client(&Keypair::generate_ed25519());
     other.dial(node.address.clone()).unwrap();
     assert!(ask_in_vain(&mut other, provider).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_whose_credit_falls_is_banned_and_one_that_wants_too_much_is_not() {
+    let home = Home::provider();
+    let node = home.start().await;
+    let plan = SnapshotsRequest::Plan {
+        session_id: SnapshotSessionId::new(7).unwrap(),
+        wishes: rpp_p2p::PlanWishes::default(),
+    };
+    let opening = frame::message(&wire::encode_request(&plan));
+    let too_much = Wanted { chunks: vec![0..1, 1_000_000..1_000_001], updates: 0..0 };
+    for (breach, offence) in
+        [(vec![frame::want(&too_much)], None), (vec![frame::credit(CHUNK), frame::credit(CHUNK - 1)], Some("credit"))]
+    {
+        let identity = Keypair::generate_ed25519();
+        let mut consumer = client_by(&identity, rpp_p2p::PROTOCOL_V2);
+        consumer.dial(node.address.clone()).unwrap();
+        consumer.behaviour_mut().send_request(&home.peer(), [opening.clone(), breach.concat()].concat());
+        // Until its stream has ended.
+        let ended = async {
+            loop {
+                match consumer.select_next_some().await {
+                    SwarmEvent::Behaviour(Event::Message { .. } | Event::OutboundFailure { .. })
+                    | SwarmEvent::ConnectionClosed { .. } => return,
+                    _ => {}
+                }
+            }
+        };
+        tokio::time::timeout(DEADLINE, ended).await.unwrap();
+        match offence {
+            None => assert_eq!(bans(&node).await, Vec::<Value>::new()),
+            Some(offence) => {
+                let banned = eventually("the ban", || async { bans(&node).await.pop() }).await;
+                assert_eq!(banned["source"], identity.public().to_peer_id().to_string());
+                assert_eq!(banned["evidence"][0]["kind"], offence, "{banned}");
+            }
+        }
+    }
 }
 
 #[test]

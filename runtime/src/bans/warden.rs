@@ -46,9 +46,12 @@ impl Warden {
         Self { bans, in_force, floods: Floods::default(), saver: Saver::spawn(data_dir) }
     }
 
-    /// Takes note of a peer's request that ended. `Some`: the peer is a flood.
+    /// Takes note of a peer's request that ended. `Some`: the peer broke the rules of credit, or is a flood.
     pub(crate) fn note(&mut self, now: Instant, event: &Event) -> Option<(PeerId, Evidence)> {
-        let Event::Inbound { peer, outcome: Outcome::Refused(code), .. } = event else { return None };
+        let Event::Inbound { peer, outcome: Outcome::Refused(code), error, .. } = event else { return None };
+        if let Some(evidence) = error.as_ref().and_then(Evidence::of_error) {
+            return Some((*peer, evidence));
+        }
         // `cancelled` is what a cancel is answered with, and `internal` is this node's own fault.
         if matches!(code, ErrorCode::Cancelled | ErrorCode::Internal) {
             return None;

@@ -124,7 +124,7 @@ impl<P: SnapshotProvider> Inbound<P> {
         match heard {
             Heard::Frame(_) | Heard::Broken(_) if stream.is_over => {}
             Heard::Frame(frame) => self.hear(key, frame, events),
-            Heard::Broken(error) => self.breach(key, &error.into(), events),
+            Heard::Broken(error) => self.breach(key, error.into(), events),
             Heard::Answered => stream.served.answer_written(),
             Heard::Written(bytes) => {
                 stream.unwritten = stream.unwritten.saturating_sub(bytes);
@@ -135,7 +135,7 @@ impl<P: SnapshotProvider> Inbound<P> {
             }
             Heard::Ended(reason) => {
                 if let Some(reason) = reason.filter(|_| !stream.is_over) {
-                    self.note_failure(key, reason, events);
+                    self.note_failure(key, Outcome::Lost, reason, events);
                 }
                 self.end_stream(key, events);
             }
@@ -155,7 +155,7 @@ impl<P: SnapshotProvider> Inbound<P> {
         let is_first = stream.served.session().is_none();
         stream.since = Instant::now();
         if let Err(breach) = stream.served.heard(frame) {
-            return self.breach(key, &breach, events);
+            return self.breach(key, breach, events);
         }
         if let (true, Some(session)) = (is_first, stream.served.session()) {
             let peer = stream.peer;
@@ -301,7 +301,7 @@ impl<P: SnapshotProvider> Inbound<P> {
             error: None,
         });
         match breach {
-            Some(breach) => self.breach(key, &breach, events),
+            Some(breach) => self.breach(key, breach, events),
             None => self.advance(key, events),
         }
     }
@@ -318,13 +318,14 @@ impl<P: SnapshotProvider> Inbound<P> {
     }
 
     /// The consumer broke the protocol: it is told so, and the stream ends.
-    fn breach(&mut self, key: StreamKey, breach: &Breach, events: &mut Events) {
-        self.note_failure(key, breach.clone().into(), events);
-        self.refuse_stream(key, &Invalid::Stream(breach.clone()).into());
+    fn breach(&mut self, key: StreamKey, breach: Breach, events: &mut Events) {
+        let refusal = PipelineError::from(Invalid::Stream(breach.clone()));
+        self.note_failure(key, Outcome::Refused(refusal.code()), breach.into(), events);
+        self.refuse_stream(key, &refusal);
         self.advance(key, events);
     }
 
-    fn note_failure(&mut self, key: StreamKey, failure: Unserved, events: &mut Events) {
+    fn note_failure(&mut self, key: StreamKey, outcome: Outcome, failure: Unserved, events: &mut Events) {
         let Some(stream) = self.streams.streams.get(&key) else { return };
         self.failures += 1;
         events.push_back(Event::Inbound {
@@ -332,7 +333,7 @@ impl<P: SnapshotProvider> Inbound<P> {
             session: stream.served.session().unwrap_or(SnapshotSessionId::UNREADABLE),
             request_id: self.request_ids.next(),
             kind: None,
-            outcome: Outcome::Lost,
+            outcome,
             bytes: 0,
             elapsed: stream.since.elapsed(),
             error: Some(failure.into()),

@@ -46,7 +46,7 @@ impl<P: SnapshotProvider> Inbound<P> {
         let work = match stream.served.poll_work(most as u64) {
             Ok(Some(work)) => work,
             Ok(None) => return,
-            Err(breach) => return self.breach(key, &breach, events),
+            Err(breach) => return self.breach(key, breach, events),
         };
         let (peer, source, outlet) = (stream.peer, stream.source, stream.outlet.clone());
         let request = match &work {
