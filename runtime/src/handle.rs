@@ -14,6 +14,7 @@ use crate::{
     limits::CALL_TIMEOUT,
     queues::Queues,
     rates::{LimitsChange, LimitsInForce},
+    sessions::record::More,
     sources::{
         mirror::MirrorUrl,
         named::{self, WarnedMirrors},
@@ -258,11 +259,13 @@ impl NodeHandle {
         source: SourceTarget,
     ) -> Result<SnapshotStreamStatus, SnapshotRuntimeError> {
         named::check_added(&source, self.peer_id, &self.config, &self.warned).await?;
-        self.call(|reply| Command::AddSource(session, source, reply)).await
+        let name = More::of(source.clone()).name().to_string();
+        let answered = self.call(|reply| Command::AddSource(session, source, reply)).await?;
+        self.until_shown(session, answered, |status| status.sources.iter().any(|known| known.source == name)).await
     }
 
     /// Takes a source from a session. `source`: as [`SourceStatus`](rpp_p2p::status::SourceStatus) has it. A session without any
-    /// waits until it gets one.
+    /// waits until it gets one. Returns when this is recorded.
     ///
     /// # Errors
     /// Unknown session or source, or a session that is complete.
@@ -271,7 +274,27 @@ impl NodeHandle {
         session: SnapshotSessionId,
         source: String,
     ) -> Result<SnapshotStreamStatus, SnapshotRuntimeError> {
-        self.call(|reply| Command::RemoveSource(session, source, reply)).await
+        let name = source.clone();
+        let answered = self.call(|reply| Command::RemoveSource(session, source, reply)).await?;
+        self.until_shown(session, answered, |status| status.sources.iter().all(|known| known.source != name)).await
+    }
+
+    /// The status as soon as it shows a change, which it does when the change is recorded.
+    async fn until_shown(
+        &self,
+        session: SnapshotSessionId,
+        answered: SnapshotStreamStatus,
+        shows: impl Fn(&SnapshotStreamStatus) -> bool,
+    ) -> Result<SnapshotStreamStatus, SnapshotRuntimeError> {
+        if shows(&answered) {
+            return Ok(answered);
+        }
+        let mut watched = self.watch_snapshot_stream(session).await?;
+        match tokio::time::timeout(CALL_TIMEOUT, watched.wait_for(shows)).await {
+            Ok(Ok(status)) => Ok(status.clone()),
+            Ok(Err(_)) => Err(SnapshotRuntimeError::UnknownSession { session }), // It was cancelled meanwhile.
+            Err(_) => Err(SnapshotRuntimeError::TimedOut { seconds: CALL_TIMEOUT.as_secs() }),
+        }
     }
 
     /// The status of one session.

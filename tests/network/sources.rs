@@ -193,7 +193,7 @@ async fn sources_are_added_and_taken_away_while_it_runs_and_without_any_it_waits
     let path = |name: &str| format!("/p2p/snapshots/{session}/sources/{name}");
     let name = homes[0].peer().to_string();
     let answer = node.request("DELETE", &path(&name), None).await;
-    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!((answer.status, &answer.json()["sources"]), (200, &json!([])), "{}", answer.body);
     let status = node
         .status_where(session, "the operator to be waited for", |status| status["waiting_on"]["what"] == "operator")
         .await;
@@ -203,6 +203,7 @@ async fn sources_are_added_and_taken_away_while_it_runs_and_without_any_it_waits
     assert_eq!((answer.status, &answer.json()["code"]), (404, &json!("unknown_source")), "{}", answer.body);
     let kept = status["bytes_durable"].as_u64().unwrap();
     let status = add(&node, session, json!({ "peer": quick.address.to_string() })).await;
+    source(&status, &homes[1].peer().to_string());
     assert!(status["bytes_durable"].as_u64().unwrap() >= kept && kept > 0, "{status}");
     let status = node.complete(session).await;
     assert!(fs::read(status["payload_path"].as_str().unwrap()).unwrap() == noise(1, FIRST_BYTES));
