@@ -545,6 +545,24 @@ async fn another_chain_than_the_trusted_one_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_payload_above_this_node_s_bound_is_no_fault_of_its_provider() {
+    let provider = Home::provider().start().await;
+    let mut home = Home::consumer();
+    home.config.snapshots.max_payload_bytes = 1000;
+    let node = home.start().await;
+    let session = begin(&node, &provider.address).await;
+    let words = ["cannot serve this", "it must be 1000 at most", "max_payload_bytes"];
+    let status = fails(&node, session, "provider", &words, "resume this one when the cause is gone").await;
+    assert!(!status.to_string().contains("broke the protocol"), "{status}");
+    node.stop().await;
+    home.config.snapshots.max_payload_bytes = 0;
+    let node = home.start().await;
+    let resume = json!({ "resume": { "session": session } });
+    assert_eq!(node.request("POST", "/p2p/snapshots", Some(resume)).await.status, 200);
+    node.complete(session).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_old_history_is_stale_and_a_second_one_is_equivocation() {
     let provider = Home::provider().start().await;
     let forked = Home::provider_of_fork();

@@ -281,18 +281,21 @@ impl Session {
         self.cut_off(now, number, violation);
     }
 
-    /// A source broke the protocol.
+    /// A source broke the protocol, or has nothing that may be taken here.
     pub(super) fn cut_off(&mut self, now: Instant, number: Number, violation: &Violation) {
+        let is_banned = breaks_rules(violation);
         let (code, distrust) = match violation {
             Violation::Chunk { .. } => (FailureCode::Checksum, true),
             // The anchor on this side may be wrong.
             Violation::Plan(error) if error.is_about_trust() => (FailureCode::Authentication, false),
+            // So may a bound.
+            Violation::Plan(_) if !is_banned => (FailureCode::Provider, false),
             Violation::Update { .. } => (FailureCode::Proof, true),
             Violation::Authority(_) => (FailureCode::Authentication, true),
             _ => (FailureCode::Provider, true),
         };
-        let message = format!("{} broke the protocol: {violation}", self.source_name(number));
-        let is_banned = breaks_rules(violation);
+        let verdict = if is_banned { "broke the protocol" } else { "cannot serve this" };
+        let message = format!("{} {verdict}: {violation}", self.source_name(number));
         if is_banned {
             self.blame(number, Fault::Violation(violation.clone()));
         }
