@@ -67,6 +67,12 @@ pub enum TarError {
         /// Its kind.
         kind: &'static str,
     },
+    /// The input's fault: it has bytes although its size says that it has none.
+    #[error("{} has no size and can be read nevertheless, as files of /proc: publish a copy of it", shown(.path))]
+    Sizeless {
+        /// The file.
+        path: PathBuf,
+    },
     /// The input's fault: it changed while it was read.
     #[error("{} changed while it was read: publish from a folder that nobody writes to", shown(.path))]
     Changed {
@@ -233,7 +239,11 @@ impl Packer<'_> {
         self.header(HeaderKind::File, path, b"", before.size, mode)?;
         self.content(path, &file, &before)?;
         let after = Stamp::of(&file).map_err(|error| self.failed(path, error))?;
-        self.unchanged(path, before == after)
+        self.unchanged(path, before == after)?;
+        match is_sizeless(&file, before.size).map_err(|error| self.failed(path, error))? {
+            true => Err(TarError::Sizeless { path: self.shown(path) }),
+            false => Ok(()),
+        }
     }
 
     /// Opens no file that has no holes, because that takes longer than everything else here.
@@ -307,6 +317,11 @@ impl Packer<'_> {
     fn shown(&self, path: &[u8]) -> PathBuf {
         self.root.join(OsStr::from_bytes(path))
     }
+}
+
+/// Whether a file has bytes although its size is 0. Such files are made when they are read, so their size is not known before.
+pub(crate) fn is_sizeless(file: &File, size: u64) -> io::Result<bool> {
+    Ok(size == 0 && file.read_at(&mut [0], 0)? > 0)
 }
 
 /// The properties that must not change while something is read.

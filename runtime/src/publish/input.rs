@@ -81,9 +81,12 @@ impl Input {
     pub(super) fn check_unchanged(&self, read: u64) -> Result<(), TarError> {
         let Self::File { path, file, before } = self else { return Ok(()) };
         let after = Stamp::of(file).map_err(|source| TarError::Read { path: path.clone(), source })?;
-        if after == *before && read == before.size {
-            return Ok(());
+        if after != *before || read != before.size {
+            return Err(TarError::Changed { path: path.clone() });
         }
-        Err(TarError::Changed { path: path.clone() })
+        match tar::is_sizeless(file, before.size).map_err(|source| TarError::Read { path: path.clone(), source })? {
+            true => Err(TarError::Sizeless { path: path.clone() }),
+            false => Ok(()),
+        }
     }
 }

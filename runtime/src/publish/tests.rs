@@ -295,6 +295,10 @@ fn a_file_that_changes_while_it_is_read_is_refused() {
         let result = run(&request(&snapshots, &file, 1, &signer), Arc::new(DiskSpace), OPEN, meddle);
         assert!(matches!(result, Err(PublishError::Input(TarError::Changed { .. }))), "{result:?}");
     }
+    // Nor one of which only reading tells how long it is.
+    let result =
+        run(&request(&snapshots, Path::new("/proc/version"), 1, &signer), Arc::new(DiskSpace), OPEN, &mut |_| {});
+    assert!(matches!(result, Err(PublishError::Input(TarError::Sizeless { .. }))), "{result:?}");
     assert!(Store::open(&snapshots).unwrap().list().is_empty());
 }
 

@@ -177,6 +177,12 @@ fn what_changes_while_it_is_read_is_an_error() {
 }
 
 #[test]
+fn a_file_that_has_bytes_and_no_size_is_refused() {
+    let error = pack(Path::new("/proc/sys/kernel/random"), &mut io::sink()).unwrap_err();
+    assert!(matches!(&error, TarError::Sizeless { path } if path.starts_with("/proc/sys/kernel/random")), "{error}");
+}
+
+#[test]
 fn a_folder_nested_too_deeply_is_refused() {
     let temp = tempfile::tempdir().unwrap();
     let mut path = temp.path().to_owned();
