@@ -94,19 +94,28 @@ pub(crate) struct Inner {
 
 impl Store {
     /// Opens the store under `data/snapshots/`, which is created if absent. Completes or cleans up what a killed
-    /// process left.
+    /// process left. On a file system that is read-only this is left undone, and the store can be read.
     ///
     /// # Errors
     /// The folders cannot be created, opened or listed. A damaged entry is not an error: see [`Store::damaged`].
     pub fn open(snapshots_dir: &Path) -> Result<Self, StoreError> {
-        Self::open_with(snapshots_dir, Arc::new(DiskSpace))
+        Self::opened(snapshots_dir, Arc::new(DiskSpace), |error| error.kind() == io::ErrorKind::ReadOnlyFilesystem)
     }
 
-    /// [`Store::open`] with another source for the free space.
+    /// [`Store::open`] for a program that will write, with another source for the free space.
     ///
     /// # Errors
-    /// As [`Store::open`].
+    /// As [`Store::open`], and when the file system is read-only.
     pub fn open_with(snapshots_dir: &Path, space: Arc<dyn Space>) -> Result<Self, StoreError> {
+        Self::opened(snapshots_dir, space, |_| false)
+    }
+
+    /// `is_borne`: whether what a killed process left may stay, because it cannot be cleaned up for this reason.
+    fn opened(
+        snapshots_dir: &Path,
+        space: Arc<dyn Space>,
+        is_borne: impl Fn(&io::Error) -> bool,
+    ) -> Result<Self, StoreError> {
         check_mounts(snapshots_dir, &*space)?;
         let failed = |source| StoreError::Io { doing: "open", path: snapshots_dir.to_owned(), source };
         let snapshots = Dir::create(snapshots_dir).map_err(failed)?;
@@ -123,7 +132,7 @@ impl Store {
             news: AtomicBool::new(false),
             condemned: Mutex::default(),
         });
-        inner.recover().map_err(failed)?;
+        inner.recover().or_else(|error| if is_borne(&error) { Ok(()) } else { Err(failed(error)) })?;
         inner.scan().map_err(failed)?;
         Ok(Self { inner })
     }
