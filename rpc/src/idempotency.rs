@@ -19,7 +19,8 @@ pub(crate) fn key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Problem
     let key = value.as_bytes();
     let readable = key.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ');
     if values.next().is_some() || !(1..=MAX_KEY_BYTES).contains(&key.len()) || !readable {
-        let message = format!("Idempotency-Key must be one text of 1 to {MAX_KEY_BYTES} visible ASCII characters");
+        let message =
+            format!("Idempotency-Key must be one text of 1 to {MAX_KEY_BYTES} visible ASCII characters or spaces");
         return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_idempotency_key", message));
     }
     Ok(Some(IdempotencyKey::of(key)))

@@ -298,6 +298,33 @@ pub fn create_dir_private(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// Takes all rights on a folder from group and others. Returns the mode that it had, if it had to be changed.
+pub(crate) fn restrict_to_owner(folder: &Path) -> io::Result<Option<u32>> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = std::fs::metadata(folder)?.permissions().mode() & 0o7777;
+    if mode & 0o077 == 0 {
+        return Ok(None);
+    }
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))?;
+    Ok(Some(mode))
+}
+
+/// The folder itself, or the first entry in it, that is a symlink. `None` also if there is no such folder.
+pub(crate) fn first_link(folder: &Path) -> io::Result<Option<PathBuf>> {
+    match std::fs::symlink_metadata(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Ok(found) if found.is_symlink() => return Ok(Some(folder.to_owned())),
+        found => drop(found?),
+    }
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_symlink() {
+            return Ok(Some(entry.path()));
+        }
+    }
+    Ok(None)
+}
+
 /// Bytes that an ordinary user may still write on the file system of `path`.
 pub fn free_bytes(path: &Path) -> io::Result<u64> {
     let stat = rustix::fs::statvfs(path)?;

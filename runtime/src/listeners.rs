@@ -6,11 +6,15 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, UdpSocket},
+    net::{IpAddr, SocketAddr, UdpSocket},
     time::Instant,
 };
 
 use libp2p::{Multiaddr, core::transport::ListenerId, multiaddr::Protocol};
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, SocketType, sockopt},
+};
 
 use crate::{error::NotReady, limits::ANNOUNCING};
 
@@ -87,7 +91,6 @@ impl Listeners {
 /// This is not a mistake if the configuration names others. The transports' own errors do not tell it in a form that a
 /// program can read.
 pub(crate) fn is_absent(address: &Multiaddr) -> bool {
-    use rustix::io::Errno;
     let ip: IpAddr = match address.iter().next() {
         Some(Protocol::Ip4(ip)) => ip.into(),
         Some(Protocol::Ip6(ip)) => ip.into(),
@@ -98,8 +101,35 @@ pub(crate) fn is_absent(address: &Multiaddr) -> bool {
     refused.is_some_and(|code| absent.contains(&code))
 }
 
+/// Whether another program listens on the address. libp2p's TCP sockets have `SO_REUSEPORT`, so with them a second node on
+/// the same port would start, and each would get a part of the connections that are meant for the other.
+pub(crate) fn is_taken(address: &Multiaddr) -> bool {
+    let mut parts = address.iter();
+    let ip: IpAddr = match parts.next() {
+        Some(Protocol::Ip4(ip)) => ip.into(),
+        Some(Protocol::Ip6(ip)) => ip.into(),
+        _ => return false,
+    };
+    let Some(Protocol::Tcp(port @ 1..)) = parts.next() else { return false };
+    bind_alone(SocketAddr::new(ip, port)) == Err(Errno::ADDRINUSE)
+}
+
+/// Binds as a server does that shares its port with nobody, and lets go of it.
+fn bind_alone(address: SocketAddr) -> rustix::io::Result<()> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
+    // Connections of a process that has ended may still hold the port; they are no listeners.
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    rustix::net::bind(&socket, &address)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     fn address(text: &str) -> Multiaddr {
@@ -139,6 +169,25 @@ mod tests {
         assert_eq!(listeners.ready(later), Ok(()));
         assert_eq!(listeners.untold(later), [address("/ip6/::/tcp/4001")]);
         assert_eq!((listeners.untold(later).len(), listeners.next_look()), (0, None));
+    }
+
+    #[test]
+    fn a_port_is_taken_while_somebody_listens_on_it() {
+        let at = |ip: &str, port: u16| address(&format!("{ip}/tcp/{port}"));
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(is_taken(&at("/ip4/127.0.0.1", port)) && is_taken(&at("/ip4/0.0.0.0", port)));
+        // The other family, another address, any port, and a port of UDP are others.
+        for free in [at("/ip6/::", port), at("/ip4/127.0.0.2", port), at("/ip4/127.0.0.1", 0)] {
+            assert!(!is_taken(&free), "{free}");
+        }
+        assert!(!is_taken(&address(&format!("/ip4/127.0.0.1/udp/{port}/quic-v1"))));
+        // What is left of a connection does not hold the port.
+        let connection = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        drop((listener, accepted));
+        assert!(!is_taken(&at("/ip4/127.0.0.1", port)));
+        drop(connection);
     }
 
     #[test]

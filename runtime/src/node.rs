@@ -647,6 +647,10 @@ fn listen(swarm: &mut Swarm<NodeBehaviour>, addresses: &[Multiaddr]) -> Result<L
     let mut listeners = Listeners::new(addresses.len(), Instant::now());
     let mut absent = None;
     let mut bound = 0;
+    if let Some(taken) = addresses.iter().find(|address| listeners::is_taken(address)) {
+        let reason = "another program listens there: give this node another port".to_owned();
+        return Err(StartError::Listen { address: taken.to_string(), reason });
+    }
     for address in addresses {
         match swarm.listen_on(address.clone()) {
             Ok(id) => {
@@ -690,6 +694,7 @@ impl OpenedParts {
             move |source| StartError::Io { path, source }
         };
         crate::files::create_dir_private(&config.data_dir).map_err(io(&config.data_dir))?;
+        keep_private(&config.data_dir);
         let lock = DataLock::acquire(&config.data_dir)?;
         let snapshots = config.data_dir.join("snapshots");
         crate::files::create_dir_private(&snapshots).map_err(io(&snapshots))?;
@@ -710,7 +715,12 @@ impl OpenedParts {
             None
         });
         let limits = limits.unwrap_or(config.limits);
-        let (db, mut notices) = Db::open(&snapshots.join("sessions"), config.snapshots.durability, writable)?;
+        let sessions = snapshots.join("sessions");
+        // sled would follow a link. What keeps it from being looked at keeps sled from opening it, too.
+        if let Ok(Some(link)) = crate::files::first_link(&sessions) {
+            return Err(io(&link)(rustix::io::Errno::LOOP.into()));
+        }
+        let (db, mut notices) = Db::open(&sessions, config.snapshots.durability, writable)?;
         let (mut sessions, more) = db.sessions();
         notices.extend(more);
         // A damaged database may still open, with fewer or older records. A session is noted beside its payload only
@@ -741,6 +751,16 @@ impl OpenedParts {
             StartError::Io { path: snapshots.join("sessions"), source: std::io::Error::other(error) }
         })?;
         Ok(Self { lock, store, head, db, provider, sessions, bans, limits, notices })
+    }
+}
+
+/// Takes the data folder from everybody but its owner. It may have been made by somebody else, as by a service manager.
+fn keep_private(folder: &std::path::Path) {
+    let shown = folder.display();
+    match crate::files::restrict_to_owner(folder) {
+        Ok(None) => {}
+        Ok(Some(mode)) => tracing::info!("{shown} had mode {mode:04o}, now 0700: it is its owner's alone"),
+        Err(error) => tracing::warn!("{shown} should have mode 0700, which cannot be set: {error}"),
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use rpp_p2p::Hash;
-use rpp_proofs::Genesis;
+use rpp_proofs::{Commitment, Genesis};
 use rpp_runtime::{
     Config,
     config::{Overrides, Publisher},
@@ -37,7 +37,7 @@ pub(crate) struct InitArgs {
     publisher: bool,
     /// Write this genesis commitment into a new configuration as the one to trust.
     #[arg(long, value_name = "HEX")]
-    genesis: Option<Hash>,
+    genesis: Option<Commitment>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -122,7 +122,7 @@ fn publisher_key(config: &Publisher, created: &mut Vec<PathBuf>) -> anyhow::Resu
 }
 
 /// `false` when the file exists already.
-fn write_template(path: &Path, genesis: Option<Hash>) -> anyhow::Result<bool> {
+fn write_template(path: &Path, genesis: Option<Commitment>) -> anyhow::Result<bool> {
     let text = match genesis {
         Some(genesis) => TEMPLATE.replace("\ngenesis = \"\"\n", &format!("\ngenesis = \"{genesis}\"\n")),
         None => TEMPLATE.to_owned(),

@@ -47,7 +47,7 @@ fn init_keeps_what_is_there() {
 
 #[test]
 fn init_writes_the_genesis_to_trust_into_a_new_configuration_only() {
-    let genesis = "ab".repeat(32);
+    let genesis = "11".repeat(32);
     let place = Place::new(&["--genesis", &genesis]);
     assert!(fs::read_to_string(place.config()).unwrap().contains(&format!("\ngenesis = \"{genesis}\"\n")));
     let error = fail(["init", "--genesis", &genesis, "--dir", place.path("").to_str().unwrap()]);

@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{PermissionsExt as _, symlink},
     process::Stdio,
 };
 
@@ -67,6 +67,49 @@ fn a_port_that_is_taken_is_named() {
     let address = taken.local_addr().unwrap().to_string();
     let error = place.fail_with("run", &[&format!("--rpc-listen={address}")]);
     assert!(error.contains("rpc.listen") && error.contains(&address), "{error}");
+}
+
+#[test]
+fn two_nodes_never_share_a_port() {
+    let (place, other) = (Place::new(&[]), Place::new(&[]));
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let listen = format!("--p2p-listen=/ip4/127.0.0.1/tcp/{port}");
+    let flags = [&listen, "--rpc-listen=127.0.0.1:0", "--introspection-listen=127.0.0.1:0"];
+    let start = |place: &Place| Running::start(rpp_node().arg("run").arg("--config").arg(place.config()).args(flags));
+    let mut first = start(&place);
+    let error = other.fail_with("run", &flags);
+    assert!(error.contains("another program listens there") && error.contains(&format!("tcp/{port}")), "{error}");
+    // The port is free as soon as the node has ended.
+    first.signal(Signal::KILL);
+    first.wait();
+    drop(start(&other));
+}
+
+#[test]
+fn the_data_folder_is_its_owner_s_alone() {
+    let place = Place::new(&[]);
+    let data = place.path("data");
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o775)).unwrap();
+    drop(place.start(&[]));
+    let mode = |inside: &str| fs::metadata(place.path(inside)).unwrap().permissions().mode() & 0o7777;
+    assert_eq!([mode("data"), mode("data/snapshots"), mode("data/snapshots/sessions")], [0o700; 3]);
+}
+
+#[test]
+fn the_session_database_is_not_opened_through_a_symlink() {
+    let place = Place::new(&[]);
+    drop(place.start(&[]));
+    let sessions = place.path("data/snapshots/sessions");
+    for link in [sessions.join("db"), sessions] {
+        let elsewhere = place.path("elsewhere");
+        fs::rename(&link, &elsewhere).unwrap();
+        symlink(&elsewhere, &link).unwrap();
+        let error = place.fail("run", &[]);
+        assert!(error.contains(&format!("cannot open {}", link.display())), "{error}");
+        fs::remove_file(&link).unwrap();
+        fs::rename(&elsewhere, &link).unwrap();
+    }
+    drop(place.start(&[]));
 }
 
 #[test]

@@ -359,6 +359,37 @@ fn in_namespaces(flags: &str, prepare: &str, command: &Command) -> Option<Comman
     Some(inside)
 }
 
+#[test]
+fn what_is_on_a_read_only_disk_can_be_listed_verified_and_unpacked() {
+    let place = Place::new(&["--publisher"]);
+    fs::create_dir(place.path("state")).unwrap();
+    fs::write(place.path("state/file"), "content").unwrap();
+    let root = place.publish(5, &place.path("state"))["root"].as_str().unwrap().to_owned();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let dest = elsewhere.path().join("dest");
+    let data = place.path("data");
+    let prepare = format!("mount --bind {0} {0} && mount -o remount,ro,bind {0}", data.display());
+    for (name, arguments, words) in [
+        ("list", vec![], Some(&*root)),
+        ("verify", vec![&*root], Some("proof       ok")),
+        ("unpack", vec![&*root, dest.to_str().unwrap()], Some("1 entries")),
+        ("remove", vec![&*root], None),
+    ] {
+        let mut command = place.command(name);
+        command.args(arguments);
+        let Some(mut command) = in_namespaces("-m", &prepare, &command) else { return };
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        match words {
+            Some(words) => {
+                assert!(output.status.success() && said.contains(words), "{name}: {said}{}", stderr(&output))
+            }
+            None => assert!(stderr(&output).contains("Read-only file system"), "{name}: {}", stderr(&output)),
+        }
+    }
+    assert_eq!(fs::read_to_string(dest.join("file")).unwrap(), "content");
+}
+
 const PEER: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
 
 #[test]
@@ -374,7 +405,7 @@ fn without_a_usable_resolv_conf_a_node_starts_and_names_fail_one_by_one() {
         ("odd lines", format!("mount --bind {} /etc/resolv.conf", odd.display()), ""),
         ("no file", format!("mount --bind {} /etc", nothing.display()), "no name server"),
     ] {
-        let genesis = "ab".repeat(32);
+        let genesis = "11".repeat(32);
         let place = Place::new(&["--genesis", &genesis]);
         let mut command = place.command("run");
         command.arg(format!("--p2p-peers=/dns4/nobody.example/tcp/4001/p2p/{PEER}"));
@@ -553,7 +584,7 @@ fn check_as(place: &Place, user: u32, group: u32, credentials: &Path) -> Output 
 
 #[test]
 fn an_address_that_no_transport_can_dial_is_refused_by_name_wherever_it_is_given() {
-    let genesis = "ab".repeat(32);
+    let genesis = "11".repeat(32);
     let place = Place::new(&["--genesis", &genesis]);
     let node = place.start(&[]);
     let (rpc, token) = (node.said["rpc"].as_str().unwrap(), token(&place));
@@ -578,7 +609,7 @@ fn an_address_that_no_transport_can_dial_is_refused_by_name_wherever_it_is_given
 
 #[test]
 fn a_peer_id_written_as_a_cid_is_understood() {
-    let genesis = "ab".repeat(32);
+    let genesis = "11".repeat(32);
     let place = Place::new(&["--genesis", &genesis]);
     // The CID of PEER: version 1, libp2p-key, base 32.
     let cid = "bafzaajaiaejcao3ke66m5nvefvrkhkgqfjxq243fgikxohpciotdvqciugfvtwrj";

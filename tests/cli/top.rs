@@ -15,7 +15,7 @@ const NOBODY: &str = "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjv
 
 #[test]
 fn a_plain_picture_shows_the_node_and_a_download_that_waits() {
-    let genesis = "ab".repeat(32);
+    let genesis = "11".repeat(32);
     let place = Place::new(&["--genesis", &genesis]);
     let error = place.fail("top", &["--once"]);
     assert!(error.contains("is it running"), "{error}");

@@ -3,9 +3,11 @@
 use std::{
     fs,
     io::Read as _,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
 
+use libp2p::{Multiaddr, multiaddr::Protocol};
 use serde::Deserialize as _;
 use toml::{Table, Value};
 
@@ -288,13 +290,14 @@ fn check_together(config: &Config) -> Result<(), ConfigError> {
         );
         return Err(ConfigError::Conflict { key: "snapshots.min_chunk_size", message });
     }
-    if snapshots.window < snapshots.max_chunk_size {
+    if snapshots.window < 2 * snapshots.max_chunk_size {
         let message = format!(
-            "is {}, too small for one chunk: allowed from `snapshots.max_chunk_size`, which is {}",
+            "is {}, too small for two chunks: allowed from twice `snapshots.max_chunk_size`, which is {}",
             snapshots.window, snapshots.max_chunk_size
         );
         return Err(ConfigError::Conflict { key: "snapshots.window", message });
     }
+    check_ports(config)?;
     let peers = config.sources.peers.iter().map(|address| address.iter().last().map(|part| part.to_string()));
     if let Some(Some(peer)) = first_twice(peers) {
         let message = format!("names the same peer twice: {}", peer.trim_start_matches("/p2p/"));
@@ -316,6 +319,42 @@ fn check_together(config: &Config) -> Result<(), ConfigError> {
         return Err(ConfigError::Conflict { key: "trust.threshold", message });
     }
     Ok(())
+}
+
+/// Checks that no two listeners are to have one TCP port.
+fn check_ports(config: &Config) -> Result<(), ConfigError> {
+    let mut listeners = vec![("rpc.listen", config.rpc.listen)];
+    if config.introspection.enabled {
+        listeners.push(("introspection.listen", config.introspection.listen));
+    }
+    listeners.extend(config.p2p.listen.iter().filter_map(tcp_address).map(|address| ("p2p.listen", address)));
+    for (at, &(key, address)) in listeners.iter().enumerate() {
+        let Some((other, taken)) = listeners[..at].iter().find(|(_, earlier)| overlap(*earlier, address)) else {
+            continue;
+        };
+        let message = format!("has {address}, and `{other}` has {taken}: each needs a port of its own");
+        return Err(ConfigError::Conflict { key, message });
+    }
+    Ok(())
+}
+
+/// Whether two listeners cannot have these addresses at once.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let is_same_ip = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && one.is_ipv4() == other.is_ipv4() && is_same_ip
+}
+
+fn tcp_address(address: &Multiaddr) -> Option<SocketAddr> {
+    let mut parts = address.iter();
+    let ip = match parts.next()? {
+        Protocol::Ip4(ip) => IpAddr::from(ip),
+        Protocol::Ip6(ip) => ip.into(),
+        _ => return None,
+    };
+    match parts.next()? {
+        Protocol::Tcp(port) => Some(SocketAddr::new(ip, port)),
+        _ => None,
+    }
 }
 
 fn first_twice<T: Ord + Clone>(items: impl Iterator<Item = T>) -> Option<T> {

@@ -79,9 +79,9 @@ const HOST: Rule =
     Rule { allowed: "host names without scheme, port or path, such as \"node.example\"", holds: is_host };
 const ORIGIN: Rule =
     Rule { allowed: "origins such as \"https://ui.example\" or \"http://localhost:3000\"", holds: is_origin };
-const OPTIONAL_HASH: Rule = Rule {
-    allowed: "64 lower-case hex digits, or empty",
-    holds: |text| text.is_empty() || text.parse::<Hash>().is_ok(),
+const GENESIS: Rule = Rule {
+    allowed: "a genesis commitment as `publish` prints it, which is 64 lower-case hex digits below the field's modulus, or empty",
+    holds: |text| text.is_empty() || text.parse::<rpp_proofs::Commitment>().is_ok(),
 };
 const HASH: Rule = Rule { allowed: "64 lower-case hex digits each", holds: |text| text.parse::<Hash>().is_ok() };
 const CHAIN_ID: Rule = Rule { allowed: "1 to 64 of the characters A-Z a-z 0-9 . _ -", holds: is_chain_id };
@@ -159,7 +159,7 @@ pub(super) const KEYS: &[ConfigKey] = &[
     number("limits", "download_bytes_per_second", 0, MAX_INTEGER, 0),
     number("limits", "upload_bytes_per_second", 0, MAX_INTEGER, 0),
     number("limits", "upload_bytes_per_second_per_peer", 0, MAX_INTEGER, 0),
-    text("trust", "genesis", OPTIONAL_HASH, ""),
+    text("trust", "genesis", GENESIS, ""),
     list("trust", "publishers", limits::MAX_PUBLISHERS, HASH),
     number("trust", "threshold", 0, limits::MAX_PUBLISHERS as u64, 0),
     list("trust", "revoked", 1024, HASH),

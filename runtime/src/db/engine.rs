@@ -18,7 +18,7 @@ use super::{
     fault::{DbFault, system_code},
 };
 use crate::limits::{DB_CACHE_BYTES, FLUSH_PATIENCE, FLUSH_QUEUE};
-use crate::{config::Durability, writable};
+use crate::{config::Durability, files::create_dir_private, writable};
 
 const LOCK_POLL: Duration = Duration::from_millis(20);
 
@@ -180,6 +180,7 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, DbFault>) -> Result<T, DbFault> {
 
 fn try_open(folder: &Path) -> Result<(sled::Db, [sled::Tree; TABLES.len()]), Unopened> {
     let open = || -> Result<_, sled::Error> {
+        let _ = create_dir_private(folder); // sled says what is wrong with the folder, and would make one for all to read.
         let db = sled::Config::new().path(folder).cache_capacity(DB_CACHE_BYTES).open()?;
         let trees = [db.open_tree(TABLES[0])?, db.open_tree(TABLES[1])?, db.open_tree(TABLES[2])?];
         // Reading everything once finds damage now, and not in the middle of a stream.

@@ -164,10 +164,28 @@ fn every_kind_of_bad_value_is_refused_naming_key_and_what_is_allowed() {
             "snapshots.min_chunk_size",
             "`snapshots.max_chunk_size`, which is 32768",
         ),
-        ("[snapshots]\nwindow = 1048576", "snapshots.window", "4194304"),
+        ("[snapshots]\nwindow = 8388607", "snapshots.window", "twice `snapshots.max_chunk_size`, which is 4194304"),
+        ("[introspection]\nlisten = \"127.0.0.1:7070\"", "introspection.listen", "`rpc.listen` has 127.0.0.1:7070"),
+        ("[rpc]\nlisten = \"127.0.0.1:4001\"", "p2p.listen", "`rpc.listen` has 127.0.0.1:4001"),
+        ("[p2p]\nlisten = [\"/ip6/::/tcp/1\", \"/ip6/::1/tcp/1\"]", "p2p.listen", "a port of its own"),
     ] {
         let error = refusal(text);
         assert!(error.contains(&format!("`{key}`")) && error.contains(allowed), "{text}: {error}");
+    }
+    // No chain can have such a genesis, so it is a mistake of the one who copied it.
+    let genesis = |digits: String| load(&format!("[trust]\ngenesis = \"{digits}\""));
+    for wrong in ["ff".repeat(32), "11".repeat(31) + "41"] {
+        let error = genesis(wrong).unwrap_err().to_string();
+        assert!(error.contains("`trust.genesis`") && error.contains("below the field's modulus"), "{error}");
+    }
+    genesis("11".repeat(32)).unwrap();
+    for apart in [
+        "[rpc]\nlisten = \"127.0.0.1:7071\"\n[introspection]\nenabled = false",
+        "[rpc]\nlisten = \"127.0.0.1:0\"\n[introspection]\nlisten = \"127.0.0.1:0\"",
+        "[rpc]\nlisten = \"[::]:7070\"\n[introspection]\nlisten = \"127.0.0.1:7070\"",
+        "[rpc]\nlisten = \"127.0.0.2:7070\"\n[introspection]\nlisten = \"127.0.0.1:7070\"",
+    ] {
+        load(apart).unwrap();
     }
     let error = refusal(&format!("[trust]\npublishers = [\"{}\"]\nthreshold = 2", "ab".repeat(32)));
     assert!(error.contains("trust.threshold"), "{error}");
