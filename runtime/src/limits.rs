@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+/// How long a lock that somebody holds is tried again before it counts as in use. A lock that was released may be held a moment longer by the copy
+/// that a process has which is being started.
+pub const DATA_LOCK_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Connections that this node makes at once.
 pub const MAX_PENDING_CONNECTIONS: u32 = 64;
 /// Pings in a row that may bring no answer, on a connection where one was answered.

@@ -5,7 +5,12 @@ use std::{
     io::{self, Read as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
+
+use crate::limits::DATA_LOCK_PATIENCE;
+
+const POLL: Duration = Duration::from_millis(10);
 
 /// Why the folder could not be locked.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +57,7 @@ impl DataLock {
             .custom_flags(i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0))
             .open(&path)
             .map_err(io)?;
-        match file.try_lock() {
+        match lock_soon(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
@@ -70,5 +75,17 @@ impl DataLock {
             tracing::warn!("cannot write this process's number to {}: {error}", path.display());
         }
         Ok(Self { _file: file })
+    }
+}
+
+/// Locks a file that nobody else may hold for long. A process that is being started has a copy of every open file of its parent until it
+/// executes its program, so a lock that was released a moment ago may still be held by that copy. Blocks for a second at most.
+pub(crate) fn lock_soon(file: &File) -> Result<(), TryLockError> {
+    let until = Instant::now() + DATA_LOCK_PATIENCE;
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if Instant::now() < until => std::thread::sleep(POLL),
+            done => return done,
+        }
     }
 }

@@ -161,7 +161,8 @@ impl World {
         provider.flag(&format!("--p2p-peers={}", consumer.address()));
         consumer.flag(&format!("--trust-genesis={}", published["genesis"].as_str().unwrap()));
         consumer.flag(&format!("--snapshots-chunk-size={CHUNK}"));
-        for key in ["max-chunk-size", "window", "ack-bytes"] {
+        consumer.flag(&format!("--snapshots-max-chunk-size={CHUNK}"));
+        for key in ["window", "ack-bytes"] {
             consumer.flag(&format!("--snapshots-{key}={GROUP}"));
         }
         provider.start();

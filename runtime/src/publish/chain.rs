@@ -111,7 +111,7 @@ impl ChainFolder {
         let failed = |source| PublishError::Io { path: path.to_owned(), source };
         let folder = Dir::create(path).map_err(failed)?;
         let lock = folder.open_write(LOCK).map_err(failed)?;
-        match lock.try_lock() {
+        match crate::lock::lock_soon(&lock) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(PublishError::InUse { path: path.to_owned() }),
             Err(TryLockError::Error(error)) => return Err(failed(error)),

@@ -108,7 +108,8 @@ impl World {
         let mut consumer = Process::new(&[], reserved_port());
         consumer.flag(&format!("--trust-genesis={genesis}"));
         consumer.flag(&format!("--snapshots-chunk-size={CHUNK}"));
-        for key in ["max-chunk-size", "window", "ack-bytes"] {
+        consumer.flag(&format!("--snapshots-max-chunk-size={CHUNK}"));
+        for key in ["window", "ack-bytes"] {
             consumer.flag(&format!("--snapshots-{key}={GROUP}"));
         }
         consumer.start();
