@@ -92,6 +92,12 @@ pub const MAX_RECURSIVE_PROOF_BYTES: usize = 64 * 1024;
 pub const MAX_UNVERIFIED_BYTES: u64 = 64 * 1024 * 1024;
 /// The most bytes that a consumer has verified but not yet made durable, by default.
 pub const WINDOW: u64 = 16 * 1024 * 1024;
+/// What a stream's window has beyond the product of rate and round trip, bytes: for the disk, and for threads that wake late.
+pub const WINDOW_HEAD_ROOM: u64 = 8 * 1024 * 1024;
+/// The rate that is assumed of a stream until its own is known, bytes per second.
+pub const FIRST_RATE: u64 = 128 * 1024 * 1024;
+/// A round trip counts for a stream's window for this long at least.
+pub const ROUND_TRIP_MEMORY: Duration = Duration::from_secs(5 * 60);
 /// How often a paused consumer checks for free disk space, or for a payload that another session holds.
 pub const PAUSE_RECHECK: Duration = Duration::from_secs(2);
 /// Time before an acknowledgement that the provider could not record is sent again.

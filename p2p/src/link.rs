@@ -11,14 +11,15 @@ mod requests;
 mod slow;
 mod status;
 mod stream;
+mod window;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use libp2p::PeerId;
 
 pub use self::stream::Grant;
 pub(crate) use self::{backoff::Backoff, intent::Intent, requests::InFlight};
-use self::{intent::Said, requests::Requests, stream::LinkStream};
+use self::{intent::Said, requests::Requests, stream::LinkStream, window::PathWindow};
 use crate::{
     consumer::{ExplicitResume, Failure, Input, Options, Unexpected},
     download::{Demand, Hold},
@@ -48,6 +49,8 @@ pub(crate) struct Link {
     requests: Requests,
     /// What carries the session while it is open; `None`: requests.
     stream: Option<LinkStream>,
+    /// How much of it may be under way.
+    window: PathWindow,
     /// The version of the protocol that carried the last opening.
     protocol: Option<Protocol>,
     /// Which version carries the answer to which request.
@@ -192,6 +195,7 @@ impl Link {
             said: Said::default(),
             requests: Requests::default(),
             stream: None,
+            window: PathWindow::new(now, options.window),
             protocol: None,
             carried: None,
             failed_chunks: 0,
@@ -243,6 +247,16 @@ impl Link {
             Some(SnapshotsRequest::Chunk { chunk_index, .. }) => size(&(*chunk_index..chunk_index + 1)),
             _ => 0,
         }
+    }
+
+    /// The round trip to the peer was measured.
+    pub(crate) fn round_trip(&mut self, now: Instant, time: Duration) {
+        self.window.measured(now, time);
+    }
+
+    /// Payload bytes that may be under way or wait for the disk, while the session is carried by a stream.
+    pub(crate) fn window(&self, plan: &Plan) -> Option<u64> {
+        self.is_streaming().then(|| self.window.bytes(plan.chunk_size))
     }
 
     /// Payload bytes that came, and those of them that came in vain.
@@ -325,7 +339,7 @@ impl Link {
     /// The next thing to say to the peer. Not to be asked before the last message is answered.
     fn poll_intent(&mut self, demand: &Demand) -> Option<Intent> {
         let message = self.message_due(demand);
-        self.said.next(&self.state, message, demand, 1)
+        self.said.next(&self.state, message, demand, demand.room, 1)
     }
 
     /// The next message: how the session is opened, or what is acknowledged.
@@ -464,6 +478,7 @@ impl Link {
             self.requests.reset();
             let (id, protocol) = self.carried.take().map_or((None, Protocol::V1), |(id, by)| (Some(id), by));
             self.protocol = Some(protocol);
+            self.window.reopen(now);
             self.stream = id.filter(|_| protocol == Protocol::V2).map(|id| LinkStream::new(id, now));
         }
     }

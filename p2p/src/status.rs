@@ -225,6 +225,9 @@ pub struct SourceStatus {
     /// The newest round trip to a peer, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rtt_ms: Option<f64>,
+    /// Payload bytes that may be under way from a peer or wait to be written, chosen from rate and round trip.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window_bytes: Option<u64>,
     /// What this source is waited for.
     pub waiting_on: Option<WaitingOn>,
     /// Why it is of no use, or what it recovers from.
@@ -246,6 +249,7 @@ impl SourceStatus {
             bytes_wasted: 0,
             verified_bytes_per_second: None,
             rtt_ms: None,
+            window_bytes: None,
             waiting_on: None,
             error: None,
             error_code: None,

@@ -196,6 +196,7 @@ fn the_schemas_are_those_of_the_types() {
         source.protocol = None;
         source.verified_bytes_per_second = None;
         source.rtt_ms = None;
+        source.window_bytes = None;
     });
     let required = names(schema(&description, "SourceStatus")["required"].as_array().unwrap());
     assert_eq!(required, keys(&serde_json::to_value(source).unwrap()));

@@ -476,7 +476,7 @@ impl Node {
                 self.metrics.libp2p.record(&event);
                 if let Ok(rtt) = event.result {
                     self.peers.measured(event.peer, rtt);
-                    self.manager.on_round_trip(event.peer, rtt.as_secs_f64() * 1e3);
+                    self.manager.on_round_trip(event.peer, rtt, now);
                     self.watchers.each(|watcher| watcher.round_trip(event.peer, event.connection, rtt));
                 }
             }

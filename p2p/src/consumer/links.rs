@@ -1,6 +1,9 @@
 //! What happens with peers: connections, answers, and the lack of them.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use libp2p::PeerId;
 
@@ -37,6 +40,13 @@ impl Session {
         let demand = crate::download::Demand { is_needed, ..self.demand_of(number) };
         let trouble = self.sources.link_of_mut(number).and_then(|link| link.disconnected(now, reason, &demand));
         self.bear(now, number, trouble);
+    }
+
+    /// The round trip to this peer was measured. A stream's window follows it; until then it is what is configured.
+    pub fn handle_round_trip(&mut self, now: Instant, peer: PeerId, time: Duration) {
+        if let Some((_, link)) = self.sources.peer_mut(peer) {
+            link.round_trip(now, time);
+        }
     }
 
     /// This peer could not be dialled.
@@ -86,6 +96,12 @@ impl Session {
             return Err(Unexpected { input: Input::Verified });
         }
         self.touch();
+        if let (Verified::Plan(_) | Verified::Resumed { .. }, Some(link)) =
+            (&verified, self.sources.link_of_mut(number))
+        {
+            // Nothing else was under way.
+            link.round_trip(now, now.saturating_duration_since(ended.since));
+        }
         match verified {
             Verified::Plan(plan) => self.accept_plan(now, number, plan.into()),
             Verified::Chunk(chunk) => self.accept_chunk(now, number, chunk),

@@ -282,6 +282,7 @@ impl Sources {
                 updates: if gives_updates { all.want.updates.clone() } else { 0..0 },
             },
             room: self.room_of(number, all, schedule),
+            unwritten: all.unwritten,
             durable: Durable { chunks: all.durable.chunks, updates: all.durable.updates.filter(|_| is_lead_plan) },
             is_all_durable: all.is_all_durable,
             is_in_use: leads && !is_fixed && all.is_in_use,

@@ -86,6 +86,11 @@ impl Session {
                 bytes_verified: delivery.verified,
                 bytes_wasted: wasted,
                 rate: self.schedule.rate(now, number, chunk).filter(|_| delivery.is_alive()),
+                window: self
+                    .sources
+                    .link_of(number)
+                    .zip(demand.plan.as_deref())
+                    .and_then(|(link, plan)| link.window(plan)),
                 waiting: waiting.filter(|_| delivery.is_alive() && !self.is_over()),
                 trouble: out.or_else(|| trouble.cloned()),
             }

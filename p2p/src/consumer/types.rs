@@ -31,7 +31,8 @@ pub struct Options {
     pub ack_bytes: u64,
     /// or after this long, whichever comes first.
     pub ack_interval: Duration,
-    /// The most bytes that may be verified but not yet durable. At least one chunk is always allowed.
+    /// The most bytes that may be under way or wait to be written. What a stream needs for its path may be less. At least one chunk is
+    /// always allowed.
     pub window: u64,
     /// A session without progress for this long fails; `None`: it tries without end.
     pub give_up_after: Option<Duration>,
@@ -271,6 +272,8 @@ pub struct SourceView {
     pub bytes_wasted: u64,
     /// Its rate, in bytes per second, as far as it is known.
     pub rate: Option<u64>,
+    /// Payload bytes that may be under way from a peer, or wait for the disk; of a session that is carried by a stream.
+    pub window: Option<u64>,
     /// What is waited for from it.
     pub waiting: Option<Waiting>,
     /// What it is out for, or recovering from.

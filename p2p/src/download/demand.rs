@@ -19,6 +19,8 @@ pub(crate) struct Demand {
     pub(crate) want: Want,
     /// How many payload bytes of it may be under way.
     pub(crate) room: u64,
+    /// How many payload bytes came and wait to be written.
+    pub(crate) unwritten: u64,
     /// What may be acknowledged.
     pub(crate) durable: Durable,
     /// Every byte is durable, and was verified by this process.
@@ -39,6 +41,7 @@ impl Demand {
             next: (0, 0),
             want: Want::default(),
             room: 0,
+            unwritten: 0,
             durable: Durable::default(),
             is_all_durable: false,
             is_in_use: false,

@@ -77,6 +77,7 @@ impl Download {
             next: (self.confirmed_chunks.max(work.window.verified_prefix()), updates),
             want: work.want(),
             room: self.throttle.as_ref().map_or(work.room(), |throttle| throttle.cap(work.room())),
+            unwritten: work.window.unwritten_bytes(),
             durable: self.durable(work),
             is_all_durable: work.is_all_durable(),
             is_in_use: work.is_in_use(),

@@ -149,9 +149,14 @@ impl Window {
         if lost_with_the_disk == 0 {
             return self.capacity.max(self.next_size());
         }
-        let in_memory = self.queued_bytes + self.writing_bytes;
+        let in_memory = self.unwritten_bytes();
         let not_durable = self.capacity.saturating_mul(2).saturating_sub(lost_with_the_disk);
         self.capacity.saturating_sub(in_memory).min(not_durable)
+    }
+
+    /// Bytes that wait to be written, or are being written.
+    pub(super) fn unwritten_bytes(&self) -> u64 {
+        self.queued_bytes + self.writing_bytes
     }
 
     /// Bytes of the first chunk that is to come.

@@ -117,8 +117,9 @@ impl Link {
             (WaitKind::Chunk, reason)
         } else {
             let reason = format!(
-                "{peer} may send no more for now: the {} bytes of [snapshots] window are received and not durable yet; a slow \
-                 disk shows here, and a larger window helps on a long line",
+                "{peer} may send no more for now: the {} bytes of this path's window (at most [snapshots] window, {}) are \
+                 received and not durable yet; a slow disk shows here",
+                self.window.bytes(plan.chunk_size),
                 self.options.window
             );
             (WaitKind::Credit, reason)

@@ -102,7 +102,10 @@ impl Link {
         if let Some(stream) = self.stream.as_mut().filter(|_| is_stream) {
             stream.since = now;
             match verified {
-                Verified::Chunk(chunk) => stream.chunks.insert(chunk.index..chunk.index + 1),
+                Verified::Chunk(chunk) => {
+                    stream.chunks.insert(chunk.index..chunk.index + 1);
+                    self.window.came(now, chunk.bytes.len() as u64);
+                }
                 Verified::Update { index, .. } => stream.updates.insert(*index..*index + 1),
                 _ => {}
             }
@@ -125,10 +128,13 @@ impl Link {
             return None;
         }
         let request_id = stream.id;
+        // What waits for the disk is in memory, too.
+        let window = self.window.bytes(plan.chunk_size);
+        let room = window.saturating_sub(demand.unwritten).min(demand.room);
         // Seldom, and never so late that a chunk does not fit.
-        let step = ((self.options.window / 4).min(demand.room / 2)).max(plan.chunk_size);
+        let step = (window / 4).min(room / 2).max(plan.chunk_size);
         let (mut want, mut credit) = (None, None);
-        while let Some(intent) = self.said.next(&self.state, None, demand, step) {
+        while let Some(intent) = self.said.next(&self.state, None, demand, room, step) {
             match intent {
                 Intent::Want(Want { chunks, updates }) => want = Some(Wanted { chunks, updates }),
                 Intent::Credit(granted) => credit = Some(granted),

@@ -271,6 +271,7 @@ pub fn full(session: u64) -> SnapshotStreamStatus {
                 source.bytes_wasted = 1_048_576;
                 source.verified_bytes_per_second = Some(612_345_678);
                 source.rtt_ms = Some(0.4);
+                source.window_bytes = Some(8_651_776);
                 source.waiting_on = Some(waiting());
                 source.error = Some("the provider is busy".into());
                 source.error_code = Some(FailureCode::Provider);

@@ -1,6 +1,6 @@
 //! The sources of a session: those it was given, those added and taken away while it runs, and those that are found.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use libp2p::{PeerId, Swarm};
 use rpp_p2p::{
@@ -198,11 +198,12 @@ impl Manager {
     }
 
     /// The newest round trip to a peer.
-    pub(crate) fn on_round_trip(&mut self, peer: PeerId, rtt_ms: f64) {
+    pub(crate) fn on_round_trip(&mut self, peer: PeerId, time: Duration, now: Instant) {
         for tracked in self.sessions.values_mut() {
-            let is_of = |machine: &rpp_p2p::consumer::Session| machine.links().any(|(of, _)| of == peer);
-            if tracked.machine.as_ref().is_some_and(is_of) {
-                tracked.here.round_trips.insert(peer, rtt_ms);
+            let is_of = |machine: &&mut rpp_p2p::consumer::Session| machine.links().any(|(of, _)| of == peer);
+            if let Some(machine) = tracked.machine.as_mut().filter(is_of) {
+                machine.handle_round_trip(now, peer, time);
+                tracked.here.round_trips.insert(peer, time.as_secs_f64() * 1e3);
             }
         }
     }
@@ -269,6 +270,7 @@ impl Tracked {
             source.bytes_wasted = view.bytes_wasted;
             source.verified_bytes_per_second = view.rate;
             source.rtt_ms = rtt_ms;
+            source.window_bytes = view.window;
             source.waiting_on = view.waiting.map(|wait| {
                 WaitingOn::new(wait.what, millis(wait.since, now), wait.reason).with(|told| {
                     told.index = wait.index;

@@ -514,7 +514,7 @@ fn same_but_for_time(a: &SnapshotStreamStatus, b: &SnapshotStreamStatus) -> bool
         status.eta_seconds = None;
         status.stalled_ms = None;
         for source in &mut status.sources {
-            (source.verified_bytes_per_second, source.rtt_ms) = (None, None);
+            (source.verified_bytes_per_second, source.rtt_ms, source.window_bytes) = (None, None, None);
             if let Some(wait) = &mut source.waiting_on {
                 (wait.since_ms, wait.retry_at) = (0, None);
             }
