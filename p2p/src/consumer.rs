@@ -35,6 +35,7 @@
 //!   only the snapshot's header has to be the same.
 //! * **A source that fails harms nobody else.** What it was to deliver goes to the others at once. One that refuses, or breaks
 //!   the protocol, is out; with the last source the session fails.
+//! * **Mirrors are read ahead** while the authority is checked, within the window and in memory only.
 //! * A session with one source is what it was before there were many.
 //!
 //! The machine has no clock and does no I/O. It is never stuck: at every moment there is an action to take, an answer to
@@ -50,6 +51,7 @@
 //! What a driver tells is either the answer to something that was asked, or comes late: asked for, and given up since. A late
 //! answer changes nothing. An answer to nothing at all is [`Unexpected`]: a fault of the driver, or of the session.
 
+mod early;
 mod lead;
 mod links;
 mod local;
@@ -65,13 +67,14 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 use libp2p::PeerId;
 
 use self::{
+    early::Early,
     mirror::MirrorLink,
     sources::{LinkKind, Out, Sources},
 };
 pub use self::{
     types::{
-        Action, Blame, DownloadSource, ExplicitResume, Failure, Fault, MirrorFailure, MirrorId, MirrorJob, Options,
-        Saved, SourceView, Storage, View, Waiting,
+        Action, Blame, DownloadSource, ExplicitResume, Failure, Fault, MirrorFailure, MirrorId, MirrorJob, MirrorJobId,
+        Options, Saved, SourceView, Storage, View, Waiting,
     },
     unexpected::{Input, Unexpected},
 };
@@ -96,6 +99,8 @@ pub struct Session {
     options: Options,
     sources: Sources,
     schedule: Schedule,
+    /// What mirrors gave before the place was open.
+    early: Early,
     download: Download,
     course: Course,
     /// What it is recovering from.
@@ -108,6 +113,8 @@ pub struct Session {
     lead_since: Instant,
     /// Something happened since what is missing was shared out.
     is_unshared: bool,
+    /// Who was asked for something last.
+    turn: Number,
     blames: VecDeque<Blame>,
 }
 
@@ -142,12 +149,14 @@ impl Session {
             options,
             sources: Sources::default(),
             schedule: Schedule::default(),
+            early: Early::default(),
             course: Course::Running,
             trouble: None,
             is_explicit: false,
             is_fixed: false,
             lead_since: now,
             is_unshared: true,
+            turn: 0,
             blames: VecDeque::new(),
         }
     }
@@ -228,6 +237,26 @@ impl Session {
             self.sources.remove(number);
         }
         self.sources.len() < MAX_SOURCES
+    }
+
+    /// As [`Self::retry_now`], of one source.
+    pub fn retry_source(&mut self, _now: Instant, source: DownloadSource) {
+        let Some(number) = self.sources.number_of(source) else { return };
+        match self.sources.get_mut(number).map(|delivery| &mut delivery.kind) {
+            Some(LinkKind::Peer(link)) => link.retry_now(),
+            Some(LinkKind::Mirror(mirror)) => mirror.retry_now(),
+            None => {}
+        }
+        self.touch();
+    }
+
+    /// A mirror is read in another way from now on, with other credentials for instance: what is being read is given up, and it is
+    /// asked at once. `false`: there is none such, or it is out.
+    pub fn renew_mirror(&mut self, mirror: MirrorId) -> bool {
+        let Some((_, link)) = self.sources.mirror_mut(mirror) else { return false };
+        link.renew();
+        self.touch();
+        true
     }
 
     /// Takes a source away; `false`: there is none such. Without any the session waits.
@@ -347,18 +376,27 @@ impl Session {
 
     fn poll_sources(&mut self, now: Instant, all: &Demand) -> Option<Action> {
         let mut numbers: Vec<Number> = self.sources.alive().map(|(number, _)| number).collect();
-        numbers.sort_by_key(|number| self.sources.lead != Some(*number));
+        if self.is_fixed && self.download.is_limited() {
+            // What may come is little at a time: whoever had it last is the last to have the next of it.
+            numbers.sort_by_key(|number| number.wrapping_sub(self.turn.wrapping_add(1)));
+        } else {
+            numbers.sort_by_key(|number| self.sources.lead != Some(*number));
+        }
         for number in numbers {
             let demand = self.sources.demand_of(number, all, &self.schedule, self.is_fixed);
+            let early = self.early_demand(now, number);
+            let leads = self.sources.lead == Some(number);
             let Some(delivery) = self.sources.get_mut(number) else { continue };
             match &mut delivery.kind {
                 LinkKind::Peer(link) => {
                     let peer = link.peer();
                     let download = &self.download;
                     if let Some(grant) = link.poll_grant(&demand, |update| download.previous(update)) {
+                        self.turn = number;
                         return Some(Action::Grant(peer, grant));
                     }
                     if let Some(request) = link.poll_request(now, &demand) {
+                        self.turn = number;
                         return Some(Action::Request(peer, self.exchange(request, demand.plan)));
                     }
                     // Connected early: its plan is asked for when there is something to compare it with.
@@ -368,8 +406,12 @@ impl Session {
                     }
                 }
                 LinkKind::Mirror(mirror) => {
-                    if let Some(job) = mirror.poll_job(now, &demand) {
-                        return Some(Action::Mirror(mirror.id(), job));
+                    // Its manifest is read while that of the leader is: nothing of it counts before something is settled.
+                    let may_plan = leads || self.is_fixed || mirror.may_plan_early();
+                    let demand = Demand { is_needed: all.is_needed && may_plan, ..early.unwrap_or(demand) };
+                    if let Some((job, begun)) = mirror.poll_job(now, &demand) {
+                        self.turn = number;
+                        return Some(Action::Mirror(mirror.id(), job, begun));
                     }
                 }
             }
@@ -392,6 +434,9 @@ impl Session {
 
     /// Says which source is to deliver what.
     fn share(&mut self, now: Instant, all: &Demand) {
+        if self.early.is_reading() && !self.download.takes_chunks() {
+            return; // Who reads what ahead is settled.
+        }
         let is_due = self.schedule.next_look().is_some_and(|at| at <= now);
         if !std::mem::take(&mut self.is_unshared) && !is_due {
             return;
@@ -431,7 +476,8 @@ impl Session {
     /// round of actions.
     pub fn thirst(&mut self, now: Instant) -> Option<u64> {
         let is_reached = !self.is_over() && self.obstacle().is_none() && self.sources.alive().next().is_some();
-        if is_reached { self.download.thirst(now) } else { None }
+        let open = self.sources.alive().filter(|(_, delivery)| delivery.is_open()).count() as u64;
+        if is_reached { self.download.thirst(now, open) } else { None }
     }
 
     /// So many bytes more may come; see [`thirst`](Self::thirst).
@@ -505,6 +551,7 @@ impl Session {
         if !self.is_over() {
             self.course = Course::Failed { failure, since: now };
             self.download.close();
+            self.drop_early();
         }
     }
 

@@ -117,6 +117,18 @@ impl Schedule {
         }
     }
 
+    /// Something is under way from this source before what is missing is shared out.
+    pub(crate) fn begins(&mut self, now: Instant, number: Number) {
+        self.sources.entry(number).or_default().rate.start(now);
+    }
+
+    /// These chunks are under way from this source already.
+    pub(crate) fn adopt(&mut self, number: Number, under_way: &IndexRanges) {
+        if let Some(source) = self.sources.get_mut(&number) {
+            source.run.add(under_way);
+        }
+    }
+
     /// A chunk came from this source.
     pub(crate) fn came(&mut self, now: Instant, number: Number, bytes: u64) {
         if let Some(source) = self.sources.get_mut(&number) {

@@ -10,9 +10,11 @@ use libp2p::PeerId;
 use rpp_p2p::{
     AuthorityError, ErrorCode, Exchange, FailureCode, Have, Plan, PlanWishes, RequestFailure, RequestId, Rules,
     SessionState, SnapshotSessionId, SnapshotsRequest, SnapshotsResponse, WaitKind,
-    consumer::{Action, DownloadSource, Fault, MirrorFailure, MirrorId, MirrorJob, Options, Session, Storage},
+    consumer::{
+        Action, DownloadSource, Fault, MirrorFailure, MirrorId, MirrorJob, MirrorJobId, Options, Session, Storage,
+    },
     error::{Cause, TooSlow},
-    limits::{LEAD_PATIENCE, MAX_SOURCES},
+    limits::{LEAD_PATIENCE, MAX_SOURCES, MIRROR_READS},
     mirror::MirrorPlan,
     status::SourceState,
 };
@@ -33,7 +35,9 @@ struct Rig {
     requests: u64,
     written: Have,
     /// Jobs of mirrors that nobody did yet.
-    jobs: Vec<(MirrorId, MirrorJob)>,
+    jobs: Vec<(MirrorId, MirrorJobId, MirrorJob)>,
+    /// The authority over the plan is not given yet.
+    is_held: bool,
     /// Chunks, by who was asked for them.
     asked: Vec<(PeerId, u64)>,
 }
@@ -77,6 +81,7 @@ impl Rig {
             requests: 0,
             written: Have::nothing(WORLD.checkpoint(step).payload_bytes),
             jobs: Vec::new(),
+            is_held: false,
             asked: Vec::new(),
         }
     }
@@ -101,7 +106,8 @@ impl Rig {
                     assert!(self.session.has_link(peer, session));
                     self.in_flight.remove(&peer);
                 }
-                Action::Mirror(mirror, job) => self.jobs.push((mirror, job)),
+                Action::Mirror(mirror, number, job) => self.jobs.push((mirror, number, job)),
+                Action::VerifyAuthority { .. } if self.is_held => {}
                 Action::VerifyAuthority { .. } => self.session.handle_authority(now, Ok(())).unwrap(),
                 Action::OpenStorage { .. } => {
                     let unchecked = Have::nothing(self.written.payload_bytes());
@@ -194,6 +200,17 @@ impl Rig {
         panic!("it does not come to that: {:?}", self.session.view());
     }
 
+    /// The same as [`Self::finish`], while mirrors do what is asked of them.
+    fn finish_with_mirrors(&mut self) {
+        for _ in 0..200 {
+            while !self.jobs.is_empty() {
+                self.mirror();
+            }
+            self.round();
+        }
+        self.finish();
+    }
+
     fn finish(&mut self) {
         self.rounds_until(|rig| rig.session.view().state == SessionState::Complete);
         assert!(self.written.is_all());
@@ -205,13 +222,13 @@ impl Rig {
 
     /// Does the next job of a mirror, honestly.
     fn mirror(&mut self) {
-        let (mirror, job) = self.jobs.pop().expect("a job");
+        let (mirror, number, job) = self.jobs.remove(0);
         match job {
             MirrorJob::Plan { wishes } => {
                 let plan = WORLD.plan(10, 10, CHUNK);
                 let updates = (0..plan.total_updates).map(|index| WORLD.update(&plan, index)).collect();
                 let plan = MirrorPlan::check(plan, updates, wishes, &rules()).unwrap();
-                self.session.handle_mirror_plan(self.now, mirror, plan).unwrap();
+                self.session.handle_mirror_plan(self.now, mirror, number, plan).unwrap();
             }
             MirrorJob::Chunks { plan, chunks } => {
                 for index in chunks {
@@ -225,10 +242,10 @@ impl Rig {
                         bytes,
                         proof,
                     );
-                    self.session.handle_mirror_chunk(self.now, mirror, chunk.unwrap()).unwrap();
+                    self.session.handle_mirror_chunk(self.now, mirror, number, chunk.unwrap()).unwrap();
                     self.drive();
                 }
-                self.session.handle_mirror_read(self.now, mirror).unwrap();
+                self.session.handle_mirror_read(self.now, mirror, number).unwrap();
             }
             other => panic!("{other:?}"),
         }
@@ -402,26 +419,124 @@ fn a_mirror_alone_is_a_verified_start_like_any_other() {
     let mut rig = Rig::new(0);
     assert!(rig.session.add_mirror(MirrorId(3)) && !rig.session.add_mirror(MirrorId(3)));
     rig.drive();
-    assert!(matches!(rig.jobs.as_slice(), [(MirrorId(3), MirrorJob::Plan { .. })]));
+    assert!(matches!(rig.jobs.as_slice(), [(MirrorId(3), _, MirrorJob::Plan { .. })]));
     rig.mirror();
-    let Some((_, MirrorJob::Chunks { chunks, .. })) = rig.jobs.last() else { panic!() };
-    assert_eq!(*chunks, 0..13, "neighbours are read in one go");
-    rig.mirror();
+    let reads: Vec<_> = rig
+        .jobs
+        .iter()
+        .map(|(_, _, job)| match job {
+            MirrorJob::Chunks { chunks, .. } => chunks.clone(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(reads.len(), MIRROR_READS, "the next answers are on their way before the first one ends");
+    assert!(reads[0].start == 0 && reads.windows(2).all(|pair| pair[0].end == pair[1].start), "{reads:?}");
+    assert!(reads.iter().all(|read| read.end - read.start > 1), "neighbours are read in one go: {reads:?}");
+    while !rig.jobs.is_empty() {
+        rig.mirror();
+    }
     let view = rig.session.view();
     assert_eq!((view.state, view.source), (SessionState::Complete, Some(DownloadSource::Mirror(MirrorId(3)))));
+    assert_eq!((view.bytes_received, view.bytes_wasted), (PAYLOAD, 0));
+}
+
+#[test]
+fn while_the_authority_is_checked_mirrors_are_read_ahead_and_nothing_reaches_the_disk() {
+    let mut rig = Rig::new(0);
+    rig.is_held = true;
+    for number in 0..2 {
+        assert!(rig.session.add_mirror(MirrorId(number)));
+    }
+    rig.drive();
+    assert_eq!(rig.jobs.len(), 2, "both manifests are read at once");
+    while !rig.jobs.is_empty() {
+        rig.mirror();
+    }
+    let view = rig.session.view();
+    assert_eq!((view.state, view.bytes_received, view.bytes_wasted), (SessionState::Verifying, PAYLOAD, 0));
+    assert_eq!((view.bytes_verified, view.bytes_written, rig.written.bytes()), (0, 0, 0));
+    rig.session.handle_authority(rig.now, Ok(())).unwrap();
+    rig.drive();
+    let view = rig.session.view();
+    assert_eq!((view.state, view.bytes_received, view.bytes_wasted), (SessionState::Complete, PAYLOAD, 0));
+    assert!(rig.written.is_all() && rig.jobs.is_empty(), "nothing is read twice: {:?}", rig.jobs);
+    let gave: Vec<u64> = rig.session.sources(rig.now).iter().map(|view| view.bytes_verified).collect();
+    assert_eq!(gave.iter().sum::<u64>(), PAYLOAD, "{gave:?}");
+}
+
+#[test]
+fn what_is_read_ahead_fits_the_window_and_nothing_of_it_counts_without_authority() {
+    let mut rig = Rig::new(0);
+    rig.is_held = true;
+    rig.session = Session::without_sources(id(1), Options { window: 4 * CHUNK, ..options() }, rig.now);
+    (0..2).for_each(|number| assert!(rig.session.add_mirror(MirrorId(number))));
+    rig.drive();
+    while !rig.jobs.is_empty() {
+        rig.mirror();
+    }
+    assert_eq!(rig.session.view().bytes_received, 4 * CHUNK);
+    rig.session.handle_authority(rig.now, Err(AuthorityError::Stale { tip: 1, head: 2 })).unwrap();
+    rig.drive();
+    let view = rig.session.view();
+    assert_eq!((view.bytes_verified, rig.written.bytes()), (0, 0), "{view:?}");
+}
+
+#[test]
+fn under_a_limit_by_the_byte_nothing_is_read_ahead() {
+    let mut rig = Rig::new(0);
+    rig.is_held = true;
+    rig.session.limit_rate(Some(1 << 20));
+    assert!(rig.session.add_mirror(MirrorId(0)));
+    rig.drive();
+    rig.mirror();
+    assert!(rig.jobs.is_empty(), "{:?}", rig.jobs);
+}
+
+#[test]
+fn a_mirror_with_nothing_newest_is_asked_again_for_what_is_settled() {
+    let mut rig = Rig::new(1);
+    assert!(rig.session.add_mirror(MirrorId(0)));
+    rig.drive();
+    let (mirror, job, MirrorJob::Plan { wishes }) = rig.jobs.remove(0) else { panic!("{:?}", rig.jobs) };
+    assert_eq!(wishes.root, None, "nothing is settled yet");
+    let refused = MirrorFailure::Refused { code: FailureCode::Provider, reason: Cause::told("no snapshots.json") };
+    rig.session.handle_mirror_failed(rig.now, mirror, job, refused).unwrap();
+    rig.rounds_until(|rig| !rig.jobs.is_empty());
+    let Some((_, _, MirrorJob::Plan { wishes })) = rig.jobs.last() else { panic!("{:?}", rig.jobs) };
+    assert_eq!(wishes.root, Some(WORLD.checkpoint(10).state_root));
+    rig.finish_with_mirrors();
+}
+
+#[test]
+fn a_mirror_that_is_read_in_another_way_is_asked_at_once() {
+    let mut rig = Rig::new(1);
+    rig.session.add_mirror(MirrorId(0));
+    rig.drive();
+    let (mirror, job, _) = rig.jobs.remove(0);
+    let later = MirrorFailure::Passing { reason: Cause::told("503"), retry_after: Some(Duration::from_secs(900)) };
+    rig.session.handle_mirror_failed(rig.now, mirror, job, later).unwrap();
+    assert_eq!(rig.state(DownloadSource::Mirror(mirror)), SourceState::BackingOff);
+    assert!(rig.session.renew_mirror(mirror) && !rig.session.renew_mirror(MirrorId(7)));
+    rig.drive();
+    assert!(matches!(rig.jobs.as_slice(), [(_, _, MirrorJob::Plan { .. })]), "{:?}", rig.jobs);
+    assert!(rig.session.sources(rig.now)[1].trouble.is_none(), "what was before says nothing any more");
+    rig.finish_with_mirrors();
 }
 
 #[test]
 fn a_mirror_that_fails_waits_as_long_as_it_says_and_one_that_lies_is_banned() {
     let mut rig = Rig::new(1);
     rig.session.add_mirror(MirrorId(0));
-    rig.rounds_until(|rig| !rig.jobs.is_empty());
-    rig.jobs.clear();
+    rig.drive();
+    let (_, job, _) = rig.jobs.remove(0);
     let (reason, retry_after) = (Cause::told("503"), Some(Duration::from_secs(30)));
     let failure = MirrorFailure::Passing { reason, retry_after };
-    rig.session.handle_mirror_failed(rig.now, MirrorId(0), failure.clone()).unwrap();
-    assert!(rig.session.handle_mirror_failed(rig.now, MirrorId(0), failure).is_err(), "it has no job");
+    rig.session.handle_mirror_failed(rig.now, MirrorId(0), job, failure.clone()).unwrap();
+    rig.session.handle_mirror_failed(rig.now, MirrorId(0), job, failure.clone()).unwrap();
+    let never = MirrorJobId(job.0 + 1);
+    assert!(rig.session.handle_mirror_failed(rig.now, MirrorId(0), never, failure).is_err(), "there is no such job");
     assert_eq!(rig.state(DownloadSource::Mirror(MirrorId(0))), SourceState::BackingOff);
+    rig.rounds_until(|rig| matches!(rig.request(peer(0)), Some(SnapshotsRequest::Chunk { .. })));
     rig.now += Duration::from_secs(29);
     rig.session.handle_timeout(rig.now);
     assert_eq!(rig.state(DownloadSource::Mirror(MirrorId(0))), SourceState::BackingOff);
@@ -429,11 +544,11 @@ fn a_mirror_that_fails_waits_as_long_as_it_says_and_one_that_lies_is_banned() {
     rig.session.handle_timeout(rig.now);
     rig.drive();
     rig.mirror();
-    let Some((_, MirrorJob::Chunks { chunks, .. })) = rig.jobs.pop() else { panic!("{:?}", rig.jobs) };
+    let (_, job, MirrorJob::Chunks { chunks, .. }) = rig.jobs.remove(0) else { panic!("{:?}", rig.jobs) };
     let root = WORLD.checkpoint(10).state_root;
     let source = rpp_p2p::tree::ChunkError::Root { root, computed: rpp_p2p::Hash([1; 32]) };
     let lie = rpp_p2p::Violation::Chunk { index: chunks.start, received: CHUNK, source };
-    rig.session.handle_mirror_failed(rig.now, MirrorId(0), MirrorFailure::Lied(lie)).unwrap();
+    rig.session.handle_mirror_failed(rig.now, MirrorId(0), job, MirrorFailure::Lied(lie)).unwrap();
     assert_eq!(rig.state(DownloadSource::Mirror(MirrorId(0))), SourceState::Banned);
     let blame = rig.session.poll_blame().unwrap();
     assert_eq!((blame.source, blame.link), (DownloadSource::Mirror(MirrorId(0)), None));

@@ -91,6 +91,7 @@ impl Body {
             peer,
             peers,
             mirrors,
+            others_too: false,
             wishes: PlanWishes {
                 chunk_size: number(self.chunk_size),
                 min_chunk_size: number(self.min_chunk_size),

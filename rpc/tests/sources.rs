@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::node::{PEER, Sessions, config_with, id, listening, open, open_as, planned, with_sessions};
+use crate::node::{PEER, Sessions, config_with, id, listening, of_target, open, open_as, planned, with_sessions};
 use libp2p::identity::Keypair;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rpp_rpc::Options;
@@ -239,8 +239,9 @@ async fn an_added_mirror_reaches_the_node_with_its_credentials() {
     let heard = Arc::clone(&seen);
     let port = open(move |command| match command {
         Command::AddSource(session, source, reply) => {
+            let status = planned(session.get(), SessionState::Streaming);
+            drop(reply.send(Ok(status.with(|status| status.sources.push(of_target(&source))))));
             heard.lock().unwrap().push(source);
-            drop(reply.send(Ok(planned(session.get(), SessionState::Streaming))));
         }
         _ => panic!("not asked for"),
     });

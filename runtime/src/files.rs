@@ -314,7 +314,9 @@ pub(crate) fn first_link(folder: &Path) -> io::Result<Option<PathBuf>> {
     match std::fs::symlink_metadata(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Ok(found) if found.is_symlink() => return Ok(Some(folder.to_owned())),
-        found => drop(found?),
+        found => {
+            found?;
+        }
     }
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;

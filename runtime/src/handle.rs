@@ -75,6 +75,8 @@ pub struct StartStream {
     pub peers: Vec<PeerTarget>,
     /// Object stores and web servers; at most [`MAX_MIRRORS`](crate::limits::MAX_MIRRORS), none twice.
     pub mirrors: Vec<MirrorUrl>,
+    /// Besides those sources: whoever offers what is wished. So it is with the sources of `[sources]` on a node with discovery.
+    pub others_too: bool,
     /// What the snapshot should be; the configured chunk sizes where they are absent.
     pub wishes: PlanWishes,
     /// Within 24 h, a request with the same key is answered with the session that the first one made, even if that
@@ -99,7 +101,8 @@ impl StartStream {
     #[must_use]
     pub fn from_anybody() -> Self {
         let wishes = PlanWishes::default();
-        Self { peer: None, peers: Vec::new(), mirrors: Vec::new(), wishes, idempotency_key: None }
+        let (peers, mirrors) = (Vec::new(), Vec::new());
+        Self { peer: None, peers, mirrors, others_too: false, wishes, idempotency_key: None }
     }
 }
 

@@ -314,7 +314,7 @@ impl Node {
         let now = Instant::now();
         match command {
             Command::Start(request, reply) => {
-                if request.names_nobody() {
+                if request.names_nobody() || request.others_too {
                     self.swarm.behaviour_mut().offers.ask_now(now);
                 }
                 self.manager.start(request, reply, &self.swarm, &self.peers, now);

@@ -25,7 +25,12 @@ mod workers;
 
 use std::io;
 
-use rpp_p2p::{Hash, SnapshotSessionId, consumer::MirrorId, limits, plan::PlanBounds};
+use rpp_p2p::{
+    Hash, SnapshotSessionId,
+    consumer::{MirrorId, MirrorJobId},
+    limits,
+    plan::PlanBounds,
+};
 
 pub(crate) use self::{
     authority::NoHead,
@@ -54,7 +59,7 @@ pub(crate) enum Done {
     /// How far the payload of a session that was complete before this process is hashed again, or what came of it.
     Kept { session: SnapshotSessionId, kept: Kept },
     /// From the reader of a session's mirror.
-    Mirror { session: SnapshotSessionId, epoch: u64, mirror: MirrorId, told: MirrorTold },
+    Mirror { session: SnapshotSessionId, epoch: u64, mirror: (MirrorId, MirrorJobId), told: MirrorTold },
     /// From a store worker.
     Store(Reported),
 }

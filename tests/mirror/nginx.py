@@ -155,10 +155,10 @@ def main():
         session = node.begin(url("auth", "user:wrong@"))
         is_refused = lambda status: any(source["state"] == "refused" and "HTTP 401" in source["error"] for source in status["sources"])
         node.until(session, is_refused, "401")
-        goes_on(session, plain, url("auth"))
-        session = node.begin(url("auth", f"user:{SECRET}@"))
-        node.until(session, lambda status: status["state"] == "complete" and status["verified"], "the end")
-        print("   /auth: refused with a wrong password; complete and verified with the right one", flush=True)
+        source = goes_on(session, url("auth", f"user:{SECRET}@"), url("auth"))
+        if source["bytes_verified"] != len(payload):
+            sys.exit(f"it did not come from there: {source}")
+        print("   /auth: refused with a wrong password; named again with the right one: complete and verified", flush=True)
         if SECRET in node.said + open(place("node.log")).read():
             sys.exit("a password was said")
         print("   no answer and no line of the log has the password\nmirrors behind nginx: ok")

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Home, Running, http, made};
+use rpp_runtime::config::Protocol;
+
+use crate::support::{CHUNK, Home, Running, eventually, http, made, web::Web};
 
 const RATE: u64 = 256 * 1024;
 
@@ -104,4 +106,70 @@ async fn limits_are_kept_over_a_restart_only_when_asked_to() {
     node.stop().await;
     let node = home.start().await;
     assert_eq!(node.get("/p2p/limits").await, limits(0, 2000, true));
+}
+
+/// A limit of the consumer holds for all its sources together, and each of them gives a part. The exact rates: `bench/rates.py`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_is_of_all_sources_together_and_all_of_them_give() {
+    let mirror = Home::provider();
+    let web = Web::start(&mirror.snapshots().join("store")).await;
+    for protocol in [Protocol::V2, Protocol::V1] {
+        let homes = [Home::provider(), Home::provider()];
+        let (first, second) = tokio::join!(homes[0].start(), homes[1].start());
+        let mut home = Home::consumer();
+        home.config.limits.download_bytes_per_second = RATE;
+        home.config.snapshots.protocol = protocol;
+        let node = home.start().await;
+        let root = made().first.root.to_string();
+        let body = json!({ "peers": [first.address.to_string(), second.address.to_string()], "mirrors": [web.url()],
+            "root": root, "chunk_size": CHUNK });
+        let session = node.stream(body).await;
+        comes_no_faster(&node, session).await;
+        let status = node.status_where(session, "the limit", |status| status["waiting_on"]["what"] == "throttle").await;
+        let given: Vec<u64> = status["sources"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|source| source["bytes_verified"].as_u64().unwrap())
+            .collect();
+        let all: u64 = given.iter().sum();
+        assert!(given.len() == 3 && given.iter().all(|part| *part > all / 10), "{protocol:?}: {given:?} of {all}");
+        assert_eq!(change(&node, json!({ "download_bytes_per_second": 0 })).await.status, 200);
+        let done = node.complete(session).await;
+        assert_eq!(done["root"], root);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_downloads_at_once_share_a_limit_evenly_and_both_say_so() {
+    let provider = Home::provider().start().await;
+    let mut home = Home::consumer();
+    home.config.limits.download_bytes_per_second = RATE;
+    let node = home.start().await;
+    let mut sessions = Vec::new();
+    for height in [100, 110] {
+        let body = json!({ "peer": provider.address.to_string(), "height": height, "chunk_size": CHUNK });
+        sessions.push(node.stream(body).await);
+    }
+    let received = |status: &Value| status["bytes_received"].as_u64().unwrap();
+    for session in &sessions {
+        let said = |status: &Value| received(status) > 0 && status["waiting_on"]["what"] == "throttle";
+        node.status_where(*session, "the limit", said).await;
+    }
+    let both = || async {
+        let (one, other) = (
+            node.get(&format!("/p2p/snapshots/{}", sessions[0])).await,
+            node.get(&format!("/p2p/snapshots/{}", sessions[1])).await,
+        );
+        [received(&one), received(&other)]
+    };
+    let before = both().await;
+    let after = eventually("a MiB", || async {
+        let now = both().await;
+        (now[0] + now[1] >= before[0] + before[1] + (1 << 20)).then_some(now)
+    })
+    .await;
+    let gained = [after[0] - before[0], after[1] - before[1]];
+    // A few chunks of each are granted ahead.
+    assert!(gained[0].abs_diff(gained[1]) <= 8 * CHUNK + (gained[0] + gained[1]) / 10, "{gained:?}");
 }

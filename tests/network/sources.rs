@@ -345,3 +345,92 @@ async fn a_mirror_that_lies_is_banned_by_its_origin() {
     let error = source(&status, &web.url())["error"].as_str().unwrap();
     assert!(error.contains("banned until") && error.contains("does not verify"), "{status}");
 }
+
+/// `user:right` is let in.
+fn guarded(asked: &Asked, honest: Reply, otherwise: Reply) -> Reply {
+    let is_right = asked.headers.get("authorization").is_some_and(|given| given == "Basic dXNlcjpyaWdodA==");
+    if is_right { honest } else { otherwise }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_that_is_named_again_with_other_credentials_is_read_with_those() {
+    let copy = mirror();
+    let web = Web::start(&copy.folder).await;
+    let with = |word: &str| web.url().replace("http://", &format!("http://user:{word}@"));
+    // Refused, then added again.
+    web.now(|asked, honest| guarded(asked, honest, Reply::status(401)));
+    let home = Home::consumer();
+    let node = home.start().await;
+    let body = |word: &str| json!({ "mirrors": [with(word)], "height": 100 });
+    node.request("POST", "/p2p/snapshots", Some(body("wrong"))).await;
+    let session = node.get("/p2p/snapshots").await[0]["session"].as_u64().unwrap();
+    let is_refused = |status: &Value| source(status, &web.url())["state"] == "refused";
+    node.status_where(session, "the refusal", is_refused).await;
+    let status = add(&node, session, json!({ "mirror": with("right") })).await;
+    assert!(!status.to_string().contains("right") && !status.to_string().contains("wrong"), "{status}");
+    whole(&node.complete(session).await);
+    // It is to wait for long; the same request again with other credentials is tried at once.
+    let later = Reply::status(503).with("retry-after", "3600");
+    web.now(move |asked, honest| guarded(asked, honest, later.clone()));
+    let home = Home::consumer();
+    let node = home.start().await;
+    let session = node.stream(body("wrong")).await;
+    let waits = |status: &Value| source(status, &web.url())["state"] == "backing_off";
+    node.status_where(session, "the back-off", waits).await;
+    assert_eq!(node.stream(body("right")).await, session, "it is the same request");
+    whole(&node.complete(session).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_is_named_again_with_another_address_is_reached_there() {
+    let provider = Home::provider().start().await;
+    let peer = provider.handle.peer_id();
+    let home = Home::consumer();
+    let node = home.start().await;
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let gone = format!("/ip4/127.0.0.1/tcp/{nobody}/p2p/{peer}");
+    let session = node.stream(json!({ "peers": [gone], "height": 100 })).await;
+    let waits = |status: &Value| source(status, &peer.to_string())["state"] == "backing_off";
+    node.status_where(session, "the back-off", waits).await;
+    add(&node, session, json!({ "peer": provider.address.to_string() })).await;
+    whole(&node.complete(session).await);
+}
+
+/// A mirror of the configuration, what it does with the files, and whether the node has discovery.
+type Configured = (fn(&Asked, Reply) -> Reply, bool);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beside_the_sources_of_the_configuration_a_node_with_discovery_asks_whoever_offers_it() {
+    let copy = mirror();
+    let provider = Home::provider().start().await;
+    let cases: [Configured; 4] = [
+        (|_, _| Reply::status(404), false),
+        (|_, _| Reply::status(404), true),
+        (|asked, honest| if is_payload(asked) { Reply::status(404) } else { honest }, true),
+        (|asked, honest| Reply { hangs: is_payload(asked), ..honest }, true),
+    ];
+    for (number, (script, has_discovery)) in cases.into_iter().enumerate() {
+        let web = Web::start(&copy.folder).await;
+        web.now(script);
+        let mut home = Home::consumer();
+        home.config.sources.mirrors = vec![web.url().parse().unwrap()];
+        home.config.discovery.kad = has_discovery;
+        home.config.p2p.peers = vec![provider.address.clone()];
+        let node = home.start().await;
+        let answer = node.request("POST", "/p2p/snapshots", Some(json!({ "height": 100 }))).await;
+        let session = match answer.json()["session"].as_u64() {
+            Some(session) => session,
+            None => node.get("/p2p/snapshots").await[0]["session"].as_u64().unwrap(),
+        };
+        if !has_discovery {
+            let status = node.status_where(session, "the end", |status| status["state"] == "failed").await;
+            assert_eq!(status["sources"].as_array().unwrap().len(), 1, "{status}");
+            continue;
+        }
+        let status = node.complete(session).await;
+        assert!(fs::read(status["payload_path"].as_str().unwrap()).unwrap() == noise(1, FIRST_BYTES), "{number}");
+        let gave = bytes(source(&status, &provider.handle.peer_id().to_string()));
+        assert_eq!(gave, FIRST_BYTES as u64, "{number}: {status}");
+        assert_eq!(source(&status, &web.url())["kind"], "mirror", "{number}: {status}");
+    }
+}

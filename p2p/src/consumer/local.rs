@@ -129,6 +129,7 @@ impl Session {
         if let Err(failed) = self.download.handle_storage(now, storage)? {
             self.fail(now, FailureCode::Storage, failed.to_string(), false);
         }
+        self.use_early(now);
         self.fix();
         self.settle();
         Ok(())

@@ -1,5 +1,6 @@
 //! What a mirror gives: a plan with its updates, and chunks by ranges. Pure: reading and checking is the driver's. A mirror is no
-//! peer: nobody is dialled, nothing is acknowledged, and one job is under way at a time.
+//! peer: nobody is dialled, and nothing is acknowledged. It is read by several requests at once, so that the next answer is on its
+//! way before the last one ends.
 
 use std::{
     ops::Range,
@@ -8,13 +9,15 @@ use std::{
 
 use super::{
     sources::Out,
-    types::{Failure, MirrorId, MirrorJob, Waiting},
+    types::{Failure, MirrorId, MirrorJob, MirrorJobId, Waiting},
 };
 use crate::{
     download::Demand,
     error::Cause,
+    limits::MIRROR_READS,
     link::Backoff,
     messages::{Plan, PlanWishes},
+    ranges::IndexRanges,
     status::{FailureCode, SessionState, WaitKind},
     tree::chunk_range,
 };
@@ -25,6 +28,9 @@ pub(super) struct MirrorLink {
     id: MirrorId,
     wishes: PlanWishes,
     state: State,
+    next_job: u64,
+    /// It had no plan for what is wished, when that was not settled yet.
+    has_no_plan: bool,
     backoff: Backoff,
     received: u64,
     wasted: u64,
@@ -32,24 +38,53 @@ pub(super) struct MirrorLink {
 }
 
 /// ```text
-///             needed               plan                  chunks wanted
-///   Idle ─────────────> Planning ────────> Open ───────────────────────> Reading
-///    ^                     │                ^ └────────<── all came ────────┘ │
-///    └──<── time ── BackingOff <──────────────────────── failed ─────────────┘
+///             needed               plan
+///   Idle ─────────────> Planning ────────> Open: up to MIRROR_READS reads at once
+///    ^                     │                │
+///    └──<── time ── BackingOff <── failed ──┘
 /// ```
 #[derive(Debug)]
 enum State {
     Idle,
-    Planning { since: Instant },
-    Open,
-    Reading { since: Instant, chunks: Range<u64> },
+    Planning { job: MirrorJobId, since: Instant, wishes: PlanWishes },
+    Open { reads: Vec<Read> },
     BackingOff { at: Instant, since: Instant, cause: String },
+}
+
+/// One read of the payload.
+#[derive(Debug)]
+struct Read {
+    job: MirrorJobId,
+    /// When its last chunk came, or it began.
+    since: Instant,
+    /// What is still to come.
+    chunks: Range<u64>,
+}
+
+/// What a job is that something is told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum JobState {
+    UnderWay,
+    /// It was given up: what comes of it is late.
+    GivenUp,
+    /// There never was such a job.
+    Unknown,
 }
 
 impl MirrorLink {
     pub(super) fn new(id: MirrorId, wishes: PlanWishes, give_up_after: Option<Duration>, seed: u64) -> Self {
         let backoff = Backoff::new(give_up_after, seed);
-        Self { id, wishes, state: State::Idle, backoff, received: 0, wasted: 0, last: None }
+        Self {
+            id,
+            wishes,
+            state: State::Idle,
+            next_job: 0,
+            has_no_plan: false,
+            backoff,
+            received: 0,
+            wasted: 0,
+            last: None,
+        }
     }
 
     pub(super) fn id(&self) -> MirrorId {
@@ -57,7 +92,11 @@ impl MirrorLink {
     }
 
     pub(super) fn is_open(&self) -> bool {
-        matches!(self.state, State::Open | State::Reading { .. })
+        matches!(self.state, State::Open { .. })
+    }
+
+    pub(super) fn is_planning(&self) -> bool {
+        matches!(self.state, State::Planning { .. })
     }
 
     pub(super) fn is_backing_off(&self) -> bool {
@@ -65,11 +104,28 @@ impl MirrorLink {
     }
 
     pub(super) fn is_busy(&self) -> bool {
-        matches!(self.state, State::Planning { .. } | State::Reading { .. })
+        self.is_planning() || !self.reads().is_empty()
     }
 
-    pub(super) fn is_reading(&self) -> bool {
-        matches!(self.state, State::Reading { .. })
+    fn reads(&self) -> &[Read] {
+        match &self.state {
+            State::Open { reads } => reads,
+            _ => &[],
+        }
+    }
+
+    /// The chunks that are being read.
+    pub(super) fn chunks_under_way(&self) -> IndexRanges {
+        self.reads().iter().map(|read| read.chunks.clone()).collect()
+    }
+
+    pub(super) fn job_state(&self, job: MirrorJobId) -> JobState {
+        let is_planning = matches!(self.state, State::Planning { job: current, .. } if current == job);
+        match is_planning || self.reads().iter().any(|read| read.job == job) {
+            true => JobState::UnderWay,
+            false if job.0 < self.next_job => JobState::GivenUp,
+            false => JobState::Unknown,
+        }
     }
 
     pub(super) fn counts(&self) -> (u64, u64) {
@@ -81,14 +137,11 @@ impl MirrorLink {
     }
 
     pub(super) fn under_way(&self, plan: &Plan) -> u64 {
-        match &self.state {
-            State::Reading { chunks, .. } => bytes_of(plan, chunks),
-            _ => 0,
-        }
+        self.reads().iter().map(|read| bytes_of(plan, &read.chunks)).sum()
     }
 
     pub(super) fn set_wishes(&mut self, wishes: PlanWishes) {
-        self.wishes = wishes;
+        (self.wishes, self.has_no_plan) = (wishes, false);
     }
 
     pub(super) fn reopen(&mut self) {
@@ -98,29 +151,23 @@ impl MirrorLink {
     }
 
     /// The next thing to read.
-    pub(super) fn poll_job(&mut self, now: Instant, demand: &Demand) -> Option<MirrorJob> {
-        match self.state {
+    pub(super) fn poll_job(&mut self, now: Instant, demand: &Demand) -> Option<(MirrorJobId, MirrorJob)> {
+        let job = MirrorJobId(self.next_job);
+        let begun = match &mut self.state {
             State::Idle if demand.is_needed => {
-                self.state = State::Planning { since: now };
-                Some(MirrorJob::Plan { wishes: self.wishes })
+                self.state = State::Planning { job, since: now, wishes: self.wishes };
+                MirrorJob::Plan { wishes: self.wishes }
             }
-            State::Open => {
+            State::Open { reads } => {
                 let plan = demand.plan.clone()?;
-                let first = demand.want.chunks.first()?.clone();
-                let mut end = first.start;
-                // Neighbours in one read, as far as there is room.
-                while end < first.end && bytes_of(&plan, &(first.start..end + 1)) <= demand.room {
-                    end += 1;
-                }
-                let chunks = first.start..end;
-                if chunks.is_empty() {
-                    return None;
-                }
-                self.state = State::Reading { since: now, chunks: chunks.clone() };
-                Some(MirrorJob::Chunks { plan, chunks })
+                let chunks = next_read(&plan, reads, demand)?;
+                reads.push(Read { job, since: now, chunks: chunks.clone() });
+                MirrorJob::Chunks { plan, chunks }
             }
-            _ => None,
-        }
+            _ => return None,
+        };
+        self.next_job += 1;
+        Some((job, begun))
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
@@ -142,25 +189,54 @@ impl MirrorLink {
         }
     }
 
-    /// A plan was asked for; `false`: it was not.
-    pub(super) fn planned(&mut self) -> bool {
-        let asked = matches!(self.state, State::Planning { .. });
-        if asked {
-            self.state = State::Open;
-        }
-        asked
+    /// It is read in another way from now on: what is under way is given up, and it is asked at once.
+    pub(super) fn renew(&mut self) {
+        (self.state, self.last) = (State::Idle, None);
+        self.backoff.reset();
     }
 
-    /// Whether this is the next chunk of the read under way; then it counts as read.
-    pub(super) fn takes(&mut self, now: Instant, index: u64) -> bool {
-        match &mut self.state {
-            State::Reading { since, chunks } if chunks.start == index && !chunks.is_empty() => {
-                chunks.start += 1;
-                *since = now;
+    /// The plan that was asked for is there.
+    pub(super) fn planned(&mut self) {
+        self.state = State::Open { reads: Vec::new() };
+    }
+
+    /// Its plan is for what was wished before something was settled.
+    pub(super) fn plans_as_before(&self) -> bool {
+        matches!(self.state, State::Planning { wishes, .. } if wishes != self.wishes)
+    }
+
+    /// It has no plan for what it was asked for; it may have one for what will be settled.
+    pub(super) fn has_no_plan_yet(&mut self) {
+        self.has_no_plan = !self.plans_as_before();
+        self.state = State::Idle;
+    }
+
+    /// Whether it may be asked for a plan before anything is settled.
+    pub(super) fn may_plan_early(&self) -> bool {
+        !self.has_no_plan
+    }
+
+    /// Whether this is the next chunk of that read; then it counts as read.
+    pub(super) fn takes(&mut self, now: Instant, job: MirrorJobId, index: u64) -> bool {
+        let State::Open { reads } = &mut self.state else { return false };
+        match reads.iter_mut().find(|read| read.job == job) {
+            Some(read) if read.chunks.start == index && !read.chunks.is_empty() => {
+                read.chunks.start += 1;
+                read.since = now;
                 true
             }
             _ => false,
         }
+    }
+
+    /// A chunk came, of which it is not known yet whether it is of use.
+    pub(super) fn received(&mut self, bytes: u64) {
+        self.received = self.received.saturating_add(bytes);
+    }
+
+    /// What came is of no use.
+    pub(super) fn wasted(&mut self, bytes: u64) {
+        self.wasted = self.wasted.saturating_add(bytes);
     }
 
     pub(super) fn chunk_came(&mut self, bytes: u64, is_taken: bool) {
@@ -178,16 +254,14 @@ impl MirrorLink {
         self.wasted = self.wasted.saturating_add(bytes);
     }
 
-    /// The read under way is over; `false`: none was.
-    pub(super) fn read(&mut self) -> bool {
-        let was_reading = self.is_reading();
-        if was_reading {
-            self.state = State::Open;
+    /// That read is over.
+    pub(super) fn read(&mut self, job: MirrorJobId) {
+        if let State::Open { reads } = &mut self.state {
+            reads.retain(|read| read.job != job);
         }
-        was_reading
     }
 
-    /// The job under way failed in a way that passes. `Some`: the patience is at its end.
+    /// A job failed in a way that passes; the others are given up with it. `Some`: the patience is at its end.
     pub(super) fn back_off(&mut self, now: Instant, reason: &Cause, least: Option<Duration>) -> Option<Out> {
         self.last = Some((FailureCode::Network, reason.to_string()));
         match self.backoff.next(now) {
@@ -206,19 +280,25 @@ impl MirrorLink {
 
     pub(super) fn waiting(&self) -> Option<Waiting> {
         let (what, index, since, reason, retry_at) = match &self.state {
-            State::Planning { since } => {
+            State::Planning { since, .. } => {
                 (WaitKind::Plan, None, *since, "reading the manifest of a mirror".to_owned(), None)
             }
-            State::Reading { since, chunks } => {
-                let reason =
-                    format!("reading chunks {} to {} from a mirror", chunks.start, chunks.end.saturating_sub(1));
-                (WaitKind::Chunk, Some(chunks.start), *since, reason, None)
+            State::Open { reads } => {
+                let first = reads.iter().min_by_key(|read| read.chunks.start)?;
+                let last = reads.iter().map(|read| read.chunks.end).max()?;
+                let since = reads.iter().map(|read| read.since).max()?;
+                let reason = format!(
+                    "reading chunks {} to {} from a mirror",
+                    first.chunks.start,
+                    last.saturating_sub(1).max(first.chunks.start)
+                );
+                (WaitKind::Chunk, Some(first.chunks.start), since, reason, None)
             }
             State::BackingOff { at, since, cause } => {
                 let reason = format!("a mirror failed: {cause}; the next try comes by itself");
                 (WaitKind::Retry, None, *since, reason, Some(*at))
             }
-            State::Idle | State::Open => return None,
+            State::Idle => return None,
         };
         Some(Waiting { what, index, session: None, since, reason, retry_at })
     }
@@ -228,9 +308,31 @@ impl MirrorLink {
         match self.state {
             State::Idle | State::Planning { .. } => Some(SessionState::Planning),
             State::BackingOff { .. } => Some(SessionState::BackingOff),
-            State::Open | State::Reading { .. } => None,
+            State::Open { .. } => None,
         }
     }
+}
+
+/// What the next read is of: neighbours that are wanted and not under way. Each read is a part of what may be under way, so that
+/// others are on their way when it ends; a small rest waits for more room instead of being a request of its own.
+fn next_read(plan: &Plan, reads: &[Read], demand: &Demand) -> Option<Range<u64>> {
+    if reads.len() >= MIRROR_READS {
+        return None;
+    }
+    let mut wanted: IndexRanges = demand.want.chunks.iter().cloned().collect();
+    reads.iter().for_each(|read| wanted.remove(read.chunks.clone()));
+    let first = wanted.iter().next()?;
+    let under_way: u64 = reads.iter().map(|read| bytes_of(plan, &read.chunks)).sum();
+    let free = demand.room.saturating_sub(under_way);
+    let left = under_way + wanted.iter().map(|range| bytes_of(plan, &range)).sum::<u64>();
+    let part = (demand.room.min(left) / MIRROR_READS as u64).max(plan.chunk_size);
+    let (mut end, most) = (first.start, part.min(free));
+    while end < first.end && bytes_of(plan, &(first.start..end + 1)) <= most {
+        end += 1;
+    }
+    let chunks = first.start..end;
+    let is_cut_short = end < first.end && bytes_of(plan, &chunks) < part / 2;
+    (!chunks.is_empty() && (reads.is_empty() || !is_cut_short)).then_some(chunks)
 }
 
 fn bytes_of(plan: &Plan, chunks: &Range<u64>) -> u64 {

@@ -4,29 +4,50 @@ use std::time::Instant;
 
 use super::{
     Input, MirrorFailure, MirrorId, Session, Unexpected,
+    mirror::JobState,
     sources::{LinkKind, Out},
-    types::Failure,
+    types::{Failure, MirrorJobId},
 };
-use crate::{download::Taken, exchange::VerifiedChunk, mirror::MirrorPlan};
+use crate::{download::Taken, exchange::VerifiedChunk, mirror::MirrorPlan, schedule::Number};
 
 impl Session {
+    /// The mirror that a job is of; `None` when that was given up.
+    fn mirror_at(&self, mirror: MirrorId, job: MirrorJobId) -> Result<Option<Number>, Unexpected> {
+        let Some((number, link)) = self.sources.mirror(mirror).filter(|_| !self.is_over()) else { return Ok(None) };
+        match link.job_state(job) {
+            JobState::UnderWay => Ok(Some(number)),
+            JobState::GivenUp => Ok(None),
+            JobState::Unknown => Err(Unexpected { input: Input::Mirror }),
+        }
+    }
+
     /// A mirror's manifest was read and checked.
     ///
     /// # Errors
     /// It was not asked for.
-    pub fn handle_mirror_plan(&mut self, now: Instant, mirror: MirrorId, plan: MirrorPlan) -> Result<(), Unexpected> {
-        let Some((number, link)) = self.sources.mirror_mut(mirror) else { return Ok(()) };
-        if !link.planned() {
+    pub fn handle_mirror_plan(
+        &mut self,
+        now: Instant,
+        mirror: MirrorId,
+        job: MirrorJobId,
+        plan: MirrorPlan,
+    ) -> Result<(), Unexpected> {
+        let Some(number) = self.mirror_at(mirror, job)? else { return Ok(()) };
+        let leads = self.sources.lead == Some(number);
+        let Some((_, link)) = self.sources.mirror_mut(mirror) else { return Ok(()) };
+        if !link.is_planning() {
             return Err(Unexpected { input: Input::Mirror });
         }
-        if self.is_over() {
+        let MirrorPlan { plan, updates } = plan;
+        if !leads && link.plans_as_before() && self.download.plan().is_some_and(|own| !super::serves(own, &plan)) {
+            link.has_no_plan_yet();
+            self.touch();
             return Ok(());
         }
+        link.planned();
         self.touch();
-        let MirrorPlan { plan, updates } = plan;
         let plan_id = plan.plan_id;
         self.accept_plan(now, number, plan);
-        let leads = self.sources.lead == Some(number);
         let is_present = self.download.plan().is_some_and(|present| present.plan_id == plan_id);
         if leads && is_present && self.download.wants_updates() {
             let next = self.download.updates().map_or(0, |updates| updates.len());
@@ -49,13 +70,19 @@ impl Session {
         &mut self,
         now: Instant,
         mirror: MirrorId,
+        job: MirrorJobId,
         chunk: VerifiedChunk,
     ) -> Result<(), Unexpected> {
-        let Some((number, link)) = self.sources.mirror_mut(mirror) else { return Ok(()) };
-        if !link.takes(now, chunk.index) {
+        let Some(number) = self.mirror_at(mirror, job)? else { return Ok(()) };
+        let Some((_, link)) = self.sources.mirror_mut(mirror) else { return Ok(()) };
+        if !link.takes(now, job, chunk.index) {
             return Err(Unexpected { input: Input::Mirror });
         }
-        if self.is_over() {
+        if self.early.keeps(number, chunk.index) {
+            link.received(chunk.bytes.len() as u64);
+            self.schedule.came(now, number, chunk.bytes.len() as u64);
+            self.touch();
+            self.early.keep(number, chunk);
             return Ok(());
         }
         self.touch();
@@ -72,30 +99,28 @@ impl Session {
     ///
     /// # Errors
     /// None was under way.
-    pub fn handle_mirror_read(&mut self, _now: Instant, mirror: MirrorId) -> Result<(), Unexpected> {
-        let Some((_, link)) = self.sources.mirror_mut(mirror) else { return Ok(()) };
-        let was_reading = link.read();
-        self.touch();
-        if was_reading { Ok(()) } else { Err(Unexpected { input: Input::Mirror }) }
+    pub fn handle_mirror_read(&mut self, _now: Instant, mirror: MirrorId, job: MirrorJobId) -> Result<(), Unexpected> {
+        if self.mirror_at(mirror, job)?.is_some()
+            && let Some((_, link)) = self.sources.mirror_mut(mirror)
+        {
+            link.read(job);
+            self.touch();
+        }
+        Ok(())
     }
 
-    /// A mirror did not do its job.
+    /// A mirror did not do its job. Its other jobs are given up with it.
     ///
     /// # Errors
-    /// It had none.
+    /// It had none such.
     pub fn handle_mirror_failed(
         &mut self,
         now: Instant,
         mirror: MirrorId,
+        job: MirrorJobId,
         failure: MirrorFailure,
     ) -> Result<(), Unexpected> {
-        let Some((number, link)) = self.sources.mirror_mut(mirror) else { return Ok(()) };
-        if !link.is_busy() {
-            return Err(Unexpected { input: Input::Mirror });
-        }
-        if self.is_over() {
-            return Ok(());
-        }
+        let Some(number) = self.mirror_at(mirror, job)? else { return Ok(()) };
         self.touch();
         match failure {
             MirrorFailure::Passing { reason, retry_after } => {
@@ -108,6 +133,14 @@ impl Session {
                 }
             }
             MirrorFailure::Refused { code, reason } => {
+                let is_early = !self.is_fixed && self.sources.lead != Some(number);
+                if let Some((_, link)) = self.sources.mirror_mut(mirror)
+                    && link.is_planning()
+                    && (is_early || link.plans_as_before())
+                {
+                    link.has_no_plan_yet();
+                    return Ok(());
+                }
                 let message = format!("a mirror cannot serve this: {reason}");
                 self.put_out(now, number, Failure { code, message, distrust: false }, false);
             }

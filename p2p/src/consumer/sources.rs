@@ -93,6 +93,11 @@ impl Delivery {
         }
     }
 
+    /// A mirror's payload is being read.
+    pub(super) fn is_read(&self) -> bool {
+        matches!(&self.kind, LinkKind::Mirror(link) if link.is_open() && link.is_busy())
+    }
+
     /// Payload bytes that may still come without another word.
     pub(super) fn under_way(&self) -> u64 {
         match (&self.kind, &self.plan) {
@@ -225,6 +230,14 @@ impl Sources {
     }
 
     /// The mirror with this number of the driver's, unless it is out.
+    pub(super) fn mirror(&self, mirror: MirrorId) -> Option<(Number, &MirrorLink)> {
+        self.alive().find_map(|(number, delivery)| match &delivery.kind {
+            LinkKind::Mirror(link) if link.id() == mirror => Some((number, &**link)),
+            _ => None,
+        })
+    }
+
+    /// The same.
     pub(super) fn mirror_mut(&mut self, mirror: MirrorId) -> Option<(Number, &mut MirrorLink)> {
         self.iter_mut().filter(|(_, delivery)| delivery.is_alive()).find_map(|(number, delivery)| {
             match &mut delivery.kind {
@@ -299,8 +312,8 @@ impl Sources {
             .filter(|(other, _)| schedule.slow_until(*other).is_none())
             .map(|(_, delivery)| delivery.under_way())
             .sum();
-        // One read of a mirror is under way at a time: the larger, the less it waits for answers. What of it is not read yet can be
-        // had from the others at the end.
+        // A mirror is read in parts of this: the larger, the less often it is asked. What of it is not read yet can be had from the others
+        // at the end.
         let allowance = match self.get(number).map(|delivery| &delivery.kind) {
             Some(LinkKind::Mirror(_)) => schedule.allowance(number).saturating_mul(2),
             _ => schedule.allowance(number),

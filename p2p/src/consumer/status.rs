@@ -115,7 +115,7 @@ impl Session {
         match obstacle {
             Some(SessionState::BackingOff) => SourceState::BackingOff,
             Some(_) => SourceState::Connecting,
-            None if !demand.want.is_empty() => SourceState::Active,
+            None if !demand.want.is_empty() || delivery.is_read() => SourceState::Active,
             None => SourceState::Idle,
         }
     }
@@ -166,9 +166,9 @@ impl Session {
         obstacles.min_by_key(rank).flatten()
     }
 
-    /// That the limit by the byte keeps the next chunk from being asked for: not while one is under way, nor without a source.
+    /// That the limit by the byte keeps the next chunk from being asked for: not without a source that could be asked.
     fn held_back(&self) -> Option<Waiting> {
-        let is_reached = !self.in_flight() && self.obstacle().is_none() && self.sources.alive().next().is_some();
+        let is_reached = self.obstacle().is_none() && self.sources.alive().next().is_some();
         self.download.held_back().filter(|_| is_reached)
     }
 

@@ -99,7 +99,11 @@ pub enum DownloadSource {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MirrorId(pub u32);
 
-/// What a mirror is to be read for. One job of a mirror is under way at a time.
+/// The session's number for a job of a mirror; of one mirror each is another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MirrorJobId(pub u64);
+
+/// What a mirror is to be read for. Several jobs of a mirror may be under way at a time.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum MirrorJob {
@@ -119,7 +123,7 @@ pub enum MirrorJob {
     },
 }
 
-/// Why a mirror did not do its job. Answers any [`MirrorJob`].
+/// Why a mirror did not do its job. Answers any [`MirrorJob`]; the other jobs of this mirror are given up with it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum MirrorFailure {
@@ -158,7 +162,7 @@ pub enum Action {
     /// forgotten. No answer.
     Close(PeerId, SnapshotSessionId),
     /// Read something from a mirror. Answer: see the job; or `handle_mirror_failed`.
-    Mirror(MirrorId, MirrorJob),
+    Mirror(MirrorId, MirrorJobId, MirrorJob),
     /// The plan was accepted (it may differ from the one before). Persist the session's record before asking for the
     /// next action. No answer.
     PlanAccepted(Arc<Plan>),

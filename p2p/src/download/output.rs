@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{Authority, Demand, DiskJob, Download, DownloadState, Durable, Place, Want, Work};
-use crate::consumer::Action;
+use crate::{consumer::Action, messages::Plan};
 
 /// What the next opening keeps from being begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +93,19 @@ impl Download {
     /// Updates of the plan are still to come.
     pub(crate) fn wants_updates(&self) -> bool {
         self.work().is_some_and(Work::has_missing_updates)
+    }
+
+    /// The plan, while nothing is had of it, its place is not open yet, and nothing limits what may come.
+    pub(crate) fn may_read_ahead(&self) -> Option<&Arc<Plan>> {
+        let work = self.work()?;
+        let is_to_open = matches!(work.place, Place::Closed | Place::Opening { .. }) && !work.window.is_open();
+        let is_new = self.confirmed_chunks == 0 && work.recorded.bytes() == 0;
+        (is_to_open && is_new && self.throttle.is_none()).then_some(&work.plan)
+    }
+
+    /// Whether chunks have a place.
+    pub(crate) fn takes_chunks(&self) -> bool {
+        self.work().is_some_and(|work| work.window.is_open())
     }
 
     /// The plan is dropped: whoever it came from is no help, and nothing is settled yet. `false` while something on this

@@ -40,15 +40,22 @@ impl Download {
         }
     }
 
-    /// How many bytes it would take next; `None` while there is no limit, nothing is to come, or enough is granted.
-    pub(crate) fn thirst(&mut self, now: Instant) -> Option<u64> {
+    /// Whether there is a limit.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.throttle.is_some()
+    }
+
+    /// How many bytes it would take next; `None` while there is no limit, nothing is to come, or enough is granted: a chunk for each of so
+    /// many sources, so that a slow one that has its chunk under way keeps nobody else from being asked.
+    pub(crate) fn thirst(&mut self, now: Instant, sources: u64) -> Option<u64> {
         let (chunk_size, room, is_wanted) = match self.work() {
             Some(work) => (work.plan.chunk_size, work.room(), work.want().first_chunk().is_some()),
             None => (0, 0, false),
         };
         let throttle = self.throttle.as_mut()?;
         let ahead = RATE_AHEAD.as_millis().saturating_mul(u128::from(throttle.limit)) / 1000;
-        let enough = chunk_size.max(u64::try_from(ahead).unwrap_or(u64::MAX)).min(room);
+        let a_chunk_each = chunk_size.saturating_mul(sources.max(1));
+        let enough = a_chunk_each.max(u64::try_from(ahead).unwrap_or(u64::MAX)).min(room);
         if !is_wanted || throttle.ahead >= enough {
             throttle.since = None;
             return None;

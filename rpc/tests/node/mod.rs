@@ -204,7 +204,7 @@ pub fn listening() -> (Port, Arc<Mutex<Vec<StartStream>>>) {
     (port, seen)
 }
 
-fn of_target(source: &SourceTarget) -> SourceStatus {
+pub fn of_target(source: &SourceTarget) -> SourceStatus {
     let (name, kind) = match source {
         SourceTarget::Peer(target) => (target.peer.to_string(), SourceKind::Peer),
         SourceTarget::Mirror(url) => (url.to_string(), SourceKind::Mirror),

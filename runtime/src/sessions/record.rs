@@ -31,6 +31,9 @@ pub(crate) struct Session {
     /// Set when no provider was named: `peer` is then whoever offers what is wanted.
     #[serde(default)]
     pub(crate) sought: Option<Sought>,
+    /// Set when the sources are those of the configuration and others are looked for as well: whoever offers this is taken too.
+    #[serde(default)]
+    pub(crate) beside: Option<Sought>,
     /// The addresses that the operator gave for it, or that were found.
     pub(crate) addresses: Vec<Multiaddr>,
     /// What was asked for when it was started; its chunk sizes are all set.
@@ -187,6 +190,18 @@ impl Session {
         self.sought.as_ref().is_some_and(|sought| !sought.is_chosen) && self.more.is_empty()
     }
 
+    /// What is looked for among offers, once it has a source or besides those that it has.
+    pub(crate) fn looked_for(&self) -> Option<&Sought> {
+        self.sought.as_ref().or(self.beside.as_ref())
+    }
+
+    /// A source that was found by itself is not taken again.
+    pub(crate) fn refuse_found(&mut self, peer: PeerId) {
+        if let Some(looked_for) = self.sought.as_mut().or(self.beside.as_mut()) {
+            looked_for.refuse(peer);
+        }
+    }
+
     /// All peers, in the order in which they were added.
     pub(crate) fn peers(&self) -> impl Iterator<Item = PeerId> + '_ {
         let further = self.more.iter().filter_map(|more| match more {
@@ -233,6 +248,16 @@ impl Session {
             addresses.insert(0, address);
             addresses.truncate(MAX_ADDRESSES);
         }
+    }
+
+    /// A mirror is named again; whether in other words that are not shown, which count from now on.
+    pub(crate) fn renew(&mut self, url: &MirrorUrl) -> bool {
+        let shown = url.to_string();
+        let known = self.more.iter_mut().find_map(|more| match more {
+            More::Mirror { url: known } if known.to_string() == shown && known != url => Some(known),
+            _ => None,
+        });
+        known.map(|known| known.clone_from(url)).is_some()
     }
 
     /// Takes a source away; `false`: it has none of this name.
@@ -376,6 +401,13 @@ mod tests {
         let read: Session = serde_json::from_str(&written).unwrap();
         assert_eq!((&read, read.mirrors().next()), (&session, Some(&url)));
         assert!(!format!("{read:?}").contains("secret"));
+        assert!(!session.renew(&url), "it is named in the same words");
+        let renewed: MirrorUrl = "https://user:other@host/a".parse().unwrap();
+        assert!(
+            session.renew(&renewed)
+                && session.mirrors().eq([&renewed])
+                && !session.renew(&"https://host/b".parse().unwrap())
+        );
         assert!(session.remove(&SourceName::Peer(first)) && session.remove(&mirror) && !session.remove(&mirror));
         assert_eq!(session.peers().collect::<Vec<_>>(), [other]);
         assert_eq!(session.provider(), None);

@@ -32,6 +32,8 @@ pub(crate) async fn checked(
     if request.names_nobody() {
         request.peers = peers_of(&config.sources);
         request.mirrors.clone_from(&config.sources.mirrors);
+        let is_discovering = config.discovery.kad || config.discovery.mdns;
+        request.others_too = is_discovering && !request.names_nobody();
     }
     check_peers(&request, me, section)?;
     check_mirrors(&request.mirrors, section)?;
@@ -298,9 +300,14 @@ mod tests {
         let request = checked(StartStream::from_anybody(), me, &ours, &warned).await.unwrap();
         assert_eq!((request.peers[0].peer, request.peers[0].address.as_ref()), (peer, ours.sources.peers.first()));
         assert_eq!(request.mirrors, ours.sources.mirrors);
+        assert!(!request.others_too, "without discovery nobody else is looked for");
+        let mut discovering = (*ours).clone();
+        discovering.discovery.mdns = true;
+        let discovering = Arc::new(discovering);
+        assert!(checked(StartStream::from_anybody(), me, &discovering, &warned).await.unwrap().others_too);
         let named = StartStream::new(PeerTarget { peer: PeerId::random(), address: None });
-        let request = checked(named, me, &ours, &warned).await.unwrap();
-        assert!(request.peers.is_empty() && request.mirrors.is_empty());
+        let request = checked(named, me, &discovering, &warned).await.unwrap();
+        assert!(request.peers.is_empty() && request.mirrors.is_empty() && !request.others_too);
         let refused = checked(StartStream::from_anybody(), peer, &ours, &warned).await;
         assert_eq!(refusal(refused).0, "[sources] peers[0]");
     }

@@ -44,7 +44,7 @@ impl Manager {
             }
             Ok((self.made_before(&request)?, wanted))
         }) {
-            Ok((Some(session), _)) => return self.start_again(session, &request, reply),
+            Ok((Some(session), _)) => return self.start_again(session, request, reply, now),
             Ok((None, wanted)) => self.new_record(request, wanted, swarm, peers),
             Err(error) => Err(error),
         };
@@ -102,15 +102,15 @@ impl Manager {
         Ok(self.sessions.iter().find(|(_, tracked)| alive(tracked)).map(|(session, _)| *session))
     }
 
-    /// Answers with an existing session, and adds a new key or address to it.
-    fn start_again(&mut self, session: SnapshotSessionId, request: &StartStream, reply: Reply<Watched>) {
-        let Some(tracked) = self.sessions.get_mut(&session) else { return };
+    /// Answers with an existing session, and adds a new key or address to it. New credentials of a mirror count from now on.
+    fn start_again(&mut self, session: SnapshotSessionId, request: StartStream, reply: Reply<Watched>, now: Instant) {
+        let Some(tracked) = self.sessions.get(&session) else { return };
         let known = tracked.record.clone();
-        for target in request.peer.iter().chain(&request.peers) {
-            if let Some(address) = &target.address {
-                tracked.record.add_address(target.peer, address.clone());
-            }
+        let peers = request.peer.into_iter().chain(request.peers).map(SourceTarget::Peer);
+        for source in peers.chain(request.mirrors.into_iter().map(SourceTarget::Mirror)) {
+            self.name_again(session, More::of(source), now);
         }
+        let Some(tracked) = self.sessions.get_mut(&session) else { return };
         if let Some(key) = request.idempotency_key {
             tracked.record.carry(key);
         }
@@ -148,6 +148,7 @@ impl Manager {
             lacks_peer,
             more: further.map(More::of).collect(),
             sought,
+            beside: request.others_too.then(|| record::Sought::new(wanted.root, wanted.height)),
             addresses: address.into_iter().collect(),
             wanted,
             plan: None,

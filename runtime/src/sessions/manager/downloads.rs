@@ -77,6 +77,8 @@ impl Manager {
             (None, None) => consumer::Session::without_sources(id, options, now),
         });
         tracked.record.begin();
+        // What every check of a proof needs is made while the plan is on its way. If it cannot be made, the check says so.
+        tokio::task::spawn_blocking(|| rpp_proofs::Verifier::shared().prepare());
         self.add_recorded(session, now);
     }
 
@@ -112,7 +114,7 @@ impl Manager {
                 self.links.remove(&link);
                 swarm.behaviour_mut().snapshots.forget(peer, link);
             }
-            Action::Mirror(mirror, job) => self.read_mirror(session, mirror, job, now),
+            Action::Mirror(mirror, number, job) => self.read_mirror(session, (mirror, number), job, now),
             Action::PlanAccepted(plan) => self.accept(session, &plan),
             Action::VerifyAuthority { plan, updates } => self.verify(session, plan, updates),
             Action::OpenStorage { plan, updates } => {

@@ -1,10 +1,10 @@
-//! The mirrors of a session: they are read by tasks of their own, one job at a time each.
+//! The mirrors of a session: each job of one is a task of its own.
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use rpp_p2p::{
     Rules, SnapshotSessionId, VerifiedChunk,
-    consumer::{MirrorFailure, MirrorId, MirrorJob},
+    consumer::{MirrorFailure, MirrorId, MirrorJob, MirrorJobId},
     error::Cause,
     mirror::MirrorPlan,
 };
@@ -41,14 +41,18 @@ struct ReadMirror {
     url: MirrorUrl,
     /// Made with the first job.
     reader: Option<Arc<MirrorReader>>,
-    job: Option<AbortHandle>,
+    jobs: BTreeMap<MirrorJobId, AbortHandle>,
+}
+
+impl ReadMirror {
+    fn give_up(&mut self) {
+        std::mem::take(&mut self.jobs).into_values().for_each(|job| job.abort());
+    }
 }
 
 impl Drop for ReadMirror {
     fn drop(&mut self) {
-        if let Some(job) = &self.job {
-            job.abort();
-        }
+        self.give_up();
     }
 }
 
@@ -56,12 +60,20 @@ impl Mirrors {
     pub(super) fn add(&mut self, url: &MirrorUrl) -> MirrorId {
         let id = MirrorId(self.next);
         self.next = self.next.wrapping_add(1);
-        self.all.insert(id, ReadMirror { url: url.clone(), reader: None, job: None });
+        self.all.insert(id, ReadMirror { url: url.clone(), reader: None, jobs: BTreeMap::new() });
         id
     }
 
     pub(super) fn remove(&mut self, id: MirrorId) {
         self.all.remove(&id);
+    }
+
+    /// It is read by another URL from now on, which is shown as the same: with other credentials.
+    pub(super) fn renew(&mut self, id: MirrorId, url: &MirrorUrl) {
+        if let Some(mirror) = self.all.get_mut(&id) {
+            mirror.give_up();
+            (mirror.url, mirror.reader) = (url.clone(), None);
+        }
     }
 
     pub(super) fn url(&self, id: MirrorId) -> Option<&MirrorUrl> {
@@ -76,7 +88,13 @@ impl Mirrors {
 
 impl Manager {
     /// Lets a mirror do its next job.
-    pub(super) fn read_mirror(&mut self, session: SnapshotSessionId, id: MirrorId, job: MirrorJob, now: Instant) {
+    pub(super) fn read_mirror(
+        &mut self,
+        session: SnapshotSessionId,
+        (id, number): (MirrorId, MirrorJobId),
+        job: MirrorJob,
+        now: Instant,
+    ) {
         let epoch = self.rules.epoch(session);
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
         let Some(mirror) = tracked.mirrors.all.get_mut(&id) else { return };
@@ -98,7 +116,7 @@ impl Manager {
             },
         };
         if let (Some(refused), Some(machine)) = (refused, &mut tracked.machine) {
-            expected(session, machine.handle_mirror_failed(now, id, refused));
+            expected(session, machine.handle_mirror_failed(now, id, number, refused));
             return;
         }
         let (Some(reader), Some(trust)) = (mirror.reader.clone(), self.trust.clone()) else { return };
@@ -106,20 +124,33 @@ impl Manager {
             session,
             epoch,
             mirror: id,
+            job: number,
             rules: Rules { trust, bounds: plan_bounds(&self.config) },
             done: self.done.clone(),
         };
-        mirror.job = Some(tokio::spawn(reading.run(reader, job)).abort_handle());
+        mirror.jobs.insert(number, tokio::spawn(reading.run(reader, job)).abort_handle());
     }
 
     pub(super) fn on_mirror(
         &mut self,
         session: SnapshotSessionId,
         epoch: u64,
-        mirror: MirrorId,
+        (mirror, job): (MirrorId, MirrorJobId),
         told: MirrorTold,
         now: Instant,
     ) {
+        if self.rules.epoch(session) != epoch {
+            return;
+        }
+        if let Some(read) = self.sessions.get_mut(&session).and_then(|tracked| tracked.mirrors.all.get_mut(&mirror)) {
+            match &told {
+                MirrorTold::Chunk(_) => {}
+                // What is late, because it was given up, is not waited for.
+                _ if read.jobs.remove(&job).is_none() => return,
+                MirrorTold::Failed(_) => read.give_up(),
+                MirrorTold::Plan(_) | MirrorTold::Read => {}
+            }
+        }
         if let MirrorTold::Failed(failed) = &told
             && let Some(url) = self.sessions.get(&session).and_then(|tracked| tracked.mirrors.url(mirror))
         {
@@ -132,10 +163,10 @@ impl Manager {
         }
         let Some(machine) = self.current(session, epoch) else { return };
         let result = match told {
-            MirrorTold::Plan(plan) => machine.handle_mirror_plan(now, mirror, plan),
-            MirrorTold::Chunk(chunk) => machine.handle_mirror_chunk(now, mirror, chunk),
-            MirrorTold::Read => machine.handle_mirror_read(now, mirror),
-            MirrorTold::Failed(failure) => machine.handle_mirror_failed(now, mirror, failure),
+            MirrorTold::Plan(plan) => machine.handle_mirror_plan(now, mirror, job, plan),
+            MirrorTold::Chunk(chunk) => machine.handle_mirror_chunk(now, mirror, job, chunk),
+            MirrorTold::Read => machine.handle_mirror_read(now, mirror, job),
+            MirrorTold::Failed(failure) => machine.handle_mirror_failed(now, mirror, job, failure),
         };
         expected(session, result);
     }
@@ -152,6 +183,7 @@ struct Reading {
     session: SnapshotSessionId,
     epoch: u64,
     mirror: MirrorId,
+    job: MirrorJobId,
     rules: Rules,
     done: mpsc::Sender<Done>,
 }
@@ -198,7 +230,7 @@ impl Reading {
     }
 
     async fn tell(&self, told: MirrorTold) {
-        let (session, epoch, mirror) = (self.session, self.epoch, self.mirror);
+        let (session, epoch, mirror) = (self.session, self.epoch, (self.mirror, self.job));
         // The node ends: nobody is left to be told.
         let _ = self.done.send(Done::Mirror { session, epoch, mirror, told }).await;
     }

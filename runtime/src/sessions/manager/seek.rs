@@ -13,7 +13,7 @@ use std::{
 };
 
 use libp2p::{Multiaddr, PeerId, Swarm};
-use rpp_p2p::{SnapshotSessionId, offers};
+use rpp_p2p::{SnapshotSessionId, consumer::DownloadSource, offers};
 
 use super::{Manager, Tracked, heal::root, tracked::trouble};
 use crate::{
@@ -95,6 +95,12 @@ impl Manager {
             tracked.tried.looked = Some(looked);
             let usable = |peer: PeerId| tracked.tried.is_usable(&peer, now) && !banned.contains(&peer);
             if let Some((snapshot, holder)) = choose_among(tracked, offers, usable) {
+                if tracked.record.beside.is_some() {
+                    // It has its own sources again, and takes this one besides.
+                    self.rules.found(session);
+                    self.publish(session, now);
+                    continue;
+                }
                 let root = snapshot.checkpoint.state_root;
                 tracing::info!(%session, peer = %holder.peer, %root, height = snapshot.checkpoint.height, "found by itself");
                 take(tracked, &snapshot, holder.peer, discovery);
@@ -114,7 +120,8 @@ impl Manager {
     fn join(&mut self, swarm: &mut Swarm<NodeBehaviour>, discovery: &Finder, now: Instant) {
         let takes_any = |tracked: &Tracked| {
             let is_chosen = tracked.record.sought.as_ref().is_some_and(|sought| sought.is_chosen);
-            is_chosen && tracked.machine.as_ref().is_some_and(|machine| !machine.is_over())
+            (is_chosen || tracked.record.beside.is_some())
+                && tracked.machine.as_ref().is_some_and(|machine| !machine.is_over())
         };
         let open: Vec<_> =
             self.sessions.iter().filter(|(_, tracked)| takes_any(tracked)).map(|(session, _)| *session).collect();
@@ -136,14 +143,21 @@ impl Manager {
         let banned = self.banned();
         for session in due {
             let Some(tracked) = self.sessions.get_mut(&session) else { continue };
-            let (Some(root), Some(sought)) = (root(&tracked.record), &tracked.record.sought) else { continue };
-            let Some(machine) = &mut tracked.machine else { continue };
+            let Some(looked_for) = tracked.record.looked_for() else { continue };
             tracked.joined.looked = Some(looked);
+            let usable =
+                |peer: PeerId| tracked.tried.is_usable(&peer, now) && !banned.contains(&peer) && peer != self.me;
+            let newest = || choose_among(tracked, offers, usable).map(|(found, _)| found.checkpoint.state_root);
+            let Some(root) = root(&tracked.record).or_else(newest) else { continue };
+            let refused: HashSet<PeerId> =
+                offers.book().newest_first().iter().flat_map(|known| &known.peers).map(|holder| holder.peer).collect();
+            let refused: HashSet<PeerId> = refused.into_iter().filter(|peer| looked_for.refuses(peer)).collect();
+            let Some(machine) = &mut tracked.machine else { continue };
             let of_root = offers.book().newest_first().into_iter();
             let of_root = of_root.filter(|known| known.snapshot.checkpoint.state_root == root);
             let holders: HashSet<PeerId> = of_root.flat_map(|known| &known.peers).map(|holder| holder.peer).collect();
             for peer in holders {
-                let is_usable = !sought.refuses(&peer)
+                let is_usable = !refused.contains(&peer)
                     && !banned.contains(&peer)
                     && peer != self.me
                     && tracked.tried.is_usable(&peer, now);
@@ -167,15 +181,23 @@ impl Manager {
             let backs_off = |machine: &rpp_p2p::consumer::Session| machine.state() == SessionState::BackingOff;
             self.rules.standing(**session).hold == Some(Hold::Seek)
                 || (tracked.record.sought.is_some() && tracked.machine.as_ref().is_some_and(backs_off))
+                || (tracked.record.beside.is_some()
+                    && tracked.machine.as_ref().is_some_and(|machine| !machine.is_over()))
         };
         let seeking: Vec<_> = self.sessions.iter().filter(seeks).map(|(_, tracked)| tracked).collect();
-        let root = |tracked: &&Tracked| tracked.record.sought.as_ref()?.root;
+        let root = |tracked: &&Tracked| {
+            let of_plan = || root(&tracked.record).filter(|_| tracked.record.beside.is_some());
+            tracked.record.looked_for()?.root.or_else(of_plan)
+        };
         (!seeking.is_empty()).then(|| seeking.iter().filter_map(root).collect())
     }
 
     /// A session that was given its provider goes on with another one when that cannot serve: at its end, or as soon as it
     /// would only wait while somebody else offers the same.
     pub(super) fn leave_source(&mut self, session: SnapshotSessionId, swarm: &mut Swarm<NodeBehaviour>, now: Instant) {
+        if self.sessions.get(&session).is_some_and(|tracked| tracked.record.beside.is_some()) {
+            return self.look_besides(session, swarm, now);
+        }
         let is_sought = self.sessions.get(&session).is_some_and(|tracked| tracked.record.sought.is_some());
         let banned = if is_sought { self.banned() } else { HashSet::new() };
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
@@ -223,6 +245,33 @@ impl Manager {
     }
 }
 
+impl Manager {
+    /// None of the sources of the configuration is of use: whoever offers the snapshot may be.
+    fn look_besides(&mut self, session: SnapshotSessionId, swarm: &mut Swarm<NodeBehaviour>, now: Instant) {
+        let Some(tracked) = self.sessions.get_mut(&session).filter(|tracked| !tracked.record.state.is_final()) else {
+            return;
+        };
+        let Some(machine) = tracked.machine.as_ref().filter(|machine| machine.state() == SessionState::Failed) else {
+            return;
+        };
+        let view = machine.view();
+        let (code, message) = trouble(&view).unwrap_or((FailureCode::Network, "it does not serve".to_owned()));
+        if !is_of_the_peer(code) {
+            return;
+        }
+        for source in machine.sources(now) {
+            if let DownloadSource::Peer(peer) = source.source {
+                let reason = source.trouble.map_or_else(|| message.clone(), |(_, reason)| reason);
+                tracked.tried.note(peer, now, reason);
+            }
+        }
+        tracing::warn!(%session, "no source of the configuration serves it, so whoever offers it is looked for: {message}");
+        swarm.behaviour_mut().offers.want(now);
+        tracked.seek_again(now);
+        self.rules.seek_again(session);
+    }
+}
+
 impl Tracked {
     /// Waits for an offer again.
     pub(super) fn seek_again(&mut self, now: Instant) {
@@ -250,7 +299,7 @@ fn choose_among(
     offers: &offers::OffersBehaviour,
     is_usable: impl Fn(PeerId) -> bool,
 ) -> Option<Choice> {
-    let sought = tracked.record.sought.as_ref()?;
+    let sought = tracked.record.looked_for()?;
     let usable =
         |_: &rpp_p2p::SnapshotHeader, holder: &offers::Holder| !sought.refuses(&holder.peer) && is_usable(holder.peer);
     let begun = tracked.record.plan.as_ref().map(|plan| plan.snapshot.checkpoint);

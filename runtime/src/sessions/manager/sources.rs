@@ -18,7 +18,10 @@ use crate::{
     handle::{PeerTarget, Reply, SourceTarget},
     limits::{MAX_MIRRORS, MAX_PEERS},
     peers::Peers,
-    sessions::record::{More, SourceName},
+    sessions::{
+        record::{More, SourceName},
+        rules::Hold,
+    },
     status::{SessionState, SnapshotStreamStatus, SourceKind, SourceState, SourceStatus, WaitingOn},
     swarm::NodeBehaviour,
 };
@@ -112,9 +115,7 @@ impl Manager {
         let more = More::of(source);
         let name = more.name();
         if tracked.record.sources().any(|known| known == name) {
-            if let More::Peer { peer, addresses } = more {
-                addresses.into_iter().for_each(|address| tracked.record.add_address(peer, address));
-            }
+            self.name_again(session, more, now);
         } else {
             let kind = name.kind();
             let max = match kind {
@@ -126,6 +127,7 @@ impl Manager {
             }
             tracked.record.more.push(more);
         }
+        let tracked = self.sessions.get_mut(&session).ok_or(SnapshotRuntimeError::UnknownSession { session })?;
         let is_changed = tracked.record != known;
         let has_failed = tracked.record.state == SessionState::Failed;
         tracked.forget_source(&name);
@@ -137,11 +139,36 @@ impl Manager {
         }
         if has_failed {
             self.restart(session, None, now);
-        } else if self.sessions.get(&session).is_some_and(|tracked| tracked.record.seeks()) {
+        } else if self.rules.standing(session).hold == Some(Hold::Seek) {
             self.rules.found(session);
         }
         self.publish(session, now);
         Ok(())
+    }
+
+    /// A source that it has is named again. A new address of a peer, and new credentials of a mirror, are tried at once.
+    pub(super) fn name_again(&mut self, session: SnapshotSessionId, more: More, now: Instant) {
+        let Some(tracked) = self.sessions.get_mut(&session) else { return };
+        match more {
+            More::Peer { peer, addresses } => {
+                let before = tracked.record.addresses_of(peer).to_vec();
+                addresses.into_iter().for_each(|address| tracked.record.add_address(peer, address));
+                if tracked.record.addresses_of(peer) != before
+                    && let Some(machine) = &mut tracked.machine
+                {
+                    machine.retry_source(now, DownloadSource::Peer(peer));
+                }
+            }
+            More::Mirror { url } if tracked.record.renew(&url) => {
+                if let Some(id) = tracked.mirrors.named(&url.to_string()) {
+                    tracked.mirrors.renew(id, &url);
+                    if let Some(machine) = &mut tracked.machine {
+                        machine.renew_mirror(id);
+                    }
+                }
+            }
+            More::Mirror { .. } => {}
+        }
     }
 
     /// One that was refused is tried anew.
@@ -184,9 +211,8 @@ impl Manager {
             None => return Err(unknown()),
         };
         let is_recorded = tracked.record.remove(&name);
-        // One that was found by itself is not taken again.
-        if let (SourceName::Peer(peer), Some(sought)) = (&name, &mut tracked.record.sought) {
-            sought.refuse(*peer);
+        if let SourceName::Peer(peer) = &name {
+            tracked.record.refuse_found(*peer);
         }
         tracked.forget_source(&name);
         self.take_out(session, &name);

@@ -4,15 +4,16 @@
 use std::{
     collections::HashMap,
     fmt,
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header};
 use base64::Engine as _;
-use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, builderstates::WantsSchemes};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector as TcpConnector},
@@ -25,6 +26,7 @@ use object_store::{
         HttpResponseBody, HttpService,
     },
 };
+use tokio::time::Sleep;
 
 use super::trouble::MirrorTrouble;
 use crate::{
@@ -126,11 +128,58 @@ impl HttpService for Service {
             self.check_range(&name, &range, &response).map_err(failed)?;
         }
         let (parts, body) = response.into_parts();
-        let body = match has_body {
-            true => self.collect(&parts.headers, body).await.map_err(failed)?,
-            false => Bytes::new(),
+        if !has_body {
+            return Ok(HttpResponse::from_parts(parts, HttpResponseBody::from(Bytes::new())));
+        }
+        if content_length(&parts.headers).is_some_and(|announced| announced > MAX_MIRROR_ANSWER) {
+            return Err(failed(too_large()));
+        }
+        let answer = Answer { body, left: MAX_MIRROR_ANSWER, patience: self.patience, waits: None };
+        Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(answer)))
+    }
+}
+
+/// The body of an answer as it comes: no longer than it may be, and not without a byte for longer than the patience lasts. Time while
+/// nobody reads it does not count.
+struct Answer {
+    body: Incoming,
+    left: u64,
+    patience: Duration,
+    waits: Option<Pin<Box<Sleep>>>,
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        let told = match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Pending => {
+                let patience = self.patience;
+                let waits = self.waits.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+                ready!(waits.as_mut().poll(cx));
+                return Poll::Ready(Some(Err(failed(MirrorTrouble::Slow { waited: patience }))));
+            }
+            Poll::Ready(told) => told,
         };
-        Ok(HttpResponse::from_parts(parts, HttpResponseBody::from(body)))
+        self.waits = None;
+        let length =
+            told.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, |data| data.len() as u64);
+        Poll::Ready(told.map(|frame| match self.left.checked_sub(length) {
+            None => Err(failed(too_large())),
+            Some(left) => {
+                self.left = left;
+                frame.map_err(|_| failed(MirrorTrouble::ClosedEarly))
+            }
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -196,30 +245,6 @@ impl Service {
             SeenFile { length, .. } if *length != now.length => Err(MirrorTrouble::Changed { what: "length" }),
             SeenFile { etag, .. } if *etag != now.etag => Err(MirrorTrouble::Changed { what: "ETag" }),
             _ => Ok(()),
-        }
-    }
-
-    /// The whole body; every one is of a bounded range or document.
-    async fn collect(&self, headers: &HeaderMap, mut body: Incoming) -> Result<Bytes, MirrorTrouble> {
-        let announced = content_length(headers);
-        if announced.is_some_and(|announced| announced > MAX_MIRROR_ANSWER) {
-            return Err(too_large());
-        }
-        let mut bytes = BytesMut::new();
-        loop {
-            let frame = tokio::time::timeout(self.patience, body.frame()).await;
-            match frame.map_err(|_| MirrorTrouble::Slow { waited: self.patience })? {
-                None => return Ok(bytes.freeze()),
-                Some(Err(_)) => return Err(MirrorTrouble::ClosedEarly),
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        if (bytes.len() + data.len()) as u64 > MAX_MIRROR_ANSWER {
-                            return Err(too_large());
-                        }
-                        bytes.extend_from_slice(&data);
-                    }
-                }
-            }
         }
     }
 }

@@ -8,10 +8,11 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use futures::TryStreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt as _, path::Path};
 use rpp_p2p::{
     Hash, Plan, PlanWishes, Update, VerifiedChunk, Violation,
+    limits::MIRROR_READS,
     outboard::{Layout, NODE, proof_nodes},
     plan::{ChunkBounds, choose_chunk_size},
     tree::chunk_range,
@@ -37,6 +38,8 @@ pub struct MirrorReader {
     place: MirrorPlace,
     /// Hashes of outboards that were read: most proofs share most of theirs.
     nodes: Mutex<BTreeMap<(Hash, u64), Hash>>,
+    /// Of several reads that lack hashes, one asks for them.
+    asks: tokio::sync::Mutex<()>,
 }
 
 impl MirrorReader {
@@ -50,7 +53,12 @@ impl MirrorReader {
 
     /// With another time without a byte than 30 s.
     pub(super) fn open_with(url: &MirrorUrl, patience: Duration) -> Result<Self, MirrorTrouble> {
-        Ok(Self { url: url.clone(), place: MirrorPlace::open(url, false, patience)?, nodes: Mutex::default() })
+        Ok(Self {
+            url: url.clone(),
+            place: MirrorPlace::open(url, false, patience)?,
+            nodes: Mutex::default(),
+            asks: tokio::sync::Mutex::default(),
+        })
     }
 
     /// Where it reads.
@@ -121,7 +129,7 @@ impl MirrorReader {
     }
 
     /// Reads these chunks and sends each when it is verified against the root, in ascending order. One request for the
-    /// payload, and one or a few small ones for proofs that are not known yet. One chunk is in memory at a
+    /// payload, and at the same time one or a few small ones for proofs that are not known yet. One chunk is in memory at a
     /// time, besides those in the channel. It ends early when nobody receives them any more.
     ///
     /// # Errors
@@ -143,13 +151,15 @@ impl MirrorReader {
         // Those of the next reads as well: else each read would wait for two answers.
         let ahead = chunks.start..(chunks.end + AHEAD / size).min(plan.total_chunks);
         let ahead = ahead.flat_map(|index| proof_nodes(&layout, size, index));
-        let nodes = self.nodes_at(&root, &layout, needed, ahead).await?;
         let start = chunk_range(total, size, chunks.start).start;
         let end = chunk_range(total, size, chunks.end - 1).end;
         let told = |error: object_store::Error| MirrorTrouble::of(&error, "payload");
         let options = GetOptions { range: Some(GetRange::Bounded(start..end)), ..GetOptions::default() };
         let path = self.place.file(&root, MirrorFile::Payload);
-        let mut pieces = self.place.store.get_opts(&path, options).await.map_err(told)?.into_stream();
+        // Neither answer is waited for before the other one is asked for.
+        let payload = async { self.place.store.get_opts(&path, options).await.map_err(told) };
+        let (nodes, payload) = tokio::try_join!(self.nodes_at(&root, &layout, needed, ahead), payload)?;
+        let mut pieces = payload.into_stream();
         let (expected, mut received, mut buffer) = (end - start, 0_u64, BytesMut::new());
         for index in chunks {
             let range = chunk_range(total, size, index);
@@ -189,34 +199,54 @@ impl MirrorReader {
         offsets: impl Iterator<Item = u64>,
         ahead: impl Iterator<Item = u64>,
     ) -> Result<BTreeMap<u64, Hash>, MirrorTrouble> {
-        let mut found = BTreeMap::new();
-        let mut missing: BTreeSet<u64> = {
-            let mut known = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
-            if known.len() > MAX_MIRROR_NODES {
-                known.clear();
-            }
-            let is_missing = |offset: &u64| match known.get(&(*root, *offset)) {
-                Some(hash) => found.insert(*offset, *hash).is_some(),
-                None => true,
-            };
-            offsets.collect::<BTreeSet<_>>().into_iter().filter(is_missing).collect()
-        };
+        let offsets: BTreeSet<u64> = offsets.collect();
+        let (mut found, mut missing) = self.known_of(root, &offsets);
+        if missing.is_empty() {
+            return Ok(found);
+        }
+        let _asks = self.asks.lock().await;
+        (found, missing) = self.known_of(root, &offsets);
         if !missing.is_empty() {
             let known = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
             missing.extend(ahead.filter(|offset| !known.contains_key(&(*root, *offset))));
         }
         let path = self.place.file(root, MirrorFile::Outboard);
-        for run in runs(&missing) {
+        // Each level of the tree lies elsewhere in the file.
+        let reads = runs(&missing).into_iter().map(|run| {
             let run = run.start..run.end.min(layout.file_len());
-            let bytes = self.range(&path, run.clone(), "outboard").await?;
+            let path = &path;
+            async move { Ok::<_, MirrorTrouble>((run.start, self.range(path, run, "outboard").await?)) }
+        });
+        let mut reads = futures::stream::iter(reads).buffer_unordered(MIRROR_READS);
+        while let Some((start, bytes)) = reads.try_next().await? {
             let hashes = bytes.chunks_exact(32).filter_map(|hash| Some(Hash(hash.try_into().ok()?)));
             let mut known = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
-            for (offset, hash) in (run.start..).step_by(32).zip(hashes) {
+            for (offset, hash) in (start..).step_by(32).zip(hashes) {
                 known.insert((*root, offset), hash);
                 found.insert(offset, hash);
             }
         }
         Ok(found)
+    }
+
+    /// The nodes at these offsets that are known, and the offsets of the others.
+    fn known_of(&self, root: &Hash, offsets: &BTreeSet<u64>) -> (BTreeMap<u64, Hash>, BTreeSet<u64>) {
+        let mut known = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() > MAX_MIRROR_NODES {
+            known.clear();
+        }
+        let (mut found, mut missing) = (BTreeMap::new(), BTreeSet::new());
+        for offset in offsets {
+            match known.get(&(*root, *offset)) {
+                Some(hash) => {
+                    found.insert(*offset, *hash);
+                }
+                None => {
+                    missing.insert(*offset);
+                }
+            }
+        }
+        (found, missing)
     }
 
     async fn range(&self, path: &Path, range: Range<u64>, what: &'static str) -> Result<Bytes, MirrorTrouble> {
