@@ -133,7 +133,8 @@ impl View {
 
     fn foot(&self, picture: &Picture) -> Line<'_> {
         if let Some(session) = self.asking {
-            let text = format!(" cancel {} and drop what it has? y, or any other key", tail(session));
+            let named = named(session, &picture.sessions);
+            let text = format!(" cancel {named} and drop what it has? y, or any other key");
             return Line::styled(text, Style::new().fg(Color::Black).bg(Color::Yellow));
         }
         let said = if self.said.is_empty() { picture.trouble.as_deref().unwrap_or_default() } else { &self.said };
@@ -224,7 +225,9 @@ fn head_line(picture: &Picture, width: usize) -> Line<'static> {
         if let Some(head) = &picture.head {
             spans.push(Span::styled(format!("  verified height {}", head.height), faint()));
         }
-        spans.extend(limits(&picture.limits).map(|limits| Span::styled(format!("  limits: {limits}"), faint())));
+        let limits = limits(&picture.limits).map(|limits| format!("  limits: {limits}"));
+        let used: usize = spans.iter().map(Span::width).sum();
+        spans.extend(limits.filter(|limits| used + limits.len() <= width).map(|limits| Span::styled(limits, faint())));
     }
     Line::from(spans)
 }
@@ -258,10 +261,14 @@ fn download(status: &SnapshotStreamStatus, width: usize, chosen: bool, lines: Op
         let size = total.map(human::bytes).unwrap_or_default();
         let left = status::eta(status).map(|eta| format!("{eta} left")).unwrap_or_default();
         let named = if width < WIDE { format!("{height:<10}") } else { format!("{:<17}", name(status)) };
-        let cells = width - NARROW + 12 - named.len();
+        let figures = format!(" {share:>7}  {size:>9}  {speed:>11}  ");
+        // What is left of the line is the bar's and the remaining time's: that takes 16 columns at most, or is left out.
+        let room = width.saturating_sub(2 + named.len() + 12 + figures.len());
+        let cells = room.saturating_sub(16).clamp(8, 60);
+        let left = if cells + left.len() <= room { left } else { String::new() };
         let mut line = vec![mark, Span::styled(named, bold), state];
-        line.extend(bar(status, cells.clamp(8, 60)));
-        line.push(Span::raw(format!(" {share:>7}  {size:>9}  {speed:>11}  {left}")));
+        line.extend(bar(status, cells));
+        line.push(Span::raw(format!("{figures}{left}")));
         block.push(Line::from(line));
     }
     let why = why(status);
@@ -382,11 +389,7 @@ fn limits(in_force: &LimitsInForce) -> Option<String> {
 /// Downloads are called as their lines are.
 fn event(event: &Event, sessions: &[SnapshotStreamStatus]) -> Line<'static> {
     let peer = event.peer.as_deref().map(short).unwrap_or_default();
-    let named = |number: u64| {
-        let known = sessions.iter().find(|status| status.session.get() == number);
-        known.map_or_else(|| tail(number), name)
-    };
-    let session = event.session.map(named).unwrap_or_default();
+    let session = event.session.map(|session| named(session, sessions)).unwrap_or_default();
     let state = event.state.map(|state| state.as_str().replace('_', " ")).unwrap_or_default();
     let mut what = match event.event.as_str() {
         "state" => format!("{session} {state}"),
@@ -411,6 +414,12 @@ fn event(event: &Event, sessions: &[SnapshotStreamStatus]) -> Line<'static> {
 /// What a download is called where there is room.
 fn name(status: &SnapshotStreamStatus) -> String {
     status.height.map_or_else(|| tail(status.session.get()), |height| format!("height {height}"))
+}
+
+/// What a session is called among these.
+fn named(session: u64, sessions: &[SnapshotStreamStatus]) -> String {
+    let known = sessions.iter().find(|status| status.session.get() == session);
+    known.map_or_else(|| tail(session), name)
 }
 
 /// The end of a session's number, which is long and drawn by lot.

@@ -78,8 +78,13 @@ fn eighty_by_twenty_four_has_everything() {
     let rows = drawn(&shown(vec![streaming(7), failed(8)]), 80, 24);
     assert_eq!(rows[0], " rpp-node 0.1.0  12D3Ko\u{2026}vQpQg6  ready  100 MiB/s  serves 1");
     assert!(rows[2].ends_with('\u{2588}'), "the rate of now stands at the right: {rows:#?}");
-    let bar = format!("{}\u{2593}\u{2592}{}", "\u{2588}".repeat(5), "\u{2591}".repeat(5));
+    let bar = format!("{}\u{2593}{}", "\u{2588}".repeat(3), "\u{2591}".repeat(4));
     assert_eq!(rows[3], format!("\u{25b8} 1200      streaming   {bar}  50.0 %    1.0 GiB    100 MiB/s  5.1 s left"));
+    let wide = &drawn(&shown(vec![streaming(7)]), 120, 24)[3];
+    let bar =
+        format!("{}{}{}{}", "\u{2588}".repeat(17), "\u{2593}".repeat(2), "\u{2592}".repeat(4), "\u{2591}".repeat(16));
+    assert!(wide.starts_with(&format!("\u{25b8} height 1200      streaming   {bar}  50.0 %")), "{wide}");
+    assert!(wide.ends_with("5.1 s left"), "{wide}");
     assert!(rows[4].contains("waits for chunk 512") && rows[4].contains("asked, not"), "{rows:#?}");
     let all = rows.join("\n");
     assert!(all.contains("chunk 3 does not match the root") && all.contains("failed"), "{all}");
