@@ -5,7 +5,8 @@
 #   cargo build --release && tests/mirror/run.sh
 #
 # A step of .ci/run. Needs python3 with venv and, the first time, PyPI: moto is put into a folder below target. RPP_NODE names
-# another binary; SKIP_LIBRARY=1 leaves out the test of the library, which is built if it is not there.
+# another binary; SKIP_LIBRARY=1 leaves out the test of the library, which is built if it is not there. With the argument `install` it only
+# installs moto.
 set -euo pipefail
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 target=${CARGO_TARGET_DIR:-$repository/target}
@@ -27,6 +28,7 @@ if [ ! -e "$venv/installed" ]; then
     }
     touch "$venv/installed"
 fi
+[ "${1:-}" != install ] || exit 0
 [ -x "$node" ] || { echo "$node is missing: cargo build --release" >&2; exit 1; }
 "$venv/bin/python" "$repository/tests/mirror/s3.py" "$node" </dev/null
 
