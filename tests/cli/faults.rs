@@ -20,7 +20,8 @@ use std::{
 use crate::harness::{DEADLINE, Place, eventually};
 use crate::support::{
     faults::{Call, EIO, ENOSPC, Fault, OPS, calls},
-    process::{Process, reserved_port},
+    port::reserved_port,
+    process::Process,
 };
 use serde_json::{Value, json};
 

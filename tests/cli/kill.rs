@@ -18,7 +18,7 @@ use std::{
 };
 
 use crate::harness::DEADLINE;
-use crate::support::process::{Process, reserved_port};
+use crate::support::{port::reserved_port, process::Process};
 use serde_json::{Value, json};
 
 const PAYLOAD: usize = 32 * 1024 * 1024;

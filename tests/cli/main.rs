@@ -20,6 +20,7 @@ mod running;
 #[path = "../support"]
 mod support {
     pub mod faults;
+    pub mod port;
     pub mod process;
 }
 mod surroundings;

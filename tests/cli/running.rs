@@ -10,7 +10,10 @@ use std::{
 
 use rustix::process::Signal;
 
-use crate::harness::{Place, Running, json, rpp_node, stderr};
+use crate::{
+    harness::{Place, Running, json, rpp_node, stderr},
+    support::port::reserved_port,
+};
 
 fn get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
@@ -72,7 +75,7 @@ fn a_port_that_is_taken_is_named() {
 #[test]
 fn two_nodes_never_share_a_port() {
     let (place, other) = (Place::new(&[]), Place::new(&[]));
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = reserved_port();
     let listen = format!("--p2p-listen=/ip4/127.0.0.1/tcp/{port}");
     let flags = [&listen, "--rpc-listen=127.0.0.1:0", "--introspection-listen=127.0.0.1:0"];
     let start = |place: &Place| Running::start(rpp_node().arg("run").arg("--config").arg(place.config()).args(flags));

@@ -21,9 +21,10 @@ use rpp_p2p::{
 };
 use serde_json::{Value, json};
 
-use self::process::{Process, reserved_port};
+use self::process::Process;
 use crate::support::{
     CHUNK, DEADLINE, Home, Running, eventually, made,
+    port::reserved_port,
     rogue::{Plain, Rogue, Said, flipped},
 };
 

@@ -1,7 +1,6 @@
 //! Found by itself: a snapshot whose provider nobody named, among peers of which some lie.
 
 use std::{
-    net::TcpListener,
     path::Path,
     process::Stdio,
     sync::{
@@ -37,6 +36,7 @@ use crate::{
     harness::{self, Place},
     support::{
         DEADLINE, FIRST_BYTES, Home, Running, SECOND_BYTES, TOKEN, eventually, made, noise,
+        port::reserved_port,
         pretended::{Network, Pretended},
         rogue::{self, Rogue},
     },
@@ -127,10 +127,7 @@ async fn the_newest_that_a_peer_offers_is_taken_and_verified() {
 async fn while_nobody_is_found_the_session_says_who_was_asked_and_what_they_said() {
     let other_chain = Home::provider_of_other_chain().start().await;
     let mute = Rogue::silent_at(|_| true).await;
-    let gone = {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap().port()
-    };
+    let gone = reserved_port();
     let gone_peer = PeerId::random();
     let mut home = Home::consumer();
     home.config.p2p.peers = vec![

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     CHUNK, FIRST_BYTES, Home, Running, eventually, made, noise,
+    port::reserved_port,
     rogue::{Rogue, flipped},
     web::{Asked, Reply, Web},
 };
@@ -387,7 +388,7 @@ async fn a_peer_that_is_named_again_with_another_address_is_reached_there() {
     let peer = provider.handle.peer_id();
     let home = Home::consumer();
     let node = home.start().await;
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let nobody = reserved_port();
     let gone = format!("/ip4/127.0.0.1/tcp/{nobody}/p2p/{peer}");
     let session = node.stream(json!({ "peers": [gone], "height": 100 })).await;
     let waits = |status: &Value| source(status, &peer.to_string())["state"] == "backing_off";

@@ -10,6 +10,7 @@ use crate::support::{
     CHUNK, FIRST_BYTES, Home, Running, TOKEN, eventually,
     gate::{Gate, Trip},
     http, made, noise,
+    port::reserved_port,
     rogue::{Rogue, Said, flipped},
 };
 use libp2p::Multiaddr;
@@ -171,7 +172,7 @@ async fn an_address_that_does_not_answer_and_one_that_refuses_are_told_apart() {
     assert_eq!(status["state"], "connecting");
     cancel(&node, session).await;
 
-    let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let nobody = reserved_port();
     let peer = Home::new().peer();
     let session = begin(&node, &at(nobody, peer)).await;
     let words = ["cannot be reached", "refused", "at once by a resume", &peer.to_string()];
@@ -186,7 +187,7 @@ async fn an_address_that_does_not_answer_and_one_that_refuses_are_told_apart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn patience_that_ends_is_a_network_failure() {
-    let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let nobody = reserved_port();
     let address: Multiaddr = format!("/ip4/127.0.0.1/tcp/{nobody}/p2p/{}", Home::new().peer()).parse().unwrap();
     let mut home = Home::consumer();
     home.config.snapshots.give_up_after_s = 1;

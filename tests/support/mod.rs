@@ -5,6 +5,7 @@ pub mod bound;
 pub mod gate;
 pub mod http;
 pub mod only;
+pub mod port;
 pub mod pretended;
 #[path = "../../p2p/tests/support/relay.rs"]
 pub mod relay;

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::mpsc,
@@ -12,11 +12,6 @@ use std::{
 use serde_json::Value;
 
 use crate::harness::{self, DEADLINE, Place};
-
-/// A port that was free a moment ago; it is fixed so that peers find a restarted node.
-pub fn reserved_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
-}
 
 /// Changes a command before it is started.
 pub type Prepare = Box<dyn Fn(&mut Command)>;

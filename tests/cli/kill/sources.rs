@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{CHUNK, GROUP, Random, SMALL_PAYLOAD, look_for, noise, number};
 use crate::{
     harness::{self, DEADLINE},
-    support::process::{Process, reserved_port},
+    support::{port::reserved_port, process::Process},
 };
 
 /// Bytes a second of each provider.
