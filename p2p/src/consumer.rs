@@ -240,7 +240,7 @@ impl Session {
     }
 
     /// As [`Self::retry_now`], of one source.
-    pub fn retry_source(&mut self, _now: Instant, source: DownloadSource) {
+    pub fn retry_source(&mut self, source: DownloadSource) {
         let Some(number) = self.sources.number_of(source) else { return };
         match self.sources.get_mut(number).map(|delivery| &mut delivery.kind) {
             Some(LinkKind::Peer(link)) => link.retry_now(),

@@ -245,7 +245,7 @@ impl Rig {
                     self.session.handle_mirror_chunk(self.now, mirror, number, chunk.unwrap()).unwrap();
                     self.drive();
                 }
-                self.session.handle_mirror_read(self.now, mirror, number).unwrap();
+                self.session.handle_mirror_read(mirror, number).unwrap();
             }
             other => panic!("{other:?}"),
         }

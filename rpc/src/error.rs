@@ -8,6 +8,7 @@ use rpp_runtime::{
 };
 
 pub(crate) const UNKNOWN_SESSION: &str = "unknown_session";
+pub(crate) const INVALID_ARGUMENT: &str = "invalid_argument";
 pub(crate) const INVALID_SOURCE: &str = "invalid_source";
 
 /// Status, code and sentence for each failure of the runtime (`docs/http.md` lists them).
@@ -20,7 +21,7 @@ pub fn snapshot_runtime_error_to_http(error: &SnapshotRuntimeError) -> Problem {
         E::InvalidPeer { .. } | E::UnusableKey { .. } => (StatusCode::BAD_REQUEST, "invalid_peer"),
         E::UndialableAddress { .. } => (StatusCode::BAD_REQUEST, "undialable_address"),
         E::UnknownAddress { .. } => (StatusCode::BAD_REQUEST, "unknown_address"),
-        E::InvalidArgument { .. } => (StatusCode::BAD_REQUEST, "invalid_argument"),
+        E::InvalidArgument { .. } => (StatusCode::BAD_REQUEST, INVALID_ARGUMENT),
         E::KeyReused { .. } => (StatusCode::CONFLICT, "idempotency_key_reused"),
         E::PeerMismatch { .. } => (StatusCode::BAD_REQUEST, "peer_mismatch"),
         E::NoTrustAnchor => (StatusCode::BAD_REQUEST, "no_trust_anchor"),
@@ -34,7 +35,13 @@ pub fn snapshot_runtime_error_to_http(error: &SnapshotRuntimeError) -> Problem {
         E::TooManySessions { .. } => (StatusCode::CONFLICT, "too_many_sessions"),
         E::ResumeMismatch { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "resume_mismatch"),
         E::Storage { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "storage"),
-        E::Provider { status, .. } => (StatusCode::BAD_GATEWAY, provider_code(status.as_deref())),
+        E::Distrusted { status, .. } => (StatusCode::BAD_GATEWAY, code_of(status)),
+        E::Failed(status) => match status.error_code {
+            Some(FailureCode::ResumeMismatch | FailureCode::Storage) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, code_of(status))
+            }
+            _ => (StatusCode::BAD_GATEWAY, code_of(status)),
+        },
         E::NotReady(_) => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),
         E::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
         E::TimedOut { .. } => (StatusCode::GATEWAY_TIMEOUT, "timed_out"),
@@ -42,9 +49,8 @@ pub fn snapshot_runtime_error_to_http(error: &SnapshotRuntimeError) -> Problem {
     };
     let problem = Problem::new(status, code, error.to_string());
     match error {
-        E::ResumeMismatch { status: Some(left), .. } | E::Provider { status: Some(left), .. } => {
-            with_location(problem, left)
-        }
+        E::Failed(left) if left.error_code == Some(FailureCode::Storage) => problem,
+        E::Failed(left) | E::Distrusted { status: left, .. } => with_location(problem, left),
         _ => problem,
     }
 }
@@ -53,22 +59,12 @@ pub fn snapshot_runtime_error_to_http(error: &SnapshotRuntimeError) -> Problem {
 ///
 /// `None` when it has not failed.
 pub(crate) fn failure(status: &SnapshotStreamStatus) -> Option<SnapshotRuntimeError> {
-    if status.state != SessionState::Failed {
-        return None;
-    }
-    let reason = status.error.as_deref().unwrap_or("it failed without saying why");
-    let message = format!("session {} failed: {reason}", status.session);
-    let left = Some(Box::new(status.clone()));
-    Some(match status.error_code {
-        Some(FailureCode::ResumeMismatch) => SnapshotRuntimeError::ResumeMismatch { message, status: left },
-        Some(FailureCode::Storage) => SnapshotRuntimeError::Storage { message },
-        _ => SnapshotRuntimeError::Provider { message, status: left },
-    })
+    (status.state == SessionState::Failed).then(|| SnapshotRuntimeError::Failed(Box::new(status.clone())))
 }
 
 /// The session's own error code.
-fn provider_code(status: Option<&SnapshotStreamStatus>) -> &'static str {
-    status.and_then(|status| status.error_code).unwrap_or(FailureCode::Provider).as_str()
+fn code_of(status: &SnapshotStreamStatus) -> &'static str {
+    status.error_code.unwrap_or(FailureCode::Provider).as_str()
 }
 
 fn with_location(problem: Problem, status: &SnapshotStreamStatus) -> Problem {

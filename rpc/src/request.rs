@@ -7,7 +7,6 @@ use http::StatusCode;
 use rpp_http::Problem;
 use rpp_p2p::{Hash, PlanWishes, SnapshotSessionId, types::MAX_INTEGER};
 use rpp_runtime::{
-    SnapshotRuntimeError,
     handle::{PeerTarget, ResumeStream, StartStream},
     rates::LimitsChange,
     sources::mirror::MirrorUrl,
@@ -20,7 +19,10 @@ use self::{
     integer::{Integer, given},
     source::Texts,
 };
-use crate::{error::snapshot_runtime_error_to_http, strict};
+use crate::{
+    error::{INVALID_ARGUMENT, snapshot_runtime_error_to_http},
+    strict,
+};
 
 /// A request of `POST /p2p/snapshots`.
 #[derive(Debug)]
@@ -143,7 +145,7 @@ impl Body {
         match given.into_iter().find(|(_, value)| value.is_some_and(|Integer(value)| value > MAX_INTEGER)) {
             Some((field, _)) => {
                 let message = format!("\"{field}\" is above {MAX_INTEGER}, the largest integer of the protocol");
-                Err(snapshot_runtime_error_to_http(&SnapshotRuntimeError::InvalidArgument { message }))
+                Err(Problem::new(StatusCode::BAD_REQUEST, INVALID_ARGUMENT, message))
             }
             None => Ok(()),
         }
@@ -177,7 +179,7 @@ pub(crate) fn limits_change(body: &[u8]) -> Result<LimitsChange, Problem> {
         fields.into_iter().find(|(_, value)| value.is_some_and(|Integer(value)| value > MAX_INTEGER))
     {
         let message = format!("\"{field}\" is above {MAX_INTEGER}; 0 means no limit");
-        return Err(snapshot_runtime_error_to_http(&SnapshotRuntimeError::InvalidArgument { message }));
+        return Err(Problem::new(StatusCode::BAD_REQUEST, INVALID_ARGUMENT, message));
     }
     Ok(LimitsChange {
         download_bytes_per_second: number(body.download_bytes_per_second),

@@ -239,7 +239,7 @@ impl App {
     fn head(&self) -> Result<Response, Problem> {
         match (&*self.node.head().borrow(), self.node.head_error()) {
             (Some(head), _) => Ok(json(StatusCode::OK, head)),
-            (None, Some(message)) => Err(to_http(SnapshotRuntimeError::Storage { message })),
+            (None, Some(fault)) => Err(to_http(SnapshotRuntimeError::Storage(fault))),
             (None, None) => Err(Problem::new(StatusCode::NOT_FOUND, "no_head", "no checkpoint has been verified yet")),
         }
     }

@@ -12,7 +12,8 @@ use crate::support::{DEADLINE, soon};
 use rpp_p2p::{Hash, PlanWishes};
 use rpp_rpc::Options;
 use rpp_runtime::{
-    SessionState, SnapshotRuntimeError, SnapshotStreamStatus,
+    InvalidArgument, PeerMismatch, ResumeMismatch, SessionState, SnapshotRuntimeError, SnapshotStreamStatus,
+    StorageFault,
     handle::{Command, ResumeStream, StartStream},
     status::FailureCode,
 };
@@ -256,23 +257,26 @@ async fn refusals_of_the_node_come_through() {
         (SnapshotRuntimeError::UnknownAddress { peer: PEER.parse().unwrap() }, (400, "unknown_address")),
         (SnapshotRuntimeError::NoTrustAnchor, (400, "no_trust_anchor")),
         (
-            SnapshotRuntimeError::InvalidArgument { message: "chunk_size must be at least 1".into() },
+            SnapshotRuntimeError::InvalidArgument(InvalidArgument::Zero { name: "chunk_size" }),
             (400, "invalid_argument"),
         ),
         (SnapshotRuntimeError::TooManySessions { max: 256 }, (409, "too_many_sessions")),
         (SnapshotRuntimeError::NotReady(rpp_runtime::NotReady::Starting), (503, "not_ready")),
         (SnapshotRuntimeError::ShuttingDown, (503, "shutting_down")),
         (SnapshotRuntimeError::TimedOut { seconds: 5 }, (504, "timed_out")),
-        (SnapshotRuntimeError::Storage { message: "the disk cannot be written".into() }, (500, "storage")),
+        (StorageFault::new(std::io::Error::other("the disk cannot be written")).into(), (500, "storage")),
+        (PeerMismatch::ChunkSize { session: id(7), size: 1024, asked: 2048 }.into(), (400, "peer_mismatch")),
         (
-            SnapshotRuntimeError::PeerMismatch { message: "session 7 streams from another".into() },
-            (400, "peer_mismatch"),
-        ),
-        (
-            SnapshotRuntimeError::ResumeMismatch { message: "chunk 3 is behind, expected 5".into(), status: None },
+            ResumeMismatch::Behind { session: id(7), marker: "chunk", asked: 3, expected: 5 }.into(),
             (500, "resume_mismatch"),
         ),
-        (SnapshotRuntimeError::Provider { message: "it refused for good".into(), status: None }, (502, "provider")),
+        (
+            SnapshotRuntimeError::Distrusted {
+                sources: vec![PEER.to_owned()],
+                status: Box::new(failed(7, FailureCode::Provider, "it lied")),
+            },
+            (502, "provider"),
+        ),
     ];
     for (error, (expected, code)) in errors {
         let given = error.clone();

@@ -5,7 +5,7 @@ use crate::support::{get, once, request, soon};
 use rpp_p2p::{Hash, PayloadFormat};
 use rpp_rpc::{Options, ROUTES, ServeError};
 use rpp_runtime::{
-    SessionState,
+    SessionState, StorageFault,
     handle::Command,
     status::{Head, Identity, OfferedSnapshot, PeerInfo},
 };
@@ -130,7 +130,7 @@ async fn the_node_shows_peers_identity_and_head() {
     assert_eq!((answer.status, answer.json()), (200, serde_json::to_value(head).unwrap()));
     // An unreadable head must not look like "nothing was verified yet".
     port.head.send_replace(None);
-    port.head_error.send_replace(Some("head.json cannot be read".into()));
+    port.head_error.send_replace(Some(StorageFault::new(std::io::Error::other("head.json cannot be read"))));
     let answer = port.get("/p2p/head").await;
     assert_eq!(answer.problem(), (500, "storage".into()));
     assert!(answer.json()["error"].as_str().unwrap().contains("head.json cannot be read"));

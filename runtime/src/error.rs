@@ -1,10 +1,13 @@
 //! The errors between an operator's request and the node. Each variant says who is at fault.
 
+mod reason;
+
 use std::sync::Arc;
 
 use libp2p::{Multiaddr, PeerId, identity::DecodingError};
 use rpp_p2p::{SnapshotSessionId, status::SourceKind};
 
+pub use self::reason::{InvalidArgument, InvalidSource, PeerMismatch, ResumeMismatch, StorageFault};
 use crate::{address::AddressError, files, status::SnapshotStreamStatus};
 
 /// An error with its causes, in one line.
@@ -45,17 +48,11 @@ pub enum SnapshotRuntimeError {
         peer: PeerId,
     },
     /// The operator's fault: a number that is not allowed.
-    #[error("{message}")]
-    InvalidArgument {
-        /// Which number, and what is allowed.
-        message: String,
-    },
+    #[error(transparent)]
+    InvalidArgument(#[from] InvalidArgument),
     /// The operator's fault: a resume that names another peer or chunk size than the session's.
-    #[error("{message}")]
-    PeerMismatch {
-        /// What the session has, and what was asked for.
-        message: String,
-    },
+    #[error(transparent)]
+    PeerMismatch(#[from] PeerMismatch),
     /// The operator's fault: `[trust] genesis` is not set.
     #[error("no trust anchor is configured: set [trust] genesis to the provider's genesis commitment")]
     NoTrustAnchor,
@@ -70,8 +67,8 @@ pub enum SnapshotRuntimeError {
     InvalidSource {
         /// Where it stands in the request, as `peers[3]`.
         field: String,
-        /// What is wrong with it; nothing of a URL that may be secret.
-        reason: String,
+        /// What is wrong with it.
+        reason: InvalidSource,
     },
     /// The operator's fault: the session has no such source.
     #[error("session {session} has no source {given:?}: its status lists them")]
@@ -112,21 +109,23 @@ pub enum SnapshotRuntimeError {
         session: SnapshotSessionId,
     },
     /// The operator's or the provider's fault: offsets that are stale or impossible, or another plan.
-    #[error("{message}")]
-    ResumeMismatch {
-        /// Names the offending chunk or update and the number expected.
-        message: String,
-        /// The session, if it was changed.
-        status: Option<Box<SnapshotStreamStatus>>,
-    },
-    /// The provider's fault: it refused for good, or broke the protocol.
-    #[error("{message}")]
-    Provider {
-        /// Who and why.
-        message: String,
+    #[error(transparent)]
+    ResumeMismatch(#[from] ResumeMismatch),
+    /// The provider's fault: it broke the protocol in this session, which therefore does not go on with it.
+    #[error(
+        "session {} does not go on with {}, which broke the protocol ({}): start a session with another peer, or a new one with \
+         this peer when you trust it again; what is verified is kept",
+        .status.session, reason::listed(sources), .status.error.as_deref().unwrap_or("see the log")
+    )]
+    Distrusted {
+        /// The session's sources.
+        sources: Vec<String>,
         /// The session, `failed`.
-        status: Option<Box<SnapshotStreamStatus>>,
+        status: Box<SnapshotStreamStatus>,
     },
+    /// The session failed while the caller waited. Its status says by whose fault.
+    #[error("session {} failed: {}", .0.session, .0.error.as_deref().unwrap_or("it failed without saying why"))]
+    Failed(Box<SnapshotStreamStatus>),
     /// The peer's fault: it broke the rules and is banned.
     #[error(
         "peer {peer} is {sentence}: take another peer, or lift the ban with `rpp-node bans --lift {peer}` (DELETE /p2p/bans/{peer})"
@@ -144,11 +143,8 @@ pub enum SnapshotRuntimeError {
         source_name: String,
     },
     /// The node's fault: its disk or its records.
-    #[error("{message}")]
-    Storage {
-        /// What failed, and what to do.
-        message: String,
-    },
+    #[error(transparent)]
+    Storage(#[from] StorageFault),
     /// The node's fault: it is not ready yet.
     #[error("the node is not ready: {0}")]
     NotReady(#[from] NotReady),

@@ -10,7 +10,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use crate::{
     address::{self, AddressError},
     bans::{Ban, BanSource},
-    error::{NotReady, SnapshotRuntimeError},
+    error::{NotReady, SnapshotRuntimeError, StorageFault},
     limits::CALL_TIMEOUT,
     queues::Queues,
     rates::{LimitsChange, LimitsInForce},
@@ -175,7 +175,7 @@ pub struct Seat {
     /// The value of [`NodeHandle::cannot_write`]; `None` at first.
     pub cannot_write: watch::Sender<Option<String>>,
     /// The value of [`NodeHandle::head_error`]; `None` at first.
-    pub head_error: watch::Sender<Option<String>>,
+    pub head_error: watch::Sender<Option<StorageFault>>,
 }
 
 /// A cheap handle to a running node.
@@ -186,7 +186,7 @@ pub struct NodeHandle {
     pub(crate) head: watch::Receiver<Option<Head>>,
     pub(crate) ready: watch::Receiver<Result<(), NotReady>>,
     pub(crate) cannot_write: watch::Receiver<Option<String>>,
-    pub(crate) head_error: watch::Receiver<Option<String>>,
+    pub(crate) head_error: watch::Receiver<Option<StorageFault>>,
     pub(crate) peer_id: PeerId,
     pub(crate) config: Arc<crate::Config>,
     pub(crate) warned: Arc<WarnedMirrors>,
@@ -417,7 +417,7 @@ impl NodeHandle {
 
     /// Why it is unknown what was verified: `head.json` cannot be read. Says how to go on.
     #[must_use]
-    pub fn head_error(&self) -> Option<String> {
+    pub fn head_error(&self) -> Option<StorageFault> {
         self.head_error.borrow().clone()
     }
 

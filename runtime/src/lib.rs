@@ -39,7 +39,9 @@ mod writable;
 pub use config::Config;
 pub use db::{DbError, DbFault};
 pub use doors::ConnectionRules;
-pub use error::{NotReady, SnapshotRuntimeError};
+pub use error::{
+    InvalidArgument, InvalidSource, NotReady, PeerMismatch, ResumeMismatch, SnapshotRuntimeError, StorageFault,
+};
 pub use handle::NodeHandle;
 pub use hooks::{DhtBucket, DhtPeer, DhtView, Hooks, QueryCounts, Watcher, Work};
 pub use limits::SHUTDOWN_GRACE;

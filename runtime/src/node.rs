@@ -29,7 +29,7 @@ use crate::{
     config::Config,
     db::{Db, DbError, Known, Notice},
     discovery::{self, Finder},
-    error::explain,
+    error::StorageFault,
     handle::{Command, NodeHandle},
     head::{HeadError, HeadFile},
     hooks::{Hooks, Watchers},
@@ -156,18 +156,20 @@ impl Node {
         let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
         let (done, done_queue) = mpsc::channel(DONE_QUEUE);
         let (head, head_seen) = watch::channel(opened.head.as_ref().ok().and_then(|head| head.as_ref()?.newest()));
-        let (_, head_error) = watch::channel(opened.head.as_ref().err().map(|error| explain(error)));
+        let head_file = match opened.head {
+            Ok(Some(head)) => Ok(Arc::new(Mutex::new(head))),
+            Ok(None) => Err(Shared::new(NoHead::NoTrustAnchor)),
+            Err(error) => Err(Shared::new(NoHead::Unreadable(error))),
+        };
+        let unreadable = head_file.as_ref().err().filter(|why| matches!(***why, NoHead::Unreadable(_)));
+        let (_, head_error) = watch::channel(unreadable.cloned().map(StorageFault::new));
         let (ready, ready_seen) = watch::channel(Err(crate::NotReady::Starting));
         let peer_id = *swarm.local_peer_id();
         let manager = Manager::new(Context {
             config: Arc::clone(&config),
             me: peer_id,
             trust,
-            head_file: match opened.head {
-                Ok(Some(head)) => Ok(Arc::new(Mutex::new(head))),
-                Ok(None) => Err(Shared::new(NoHead::NoTrustAnchor)),
-                Err(error) => Err(Shared::new(NoHead::Unreadable(error))),
-            },
+            head_file,
             disk: FileDisk {
                 store: Arc::clone(&opened.store),
                 db: opened.db.clone(),

@@ -120,6 +120,11 @@ pub(crate) enum LimitsFlaw {
     Version { found: u32 },
 }
 
+/// The limits could not be kept. The disk is at fault; they are in force all the same.
+#[derive(Debug, thiserror::Error)]
+#[error("the limits are in force, but would not outlive a restart: {}; try again", files::with_causes(.0))]
+struct UnsavedLimits(io::Error);
+
 /// Durable on return. Blocks.
 fn save(data_dir: &Path, limits: ByteLimits) -> io::Result<()> {
     let bytes = sealed::seal(&LimitsFile { version: VERSION, limits })?;

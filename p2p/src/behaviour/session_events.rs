@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::event::{Event, RequestId};
 use crate::{
     consumer::{Session, Unexpected},
-    error::{SnapshotProtocolError, StreamFailure},
+    error::{NotSent, SnapshotProtocolError, StreamFailure},
     exchange::Verified,
 };
 
@@ -50,10 +50,10 @@ fn tell_error(
         SnapshotProtocolError::Remote(violation) => session.handle_violation(now, id, &violation),
         SnapshotProtocolError::Outbound(failure) => session.handle_request_failed(now, id, &failure),
         SnapshotProtocolError::UnknownSession(unknown) => {
-            session.handle_request_failed(now, id, &StreamFailure::UnknownSession(unknown).into());
+            session.handle_request_failed(now, id, &StreamFailure::from(NotSent::UnknownSession(unknown)).into());
         }
         SnapshotProtocolError::Unfit(unfit) => {
-            session.handle_request_failed(now, id, &StreamFailure::Unfit(unfit).into());
+            session.handle_request_failed(now, id, &StreamFailure::from(NotSent::Unfit(unfit)).into());
         }
         // A consumer's request is none of a session's.
         SnapshotProtocolError::Inbound(_) => {}

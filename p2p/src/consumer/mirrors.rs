@@ -99,7 +99,7 @@ impl Session {
     ///
     /// # Errors
     /// None was under way.
-    pub fn handle_mirror_read(&mut self, _now: Instant, mirror: MirrorId, job: MirrorJobId) -> Result<(), Unexpected> {
+    pub fn handle_mirror_read(&mut self, mirror: MirrorId, job: MirrorJobId) -> Result<(), Unexpected> {
         if self.mirror_at(mirror, job)?.is_some()
             && let Some((_, link)) = self.sources.mirror_mut(mirror)
         {

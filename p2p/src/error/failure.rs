@@ -4,8 +4,8 @@ use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use libp2p::PeerId;
 
-use super::{NotSent, Unfit};
-use crate::{json::DecodeError, pace::Stall, stream::Breach, text, types::SnapshotSessionId};
+use super::NotSent;
+use crate::{json::DecodeError, pace::Stall, stream::Breach, text};
 
 /// No answer came. Whether the provider acted on the request is unknown; every request is safe to repeat after `resume`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -87,12 +87,6 @@ pub enum StreamFailure {
     /// Nothing was sent.
     #[error(transparent)]
     NotSent(#[from] NotSent),
-    /// The session is not known to the behaviour any more.
-    #[error("session {0} is unknown")]
-    UnknownSession(SnapshotSessionId),
-    /// The request does not fit the session.
-    #[error("the request does not fit the session: {0}")]
-    Unfit(#[from] Unfit),
     /// The check of an answer panicked, which is a fault of this program.
     #[error("checking the answer panicked: {0}")]
     Panicked(Cause),

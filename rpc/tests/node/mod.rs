@@ -10,7 +10,8 @@ use rpp_http::Limits;
 use rpp_p2p::{Hash, PayloadFormat, SnapshotSessionId};
 use rpp_rpc::{Options, ServeError};
 use rpp_runtime::{
-    Config, NodeEvent, NodeHandle, Queues, SessionState, SnapshotRuntimeError, SnapshotStreamStatus, WaitingOn,
+    Config, NodeEvent, NodeHandle, Queues, SessionState, SnapshotRuntimeError, SnapshotStreamStatus, StorageFault,
+    WaitingOn,
     handle::{Command, SourceTarget, StartStream},
     rates::{ByteLimits, LimitsInForce},
     status::{FailureCode, Head, SourceKind, SourceState, SourceStatus, WaitKind},
@@ -34,7 +35,7 @@ pub struct Port {
     pub head: watch::Sender<Option<Head>>,
     pub ready: watch::Sender<Result<(), rpp_runtime::NotReady>>,
     pub cannot_write: watch::Sender<Option<String>>,
-    pub head_error: watch::Sender<Option<String>>,
+    pub head_error: watch::Sender<Option<StorageFault>>,
     pub events: broadcast::Sender<NodeEvent>,
     pub node: JoinHandle<()>,
     pub served: JoinHandle<Result<(), ServeError>>,

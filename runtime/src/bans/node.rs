@@ -5,7 +5,12 @@ use rpp_p2p::{Evidence, SnapshotSessionId};
 use time::OffsetDateTime;
 
 use super::{BanSource, rules::Ban};
-use crate::{error::SnapshotRuntimeError, handle::Reply, node::Node, status::NodeEvent};
+use crate::{
+    error::{SnapshotRuntimeError, StorageFault},
+    handle::Reply,
+    node::Node,
+    status::NodeEvent,
+};
 
 /// Who broke the rules, where, and what shows it.
 #[derive(Clone, Debug)]
@@ -76,7 +81,7 @@ impl Node {
         self.readmit(source);
         let saved = self.warden.saved();
         tokio::spawn(async move {
-            let saved = saved.await.map_err(|error| SnapshotRuntimeError::Storage { message: error.to_string() });
+            let saved = saved.await.map_err(|error| StorageFault::new(error).into());
             let _ = reply.send(saved);
         });
     }

@@ -187,9 +187,9 @@ impl Config {
     pub fn check_source_folders(&self) -> Result<(), ConfigError> {
         let folders = self.sources.mirrors.iter().filter_map(crate::sources::mirror::MirrorUrl::local_folder);
         folders.into_iter().try_for_each(|folder| {
-            named::check_folder(&folder, self).map_err(|message| ConfigError::Conflict {
+            named::check_folder(&folder, self).map_err(|reason| ConfigError::Conflict {
                 key: "sources.mirrors",
-                message: format!("cannot be used: {message}"),
+                message: format!("cannot be used: {reason}"),
             })
         })
     }

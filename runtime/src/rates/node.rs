@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use super::{ByteLimits, LimitsChange, LimitsInForce, save};
-use crate::{error::SnapshotRuntimeError, files, handle::Reply, node::Node};
+use super::{ByteLimits, LimitsChange, LimitsInForce, UnsavedLimits, save};
+use crate::{error::StorageFault, handle::Reply, node::Node};
 
 impl Node {
     /// Puts limits in force.
@@ -40,13 +40,7 @@ impl Node {
         let folder = self.config.data_dir.clone();
         tokio::task::spawn_blocking(move || {
             let saved = save(&folder, limits).map(|()| LimitsInForce { limits, persistent: true });
-            let saved = saved.map_err(|error| {
-                let message = format!(
-                    "the limits are in force, but would not outlive a restart: {}; try again",
-                    files::with_causes(&error)
-                );
-                SnapshotRuntimeError::Storage { message }
-            });
+            let saved = saved.map_err(|error| StorageFault::new(UnsavedLimits(error)).into());
             let _ = reply.send(saved);
         });
     }

@@ -45,7 +45,7 @@ use crate::{
     bans::{BanSource, Blame},
     clock::{instant_of, now_text},
     config::Config,
-    error::{SnapshotRuntimeError, explain},
+    error::{SnapshotRuntimeError, StorageFault},
     handle::Reply,
     hooks::Watchers,
     limits::PROOF_JOBS,
@@ -250,9 +250,9 @@ impl Manager {
         let result = match outcome {
             Outcome::Started(session) => self.watch(session).map(Some),
             Outcome::Unknown(session) => Err(SnapshotRuntimeError::UnknownSession { session }),
-            Outcome::NotRecorded(error) => Err(SnapshotRuntimeError::Storage { message: error.to_string() }),
+            Outcome::NotRecorded(error) => Err(StorageFault::new(error).into()),
             Outcome::Removed => Ok(None),
-            Outcome::NotRemoved(error) => Err(SnapshotRuntimeError::Storage { message: explain(&*error) }),
+            Outcome::NotRemoved(error) => Err(StorageFault::new(error).into()),
         };
         // Whoever asked may be gone.
         match (call, result) {

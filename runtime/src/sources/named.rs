@@ -13,7 +13,7 @@ use libp2p::{PeerId, multiaddr::Protocol};
 use super::mirror::MirrorUrl;
 use crate::{
     config::{Config, Sources},
-    error::SnapshotRuntimeError,
+    error::{InvalidSource, SnapshotRuntimeError, StorageFault},
     handle::{PeerTarget, SourceTarget, StartStream},
     limits::{CALL_TIMEOUT, MAX_MIRRORS, MAX_PEERS, MAX_WARNED_MIRRORS},
 };
@@ -55,7 +55,7 @@ pub(crate) async fn check_added(
     warned: &WarnedMirrors,
 ) -> Result<(), SnapshotRuntimeError> {
     match source {
-        SourceTarget::Peer(target) if target.peer == me => Err(invalid("peer", "it is this node itself")),
+        SourceTarget::Peer(target) if target.peer == me => Err(invalid("peer", InvalidSource::ThisNode)),
         SourceTarget::Peer(_) => Ok(()),
         SourceTarget::Mirror(url) => {
             let folder = url.local_folder().map(|folder| ("mirror".to_owned(), folder));
@@ -77,8 +77,8 @@ fn peers_of(sources: &Sources) -> Vec<PeerTarget> {
 fn check_peers(request: &StartStream, me: PeerId, section: &str) -> Result<(), SnapshotRuntimeError> {
     let count = request.peers.len() + usize::from(request.peer.is_some());
     if count > MAX_PEERS {
-        let beside = if request.peer.is_some() { " with \"peer\"" } else { "" };
-        let reason = format!("they are {count} peers{beside}: a download may have {MAX_PEERS}");
+        let is_beside_one = request.peer.is_some();
+        let reason = InvalidSource::TooManyPeers { count, is_beside_one, max: MAX_PEERS };
         return Err(invalid(format!("{section}peers"), reason));
     }
     // `peer` itself may be this node: the node's task says so in its own words.
@@ -89,10 +89,10 @@ fn check_peers(request: &StartStream, me: PeerId, section: &str) -> Result<(), S
     for (at, target) in request.peers.iter().enumerate() {
         let field = format!("{section}peers[{at}]");
         if target.peer == me {
-            return Err(invalid(field, "it is this node itself"));
+            return Err(invalid(field, InvalidSource::ThisNode));
         }
         if let Some(before) = seen.insert(target.peer, field.clone()) {
-            return Err(invalid(field, format!("it is the same peer as \"{before}\"")));
+            return Err(invalid(field, InvalidSource::SamePeer { before }));
         }
     }
     Ok(())
@@ -100,7 +100,7 @@ fn check_peers(request: &StartStream, me: PeerId, section: &str) -> Result<(), S
 
 fn check_mirrors(mirrors: &[MirrorUrl], section: &str) -> Result<(), SnapshotRuntimeError> {
     if mirrors.len() > MAX_MIRRORS {
-        let reason = format!("they are {} mirrors: a download may have {MAX_MIRRORS}", mirrors.len());
+        let reason = InvalidSource::TooManyMirrors { count: mirrors.len(), max: MAX_MIRRORS };
         return Err(invalid(format!("{section}mirrors"), reason));
     }
     // Two that differ only in what is not shown could not be told apart.
@@ -108,7 +108,7 @@ fn check_mirrors(mirrors: &[MirrorUrl], section: &str) -> Result<(), SnapshotRun
     for (at, url) in mirrors.iter().enumerate() {
         let field = format!("{section}mirrors[{at}]");
         if let Some(before) = seen.insert(url.to_string(), field.clone()) {
-            return Err(invalid(field, format!("it is the same mirror as \"{before}\"")));
+            return Err(invalid(field, InvalidSource::SameMirror { before }));
         }
     }
     Ok(())
@@ -127,25 +127,28 @@ async fn check_folders(folders: Vec<(String, PathBuf)>, config: &Arc<Config>) ->
     };
     let checked = tokio::time::timeout(CALL_TIMEOUT, tokio::task::spawn_blocking(check)).await;
     let checked = checked.map_err(|_| SnapshotRuntimeError::TimedOut { seconds: CALL_TIMEOUT.as_secs() })?;
-    checked.unwrap_or_else(|error| {
-        Err(SnapshotRuntimeError::Storage { message: format!("the folder of a mirror could not be checked: {error}") })
-    })
+    checked.unwrap_or_else(|error| Err(StorageFault::new(Unchecked(error)).into()))
 }
+
+/// The check of a folder panicked, which is a fault of this node.
+#[derive(Debug, thiserror::Error)]
+#[error("the folder of a mirror could not be checked")]
+struct Unchecked(#[source] tokio::task::JoinError);
 
 /// Whether a folder may be, and can be, read as a mirror. Links are followed first.
 ///
 /// # Errors
-/// Why not, in words.
-pub(crate) fn check_folder(folder: &Path, config: &Config) -> Result<(), String> {
+/// Why not.
+pub(crate) fn check_folder(folder: &Path, config: &Config) -> Result<(), InvalidSource> {
     let roots = &config.sources.file_roots;
     let is_within = |path: &Path, roots: &[PathBuf]| roots.iter().any(|root| path.starts_with(root));
-    let shown = rpp_p2p::text::escape(&folder.display().to_string());
-    let elsewhere = || format!("the folder {shown} is not beneath one of those in [sources] file_roots");
+    let elsewhere = || InvalidSource::OutsideRoots { folder: folder.to_owned() };
+    let unopened = |error| InvalidSource::Unopened { folder: folder.to_owned(), error: Arc::new(error) };
     let real = match fs::canonicalize(folder) {
         Ok(real) => real,
         // What is not to be read is not told of either.
         Err(_) if !is_within(folder, roots) => return Err(elsewhere()),
-        Err(error) => return Err(format!("the folder {shown} cannot be opened: {error}")),
+        Err(error) => return Err(unopened(error)),
     };
     let real_roots: Vec<_> = roots.iter().filter_map(|root| fs::canonicalize(root).ok()).collect();
     if !is_within(&real, &real_roots) {
@@ -153,16 +156,16 @@ pub(crate) fn check_folder(folder: &Path, config: &Config) -> Result<(), String>
     }
     let own = fs::canonicalize(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
     if real.starts_with(own) {
-        return Err(format!("the folder {shown} is in this node's own data folder, which needs no mirror"));
+        return Err(InvalidSource::OwnFolder { folder: folder.to_owned() });
     }
     match fs::read_dir(&real) {
         Ok(_) => Ok(()),
-        Err(error) => Err(format!("the folder {shown} cannot be opened: {error}")),
+        Err(error) => Err(unopened(error)),
     }
 }
 
-fn invalid(field: impl Into<String>, reason: impl Into<String>) -> SnapshotRuntimeError {
-    SnapshotRuntimeError::InvalidSource { field: field.into(), reason: reason.into() }
+fn invalid(field: impl Into<String>, reason: InvalidSource) -> SnapshotRuntimeError {
+    SnapshotRuntimeError::InvalidSource { field: field.into(), reason }
 }
 
 /// Mirrors that are read in clear and were warned of: each once, in a process.
@@ -204,7 +207,7 @@ mod tests {
 
     fn refusal(result: Result<StartStream, SnapshotRuntimeError>) -> (String, String) {
         match result {
-            Err(SnapshotRuntimeError::InvalidSource { field, reason }) => (field, reason),
+            Err(SnapshotRuntimeError::InvalidSource { field, reason }) => (field, reason.to_string()),
             other => panic!("{other:?}"),
         }
     }
@@ -239,7 +242,9 @@ mod tests {
         ] {
             match (check_folder(&at(folder), config), word) {
                 (Ok(()), "") => {}
-                (Err(reason), word) if !word.is_empty() => assert!(reason.contains(word), "{folder}: {reason}"),
+                (Err(reason), word) if !word.is_empty() => {
+                    assert!(reason.to_string().contains(word), "{folder}: {reason}")
+                }
                 (result, _) => panic!("{folder}: {result:?}"),
             }
         }

@@ -31,6 +31,7 @@ use crate::{
     json,
     messages::Plan,
     stream::{Came, Protocol, Protocols, Wanted},
+    text,
     tree::chunk_range,
 };
 
@@ -313,7 +314,7 @@ impl Outbound {
                 events.push_back(Event::Streamed { peer, session, request_id, verified, bytes });
             }
             FromProvider::Came(Came::Refused { code, message }) => {
-                let message = crate::text::cut(&message).to_owned();
+                let message = text::cut(&message).to_owned();
                 self.stream_ended(id, SnapshotProtocolError::Provider { code, message }, events);
             }
             FromProvider::Ended(Ending::Closed) => {}

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::{Call, Manager, Tracked, sources::is_reachable};
 use crate::{
     clock::now_text,
-    error::SnapshotRuntimeError,
+    error::{InvalidArgument, PeerMismatch, ResumeMismatch, SnapshotRuntimeError, StorageFault},
     handle::{PeerTarget, Reply, ResumeStream, SourceTarget, StartStream},
     peers::Peers,
     sessions::{
@@ -44,7 +44,7 @@ impl Manager {
             }
             Ok((self.made_before(&request)?, wanted))
         }) {
-            Ok((Some(session), _)) => return self.start_again(session, request, reply, now),
+            Ok((Some(session), _)) => return self.start_again(session, request, reply),
             Ok((None, wanted)) => self.new_record(request, wanted, swarm, peers),
             Err(error) => Err(error),
         };
@@ -68,7 +68,7 @@ impl Manager {
             return Err(SnapshotRuntimeError::NoTrustAnchor);
         }
         if let Err(error) = &self.head_file {
-            return Err(SnapshotRuntimeError::Storage { message: error.to_string() });
+            return Err(StorageFault::new(error.clone()).into());
         }
         if let Some(peer) = peer.filter(|peer| **peer == self.me) {
             return Err(SnapshotRuntimeError::InvalidPeer { given: format!("{peer} (this node itself)") });
@@ -103,12 +103,12 @@ impl Manager {
     }
 
     /// Answers with an existing session, and adds a new key or address to it. New credentials of a mirror count from now on.
-    fn start_again(&mut self, session: SnapshotSessionId, request: StartStream, reply: Reply<Watched>, now: Instant) {
+    fn start_again(&mut self, session: SnapshotSessionId, request: StartStream, reply: Reply<Watched>) {
         let Some(tracked) = self.sessions.get(&session) else { return };
         let known = tracked.record.clone();
         let peers = request.peer.into_iter().chain(request.peers).map(SourceTarget::Peer);
         for source in peers.chain(request.mirrors.into_iter().map(SourceTarget::Mirror)) {
-            self.name_again(session, More::of(source), now);
+            self.name_again(session, More::of(source));
         }
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
         if let Some(key) = request.idempotency_key {
@@ -189,10 +189,8 @@ impl Manager {
     /// What the operator wishes, within the node's own bounds; all chunk sizes are set.
     fn wanted(&self, wishes: PlanWishes) -> Result<PlanWishes, SnapshotRuntimeError> {
         let ours = &self.config.snapshots;
-        let positive = |name: &str, value: Option<u64>, default: u64| match value {
-            Some(0) => {
-                Err(SnapshotRuntimeError::InvalidArgument { message: format!("{name} must be at least 1 byte") })
-            }
+        let positive = |name: &'static str, value: Option<u64>, default: u64| match value {
+            Some(0) => Err(InvalidArgument::Zero { name }),
             Some(value) => Ok(value),
             None => Ok(default),
         };
@@ -200,12 +198,8 @@ impl Manager {
         let min = positive("min_chunk_size", wishes.min_chunk_size, ours.min_chunk_size)?.max(ours.min_chunk_size);
         let max = positive("max_chunk_size", wishes.max_chunk_size, ours.max_chunk_size)?.min(ours.max_chunk_size);
         if min > max {
-            return Err(SnapshotRuntimeError::InvalidArgument {
-                message: format!(
-                    "no chunk size fits: the smallest allowed is {} bytes, the largest {} bytes (the node's own bounds are {} and {})",
-                    min, max, ours.min_chunk_size, ours.max_chunk_size
-                ),
-            });
+            let (own_min, own_max) = (ours.min_chunk_size, ours.max_chunk_size);
+            return Err(InvalidArgument::NoChunkSize { min, max, own_min, own_max }.into());
         }
         Ok(PlanWishes { chunk_size: Some(wanted), min_chunk_size: Some(min), max_chunk_size: Some(max), ..wishes })
     }
@@ -321,15 +315,8 @@ impl Manager {
 
 /// The refusal to continue a session with a peer that broke the protocol in it.
 fn refused(tracked: &Tracked, standing: &Standing<'_>, now: Instant) -> SnapshotRuntimeError {
-    let record = &tracked.record;
-    let message = format!(
-        "session {} does not go on with {}, which broke the protocol ({}): start a session with another peer, or a new one with \
-         this peer when you trust it again; what is verified is kept",
-        record.session,
-        sources_of(record),
-        record.error.as_deref().unwrap_or("see the log")
-    );
-    SnapshotRuntimeError::Provider { message, status: Some(Box::new(tracked.current(standing, now))) }
+    let status = Box::new(tracked.current(standing, now));
+    SnapshotRuntimeError::Distrusted { sources: sources_of(&tracked.record), status }
 }
 
 /// The sources that a request names.
@@ -338,64 +325,44 @@ fn named(request: &StartStream) -> impl Iterator<Item = SourceName> + '_ {
     peers.chain(request.mirrors.iter().map(|url| SourceName::Mirror(url.to_string())))
 }
 
-fn sources_of(record: &record::Session) -> String {
-    let sources: Vec<_> = record.sources().map(|source| source.to_string()).collect();
-    match sources.is_empty() {
-        true => "no source".to_owned(),
-        false => sources.join(", "),
-    }
+fn sources_of(record: &record::Session) -> Vec<String> {
+    record.sources().map(|source| source.to_string()).collect()
 }
 
-fn same_peer_and_size(tracked: &Tracked, request: &ResumeStream) -> Result<(), SnapshotRuntimeError> {
+fn same_peer_and_size(tracked: &Tracked, request: &ResumeStream) -> Result<(), PeerMismatch> {
     let record = &tracked.record;
+    let session = record.session;
     if let Some(target) = &request.peer
         && record.peers().all(|peer| target.peer != peer)
     {
-        return Err(SnapshotRuntimeError::PeerMismatch {
-            message: format!(
-                "session {} streams from {}, not from {}",
-                record.session,
-                sources_of(record),
-                target.peer
-            ),
-        });
+        return Err(PeerMismatch::Peer { session, sources: sources_of(record), asked: target.peer });
     }
     let wished = record.wanted.chunk_size;
     let size = record.plan.as_ref().map(|plan| plan.chunk_size).or(wished).unwrap_or(DEFAULT_CHUNK_SIZE);
     match request.chunk_size {
-        Some(asked) if asked != size && Some(asked) != wished => Err(SnapshotRuntimeError::PeerMismatch {
-            message: format!(
-                "session {} has chunks of {size} bytes, not {asked}; a chunk size never changes within a session",
-                record.session
-            ),
-        }),
+        Some(asked) if asked != size && Some(asked) != wished => Err(PeerMismatch::ChunkSize { session, size, asked }),
         _ => Ok(()),
     }
 }
 
 /// Checks explicit offsets against this node's own record, before anything goes over the network.
-fn explicit_offsets(tracked: &Tracked, request: &ResumeStream) -> Result<Option<ExplicitResume>, SnapshotRuntimeError> {
+fn explicit_offsets(tracked: &Tracked, request: &ResumeStream) -> Result<Option<ExplicitResume>, ResumeMismatch> {
     if request.plan_id.is_none() && request.chunk_index.is_none() && request.update_index.is_none() {
         return Ok(None);
     }
     let session = request.session;
-    let mismatch = |message: String| SnapshotRuntimeError::ResumeMismatch { message, status: None };
     let Some(plan) = &tracked.record.plan else {
-        return Err(mismatch(format!("session {session} has no plan yet: resume it without plan_id and indices")));
+        return Err(ResumeMismatch::NoPlan { session });
     };
     if let Some(asked) = request.plan_id
         && asked != plan.plan_id
     {
-        return Err(mismatch(format!("session {session} streams plan {}, not {asked}", plan.plan_id)));
+        return Err(ResumeMismatch::OtherPlan { session, plan: plan.plan_id, asked });
     }
-    let check = |word: &str, asked: Option<u64>, expected: u64, total: u64| match asked {
+    let check = |marker: &'static str, asked: Option<u64>, expected: u64, total: u64| match asked {
         None => Ok(expected),
-        Some(asked) if asked < expected => Err(mismatch(format!(
-            "resume of session {session} at {word} {asked} is behind what is confirmed: expected {word} {expected} or later"
-        ))),
-        Some(asked) if asked > total => Err(mismatch(format!(
-            "resume of session {session} at {word} {asked} is beyond the plan: expected {word} {total} at most"
-        ))),
+        Some(asked) if asked < expected => Err(ResumeMismatch::Behind { session, marker, asked, expected }),
+        Some(asked) if asked > total => Err(ResumeMismatch::Beyond { session, marker, asked, total }),
         Some(asked) => Ok(asked),
     };
     let chunk = check("chunk", request.chunk_index, tracked.progress.confirmed_chunks, plan.total_chunks)?;

@@ -165,7 +165,7 @@ impl Manager {
         let result = match told {
             MirrorTold::Plan(plan) => machine.handle_mirror_plan(now, mirror, job, plan),
             MirrorTold::Chunk(chunk) => machine.handle_mirror_chunk(now, mirror, job, chunk),
-            MirrorTold::Read => machine.handle_mirror_read(now, mirror, job),
+            MirrorTold::Read => machine.handle_mirror_read(mirror, job),
             MirrorTold::Failed(failure) => machine.handle_mirror_failed(now, mirror, job, failure),
         };
         expected(session, result);

@@ -115,7 +115,7 @@ impl Manager {
         let more = More::of(source);
         let name = more.name();
         if tracked.record.sources().any(|known| known == name) {
-            self.name_again(session, more, now);
+            self.name_again(session, more);
         } else {
             let kind = name.kind();
             let max = match kind {
@@ -147,7 +147,7 @@ impl Manager {
     }
 
     /// A source that it has is named again. A new address of a peer, and new credentials of a mirror, are tried at once.
-    pub(super) fn name_again(&mut self, session: SnapshotSessionId, more: More, now: Instant) {
+    pub(super) fn name_again(&mut self, session: SnapshotSessionId, more: More) {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
         match more {
             More::Peer { peer, addresses } => {
@@ -156,7 +156,7 @@ impl Manager {
                 if tracked.record.addresses_of(peer) != before
                     && let Some(machine) = &mut tracked.machine
                 {
-                    machine.retry_source(now, DownloadSource::Peer(peer));
+                    machine.retry_source(DownloadSource::Peer(peer));
                 }
             }
             More::Mirror { url } if tracked.record.renew(&url) => {
