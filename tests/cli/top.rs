@@ -51,12 +51,18 @@ struct Terminal {
 impl Terminal {
     /// Returns once the node is shown.
     fn open(place: &Place) -> Option<Self> {
+        Self::with(place, &[], "0/0")
+    }
+
+    /// The same with these variables, once the text is shown.
+    fn with(place: &Place, variables: &[(&str, &str)], shown: &'static str) -> Option<Self> {
         let inside = place.command("top");
         let words = std::iter::once(inside.get_program()).chain(inside.get_args());
         let words: Vec<_> = words.map(|word| format!("'{}'", word.to_str().unwrap())).collect();
         let line = format!("stty rows 24 cols 80; exec {}", words.join(" "));
         let mut script = Command::new("script");
         script.args(["-qefc", &line, "/dev/null"]).env("TERM", "xterm-256color").env_remove("RPP_RPC_TOKEN");
+        script.envs(variables.iter().copied());
         let Ok(mut script) = script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn() else {
             eprintln!("there is no script(1) here");
             return None;
@@ -67,7 +73,7 @@ impl Terminal {
             let (mut all, mut buffer) = (Vec::new(), [0; 4096]);
             while let Ok(length @ 1..) = out.read(&mut buffer) {
                 all.extend_from_slice(&buffer[..length]);
-                if String::from_utf8_lossy(&all).contains("0/0") {
+                if String::from_utf8_lossy(&all).contains(shown) {
                     let _ = tell.try_send(());
                 }
             }
@@ -93,11 +99,17 @@ impl Terminal {
         self.script.stdin.as_mut().unwrap().write_all(keys).unwrap();
     }
 
-    /// Waits for the end and returns all output. The command must succeed and restore the terminal.
-    fn ends_well(mut self) -> String {
+    /// Waits for the end and returns all output. The command must succeed.
+    fn output(mut self) -> String {
         let status = eventually("the command to end", || self.script.try_wait().unwrap());
         let text = self.output.join().unwrap();
         assert!(status.success(), "{status}: {text:?}");
+        text
+    }
+
+    /// The same for a command that must restore the terminal, too.
+    fn ends_well(self) -> String {
+        let text = self.output();
         let taken = text.find("\u{1b}[?1049h").unwrap();
         let back = text.rfind("\u{1b}[?1049l").unwrap_or_else(|| panic!("not given back: {text:?}"));
         assert!(taken < back && text[back..].contains("\u{1b}[?25h"), "the cursor is shown again: {text:?}");
@@ -125,4 +137,35 @@ fn it_gives_the_terminal_back_on_q_ctrl_c_and_sigterm() {
     terminal.ends_well();
     let output = rpp_node().args(["top", "--interval", "0", "--config"]).arg(place.config()).output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+}
+
+/// The parameters of all escape sequences that set colours or styles.
+fn styles(text: &str) -> Vec<&str> {
+    let sequences = text.split("\u{1b}[").skip(1);
+    let ends = |rest: &str| rest.find(|one: char| one.is_ascii_alphabetic());
+    sequences
+        .filter_map(|rest| ends(rest).filter(|end| rest[*end..].starts_with('m')).map(|end| &rest[..end]))
+        .collect()
+}
+
+#[test]
+fn a_terminal_is_given_only_what_it_can_show() {
+    let place = Place::new(&[]);
+    let _node = place.start(&[]);
+    // No screen: the picture is printed once, and the command ends by itself.
+    let Some(dumb) = Terminal::with(&place, &[("TERM", "dumb")], "Recent events") else { return };
+    let text = dumb.output();
+    assert!(text.contains("none: `rpp-node fetch` starts one") && !text.contains('\u{1b}'), "{text:?}");
+    let mut plain = Terminal::with(&place, &[("NO_COLOR", "1"), ("LC_ALL", "C")], "0/0").unwrap();
+    plain.press(b"q");
+    let text = plain.ends_well();
+    assert!(text.is_ascii() && text.contains("0/0  q ends  ^v choose"), "{text:?}");
+    let colours =
+        |code: &&str| code.split(';').any(|one| one.starts_with(['3', '4', '9']) && !["39", "49"].contains(&one));
+    assert_eq!(styles(&text).into_iter().find(colours), None, "{text:?}");
+    let first = |columns: &str| {
+        let output = place.command("top").env("COLUMNS", columns).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().lines().next().unwrap().to_owned()
+    };
+    assert!(!first("60").contains("serves") && first("100").contains("serves"));
 }

@@ -50,7 +50,7 @@ run() { # run NAMESPACE FOLDER VARIABLES...
     ip netns exec "$space" env RPP_DISCOVERY_MDNS=true RPP_INTROSPECTION_ENABLED=false "$@" \
         "$node" run --config "$folder/node.toml" >"$folder/out.txt" 2>"$folder/log.txt" &
     pids+=($!)
-    for _ in $(seq 200); do
+    for _ in $(seq 1200); do
         ip netns exec "$space" "$node" health --ready --config "$folder/node.toml" >/dev/null 2>&1 && return
         sleep 0.1
     done
@@ -61,7 +61,7 @@ run() { # run NAMESPACE FOLDER VARIABLES...
 run "$one" "$work/publisher"
 run "$two" "$work/consumer" "RPP_TRUST_GENESIS=$genesis"
 
-if ! ip netns exec "$two" env "RPP_TRUST_GENESIS=$genesis" timeout 120 \
+if ! ip netns exec "$two" env "RPP_TRUST_GENESIS=$genesis" timeout 300 \
     "$node" fetch --config "$work/consumer/node.toml" --json >"$work/fetched.json" 2>"$work/fetch.txt"; then
     cat "$work/fetch.txt" "$work/consumer/log.txt"
     echo "run.sh: the neighbour was not found"

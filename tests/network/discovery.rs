@@ -358,6 +358,11 @@ struct Poisoner {
     identify: identify::Behaviour,
 }
 
+/// Markup, a terminal's colours, another direction of writing, and no end.
+fn hostile_name() -> String {
+    format!("<b>\u{202e}\u{2066}\u{1b}[31m\u{200b}{}", "immeasurable".repeat(150))
+}
+
 /// A member of the DHT that knows a thousand peers that there are not, all at one foreign address, and says that they provide
 /// whatever is asked for.
 async fn poisoner(foreign: &Multiaddr, genesis: Hash) -> Working {
@@ -379,10 +384,8 @@ async fn poisoner(foreign: &Multiaddr, genesis: Hash) -> Working {
                 let record = kad::ProviderRecord { key: key.clone(), provider: nobody, expires: None, addresses };
                 kad::store::RecordStore::add_provider(kad.store_mut(), record).unwrap();
             }
-            Poisoner {
-                kad,
-                identify: identify::Behaviour::new(identify::Config::new("/rpp/1.0.0".into(), identity.public())),
-            }
+            let told = identify::Config::new("/rpp/1.0.0".into(), identity.public());
+            Poisoner { kad, identify: identify::Behaviour::new(told.with_agent_version(hostile_name())) }
         })
         .unwrap()
         .with_swarm_config(|config| config.with_idle_connection_timeout(DEADLINE))
@@ -419,6 +422,15 @@ async fn foreign_addresses_in_the_dht_cost_dials_and_get_into_no_table() {
     home.config.discovery.kad = true;
     home.config.discovery.bootstrap = vec![poisoner.address.clone(), provider.address.clone()];
     let node = home.start_with(Hooks { watchers: vec![watched], ..Hooks::default() }).await;
+    let agent = eventually("the poisoner to say who it is", || async {
+        let peers = node.get("/p2p/peers").await;
+        let name = poisoner.peer().to_string();
+        let row = peers.as_array().unwrap().iter().find(|row| row["peer_id"] == name)?;
+        row["agent"].as_str().map(str::to_owned)
+    })
+    .await;
+    let plain = |one: char| one.is_ascii_graphic() || one == '\u{2026}';
+    assert!(agent.len() <= 512 && agent.starts_with("<b>") && agent.chars().all(plain), "{agent}");
     let session = node.stream(from_anybody()).await;
     let status = node.complete(session).await;
     assert_eq!((status["height"].as_u64(), status["verified"].as_bool()), (Some(110), Some(true)));

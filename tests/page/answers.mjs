@@ -7,6 +7,9 @@ const GIB = 2 ** 30, MIB = 2 ** 20, BEGUN = Date.now();
 const ago = (seconds) => new Date(BEGUN - seconds * 1000).toISOString();
 const root = (n) => (BigInt(n + 7) * 0x9e3779b97f4a7c15f39cc0605cedc835n * 0x2545f4914f6cdd1d5851f42d4c957f2dn).toString(16).padStart(64, "a").slice(-64);
 
+// Text that turns directions, colours terminals, and is long.
+const LONG = "\u202e\u2066\u001b[31m" + "immeasurable".repeat(40);
+
 // Text that would be visible if it were taken for markup.
 export const MARKUP = "<b id=bold>bold</b><img src=x onerror=\"window.changed = true\"> \u05d0\u05d1\u05d2";
 
@@ -51,15 +54,16 @@ function status(n, moment) {
   return one;
 }
 
-export function answers({ downloads = 9, markup = false } = {}) {
+export function answers({ downloads = 9, markup = false, long = false } = {}) {
   let moment = 0;
-  const others = markup ? MARKUP : undefined;
+  const others = markup ? MARKUP : long ? LONG : undefined;
   return {
     step() { moment += 1; },
     "/p2p/snapshots": () => Array.from({ length: downloads }, (_, n) => status(n, moment)).map((one) => {
       if (!others) return one;
       if (one.error) one.error = others;
       if (one.waiting_on) one.waiting_on.reason = others;
+      for (const source of one.sources || []) source.error = others;
       return one;
     }),
     "/p2p/peers": () => PEERS.map((peer_id, n) => ({ peer_id, connected: n < 2, addresses: [], protocols: [], rtt_ms: n < 2 ? 12.3 + 160 * n + (moment % 3) : null,

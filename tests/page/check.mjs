@@ -129,6 +129,41 @@ const checks = {
     assert.deepEqual(complaints, []);
   },
 
+  async "the button that helps most stands out, and a complete download's path is copied"(browser) {
+    const { page, complaints } = await open(browser, { made: {} });
+    const stands = await page.evaluate(() => [...document.querySelectorAll(".card .primary")].map((one) => one.getAttribute("aria-label")));
+    assert.deepEqual(stands, ["Try now", "Add a source"].map((label, k) => stands.find((one) => one.startsWith(label + ": Height 120" + (k ? 5 : 2)))));
+    await page.evaluate(() => [...document.querySelectorAll(".card button")].find((one) => one.textContent === "Copy path").click());
+    await soon(page, () => /^The path( is copied|: \/var\/lib)/.test(document.querySelector("#said").textContent));
+    assert.ok((await page.evaluate(() => document.querySelector("[data-session='4711'] .axis").textContent)).includes("peak"));
+    assert.deepEqual(complaints, []);
+  },
+
+  async "an empty list says why, and what helps"(browser) {
+    const { page, answers } = await open(browser, { made: { downloads: 0 } }), posted = [];
+    page.on("request", (request) => { if (request.method() === "POST") posted.push(request.postData()); });
+    const says = (text) => soon(page, (text) => document.querySelector("#none").textContent.includes(text), text);
+    await says("take the newest");
+    await page.click("#none button");
+    await soon(page, () => document.querySelector("#said").textContent.includes("has begun"));
+    assert.deepEqual(posted, ["{}"]);
+    answers["/p2p/offers"] = () => [];
+    await says("waits until one does");
+    const identity = answers["/p2p/identity"]();
+    answers["/p2p/identity"] = () => ({ ...identity, genesis: null });
+    await says("[trust] genesis");
+    assert.equal(await page.evaluate(() => document.querySelectorAll("#none button").length), 0);
+  },
+
+  async "text of others, however long, takes a few lines and no more"(browser) {
+    for (const view of [DESK, PHONE]) {
+      const { page } = await open(browser, { made: { long: true }, view });
+      const high = await page.evaluate(() => [...document.querySelectorAll(".why, .sources li, .event, #bans li, #peers li")].map((one) => one.getBoundingClientRect().height));
+      assert.ok(high.length > 15 && Math.max(...high) < 130, Math.max(...high) + " pixels high");
+      await page.close();
+    }
+  },
+
   async "everything is reached and done with the keyboard"(browser) {
     const { page } = await open(browser, { made: {} });
     await page.reload(); // from the top

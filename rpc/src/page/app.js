@@ -5,7 +5,7 @@ const EVERY_MS = 1000, EVERY_MANY_MS = 2000, EVERY_HIDDEN_MS = 10000, TIMEOUT_MS
 const $ = (id) => document.getElementById(id);
 
 let token = sessionStorage.getItem("rpp-token") || "", timer = 0, round = 0, misses = 0;
-const downloads = new Downloads(act), panels = new Panels(copy, fetchOffer, lift), limitsForm = new LimitsForm(changeLimits);
+const downloads = new Downloads(act, () => fetchOffer({})), panels = new Panels(copy, fetchOffer, lift), limitsForm = new LimitsForm(changeLimits);
 
 class Refused extends Error {
   constructor(status, code, message) { super(message); Object.assign(this, { status, code }); }
@@ -51,6 +51,8 @@ async function refresh() {
 }
 
 function show(statuses, peers, offers, bans, identity, head, events) {
+  const served = new Set(identity.snapshots.map((one) => one.root + one.height));
+  downloads.around = { trusts: Boolean(identity.genesis), offered: offers.length, here: offers.filter((one) => served.has(one.root + one.height)).length };
   downloads.show(statuses, Date.now());
   panels.showOffers(offers, identity);
   panels.showPeers(peers);
@@ -97,6 +99,7 @@ function leave(why) {
 const called = ({ height }) => (height === undefined ? "The download" : "The download of height " + height);
 
 async function act(kind, status, source) {
+  if (kind === "copy") return copy(status.payload_path, "The path");
   try {
     if (kind === "resume") await call("POST", "/p2p/snapshots", { resume: { session: status.session } });
     else if (kind === "add") await call("POST", "/p2p/snapshots/" + status.session + "/sources", sourceOf(source));
@@ -109,7 +112,7 @@ async function act(kind, status, source) {
   await refresh();
 }
 
-// Takes a snapshot from whoever offers it.
+// Takes a snapshot from whoever offers it; without a root the newest one.
 async function fetchOffer(offer) {
   try {
     await call("POST", "/p2p/snapshots", { root: offer.root, height: offer.height });

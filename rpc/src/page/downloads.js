@@ -79,6 +79,7 @@ class Card {
     this.area = svg("path", { class: "area" });
     this.line = svg("path", { class: "line" });
     this.plot = svg("svg", { viewBox: "0 0 " + PLOT_W + " " + PLOT_H, preserveAspectRatio: "none", class: "plot", role: "img", "aria-label": "Rate over the last ten minutes" }, this.area, this.line);
+    this.peak = el("span");
     this.why = el("p", { className: "why" });
     this.buttons = el("div", { className: "buttons" });
     this.from = el("ul", { className: "sources", attributes: { "aria-label": "Sources" } });
@@ -88,7 +89,8 @@ class Card {
         el("div", { className: "amount" }, el("p", { className: "line" }, this.share, " ", this.size), this.progress.whole,
           el("dl", { className: "figures" }, ...["Durable", "Verified", "Received"].map((name, k) =>
             el("div", { className: name.toLowerCase() }, el("dt", { textContent: name }), this.figures[k])))),
-        el("div", { className: "speed" }, el("p", { className: "line" }, this.rate, this.eta), this.plot)),
+        el("div", { className: "speed" }, el("p", { className: "line" }, this.rate, this.eta),
+          el("div", {}, this.plot, el("p", { className: "axis faint", attributes: { "aria-hidden": "true" } }, "10 min", this.peak)))),
       this.from,
       el("div", { className: "foot" }, this.why, this.buttons));
   }
@@ -117,6 +119,7 @@ class Card {
     [status.bytes_durable, status.bytes_verified, status.bytes_received].forEach((count, k) => put(this.figures[k], bytes(count)));
     const flows = status.state === "streaming";
     put(this.rate, isFinal(status) ? "" : bytes(flows ? status.verified_bytes_per_second : 0) + "/s");
+    this.rate.classList.toggle("idle", !flows);
     put(this.eta, flows && Number.isFinite(status.eta_seconds) && status.eta_seconds < 1e7 ? duration(status.eta_seconds * 1000) + " left" : "");
     putParts(this.why, sentence(status));
     mark(this.why, "title", this.why.textContent);
@@ -133,6 +136,7 @@ class Card {
     mark(this.line, "d", line);
     mark(this.area, "d", area);
     mark(this.plot, "aria-label", "Rate over the last ten minutes, at most " + bytes(peak) + " a second");
+    put(this.peak, peak ? "peak " + bytes(peak) + "/s" : "");
   }
 
   // The provider stands in the head; several sources get a bar each.
@@ -160,6 +164,7 @@ class Card {
       row.bar.show({ durable: status.total_bytes ? Math.min(1, source.bytes_verified / status.total_bytes) : 0, verified: 0, received: 0 },
         bytes(source.bytes_verified) + " verified");
       putParts(row.what, sourceParts(source));
+      mark(row.what, "title", row.what.textContent);
       row.remove.hidden = status.state === "complete";
     }
     for (const [source, row] of this.sources) {
@@ -189,9 +194,9 @@ class Card {
     } else {
       this.asking = null;
       this.buttons.replaceChildren(...wanted.map((action) => el("button", {
-        type: "button", className: action.kind === "resume" ? "primary" : "", textContent: action.label,
+        type: "button", className: action.main ? "primary" : "", textContent: action.label,
         attributes: { "aria-label": action.label + ": " + name },
-        onclick: () => (action.ask || action.field ? this.ask(action.kind) : this.run(action.kind)),
+        onclick: () => (action.ask || action.field ? this.ask(action.kind) : action.kind === "copy" ? this.act("copy", this.status) : this.run(action.kind)),
       })));
     }
     if (held) (this.buttons.querySelector("button:last-of-type") || this.element).focus();
@@ -215,8 +220,11 @@ class Card {
 const FILTERS = [["all", "All"], ["active", "Active"], ["waiting", "Waiting"], ["failed", "Failed"], ["complete", "Complete"]];
 
 class Downloads {
-  constructor(act) {
+  constructor(act, fetchNewest) {
     this.act = act;
+    this.fetchNewest = fetchNewest;
+    // What an empty list tells of: whether a genesis is trusted, how many snapshots are offered, how many of them are here.
+    this.around = { trusts: true, offered: 0, here: 0 };
     this.cards = new Map();
     this.filter = "all";
     this.list = document.getElementById("list");
@@ -299,7 +307,23 @@ class Downloads {
       chip.button.classList.toggle("alarm", chip.name === "failed" && counts.failed > 0);
     }
     this.none.hidden = shown > 0;
-    if (!shown) put(this.none, this.cards.size ? "None of these now." : "No downloads yet. Press Fetch at an offer, or run rpp-node fetch --config node.toml on the node's machine; --peer ADDRESS names the provider.");
+    if (!shown) this.showNone();
+  }
+
+  // Why there is none, and what helps. Written anew only when that changes: a button may have the focus.
+  showNone() {
+    const { trusts, offered, here } = this.around, key = this.cards.size ? "sifted" : !trusts ? "trust" : offered > here ? "offered" : offered ? "here" : "nobody";
+    if (this.none.dataset.key === key) return;
+    this.none.dataset.key = key;
+    const code = (text) => el("code", { textContent: text }), newest = el("button", { type: "button", className: "primary", textContent: "Fetch the newest", onclick: () => this.fetchNewest() });
+    const parts = {
+      sifted: ["None of these now."],
+      trust: ["This node trusts no chain yet. Write the genesis that its publisher announced into ", code("[trust] genesis"), " of the configuration, and start the node again."],
+      offered: ["Peers offer snapshots: take the newest, or press Fetch at another one."],
+      here: ["All that its peers offer is on this node."],
+      nobody: ["No peer offers a snapshot of this chain. A fetch waits until one does. To name a provider, run on the node\u2019s machine ", el("code", { className: "command", textContent: "rpp-node fetch --config node.toml --peer ADDRESS" })],
+    }[key];
+    this.none.replaceChildren(...(key === "sifted" ? [] : [el("b", { textContent: "No downloads" })]), el("p", {}, ...parts), ...(["offered", "nobody"].includes(key) ? [newest] : []));
   }
 
   // Arrow keys go from card to card, wherever in a card one is.

@@ -71,12 +71,14 @@ const WAITS = {
   session: ["download", "It goes on when that one ends."], operator: ["you", "The node cannot go on by itself."],
 };
 const FAILURES = {
-  network: "Check the address and the firewall, then resume.", checksum: "Fetch from another provider: what is verified is kept.",
+  network: "Check the address and the firewall, then resume.", checksum: "Add another source: it goes on from what is verified.",
   authentication: "Compare trust.genesis with what the publisher announces.", resume_mismatch: "Resume: the node knows where it was.",
-  provider: "Ask another provider, or for its newest snapshot.", storage: "Mend the disk or the permissions, then resume.",
-  proof: "Fetch from another provider.", stale: "Fetch from a provider that is not behind.",
+  provider: "Add another source, or fetch its newest snapshot.", storage: "Mend the disk or the permissions, then resume.",
+  proof: "Add another source.", stale: "Add a source that is not behind.",
   equivocation: "Do not go on before the publisher has explained it.",
 };
+// Failures that another source helps against: asking the same one again does not.
+const OTHERS_HELP = ["checksum", "authentication", "provider", "proof", "stale"];
 // A wait is long when an ordinary answer would have come.
 const LONG_MS = 10000, MOMENT_MS = 2000;
 
@@ -108,17 +110,21 @@ function sentence(status) {
     { own: help ? ". " + help : "" }];
 }
 
-// The buttons that help: what they say, what they do, whether they ask again.
+// The buttons that help: what they say, what they do, whether they ask again, and which one is the most likely to help.
 function actions(status) {
-  if (status.state === "complete") return [{ kind: "cancel", label: "Forget", ask: "Forget this entry? The payload stays.", yes: "Forget it" }];
+  if (status.state === "complete") {
+    const forget = { kind: "cancel", label: "Forget", ask: "Forget this entry? The payload stays.", yes: "Forget it" };
+    return status.payload_path ? [{ kind: "copy", label: "Copy path" }, forget] : [forget];
+  }
   const add = { kind: "add", label: "Add a source", field: "A peer\u2019s address or id, or a mirror\u2019s URL", yes: "Add it" };
   if (status.state === "failed") {
-    return [{ kind: "resume", label: "Resume" }, add,
-      { kind: "cancel", label: "Discard", ask: "Discard it with what it has fetched?", yes: "Discard it" }];
+    const others = OTHERS_HELP.includes(status.error_code), resume = { kind: "resume", label: "Resume", main: !others };
+    const both = others ? [{ ...add, main: true }, resume] : [resume, add];
+    return [...both, { kind: "cancel", label: "Discard", ask: "Discard it with what it has fetched?", yes: "Discard it" }];
   }
   const retry = status.state === "backing_off" || status.waiting_on?.what === "retry";
   const cancel = { kind: "cancel", label: "Cancel", ask: "Cancel, and drop what it has fetched?", yes: "Cancel it" };
-  return retry ? [{ kind: "resume", label: "Try now" }, add, cancel] : [add, cancel];
+  return retry ? [{ kind: "resume", label: "Try now", main: true }, add, cancel] : [add, cancel];
 }
 
 // A source as the control plane wants it: URLs are mirrors, all else is a peer.

@@ -71,6 +71,7 @@ class Panels {
     this.bans = new Rows("bans", (item) => this.makeBan(item), (row, item) => {
       put(row.left, duration(Math.max(0, Date.parse(item.until) - Date.now())) + " left");
       put(row.why, item.evidence.length ? item.evidence[item.evidence.length - 1].reason : "");
+      mark(row.why, "title", row.why.textContent);
     });
     this.events = new Rows("events", (item) => this.makeEvent(item), (row) => {
       put(row.when, Date.now() - row.at < 1000 ? "now" : duration(Math.floor((Date.now() - row.at) / 1000) * 1000).split(" ")[0] + " ago");
@@ -109,7 +110,7 @@ class Panels {
   }
 
   makeBan(item) {
-    const row = { left: el("span", { className: "num faint" }), why: el("bdi", { className: "faint" }) };
+    const row = { left: el("span", { className: "num faint" }), why: el("bdi", { className: "faint reason" }) };
     row.element = el("li", { className: "peer" },
       el("span", { className: "who" }, el("span", { className: "dot", attributes: { "data-tone": "bad" } }),
         el("button", { type: "button", className: "copy", title: "Copy " + item.source, textContent: short(item.source),
@@ -125,6 +126,7 @@ class Panels {
     const when = el("time", { dateTime: item.at, title: item.at });
     const [toneOf, parts] = told(item), what = el("span", { className: "what" });
     putParts(what, parts);
+    mark(what, "title", what.textContent);
     return { when, at: Date.parse(item.at), element: el("li", { className: "event" }, el("span", { className: "dot", attributes: { "data-tone": toneOf } }), what, when) };
   }
 
@@ -156,14 +158,14 @@ class Panels {
     const here = new Set(identity.snapshots.map((one) => one.root + one.height));
     put(document.getElementById("offers-count"), String(offers.length));
     const rows = offers.slice(0, OFFERS_SHOWN).map((one) => ({ ...one, key: one.root + one.height + one.format, here: here.has(one.root + one.height) }));
-    this.offers.show(rows, "No peer offers a snapshot of this chain.");
+    this.offers.show(rows, identity.genesis ? "No peer offers a snapshot of this chain." : "Offers count only for a chain that this node trusts.");
   }
 
   showPeers(peers) {
     const connected = peers.filter((peer) => peer.connected).length;
     put(document.getElementById("peers-count"), connected + " of " + peers.length);
     const rows = peers.map((peer) => ({ ...peer, key: peer.peer_id }));
-    this.peers.show(rows.sort((a, b) => b.connected - a.connected || (a.key < b.key ? -1 : 1)), "No peers known.");
+    this.peers.show(rows.sort((a, b) => b.connected - a.connected || (a.key < b.key ? -1 : 1)), "No peers yet: [p2p] peers, [discovery] bootstrap or mdns of the configuration find some.");
   }
 
   showBans(bans) {

@@ -63,6 +63,17 @@ impl View {
         self.picture.as_ref()?.sessions.get(self.chosen).map(|status| status.session.get())
     }
 
+    /// Whether a session is complete: nothing of it goes on.
+    pub(super) fn complete(&self, session: u64) -> bool {
+        let sessions = self.picture.iter().flat_map(|picture| &picture.sessions);
+        sessions.into_iter().any(|one| one.session.get() == session && one.state == SessionState::Complete)
+    }
+
+    /// What a session is called.
+    pub(super) fn named(&self, session: u64) -> String {
+        named(session, self.picture.as_ref().map_or(&[], |picture| &picture.sessions[..]))
+    }
+
     /// Everything as text, without colours and without cutting a sentence.
     pub(super) fn plain(&self, width: usize) -> String {
         let Some(picture) = &self.picture else { return String::new() };
@@ -134,7 +145,10 @@ impl View {
     fn foot(&self, picture: &Picture) -> Line<'_> {
         if let Some(session) = self.asking {
             let named = named(session, &picture.sessions);
-            let text = format!(" cancel {named} and drop what it has? y, or any other key");
+            let text = match self.complete(session) {
+                true => format!(" forget {named}? its payload stays; y, or any other key"),
+                false => format!(" cancel {named} and drop what it has? y, or any other key"),
+            };
             return Line::styled(text, Style::new().fg(Color::Black).bg(Color::Yellow));
         }
         let said = if self.said.is_empty() { picture.trouble.as_deref().unwrap_or_default() } else { &self.said };

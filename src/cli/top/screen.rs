@@ -4,12 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use ratatui::{
-    DefaultTerminal,
+    DefaultTerminal, Frame,
     crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers},
 };
 use tokio::sync::mpsc;
 
-use super::{draw::View, look::Picture};
+use super::{draw::View, look::Picture, shows::Shows};
 use crate::cli::{
     api::{Api, ApiError},
     signals::Signals,
@@ -32,7 +32,7 @@ enum Wish {
 }
 
 /// Shows the node until a key or a signal.
-pub(super) async fn run(api: Api, every: Duration) -> anyhow::Result<()> {
+pub(super) async fn run(api: Api, shows: Shows, every: Duration) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let api = Arc::new(api);
     let (tell, told) = mpsc::channel(16);
@@ -48,7 +48,7 @@ pub(super) async fn run(api: Api, every: Duration) -> anyhow::Result<()> {
             }
         });
         tokio::select! {
-            ended = follow(terminal, &api, told, &tell) => ended,
+            ended = follow(terminal, shows, &api, told, &tell) => ended,
             // SIGHUP as well: the terminal is gone.
             _ = signals.next() => Ok(()),
         }
@@ -84,6 +84,7 @@ async fn look(api: Arc<Api>, every: Duration, tell: mpsc::Sender<Told>) {
 
 async fn follow(
     terminal: &mut DefaultTerminal,
+    shows: Shows,
     api: &Arc<Api>,
     mut told: mpsc::Receiver<Told>,
     tell: &mpsc::Sender<Told>,
@@ -91,7 +92,11 @@ async fn follow(
     let mut view = View::default();
     let mut silent = false;
     loop {
-        terminal.draw(|frame| frame.render_widget(&view, frame.area())).context("the terminal cannot be drawn on")?;
+        let draw = |frame: &mut Frame<'_>| {
+            frame.render_widget(&view, frame.area());
+            shows.fit(frame.buffer_mut());
+        };
+        terminal.draw(draw).context("the terminal cannot be drawn on")?;
         match told.recv().await {
             Some(Told::Looked(Ok(picture))) => {
                 if std::mem::take(&mut silent) {
@@ -107,8 +112,12 @@ async fn follow(
             Some(Told::Key(Event::Key(key))) if key.kind != KeyEventKind::Release => match press(&mut view, key) {
                 Wish::Nothing => {}
                 Wish::End => return Ok(()),
-                Wish::Resume(session) => drop(tokio::spawn(resume(Arc::clone(api), session, tell.clone()))),
-                Wish::Cancel(session) => drop(tokio::spawn(cancel(Arc::clone(api), session, tell.clone()))),
+                Wish::Resume(session) => {
+                    drop(tokio::spawn(resume(Arc::clone(api), session, view.named(session), tell.clone())));
+                }
+                Wish::Cancel(session) => {
+                    drop(tokio::spawn(cancel(Arc::clone(api), session, view.named(session), tell.clone())));
+                }
             },
             // Another size is drawn anew.
             Some(Told::Key(_)) => {}
@@ -134,26 +143,30 @@ fn press(view: &mut View, key: KeyEvent) -> Wish {
         KeyCode::PageUp => view.choose(-10),
         KeyCode::Home => view.choose(isize::MIN),
         KeyCode::End => view.choose(isize::MAX),
-        KeyCode::Char('r') => return view.session().map_or(Wish::Nothing, Wish::Resume),
+        KeyCode::Char('r') => match view.session() {
+            Some(session) if view.complete(session) => view.said = format!("{} is complete", view.named(session)),
+            Some(session) => return Wish::Resume(session),
+            None => {}
+        },
         KeyCode::Char('x') => view.asking = view.session(),
         _ => {}
     }
     Wish::Nothing
 }
 
-async fn resume(api: Arc<Api>, session: u64, tell: mpsc::Sender<Told>) {
+async fn resume(api: Arc<Api>, session: u64, named: String, tell: mpsc::Sender<Told>) {
     let request = serde_json::json!({ "resume": { "session": session } });
     let said = match api.start(&request).await {
-        Ok(_) => format!("{session} goes on"),
-        Err(error) => format!("{session}: {error}"),
+        Ok(_) => format!("{named} goes on"),
+        Err(error) => format!("{named}: {error}"),
     };
     let _ = tell.send(Told::Said(said)).await;
 }
 
-async fn cancel(api: Arc<Api>, session: u64, tell: mpsc::Sender<Told>) {
+async fn cancel(api: Arc<Api>, session: u64, named: String, tell: mpsc::Sender<Told>) {
     let said = match api.cancel(session).await {
-        Ok(()) => format!("{session} is gone"),
-        Err(error) => format!("{session}: {error}"),
+        Ok(()) => format!("{named} is gone"),
+        Err(error) => format!("{named}: {error}"),
     };
     let _ = tell.send(Told::Said(said)).await;
 }

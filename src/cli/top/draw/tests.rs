@@ -197,3 +197,15 @@ fn sentences_break_at_words_and_end_in_points() {
     assert_eq!(wrapped("one two three four", 7, 2), ["one two", "three \u{2026}"]);
     assert_eq!(wrapped("immeasurable", 5, 1), ["imme\u{2026}"]);
 }
+
+#[test]
+fn what_is_complete_is_forgotten_and_not_dropped() {
+    let mut complete = streaming(7);
+    complete["state"] = json!("complete");
+    let mut view = shown(vec![complete, failed(8)]);
+    view.asking = view.session();
+    assert_eq!((view.asking, view.complete(7), view.complete(8)), (Some(7), true, false));
+    assert!(drawn(&view, 80, 24)[23].contains("forget height 1200? its payload stays"));
+    view.asking = Some(8);
+    assert!(drawn(&view, 80, 24)[23].contains("cancel height 1201 and drop what it has?"));
+}
