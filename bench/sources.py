@@ -14,6 +14,16 @@ import argparse, json, os, shutil, signal, statistics, subprocess, sys, tempfile
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 CASES = ["one", "two", "slow", "dead", "mirrors"]
+# Runs in a node's namespace and asks what it is told to ask, over one connection.
+ASKER = """
+import http.client, json, sys
+rpc, token = sys.argv[1:]
+connection = http.client.HTTPConnection(rpc)
+for line in sys.stdin:
+    method, path, body = json.loads(line)
+    connection.request(method, path, body, {"Authorization": "Bearer " + token, "Content-Type": "application/json"})
+    print(json.dumps(json.loads(connection.getresponse().read())), flush=True)
+"""
 
 
 class Link:
@@ -53,20 +63,21 @@ class Node:
             sys.exit(f"a node did not start: see {self.log.name}")
         said = json.loads(line)
         self.rpc, self.address, self.peer = said["rpc"], said["listen"][0], said["peer_id"]
-        self.space, self.token = space, open(os.path.join(folder, "rpc.token")).read().strip()
+        token = open(os.path.join(folder, "rpc.token")).read().strip()
+        self.asker = subprocess.Popen(["ip", "netns", "exec", space, sys.executable, "-c", ASKER, self.rpc, token],
+                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ask(self, method, path, body=None):
         """From within its namespace."""
-        command = ["ip", "netns", "exec", self.space, "curl", "-sS", "-X", method, "-H", f"Authorization: Bearer {self.token}",
-                   "-H", "Content-Type: application/json", f"http://{self.rpc}{path}"]
-        if body is not None:
-            command += ["-d", json.dumps(body)]
-        answer = json.loads(run(*command))
+        print(json.dumps([method, path, None if body is None else json.dumps(body)]), file=self.asker.stdin, flush=True)
+        answer = json.loads(self.asker.stdout.readline())
         if "error" in answer and "session" not in answer:
             sys.exit(f"{method} {path}: {answer}")
         return answer
 
     def kill(self, how=signal.SIGKILL):
+        self.asker.kill()
+        self.asker.wait()
         self.process.send_signal(how)
         self.process.wait()
 
@@ -84,6 +95,7 @@ def fetch(world, options, body, dies=None):
     run(options.node, "init", "--dir", folder)
     node = Node(world["consumer"], folder, options, "/ip4/0.0.0.0/tcp/0", [f"--trust-genesis={world['genesis']}"])
     try:
+        node.ask("GET", "/p2p/snapshots")
         begun = time.monotonic()
         session = node.ask("POST", "/p2p/snapshots", body)["session"]
         first = None

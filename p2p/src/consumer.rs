@@ -409,9 +409,13 @@ impl Session {
                     // Its manifest is read while that of the leader is: nothing of it counts before something is settled.
                     let may_plan = leads || self.is_fixed || mirror.may_plan_early();
                     let demand = Demand { is_needed: all.is_needed && may_plan, ..early.unwrap_or(demand) };
-                    if let Some((job, begun)) = mirror.poll_job(now, &demand) {
+                    if let Some((job, mut begun)) = mirror.poll_job(now, &demand) {
                         self.turn = number;
-                        return Some(Action::Mirror(mirror.id(), job, begun));
+                        let (id, begins_early) = (mirror.id(), mirror.begins_early());
+                        if let (MirrorJob::Plan { wishes, ahead }, true) = (&mut begun, begins_early) {
+                            *ahead = self.early_part(number, wishes);
+                        }
+                        return Some(Action::Mirror(id, job, begun));
                     }
                 }
             }

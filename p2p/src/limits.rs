@@ -164,7 +164,7 @@ pub const SLOW_FOR: Duration = Duration::from_secs(60);
 /// Sources of one download.
 pub const MAX_SOURCES: usize = 40;
 /// Reads of one mirror that are under way at once.
-pub const MIRROR_READS: usize = 3;
+pub const MIRROR_READS: usize = 6;
 /// Bytes that a mirror is read ahead, within the window, while the authority over the plan is checked.
 pub const EARLY_READ: u64 = 8 << 20;
 /// Until the authority over a plan is given, a source that leads and brings nothing for this long gives way to another one.

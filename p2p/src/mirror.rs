@@ -1,12 +1,12 @@
 //! What the manifest of a mirror says, held to the same rules as what a peer says.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use crate::{
     authority::UpdateError,
     error::{Mismatch, Violation},
     exchange::{Exchange, Rules, Verified},
-    limits::{MAX_CHUNK_SIZE, MIN_CHUNK_SIZE},
+    limits::{MAX_CHUNK_SIZE, MIN_CHUNK_SIZE, MIRROR_READS},
     messages::{Checkpoint, Plan, PlanWishes, SnapshotsRequest, SnapshotsResponse, Update},
     types::SnapshotSessionId,
 };
@@ -59,4 +59,17 @@ impl MirrorPlan {
     pub fn plan(&self) -> &Arc<Plan> {
         &self.plan
     }
+}
+
+/// How a part of the payload is read first, in bytes: by this many requests at once, in whole chunks of this size.
+pub fn reads(part: Range<u64>, chunk_size: u64) -> impl Iterator<Item = Range<u64>> {
+    let size = chunk_size.max(1);
+    let length = (read_bytes(part.end.saturating_sub(part.start), size) / size).saturating_mul(size);
+    let start = move |number: u64| part.start.saturating_add(number.saturating_mul(length)).min(part.end);
+    (0..MIRROR_READS as u64).map(move |number| start(number)..start(number + 1)).filter(|read| !read.is_empty())
+}
+
+/// The most bytes of one read, where so many may be under way.
+pub(crate) fn read_bytes(room: u64, chunk_size: u64) -> u64 {
+    (room / MIRROR_READS as u64).max(chunk_size)
 }

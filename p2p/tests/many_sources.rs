@@ -15,7 +15,7 @@ use rpp_p2p::{
     },
     error::{Cause, TooSlow},
     limits::{LEAD_PATIENCE, MAX_SOURCES, MIRROR_READS},
-    mirror::MirrorPlan,
+    mirror::{MirrorPlan, reads},
     status::SourceState,
 };
 
@@ -224,7 +224,7 @@ impl Rig {
     fn mirror(&mut self) {
         let (mirror, number, job) = self.jobs.remove(0);
         match job {
-            MirrorJob::Plan { wishes } => {
+            MirrorJob::Plan { wishes, .. } => {
                 let plan = WORLD.plan(10, 10, CHUNK);
                 let updates = (0..plan.total_updates).map(|index| WORLD.update(&plan, index)).collect();
                 let plan = MirrorPlan::check(plan, updates, wishes, &rules()).unwrap();
@@ -482,12 +482,76 @@ fn what_is_read_ahead_fits_the_window_and_nothing_of_it_counts_without_authority
 }
 
 #[test]
+fn a_mirror_is_told_with_the_plan_what_will_be_read_of_it_first() {
+    let mut rig = Rig::new(0);
+    rig.is_held = true;
+    rig.session = Session::without_sources(id(1), Options { window: 16 * CHUNK, ..options() }, rig.now);
+    (0..2).for_each(|number| assert!(rig.session.add_mirror(MirrorId(number))));
+    rig.drive();
+    let of_plan = |(_, _, job): &(MirrorId, MirrorJobId, MirrorJob)| match job {
+        MirrorJob::Plan { ahead, .. } => ahead.clone(),
+        other => panic!("{other:?}"),
+    };
+    let parts: Vec<_> = rig.jobs.iter().map(of_plan).collect();
+    assert_eq!(parts, [0..8 * CHUNK, 8 * CHUNK..16 * CHUNK], "each something else, and no more than the window");
+    rig.mirror();
+    rig.mirror();
+    for (number, part) in (0..).zip(parts) {
+        let due =
+            reads(part.start..part.end.min(PAYLOAD), CHUNK).map(|read| read.start / CHUNK..read.end.div_ceil(CHUNK));
+        let of_chunks = |(mirror, _, job): &(MirrorId, MirrorJobId, MirrorJob)| match job {
+            MirrorJob::Chunks { chunks, .. } => (*mirror == MirrorId(number)).then(|| chunks.clone()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(rig.jobs.iter().filter_map(of_chunks).collect::<Vec<_>>(), due.collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_mirror_that_fails_while_several_reads_are_under_way_is_read_by_fewer() {
+    let mut rig = Rig::new(0);
+    assert!(rig.session.add_mirror(MirrorId(0)));
+    rig.drive();
+    for reads in [MIRROR_READS, MIRROR_READS / 2, MIRROR_READS / 4, 1] {
+        rig.mirror();
+        assert_eq!(rig.jobs.len(), reads, "{:?}", rig.jobs);
+        let (mirror, job, _) = rig.jobs.swap_remove(0);
+        rig.jobs.clear();
+        let later = MirrorFailure::Passing { reason: Cause::told("503"), retry_after: None };
+        rig.session.handle_mirror_failed(rig.now, mirror, job, later).unwrap();
+        while rig.jobs.is_empty() {
+            rig.now = rig.session.poll_timeout().expect("it is asked again");
+            rig.session.handle_timeout(rig.now);
+            rig.drive();
+        }
+        let is_plan_alone = |job: &MirrorJob| matches!(job, MirrorJob::Plan { ahead, .. } if ahead.is_empty());
+        assert!(is_plan_alone(&rig.jobs[0].2), "{:?}", rig.jobs);
+    }
+    while !rig.jobs.is_empty() {
+        rig.mirror();
+    }
+    assert_eq!(rig.session.view().state, SessionState::Complete);
+}
+
+#[test]
+fn a_part_is_read_in_pieces_of_whole_chunks() {
+    let pieces = |part, size| reads(part, size).collect::<Vec<_>>();
+    assert_eq!(pieces(0..24, 2), [0..4, 4..8, 8..12, 12..16, 16..20, 20..24]);
+    assert_eq!(pieces(8..22, 2), [8..10, 10..12, 12..14, 14..16, 16..18, 18..20], "the rest is read after them");
+    assert_eq!(pieces(16..21, 4), [16..20, 20..21], "the last chunk may be shorter");
+    assert_eq!(pieces(0..3, 4), vec![std::ops::Range { start: 0, end: 3 }]);
+    assert_eq!((pieces(7..7, 4), pieces(3..5, 0)), (Vec::new(), vec![3..4, 4..5]));
+    assert_eq!(pieces(0..u64::MAX, u64::MAX), vec![std::ops::Range { start: 0, end: u64::MAX }]);
+}
+
+#[test]
 fn under_a_limit_by_the_byte_nothing_is_read_ahead() {
     let mut rig = Rig::new(0);
     rig.is_held = true;
     rig.session.limit_rate(Some(1 << 20));
     assert!(rig.session.add_mirror(MirrorId(0)));
     rig.drive();
+    assert!(matches!(&rig.jobs[0].2, MirrorJob::Plan { ahead, .. } if ahead.is_empty()), "{:?}", rig.jobs);
     rig.mirror();
     assert!(rig.jobs.is_empty(), "{:?}", rig.jobs);
 }
@@ -497,13 +561,14 @@ fn a_mirror_with_nothing_newest_is_asked_again_for_what_is_settled() {
     let mut rig = Rig::new(1);
     assert!(rig.session.add_mirror(MirrorId(0)));
     rig.drive();
-    let (mirror, job, MirrorJob::Plan { wishes }) = rig.jobs.remove(0) else { panic!("{:?}", rig.jobs) };
+    let (mirror, job, MirrorJob::Plan { wishes, .. }) = rig.jobs.remove(0) else { panic!("{:?}", rig.jobs) };
     assert_eq!(wishes.root, None, "nothing is settled yet");
     let refused = MirrorFailure::Refused { code: FailureCode::Provider, reason: Cause::told("no snapshots.json") };
     rig.session.handle_mirror_failed(rig.now, mirror, job, refused).unwrap();
     rig.rounds_until(|rig| !rig.jobs.is_empty());
-    let Some((_, _, MirrorJob::Plan { wishes })) = rig.jobs.last() else { panic!("{:?}", rig.jobs) };
+    let Some((_, _, MirrorJob::Plan { wishes, ahead })) = rig.jobs.last() else { panic!("{:?}", rig.jobs) };
     assert_eq!(wishes.root, Some(WORLD.checkpoint(10).state_root));
+    assert!(ahead.is_empty(), "by now there is a place, and runs: {ahead:?}");
     rig.finish_with_mirrors();
 }
 

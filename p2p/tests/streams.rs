@@ -13,7 +13,7 @@ use rpp_p2p::{
     SnapshotsRequest, SnapshotsResponse, WaitKind,
     consumer::{Action, Options, Session, Storage, View},
     limits::{FIRST_FRAME, MIN_CHUNK_SIZE},
-    snapshots::{Behaviour, Config, Event, Outcome, PaceLimits},
+    snapshots::{Behaviour, Config, Event, Load, Outcome, PaceLimits},
     stream::{ConsumerFrame, Wanted, frame},
 };
 
@@ -647,6 +647,30 @@ async fn a_stream_without_a_frame_is_closed() {
     assert!(since.elapsed() >= FIRST_FRAME - Duration::from_millis(100));
     let (_, words) = provider.ended().await;
     assert!(words.contains("no frame within 10 s"), "{words}");
+}
+
+#[tokio::test]
+async fn what_a_limit_grants_for_a_chunk_is_not_spent_on_an_ack() {
+    let fixture = Fixture::new(PAYLOAD);
+    let (provider, _, _raw, mut end) = opened(&fixture).await;
+    // A chunk a second.
+    provider.with(|b| b.limit_upload(MIN_CHUNK_SIZE, 0)).await;
+    end.send(&want(&[0..2], 0..0)).await;
+    end.send(&frame::credit(2 * MIN_CHUNK_SIZE)).await;
+    assert_eq!(end.frame().await.unwrap().0, frame::CHUNK);
+    // When it is written and its job is over, the next one waits for its grant.
+    let at_work =
+        |load: Load| load.response_bytes_in_flight + load.provider_jobs_running + load.provider_jobs_queued > 0;
+    while at_work(provider.with(|b| b.load()).await) {
+        tokio::task::yield_now().await;
+    }
+    // Comes while the next chunk waits, and is answered before it; on a busy machine after it.
+    end.ask(&SnapshotsRequest::Ack { session_id: session(7), kind: ArtefactKind::Chunk, index: 0 }).await;
+    if end.frame().await.unwrap().0 == frame::MESSAGE {
+        // What is not granted yet would now take hours.
+        provider.with(|b| b.limit_upload(1, 0)).await;
+        assert_eq!(end.frame().await.unwrap().0, frame::CHUNK);
+    }
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
 //! Real swarms over real transports, with peers that fail and lie; and the examples.
+#![allow(clippy::duplicate_mod)] // each example is a program of its own, with what it shares with others
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod examples;

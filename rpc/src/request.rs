@@ -12,6 +12,7 @@ use rpp_runtime::{
     sources::mirror::MirrorUrl,
 };
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 pub(crate) use self::source::{added_source, banned_source_of_path, source_of_path};
 
@@ -19,10 +20,7 @@ use self::{
     integer::{Integer, given},
     source::Texts,
 };
-use crate::{
-    error::{INVALID_ARGUMENT, snapshot_runtime_error_to_http},
-    strict,
-};
+use crate::{error::INVALID_ARGUMENT, strict};
 
 /// A request of `POST /p2p/snapshots`.
 #[derive(Debug)]
@@ -38,11 +36,11 @@ impl Stream {
         let body: Body = strict::read(body)?;
         body.check_integers()?;
         let peer = match &body.peer {
-            Some(text) => Some(text.parse::<PeerTarget>().map_err(|error| snapshot_runtime_error_to_http(&error))?),
+            Some(text) => Some(source::peer_at("peer", text)?),
             None => None,
         };
-        match body.resume {
-            Some(strict::Object(ref resume)) => body.resume(peer, resume),
+        match &body.resume {
+            Some(resume) => body.resume(peer, &strict::read_field("resume", resume)?),
             None => {
                 let peers = body.peers.as_ref().map_or(Ok(Vec::new()), source::peers)?;
                 let mirrors = body.mirrors.as_ref().map_or(Ok(Vec::new()), source::mirrors)?;
@@ -72,7 +70,7 @@ struct Body {
     #[serde(default, deserialize_with = "given")]
     height: Option<Integer>,
     #[serde(default, deserialize_with = "given")]
-    resume: Option<strict::Object<Resume>>,
+    resume: Option<Box<RawValue>>,
 }
 
 #[derive(Deserialize)]
@@ -92,6 +90,8 @@ impl Body {
         Stream::Start(StartStream {
             peer,
             peers,
+            // An empty list is not the same as none: the configured mirrors are not taken either.
+            without_mirrors: self.mirrors.is_some() && mirrors.is_empty(),
             mirrors,
             others_too: false,
             wishes: PlanWishes {

@@ -27,6 +27,7 @@ async fn a_body_must_be_one_object_with_known_fields() {
         "not json".into(),
         "{\"peer\":\"\u{1}\"}".into(),
         "{\"peer\":\"\\ud800\"}".into(),
+        deep("{\"resume\":", "}"),
     ] {
         assert_eq!(port.post(&malformed).await.problem(), (400, "malformed_json".into()), "{malformed}");
     }
@@ -76,7 +77,6 @@ async fn a_body_must_be_one_object_with_known_fields() {
         "{\"resume\":{\"session\":7},\"max_chunk_size\":7}".into(),
         deep("[", "]"),
         deep("{\"peer\":", "}"),
-        deep("{\"resume\":", "}"),
         format!("{{\"x\":{}}}", deep("[", "]")),
     ] {
         let answer = port.post(&wrong).await;
@@ -230,5 +230,35 @@ async fn numbers_are_named_as_they_were_sent() {
     for zero in ["-0", "0.0", "0e3"] {
         let answer = port.post(&format!("{{\"resume\":{{\"session\":{zero}}}}}")).await;
         assert_eq!(answer.problem(), (404, "unknown_session".into()), "{zero}");
+    }
+}
+
+#[tokio::test]
+async fn a_value_that_cannot_be_read_is_named_by_its_field() {
+    let port = open(|_| panic!("nothing may reach the node"));
+    let path = |path: &str| format!("/p2p/{path}");
+    let (start, limits, sources) = (path("snapshots"), path("limits"), path("snapshots/7/sources"));
+    for (method, path, body, told) in [
+        ("PATCH", &limits, r#"{"upload_bytes_per_second":-1}"#, "\"upload_bytes_per_second\": -1 is negative"),
+        ("PATCH", &limits, r#"{"download_bytes_per_second":1.5}"#, "\"download_bytes_per_second\": 1.5 is no integer"),
+        ("PATCH", &limits, r#"{"upload_bytes_per_second_per_peer":"1"}"#, "\"upload_bytes_per_second_per_peer\": "),
+        ("PATCH", &limits, r#"{"upload_bytes_per_second":1,"persist":1}"#, "\"persist\": invalid type"),
+        ("PATCH", &limits, r#"{"rate":1}"#, "unknown field `rate`"),
+        ("PATCH", &limits, r#"{"persist":true,"persist":true}"#, "duplicate field `persist`"),
+        ("POST", &start, r#"{"height":-1}"#, "\"height\": -1 is negative"),
+        ("POST", &start, r#"{"peer":7}"#, "\"peer\": invalid type"),
+        ("POST", &start, r#"{"peer":"x"}"#, "\"peer\": "),
+        ("POST", &start, r#"{"root":"ab"}"#, "\"root\": "),
+        ("POST", &start, r#"{"resume":7}"#, "\"resume\": invalid type"),
+        ("POST", &start, r#"{"resume":{"session":-7}}"#, "\"resume.session\": -7 is negative"),
+        ("POST", &start, r#"{"resume":{"session":7,"plan_id":7}}"#, "\"resume.plan_id\": "),
+        ("POST", &start, r#"{"resume":{}}"#, "\"resume\": missing field `session`"),
+        ("POST", &sources, r#"{"peer":[]}"#, "\"peer\": invalid type"),
+        ("POST", &sources, r#"{"mirror":7}"#, "\"mirror\": it must be one URL"),
+    ] {
+        let answer = port.ask(method, path, body).await;
+        assert_eq!(answer.status, 400, "{method} {path} {body}: {}", answer.text());
+        let sentence = answer.json()["error"].as_str().unwrap().to_owned();
+        assert!(sentence.contains(told), "{method} {path} {body}: {sentence}");
     }
 }

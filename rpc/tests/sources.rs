@@ -40,12 +40,14 @@ async fn a_start_with_many_sources_reaches_the_node_as_it_was_sent() {
         json!({ "peers": peers(MAX_PEERS) }),
         json!({ "peer": PEER, "peers": peers(MAX_PEERS - 1) }),
         json!({ "mirrors": (0..MAX_MIRRORS).map(|at| format!("https://host/{at}")).collect::<Vec<_>>() }),
+        json!({ "mirrors": [] }),
+        json!({}),
     ] {
         let answer = port.post(&body.to_string()).await;
         assert_eq!((answer.status, &answer.json()["session"]), (200, &json!(7)), "{body}: {}", answer.text());
     }
     let seen = seen.lock().unwrap();
-    assert_eq!(seen.len(), 7);
+    assert_eq!(seen.len(), 9);
     let of = |start: &StartStream| start.peers.iter().map(|target| target.peer.to_string()).collect::<Vec<_>>();
     assert_eq!((seen[0].peer.is_none(), of(&seen[0])), (true, vec![OTHER.to_owned(), PEER.to_owned()]));
     assert_eq!(seen[0].peers[0].address.as_ref().unwrap().to_string(), address);
@@ -54,6 +56,10 @@ async fn a_start_with_many_sources_reaches_the_node_as_it_was_sent() {
     assert_eq!((seen[1].peer.as_ref().unwrap().peer.to_string(), of(&seen[1])), (PEER.into(), vec![OTHER.into()]));
     assert_eq!((seen[2].names_nobody(), seen[2].mirrors.len()), (false, 3));
     assert_eq!((seen[4].peers.len(), seen[6].mirrors.len()), (MAX_PEERS, MAX_MIRRORS));
+    // An empty list says: no mirrors, not even those of the configuration.
+    let without: Vec<_> = seen.iter().map(|start| start.without_mirrors).collect();
+    assert_eq!(without, [false, false, false, true, false, false, false, true, false]);
+    assert!(seen[7].names_nobody() && seen[8].names_nobody());
 }
 
 #[tokio::test]
@@ -72,7 +78,7 @@ async fn a_bad_source_is_a_problem_that_names_its_field_and_no_secret() {
         (json!({ "peer": PEER, "peers": peers(MAX_PEERS) }), "invalid_source", "\"peers\"", "33"),
         (json!({ "peers": [PEER, "x"] }), "invalid_peer", "\"peers[1]\"", "neither"),
         (json!({ "peers": [secret] }), "invalid_peer", "\"peers[0]\"", "a URL"),
-        (json!({ "peer": secret }), "invalid_peer", "a URL", "neither"),
+        (json!({ "peer": secret }), "invalid_peer", "\"peer\": \"a URL\"", "neither"),
         (
             json!({ "peers": [format!("/ip4/10.0.0.7/tcp/1/ws/p2p/{PEER}")] }),
             "undialable_address",
@@ -102,11 +108,11 @@ async fn a_bad_source_is_a_problem_that_names_its_field_and_no_secret() {
         ),
         (json!({ "mirrors": ["s3://b", absent] }), "invalid_source", "\"mirrors[1]\"", "cannot be opened"),
         (json!({ "mirrors": [no_folder] }), "invalid_source", "\"mirrors[0]\"", "cannot be opened"),
-        (json!({ "peers": secret }), "invalid_request", "peers", "list"),
-        (json!({ "peers": [7] }), "invalid_request", "peers", "list"),
-        (json!({ "mirrors": secret }), "invalid_request", "mirrors", "list"),
-        (json!({ "mirrors": [[secret]] }), "invalid_request", "mirrors", "list"),
-        (json!({ "mirrors": null }), "invalid_request", "mirrors", "list"),
+        (json!({ "peers": secret }), "invalid_request", "\"peers\": ", "list"),
+        (json!({ "peers": [7] }), "invalid_request", "\"peers\": ", "list"),
+        (json!({ "mirrors": secret }), "invalid_request", "\"mirrors\": ", "list"),
+        (json!({ "mirrors": [[secret]] }), "invalid_request", "\"mirrors\": ", "list"),
+        (json!({ "mirrors": null }), "invalid_request", "\"mirrors\": ", "list"),
         (json!({ "resume": { "session": 7 }, "peers": [PEER] }), "invalid_request", "\"peers\"", "/7/sources"),
         (json!({ "resume": { "session": 7 }, "mirrors": [] }), "invalid_request", "\"mirrors\"", "/7/sources"),
     ] {

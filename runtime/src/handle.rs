@@ -75,6 +75,8 @@ pub struct StartStream {
     pub peers: Vec<PeerTarget>,
     /// Object stores and web servers; at most [`MAX_MIRRORS`](crate::limits::MAX_MIRRORS), none twice.
     pub mirrors: Vec<MirrorUrl>,
+    /// No mirrors: when it names nobody, those of `[sources]` are left out too. Of no meaning beside `mirrors`.
+    pub without_mirrors: bool,
     /// Besides those sources: whoever offers what is wished. So it is with the sources of `[sources]` on a node with discovery.
     pub others_too: bool,
     /// What the snapshot should be; the configured chunk sizes where they are absent.
@@ -102,7 +104,8 @@ impl StartStream {
     pub fn from_anybody() -> Self {
         let wishes = PlanWishes::default();
         let (peers, mirrors) = (Vec::new(), Vec::new());
-        Self { peer: None, peers, mirrors, others_too: false, wishes, idempotency_key: None }
+        let (without_mirrors, others_too) = (false, false);
+        Self { peer: None, peers, mirrors, without_mirrors, others_too, wishes, idempotency_key: None }
     }
 }
 

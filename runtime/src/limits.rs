@@ -150,6 +150,10 @@ pub const MAX_MIRROR_NODES: usize = 65_536;
 pub const MAX_REDIRECTS: usize = 5;
 /// Time to connect to a mirror.
 pub const MIRROR_CONNECT: Duration = Duration::from_secs(10);
+/// Connections to a mirror that are made beside the first one, because a reader asks for several things next,
+pub const WARM_CONNECTIONS: usize = rpp_p2p::limits::MIRROR_READS + 2;
+/// and how long they, and answers that are asked for ahead, wait until they are used.
+pub const WARM_LIFE: Duration = Duration::from_secs(10);
 /// A mirror that sends no byte for so long is given up for now.
 pub const MIRROR_IDLE: Duration = Duration::from_secs(30);
 /// Bytes of a file that are sent to a mirror at once.

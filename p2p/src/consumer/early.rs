@@ -2,6 +2,8 @@
 //! the root and within the window, and counts once the place is open. So the line is not idle meanwhile; nothing of it reaches the
 //! disk before the authority is given.
 //!
+//! What each mirror is to give is settled before its plan is there, so that whoever reads it can ask for that beside the manifest.
+//!
 //! Only a download that has nothing yet and no limit by the byte reads ahead: else it is not known what is missing, or how
 //! much may come.
 
@@ -12,7 +14,8 @@ use crate::{
     download::{Demand, Want},
     exchange::VerifiedChunk,
     limits::EARLY_READ,
-    messages::Plan,
+    messages::PlanWishes,
+    plan::{ChunkBounds, choose_chunk_size},
     ranges::IndexRanges,
     schedule::Number,
     tree::chunk_range,
@@ -23,9 +26,9 @@ use crate::{
 pub(super) struct Early {
     /// Root and chunk size.
     of: Option<(Hash, u64)>,
-    /// What each mirror is to give, each something else.
+    /// What each mirror is to give, in bytes of the payload, each something else.
     parts: BTreeMap<Number, Range<u64>>,
-    /// The first chunk that is in no part.
+    /// The first byte that is in no part.
     next: u64,
     came: Vec<(Number, VerifiedChunk)>,
     is_over: bool,
@@ -34,7 +37,8 @@ pub(super) struct Early {
 impl Early {
     /// Whether this chunk waits here until the place is open.
     pub(super) fn keeps(&self, number: Number, index: u64) -> bool {
-        !self.is_over && self.parts.get(&number).is_some_and(|part| part.contains(&index))
+        let Some((_, size)) = self.of.filter(|_| !self.is_over) else { return false };
+        self.parts.get(&number).is_some_and(|part| part.contains(&index.saturating_mul(size)))
     }
 
     pub(super) fn keep(&mut self, number: Number, chunk: VerifiedChunk) {
@@ -42,19 +46,31 @@ impl Early {
     }
 
     pub(super) fn is_reading(&self) -> bool {
-        !self.is_over && !self.parts.is_empty()
+        !self.is_over && self.of.is_some() && !self.parts.is_empty()
     }
 
-    /// What this mirror is to give; within the window with that of all others.
-    fn part(&mut self, number: Number, plan: &Plan, share: u64, window: u64) -> Range<u64> {
-        let (next, size) = (&mut self.next, plan.chunk_size);
+    /// What this mirror is to give, in whole chunks of `size` bytes; within the window with that of all others.
+    fn part(&mut self, number: Number, size: u64, share: u64, window: u64) -> Range<u64> {
+        let next = &mut self.next;
         let part = self.parts.entry(number).or_insert_with(|| {
-            let most = (share / size).max(1).min((window / size).saturating_sub(*next));
-            let part = *next..(*next + most).min(plan.total_chunks);
-            *next = part.end.max(*next);
+            // A power of two, as chunks are, so that the next part begins with a chunk whatever their size.
+            let share = share.checked_ilog2().map_or(0, |power| 1 << power);
+            let most = share.max(size).min(window.saturating_sub(*next)) / size * size;
+            let part = *next..*next + most;
+            *next = part.end;
             part
         });
         part.clone()
+    }
+
+    /// It is of this root and chunk size from now on. `false` when what was settled before does not fit that.
+    fn settle(&mut self, of: (Hash, u64)) -> bool {
+        let begins_with_chunk = |part: &Range<u64>| part.start.is_multiple_of(of.1) && part.end.is_multiple_of(of.1);
+        let is_fit = self.of == Some(of) || (self.of.is_none() && self.parts.values().all(begins_with_chunk));
+        if is_fit {
+            self.of = Some(of);
+        }
+        is_fit
     }
 
     /// What of a part is still to come.
@@ -65,20 +81,38 @@ impl Early {
 }
 
 impl Session {
+    /// What a mirror will be asked for first, if its plan is the one, before there is a plan.
+    pub(super) fn early_part(&mut self, number: Number, wishes: &PlanWishes) -> Range<u64> {
+        if self.early.is_over || !self.download.may_read_before_plan() {
+            return 0..0;
+        }
+        let mut bounds = ChunkBounds::default();
+        bounds.min = wishes.min_chunk_size.unwrap_or(bounds.min);
+        bounds.max = wishes.max_chunk_size.unwrap_or(bounds.max);
+        match choose_chunk_size(wishes.chunk_size, bounds, ChunkBounds::default()) {
+            Ok(size) => self.early.part(number, size, self.early_share(), self.options.window),
+            Err(_) => 0..0,
+        }
+    }
+
+    fn early_share(&self) -> u64 {
+        let mirrors = self.sources.alive().filter(|(_, other)| matches!(other.kind, LinkKind::Mirror(_))).count();
+        EARLY_READ.min(self.options.window / mirrors.max(1) as u64)
+    }
+
     /// What a mirror is to read ahead.
     pub(super) fn early_demand(&mut self, now: Instant, number: Number) -> Option<Demand> {
         let plan = Arc::clone(self.download.may_read_ahead().filter(|_| !self.early.is_over)?);
         let delivery = self.sources.get(number).filter(|delivery| matches!(delivery.kind, LinkKind::Mirror(_)))?;
         let own = Arc::clone(delivery.plan.as_ref().filter(|own| serves(&plan, own))?);
         let of = (plan.snapshot.checkpoint.state_root, plan.chunk_size);
-        if self.early.of != Some(of) {
+        if !self.early.settle(of) {
             self.drop_early();
-            self.early.of = Some(of);
+            self.early.settle(of);
         }
-        let mirrors = self.sources.alive().filter(|(_, other)| matches!(other.kind, LinkKind::Mirror(_))).count();
-        let share = EARLY_READ.min(self.options.window / mirrors.max(1) as u64);
-        let part = self.early.part(number, &plan, share, self.options.window);
         let (total, size) = (plan.snapshot.checkpoint.payload_bytes, plan.chunk_size);
+        let part = self.early.part(number, size, self.early_share(), self.options.window);
+        let part = (part.start / size).min(plan.total_chunks)..(part.end / size).min(plan.total_chunks);
         let room = chunk_range(total, size, part.end).start - chunk_range(total, size, part.start).start;
         let chunks = self.early.missing(number, part);
         if !chunks.is_empty() {

@@ -32,6 +32,10 @@ pub(super) struct MirrorLink {
     /// It had no plan for what is wished, when that was not settled yet.
     has_no_plan: bool,
     backoff: Backoff,
+    /// How many reads may be under way: fewer for one that failed so.
+    most_reads: usize,
+    /// It did not fail yet, so it may be asked for the payload beside its plan.
+    begins_early: bool,
     received: u64,
     wasted: u64,
     last: Option<(FailureCode, String)>,
@@ -81,6 +85,8 @@ impl MirrorLink {
             next_job: 0,
             has_no_plan: false,
             backoff,
+            most_reads: MIRROR_READS,
+            begins_early: true,
             received: 0,
             wasted: 0,
             last: None,
@@ -156,11 +162,11 @@ impl MirrorLink {
         let begun = match &mut self.state {
             State::Idle if demand.is_needed => {
                 self.state = State::Planning { job, since: now, wishes: self.wishes };
-                MirrorJob::Plan { wishes: self.wishes }
+                MirrorJob::Plan { wishes: self.wishes, ahead: 0..0 }
             }
             State::Open { reads } => {
                 let plan = demand.plan.clone()?;
-                let chunks = next_read(&plan, reads, demand)?;
+                let chunks = next_read(&plan, reads, self.most_reads, demand)?;
                 reads.push(Read { job, since: now, chunks: chunks.clone() });
                 MirrorJob::Chunks { plan, chunks }
             }
@@ -192,6 +198,7 @@ impl MirrorLink {
     /// It is read in another way from now on: what is under way is given up, and it is asked at once.
     pub(super) fn renew(&mut self) {
         (self.state, self.last) = (State::Idle, None);
+        (self.most_reads, self.begins_early) = (MIRROR_READS, true);
         self.backoff.reset();
     }
 
@@ -209,6 +216,11 @@ impl MirrorLink {
     pub(super) fn has_no_plan_yet(&mut self) {
         self.has_no_plan = !self.plans_as_before();
         self.state = State::Idle;
+    }
+
+    /// Whether it may be asked for more than the plan at once.
+    pub(super) fn begins_early(&self) -> bool {
+        self.begins_early
     }
 
     /// Whether it may be asked for a plan before anything is settled.
@@ -264,6 +276,11 @@ impl MirrorLink {
     /// A job failed in a way that passes; the others are given up with it. `Some`: the patience is at its end.
     pub(super) fn back_off(&mut self, now: Instant, reason: &Cause, least: Option<Duration>) -> Option<Out> {
         self.last = Some((FailureCode::Network, reason.to_string()));
+        // It may not serve so many at once.
+        self.begins_early = false;
+        if self.reads().len() > 1 {
+            self.most_reads = (self.most_reads / 2).max(1);
+        }
         match self.backoff.next(now) {
             Some(at) => {
                 let at = at.max(now + least.unwrap_or_default());
@@ -315,8 +332,8 @@ impl MirrorLink {
 
 /// What the next read is of: neighbours that are wanted and not under way. Each read is a part of what may be under way, so that
 /// others are on their way when it ends; a small rest waits for more room instead of being a request of its own.
-fn next_read(plan: &Plan, reads: &[Read], demand: &Demand) -> Option<Range<u64>> {
-    if reads.len() >= MIRROR_READS {
+fn next_read(plan: &Plan, reads: &[Read], most_reads: usize, demand: &Demand) -> Option<Range<u64>> {
+    if reads.len() >= most_reads {
         return None;
     }
     let mut wanted: IndexRanges = demand.want.chunks.iter().cloned().collect();
@@ -325,7 +342,7 @@ fn next_read(plan: &Plan, reads: &[Read], demand: &Demand) -> Option<Range<u64>>
     let under_way: u64 = reads.iter().map(|read| bytes_of(plan, &read.chunks)).sum();
     let free = demand.room.saturating_sub(under_way);
     let left = under_way + wanted.iter().map(|range| bytes_of(plan, &range)).sum::<u64>();
-    let part = (demand.room.min(left) / MIRROR_READS as u64).max(plan.chunk_size);
+    let part = crate::mirror::read_bytes(demand.room.min(left), plan.chunk_size);
     let (mut end, most) = (first.start, part.min(free));
     while end < first.end && bytes_of(plan, &(first.start..end + 1)) <= most {
         end += 1;

@@ -112,6 +112,9 @@ pub enum MirrorJob {
     Plan {
         /// What the plan should be of.
         wishes: PlanWishes,
+        /// Bytes of the payload that are wanted of this mirror first, should its plan be the one; the payload may be shorter. They are read in the
+        /// pieces that [`reads`](crate::mirror::reads) says, and may be asked for as soon as it is known of which root. Empty: none.
+        ahead: Range<u64>,
     },
     /// Read these chunks, neighbours in one go, and check each against the root. Answer: `handle_mirror_chunk` for each of
     /// them, ascending; after the last one, or earlier, `handle_mirror_read`.

@@ -103,6 +103,14 @@ impl Download {
         (is_to_open && is_new && self.throttle.is_none()).then_some(&work.plan)
     }
 
+    /// Whether what is read before there is a plan may be of use.
+    pub(crate) fn may_read_before_plan(&self) -> bool {
+        match self.work() {
+            None => self.confirmed_chunks == 0 && self.throttle.is_none(),
+            Some(_) => self.may_read_ahead().is_some(),
+        }
+    }
+
     /// Whether chunks have a place.
     pub(crate) fn takes_chunks(&self) -> bool {
         self.work().is_some_and(|work| work.window.is_open())

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// A rate is measured over at least this long,
 const SPAN: Duration = Duration::from_secs(1);
-/// and for the first time over this.
+/// and over this while it grows: connections begin slowly, and what they bring at first says little.
 const FIRST_SPAN: Duration = Duration::from_millis(200);
 
 /// Bytes per second of one source.
@@ -19,6 +19,8 @@ pub(super) struct Rate {
     /// When something came last in it; at first, its start.
     last: Option<Instant>,
     bytes: u64,
+    /// It did not bring much more than in the span before.
+    is_steady: bool,
 }
 
 impl Rate {
@@ -39,10 +41,14 @@ impl Rate {
         self.bytes = self.bytes.saturating_add(bytes);
         self.last = Some(now);
         let elapsed = now.saturating_duration_since(since);
-        let span = if self.known.is_some() { SPAN } else { FIRST_SPAN };
+        let span = if self.is_steady { SPAN } else { FIRST_SPAN };
         if elapsed >= span {
             let measured = per_second(self.bytes, elapsed);
-            self.known = Some(self.known.map_or(measured, |known| known / 2 + measured / 2));
+            self.is_steady |= self.known.is_some_and(|known| measured <= known.saturating_add(known / 4));
+            self.known = Some(match self.known {
+                Some(known) if self.is_steady => known / 2 + measured / 2,
+                _ => measured,
+            });
             (self.since, self.bytes) = (Some(now), 0);
         }
     }
@@ -88,6 +94,19 @@ mod tests {
         rate.start(at(60_000));
         rate.came(at(61_000), 6 * MIB);
         assert_eq!(rate.at(at(61_000), MIB), Some(6 * MIB));
+    }
+
+    #[test]
+    fn a_connection_that_begins_slowly_is_known_as_soon_as_it_is_fast() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut rate = Rate::default();
+        rate.start(start);
+        for (ms, mib, known) in [(250, 1, 4), (500, 2, 8), (750, 4, 16), (1_000, 4, 16), (1_250, 8, 16), (2_000, 4, 14)]
+        {
+            rate.came(at(ms), mib * MIB);
+            assert_eq!(rate.at(at(ms), MIB), Some(known * MIB), "{ms}");
+        }
     }
 
     #[test]

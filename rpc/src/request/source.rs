@@ -26,9 +26,7 @@ pub(super) struct Texts(Vec<String>);
 impl<'de> Deserialize<'de> for Texts {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
-        serde_json::from_str(raw.get())
-            .map(Self)
-            .map_err(|_| D::Error::custom("peers and mirrors must be lists of texts"))
+        serde_json::from_str(raw.get()).map(Self).map_err(|_| D::Error::custom("it must be a list of texts"))
     }
 }
 
@@ -39,7 +37,7 @@ struct UrlText(String);
 impl<'de> Deserialize<'de> for UrlText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
-        serde_json::from_str(raw.get()).map(Self).map_err(|_| D::Error::custom("mirror must be one URL"))
+        serde_json::from_str(raw.get()).map(Self).map_err(|_| D::Error::custom("it must be one URL"))
     }
 }
 
@@ -93,7 +91,7 @@ pub(super) fn mirrors(Texts(texts): &Texts) -> Result<Vec<MirrorUrl>, Problem> {
     texts.iter().enumerate().map(|(at, text)| mirror_at(&format!("mirrors[{at}]"), text)).collect()
 }
 
-fn peer_at(field: &str, text: &str) -> Result<PeerTarget, Problem> {
+pub(super) fn peer_at(field: &str, text: &str) -> Result<PeerTarget, Problem> {
     text.parse().map_err(|error| {
         let problem = snapshot_runtime_error_to_http(&error);
         Problem::new(problem.status(), problem.code(), format!("\"{field}\": {}", problem.message()))

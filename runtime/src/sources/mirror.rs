@@ -21,6 +21,7 @@ mod read;
 mod tests;
 mod trouble;
 mod url;
+mod warm;
 
 pub use self::{
     copy::{Copied, CopyError, CopyPlan, CopyProgress, copy},
@@ -38,7 +39,10 @@ use object_store::{
 };
 
 use self::{http::Connector, url::Scheme};
-use crate::store::{MANIFEST, OUTBOARD, PAYLOAD};
+use crate::{
+    limits::WARM_CONNECTIONS,
+    store::{MANIFEST, OUTBOARD, PAYLOAD},
+};
 
 /// The list of snapshots.
 const SNAPSHOTS: &str = "snapshots.json";
@@ -60,7 +64,9 @@ impl fmt::Debug for MirrorPlace {
 impl MirrorPlace {
     /// Nothing is sent yet. A reader's requests are made once: its download decides when to try again. A writer's are repeated.
     fn open(url: &MirrorUrl, is_written: bool, patience: Duration) -> Result<Self, MirrorTrouble> {
-        let connector = Connector::new(url.credentials(), patience);
+        // A reader soon asks for more than one thing at once.
+        let warm = if is_written { 0 } else { WARM_CONNECTIONS };
+        let connector = Connector::new(url.credentials(), patience, warm);
         let retry = match is_written {
             true => RetryConfig { max_retries: 4, retry_timeout: Duration::from_secs(60), ..RetryConfig::default() },
             false => RetryConfig { max_retries: 0, ..RetryConfig::default() },

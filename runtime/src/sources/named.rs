@@ -31,7 +31,9 @@ pub(crate) async fn checked(
     let section = if request.names_nobody() { "[sources] " } else { "" };
     if request.names_nobody() {
         request.peers = peers_of(&config.sources);
-        request.mirrors.clone_from(&config.sources.mirrors);
+        if !request.without_mirrors {
+            request.mirrors.clone_from(&config.sources.mirrors);
+        }
         let is_discovering = config.discovery.kad || config.discovery.mdns;
         request.others_too = is_discovering && !request.names_nobody();
     }
@@ -315,6 +317,12 @@ mod tests {
         assert!(request.peers.is_empty() && request.mirrors.is_empty() && !request.others_too);
         let refused = checked(StartStream::from_anybody(), peer, &ours, &warned).await;
         assert_eq!(refusal(refused).0, "[sources] peers[0]");
+        let without = StartStream { without_mirrors: true, ..StartStream::from_anybody() };
+        let request = checked(without.clone(), me, &ours, &warned).await.unwrap();
+        assert!(request.peers[0].peer == peer && request.mirrors.is_empty(), "{request:?}");
+        let mut mirrors_alone = (*ours).clone();
+        mirrors_alone.sources.peers.clear();
+        assert!(checked(without, me, &Arc::new(mirrors_alone), &warned).await.unwrap().names_nobody());
     }
 
     #[test]

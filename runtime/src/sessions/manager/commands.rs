@@ -81,6 +81,9 @@ impl Manager {
         let same = |tracked: &Tracked| {
             let record = &tracked.record;
             let wished = (request.wishes.root, request.wishes.height);
+            if request.without_mirrors && record.sources().any(|name| matches!(name, SourceName::Mirror(_))) {
+                return false;
+            }
             match (request.names_nobody(), &record.sought) {
                 (false, None) => {
                     let has = |name: SourceName| record.sources().any(|known| known == name);

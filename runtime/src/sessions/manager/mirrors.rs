@@ -1,6 +1,6 @@
 //! The mirrors of a session: each job of one is a task of its own.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Instant};
 
 use rpp_p2p::{
     Rules, SnapshotSessionId, VerifiedChunk,
@@ -191,7 +191,7 @@ struct Reading {
 impl Reading {
     async fn run(self, reader: Arc<MirrorReader>, job: MirrorJob) {
         let told = match job {
-            MirrorJob::Plan { wishes } => self.plan(&reader, wishes).await,
+            MirrorJob::Plan { wishes, ahead } => self.plan(&reader, wishes, ahead).await,
             MirrorJob::Chunks { plan, chunks } => {
                 let (read, mut verified) = mpsc::channel(1);
                 let tell = async {
@@ -212,8 +212,8 @@ impl Reading {
         self.tell(told).await;
     }
 
-    async fn plan(&self, reader: &MirrorReader, wishes: rpp_p2p::PlanWishes) -> MirrorTold {
-        let (plan, updates) = match reader.plan(&wishes).await {
+    async fn plan(&self, reader: &MirrorReader, wishes: rpp_p2p::PlanWishes, ahead: Range<u64>) -> MirrorTold {
+        let (plan, updates) = match reader.plan_and_begin(&wishes, ahead).await {
             Ok(found) => found,
             Err(trouble) => return MirrorTold::Failed(failure(trouble)),
         };

@@ -28,7 +28,7 @@ use object_store::{
 };
 use tokio::time::Sleep;
 
-use super::trouble::MirrorTrouble;
+use super::{trouble::MirrorTrouble, warm::Warm};
 use crate::{
     limits::{MAX_MIRROR_ANSWER, MAX_REDIRECTS, MIRROR_CONNECT},
     swarm::innermost,
@@ -41,18 +41,19 @@ const MAX_SEEN: usize = 64;
 pub(super) struct Connector {
     basic: Option<HeaderValue>,
     patience: Duration,
+    warm: usize,
 }
 
 impl Connector {
-    /// With user and password for the server itself, and how long it may send nothing.
-    pub(super) fn new(credentials: Option<(String, String)>, patience: Duration) -> Self {
+    /// With user and password for the server itself, how long it may send nothing, and how many connections are made beside the first one.
+    pub(super) fn new(credentials: Option<(String, String)>, patience: Duration, warm: usize) -> Self {
         let basic = credentials.and_then(|(user, password)| {
             let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
             let mut value = HeaderValue::try_from(format!("Basic {encoded}")).ok()?;
             value.set_sensitive(true);
             Some(value)
         });
-        Self { basic, patience }
+        Self { basic, patience, warm }
     }
 }
 
@@ -69,8 +70,8 @@ impl HttpConnector for Connector {
         tcp.set_connect_timeout(Some(MIRROR_CONNECT));
         tcp.set_nodelay(true);
         let tls = tls().map_err(|error| object_store::Error::Generic { store: "TLS", source: Box::new(error) })?;
-        let client =
-            Client::builder(TokioExecutor::new()).build(tls.https_or_http().enable_http1().wrap_connector(tcp));
+        let connector = Warm::new(tls.https_or_http().enable_http1().wrap_connector(tcp), self.warm);
+        let client = Client::builder(TokioExecutor::new()).build(connector);
         let seen = Mutex::default();
         let (basic, patience) = (self.basic.clone(), self.patience);
         Ok(HttpClient::new(Service { client, basic, patience, seen: Arc::new(seen) }))
@@ -94,7 +95,7 @@ fn tls() -> Result<HttpsConnectorBuilder<WantsSchemes>, rustls::Error> {
 }
 
 struct Service {
-    client: Client<HttpsConnector<TcpConnector>, HttpRequestBody>,
+    client: Client<Warm<HttpsConnector<TcpConnector>>, HttpRequestBody>,
     basic: Option<HeaderValue>,
     patience: Duration,
     /// What a file was when a range of it came first.

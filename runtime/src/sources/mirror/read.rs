@@ -3,31 +3,32 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Range,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use bytes::{Bytes, BytesMut};
-use futures::{StreamExt as _, TryStreamExt as _};
-use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt as _, path::Path};
+use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
+use object_store::{GetOptions, GetRange, GetResult, ObjectStore, ObjectStoreExt as _, path::Path};
 use rpp_p2p::{
-    Hash, Plan, PlanWishes, Update, VerifiedChunk, Violation,
-    limits::MIRROR_READS,
+    Hash, Plan, PlanWishes, Update, VerifiedChunk, Violation, mirror,
     outboard::{Layout, NODE, proof_nodes},
     plan::{ChunkBounds, choose_chunk_size},
     tree::chunk_range,
 };
 
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{MirrorFile, MirrorPlace, list::SnapshotList, trouble::MirrorTrouble, url::MirrorUrl};
 use crate::{
-    limits::{MAX_MIRROR_NODES, MIRROR_IDLE},
+    limits::{MAX_MIRROR_NODES, MIRROR_IDLE, WARM_LIFE},
     store::Manifest,
 };
 
 /// Proofs of so many bytes of payload after those that are asked for are read with theirs.
 const AHEAD: u64 = 64 * 1024 * 1024;
+/// Ranges of the outboard that are read at once.
+const PROOF_READS: usize = 3;
 /// Bytes between two ranges of the outboard that are read as well, to save a request.
 const GAP: u64 = 16 * 1024;
 
@@ -40,6 +41,23 @@ pub struct MirrorReader {
     nodes: Mutex<BTreeMap<(Hash, u64), Hash>>,
     /// Of several reads that lack hashes, one asks for them.
     asks: tokio::sync::Mutex<()>,
+    /// What was asked for beside the manifest.
+    begun: Mutex<Vec<Begun>>,
+}
+
+/// A range of a payload that is under way.
+#[derive(Debug)]
+struct Begun {
+    root: Hash,
+    range: Range<u64>,
+    at: Instant,
+    answer: JoinHandle<object_store::Result<GetResult>>,
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.answer.abort();
+    }
 }
 
 impl MirrorReader {
@@ -58,6 +76,7 @@ impl MirrorReader {
             place: MirrorPlace::open(url, false, patience)?,
             nodes: Mutex::default(),
             asks: tokio::sync::Mutex::default(),
+            begun: Mutex::default(),
         })
     }
 
@@ -82,17 +101,47 @@ impl MirrorReader {
     /// # Errors
     /// The mirror's; or it has no such snapshot.
     pub async fn plan(&self, wishes: &PlanWishes) -> Result<(Plan, Vec<Update>), MirrorTrouble> {
-        let root = match wishes.root {
-            Some(root) => root,
+        self.plan_and_begin(wishes, 0..0).await
+    }
+
+    /// The same; and this part of the payload, in bytes, is asked for beside the manifest, as soon as it is known of which root. The next
+    /// [`send_chunks`](Self::send_chunks) for it, in the pieces that [`reads`](mirror::reads) says, go on with that. Whatever else is
+    /// read first ends it, and so does the next plan.
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan)'s. What goes wrong with the rest is said when that is read.
+    pub async fn plan_and_begin(
+        &self,
+        wishes: &PlanWishes,
+        part: Range<u64>,
+    ) -> Result<(Plan, Vec<Update>), MirrorTrouble> {
+        self.begun().clear();
+        let mut bounds = ChunkBounds::default();
+        bounds.min = wishes.min_chunk_size.unwrap_or(bounds.min);
+        bounds.max = wishes.max_chunk_size.unwrap_or(bounds.max);
+        let chunk_size = choose_chunk_size(wishes.chunk_size, bounds, ChunkBounds::default());
+        let chunk_size = chunk_size.map_err(|error| MirrorTrouble::Refused { reason: error.to_string() })?;
+        let (root, total) = match wishes.root {
+            Some(root) => (root, None),
             None => {
                 let list = self.snapshots().await?;
                 let fits = |height: u64| wishes.height.is_none_or(|wished| wished == height);
                 let newest =
                     list.snapshots.iter().filter(|listed| fits(listed.height)).max_by_key(|listed| listed.height);
-                newest.ok_or(MirrorTrouble::NotFound { what: "such snapshot" })?.root
+                let newest = newest.ok_or(MirrorTrouble::NotFound { what: "such snapshot" })?;
+                (newest.root, Some(newest.bytes))
             }
         };
-        let bytes = self.document(&self.place.file(&root, MirrorFile::Manifest), "manifest.json of that root").await?;
+        let part = part.start..total.map_or(part.end, |total| part.end.min(total));
+        if !part.is_empty() {
+            self.begin(root, &part, chunk_size);
+        }
+        let path = self.place.file(&root, MirrorFile::Manifest);
+        let manifest = self.document(&path, "manifest.json of that root");
+        let bytes = match total.filter(|_| !part.is_empty()) {
+            Some(total) => self.beside_proofs(manifest, &root, total, chunk_size, part).await?,
+            None => manifest.await?,
+        };
         let unreadable =
             |reason: String| MirrorTrouble::Refused { reason: format!("its manifest cannot be used: {reason}") };
         // The words of the reader of JSON may repeat what is written there.
@@ -102,13 +151,68 @@ impl MirrorReader {
         let offer = manifest.offers.iter().filter(|offer| fits(offer.snapshot.checkpoint.height));
         let offer = offer.max_by_key(|offer| (offer.snapshot.checkpoint.height, offer.tip.step));
         let offer = offer.ok_or(MirrorTrouble::NotFound { what: "such snapshot" })?;
-        let mut bounds = ChunkBounds::default();
-        bounds.min = wishes.min_chunk_size.unwrap_or(bounds.min);
-        bounds.max = wishes.max_chunk_size.unwrap_or(bounds.max);
-        let chunk_size = choose_chunk_size(wishes.chunk_size, bounds, ChunkBounds::default());
-        let chunk_size = chunk_size.map_err(|error| MirrorTrouble::Refused { reason: error.to_string() })?;
         let plan = offer.plan(chunk_size).map_err(|error| unreadable(error.to_string()))?;
         Ok((plan, offer.wire_updates()))
+    }
+
+    /// Asks for a part of the payload.
+    fn begin(&self, root: Hash, part: &Range<u64>, chunk_size: u64) {
+        let path = self.place.file(&root, MirrorFile::Payload);
+        for range in mirror::reads(part.clone(), chunk_size) {
+            let (store, path, options) = (Arc::clone(&self.place.store), path.clone(), in_range(range.clone()));
+            let answer = tokio::spawn(async move { store.get_opts(&path, options).await });
+            self.begun().push(Begun { root, range, at: Instant::now(), answer });
+        }
+    }
+
+    fn begun(&self) -> MutexGuard<'_, Vec<Begun>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A document, and meanwhile the proofs of a part of the payload, whose length is only said so far. Without them they are asked for
+    /// with the part.
+    async fn beside_proofs(
+        &self,
+        document: impl Future<Output = Result<Bytes, MirrorTrouble>>,
+        root: &Hash,
+        total: u64,
+        chunk_size: u64,
+        part: Range<u64>,
+    ) -> Result<Bytes, MirrorTrouble> {
+        let layout = Layout::new(total);
+        let chunks = part.start / chunk_size..part.end.div_ceil(chunk_size);
+        let needed = chunks.flat_map(|index| proof_nodes(&layout, chunk_size, index));
+        let proofs = self.nodes_at(root, &layout, needed, std::iter::empty());
+        tokio::pin!(document, proofs);
+        let mut are_there = false;
+        loop {
+            tokio::select! {
+                read = &mut document => return read,
+                _ = &mut proofs, if !are_there => are_there = true,
+            }
+        }
+    }
+
+    /// The answer with this range of the payload: one that is under way, else a new one.
+    async fn payload(&self, root: &Hash, range: Range<u64>) -> Result<GetResult, MirrorTrouble> {
+        let told = |error: object_store::Error| MirrorTrouble::of(&error, "payload");
+        let under_way = {
+            let mut begun = self.begun();
+            // A server does not wait for long until its answer is read.
+            begun.retain(|begun| begun.at.elapsed() < WARM_LIFE);
+            let found = begun.iter().position(|begun| begun.root == *root && begun.range == range);
+            let found = found.map(|at| begun.remove(at));
+            if found.is_none() {
+                begun.clear();
+            }
+            found
+        };
+        if let Some(mut under_way) = under_way
+            && let Ok(answer) = (&mut under_way.answer).await
+        {
+            return answer.map_err(told);
+        }
+        self.place.store.get_opts(&self.place.file(root, MirrorFile::Payload), in_range(range)).await.map_err(told)
     }
 
     /// These chunks, each verified against the root; see [`send_chunks`](Self::send_chunks).
@@ -129,8 +233,8 @@ impl MirrorReader {
     }
 
     /// Reads these chunks and sends each when it is verified against the root, in ascending order. One request for the
-    /// payload, and at the same time one or a few small ones for proofs that are not known yet. One chunk is in memory at a
-    /// time, besides those in the channel. It ends early when nobody receives them any more.
+    /// payload, and at the same time one or a few small ones for proofs that are not known yet; what comes before those waits in
+    /// memory. Then one chunk is there at a time, besides those in the channel. It ends early when nobody receives them any more.
     ///
     /// # Errors
     /// [`MirrorTrouble::Lied`] for the first chunk that does not verify. Else the mirror's. What was given before counts.
@@ -153,29 +257,14 @@ impl MirrorReader {
         let ahead = ahead.flat_map(|index| proof_nodes(&layout, size, index));
         let start = chunk_range(total, size, chunks.start).start;
         let end = chunk_range(total, size, chunks.end - 1).end;
-        let told = |error: object_store::Error| MirrorTrouble::of(&error, "payload");
-        let options = GetOptions { range: Some(GetRange::Bounded(start..end)), ..GetOptions::default() };
-        let path = self.place.file(&root, MirrorFile::Payload);
-        // Neither answer is waited for before the other one is asked for.
-        let payload = async { self.place.store.get_opts(&path, options).await.map_err(told) };
-        let (nodes, payload) = tokio::try_join!(self.nodes_at(&root, &layout, needed, ahead), payload)?;
-        let mut pieces = payload.into_stream();
-        let (expected, mut received, mut buffer) = (end - start, 0_u64, BytesMut::new());
+        // Neither answer is waited for before the other one is asked for, and both are read as they come.
+        let payload = async { Ok(Body::new(self.payload(&root, start..end).await?, end - start)) };
+        let nodes = self.nodes_at(&root, &layout, needed, ahead);
+        let (nodes, mut body) = read_beside(nodes, payload).await?;
         for index in chunks {
             let range = chunk_range(total, size, index);
             let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-            while buffer.len() < length {
-                let Some(piece) = pieces.try_next().await.map_err(told)? else {
-                    return Err(MirrorTrouble::Length { expected, received });
-                };
-                received += piece.len() as u64;
-                if received > expected {
-                    return Err(MirrorTrouble::Length { expected, received });
-                }
-                buffer.reserve(length.saturating_sub(buffer.len()));
-                buffer.extend_from_slice(&piece);
-            }
-            let chunk = buffer.split_to(length).freeze();
+            let chunk = body.next(length).await?;
             let proof =
                 proof_nodes(&layout, size, index).iter().filter_map(|offset| nodes.get(offset).copied()).collect();
             let received = chunk.len() as u64;
@@ -217,7 +306,7 @@ impl MirrorReader {
             let path = &path;
             async move { Ok::<_, MirrorTrouble>((run.start, self.range(path, run, "outboard").await?)) }
         });
-        let mut reads = futures::stream::iter(reads).buffer_unordered(MIRROR_READS);
+        let mut reads = futures::stream::iter(reads).buffer_unordered(PROOF_READS);
         while let Some((start, bytes)) = reads.try_next().await? {
             let hashes = bytes.chunks_exact(32).filter_map(|hash| Some(Hash(hash.try_into().ok()?)));
             let mut known = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -265,6 +354,67 @@ impl MirrorReader {
     async fn document(&self, path: &Path, what: &'static str) -> Result<Bytes, MirrorTrouble> {
         let told = |error: object_store::Error| MirrorTrouble::of(&error, what);
         self.place.store.get(path).await.map_err(told)?.bytes().await.map_err(told)
+    }
+}
+
+fn in_range(range: Range<u64>) -> GetOptions {
+    GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() }
+}
+
+/// Waits for both, and takes what comes of the body meanwhile.
+async fn read_beside<N>(
+    nodes: impl Future<Output = Result<N, MirrorTrouble>>,
+    payload: impl Future<Output = Result<Body, MirrorTrouble>>,
+) -> Result<(N, Body), MirrorTrouble> {
+    tokio::pin!(nodes, payload);
+    let mut body = tokio::select! {
+        found = &mut nodes => return Ok((found?, payload.await?)),
+        opened = &mut payload => opened?,
+    };
+    loop {
+        tokio::select! {
+            found = &mut nodes => return Ok((found?, body)),
+            more = body.more(), if !body.is_whole() => more?,
+        }
+    }
+}
+
+/// The body of an answer, which has to have so many bytes.
+struct Body {
+    pieces: BoxStream<'static, object_store::Result<Bytes>>,
+    expected: u64,
+    received: u64,
+    buffer: BytesMut,
+}
+
+impl Body {
+    fn new(answer: GetResult, expected: u64) -> Self {
+        Self { pieces: answer.into_stream(), expected, received: 0, buffer: BytesMut::new() }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.received >= self.expected
+    }
+
+    /// Takes what comes next. Nothing is lost when this is dropped.
+    async fn more(&mut self) -> Result<(), MirrorTrouble> {
+        let (expected, told) = (self.expected, |error: object_store::Error| MirrorTrouble::of(&error, "payload"));
+        let piece = self.pieces.try_next().await.map_err(told)?;
+        self.received += piece.as_ref().map_or(0, |piece| piece.len() as u64);
+        match piece {
+            Some(piece) if self.received <= expected => self.buffer.extend_from_slice(&piece),
+            _ => return Err(MirrorTrouble::Length { expected, received: self.received }),
+        }
+        Ok(())
+    }
+
+    /// The next so many bytes.
+    async fn next(&mut self, length: usize) -> Result<Bytes, MirrorTrouble> {
+        while self.buffer.len() < length {
+            self.buffer.reserve(length - self.buffer.len());
+            self.more().await?;
+        }
+        Ok(self.buffer.split_to(length).freeze())
     }
 }
 

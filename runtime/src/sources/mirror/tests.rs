@@ -1,5 +1,6 @@
 use std::{
     fs,
+    ops::Range,
     path::{Path as FsPath, PathBuf},
     sync::{
         Arc, Mutex,
@@ -178,6 +179,8 @@ enum Manner {
 struct Server {
     manner: Arc<Mutex<Manner>>,
     asked: Arc<AtomicUsize>,
+    /// The ranges of payloads that were asked for.
+    ranges: Arc<Mutex<Vec<(usize, usize)>>>,
     url: String,
     task: tokio::task::JoinHandle<()>,
 }
@@ -188,16 +191,19 @@ impl Server {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (manner, asked) = (Arc::new(Mutex::new(Manner::Honest)), Arc::new(AtomicUsize::new(0)));
         let (manners, count) = (Arc::clone(&manner), Arc::clone(&asked));
+        let ranges = Arc::new(Mutex::new(Vec::new()));
+        let of_payload = Arc::clone(&ranges);
         let task = tokio::spawn(async move {
             loop {
                 let (socket, _) = listener.accept().await.unwrap();
                 let (folder, manners, count) = (folder.clone(), Arc::clone(&manners), Arc::clone(&count));
+                let ranges = Arc::clone(&of_payload);
                 tokio::spawn(async move {
-                    let _ = serve(socket, folder, manners, count).await;
+                    let _ = serve(socket, folder, manners, (count, ranges)).await;
                 });
             }
         });
-        Self { manner, asked, url, task }
+        Self { manner, asked, ranges, url, task }
     }
 
     fn now(&self, manner: Manner) {
@@ -211,12 +217,15 @@ impl Drop for Server {
     }
 }
 
+/// First and last byte of each range that was asked for.
+type Ranges = Arc<Mutex<Vec<(usize, usize)>>>;
+
 /// Answers one request, and closes.
 async fn serve(
     mut socket: TcpStream,
     folder: PathBuf,
     manners: Arc<Mutex<Manner>>,
-    asked: Arc<AtomicUsize>,
+    (asked, ranges): (Arc<AtomicUsize>, Ranges),
 ) -> std::io::Result<()> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -233,8 +242,11 @@ async fn serve(
     };
     let range = head.lines().find_map(|line| line.strip_prefix("range: bytes=")).map(|range| {
         let (first, last) = range.split_once('-').unwrap();
-        (first.parse::<usize>().unwrap(), last.parse::<usize>().unwrap())
+        (first.parse::<usize>().unwrap(), last.parse::<usize>().unwrap().min(content.len() - 1))
     });
+    if range.is_some_and(|(first, last)| first > last) {
+        return socket.write_all(b"HTTP/1.1 416 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+    }
     let manner = *manners.lock().unwrap();
     let (Some((first, last)), true) = (range, path.ends_with("payload")) else {
         let body = range.map_or(content.clone(), |(first, last)| content[first..=last].to_vec());
@@ -248,6 +260,7 @@ async fn serve(
         socket.write_all(head.as_bytes()).await?;
         return socket.write_all(&body).await;
     };
+    ranges.lock().unwrap().push((first, last + 1));
     if manner == Manner::Lies {
         content[first] ^= 1;
     }
@@ -306,6 +319,54 @@ async fn a_store_behind_any_web_server_is_a_mirror_and_neighbours_are_one_reques
     // One for the payload, one for the hashes, which lie near each other.
     assert_eq!(server.asked.load(Ordering::SeqCst) - before, 2);
     assert!(read_all(&reader, &plan).await == bytes(SIZE, 1), "the payload differs");
+}
+
+#[tokio::test]
+async fn what_is_asked_for_beside_the_manifest_is_what_the_first_reads_take() {
+    let source = Source::new();
+    copied(&source, &source.files(), &CopyPlan::default()).await;
+    let server = Server::start(source.files()).await;
+    let url: MirrorUrl = server.url.parse().unwrap();
+    let asked = || {
+        let mut ranges = std::mem::take(&mut *server.ranges.lock().unwrap());
+        ranges.sort_unstable();
+        ranges
+    };
+    let chunks_of = |read: &Range<u64>| read.start / CHUNK..read.end.div_ceil(CHUNK);
+    for root in [None, Some(source.root)] {
+        let reader = MirrorReader::open(&url).unwrap();
+        let part = 0..30 * CHUNK;
+        let (plan, _) = reader.plan_and_begin(&wishes(root), part.clone()).await.unwrap();
+        let (mut all, mut due) = (Vec::new(), Vec::new());
+        for read in rpp_p2p::mirror::reads(part, CHUNK).chain(std::iter::once(30 * CHUNK..SIZE as u64)) {
+            let chunks = reader.chunks(&plan, chunks_of(&read)).await.unwrap();
+            chunks.iter().for_each(|chunk| all.extend_from_slice(&chunk.bytes));
+            due.push((read.start as usize, read.end as usize));
+        }
+        assert!(all == bytes(SIZE, 1), "the payload differs");
+        assert_eq!(asked(), due, "nothing is asked for twice");
+    }
+    // Of a payload that is shorter, as the list says, and as it turns out.
+    let reader = MirrorReader::open(&url).unwrap();
+    let (plan, _) = reader.plan_and_begin(&wishes(None), 30 * CHUNK..90 * CHUNK).await.unwrap();
+    let first = rpp_p2p::mirror::reads(30 * CHUNK..SIZE as u64, CHUNK).next().unwrap();
+    assert_eq!(reader.chunks(&plan, chunks_of(&first)).await.unwrap()[0].index, 30);
+    assert_eq!(asked()[0], (first.start as usize, first.end as usize));
+    let reader = MirrorReader::open(&url).unwrap();
+    let (plan, _) = reader.plan_and_begin(&wishes(Some(source.root)), 39 * CHUNK..99 * CHUNK).await.unwrap();
+    assert_eq!(reader.chunks(&plan, 39..41).await.unwrap().len(), 2);
+    // Whatever is wrong with an answer is said when it is read, and it is asked for again then.
+    let reader = MirrorReader::open(&url).unwrap();
+    server.now(Manner::Later(503));
+    let (plan, _) = reader.plan_and_begin(&wishes(None), 0..30 * CHUNK).await.unwrap();
+    let trouble = reader.chunks(&plan, 0..5).await.unwrap_err();
+    assert!(matches!(trouble, MirrorTrouble::Later { status: 503, .. }), "{trouble:?}");
+    server.now(Manner::Honest);
+    assert_eq!(reader.chunks(&plan, 0..5).await.unwrap().len(), 5);
+    server.now(Manner::Lies);
+    let (plan, _) = reader.plan_and_begin(&wishes(None), 0..30 * CHUNK).await.unwrap();
+    let trouble = reader.chunks(&plan, 10..15).await.unwrap_err();
+    assert!(matches!(trouble, MirrorTrouble::Lied(Violation::Chunk { index: 10, .. })), "{trouble:?}");
 }
 
 #[tokio::test]
@@ -369,7 +430,8 @@ async fn whatever_a_server_does_has_its_own_word_and_passes_when_it_may() {
         other => panic!("{other:?}"),
     }
     drop(server);
-    let trouble = reader.chunks(&plan, 1..2).await.unwrap_err();
+    // One that has no connections yet.
+    let trouble = MirrorReader::open(&url).unwrap().chunks(&plan, 1..2).await.unwrap_err();
     assert!(matches!(trouble, MirrorTrouble::Unreachable { .. } | MirrorTrouble::ClosedEarly), "{trouble:?}");
     shown(&trouble);
 }

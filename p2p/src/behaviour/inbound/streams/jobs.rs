@@ -40,14 +40,17 @@ impl<P: SnapshotProvider> Inbound<P> {
     pub(super) fn begin(&mut self, key: StreamKey, most: usize, events: &mut Events) {
         let Some(stream) = self.streams.streams.get_mut(&key) else { return };
         let Some(session) = stream.served.session() else { return };
-        if let Admitted::Yes { fresh, .. } = &mut stream.admitted {
-            *fresh = false;
-        }
         let work = match stream.served.poll_work(most as u64) {
             Ok(Some(work)) => work,
             Ok(None) => return,
             Err(breach) => return self.breach(key, breach, events),
         };
+        // What was granted for a chunk is not spent on a message that came meanwhile.
+        if let Admitted::Yes { fresh, .. } = &mut stream.admitted
+            && !matches!(work, StreamWork::Message(_))
+        {
+            *fresh = false;
+        }
         let (peer, source, outlet) = (stream.peer, stream.source, stream.outlet.clone());
         let request = match &work {
             StreamWork::Message(message) => message.clone(),
