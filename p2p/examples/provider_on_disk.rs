@@ -25,7 +25,7 @@ use rpp_p2p::{
     error::Unavailable,
     limits::{MAX_CHUNK_SIZE, MIN_CHUNK_SIZE},
     outboard::{self, Layout, NODE},
-    plan::{ChunkBounds, choose_chunk_size, descriptor, plan_id},
+    plan::{ChunkBounds, descriptor, plan_id},
     provider::{Record, RecordLimits, Records},
     snapshots::{Behaviour, Config, Event, RequestId},
     tree,
@@ -241,11 +241,7 @@ impl Folder {
 impl SnapshotProvider for Folder {
     fn plan(&self, peer: PeerId, request: &PlanRequest) -> Result<PlanOffer, PipelineError> {
         let mut plan = self.item()?.plan.clone();
-        let consumer = ChunkBounds {
-            min: request.wishes.min_chunk_size.unwrap_or(MIN_CHUNK_SIZE),
-            max: request.wishes.max_chunk_size.unwrap_or(MAX_CHUNK_SIZE),
-        };
-        plan.chunk_size = choose_chunk_size(request.wishes.chunk_size, consumer, ChunkBounds::default())?;
+        plan.chunk_size = request.wishes.fit_chunk_size(ChunkBounds::default())?;
         plan.total_chunks = tree::total_chunks(plan.snapshot.checkpoint.payload_bytes, plan.chunk_size);
         let now = SystemTime::now();
         let mut records = self.records();

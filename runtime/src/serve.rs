@@ -21,7 +21,7 @@ use rpp_p2p::{
     SnapshotProvider, SnapshotSessionId, Update,
     error::{Full, Invalid, Unavailable},
     limits::SLOT_IDLE,
-    plan::{ChunkBounds, choose_chunk_size},
+    plan::ChunkBounds,
     provider::{Record, RecordLimits, Records, SessionKey, Source},
 };
 
@@ -285,10 +285,7 @@ impl Provider {
 impl SnapshotProvider for Provider {
     fn plan(&self, peer: PeerId, request: &PlanRequest) -> Result<PlanOffer, PipelineError> {
         let (stored, offer) = self.offered(request).ok_or(Unavailable::Snapshot(request.wishes))?;
-        let mut consumer = ChunkBounds::default();
-        consumer.min = request.wishes.min_chunk_size.unwrap_or(consumer.min);
-        consumer.max = request.wishes.max_chunk_size.unwrap_or(consumer.max);
-        let chunk_size = choose_chunk_size(request.wishes.chunk_size, consumer, self.config.chunks)?;
+        let chunk_size = request.wishes.fit_chunk_size(self.config.chunks)?;
         let plan = offer.plan(chunk_size).map_err(PipelineError::internal)?;
         let payload = stored.open().map_err(PipelineError::internal)?;
 

@@ -15,7 +15,7 @@ use crate::{
     exchange::VerifiedChunk,
     limits::EARLY_READ,
     messages::PlanWishes,
-    plan::{ChunkBounds, choose_chunk_size},
+    plan::ChunkBounds,
     ranges::IndexRanges,
     schedule::Number,
     tree::chunk_range,
@@ -86,10 +86,7 @@ impl Session {
         if self.early.is_over || !self.download.may_read_before_plan() {
             return 0..0;
         }
-        let mut bounds = ChunkBounds::default();
-        bounds.min = wishes.min_chunk_size.unwrap_or(bounds.min);
-        bounds.max = wishes.max_chunk_size.unwrap_or(bounds.max);
-        match choose_chunk_size(wishes.chunk_size, bounds, ChunkBounds::default()) {
+        match wishes.fit_chunk_size(ChunkBounds::default()) {
             Ok(size) => self.early.part(number, size, self.early_share(), self.options.window),
             Err(_) => 0..0,
         }

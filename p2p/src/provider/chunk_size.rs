@@ -1,6 +1,9 @@
 //! Which chunk size suits both sides.
 
-use crate::limits::{DEFAULT_CHUNK_SIZE, MAX_CHUNK_SIZE, MIN_CHUNK_SIZE};
+use crate::{
+    limits::{DEFAULT_CHUNK_SIZE, MAX_CHUNK_SIZE, MIN_CHUNK_SIZE},
+    messages::PlanWishes,
+};
 
 /// The chunk sizes that one side accepts. They need not be powers of two: minima are rounded up, maxima down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +55,19 @@ pub fn choose_chunk_size(
     }
     let (min, max) = common(consumer, provider).ok_or(ChunkSizeError::NoOverlap { consumer, provider })?;
     Ok(floor_power(asked).clamp(min, max))
+}
+
+impl PlanWishes {
+    /// The chunk size of a plan that fits these wishes, bytes; `provider`: what whoever makes the plan accepts. See [`choose_chunk_size`].
+    ///
+    /// # Errors
+    /// As [`choose_chunk_size`]'s.
+    pub fn fit_chunk_size(&self, provider: ChunkBounds) -> Result<u64, ChunkSizeError> {
+        let any = ChunkBounds::default();
+        let consumer =
+            ChunkBounds { min: self.min_chunk_size.unwrap_or(any.min), max: self.max_chunk_size.unwrap_or(any.max) };
+        choose_chunk_size(self.chunk_size, consumer, provider)
+    }
 }
 
 /// The powers of two that both sides accept, within the protocol's own bounds.

@@ -15,7 +15,7 @@ use rpp_p2p::{
     Acknowledged, ArtefactKind, ChunkData, Hash, PipelineError, Plan, PlanOffer, PlanRequest, Resumed,
     SnapshotProvider, SnapshotSessionId, Update,
     error::Unavailable,
-    plan::{ChunkBounds, choose_chunk_size},
+    plan::ChunkBounds,
     provider::SessionKey,
     snapshots::{Behaviour, Config},
 };
@@ -87,11 +87,8 @@ impl Lies {
 
 impl SnapshotProvider for Lies {
     fn plan(&self, peer: PeerId, request: &PlanRequest) -> Result<PlanOffer, PipelineError> {
-        let (wishes, ours) = (request.wishes, ChunkBounds::default());
-        let mut theirs = ours;
-        theirs.min = wishes.min_chunk_size.unwrap_or(ours.min);
-        theirs.max = wishes.max_chunk_size.unwrap_or(ours.max);
-        let size = choose_chunk_size(wishes.chunk_size, theirs, ours)?;
+        let ours = ChunkBounds::default();
+        let size = request.wishes.fit_chunk_size(ours)?;
         let plan = self.offer.plan(size).map_err(PipelineError::internal)?;
         self.plans().insert((peer, request.session), plan.clone());
         Ok(PlanOffer { plan, min_chunk_size: ours.min, max_chunk_size: ours.max })

@@ -13,7 +13,7 @@ use object_store::{GetOptions, GetRange, GetResult, ObjectStore, ObjectStoreExt 
 use rpp_p2p::{
     Hash, Plan, PlanWishes, Update, VerifiedChunk, Violation, mirror,
     outboard::{Layout, NODE, proof_nodes},
-    plan::{ChunkBounds, choose_chunk_size},
+    plan::ChunkBounds,
     tree::chunk_range,
 };
 
@@ -116,10 +116,7 @@ impl MirrorReader {
         part: Range<u64>,
     ) -> Result<(Plan, Vec<Update>), MirrorTrouble> {
         self.begun().clear();
-        let mut bounds = ChunkBounds::default();
-        bounds.min = wishes.min_chunk_size.unwrap_or(bounds.min);
-        bounds.max = wishes.max_chunk_size.unwrap_or(bounds.max);
-        let chunk_size = choose_chunk_size(wishes.chunk_size, bounds, ChunkBounds::default());
+        let chunk_size = wishes.fit_chunk_size(ChunkBounds::default());
         let chunk_size = chunk_size.map_err(|error| MirrorTrouble::Refused { reason: error.to_string() })?;
         let (root, total) = match wishes.root {
             Some(root) => (root, None),
