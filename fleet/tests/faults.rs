@@ -77,6 +77,57 @@ async fn a_database_of_the_first_version_keeps_its_cuts() {
     assert_eq!(fleet.cut(&mut [(&mut process, graph(&[("x", "Lock")], &[]))]).await["snapshot_id"], 3);
 }
 
+/// SQLite writes on to a file that has no name any more. The collector begins a new one, whose ids go on.
+#[tokio::test]
+async fn a_database_that_was_removed_or_replaced_loses_no_later_cut() {
+    let fleet = Fleet::start().await;
+    let mut process = fleet.connect_all(1).await.remove(0);
+    let mut cut = async |id: u64| {
+        let saved = fleet.cut(&mut [(&mut process, graph(&[("x", "Lock")], &[]))]).await;
+        assert_eq!(saved["snapshot_id"], id);
+    };
+    let stored = async || {
+        let listed = fleet.get("/api/snapshots").await;
+        let ids = listed.as_array().unwrap().iter().map(|cut| cut["snapshot_id"].as_u64().unwrap());
+        let mut ids: Vec<_> = ids.collect();
+        ids.sort_unstable();
+        ids
+    };
+    cut(1).await;
+    // As `rm fleet.sqlite*` does, the lock included.
+    for file in std::fs::read_dir(fleet.dir.path()).unwrap() {
+        let path = file.unwrap().path();
+        if path.file_name().unwrap().to_str().unwrap().starts_with("fleet.sqlite") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    cut(2).await;
+    assert_eq!(stored().await, [2]);
+    // And as `rm fleet.sqlite` does, which leaves the log of the file that it removes.
+    std::fs::remove_file(fleet.db()).unwrap();
+    cut(3).await;
+    assert_eq!(stored().await, [3]);
+    // Moved away, and another one put there, such as an older backup.
+    let moved = fleet.dir.path().join("moved");
+    std::fs::rename(fleet.db(), &moved).unwrap();
+    let backup = Connection::open(fleet.db()).unwrap();
+    backup.execute_batch(include_str!("fixtures/version-1.sql")).unwrap();
+    drop(backup);
+    cut(4).await;
+    assert_eq!(stored().await, [1, 2, 4]);
+    // Still nobody else may use it.
+    let other = Collector::start(options(&fleet.dir)).await.err().unwrap();
+    assert!(matches!(other, StartError::Store(StoreError::InUse { .. })), "{other}");
+    // Without its folder there is nothing to begin: then the cut fails, and says so.
+    let away = fleet.dir.path().with_extension("away");
+    std::fs::rename(fleet.dir.path(), &away).unwrap();
+    let refused = http(fleet.collector.http(), "POST", "/api/jump-now", &[], None).await;
+    std::fs::rename(&away, fleet.dir.path()).unwrap();
+    assert_eq!(refused.status, 500, "{}", refused.json());
+    cut(5).await;
+    assert_eq!(stored().await, [1, 2, 4, 5]);
+}
+
 #[tokio::test]
 async fn garbage_is_noted_in_bounded_numbers() {
     let fleet = Fleet::start().await;

@@ -82,6 +82,8 @@ struct Work {
     chain: Chain,
     authority: Authority,
     place: Place,
+    /// The last pause, until something is durable again: a try that ends in the same pause is no news.
+    pause: Option<Paused>,
     window: Window,
     recheck: Recheck,
     /// What is durable as far as the record says, also while the place is not open.
@@ -140,6 +142,9 @@ impl Authority {
 ///    └─────────────── another plan ──────────┘
 /// ```
 ///
+/// A `Paused` place is tried again every [`PAUSE_RECHECK`](crate::limits::PAUSE_RECHECK), by way of `Closed` and `Opening`. The
+/// download says that it is paused all the while: see [`Work::paused`].
+///
 /// What was verified before is still written while it is `Closed` for another plan.
 #[derive(Debug, PartialEq, Eq)]
 enum Place {
@@ -149,10 +154,8 @@ enum Place {
         since: Instant,
     },
     Open,
-    /// The session cannot go on now.
+    /// The session cannot go on now. [`Work::pause`] says why.
     Paused {
-        why: Pause,
-        since: Instant,
         recheck: Instant,
     },
     Placing {
@@ -164,12 +167,41 @@ enum Place {
     },
 }
 
+/// A pause, however often it was tried to end it.
+#[derive(Debug, PartialEq, Eq)]
+struct Paused {
+    why: Pause,
+    since: Instant,
+    /// When the place was tried last, or will be tried next.
+    recheck: Instant,
+}
+
 #[derive(Debug, PartialEq, Eq)]
 enum Pause {
     Held(SnapshotSessionId),
     Full { needed: u64, free: u64 },
     Unwritable(Cause),
 }
+
+impl Pause {
+    /// Whether the operator waits for the same thing as `before`: another session, or the disk.
+    fn continues(&self, before: &Self) -> bool {
+        matches!(self, Self::Held(_)) == matches!(before, Self::Held(_))
+    }
+
+    /// Whether this tells the operator no more than `before`: a disk in use has a few bytes more or less at each look.
+    fn is_no_news_after(&self, before: &Self) -> bool {
+        match (before, self) {
+            (Self::Full { needed: old, free: before }, Self::Full { needed, free }) => {
+                old == needed && before.abs_diff(*free) < NEWS_OF_A_FULL_DISK
+            }
+            _ => before == self,
+        }
+    }
+}
+
+/// A disk whose free space differs by less than this, in bytes, is as full as before.
+const NEWS_OF_A_FULL_DISK: u64 = 16 << 20;
 
 /// Why an authority does not hold.
 #[derive(Debug, PartialEq, Eq)]
@@ -245,6 +277,7 @@ impl Download {
             chain: Chain::default(),
             authority: Authority::Missing,
             place: Place::Closed,
+            pause: None,
         }
     }
 
@@ -310,6 +343,7 @@ impl Download {
         }
         work.plan = plan;
         work.announce = true;
+        work.pause = None;
         if !same {
             // The same snapshot with another tip: its chain is checked and recorded like the first one.
             work.chain = Chain::default();

@@ -12,7 +12,7 @@ use rpp_p2p::{
     ArtefactKind, AuthenticationError, AuthorityError, ErrorCode, Exchange, FailureCode, Hash, Have, Plan, PlanWishes,
     RequestFailure, RequestId, Rules, SessionState, SnapshotSessionId, SnapshotsRequest, SnapshotsResponse, Update,
     UpdateError, Violation, WaitKind,
-    consumer::{Action, ExplicitResume, Input, Options, Saved, Session, Storage, Unexpected},
+    consumer::{Action, ExplicitResume, Input, Options, Saved, Session, Storage, Unexpected, View},
     error::Cause,
 };
 use rpp_proofs::ProofError;
@@ -751,6 +751,64 @@ fn a_full_disk_pauses_and_goes_on_when_there_is_room() {
     rig.chunk(1);
     rig.session.handle_storage(rig.now, Storage::Failed(Cause::told("I/O error"))).unwrap();
     rig.failed(FailureCode::Storage, false);
+}
+
+/// While nothing changes, a session that waits for the disk or for another session says so without a break, and since when.
+#[test]
+fn a_pause_lasts_while_its_end_is_tried_in_vain() {
+    let held = || Storage::HeldBy(SnapshotSessionId::new(99).unwrap());
+    let full = |free| Storage::Full { needed: 64 << 20, free };
+    let unwritable = || Storage::Unwritable(Cause::told("head.json: I/O error"));
+    let cases: [(WaitKind, [Storage; 3]); 3] = [
+        (WaitKind::Session, [held(), held(), held()]),
+        // Other programs use the disk too.
+        (WaitKind::Disk, [full(4096), full(8192), full(0)]),
+        (WaitKind::Disk, [unwritable(), unwritable(), unwritable()]),
+    ];
+    for (what, [first, tries @ ..]) in cases {
+        let mut rig = Rig::new(options());
+        rig.until_storage();
+        rig.session.handle_storage(rig.now, first).unwrap();
+        rig.waits(SessionState::Paused, what);
+        let without_time = |view: &View| {
+            let wait = view.waiting.clone().unwrap();
+            (view.state, wait.what, wait.since, wait.reason, wait.session, view.waits_for)
+        };
+        let before = rig.session.view();
+        for tried in tries {
+            rig.wait();
+            assert_eq!(without_time(&rig.session.view()), without_time(&before), "before the try");
+            assert!(matches!(rig.action(), Action::OpenStorage { .. }));
+            assert_eq!(without_time(&rig.session.view()), without_time(&before), "during the try");
+            rig.session.handle_storage(rig.now, tried).unwrap();
+            assert_eq!(without_time(&rig.session.view()), without_time(&before), "after the try");
+            assert!(rig.session.view().waiting.unwrap().retry_at > before.waiting.as_ref().unwrap().retry_at);
+        }
+        // The next try has another end.
+        rig.wait();
+        rig.action();
+        rig.session.handle_storage(rig.now, ready(0, 0)).unwrap();
+        assert_eq!(rig.session.view().state, SessionState::Streaming);
+    }
+}
+
+/// A disk that takes nothing has been so since the first failure, also if the payload can be opened in between.
+#[test]
+fn a_disk_that_fails_at_each_write_has_failed_since_the_first_one() {
+    let unwritable = || Storage::Unwritable(Cause::told("payload: I/O error"));
+    let mut rig = Rig::new(options());
+    rig.until_streaming();
+    rig.chunk(0);
+    rig.session.handle_storage(rig.now, unwritable()).unwrap();
+    let since = rig.session.view().waiting.unwrap().since;
+    for _ in 0..3 {
+        rig.wait();
+        rig.action();
+        rig.session.handle_storage(rig.now, ready(0, 0)).unwrap();
+        assert_eq!(rig.session.view().state, SessionState::Streaming);
+        rig.session.handle_storage(rig.now, unwritable()).unwrap();
+        assert_eq!(rig.session.view().waiting.unwrap().since, since);
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! [`Config::load`] reads the file and applies the environment (`RPP_<SECTION>_<KEY>`) and flags on top.
 //! `config/table.rs` is the only place that says what a key may contain.
 
+mod data_dir;
 mod error;
 mod kubernetes;
 mod load;

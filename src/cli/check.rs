@@ -61,6 +61,7 @@ pub(crate) fn run(args: &ConfigCommandArgs) -> anyhow::Result<()> {
     }
     check_secrets(&effective)?;
     effective.config.check_source_folders()?;
+    effective.config.check_data_dir()?;
     // `run` and `publish` would refuse this before any work.
     Ok(check_mounts(&effective.config.data_dir.join("snapshots"), &DiskSpace)?)
 }

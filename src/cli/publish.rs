@@ -86,7 +86,7 @@ pub(crate) fn run(args: &PublishArgs) -> anyhow::Result<()> {
 pub(super) fn snapshots_dir(config: &Config) -> anyhow::Result<PathBuf> {
     let folder = config.data_dir.join("snapshots");
     for path in [&config.data_dir, &folder] {
-        files::create_dir_private(path).with_context(|| format!("cannot make {}", path.display()))?;
+        files::create_dir_private(path).with_context(|| format!("cannot make {} (`data_dir`)", path.display()))?;
     }
     Ok(folder)
 }

@@ -72,6 +72,7 @@ async fn node(args: &RunArgs, effective: &Effective, logging: &Logging) -> anyho
     let mut signals = Signals::new()?;
     let config = &effective.config;
     config.check_source_folders()?;
+    config.check_data_dir()?;
     make_data_dir(&config.data_dir)?;
     refuse_second(&config.data_dir)?;
     let tokens = Tokens::load(config)?;

@@ -220,12 +220,16 @@ pub(crate) fn remove(args: &RemoveArgs) -> anyhow::Result<()> {
 pub(crate) fn unpack(args: &UnpackArgs) -> anyhow::Result<()> {
     let store = open(&args.config.load()?.config)?;
     let stored = find(&store, &args.root)?;
-    if stored.format() == rpp_p2p::PayloadFormat::Raw {
-        output::note("this snapshot says that it is a plain file; trying to read it as a tar");
-    }
+    let mut is_plain = stored.format() == rpp_p2p::PayloadFormat::Raw;
     let options = Options { skip_refused: args.skip_refused, private: args.private, ..Options::default() };
     let mut meter = Meter::new("unpacking");
-    let done = unpack::unpack_stored(&stored, &args.dest, &options, &mut |done, total| meter.at(done, total));
+    let done = unpack::unpack_stored(&stored, &args.dest, &options, &mut |done, total| {
+        // Only once it is tried: the destination may be refused.
+        if std::mem::take(&mut is_plain) {
+            output::note("this snapshot says that it is a plain file; trying to read it as a tar");
+        }
+        meter.at(done, total);
+    });
     drop(meter);
     let done = match done {
         // The folder exists, so it would be wrong to say that it was not unpacked.

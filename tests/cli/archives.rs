@@ -95,7 +95,10 @@ fn a_tar_of_another_program_is_named_published_and_unpacked() {
     let gzipped = place.publish(2, &fixture("gzipped.tar.gz"));
     let other = place.path("other");
     let said = place.fail("unpack", &[text(&gzipped, "root"), other.to_str().unwrap()]);
-    assert!(said.contains("gzip") && !other.exists(), "{said}");
+    assert!(said.contains("gzip") && said.contains("trying to read it as a tar") && !other.exists(), "{said}");
+    // Nothing is tried where there is something already.
+    let said = place.fail("unpack", &[text(&gzipped, "root"), dest.to_str().unwrap()]);
+    assert!(said.contains("exists") && !said.contains("trying"), "{said}");
 }
 
 #[test]

@@ -111,6 +111,44 @@ fn config_check_refuses_what_run_would_refuse() {
     );
 }
 
+/// What `config check` says of a data folder is what `run` says, and it leaves nothing behind.
+#[test]
+fn a_data_folder_that_cannot_be_used_is_refused_by_check_and_run_alike() {
+    let place = Place::new(&[]);
+    let config = place.config();
+    let file = place.path("a-file");
+    fs::write(&file, "").unwrap();
+    let file = file.to_str().unwrap();
+    let below = format!("{file}/data");
+    for (folder, reason) in [
+        (file, "is not a folder"),
+        ("/dev/null", "is not a folder"),
+        (&below, "cannot be reached"),
+        ("/proc/rpp-node/data", "cannot be made in /proc"),
+    ] {
+        let data_dir = format!("--data-dir={folder}");
+        let arguments = ["--config", config.to_str().unwrap(), &data_dir];
+        let checked = fail(["config", "check", "--quiet"].iter().chain(&arguments));
+        let ports = ["--p2p-listen=/ip4/127.0.0.1/tcp/0", "--rpc-listen=127.0.0.1:0"];
+        let refused = fail(["run"].iter().chain(&arguments).chain(&ports));
+        for said in [&checked, &refused] {
+            assert!(said.contains("`data_dir`") && said.contains(folder) && said.contains(reason), "{said}");
+        }
+    }
+    let unmade = place.path("deep/er/data");
+    let before = fs::read_dir(place.path("")).unwrap().count();
+    succeed([
+        "config",
+        "check",
+        "--quiet",
+        "--config",
+        config.to_str().unwrap(),
+        "--data-dir",
+        unmade.to_str().unwrap(),
+    ]);
+    assert_eq!(fs::read_dir(place.path("")).unwrap().count(), before);
+}
+
 #[test]
 fn a_token_in_the_environment_needs_no_file_and_an_empty_one_counts_as_unset() {
     let place = Place::new(&[]);

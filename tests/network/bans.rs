@@ -323,7 +323,13 @@ fn a_ban_survives_sigkill_and_the_command_line_shows_and_lifts_it() {
     node.start();
     let peer = liar.peer.to_string();
     let body = json!({ "peer": liar.address.to_string() });
-    node.request("POST", "/p2p/snapshots", Some(&body));
+    let (_, answer) = node.request("POST", "/p2p/snapshots", Some(&body));
+    let session = format!("/p2p/snapshots/{}", crate::harness::json(&answer)["session"]);
+    // A session that did not get to record its failure would ask the liar again as soon as the ban is lifted.
+    crate::harness::eventually("the failure", || {
+        let (_, status) = node.request("GET", &session, None);
+        (crate::harness::json(&status)["state"] == "failed").then_some(())
+    });
     let shown = crate::harness::eventually("the ban", || {
         let (_, bans) = node.request("GET", "/p2p/bans", None);
         bans.contains(&peer).then_some(bans)

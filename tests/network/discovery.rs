@@ -213,6 +213,27 @@ async fn peers_that_lie_in_their_offers_cost_the_honest_nothing() {
     assert_eq!(offers.as_array().unwrap().len(), 2, "what is not signed is not listed: {offers}");
 }
 
+/// Somebody offers only an older snapshot, and refuses it. As soon as a newer one is offered, that is what the session takes,
+/// although its peer offers the older one too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_wants_the_newest_leaves_an_older_one_that_it_has_not_begun() {
+    let refusing = Rogue::offering(|request, _| rogue::Said::refusal(request, ErrorCode::Busy)).await;
+    let mut home = Home::consumer();
+    home.config.p2p.peers = vec![refusing.address.clone()];
+    let node = home.start().await;
+    let session = node.stream(from_anybody()).await;
+    node.status_where(session, "the refusal", |status| {
+        status["state"] == "backing_off" && status["peer"] == refusing.peer.to_string()
+    })
+    .await;
+    let mut home = Home::provider();
+    home.config.p2p.peers = vec![node.address.clone()];
+    let provider = home.start().await;
+    let status = node.complete(session).await;
+    assert_eq!((status["height"].as_u64(), status["verified"].as_bool()), (Some(110), Some(true)), "{status}");
+    assert_eq!(status["peer"], provider.handle.peer_id().to_string());
+}
+
 /// The program itself, among such peers: one line in its log for each of them, however often it is asked again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_whose_offers_do_not_count_gets_one_line_in_the_log() {

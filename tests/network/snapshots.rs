@@ -264,6 +264,30 @@ async fn lasting() -> Rogue {
     Rogue::silent_at(|request| matches!(request, SnapshotsRequest::Chunk { chunk_index: 3, .. })).await
 }
 
+/// It looks every two seconds whether the other one has ended. A look that changes nothing is no event, and no new wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_waits_for_another_one_waits_without_a_break() {
+    let rogue = lasting().await;
+    let provider = Home::provider().start().await;
+    let node = Home::consumer().start().await;
+    let root = made().first.root.to_string();
+    let holder = node.stream(json!({ "peer": rogue.address.to_string(), "root": root })).await;
+    node.status_where(holder, "its payload to be open", |status| status["state"] == "streaming").await;
+    let session = node.stream(json!({ "peer": provider.address.to_string(), "root": root })).await;
+    let status = node.status_where(session, "two more looks", |status| {
+        status["waiting_on"]["what"] == "session" && status["waiting_on"]["since_ms"].as_u64() > Some(4500)
+    });
+    assert_eq!(status.await["waiting_on"]["session"], holder);
+    let events = node.get("/p2p/events").await;
+    let states = events.as_array().unwrap().iter().filter(|event| event["session"] == session);
+    let states: Vec<_> = states.filter_map(|event| event["state"].as_str()).collect();
+    let paused = states.iter().filter(|state| **state == "paused").count();
+    assert_eq!((paused, states.last()), (1, Some(&"paused")), "{states:?}");
+    // It goes on when the other one ends.
+    assert_eq!(node.request("DELETE", &format!("/p2p/snapshots/{holder}"), None).await.status, 204);
+    node.complete(session).await;
+}
+
 async fn post(node: &Running, key: &str, body: Value) -> http::Answer {
     http::request_with(node.http, "POST", "/p2p/snapshots", Some(TOKEN), &[("idempotency-key", key)], Some(body)).await
 }

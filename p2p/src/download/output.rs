@@ -60,7 +60,7 @@ impl Download {
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let work = self.work()?;
         let recheck = match work.place {
-            Place::Paused { recheck, .. } => Some(recheck),
+            Place::Paused { recheck } => Some(recheck),
             _ => None,
         };
         [recheck, work.window.sync_at()].into_iter().flatten().min()

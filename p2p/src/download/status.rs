@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Authority, Download, Pause, Place, Work};
+use super::{Authority, Download, Pause, Paused, Place, Work};
 use crate::{
     consumer::{View, Waiting},
     messages::Update,
@@ -25,8 +25,10 @@ pub(crate) enum Phase {
 impl Download {
     pub(crate) fn phase(&self) -> Phase {
         let Some(work) = self.work() else { return Phase::Waiting };
+        if work.paused().is_some() {
+            return Phase::Paused;
+        }
         match (&work.place, &work.authority) {
-            (Place::Paused { .. }, _) => Phase::Paused,
             (Place::Opening { .. } | Place::Placing { .. }, _) | (_, Authority::Checking { .. }) => Phase::Verifying,
             (Place::Open, _) if !work.is_only_checking() => Phase::Streaming,
             _ => Phase::Waiting,
@@ -65,13 +67,15 @@ impl Download {
     /// What stands in the way whoever has the payload.
     pub(crate) fn waiting_on_this_side(&self) -> Option<Waiting> {
         let work = self.work()?;
+        if let Some(pause) = work.paused() {
+            return Some(Waiting { retry_at: Some(pause.recheck), ..paused(&pause.why, pause.since) });
+        }
         if let Authority::Checking { since } = work.authority {
             let reason =
                 "signatures, commitment chain and recursive proof of the tip are being checked on this machine";
             return Some(wait(WaitKind::Proof, since, reason));
         }
         Some(match &work.place {
-            Place::Paused { why, since, recheck } => Waiting { retry_at: Some(*recheck), ..paused(why, *since) },
             Place::Opening { since } => wait(
                 WaitKind::Disk,
                 *since,
@@ -82,7 +86,7 @@ impl Download {
                 *since,
                 "every byte is verified and durable; the payload is being put in its place",
             ),
-            Place::Closed | Place::Open | Place::Placed { .. } => return None,
+            Place::Closed | Place::Open | Place::Placed { .. } | Place::Paused { .. } => return None,
         })
     }
 
@@ -110,6 +114,19 @@ impl Download {
 }
 
 impl Work {
+    /// The pause that lasts: also while its end is tried, by opening the place again and putting the payload in its place. Once
+    /// something has to come from elsewhere first, it is over for now.
+    fn paused(&self) -> Option<&Paused> {
+        let pause = self.pause.as_ref()?;
+        let lasts = match self.place {
+            Place::Paused { .. } | Place::Opening { .. } | Place::Placing { .. } => true,
+            Place::Closed => !self.has_missing_updates(),
+            Place::Open => self.is_all_durable(),
+            Place::Placed { .. } => false,
+        };
+        lasts.then_some(pause)
+    }
+
     /// The last update contains the proof of the others, so it counts only when that is checked.
     fn verified_updates(&self) -> &[Update] {
         let is_unproven = !self.authority.is_given() && !self.has_missing_updates();

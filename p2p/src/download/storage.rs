@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Instant};
 
-use super::{DiskJob, Download, Pause, Place, Work, recheck::Recheck};
+use super::{DiskJob, Download, Pause, Paused, Place, Work, recheck::Recheck};
 use crate::{
     consumer::{Input, Storage, Unexpected},
     error::Cause,
@@ -71,6 +71,10 @@ impl Download {
     fn opened(&mut self, place: Place, durable: &Have, open: impl FnOnce(&mut Work)) {
         self.tally.note_found(durable);
         let Some(work) = self.work_mut() else { return };
+        // That the disk takes writes again shows when something is durable.
+        if matches!(work.pause, Some(Paused { why: Pause::Held(_), .. })) || matches!(place, Place::Placed { .. }) {
+            work.pause = None;
+        }
         work.place = place;
         open(work);
         work.recorded = durable.clone();
@@ -82,11 +86,13 @@ impl Download {
     fn pause(&mut self, now: Instant, why: Pause) {
         self.tally.drop_jobs();
         let Some(work) = self.work_mut() else { return };
-        let since = match &work.place {
-            Place::Paused { since, why: before, .. } if *before == why => *since,
-            _ => now,
-        };
-        work.place = Place::Paused { why, since, recheck: now + PAUSE_RECHECK };
+        let recheck = now + PAUSE_RECHECK;
+        work.place = Place::Paused { recheck };
+        work.pause = Some(match work.pause.take() {
+            Some(before) if why.is_no_news_after(&before.why) => Paused { recheck, ..before },
+            Some(before) if why.continues(&before.why) => Paused { why, since: before.since, recheck },
+            _ => Paused { why, since: now, recheck },
+        });
         work.give_up_check();
         let lost = work.window.verified_bytes() - work.window.durable_bytes();
         work.window.close();
@@ -108,7 +114,11 @@ impl Download {
     pub(crate) fn handle_durable(&mut self, now: Instant, durable: &Have) -> Result<(), Unexpected> {
         self.tally.check_durable(durable)?;
         if let Some(work) = self.work_mut().filter(|work| work.payload_bytes() == durable.payload_bytes()) {
+            let before = work.window.durable_bytes();
             work.window.synced(now, durable);
+            if work.window.durable_bytes() > before {
+                work.pause = None;
+            }
             if work.window.is_open() {
                 work.recorded.add(durable);
             }
@@ -145,7 +155,7 @@ impl Download {
             && is_out
             && matches!(work.place, Place::Placing { .. })
         {
-            work.place = Place::Placed { path };
+            (work.place, work.pause) = (Place::Placed { path }, None);
         }
         Ok(())
     }
@@ -153,7 +163,7 @@ impl Download {
     /// Time has passed.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         if let Some(work) = self.work_mut()
-            && matches!(work.place, Place::Paused { recheck, .. } if recheck <= now)
+            && matches!(work.place, Place::Paused { recheck } if recheck <= now)
         {
             work.place = Place::Closed;
         }

@@ -1,6 +1,9 @@
 //! What can go wrong with the database.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use rusqlite::ErrorCode;
 
@@ -38,6 +41,14 @@ pub enum StoreError {
     /// The disk or the configured bound is full.
     #[error("there is no room for the cut: {0}")]
     Full(String),
+    /// The path of the database cannot be examined.
+    #[error("the database {path:?} cannot be reached ({source}): make its folder available and ask again")]
+    Unreachable {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
     /// SQLite failed in another way.
     #[error("the database failed: {0}")]
     Sqlite(#[source] rusqlite::Error),
@@ -65,6 +76,10 @@ impl StoreError {
             Self::Locked { by: None } => Self::Locked { by: holder::writer(db) },
             other => other,
         }
+    }
+
+    pub(super) fn unreachable(path: &Path, source: io::Error) -> Self {
+        Self::Unreachable { path: path.into(), source }
     }
 
     /// Whether SQLite's memory bound was reached, because of queries that end soon.

@@ -1,7 +1,6 @@
 //! The one writer, on a thread of its own.
 
 use std::{
-    fs::{File, TryLockError},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     thread,
@@ -11,7 +10,7 @@ use std::{
 use rusqlite::{Connection, TransactionBehavior, params};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Saved, StoreError, retention::Retention, save, schema};
+use super::{Saved, StoreError, attached::Attached, retention::Retention, save};
 use crate::collector::{
     cut::Finished,
     events::{Event, Throttle},
@@ -46,15 +45,13 @@ pub(crate) struct Writer {
 impl Writer {
     /// Opens the database and starts the thread; join the thread after the last clone is dropped.
     pub(crate) fn start(path: &Path, max_bytes: u64) -> Result<(Self, thread::JoinHandle<()>), StoreError> {
-        let lock = lock(path)?;
         let named = |error: StoreError| error.with_holder(path);
-        let db = schema::open_writer(path, max_bytes).map_err(named)?;
+        let db = Attached::open(path, max_bytes).map_err(named)?;
         let retention = Retention::new(path, max_bytes);
-        retention.trim(&db).map_err(named)?;
+        retention.trim(db.connection()).map_err(named)?;
         let (commands, queue) = mpsc::channel(QUEUE);
         let now = Instant::now();
-        let worker =
-            Worker { db, path: path.into(), max_bytes, retention, trimmed: now, pinned_said: None, _lock: lock };
+        let worker = Worker { db, path: path.into(), retention, trimmed: now, pinned_said: None };
         let thread = thread::Builder::new()
             .name("rpp-fleet-db".into())
             .spawn(move || worker.run(queue))
@@ -94,32 +91,12 @@ impl Writer {
 }
 
 struct Worker {
-    db: Connection,
+    db: Attached,
     path: PathBuf,
-    max_bytes: u64,
     retention: Retention,
     trimmed: Instant,
     /// When the log last said that it cannot be emptied.
     pinned_said: Option<Instant>,
-    /// Released after the database is closed.
-    _lock: Option<File>,
-}
-
-/// Locked while a collector runs; `None` if the file system has no locks.
-fn lock(db: &Path) -> Result<Option<File>, StoreError> {
-    let mut path = db.as_os_str().to_owned();
-    path.push(".lock");
-    let path = PathBuf::from(path);
-    // If the folder cannot be written, SQLite reports it.
-    let Ok(file) = File::options().create(true).write(true).truncate(false).open(&path) else { return Ok(None) };
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { lock: path }),
-        Err(TryLockError::Error(error)) => {
-            tracing::debug!(%error, "no lock on this file system: a second collector would not be noticed");
-            Ok(None)
-        }
-    }
 }
 
 impl Worker {
@@ -142,7 +119,7 @@ impl Worker {
 
     /// Moves the content of the write-ahead log to the file, as far as no reader needs the old pages.
     fn checkpoint(&mut self) {
-        match self.retention.empty_log(&self.db) {
+        match self.retention.empty_log(self.db.connection()) {
             Ok(true) => {}
             Ok(false) if self.retention.log_bytes() < PINNED_BYTES => {}
             Ok(false) => {
@@ -175,8 +152,9 @@ impl Worker {
 
     fn allocate(&mut self) -> Result<u64, StoreError> {
         // A database that accepts nothing is reported before any process is asked.
-        self.retention.refuse_if_pinned(&self.db, SMALL_BYTES)?;
-        let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let db = self.db.current()?;
+        self.retention.refuse_if_pinned(db, SMALL_BYTES)?;
+        let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let id: i64 = transaction.query_row(
             "UPDATE next_snapshot SET id = max(id, (SELECT coalesce(max(snapshot_id), 0) FROM snapshots) + 1) + 1 \
              RETURNING id - 1",
@@ -184,15 +162,17 @@ impl Worker {
             |row| row.get(0),
         )?;
         transaction.commit()?;
+        self.db.allocated(id);
         Ok(id.unsigned_abs())
     }
 
     fn save(&mut self, finished: &Finished, started: Instant, events: &mut Vec<Event>) -> Result<Saved, StoreError> {
         const MEMORY_RETRIES: u32 = 3;
-        self.retention.make_room(&self.db, save::estimate(finished))?;
+        let db = self.db.current()?;
+        self.retention.make_room(db, save::estimate(finished))?;
         let mut attempt = 0;
         let (mut saved, notes) = loop {
-            match save::save(&mut self.db, finished) {
+            match save::save(db, finished) {
                 // Queries use SQLite's memory; they end within a second.
                 Err(error) if error.is_memory() && attempt < MEMORY_RETRIES => thread::sleep(Duration::from_secs(1)),
                 result => break result?,
@@ -206,7 +186,7 @@ impl Worker {
 
     fn trim(&mut self) {
         self.trimmed = Instant::now();
-        if let Err(error) = self.retention.trim(&self.db) {
+        if let Err(error) = self.retention.trim(self.db.connection()) {
             tracing::warn!(%error, "old cuts and events could not be forgotten");
         }
     }
@@ -215,19 +195,21 @@ impl Worker {
         if events.is_empty() {
             return;
         }
-        let room = self.retention.refuse_if_pinned(&self.db, events.len() as u64 * EVENT_BYTES);
-        if let Err(error) = room.and_then(|()| insert_events(&mut self.db, events)) {
+        let stored = self.db.current().and_then(|db| {
+            self.retention.refuse_if_pinned(db, events.len() as u64 * EVENT_BYTES)?;
+            insert_events(db, events)
+        });
+        if let Err(error) = stored {
             tracing::warn!(%error, lost = events.len(), "ingest events could not be stored");
         }
     }
 
     /// After a disk error the connection may be unusable, but a new one may work.
     fn recovered<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
-        if result.as_ref().is_err_and(StoreError::is_io) {
-            match schema::open_writer(&self.path, self.max_bytes) {
-                Ok(db) => self.db = db,
-                Err(error) => tracing::warn!(%error, "the database could not be opened again"),
-            }
+        if result.as_ref().is_err_and(StoreError::is_io)
+            && let Err(error) = self.db.reopen()
+        {
+            tracing::warn!(%error, "the database could not be opened again");
         }
         result.map_err(|error| error.with_holder(&self.path))
     }

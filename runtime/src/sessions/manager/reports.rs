@@ -20,7 +20,7 @@ use crate::{
         trouble::Trouble,
         worker::{Opened, Report, Reported},
     },
-    status::NodeEvent,
+    status::{NodeEvent, SessionState},
 };
 
 impl Manager {
@@ -126,7 +126,12 @@ impl Manager {
                 });
             }
             Err(error) => {
-                tracing::warn!(%session, "authority not established: {error}");
+                // What a paused session tries again and again is logged once.
+                let is_known = matches!(error, Unsettled::Unwritable(_))
+                    && self.current(session, epoch).is_some_and(|machine| machine.state() == SessionState::Paused);
+                if !is_known {
+                    tracing::warn!(%session, "authority not established: {error}");
+                }
                 self.metrics.verification_failed("authority");
             }
         }
@@ -174,7 +179,9 @@ impl Manager {
         let Reported { lane, session, epoch, report } = reported;
         match report {
             Report::Recorded(result) => {
-                if let Err(error) = &result {
+                if let Err(error) = &result
+                    && self.rules.standing(session).unwritten.is_none_or(|before| before.error != *error)
+                {
                     tracing::warn!(%session, "the session's record is not written: {error}");
                 }
                 self.rules.handle_recorded(now, lane, session, result);

@@ -148,7 +148,13 @@ impl Manager {
             let usable =
                 |peer: PeerId| tracked.tried.is_usable(&peer, now) && !banned.contains(&peer) && peer != self.me;
             let newest = || choose_among(tracked, offers, usable).map(|(found, _)| found.checkpoint.state_root);
-            let Some(root) = root(&tracked.record).or_else(newest) else { continue };
+            let chosen = root(&tracked.record).or(tracked.record.wanted.root);
+            let Some(root) = chosen.or_else(newest) else { continue };
+            // Nothing of the chosen one has begun, and a newer one is offered by now: a session whose only source fails takes that,
+            // so no other source of the older one is added.
+            if tracked.record.plan.is_none() && newest().is_some_and(|newest| newest != root) {
+                continue;
+            }
             let refused: HashSet<PeerId> =
                 offers.book().newest_first().iter().flat_map(|known| &known.peers).map(|holder| holder.peer).collect();
             let refused: HashSet<PeerId> = refused.into_iter().filter(|peer| looked_for.refuses(peer)).collect();
