@@ -277,7 +277,7 @@ async fn a_session_that_waits_for_another_one_waits_without_a_break() {
     let status = node.status_where(session, "two more looks", |status| {
         status["waiting_on"]["what"] == "session" && status["waiting_on"]["since_ms"].as_u64() > Some(4500)
     });
-    assert_eq!(status.await["waiting_on"]["session"], holder);
+    assert_eq!(status.await["waiting_on"]["peer"], holder.to_string());
     let events = node.get("/p2p/events").await;
     let states = events.as_array().unwrap().iter().filter(|event| event["session"] == session);
     let states: Vec<_> = states.filter_map(|event| event["state"].as_str()).collect();
