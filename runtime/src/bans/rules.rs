@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use libp2p::PeerId;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rpp_p2p::{Evidence, SnapshotSessionId};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -68,6 +68,9 @@ impl BanSource {
         is_origin.then(|| Self::Mirror(text.trim_end_matches('/').to_owned()))
     }
 }
+
+/// What is encoded in one segment of a path: all but what never need be.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Bytes of an origin: more than a host name of 253 bytes, a scheme and a port take.
 const MAX_ORIGIN: usize = 512;
@@ -134,7 +137,7 @@ impl Ban {
     #[must_use]
     pub fn lifting(&self) -> String {
         let source = &self.source;
-        let in_path = utf8_percent_encode(source, NON_ALPHANUMERIC);
+        let in_path = utf8_percent_encode(source, SEGMENT);
         format!("`rpp-node bans --lift {source}` (DELETE /p2p/bans/{in_path})")
     }
 
@@ -377,7 +380,7 @@ mod tests {
     fn a_ban_is_told_once_with_the_command_and_the_call_that_lift_it() {
         let (mut bans, now) = (Bans::default(), start());
         let (liar, mirror) = (peer(), BanSource::Mirror("https://mirror.example:8443".to_owned()));
-        let in_path = "https%3A%2F%2Fmirror%2Eexample%3A8443";
+        let in_path = "https%3A%2F%2Fmirror.example%3A8443";
         for (source, in_path) in [(&liar, liar.to_string().as_str()), (&mirror, in_path)] {
             let notice = bans.ban(now, source, piece(now, 3)).notice();
             let expected = format!(
