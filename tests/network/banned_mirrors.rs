@@ -51,7 +51,7 @@ async fn fails(node: &Running, body: Value) -> Value {
     let answer = node.request("POST", "/p2p/snapshots", Some(body)).await;
     let path = answer.headers.get("location").cloned();
     let session = match path {
-        Some(path) => path.rsplit('/').next().unwrap().parse().unwrap(),
+        Some(path) => path.to_str().unwrap().rsplit('/').next().unwrap().parse().unwrap(),
         None => answer.json()["session"].as_u64().unwrap(),
     };
     node.status_where(session, "the failure", |status| status["state"] == "failed").await
