@@ -552,7 +552,7 @@ async fn a_payload_above_this_node_s_bound_is_no_fault_of_its_provider() {
     let node = home.start().await;
     let session = begin(&node, &provider.address).await;
     let words = ["cannot serve this", "it must be 1000 at most", "max_payload_bytes"];
-    let status = fails(&node, session, "provider", &words, "resume this one when the cause is gone").await;
+    let status = fails(&node, session, "provider", &words, "resume this session when the cause is gone").await;
     assert!(!status.to_string().contains("broke the protocol"), "{status}");
     node.stop().await;
     home.config.snapshots.max_payload_bytes = 0;
