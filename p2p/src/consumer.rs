@@ -51,6 +51,7 @@
 //! What a driver tells is either the answer to something that was asked, or comes late: asked for, and given up since. A late
 //! answer changes nothing. An answer to nothing at all is [`Unexpected`]: a fault of the driver, or of the session.
 
+mod barred;
 mod early;
 mod lead;
 mod links;

@@ -105,6 +105,8 @@ struct Retry {
     connection: Connection,
     /// A connection from the other side ends the back-off.
     for_connection: bool,
+    /// Nothing failed: the driver asks nothing of the peer until then.
+    is_barred: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! What holds without any network: messages, proofs, the machines of both sides, alone and against each other.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
+mod barred;
 mod bit_flips;
 mod json;
 mod light_client;

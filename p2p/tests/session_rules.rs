@@ -1218,5 +1218,5 @@ fn a_provider_that_lied_elsewhere_is_refused_here_too() {
     let message = format!("{} is refused", peer());
     rig.session.handle_distrust(rig.now, peer(), &message);
     rig.failed(FailureCode::Provider, true);
-    assert!(rig.session.view().waiting.unwrap().reason.contains("with another peer"));
+    assert!(rig.session.view().waiting.unwrap().reason.contains("add another source"));
 }

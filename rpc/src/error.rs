@@ -31,7 +31,7 @@ pub fn snapshot_runtime_error_to_http(error: &SnapshotRuntimeError) -> Problem {
         E::TooManySources { .. } => (StatusCode::CONFLICT, "too_many_sources"),
         E::SessionOver { .. } => (StatusCode::CONFLICT, "session_complete"),
         E::UnknownBan { .. } => (StatusCode::NOT_FOUND, "unknown_ban"),
-        E::PeerBanned { .. } => (StatusCode::CONFLICT, "peer_banned"),
+        E::Banned(_) => (StatusCode::CONFLICT, "peer_banned"),
         E::TooManySessions { .. } => (StatusCode::CONFLICT, "too_many_sessions"),
         E::ResumeMismatch { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "resume_mismatch"),
         E::Storage { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "storage"),

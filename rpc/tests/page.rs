@@ -108,6 +108,54 @@ async fn it_names_only_its_own_files_and_writes_no_markup() {
     }
 }
 
+/// What the page says of each status, and its buttons: by its own script. `None`: there is no Node.js here.
+async fn said(statuses: &Value) -> Option<Value> {
+    let model = text(&without_token(&quiet(), "/model.js").await);
+    let each = "({ says: sentence(one).map((part) => part.own ?? part.foreign).join(''), buttons: actions(one).map((one) => one.kind) })";
+    let script = format!("{model}\nprocess.stdout.write(JSON.stringify({statuses}.map((one) => {each})));");
+    let Ok(output) = std::process::Command::new("node").args(["-e", &script]).output() else {
+        eprintln!("there is no Node.js here");
+        return None;
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(serde_json::from_slice(&output.stdout).unwrap())
+}
+
+#[tokio::test]
+async fn it_says_that_the_payload_of_a_complete_download_was_removed() {
+    let complete = |verified: bool, path: Value, waiting: Value| json!({ "state": "complete", "verified": verified, "payload_path": path, "waiting_on": waiting });
+    let reason = "its payload is not stored here any more, so it cannot be verified again: fetch it again";
+    let statuses = json!([
+        complete(true, json!("/data/payload"), Value::Null),
+        complete(true, Value::Null, Value::Null),
+        complete(false, Value::Null, json!({ "what": "operator", "since_ms": 7, "reason": reason })),
+    ]);
+    let Some(said) = said(&statuses).await else { return };
+    assert_eq!(said[0]["says"], "Verified and in place: /data/payload");
+    let removed = said[1]["says"].as_str().unwrap();
+    assert!(removed.contains("its payload was removed") && !removed.contains("in place"), "{removed}");
+    assert_eq!(said[2]["says"], format!("Complete, but not verified: {reason}"));
+}
+
+#[tokio::test]
+async fn it_offers_no_resume_that_a_ban_refuses() {
+    let of = |state: &str, sources: &[&str]| {
+        let sources: Vec<_> = sources.iter().map(|state| json!({ "source": "x", "state": state })).collect();
+        json!({ "state": state, "error": "a lie", "error_code": "checksum", "waiting_on": null, "sources": sources })
+    };
+    let statuses = json!([
+        of("failed", &["banned"]),
+        of("backing_off", &["banned"]),
+        of("failed", &["banned", "refused"]),
+        of("backing_off", &["backing_off"]),
+    ]);
+    let Some(said) = said(&statuses).await else { return };
+    let buttons: Vec<_> = said.as_array().unwrap().iter().map(|one| &one["buttons"]).collect();
+    let expected =
+        json!([["add", "cancel"], ["add", "cancel"], ["add", "resume", "cancel"], ["resume", "add", "cancel"]]);
+    assert_eq!(json!(buttons), expected);
+}
+
 #[tokio::test]
 async fn it_asks_only_for_routes_that_exist() {
     let port = quiet();

@@ -8,6 +8,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rpp_rpc::Options;
 use rpp_runtime::{
     SessionState, SnapshotRuntimeError,
+    bans::Ban,
     handle::{Command, SourceTarget, StartStream},
     limits::{MAX_MIRRORS, MAX_PEERS},
     status::SourceKind,
@@ -206,6 +207,23 @@ async fn a_source_is_added_and_taken_away() {
     }
 }
 
+fn ban(source: &str, kind: &str) -> Ban {
+    let evidence = json!({ "at": "2026-11-28T10:00:00Z", "kind": "chunk", "reason": "chunk 3 does not verify" });
+    serde_json::from_value(json!({ "source": source, "kind": kind, "since": "2026-11-28T10:00:00Z",
+        "until": "2026-11-28T10:10:00Z", "count": 1, "evidence": [evidence] }))
+    .unwrap()
+}
+
+#[test]
+fn a_ban_says_of_whom_until_when_why_and_how_it_is_lifted() {
+    let error = SnapshotRuntimeError::Banned(Arc::new(ban("https://host:8443", "mirror"))).to_string();
+    assert_eq!(
+        error,
+        "mirror https://host:8443 is banned until 2026-11-28T10:10:00Z: chunk 3 does not verify; take another source, or lift the \
+         ban with `rpp-node bans --lift https://host:8443` (DELETE /p2p/bans/https%3A%2F%2Fhost%3A8443)"
+    );
+}
+
 #[tokio::test]
 async fn what_the_node_refuses_of_sources_comes_through() {
     let peer = OTHER.parse().unwrap();
@@ -216,7 +234,8 @@ async fn what_the_node_refuses_of_sources_comes_through() {
             SnapshotRuntimeError::TooManySources { session: id(7), kind: SourceKind::Mirror, max: MAX_MIRRORS },
             (409, "too_many_sources"),
         ),
-        (SnapshotRuntimeError::PeerBanned { peer, sentence: "banned until tomorrow".into() }, (409, "peer_banned")),
+        (SnapshotRuntimeError::Banned(Arc::new(ban("https://host:8443", "mirror"))), (409, "peer_banned")),
+        (SnapshotRuntimeError::Banned(Arc::new(ban(OTHER, "peer"))), (409, "peer_banned")),
         (SnapshotRuntimeError::UnknownAddress { peer }, (400, "unknown_address")),
         (SnapshotRuntimeError::ShuttingDown, (503, "shutting_down")),
     ] {

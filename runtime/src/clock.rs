@@ -20,6 +20,11 @@ pub(crate) fn instant_text(at: Instant, now: Instant) -> String {
     text(OffsetDateTime::now_utc() + ahead)
 }
 
+/// The instant at which the wall clock will show `at`; `now` if it did before.
+pub(crate) fn instant_at(at: OffsetDateTime, now: Instant) -> Instant {
+    now + Duration::try_from(at - OffsetDateTime::now_utc()).unwrap_or_default()
+}
+
 /// The instant at which the wall clock showed `text`; `now` if that is unknown.
 pub(crate) fn instant_of(text: &str, now: Instant) -> Instant {
     let then = OffsetDateTime::parse(text, &Rfc3339).ok();
@@ -32,6 +37,11 @@ pub(crate) fn instant_of(text: &str, now: Instant) -> Instant {
 pub(crate) fn age_of(text: &str) -> Option<Duration> {
     let then = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     Some(Duration::try_from(OffsetDateTime::now_utc() - then).unwrap_or_default())
+}
+
+/// Milliseconds since then; 0 if that is not yet.
+pub(crate) fn age(since: OffsetDateTime) -> u64 {
+    u64::try_from((OffsetDateTime::now_utc() - since).whole_milliseconds()).unwrap_or_default()
 }
 
 /// Serialises a time as RFC 3339.

@@ -8,7 +8,7 @@ use libp2p::{Multiaddr, PeerId, identity::DecodingError};
 use rpp_p2p::{SnapshotSessionId, status::SourceKind};
 
 pub use self::reason::{InvalidArgument, InvalidSource, PeerMismatch, ResumeMismatch, StorageFault};
-use crate::{address::AddressError, files, status::SnapshotStreamStatus};
+use crate::{address::AddressError, bans::Ban, files, status::SnapshotStreamStatus};
 
 /// An error with its causes, in one line.
 pub(crate) fn explain(error: &dyn std::error::Error) -> String {
@@ -113,8 +113,8 @@ pub enum SnapshotRuntimeError {
     ResumeMismatch(#[from] ResumeMismatch),
     /// The provider's fault: it broke the protocol in this session, which therefore does not go on with it.
     #[error(
-        "session {} does not go on with {}, which broke the protocol ({}): start a session with another peer, or a new one with \
-         this peer when you trust it again; what is verified is kept",
+        "session {} does not go on with {}, which broke the protocol ({}): add another source to it, or start a new session with \
+         this one when you trust it again; what is verified is kept",
         .status.session, reason::listed(sources), .status.error.as_deref().unwrap_or("see the log")
     )]
     Distrusted {
@@ -126,16 +126,12 @@ pub enum SnapshotRuntimeError {
     /// The session failed while the caller waited. Its status says by whose fault.
     #[error("session {} failed: {}", .0.session, .0.error.as_deref().unwrap_or("it failed without saying why"))]
     Failed(Box<SnapshotStreamStatus>),
-    /// The peer's fault: it broke the rules and is banned.
+    /// The source's fault: it broke the rules and is banned. Of several, the one whose ban is over first.
     #[error(
-        "peer {peer} is {sentence}: take another peer, or lift the ban with `rpp-node bans --lift {peer}` (DELETE /p2p/bans/{peer})"
+        "{} {} is {}; take another source, or lift the ban with {}",
+        .0.kind.as_str(), .0.source, .0.sentence(), .0.lifting()
     )]
-    PeerBanned {
-        /// The peer.
-        peer: PeerId,
-        /// Until when, and why.
-        sentence: String,
-    },
+    Banned(Arc<Ban>),
     /// The operator's fault: nobody of this name is banned.
     #[error("{source_name} is not banned")]
     UnknownBan {

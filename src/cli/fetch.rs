@@ -70,7 +70,12 @@ pub(crate) async fn run(args: &FetchArgs) -> anyhow::Result<()> {
             if args.json {
                 output::json(&status)?;
             }
-            anyhow::bail!("session {session} failed: {}\n       try again: {hint} {session}", status::explain(&status))
+            let mut told = format!("session {session} failed: {}", status::explain(&status));
+            let advice = status::advice(&status).into_iter();
+            // A session of banned sources is not resumed before one of the bans is over.
+            let again = (!status::is_banned(&status)).then(|| format!("try again: {hint} {session}"));
+            advice.chain(again).for_each(|line| told.push_str(&format!("\n       {line}")));
+            anyhow::bail!(told)
         }
         Ended::Gone => anyhow::bail!("session {session} was cancelled"),
         Ended::Interrupted => {

@@ -17,6 +17,18 @@ pub(crate) fn table(status: &SnapshotStreamStatus) -> Vec<String> {
     lines(&status.sources, output::escape)
 }
 
+/// The same below this text: what it says already is not said again.
+pub(crate) fn table_below(status: &SnapshotStreamStatus, text: &str) -> Vec<String> {
+    let mut sources = status.sources.clone();
+    for source in &mut sources {
+        let is_said = |error: &String| text.contains(&output::escape(error));
+        if source.error.as_ref().is_some_and(is_said) {
+            (source.error, source.waiting_on) = (None, None);
+        }
+    }
+    lines(&sources, output::escape)
+}
+
 /// A line for each source, with a short name; at most `most` of them, and how many more there are.
 pub(crate) fn short(status: &SnapshotStreamStatus, most: usize) -> Vec<String> {
     let shown = &status.sources[..status.sources.len().min(most)];
@@ -51,11 +63,12 @@ fn remark(source: &SourceStatus) -> String {
     let code = source.error_code.map(|code| format!(" ({code})")).unwrap_or_default();
     let waiting = source.waiting_on.as_ref().filter(|_| source.state != SourceState::Active);
     match (&source.error, waiting) {
-        (Some(error), Some(waiting)) if waiting.retry_at.is_some() => {
-            let at = waiting.retry_at.as_deref().map(output::escape).unwrap_or_default();
-            format!("{}{code}, next try at {at}", output::escape(error))
+        (Some(error), waiting) => {
+            let next = waiting.and_then(|waiting| waiting.retry_at.as_deref());
+            // The end of a ban is the next try, and the error says when it is.
+            let next = next.filter(|at| !error.contains(at)).map(|at| format!(", next try at {}", output::escape(at)));
+            format!("{}{code}{}", output::escape(error), next.unwrap_or_default())
         }
-        (Some(error), _) => format!("{}{code}", output::escape(error)),
         (None, Some(waiting)) => output::escape(&waiting.reason),
         (None, None) => String::new(),
     }

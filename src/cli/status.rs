@@ -1,6 +1,6 @@
 //! `status`: a line a session, what it waits for, and its sources.
 
-use rpp_runtime::{SessionState, SnapshotStreamStatus, WaitingOn};
+use rpp_runtime::{SessionState, SnapshotStreamStatus, WaitingOn, status::SourceState};
 
 use super::{api::Api, config_args::ConfigArgs, human, output, source_table};
 
@@ -34,12 +34,21 @@ pub(crate) async fn run(args: &StatusArgs) -> anyhow::Result<()> {
     if sessions.is_empty() {
         output::note("no sessions: `rpp-node fetch` starts one");
     }
-    sessions.iter().try_for_each(|status| {
-        output::line(&line(status))?;
-        let shows_sources = args.session.is_some() || source_table::is_worth_it(status);
-        let sources = if shows_sources { source_table::table(status) } else { Vec::new() };
-        sources.iter().try_for_each(|source| output::line(&format!("    {source}")))
-    })
+    sessions.iter().try_for_each(|status| output::line(&told(status, args.session.is_some())))
+}
+
+/// The line of a session; what its operator can do; and a line for each source, if that is asked for or says more.
+fn told(status: &SnapshotStreamStatus, shows_sources: bool) -> String {
+    let mut text = line(status);
+    if let Some(advice) = advice(status) {
+        text.push_str(&format!("\n    {advice}"));
+    }
+    let sources = match shows_sources || source_table::is_worth_it(status) {
+        true => source_table::table_below(status, &text),
+        false => Vec::new(),
+    };
+    sources.iter().for_each(|source| text.push_str(&format!("\n    {source}")));
+    text
 }
 
 /// `session 7  streaming  45.2 % of 1.0 GiB  590 MiB/s  eta 1.2 s  from 12D3...: waits ...`.
@@ -86,17 +95,39 @@ pub(crate) fn eta(status: &SnapshotStreamStatus) -> Option<String> {
     Some(human::duration(time))
 }
 
-/// Why the session is in its state: its error, the path of its payload, or what it waits for.
+/// Why the session is in its state: its error and when the next try is, the path of its payload or that this was removed, or what it
+/// waits for.
 pub(crate) fn explain(status: &SnapshotStreamStatus) -> String {
     if let Some(error) = &status.error {
         let code = status.error_code.map(|code| format!(" ({code})")).unwrap_or_default();
-        return format!("{}{code}", output::escape(error));
+        let next = status.waiting_on.as_ref().and_then(|waiting| waiting.retry_at.as_deref());
+        // The end of a ban is the next try, and the error says when it is.
+        let next = next.filter(|at| !error.contains(at)).map(|at| format!(", next try at {}", output::escape(at)));
+        return format!("{}{code}{}", output::escape(error), next.unwrap_or_default());
     }
     if let Some(path) = &status.payload_path {
         let how = if status.verified { "verified" } else { "not verified" };
         return format!("{how}: {}", path.display());
     }
-    status.waiting_on.as_ref().map(waiting).unwrap_or_default()
+    match &status.waiting_on {
+        Some(wait) => waiting(wait),
+        None if status.state == SessionState::Complete => REMOVED.to_owned(),
+        None => String::new(),
+    }
+}
+
+/// What is left of a complete session whose payload is not there any more.
+const REMOVED: &str = "verified, and its payload was removed since: fetch it again if you need it";
+
+/// What the operator of a session that failed can do.
+pub(crate) fn advice(status: &SnapshotStreamStatus) -> Option<String> {
+    let failed = status.state == SessionState::Failed;
+    status.waiting_on.as_ref().filter(|_| failed).map(|waiting| output::escape(&waiting.reason))
+}
+
+/// Whether every source is banned, so that the node refuses to resume the session.
+pub(crate) fn is_banned(status: &SnapshotStreamStatus) -> bool {
+    !status.sources.is_empty() && status.sources.iter().all(|source| source.state == SourceState::Banned)
 }
 
 /// `waits for chunk 312 from 12D3... for 14 ms: asked, not answered yet`.
@@ -156,6 +187,69 @@ mod tests {
         failed.error_code = Some(FailureCode::ResumeMismatch);
         let text = line(&failed);
         assert!(!text.contains('\u{1b}') && text.contains("(resume_mismatch)"), "{text}");
+    }
+
+    /// A session of one mirror, which is banned.
+    fn of_banned_mirror(state: SessionState) -> SnapshotStreamStatus {
+        let ban = "banned until 2026-11-28T10:00:00Z: chunk 3 does not verify; `rpp-node bans --lift http://host` lifts the ban";
+        serde_json::from_value(serde_json::json!({
+            "session": 7, "state": state, "bytes_received": 0, "bytes_verified": 0, "bytes_durable": 0, "verified": false,
+            "waiting_on": { "what": "retry", "since_ms": 14, "reason": format!("http://host/a is {ban}; it goes on by itself"),
+                "retry_at": "2026-11-28T10:00:00Z" },
+            "error": format!("http://host/a is {ban}"), "error_code": "provider", "payload_path": null, "started_at": "",
+            "updated_at": "",
+            "sources": [{ "source": "http://host/a", "kind": "mirror", "state": "banned", "bytes_verified": 0, "bytes_wasted": 0,
+                "waiting_on": null, "error": ban, "error_code": "provider" }]
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_ban_that_a_session_waits_for_is_told_once_with_its_end() {
+        let waits = of_banned_mirror(SessionState::BackingOff);
+        let text = told(&waits, true);
+        for once in
+            ["banned until", "2026-11-28T10:00:00Z", "chunk 3 does not verify", "rpp-node bans --lift http://host"]
+        {
+            assert_eq!(text.matches(once).count(), 1, "{once}: {text}");
+        }
+        assert!(text.contains("mirror  banned") && is_banned(&waits), "{text}");
+    }
+
+    #[test]
+    fn a_next_try_is_told_beside_the_error() {
+        let mut waits = of_banned_mirror(SessionState::BackingOff);
+        waits.error = Some("it asks for patience (HTTP 503)".to_owned());
+        let text = explain(&waits);
+        assert_eq!(text, "it asks for patience (HTTP 503) (provider), next try at 2026-11-28T10:00:00Z");
+    }
+
+    #[test]
+    fn the_advice_after_a_failure_is_told_with_the_error() {
+        let mut failed = of_banned_mirror(SessionState::Failed);
+        failed.error = Some("a mirror broke the protocol: chunk 3 does not verify".to_owned());
+        failed.waiting_on =
+            Some(WaitingOn::new(rpp_runtime::status::WaitKind::Operator, 14, "add another source\n".to_owned()));
+        let text = told(&failed, false);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[1], "    a mirror broke the protocol: chunk 3 does not verify (provider)", "{text}");
+        assert_eq!(lines[2], "    add another source\\n", "{text}");
+        assert!(lines[3].contains("banned until 2026-11-28T10:00:00Z"), "{text}");
+        failed.state = SessionState::BackingOff;
+        assert_eq!(advice(&failed), None, "it goes on by itself");
+    }
+
+    #[test]
+    fn a_payload_that_was_removed_is_told() {
+        let mut done = sample();
+        (done.state, done.verified, done.waiting_on) = (SessionState::Complete, true, None);
+        let text = line(&done);
+        assert!(text.contains("its payload was removed"), "{text}");
+        done.payload_path = Some("/data/payload".into());
+        assert!(line(&done).ends_with("verified: /data/payload"), "{}", line(&done));
+        let mut streams = sample();
+        streams.waiting_on = None;
+        assert_eq!(line(&streams).lines().count(), 1);
     }
 
     #[test]

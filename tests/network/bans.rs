@@ -153,6 +153,12 @@ async fn a_session_of_a_banned_peer_waits_and_says_so() {
         })
         .await;
     assert_eq!((&status["state"], &status["waiting_on"]["what"]), (&json!("backing_off"), &json!("retry")), "{status}");
+    let until = &bans(&node).await[0]["until"];
+    for wait in [&status["waiting_on"], &status["sources"][0]["waiting_on"]] {
+        assert_eq!(&wait["retry_at"], until, "{status}");
+    }
+    let reason = status["waiting_on"]["reason"].as_str().unwrap();
+    assert!(reason.matches("banned").count() == 1 && !reason.contains("cannot be reached"), "{reason}");
     let resume = json!({ "resume": { "session": waiting } });
     let answer = node.request("POST", "/p2p/snapshots", Some(resume)).await;
     assert_eq!((answer.status, &answer.json()["code"]), (409, &json!("peer_banned")));
@@ -334,6 +340,18 @@ fn a_ban_survives_sigkill_and_the_command_line_shows_and_lifts_it() {
         let (_, bans) = node.request("GET", "/p2p/bans", None);
         bans.contains(&peer).then_some(bans)
     });
+    // The command says what happened, what can be done, and until when the ban lasts.
+    let until = serde_json::from_str::<Value>(&shown).unwrap()[0]["until"].as_str().unwrap().to_owned();
+    let told = node.place.succeed("status", &[]);
+    for words in [
+        "chunk 2 does not verify",
+        "add another source",
+        "--add-mirror URL",
+        &format!("banned until {until}"),
+        "bans --lift",
+    ] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
     node.kill();
     assert!(node.logged().contains("It is one of [p2p] peers"), "{}", node.logged());
     node.start();

@@ -1,6 +1,7 @@
 //! Whole nodes in this process, end to end: HTTP, network, persistence, verifier, introspection and fleet.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
+mod banned_mirrors;
 mod bans;
 mod damage;
 mod discovery;

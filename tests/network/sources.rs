@@ -15,7 +15,7 @@ use crate::support::{
     CHUNK, FIRST_BYTES, Home, Running, eventually, made, noise,
     port::reserved_port,
     rogue::{Rogue, flipped},
-    web::{Asked, Reply, Web},
+    web::{Asked, Reply, Web, mirror},
 };
 
 /// A provider that sends so many bytes a second.
@@ -23,23 +23,6 @@ fn limited(rate: u64) -> Home {
     let mut home = Home::provider();
     home.config.limits.upload_bytes_per_second = rate;
     home
-}
-
-/// A copy of the published store, as a web server or a folder has it.
-struct MirrorCopy {
-    _home: Home,
-    folder: std::path::PathBuf,
-}
-
-fn mirror() -> MirrorCopy {
-    let home = Home::provider();
-    let folder = home.snapshots().join("store");
-    let first = &made().first;
-    let list = json!({ "version": 1, "snapshots": [
-        { "root": first.root.to_string(), "height": first.height, "bytes": FIRST_BYTES, "format": "raw" }
-    ] });
-    fs::write(folder.join("snapshots.json"), list.to_string()).unwrap();
-    MirrorCopy { _home: home, folder }
 }
 
 fn source<'s>(status: &'s Value, name: &str) -> &'s Value {

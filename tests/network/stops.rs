@@ -66,7 +66,8 @@ async fn fails(node: &Running, session: u64, code: &str, words: &[&str], advice:
 
 /// The same for a failure after which the session may not be resumed with its provider.
 async fn fails_for_good(node: &Running, session: u64, code: &str, words: &[&str]) -> Value {
-    let advice = ["broke the protocol", "with another peer", "{\"peer\":...}", "DELETE"];
+    let adds = format!("`rpp-node sources {session} --add-peer PEER`");
+    let advice = ["broke the protocol", "add another source", &adds, "adds a source", "DELETE"];
     let status = failed(node, session, code, words, &advice).await;
     let advice = status["waiting_on"]["reason"].as_str().unwrap();
     assert!(!advice.contains("resume") && !advice.contains("tries again"), "{advice}");
@@ -193,7 +194,8 @@ async fn patience_that_ends_is_a_network_failure() {
     home.config.snapshots.give_up_after_s = 1;
     let node = home.start().await;
     let session = begin(&node, &address).await;
-    fails(&node, session, "network", &["no help for 1 s", "cannot be reached"], "when the provider is reachable").await;
+    fails(&node, session, "network", &["no help for 1 s", "cannot be reached"], "when a source of it can be reached")
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -260,7 +262,7 @@ async fn a_provider_that_has_rotated_its_snapshot_is_told_from_one_that_forgot()
     let body = json!({ "peer": provider.address.to_string(), "resume": { "session": session } });
     node.request("POST", "/p2p/snapshots", Some(body)).await;
     let words = ["not_found", "no longer offers this snapshot", &served.peer().to_string()];
-    let status = fails(&node, session, "provider", &words, "start a session with another peer").await;
+    let status = fails(&node, session, "provider", &words, "add another source").await;
     assert!(status["confirmed_chunk_index"].as_u64() >= Some(30), "what is durable is kept: {status}");
 }
 
@@ -432,11 +434,8 @@ async fn a_lie_fails_the_session_and_names_the_liar() {
         let expected = if is_lie { (409, Some("peer_banned")) } else { (502, Some(code)) };
         assert_eq!((answer.status, answer.json()["code"].as_str()), expected, "{}", answer.body);
         let error = answer.json()["error"].as_str().unwrap().to_owned();
-        let says = if is_lie {
-            ["is banned until", "lift the ban"]
-        } else {
-            ["does not go on", "start a session with another peer"]
-        };
+        let says =
+            if is_lie { ["is banned until", "lift the ban"] } else { ["does not go on", "add another source to it"] };
         assert!(says.iter().all(|words| error.contains(words)), "{error}");
         let bans = node.get("/p2p/bans").await;
         assert_eq!(bans.as_array().unwrap().len(), usize::from(is_lie), "{bans}");
@@ -503,9 +502,9 @@ async fn on_a_line_that_breaks_in_large_chunks_a_session_goes_on_in_smaller_ones
 #[tokio::test(flavor = "multi_thread")]
 async fn a_providers_refusals_have_their_codes() {
     for (refusal, code, word, advice) in [
-        (ErrorCode::Cancelled, "cancelled", "cancelled", "another peer"),
+        (ErrorCode::Cancelled, "cancelled", "cancelled", "add another source"),
         (ErrorCode::Unauthorized, "authentication", "unauthorized", "may consume there"),
-        (ErrorCode::Invalid, "provider", "invalid", "another peer"),
+        (ErrorCode::Invalid, "provider", "invalid", "add another source"),
     ] {
         let rogue = Rogue::start(move |request, honest| match request {
             SnapshotsRequest::Chunk { chunk_index: 2, .. } => Said::refusal(request, refusal),
@@ -553,7 +552,7 @@ async fn a_payload_above_this_node_s_bound_is_no_fault_of_its_provider() {
     let node = home.start().await;
     let session = begin(&node, &provider.address).await;
     let words = ["cannot serve this", "it must be 1000 at most", "max_payload_bytes"];
-    let status = fails(&node, session, "provider", &words, "resume this one when the cause is gone").await;
+    let status = fails(&node, session, "provider", &words, "resume this session when the cause is gone").await;
     assert!(!status.to_string().contains("broke the protocol"), "{status}");
     node.stop().await;
     home.config.snapshots.max_payload_bytes = 0;

@@ -9,10 +9,35 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use rpp_runtime::publish::Published;
+use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
 };
+
+use super::{FIRST_BYTES, Home, made};
+
+/// A copy of the published store, as a web server or a folder has it.
+pub struct MirrorCopy {
+    _home: Home,
+    pub folder: PathBuf,
+}
+
+/// Its list has the first snapshot alone.
+pub fn mirror() -> MirrorCopy {
+    listing(&[(&made().first, FIRST_BYTES)])
+}
+
+/// Its list has these snapshots.
+pub fn listing(snapshots: &[(&Published, usize)]) -> MirrorCopy {
+    let home = Home::provider();
+    let folder = home.snapshots().join("store");
+    let listed = |(made, bytes): &(&Published, usize)| json!({ "root": made.root.to_string(), "height": made.height, "bytes": bytes, "format": "raw" });
+    let list: Vec<_> = snapshots.iter().map(listed).collect();
+    fs::write(folder.join("snapshots.json"), json!({ "version": 1, "snapshots": list }).to_string()).unwrap();
+    MirrorCopy { _home: home, folder }
+}
 
 /// A request for a file.
 #[derive(Clone, Debug)]

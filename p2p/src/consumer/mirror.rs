@@ -50,9 +50,21 @@ pub(super) struct MirrorLink {
 #[derive(Debug)]
 enum State {
     Idle,
-    Planning { job: MirrorJobId, since: Instant, wishes: PlanWishes },
-    Open { reads: Vec<Read> },
-    BackingOff { at: Instant, since: Instant, cause: String },
+    Planning {
+        job: MirrorJobId,
+        since: Instant,
+        wishes: PlanWishes,
+    },
+    Open {
+        reads: Vec<Read>,
+    },
+    /// `is_barred`: nothing failed, and the driver asks nothing of it until then.
+    BackingOff {
+        at: Instant,
+        since: Instant,
+        cause: String,
+        is_barred: bool,
+    },
 }
 
 /// One read of the payload.
@@ -185,12 +197,15 @@ impl MirrorLink {
 
     pub(super) fn timeout(&mut self, now: Instant) {
         if self.poll_timeout().is_some_and(|at| at <= now) {
-            self.state = State::Idle;
+            self.retry_now();
         }
     }
 
     pub(super) fn retry_now(&mut self) {
-        if self.is_backing_off() {
+        if let State::BackingOff { is_barred, .. } = self.state {
+            if is_barred {
+                self.last = None;
+            }
             self.state = State::Idle;
         }
     }
@@ -284,14 +299,22 @@ impl MirrorLink {
         match self.backoff.next(now) {
             Some(at) => {
                 let at = at.max(now + least.unwrap_or_default());
-                self.state = State::BackingOff { at, since: now, cause: reason.to_string() };
+                self.state = State::BackingOff { at, since: now, cause: reason.to_string(), is_barred: false };
                 None
             }
-            None => {
-                let message = format!("the mirror was no help as long as give_up_after_s allows: {reason}");
-                let failure = Failure { code: FailureCode::Network, message, distrust: false };
-                Some(Out { failure, is_banned: false })
+            None => Some(Out { failure: no_help(FailureCode::Network, reason), is_banned: false }),
+        }
+    }
+
+    /// The driver asks nothing of it before `until`, and what it was asked for is given up. `Some`: the patience is at its end.
+    pub(super) fn barred(&mut self, now: Instant, until: Instant, cause: &str) -> Option<Failure> {
+        self.last = Some((FailureCode::Provider, cause.to_owned()));
+        match self.backoff.not_before(now, until) {
+            Some(at) => {
+                self.state = State::BackingOff { at, since: now, cause: cause.to_owned(), is_barred: true };
+                None
             }
+            None => Some(no_help(FailureCode::Provider, &cause)),
         }
     }
 
@@ -311,7 +334,11 @@ impl MirrorLink {
                 );
                 (WaitKind::Chunk, Some(first.chunks.start), since, reason, None)
             }
-            State::BackingOff { at, since, cause } => {
+            State::BackingOff { at, since, cause, is_barred: true } => {
+                let reason = format!("a mirror is {cause}; it is asked again by itself then");
+                (WaitKind::Retry, None, *since, reason, Some(*at))
+            }
+            State::BackingOff { at, since, cause, is_barred: false } => {
                 let reason = format!("a mirror failed: {cause}; the next try comes by itself");
                 (WaitKind::Retry, None, *since, reason, Some(*at))
             }
@@ -328,6 +355,11 @@ impl MirrorLink {
             State::Open { .. } => None,
         }
     }
+}
+
+fn no_help(code: FailureCode, reason: &dyn std::fmt::Display) -> Failure {
+    let message = format!("the mirror was no help as long as give_up_after_s allows: {reason}");
+    Failure { code, message, distrust: false }
 }
 
 /// What the next read is of: neighbours that are wanted and not under way. Each read is a part of what may be under way, so that

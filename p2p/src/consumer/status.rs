@@ -218,24 +218,28 @@ fn advice(failure: &Failure) -> String {
     match failure.code {
         _ if failure.distrust => {
             format!(
-                "the provider broke the protocol and is refused for this payload: start a session with another peer, or a new \
-                 one with this peer when you trust it again; {kept}"
+                "its source broke the protocol and is refused for this payload: add another source, or start a new session with \
+                 this one when you trust it again; {kept}"
             )
         }
-        FailureCode::Network => format!("resume this session when the provider is reachable; {kept}"),
+        FailureCode::Network => {
+            format!("resume this session when a source of it can be reached, or add another source; {kept}")
+        }
         FailureCode::Authentication => {
-            "check [trust] against what the chain's publisher announced, or that this node may consume there".to_owned()
+            "check [trust] against what the chain's publisher announced, that this node may consume there, and the credentials of \
+             a mirror; or add another source"
+                .to_owned()
         }
         FailureCode::ResumeMismatch => {
             format!("resume without explicit offsets, or start a new session for the same root; {kept}")
         }
         FailureCode::Storage => format!("look at the disk and the node's log, then resume this session; {kept}"),
-        FailureCode::Stale => "ask a peer whose tip is newer than this node's head".to_owned(),
+        FailureCode::Stale => "add a source whose tip is newer than this node's head".to_owned(),
         FailureCode::Equivocation => {
             "the publishers signed two histories: ask them which one holds before you consume anything".to_owned()
         }
         FailureCode::Provider | FailureCode::Checksum | FailureCode::Proof | FailureCode::Cancelled => {
-            format!("start a session with another peer, or resume this one when the cause is gone; {kept}")
+            format!("add another source, or resume this session when the cause is gone; {kept}")
         }
     }
 }

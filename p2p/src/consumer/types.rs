@@ -152,7 +152,7 @@ pub enum MirrorFailure {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Action {
-    /// Connect to this peer. Answer: `handle_connected` (at once if connected already) or `handle_dial_failed`.
+    /// Connect to this peer. Answer: `handle_connected` (at once if connected already) or `handle_dial_failed`; or `handle_barred`.
     Connect(PeerId),
     /// Send a request to this peer. Answer: `handle_sent` at once, before the next action; then, with the request's id,
     /// `handle_verified`, `handle_request_failed` or `handle_violation`. Of this peer no other request is wanted before.
@@ -164,7 +164,7 @@ pub enum Action {
     /// The link with this peer is over while the download goes on: what the transport knows of its session is to be
     /// forgotten. No answer.
     Close(PeerId, SnapshotSessionId),
-    /// Read something from a mirror. Answer: see the job; or `handle_mirror_failed`.
+    /// Read something from a mirror. Answer: see the job; or `handle_mirror_failed`, or `handle_barred`.
     Mirror(MirrorId, MirrorJobId, MirrorJob),
     /// The plan was accepted (it may differ from the one before). Persist the session's record before asking for the
     /// next action. No answer.

@@ -29,6 +29,17 @@ impl Backoff {
         Some(deadline.map_or(at, |deadline| at.min(deadline.max(now))))
     }
 
+    /// When to try next after a wait until `until`, which is no failure: the pause after the next one is no longer for it. `None` when it is
+    /// time to give up.
+    pub(crate) fn not_before(&mut self, now: Instant, until: Instant) -> Option<Instant> {
+        let since = *self.since.get_or_insert(now);
+        match self.give_up_after.map(|limit| since + limit) {
+            Some(deadline) if now >= deadline => None,
+            Some(deadline) => Some(until.min(deadline)),
+            None => Some(until),
+        }
+    }
+
     /// There was progress, so the next failure counts as the first.
     pub(crate) fn reset(&mut self) {
         self.pauses.reset();
@@ -66,6 +77,20 @@ mod tests {
             now = next;
         }
         assert_eq!(now - start, Duration::from_secs(3));
+    }
+
+    #[test]
+    fn a_wait_that_is_no_failure_counts_for_the_patience_alone() {
+        let now = Instant::now();
+        let (hour, day) = (Duration::from_secs(3600), Duration::from_secs(86400));
+        let mut backoff = Backoff::new(Some(day), 7);
+        for _ in 0..9 {
+            assert_eq!(backoff.not_before(now, now + hour), Some(now + hour));
+        }
+        assert_eq!((backoff.tries(), backoff.not_before(now, now + 2 * day)), (0, Some(now + day)));
+        assert!(backoff.next(now).unwrap() - now <= Duration::from_millis(1250));
+        assert_eq!(backoff.not_before(now + day, now + 2 * day), None);
+        assert_eq!(Backoff::new(None, 7).not_before(now, now + 9 * day), Some(now + 9 * day));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::{Connection, InFlight, Link, LinkState, Opening, Retry, Trouble};
 use crate::{
+    consumer::Failure,
     download::Demand,
     error::RequestFailure,
     limits::ACK_RETRY,
@@ -18,8 +19,12 @@ impl Link {
         match &mut self.state {
             LinkState::Down | LinkState::Dialing { .. } => self.state = LinkState::Up,
             LinkState::Up | LinkState::Open { .. } => {}
-            LinkState::BackingOff(retry) if retry.for_connection => self.state = LinkState::Up,
-            LinkState::BackingOff(retry) => retry.connection = Connection::Up,
+            LinkState::BackingOff(retry) => {
+                retry.connection = Connection::Up;
+                if retry.for_connection {
+                    self.end_back_off();
+                }
+            }
         }
     }
 
@@ -43,6 +48,29 @@ impl Link {
         }
         self.lose_connection();
         self.back_off(now, FailureCode::Network, format!("it cannot be reached: {}", text::escape(reason)), true)
+    }
+
+    /// The driver asks nothing of the peer before `until`. `Some`: the patience is at its end.
+    pub(crate) fn barred(&mut self, now: Instant, until: Instant, cause: &str) -> Option<Failure> {
+        let connection = match self.state.connection() {
+            Connection::Dialing { .. } => Connection::Down,
+            connection => connection,
+        };
+        let Some(at) = self.backoff.not_before(now, until) else {
+            self.state = connection.into();
+            let message = format!("{}: {cause}", self.no_help());
+            return Some(Failure { code: FailureCode::Provider, message, distrust: false });
+        };
+        let (since, cause) = (now, cause.to_owned());
+        self.trouble = Some((FailureCode::Provider, cause.clone()));
+        self.state =
+            LinkState::BackingOff(Retry { at, since, cause, connection, for_connection: true, is_barred: true });
+        None
+    }
+
+    fn no_help(&self) -> String {
+        let waited = self.options.give_up_after.unwrap_or_default().as_secs();
+        format!("{} was no help for {waited} s, as long as give_up_after_s allows", self.peer)
     }
 
     fn lose_connection(&mut self) {
@@ -156,13 +184,11 @@ impl Link {
         let connection = self.state.connection();
         let Some(at) = self.backoff.next(now) else {
             self.state = connection.into();
-            let waited = self.options.give_up_after.unwrap_or_default().as_secs();
-            let message =
-                format!("{} was no help for {waited} s, as long as give_up_after_s allows: {cause}", self.peer);
-            return Trouble::end(FailureCode::Network, message);
+            return Trouble::end(FailureCode::Network, format!("{}: {cause}", self.no_help()));
         };
         let for_connection = for_connection || connection == Connection::Down;
-        self.state = LinkState::BackingOff(Retry { at, since: now, cause: cause.clone(), connection, for_connection });
+        let retry = Retry { at, since: now, cause: cause.clone(), connection, for_connection, is_barred: false };
+        self.state = LinkState::BackingOff(retry);
         Some(Trouble::Passing(code, cause))
     }
 
@@ -182,6 +208,9 @@ impl Link {
 
     fn end_back_off(&mut self) {
         if let LinkState::BackingOff(retry) = &self.state {
+            if retry.is_barred {
+                self.trouble = None;
+            }
             self.state = retry.connection.into();
         }
     }

@@ -46,6 +46,10 @@ impl Link {
         match (&self.state, self.in_flight()) {
             // During a back-off, the request in flight is one that was lost with the connection.
             (LinkState::BackingOff(_), _) | (_, None) if !self.is_needed(demand) => None,
+            (LinkState::BackingOff(retry), _) if retry.is_barred => {
+                let reason = format!("{} is {}; it is asked again by itself then", self.peer, retry.cause);
+                Some(Waiting { retry_at: Some(retry.at), ..wait(WaitKind::Retry, retry.since, reason) })
+            }
             (LinkState::BackingOff(retry), _) => {
                 let reason = format!(
                     "try {} failed: {}; the next one comes by itself, or at once by a resume of this session; look at {} if \

@@ -139,7 +139,7 @@ class Card {
     put(this.peak, peak ? "peak " + bytes(peak) + "/s" : "");
   }
 
-  // The provider stands in the head; several sources get a bar each.
+  // The provider stands in the head; several sources get a bar each, and one that ended the download by a lie says until when it is banned.
   showSources(status) {
     const all = sources(status), several = all.length > 1, seen = new Set(), first = all[0];
     put(this.who, several ? all.length + " sources" : first.kind === "mirror" ? first.source : short(first.source));
@@ -147,7 +147,8 @@ class Card {
     mark(this.who, "title", several ? null : first.source);
     const wasted = status.bytes_wasted ? bytes(status.bytes_wasted) + " in vain" : null, tries = status.tries > 1 ? status.tries + " tries" : null;
     put(this.how, [several ? null : version(first.protocol), tries, wasted].filter(Boolean).map((part) => " \u00b7 " + part).join(""));
-    for (const source of several ? all : []) {
+    const lied = status.state === "failed" && all.some((source) => source.state === "banned");
+    for (const source of several || lied ? all : []) {
       seen.add(source.source);
       let row = this.sources.get(source.source);
       if (!row) {

@@ -79,22 +79,23 @@ const FAILURES = {
 };
 // Failures that another source helps against: asking the same one again does not.
 const OTHERS_HELP = ["checksum", "authentication", "provider", "proof", "stale"];
+const REMOVED = "Verified, and its payload was removed since. Fetch it again if you need it.";
 // A wait is long when an ordinary answer would have come.
 const LONG_MS = 10000, MOMENT_MS = 2000;
 
 // One sentence: why it is where it is. Parts that others wrote are marked, to be shown by themselves.
 function sentence(status) {
   const waiting = status.waiting_on;
+  const checked = status.recheck_bytes && (status.rechecked_bytes || 0) < status.recheck_bytes
+    ? "Hashing again what is on the disk, " + bytes(status.rechecked_bytes) + " of " + bytes(status.recheck_bytes) + ". " : "";
   if (status.state === "complete") {
-    return status.verified ? [{ own: "Verified and in place: " }, { foreign: status.payload_path || "the payload was removed" }]
-      : [{ own: "Complete, but not verified any more: the payload was damaged on the disk." }];
+    if (status.verified) return status.payload_path ? [{ own: "Verified and in place: " }, { foreign: status.payload_path }] : [{ own: REMOVED }];
+    return waiting ? [{ own: checked + "Complete, but not verified: " }, { foreign: waiting.reason }] : [{ own: "Complete, but not verified any more." }];
   }
   if (status.state === "failed") {
     return [{ own: "Failed (" + words(status.error_code || "no reason") + "): " }, { foreign: status.error || "it does not say why" },
       { own: ". " + (FAILURES[status.error_code] || "") }];
   }
-  const checked = status.recheck_bytes && (status.rechecked_bytes || 0) < status.recheck_bytes
-    ? "Hashing again what is on the disk, " + bytes(status.rechecked_bytes) + " of " + bytes(status.recheck_bytes) + ". " : "";
   if (!waiting) return [{ own: checked || "At work." }];
   if (status.state === "streaming" && waiting.since_ms < MOMENT_MS && waiting.index !== undefined) {
     return [{ own: checked + "Flowing: " + (WAITS[waiting.what]?.[0] || words(waiting.what)) + " " + waiting.index + " is on its way." }];
@@ -116,14 +117,16 @@ function actions(status) {
     const forget = { kind: "cancel", label: "Forget", ask: "Forget this entry? The payload stays.", yes: "Forget it" };
     return status.payload_path ? [{ kind: "copy", label: "Copy path" }, forget] : [forget];
   }
-  const add = { kind: "add", label: "Add a source", field: "A peer\u2019s address or id, or a mirror\u2019s URL", yes: "Add it" };
+  const banned = sources(status).every((source) => source.state === "banned"), add = { kind: "add", label: "Add a source", field: "A peer\u2019s address or id, or a mirror\u2019s URL", yes: "Add it" };
   if (status.state === "failed") {
     const others = OTHERS_HELP.includes(status.error_code), resume = { kind: "resume", label: "Resume", main: !others };
-    const both = others ? [{ ...add, main: true }, resume] : [resume, add];
+    // A session of banned sources is not resumed before one of the bans is over.
+    const both = banned ? [{ ...add, main: true }] : others ? [{ ...add, main: true }, resume] : [resume, add];
     return [...both, { kind: "cancel", label: "Discard", ask: "Discard it with what it has fetched?", yes: "Discard it" }];
   }
   const retry = status.state === "backing_off" || status.waiting_on?.what === "retry";
   const cancel = { kind: "cancel", label: "Cancel", ask: "Cancel, and drop what it has fetched?", yes: "Cancel it" };
+  if (banned) return [{ ...add, main: true }, cancel];
   return retry ? [{ kind: "resume", label: "Try now", main: true }, add, cancel] : [add, cancel];
 }
 

@@ -123,11 +123,11 @@ impl Node {
 
     /// Closes the connections of a banned peer, and tells its sessions.
     fn enforce(&mut self, source: &BanSource, now: OffsetDateTime) {
-        let Some(sentence) = self.warden.ban_of(now, source).map(Ban::sentence) else { return };
+        let Some(ban) = self.warden.ban_of(now, source).cloned() else { return };
         if let BanSource::Peer(peer) = source {
             self.swarm.behaviour_mut().blocked.block_peer(*peer);
         }
-        self.manager.ban(source, &sentence, std::time::Instant::now());
+        self.manager.ban(source, ban, std::time::Instant::now());
     }
 
     fn readmit(&mut self, source: &BanSource) {

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use libp2p::PeerId;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rpp_p2p::{Evidence, SnapshotSessionId};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -68,6 +69,9 @@ impl BanSource {
     }
 }
 
+/// What is encoded in one segment of a path: all but what never need be.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 /// Bytes of an origin: more than a host name of 253 bytes, a scheme and a port take.
 const MAX_ORIGIN: usize = 512;
 
@@ -120,7 +124,27 @@ impl Ban {
     #[must_use]
     pub fn sentence(&self) -> String {
         let why = self.evidence.last().map_or("it broke the rules", |piece| piece.evidence.reason.as_str());
-        format!("banned until {}: {why}", clock::text(self.until))
+        format!("{}: {why}", self.until_when())
+    }
+
+    /// `banned until T`, with the time in RFC 3339.
+    #[must_use]
+    pub fn until_when(&self) -> String {
+        format!("banned until {}", clock::text(self.until))
+    }
+
+    /// How it is lifted: the command, and the call in brackets.
+    #[must_use]
+    pub fn lifting(&self) -> String {
+        let source = &self.source;
+        let in_path = utf8_percent_encode(source, SEGMENT);
+        format!("`rpp-node bans --lift {source}` (DELETE /p2p/bans/{in_path})")
+    }
+
+    /// Until when, why, and how it is lifted.
+    #[must_use]
+    pub fn notice(&self) -> String {
+        format!("{}; {} lifts the ban", self.sentence(), self.lifting())
     }
 
     fn is_active(&self, now: OffsetDateTime) -> bool {
@@ -350,6 +374,21 @@ mod tests {
         let back = Bans::restore(kept.clone(), now - 365 * DAY);
         assert!(back.active(now - 365 * DAY, &liar).is_some_and(|ban| ban.until == now - 358 * DAY));
         assert_eq!(Bans::restore(kept, now + 31 * DAY).all().count(), 0);
+    }
+
+    #[test]
+    fn a_ban_is_told_once_with_the_command_and_the_call_that_lift_it() {
+        let (mut bans, now) = (Bans::default(), start());
+        let (liar, mirror) = (peer(), BanSource::Mirror("https://mirror.example:8443".to_owned()));
+        let in_path = "https%3A%2F%2Fmirror.example%3A8443";
+        for (source, in_path) in [(&liar, liar.to_string().as_str()), (&mirror, in_path)] {
+            let notice = bans.ban(now, source, piece(now, 3)).notice();
+            let expected = format!(
+                "banned until 2027-01-15T08:10:00Z: chunk 3 does not verify; `rpp-node bans --lift {source}` (DELETE /p2p/bans/{in_path}) \
+                 lifts the ban"
+            );
+            assert_eq!(notice, expected);
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The session manager: the driver of the [`Rules`], of each session's download, and of the store workers.
 
+mod advice;
 mod bans;
 mod commands;
 mod downloads;

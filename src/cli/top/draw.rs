@@ -320,7 +320,8 @@ fn why(status: &SnapshotStreamStatus) -> String {
         [one] => short(&one.source),
         [] => status.peer.map_or_else(|| "anybody".to_owned(), |peer| short(&peer.to_string())),
     };
-    format!("from {from}{root}: {explained}")
+    let advice = status::advice(status).map(|advice| format!(". {advice}")).unwrap_or_default();
+    format!("from {from}{root}: {explained}{advice}")
 }
 
 /// Durable, verified beyond it, received beyond that.

@@ -1,6 +1,10 @@
 //! Sessions and bans: who is blamed by a session, and what the ban of a source means for one.
 
-use std::{collections::HashSet, sync::Arc, time::Instant};
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use libp2p::PeerId;
 use rpp_p2p::{
@@ -10,8 +14,10 @@ use rpp_p2p::{
 
 use super::{Manager, Tracked, heal::plan_id};
 use crate::{
-    bans::{BanSource, Blame},
+    bans::{Ban, BanSource, Blame},
+    clock::instant_at,
     error::SnapshotRuntimeError,
+    handle::SourceTarget,
     sessions::record::{self, SourceName},
     status::SourceState,
 };
@@ -19,11 +25,14 @@ use crate::{
 /// What is known of a source's bans.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// Until when, and why, in one sentence.
-    Banned(Arc<str>),
+    /// It is banned.
+    Banned(Arc<Ban>),
     /// It was banned; that is over.
     Readmitted,
 }
+
+/// A ban that is over by the clock is in force until the node has looked at it; so long a session waits at least.
+const LOOK: Duration = Duration::from_secs(1);
 
 impl Manager {
     /// A source of a session broke the rules in it.
@@ -68,8 +77,8 @@ impl Manager {
     }
 
     /// `source` is banned; its sessions say so.
-    pub(crate) fn ban(&mut self, source: &BanSource, sentence: &str, now: Instant) {
-        self.standing.insert(source.clone(), Standing::Banned(sentence.into()));
+    pub(crate) fn ban(&mut self, source: &BanSource, ban: Ban, now: Instant) {
+        self.standing.insert(source.clone(), Standing::Banned(Arc::new(ban)));
         self.tell_standing(source, now);
     }
 
@@ -107,33 +116,57 @@ impl Manager {
         if known.is_empty() && !tracked.here.is_any_banned() {
             return;
         }
-        let sentence = |(name, standing): (SourceName, &Standing)| match standing {
-            Standing::Banned(sentence) => Some((name, Arc::clone(sentence))),
+        let in_force = |(name, standing): (SourceName, &Standing)| match standing {
+            Standing::Banned(ban) => Some((name, Arc::clone(ban))),
             Standing::Readmitted => None,
         };
-        tracked.here.set_bans(known.into_iter().filter_map(sentence).collect());
-        let is_readmitted = !tracked.here.is_any_banned();
-        if is_readmitted && tracked.record.distrust && tracked.machine.is_none() {
+        let bans: Vec<_> = known.into_iter().filter_map(in_force).collect();
+        tracked.here.set_bans(bans.clone());
+        if bans.is_empty() && tracked.record.distrust && tracked.machine.is_none() {
             tracked.record.distrust = false;
-            tracked.record.advice = Some("the ban of its provider is over".to_owned());
+            tracked.record.advice = Some("the ban of its source is over".to_owned());
             self.rules.changed(session);
-        } else if let Some(machine) = tracked.machine.as_mut().filter(|_| is_readmitted) {
-            machine.retry_now(now);
+        }
+        for (name, _) in bans {
+            self.bar(session, &name, now);
         }
         self.publish(session, now);
     }
 
-    /// A source that was cut off may come back.
+    /// Lets a session ask nothing of a source while that is banned; `false`: it is not.
+    pub(super) fn bar(&mut self, session: SnapshotSessionId, name: &SourceName, now: Instant) -> bool {
+        let Some(tracked) = self.sessions.get_mut(&session) else { return false };
+        let Some(ban) = tracked.here.ban_of(name) else { return false };
+        let source = match name {
+            SourceName::Peer(peer) => Some(DownloadSource::Peer(*peer)),
+            SourceName::Mirror(shown) => tracked.mirrors.give_up(shown).map(DownloadSource::Mirror),
+        };
+        if let (Some(source), Some(machine)) = (source, &mut tracked.machine) {
+            let until = instant_at(ban.until, now).max(now + LOOK);
+            machine.handle_barred(now, source, until, &ban.notice());
+        }
+        true
+    }
+
+    /// A source that was cut off may come back, and one that is waited for is asked at once.
     fn readmit(&mut self, session: SnapshotSessionId, source: &BanSource, now: Instant) {
-        let Some(tracked) = self.sessions.get(&session) else { return };
-        let Some(machine) = &tracked.machine else { return };
-        let cut_off = machine.sources(now).into_iter().filter(|view| view.state == SourceState::Banned);
-        let cut_off: Vec<_> = cut_off.filter_map(|view| tracked.name_of(view.source)).collect();
+        let Some(tracked) = self.sessions.get_mut(&session) else { return };
         let named = tracked.ban_sources().into_iter().filter(|(_, known)| known == source).map(|(name, _)| name);
-        let named: Vec<_> = named.filter(|name| cut_off.contains(name)).collect();
-        for name in named {
-            self.take_out(session, &name);
-            self.put_in(session, &name, now);
+        let named: Vec<_> = named.collect();
+        let Some(views) = tracked.machine.as_ref().map(|machine| machine.sources(now)) else { return };
+        for view in views {
+            let Some(name) = self.sessions.get(&session).and_then(|tracked| tracked.name_of(view.source)) else {
+                continue;
+            };
+            if !named.contains(&name) {
+                continue;
+            }
+            if view.state == SourceState::Banned {
+                self.take_out(session, &name);
+                self.put_in(session, &name, now);
+            } else if let Some(machine) = self.sessions.get_mut(&session).and_then(|tracked| tracked.machine.as_mut()) {
+                machine.retry_source(view.source);
+            }
         }
     }
 
@@ -146,35 +179,50 @@ impl Manager {
         self.standing.iter().filter_map(banned).collect()
     }
 
-    /// Refuses what would need a banned peer.
-    pub(super) fn not_banned(&self, peer: &PeerId) -> Result<(), SnapshotRuntimeError> {
-        match self.standing.get(&BanSource::Peer(*peer)) {
-            Some(Standing::Banned(sentence)) => {
-                Err(SnapshotRuntimeError::PeerBanned { peer: *peer, sentence: sentence.to_string() })
-            }
-            _ => Ok(()),
+    fn ban_of(&self, source: &BanSource) -> Option<&Arc<Ban>> {
+        match self.standing.get(source) {
+            Some(Standing::Banned(ban)) => Some(ban),
+            _ => None,
         }
     }
 
-    /// Refuses a session all of whose sources are banned.
+    /// Refuses to add a banned source.
+    pub(super) fn not_banned(&self, target: &SourceTarget) -> Result<(), SnapshotRuntimeError> {
+        let source = match target {
+            SourceTarget::Peer(target) => BanSource::Peer(target.peer),
+            SourceTarget::Mirror(url) => BanSource::Mirror(url.origin()),
+        };
+        self.ban_of(&source).map_or(Ok(()), |ban| Err(SnapshotRuntimeError::Banned(Arc::clone(ban))))
+    }
+
+    /// Refuses a session all of whose sources are banned, unless it takes whoever else offers the same.
     pub(super) fn not_all_banned(&self, record: &record::Session) -> Result<(), SnapshotRuntimeError> {
-        let refused = record.peers().map(|peer| self.not_banned(&peer));
-        let mut refused: Vec<_> = refused.collect();
-        match record.mirrors().next() {
-            None if !refused.is_empty() && refused.iter().all(Result::is_err) => refused.swap_remove(0),
-            _ => Ok(()),
+        if record.looked_for().is_some() {
+            return Ok(());
+        }
+        let bans: Option<Vec<_>> = ban_sources(record).map(|(_, source)| self.ban_of(&source)).collect();
+        match bans.into_iter().flatten().min_by_key(|ban| ban.until) {
+            Some(first) => Err(SnapshotRuntimeError::Banned(Arc::clone(first))),
+            None => Ok(()),
         }
     }
+}
+
+/// The sources of a record as bans name them.
+fn ban_sources(record: &record::Session) -> impl Iterator<Item = (SourceName, BanSource)> + '_ {
+    let mirrors = record.mirrors();
+    let mirrors = mirrors.map(|url| (SourceName::Mirror(url.to_string()), BanSource::Mirror(url.origin())));
+    record.peers().map(of_peer).chain(mirrors)
+}
+
+fn of_peer(peer: PeerId) -> (SourceName, BanSource) {
+    (SourceName::Peer(peer), BanSource::Peer(peer))
 }
 
 impl Tracked {
     /// Its sources as bans name them.
     fn ban_sources(&self) -> Vec<(SourceName, BanSource)> {
-        let of_peer = |peer: PeerId| (SourceName::Peer(peer), BanSource::Peer(peer));
-        let peers = self.record.peers().map(of_peer);
-        let mirrors = self.record.mirrors();
-        let mirrors = mirrors.map(|url| (SourceName::Mirror(url.to_string()), BanSource::Mirror(url.origin())));
-        let mut all: Vec<_> = peers.chain(mirrors).collect();
+        let mut all: Vec<_> = ban_sources(&self.record).collect();
         let joined = self.machine.iter().flat_map(|machine| machine.links()).map(|(peer, _)| of_peer(peer));
         for one in joined {
             if !all.contains(&one) {
@@ -190,11 +238,5 @@ impl Tracked {
 
     fn has_source(&self, source: &BanSource) -> bool {
         self.ban_sources().iter().any(|(_, known)| known == source)
-    }
-
-    /// Why a banned peer is not dialled, as the session's trouble says it.
-    pub(super) fn not_dialled(&self, peer: PeerId) -> Option<String> {
-        let sentence = self.here.ban_of(&SourceName::Peer(peer))?;
-        Some(format!("it is {sentence}; `rpp-node bans --lift {peer}` lifts the ban"))
     }
 }

@@ -228,7 +228,7 @@ impl Manager {
         let session = request.session;
         let unknown = SnapshotRuntimeError::UnknownSession { session };
         let tracked = self.sessions.get(&session).ok_or(unknown.clone())?;
-        if tracked.record.state != SessionState::Complete && tracked.record.sought.is_none() {
+        if tracked.record.state != SessionState::Complete {
             self.not_all_banned(&tracked.record)?;
         }
         let standing = self.rules.standing(session);
@@ -243,7 +243,10 @@ impl Manager {
             Some(machine) if !machine.state().is_final() => machine.retry_now(now),
             _ if standing.hold == Some(Hold::Seek) => swarm.behaviour_mut().offers.ask_now(now),
             _ if tracked.record.state == SessionState::Complete => {}
-            _ if tracked.record.distrust => return Err(refused(tracked, &standing, now)),
+            // One that is banned is not asked, and the others broke no rule.
+            _ if tracked.record.distrust && !tracked.here.is_any_banned() => {
+                return Err(refused(tracked, &standing, now));
+            }
             _ => {
                 if self.light.is_none() {
                     return Err(SnapshotRuntimeError::NoTrustAnchor);

@@ -16,6 +16,7 @@ use crate::{
     peers::Peers,
     sessions::{
         authority::AuthorityCheck,
+        record::SourceName,
         worker::{DiskJob, Job},
     },
     status::SessionState,
@@ -154,13 +155,10 @@ impl Manager {
         peers: &Peers,
         now: Instant,
     ) {
-        let Some(tracked) = self.sessions.get_mut(&session) else { return };
-        if let Some(reason) = tracked.not_dialled(peer) {
-            if let Some(machine) = &mut tracked.machine {
-                machine.handle_dial_failed(now, peer, &reason);
-            }
+        if self.bar(session, &SourceName::Peer(peer), now) {
             return;
         }
+        let Some(tracked) = self.sessions.get_mut(&session) else { return };
         let Some(machine) = &mut tracked.machine else { return };
         if swarm.is_connected(&peer) {
             machine.handle_connected(now, peer);

@@ -76,6 +76,13 @@ impl Mirrors {
         }
     }
 
+    /// What is being read of the mirror that the status shows under this URL is given up.
+    pub(super) fn give_up(&mut self, shown: &str) -> Option<MirrorId> {
+        let id = self.named(shown)?;
+        self.all.get_mut(&id)?.give_up();
+        Some(id)
+    }
+
     pub(super) fn url(&self, id: MirrorId) -> Option<&MirrorUrl> {
         self.all.get(&id).map(|mirror| &mirror.url)
     }
@@ -96,28 +103,22 @@ impl Manager {
         now: Instant,
     ) {
         let epoch = self.rules.epoch(session);
+        let shown = self.sessions.get(&session).and_then(|tracked| tracked.mirrors.url(id)).map(MirrorUrl::to_string);
+        if shown.is_some_and(|shown| self.bar(session, &SourceName::Mirror(shown), now)) {
+            return;
+        }
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
         let Some(mirror) = tracked.mirrors.all.get_mut(&id) else { return };
-        let shown = SourceName::Mirror(mirror.url.to_string());
-        let refused = match (tracked.here.ban_of(&shown), &mirror.reader) {
-            (Some(sentence), _) => {
-                let origin = mirror.url.origin();
-                let reason =
-                    Cause::told(&format_args!("it is {sentence}; `rpp-node bans --lift {origin}` lifts the ban"));
-                Some(MirrorFailure::Passing { reason, retry_after: None })
-            }
-            (None, Some(_)) => None,
-            (None, None) => match MirrorReader::open(&mirror.url) {
-                Ok(reader) => {
-                    mirror.reader = Some(Arc::new(reader));
-                    None
+        if mirror.reader.is_none() {
+            match MirrorReader::open(&mirror.url) {
+                Ok(reader) => mirror.reader = Some(Arc::new(reader)),
+                Err(trouble) => {
+                    if let Some(machine) = &mut tracked.machine {
+                        expected(session, machine.handle_mirror_failed(now, id, number, failure(trouble)));
+                    }
+                    return;
                 }
-                Err(trouble) => Some(failure(trouble)),
-            },
-        };
-        if let (Some(refused), Some(machine)) = (refused, &mut tracked.machine) {
-            expected(session, machine.handle_mirror_failed(now, id, number, refused));
-            return;
+            }
         }
         let (Some(reader), Some(trust)) = (mirror.reader.clone(), self.trust.clone()) else { return };
         let reading = Reading {

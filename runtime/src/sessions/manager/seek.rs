@@ -13,7 +13,11 @@ use std::{
 };
 
 use libp2p::{Multiaddr, PeerId, Swarm};
-use rpp_p2p::{SnapshotSessionId, consumer::DownloadSource, offers};
+use rpp_p2p::{
+    SnapshotSessionId,
+    consumer::{DownloadSource, View},
+    offers,
+};
 
 use super::{Manager, Tracked, heal::root, tracked::trouble};
 use crate::{
@@ -217,7 +221,7 @@ impl Manager {
         }
         let view = machine.view();
         let peer = tracked.record.peer;
-        let (code, message) = trouble(&view).unwrap_or((FailureCode::Network, "it does not serve".to_owned()));
+        let (code, message) = why(&view);
         if !is_of_the_peer(code) {
             return;
         }
@@ -261,7 +265,7 @@ impl Manager {
             return;
         };
         let view = machine.view();
-        let (code, message) = trouble(&view).unwrap_or((FailureCode::Network, "it does not serve".to_owned()));
+        let (code, message) = why(&view);
         if !is_of_the_peer(code) {
             return;
         }
@@ -328,6 +332,12 @@ fn take(tracked: &mut Tracked, snapshot: &rpp_p2p::SnapshotHeader, peer: PeerId,
     if let Some(sought) = &mut record.sought {
         sought.is_chosen = true;
     }
+}
+
+/// Why it does not get on. One whose source is banned has no trouble, and waits.
+fn why(view: &View) -> (FailureCode, String) {
+    let waits = || view.waiting.as_ref().map(|waiting| (FailureCode::Provider, waiting.reason.clone()));
+    trouble(view).or_else(waits).unwrap_or((FailureCode::Network, "it does not serve".to_owned()))
 }
 
 /// Whether another peer may do better. A full disk here, or two histories signed by the publishers, are the operator's.

@@ -13,7 +13,8 @@ use super::{
     tracked::{is_for_a_source, millis},
 };
 use crate::{
-    clock::instant_text,
+    bans::Ban,
+    clock::{age, instant_text, text},
     error::SnapshotRuntimeError,
     handle::{PeerTarget, Reply, SourceTarget},
     limits::{MAX_MIRRORS, MAX_PEERS},
@@ -22,7 +23,9 @@ use crate::{
         record::{More, SourceName},
         rules::Hold,
     },
-    status::{SessionState, SnapshotStreamStatus, SourceKind, SourceState, SourceStatus, WaitingOn},
+    status::{
+        FailureCode, SessionState, SnapshotStreamStatus, SourceKind, SourceState, SourceStatus, WaitKind, WaitingOn,
+    },
     swarm::NodeBehaviour,
 };
 
@@ -107,7 +110,9 @@ impl Manager {
         }
         if let SourceTarget::Peer(target) = &source {
             self.may_consume(Some(&target.peer))?;
-            self.not_banned(&target.peer)?;
+        }
+        self.not_banned(&source)?;
+        if let SourceTarget::Peer(target) = &source {
             is_reachable(target, swarm, peers)?;
         }
         let tracked = self.sessions.get_mut(&session).ok_or(SnapshotRuntimeError::UnknownSession { session })?;
@@ -258,12 +263,17 @@ impl Tracked {
         }
     }
 
-    /// What each source gives, or gave; those of the record that no machine has had yet come last.
-    pub(super) fn status_sources(&self, now: Instant) -> Vec<SourceStatus> {
-        let mut all: Vec<SourceStatus> = match &self.machine {
+    /// What the machine says of its sources; or what it said of them last.
+    pub(super) fn own_sources(&self, now: Instant) -> Vec<SourceStatus> {
+        match &self.machine {
             Some(machine) => machine.sources(now).into_iter().filter_map(|view| self.of_view(view, now)).collect(),
             None => self.here.sources.clone(),
-        };
+        }
+    }
+
+    /// What each source gives, or gave; those of the record that no machine has had yet come last.
+    pub(super) fn status_sources(&self, now: Instant) -> Vec<SourceStatus> {
+        let mut all = self.own_sources(now);
         let fresh = if self.record.state == SessionState::Complete { SourceState::Done } else { SourceState::Idle };
         for name in self.record.sources() {
             let shown = name.to_string();
@@ -271,15 +281,29 @@ impl Tracked {
                 all.push(SourceStatus::new(shown, name.kind(), fresh));
             }
         }
-        for source in &mut all {
-            if let Some(sentence) = self.here.ban_shown(&source.source)
-                && source.state != SourceState::Done
-            {
-                source.state = SourceState::Banned;
-                source.error.get_or_insert_with(|| format!("it is {sentence}"));
+        for source in all.iter_mut().filter(|source| source.state != SourceState::Done) {
+            match self.here.ban_shown(&source.source) {
+                Some(ban) => self.tell_ban(source, ban),
+                // It was cut off, and its ban is over.
+                None if source.state == SourceState::Banned && self.machine.is_none() => {
+                    source.state = SourceState::Refused;
+                }
+                None => {}
             }
         }
         all
+    }
+
+    /// A banned source: until when, why, and how the ban is lifted, once.
+    fn tell_ban(&self, source: &mut SourceStatus, ban: &Ban) {
+        source.state = SourceState::Banned;
+        source.error = Some(ban.notice());
+        source.error_code.get_or_insert(FailureCode::Provider);
+        let goes_on = self.machine.as_ref().is_some_and(|machine| !machine.is_over());
+        source.waiting_on = goes_on.then(|| {
+            let reason = "it is asked again by itself when its ban is over".to_owned();
+            WaitingOn::new(WaitKind::Retry, age(ban.since), reason).with(|told| told.retry_at = Some(text(ban.until)))
+        });
     }
 
     fn of_view(&self, view: SourceView, now: Instant) -> Option<SourceStatus> {

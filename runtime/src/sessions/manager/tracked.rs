@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -10,22 +11,37 @@ use std::{
 use libp2p::PeerId;
 use rpp_p2p::{
     Plan, Protocol, Update,
-    consumer::{self, DownloadSource, ExplicitResume, View},
+    consumer::{self, DownloadSource, ExplicitResume, View, Waiting},
 };
 use tokio::sync::watch;
 
 use super::{
+    advice,
     mirrors::Mirrors,
     seek::{Joined, Tried},
 };
 use crate::{
-    clock::{Meter, instant_text, now_text},
+    bans::Ban,
+    clock::{Meter, instant_text, now_text, text},
     sessions::{
         record::{self, SourceName},
         rules::{Hold, Standing, Unwritten},
     },
     status::{FailureCode, SessionState, SnapshotStreamStatus, SourceStatus, WaitKind, WaitingOn},
 };
+
+/// A banned source of a session.
+pub(super) struct Banned<'a> {
+    pub(super) source: SourceName,
+    pub(super) ban: &'a Ban,
+}
+
+/// Its name; that it is banned, until when, and why; how the ban is lifted.
+impl fmt::Display for Banned<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is {}", self.source, self.ban.notice())
+    }
+}
 
 /// One session.
 pub(super) struct Tracked {
@@ -84,8 +100,8 @@ pub(super) struct Here {
     pub(super) is_damaged: bool,
     /// It is being prepared for fetching it again.
     pub(super) heals: bool,
-    /// Which of its sources are banned: until when, and why.
-    bans: Vec<(SourceName, Arc<str>)>,
+    /// Which of its sources are banned.
+    bans: Vec<(SourceName, Arc<Ban>)>,
     /// Milliseconds to and from its peers.
     pub(super) round_trips: HashMap<PeerId, f64>,
     /// What each source gave to the last machine.
@@ -93,7 +109,7 @@ pub(super) struct Here {
 }
 
 impl Here {
-    pub(super) fn set_bans(&mut self, bans: Vec<(SourceName, Arc<str>)>) {
+    pub(super) fn set_bans(&mut self, bans: Vec<(SourceName, Arc<Ban>)>) {
         self.bans = bans;
     }
 
@@ -101,20 +117,35 @@ impl Here {
         !self.bans.is_empty()
     }
 
-    pub(super) fn ban_of(&self, source: &SourceName) -> Option<&str> {
-        self.bans.iter().find(|(banned, _)| banned == source).map(|(_, sentence)| &**sentence)
+    pub(super) fn ban_of(&self, source: &SourceName) -> Option<&Ban> {
+        self.bans.iter().find(|(banned, _)| banned == source).map(|(_, ban)| &**ban)
     }
 
-    pub(super) fn ban_shown(&self, source: &str) -> Option<&str> {
-        self.bans.iter().find(|(banned, _)| banned.to_string() == source).map(|(_, sentence)| &**sentence)
+    pub(super) fn ban_shown(&self, source: &str) -> Option<&Ban> {
+        self.bans.iter().find(|(banned, _)| banned.to_string() == source).map(|(_, ban)| &**ban)
     }
 
-    /// The first of a session's sources with its ban, when every one of them is banned.
-    fn all_banned(&self, record: &record::Session) -> Option<(SourceName, &str)> {
-        let mut sources = record.sources();
-        let first = sources.next()?;
-        let sentence = self.ban_of(&first)?;
-        sources.all(|source| self.ban_of(&source).is_some()).then_some((first, sentence))
+    /// When every source of a session is banned: the one whose ban is over first.
+    fn all_banned(&self, record: &record::Session) -> Option<Banned<'_>> {
+        if self.bans.is_empty() {
+            return None;
+        }
+        let ban = |source| self.ban_of(&source).map(|ban| Banned { source, ban });
+        let all: Vec<_> = record.sources().map(ban).collect::<Option<_>>()?;
+        all.into_iter().min_by_key(|banned| banned.ban.until)
+    }
+
+    /// The same of a session that goes on, while nothing but the end of that ban is waited for.
+    fn barred(&self, record: &record::Session, view: &View) -> Option<Banned<'_>> {
+        let is_wait = |wait: &Waiting| matches!(wait.what, WaitKind::Retry | WaitKind::Connection);
+        if view.state.is_final() || !view.waiting.as_ref().is_some_and(is_wait) {
+            return None;
+        }
+        match view.waits_for {
+            // One that was found besides.
+            Some(DownloadSource::Peer(peer)) if self.ban_of(&SourceName::Peer(peer)).is_none() => None,
+            _ => self.all_banned(record),
+        }
     }
 
     /// What keeps a complete session from being called verified.
@@ -269,7 +300,7 @@ impl Tracked {
     /// Removes the machine.
     pub(super) fn end_machine(&mut self, now: Instant) {
         if self.machine.is_some() {
-            self.here.sources = self.status_sources(now);
+            self.here.sources = self.own_sources(now);
         }
         self.mirrors = Mirrors::default();
         self.joined = Joined::default();
@@ -373,8 +404,11 @@ fn describe(
             status.protocol =
                 view.map_or(here.protocol, |view| view.protocol).map(|protocol| protocol.as_str().to_owned());
             status.waiting_on = waiting(view, hold, state, record, here, held_since, now);
-            status.error = view.map_or_else(|| record.error.clone(), |view| trouble(view).map(|(_, message)| message));
-            status.error_code = view.map_or(record.error_code, |view| trouble(view).map(|(code, _)| code));
+            (status.error_code, status.error) = match (view, view.and_then(|view| here.barred(record, view))) {
+                (None, _) => (record.error_code, record.error.clone()),
+                (Some(_), Some(banned)) => (Some(FailureCode::Provider), Some(banned.to_string())),
+                (Some(view), None) => trouble(view).unzip(),
+            };
             status.payload_path = view
                 .and_then(|view| view.payload_path.clone())
                 .or_else(|| here.payload_path.clone())
@@ -397,11 +431,10 @@ fn waiting(
     let banned = here.all_banned(record);
     if let Some(view) = view.filter(|view| view.state != SessionState::Failed || banned.is_none()) {
         return view.waiting.as_ref().map(|wait| {
-            let reason = match &banned {
-                Some(banned) if matches!(wait.what, WaitKind::Retry | WaitKind::Connection) => {
-                    format!("{}; this session goes on by itself when the ban is over", ban(banned))
-                }
-                _ => wait.reason.clone(),
+            let barred = here.barred(record, view);
+            let reason = match &barred {
+                Some(banned) => format!("{banned}; this session goes on by itself when the ban is over"),
+                None => wait.reason.clone(),
             };
             WaitingOn::new(wait.what, since_ms(wait.since), reason).with(|told| {
                 told.index = wait.index;
@@ -410,7 +443,10 @@ fn waiting(
                     (None, what) if !is_for_a_source(what) => None,
                     (None, _) => record.provider().map(|peer| peer.to_string()),
                 };
-                told.retry_at = wait.retry_at.map(|at| instant_text(at, now));
+                told.retry_at = match &barred {
+                    Some(banned) => Some(text(banned.ban.until)),
+                    None => wait.retry_at.map(|at| instant_text(at, now)),
+                };
             })
         });
     }
@@ -422,7 +458,7 @@ fn waiting(
         ),
         // Whoever describes it knows more.
         (Some(Hold::Seek), ..) => (WaitKind::Connection, Tried::default().reason().to_owned()),
-        (Some(Hold::Operator), _, Some(banned)) => (WaitKind::Operator, ban(banned)),
+        (Some(Hold::Operator), _, Some(banned)) => (WaitKind::Operator, banned.to_string()),
         (Some(Hold::Operator), ..) => (
             WaitKind::Operator,
             format!(
@@ -430,30 +466,9 @@ fn waiting(
                 record.session
             ),
         ),
-        (None, SessionState::Failed, Some(banned)) => (
-            WaitKind::Operator,
-            format!(
-                "{}. {}. POST /p2p/snapshots with {{\"peer\":...}} starts anew with another peer, DELETE removes the session",
-                record.advice.as_deref().unwrap_or("the session failed; put its error right"),
-                ban(banned)
-            ),
-        ),
-        (None, SessionState::Failed, None) if record.distrust => (
-            WaitKind::Operator,
-            format!(
-                "{}. POST /p2p/snapshots with {{\"peer\":...}} starts anew, with another peer or with this one; DELETE removes the \
-                 session",
-                record.advice.as_deref().unwrap_or("this session does not go on with a provider that broke the protocol")
-            ),
-        ),
-        (None, SessionState::Failed, None) => (
-            WaitKind::Operator,
-            format!(
-                "{}. POST /p2p/snapshots with {{\"resume\":{{\"session\":{}}}}} tries again, DELETE removes the session",
-                record.advice.as_deref().unwrap_or("the session failed; put its error right"),
-                record.session
-            ),
-        ),
+        (None, SessionState::Failed, banned) => {
+            (WaitKind::Operator, advice::after_failure(record, banned.as_ref(), here.is_any_banned()))
+        }
         (None, SessionState::Complete, _) if !here.is_verified => here.wait(),
         _ => return None,
     };
@@ -471,16 +486,6 @@ pub(super) fn is_for_a_source(what: WaitKind) -> bool {
             | WaitKind::Session
             | WaitKind::Operator
     )
-}
-
-/// That a source is banned, and how to let it in again.
-fn ban((source, sentence): &(SourceName, &str)) -> String {
-    match source {
-        SourceName::Peer(peer) => {
-            format!("{peer} is {sentence}. DELETE /p2p/bans/{peer} (rpp-node bans --lift {peer}) lifts the ban")
-        }
-        SourceName::Mirror(url) => format!("{url} is {sentence}. rpp-node bans lists the bans and lifts them"),
-    }
 }
 
 /// What failed the session, or what it is recovering from.

@@ -183,6 +183,29 @@ fn offers_bans_and_limits_are_shown_in_both_pictures() {
 }
 
 #[test]
+fn a_complete_download_without_its_payload_is_not_at_work() {
+    let done = json!({ "height": 1200, "total_bytes": 1_073_741_824, "verified": true });
+    let mut view = shown(vec![session(7, "complete", &done)]);
+    for text in [view.plain(100), drawn(&view, 140, 24).join("\n")] {
+        assert!(text.contains("its payload was removed") && !text.contains("at work"), "{text}");
+    }
+    let mut there = done;
+    there["payload_path"] = json!("/data/payload");
+    view.show(picture(vec![session(7, "complete", &there)]));
+    assert!(view.plain(100).contains("verified: /data/payload"), "{}", view.plain(100));
+}
+
+#[test]
+fn what_the_operator_of_a_failed_download_can_do_is_shown() {
+    let mut with_advice = failed(8);
+    with_advice["waiting_on"] = json!({ "what": "operator", "since_ms": 14, "reason": "add another source\u{202e}" });
+    let view = shown(vec![with_advice]);
+    for text in [view.plain(100), drawn(&view, 140, 24).join("\n")] {
+        assert!(text.contains("(checksum). add another source") && !text.contains('\u{202e}'), "{text}");
+    }
+}
+
+#[test]
 fn rates_are_kept_for_ten_minutes() {
     let mut view = View::default();
     for _ in 0..HISTORY + 5 {
