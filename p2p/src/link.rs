@@ -8,6 +8,7 @@ mod backoff;
 mod intent;
 mod recovery;
 mod requests;
+mod setback;
 mod slow;
 mod status;
 mod stream;
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 use libp2p::PeerId;
 
 pub use self::stream::Grant;
-pub(crate) use self::{backoff::Backoff, intent::Intent, requests::InFlight};
+pub(crate) use self::{backoff::Backoff, intent::Intent, requests::InFlight, setback::Setback};
 use self::{intent::Said, requests::Requests, stream::LinkStream, window::PathWindow};
 use crate::{
     consumer::{ExplicitResume, Failure, Input, Options, Unexpected},
@@ -62,7 +63,7 @@ pub(crate) struct Link {
     /// Payload bytes that were received in vain.
     wasted: u64,
     /// What it is recovering from.
-    trouble: Option<(FailureCode, String)>,
+    trouble: Option<Setback>,
 }
 
 /// Where a link stands.
@@ -101,7 +102,7 @@ enum LinkState {
 struct Retry {
     at: Instant,
     since: Instant,
-    cause: String,
+    cause: Setback,
     connection: Connection,
     /// A connection from the other side ends the back-off.
     for_connection: bool,
@@ -163,7 +164,7 @@ struct Acks {
 #[derive(Debug)]
 pub(crate) enum Trouble {
     /// It goes on, and recovers from this.
-    Passing(FailureCode, String),
+    Passing(Setback),
     /// It is over.
     Final(Failure),
 }
@@ -270,12 +271,12 @@ impl Link {
     }
 
     /// What it is recovering from.
-    pub(crate) fn trouble(&self) -> Option<&(FailureCode, String)> {
+    pub(crate) fn trouble(&self) -> Option<&Setback> {
         self.trouble.as_ref()
     }
 
-    pub(crate) fn note_trouble(&mut self, code: FailureCode, cause: String) {
-        self.trouble = Some((code, cause));
+    pub(crate) fn note_trouble(&mut self, setback: Setback) {
+        self.trouble = Some(setback);
     }
 
     /// What the next plan should be of.

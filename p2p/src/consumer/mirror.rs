@@ -15,7 +15,7 @@ use crate::{
     download::Demand,
     error::Cause,
     limits::MIRROR_READS,
-    link::Backoff,
+    link::{Backoff, Setback},
     messages::{Plan, PlanWishes},
     ranges::IndexRanges,
     status::{FailureCode, SessionState, WaitKind},
@@ -38,7 +38,7 @@ pub(super) struct MirrorLink {
     begins_early: bool,
     received: u64,
     wasted: u64,
-    last: Option<(FailureCode, String)>,
+    last: Option<Setback>,
 }
 
 /// ```text
@@ -52,7 +52,7 @@ enum State {
     Idle,
     Planning { job: MirrorJobId, since: Instant, wishes: PlanWishes },
     Open { reads: Vec<Read> },
-    BackingOff { at: Instant, since: Instant, cause: String },
+    BackingOff { at: Instant, since: Instant, cause: Cause },
 }
 
 /// One read of the payload.
@@ -138,7 +138,7 @@ impl MirrorLink {
         (self.received, self.wasted)
     }
 
-    pub(super) fn trouble(&self) -> Option<&(FailureCode, String)> {
+    pub(super) fn trouble(&self) -> Option<&Setback> {
         self.last.as_ref()
     }
 
@@ -275,7 +275,7 @@ impl MirrorLink {
 
     /// A job failed in a way that passes; the others are given up with it. `Some`: the patience is at its end.
     pub(super) fn back_off(&mut self, now: Instant, reason: &Cause, least: Option<Duration>) -> Option<Out> {
-        self.last = Some((FailureCode::Network, reason.to_string()));
+        self.last = Some(Setback::Mirror(reason.clone()));
         // It may not serve so many at once.
         self.begins_early = false;
         if self.reads().len() > 1 {
@@ -284,7 +284,7 @@ impl MirrorLink {
         match self.backoff.next(now) {
             Some(at) => {
                 let at = at.max(now + least.unwrap_or_default());
-                self.state = State::BackingOff { at, since: now, cause: reason.to_string() };
+                self.state = State::BackingOff { at, since: now, cause: reason.clone() };
                 None
             }
             None => {

@@ -5,16 +5,14 @@
 
 use std::{ops::Range, sync::Arc, time::Instant};
 
-use super::{Intent, Link, LinkState, Trouble};
+use super::{Intent, Link, LinkState, Setback, Trouble};
 use crate::{
     download::{Demand, Want},
     error::{RequestFailure, SnapshotProtocolError},
     exchange::Verified,
     messages::{Checkpoint, Plan, SnapshotsRequest},
     ranges::IndexRanges,
-    status::FailureCode,
     stream::{Protocol, Wanted},
-    text,
     types::{RequestId, SnapshotSessionId},
 };
 
@@ -184,9 +182,9 @@ impl Link {
             }
             SnapshotProtocolError::Outbound(failure) => {
                 lost(self, failure);
-                self.back_off(now, FailureCode::Network, text::escape(&failure.to_string()), false)
+                self.back_off(now, Setback::NoAnswer(failure.clone()), false)
             }
-            other => self.back_off(now, FailureCode::Network, text::escape(&other.to_string()), false),
+            other => self.back_off(now, Setback::from(other), false),
         }
     }
 }
