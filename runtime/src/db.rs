@@ -33,7 +33,7 @@ use std::{
 };
 
 use libp2p::PeerId;
-use rpp_p2p::{SnapshotSessionId, provider::Record};
+use rpp_p2p::{SnapshotSessionId, error::Cause, provider::Record};
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use self::fault::DbFault;
@@ -416,12 +416,12 @@ impl Shared {
             let old = std::mem::replace(&mut *state, State::Failed { reason: reason.clone(), next: Instant::now() });
             drop(state);
             drop(old);
-            self.writable.failed(Part::Database, &self.failed(reason).to_string());
+            self.writable.failed(Part::Database, Cause::new(self.failed(reason)));
         }
     }
 
     fn give_up(&self, reason: DbFault) {
-        self.writable.failed(Part::Database, &self.failed(reason.clone()).to_string());
+        self.writable.failed(Part::Database, Cause::new(self.failed(reason.clone())));
         let failed = State::Failed { reason, next: Instant::now() + DB_RETRY };
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = failed;
     }

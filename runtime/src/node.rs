@@ -18,6 +18,7 @@ use libp2p::{
 };
 use rpp_p2p::{
     Protocols, TrustAnchor,
+    error::Cause,
     plan::check_plan,
     provider::{ChunkBounds, RecordLimits, SlotLimits},
     snapshots,
@@ -29,7 +30,7 @@ use crate::{
     config::Config,
     db::{Db, DbError, Known, Notice},
     discovery::{self, Finder},
-    error::StorageFault,
+    error::{ListenFault, StorageFault},
     handle::{Command, NodeHandle},
     head::{HeadError, HeadFile},
     hooks::{Hooks, Watchers},
@@ -83,7 +84,8 @@ pub enum StartError {
         /// Which.
         address: String,
         /// Why.
-        reason: String,
+        #[source]
+        reason: ListenFault,
     },
     /// This processor lacks what the proof library needs.
     #[error(transparent)]
@@ -650,8 +652,7 @@ fn listen(swarm: &mut Swarm<NodeBehaviour>, addresses: &[Multiaddr]) -> Result<L
     let mut absent = None;
     let mut bound = 0;
     if let Some(taken) = addresses.iter().find(|address| listeners::is_taken(address)) {
-        let reason = "another program listens there: give this node another port".to_owned();
-        return Err(StartError::Listen { address: taken.to_string(), reason });
+        return Err(StartError::Listen { address: taken.to_string(), reason: ListenFault::Taken });
     }
     for address in addresses {
         match swarm.listen_on(address.clone()) {
@@ -660,7 +661,8 @@ fn listen(swarm: &mut Swarm<NodeBehaviour>, addresses: &[Multiaddr]) -> Result<L
                 bound += 1;
             }
             Err(error) => {
-                let failed = StartError::Listen { address: address.to_string(), reason: swarm::innermost(&error) };
+                let reason = ListenFault::Transport(Cause::innermost(error));
+                let failed = StartError::Listen { address: address.to_string(), reason };
                 if !listeners::is_absent(address) {
                     return Err(failed);
                 }

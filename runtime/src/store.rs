@@ -89,7 +89,7 @@ pub(crate) struct Inner {
     /// Whether the catalog changed since [`Store::refresh`] last reported it.
     news: AtomicBool,
     /// The reasons for damaged payloads whose note could not be written.
-    condemned: Mutex<HashMap<Hash, String>>,
+    condemned: Mutex<HashMap<Hash, Damage>>,
 }
 
 impl Store {
@@ -391,7 +391,7 @@ impl Inner {
                 Listed::New(mut new) => {
                     changed = true;
                     if let Some(before) = old.damaged.get(&root) {
-                        tracing::info!(%root, before = before.reason, "a stored payload can be read again");
+                        tracing::info!(%root, before = %before.reason, "a stored payload can be read again");
                     }
                     if let Some(before) = old.stored.get(&root) {
                         new.take_over(before);
@@ -400,7 +400,7 @@ impl Inner {
                 }
                 Listed::Damaged(entry) => {
                     if old.damaged.get(&root) != Some(&*entry) {
-                        tracing::warn!(path = %entry.path.display(), reason = entry.reason, "left out of the store");
+                        tracing::warn!(path = %entry.path.display(), reason = %entry.reason, "left out of the store");
                     }
                     damaged.insert(root, *entry);
                 }
@@ -421,7 +421,7 @@ impl Inner {
         let folder = match self.store.dir(name) {
             Ok(folder) => folder,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Listed::Gone,
-            Err(error) => return damaged(None, error.to_string()),
+            Err(error) => return damaged(None, Damage::Unopened(error.into())),
         };
         if let Some(reason) = self.condemned().get(root) {
             return damaged(None, reason.clone());
@@ -437,7 +437,7 @@ impl Inner {
             Ok(stored) => Listed::New(Box::new(stored)),
             // Removed between listing and reading.
             Err(_) if matches!(self.store.exists(name), Ok(false)) => Listed::Gone,
-            Err(damage) => damaged(mark.filter(|_| !damage.may_pass()), damage.to_string()),
+            Err(damage) => damaged(mark.filter(|_| !damage.may_pass()), damage),
         }
     }
 
@@ -478,7 +478,7 @@ impl Inner {
         let stored = catalog.stored.get(&root).cloned().ok_or_else(|| StoreError::Damaged {
             path: self.store.path().join(root.to_string()),
             reason: match catalog.damaged.get(&root) {
-                Some(entry) => Damage::UnreadableWhenPlaced(entry.reason.clone()),
+                Some(entry) => Damage::UnreadableWhenPlaced(Box::new(entry.reason.clone())),
                 None => Damage::GoneWhenPlaced,
             },
         })?;
@@ -500,14 +500,14 @@ impl Inner {
         };
         if let Err(error) = note() {
             tracing::warn!(%root, "the note of it could not be written, so another process may offer it: {error}");
-            self.condemned().insert(*root, reason.to_owned());
+            self.condemned().insert(*root, Damage::Noted(reason.to_owned()));
         }
         if let Err(error) = self.rescan() {
             tracing::warn!("the catalog could not be read again: {error}");
         }
     }
 
-    fn condemned(&self) -> MutexGuard<'_, HashMap<Hash, String>> {
+    fn condemned(&self) -> MutexGuard<'_, HashMap<Hash, Damage>> {
         self.condemned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
