@@ -18,7 +18,7 @@ use crate::{
 
 /// What is known of a source's bans.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum SourceStanding {
     /// Until when, and why, in one sentence.
     Banned(Arc<str>),
     /// It was banned; that is over.
@@ -69,17 +69,17 @@ impl Manager {
 
     /// `source` is banned; its sessions say so.
     pub(crate) fn ban(&mut self, source: &BanSource, sentence: &str, now: Instant) {
-        self.standing.insert(source.clone(), Standing::Banned(sentence.into()));
+        self.standing.insert(source.clone(), SourceStanding::Banned(sentence.into()));
         self.tell_standing(source, now);
     }
 
     /// The ban of `source` is over: its sessions try at once, and those that failed for what it did may be resumed.
     pub(crate) fn end_ban(&mut self, source: &BanSource, now: Instant) {
-        self.standing.insert(source.clone(), Standing::Readmitted);
+        self.standing.insert(source.clone(), SourceStanding::Readmitted);
         self.tell_standing(source, now);
         // Whoever has no session any more is of no interest.
         self.standing.retain(|source, standing| {
-            *standing != Standing::Readmitted || self.sessions.values().any(|tracked| tracked.has_source(source))
+            *standing != SourceStanding::Readmitted || self.sessions.values().any(|tracked| tracked.has_source(source))
         });
     }
 
@@ -91,7 +91,7 @@ impl Manager {
             .map(|(session, _)| *session)
             .collect();
         for session in of_source {
-            if self.standing.get(source) == Some(&Standing::Readmitted) {
+            if self.standing.get(source) == Some(&SourceStanding::Readmitted) {
                 self.readmit(session, source, now);
             }
             self.apply_standing(session, now);
@@ -107,9 +107,9 @@ impl Manager {
         if known.is_empty() && !tracked.here.is_any_banned() {
             return;
         }
-        let sentence = |(name, standing): (SourceName, &Standing)| match standing {
-            Standing::Banned(sentence) => Some((name, Arc::clone(sentence))),
-            Standing::Readmitted => None,
+        let sentence = |(name, standing): (SourceName, &SourceStanding)| match standing {
+            SourceStanding::Banned(sentence) => Some((name, Arc::clone(sentence))),
+            SourceStanding::Readmitted => None,
         };
         tracked.here.set_bans(known.into_iter().filter_map(sentence).collect());
         let is_readmitted = !tracked.here.is_any_banned();
@@ -139,8 +139,8 @@ impl Manager {
 
     /// The peers that are banned now.
     pub(super) fn banned(&self) -> HashSet<PeerId> {
-        let banned = |(source, standing): (&BanSource, &Standing)| match (source, standing) {
-            (BanSource::Peer(peer), Standing::Banned(_)) => Some(*peer),
+        let banned = |(source, standing): (&BanSource, &SourceStanding)| match (source, standing) {
+            (BanSource::Peer(peer), SourceStanding::Banned(_)) => Some(*peer),
             _ => None,
         };
         self.standing.iter().filter_map(banned).collect()
@@ -149,7 +149,7 @@ impl Manager {
     /// Refuses what would need a banned peer.
     pub(super) fn not_banned(&self, peer: &PeerId) -> Result<(), SnapshotRuntimeError> {
         match self.standing.get(&BanSource::Peer(*peer)) {
-            Some(Standing::Banned(sentence)) => {
+            Some(SourceStanding::Banned(sentence)) => {
                 Err(SnapshotRuntimeError::PeerBanned { peer: *peer, sentence: sentence.to_string() })
             }
             _ => Ok(()),
