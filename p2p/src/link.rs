@@ -328,7 +328,7 @@ impl Link {
                     }
                 }
                 None if matches!(self.state, LinkState::Open { .. }) => {
-                    break self.requests.wanted(self.session, demand.plan.as_deref(), demand.room)?;
+                    break self.requests.wanted(self.session, demand.plan.as_deref(), demand.budget)?;
                 }
                 None => return None,
             }
@@ -340,7 +340,7 @@ impl Link {
     /// The next thing to say to the peer. Not to be asked before the last message is answered.
     fn poll_intent(&mut self, demand: &Demand) -> Option<Intent> {
         let message = self.message_due(demand);
-        self.said.next(&self.state, message, demand, demand.room, 1)
+        self.said.next(&self.state, message, demand, demand.budget, 1)
     }
 
     /// The next message: how the session is opened, or what is acknowledged.
@@ -589,27 +589,27 @@ mod tests {
             link.update_came(index);
             demand.want.without_update(index);
         }
-        (demand.want.chunks, demand.room) = (std::iter::once(0..10).collect(), 4 * CHUNK);
+        (demand.want.chunks, demand.budget) = (std::iter::once(0..10).collect(), 4 * CHUNK);
         assert_eq!(link.poll_intent(&demand), Some(Intent::Want(demand.want.clone())));
         assert_eq!(link.poll_intent(&demand), Some(Intent::Credit(4 * CHUNK)));
         for index in 0..2 {
             link.chunk_came(index, CHUNK, true);
             demand.want.without_chunk(index);
-            demand.room -= CHUNK;
+            demand.budget -= CHUNK;
             assert_eq!(link.poll_intent(&demand), None);
         }
         // Both are durable: an ack goes first.
-        (demand.room, demand.durable.chunks) = (4 * CHUNK, Some(2));
+        (demand.budget, demand.durable.chunks) = (4 * CHUNK, Some(2));
         let ack = link.poll_intent(&demand);
         assert!(matches!(ack, Some(Intent::Message(SnapshotsRequest::Ack { index: 1, .. }))), "{ack:?}");
         link.acked(ArtefactKind::Chunk, 1);
         assert_eq!(link.poll_intent(&demand), Some(Intent::Credit(6 * CHUNK)));
         // The disk is full: nothing is wanted, and what was granted stays granted.
         let wanted = std::mem::take(&mut demand.want);
-        demand.room = 0;
+        demand.budget = 0;
         assert_eq!(link.poll_intent(&demand), Some(Intent::Want(Want::default())));
         assert_eq!(link.poll_intent(&demand), None);
-        (demand.want, demand.room) = (wanted, 4 * CHUNK);
+        (demand.want, demand.budget) = (wanted, 4 * CHUNK);
         assert_eq!(link.poll_intent(&demand), Some(Intent::Want(demand.want.clone())));
         assert_eq!(link.poll_intent(&demand), None);
     }
@@ -629,7 +629,7 @@ mod tests {
         assert!(link.handle_sent(Ok(RequestId::new(2))).is_err(), "none is to be sent");
         assert!(link.end(RequestId::new(3)).is_none() && link.end(RequestId::new(1)).is_some());
         link.resumed(now);
-        (demand.want.chunks, demand.room) = (vec![3..4, 7..10], 2 * CHUNK + 1);
+        (demand.want.chunks, demand.budget) = (vec![3..4, 7..10], 2 * CHUNK + 1);
         for (id, expected) in [(4, 3), (5, 7)] {
             let request = link.poll_request(now, &demand);
             let Some(SnapshotsRequest::Chunk { chunk_index, .. }) = request else { panic!("{request:?}") };
@@ -637,10 +637,10 @@ mod tests {
             assert!(link.handle_sent(Ok(RequestId::new(id))).is_ok() && link.end(RequestId::new(id)).is_some());
             link.chunk_came(chunk_index, CHUNK, true);
             demand.want.without_chunk(chunk_index);
-            demand.room -= CHUNK;
+            demand.budget -= CHUNK;
         }
         assert_eq!(link.poll_request(now, &demand), None, "a byte is left");
-        demand.room = CHUNK;
+        demand.budget = CHUNK;
         assert!(matches!(link.poll_request(now, &demand), Some(SnapshotsRequest::Chunk { chunk_index: 8, .. })));
     }
 }

@@ -331,7 +331,7 @@ impl MirrorLink {
 }
 
 /// What the next read is of: neighbours that are wanted and not under way. Each read is a part of what may be under way, so that
-/// others are on their way when it ends; a small rest waits for more room instead of being a request of its own.
+/// others are on their way when it ends; a small rest waits for more budget instead of being a request of its own.
 fn next_read(plan: &Plan, reads: &[Read], most_reads: usize, demand: &Demand) -> Option<Range<u64>> {
     if reads.len() >= most_reads {
         return None;
@@ -340,9 +340,9 @@ fn next_read(plan: &Plan, reads: &[Read], most_reads: usize, demand: &Demand) ->
     reads.iter().for_each(|read| wanted.remove(read.chunks.clone()));
     let first = wanted.iter().next()?;
     let under_way: u64 = reads.iter().map(|read| bytes_of(plan, &read.chunks)).sum();
-    let free = demand.room.saturating_sub(under_way);
+    let free = demand.budget.saturating_sub(under_way);
     let left = under_way + wanted.iter().map(|range| bytes_of(plan, &range)).sum::<u64>();
-    let part = crate::mirror::read_bytes(demand.room.min(left), plan.chunk_size);
+    let part = crate::mirror::read_bytes(demand.budget.min(left), plan.chunk_size);
     let (mut end, most) = (first.start, part.min(free));
     while end < first.end && bytes_of(plan, &(first.start..end + 1)) <= most {
         end += 1;

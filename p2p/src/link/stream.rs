@@ -128,11 +128,11 @@ impl Link {
         let request_id = stream.id;
         // What waits for the disk is in memory, too.
         let window = self.window.bytes(plan.chunk_size);
-        let room = window.saturating_sub(demand.unwritten).min(demand.room);
+        let budget = window.saturating_sub(demand.unwritten).min(demand.budget);
         // Seldom, and never so late that a chunk does not fit.
-        let step = (window / 4).min(room / 2).max(plan.chunk_size);
+        let step = (window / 4).min(budget / 2).max(plan.chunk_size);
         let (mut want, mut credit) = (None, None);
-        while let Some(intent) = self.said.next(&self.state, None, demand, room, step) {
+        while let Some(intent) = self.said.next(&self.state, None, demand, budget, step) {
             match intent {
                 Intent::Want(Want { chunks, updates }) => want = Some(Wanted { chunks, updates }),
                 Intent::Credit(granted) => credit = Some(granted),
