@@ -27,7 +27,7 @@ use crate::{
     bans::Warden,
     config::Config,
     db::Db,
-    discovery::Finder,
+    discovery::{self, Finder},
     error::{ListenFault, StorageFault},
     handle::{Command, NodeHandle},
     hooks::{Hooks, Watchers},
