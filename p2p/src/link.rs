@@ -5,6 +5,7 @@
 //! [`requests`] turns them into one request at a time; a stream would send them as they are.
 
 mod backoff;
+mod due;
 mod intent;
 mod recovery;
 mod requests;
@@ -25,7 +26,6 @@ use crate::{
     consumer::{ExplicitResume, Failure, Input, Options, Unexpected},
     download::{Demand, Hold},
     error::{NotSent, RequestFailure, StreamFailure},
-    limits::MIN_CHUNK_SIZE,
     messages::{ArtefactKind, Plan, PlanWishes, SnapshotsRequest},
     status::FailureCode,
     stream::Protocol,
@@ -343,19 +343,6 @@ impl Link {
         self.said.next(&self.state, message, demand, demand.budget, 1)
     }
 
-    /// The next message: how the session is opened, or what is acknowledged.
-    fn message_due(&self, demand: &Demand) -> Option<SnapshotsRequest> {
-        match self.state {
-            LinkState::Up => self.opening_message(demand),
-            LinkState::Open { .. } => self.ack_due(demand).map(|(kind, index)| SnapshotsRequest::Ack {
-                session_id: self.session,
-                kind,
-                index,
-            }),
-            _ => None,
-        }
-    }
-
     /// Whether to dial the peer now.
     pub(crate) fn poll_connect(&mut self, now: Instant, demand: &Demand) -> bool {
         let dials = matches!(self.state, LinkState::Down) && self.is_needed(demand);
@@ -371,61 +358,6 @@ impl Link {
             _ => None,
         };
         [retry, self.acks.after].into_iter().flatten().min()
-    }
-
-    /// `plan` or `resume`, when the peer is needed.
-    fn opening_message(&self, demand: &Demand) -> Option<SnapshotsRequest> {
-        if !self.is_needed(demand) {
-            return None;
-        }
-        let Some(plan) = &demand.plan else { return Some(self.first_plan()) };
-        let (session_id, present) = (self.session, plan.chunk_size);
-        let (plan_id, chunk_index, update_index) = match self.opening {
-            Opening::Usual => (plan.plan_id, demand.next.0, demand.next.1),
-            Opening::Named(named) => (named.plan_id, named.chunk_index, named.update_index),
-            // Not while work for the present plan is in progress.
-            Opening::Anew | Opening::Smaller(_) if demand.is_in_use => return None,
-            // Nor while something counts in the present chunks.
-            Opening::Smaller(_) if !demand.is_written => return None,
-            // The same snapshot in the same chunks goes on, or in smaller ones; else only tip and updates may be new.
-            Opening::Anew | Opening::Smaller(_) => {
-                let (chunk_size, least) = match self.opening {
-                    Opening::Smaller(smaller) => {
-                        (smaller, self.options.wishes.min_chunk_size.unwrap_or(MIN_CHUNK_SIZE).min(smaller))
-                    }
-                    _ => (present, present),
-                };
-                let wishes = PlanWishes {
-                    chunk_size: Some(chunk_size),
-                    min_chunk_size: Some(least),
-                    max_chunk_size: Some(present),
-                    root: Some(plan.snapshot.checkpoint.state_root),
-                    height: Some(plan.snapshot.checkpoint.height),
-                };
-                return Some(SnapshotsRequest::Plan { session_id, wishes });
-            }
-        };
-        Some(SnapshotsRequest::Resume { session_id, plan_id, chunk_index, update_index })
-    }
-
-    fn first_plan(&self) -> SnapshotsRequest {
-        SnapshotsRequest::Plan { session_id: self.session, wishes: self.options.wishes }
-    }
-
-    /// What is durable and recorded here, but not acknowledged yet.
-    fn ack_due(&self, demand: &Demand) -> Option<(ArtefactKind, u64)> {
-        if self.acks.given_up || self.acks.after.is_some() {
-            return None;
-        }
-        let due = |durable: Option<u64>, acked: u64| durable.filter(|durable| *durable > acked).map(|all| all - 1);
-        due(demand.durable.updates, self.acks.updates)
-            .map(|index| (ArtefactKind::LightClientUpdate, index))
-            .or_else(|| due(demand.durable.chunks, self.acks.chunks).map(|index| (ArtefactKind::Chunk, index)))
-    }
-
-    /// An ack is due and the peer is there to take it.
-    pub(crate) fn can_ack(&self, demand: &Demand) -> bool {
-        matches!(self.state, LinkState::Open { .. }) && self.ack_due(demand).is_some()
     }
 
     /// What became of the request that was wanted. `Some`: nothing was sent.
@@ -527,120 +459,4 @@ impl Link {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::{
-        download::Want,
-        messages::{Checkpoint, GenesisDescriptor, PayloadFormat, Plan, SnapshotHeader},
-        types::Hash,
-    };
-
-    /// Ten chunks of 16 KiB.
-    fn plan() -> Arc<Plan> {
-        let checkpoint = Checkpoint {
-            step: 1,
-            height: 1,
-            block_hash: Hash::default(),
-            state_root: Hash::default(),
-            payload_bytes: 10 * CHUNK,
-            commitment: Hash::default(),
-        };
-        Arc::new(Plan {
-            plan_id: Hash::default(),
-            proof: String::new(),
-            genesis: GenesisDescriptor { chain_id: String::new(), publishers: Vec::new(), threshold: 1 },
-            snapshot: SnapshotHeader { checkpoint, format: PayloadFormat::Raw },
-            tip: checkpoint,
-            chunk_size: CHUNK,
-            total_chunks: 10,
-            total_updates: 2,
-        })
-    }
-
-    const CHUNK: u64 = 16 * 1024;
-
-    fn demand(plan: Option<Arc<Plan>>) -> Demand {
-        Demand { plan, ..Demand::without_plan() }
-    }
-
-    fn link() -> Link {
-        let session = SnapshotSessionId::new(7).expect("a valid id");
-        Link::new(session, PeerId::random(), Options::default(), None, Instant::now())
-    }
-
-    /// What a stream would be told: the link is driven without the requests of 1.0.0.
-    #[test]
-    fn each_thing_is_said_once_and_what_came_is_neither_wanted_nor_granted_any_more() {
-        let (now, mut link) = (Instant::now(), link());
-        let nothing = demand(None);
-        assert!(link.poll_connect(now, &nothing) && !link.poll_connect(now, &nothing));
-        assert_eq!(link.poll_intent(&nothing), None, "nobody hears it yet");
-        link.connected();
-        assert!(matches!(link.poll_intent(&nothing), Some(Intent::Message(SnapshotsRequest::Plan { .. }))));
-        link.planned(now);
-
-        let mut demand = demand(Some(plan()));
-        demand.want.updates = 0..2;
-        assert_eq!(link.poll_intent(&demand), Some(Intent::Want(demand.want.clone())));
-        for index in 0..2 {
-            assert_eq!(link.poll_intent(&demand), None);
-            link.update_came(index);
-            demand.want.without_update(index);
-        }
-        (demand.want.chunks, demand.budget) = (std::iter::once(0..10).collect(), 4 * CHUNK);
-        assert_eq!(link.poll_intent(&demand), Some(Intent::Want(demand.want.clone())));
-        assert_eq!(link.poll_intent(&demand), Some(Intent::Credit(4 * CHUNK)));
-        for index in 0..2 {
-            link.chunk_came(index, CHUNK, true);
-            demand.want.without_chunk(index);
-            demand.budget -= CHUNK;
-            assert_eq!(link.poll_intent(&demand), None);
-        }
-        // Both are durable: an ack goes first.
-        (demand.budget, demand.durable.chunks) = (4 * CHUNK, Some(2));
-        let ack = link.poll_intent(&demand);
-        assert!(matches!(ack, Some(Intent::Message(SnapshotsRequest::Ack { index: 1, .. }))), "{ack:?}");
-        link.acked(ArtefactKind::Chunk, 1);
-        assert_eq!(link.poll_intent(&demand), Some(Intent::Credit(6 * CHUNK)));
-        // The disk is full: nothing is wanted, and what was granted stays granted.
-        let wanted = std::mem::take(&mut demand.want);
-        demand.budget = 0;
-        assert_eq!(link.poll_intent(&demand), Some(Intent::Want(Want::default())));
-        assert_eq!(link.poll_intent(&demand), None);
-        (demand.want, demand.budget) = (wanted, 4 * CHUNK);
-        assert_eq!(link.poll_intent(&demand), Some(Intent::Want(demand.want.clone())));
-        assert_eq!(link.poll_intent(&demand), None);
-    }
-
-    #[test]
-    fn one_request_at_a_time_stays_within_the_credit() {
-        let (now, mut link) = (Instant::now(), link());
-        link.connected();
-        let mut demand = demand(Some(plan()));
-        let request = link.poll_request(now, &demand);
-        assert!(
-            matches!(request, Some(SnapshotsRequest::Resume { chunk_index: 0, update_index: 0, .. })),
-            "{request:?}"
-        );
-        assert_eq!(link.poll_request(now, &demand), None, "one is in flight");
-        assert!(matches!(link.handle_sent(Ok(RequestId::new(1))), Ok(None)));
-        assert!(link.handle_sent(Ok(RequestId::new(2))).is_err(), "none is to be sent");
-        assert!(link.end(RequestId::new(3)).is_none() && link.end(RequestId::new(1)).is_some());
-        link.resumed(now);
-        (demand.want.chunks, demand.budget) = (vec![3..4, 7..10], 2 * CHUNK + 1);
-        for (id, expected) in [(4, 3), (5, 7)] {
-            let request = link.poll_request(now, &demand);
-            let Some(SnapshotsRequest::Chunk { chunk_index, .. }) = request else { panic!("{request:?}") };
-            assert_eq!(chunk_index, expected);
-            assert!(link.handle_sent(Ok(RequestId::new(id))).is_ok() && link.end(RequestId::new(id)).is_some());
-            link.chunk_came(chunk_index, CHUNK, true);
-            demand.want.without_chunk(chunk_index);
-            demand.budget -= CHUNK;
-        }
-        assert_eq!(link.poll_request(now, &demand), None, "a byte is left");
-        demand.budget = CHUNK;
-        assert!(matches!(link.poll_request(now, &demand), Some(SnapshotsRequest::Chunk { chunk_index: 8, .. })));
-    }
-}
+mod tests;
