@@ -22,7 +22,7 @@ use rpp_p2p::{
 use tokio::sync::{broadcast, mpsc, watch};
 
 pub use self::error::StartError;
-use self::opened::OpenedParts;
+use self::opened::{OpenedParts, reloaded};
 use crate::{
     bans::Warden,
     config::Config,

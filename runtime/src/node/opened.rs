@@ -111,7 +111,7 @@ fn keep_private(folder: &std::path::Path) {
 }
 
 /// The sessions, with the updates that are stored beside their partial payloads.
-fn reloaded(store: &Store, config: &Config, sessions: Vec<Known>) -> Vec<Reloaded> {
+pub(super) fn reloaded(store: &Store, config: &Config, sessions: Vec<Known>) -> Vec<Reloaded> {
     let trust = trust_anchor(config);
     let updates = |record: &record::Session| {
         let plan = record.plan.as_ref().filter(|_| !record.state.is_final())?;
