@@ -49,12 +49,12 @@ pub enum EnvelopeError {
         max: usize,
     },
     /// The checksum is right, but the message cannot be decoded.
-    #[error("the message at byte {offset} is no ServerMessage: {reason}")]
+    #[error("the message at byte {offset} is no ServerMessage: {source}")]
     Message {
         /// Where the message's head begins.
         offset: usize,
         /// The decoder's reason.
-        reason: String,
+        source: prost::DecodeError,
     },
 }
 
@@ -113,7 +113,7 @@ pub fn read_message(bytes: &[u8], checksum: u32, offset: usize) -> Result<proto:
     if fnv1a32(bytes) != checksum {
         return Err(EnvelopeError::Checksum { offset });
     }
-    proto::ServerMessage::decode(bytes).map_err(|error| EnvelopeError::Message { offset, reason: error.to_string() })
+    proto::ServerMessage::decode(bytes).map_err(|source| EnvelopeError::Message { offset, source })
 }
 
 /// Iterates over the messages in one WebSocket message.

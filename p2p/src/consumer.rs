@@ -85,7 +85,7 @@ use crate::{
     download::{Demand, Download, Hold},
     exchange::Exchange,
     limits::{LEAD_PATIENCE, MAX_SOURCES},
-    link::Link,
+    link::{Link, Setback},
     messages::{Plan, PlanWishes, SnapshotsRequest, Update},
     ranges::IndexRanges,
     schedule::{Missing, Number, Schedule},
@@ -105,7 +105,7 @@ pub struct Session {
     download: Download,
     course: Course,
     /// What it is recovering from.
-    trouble: Option<(FailureCode, String)>,
+    trouble: Option<Setback>,
     /// What an operator named is put to the first source, which has to take it.
     is_explicit: bool,
     /// Root, length and chunk size are settled, and every source was told.

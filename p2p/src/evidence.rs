@@ -222,7 +222,7 @@ fn is_lie(error: &PlanError) -> bool {
 #[cfg(all(test, feature = "proofs"))]
 mod tests {
     use super::*;
-    use crate::authority::AuthenticationError;
+    use crate::{authority::AuthenticationError, plan::DueNumber};
     use rpp_proofs::ProofError;
 
     #[test]
@@ -270,15 +270,15 @@ mod tests {
             PlanError::Anchor { trusted: hash, found: hash },
             PlanError::AnchorDetail { what: "publishers" },
             PlanError::ProofSystem { found: "next".to_owned() },
-            PlanError::Number { what: "payload_bytes", found: 1, expected: String::new() },
-            PlanError::Number { what: "total_updates", found: 1, expected: String::new() },
+            PlanError::Number { what: "payload_bytes", found: 1, expected: DueNumber::PayloadBytes(0) },
+            PlanError::Number { what: "total_updates", found: 1, expected: DueNumber::Between { least: 2, most: 3 } },
         ] {
             assert_eq!(Evidence::of_violation(&Violation::Plan(error)), None);
         }
         assert_eq!(Evidence::of_authority(&below(1, 0, 0)).map(|it| it.kind), Some(Offence::Signature));
         let proof = AuthorityError::Proof { reason: ProofError::Height };
         assert_eq!(Evidence::of_authority(&proof).map(|it| it.kind), Some(Offence::Proof));
-        let lie = PlanError::Number { what: "total_chunks", found: 1, expected: "2".to_owned() };
+        let lie = PlanError::Number { what: "total_chunks", found: 1, expected: DueNumber::Exactly(2) };
         assert_eq!(Evidence::of_violation(&Violation::Plan(lie)).map(|it| it.kind), Some(Offence::Plan));
         let busy = SnapshotProtocolError::Provider { code: crate::ErrorCode::Busy, message: String::new() };
         assert_eq!(Evidence::of_error(&busy), None);

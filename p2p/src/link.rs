@@ -5,9 +5,11 @@
 //! [`requests`] turns them into one request at a time; a stream would send them as they are.
 
 mod backoff;
+mod due;
 mod intent;
 mod recovery;
 mod requests;
+mod setback;
 mod slow;
 mod status;
 mod stream;
@@ -18,13 +20,12 @@ use std::time::{Duration, Instant};
 use libp2p::PeerId;
 
 pub use self::stream::Grant;
-pub(crate) use self::{backoff::Backoff, intent::Intent, requests::InFlight};
+pub(crate) use self::{backoff::Backoff, intent::Intent, requests::InFlight, setback::Setback};
 use self::{intent::Said, requests::Requests, stream::LinkStream, window::PathWindow};
 use crate::{
     consumer::{ExplicitResume, Failure, Input, Options, Unexpected},
     download::{Demand, Hold},
     error::{NotSent, RequestFailure, StreamFailure},
-    limits::MIN_CHUNK_SIZE,
     messages::{ArtefactKind, Plan, PlanWishes, SnapshotsRequest},
     status::FailureCode,
     stream::Protocol,
@@ -62,7 +63,7 @@ pub(crate) struct Link {
     /// Payload bytes that were received in vain.
     wasted: u64,
     /// What it is recovering from.
-    trouble: Option<(FailureCode, String)>,
+    trouble: Option<Setback>,
 }
 
 /// Where a link stands.
@@ -101,7 +102,7 @@ enum LinkState {
 struct Retry {
     at: Instant,
     since: Instant,
-    cause: String,
+    cause: Setback,
     connection: Connection,
     /// A connection from the other side ends the back-off.
     for_connection: bool,
@@ -165,7 +166,7 @@ struct Acks {
 #[derive(Debug)]
 pub(crate) enum Trouble {
     /// It goes on, and recovers from this.
-    Passing(FailureCode, String),
+    Passing(Setback),
     /// It is over.
     Final(Failure),
 }
@@ -272,12 +273,12 @@ impl Link {
     }
 
     /// What it is recovering from.
-    pub(crate) fn trouble(&self) -> Option<&(FailureCode, String)> {
+    pub(crate) fn trouble(&self) -> Option<&Setback> {
         self.trouble.as_ref()
     }
 
-    pub(crate) fn note_trouble(&mut self, code: FailureCode, cause: String) {
-        self.trouble = Some((code, cause));
+    pub(crate) fn note_trouble(&mut self, setback: Setback) {
+        self.trouble = Some(setback);
     }
 
     /// What the next plan should be of.
@@ -329,7 +330,7 @@ impl Link {
                     }
                 }
                 None if matches!(self.state, LinkState::Open { .. }) => {
-                    break self.requests.wanted(self.session, demand.plan.as_deref(), demand.room)?;
+                    break self.requests.wanted(self.session, demand.plan.as_deref(), demand.budget)?;
                 }
                 None => return None,
             }
@@ -341,20 +342,7 @@ impl Link {
     /// The next thing to say to the peer. Not to be asked before the last message is answered.
     fn poll_intent(&mut self, demand: &Demand) -> Option<Intent> {
         let message = self.message_due(demand);
-        self.said.next(&self.state, message, demand, demand.room, 1)
-    }
-
-    /// The next message: how the session is opened, or what is acknowledged.
-    fn message_due(&self, demand: &Demand) -> Option<SnapshotsRequest> {
-        match self.state {
-            LinkState::Up => self.opening_message(demand),
-            LinkState::Open { .. } => self.ack_due(demand).map(|(kind, index)| SnapshotsRequest::Ack {
-                session_id: self.session,
-                kind,
-                index,
-            }),
-            _ => None,
-        }
+        self.said.next(&self.state, message, demand, demand.budget, 1)
     }
 
     /// Whether to dial the peer now.
@@ -372,61 +360,6 @@ impl Link {
             _ => None,
         };
         [retry, self.acks.after].into_iter().flatten().min()
-    }
-
-    /// `plan` or `resume`, when the peer is needed.
-    fn opening_message(&self, demand: &Demand) -> Option<SnapshotsRequest> {
-        if !self.is_needed(demand) {
-            return None;
-        }
-        let Some(plan) = &demand.plan else { return Some(self.first_plan()) };
-        let (session_id, present) = (self.session, plan.chunk_size);
-        let (plan_id, chunk_index, update_index) = match self.opening {
-            Opening::Usual => (plan.plan_id, demand.next.0, demand.next.1),
-            Opening::Named(named) => (named.plan_id, named.chunk_index, named.update_index),
-            // Not while work for the present plan is in progress.
-            Opening::Anew | Opening::Smaller(_) if demand.is_in_use => return None,
-            // Nor while something counts in the present chunks.
-            Opening::Smaller(_) if !demand.is_written => return None,
-            // The same snapshot in the same chunks goes on, or in smaller ones; else only tip and updates may be new.
-            Opening::Anew | Opening::Smaller(_) => {
-                let (chunk_size, least) = match self.opening {
-                    Opening::Smaller(smaller) => {
-                        (smaller, self.options.wishes.min_chunk_size.unwrap_or(MIN_CHUNK_SIZE).min(smaller))
-                    }
-                    _ => (present, present),
-                };
-                let wishes = PlanWishes {
-                    chunk_size: Some(chunk_size),
-                    min_chunk_size: Some(least),
-                    max_chunk_size: Some(present),
-                    root: Some(plan.snapshot.checkpoint.state_root),
-                    height: Some(plan.snapshot.checkpoint.height),
-                };
-                return Some(SnapshotsRequest::Plan { session_id, wishes });
-            }
-        };
-        Some(SnapshotsRequest::Resume { session_id, plan_id, chunk_index, update_index })
-    }
-
-    fn first_plan(&self) -> SnapshotsRequest {
-        SnapshotsRequest::Plan { session_id: self.session, wishes: self.options.wishes }
-    }
-
-    /// What is durable and recorded here, but not acknowledged yet.
-    fn ack_due(&self, demand: &Demand) -> Option<(ArtefactKind, u64)> {
-        if self.acks.given_up || self.acks.after.is_some() {
-            return None;
-        }
-        let due = |durable: Option<u64>, acked: u64| durable.filter(|durable| *durable > acked).map(|all| all - 1);
-        due(demand.durable.updates, self.acks.updates)
-            .map(|index| (ArtefactKind::LightClientUpdate, index))
-            .or_else(|| due(demand.durable.chunks, self.acks.chunks).map(|index| (ArtefactKind::Chunk, index)))
-    }
-
-    /// An ack is due and the peer is there to take it.
-    pub(crate) fn can_ack(&self, demand: &Demand) -> bool {
-        matches!(self.state, LinkState::Open { .. }) && self.ack_due(demand).is_some()
     }
 
     /// What became of the request that was wanted. `Some`: nothing was sent.
@@ -528,120 +461,4 @@ impl Link {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::{
-        download::Want,
-        messages::{Checkpoint, GenesisDescriptor, PayloadFormat, Plan, SnapshotHeader},
-        types::Hash,
-    };
-
-    /// Ten chunks of 16 KiB.
-    fn plan() -> Arc<Plan> {
-        let checkpoint = Checkpoint {
-            step: 1,
-            height: 1,
-            block_hash: Hash::default(),
-            state_root: Hash::default(),
-            payload_bytes: 10 * CHUNK,
-            commitment: Hash::default(),
-        };
-        Arc::new(Plan {
-            plan_id: Hash::default(),
-            proof: String::new(),
-            genesis: GenesisDescriptor { chain_id: String::new(), publishers: Vec::new(), threshold: 1 },
-            snapshot: SnapshotHeader { checkpoint, format: PayloadFormat::Raw },
-            tip: checkpoint,
-            chunk_size: CHUNK,
-            total_chunks: 10,
-            total_updates: 2,
-        })
-    }
-
-    const CHUNK: u64 = 16 * 1024;
-
-    fn demand(plan: Option<Arc<Plan>>) -> Demand {
-        Demand { plan, ..Demand::without_plan() }
-    }
-
-    fn link() -> Link {
-        let session = SnapshotSessionId::new(7).expect("a valid id");
-        Link::new(session, PeerId::random(), Options::default(), None, Instant::now())
-    }
-
-    /// What a stream would be told: the link is driven without the requests of 1.0.0.
-    #[test]
-    fn each_thing_is_said_once_and_what_came_is_neither_wanted_nor_granted_any_more() {
-        let (now, mut link) = (Instant::now(), link());
-        let nothing = demand(None);
-        assert!(link.poll_connect(now, &nothing) && !link.poll_connect(now, &nothing));
-        assert_eq!(link.poll_intent(&nothing), None, "nobody hears it yet");
-        link.connected();
-        assert!(matches!(link.poll_intent(&nothing), Some(Intent::Message(SnapshotsRequest::Plan { .. }))));
-        link.planned(now);
-
-        let mut demand = demand(Some(plan()));
-        demand.want.updates = 0..2;
-        assert_eq!(link.poll_intent(&demand), Some(Intent::Want(demand.want.clone())));
-        for index in 0..2 {
-            assert_eq!(link.poll_intent(&demand), None);
-            link.update_came(index);
-            demand.want.without_update(index);
-        }
-        (demand.want.chunks, demand.room) = (std::iter::once(0..10).collect(), 4 * CHUNK);
-        assert_eq!(link.poll_intent(&demand), Some(Intent::Want(demand.want.clone())));
-        assert_eq!(link.poll_intent(&demand), Some(Intent::Credit(4 * CHUNK)));
-        for index in 0..2 {
-            link.chunk_came(index, CHUNK, true);
-            demand.want.without_chunk(index);
-            demand.room -= CHUNK;
-            assert_eq!(link.poll_intent(&demand), None);
-        }
-        // Both are durable: an ack goes first.
-        (demand.room, demand.durable.chunks) = (4 * CHUNK, Some(2));
-        let ack = link.poll_intent(&demand);
-        assert!(matches!(ack, Some(Intent::Message(SnapshotsRequest::Ack { index: 1, .. }))), "{ack:?}");
-        link.acked(ArtefactKind::Chunk, 1);
-        assert_eq!(link.poll_intent(&demand), Some(Intent::Credit(6 * CHUNK)));
-        // The disk is full: nothing is wanted, and what was granted stays granted.
-        let wanted = std::mem::take(&mut demand.want);
-        demand.room = 0;
-        assert_eq!(link.poll_intent(&demand), Some(Intent::Want(Want::default())));
-        assert_eq!(link.poll_intent(&demand), None);
-        (demand.want, demand.room) = (wanted, 4 * CHUNK);
-        assert_eq!(link.poll_intent(&demand), Some(Intent::Want(demand.want.clone())));
-        assert_eq!(link.poll_intent(&demand), None);
-    }
-
-    #[test]
-    fn one_request_at_a_time_stays_within_the_credit() {
-        let (now, mut link) = (Instant::now(), link());
-        link.connected();
-        let mut demand = demand(Some(plan()));
-        let request = link.poll_request(now, &demand);
-        assert!(
-            matches!(request, Some(SnapshotsRequest::Resume { chunk_index: 0, update_index: 0, .. })),
-            "{request:?}"
-        );
-        assert_eq!(link.poll_request(now, &demand), None, "one is in flight");
-        assert!(matches!(link.handle_sent(Ok(RequestId::new(1))), Ok(None)));
-        assert!(link.handle_sent(Ok(RequestId::new(2))).is_err(), "none is to be sent");
-        assert!(link.end(RequestId::new(3)).is_none() && link.end(RequestId::new(1)).is_some());
-        link.resumed(now);
-        (demand.want.chunks, demand.room) = (vec![3..4, 7..10], 2 * CHUNK + 1);
-        for (id, expected) in [(4, 3), (5, 7)] {
-            let request = link.poll_request(now, &demand);
-            let Some(SnapshotsRequest::Chunk { chunk_index, .. }) = request else { panic!("{request:?}") };
-            assert_eq!(chunk_index, expected);
-            assert!(link.handle_sent(Ok(RequestId::new(id))).is_ok() && link.end(RequestId::new(id)).is_some());
-            link.chunk_came(chunk_index, CHUNK, true);
-            demand.want.without_chunk(chunk_index);
-            demand.room -= CHUNK;
-        }
-        assert_eq!(link.poll_request(now, &demand), None, "a byte is left");
-        demand.room = CHUNK;
-        assert!(matches!(link.poll_request(now, &demand), Some(SnapshotsRequest::Chunk { chunk_index: 8, .. })));
-    }
-}
+mod tests;

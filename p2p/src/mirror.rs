@@ -70,6 +70,6 @@ pub fn reads(part: Range<u64>, chunk_size: u64) -> impl Iterator<Item = Range<u6
 }
 
 /// The most bytes of one read, where so many may be under way.
-pub(crate) fn read_bytes(room: u64, chunk_size: u64) -> u64 {
-    (room / MIRROR_READS as u64).max(chunk_size)
+pub(crate) fn read_bytes(budget: u64, chunk_size: u64) -> u64 {
+    (budget / MIRROR_READS as u64).max(chunk_size)
 }

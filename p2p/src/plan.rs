@@ -166,8 +166,8 @@ pub enum PlanError {
         what: &'static str,
         /// What the plan says.
         found: u64,
-        /// What it must say, in words.
-        expected: String,
+        /// What it must say.
+        expected: DueNumber,
     },
     /// It has a single update, but tip and snapshot differ.
     #[error("it has one update, but its tip is not its snapshot")]
@@ -178,6 +178,41 @@ pub enum PlanError {
         /// `root` or `height`.
         what: &'static str,
     },
+}
+
+/// What a number of a plan must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DueNumber {
+    /// This number.
+    #[error("{0}")]
+    Exactly(u64),
+    /// One of these.
+    #[error("{least} to {most}")]
+    Between {
+        /// The least.
+        least: u64,
+        /// The greatest.
+        most: u64,
+    },
+    /// No payload may be longer.
+    #[error("{0} at most ([snapshots] max_payload_bytes)")]
+    PayloadBytes(u64),
+    /// The first step of a chain.
+    #[error("1 or more")]
+    FirstStep,
+    /// The step of the last update.
+    #[error("snapshot step + total_updates - 1")]
+    LastStep,
+    /// Heights start at 1 and rise by at least 1 a step.
+    #[error("{step} or more at step {step}")]
+    HeightAtStep {
+        /// The snapshot's step.
+        step: u64,
+    },
+    /// They do so up to the tip as well.
+    #[error("the snapshot's plus 1 for each update after the first, or more")]
+    TipHeight,
 }
 
 impl PlanError {
@@ -315,31 +350,27 @@ fn check_sizes(plan: &Plan, bounds: &PlanBounds) -> Result<(), PlanError> {
     }
     let payload_bytes = plan.snapshot.checkpoint.payload_bytes;
     if bounds.max_payload_bytes != 0 && payload_bytes > bounds.max_payload_bytes {
-        let expected = format!("{} at most ([snapshots] max_payload_bytes)", bounds.max_payload_bytes);
+        let expected = DueNumber::PayloadBytes(bounds.max_payload_bytes);
         return Err(PlanError::Number { what: "payload_bytes", found: payload_bytes, expected });
     }
     let total_chunks = tree::total_chunks(payload_bytes, chunk_size);
-    number("total_chunks", plan.total_chunks, plan.total_chunks == total_chunks, || total_chunks.to_string())
+    number("total_chunks", plan.total_chunks, plan.total_chunks == total_chunks, DueNumber::Exactly(total_chunks))
 }
 
 fn check_steps(plan: &Plan, bounds: &PlanBounds) -> Result<(), PlanError> {
     let (snapshot, tip, updates) = (&plan.snapshot.checkpoint, &plan.tip, plan.total_updates);
     let most = bounds.max_updates;
-    number("total_updates", updates, (1..=most).contains(&updates), || format!("1 to {most}"))?;
-    number("snapshot step", snapshot.step, snapshot.step >= 1, || "1 or more".to_owned())?;
+    number("total_updates", updates, (1..=most).contains(&updates), DueNumber::Between { least: 1, most })?;
+    number("snapshot step", snapshot.step, snapshot.step >= 1, DueNumber::FirstStep)?;
     let last = snapshot.step.checked_add(updates - 1);
-    number("tip step", tip.step, last == Some(tip.step), || "snapshot step + total_updates - 1".to_owned())?;
-    // Heights start at 1 and rise by at least 1 a step.
-    number("snapshot height", snapshot.height, snapshot.height >= snapshot.step, || {
-        format!("{} or more at step {}", snapshot.step, snapshot.step)
-    })?;
+    number("tip step", tip.step, last == Some(tip.step), DueNumber::LastStep)?;
+    let due = DueNumber::HeightAtStep { step: snapshot.step };
+    number("snapshot height", snapshot.height, snapshot.height >= snapshot.step, due)?;
     let lowest = snapshot.height.checked_add(updates - 1);
-    number("tip height", tip.height, lowest.is_some_and(|lowest| tip.height >= lowest), || {
-        "the snapshot's plus 1 for each update after the first, or more".to_owned()
-    })?;
+    number("tip height", tip.height, lowest.is_some_and(|lowest| tip.height >= lowest), DueNumber::TipHeight)?;
     if updates == 1 && snapshot != tip { Err(PlanError::TipDiffers) } else { Ok(()) }
 }
 
-fn number(what: &'static str, found: u64, holds: bool, expected: impl FnOnce() -> String) -> Result<(), PlanError> {
-    if holds { Ok(()) } else { Err(PlanError::Number { what, found, expected: expected() }) }
+fn number(what: &'static str, found: u64, holds: bool, expected: DueNumber) -> Result<(), PlanError> {
+    if holds { Ok(()) } else { Err(PlanError::Number { what, found, expected }) }
 }

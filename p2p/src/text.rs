@@ -4,7 +4,8 @@ pub use rpp_common::text::{cut, escape};
 
 /// What a panic said, escaped.
 #[cfg(feature = "proofs")]
-pub(crate) fn of_panic(panic: &(dyn std::any::Any + Send)) -> String {
+pub(crate) fn of_panic(panic: &(dyn std::any::Any + Send)) -> crate::error::Cause {
     let words = panic.downcast_ref::<&'static str>().copied();
-    escape(words.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message"))
+    let words = words.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    crate::error::Cause::told(words.unwrap_or("no message"))
 }

@@ -33,7 +33,7 @@ use std::{
 };
 
 use libp2p::PeerId;
-use rpp_p2p::{SnapshotSessionId, provider::Record};
+use rpp_p2p::{SnapshotSessionId, error::Cause, provider::Record};
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use self::fault::DbFault;
@@ -139,13 +139,13 @@ pub(crate) type Known = (record::Session, record::Progress);
 /// The database; cheap to clone. Calls block.
 #[derive(Clone)]
 pub(crate) struct Db {
-    inner: Arc<Shared>,
+    inner: Arc<DbCore>,
 }
 
-struct Shared {
+struct DbCore {
     folder: PathBuf,
     durability: Durability,
-    state: RwLock<State>,
+    state: RwLock<EngineState>,
     /// Only one opening at a time.
     opening: Mutex<()>,
     mirror: Mutex<Mirror>,
@@ -157,7 +157,7 @@ struct Shared {
     writable: Arc<Writable>,
 }
 
-enum State {
+enum EngineState {
     Open(Arc<Engine>),
     Failed { reason: DbFault, next: Instant },
 }
@@ -173,10 +173,10 @@ impl Db {
         durability: Durability,
         writable: Arc<Writable>,
     ) -> Result<(Self, Vec<Notice>), DbError> {
-        let inner = Shared {
+        let inner = DbCore {
             folder: folder.to_owned(),
             durability,
-            state: RwLock::new(State::Failed { reason: DbFault::NotOpened, next: Instant::now() }),
+            state: RwLock::new(EngineState::Failed { reason: DbFault::NotOpened, next: Instant::now() }),
             opening: Mutex::default(),
             mirror: Mutex::default(),
             whole: AtomicBool::new(false),
@@ -234,7 +234,7 @@ impl Db {
     /// As [`Self::put_session`]. It is removed nevertheless, as soon as that can be written.
     pub(crate) fn remove_session(&self, session: SnapshotSessionId) -> Result<(), DbError> {
         let remove = |table| Change { table, key: session_key(session).to_vec(), value: None };
-        self.inner.write(&[remove(Table::Sessions), remove(Table::Progress)], Unwritten::Holds)
+        self.inner.write(&[remove(Table::Sessions), remove(Table::Progress)], IfUnwritten::Holds)
     }
 
     /// All sessions with their progress, by id.
@@ -260,7 +260,7 @@ impl Db {
         }
         drop(mirror);
         if !orphans.is_empty() {
-            let _ = self.inner.write(&orphans, Unwritten::Holds); // Reported where it failed.
+            let _ = self.inner.write(&orphans, IfUnwritten::Holds); // Reported where it failed.
         }
         (found, notices)
     }
@@ -270,11 +270,11 @@ impl Db {
     /// # Errors
     /// The database or its file failed.
     pub(crate) fn flush(&self) -> Result<(), DbError> {
-        self.inner.write(&[], Unwritten::IsUndone)
+        self.inner.write(&[], IfUnwritten::IsUndone)
     }
 
     fn put(&self, table: Table, key: Vec<u8>, value: Vec<u8>) -> Result<(), DbError> {
-        self.inner.write(&[Change { table, key, value: Some(value) }], Unwritten::IsUndone)
+        self.inner.write(&[Change { table, key, value: Some(value) }], IfUnwritten::IsUndone)
     }
 }
 
@@ -302,29 +302,29 @@ impl Ledger for Db {
 
     fn keep(&self, peer: PeerId, session: SnapshotSessionId, record: &Record) -> Result<(), LedgerError> {
         let change = Change { table: Table::Served, key: served_key(peer, session), value: Some(encode(record)?) };
-        Ok(self.inner.write(&[change], Unwritten::Holds)?)
+        Ok(self.inner.write(&[change], IfUnwritten::Holds)?)
     }
 
     fn remove(&self, peer: PeerId, session: SnapshotSessionId) -> Result<(), LedgerError> {
         let change = Change { table: Table::Served, key: served_key(peer, session), value: None };
-        Ok(self.inner.write(&[change], Unwritten::Holds)?)
+        Ok(self.inner.write(&[change], IfUnwritten::Holds)?)
     }
 }
 
 /// What happens to changes that cannot be written now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Unwritten {
+enum IfUnwritten {
     /// They are written when the database is opened again.
     Holds,
     /// The caller was told that they failed, so they are undone.
     IsUndone,
 }
 
-impl Shared {
-    fn write(&self, changes: &[Change], unwritten: Unwritten) -> Result<(), DbError> {
+impl DbCore {
+    fn write(&self, changes: &[Change], unwritten: IfUnwritten) -> Result<(), DbError> {
         let before = self.mirror().apply(changes);
         let written = self.write_through(changes);
-        if written.is_err() && unwritten == Unwritten::IsUndone {
+        if written.is_err() && unwritten == IfUnwritten::IsUndone {
             self.mirror().undo(changes, before);
         }
         written
@@ -364,8 +364,8 @@ impl Shared {
 
     fn look(&self) -> Result<Arc<Engine>, (DbFault, Instant)> {
         match &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
-            State::Open(engine) => Ok(Arc::clone(engine)),
-            State::Failed { reason, next } => Err((reason.clone(), *next)),
+            EngineState::Open(engine) => Ok(Arc::clone(engine)),
+            EngineState::Failed { reason, next } => Err((reason.clone(), *next)),
         }
     }
 
@@ -404,7 +404,7 @@ impl Shared {
         if first {
             *self.taken_up.lock().unwrap_or_else(PoisonError::into_inner) = Some(notices);
         }
-        *self.state.write().unwrap_or_else(PoisonError::into_inner) = State::Open(Arc::new(engine));
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = EngineState::Open(Arc::new(engine));
         self.writable.works(Part::Database);
         Ok(())
     }
@@ -412,17 +412,18 @@ impl Shared {
     /// After a failed write nothing of sled is used any more.
     fn close(&self, failed: &Arc<Engine>, reason: DbFault) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        if matches!(&*state, State::Open(engine) if Arc::ptr_eq(engine, failed)) {
-            let old = std::mem::replace(&mut *state, State::Failed { reason: reason.clone(), next: Instant::now() });
+        if matches!(&*state, EngineState::Open(engine) if Arc::ptr_eq(engine, failed)) {
+            let old =
+                std::mem::replace(&mut *state, EngineState::Failed { reason: reason.clone(), next: Instant::now() });
             drop(state);
             drop(old);
-            self.writable.failed(Part::Database, &self.failed(reason).to_string());
+            self.writable.failed(Part::Database, Cause::new(self.failed(reason)));
         }
     }
 
     fn give_up(&self, reason: DbFault) {
-        self.writable.failed(Part::Database, &self.failed(reason.clone()).to_string());
-        let failed = State::Failed { reason, next: Instant::now() + DB_RETRY };
+        self.writable.failed(Part::Database, Cause::new(self.failed(reason.clone())));
+        let failed = EngineState::Failed { reason, next: Instant::now() + DB_RETRY };
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = failed;
     }
 

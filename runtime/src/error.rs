@@ -7,7 +7,7 @@ use std::sync::Arc;
 use libp2p::{Multiaddr, PeerId, identity::DecodingError};
 use rpp_p2p::{SnapshotSessionId, status::SourceKind};
 
-pub use self::reason::{InvalidArgument, InvalidSource, PeerMismatch, ResumeMismatch, StorageFault};
+pub use self::reason::{InvalidArgument, InvalidSource, ListenFault, PeerMismatch, ResumeMismatch, StorageFault};
 use crate::{address::AddressError, bans::Ban, files, status::SnapshotStreamStatus};
 
 /// An error with its causes, in one line.

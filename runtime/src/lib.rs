@@ -40,7 +40,8 @@ pub use config::Config;
 pub use db::{DbError, DbFault};
 pub use doors::ConnectionRules;
 pub use error::{
-    InvalidArgument, InvalidSource, NotReady, PeerMismatch, ResumeMismatch, SnapshotRuntimeError, StorageFault,
+    InvalidArgument, InvalidSource, ListenFault, NotReady, PeerMismatch, ResumeMismatch, SnapshotRuntimeError,
+    StorageFault,
 };
 pub use handle::NodeHandle;
 pub use hooks::{DhtBucket, DhtPeer, DhtView, Hooks, QueryCounts, Watcher, Work};

@@ -2,49 +2,46 @@
 //!
 //! Nothing on that task blocks: disk, hashing and proofs run on blocking threads and report through one bounded queue.
 
+mod error;
+mod network;
+mod opened;
+
 use std::{
-    collections::BTreeSet,
-    path::PathBuf,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use futures::StreamExt as _;
-use libp2p::{
-    Multiaddr, PeerId, Swarm, allow_block_list,
-    core::ConnectedPoint,
-    identity::Keypair,
-    swarm::{ConnectionId, ListenError, SwarmEvent},
-};
+use libp2p::{Multiaddr, Swarm, identity::Keypair, swarm::SwarmEvent};
 use rpp_p2p::{
     Protocols, TrustAnchor,
-    plan::check_plan,
-    provider::{ChunkBounds, RecordLimits, SlotLimits},
+    error::Cause,
+    provider::{ChunkBounds, SlotLimits},
     snapshots,
 };
 use tokio::sync::{broadcast, mpsc, watch};
 
+pub use self::error::StartError;
+use self::opened::{OpenedParts, reloaded};
 use crate::{
-    bans::{self, Ban, BanSource, Blame, Warden},
+    bans::Warden,
     config::Config,
-    db::{Db, DbError, Known, Notice},
+    db::Db,
     discovery::{self, Finder},
-    error::StorageFault,
+    error::{ListenFault, StorageFault},
     handle::{Command, NodeHandle},
-    head::{HeadError, HeadFile},
     hooks::{Hooks, Watchers},
     limits::{COMMAND_QUEUE, DONE_QUEUE, EVENT_QUEUE, SHUTDOWN_GRACE},
     listeners::{self, Listeners},
-    lock::{DataLock, LockError},
+    lock::DataLock,
     metrics::Metrics,
     peers::Peers,
     queues::Queues,
     rates::ByteLimits,
-    serve::{Provider, ProviderConfig},
-    sessions::{Context, Done, FileDisk, Manager, NoHead, Reloaded, Shared, from_partials, plan_bounds, record},
-    status::{Identity, NodeEvent, OfferedSnapshot, SessionState},
-    store::{DiskSpace, Space, Store, StoreError},
-    swarm::{self, NodeBehaviour, NodeBehaviourEvent, SwarmError},
+    sessions::{Context, Done, FileDisk, Manager, NoHead, Shared, plan_bounds},
+    status::{Identity, NodeEvent, OfferedSnapshot},
+    store::{DiskSpace, Store},
+    swarm::{self, NodeBehaviour, NodeBehaviourEvent},
     writable::{Part, Writable},
 };
 
@@ -52,43 +49,6 @@ use crate::{
 const STORE_REFRESH: Duration = Duration::from_secs(1);
 /// Time for connections to close when the node stops.
 const FAREWELL: Duration = Duration::from_secs(1);
-
-/// Why a node did not start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The data folder is in use, or cannot be locked.
-    #[error(transparent)]
-    Lock(#[from] LockError),
-    /// A folder or file could not be opened.
-    #[error("cannot open {path}")]
-    Io {
-        /// Which.
-        path: PathBuf,
-        /// How.
-        source: std::io::Error,
-    },
-    /// The session database.
-    #[error(transparent)]
-    Db(#[from] DbError),
-    /// The catalog.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The transports.
-    #[error(transparent)]
-    Swarm(#[from] SwarmError),
-    /// The node cannot listen on an address.
-    #[error("cannot listen on {address} ([p2p] listen): {reason}")]
-    Listen {
-        /// Which.
-        address: String,
-        /// Why.
-        reason: String,
-    },
-    /// This processor lacks what the proof library needs.
-    #[error(transparent)]
-    Cpu(#[from] rpp_proofs::CpuError),
-}
 
 /// A running node. [`Node::start`] makes it; it is used through [`NodeHandle`].
 pub struct Node {
@@ -140,7 +100,7 @@ impl Node {
         };
         let opened = opened.map_err(|error| StartError::Io {
             path: config.data_dir.clone(),
-            source: std::io::Error::other(error.to_string()),
+            source: std::io::Error::other(error),
         })??;
         for notice in &opened.notices {
             tracing::warn!("{notice}");
@@ -377,58 +337,6 @@ impl Node {
         Queues { check: load.checks_running, provide: load.provider_jobs_running, ..self.manager.queues() }
     }
 
-    fn on_swarm(&mut self, event: SwarmEvent<NodeBehaviourEvent>) {
-        use libp2p::metrics::Recorder as _;
-        self.metrics.libp2p.record(&event);
-        let now = Instant::now();
-        match event {
-            SwarmEvent::NewListenAddr { listener_id, address, .. } => {
-                tracing::info!("listening on {address}");
-                self.listeners.announced(listener_id);
-                self.note_readiness();
-            }
-            SwarmEvent::ListenerError { error, .. } => tracing::warn!("a listener reported: {error}"),
-            SwarmEvent::ListenerClosed { listener_id, reason: Err(error), .. } => {
-                let asked = self.listeners.closed(listener_id).map_or_else(String::new, |asked| format!(" on {asked}"));
-                tracing::error!("the listener{asked} closed: {error}");
-                self.note_readiness();
-            }
-            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
-                let first = self.peers.connected(peer_id, connection_id, endpoint.get_remote_address().clone());
-                self.discovery.on_connected(peer_id, &endpoint);
-                self.watchers.each(|watcher| {
-                    watcher.connection_established(peer_id, connection_id, &endpoint, first);
-                });
-                if first {
-                    let _ = self.events.send(NodeEvent::PeerConnected(peer_id));
-                    self.manager.on_connected(peer_id, now);
-                }
-            }
-            SwarmEvent::ConnectionClosed { peer_id, connection_id, endpoint, cause, .. } => {
-                let reason = cause.map_or_else(|| "it was closed".to_owned(), |cause| cause.to_string());
-                if self.on_closed(peer_id, connection_id, &endpoint, &reason, now) {
-                    let _ = self.events.send(NodeEvent::PeerDisconnected(peer_id));
-                    self.manager.on_disconnected(peer_id, &reason, now);
-                }
-            }
-            SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. }
-                if !self.peers.is_connected(&peer) =>
-            {
-                let reason = swarm::explain_dial_error(&error);
-                self.discovery.on_unreachable(peer, &reason);
-                self.swarm.behaviour_mut().offers.forget(&peer);
-                self.manager.on_dial_failed(peer, &reason, now);
-            }
-            SwarmEvent::IncomingConnectionError { error: ListenError::Denied { cause }, .. }
-                if cause.downcast_ref::<allow_block_list::Blocked>().is_some() =>
-            {
-                self.metrics.bans.refused();
-            }
-            SwarmEvent::Behaviour(event) => self.on_behaviour(event, now),
-            _ => {}
-        }
-    }
-
     fn note_readiness(&mut self) {
         let now = Instant::now();
         for asked in self.listeners.untold(now) {
@@ -442,72 +350,6 @@ impl Node {
             *old = ready;
             changed
         });
-    }
-
-    /// Tells the watchers; returns whether it was the last connection of its peer.
-    fn on_closed(
-        &mut self,
-        peer: PeerId,
-        connection: ConnectionId,
-        endpoint: &ConnectedPoint,
-        reason: &str,
-        now: Instant,
-    ) -> bool {
-        let last = self.peers.disconnected(peer, connection, now);
-        self.watchers.each(|watcher| watcher.connection_closed(peer, connection, endpoint, reason, last));
-        last
-    }
-
-    fn on_behaviour(&mut self, event: NodeBehaviourEvent, now: Instant) {
-        use libp2p::metrics::Recorder as _;
-        match event {
-            NodeBehaviourEvent::Identify(event) => {
-                let (_, event) = event;
-                self.metrics.libp2p.record(&event);
-                if let libp2p::identify::Event::Received { peer_id, info, connection_id } = event {
-                    self.peers.identified(peer_id, &info);
-                    if let Some(over) = self.peers.address_of(&peer_id, connection_id) {
-                        self.discovery.on_identified(&mut self.swarm.behaviour_mut().kad, peer_id, &info, over);
-                    }
-                    if info.agent_version.starts_with(swarm::AGENT) {
-                        self.swarm.behaviour_mut().snapshots.negotiate_lazily(peer_id);
-                    }
-                }
-            }
-            NodeBehaviourEvent::Ping(event) => {
-                self.metrics.libp2p.record(&event);
-                if let Ok(rtt) = event.result {
-                    self.peers.measured(event.peer, rtt);
-                    self.manager.on_round_trip(event.peer, rtt, now);
-                    self.watchers.each(|watcher| watcher.round_trip(event.peer, event.connection, rtt));
-                }
-            }
-            NodeBehaviourEvent::Snapshots(event) => {
-                if let Some((peer, evidence)) = self.warden.note(now, &event) {
-                    self.accuse(Blame { source: BanSource::Peer(peer), session: None, evidence });
-                }
-                self.manager.on_snapshots(event, &mut self.swarm.behaviour_mut().snapshots, now);
-            }
-            NodeBehaviourEvent::Offers(event) => discovery::on_said(&event, &self.metrics),
-            NodeBehaviourEvent::Kad((scope, event)) => {
-                self.metrics.libp2p.record(&event);
-                let kad = &mut self.swarm.behaviour_mut().kad;
-                for peer in self.discovery.dht.on_event(kad, scope, event, now) {
-                    // Kademlia knows the addresses while its query runs.
-                    if !self.peers.is_connected(&peer) {
-                        swarm::dial(&mut self.swarm, peer, self.discovery.addresses(&peer)).ok();
-                    }
-                }
-            }
-            NodeBehaviourEvent::Mdns(libp2p::mdns::Event::Discovered(found)) => {
-                let peers = &self.peers;
-                for (peer, addresses) in self.discovery.neighbours.due(found, |peer| peers.is_connected(peer), now) {
-                    tracing::debug!(%peer, "a neighbour");
-                    swarm::dial(&mut self.swarm, peer, addresses).ok();
-                }
-            }
-            _ => {}
-        }
     }
 
     /// What this node offers, and to how many it could serve it now.
@@ -650,8 +492,7 @@ fn listen(swarm: &mut Swarm<NodeBehaviour>, addresses: &[Multiaddr]) -> Result<L
     let mut absent = None;
     let mut bound = 0;
     if let Some(taken) = addresses.iter().find(|address| listeners::is_taken(address)) {
-        let reason = "another program listens there: give this node another port".to_owned();
-        return Err(StartError::Listen { address: taken.to_string(), reason });
+        return Err(StartError::Listen { address: taken.to_string(), reason: ListenFault::Taken });
     }
     for address in addresses {
         match swarm.listen_on(address.clone()) {
@@ -660,7 +501,8 @@ fn listen(swarm: &mut Swarm<NodeBehaviour>, addresses: &[Multiaddr]) -> Result<L
                 bound += 1;
             }
             Err(error) => {
-                let failed = StartError::Listen { address: address.to_string(), reason: swarm::innermost(&error) };
+                let reason = ListenFault::Transport(Cause::innermost(error));
+                let failed = StartError::Listen { address: address.to_string(), reason };
                 if !listeners::is_absent(address) {
                     return Err(failed);
                 }
@@ -673,135 +515,6 @@ fn listen(swarm: &mut Swarm<NodeBehaviour>, addresses: &[Multiaddr]) -> Result<L
         Some(error) if bound == 0 => Err(error),
         _ => Ok(listeners),
     }
-}
-
-/// What the start opens on a blocking thread, in this order: folder, lock, catalog, head, database.
-struct OpenedParts {
-    lock: DataLock,
-    store: Arc<Store>,
-    /// `None` without a trust anchor.
-    head: Result<Option<HeadFile>, HeadError>,
-    db: Db,
-    provider: Provider,
-    sessions: Vec<Reloaded>,
-    bans: Vec<Ban>,
-    limits: ByteLimits,
-    notices: Vec<Notice>,
-}
-
-impl OpenedParts {
-    fn open(config: &Config, space: Arc<dyn Space>, writable: Arc<Writable>) -> Result<Self, StartError> {
-        let io = |path: &std::path::Path| {
-            let path = path.to_owned();
-            move |source| StartError::Io { path, source }
-        };
-        crate::files::create_dir_private(&config.data_dir).map_err(io(&config.data_dir))?;
-        keep_private(&config.data_dir);
-        let lock = DataLock::acquire(&config.data_dir)?;
-        let snapshots = config.data_dir.join("snapshots");
-        crate::files::create_dir_private(&snapshots).map_err(io(&snapshots))?;
-        let store = Arc::new(Store::open_with(&snapshots, space)?);
-        let head = match config.trust.genesis {
-            Some(genesis) => HeadFile::load(&snapshots.join("head.json"), genesis).map(Some),
-            None => Ok(None),
-        };
-        if let Err(error) = &head {
-            tracing::error!("{error}");
-        }
-        let (bans, unreadable) = bans::load(&config.data_dir);
-        if let Some(unreadable) = unreadable {
-            tracing::error!("{unreadable}");
-        }
-        let limits = crate::rates::load(&config.data_dir).unwrap_or_else(|unreadable| {
-            tracing::error!("{unreadable}");
-            None
-        });
-        let limits = limits.unwrap_or(config.limits);
-        let sessions = snapshots.join("sessions");
-        // sled would follow a link. What keeps it from being looked at keeps sled from opening it, too.
-        if let Ok(Some(link)) = crate::files::first_link(&sessions) {
-            return Err(io(&link)(rustix::io::Errno::LOOP.into()));
-        }
-        let (db, mut notices) = Db::open(&sessions, config.snapshots.durability, writable)?;
-        let (mut sessions, more) = db.sessions();
-        notices.extend(more);
-        // A damaged database may still open, with fewer or older records. A session is noted beside its payload only
-        // once it has a plan.
-        let known = sessions
-            .iter()
-            .filter(|(record, _)| record.plan.is_some() || record.state.is_final())
-            .map(|(record, _)| record.session)
-            .collect();
-        let mut rebuilt_ids = BTreeSet::new();
-        for rebuilt in from_partials(&snapshots.join("partial"), &known) {
-            rebuilt_ids.insert(rebuilt.0.session);
-            match sessions.iter_mut().find(|(record, _)| record.session == rebuilt.0.session) {
-                Some(older) => *older = rebuilt,
-                None => sessions.push(rebuilt),
-            }
-        }
-        let mut sessions = reloaded(&store, config, sessions);
-        for found in &mut sessions {
-            found.is_rebuilt = rebuilt_ids.contains(&found.record.session);
-        }
-        let bounds = ProviderConfig::default()
-            .with_chunk_sizes(config.snapshots.min_chunk_size, config.snapshots.max_chunk_size)
-            .with_records(
-                RecordLimits::default().with_retention(Duration::from_secs(config.snapshots.session_retention_s)),
-            );
-        let provider = Provider::new((*store).clone(), Arc::new(db.clone()), bounds).map_err(|error| {
-            StartError::Io { path: snapshots.join("sessions"), source: std::io::Error::other(error) }
-        })?;
-        Ok(Self { lock, store, head, db, provider, sessions, bans, limits, notices })
-    }
-}
-
-/// Takes the data folder from everybody but its owner. It may have been made by somebody else, as by a service manager.
-fn keep_private(folder: &std::path::Path) {
-    let shown = folder.display();
-    match crate::files::restrict_to_owner(folder) {
-        Ok(None) => {}
-        Ok(Some(mode)) => tracing::info!("{shown} had mode {mode:04o}, now 0700: it is its owner's alone"),
-        Err(error) => tracing::warn!("{shown} should have mode 0700, which cannot be set: {error}"),
-    }
-}
-
-/// The sessions, with the updates that are stored beside their partial payloads.
-fn reloaded(store: &Store, config: &Config, sessions: Vec<Known>) -> Vec<Reloaded> {
-    let trust = trust_anchor(config);
-    let updates = |record: &record::Session| {
-        let plan = record.plan.as_ref().filter(|_| !record.state.is_final())?;
-        let found = store.partial_plan(&plan.snapshot.checkpoint.state_root).ok()?;
-        (found.plan.plan_id == plan.plan_id).then_some(found.updates)
-    };
-    let reload = |(record, progress)| {
-        let (record, progress) = believable(store, config, trust.as_deref(), record, progress);
-        Reloaded { updates: updates(&record).unwrap_or_default(), record, progress, is_rebuilt: false }
-    };
-    sessions.into_iter().map(reload).collect()
-}
-
-/// The part of a record that is used after a start, because the disk and the configuration may have changed.
-fn believable(
-    store: &Store,
-    config: &Config,
-    trust: Option<&TrustAnchor>,
-    mut record: record::Session,
-    mut progress: record::Progress,
-) -> (record::Session, record::Progress) {
-    let Some(plan) = &record.plan else { return (record, progress) };
-    let root = plan.snapshot.checkpoint.state_root;
-    // A damaged payload was moved back to be fetched again, and then the process ended.
-    if record.state == SessionState::Complete && store.get(&root).is_none() && store.is_demoted(&root) {
-        record.state = SessionState::Connecting;
-    }
-    let (false, Some(trust)) = (record.state.is_final(), trust) else { return (record, progress) };
-    if let Err(error) = check_plan(plan, trust, &plan_bounds(config)) {
-        tracing::warn!(session = %record.session, "its recorded plan is not used, and it is planned anew: {error}");
-        record.plan = None;
-        progress = record::Progress::default();
-    }
-    (record, progress)
 }
 
 /// The trust anchor of the configuration; `None` if this node cannot consume.

@@ -31,6 +31,7 @@ use rpp_p2p::{Checkpoint, Hash, PayloadFormat, SnapshotHeader, Update, plan};
 use rpp_proofs::{Genesis, GenesisError, ProverError, Signer};
 use serde::Serialize;
 
+pub use self::chain::ChainDamage;
 pub use crate::tar::Findings;
 use crate::{
     files::shown,
@@ -180,7 +181,8 @@ pub enum PublishError {
         /// The chain's folder.
         path: PathBuf,
         /// What is wrong.
-        reason: String,
+        #[source]
+        reason: ChainDamage,
     },
     /// The machine's fault: the disk is full.
     #[error("not enough disk space{}: {needed} bytes are needed, {free} are free", crate::store::place(.path.as_ref()))]
@@ -382,7 +384,7 @@ impl Publishing<'_, '_> {
         }
         let last =
             self.prover()?.last().filter(|last| last.step == checkpoint.step && last.height == checkpoint.height);
-        let last = last.ok_or_else(|| self.chain.damaged("the prover stands elsewhere than pending.json says"))?;
+        let last = last.ok_or_else(|| self.chain.damaged(ChainDamage::ProverElsewhere))?;
         let previous = self.chain.entry(checkpoint.step - 1)?.map(|entry| entry.update.checkpoint.commitment);
         let genesis = self.genesis.commitment();
         (self.progress)(PublishProgress::Proving);
@@ -435,7 +437,7 @@ impl Publishing<'_, '_> {
         if stands == expected {
             return Ok(());
         }
-        Err(self.chain.damaged("the prover's state and the history do not end at the same step"))
+        Err(self.chain.damaged(ChainDamage::Ends))
     }
 
     fn prover(&mut self) -> Result<&mut Box<dyn Prove>, PublishError> {

@@ -28,12 +28,13 @@ pub(crate) mod nodes;
 mod partial;
 mod recheck;
 mod removal;
+mod scan;
 mod seen;
 mod space;
 mod stored;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     fs::File,
     io,
     path::{Path, PathBuf},
@@ -63,7 +64,7 @@ pub(crate) use stored::read_at;
 use crate::files::{Dir, sealed, split_error};
 use catalog::Catalog;
 use manifest::{DAMAGED, OFFERS, PLAN};
-use stored::{Mark, read_manifest};
+use stored::read_manifest;
 
 const LOCK: &str = ".lock";
 const REMOVED: &str = ".removed-";
@@ -89,7 +90,7 @@ pub(crate) struct Inner {
     /// Whether the catalog changed since [`Store::refresh`] last reported it.
     news: AtomicBool,
     /// The reasons for damaged payloads whose note could not be written.
-    condemned: Mutex<HashMap<Hash, String>>,
+    condemned: Mutex<HashMap<Hash, Damage>>,
 }
 
 impl Store {
@@ -338,113 +339,6 @@ impl Inner {
         locked.map_err(|source| self.io("lock", self.store.path().join(LOCK), source))
     }
 
-    fn recover(&self) -> io::Result<()> {
-        let file = self.store.open_write(LOCK)?;
-        file.lock()?;
-        for name in self.store.names()? {
-            if name.starts_with(REMOVED) {
-                self.store.remove_all(&name)?;
-            } else if name.parse::<Hash>().is_ok() {
-                // The scan reports what cannot be cleaned up.
-                let _ = self.store.dir(&name).and_then(|folder| {
-                    folder.remove_temporaries()?;
-                    folder.remove_file(PLAN)
-                });
-            }
-        }
-        for name in self.partial.names()? {
-            if let (Ok(root), Ok(folder)) = (name.parse::<Hash>(), self.partial.dir(&name)) {
-                self.complete(&name, &root, &folder)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// A partial payload whose manifest was written needs only the rename.
-    fn complete(&self, name: &str, root: &Hash, folder: &Dir) -> io::Result<()> {
-        if !folder.exists(MANIFEST)? {
-            return Ok(());
-        }
-        if let Err(reason) = Stored::load(folder, root) {
-            tracing::warn!(%root, %reason, "a payload was not finished: it goes on as a partial one");
-            return folder.remove_file(MANIFEST);
-        }
-        if self.store.exists(name)? {
-            return self.partial.remove_all(name);
-        }
-        self.partial.rename_new(name, &self.store, name)?;
-        self.store.sync()?;
-        self.partial.sync()?;
-        folder.remove_file(PLAN)
-    }
-
-    /// Updates the catalog; returns whether it changed.
-    fn scan(&self) -> io::Result<bool> {
-        let _one = self.scan.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = self.catalog();
-        let (mut stored, mut damaged) = (BTreeMap::new(), BTreeMap::new());
-        let mut changed = false;
-        for name in self.store.names()? {
-            let Ok(root) = name.parse::<Hash>() else { continue };
-            match self.entry(&name, &root, &old) {
-                Listed::Known(known) => drop(stored.insert(root, known)),
-                Listed::New(mut new) => {
-                    changed = true;
-                    if let Some(before) = old.damaged.get(&root) {
-                        tracing::info!(%root, before = before.reason, "a stored payload can be read again");
-                    }
-                    if let Some(before) = old.stored.get(&root) {
-                        new.take_over(before);
-                    }
-                    stored.insert(root, Arc::new(*new));
-                }
-                Listed::Damaged(entry) => {
-                    if old.damaged.get(&root) != Some(&*entry) {
-                        tracing::warn!(path = %entry.path.display(), reason = entry.reason, "left out of the store");
-                    }
-                    damaged.insert(root, *entry);
-                }
-                Listed::Gone => {}
-            }
-        }
-        changed |= stored.len() != old.stored.len() || damaged != old.damaged;
-        if changed {
-            *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Catalog::new(stored, damaged));
-            self.news.store(true, Ordering::Release);
-        }
-        Ok(changed)
-    }
-
-    fn entry(&self, name: &str, root: &Hash, old: &Catalog) -> Listed {
-        let path = self.store.path().join(name);
-        let damaged = |mark, reason| Listed::Damaged(Box::new(Damaged { path: path.clone(), reason, mark }));
-        let folder = match self.store.dir(name) {
-            Ok(folder) => folder,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Listed::Gone,
-            Err(error) => return damaged(None, error.to_string()),
-        };
-        if let Some(reason) = self.condemned().get(root) {
-            return damaged(None, reason.clone());
-        }
-        let mark = Mark::of(&folder).ok().flatten();
-        if let Some(known) = old.stored.get(root).filter(|known| Some(known.mark) == mark) {
-            return Listed::Known(known.clone());
-        }
-        if let Some(known) = old.damaged.get(root).filter(|known| mark.is_some() && known.mark == mark) {
-            return Listed::Damaged(Box::new(known.clone()));
-        }
-        match Stored::load(&folder, root) {
-            Ok(stored) => Listed::New(Box::new(stored)),
-            // Removed between listing and reading.
-            Err(_) if matches!(self.store.exists(name), Ok(false)) => Listed::Gone,
-            Err(damage) => damaged(mark.filter(|_| !damage.may_pass()), damage.to_string()),
-        }
-    }
-
-    fn rescan(&self) -> Result<(), StoreError> {
-        self.scan().map(drop).map_err(|source| self.io("list", self.store.path().to_owned(), source))
-    }
-
     fn add_offer(&self, _lock: &Lock, root: &Hash, offer: Offer) -> Result<bool, StoreError> {
         let name = root.to_string();
         let folder = match self.store.dir(&name) {
@@ -478,7 +372,7 @@ impl Inner {
         let stored = catalog.stored.get(&root).cloned().ok_or_else(|| StoreError::Damaged {
             path: self.store.path().join(root.to_string()),
             reason: match catalog.damaged.get(&root) {
-                Some(entry) => Damage::UnreadableWhenPlaced(entry.reason.clone()),
+                Some(entry) => Damage::UnreadableWhenPlaced(Box::new(entry.reason.clone())),
                 None => Damage::GoneWhenPlaced,
             },
         })?;
@@ -500,14 +394,14 @@ impl Inner {
         };
         if let Err(error) = note() {
             tracing::warn!(%root, "the note of it could not be written, so another process may offer it: {error}");
-            self.condemned().insert(*root, reason.to_owned());
+            self.condemned().insert(*root, Damage::Noted(reason.to_owned()));
         }
         if let Err(error) = self.rescan() {
             tracing::warn!("the catalog could not be read again: {error}");
         }
     }
 
-    fn condemned(&self) -> MutexGuard<'_, HashMap<Hash, String>> {
+    fn condemned(&self) -> MutexGuard<'_, HashMap<Hash, Damage>> {
         self.condemned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -614,13 +508,6 @@ impl Inner {
     fn io(&self, doing: &'static str, path: PathBuf, source: io::Error) -> StoreError {
         StoreError::Io { doing, path, source }
     }
-}
-
-enum Listed {
-    Known(Arc<Stored>),
-    New(Box<Stored>),
-    Damaged(Box<Damaged>),
-    Gone,
 }
 
 #[cfg(test)]

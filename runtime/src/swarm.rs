@@ -16,6 +16,7 @@ use libp2p::{
     tcp,
 };
 use rpp_p2p::{
+    error::Cause,
     negotiation::Plain,
     offers, snapshots,
     transport::{Tls, Yamux},
@@ -66,7 +67,7 @@ pub(crate) struct NodeBehaviour {
 pub enum SwarmError {
     /// Noise or TLS refused the identity.
     #[error("the transport could not be set up: {0}")]
-    Transport(String),
+    Transport(#[source] Cause),
 }
 
 /// Builds the swarm; it does not listen yet.
@@ -78,7 +79,6 @@ pub(crate) fn build(
     rules: ConnectionRules,
     transport: Option<TransportBuilder>,
 ) -> Result<Swarm<NodeBehaviour>, SwarmError> {
-    let transport_error = |error: &dyn std::fmt::Display| SwarmError::Transport(error.to_string());
     let limits =
         connection_limits::ConnectionLimits::default().with_max_pending_outgoing(Some(MAX_PENDING_CONNECTIONS));
     let me = keypair.public().to_peer_id();
@@ -115,11 +115,11 @@ pub(crate) fn build(
     Ok(match transport {
         None => builder
             .with_tcp(tcp::Config::new(), (Tls::new, noise::Config::new), Yamux::default)
-            .map_err(|error| transport_error(&error))?
+            .map_err(no_transport)?
             .with_quic()
             .with_dns_config(names, options)
             .with_behaviour(|_| behaviour)
-            .map_err(|error| transport_error(&error))?
+            .map_err(no_transport)?
             .with_swarm_config(tuned)
             .with_connection_timeout(rules.handshake_time)
             .build(),
@@ -127,10 +127,10 @@ pub(crate) fn build(
             .with_other_transport(|keypair| {
                 Ok(TransportTimeout::with_ingoing_timeout(transport(keypair)?, rules.handshake_time).boxed())
             })
-            .map_err(|error| transport_error(&error))?
+            .map_err(no_transport)?
             .with_dns_config(names, options)
             .with_behaviour(|_| behaviour)
-            .map_err(|error| transport_error(&error))?
+            .map_err(no_transport)?
             .with_swarm_config(tuned)
             .build(),
     })
@@ -165,6 +165,10 @@ pub(crate) fn dial(
         Ok(()) | Err(DialError::DialPeerConditionFalse(_)) => Ok(()),
         Err(error) => Err(CannotDial(error)),
     }
+}
+
+fn no_transport(error: impl std::error::Error + Send + Sync + 'static) -> SwarmError {
+    SwarmError::Transport(Cause::new(error))
 }
 
 /// Why a peer is not even dialled, in words for an operator.

@@ -10,7 +10,7 @@ use rpp_p2p::{
 use rpp_proofs::{Genesis, GenesisError, NotCanonical, ProofError, Tip, Verifier};
 use serde::Serialize;
 
-use crate::store::{MANIFEST, Offer, Store, Stored, nodes};
+use crate::store::{Damage, MANIFEST, Offer, Store, Stored, nodes};
 
 /// Bytes read at a time; a whole number of groups.
 const PIECE: usize = 4 * 1024 * 1024;
@@ -99,7 +99,8 @@ pub enum VerifyError {
         /// Which.
         root: Hash,
         /// What is wrong.
-        reason: String,
+        #[source]
+        reason: Damage,
     },
     /// The machine's fault: reading failed.
     #[error("cannot read payload {root}")]

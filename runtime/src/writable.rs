@@ -11,6 +11,7 @@ use std::{
     time::Instant,
 };
 
+use rpp_p2p::error::Cause;
 use tokio::sync::watch;
 
 use crate::{
@@ -65,7 +66,7 @@ pub(crate) struct Writable {
 
 #[derive(Debug)]
 struct PartTrouble {
-    reason: String,
+    reason: Cause,
     /// When it was met the last time.
     at: Instant,
 }
@@ -81,9 +82,9 @@ impl Writable {
     }
 
     /// A write failed. This is logged if it is new.
-    pub(crate) fn failed(&self, part: Part, reason: &str) {
+    pub(crate) fn failed(&self, part: Part, reason: Cause) {
         let mut troubles = self.troubles();
-        let before = troubles.insert(part, PartTrouble { reason: reason.to_owned(), at: Instant::now() });
+        let before = troubles.insert(part, PartTrouble { reason: reason.clone(), at: Instant::now() });
         if before.is_none_or(|before| before.reason != reason) {
             tracing::error!(
                 part = part.name(),
@@ -98,9 +99,9 @@ impl Writable {
         match error {
             // How much is free changes from try to try, and is said by the session.
             StoreError::Full { path: Some(path), .. } => {
-                self.failed(Part::Store, &format!("{}: the disk is full", path.display()));
+                self.failed(Part::Store, Cause::told(&format_args!("{}: the disk is full", path.display())));
             }
-            StoreError::Note { .. } => self.failed(Part::Store, &files::with_causes(error)),
+            StoreError::Note { .. } => self.failed(Part::Store, Cause::told(&files::with_causes(error))),
             _ => {}
         }
     }
@@ -172,7 +173,7 @@ mod tests {
         let (writable, path) = (Writable::new(), std::path::PathBuf::from("payload"));
         for free in [0, 7] {
             writable.store_failed(&StoreError::Full { path: Some(path.clone()), needed: 100, free });
-            assert_eq!(writable.troubles()[&Part::Store].reason, "payload: the disk is full");
+            assert_eq!(writable.troubles()[&Part::Store].reason.as_str(), "payload: the disk is full");
         }
         writable.works(Part::Store);
         // Before a byte is written there is only too little room, and what was damaged is no matter of writing.
@@ -185,8 +186,8 @@ mod tests {
     fn each_part_is_said_until_it_works_again() {
         let (writable, temp) = (Writable::new(), tempfile::tempdir().unwrap());
         let said = writable.watch();
-        writable.failed(Part::Database, "/secret-place/sessions: no room");
-        writable.failed(Part::Head, "head.json: no room");
+        writable.failed(Part::Database, Cause::told("/secret-place/sessions: no room"));
+        writable.failed(Part::Head, Cause::told("head.json: no room"));
         let text = said.borrow().clone().unwrap();
         assert!(text.starts_with("cannot write the session database, head.json: make room"), "{text}");
         assert!(!text.contains("secret-place"), "probes are told no path: {text}");
@@ -200,7 +201,7 @@ mod tests {
         assert_eq!(*said.borrow(), None);
         assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 0, "nothing is left of the probe");
         // A folder that is not there cannot be written.
-        writable.failed(Part::Head, "head.json: no room");
+        writable.failed(Part::Head, Cause::told("head.json: no room"));
         writable.probe_at(&temp.path().join("gone"), later + PROBE_AFTER);
         assert!(writable.is_failed(Part::Head));
     }

@@ -233,11 +233,18 @@ fn troubleshooting_has_a_row_for_every_alert_and_each_is_tested() {
 
 /// The names of the types that a source file defines outside of its tests.
 fn types(source: &str) -> impl Iterator<Item = &str> {
-    let code = source.split("\n#[cfg(test)]\nmod ").next().unwrap_or_default();
+    // Tests in a file of their own are named at the top of this one: what follows is no test.
+    let is_inline = |at: &usize| source[*at..].lines().nth(2).is_some_and(|line| line.ends_with('{'));
+    let tests = source.match_indices("\n#[cfg(test)]\nmod ").map(|(at, _)| at).find(is_inline);
+    let code = &source[..tests.unwrap_or(source.len())];
     code.lines().filter_map(|line| {
+        // An alias within something else is a trait's.
+        let is_inner = line.starts_with(' ');
         let line = line.trim_start().trim_start_matches("pub ");
         let line = line.strip_prefix("pub(").map_or(line, |rest| rest.split_once(") ").map_or(rest, |(_, rest)| rest));
-        let rest = ["struct ", "enum ", "trait "].iter().find_map(|keyword| line.strip_prefix(keyword))?;
+        let keywords =
+            if is_inner { &["struct ", "enum ", "trait "][..] } else { &["struct ", "enum ", "trait ", "type "] };
+        let rest = keywords.iter().find_map(|keyword| line.strip_prefix(keyword))?;
         rest.split(|c: char| !c.is_alphanumeric() && c != '_').next()
     })
 }

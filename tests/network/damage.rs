@@ -322,7 +322,7 @@ async fn a_stored_byte_that_changed_is_found_without_being_asked_for() {
     assert!(told.contains("do not lead to its root"), "{told}");
     // Other processes and later starts leave it out too.
     let store = rpp_runtime::store::Store::open(&home.snapshots()).unwrap();
-    assert!(store.list().is_empty() && store.damaged()[0].reason == told);
+    assert!(store.list().is_empty() && store.damaged()[0].reason.to_string() == told);
 
     // A mirror knows its source, so its copy is repaired.
     let origin = Home::provider().start().await;

@@ -29,7 +29,7 @@ use tokio_tungstenite::{
     },
 };
 
-use super::connection::Connection;
+use super::connection::{ClientError, Connection};
 use crate::{
     limits::{CLOSE_DEADLINE, FORWARD_HANDSHAKE, FORWARD_WRITE, FORWARDED_CLIENTS, MAX_READ_BYTES},
     text::escape,
@@ -50,6 +50,26 @@ pub enum ForwardError {
         /// Why not.
         source: io::Error,
     },
+}
+
+/// Why one connection is not forwarded, or no longer.
+#[derive(Debug, thiserror::Error)]
+enum NotForwarded {
+    /// The client is at fault: it is not let in, or speaks something else.
+    #[error("a connection was refused: {}", escape(&.0.to_string()))]
+    Refused(#[source] Box<Error>),
+    /// The client is at fault.
+    #[error("a connection did not say what it wants")]
+    Silent,
+    /// The node is not there, or refuses.
+    #[error(transparent)]
+    Node(#[from] ClientError),
+    /// Either side broke off.
+    #[error("{}", escape(&.0.to_string()))]
+    Broken(#[source] Box<Error>),
+    /// Either side does not read.
+    #[error("a client did not read")]
+    Unread,
 }
 
 /// Forwards connections to one node and adds the token.
@@ -99,7 +119,7 @@ impl Forward {
     pub async fn run(self, tell: impl Fn(&str), stop: impl Future<Output = ()>) {
         let places = Arc::new(Semaphore::new(FORWARDED_CLIENTS));
         let (stopping, stopped) = watch::channel(());
-        let mut clients: JoinSet<Result<(), String>> = JoinSet::new();
+        let mut clients: JoinSet<Result<(), NotForwarded>> = JoinSet::new();
         let mut stop = std::pin::pin!(stop);
         loop {
             tokio::select! {
@@ -107,7 +127,7 @@ impl Forward {
                 () = &mut stop => break,
                 Some(ended) = clients.join_next() => {
                     if let Ok(Err(why)) = ended {
-                        tell(&why);
+                        tell(&why.to_string());
                     }
                 }
                 accepted = self.listener.accept() => match accepted {
@@ -137,22 +157,21 @@ impl Forward {
 impl Node {
     /// Serves one client until it ends.
     #[allow(clippy::result_large_err)] // The handshake needs this type.
-    async fn carry(&self, stream: TcpStream, free: bool, mut stopped: watch::Receiver<()>) -> Result<(), String> {
+    async fn carry(&self, stream: TcpStream, free: bool, mut stopped: watch::Receiver<()>) -> Result<(), NotForwarded> {
         let check = |request: &Request, response: Response| self.check(request, free).map(|()| response);
         let config =
             WebSocketConfig::default().max_message_size(Some(MAX_READ_BYTES)).max_frame_size(Some(MAX_READ_BYTES));
         let shaken = timeout(FORWARD_HANDSHAKE, accept_hdr_async_with_config(stream, check, Some(config))).await;
         let mut client = match shaken {
             Ok(Ok(client)) => client,
-            Ok(Err(error)) => return Err(format!("a connection was refused: {}", escape(&error.to_string()))),
-            Err(_) => return Err("a connection did not say what it wants".to_owned()),
+            Ok(Err(error)) => return Err(NotForwarded::Refused(Box::new(error))),
+            Err(_) => return Err(NotForwarded::Silent),
         };
         let mut node = match Connection::open(&self.url, &self.token).await {
             Ok(connection) => connection.into_socket(),
             Err(error) => {
-                let why = error.to_string();
-                close(&mut client, CloseCode::Error, &why).await;
-                return Err(why);
+                close(&mut client, CloseCode::Error, &error.to_string()).await;
+                return Err(error.into());
             }
         };
         let ended = loop {
@@ -229,7 +248,7 @@ fn is_local(host: &str) -> bool {
 }
 
 /// Forwards one message; `false` when there are no more.
-async fn pass<S>(message: Option<Result<Message, Error>>, to: &mut WebSocketStream<S>) -> Result<bool, String>
+async fn pass<S>(message: Option<Result<Message, Error>>, to: &mut WebSocketStream<S>) -> Result<bool, NotForwarded>
 where
     WebSocketStream<S>: Sink<Message, Error = Error> + Unpin,
 {
@@ -242,9 +261,8 @@ where
         // Each side answers pings by itself.
         Some(Ok(_)) => return Ok(true),
         Some(Err(error)) => {
-            let why = escape(&error.to_string());
-            close(to, CloseCode::Error, &why).await;
-            return Err(why);
+            close(to, CloseCode::Error, &escape(&error.to_string())).await;
+            return Err(NotForwarded::Broken(Box::new(error)));
         }
         None => {
             close(to, CloseCode::Away, "the other side is gone").await;
@@ -253,8 +271,8 @@ where
     };
     match timeout(FORWARD_WRITE, to.send(message)).await {
         Ok(Ok(())) => Ok(true),
-        Ok(Err(error)) => Err(escape(&error.to_string())),
-        Err(_) => Err("a client did not read".to_owned()),
+        Ok(Err(error)) => Err(NotForwarded::Broken(Box::new(error))),
+        Err(_) => Err(NotForwarded::Unread),
     }
 }
 

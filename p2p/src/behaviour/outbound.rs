@@ -284,8 +284,8 @@ impl Outbound {
                 self.violated(&activity, &checking, violation, events);
             }
             Ok(Checked(Err(CheckFailed::Panicked(reason)))) | Err(Failed::Panicked(reason)) => {
-                tracing::error!(peer = %activity.peer, session = %activity.session, reason, "checking a response panicked");
-                let failure = StreamFailure::Panicked(Cause::told(&reason)).into();
+                tracing::error!(peer = %activity.peer, session = %activity.session, %reason, "checking a response panicked");
+                let failure = StreamFailure::Panicked(reason).into();
                 self.lost(&activity, &checking, failure, events);
             }
             Err(Failed::NoRuntime) => {

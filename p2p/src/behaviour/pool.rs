@@ -11,6 +11,7 @@ use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::Futures
 use tokio::{runtime::Handle, task::JoinError};
 
 use super::observer::{Activity, Job, Observer};
+use crate::error::Cause;
 
 /// Runs jobs on tokio's blocking threads, at most `limit` at a time; the others wait in order.
 ///
@@ -32,7 +33,7 @@ pub(super) type Done<T> = (Activity, Result<T, Failed>);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failed {
     #[error("the job panicked: {0}")]
-    Panicked(String),
+    Panicked(#[source] Cause),
     #[error("there is no runtime to run the job on")]
     NoRuntime,
 }

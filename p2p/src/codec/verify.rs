@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use bytes::Bytes;
 
 use crate::{
-    error::Violation,
+    error::{Cause, Violation},
     exchange::{Expectation, Verified},
     json::{self, DecodeError},
     messages::SnapshotsResponse,
@@ -25,7 +25,7 @@ pub(crate) enum CheckFailed {
     /// The provider is at fault.
     Violation(Violation),
     /// We are at fault.
-    Panicked(String),
+    Panicked(Cause),
 }
 
 /// A chunk that was removed from its answer while that arrived.

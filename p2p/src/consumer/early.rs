@@ -110,12 +110,12 @@ impl Session {
         let (total, size) = (plan.snapshot.checkpoint.payload_bytes, plan.chunk_size);
         let part = self.early.part(number, size, self.early_share(), self.options.window);
         let part = (part.start / size).min(plan.total_chunks)..(part.end / size).min(plan.total_chunks);
-        let room = chunk_range(total, size, part.end).start - chunk_range(total, size, part.start).start;
+        let budget = chunk_range(total, size, part.end).start - chunk_range(total, size, part.start).start;
         let chunks = self.early.missing(number, part);
         if !chunks.is_empty() {
             self.schedule.begins(now, number);
         }
-        Some(Demand { plan: Some(own), want: Want { chunks, updates: 0..0 }, room, ..Demand::without_plan() })
+        Some(Demand { plan: Some(own), want: Want { chunks, updates: 0..0 }, budget, ..Demand::without_plan() })
     }
 
     /// The place may be open: what was read ahead counts now.

@@ -331,13 +331,13 @@ impl Session {
     pub(super) fn bear(&mut self, now: Instant, number: Number, trouble: Option<Trouble>) {
         self.touch();
         match trouble {
-            Some(Trouble::Passing(code, cause)) => {
+            Some(Trouble::Passing(setback)) => {
                 let others = self.sources.iter().any(|(other, delivery)| other != number && delivery.is_open());
                 if let Some(LinkKind::Peer(link)) = self.sources.get_mut(number).map(|delivery| &mut delivery.kind) {
-                    link.note_trouble(code, cause.clone());
+                    link.note_trouble(setback.clone());
                 }
                 if !others {
-                    self.trouble = Some((code, cause));
+                    self.trouble = Some(setback);
                 }
             }
             Some(Trouble::Final(failure)) => self.put_out(now, number, failure, false),

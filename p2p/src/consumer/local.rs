@@ -7,6 +7,7 @@ use crate::{
     authority::AuthorityError,
     download::{Download, Refused},
     have::Have,
+    link::Setback,
     status::FailureCode,
     text,
     types::Hash,
@@ -81,8 +82,7 @@ impl Session {
                 self.settle();
             }
             Err(Refused::Kept(error)) => {
-                let cause = format!("what this node had kept of the chain does not hold and is fetched again: {error}");
-                self.trouble = Some((FailureCode::Storage, text::escape(&cause)));
+                self.trouble = Some(Setback::Kept(error));
             }
             Err(Refused::Sent(error)) => self.refuse_plan(now, error),
         }

@@ -15,7 +15,7 @@ use crate::{
     download::Demand,
     error::Cause,
     limits::MIRROR_READS,
-    link::Backoff,
+    link::{Backoff, Setback},
     messages::{Plan, PlanWishes},
     ranges::IndexRanges,
     status::{FailureCode, SessionState, WaitKind},
@@ -38,7 +38,7 @@ pub(super) struct MirrorLink {
     begins_early: bool,
     received: u64,
     wasted: u64,
-    last: Option<(FailureCode, String)>,
+    last: Option<Setback>,
 }
 
 /// ```text
@@ -62,7 +62,7 @@ enum State {
     BackingOff {
         at: Instant,
         since: Instant,
-        cause: String,
+        cause: Cause,
         is_barred: bool,
     },
 }
@@ -150,7 +150,7 @@ impl MirrorLink {
         (self.received, self.wasted)
     }
 
-    pub(super) fn trouble(&self) -> Option<&(FailureCode, String)> {
+    pub(super) fn trouble(&self) -> Option<&Setback> {
         self.last.as_ref()
     }
 
@@ -290,7 +290,7 @@ impl MirrorLink {
 
     /// A job failed in a way that passes; the others are given up with it. `Some`: the patience is at its end.
     pub(super) fn back_off(&mut self, now: Instant, reason: &Cause, least: Option<Duration>) -> Option<Out> {
-        self.last = Some((FailureCode::Network, reason.to_string()));
+        self.last = Some(Setback::Mirror(reason.clone()));
         // It may not serve so many at once.
         self.begins_early = false;
         if self.reads().len() > 1 {
@@ -299,7 +299,7 @@ impl MirrorLink {
         match self.backoff.next(now) {
             Some(at) => {
                 let at = at.max(now + least.unwrap_or_default());
-                self.state = State::BackingOff { at, since: now, cause: reason.to_string(), is_barred: false };
+                self.state = State::BackingOff { at, since: now, cause: reason.clone(), is_barred: false };
                 None
             }
             None => Some(Out { failure: no_help(FailureCode::Network, reason), is_banned: false }),
@@ -308,10 +308,11 @@ impl MirrorLink {
 
     /// The driver asks nothing of it before `until`, and what it was asked for is given up. `Some`: the patience is at its end.
     pub(super) fn barred(&mut self, now: Instant, until: Instant, cause: &str) -> Option<Failure> {
-        self.last = Some((FailureCode::Provider, cause.to_owned()));
+        let cause = Cause::told(cause);
+        self.last = Some(Setback::Barred(cause.clone()));
         match self.backoff.not_before(now, until) {
             Some(at) => {
-                self.state = State::BackingOff { at, since: now, cause: cause.to_owned(), is_barred: true };
+                self.state = State::BackingOff { at, since: now, cause, is_barred: true };
                 None
             }
             None => Some(no_help(FailureCode::Provider, &cause)),
@@ -363,7 +364,7 @@ fn no_help(code: FailureCode, reason: &dyn std::fmt::Display) -> Failure {
 }
 
 /// What the next read is of: neighbours that are wanted and not under way. Each read is a part of what may be under way, so that
-/// others are on their way when it ends; a small rest waits for more room instead of being a request of its own.
+/// others are on their way when it ends; a small rest waits for more budget instead of being a request of its own.
 fn next_read(plan: &Plan, reads: &[Read], most_reads: usize, demand: &Demand) -> Option<Range<u64>> {
     if reads.len() >= most_reads {
         return None;
@@ -372,9 +373,9 @@ fn next_read(plan: &Plan, reads: &[Read], most_reads: usize, demand: &Demand) ->
     reads.iter().for_each(|read| wanted.remove(read.chunks.clone()));
     let first = wanted.iter().next()?;
     let under_way: u64 = reads.iter().map(|read| bytes_of(plan, &read.chunks)).sum();
-    let free = demand.room.saturating_sub(under_way);
+    let free = demand.budget.saturating_sub(under_way);
     let left = under_way + wanted.iter().map(|range| bytes_of(plan, &range)).sum::<u64>();
-    let part = crate::mirror::read_bytes(demand.room.min(left), plan.chunk_size);
+    let part = crate::mirror::read_bytes(demand.budget.min(left), plan.chunk_size);
     let (mut end, most) = (first.start, part.min(free));
     while end < first.end && bytes_of(plan, &(first.start..end + 1)) <= most {
         end += 1;

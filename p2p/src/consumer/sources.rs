@@ -294,7 +294,7 @@ impl Sources {
                 chunks: schedule.run(number).map_or_else(Vec::new, |run| run.iter().collect()),
                 updates: if gives_updates { all.want.updates.clone() } else { 0..0 },
             },
-            room: self.room_of(number, all, schedule),
+            budget: self.budget_of(number, all, schedule),
             unwritten: all.unwritten,
             durable: Durable { chunks: all.durable.chunks, updates: all.durable.updates.filter(|_| is_lead_plan) },
             is_all_durable: all.is_all_durable,
@@ -304,7 +304,7 @@ impl Sources {
     }
 
     /// The window is one: what may come from one source may not come from another.
-    fn room_of(&self, number: Number, all: &Demand, schedule: &Schedule) -> u64 {
+    fn budget_of(&self, number: Number, all: &Demand, schedule: &Schedule) -> u64 {
         let others: u64 = self
             .iter()
             .filter(|(other, delivery)| *other != number && delivery.is_alive())
@@ -318,12 +318,12 @@ impl Sources {
             Some(LinkKind::Mirror(_)) => schedule.allowance(number).saturating_mul(2),
             _ => schedule.allowance(number),
         };
-        let room = all.room.saturating_sub(others).min(allowance);
+        let budget = all.budget.saturating_sub(others).min(allowance);
         let (Some(plan), Some(run)) = (&all.plan, schedule.run(number)) else { return 0 };
         let total = plan.snapshot.checkpoint.payload_bytes;
         let at = |chunk: u64| chunk_range(total, plan.chunk_size, chunk).start;
         let wanted: u64 = run.iter().map(|range| at(range.end) - at(range.start)).sum();
         // In whole chunks: parts that nobody can use would add up.
-        if wanted <= room { wanted } else { room / plan.chunk_size * plan.chunk_size }
+        if wanted <= budget { wanted } else { budget / plan.chunk_size * plan.chunk_size }
     }
 }

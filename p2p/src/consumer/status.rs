@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     download::{Demand, Phase},
+    link::Setback,
     schedule::Number,
     status::{FailureCode, SessionState, SourceState, WaitKind},
 };
@@ -27,7 +28,7 @@ impl Session {
                 Course::Failed { failure, .. } => Some(failure.clone()),
                 Course::Running | Course::Complete => None,
             },
-            trouble: self.trouble.clone(),
+            trouble: self.trouble.as_ref().map(Setback::told),
             verified: matches!(self.course, Course::Complete),
             protocol: None,
             plan: None,
@@ -92,7 +93,7 @@ impl Session {
                     .zip(demand.plan.as_deref())
                     .and_then(|(link, plan)| link.window(plan)),
                 waiting: waiting.filter(|_| delivery.is_alive() && !self.is_over()),
-                trouble: out.or_else(|| trouble.cloned()),
+                trouble: out.or_else(|| trouble.map(Setback::told)),
             }
         };
         self.sources.iter().map(view).collect()

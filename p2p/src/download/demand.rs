@@ -18,7 +18,7 @@ pub(crate) struct Demand {
     /// What is to come.
     pub(crate) want: Want,
     /// How many payload bytes of it may be under way.
-    pub(crate) room: u64,
+    pub(crate) budget: u64,
     /// How many payload bytes came and wait to be written.
     pub(crate) unwritten: u64,
     /// What may be acknowledged.
@@ -40,7 +40,7 @@ impl Demand {
             may_shrink: true,
             next: (0, 0),
             want: Want::default(),
-            room: 0,
+            budget: 0,
             unwritten: 0,
             durable: Durable::default(),
             is_all_durable: false,

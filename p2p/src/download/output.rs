@@ -76,7 +76,7 @@ impl Download {
             may_shrink: true,
             next: (self.confirmed_chunks.max(work.window.verified_prefix()), updates),
             want: work.want(),
-            room: self.throttle.as_ref().map_or(work.room(), |throttle| throttle.cap(work.room())),
+            budget: self.throttle.as_ref().map_or(work.budget(), |throttle| throttle.cap(work.budget())),
             unwritten: work.window.unwritten_bytes(),
             durable: self.durable(work),
             is_all_durable: work.is_all_durable(),
@@ -211,12 +211,12 @@ impl Work {
     }
 
     /// The chunks that do not hold come before new ones, and have the window for themselves.
-    pub(super) fn room(&self) -> u64 {
+    pub(super) fn budget(&self) -> u64 {
         if !self.is_open() {
             return 0;
         }
-        match self.recheck.room(self.window.capacity(), |index| self.window.size(index)) {
-            0 if !self.window.is_all_verified() => self.window.room(),
+        match self.recheck.budget(self.window.capacity(), |index| self.window.size(index)) {
+            0 if !self.window.is_all_verified() => self.window.budget(),
             repairs => repairs,
         }
     }

@@ -83,20 +83,20 @@ impl Recheck {
 
     /// The chunks to ask for, while less than `window` bytes wait to be written.
     pub(super) fn wanted(&self, window: u64) -> impl Iterator<Item = u64> + '_ {
-        let has_room = self.queue.is_empty() || self.queued_bytes() < window;
-        self.missing.iter().copied().filter(move |_| has_room)
+        let has_budget = self.queue.is_empty() || self.queued_bytes() < window;
+        self.missing.iter().copied().filter(move |_| has_budget)
     }
 
     /// How many bytes of them may be under way, of chunks of this size: up to the window, and the one that passes it.
-    pub(super) fn room(&self, window: u64, size: impl Fn(u64) -> u64) -> u64 {
-        let mut room = 0;
+    pub(super) fn budget(&self, window: u64, size: impl Fn(u64) -> u64) -> u64 {
+        let mut budget = 0;
         for index in self.wanted(window) {
-            room += size(index);
-            if room + self.queued_bytes() >= window {
+            budget += size(index);
+            if budget + self.queued_bytes() >= window {
                 break;
             }
         }
-        room
+        budget
     }
 
     /// Whether this chunk is missing.

@@ -1,7 +1,7 @@
 //! A limit by the byte: how much of what is wanted may come is granted from outside, piece by piece.
 //!
 //! The limit is shared by downloads that know nothing of each other, so it is not here. A download says how much it would take
-//! ([`Download::thirst`]), and is granted that much when it is its turn. What is granted and did not come yet bounds the room that
+//! ([`Download::thirst`]), and is granted that much when it is its turn. What is granted and did not come yet bounds the budget that
 //! whoever has the payload is told of. Bytes that came in vain are not granted twice.
 
 use std::time::Instant;
@@ -20,9 +20,9 @@ pub(super) struct Throttle {
 }
 
 impl Throttle {
-    /// Of this much room, so much may be used.
-    pub(super) fn cap(&self, room: u64) -> u64 {
-        room.min(self.ahead)
+    /// Of this much budget, so much may be used.
+    pub(super) fn cap(&self, budget: u64) -> u64 {
+        budget.min(self.ahead)
     }
 
     pub(super) fn came(&mut self, bytes: u64) {
@@ -48,20 +48,20 @@ impl Download {
     /// How many bytes it would take next; `None` while there is no limit, nothing is to come, or enough is granted: a chunk for each of so
     /// many sources, so that a slow one that has its chunk under way keeps nobody else from being asked.
     pub(crate) fn thirst(&mut self, now: Instant, sources: u64) -> Option<u64> {
-        let (chunk_size, room, is_wanted) = match self.work() {
-            Some(work) => (work.plan.chunk_size, work.room(), work.want().first_chunk().is_some()),
+        let (chunk_size, budget, is_wanted) = match self.work() {
+            Some(work) => (work.plan.chunk_size, work.budget(), work.want().first_chunk().is_some()),
             None => (0, 0, false),
         };
         let throttle = self.throttle.as_mut()?;
         let ahead = RATE_AHEAD.as_millis().saturating_mul(u128::from(throttle.limit)) / 1000;
         let a_chunk_each = chunk_size.saturating_mul(sources.max(1));
-        let enough = a_chunk_each.max(u64::try_from(ahead).unwrap_or(u64::MAX)).min(room);
+        let enough = a_chunk_each.max(u64::try_from(ahead).unwrap_or(u64::MAX)).min(budget);
         if !is_wanted || throttle.ahead >= enough {
             throttle.since = None;
             return None;
         }
         throttle.since.get_or_insert(now);
-        Some(chunk_size.min(room - throttle.ahead))
+        Some(chunk_size.min(budget - throttle.ahead))
     }
 
     /// So many bytes more may come.

@@ -144,7 +144,7 @@ impl Window {
 
     /// How many bytes of them may be under way: what is left of the window. One chunk may always come when nothing waits to
     /// be durable.
-    pub(super) fn room(&self) -> u64 {
+    pub(super) fn budget(&self) -> u64 {
         let lost_with_the_disk = self.pending_bytes();
         if lost_with_the_disk == 0 {
             return self.capacity.max(self.next_size());
@@ -166,7 +166,7 @@ impl Window {
 
     /// Whether verified chunks keep the next one from being asked for.
     pub(super) fn is_blocked(&self) -> bool {
-        self.open && !self.is_all_verified() && self.next_size() > self.room()
+        self.open && !self.is_all_verified() && self.next_size() > self.budget()
     }
 
     /// The next chunk to write, if a batch is full or old enough, or nothing more arrives before that (see

@@ -131,19 +131,33 @@ pub enum Unserved {
 pub struct Cause {
     words: Arc<str>,
     error: Option<Arc<dyn Error + Send + Sync>>,
+    /// The words are those of the last in the error's chain, so nothing is below them.
+    is_innermost: bool,
 }
 
 impl Cause {
     /// The error itself, kept as the [source](Cause::error).
     #[must_use]
     pub fn new(error: impl Error + Send + Sync + 'static) -> Self {
-        Self { words: text::escape(&error.to_string()).into(), error: Some(Arc::new(error)) }
+        Self { words: text::escape(&error.to_string()).into(), error: Some(Arc::new(error)), is_innermost: false }
+    }
+
+    /// The error itself, in the words of the last in its chain of sources: they say what happened ("Connection refused"), the
+    /// others only where.
+    #[must_use]
+    pub fn innermost(error: impl Error + Send + Sync + 'static) -> Self {
+        let mut last: &dyn Error = &error;
+        while let Some(source) = last.source() {
+            last = source;
+        }
+        let words = text::escape(&last.to_string()).into();
+        Self { words, error: Some(Arc::new(error)), is_innermost: true }
     }
 
     /// Its words only, where the error cannot be kept.
     #[must_use]
     pub fn told(said: &(impl fmt::Display + ?Sized)) -> Self {
-        Self { words: text::escape(&said.to_string()).into(), error: None }
+        Self { words: text::escape(&said.to_string()).into(), error: None, is_innermost: false }
     }
 
     /// What it says, escaped.
@@ -181,6 +195,6 @@ impl fmt::Display for Cause {
 
 impl Error for Cause {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.error.as_deref().and_then(|error| error.source())
+        self.error.as_deref().filter(|_| !self.is_innermost).and_then(|error| error.source())
     }
 }

@@ -32,7 +32,7 @@ pub(super) struct Said {
 }
 
 impl Said {
-    /// The next thing that a peer has not been told. `message`: what goes first. `room`: payload bytes that may be under way.
+    /// The next thing that a peer has not been told. `message`: what goes first. `budget`: payload bytes that may be under way.
     /// `step`: credit rises by so many bytes at least,
     /// unless less than that is left of it.
     pub(super) fn next(
@@ -40,7 +40,7 @@ impl Said {
         state: &LinkState,
         message: Option<SnapshotsRequest>,
         demand: &Demand,
-        room: u64,
+        budget: u64,
         step: u64,
     ) -> Option<Intent> {
         if let Some(message) = message {
@@ -54,7 +54,7 @@ impl Said {
             self.want = Want { chunks: chunks.to_vec(), updates: demand.want.updates.clone() };
             return Some(Intent::Want(self.want.clone()));
         }
-        let credit = self.received.saturating_add(room);
+        let credit = self.received.saturating_add(budget);
         let is_due = credit.saturating_sub(self.credit) >= step || self.left() < step;
         (credit > self.credit && is_due).then(|| {
             self.credit = credit;

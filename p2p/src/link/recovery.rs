@@ -2,15 +2,14 @@
 
 use std::time::Instant;
 
-use super::{Connection, InFlight, Link, LinkState, Opening, Retry, Trouble};
+use super::{Connection, InFlight, Link, LinkState, Opening, Retry, Setback, Trouble};
 use crate::{
     consumer::Failure,
     download::Demand,
-    error::RequestFailure,
+    error::{Cause, RequestFailure},
     limits::ACK_RETRY,
     messages::{ErrorCode, SnapshotsRequest},
     status::FailureCode,
-    text,
 };
 
 impl Link {
@@ -37,8 +36,7 @@ impl Link {
         if !self.is_needed(demand) && self.in_flight().is_none() {
             return None;
         }
-        let cause = format!("the connection was lost: {}", text::escape(reason));
-        self.back_off(now, FailureCode::Network, cause, true)
+        self.back_off(now, Setback::Disconnected(Cause::told(reason)), true)
     }
 
     /// The peer could not be reached.
@@ -47,7 +45,7 @@ impl Link {
             return None;
         }
         self.lose_connection();
-        self.back_off(now, FailureCode::Network, format!("it cannot be reached: {}", text::escape(reason)), true)
+        self.back_off(now, Setback::NotReached(Cause::told(reason)), true)
     }
 
     /// The driver asks nothing of the peer before `until`. `Some`: the patience is at its end.
@@ -61,10 +59,10 @@ impl Link {
             let message = format!("{}: {cause}", self.no_help());
             return Some(Failure { code: FailureCode::Provider, message, distrust: false });
         };
-        let (since, cause) = (now, cause.to_owned());
-        self.trouble = Some((FailureCode::Provider, cause.clone()));
-        self.state =
-            LinkState::BackingOff(Retry { at, since, cause, connection, for_connection: true, is_barred: true });
+        let cause = Setback::Barred(Cause::told(cause));
+        self.trouble = Some(cause.clone());
+        let retry = Retry { at, since: now, cause, connection, for_connection: true, is_barred: true };
+        self.state = LinkState::BackingOff(retry);
         None
     }
 
@@ -100,7 +98,7 @@ impl Link {
             RequestFailure::Dial { .. } => self.lose_connection(),
             _ => {}
         }
-        self.back_off(now, FailureCode::Network, text::escape(&failure.to_string()), false)
+        self.back_off(now, Setback::NoAnswer(failure.clone()), false)
     }
 
     /// The peer answered that it does not.
@@ -115,24 +113,24 @@ impl Link {
         if self.gives_up_ack(request, demand) {
             return None;
         }
-        let words = format!("{} refused {} ({}): {}", self.peer, request.tag(), code.as_str(), text::escape(message));
+        let setback = Setback::Refused { peer: self.peer, asked: request.tag(), code, words: Cause::told(message) };
         let failure = match code {
             ErrorCode::Busy | ErrorCode::Internal if matches!(request, SnapshotsRequest::Ack { .. }) => {
                 self.acks.after = Some(now + ACK_RETRY);
-                return Some(Trouble::Passing(FailureCode::Provider, words));
+                return Some(Trouble::Passing(setback));
             }
             ErrorCode::Busy | ErrorCode::Internal => {
-                return self.back_off(now, FailureCode::Provider, words, false);
+                return self.back_off(now, setback, false);
             }
             ErrorCode::NotFound | ErrorCode::PlanChanged | ErrorCode::ResumeRegressed => {
-                return self.lost_session(now, request, words, demand);
+                return self.lost_session(now, request, setback, demand);
             }
             ErrorCode::Invalid => FailureCode::Provider,
             ErrorCode::Unauthorized => FailureCode::Authentication,
             ErrorCode::ResumeOutOfBounds => FailureCode::ResumeMismatch,
             ErrorCode::Cancelled => FailureCode::Cancelled,
         };
-        Trouble::end(failure, words)
+        Trouble::end(failure, setback.to_string())
     }
 
     /// The peer does not know the session, or not as we do.
@@ -140,26 +138,26 @@ impl Link {
         &mut self,
         now: Instant,
         request: &SnapshotsRequest,
-        words: String,
+        setback: Setback,
         demand: &Demand,
     ) -> Option<Trouble> {
         match request {
             SnapshotsRequest::Resume { .. } if self.opening == Opening::Usual && !self.has_planned_anew => {
                 self.opening = Opening::Anew;
                 self.has_planned_anew = true;
-                Some(Trouble::Passing(FailureCode::Provider, words))
+                Some(Trouble::Passing(setback))
             }
-            SnapshotsRequest::Resume { .. } => Trouble::end(FailureCode::ResumeMismatch, words),
+            SnapshotsRequest::Resume { .. } => Trouble::end(FailureCode::ResumeMismatch, setback.to_string()),
             SnapshotsRequest::Plan { .. } => {
                 let what = if demand.plan.is_some() {
                     "it no longer offers this snapshot; what is verified of it is kept"
                 } else {
                     "it offers no such snapshot"
                 };
-                Trouble::end(FailureCode::Provider, format!("{words}: {what}"))
+                Trouble::end(FailureCode::Provider, format!("{setback}: {what}"))
             }
             // `resume` will find out what is wrong.
-            _ => self.back_off(now, FailureCode::Provider, words, false),
+            _ => self.back_off(now, setback, false),
         }
     }
 
@@ -171,13 +169,7 @@ impl Link {
     }
 
     /// Tries again later, by `resume`. A further failure during a back-off does not make it longer.
-    pub(super) fn back_off(
-        &mut self,
-        now: Instant,
-        code: FailureCode,
-        cause: String,
-        for_connection: bool,
-    ) -> Option<Trouble> {
+    pub(super) fn back_off(&mut self, now: Instant, cause: Setback, for_connection: bool) -> Option<Trouble> {
         if matches!(self.state, LinkState::BackingOff(_)) {
             return None;
         }
@@ -189,7 +181,7 @@ impl Link {
         let for_connection = for_connection || connection == Connection::Down;
         let retry = Retry { at, since: now, cause: cause.clone(), connection, for_connection, is_barred: false };
         self.state = LinkState::BackingOff(retry);
-        Some(Trouble::Passing(code, cause))
+        Some(Trouble::Passing(cause))
     }
 
     /// Time has passed.

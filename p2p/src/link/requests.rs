@@ -74,13 +74,13 @@ impl Requests {
     }
 
     /// The request for what is wanted first.
-    /// `room`: how many bytes may be under way now. What was granted before counts no more when there is less, because here
+    /// `budget`: how many bytes may be under way now. What was granted before counts no more when there is less, because here
     /// nothing of it has reached the peer.
     pub(super) fn wanted(
         &mut self,
         session_id: SnapshotSessionId,
         plan: Option<&Plan>,
-        room: u64,
+        budget: u64,
     ) -> Option<SnapshotsRequest> {
         if !self.want.updates.is_empty() {
             let update_index = self.want.updates.start;
@@ -91,7 +91,7 @@ impl Requests {
         let range = chunk_range(plan.snapshot.checkpoint.payload_bytes, plan.chunk_size, chunk_index);
         let bytes = range.end - range.start;
         let spent = self.spent + bytes;
-        if spent > self.credit || bytes > room {
+        if spent > self.credit || bytes > budget {
             return None;
         }
         self.spent = spent;

@@ -5,16 +5,14 @@
 
 use std::{ops::Range, sync::Arc, time::Instant};
 
-use super::{Intent, Link, LinkState, Trouble};
+use super::{Intent, Link, LinkState, Setback, Trouble};
 use crate::{
     download::{Demand, Want},
     error::{RequestFailure, SnapshotProtocolError},
     exchange::Verified,
     messages::{Checkpoint, Plan, SnapshotsRequest},
     ranges::IndexRanges,
-    status::FailureCode,
     stream::{Protocol, Wanted},
-    text,
     types::{RequestId, SnapshotSessionId},
 };
 
@@ -130,11 +128,11 @@ impl Link {
         let request_id = stream.id;
         // What waits for the disk is in memory, too.
         let window = self.window.bytes(plan.chunk_size);
-        let room = window.saturating_sub(demand.unwritten).min(demand.room);
+        let budget = window.saturating_sub(demand.unwritten).min(demand.budget);
         // Seldom, and never so late that a chunk does not fit.
-        let step = (window / 4).min(room / 2).max(plan.chunk_size);
+        let step = (window / 4).min(budget / 2).max(plan.chunk_size);
         let (mut want, mut credit) = (None, None);
-        while let Some(intent) = self.said.next(&self.state, None, demand, room, step) {
+        while let Some(intent) = self.said.next(&self.state, None, demand, budget, step) {
             match intent {
                 Intent::Want(Want { chunks, updates }) => want = Some(Wanted { chunks, updates }),
                 Intent::Credit(granted) => credit = Some(granted),
@@ -184,9 +182,9 @@ impl Link {
             }
             SnapshotProtocolError::Outbound(failure) => {
                 lost(self, failure);
-                self.back_off(now, FailureCode::Network, text::escape(&failure.to_string()), false)
+                self.back_off(now, Setback::NoAnswer(failure.clone()), false)
             }
-            other => self.back_off(now, FailureCode::Network, text::escape(&other.to_string()), false),
+            other => self.back_off(now, Setback::from(other), false),
         }
     }
 }

@@ -8,22 +8,22 @@ use super::scoped::Scope;
 use crate::limits::{MAX_DHT_RECORDS, MAX_DHT_RECORDS_PER_KEY, MAX_DHT_RECORDS_PER_PEER};
 
 /// A record's place.
-pub(super) type Place = (Scope, RecordKey, PeerId);
+pub(super) type RecordPlace = (Scope, RecordKey, PeerId);
 
 /// The places of all records, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Records {
-    order: VecDeque<Place>,
+    order: VecDeque<RecordPlace>,
     per_key: HashMap<(Scope, RecordKey), usize>,
     per_peer: HashMap<PeerId, usize>,
 }
 
 impl Records {
     /// Notes a record that came; returns those that must go for it.
-    pub(super) fn note(&mut self, place: &Place) -> Vec<Place> {
+    pub(super) fn note(&mut self, place: &RecordPlace) -> Vec<RecordPlace> {
         self.remove(place);
         let mut gone = Vec::new();
-        let of_key = |(scope, key, _): &Place| (*scope, key.clone());
+        let of_key = |(scope, key, _): &RecordPlace| (*scope, key.clone());
         if self.per_peer.get(&place.2).is_some_and(|count| *count >= MAX_DHT_RECORDS_PER_PEER) {
             gone.extend(self.remove_oldest(|other| other.2 == place.2));
         }
@@ -43,13 +43,13 @@ impl Records {
         self.order.len()
     }
 
-    fn remove_oldest(&mut self, fits: impl Fn(&Place) -> bool) -> Option<Place> {
+    fn remove_oldest(&mut self, fits: impl Fn(&RecordPlace) -> bool) -> Option<RecordPlace> {
         let place = self.order.iter().find(|place| fits(place))?.clone();
         self.remove(&place);
         Some(place)
     }
 
-    fn remove(&mut self, place: &Place) {
+    fn remove(&mut self, place: &RecordPlace) {
         let Some(at) = self.order.iter().position(|known| known == place) else { return };
         self.order.remove(at);
         let key = (place.0, place.1.clone());
@@ -72,7 +72,7 @@ impl Records {
 mod tests {
     use super::*;
 
-    fn place(key: u32, peer: PeerId) -> Place {
+    fn place(key: u32, peer: PeerId) -> RecordPlace {
         (Scope::Private, RecordKey::new(&key.to_le_bytes()), peer)
     }
 

@@ -3,7 +3,7 @@
 use std::{error::Error, fmt, io, path::PathBuf, sync::Arc};
 
 use libp2p::PeerId;
-use rpp_p2p::{Hash, SnapshotSessionId};
+use rpp_p2p::{Hash, SnapshotSessionId, error::Cause};
 
 use super::explain;
 use crate::files::shown;
@@ -165,6 +165,18 @@ pub enum InvalidSource {
         /// Why not.
         error: Arc<io::Error>,
     },
+}
+
+/// Why the node cannot listen on an address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListenFault {
+    /// The port is another program's.
+    #[error("another program listens there: give this node another port")]
+    Taken,
+    /// The transport's own error.
+    #[error("{0}")]
+    Transport(#[source] Cause),
 }
 
 /// What failed of the node's disk or its records, with what to do.

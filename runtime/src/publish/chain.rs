@@ -12,7 +12,10 @@ use rpp_proofs::{Checkpoint, Commitment, Genesis, Prover, ProverError, Tip, next
 use serde::{Deserialize, Serialize};
 
 use super::PublishError;
-use crate::files::{Dir, sealed};
+use crate::files::{
+    Dir,
+    sealed::{self, SealError},
+};
 
 pub(super) const STAGING: &str = "staging";
 const PENDING: &str = "pending.json";
@@ -22,6 +25,51 @@ const LOCK: &str = ".lock";
 const VERSION: u32 = 1;
 /// A checkpoint with proof and signature takes some 15 KB.
 const MAX_ENTRY: u64 = 1024 * 1024;
+
+/// How the files of a chain contradict each other. The machine is at fault, or whoever changed them.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChainDamage {
+    /// A file cannot be read.
+    #[error("{name}: {source}")]
+    Lost {
+        /// Which.
+        name: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file is not as it was written.
+    #[error("{name}: {source}")]
+    Seal {
+        /// Which.
+        name: String,
+        /// What is wrong with it.
+        source: SealError,
+    },
+    /// A file of the history is another one than its name says.
+    #[error("{name} is not of this step or version")]
+    OtherEntry {
+        /// Which.
+        name: String,
+    },
+    /// The prover has another history.
+    #[error("the prover's commitment does not follow from the history")]
+    Commitment,
+    /// A step is missing.
+    #[error("step {step} does not follow step {newest}")]
+    Gap {
+        /// The step to be added.
+        step: u64,
+        /// The newest one of the history.
+        newest: u64,
+    },
+    /// The prover is at another step than the publish that was interrupted.
+    #[error("the prover stands elsewhere than {PENDING} says")]
+    ProverElsewhere,
+    /// Prover and history are at different steps.
+    #[error("the prover's state and the history do not end at the same step")]
+    Ends,
+}
 
 /// The part of the proof system that publishing uses.
 pub(crate) trait Prove {
@@ -160,11 +208,12 @@ impl ChainFolder {
 
     fn existing(&self, step: u64) -> Result<PublishedCheckpoint, PublishError> {
         let name = file_name(step);
-        let bytes = self.history.read(&name, MAX_ENTRY).map_err(|error| self.damaged(format!("{name}: {error}")))?;
+        let bytes = self.history.read(&name, MAX_ENTRY);
+        let bytes = bytes.map_err(|source| self.damaged(ChainDamage::Lost { name: name.clone(), source }))?;
         let entry: PublishedCheckpoint =
-            sealed::open(&bytes).map_err(|error| self.damaged(format!("{name}: {error}")))?;
+            sealed::open(&bytes).map_err(|source| self.damaged(ChainDamage::Seal { name: name.clone(), source }))?;
         if entry.version != VERSION || entry.step() != step {
-            return Err(self.damaged(format!("{name} is not of this step or version")));
+            return Err(self.damaged(ChainDamage::OtherEntry { name }));
         }
         if entry.genesis != self.genesis {
             return Err(PublishError::OtherChain {
@@ -184,14 +233,14 @@ impl ChainFolder {
         if made == Ok(update.checkpoint.commitment.0) {
             return Ok(());
         }
-        Err(self.damaged("the prover's commitment does not follow from the history"))
+        Err(self.damaged(ChainDamage::Commitment))
     }
 
     /// Adds a checkpoint to the history.
     pub(super) fn add(&mut self, entry: &PublishedCheckpoint) -> Result<(), PublishError> {
         let step = entry.step();
         if step != self.newest + 1 {
-            return Err(self.damaged(format!("step {step} does not follow step {}", self.newest)));
+            return Err(self.damaged(ChainDamage::Gap { step, newest: self.newest }));
         }
         let bytes = self.seal(&PublishedCheckpoint { genesis: self.genesis, ..entry.clone() })?;
         self.history.write_atomic(&file_name(step), &bytes, 0o600).map_err(|source| self.io(HISTORY, source))?;
@@ -205,7 +254,8 @@ impl ChainFolder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(self.io(PENDING, error)),
         };
-        let file: PendingFile = sealed::open(&bytes).map_err(|error| self.damaged(format!("{PENDING}: {error}")))?;
+        let file: PendingFile = sealed::open(&bytes)
+            .map_err(|source| self.damaged(ChainDamage::Seal { name: PENDING.to_owned(), source }))?;
         let checkpoint = Checkpoint {
             step: file.step,
             height: file.height,
@@ -252,8 +302,8 @@ impl ChainFolder {
         self.folder.remove_all(STAGING).map_err(|source| self.io(STAGING, source))
     }
 
-    pub(super) fn damaged(&self, reason: impl Into<String>) -> PublishError {
-        PublishError::ChainDamaged { path: self.folder.path().to_owned(), reason: reason.into() }
+    pub(super) fn damaged(&self, reason: ChainDamage) -> PublishError {
+        PublishError::ChainDamaged { path: self.folder.path().to_owned(), reason }
     }
 
     fn seal(&self, value: &impl Serialize) -> Result<Vec<u8>, PublishError> {

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use rpp_p2p::{AuthorityError, LightClientSync, Plan, SignedChain, SnapshotSessionId, Update};
+use rpp_p2p::{AuthorityError, LightClientSync, Plan, SignedChain, SnapshotSessionId, Update, error::Cause};
 use tokio::{
     sync::{Semaphore, mpsc},
     task::JoinError,
@@ -137,7 +137,7 @@ fn accept(plan: &Plan, updates: &[Update], head: &mut HeadFile, writable: &Writa
     head.accept(plan, updates).map_err(|error| match &error {
         // Full or failing: nothing was accepted, and the same is written again.
         HeadError::Write { .. } => {
-            writable.failed(Part::Head, &explain(&error));
+            writable.failed(Part::Head, Cause::told(&explain(&error)));
             Unsettled::Unwritable(error)
         }
         HeadError::Unreadable { .. } => Unsettled::Unreadable(error),

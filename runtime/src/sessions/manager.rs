@@ -98,7 +98,7 @@ pub(crate) struct Manager {
     retired: Vec<(PeerId, SnapshotSessionId)>,
     checks: Checks,
     /// What is known of the bans of sources that have sessions, or are banned: at most as many as both together.
-    standing: HashMap<BanSource, bans::Standing>,
+    standing: HashMap<BanSource, bans::SourceStanding>,
     /// Bytes of payload a second of all sessions together.
     download_limit: Option<u64>,
     /// Whose turn it is under that limit.

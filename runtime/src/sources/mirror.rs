@@ -27,7 +27,7 @@ pub use self::{
     copy::{Copied, CopyError, CopyPlan, CopyProgress, copy},
     list::{ListedSnapshot, SnapshotList, UnreadableList},
     read::MirrorReader,
-    trouble::MirrorTrouble,
+    trouble::{MirrorTrouble, UnusableManifest},
     url::{MirrorUrl, MirrorUrlError},
 };
 
@@ -37,6 +37,7 @@ use object_store::{
     ClientOptions, ObjectStore, RetryConfig, aws::AmazonS3Builder, azure::MicrosoftAzureBuilder,
     gcp::GoogleCloudStorageBuilder, http::HttpBuilder, local::LocalFileSystem, path::Path,
 };
+use rpp_p2p::error::Cause;
 
 use self::{http::Connector, url::Scheme};
 use crate::{
@@ -71,18 +72,15 @@ impl MirrorPlace {
             true => RetryConfig { max_retries: 4, retry_timeout: Duration::from_secs(60), ..RetryConfig::default() },
             false => RetryConfig { max_retries: 0, ..RetryConfig::default() },
         };
-        // The crate's own errors may hold URLs and answers of the server: only that it failed is told.
-        let refused =
-            |what: &'static str| move |_: object_store::Error| MirrorTrouble::Refused { reason: what.to_owned() };
+        let refused = |what: &'static str| move |_: object_store::Error| MirrorTrouble::Unusable { what };
         let base = |text: &str| Path::parse(text.trim_matches('/')).unwrap_or_default();
         let options = ClientOptions::new().with_allow_http(true);
         let (store, base): (Arc<dyn ObjectStore>, Path) = match url.scheme() {
             Scheme::File => {
                 let folder = url.folder();
                 if is_written {
-                    std::fs::create_dir_all(&folder).map_err(|error| MirrorTrouble::Refused {
-                        reason: format!("{} cannot be made: {error}", folder.display()),
-                    })?;
+                    std::fs::create_dir_all(&folder)
+                        .map_err(|error| MirrorTrouble::Folder { folder: folder.clone(), reason: Cause::new(error) })?;
                 }
                 let opened = LocalFileSystem::new_with_prefix(&folder);
                 (

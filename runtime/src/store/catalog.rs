@@ -13,6 +13,7 @@ use std::{
 use rpp_p2p::{Hash, Plan, limits};
 
 use super::{
+    damage::Damage,
     manifest::Offer,
     stored::{Mark, Stored},
 };
@@ -26,7 +27,7 @@ pub struct Damaged {
     /// The folder.
     pub path: PathBuf,
     /// What is wrong.
-    pub reason: String,
+    pub reason: Damage,
     pub(crate) mark: Option<Mark>,
 }
 
@@ -34,10 +35,11 @@ impl std::fmt::Display for Damaged {
     /// Which file, and what is wrong with it.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let folder = self.path.display().to_string();
-        if !self.reason.starts_with(&folder) {
+        let reason = self.reason.to_string();
+        if !reason.starts_with(&folder) {
             write!(f, "{folder}: ")?;
         }
-        f.write_str(&self.reason)
+        f.write_str(&reason)
     }
 }
 

@@ -17,6 +17,9 @@ pub enum Damage {
     /// It was found damaged earlier.
     #[error("it was found damaged, and the note cannot be read: {0}")]
     NoteUnreadable(Arc<io::Error>),
+    /// Its folder cannot be opened. The error names it.
+    #[error("{0}")]
+    Unopened(Arc<io::Error>),
     /// There is no manifest.
     #[error("it has no {MANIFEST}")]
     NoManifest,
@@ -87,11 +90,20 @@ pub enum Damage {
     Unflushed,
     /// It could be placed and not be read.
     #[error("it was put in place, and then could not be read: {0}")]
-    UnreadableWhenPlaced(String),
+    UnreadableWhenPlaced(Box<Damage>),
     /// It could be placed and was not there.
     #[error("it was removed just after it was put in place")]
     GoneWhenPlaced,
 }
+
+/// Errors of the system cannot be compared: what is said of them is.
+impl PartialEq for Damage {
+    fn eq(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other) && self.to_string() == other.to_string()
+    }
+}
+
+impl Eq for Damage {}
 
 impl Damage {
     /// Whether the disk did not answer, which says nothing about what is on it. What is not there, or has another kind,

@@ -3,7 +3,10 @@
 
 use std::io;
 
-use rpp_p2p::{Hash, Have, have::MAX_HAVE_BYTES};
+use rpp_p2p::{
+    Hash, Have,
+    have::{HaveError, MAX_HAVE_BYTES},
+};
 
 use crate::files::Dir;
 
@@ -17,17 +20,26 @@ pub(super) enum Said {
     /// There is none: nothing was durable yet, or an earlier version of this program wrote the payload.
     Missing,
     /// It says nothing that can be believed.
-    Damaged(String),
+    Damaged(UnreadableHave),
+}
+
+/// Why the file says nothing. The disk is at fault, or whoever changed the file.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum UnreadableHave {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Content(#[from] HaveError),
 }
 
 /// Reads the file.
 pub(super) fn read(folder: &Dir, root: &Hash, payload_bytes: u64) -> Said {
     match folder.read(HAVE, MAX_HAVE_BYTES as u64) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Said::Missing,
-        Err(error) => Said::Damaged(error.to_string()),
+        Err(error) => Said::Damaged(error.into()),
         Ok(bytes) => match Have::decode(root, payload_bytes, &bytes) {
             Ok(have) => Said::Has(have),
-            Err(error) => Said::Damaged(error.to_string()),
+            Err(error) => Said::Damaged(error.into()),
         },
     }
 }

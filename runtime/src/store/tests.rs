@@ -424,7 +424,11 @@ fn what_is_stored_is_verified_when_it_is_read_and_a_damaged_payload_is_offered_b
         assert!(store.refresh().unwrap(), "whoever follows the catalog hears of it");
         // Nor by another process.
         let other = pair.provider();
-        assert!(other.get(&root).is_none() && other.damaged()[0].reason == reason.to_string(), "{:?}", other.damaged());
+        assert!(
+            other.get(&root).is_none() && other.damaged()[0].reason.to_string() == reason.to_string(),
+            "{:?}",
+            other.damaged()
+        );
     }
 }
 
@@ -599,7 +603,7 @@ fn a_damaged_entry_is_reported_and_the_others_are_served() {
     let store = pair.provider();
     assert_eq!(store.list().iter().map(|stored| stored.root()).collect::<Vec<_>>(), [roots[4]]);
     let reasons: Vec<String> =
-        (0..4).map(|i| store.damaged().into_iter().find(|d| d.path == folder(i)).unwrap().reason).collect();
+        (0..4).map(|i| store.damaged().into_iter().find(|d| d.path == folder(i)).unwrap().reason.to_string()).collect();
     for (reason, word) in reasons.iter().zip(["cut short", "checksum", "outboard", "49999 bytes"]) {
         assert!(reason.contains(word), "{reason}");
     }

@@ -228,8 +228,8 @@ impl Receiving {
                     Ok(Err(violation)) => return Poll::Ready(FromProvider::Ended(Ending::Violation(violation))),
                     Err(panic) => {
                         let reason = text::of_panic(panic.as_ref());
-                        tracing::error!(peer = %self.peer, reason, "checking what came on a stream panicked");
-                        let failure = StreamFailure::Panicked(Cause::told(&reason)).into();
+                        tracing::error!(peer = %self.peer, %reason, "checking what came on a stream panicked");
+                        let failure = StreamFailure::Panicked(reason).into();
                         return Poll::Ready(FromProvider::Ended(Ending::Failure(failure)));
                     }
                 }

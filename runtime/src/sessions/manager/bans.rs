@@ -24,7 +24,7 @@ use crate::{
 
 /// What is known of a source's bans.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum SourceStanding {
     /// It is banned.
     Banned(Arc<Ban>),
     /// It was banned; that is over.
@@ -78,17 +78,17 @@ impl Manager {
 
     /// `source` is banned; its sessions say so.
     pub(crate) fn ban(&mut self, source: &BanSource, ban: Ban, now: Instant) {
-        self.standing.insert(source.clone(), Standing::Banned(Arc::new(ban)));
+        self.standing.insert(source.clone(), SourceStanding::Banned(Arc::new(ban)));
         self.tell_standing(source, now);
     }
 
     /// The ban of `source` is over: its sessions try at once, and those that failed for what it did may be resumed.
     pub(crate) fn end_ban(&mut self, source: &BanSource, now: Instant) {
-        self.standing.insert(source.clone(), Standing::Readmitted);
+        self.standing.insert(source.clone(), SourceStanding::Readmitted);
         self.tell_standing(source, now);
         // Whoever has no session any more is of no interest.
         self.standing.retain(|source, standing| {
-            *standing != Standing::Readmitted || self.sessions.values().any(|tracked| tracked.has_source(source))
+            *standing != SourceStanding::Readmitted || self.sessions.values().any(|tracked| tracked.has_source(source))
         });
     }
 
@@ -100,7 +100,7 @@ impl Manager {
             .map(|(session, _)| *session)
             .collect();
         for session in of_source {
-            if self.standing.get(source) == Some(&Standing::Readmitted) {
+            if self.standing.get(source) == Some(&SourceStanding::Readmitted) {
                 self.readmit(session, source, now);
             }
             self.apply_standing(session, now);
@@ -116,9 +116,9 @@ impl Manager {
         if known.is_empty() && !tracked.here.is_any_banned() {
             return;
         }
-        let in_force = |(name, standing): (SourceName, &Standing)| match standing {
-            Standing::Banned(ban) => Some((name, Arc::clone(ban))),
-            Standing::Readmitted => None,
+        let in_force = |(name, standing): (SourceName, &SourceStanding)| match standing {
+            SourceStanding::Banned(ban) => Some((name, Arc::clone(ban))),
+            SourceStanding::Readmitted => None,
         };
         let bans: Vec<_> = known.into_iter().filter_map(in_force).collect();
         tracked.here.set_bans(bans.clone());
@@ -172,8 +172,8 @@ impl Manager {
 
     /// The peers that are banned now.
     pub(super) fn banned(&self) -> HashSet<PeerId> {
-        let banned = |(source, standing): (&BanSource, &Standing)| match (source, standing) {
-            (BanSource::Peer(peer), Standing::Banned(_)) => Some(*peer),
+        let banned = |(source, standing): (&BanSource, &SourceStanding)| match (source, standing) {
+            (BanSource::Peer(peer), SourceStanding::Banned(_)) => Some(*peer),
             _ => None,
         };
         self.standing.iter().filter_map(banned).collect()
@@ -181,7 +181,7 @@ impl Manager {
 
     fn ban_of(&self, source: &BanSource) -> Option<&Arc<Ban>> {
         match self.standing.get(source) {
-            Some(Standing::Banned(ban)) => Some(ban),
+            Some(SourceStanding::Banned(ban)) => Some(ban),
             _ => None,
         }
     }

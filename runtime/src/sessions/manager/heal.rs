@@ -10,7 +10,7 @@ use crate::{
     error::explain,
     sessions::{record, rules::Hold, worker::Job},
     status::{FailureCode, SessionState},
-    store::{Store, StoreError},
+    store::{Damage, Store, StoreError},
 };
 
 /// The present path of a complete session's payload, which may differ from the one at its end.
@@ -31,7 +31,7 @@ impl Manager {
     /// The catalog changed: statuses are updated, and a payload that was found damaged is fetched again by the session
     /// that had fetched it.
     pub(crate) fn on_catalog(&mut self, now: Instant) {
-        let damaged: BTreeMap<Hash, String> = self
+        let damaged: BTreeMap<Hash, Damage> = self
             .disk
             .store
             .damaged()
@@ -66,7 +66,7 @@ impl Manager {
     }
 
     /// Fetches a damaged payload again, if a session knows from which peer.
-    fn heal(&mut self, root: Hash, reason: &str) {
+    fn heal(&mut self, root: Hash, reason: &Damage) {
         let is_of = |tracked: &Tracked| self::root(&tracked.record) == Some(root);
         let is_under_way = self.sessions.values().any(|tracked| is_of(tracked) && !tracked.record.state.is_final());
         let source = self

@@ -8,8 +8,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rpp_p2p::{Hash, Plan, SnapshotSessionId, light_client::LightClientSync};
-use tokio::sync::{Semaphore, mpsc};
+use rpp_p2p::{
+    Hash, Plan, SnapshotSessionId,
+    light_client::{LightClientSync, SyncError},
+};
+use rpp_proofs::GenesisError;
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinError,
+};
 
 use super::{Manager, Tracked, heal::root};
 use crate::{
@@ -18,7 +25,7 @@ use crate::{
     limits::RESTORE_RETRY,
     sessions::{Done, authority},
     status::SessionState,
-    store::{Offer, Store, StoreError, Stored},
+    store::{Damage, MANIFEST, Offer, OfferFlaw, Store, StoreError, Stored},
 };
 
 /// How often it is told how far hashing is.
@@ -32,12 +39,48 @@ pub(crate) enum Kept {
     Holds,
     /// It is not in the store any more, because it was removed or found damaged.
     Gone,
-    /// What is stored is whole, and yet not what this node can call verified: why.
-    Unsettled(String),
-    /// It cannot be read now: why.
-    Unreadable(String),
+    /// What is stored is whole, and yet not what this node can call verified.
+    Unsettled(NotVerified),
+    /// It cannot be read now.
+    Unreadable(NotVerified),
     /// What could not be read is to be tried again.
     Again,
+}
+
+/// Why what is stored cannot be called verified.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotVerified {
+    /// A fault of this node: the check came to no end.
+    #[error("it could not be checked: {0}")]
+    Unfinished(#[from] JoinError),
+    /// Its payload was published again, or fetched, as another snapshot.
+    #[error("the manifest of its payload does not have this snapshot any more")]
+    OtherSnapshot,
+    /// The operator's choice: this node only provides.
+    #[error("no [trust] genesis is configured, so nothing can be called verified")]
+    NoTrustAnchor,
+    /// It is not of the chain that is trusted now.
+    #[error("its chain has no authority under [trust]: {0}")]
+    NoAuthority(#[from] SyncError),
+    /// The disk does not give it.
+    #[error("its payload cannot be read: {}", explain(.0))]
+    Unread(#[source] StoreError),
+    /// It is damaged, and the catalog could not be read again.
+    #[error("its payload is damaged: {0}")]
+    Damaged(#[source] KeptFlaw),
+}
+
+/// What is damaged of what is stored.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KeptFlaw {
+    #[error(transparent)]
+    Bytes(#[from] Damage),
+    #[error(transparent)]
+    Offer(#[from] OfferFlaw),
+    #[error("{MANIFEST}: {0}")]
+    Genesis(#[from] GenesisError),
+    #[error("{MANIFEST}: {0}")]
+    Proof(#[from] authority::Unsettled),
 }
 
 /// What is checked again.
@@ -159,7 +202,7 @@ impl KeptCheck {
             }
             other => other,
         };
-        let kept = kept.unwrap_or_else(|error| Kept::Unsettled(format!("it could not be checked: {error}")));
+        let kept = kept.unwrap_or_else(|error| Kept::Unsettled(error.into()));
         let _ = done.send(Done::Kept { session, kept }).await;
     }
 
@@ -178,12 +221,12 @@ impl KeptCheck {
         match verified {
             Ok(true) => Kept::Holds,
             Ok(false) => Kept::Gone,
-            Err(StoreError::Damaged { reason, .. }) => self.damaged(&reason.to_string()),
+            Err(StoreError::Damaged { reason, .. }) => self.damaged(reason.into()),
             Err(error) => {
                 let looked = self.store.look();
                 match self.store.get(&self.stored.root()) {
                     None if looked.is_ok() => Kept::Gone,
-                    _ => Kept::Unreadable(format!("its payload cannot be read: {}", explain(&error))),
+                    _ => Kept::Unreadable(NotVerified::Unread(error)),
                 }
             }
         }
@@ -193,46 +236,46 @@ impl KeptCheck {
     fn authority(&self) -> Kept {
         let _work = self.watchers.work(Work::Proof, self.session);
         if let Some(reason) = self.stored.offers().iter().find_map(|offer| offer.check_chain().err()) {
-            return self.damaged(&reason.to_string());
+            return self.damaged(reason.into());
         }
         let of_session =
             |offer: &&Arc<Offer>| offer.snapshot == self.plan.snapshot && offer.genesis == self.plan.genesis;
         let Some(offer) = self.stored.offers().iter().find(of_session) else {
-            return Kept::Unsettled("the manifest of its payload does not have this snapshot any more".to_owned());
+            return Kept::Unsettled(NotVerified::OtherSnapshot);
         };
         let Some(light) = &self.light else {
-            return Kept::Unsettled("no [trust] genesis is configured, so nothing can be called verified".to_owned());
+            return Kept::Unsettled(NotVerified::NoTrustAnchor);
         };
         let (plan, updates) = match offer.plan(self.plan.chunk_size) {
             Ok(plan) => (Arc::new(plan), offer.wire_updates()),
-            Err(error) => return self.damaged(&format!("manifest.json: {error}")),
+            Err(error) => return self.damaged(error.into()),
         };
         let tip = plan.tip.commitment;
         let chain = match light.check_chain(plan, &updates) {
             Ok(chain) => chain,
-            Err(error) => return Kept::Unsettled(format!("its chain has no authority under [trust]: {error}")),
+            Err(error) => return Kept::Unsettled(error.into()),
         };
         let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
         if !proven.contains(&tip) {
             if let Err(error) = authority::check_proof(&chain, light) {
-                return self.damaged(&format!("manifest.json: {error}"));
+                return self.damaged(error.into());
             }
             proven.insert(tip);
         }
         Kept::Holds
     }
 
-    fn damaged(&self, reason: &str) -> Kept {
+    fn damaged(&self, reason: KeptFlaw) -> Kept {
         let root = self.stored.root();
         // Another one took its place while this was read: that is looked at anew.
         if self.store.get(&root).is_none_or(|now| !Arc::ptr_eq(&now, &self.stored)) {
             return Kept::Gone;
         }
-        self.store.condemn(&root, reason);
+        self.store.condemn(&root, &reason);
         match self.store.get(&root) {
             None => Kept::Gone,
             // The catalog could not be read again.
-            Some(_) => Kept::Unreadable(format!("its payload is damaged: {reason}")),
+            Some(_) => Kept::Unreadable(NotVerified::Damaged(reason)),
         }
     }
 }

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use super::{
     advice,
+    kept::NotVerified,
     mirrors::Mirrors,
     seek::{Joined, Tried},
 };
@@ -95,7 +96,7 @@ pub(super) struct Here {
     /// Bytes of it, from the beginning, that were hashed again while it is not.
     pub(super) hashed: u64,
     /// Why it cannot be called verified, although it is there.
-    pub(super) unsettled: Option<String>,
+    pub(super) unsettled: Option<NotVerified>,
     /// It was found damaged since.
     pub(super) is_damaged: bool,
     /// It is being prepared for fetching it again.
@@ -151,7 +152,7 @@ impl Here {
     /// What keeps a complete session from being called verified.
     fn wait(&self) -> (WaitKind, String) {
         match (&self.unsettled, &self.payload_path) {
-            (Some(reason), _) => (WaitKind::Operator, reason.clone()),
+            (Some(reason), _) => (WaitKind::Operator, reason.to_string()),
             (None, Some(_)) => {
                 let reason =
                     "its payload is hashed and its chain is checked again, because another process verified them";

@@ -24,10 +24,10 @@ use crate::{
 };
 
 #[derive(Clone, Default)]
-pub(super) struct SimDisk(Arc<Mutex<State>>);
+pub(super) struct SimDisk(Arc<Mutex<DiskState>>);
 
 #[derive(Default)]
-struct State {
+struct DiskState {
     records: BTreeMap<SnapshotSessionId, record::Session>,
     progress: BTreeMap<SnapshotSessionId, Progress>,
     /// Removals that the database has not taken yet.
@@ -73,7 +73,7 @@ impl Drop for SimPartial {
     }
 }
 
-impl State {
+impl DiskState {
     /// Whether the process still lives to do its next step.
     fn step(&mut self) -> bool {
         match &mut self.crash_in {
@@ -90,7 +90,7 @@ fn no_room() -> DbError {
 }
 
 impl SimDisk {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, DiskState> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
@@ -194,7 +194,7 @@ impl SimDisk {
     }
 }
 
-impl State {
+impl DiskState {
     fn take_removals(&mut self) {
         for session in std::mem::take(&mut self.held) {
             self.records.remove(&session);

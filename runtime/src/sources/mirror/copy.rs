@@ -75,6 +75,7 @@ pub enum CopyError {
         /// The mirror's URL, as it may be shown.
         mirror: String,
         /// Why.
+        #[source]
         trouble: MirrorTrouble,
     },
     /// The store of this node.
@@ -195,11 +196,7 @@ impl PayloadCopy<'_> {
         let is_whole = total <= MIRROR_PART || matches!(self.to.scheme(), Scheme::Http | Scheme::Https);
         if is_whole {
             if total > MAX_MIRROR_PUT {
-                let reason = format!(
-                    "a web server takes a file of at most {MAX_MIRROR_PUT} bytes in one PUT, and this one has {total}: copy the \
-                     folder `store` to where the server has its files, or use a bucket"
-                );
-                return Err(told(to, MirrorTrouble::Refused { reason }));
+                return Err(told(to, MirrorTrouble::TooLargeToPut { bytes: total }));
             }
             let bytes = read(&file, 0, total).await.map_err(|source| CopyError::Read { root, source })?;
             check(root, hasher.take(), &bytes)?;
@@ -329,7 +326,5 @@ async fn publish(place: &MirrorPlace, new: &[ListedSnapshot], keep: usize) -> Re
             Err(error) => return Err(MirrorTrouble::of(&error, WHAT)),
         }
     }
-    Err(MirrorTrouble::Refused {
-        reason: format!("other writers changed its {WHAT} {LIST_TRIES} times under way: try again"),
-    })
+    Err(MirrorTrouble::Contended { what: WHAT, tries: LIST_TRIES })
 }

@@ -26,13 +26,11 @@ use object_store::{
         HttpResponseBody, HttpService,
     },
 };
+use rpp_p2p::error::Cause;
 use tokio::time::Sleep;
 
 use super::{trouble::MirrorTrouble, warm::Warm};
-use crate::{
-    limits::{MAX_MIRROR_ANSWER, MAX_REDIRECTS, MIRROR_CONNECT},
-    swarm::innermost,
-};
+use crate::limits::{MAX_MIRROR_ANSWER, MAX_REDIRECTS, MIRROR_CONNECT};
 
 /// Files whose ETag and length are remembered.
 const MAX_SEEN: usize = 64;
@@ -133,7 +131,7 @@ impl HttpService for Service {
             return Ok(HttpResponse::from_parts(parts, HttpResponseBody::from(Bytes::new())));
         }
         if content_length(&parts.headers).is_some_and(|announced| announced > MAX_MIRROR_ANSWER) {
-            return Err(failed(too_large()));
+            return Err(failed(MirrorTrouble::TooLong));
         }
         let answer = Answer { body, left: MAX_MIRROR_ANSWER, patience: self.patience, waits: None };
         Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(answer)))
@@ -167,7 +165,7 @@ impl Body for Answer {
         let length =
             told.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, |data| data.len() as u64);
         Poll::Ready(told.map(|frame| match self.left.checked_sub(length) {
-            None => Err(failed(too_large())),
+            None => Err(failed(MirrorTrouble::TooLong)),
             Some(left) => {
                 self.left = left;
                 frame.map_err(|_| failed(MirrorTrouble::ClosedEarly))
@@ -195,7 +193,7 @@ impl Service {
             let answer = tokio::time::timeout(self.patience, self.client.request(sent)).await;
             let response = answer.map_err(|_| MirrorTrouble::Slow { waited: self.patience })?.map_err(|error| {
                 match error.is_connect() {
-                    true => MirrorTrouble::Unreachable { reason: innermost(&error) },
+                    true => MirrorTrouble::Unreachable { reason: Cause::innermost(error) },
                     false => MirrorTrouble::ClosedEarly,
                 }
             })?;
@@ -248,10 +246,6 @@ impl Service {
             _ => Ok(()),
         }
     }
-}
-
-fn too_large() -> MirrorTrouble {
-    MirrorTrouble::Refused { reason: format!("its answer has more than {MAX_MIRROR_ANSWER} bytes") }
 }
 
 /// The crate tries again only what may pass.

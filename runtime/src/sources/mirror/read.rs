@@ -11,7 +11,9 @@ use bytes::{Bytes, BytesMut};
 use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use object_store::{GetOptions, GetRange, GetResult, ObjectStore, ObjectStoreExt as _, path::Path};
 use rpp_p2p::{
-    Hash, Plan, PlanWishes, Update, VerifiedChunk, Violation, mirror,
+    Hash, Plan, PlanWishes, Update, VerifiedChunk, Violation,
+    error::Cause,
+    mirror,
     outboard::{Layout, NODE, proof_nodes},
     plan::ChunkBounds,
     tree::chunk_range,
@@ -19,7 +21,12 @@ use rpp_p2p::{
 
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use super::{MirrorFile, MirrorPlace, list::SnapshotList, trouble::MirrorTrouble, url::MirrorUrl};
+use super::{
+    MirrorFile, MirrorPlace,
+    list::SnapshotList,
+    trouble::{MirrorTrouble, UnusableManifest},
+    url::MirrorUrl,
+};
 use crate::{
     limits::{MAX_MIRROR_NODES, MIRROR_IDLE, WARM_LIFE},
     store::Manifest,
@@ -116,8 +123,7 @@ impl MirrorReader {
         part: Range<u64>,
     ) -> Result<(Plan, Vec<Update>), MirrorTrouble> {
         self.begun().clear();
-        let chunk_size = wishes.fit_chunk_size(ChunkBounds::default());
-        let chunk_size = chunk_size.map_err(|error| MirrorTrouble::Refused { reason: error.to_string() })?;
+        let chunk_size = wishes.fit_chunk_size(ChunkBounds::default())?;
         let (root, total) = match wishes.root {
             Some(root) => (root, None),
             None => {
@@ -139,16 +145,13 @@ impl MirrorReader {
             Some(total) => self.beside_proofs(manifest, &root, total, chunk_size, part).await?,
             None => manifest.await?,
         };
-        let unreadable =
-            |reason: String| MirrorTrouble::Refused { reason: format!("its manifest cannot be used: {reason}") };
-        // The words of the reader of JSON may repeat what is written there.
-        let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|_| unreadable("it is none".to_owned()))?;
-        manifest.check(&root).map_err(|flaw| unreadable(flaw.to_string()))?;
+        let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|_| UnusableManifest::Shape)?;
+        manifest.check(&root).map_err(UnusableManifest::from)?;
         let fits = |height: u64| wishes.height.is_none_or(|wished| wished == height);
         let offer = manifest.offers.iter().filter(|offer| fits(offer.snapshot.checkpoint.height));
         let offer = offer.max_by_key(|offer| (offer.snapshot.checkpoint.height, offer.tip.step));
         let offer = offer.ok_or(MirrorTrouble::NotFound { what: "such snapshot" })?;
-        let plan = offer.plan(chunk_size).map_err(|error| unreadable(error.to_string()))?;
+        let plan = offer.plan(chunk_size).map_err(UnusableManifest::from)?;
         Ok((plan, offer.wire_updates()))
     }
 
@@ -267,8 +270,7 @@ impl MirrorReader {
             let received = chunk.len() as u64;
             let checked =
                 tokio::task::spawn_blocking(move || VerifiedChunk::verify(&root, total, size, index, chunk, proof));
-            let checked =
-                checked.await.map_err(|error| MirrorTrouble::Refused { reason: format!("not checked: {error}") })?;
+            let checked = checked.await.map_err(|error| MirrorTrouble::Unchecked(Cause::new(error)))?;
             let chunk = checked.map_err(|source| MirrorTrouble::Lied(Violation::Chunk { index, received, source }))?;
             if verified.send(chunk).await.is_err() {
                 return Ok(());

@@ -1,10 +1,15 @@
 //! Why a mirror is of no use, or not now.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
-use rpp_p2p::Violation;
+use rpp_p2p::{Violation, error::Cause, plan::ChunkSizeError};
+use rpp_proofs::GenesisError;
 
 use super::list::UnreadableList;
+use crate::{
+    limits::{MAX_MIRROR_ANSWER, MAX_MIRROR_PUT},
+    store::ManifestFlaw,
+};
 
 /// What keeps a mirror from giving what it is asked for. No text of the server and no URL is part of it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -13,8 +18,9 @@ pub enum MirrorTrouble {
     /// It cannot be reached.
     #[error("it cannot be reached: {reason}")]
     Unreachable {
-        /// The system's words.
-        reason: String,
+        /// What the system says.
+        #[source]
+        reason: Cause,
     },
     /// It says `429` or `503`.
     #[error("it asks for patience (HTTP {status}{})", .retry_after.map(|wait| format!(", {} s", wait.as_secs())).unwrap_or_default())]
@@ -77,21 +83,81 @@ pub enum MirrorTrouble {
         /// The status.
         status: u16,
     },
-    /// What it has cannot be used.
-    #[error("{reason}")]
-    Refused {
-        /// Why.
-        reason: String,
+    /// Its list cannot be used.
+    #[error(transparent)]
+    List(#[from] UnreadableList),
+    /// Its manifest cannot be used.
+    #[error("its manifest cannot be used: {0}")]
+    Manifest(#[from] UnusableManifest),
+    /// No chunk size fits what is wished.
+    #[error(transparent)]
+    ChunkSize(#[from] ChunkSizeError),
+    /// What it sent could not be checked, which is a fault of this program.
+    #[error("not checked: {0}")]
+    Unchecked(#[source] Cause),
+    /// An answer is longer than any may be.
+    #[error("its answer has more than {MAX_MIRROR_ANSWER} bytes")]
+    TooLong,
+    /// The store, the bucket or the URL cannot be used as it is configured. The crate's own errors may hold URLs and answers of the
+    /// server, so only that is told.
+    #[error("{what}")]
+    Unusable {
+        /// What cannot be used, and what to check.
+        what: &'static str,
+    },
+    /// The folder of a mirror on this machine cannot be made.
+    #[error("{} cannot be made: {reason}", folder.display())]
+    Folder {
+        /// Which.
+        folder: PathBuf,
+        /// Why not.
+        #[source]
+        reason: Cause,
+    },
+    /// It lacks an operation.
+    #[error("it cannot do what is needed of it")]
+    Incapable,
+    /// A request failed for a reason that has no word here.
+    #[error("the request for its {what} failed")]
+    Failed {
+        /// What was asked for.
+        what: &'static str,
+    },
+    /// A web server takes no file of this length.
+    #[error(
+        "a web server takes a file of at most {MAX_MIRROR_PUT} bytes in one PUT, and this one has {bytes}: copy the folder `store` to \
+         where the server has its files, or use a bucket"
+    )]
+    TooLargeToPut {
+        /// The length of the file.
+        bytes: u64,
+    },
+    /// Others write its list all the time.
+    #[error("other writers changed its {what} {tries} times under way: try again")]
+    Contended {
+        /// The list.
+        what: &'static str,
+        /// How often it was tried.
+        tries: u32,
     },
     /// What it sent does not verify.
     #[error("{0}")]
     Lied(Violation),
 }
 
-impl From<UnreadableList> for MirrorTrouble {
-    fn from(error: UnreadableList) -> Self {
-        Self::Refused { reason: error.to_string() }
-    }
+/// Why a mirror's manifest is of no use. Whoever wrote it is at fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnusableManifest {
+    /// It is none. The words of the reader of JSON are left out: they may repeat what is written there.
+    #[error("it is none")]
+    Shape,
+    /// It contradicts itself, or is of something else.
+    #[error(transparent)]
+    Flaw(#[from] ManifestFlaw),
+    /// No plan can be made of it.
+    #[error(transparent)]
+    Genesis(#[from] GenesisError),
 }
 
 impl MirrorTrouble {
@@ -135,10 +201,8 @@ impl MirrorTrouble {
             object_store::Error::PermissionDenied { .. } => Self::Access { status: 403 },
             object_store::Error::Unauthenticated { .. } => Self::Access { status: 401 },
             object_store::Error::Precondition { .. } => Self::Changed { what: "ETag" },
-            object_store::Error::NotSupported { .. } | object_store::Error::NotImplemented { .. } => {
-                Self::Refused { reason: "it cannot do what is needed of it".to_owned() }
-            }
-            _ => Self::Refused { reason: format!("the request for its {what} failed") },
+            object_store::Error::NotSupported { .. } | object_store::Error::NotImplemented { .. } => Self::Incapable,
+            _ => Self::Failed { what },
         }
     }
 }
