@@ -102,8 +102,8 @@ pub struct VerifiedChunk {
 impl VerifiedChunk {
     /// Checks a chunk against the root.
     ///
+    /// # Errors
     /// Anything that does not match.
-    /// Whatever does not fit.
     pub fn verify(
         root: &Hash,
         payload_bytes: u64,
