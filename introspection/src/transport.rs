@@ -4,6 +4,7 @@
 //! own address of a dialled TCP connection, or which of several encryptions was chosen. The inner parts of the
 //! transport note these facts: while the future of one connection is polled, they write into that connection's notes.
 //! [`tcp`], [`quic`] and [`transport`] are complete transports of this kind.
+//!
 //! # Wiring
 //! ```no_run
 //! # fn example() -> Result<(), Box<dyn std::error::Error>> {

@@ -1,8 +1,8 @@
-//! What a peer gives: a connection, a session that is open with it, answers, acks; and how it is dealt with when it does not.
-//! Pure, and knows no disk: what it is to ask for is its download's [`Demand`].
+//! Everything about one peer: the connection, the open session with it, answers, acks, and the recovery from failures.
+//! Pure, and without knowledge of the disk: its download's [`Demand`] says what to ask for.
 //!
-//! A link says what it has to say as [`Intent`]s, whatever the transport. Over `/rpp/snapshots/1.0.0`
-//! [`requests`] turns them into one request at a time; a stream would send them as they are.
+//! A link sends [`Intent`]s, whatever the transport. Over `/rpp/snapshots/1.0.0`, [`requests`] turns them into one
+//! request at a time; a stream sends them as they are.
 
 mod backoff;
 mod intent;
@@ -41,15 +41,15 @@ pub(crate) struct Link {
     started: Instant,
     state: LinkState,
     opening: Opening,
-    /// The session was planned anew because the peer had lost it, and no chunk came since.
+    /// The session was planned again because the peer had lost it, and no chunk has arrived since.
     has_planned_anew: bool,
     backoff: Backoff,
     acks: Acks,
     said: Said,
     requests: Requests,
-    /// What carries the session while it is open; `None`: requests.
+    /// The stream that carries the session while it is open; `None`: requests.
     stream: Option<LinkStream>,
-    /// How much of it may be under way.
+    /// How many bytes of it may be in flight.
     window: PathWindow,
     /// The version of the protocol that carried the last opening.
     protocol: Option<Protocol>,
@@ -57,15 +57,15 @@ pub(crate) struct Link {
     carried: Option<(RequestId, Protocol)>,
     /// Chunks that failed in transit since the last one that arrived.
     failed_chunks: u32,
-    /// Payload bytes that came, the wasted ones included.
+    /// Payload bytes that arrived, including wasted ones.
     received: u64,
-    /// Payload bytes that were received in vain.
+    /// Payload bytes that arrived and could not be used.
     wasted: u64,
-    /// What it is recovering from.
+    /// The failure from which it is recovering.
     trouble: Option<(FailureCode, String)>,
 }
 
-/// Where a link stands.
+/// The state of a link.
 ///
 /// ```text
 ///          needed             connected         plan or resume is accepted
@@ -77,7 +77,7 @@ pub(crate) struct Link {
 ///    └── disconnected, and not needed
 /// ```
 ///
-/// A request may be in flight in any state: one that a lost connection took along is answered by its own failure.
+/// A request may be in flight in any state: if its connection was lost, its own failure is reported later.
 #[derive(Debug)]
 enum LinkState {
     /// No connection.
@@ -85,25 +85,25 @@ enum LinkState {
     Dialing {
         since: Instant,
     },
-    /// Connected; the peer has not accepted `plan` or `resume` since the last trouble.
+    /// Connected; the peer has not accepted `plan` or `resume` since the last failure.
     Up,
     /// The peer streams to us.
     Open {
-        /// How many tries the opening took.
+        /// How many attempts the opening took.
         tries: u32,
     },
-    /// Something failed that may pass.
+    /// A failure that may pass.
     BackingOff(Retry),
 }
 
-/// A back-off, while the connection may go and come.
+/// A back-off; the connection may be lost and made again meanwhile.
 #[derive(Debug)]
 struct Retry {
     at: Instant,
     since: Instant,
     cause: String,
     connection: Connection,
-    /// A connection from the other side ends the back-off.
+    /// A connection that the other side makes ends the back-off.
     for_connection: bool,
 }
 
@@ -135,12 +135,12 @@ impl LinkState {
     }
 }
 
-/// How the session is opened the next time.
+/// How the session is opened next time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Opening {
     /// By `plan` when there is none yet, else by `resume` from the download's own markers.
     Usual,
-    /// By `resume`, with what an operator named.
+    /// By `resume`, with the offsets that an operator named.
     Named(ExplicitResume),
     /// By `plan`, because the peer has lost the session.
     Anew,
@@ -148,23 +148,23 @@ enum Opening {
     Smaller(u64),
 }
 
-/// What the peer is known to have recorded.
+/// The markers that the peer has recorded.
 #[derive(Debug, Default)]
 struct Acks {
     chunks: u64,
     updates: u64,
-    /// It did not take the last one.
+    /// It did not accept the last one.
     given_up: bool,
-    /// It could not record one: the next is not sent before.
+    /// It could not record one. The next one is not sent before this time.
     after: Option<Instant>,
 }
 
-/// What becomes of a link when something goes wrong.
+/// The effect of a failure on a link.
 #[derive(Debug)]
 pub(crate) enum Trouble {
-    /// It goes on, and recovers from this.
+    /// The link goes on, and recovers from this failure.
     Passing(FailureCode, String),
-    /// It is over.
+    /// The link has ended.
     Final(Failure),
 }
 
@@ -175,7 +175,7 @@ impl Trouble {
 }
 
 impl Link {
-    /// A link that is not connected. `named`: offsets that an operator insists on.
+    /// A link that is not connected. `named`: offsets that an operator requires.
     pub(crate) fn new(
         session: SnapshotSessionId,
         peer: PeerId,
@@ -232,7 +232,8 @@ impl Link {
         self.protocol
     }
 
-    /// Payload bytes of chunks that may come without another word: of those that are granted, or of one that was asked for.
+    /// Payload bytes of chunks that may arrive without a further request: the rest of the credit, or the one chunk that
+    /// was asked for.
     pub(crate) fn under_way(&self, plan: &Plan) -> u64 {
         let size = |range: &std::ops::Range<u64>| {
             let total = plan.snapshot.checkpoint.payload_bytes;
@@ -254,22 +255,22 @@ impl Link {
         self.window.measured(now, time);
     }
 
-    /// Payload bytes that may be under way or wait for the disk, while the session is carried by a stream.
+    /// Payload bytes that may be in flight or wait for the disk, while the session is carried by a stream.
     pub(crate) fn window(&self, plan: &Plan) -> Option<u64> {
         self.is_streaming().then(|| self.window.bytes(plan.chunk_size))
     }
 
-    /// Payload bytes that came, and those of them that came in vain.
+    /// Payload bytes that arrived, and how many of them could not be used.
     pub(crate) fn counts(&self) -> (u64, u64) {
         (self.received, self.wasted)
     }
 
-    /// A request is to be sent, and the driver has not said what became of that.
+    /// A request was returned to be sent, and the driver has not reported the result yet.
     pub(crate) fn has_unsent(&self) -> bool {
         self.in_flight().is_some_and(|request| request.id.is_none())
     }
 
-    /// What it is recovering from.
+    /// The failure from which it is recovering.
     pub(crate) fn trouble(&self) -> Option<&(FailureCode, String)> {
         self.trouble.as_ref()
     }
@@ -278,7 +279,7 @@ impl Link {
         self.trouble = Some((code, cause));
     }
 
-    /// What the next plan should be of.
+    /// Sets the wishes for the next plan.
     pub(crate) fn set_wishes(&mut self, wishes: PlanWishes) {
         self.options.wishes = wishes;
     }
@@ -290,7 +291,7 @@ impl Link {
         }
     }
 
-    /// What the download has to put off for the next opening.
+    /// What the download must not start before the next opening is answered.
     pub(crate) fn hold(&self) -> Hold {
         match self.opening {
             Opening::Usual => Hold::Nothing,
@@ -299,7 +300,7 @@ impl Link {
         }
     }
 
-    /// The peer is asked for smaller chunks next.
+    /// Whether the peer will be asked for smaller chunks next.
     pub(crate) fn is_to_shrink(&self) -> bool {
         matches!(self.opening, Opening::Smaller(_))
     }
@@ -336,13 +337,13 @@ impl Link {
         Some(request)
     }
 
-    /// The next thing to say to the peer. Not to be asked before the last message is answered.
+    /// The next intent for the peer. Must not be called before the last message is answered.
     fn poll_intent(&mut self, demand: &Demand) -> Option<Intent> {
         let message = self.message_due(demand);
         self.said.next(&self.state, message, demand, demand.room, 1)
     }
 
-    /// The next message: how the session is opened, or what is acknowledged.
+    /// The next message: it opens the session, or acknowledges.
     fn message_due(&self, demand: &Demand) -> Option<SnapshotsRequest> {
         match self.state {
             LinkState::Up => self.opening_message(demand),
@@ -382,11 +383,12 @@ impl Link {
         let (plan_id, chunk_index, update_index) = match self.opening {
             Opening::Usual => (plan.plan_id, demand.next.0, demand.next.1),
             Opening::Named(named) => (named.plan_id, named.chunk_index, named.update_index),
-            // Not while work for the present plan is in progress.
+            // Not while this machine works on the present plan.
             Opening::Anew | Opening::Smaller(_) if demand.is_in_use => return None,
-            // Nor while something counts in the present chunks.
+            // Nor while verified chunks of the present size wait to be written.
             Opening::Smaller(_) if !demand.is_written => return None,
-            // The same snapshot in the same chunks goes on, or in smaller ones; else only tip and updates may be new.
+            // The same snapshot continues in the same chunks, or in smaller ones. Otherwise only tip and updates may be
+            // new.
             Opening::Anew | Opening::Smaller(_) => {
                 let (chunk_size, least) = match self.opening {
                     Opening::Smaller(smaller) => {
@@ -411,7 +413,7 @@ impl Link {
         SnapshotsRequest::Plan { session_id: self.session, wishes: self.options.wishes }
     }
 
-    /// What is durable and recorded here, but not acknowledged yet.
+    /// The durable and recorded chunks or updates that are not acknowledged yet.
     fn ack_due(&self, demand: &Demand) -> Option<(ArtefactKind, u64)> {
         if self.acks.given_up || self.acks.after.is_some() {
             return None;
@@ -422,12 +424,12 @@ impl Link {
             .or_else(|| due(demand.durable.chunks, self.acks.chunks).map(|index| (ArtefactKind::Chunk, index)))
     }
 
-    /// An ack is due and the peer is there to take it.
+    /// Whether an ack is due and the peer can receive it.
     pub(crate) fn can_ack(&self, demand: &Demand) -> bool {
         matches!(self.state, LinkState::Open { .. }) && self.ack_due(demand).is_some()
     }
 
-    /// What became of the request that was wanted. `Some`: nothing was sent.
+    /// The result of sending the wanted request. `Some`: nothing was sent.
     pub(crate) fn handle_sent(
         &mut self,
         sent: Result<RequestId, NotSent>,
@@ -442,17 +444,17 @@ impl Link {
         }
     }
 
-    /// Takes the request in flight, if this is its id.
+    /// Removes and returns the request in flight if this is its id.
     pub(crate) fn end(&mut self, id: RequestId) -> Option<InFlight> {
         self.requests.end(Some(id))
     }
 
-    /// What is in flight is given up.
+    /// Gives up the request in flight.
     pub(crate) fn give_up(&mut self) {
         self.requests.give_up();
     }
 
-    /// The peer has planned the session. Whether the plan may have smaller chunks than the one before.
+    /// The peer has planned the session. Returns whether the plan may have smaller chunks than the one before.
     pub(crate) fn planned(&mut self, now: Instant) -> bool {
         let may_shrink = self.is_to_shrink();
         self.opening = Opening::Usual;
@@ -470,7 +472,7 @@ impl Link {
         self.open(now);
     }
 
-    /// Where the connection was lost since, the session is resumed on the next one.
+    /// If the connection has been lost since, the session is resumed on the next one.
     fn open(&mut self, now: Instant) {
         if matches!(self.state, LinkState::Up) {
             self.state = LinkState::Open { tries: self.backoff.tries() + 1 };
@@ -483,7 +485,7 @@ impl Link {
         }
     }
 
-    /// A chunk came; `is_taken`: it is of use.
+    /// A chunk arrived; `is_taken`: it can be used.
     pub(crate) fn chunk_came(&mut self, index: u64, bytes: u64, is_taken: bool) {
         self.received = self.received.saturating_add(bytes);
         self.said.chunk_came(index, bytes);
@@ -497,19 +499,19 @@ impl Link {
         }
     }
 
-    /// An update came and is of use.
+    /// An update arrived that can be used.
     pub(crate) fn update_came(&mut self, index: u64) {
         self.said.update_came(index);
         self.backoff.reset();
     }
 
-    /// Payload bytes came that do not verify.
+    /// Payload bytes arrived that do not verify.
     pub(crate) fn lie_came(&mut self, bytes: u64) {
         self.received = self.received.saturating_add(bytes);
         self.wasted = self.wasted.saturating_add(bytes);
     }
 
-    /// The peer has recorded an ack. `true`: what it is told it keeps up with again.
+    /// The peer has recorded an ack. `true`: it had failed to record acks, and keeps up again.
     pub(crate) fn acked(&mut self, kind: ArtefactKind, index: u64) -> bool {
         let count = index.saturating_add(1);
         match kind {
@@ -569,7 +571,7 @@ mod tests {
         Link::new(session, PeerId::random(), Options::default(), None, Instant::now())
     }
 
-    /// What a stream would be told: the link is driven without the requests of 1.0.0.
+    /// The intents for a stream: the link is driven without the requests of 1.0.0.
     #[test]
     fn each_thing_is_said_once_and_what_came_is_neither_wanted_nor_granted_any_more() {
         let (now, mut link) = (Instant::now(), link());
@@ -597,13 +599,13 @@ mod tests {
             demand.room -= CHUNK;
             assert_eq!(link.poll_intent(&demand), None);
         }
-        // Both are durable: an ack goes first.
+        // Both are durable: an ack is sent first.
         (demand.room, demand.durable.chunks) = (4 * CHUNK, Some(2));
         let ack = link.poll_intent(&demand);
         assert!(matches!(ack, Some(Intent::Message(SnapshotsRequest::Ack { index: 1, .. }))), "{ack:?}");
         link.acked(ArtefactKind::Chunk, 1);
         assert_eq!(link.poll_intent(&demand), Some(Intent::Credit(6 * CHUNK)));
-        // The disk is full: nothing is wanted, and what was granted stays granted.
+        // The disk is full: nothing is wanted, and the credit stays.
         let wanted = std::mem::take(&mut demand.want);
         demand.room = 0;
         assert_eq!(link.poll_intent(&demand), Some(Intent::Want(Want::default())));

@@ -20,6 +20,7 @@ use crate::{
 };
 
 /// A publisher's chain on disk: `dir/state`, of constant size, replaced atomically at every step.
+///
 /// A crash leaves the last step or the one before; [`Prover::last`] tells which. If a publisher finds there the
 /// checkpoint that it was about to publish, it continues with [`Prover::prove`].
 ///

@@ -1,4 +1,4 @@
-//! What goes wrong with a peer, and what is done about it (`docs/protocol.md`, What a consumer does).
+//! Failures with a peer, and the reactions to them (`docs/protocol.md`, What a consumer does).
 
 use std::time::Instant;
 
@@ -75,7 +75,7 @@ impl Link {
         self.back_off(now, FailureCode::Network, text::escape(&failure.to_string()), false)
     }
 
-    /// The peer answered that it does not.
+    /// The peer refused the request.
     pub(crate) fn refused(
         &mut self,
         now: Instant,
@@ -107,7 +107,7 @@ impl Link {
         Trouble::end(failure, words)
     }
 
-    /// The peer does not know the session, or not as we do.
+    /// The peer does not know the session, or has other markers.
     fn lost_session(
         &mut self,
         now: Instant,
@@ -130,12 +130,12 @@ impl Link {
                 };
                 Trouble::end(FailureCode::Provider, format!("{words}: {what}"))
             }
-            // `resume` will find out what is wrong.
+            // The `resume` will show what is wrong.
             _ => self.back_off(now, FailureCode::Provider, words, false),
         }
     }
 
-    /// Whether the ack can be given up: every byte is durable, so an ack that is not accepted holds nothing up.
+    /// Whether the ack can be given up: every byte is durable, so a refused ack need not hold up the session.
     fn gives_up_ack(&mut self, request: &SnapshotsRequest, demand: &Demand) -> bool {
         let gives_up = matches!(request, SnapshotsRequest::Ack { .. }) && demand.is_all_durable;
         self.acks.given_up |= gives_up;
