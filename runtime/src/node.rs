@@ -101,10 +101,10 @@ pub struct Node {
     watchers: Watchers,
     pub(crate) store: Arc<Store>,
     pub(crate) config: Arc<Config>,
-    /// Those in force, and those that a restart would find.
+    /// The limits in force, and those that would be in force after a restart.
     pub(crate) limits: ByteLimits,
     pub(crate) kept_limits: ByteLimits,
-    /// The records of the provider and of the sessions; checked regularly, like the catalog.
+    /// The records of the provider and of the sessions. Like the catalog, it is checked regularly.
     db: Db,
     writable: Arc<Writable>,
     pub(crate) events: broadcast::Sender<NodeEvent>,
@@ -124,7 +124,7 @@ impl Node {
         Self::start_with(config, keypair, Hooks::default()).await
     }
 
-    /// [`Node::start`] with something plugged in.
+    /// [`Node::start`] with [`Hooks`].
     ///
     /// # Errors
     /// As [`Node::start`].
@@ -232,7 +232,7 @@ impl Node {
             let wake = self.next_wake();
             tokio::select! {
                 biased;
-                // Finished local work first, then commands, then events of the network.
+                // Results of local work come first, then commands, then events of the network.
                 Some(report) = done.recv() => self.on_done(report),
                 command = commands.recv() => match command {
                     Some(Command::Shutdown(reply)) => break Some(reply),
@@ -254,7 +254,7 @@ impl Node {
             }
         };
         scrub.abort();
-        // On the heap: it holds all of the node.
+        // The future is boxed because it holds the whole node.
         Box::pin(self.stop(done, stop)).await;
     }
 
@@ -273,7 +273,7 @@ impl Node {
         }
         self.manager.seek(&mut self.swarm, &self.discovery, now);
         self.manager.pump(&mut self.swarm, &self.peers, now);
-        // The session that blames has its own end on record by now.
+        // By now, the end of each session that blames a source is recorded.
         self.settle_blames();
         if self.swarm.behaviour().doors.is_crowded() {
             self.settle_connections(now);
@@ -283,7 +283,8 @@ impl Node {
         }
     }
 
-    /// Makes room among the connections. Peers with a session in either direction and configured peers keep theirs.
+    /// Closes connections when there are too many. Configured peers, and peers with a session in either direction, keep
+    /// theirs.
     fn settle_connections(&mut self, now: Instant) {
         let behaviour = self.swarm.behaviour_mut();
         let in_use = behaviour.snapshots.served_peers().chain(self.manager.peers()).chain(self.peers.configured());
@@ -444,7 +445,7 @@ impl Node {
         });
     }
 
-    /// Tells the watchers; returns whether it was the last connection of its peer.
+    /// Tells the watchers that a connection closed. Returns whether it was the last one to its peer.
     fn on_closed(
         &mut self,
         peer: PeerId,
@@ -510,7 +511,7 @@ impl Node {
         }
     }
 
-    /// What this node offers, and to how many it could serve it now.
+    /// Updates what this node offers, and how many more sessions it could serve now.
     fn refresh_offers(&mut self) {
         let taken = self.swarm.behaviour().snapshots.load().slots;
         let free = self.config.snapshots.max_inbound_sessions.saturating_sub(taken);
@@ -519,7 +520,7 @@ impl Node {
         offers.set_free_slots(free as u64);
     }
 
-    /// Announces what this node offers, searches for what it seeks, and tells who watches.
+    /// Announces in the DHT what this node offers, searches for what its sessions need, and tells the watchers.
     fn tend_dht(&mut self, now: Instant) {
         let behaviour = self.swarm.behaviour_mut();
         let dht = &mut self.discovery.dht;
@@ -555,7 +556,7 @@ impl Node {
                 }
                 let _ = done.blocking_send(Done::TakenUp(reloaded(&store, &config, sessions)));
             }
-            // Payloads that nobody asks for any more may be removed.
+            // Payloads that no session uses any more may then be removed.
             provider.release_idle();
             let result = store.refresh();
             let (min, max) = (config.snapshots.min_chunk_size, config.snapshots.max_chunk_size);
@@ -589,7 +590,7 @@ impl Node {
         }
     }
 
-    /// Accepts nothing more, lets writers flush, and closes. Takes at most [`SHUTDOWN_GRACE`].
+    /// Accepts nothing new, lets the writers flush, and closes. Takes at most [`SHUTDOWN_GRACE`].
     async fn stop(mut self, mut done: mpsc::Receiver<Done>, reply: Option<crate::handle::Reply<()>>) {
         let _ = self.ready.send_replace(Err(crate::NotReady::ShuttingDown));
         let deadline = tokio::time::Instant::now() + SHUTDOWN_GRACE;
@@ -643,8 +644,8 @@ impl Node {
     }
 }
 
-/// Binds every address. If this machine cannot have one (such as IPv6 where that is switched off), a warning is given
-/// while another one works. A mistake, such as a taken port, is an error.
+/// Binds every address. If this machine does not have one of them (such as IPv6 where that is switched off), this is
+/// only a warning as long as another address works. A mistake, such as a port that is in use, is an error.
 fn listen(swarm: &mut Swarm<NodeBehaviour>, addresses: &[Multiaddr]) -> Result<Listeners, StartError> {
     let mut listeners = Listeners::new(addresses.len(), Instant::now());
     let mut absent = None;
@@ -718,15 +719,15 @@ impl OpenedParts {
         });
         let limits = limits.unwrap_or(config.limits);
         let sessions = snapshots.join("sessions");
-        // sled would follow a link. What keeps it from being looked at keeps sled from opening it, too.
+        // sled would follow a link. If the path cannot be examined here, sled cannot open it either.
         if let Ok(Some(link)) = crate::files::first_link(&sessions) {
             return Err(io(&link)(rustix::io::Errno::LOOP.into()));
         }
         let (db, mut notices) = Db::open(&sessions, config.snapshots.durability, writable)?;
         let (mut sessions, more) = db.sessions();
         notices.extend(more);
-        // A damaged database may still open, with fewer or older records. A session is noted beside its payload only
-        // once it has a plan.
+        // A damaged database may still open, with fewer or older records. The note beside a payload is written only
+        // once its session has a plan.
         let known = sessions
             .iter()
             .filter(|(record, _)| record.plan.is_some() || record.state.is_final())
@@ -756,7 +757,7 @@ impl OpenedParts {
     }
 }
 
-/// Takes the data folder from everybody but its owner. It may have been made by somebody else, as by a service manager.
+/// Removes everybody else's access to the data folder. Another program, such as a service manager, may have created it.
 fn keep_private(folder: &std::path::Path) {
     let shown = folder.display();
     match crate::files::restrict_to_owner(folder) {
@@ -781,7 +782,7 @@ fn reloaded(store: &Store, config: &Config, sessions: Vec<Known>) -> Vec<Reloade
     sessions.into_iter().map(reload).collect()
 }
 
-/// The part of a record that is used after a start, because the disk and the configuration may have changed.
+/// Reduces a record to the part that can be trusted after a start: the disk and the configuration may have changed.
 fn believable(
     store: &Store,
     config: &Config,
@@ -791,7 +792,7 @@ fn believable(
 ) -> (record::Session, record::Progress) {
     let Some(plan) = &record.plan else { return (record, progress) };
     let root = plan.snapshot.checkpoint.state_root;
-    // A damaged payload was moved back to be fetched again, and then the process ended.
+    // The damaged payload was moved back to be fetched again, and then the process ended.
     if record.state == SessionState::Complete && store.get(&root).is_none() && store.is_demoted(&root) {
         record.state = SessionState::Connecting;
     }

@@ -1,4 +1,4 @@
-//! The database after a failed write: as a disk that fills would make it, here by the same call that a failed flush makes.
+//! The database after a failed write. A full disk would cause it; here the call that a failed flush makes causes it.
 
 use super::*;
 
@@ -40,7 +40,7 @@ fn after_a_failed_write_it_is_opened_anew_and_has_what_was_promised() {
     // The next write opens it.
     db.inner.write(&[row(2, 2)], Unwritten::IsUndone).unwrap();
     assert_eq!(*said.borrow(), None);
-    // Or it is looked after.
+    // Or `tend` opens it.
     break_it(&db);
     assert!(db.tend().is_none(), "nothing of the disk was unknown");
     assert_eq!(*said.borrow(), None);
@@ -54,7 +54,7 @@ fn what_failed_is_undone_or_written_later_as_its_caller_was_told() {
     let folder = temp.path().join("sessions");
     let (db, _) = db(&folder);
     db.inner.write(&[row(1, 1), row(2, 1), row(3, 1)], Unwritten::IsUndone).unwrap();
-    // It cannot be opened: its place is taken by a file.
+    // It cannot be opened, because a file has its path.
     let aside = temp.path().join("aside");
     break_it(&db);
     std::fs::rename(&folder, &aside).unwrap();
@@ -100,7 +100,7 @@ fn a_flush_that_never_ends_does_not_keep_it_closed() {
     let folder = temp.path().join("sessions");
     let (db, _) = db(&folder);
     db.inner.write(&[row(1, 1)], Unwritten::IsUndone).unwrap();
-    // Something still has the failed one.
+    // Something still uses the failed one.
     let held = db.inner.look().ok().unwrap();
     break_it(&db);
     db.inner.write(&[row(2, 2)], Unwritten::IsUndone).unwrap();

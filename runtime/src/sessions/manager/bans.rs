@@ -1,4 +1,4 @@
-//! Sessions and bans: who is blamed by a session, and what the ban of a source means for one.
+//! Sessions and bans: which sources a session blames, and what the ban of a source means for a session.
 
 use std::{collections::HashSet, sync::Arc, time::Instant};
 
@@ -16,23 +16,23 @@ use crate::{
     status::SourceState,
 };
 
-/// What is known of a source's bans.
+/// Whether a source is banned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// Until when, and why, in one sentence.
+    /// The end of the ban and its reason, in one sentence.
     Banned(Arc<str>),
-    /// It was banned; that is over.
+    /// It was banned, and the ban is over.
     Readmitted,
 }
 
 impl Manager {
-    /// A source of a session broke the rules in it.
+    /// Records that a source of a session broke the rules in it.
     pub(super) fn accuse(&mut self, source: BanSource, session: SnapshotSessionId, evidence: Evidence) {
         let plan_id = self.sessions.get(&session).and_then(|tracked| plan_id(&tracked.record));
         self.blames.push(Blame { source, session: Some(session), evidence: evidence.in_plan(plan_id) });
     }
 
-    /// Takes what a session's machine says of its sources.
+    /// Takes the blames that a session's machine reports for its sources.
     pub(super) fn settle_blames(&mut self, session: SnapshotSessionId, now: Instant) {
         let blamed = |manager: &mut Self| manager.sessions.get_mut(&session)?.machine.as_mut()?.poll_blame();
         while let Some(Blamed { source, fault, .. }) = blamed(self) {
@@ -47,7 +47,7 @@ impl Manager {
                 _ => None,
             };
             let evidence = match (&source, &fault) {
-                // It was taken from the event.
+                // The evidence was already taken from the event.
                 (DownloadSource::Peer(_), Fault::Violation(_)) => None,
                 (DownloadSource::Mirror(_), Fault::Violation(violation)) => Evidence::of_violation(violation),
                 (_, Fault::Authority(error)) => Evidence::of_authority(error),
@@ -62,22 +62,22 @@ impl Manager {
         }
     }
 
-    /// Who was blamed since the last call.
+    /// The blames since the last call.
     pub(crate) fn take_blames(&mut self) -> Vec<Blame> {
         std::mem::take(&mut self.blames)
     }
 
-    /// `source` is banned; its sessions say so.
+    /// `source` is banned. Its sessions show that in their status.
     pub(crate) fn ban(&mut self, source: &BanSource, sentence: &str, now: Instant) {
         self.standing.insert(source.clone(), Standing::Banned(sentence.into()));
         self.tell_standing(source, now);
     }
 
-    /// The ban of `source` is over: its sessions try at once, and those that failed for what it did may be resumed.
+    /// The ban of `source` is over. Its sessions try it at once, and those that failed because of it may be resumed.
     pub(crate) fn end_ban(&mut self, source: &BanSource, now: Instant) {
         self.standing.insert(source.clone(), Standing::Readmitted);
         self.tell_standing(source, now);
-        // Whoever has no session any more is of no interest.
+        // A source without a session needs no entry any more.
         self.standing.retain(|source, standing| {
             *standing != Standing::Readmitted || self.sessions.values().any(|tracked| tracked.has_source(source))
         });
@@ -98,7 +98,7 @@ impl Manager {
         }
     }
 
-    /// What the standing of its sources means for one session.
+    /// Applies the bans of its sources to one session.
     pub(super) fn apply_standing(&mut self, session: SnapshotSessionId, now: Instant) {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
         let known = tracked.ban_sources();
@@ -123,7 +123,7 @@ impl Manager {
         self.publish(session, now);
     }
 
-    /// A source that was cut off may come back.
+    /// Lets a source that was cut off take part again.
     fn readmit(&mut self, session: SnapshotSessionId, source: &BanSource, now: Instant) {
         let Some(tracked) = self.sessions.get(&session) else { return };
         let Some(machine) = &tracked.machine else { return };
@@ -146,7 +146,7 @@ impl Manager {
         self.standing.iter().filter_map(banned).collect()
     }
 
-    /// Refuses what would need a banned peer.
+    /// Refuses an operation that would need a banned peer.
     pub(super) fn not_banned(&self, peer: &PeerId) -> Result<(), SnapshotRuntimeError> {
         match self.standing.get(&BanSource::Peer(*peer)) {
             Some(Standing::Banned(sentence)) => {
@@ -168,7 +168,7 @@ impl Manager {
 }
 
 impl Tracked {
-    /// Its sources as bans name them.
+    /// Its sources, with the names that bans use.
     fn ban_sources(&self) -> Vec<(SourceName, BanSource)> {
         let of_peer = |peer: PeerId| (SourceName::Peer(peer), BanSource::Peer(peer));
         let peers = self.record.peers().map(of_peer);
@@ -192,7 +192,7 @@ impl Tracked {
         self.ban_sources().iter().any(|(_, known)| known == source)
     }
 
-    /// Why a banned peer is not dialled, as the session's trouble says it.
+    /// Why a banned peer is not dialled, in the words of the session's trouble.
     pub(super) fn not_dialled(&self, peer: PeerId) -> Option<String> {
         let sentence = self.here.ban_of(&SourceName::Peer(peer))?;
         Some(format!("it is {sentence}; `rpp-node bans --lift {peer}` lifts the ban"))

@@ -1,4 +1,5 @@
-//! The sources of a session: those it was given, those added and taken away while it runs, and those that are found.
+//! The sources of a session: those that it was started with, those added or removed while it runs, and those that were
+//! found.
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,7 @@ use crate::{
 };
 
 impl Manager {
-    /// Gives the machine of a session the sources of its record, besides the first peer.
+    /// Adds the sources of its record, except the first peer, to the machine of a session.
     pub(super) fn add_recorded(&mut self, session: SnapshotSessionId, now: Instant) {
         let Some(tracked) = self.sessions.get(&session) else { return };
         let names: Vec<_> = tracked.record.more.iter().map(More::name).collect();
@@ -36,7 +37,7 @@ impl Manager {
         }
     }
 
-    /// Gives the machine of a session one source.
+    /// Adds one source to the machine of a session.
     pub(super) fn put_in(&mut self, session: SnapshotSessionId, name: &SourceName, now: Instant) {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
         let Some(machine) = &mut tracked.machine else { return };
@@ -58,7 +59,7 @@ impl Manager {
         }
     }
 
-    /// Takes one source from the machine of a session.
+    /// Removes one source from the machine of a session.
     pub(super) fn take_out(&mut self, session: SnapshotSessionId, name: &SourceName) {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
         match name {
@@ -79,7 +80,7 @@ impl Manager {
         }
     }
 
-    /// Adds a source, and lets a session that failed go on. Answers with the status.
+    /// Adds a source. A failed session goes on with it. Answers with the status.
     pub(crate) fn add_source(
         &mut self,
         session: SnapshotSessionId,
@@ -146,7 +147,8 @@ impl Manager {
         Ok(())
     }
 
-    /// A source that it has is named again. A new address of a peer, and new credentials of a mirror, are tried at once.
+    /// Handles a source that the session already has. A new address of a peer, or new credentials of a mirror, are
+    /// tried at once.
     pub(super) fn name_again(&mut self, session: SnapshotSessionId, more: More) {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
         match more {
@@ -171,7 +173,7 @@ impl Manager {
         }
     }
 
-    /// One that was refused is tried anew.
+    /// Takes a source that was refused out of the machine, so that it can be tried anew.
     fn take_refused_out(&mut self, session: SnapshotSessionId, name: &SourceName, now: Instant) {
         let Some(tracked) = self.sessions.get(&session) else { return };
         let Some(machine) = &tracked.machine else { return };
@@ -181,7 +183,7 @@ impl Manager {
         }
     }
 
-    /// Takes a source away. Answers with the status.
+    /// Removes a source. Answers with the status.
     pub(crate) fn remove_source(
         &mut self,
         session: SnapshotSessionId,
@@ -223,7 +225,7 @@ impl Manager {
         Ok(())
     }
 
-    /// The newest round trip to a peer.
+    /// Records the newest round-trip time of a peer.
     pub(crate) fn on_round_trip(&mut self, peer: PeerId, time: Duration, now: Instant) {
         for tracked in self.sessions.values_mut() {
             let is_of = |machine: &&mut rpp_p2p::consumer::Session| machine.links().any(|(of, _)| of == peer);
@@ -235,7 +237,7 @@ impl Manager {
     }
 }
 
-/// A bare peer id needs an address from somewhere.
+/// Checks that an address is known for a peer that was named without one.
 pub(super) fn is_reachable(
     target: &PeerTarget,
     swarm: &Swarm<NodeBehaviour>,
@@ -249,7 +251,7 @@ pub(super) fn is_reachable(
 }
 
 impl Tracked {
-    /// A source of the machine as the status names it.
+    /// The status's name for a source of the machine.
     pub(super) fn name_of(&self, source: DownloadSource) -> Option<SourceName> {
         match source {
             DownloadSource::Peer(peer) => Some(SourceName::Peer(peer)),
@@ -258,7 +260,7 @@ impl Tracked {
         }
     }
 
-    /// What each source gives, or gave; those of the record that no machine has had yet come last.
+    /// What each source delivers, or delivered. Sources of the record that no machine has had yet come last.
     pub(super) fn status_sources(&self, now: Instant) -> Vec<SourceStatus> {
         let mut all: Vec<SourceStatus> = match &self.machine {
             Some(machine) => machine.sources(now).into_iter().filter_map(|view| self.of_view(view, now)).collect(),
@@ -309,7 +311,7 @@ impl Tracked {
         }))
     }
 
-    /// What is remembered of a source that was taken away, or that is tried anew.
+    /// Forgets the status of a source that was removed, or that is tried anew.
     fn forget_source(&mut self, name: &SourceName) {
         let shown = name.to_string();
         self.here.sources.retain(|known| known.source != shown);
