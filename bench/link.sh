@@ -5,7 +5,7 @@
 #   bench/link.sh [--rtt-ms 50] [--mbit 1000] -- link --mib 256 --chunk-kib 64,1024
 #   bench/link.sh -- many --count 64 --mib 16
 #
-# Everything that it makes is gone when it ends.
+# It removes everything that it made when it ends.
 set -eu
 
 if [ "$(id -u)" != 0 ]; then
@@ -30,7 +30,7 @@ here=$(dirname "$(realpath "$0")")
 bench=${RPP_BENCH:-$here/target/release/rpp-bench}
 [ -x "$bench" ] || { echo "$bench is missing: cargo build --release --manifest-path $here/Cargo.toml" >&2; exit 1; }
 
-# Devices have at most 15 characters; several runs do not meet.
+# Device names have at most 15 characters. They differ for each run, so several runs do not collide.
 id=$$
 provider=rpp-bench-p-$id consumer=rpp-bench-c-$id
 one=rpb${id}p other=rpb${id}c

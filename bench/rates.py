@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Limits by the byte, on the real program: does a rate hold, also when it is changed while running, and is it shared evenly?
+"""Measures limits by the byte on the real program: does a rate hold, also when it is changed during a download, and is it shared evenly?
 
     cargo build --release
     bench/rates.py [--rate 4000000] [--seconds 10] [--tolerance 5] [CASE...]
 
 Cases: download (one and several sources: peers, mirrors, both), upload (one consumer, two consumers with a limit each), downloads (eight of one
-node at once), consumers (eight of one provider at once); download and upload over /rpp/snapshots/2.0.0 and over 1.0.0. Everything runs over loopback,
-so only the limits hold anything back. The rate is what came in the time, read from the status, from two seconds after everybody got something.
-Ends with 1 if a rate is off by more than the tolerance in percent, or a share by more than twice that.
+node at once), consumers (eight of one provider at once). download and upload run over /rpp/snapshots/2.0.0 and over 1.0.0. Everything runs over
+loopback, so only the limits bound the rates. A rate is the number of bytes, read from the status, divided by the time. It is measured from two
+seconds after every download has received its first bytes. The script exits with 1 if a rate is off by more than the tolerance in percent, or a
+share by more than twice that.
 """
 import argparse, functools, http.server, json, os, re, shutil, signal, subprocess, sys, tempfile, threading, time, urllib.request
 
@@ -98,7 +99,7 @@ class World:
         return done.stdout
 
     def publish(self, count):
-        """So many snapshots, of which the first one is the largest."""
+        """Publishes this many snapshots; the first one is the largest."""
         while len(self.roots) < count:
             data = os.path.join(self.folder, "input")
             mib = self.options.mib if not self.roots else max(8, self.options.mib // 4)
@@ -129,7 +130,7 @@ class World:
         return self.nodes[-1]
 
     def mirror(self):
-        """A web server before the publisher's store."""
+        """A web server that serves the publisher's store."""
         files = os.path.join(self.publisher, "data", "snapshots", "store")
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Ranges, directory=files))
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -166,7 +167,7 @@ class Report:
 
 
 def over(seconds, look):
-    """What came of each while the time passed, and how long it was. It begins when something came of all of them."""
+    """The bytes that each of them received in the time, and the time itself. It begins when all of them have received something."""
     deadline = time.monotonic() + 60
     while not all(look()):
         if time.monotonic() > deadline:

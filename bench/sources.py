@@ -14,7 +14,7 @@ import argparse, json, os, shutil, signal, statistics, subprocess, sys, tempfile
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 CASES = ["one", "two", "slow", "dead", "mirrors"]
-# Runs in a node's namespace and asks what it is told to ask, over one connection.
+# Runs in a node's namespace and sends the requests that it is given over one connection.
 ASKER = """
 import http.client, json, sys
 rpc, token = sys.argv[1:]
@@ -90,7 +90,7 @@ def run(*command):
 
 
 def fetch(world, options, body, dies=None):
-    """One download by a fresh node: seconds, of which without a first byte; and what each source gave."""
+    """One download by a fresh node: its seconds, the seconds before its first byte, and the bytes of each source."""
     folder = tempfile.mkdtemp(dir=world["folder"], prefix="consumer-")
     run(options.node, "init", "--dir", folder)
     node = Node(world["consumer"], folder, options, "/ip4/0.0.0.0/tcp/0", [f"--trust-genesis={world['genesis']}"])

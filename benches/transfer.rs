@@ -1,10 +1,10 @@
-//! First figures of the main job, over loopback, with the real binary: publishing, and a transfer from file to file at
-//! two chunk sizes.
+//! The main figures over loopback, with the real binary: publishing, and a transfer from file to file at two chunk
+//! sizes.
 //!
-//! `cargo bench --bench transfer`; `RPP_BENCH_MIB` sets the payload (default 1024). It needs four times that of free
-//! disk. Every figure is printed beside a comparison from the same run: a plain durable copy of the same file, and a
+//! `cargo bench --bench transfer`; `RPP_BENCH_MIB` sets the payload (default 1024). It needs four times that in free
+//! disk space. Beside every figure stands a comparison from the same run: a plain durable copy of the same file, and a
 //! bare request/response exchange of messages of the same size over the same transport. The cost of trust (the first
-//! check of a proof in a process) and the making of the proof are printed separately.
+//! check of a proof in a process) and the time to make the proof are printed separately.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 #[path = "transfer/bare.rs"]

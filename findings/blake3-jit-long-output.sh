@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# blake3-jit gives wrong long outputs, and another hash when it is asked twice, for whatever is longer than one chunk.
+# For inputs longer than one chunk, blake3-jit gives wrong long outputs, and a different hash when it is asked twice.
 #
 # Guess: BLAKE3 has one output of any length: the first 32 bytes of a longer one are the hash, and a hasher that is asked again answers
 # the same. A library whose 32-byte hashes are right at all lengths is right in these too.
@@ -14,8 +14,8 @@
 #   finalizeXof().read(65)             right         right         right         right
 #   finalize() a second time           right         wrong         wrong         wrong
 #
-# @noble/hashes is right in all that it has. So a tree hash library is tested at more than one chunk in every way it is asked, not
-# only by its 32-byte test vectors; and long outputs of this one come from finalizeXof().
+# @noble/hashes is right in every function that it has. So test a tree hash library with more than one chunk in each of its functions,
+# not only with its 32-byte test vectors; and take long outputs of this library from finalizeXof().
 #
 # Needs python3 with venv, node 20.19 or later and npm; no network but the two package registries. Exits 1 when anything of this changes.
 set -euo pipefail

@@ -2,10 +2,10 @@
 # busybox tar takes the path of a pax header, but not its size.
 #
 # Input: a POSIX pax archive with a file of 8 GiB, whose size only the pax header can say, and a small file after it. GNU tar lists
-# both. One would expect the same of busybox, which takes the path from the same kind of header, or an error. Seen: the
+# both. One would expect the same of busybox, which takes the path from the same kind of header, or an error. Instead, the
 # large file is listed with 0 bytes, the small one is not listed at all, and the exit code is 0. Extracting does the same.
 #
-# Exits with 0 while that is so, and with 1 when it has changed. Needs apt-get, dpkg, tar and python3; takes no room.
+# Exits with 0 while this is so, and with 1 if it has changed. Needs apt-get, dpkg, tar and python3; takes no room.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

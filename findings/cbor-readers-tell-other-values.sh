@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Five CBOR libraries read valid items as others, without an error: floats the wrong way round, numbers rounded, signs or keys lost.
+# Five CBOR libraries read valid items as other values, without an error: floats the wrong way round, numbers rounded, signs or keys lost.
 #
 # Guess: RFC 8949 has one meaning for each of these items (3.3: floats big-endian as all numbers; 3.4.3: tag 2 and 3 are positive and
-# negative bignums; 3: integers to 64 bits); what a library for JavaScript cannot hold it hands out as BigInt, marks or refuses.
+# negative bignums; 3: integers to 64 bits); a library for JavaScript returns values that a number cannot hold as BigInt, marks them or refuses them.
 #
 # Seen with items of appendix A of RFC 8949, and two more (2^53 + 1, the map), 2026-11-29; cbor2 6.3.0 of PyPI, cbor 10.0.12 and cbor2
 # 2.3.0 of npm read all of them right:
@@ -14,7 +14,7 @@
 #   2^64 and -2^64 - 1 (tags 2 and 3)          cbor-js, cbor-sync, @oslojs/cbor: the same nine bytes for both, the sign is lost
 #   a map with the keys "1" and 1              cbor-js, cbor-sync and cbor-x: one key; the second value takes the place of the first
 #
-# So heights, sizes and amounts in CBOR for strangers are below 2^53 or texts, keys are all of one type, and no value is a float.
+# So in CBOR for unknown readers, keep heights, sizes and amounts below 2^53 or write them as text, use keys of one type, and no floats.
 #
 # Needs python3 with venv, node with npm, and network for the two package registries. Exits 1 when anything of this changes.
 set -euo pipefail

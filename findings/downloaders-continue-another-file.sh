@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Most download tools finish a download that was cut off with the bytes of another file, although the server says that it is another.
+# Most download tools complete an interrupted download with the bytes of another file, although the server says that the file changed.
 #
 # Guess: a tool that has lost its connection asks for the rest with `If-Range` and the ETag or the date that the first answer had, or
 # compares them with those of the second; so a file that has been replaced in between is loaded anew, or the tool fails.

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# A 206 with less than was asked for is the end of the file for some HTTP clients, and shifted bytes for one.
+# Some HTTP clients treat a 206 with fewer bytes than requested as the end of the file; one returns shifted bytes.
 #
-# Guess: a server may answer a range with a part of it, and says in Content-Range which (RFC 9110, section 15.3.7, which also obliges
-# the client to look). So a client asks again for the rest, or fails.
+# Guess: a server may answer a range with a part of it, and names that part in Content-Range (RFC 9110, section 15.3.7, which also
+# obliges the client to check). So a client requests the rest, or fails.
 #
 # Seen on a file of 1,000,000 bytes whose server sends at most 300,000 to a range, 2026-11-28. The programs had their first
 # connection cut after 100,000 bytes and continue (curl with -C -, wget2 with -c; the others by themselves); the libraries read the
@@ -14,7 +14,7 @@
 #   httpio 0.3.0, fsspec 2026.9.0               300,000 bytes, no error
 #   fsspec 2026.9.0 with cache_type blockcache  400,000 bytes, no error: two pieces of the file that do not follow each other
 #
-# So who continues a download or reads pieces compares the length that came with the one it asked for, whatever the exit code is.
+# So a program that continues a download or reads pieces must compare the received length with the requested one, whatever the exit code.
 #
 # Needs Debian's apt-get and python3 with venv; traffic on loopback only. Exits 1 when anything of this changes.
 set -euo pipefail

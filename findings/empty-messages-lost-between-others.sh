@@ -2,7 +2,7 @@
 # Libraries for length-prefixed messages lose empty messages, or all messages after one; read with "for await" three of them join messages.
 #
 # Guess: a message of length 0 is a message: in proto3 it is the one whose fields all have their defaults (protobuf's encoding: a field
-# with its default value is not written). What writes such a stream reads it, too.
+# with its default value is not written). A library that writes such a stream can also read it.
 #
 # Seen with the stream that protobuf 7.36.2 of PyPI writes for the seven strings "a" "" "bc" "" "" "d" "" (StringValue), 2026-11-29:
 #
@@ -14,8 +14,8 @@
 #   delimited-protobuf 1.0.0 of PyPI                                          "a", then None, which is also its end of the stream
 #   betterproto 2.0.0b7, betterproto2 0.10.0                                  "a", then an error
 #
-# All of them write empty messages themselves. So a protocol in which the count or the order of messages matters gives no message
-# the length 0, or carries numbers; and whoever reads with these libraries counts what came.
+# All of them write empty messages themselves. So if the count or the order of messages matters, a protocol must not use messages of
+# length 0, or must number them; and a program that reads with these libraries must count the messages.
 #
 # Needs python3 with venv, node with npm, and network for the two package registries. Exits 1 when anything of this changes.
 set -euo pipefail

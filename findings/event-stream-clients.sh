@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Six clients of server-sent events take other events out of valid streams.
+# Six clients of server-sent events read wrong events from valid streams.
 #
 # Guess: the format is small and has one specification (HTML, section 9.2.6), so that clients differ in how they reconnect, but not in
 # which events they take out of a stream.
@@ -15,8 +15,8 @@
 #   empty     two empty data lines are one line feed: nothing for fetch-event-source
 #   bookmark  a block with an id alone moves the place to go on from: of the three that reconnect by themselves only undici sends it
 #
-# undici alone is right in all of them. So a server ends lines with LF, writes no mark at the start, gives every event an id and
-# data, and has no block without data as a bookmark; and whoever uses sseclient-py cannot tell its last event from a whole one.
+# undici alone is right in all of them. So a server should end lines with LF, write no mark at the start, give every event an id
+# and data, and send no block without data as a bookmark. With sseclient-py, an event that was cut off cannot be recognised.
 #
 # Needs python3 with venv, node 20 or later and npm; traffic on loopback only. Exits 1 when anything of this changes.
 set -euo pipefail

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# bsdtar that turns a cpio archive into a tar writes each file with two names as 0 bytes; pax extracts such files as empty; both exit 0.
+# When bsdtar converts a cpio archive into a tar, it writes each file with two names as 0 bytes; pax extracts them as empty; both exit 0.
 #
 # Guess: bsdtar -cf out.tar @in.cpio (in its manual: entries are copied from the archive) keeps the bytes of all files, whatever of the
-# common formats they come in; and what GNU cpio writes with -H newc each cpio extracts.
+# common formats they come in; and each cpio extracts what GNU cpio writes with -H newc.
 #
 # In a newc archive (initramfs, rpm) the bytes of a file with several names stand behind the last name only, the names before it have
 # the size 0 (cpio(5), "New ASCII Format"). Seen with libarchive 3.6.2 and an archive of a, b (one file of 1,092 bytes) and z, written
@@ -14,8 +14,8 @@
 #   bsdtar -xf in.cpio a                                        empty, exit 0; GNU cpio gives the file
 #   pax 20201030 -r, paxcpio -i                                 a and b are empty, exit 0
 #
-# The odc format, in which each name has the bytes, is turned and extracted right. So a snapshot is packed anew from files, never turned
-# from one archive format into another, and checked by a hash of what came out.
+# The odc format, in which each name has the bytes, is converted and extracted correctly. So pack a snapshot anew from files, never
+# convert it from one archive format into another, and check a hash of the extracted files.
 #
 # Needs Debian's apt-get, python3, and network for its packages only. Exits 1 when anything of this changes.
 set -euo pipefail

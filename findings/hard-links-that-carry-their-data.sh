@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # A hard link that carries its bytes, as pax archives may, ends the archive for Python's tarfile: what follows is lost, with no error.
 #
-# Guess: a size in a header is the length of what follows it, whatever the entry is; a reader of pax archives passes over the bytes or
-# extracts them, and all later files come out, or it fails.
+# Guess: a size in a header is the length of what follows it, whatever the entry is; a reader of pax archives skips the bytes or
+# extracts them, and extracts all later files, or it fails.
 #
 # POSIX (pax, option linkdata; see also tar(5), "Pax Interchange Format") lets a pax archive have the bytes of a file behind a hard link
 # to it, so that either can be extracted alone. Seen with such an archive of one, two (a link to one) and three, 2026-11-29:
@@ -15,7 +15,7 @@
 #                                                    not one, and that is the end of an archive that is not at its beginning
 #   the same with the link behind all other files    all three
 #
-# So a program that makes archives writes no bytes behind hard links, and one that unpacks with tarfile counts what came out.
+# So a program that makes archives should write no bytes behind hard links, and one that unpacks with tarfile should count the files.
 #
 # Needs Debian's apt-get, GNU tar, python3, node with npm, and network for the package registries. Exits 1 when anything changes.
 set -euo pipefail

@@ -11,7 +11,7 @@
 #   httpx 0.28.1                                                                            the first one, no error
 #   curl 7.88.1 --compressed                                                                the first one, exit 23
 #
-# So what is packed in pieces (appended logs, bgzip, parallel packers) must not be served as a content coding, or be packed anew.
+# So files that are packed in pieces (appended logs, bgzip, parallel packers) must not be served as a content coding, or must be repacked.
 #
 # Needs Debian's apt-get, node with npm, python3 with venv, and network for the package registries; else traffic on loopback only.
 # Exits 1 when anything of this changes.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A hybrid torrent that torrentool or three bencode libraries of npm read and write back is one that libtorrent refuses.
+# libtorrent refuses a hybrid torrent that torrentool or three bencode libraries of npm have read and written back.
 #
 # Guess: a hybrid torrent (BEP 52) is made for programs that know only version 1: reading it, changing the comment or a tracker and writing
 # it gives the same torrent, as with one of version 1, since what is not known is kept.
@@ -14,8 +14,8 @@
 #   torf 4.3.1 (PyPI)                        same bytes    an error
 #   transmission-edit -a, 3.00               a new tracker not changed, exit 0
 #
-# The keys of `piece layers` are hashes, bytes that these take for text. So a hybrid must be changed with a tool that is known to take them
-# (or be made anew), and be read by another program before it is given to others.
+# The keys of `piece layers` are hashes, that is bytes, which these tools treat as text. So change a hybrid only with a tool that is known
+# to keep them (or make it anew), and check it with another program before you publish it.
 #
 # Needs Debian's apt-get, python3 with venv, node with npm, and network for the package registries. Exits 1 when anything changes.
 set -euo pipefail

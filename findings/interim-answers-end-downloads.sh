@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# An interim answer (102 or 103) before the file is the whole answer for requests, urllib3, httplib2 and wget2: an empty file, no error.
+# requests, urllib3, httplib2 and wget2 treat an interim answer (102 or 103) before the file as the whole answer: an empty file, no error.
 #
 # Guess: RFC 9110 (section 15.2) obliges clients to read any number of 1xx answers before the final one, asked for or not, and 103
-# (RFC 8297) is sent by web servers and caches on their own. So each client passes over them, or an old one fails.
+# (RFC 8297) is sent by web servers and caches on their own. So each client skips them, or an old one fails.
 #
 # Seen on a file of 3,000 bytes with each such answer before it, 2026-11-29:
 #
@@ -16,8 +16,8 @@
 #   urllib of Python, axel 2.17.11, busybox 1.35.0           an error                an error     (each its own)
 #   lftp 4.9.2                                               an error                the file     the file
 #
-# So who downloads with one of them takes only a status of 200 or 206 for success, and looks at the length; and who serves files to
-# strangers turns off early hints for them (a client that gets none loses nothing).
+# So a program that downloads with one of them must accept only a status of 200 or 206, and check the length. A server for unknown
+# clients should turn off early hints (a client that gets none loses nothing).
 #
 # Needs Debian's apt-get, python3 with venv, node with npm, and network for the package registries; else traffic on loopback only.
 # Exits 1 when anything of this changes.

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # On js-libp2p and py-libp2p over TCP, a connection that is lost in the middle of an answer looks like the answer's end.
 #
-# Guess: a stream tells the two apart: its half is closed by a frame of yamux, so who reads sees an end; a connection that goes away
-# without one is an error of the stream.
+# Guess: a stream tells the two apart. A frame of yamux closes its half, so the reader sees an end; if the connection is lost without
+# such a frame, the stream returns an error.
 #
 # Seen with js-libp2p 3.3.11 (@libp2p/tcp 11.0.28, noise 17.0.0, yamux 8.0.1; Node 22) and py-libp2p 0.8.1, each between two processes
 # of its own kind, 2026-11-28. One side sends 1,000 bytes and closes its half; another time its process exits after 1,000 bytes of an
@@ -12,8 +12,8 @@
 #   all of it came                    1000 bytes, the iteration ends   1000 bytes, StreamEOF
 #   the process is gone in between    1000 bytes, the iteration ends   1000 bytes, StreamEOF
 #
-# So a message over these must say itself where it ends (a length in front, a closing bracket, a hash): half of one is else taken for
-# the whole.
+# So a message over these must itself tell where it ends (a length in front, a closing bracket, a hash). Otherwise half a message is
+# taken for the whole.
 #
 # Needs node with npm, python3 with venv, and network for the two package registries; else traffic on loopback only. Exits 1 when
 # anything of this changes.

@@ -11,9 +11,9 @@
 #   js     2           1
 #   py     not found   2
 #
-# py calls the second address `dnsaddr2=`, which js passes over; js answers with PTR and TXT, and py asks for SRV and A as
-# well, never gets them, and gives the name up. So a node that has been found through mDNS cannot count on having found who found it,
-# and mixed networks need another way beside mDNS.
+# py calls the second address `dnsaddr2=`, which js ignores. js answers with PTR and TXT; py asks for SRV and A as well, never gets
+# them, and gives up. So a node that was found through mDNS may not have found the other node, and mixed networks need another way of
+# discovery beside mDNS.
 #
 # Needs node with npm, python3 with venv, ip, unshare with the right to make a network namespace (all mDNS stays in there), and the
 # two package registries. Exits 1 when anything of this changes.

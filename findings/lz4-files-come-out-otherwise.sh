@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# lz4js hands out the block checksums of an lz4 file as part of its content; four libraries lose the second frame, two all after a skippable one.
+# lz4js returns the block checksums of an lz4 file as content; four libraries lose the second frame, two lose all after a skippable one.
 #
 # Guess: what the lz4 program writes with its own switches is one format (LZ4 Frame Format 1.6: block checksums are a flag of the
 # header, frames follow each other, skippable ones are passed over); a library reads it or fails.
@@ -18,7 +18,7 @@
 #   bsdcat of libarchive 3.6.2                     whole                    whole            an error: takes it for zstd, which has
 #                                                                                            the same number for skippable frames
 #
-# So who packs for strangers uses one frame without block checksums, and who unpacks compares the length and a hash.
+# So pack for unknown readers in one frame without block checksums; and after unpacking, compare the length and a hash.
 #
 # Needs Debian's apt-get, python3 with venv, node with npm, and network for the package registries. Exits 1 when anything changes.
 set -euo pipefail

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Two multiaddr libraries, the same valid text, other bytes.
+# Two multiaddr libraries encode the same valid text as different bytes.
 #
 # Guess: a multiaddr's text stands for one sequence of bytes, so an address that py-multiaddr encodes is the address that
 # js-multiaddr decodes.

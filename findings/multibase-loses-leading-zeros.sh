@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # py-multibase, which py-libp2p uses, loses zero bytes at the start in eight bases, and writes two of them in a way of its own.
 #
-# Guess: what a multibase library encodes it decodes to the same bytes, and other libraries do, too: each base has one definition.
+# Guess: a multibase library decodes its own encoding to the same bytes, and so do other libraries, because each base has one definition.
 #
 # Seen with py-multibase 2.0.0 and multiformats 0.3.1.post4 (PyPI) and multiformats 14.0.5 (npm), 2026-11-29:
 #
@@ -12,7 +12,7 @@
 #
 # There is no error. One in 256 digests begins with a zero byte, and so does each peer id that holds its key (00 24 08 01 12 ...):
 # zvRF5b stands there for z1vRF5b. PyPI's multiformats writes base8 with =, npm's without. So between libraries only base32 and base64 are
-# safe, and whoever decodes must compare the length.
+# safe, and a program that decodes must compare the length.
 #
 # Needs python3 with venv, node with npm, and network for the two package registries. Exits 1 when anything of this changes.
 set -euo pipefail

@@ -2,10 +2,10 @@
 # node-tar reads a pax header line by line, although its records say how long they are.
 #
 # Input: a POSIX pax archive with one file whose name is long enough for a pax header and has a line feed in it, which POSIX
-# allows: the record's length counts it. Python's tarfile and GNU tar give the name back. Seen: node-tar passes over the record,
+# allows: the record's length counts it. Python's tarfile and GNU tar restore the name. node-tar ignores the record,
 # and extracts the file under the first 100 bytes of its name, without a warning in strict mode.
 #
-# Exits with 0 while that is so, and with 1 when it has changed. Needs npm, node and python3.
+# Exits with 0 while this is so, and with 1 if it has changed. Needs npm, node and python3.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Three object store emulators, the same ranged reads of a blob, other bytes.
+# Three object store emulators answer the same ranged reads of a blob with different bytes.
 #
-# Guess: code that reads pieces of a blob and passes against an emulator of its object store read what it asked for, because a
-# 206 carries the bytes of the range that was asked for.
+# Guess: code that reads pieces of a blob, and whose tests pass against an emulator of its object store, has read the right bytes,
+# because a 206 carries the bytes of the requested range.
 #
 # Seen on a blob of the ten bytes 0123456789 and on an empty one, 2026-11-28:
 #

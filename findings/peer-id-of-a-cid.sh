@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# py-libp2p takes some peer ids in CID form for another peer, and js-libp2p reads that form in two of the usual bases only.
+# py-libp2p reads some peer ids in CID form as another peer, and js-libp2p reads that form in only two of the usual bases.
 #
 # Guess: the peer id specification has two text forms, which the first letters tell apart (1 or Qm is base58, all else a CIDv1 in any
 # multibase). Libraries read both, or refuse what they do not know.
@@ -16,7 +16,7 @@
 #   CID, BASE32 (B...)   refused                                              refused
 #
 # py tries base58 on any text, and a CID that has no "l" or "0" in it by chance is valid base58 of other bytes. So a list of allowed or
-# blocked peers in CID form works in a test with one id and means somebody else with the next; base58 is the form to hand around.
+# blocked peers in CID form may work in a test with one id, and name a different peer with the next. Base58 is the form to exchange.
 #
 # Needs python3 with venv, node and npm; no network but the two package registries. Exits 1 when anything of this changes.
 set -euo pipefail

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Valid pages in Prometheus' text format: promtool passes what Prometheus of the same version refuses, and other readers differ again.
+# Valid pages in Prometheus' text format: promtool accepts pages that Prometheus of the same version refuses, and other readers differ again.
 #
 # Guess: what `promtool check metrics` parses is scraped by the Prometheus it comes with, and a valid page has one meaning: blanks and tabs
 # around tokens do not matter, a line that starts with "#" is a comment unless HELP or TYPE follows, a timestamp is an int64.
@@ -18,7 +18,7 @@
 #   tabs around the labels        passes     m             m         refuses all
 #
 # So an exporter that all of them can read writes one blank between tokens and none elsewhere, a text in every HELP, no comments
-# but HELP and TYPE, and `_total` at the end of each counter's name; and promtool is no test of it.
+# but HELP and TYPE, and `_total` at the end of each counter's name; and promtool does not test this.
 #
 # Needs Debian's apt-get, python3 with venv, node and npm; traffic on loopback only. Exits 1 when anything of this changes.
 set -euo pipefail

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # js-libp2p's protobuf compiler, protons, and protocol-buffers read a proto3 list of numbers as one number and other fields.
 #
-# Guess: whoever compiles a .proto of proto3 can read what Google's library writes for it. There a list of numbers is packed by default:
+# Guess: any compiler for proto3 makes code that can read what Google's library writes. There a list of numbers is packed by default:
 # one length, then the values; the specification says that a reader takes packed and unpacked.
 #
 # Seen with protobuf 6.33.6 (Python) as the writer, 2026-11-29; `n` is `repeated int32`, `last` an int32, `big` a fixed64:

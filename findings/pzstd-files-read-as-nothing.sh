@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# What pzstd has packed is an empty file for Node 22's zlib and for two interfaces of python-zstandard, without an error.
+# Node 22's zlib and two interfaces of python-zstandard read the output of pzstd as an empty file, without an error.
 #
-# Guess: RFC 8878 says that a zstd file is frames one after another, and that a reader passes over skippable ones; so every reader
-# that takes the output of zstd takes that of pzstd (of the same package), or fails.
+# Guess: RFC 8878 says that a zstd file is frames one after another, and that a reader skips skippable ones; so every reader
+# that accepts the output of zstd accepts that of pzstd (of the same package), or fails.
 #
 # pzstd puts a skippable frame before each frame, and makes a frame for each core's share. Seen with both of zstd 1.5.4, 2026-11-29,
 # on 8 MB; "two frames" is what `cat a.zst b.zst` makes, two halves packed alone:
@@ -14,7 +14,7 @@
 #   node:zlib of Node 22.23.3, zstdDecompressSync  0 bytes, no error      the first half, no error
 #   node:zlib of Node 22.23.3, pipeline            an error               an error, after the first half
 #
-# So a reader of files by others must be tried with the output of pzstd, and a hash over what it wrote shows what an exit code does not.
+# So a reader of files by others must be tried with the output of pzstd, and checked by a hash of the result, because the exit code does not show the loss.
 #
 # Needs Debian's apt-get, node with npm, python3 with venv, and network for the package registries. Exits 1 when anything changes.
 set -euo pipefail

@@ -9,7 +9,7 @@
 # continued download is answered 206 with bytes of the *new* file, a conditional GET 304. Equal times are common: reproducible
 # builds set all to one value, `cp -p` and `rsync -t` keep them, and two writes within one second have the same.
 #
-# What follows: parts of a file fetched over HTTP are one file only when the parts themselves are verified.
+# So parts fetched over HTTP are known to belong to one file only if the parts themselves are verified.
 #
 # Needs Debian's apt-get and python3; traffic on loopback only. Exits 1 when anything of this changes.
 set -euo pipefail

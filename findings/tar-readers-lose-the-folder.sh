@@ -5,7 +5,7 @@
 # and every library that reads tar archives knows both.
 #
 # Seen on archives of GNU tar 1.34 and bsdtar 3.6.2 with their defaults, 2026-11-29: two folders of 90 letters, each with one file
-# report.txt of other content. What path the first of the two has then:
+# report.txt of other content. The path of the first of the two after reading:
 #
 #                                                        bsdtar             GNU tar
 #   tar-stream 3.2.2, modern-tar 0.8.6, it-tar 6.0.6     right              right
@@ -14,8 +14,8 @@
 #   @remix-run/tar-parser 0.7.1                          right              right, but for a zero byte at the end
 #   @andrewbranch/untar.js 1.0.4                         right              cut to 100 bytes
 #
-# None says anything. As report.txt both files have one path, so the second replaces the first. So archives that such a library reads need paths of at most 100 bytes, or be made by `tar --format=pax`, which all but
-# untar.js read right.
+# None reports an error. If both files are called report.txt, the second replaces the first. So archives for such a library need paths
+# of at most 100 bytes, or must be made by `tar --format=pax`, which all but untar.js read correctly.
 #
 # Needs Debian's apt-get, tar, node with npm, and network for the two package registries. Exits 1 when anything of this changes.
 set -euo pipefail

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # A sparse file that bsdtar packs with its defaults comes out of most other extractors as another file, with exit 0.
 #
-# Guess: `bsdtar -c` without any option makes an archive that every extractor for pax archives brings back whole; one that does not
-# know a way to store a file says so.
+# Guess: `bsdtar -c` without any option makes an archive that every extractor for pax archives restores completely; one that does
+# not know a way of storing a file reports that.
 #
 # Seen with bsdtar of libarchive 3.6.2 (Debian 12), 2026-11-28, on a file `disk.img` of 8 MiB that is all hole but for its first and
 # last four bytes. bsdtar stores it as pax's "GNU sparse 1.0" without being asked (GNU tar does so with --sparse --format=pax):
@@ -11,7 +11,7 @@
 #   busybox 1.35.0, 7-Zip 26.02,              GNUSparseFile.0/disk.img: a list of numbers and the 8 bytes among zeros, some
 #   node-tar 7.5.23, tar-fs 3.1.3             KiB; no disk.img; no word; exit 0
 #
-# So what is packed for others must not be sparse on the disk, or be packed with `bsdtar --no-read-sparse`, as the last line shows.
+# So a file that is packed for others must not be sparse on the disk, or must be packed with `bsdtar --no-read-sparse`, as the last line shows.
 #
 # Needs Debian's apt-get, tar, python3, node and npm, a temporary folder with holes in files, and network for the two package
 # registries. Exits 1 when anything of this changes.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Three TOML libraries lose valid values without an error: all after a string with CRLF, octal numbers, the second half of a character.
 #
-# Guess: what is valid TOML 1.0 a library reads right or refuses; the old ones refuse what came after their time.
+# Guess: a library reads valid TOML 1.0 correctly or refuses it; old libraries refuse newer syntax.
 #
 # Seen with toml 0.10.2 (PyPI), @ltd/j-toml 1.38.0 and fast-toml 0.5.4 (npm), beside tomllib of Python and smol-toml 1.9.1, 2026-11-29:
 #
@@ -12,7 +12,7 @@
 #   "\U0001F600"                                     U+1F600               fast-toml: U+F600
 #   a line that ends in \ in a """ string            no blanks             fast-toml: keeps those of the next line
 #
-# So a configuration that is read with one of them must be compared after it was read: nothing says that half of it is missing.
+# So check a configuration after reading it with one of them: no error tells that half of it is missing.
 #
 # Needs python3 (3.11 or newer) with venv, node with npm, and network for the two package registries. Exits 1 when anything changes.
 set -euo pipefail

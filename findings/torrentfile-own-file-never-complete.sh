@@ -3,8 +3,8 @@
 #
 # Guess: a torrent of version 2 (BEP 52) that one program makes of a file is found complete by another that checks the same file.
 #
-# Seen with torrentfile 0.9.2 and libtorrent 2.1.1 (PyPI), 2026-11-29, with pieces of 32 KiB. What libtorrent finds of the data, that it
-# has whole, when it checks it (no error is told, it goes on as a downloader):
+# Seen with torrentfile 0.9.2 and libtorrent 2.1.1 (PyPI), 2026-11-29, with pieces of 32 KiB. The share of the
+# complete data that libtorrent finds when it checks it (it reports no error and continues as a downloader):
 #
 #   made by torrentfile              version 1   version 2   hybrid
 #   one file of 100,000 bytes        100 %       0 %         98 %, all but the last piece

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Four WebSocket clients leave out a message, change its text, or tell another close code than the server sent.
+# Four WebSocket clients leave out a message, change its text, or report another close code than the server sent.
 #
 # Guess: without compression there is not much to get wrong: clients give each message and the code of the close frame, and 1005 when the
 # frame has no code (RFC 6455, 7.1.5).
@@ -17,7 +17,7 @@
 #   aiohttp 3.14.5                     both              whole                1006             1012
 #
 # So a protocol should give empty messages no meaning, send text in one frame, and always close with one of the codes of RFC 6455 itself:
-# clients that treat 1006 as a lost connection or 1002 as their own mistake do so here after a clean end.
+# a client that treats 1006 as a lost connection, or 1002 as its own mistake, would otherwise do so after a clean end.
 #
 # Needs python3 with venv, node with npm, and network for the two package registries; else traffic on loopback only. Exits 1 when
 # anything of this changes.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Compressed WebSocket messages that are valid come out empty or still compressed of websockets, Tornado, undici and faye-websocket.
+# websockets, Tornado, undici and faye-websocket return some valid compressed WebSocket messages as empty or still compressed.
 #
 # Guess: libraries that negotiate permessage-deflate (RFC 7692) inflate what is valid there, or close the connection.
 #
@@ -12,8 +12,8 @@
 #   faye-websocket 0.11.4                               first, ""                   whole       whole
 #   Tornado 6.6.1                                       first, ""                   whole       the bytes, still compressed
 #
-# (Node's own WebSocket is undici's.) There is no error and the connection stays: for the first, the inflater has seen the end of its stream and gives nothing from then on;
-# Tornado takes "compressed" from the newest frame, which is the ping. So a server for unknown clients does better without this extension,
+# (Node's own WebSocket is undici's.) There is no error and the connection stays open. In the first case, the inflater has seen the end of
+# its stream and returns nothing from then on. Tornado takes "compressed" from the newest frame, which is the ping. So a server for unknown clients does better without this extension,
 # or flushes each message (Z_SYNC_FLUSH), never finishes it, and sends it in one frame.
 #
 # Needs python3 with venv, node with npm, and network for the two package registries; else traffic on loopback only. Exits 1 when

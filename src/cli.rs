@@ -79,7 +79,7 @@ enum Command {
     Top(top::TopArgs),
     /// Show whom the running node has banned and why, or lift a ban.
     Bans(bans::BansArgs),
-    /// Show or change how many bytes a second the running node takes and gives.
+    /// Show or change how many bytes a second the running node downloads and uploads.
     Limits(limits::LimitsArgs),
     /// Check whether the running node is healthy.
     Health(health::HealthArgs),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Disk, hash and proof jobs at once; further ones wait.
 pub(crate) const MAX_BLOCKING_THREADS: usize = 64;
-/// At the end of the process, what waits of the log is written within this time or not at all.
+/// At the end of the process, queued lines of the log are written within this time or not at all.
 pub(crate) const LAST_LINES: Duration = Duration::from_secs(1);
 /// Log lines that may wait for a reader.
 pub(crate) const MAX_LOG_LINES: usize = 8192;
@@ -12,9 +12,9 @@ pub(crate) const MAX_LOG_LINES: usize = 8192;
 pub(crate) const MAX_LOG_BYTES: usize = 4 << 20;
 /// Time for `bench` to connect.
 pub(crate) const BENCH_CONNECT: Duration = Duration::from_secs(20);
-/// Time for the first answer to a ping of `bench`; without one it goes on.
+/// Time for the first answer to a ping of `bench`; without an answer, `bench` goes on.
 pub(crate) const BENCH_PING: Duration = Duration::from_secs(3);
-/// Time for a provider to confirm that `bench` is through.
+/// Time for a provider to confirm the end of `bench`.
 pub(crate) const BENCH_GOODBYE: Duration = Duration::from_secs(2);
 /// The longest pause between messages during which the thread polls.
 pub(crate) const AWAKE: Duration = Duration::from_millis(1);

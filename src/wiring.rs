@@ -15,11 +15,11 @@ use rpp_runtime::{Config, Hooks, NodeHandle, Watcher};
 
 use self::{awake::Awake, fleet::Fleet, introspection::Introspection};
 
-/// The name in a cut of a node without a name of its own; the end of its peer id follows.
+/// The name in a cut of a node without a configured name; the end of its peer id follows.
 const PROCESS: &str = "rpp-node";
 /// Characters of the peer id that distinguish the nodes of a fleet, because their process ids may all be 1.
 const PEER_CHARS: usize = 6;
-/// How often the fill of the node's queues is read for cuts.
+/// Time between two readings of the fill of the node's queues, for cuts.
 const QUEUES_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Everything that watches the node. Dropping this ends reporting to the fleet's dashboard.
@@ -46,7 +46,7 @@ impl Wiring {
         Self { introspection, fleet, awake }
     }
 
-    /// The hooks for the node's start; nothing for what is off.
+    /// The hooks for the node's start. Parts that are off get none.
     pub(crate) fn hooks(&self) -> Hooks {
         let mut hooks = Hooks::default();
         if let Some(registry) = self.introspection.clone() {
@@ -86,7 +86,7 @@ impl Wiring {
     }
 }
 
-/// What the introspection registry counts, as the control plane shows it.
+/// The bytes that the introspection registry counted, in the control plane's form.
 pub(crate) fn traffic(registry: &Registry) -> HashMap<String, Traffic> {
     let traffic = |(bytes_received, bytes_sent)| Traffic { bytes_received, bytes_sent };
     registry.traffic().into_iter().map(|(peer, both)| (peer, traffic(both))).collect()

@@ -22,12 +22,12 @@ use crate::{
 
 const MIB: u64 = 1024 * 1024;
 const GIB: f64 = 1024.0 * 1024.0 * 1024.0;
-/// Between two lines about a case that takes minutes.
+/// Time between two progress lines of a case that takes minutes.
 const TELL: Duration = Duration::from_secs(10);
-/// Between two looks at a session after a restart.
+/// Time between two polls of a session after a restart.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// Every contender in turn, as often as asked.
+/// Runs every contender in turn, for the requested number of repetitions.
 pub(crate) fn transfer(options: &Options, case: &str, transfer: &Transfer, place: &Place, others: usize) -> Result<()> {
     let folder = tempfile::tempdir_in(&options.dir)?;
     let payload = folder.path().join("payload");
@@ -89,7 +89,7 @@ fn at_once_from(serving: &Serving, folder: &Path, mib: u64, count: usize) -> Res
             Ok((consumer, node))
         })
         .collect::<Result<_>>()?;
-    // Each with the time when it began to stream and the time when it was complete.
+    // For each, the time when it began to stream and the time when it was complete.
     let courses: Vec<_> = thread::scope(|scope| {
         let running: Vec<_> = made
             .iter()
@@ -165,7 +165,7 @@ fn killed_at_half(serving: &Serving, consumer: &Folder, bytes: u64) -> Result<Ve
     let first_after = begun.elapsed();
     let durable = first["bytes_durable"].as_u64().unwrap_or(0);
     let last = wait(&node, session, |status| status["state"] == "complete")?;
-    // All that both processes fetched; what the first had under way when it was killed is not in it.
+    // All bytes that both processes fetched, except those that were in flight to the first one when it was killed.
     let fetched =
         killed.max(durable) + received(&last).saturating_sub(if received(&last) >= bytes { durable } else { 0 });
     let mib = |bytes: u64| bytes as f64 / MIB as f64;

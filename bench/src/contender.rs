@@ -1,4 +1,4 @@
-//! What is compared, and one transfer by each.
+//! The contenders, and one transfer by each.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use crate::{
     process::{Process, Usage},
 };
 
-/// Where the providers are; consumers are where this process is.
+/// Where the providers run; consumers run where this process does.
 #[derive(Clone)]
 pub(crate) struct Place {
     pub(crate) provider_namespace: Option<String>,
@@ -32,9 +32,9 @@ impl Place {
 /// The figures of one transfer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
-    /// From the order until everything is there (and durable, except with iroh-blobs, which does not say so).
+    /// From the request until everything is there (and durable, except with iroh-blobs, which does not report that).
     pub(crate) total: Duration,
-    /// Without what comes before the first byte.
+    /// From the first byte on.
     pub(crate) streamed: Duration,
     /// Processor seconds of both sides, of the whole and of the streaming part.
     pub(crate) cpu: f64,

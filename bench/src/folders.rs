@@ -1,6 +1,6 @@
 //! A folder of many small files: published beside `tar | b3sum`, unpacked beside `tar x`.
 //!
-//! What is unpacked stays until the end: ext4 without a journal creates files many times slower for minutes after others
+//! Unpacked files stay until the end: ext4 without a journal creates files many times slower for minutes after others
 //! were removed.
 
 use std::{
@@ -37,7 +37,7 @@ pub(crate) fn run(options: &Options, files: u64) -> Result<()> {
         place.path().join(format!("out-{made}"))
     };
     for repetition in 1..=options.repetitions as u64 {
-        // Every publish is new, so nothing is known of it.
+        // Every publish has new content, so no result of an earlier one can be used.
         fs::write(folder.join("repetition"), repetition.to_le_bytes())?;
         for (name, publisher) in &publishers {
             let published = publisher.publish(&folder, repetition)?;

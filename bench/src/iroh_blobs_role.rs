@@ -1,4 +1,4 @@
-//! iroh-blobs as people use it: a file store at each end, its defaults, an address that is known (no relay, no lookup).
+//! iroh-blobs in its usual form: a file store at each end, its defaults, a known address (no relay, no lookup).
 
 use std::{net::IpAddr, path::Path, time::Instant};
 
@@ -19,7 +19,7 @@ pub(crate) async fn provide(store: &Path, payload: &Path, address: IpAddr) -> Re
     std::future::pending().await
 }
 
-/// Waits for one line with what [`provide`] printed, and says how long it took to have the blob.
+/// Waits for one line with the output of [`provide`], and reports how long it took to fetch the blob.
 pub(crate) async fn consume(store: &Path) -> Result<()> {
     let store = FsStore::load(store).await?;
     let line = go().await?;

@@ -1,7 +1,7 @@
-//! Measures `rpp-node` beside what people would use instead. See `docs/performance.md`.
+//! Compares `rpp-node` with the programs that people would use instead. See `docs/performance.md`.
 //!
-//! Each case runs real processes: a provider and, for every repetition, a fresh consumer. Those that are compared run
-//! in turn within one run, and each figure is the median of its repetitions.
+//! Each case runs real processes: a provider and, for every repetition, a fresh consumer. The contenders run in turn
+//! within one run, and each figure is the median of its repetitions.
 
 mod cases;
 mod contender;
@@ -130,7 +130,7 @@ pub(crate) struct Transfer {
     protocols: Vec<String>,
 }
 
-/// What this program does as another process.
+/// The part of this program that runs as another process.
 #[derive(Subcommand)]
 enum Role {
     #[command(hide = true)]

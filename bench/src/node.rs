@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::process::{Process, Usage, usage};
 
-/// Between two looks at a session.
+/// Time between two polls of a session.
 const POLL: Duration = Duration::from_millis(10);
 
 /// A node's folder.
@@ -24,10 +24,10 @@ pub(crate) struct Folder {
     pub(crate) path: PathBuf,
 }
 
-/// What a publish took.
+/// The results of a publish.
 pub(crate) struct Published {
     pub(crate) answer: Value,
-    /// Until the payload was stored and durable, before the prover was opened.
+    /// The time until the payload was stored and durable, before the prover was opened.
     pub(crate) stored: Duration,
     pub(crate) peak_mib: f64,
 }
@@ -105,11 +105,11 @@ pub(crate) struct Node {
 pub(crate) struct Course {
     /// From the request until everything was verified, durable and in place.
     pub(crate) total: Duration,
-    /// From the first look that found it streaming.
+    /// From the first poll that found it streaming.
     pub(crate) streamed: Duration,
-    /// The consumer when that began.
+    /// The consumer's usage at that time.
     pub(crate) before: Usage,
-    /// What the session said last.
+    /// The session's last status.
     pub(crate) status: Value,
 }
 
@@ -119,7 +119,7 @@ impl Node {
         self.fetch_shown(request, |_| {})
     }
 
-    /// The same; each status on the way is shown to `show`.
+    /// The same; passes each status on the way to `show`.
     pub(crate) fn fetch_shown(&self, request: &Value, mut show: impl FnMut(&Value)) -> Result<Course> {
         let begun = Instant::now();
         let answer = self.request("POST", "/p2p/snapshots", &request.to_string())?;
@@ -179,7 +179,7 @@ pub(crate) fn wanted(peer: &str, chunk_size: u64, height: u64) -> Value {
     json!({ "peer": peer, "chunk_size": chunk_size, "height": height })
 }
 
-/// Nothing of the surroundings configures what is measured.
+/// The command without any configuration from the environment.
 fn bare(binary: &Path) -> Command {
     let mut command = Command::new(binary);
     for (name, _) in std::env::vars_os() {

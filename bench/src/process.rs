@@ -1,4 +1,4 @@
-//! Processes that are measured: how they are started, what they used, and their end.
+//! Measured processes: how they are started, what they use, and how they end.
 
 use std::{
     fs,
@@ -19,16 +19,16 @@ pub(crate) struct Process {
     stdout: BufReader<ChildStdout>,
 }
 
-/// What a process used until now.
+/// What a process has used so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
     /// Seconds of processor time, of all its threads.
     pub(crate) cpu: f64,
-    /// The most memory it ever had, in MiB.
+    /// Its peak memory, in MiB.
     pub(crate) peak_mib: f64,
 }
 
-/// The processor time of the first since the second.
+/// The processor time that was used between the second and the first measurement.
 impl Sub for Usage {
     type Output = f64;
 
@@ -73,10 +73,10 @@ impl Drop for Process {
     }
 }
 
-/// Nothing for a process that is gone.
+/// Zeros for a process that has ended.
 pub(crate) fn usage(pid: u32) -> Usage {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The name before it may have any bytes.
+    // The name in front of it may contain any bytes.
     let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
     let ticks: f64 = fields.skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();

@@ -1,7 +1,7 @@
-//! A slow link in user space: packets of one TUN device come out of another, later and not faster than a rate.
+//! A slow link in user space: packets of one TUN device come out of another, with a delay and at a limited rate.
 //!
-//! The devices pass what the kernel has not yet cut into packets (up to 64 KiB), so the relay makes few system calls.
-//! Its queue is bounded as a router's is: what does not fit is dropped.
+//! The devices pass data that the kernel has not yet cut into packets (up to 64 KiB), so the relay makes few system
+//! calls. Its queue is bounded, like that of a router: packets that do not fit are dropped.
 
 use std::{
     collections::VecDeque,
@@ -15,10 +15,10 @@ use tun_rs::{DeviceBuilder, SyncDevice};
 
 /// A packet of the kernel with its header.
 const LARGEST: usize = 65_536 + 64;
-/// What may wait for the line, as time on it.
+/// The most that may wait for the line, as time on it.
 const QUEUE: Duration = Duration::from_millis(50);
 
-/// Makes both devices, says so, and relays until it is killed.
+/// Makes both devices, reports that, and relays until it is killed.
 pub(crate) fn run(one: &str, other: &str, rtt_ms: u64, mbit: u64) -> Result<()> {
     let device = |name: &str| {
         let made = DeviceBuilder::new().name(name).offload(true).build_sync();
@@ -47,7 +47,7 @@ struct Line {
 }
 
 struct State {
-    /// When the line has sent all that was put on it.
+    /// When the line will have sent everything that was put on it.
     free_at: Instant,
     under_way: VecDeque<(Instant, Vec<u8>)>,
     spare: Vec<Vec<u8>>,
@@ -106,7 +106,7 @@ impl Line {
             }
             let Some((_, packet)) = state.under_way.pop_front() else { continue };
             drop(state);
-            // What the other side does not take is lost, as on any link.
+            // Packets that the other side does not accept are lost, as on any link.
             let _ = to.send(&packet);
             state = self.lock();
             state.spare.push(packet);

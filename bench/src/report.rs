@@ -25,7 +25,7 @@ impl Report {
         Self { case, columns: columns.to_vec(), rows: Vec::new(), loads: vec![load()], repetitions }
     }
 
-    /// Notes a repetition, and says so on standard error.
+    /// Records a repetition, and prints it to standard error.
     pub(crate) fn add(&mut self, name: &str, figures: Vec<f64>) {
         self.loads.push(load());
         let shown: Vec<_> =

@@ -53,7 +53,7 @@ async fn send(acceptor: &TlsAcceptor, stream: TcpStream, payload: &Path) -> Resu
     let mut stream = acceptor.accept(stream).await?;
     let mut file = std::fs::File::open(payload)?;
     stream.write_u64(file.metadata()?.len()).await?;
-    // Plain reads of what is in the page cache: handing each to another thread costs more.
+    // Plain reads from the page cache: passing each to another thread would cost more.
     let mut block = vec![0; BLOCK];
     loop {
         match std::io::Read::read(&mut file, &mut block)? {
@@ -64,8 +64,8 @@ async fn send(acceptor: &TlsAcceptor, stream: TcpStream, payload: &Path) -> Resu
     Ok(stream.shutdown().await?)
 }
 
-/// Waits for one line with what [`provide`] printed, and says how long it took to write the file and make it durable,
-/// and how long only to write it, from the first byte.
+/// Waits for one line with the output of [`provide`]. Reports how long it took to write the file and make it durable,
+/// and how long the writing alone took, from the first byte.
 pub(crate) async fn consume(payload: &Path) -> Result<()> {
     let line = go().await?;
     let (address, certificate) = line.split_once(' ').context("a word is missing")?;
@@ -95,12 +95,12 @@ pub(crate) async fn consume(payload: &Path) -> Result<()> {
     report(begun.elapsed(), streamed).await
 }
 
-/// The cryptography that rpp-node has; AES comes first.
+/// The cryptography of rpp-node, with AES preferred.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-/// Says that it is ready, and waits for the line that starts it.
+/// Reports that it is ready, and waits for the line that starts it.
 pub(crate) async fn go() -> Result<String> {
     println!("ready");
     let mut line = String::new();
@@ -108,7 +108,7 @@ pub(crate) async fn go() -> Result<String> {
     Ok(line.trim_end().to_owned())
 }
 
-/// Says how long it took, and stays, so that its usage can be read.
+/// Reports how long it took, and stays, so that its usage can be read.
 pub(crate) async fn report(total: Duration, streamed: Duration) -> Result<()> {
     println!("{} {}", total.as_secs_f64(), streamed.as_secs_f64());
     std::future::pending().await

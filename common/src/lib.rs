@@ -1,5 +1,5 @@
-//! What several crates of this workspace need and what depends on none of them: [`text`] from outside, made safe to show,
-//! and the [`Backoff`] between tries. No I/O, no clock, no dependencies.
+//! Code that several crates of this workspace share: [`text`] makes text from outside safe to show, and [`Backoff`]
+//! computes the pauses between attempts. It has no I/O, no clock and no dependencies.
 
 pub mod text;
 

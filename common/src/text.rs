@@ -1,13 +1,14 @@
-//! Text that came from outside, made safe to log or show.
+//! Makes text from outside safe to log or show.
 
 use std::fmt::Write as _;
 
 /// Text from outside is cut to this many bytes before it is kept or shown.
 pub const MAX_TEXT_BYTES: usize = 512;
 
-/// Escapes control, bidirectional and invisible characters and cuts the result to [`MAX_TEXT_BYTES`].
+/// Escapes control, bidirectional and invisible characters and cuts the result to [`MAX_TEXT_BYTES`]. Text that was cut
+/// ends in `…`.
 ///
-/// The one helper through which messages of peers, agent names, labels and paths are shown. What was cut ends in `…`.
+/// Every message of a peer, agent name, label and path is shown through this function.
 #[must_use]
 pub fn escape(text: &str) -> String {
     const ELLIPSIS: &str = "…";
@@ -52,8 +53,9 @@ pub fn cut_to(text: &str, most: usize) -> &str {
     &text[..end]
 }
 
-/// Control characters move a terminal's cursor, bidirectional ones reorder what stands beside them, and what cannot be seen
-/// (soft hyphen, Mongolian vowel separator, zero widths, annotations, tags) makes two texts look the same.
+/// Control characters move a terminal's cursor. Bidirectional characters reorder the text beside them. Invisible
+/// characters (soft hyphen, Mongolian vowel separator, zero widths, annotations, tags) make two different texts look
+/// the same.
 fn is_harmless(c: char) -> bool {
     !c.is_control()
         && !matches!(c,

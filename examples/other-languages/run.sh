@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # examples/other-languages/run.sh [NODE] [BYTES]
 #
-# Streams a snapshot between a node (default: target/release/rpp-node) and programs on other libp2p libraries, each way: their
-# client from our node, our node from their mirror. Everything is compared byte by byte. What it needs is installed into a
-# temporary folder in pinned versions: npm and python3 must be there, and cargo and protoc for litep2p, which is left out
-# without them.
+# Streams a snapshot between a node (default: target/release/rpp-node) and programs on other libp2p libraries, both
+# ways: their client from our node, and our node from their mirror. Everything is compared byte by byte. The script
+# installs what it needs into a temporary folder, in pinned versions. npm and python3 must be there. litep2p also needs
+# cargo and protoc, and is left out without them.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)

@@ -137,16 +137,16 @@ pub(crate) struct About<'a> {
     pub(crate) label: Option<&'a str>,
     /// Whether it is a request or a response, which has `elapsed_ns`.
     pub(crate) exchange: bool,
-    /// A node's.
+    /// Set for nodes only.
     pub(crate) origin: Option<Origin<'a>>,
 }
 
-/// What the newest dashboard of peeps insists on: without both it stores nothing of the whole graph.
+/// The newest dashboard of peeps requires both. If one is missing, it stores nothing of the whole graph.
 #[derive(Clone, Copy)]
 pub(crate) struct Origin<'a> {
-    /// When it entered, in nanoseconds since 1970: `created_at`.
+    /// When the node was added, in nanoseconds since 1970: `created_at`.
     pub(crate) created_at: u64,
-    /// Who says so, the process's name: `source`.
+    /// The name of the process that reports it: `source`.
     pub(crate) source: &'a str,
 }
 
@@ -161,7 +161,7 @@ impl Value {
                 }
                 push_unsigned(json, number.unsigned_abs());
             }
-            // Rare, so the common writer does it.
+            // Floats are rare, so serde_json writes them.
             Self::Float(number) => json.push_str(&serde_json::to_string(number).unwrap_or_else(|_| "null".into())),
             Self::Text(text) => push_text(json, text),
         }

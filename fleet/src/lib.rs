@@ -1,7 +1,7 @@
 //! Fleet cuts: one consistent view of all processes at one moment.
 //!
 //! A *collector* asks all connected processes for the graph of what is alive in them: requests, locks, queues, files,
-//! connections, and who needs whom. It joins the answers into one cut. Nothing is sent that was not asked for.
+//! connections, and what each of them needs. It joins the answers into one cut. Nothing is sent that was not asked for.
 //!
 //! A program needs five lines to report. Without `PEEPS_DASHBOARD=<host:port>` they do nothing and cost one branch for
 //! each call:

@@ -15,7 +15,7 @@ pub const RECONNECT_FIRST: Duration = Duration::from_secs(1);
 pub const RECONNECT_MAX: Duration = Duration::from_secs(30);
 /// How long the client waits for a connection.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Least time between two graphs that the client takes, however many requests arrive.
+/// Shortest time between two graphs that the client makes, however many requests arrive.
 pub const GRAPH_INTERVAL: Duration = Duration::from_millis(50);
 /// Time for the dashboard to read a reply.
 pub const REPLY_WRITE_TIMEOUT: Duration = Duration::from_secs(60);

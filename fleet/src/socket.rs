@@ -1,12 +1,12 @@
-//! Notices that the other end of a connection is gone although nothing was said.
+//! Detects that the other end of a connection is gone although it sent nothing.
 
 use std::time::Duration;
 
 use rustix::net::sockopt;
 use tokio::net::TcpStream;
 
-/// Probes after 30 s of silence; the connection fails a minute later. Without these settings (a platform that lacks
-/// them) the connection works, it only notices late.
+/// Sends probes after 30 s of silence; the connection fails a minute later. On a platform without these settings the
+/// connection works, but a loss is detected late.
 pub(crate) fn keep_alive(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
     let _ = sockopt::set_socket_keepalive(stream, true);

@@ -22,7 +22,7 @@ pub struct Graph {
     pub proc_key: Box<str>,
     /// What is alive.
     pub nodes: Vec<Node>,
-    /// How it is related.
+    /// How the nodes are related.
     pub edges: Vec<Edge>,
 }
 
@@ -48,9 +48,9 @@ pub struct Node {
 pub struct Edge {
     /// Id of the node that it starts from.
     pub src: Arc<str>,
-    /// Id of the node that it leads to; maybe of another process.
+    /// Id of the node that it leads to, which may belong to another process.
     pub dst: Arc<str>,
-    /// What it says.
+    /// The kind of relation.
     pub kind: EdgeKind,
     /// A JSON text.
     #[serde(default = "no_attrs", deserialize_with = "attrs")]
@@ -81,7 +81,7 @@ fn attrs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<str>, D::Erro
 }
 
 impl Graph {
-    /// About the memory that it takes.
+    /// An estimate of the memory that it takes.
     #[must_use]
     pub fn weight(&self) -> usize {
         const PER_TEXT: usize = 32;
@@ -152,7 +152,7 @@ pub fn decode_request(frame: &[u8]) -> Result<Request, SkipError> {
     }
 }
 
-/// A reply whose graph has not been looked into yet.
+/// A reply whose graph has not been parsed yet.
 #[derive(Debug, Deserialize)]
 pub struct Reply<'a> {
     #[serde(rename = "type", borrow)]
@@ -178,13 +178,13 @@ impl Reply<'_> {
         Ok(self.graph_and_unreadable()?.map(|(graph, _)| graph))
     }
 
-    /// The same, with what could not be read of it.
+    /// The same, with the parts that could not be read.
     ///
     /// # Errors
     /// The graph as a whole is not what the protocol says.
     pub fn graph_and_unreadable(&self) -> Result<Option<(Graph, Unreadable)>, serde_json::Error> {
         let Some(raw) = self.graph else { return Ok(None) };
-        // Nearly every graph can be read in one go.
+        // Nearly every graph can be read at once.
         if let Ok(graph) = serde_json::from_str(raw.get()) {
             return Ok(Some((graph, Unreadable::default())));
         }
@@ -210,7 +210,7 @@ struct GraphInParts<'a> {
     edges: Vec<&'a RawValue>,
 }
 
-/// What of a graph could not be read. Each part costs only itself.
+/// The parts of a graph that could not be read. The rest of the graph is kept.
 #[derive(Debug, Default)]
 pub struct Unreadable {
     /// The first of them, at most [`MAX_UNREADABLE_PARTS`].

@@ -94,7 +94,7 @@ async fn a_dashboard_that_was_away_is_reported_to_again() {
     let (stream, _) = patiently(listener.accept()).await.unwrap();
     drop((listener, stream));
     let mut status = reporter.status();
-    // Nobody listens at first. The node works as if somebody did.
+    // Nobody listens at first. The node works as usual.
     patiently(status.wait_for(|status| status.losses >= 2)).await.unwrap();
     let node = reporter.registry().node(NodeKind::Sleep, "meanwhile", "meanwhile", ());
     let listener = TcpListener::bind(address).await.unwrap();

@@ -6,7 +6,7 @@ use crate::common::{Fleet, PATIENCE, Process, graph, until};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
-/// What a cut waits for a silent process. Those that answer do so in this time on a busy machine, too.
+/// How long a cut waits for a silent process. A process that answers does so within this time even on a busy machine.
 const PATIENT: Duration = Duration::from_secs(5);
 
 fn by_key(cut: &Value) -> Vec<(String, String)> {

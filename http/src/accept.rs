@@ -33,8 +33,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
 
-/// Cancelled when the server shuts down; an extension of every request. Streams and WebSockets should end on it. What
-/// has not ended at the drain deadline is closed.
+/// Cancelled when the server shuts down; an extension of every request. Streams and WebSockets should then end.
+/// Connections that are still open at the drain deadline are closed.
 #[derive(Clone, Debug)]
 pub struct Draining(pub CancellationToken);
 
@@ -82,7 +82,8 @@ where
     Ok(())
 }
 
-/// warp's path filters take `/a/` for `/a`; a path with a slash behind it is another one, which no port of ours has.
+/// warp's path filters treat `/a/` like `/a`. A path with a slash at its end is another path, which no port of ours
+/// has.
 fn no_slash_behind() -> impl Filter<Extract = (), Error = Rejection> + Copy {
     warp::path::full()
         .and_then(|path: FullPath| async move {
@@ -102,7 +103,7 @@ fn warn_unless_loopback(address: SocketAddr) {
     }
 }
 
-/// A connection that was reset while it waited needs no pause. A lack of file descriptors only passes with time.
+/// A connection that was reset while it waited needs no pause. A lack of file descriptors takes time to pass.
 async fn pause_after(error: &io::Error) {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {

@@ -55,7 +55,7 @@ impl<S> Routes for S where
 #[derive(Clone)]
 pub(crate) struct Visitor {
     pub(crate) from: SocketAddr,
-    /// The connection has a spare place: one request, for an open path.
+    /// The connection has a spare place: it gets one request, for an open path.
     pub(crate) spare: bool,
     pub(crate) phase: Arc<Phase>,
     pub(crate) gate: Arc<Gate>,
@@ -67,7 +67,7 @@ pub(crate) struct Visitor {
 struct Asked {
     version: Version,
     keep_alive: bool,
-    /// RFC 9112, 6.1: both length and encoding may have been given. Then the connection must not be used again.
+    /// RFC 9112, 6.1: a request may carry both a length and an encoding. Then the connection must not be used again.
     encoded: bool,
 }
 

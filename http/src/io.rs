@@ -1,5 +1,6 @@
-//! A connection's socket. It holds the connection's place, times out a client that does not finish a request's head or
-//! does not read, can be closed from outside, and closes so that the client still gets the last answer.
+//! A connection's socket. It holds the connection's place and can be closed from outside. It times out a client that
+//! does not finish a request's head or does not read. It closes in such a way that the client still gets the last
+//! answer.
 
 use std::{
     future::Future as _,

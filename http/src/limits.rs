@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-/// Connections of one port at once, unless asked otherwise.
+/// Default of the connections of one port at once.
 pub const MAX_CONNECTIONS: usize = 256;
-/// Largest request body in bytes, unless asked otherwise.
+/// Default of the largest request body in bytes.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
 /// Largest request head in bytes; a longer one is `431`.
 pub const MAX_HEAD_BYTES: usize = 64 * 1024;
-/// Connections for open paths alone, beside those: for the checks of an orchestrator while everything else is taken.
+/// Connections beyond those, for open paths only: an orchestrator's checks still get through while all others are
+/// taken.
 pub const MAX_SPARE: usize = 16;
-/// Of those, of one address.
+/// Spare connections of one address.
 pub const MAX_SPARE_PER_ADDRESS: usize = 4;
-/// Time for the head of a request in one of those places.
+/// Time for the head of a request on a spare connection.
 pub const SPARE_HEADER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Connections that are being answered "full" at once; further ones are closed without an answer.
 pub const MAX_REFUSALS: usize = 16;
@@ -24,7 +25,7 @@ pub const LINGER_BYTES: usize = 1024 * 1024;
 
 /// Wrong tokens within [`WRONG_TOKENS_WINDOW`] that get an ordinary refusal; further ones are throttled.
 pub const MAX_WRONG_TOKENS: usize = 20;
-/// The time over which they are counted: see [`MAX_WRONG_TOKENS`].
+/// The time over which wrong tokens are counted: see [`MAX_WRONG_TOKENS`].
 pub const WRONG_TOKENS_WINDOW: Duration = Duration::from_secs(60);
 /// Addresses that are counted separately. Beyond this number, all others share one count. They lose only the difference
 /// between `401` and `429`, because a right token always passes.
@@ -32,15 +33,15 @@ pub const MAX_WRONG_ADDRESSES: usize = 4096;
 /// A shorter token is refused when the port is set up.
 pub const MIN_TOKEN_BYTES: usize = 16;
 
-/// Time for a request's head, unless asked otherwise.
+/// Default time for a request's head.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time for a request's body, unless asked otherwise.
+/// Default time for a request's body.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a client may take nothing of what is written to it, unless asked otherwise.
+/// Default time for which a client may read nothing of what is written to it.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a connection may be idle between two requests, unless asked otherwise.
+/// Default time for which a connection may be idle between two requests.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
-/// How long requests in flight may go on after shutdown, unless asked otherwise.
+/// Default time for which requests in flight may go on after shutdown.
 pub const DRAIN: Duration = Duration::from_secs(10);
 
 /// The bounds of a port. The defaults suit a control port.
@@ -117,8 +118,8 @@ impl Limits {
         self
     }
 
-    /// How long a client may read not a single byte of what is written to it (default 30 s). Then the connection is
-    /// closed. This also holds for WebSockets and event streams.
+    /// How long a client may read nothing of what is written to it (default 30 s). Then the connection is closed. This
+    /// also holds for WebSockets and event streams.
     #[must_use]
     pub fn with_write_timeout(mut self, timeout: Duration) -> Self {
         self.write_timeout = timeout;

@@ -3,8 +3,9 @@
 use http::{HeaderName, HeaderValue, header};
 use warp::reply::Response;
 
-/// The answer with one file: of this content type, under this content security policy. Browsers ask again each time whether
-/// it is still the same, and neither guess its type, nor tell other sites where they come from, nor share its window.
+/// The answer with one file of this content type, under this content security policy. Its headers make browsers check
+/// each time whether the file has changed. They also forbid browsers to guess the type, to send a referrer to other
+/// sites, and to share the page's window with them.
 #[must_use]
 pub fn page_file(kind: &'static str, content: &'static str, policy: &'static str) -> Response {
     let mut response = Response::new(content.into());

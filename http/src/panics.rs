@@ -10,7 +10,7 @@ use std::{
 
 static PANICS: AtomicU64 = AtomicU64::new(0);
 
-/// From now on, writes the panics of this process to its log. Call it once, after logging is set up.
+/// Writes the panics of this process to its log from now on. Call it once, after logging is set up.
 pub fn install() {
     std::panic::set_hook(Box::new(record));
 }

@@ -36,7 +36,7 @@ pub(crate) enum Waiting {
 #[derive(Debug, Default)]
 pub(crate) struct Phase {
     now: AtomicU8,
-    /// The task that reads the socket. hyper polls it before the answer has ended, and not again after that.
+    /// The task that reads the socket. hyper polls it before the answer has ended, but not again after that.
     reader: AtomicWaker,
 }
 

@@ -122,8 +122,8 @@ impl Shared {
 }
 
 impl State {
-    /// An address above its share loses one of its own; otherwise, when all are taken, the oldest of any address is
-    /// closed.
+    /// Closes a spare connection: one of this address if it is above its share, else, when all are taken, the oldest of
+    /// any address.
     fn make_room(&mut self, address: IpAddr) {
         let own = self.spare.iter().filter(|spare| spare.address == address).count();
         let goes = if own >= MAX_SPARE_PER_ADDRESS {

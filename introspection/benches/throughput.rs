@@ -1,8 +1,9 @@
 //! What the counting wrapper costs: the same transfer over loopback TCP with Noise and yamux, with and without it.
 //!
-//! `cargo bench -p rpp-introspection --bench throughput`. Both ends run on one thread, so that what is measured is work
-//! and not how threads happen to wake each other. Short rounds with and without alternate, in turns of which comes first:
-//! each pair gives a ratio that the machine's slower moods hardly touch, and the median of many pairs is the answer.
+//! `cargo bench -p rpp-introspection --bench throughput`. Both ends run on one thread, so the result measures the work
+//! and not how threads happen to wake each other. Short rounds with and without the wrapper alternate, and each side
+//! goes first in turn. Each pair of rounds gives a ratio, which a slow phase of the machine hardly changes. The result
+//! is the median of many pairs.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 #[path = "../tests/support/mod.rs"]
@@ -77,7 +78,7 @@ async fn transfer(counted: bool) -> Duration {
         .await
         .unwrap();
         let send = async {
-            // What a responder's negotiation looks like, so that the wrapper learns its protocol as in life.
+            // The bytes of a responder's negotiation, so that the wrapper learns the protocol as it does in real use.
             stream.write_all(b"\x13/multistream/1.0.0\n\x03/a\n").await.unwrap();
             let block = vec![7; 64 * 1024];
             for _ in 0..BYTES / block.len() as u64 {

@@ -8,9 +8,8 @@
 //!   client at most once, and only after that client said "ready".
 //! - **Clients**: the libp2p observer toolkit, and [`client`], which watches, records and replays.
 //!
-//! # Goals
-//! Figures that are measured, at a cost that is not noticeable. Slow, silent and hostile clients cost nobody else
-//! anything. Nothing grows while nobody looks.
+//! All figures are measured, and the cost is not noticeable. Slow, silent and hostile clients do not affect others.
+//! Without clients, no memory grows.
 //!
 //! # Non-goals
 //! History (make a recording), control (see the control plane), TLS (use a proxy).

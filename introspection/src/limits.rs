@@ -45,7 +45,7 @@ pub const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// Time for a client to read the close message.
 pub const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
-/// Least time between two `SessionProgress` events of a session, and between two `SessionWaiting` events.
+/// Shortest time between two `SessionProgress` events of a session, and between two `SessionWaiting` events.
 pub const SESSION_EVENT_SPACING_MS: u64 = 250;
 /// Longest text in an event.
 pub const MAX_TEXT_BYTES: usize = rpp_p2p::limits::MAX_PEER_TEXT_BYTES;

@@ -127,8 +127,8 @@ impl Registry {
         }
     }
 
-    /// Handles an event of the swarm: it learns the swarm's ids of connections, and when the first connection to a peer
-    /// is established and the last one closed. Call it with every event.
+    /// Handles an event of the swarm. From these the registry learns the swarm's ids of connections, when the first
+    /// connection to a peer is established, and when the last one is closed. Call it with every event.
     pub fn handle_swarm_event<E>(&self, event: &SwarmEvent<E>) {
         match event {
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, num_established, .. } => {
@@ -244,7 +244,8 @@ impl Registry {
         }
     }
 
-    /// What the node's DHT holds from now on. Its owner bounds it: Kademlia's tables have 256 buckets of 20 peers.
+    /// Sets the present content of the node's DHT. The caller bounds it: Kademlia's tables have 256 buckets of 20
+    /// peers.
     pub fn dht(&self, dht: proto::Dht) {
         *self.0.dht.lock().unwrap_or_else(PoisonError::into_inner) = Some(dht);
     }

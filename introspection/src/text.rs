@@ -1,3 +1,3 @@
-//! Text from outside: one helper for all of us.
+//! The helper for text from outside; all crates of the workspace use the same one.
 
 pub(crate) use rpp_p2p::text::{cut, escape};

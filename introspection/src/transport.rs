@@ -1,9 +1,9 @@
 //! Wraps the connections of libp2p transports with the counting wrapper.
 //!
-//! [`observe`] accepts any authenticated, multiplexed transport. Some facts cannot be seen from outside: the own
-//! address of a dialled TCP connection, or which of several encryptions was chosen. The inner parts note these: while
-//! the future of one connection is polled, they write into that connection's notes. [`tcp`], [`quic`] and [`transport`]
-//! are complete transports built that way.
+//! [`observe`] accepts any authenticated, multiplexed transport. Some facts are not visible from outside, such as the
+//! own address of a dialled TCP connection, or which of several encryptions was chosen. The inner parts of the
+//! transport note these facts: while the future of one connection is polled, they write into that connection's notes.
+//! [`tcp`], [`quic`] and [`transport`] are complete transports of this kind.
 //!
 //! # Wiring
 //! ```no_run

@@ -72,7 +72,7 @@ async fn a_client_that_wants_states_and_does_not_read_is_dropped_and_the_others_
     })
     .await;
     reader.state().await;
-    // What was written before it was dropped is still there to read, then the end.
+    // The bytes that were written before it was dropped can still be read; then comes the end.
     let end = loop {
         if let Err(error) = slow.try_next().await {
             break error;

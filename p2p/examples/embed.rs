@@ -1,5 +1,5 @@
-//! A swarm of one's own with snapshot streaming in it: one peer serves a payload from memory through its own
-//! [`SnapshotProvider`], another streams it, verifies every byte, the signatures and the recursive proof, and acknowledges.
+//! A custom swarm with snapshot streaming: one peer serves a payload from memory through its own [`SnapshotProvider`].
+//! Another peer streams it, verifies every byte, the signatures and the recursive proof, and acknowledges.
 //!
 //! `cargo run --release -p rpp-p2p --example embed`
 
@@ -45,7 +45,7 @@ async fn main() -> anyhow::Result<()> {
 
 /// Streams `payload` from one swarm to another. Returns what arrived, and the verified head.
 pub(crate) async fn run(payload: Vec<u8>) -> anyhow::Result<(Vec<u8>, rpp_p2p::Checkpoint)> {
-    // What the consumer must know beforehand is one string: the genesis commitment.
+    // A consumer needs only one string beforehand: the genesis commitment.
     let shelf = tokio::task::spawn_blocking(move || Shelf::publish(payload)).await??;
     let trust = TrustAnchor::new(shelf.genesis);
 
@@ -59,7 +59,7 @@ pub(crate) async fn run(payload: Vec<u8>) -> anyhow::Result<(Vec<u8>, rpp_p2p::C
         }
     });
 
-    // A consumer may be a provider too; this one has nothing to offer.
+    // A consumer may be a provider as well. This one has nothing to offer.
     let mut consumer = swarm(Shelf::empty(), Config::default().with_trust(trust.clone()))?;
     consumer.add_peer_address(provider_id, address);
     let light_client = LightClientSync::new(trust, Arc::new(Verifier::shared()));
@@ -85,7 +85,7 @@ fn swarm(shelf: Shelf, config: Config) -> anyhow::Result<Swarm<Behaviour>> {
         })?
         .with_swarm_config(|config| {
             config
-                // One round trip less for each request, with peers that are known to take it.
+                // This saves a round trip for each request, with peers that are known to support it.
                 .with_substream_upgrade_protocol_override(Version::V1Lazy)
                 .with_idle_connection_timeout(Duration::from_secs(60))
         })
@@ -100,7 +100,7 @@ async fn listening(swarm: &mut Swarm<Behaviour>) -> Multiaddr {
     }
 }
 
-/// Drives one session to its end. The session decides; this function does what it wants, with a `Vec` for a disk.
+/// Drives one session to its end. The session decides; this function carries out its actions, with a `Vec` as its disk.
 async fn stream(swarm: &mut Swarm<Behaviour>, peer: PeerId, light_client: &LightClientSync) -> anyhow::Result<Vec<u8>> {
     let id = SnapshotSessionId::random();
     let wishes = PlanWishes { chunk_size: Some(64 * 1024), ..PlanWishes::default() };
@@ -123,7 +123,7 @@ async fn stream(swarm: &mut Swarm<Behaviour>, peer: PeerId, light_client: &Light
         tokio::select! {
             event = swarm.select_next_some() => {
                 if let SwarmEvent::ConnectionEstablished { peer_id, .. } = &event {
-                    // Peers of this crate take a request before they have confirmed its protocol.
+                    // Peers of this crate accept a request before they have confirmed its protocol.
                     swarm.behaviour_mut().snapshots.negotiate_lazily(*peer_id);
                 }
                 tell(event, &mut session)?;
@@ -133,7 +133,7 @@ async fn stream(swarm: &mut Swarm<Behaviour>, peer: PeerId, light_client: &Light
     }
 }
 
-/// Tells the session what the swarm says of its peer.
+/// Passes the swarm's events about its peer to the session.
 fn tell(event: SwarmEvent<BehaviourEvent>, session: &mut Session) -> Result<(), Unexpected> {
     let now = Instant::now();
     match event {
@@ -186,12 +186,12 @@ async fn perform(
             let nothing = Have::nothing(plan.snapshot.checkpoint.payload_bytes);
             session.handle_storage(Instant::now(), Storage::Ready { durable: nothing.clone(), unchecked: nothing })?;
         }
-        // From one peer they come in order.
+        // From a single peer, chunks arrive in order.
         Action::Write(chunk) => {
             disk.extend_from_slice(&chunk.bytes);
             session.handle_written(Instant::now(), chunk.index)?;
         }
-        // Memory is as durable as it gets here. A node would sync its file and then record what it has.
+        // In this example, memory counts as durable. A node would sync its file and then record what it has.
         Action::Sync => {
             let total = session.plan().map_or(0, |plan| plan.snapshot.checkpoint.payload_bytes);
             session.handle_durable(Instant::now(), &Have::prefix(total, disk.len() as u64))?;
@@ -206,14 +206,14 @@ async fn perform(
 struct Shelf {
     genesis: Hash,
     item: Option<Item>,
-    /// The library's rules of sessions. A node would also persist each record.
+    /// The library's rules for sessions. A node would also persist each record.
     records: Mutex<Records>,
 }
 
 struct Item {
     payload: Bytes,
     outboard: Vec<u8>,
-    /// With one update the snapshot is the tip.
+    /// With a single update, the snapshot itself is the tip.
     plan: Plan,
     update: Update,
 }
@@ -223,7 +223,7 @@ impl Shelf {
         Self { genesis: Hash::default(), item: None, records: Mutex::new(Records::new(RecordLimits::default())) }
     }
 
-    /// Makes the first checkpoint of a new chain. Blocks for some seconds, because it makes a proof.
+    /// Makes the first checkpoint of a new chain. Blocks for some seconds while it makes a proof.
     fn publish(payload: Vec<u8>) -> anyhow::Result<Self> {
         let signer = Signer::generate();
         let genesis = Genesis::new("example".to_owned(), vec![signer.public()], 1)?;

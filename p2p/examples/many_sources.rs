@@ -1,5 +1,6 @@
-//! One download from many sources: a peer that lies, an honest one, and a mirror, which this program reads itself (here a folder; a web server
-//! or a bucket is read in the same way). What each of them sends is verified before it counts, and the one that lied is named.
+//! One download from many sources: a peer that lies, an honest peer, and a mirror, which this program reads itself. The
+//! mirror is a folder here; a web server or a bucket is read in the same way. Everything that they send is verified
+//! before it counts, and the peer that lied is named.
 //!
 //! `cargo run --release -p rpp-p2p --example many_sources`
 
@@ -47,7 +48,7 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Who gave how many bytes, and who was named as a liar.
+/// How many bytes each source gave, and which source was named as a liar.
 pub(crate) struct Outcome {
     pub(crate) honest: u64,
     pub(crate) mirror: u64,
@@ -56,7 +57,7 @@ pub(crate) struct Outcome {
     pub(crate) blamed: Vec<String>,
 }
 
-/// Publishes `payload` and streams it from all three.
+/// Publishes `payload` and streams it from all three sources.
 pub(crate) async fn run(payload: Vec<u8>) -> anyhow::Result<Outcome> {
     let (offered, damaged) = (tempfile::tempdir()?, tempfile::tempdir()?);
     let (path, bytes) = (offered.path().to_owned(), payload.clone());
@@ -72,9 +73,9 @@ pub(crate) async fn run(payload: Vec<u8>) -> anyhow::Result<Outcome> {
     }
     let wishes = PlanWishes { chunk_size: Some(CHUNK_SIZE), ..PlanWishes::default() };
     let options = Options { wishes, ..Options::default() };
-    // The first source leads: its plan is the download's, once its signatures and its proof are checked.
+    // The first source leads. The download uses its plan, once the signatures and the proof are checked.
     let mut session = Session::new(SnapshotSessionId::random(), liar.peer, options, Instant::now());
-    // What goes over the wire with a further peer has an id of its own.
+    // The requests to a further peer have a session id of their own.
     session.add_peer(Instant::now(), honest.peer, SnapshotSessionId::random());
     session.add_mirror(MIRROR);
     let light_client = LightClientSync::new(trust.clone(), Arc::new(Verifier::shared()));
@@ -99,7 +100,7 @@ pub(crate) async fn run(payload: Vec<u8>) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
-/// Another provider of the same, of whose payload every chunk is wrong.
+/// Another provider of the same snapshot. Every chunk of its payload is wrong.
 fn damage(from: &Path, to: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(to.join("records"))?;
     for name in ["outboard", "offer.json"] {
@@ -118,9 +119,9 @@ struct Download {
     rules: Rules,
     /// A folder with payload, outboard and offer.
     mirror: PathBuf,
-    /// The payload; a real program has a file. The example `resume` does.
+    /// The payload. A real program keeps it in a file, as the example `resume` does.
     bytes: Vec<u8>,
-    /// What of it is there. Chunks come in any order.
+    /// The parts that have arrived. Chunks arrive in any order.
     have: Have,
     blamed: Vec<String>,
 }
@@ -131,7 +132,8 @@ impl Download {
             while let Some(action) = self.session.poll_action(Instant::now()) {
                 self.perform(action).await?;
             }
-            // The session has cut it off by itself. A real program also keeps this, and asks that source no more for a while.
+            // The session has already cut off the source. A real program would also remember it and not use it again
+            // for a while.
             while let Some(blame) = self.session.poll_blame() {
                 self.blamed.push(format!("{:?}: {:?}", blame.source, blame.fault));
             }
@@ -166,7 +168,7 @@ impl Download {
         Ok(())
     }
 
-    /// Each action about a source names it: a peer, or a mirror with a job.
+    /// An action about a source names the source: a peer, or a mirror with a job.
     async fn perform(&mut self, action: Action) -> anyhow::Result<()> {
         match action {
             Action::Connect(peer) if self.swarm.is_connected(&peer) => {
@@ -184,7 +186,8 @@ impl Download {
             Action::Grant(peer, grant) => self.swarm.behaviour_mut().grant(peer, grant),
             Action::Close(peer, link) => self.swarm.behaviour_mut().forget(peer, link),
             Action::Mirror(mirror, number, job) => {
-                // A real program reads on a task of its own: several jobs may be under way, and the session goes on meanwhile.
+                // A real program reads on a task of its own. Several jobs may be in flight, and the session continues
+                // meanwhile.
                 let (folder, rules) = (self.mirror.clone(), self.rules.clone());
                 let read = spawn_blocking(move || read_mirror(&folder, &rules, job)).await?;
                 let now = Instant::now();
@@ -217,7 +220,7 @@ impl Download {
                 self.have.insert_bytes(place);
                 self.session.handle_written(Instant::now(), chunk.index)?;
             }
-            // Memory is as durable as it will ever be.
+            // In this example, memory counts as durable.
             Action::Sync => self.session.handle_durable(Instant::now(), &self.have)?,
             Action::Place => self.session.handle_placed(Instant::now(), PathBuf::from("memory"))?,
             _ => {}
@@ -236,7 +239,8 @@ enum Read {
     Chunks(Vec<VerifiedChunk>),
 }
 
-/// Does a job of the mirror. Nothing of it is believed: the plan is held to the rules, and each chunk to the root.
+/// Does a job of the mirror. The mirror is not trusted: the plan is checked against the rules, and each chunk against
+/// the root.
 fn read_mirror(folder: &Path, rules: &Rules, job: MirrorJob) -> Result<Read, MirrorFailure> {
     let passing = |reason: anyhow::Error| MirrorFailure::Passing { reason: Cause::told(&reason), retry_after: None };
     match job {
@@ -256,7 +260,7 @@ fn read_mirror(folder: &Path, rules: &Rules, job: MirrorJob) -> Result<Read, Mir
     }
 }
 
-/// The plan in the wished chunks, and its only update.
+/// The plan with the wished chunk size, and its only update.
 fn offer(folder: &Path, wishes: &PlanWishes) -> anyhow::Result<(Plan, Update)> {
     let (mut plan, update): (Plan, Update) = serde_json::from_slice(&fs::read(folder.join("offer.json"))?)?;
     plan.chunk_size = wishes.chunk_size.unwrap_or(CHUNK_SIZE);

@@ -1,6 +1,6 @@
-//! A provider whose payload, tree and records lie on disk. One peer streams half of a snapshot; the provider's process ends
-//! and another one opens the same folder; the peer goes on where it was, because every acknowledgement was on disk before
-//! it was answered.
+//! A provider that keeps its payload, tree and records on disk. One peer streams half of a snapshot. Then the
+//! provider's process ends, and another one opens the same folder. The peer continues where it was, because every
+//! acknowledgement was on disk before it was answered.
 //!
 //! `cargo run --release -p rpp-p2p --example provider_on_disk`
 
@@ -61,7 +61,7 @@ pub(crate) async fn run(payload: Vec<u8>) -> anyhow::Result<(u64, u64)> {
     let mut received = consumer.fetch(0..half).await?;
     serving.stop().await;
 
-    // Like another process, the new provider knows only what is in the folder.
+    // Like another process, the new provider knows only the content of the folder.
     let serving = serve(folder.path()).await?;
     consumer.connect(&serving).await?;
     consumer.resume(&plan, half).await?;
@@ -79,7 +79,7 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
-    /// Ends without telling anybody, as a killed process does.
+    /// Stops without telling anybody, as a killed process does.
     pub(crate) async fn stop(self) {
         self.task.abort();
         // The error says only that the task was cancelled.
@@ -115,7 +115,7 @@ pub(crate) fn swarm(key: Keypair, folder: Folder, config: Config) -> anyhow::Res
         .build())
 }
 
-/// One payload and everything that serving it takes:
+/// One payload, and everything that is needed to serve it:
 ///
 /// ```text
 /// key             the provider's identity: sessions are with a peer
@@ -134,7 +134,7 @@ pub(crate) struct Folder {
 struct Item {
     payload: Mutex<File>,
     outboard: Mutex<File>,
-    /// With one update the snapshot is the tip.
+    /// With a single update, the snapshot itself is the tip.
     plan: Plan,
     update: Update,
 }
@@ -223,7 +223,7 @@ impl Folder {
         self.path.join("records").join(format!("{peer}-{session}"))
     }
 
-    /// Writes the record to disk before memory, so answers from memory never tell more than the disk holds.
+    /// Writes the record to disk before memory, so an answer from memory never tells more than the disk holds.
     fn keep(
         &self,
         records: &mut Records,
@@ -306,7 +306,7 @@ impl SnapshotProvider for Folder {
     }
 }
 
-/// A consumer that decides itself what to request next. The example `resume` leaves that to a `Session`, which also
+/// A consumer that decides by itself what to request next. The example `resume` leaves that to a `Session`, which also
 /// recovers from failures.
 struct Consumer {
     swarm: Swarm<Behaviour<Folder>>,
@@ -316,7 +316,7 @@ struct Consumer {
 
 impl Consumer {
     async fn connect(&mut self, serving: &Serving) -> anyhow::Result<()> {
-        // A request would else go over the connection to the process that has ended, whose end was not heard of yet.
+        // Otherwise a request might use the connection to the process that has ended, if its end is not reported yet.
         while self.swarm.is_connected(&self.provider) {
             self.swarm.select_next_some().await;
         }
@@ -357,7 +357,7 @@ impl Consumer {
         Ok(())
     }
 
-    /// Fetches these chunks and acknowledges each. They are kept in memory only.
+    /// Fetches these chunks and acknowledges each. They are kept only in memory.
     async fn fetch(&mut self, chunks: std::ops::Range<u64>) -> anyhow::Result<Vec<u8>> {
         let (provider, session) = (self.provider, self.session);
         let mut bytes = Vec::new();
@@ -411,13 +411,13 @@ fn read_at(file: &Mutex<File>, offset: u64, len: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A crash leaves the old file or the new one, whole.
+/// After a crash, the file has either the old content or the new one.
 pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
     let mut file = File::create(&new)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&new, path)?;
-    // The folder's entry has to last, too.
+    // The folder's entry must be durable as well.
     File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }

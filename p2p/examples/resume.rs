@@ -1,6 +1,6 @@
-//! A consumer that is killed in the middle and continues where it was. It keeps the plan with its updates, the payload
-//! so far, and the proof of each of its chunks on disk. The next process checks every byte on the disk again before it
-//! counts, resumes the session and fetches the rest.
+//! A consumer that is killed in the middle and continues where it was. It keeps on disk the plan with its updates, the
+//! payload so far, and the proof of each chunk. The next process checks every byte on the disk again before it counts.
+//! Then it resumes the session and fetches the rest.
 //!
 //! `cargo run --release -p rpp-p2p --example resume`
 
@@ -86,7 +86,7 @@ struct Consumer {
 }
 
 impl Consumer {
-    /// Begins anew, or goes on with what the folder has.
+    /// Starts a new session, or continues with the content of the folder.
     fn open(folder: &Path, serving: &Serving, trust: TrustAnchor) -> anyhow::Result<Self> {
         let key = Keypair::from_protobuf_encoding(&fs::read(folder.join("key"))?)?;
         let mut swarm = swarm(key, Folder::empty(), Config::default().with_trust(trust.clone()))?;
@@ -108,7 +108,8 @@ impl Consumer {
         Ok(Self { folder: folder.to_owned(), swarm, session, light_client, durable: 0 })
     }
 
-    /// Drives the session to its end, or until `enough` accepts the bytes on disk. Returns the bytes that it fetched.
+    /// Drives the session to its end, or until `enough` returns `true` for the bytes on disk. Returns the bytes that it
+    /// fetched.
     async fn stream(&mut self, enough: impl Fn(u64) -> bool) -> anyhow::Result<u64> {
         loop {
             while let Some(action) = self.session.poll_action(Instant::now()) {
@@ -132,7 +133,7 @@ impl Consumer {
     fn tell(&mut self, event: SwarmEvent<Event>) -> anyhow::Result<()> {
         let now = Instant::now();
         match event {
-            // There is one session and one provider here, so every event is theirs.
+            // There is only one session and one provider here, so every event belongs to them.
             SwarmEvent::Behaviour(event) => event.tell(&mut self.session, now)?,
             SwarmEvent::ConnectionEstablished { peer_id, .. } => self.session.handle_connected(now, peer_id),
             SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => {
@@ -181,7 +182,7 @@ impl Consumer {
                 }
                 self.durable = self.session.view().bytes_written;
                 let total = self.session.plan().map_or(0, |plan| plan.snapshot.checkpoint.payload_bytes);
-                // From one peer chunks come in order, so what is written has no gap.
+                // From a single peer, chunks arrive in order, so the written part has no gap.
                 self.session.handle_durable(Instant::now(), &Have::prefix(total, self.durable))?;
             }
             Action::Place => {
@@ -194,7 +195,7 @@ impl Consumer {
         Ok(())
     }
 
-    /// Writes the bytes before the proof, because a chunk without its proof does not count and is fetched again.
+    /// Writes the bytes before the proof. A chunk without its proof does not count and is fetched again.
     fn append(&self, chunk: &VerifiedChunk) -> anyhow::Result<()> {
         let open = |name| OpenOptions::new().create(true).append(true).open(self.folder.join(name));
         open("partial")?.write_all(&chunk.bytes)?;
@@ -204,7 +205,7 @@ impl Consumer {
     }
 }
 
-/// The chunks on disk, from the first on, that verify against the root. What is behind them is cut off.
+/// The chunks on disk, from the first one on, that verify against the root. Everything after them is cut off.
 fn checked(folder: &Path, plan: &Plan) -> anyhow::Result<Have> {
     let total = plan.snapshot.checkpoint.payload_bytes;
     let (Ok(mut bytes), Ok(mut lines)) = (fs::read(folder.join("partial")), fs::read_to_string(folder.join("proofs")))

@@ -77,8 +77,9 @@ fn after_semicolon(words: &str) -> String {
     if words.is_empty() { String::new() } else { format!("; {words}") }
 }
 
-/// Why the tip of a plan is not authentic. The provider is at fault, but for [`AuthenticationError::NotTrusted`], where
-/// the trust anchor may be wrong, and [`AuthenticationError::Sync`], which says it itself.
+/// Why the tip of a plan is not authentic. The provider is at fault, with two exceptions: with
+/// [`AuthenticationError::NotTrusted`] the trust anchor may be wrong, and [`AuthenticationError::Sync`] says who is at
+/// fault itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuthenticationError {
@@ -100,7 +101,7 @@ pub enum AuthenticationError {
         /// The publisher's key.
         publisher: Hash,
     },
-    /// The plan is refused, or the updates are not all there.
+    /// The plan is refused, or updates are missing.
     #[error("{0}")]
     Sync(Box<SyncError>),
 }

@@ -202,8 +202,8 @@ impl<P: SnapshotProvider> Behaviour<P> {
         self.by_hand(peer, SnapshotsRequest::Error { session_id: session, message }, None)
     }
 
-    /// Makes the request that a [`consumer::Session`](crate::consumer::Session) wants; a plan or a resume opens the session
-    /// here unless it is open. What comes of it is the session's to know: see
+    /// Sends the request that a [`consumer::Session`](crate::consumer::Session) wants. A plan or a resume opens the
+    /// session here unless it is open. Pass the result to
     /// [`Session::handle_sent`](crate::consumer::Session::handle_sent).
     ///
     /// # Errors
@@ -212,8 +212,9 @@ impl<P: SnapshotProvider> Behaviour<P> {
         self.outbound.send(&mut self.wire, peer, exchange, true)
     }
 
-    /// Tells a session's peer what is wanted and granted, as [`Action::Grant`](crate::consumer::Action::Grant) says. If the
-    /// stream is gone, its event is on the way, and nothing happens.
+    /// Tells a session's peer which ranges are wanted and how much is granted, as
+    /// [`Action::Grant`](crate::consumer::Action::Grant) says. If the stream has ended, nothing happens; its event is
+    /// delivered soon.
     pub fn grant(&mut self, peer: PeerId, grant: Grant) {
         self.outbound.grant(peer, grant);
     }
@@ -233,8 +234,8 @@ impl<P: SnapshotProvider> Behaviour<P> {
         }
     }
 
-    /// The next chunk and update of a session that is driven call by call: moved by verified responses alone. `None` for
-    /// others: a [`consumer::Session`](crate::consumer::Session) knows its own.
+    /// The next chunk and update of a session that is driven call by call; only verified responses move them. `None`
+    /// for other sessions: a [`consumer::Session`](crate::consumer::Session) has its own markers.
     #[must_use]
     pub fn markers(&self, peer: PeerId, session: SnapshotSessionId) -> Option<(u64, u64)> {
         self.outbound.by_hand(peer, session).map(ByHand::markers)
@@ -257,8 +258,8 @@ impl<P: SnapshotProvider> Behaviour<P> {
         self.inbound.slots().peers()
     }
 
-    /// Limits what is served: bytes of payload a second, in all and to each peer; 0: no limit. Holds from the next chunk on. A chunk
-    /// that is asked for sooner waits, and is not `busy` for it.
+    /// Limits the payload that is served, in bytes per second, in all and to each peer; 0: no limit. The limit holds
+    /// from the next chunk on. A chunk that is asked for too early waits; it is not answered `busy`.
     pub fn limit_upload(&mut self, total: u64, per_peer: u64) {
         self.inbound.set_rates(total, per_peer);
     }
@@ -289,7 +290,8 @@ impl<P: SnapshotProvider> Behaviour<P> {
         }
     }
 
-    /// [`request`](Self::request) in a session that is driven by hand. `resumed`: where it goes on.
+    /// [`request`](Self::request) in a session that is driven by hand. `resumed`: the plan and markers at which it
+    /// continues.
     fn by_hand(&mut self, peer: PeerId, request: SnapshotsRequest, resumed: Option<ByHand>) -> Option<RequestId> {
         let session = request.session_id();
         let opens = matches!(request, SnapshotsRequest::Plan { .. } | SnapshotsRequest::Resume { .. });

@@ -1,5 +1,5 @@
-//! Sessions that the application drives call by call: what the behaviour keeps of them. A
-//! [`consumer::Session`](crate::consumer::Session) has its own markers, and none of this.
+//! The state that the behaviour keeps of sessions that the application drives call by call. A
+//! [`consumer::Session`](crate::consumer::Session) has its own markers and needs none of this.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::{
     messages::{Checkpoint, Plan, SnapshotsRequest},
 };
 
-/// Plan and markers of one such session. Verified answers alone move them.
+/// Plan and markers of one such session. Only verified answers move the markers.
 #[derive(Debug, Default)]
 pub struct ByHand {
     plan: Option<Arc<Plan>>,

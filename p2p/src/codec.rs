@@ -1,8 +1,8 @@
 //! Reads and writes one JSON document in each direction of a substream, up to a bound, and never cut short.
 //!
-//! The text tells where a message ends, and not how the stream ends: after a complete answer a reset is as good as an
-//! end, and an end inside an answer is a lost connection. Each message has its own time limit (`pace`), counted from
-//! the last byte that moved.
+//! The text, not the end of the stream, shows where a message ends. After a complete answer a reset counts as a normal
+//! end. An end inside an answer is a lost connection. Each message has its own time limit (`pace`), counted from the
+//! last byte that moved.
 //!
 //! A message that cannot be read is passed to the behaviour as a value: an I/O error would only reset the stream, and
 //! the peer would not learn why. Responses are made on blocking threads. Chunks are decoded and hashed as they arrive,
@@ -123,7 +123,7 @@ impl request_response::Codec for Codec {
         .await;
         let bytes = match read {
             Ok(bytes) => bytes,
-            // If anything is missing, the text shows it.
+            // If something is missing, the text shows that.
             Err(error) if is_end(&error) && seen.bytes() > 0 => usize::try_from(seen.bytes()).unwrap_or(usize::MAX),
             Err(error) => return Err(error),
         };

@@ -1,45 +1,48 @@
-//! The policy of a consumer's session, pure: what happened goes in with the time, what to do comes out.
+//! The policy of a consumer's session. Pure: events go in together with the time, and actions come out.
 //!
 //! ```text
 //! connect -> plan (or resume) -> updates, in order -> authority -> storage -> chunks -> place
 //! ```
 //!
 //! * **Authority first.** No chunk is asked for before signatures, chain and proof are checked.
-//! * **Order at the disk.** Verify, write, make durable, record, acknowledge; each has its own counter. An ack never says
-//!   more than what is durable and recorded.
-//! * **One request in flight** with each peer that speaks 1.0.0. The next chunk is asked for while earlier ones are being written, as long as what is
-//!   verified and not yet durable fits the window. An ack takes its turn before the next chunk.
-//! * **Recovery by itself.** What may pass is backed off and resumed; a session that the provider lost, or whose plan it
-//!   changed, is planned anew once, with the same root and height; everything else fails with the reason.
-//! * **A slow line is asked for less.** A chunk that did not come in time, or twice not to its end, is asked for in smaller
-//!   chunks: the same snapshot is planned anew with them, and what is durable stays.
-//! * **Only what this process verified counts.** What was on the disk before is hashed again by the driver while new chunks
-//!   come; what does not hold is asked for again. Nothing is put in its place before all of it counts. So it is with the
-//!   proof: where the driver knows the tip from an earlier check, chunks come while the proof is checked again.
-//! * **A provider that cannot record goes on serving.** An ack that is refused as `busy` or `internal` is sent again later;
-//!   chunks are asked for meanwhile.
-//! * **The last ack is a courtesy.** When every byte is durable the payload goes into its place even if the provider is
-//!   gone before it mirrors the last ack.
+//! * **Order at the disk.** Verify, write, make durable, record, acknowledge; each has its own counter. An ack never
+//!   covers more than what is durable and recorded.
+//! * **One request in flight** with each peer that speaks 1.0.0. The next chunk is asked for while earlier ones are
+//!   being written, as long as the bytes that are verified and not durable fit the window. An ack is sent before the
+//!   next chunk is asked for.
+//! * **Recovery by itself.** After a failure that may pass, the session backs off and resumes. If the provider lost the
+//!   session or changed its plan, the session is planned again, once, with the same root and height. Any other failure
+//!   ends the session with its reason.
+//! * **Smaller chunks on a slow line.** If a chunk does not arrive in time, or twice not completely, the same snapshot
+//!   is planned again in smaller chunks. Durable bytes are kept.
+//! * **Only bytes that this process verified count.** The driver hashes bytes from before its start again while new
+//!   chunks arrive. Chunks that do not match are asked for again. The payload is not placed before all of it counts.
+//!   The proof is handled in the same way: if the driver knows the tip from an earlier check, chunks arrive while the
+//!   proof is checked again.
+//! * **A provider that cannot record acks goes on serving.** An ack that is refused as `busy` or `internal` is sent
+//!   again later; chunks are asked for meanwhile.
+//! * **The last ack is optional.** When every byte is durable, the payload is placed even if the provider disconnects
+//!   before it has confirmed the last ack.
 //!
-//! A session joins machines that do not know each other: what a root needs (its download: plan, authority, window,
-//! storage), what each source gives (a link with a peer: dial, opening, back-off, acks, requests; or a mirror), and the schedule
-//! that says which source is to deliver what. The states of each are drawn where they are defined. The download says what it
-//! wants and how much of it may come, a link says its part of that to the peer: over `/rpp/snapshots/1.0.0` as one request at a
-//! time.
+//! A session joins machines that do not know each other. The download concerns the root: plan, authority, window,
+//! storage. Each source has a link with a peer (dial, opening, back-off, acks, requests) or a mirror. The schedule
+//! decides which source delivers what. Each machine's states are drawn where they are defined. The download says what
+//! it wants and how many bytes may arrive. Each link asks its peer for a part of that: over `/rpp/snapshots/1.0.0` with
+//! one request at a time.
 //!
 //! # Many sources
 //!
-//! * **One leads.** Its plan is the download's, and it gives the updates. Until authority over a plan is given, nothing is
-//!   settled: a leader that is no help gives way to the next source, and its plan is forgotten.
-//! * **The first plan with authority settles** root, length and chunk size. The others are asked for just that. Of their plans
-//!   only the snapshot's header has to be the same.
-//! * **A source that fails harms nobody else.** What it was to deliver goes to the others at once. One that refuses, or breaks
-//!   the protocol, is out; with the last source the session fails.
-//! * **Mirrors are read ahead** while the authority is checked, within the window and in memory only.
-//! * A session with one source is what it was before there were many.
+//! * **One source leads.** Its plan is the download's, and it delivers the updates. Until authority over a plan is
+//!   given, nothing is fixed: if a leader delivers nothing, the next source takes over, and the old plan is forgotten.
+//! * **The first plan with authority fixes** root, length and chunk size. The other sources are asked for exactly that
+//!   payload. Only the snapshot's header in their plans has to be the same.
+//! * **A source that fails does not hold up the others.** Its chunks are given to the others at once. A source that
+//!   refuses, or breaks the protocol, is not used any more. When the last source is lost, the session fails.
+//! * **Mirrors are prefetched from** while the authority is checked, within the window and in memory only.
+//! * A session with one source behaves as if there were no others.
 //!
-//! The machine has no clock and does no I/O. It is never stuck: at every moment there is an action to take, an answer to
-//! come, a timeout to wait for, or it is over. The driver's loop:
+//! The machine has no clock and does no I/O. It is never stuck: at every moment there is an action to take, an answer
+//! to wait for, or a timeout, or the session is over. The driver's loop:
 //!
 //! ```text
 //! loop {
@@ -48,8 +51,9 @@
 //! }
 //! ```
 //!
-//! What a driver tells is either the answer to something that was asked, or comes late: asked for, and given up since. A late
-//! answer changes nothing. An answer to nothing at all is [`Unexpected`]: a fault of the driver, or of the session.
+//! Every input of a driver answers something that the session asked for, or is late: the session has given that up
+//! since. A late answer changes nothing. An input that answers nothing is an [`Unexpected`]: the driver, or the
+//! session, has a bug.
 
 mod barred;
 mod early;
@@ -100,7 +104,7 @@ pub struct Session {
     options: Options,
     sources: Sources,
     schedule: Schedule,
-    /// What mirrors gave before the place was open.
+    /// Chunks that mirrors delivered before the place was open.
     early: Early,
     download: Download,
     course: Course,
@@ -108,18 +112,18 @@ pub struct Session {
     trouble: Option<Setback>,
     /// What an operator named is put to the first source, which has to take it.
     is_explicit: bool,
-    /// Root, length and chunk size are settled, and every source was told.
+    /// Root, length and chunk size are fixed, and every source was told.
     is_fixed: bool,
-    /// Since when the leader leads, or was of help.
+    /// Since when the leader leads, or has last delivered something.
     lead_since: Instant,
-    /// Something happened since what is missing was shared out.
+    /// Something has happened since missing chunks were last divided among the sources.
     is_unshared: bool,
-    /// Who was asked for something last.
+    /// The source that was asked for something last.
     turn: Number,
     blames: VecDeque<Blame>,
 }
 
-/// Whether a session goes on.
+/// Whether a session is still running.
 ///
 /// ```text
 ///   Running ──> Complete     the payload is in its place, and nobody is left to be told
@@ -199,9 +203,9 @@ impl Session {
         self.touch();
     }
 
-    /// Adds a peer; what goes over the wire with it has this id, which is random and of this peer alone. `false`: it is one
-    /// of the sources already, or there are [`MAX_SOURCES`], or the session is over. One that was refused is tried anew; one
-    /// that broke the protocol is not.
+    /// Adds a peer. Its wire session has the id `link`, which is random and used only with this peer. `false`: the peer
+    /// is already a source, there are [`MAX_SOURCES`], or the session is over. A peer that was refused is tried again;
+    /// one that broke the protocol is not.
     pub fn add_peer(&mut self, now: Instant, peer: PeerId, link: SnapshotSessionId) -> bool {
         if !self.may_add(DownloadSource::Peer(peer)) {
             return false;
@@ -224,7 +228,7 @@ impl Session {
         true
     }
 
-    /// Whether there is room for this source. One that was refused makes room for itself.
+    /// Whether this source can be added. A refused source that is added again frees its own place.
     fn may_add(&mut self, source: DownloadSource) -> bool {
         if self.is_over() {
             return false;
@@ -240,7 +244,7 @@ impl Session {
         self.sources.len() < MAX_SOURCES
     }
 
-    /// As [`Self::retry_now`], of one source.
+    /// Like [`Self::retry_now`], for one source.
     pub fn retry_source(&mut self, source: DownloadSource) {
         let Some(number) = self.sources.number_of(source) else { return };
         match self.sources.get_mut(number).map(|delivery| &mut delivery.kind) {
@@ -251,8 +255,8 @@ impl Session {
         self.touch();
     }
 
-    /// A mirror is read in another way from now on, with other credentials for instance: what is being read is given up, and it is
-    /// asked at once. `false`: there is none such, or it is out.
+    /// A mirror is read in another way from now on, for instance with other credentials. Reads in flight are given up,
+    /// and the mirror is asked at once. `false`: there is no such mirror, or it is not used any more.
     pub fn renew_mirror(&mut self, mirror: MirrorId) -> bool {
         let Some((_, link)) = self.sources.mirror_mut(mirror) else { return false };
         link.renew();
@@ -260,7 +264,7 @@ impl Session {
         true
     }
 
-    /// Takes a source away; `false`: there is none such. Without any the session waits.
+    /// Removes a source; `false`: there is no such source. A session without sources waits.
     pub fn remove_source(&mut self, source: DownloadSource) -> bool {
         let Some(number) = self.sources.number_of(source) else { return false };
         self.schedule.remove(number);
@@ -269,7 +273,7 @@ impl Session {
         true
     }
 
-    /// What a source is asked for: the operator's wishes, or what is settled.
+    /// The wishes that are sent to a source: the operator's, or the fixed root, length and chunk size.
     fn wishes(&self) -> PlanWishes {
         let Some(plan) = self.download.plan().filter(|_| self.is_fixed) else { return self.options.wishes };
         let snapshot = &plan.snapshot.checkpoint;
@@ -288,13 +292,13 @@ impl Session {
         self.id
     }
 
-    /// The source whose plan the session's is.
+    /// The source whose plan the session uses.
     #[must_use]
     pub fn source(&self) -> Option<DownloadSource> {
         self.sources.leading().map(sources::Delivery::source)
     }
 
-    /// The wire sessions with its peers. What is told of any of them is told to this session.
+    /// The session's wire sessions with its peers. Events of any of them go to this session.
     pub fn links(&self) -> impl Iterator<Item = (PeerId, SnapshotSessionId)> + '_ {
         self.sources.links().map(|(_, link)| (link.peer(), link.session()))
     }
@@ -332,7 +336,8 @@ impl Session {
         !matches!(self.course, Course::Running)
     }
 
-    /// A source that broke the protocol and was cut off; each once, also when the session is over.
+    /// A source that broke the protocol and is not used any more; each is returned once, even after the end of the
+    /// session.
     pub fn poll_blame(&mut self) -> Option<Blame> {
         self.blames.pop_front()
     }
@@ -355,18 +360,18 @@ impl Session {
         if let Some(action) = self.poll_sources(now, &demand) {
             return Some(action);
         }
-        // The provider is told first, if it can be.
+        // The provider gets the last ack first, if possible.
         if self.is_told() { self.download.place_action(now) } else { None }
     }
 
-    /// Whether nothing is left to be told to the source whose plan it is.
+    /// Whether the source whose plan is used has received everything that it should.
     fn is_told(&self) -> bool {
         let Some(number) = self.sources.lead else { return true };
         let demand = self.demand_of(number);
         self.sources.link_of(number).is_none_or(|link| link.in_flight().is_none() && !link.can_ack(&demand))
     }
 
-    /// What the next opening of the only source keeps from being begun.
+    /// What must not start before the next opening of the only source is answered.
     fn hold(&self) -> Hold {
         match self.sources.alone().and_then(|number| self.sources.link_of(number)) {
             Some(link) => link.hold(),
@@ -378,7 +383,7 @@ impl Session {
     fn poll_sources(&mut self, now: Instant, all: &Demand) -> Option<Action> {
         let mut numbers: Vec<Number> = self.sources.alive().map(|(number, _)| number).collect();
         if self.is_fixed && self.download.is_limited() {
-            // What may come is little at a time: whoever had it last is the last to have the next of it.
+            // Little may arrive at a time, so the source that was asked last comes last.
             numbers.sort_by_key(|number| number.wrapping_sub(self.turn.wrapping_add(1)));
         } else {
             numbers.sort_by_key(|number| self.sources.lead != Some(*number));
@@ -400,14 +405,15 @@ impl Session {
                         self.turn = number;
                         return Some(Action::Request(peer, self.exchange(request, demand.plan)));
                     }
-                    // Connected early: its plan is asked for when there is something to compare it with.
+                    // The peer is connected early. Its plan is asked for when there is one to compare it with.
                     let demand = Demand { is_needed: all.is_needed, ..demand };
                     if link.poll_connect(now, &demand) {
                         return Some(Action::Connect(peer));
                     }
                 }
                 LinkKind::Mirror(mirror) => {
-                    // Its manifest is read while that of the leader is: nothing of it counts before something is settled.
+                    // The mirror's manifest is read at the same time as the leader's. It counts only when the payload
+                    // is fixed.
                     let may_plan = leads || self.is_fixed || mirror.may_plan_early();
                     let demand = Demand { is_needed: all.is_needed && may_plan, ..early.unwrap_or(demand) };
                     if let Some((job, mut begun)) = mirror.poll_job(now, &demand) {
@@ -432,12 +438,12 @@ impl Session {
         Exchange::new(request, plan, previous)
     }
 
-    /// Something happened: what is missing is shared out anew.
+    /// Something happened: missing chunks are divided again.
     fn touch(&mut self) {
         self.is_unshared = true;
     }
 
-    /// Says which source is to deliver what.
+    /// Decides which source delivers what.
     fn share(&mut self, now: Instant, all: &Demand) {
         if self.early.is_reading() && !self.download.takes_chunks() {
             return; // Who reads what ahead is settled.
@@ -470,22 +476,22 @@ impl Session {
         sources.chain([self.download.poll_timeout(), self.schedule.next_look(), patience].into_iter().flatten()).min()
     }
 
-    /// How many bytes of payload a second this and all other sessions share; `None`: as fast as it goes. Under a limit nothing
-    /// comes that was not granted by [`allow`](Self::allow).
+    /// Sets the limit that this and all other sessions share, in bytes of payload per second; `None`: no limit. Under a
+    /// limit nothing arrives that was not granted by [`allow`](Self::allow).
     pub fn limit_rate(&mut self, limit: Option<u64>) {
         self.touch();
         self.download.limit_rate(limit);
     }
 
-    /// How many bytes of payload the session would take next under its limit; `None` while it would take none. Ask after each
-    /// round of actions.
+    /// How many bytes of payload the session would accept next under its limit; `None` while it would accept none. Call
+    /// it after each round of actions.
     pub fn thirst(&mut self, now: Instant) -> Option<u64> {
         let is_reached = !self.is_over() && self.obstacle().is_none() && self.sources.alive().next().is_some();
         let open = self.sources.alive().filter(|(_, delivery)| delivery.is_open()).count() as u64;
         if is_reached { self.download.thirst(now, open) } else { None }
     }
 
-    /// So many bytes more may come; see [`thirst`](Self::thirst).
+    /// Grants this many further bytes; see [`thirst`](Self::thirst).
     pub fn allow(&mut self, bytes: u64) {
         self.touch();
         self.download.allow(bytes);
@@ -529,7 +535,7 @@ impl Session {
         self.blames.push_back(Blame { source: delivery.source(), link, plan_id, fault });
     }
 
-    /// Nothing is asked of a source any more. What it was to deliver goes to the others; without any the session fails.
+    /// A source is not used any more. Its chunks are given to the others; if there are none, the session fails.
     fn put_out(&mut self, now: Instant, number: Number, failure: Failure, is_banned: bool) {
         self.schedule.remove(number);
         if let Some(delivery) = self.sources.get_mut(number) {
@@ -544,7 +550,7 @@ impl Session {
         if self.sources.alive().next().is_none() || is_refused_offset {
             return self.end(now, failure);
         }
-        // Its plan gives way with it, as long as nothing is settled.
+        // While nothing is fixed, its plan is dropped with it.
         self.choose_lead(now);
     }
 
@@ -571,12 +577,12 @@ impl Session {
     }
 }
 
-/// Whether this plan is of the same snapshot, in the same chunks; its tip may be another.
+/// Whether this plan has the same snapshot in the same chunks; its tip may differ.
 fn serves(own: &Plan, plan: &Plan) -> bool {
     own.snapshot == plan.snapshot && own.chunk_size == plan.chunk_size
 }
 
-/// Whether nobody who follows the rules has such a plan. Lack of trust, and age, are no offence.
+/// Whether the plan proves that a rule was broken. Lack of trust and age do not.
 fn is_offence(error: &AuthorityError) -> bool {
     match error {
         AuthorityError::Signatures(rpp_proofs::SignatureError::BelowThreshold { wrong, .. }) => *wrong > 0,

@@ -1,6 +1,6 @@
-//! What a root needs: its plan, the authority over it, its bytes on the disk. Pure, and knows no peer: whoever has the
-//! payload may bring it, and whose fault something is decides [`Session`](crate::consumer::Session), which joins a download
-//! to its [`Link`](crate::link::Link).
+//! Everything about one root: its plan, the authority over it, its bytes on the disk. Pure, and without knowledge of
+//! peers: any source that has the payload may deliver it. [`Session`](crate::consumer::Session), which joins a download
+//! to its [`Link`](crate::link::Link), decides who is at fault.
 
 mod demand;
 mod output;
@@ -46,7 +46,7 @@ pub(crate) struct Download {
     ack_bytes: u64,
     ack_interval: Duration,
     state: DownloadState,
-    /// Durable and recorded, once; never fall.
+    /// Durable and recorded at some time; they never fall.
     confirmed_chunks: u64,
     confirmed_updates: u64,
     /// When something was last verified.
@@ -58,7 +58,7 @@ pub(crate) struct Download {
     throttle: Option<Throttle>,
 }
 
-/// What a download works on.
+/// The state of a download.
 ///
 /// ```text
 ///              accept_plan, or a record
@@ -77,7 +77,7 @@ enum DownloadState {
 #[derive(Debug)]
 struct Work {
     plan: Arc<Plan>,
-    /// The plan is still to be reported.
+    /// The plan has not been reported yet.
     announce: bool,
     chain: Chain,
     authority: Authority,
@@ -86,7 +86,7 @@ struct Work {
     pause: Option<Paused>,
     window: Window,
     recheck: Recheck,
-    /// What is durable as far as the record says, also while the place is not open.
+    /// The durable bytes according to the record, also while the place is not open.
     recorded: Have,
 }
 
@@ -95,7 +95,7 @@ struct Work {
 struct Chain {
     updates: Arc<Vec<Update>>,
     bytes: u64,
-    /// How many of them are what the disk had: should they not hold, that is nobody else's fault.
+    /// How many of them came from the disk. If these do not verify, no source is at fault.
     from_disk: usize,
 }
 
@@ -117,7 +117,7 @@ enum Authority {
     Checking {
         since: Instant,
     },
-    /// It holds, but for the proof, which was checked before and is checked again: chunks may come.
+    /// It is given, except for the proof, which was checked earlier and is checked again: chunks may arrive.
     Known {
         since: Instant,
     },
@@ -148,7 +148,7 @@ impl Authority {
 /// What was verified before is still written while it is `Closed` for another plan.
 #[derive(Debug, PartialEq, Eq)]
 enum Place {
-    /// Not open, or to be opened again.
+    /// Not open, or must be opened again.
     Closed,
     Opening {
         since: Instant,
@@ -206,27 +206,27 @@ const NEWS_OF_A_FULL_DISK: u64 = 16 << 20;
 /// Why an authority does not hold.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// The updates were what the disk had; they are wanted anew.
+    /// The updates came from the disk; they are wanted again.
     Kept(AuthorityError),
-    /// Whoever sent them is to answer for it.
+    /// The source that sent them is at fault.
     Sent(AuthorityError),
 }
 
-/// The plan is of another snapshot than the download's.
+/// The plan is for another snapshot than the download's.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct OtherSnapshot;
 
-/// What became of an update.
+/// What was done with an update.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
     Yes,
     /// It is not the next one.
     No,
-    /// The updates take more memory than there is for what is not verified.
+    /// The updates need more memory than is allowed before they are verified.
     TooLarge,
 }
 
-/// About what an update occupies in memory.
+/// An estimate of the memory that an update occupies.
 fn weight(update: &Update) -> u64 {
     256 + update.recursive_proof.as_ref().map_or(0, |proof| proof.len() as u64) + 160 * update.signatures.len() as u64
 }
@@ -248,7 +248,7 @@ impl Download {
         }
     }
 
-    /// A download that an earlier process began. It goes on from what is confirmed; the authority is checked again.
+    /// A download that an earlier process began. It goes on after the confirmed chunks; the authority is checked again.
     pub(crate) fn restore(options: &Options, saved: Saved, now: Instant) -> Self {
         let mut restored = Self::new(options, now);
         let mut updates = saved.updates;
@@ -307,15 +307,15 @@ impl Download {
         self.work().map(|work| &work.chain.updates)
     }
 
-    /// The update before this one, if somebody sent it: the answer has to continue it.
+    /// The update before this one, if a source sent it: the answer must continue it.
     pub(crate) fn previous(&self, update_index: u64) -> Option<Checkpoint> {
         let chain = &self.work()?.chain;
         let index = usize::try_from(update_index).ok()?.checked_sub(1)?;
         chain.updates.get(index).filter(|_| index >= chain.from_disk).map(|update| update.checkpoint)
     }
 
-    /// The plan was accepted: the first one, the same again, or the same snapshot under another tip; in smaller chunks only
-    /// where that `may_shrink` it.
+    /// The plan was accepted: the first one, the same again, or the same snapshot under another tip. It may have
+    /// smaller chunks only if `may_shrink` is set.
     pub(crate) fn accept_plan(&mut self, plan: Arc<Plan>, may_shrink: bool) -> Result<(), OtherSnapshot> {
         let new_window = self.window_for(&plan);
         let DownloadState::Planned(work) = &mut self.state else {
@@ -332,7 +332,7 @@ impl Download {
             return Ok(());
         }
         if shrinks {
-            // Everything is durable, in chunks of which the new ones are parts.
+            // Everything is durable, in chunks that consist of whole new chunks.
             self.confirmed_chunks = match self.confirmed_chunks {
                 all if all == work.plan.total_chunks => plan.total_chunks,
                 some => work.window.bytes(some) / plan.chunk_size,
@@ -353,7 +353,7 @@ impl Download {
         Ok(())
     }
 
-    /// Another plan is to come: what is verified is written, and nothing more is wanted in the present chunks.
+    /// Another plan follows: verified chunks are written, and no more of the present chunks are wanted.
     pub(crate) fn close_place(&mut self) {
         if let Some(work) = self.work_mut()
             && work.place == Place::Open
@@ -377,7 +377,7 @@ impl Download {
         Taken::Yes
     }
 
-    /// `false` when the chunk is not wanted: the disk had trouble since it was asked for.
+    /// `false` if the chunk is not wanted: the disk failed after it was asked for.
     pub(crate) fn accept_chunk(&mut self, now: Instant, chunk: VerifiedChunk) -> bool {
         let bytes = chunk.bytes.len() as u64;
         let Some(work) = self.work_mut() else { return false };
@@ -414,7 +414,7 @@ impl Download {
         })
     }
 
-    /// All but the proof holds, and the proof was checked before.
+    /// Everything but the proof is valid, and the proof was checked earlier.
     pub(crate) fn handle_known_chain(&mut self, now: Instant) -> Result<(), Unexpected> {
         let is_fresh = self.ends_check(Input::KnownChain)?;
         self.tally.asked(DiskJob::Proof);
@@ -424,13 +424,13 @@ impl Download {
         Ok(())
     }
 
-    /// The check that ends is the one that is waited for.
+    /// Whether the check that has ended is the one that the session waits for.
     fn ends_check(&mut self, input: Input) -> Result<bool, Unexpected> {
         let is_out = self.tally.answered(DiskJob::Authority, input)?;
         Ok(is_out && self.work().is_some_and(|work| matches!(work.authority, Authority::Checking { .. })))
     }
 
-    /// A check came to no end. Whether it was waited for.
+    /// A check did not finish. Returns whether the session waited for it.
     pub(crate) fn handle_unsettled(&mut self) -> Result<bool, Unexpected> {
         let job = match self.work().map(|work| &work.authority) {
             Some(Authority::Known { .. }) => DiskJob::Proof,
@@ -470,7 +470,7 @@ impl Download {
         })
     }
 
-    /// Nothing more is written: the session is over.
+    /// The session has ended: nothing more is written.
     pub(crate) fn close(&mut self) {
         if let Some(work) = self.work_mut() {
             work.window.close();
@@ -478,7 +478,7 @@ impl Download {
         }
     }
 
-    /// The payload is in its place, and nothing about it is still to be checked.
+    /// The payload is placed, and no check of it remains.
     pub(crate) fn is_finished(&self) -> bool {
         self.work().is_some_and(|work| {
             matches!(work.place, Place::Placed { .. }) && !matches!(work.authority, Authority::Known { .. })
@@ -499,7 +499,7 @@ impl Work {
         self.window.is_complete() && self.recheck.is_done() && !self.has_missing_updates()
     }
 
-    /// The authority does not hold. What the disk had of the chain is wanted anew.
+    /// The plan has no authority. Updates that came from the disk are wanted again.
     fn refuse(&mut self, error: AuthorityError) -> Refused {
         self.authority = Authority::Missing;
         if self.chain.from_disk == 0 {

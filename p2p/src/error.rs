@@ -30,7 +30,7 @@ pub use refusal::{Full, Invalid, PipelineError, ResumeReason, Unavailable, kind_
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Violation {
-    /// The answer is not a message of the protocol.
+    /// The answer is for something else than was asked for.
     #[error("an unreadable answer: {0}")]
     Unreadable(#[from] DecodeError),
     /// The answer belongs to something else than what was asked for.
@@ -42,9 +42,9 @@ pub enum Violation {
     /// A chunk does not verify against the root.
     #[error("chunk {index} does not verify: {source}")]
     Chunk {
-        /// Which.
+        /// Which chunk.
         index: u64,
-        /// How many bytes came.
+        /// How many bytes arrived.
         received: u64,
         /// What is wrong.
         source: ChunkError,
@@ -52,7 +52,7 @@ pub enum Violation {
     /// An update does not continue the chain.
     #[error("update {index} does not verify: {reason}")]
     Update {
-        /// Which.
+        /// Which update.
         index: u64,
         /// What is wrong.
         reason: UpdateError,
@@ -65,7 +65,7 @@ pub enum Violation {
     Stream(#[from] crate::stream::StreamViolation),
 }
 
-/// What was asked, and what came instead.
+/// What was asked for, and what arrived instead.
 #[cfg(feature = "proofs")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -89,9 +89,9 @@ pub enum Mismatch {
     /// An answer to another kind of request.
     #[error("{found} in answer to {asked}")]
     Answer {
-        /// The request's type.
+        /// The type of the request.
         asked: &'static str,
-        /// The answer's.
+        /// The type of the answer.
         found: &'static str,
     },
     /// The confirmation of another kind of ack.

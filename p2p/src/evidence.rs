@@ -1,7 +1,8 @@
-//! What shows that a peer broke the rules, apart from when and in which session.
+//! Evidence that a peer broke the rules. When and in which session that happened is recorded elsewhere.
 //!
-//! Not every refusal is an offence. A peer that follows another chain, whose tip is stale, whose signatures come from publishers that
-//! are not trusted here, or whose plan is too large for this node, has told no lie: of those there is no evidence.
+//! Not every refusal is an offence. A peer may follow another chain, have a stale tip, have signatures of publishers
+//! that are not trusted here, or have a plan that is too large for this node. None of these is a lie, so there is no
+//! evidence of them.
 
 use serde::{Deserialize, Serialize};
 
@@ -27,19 +28,19 @@ pub enum Offence {
     Chunk,
     /// An update that does not verify.
     LightClientUpdate,
-    /// A plan that contradicts itself, or another than was asked for.
+    /// A plan that contradicts itself, or another one than was asked for.
     Plan,
     /// A signature of a publisher that is wrong.
     Signature,
-    /// A commitment chain or a recursive proof that does not hold.
+    /// A commitment chain or a recursive proof that is not valid.
     Proof,
-    /// An answer to another question.
+    /// An answer to another request.
     Mismatch,
-    /// An answer that is no message of the protocol.
+    /// An answer that is not a message of the protocol.
     Unreadable,
-    /// Bytes beyond the credit, or nothing that was wanted; or a consumer that breaks the rules of credit.
+    /// Bytes beyond the credit, or that were not wanted; or a consumer that breaks the rules of credit.
     Credit,
-    /// More refused requests than anybody needs.
+    /// More refused requests than any honest peer sends.
     Flood,
 }
 
@@ -86,13 +87,13 @@ pub struct Evidence {
     /// Which chunk or update.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<u64>,
-    /// The hash that it had to lead to.
+    /// The hash that it should lead to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<Hash>,
     /// The hash that it leads to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub received: Option<Hash>,
-    /// How many bytes of payload came.
+    /// How many bytes of payload arrived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub length: Option<u64>,
     /// One sentence, escaped, of at most 512 bytes.
@@ -100,7 +101,7 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// With a sentence alone; it must be fit to be shown.
+    /// Evidence that has only a sentence, which must already be escaped.
     #[must_use]
     pub fn new(kind: Offence, reason: String) -> Self {
         Self { kind, plan_id: None, index: None, expected: None, received: None, length: None, reason }
@@ -118,13 +119,13 @@ impl Evidence {
         Self { index: Some(index), ..self }
     }
 
-    /// The same with the hash that was due, and the one that came.
+    /// The same with the expected hash and the received one.
     #[must_use]
     pub fn hashes(self, expected: Hash, received: Hash) -> Self {
         Self { expected: Some(expected), received: Some(received), ..self }
     }
 
-    /// The same with the number of bytes that came.
+    /// The same with the number of bytes that arrived.
     #[must_use]
     pub fn bytes(self, length: u64) -> Self {
         Self { length: Some(length), ..self }
@@ -133,7 +134,7 @@ impl Evidence {
 
 #[cfg(feature = "proofs")]
 impl Evidence {
-    /// What a violation shows; `None` if it is no offence.
+    /// The evidence in a violation; `None` if it is no offence.
     #[must_use]
     pub fn of_violation(violation: &Violation) -> Option<Self> {
         let told = |kind| Self::new(kind, text::escape(&violation.to_string()));
@@ -167,7 +168,7 @@ impl Evidence {
         })
     }
 
-    /// What a plan without authority shows; `None` if it is no offence.
+    /// The evidence in a plan without authority; `None` if that is no offence.
     #[must_use]
     pub fn of_authority(error: &AuthorityError) -> Option<Self> {
         let told = |kind| Self::new(kind, text::escape(&error.to_string()));
@@ -176,10 +177,10 @@ impl Evidence {
                 Some(told(Offence::Signature))
             }
             AuthorityError::Chain { index, .. } => Some(told(Offence::Proof).at(*index)),
-            // A verifier that this machine could not set up says nothing of the proof.
+            // If this machine could not set up the verifier, that shows nothing about the proof.
             AuthorityError::Proof { reason } if reason.is_local() => None,
             AuthorityError::Proof { .. } => Some(told(Offence::Proof)),
-            // A matter of trust, of age, or of the publishers.
+            // A question of trust, of age, or the publishers' offence.
             AuthorityError::Signatures(_)
             | AuthorityError::Authentication { .. }
             | AuthorityError::Stale { .. }
@@ -187,8 +188,8 @@ impl Evidence {
         }
     }
 
-    /// What an error of the behaviour shows: a provider's breach of the protocol, or of the rules of credit by a consumer. Whatever
-    /// else a consumer gets wrong costs it its stream only.
+    /// The evidence in an error of the behaviour: a provider's breach of the protocol, or a consumer's breach of the
+    /// rules of credit. Any other error of a consumer costs it only its stream.
     #[must_use]
     pub fn of_error(error: &SnapshotProtocolError) -> Option<Self> {
         match error {
@@ -201,7 +202,7 @@ impl Evidence {
     }
 }
 
-/// Whether nobody who follows the rules sends such a plan, however either side is configured.
+/// Whether the plan breaks a rule, whatever the configuration of either side.
 #[cfg(feature = "proofs")]
 fn is_lie(error: &PlanError) -> bool {
     match error {
@@ -210,7 +211,7 @@ fn is_lie(error: &PlanError) -> bool {
         | PlanError::PlanId { .. }
         | PlanError::TipDiffers
         | PlanError::NotAsked { .. } => true,
-        // These two have bounds of this node's own.
+        // The bounds of these two are this node's own.
         PlanError::Number { what, .. } => !["payload_bytes", "total_updates"].contains(what),
         PlanError::Anchor { .. }
         | PlanError::AnchorDetail { .. }

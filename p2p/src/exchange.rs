@@ -1,12 +1,12 @@
-//! One request and its answer: what the answer must look like, and what has been found true of it.
+//! One request and its answer: what the answer must be, and what was verified about it.
 //!
 //! ```text
 //! Exchange { request, plan, previous update } ── check(rules, response), on a blocking thread ──> Verified, or Violation
 //! ```
 //!
-//! An exchange is a value: it knows of its session what its check needs, and no more. Which request comes next, and what
-//! moves on when it is answered, is the business of whoever makes it: a [`consumer::Session`](crate::consumer::Session), or
-//! an application that calls the behaviour itself. Only [`Exchange::check`] makes a [`Verified`].
+//! An exchange is a value: it knows only what its check needs of the session. Its maker, a
+//! [`consumer::Session`](crate::consumer::Session) or an application that calls the behaviour itself, decides which
+//! request comes next and which markers move when it is answered. Only [`Exchange::check`] makes a [`Verified`].
 
 use std::{ops::Deref, sync::Arc};
 
@@ -55,7 +55,7 @@ pub enum Verified {
         /// Up to and including.
         index: u64,
     },
-    /// The provider refused, as it may.
+    /// The provider refused, which is allowed.
     #[non_exhaustive]
     Refused {
         /// Why.
@@ -65,7 +65,7 @@ pub enum Verified {
     },
 }
 
-/// A plan that was checked against the trust anchor and what was asked for. Only [`Exchange::check`] makes one.
+/// A plan that was checked against the trust anchor and against the request. Only [`Exchange::check`] makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedPlan(Arc<Plan>);
 
@@ -102,8 +102,8 @@ pub struct VerifiedChunk {
 impl VerifiedChunk {
     /// Checks a chunk against the root.
     ///
+    /// # Errors
     /// Anything that does not match.
-    /// Whatever does not fit.
     pub fn verify(
         root: &Hash,
         payload_bytes: u64,
@@ -130,12 +130,12 @@ impl VerifiedChunk {
     }
 }
 
-/// What every answer is held to.
+/// The rules for every answer.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
-    /// Whose chain is followed.
+    /// The trust anchor of the chain.
     pub trust: Arc<TrustAnchor>,
-    /// Which plans are taken.
+    /// The bounds of acceptable plans.
     pub bounds: PlanBounds,
 }
 
@@ -148,8 +148,8 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// `plan` is the session's, as far as there is one. `previous` is the update before the one that is asked for, where it is
-    /// known: the answer must continue it.
+    /// `plan` is the session's plan, if it has one. `previous` is the update before the requested one, if it is known:
+    /// the answer must continue it.
     #[must_use]
     pub fn new(request: SnapshotsRequest, plan: Option<Arc<Plan>>, previous: Option<Checkpoint>) -> Self {
         Self { request, plan, previous }
@@ -198,7 +198,7 @@ impl Exchange {
         self.expecting(rules).check_hashed(response, None)
     }
 
-    /// With what its answer is held to, for another task or thread.
+    /// The exchange with the rules for its answer, for another task or thread.
     pub(crate) fn expecting(self, rules: &Rules) -> Expectation {
         Expectation { exchange: self, rules: rules.clone() }
     }
@@ -212,7 +212,7 @@ fn total(plan: &Plan, kind: ArtefactKind) -> u64 {
     }
 }
 
-/// An exchange with what its answer is held to. Owned, so that it is checked on another task or thread.
+/// An exchange with the rules for its answer. It owns everything, so it can be checked on another task or thread.
 #[derive(Clone, Debug)]
 pub struct Expectation {
     exchange: Exchange,
@@ -224,8 +224,8 @@ impl Expectation {
         &self.exchange.request
     }
 
-    /// Checks an answer; the groups of its chunk may have been hashed as it came, as those of the chunk that was asked
-    /// for.
+    /// Checks an answer. The groups of its chunk may have been hashed as they arrived, at the position of the requested
+    /// chunk.
     pub(crate) fn check_hashed(
         self,
         response: SnapshotsResponse,
@@ -313,8 +313,8 @@ impl Expectation {
             .map_err(|source| Violation::Chunk { index, received, source })
     }
 
-    /// Only the publishers' signatures over the tip count: they are checked, and the others are dropped. The recursive
-    /// proof is checked with the whole chain.
+    /// Only the publishers' signatures over the tip count: these are checked, and all others are dropped. The recursive
+    /// proof is checked together with the whole chain.
     fn check_update(&self, index: u64, mut update: Box<Update>) -> Result<Verified, Violation> {
         let plan = self.plan()?;
         check_update(plan, &self.rules.trust.genesis, index, &update, self.exchange.previous.as_ref())

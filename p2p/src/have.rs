@@ -1,7 +1,7 @@
-//! What is had of a payload, wherever it stands: a set of its groups of 16 KiB.
+//! Which parts of a payload are present: a set of its groups of 16 KiB.
 //!
-//! Groups, not chunks: the set survives another plan of the same payload with other chunks. A chunk is had when all its groups
-//! are. An empty payload is one group of no bytes.
+//! The set has groups, not chunks, so it stays valid for another plan of the same payload with other chunks. A chunk is
+//! present when all its groups are. An empty payload is one group of no bytes.
 //!
 //! # The file
 //!
@@ -32,14 +32,14 @@ const MAX_NUMBER: usize = 10;
 /// The largest file that [`Have::encode`] makes, in bytes.
 pub const MAX_HAVE_BYTES: usize = HEAD + MAX_HAVE_RANGES * 2 * MAX_NUMBER + CHECKSUM;
 
-/// The groups of one payload that are had.
+/// The groups of one payload that are present.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Have {
     payload_bytes: u64,
     groups: IndexRanges,
 }
 
-/// Why a file does not say what is had. What it spoke of is found again by hashing.
+/// Why a file of this format cannot be used. The bytes that it names are found again by hashing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HaveError {
@@ -49,7 +49,7 @@ pub enum HaveError {
     /// It was changed after it was written.
     #[error("its checksum does not match")]
     Checksum,
-    /// It is of another payload.
+    /// It belongs to another payload.
     #[error("it is of another payload")]
     Payload,
 }
@@ -81,7 +81,7 @@ impl Have {
         self.payload_bytes
     }
 
-    /// Adds the groups that are wholly within these bytes. Of an empty payload there is one, within any range.
+    /// Adds the groups that are wholly within these bytes. An empty payload has one group, which is within any range.
     pub fn insert_bytes(&mut self, bytes: Range<u64>) {
         self.groups.insert(self.groups_in(bytes));
     }
@@ -115,14 +115,14 @@ impl Have {
         at(chunks.start)..at(chunks.end)
     }
 
-    /// Whether all of a chunk is had; never of one that there is not.
+    /// Whether a chunk is wholly present; `false` for a chunk that does not exist.
     #[must_use]
     pub fn has_chunk(&self, chunk_size: u64, index: u64) -> bool {
         let groups = self.groups_of(chunk_size, index..index.saturating_add(1));
         !groups.is_empty() && self.groups.covers(&groups)
     }
 
-    /// The chunks that are wholly had, as ascending ranges that do not touch.
+    /// The chunks that are wholly present, as ascending ranges that do not touch.
     pub fn chunks(&self, chunk_size: u64) -> impl Iterator<Item = Range<u64>> + '_ {
         let per_chunk = (chunk_size / GROUP).max(1);
         let (total, chunks) = (self.total(), total_chunks(self.payload_bytes, chunk_size));
@@ -133,7 +133,7 @@ impl Have {
         })
     }
 
-    /// The bytes that are had, as ascending ranges that do not touch. Empty for an empty payload.
+    /// The bytes that are present, as ascending ranges that do not touch. Empty for an empty payload.
     pub fn byte_ranges(&self) -> impl Iterator<Item = Range<u64>> + '_ {
         self.groups.iter().map(|groups| self.bytes_of(&groups)).filter(|range| !range.is_empty())
     }
@@ -143,73 +143,73 @@ impl Have {
         chunk_range(self.payload_bytes, GROUP, groups.start).start..chunk_range(self.payload_bytes, GROUP, end).end
     }
 
-    /// How many bytes are had.
+    /// How many bytes are present.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.byte_ranges().map(|range| range.end - range.start).sum()
     }
 
-    /// How many of them from the first on without a gap.
+    /// How many bytes are present from the first on without a gap.
     #[must_use]
     pub fn prefix_bytes(&self) -> u64 {
         self.groups.prefix().saturating_mul(GROUP).min(self.payload_bytes)
     }
 
-    /// How many chunks are had from the first on without a gap.
+    /// How many chunks are present from the first on without a gap.
     #[must_use]
     pub fn prefix_chunks(&self, chunk_size: u64) -> u64 {
         self.chunks(chunk_size).next().filter(|first| first.start == 0).map_or(0, |first| first.end)
     }
 
-    /// The bytes that are not had, as ascending ranges that do not touch.
+    /// The bytes that are missing, as ascending ranges that do not touch.
     #[must_use]
     pub fn missing_bytes(&self) -> Vec<Range<u64>> {
         let gaps = self.groups.gaps(0..self.total());
         gaps.iter().map(|groups| self.bytes_of(groups)).filter(|range| !range.is_empty()).collect()
     }
 
-    /// Whether nothing is had.
+    /// Whether no group is present.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.groups.is_empty()
     }
 
-    /// Whether everything is had.
+    /// Whether every group is present.
     #[must_use]
     pub fn is_all(&self) -> bool {
         self.groups.covers(&(0..self.total()))
     }
 
-    /// Adds what `other`, of the same payload, has.
+    /// Adds the groups of `other`, which is of the same payload.
     pub fn add(&mut self, other: &Self) {
         self.groups.add(&other.groups);
     }
 
-    /// Removes what `other` has.
+    /// Removes the groups of `other`.
     pub fn subtract(&mut self, other: &Self) {
         self.groups.subtract(&other.groups);
     }
 
-    /// What both have.
+    /// The groups that both have.
     #[must_use]
     pub fn common(&self, other: &Self) -> Self {
         Self { payload_bytes: self.payload_bytes, groups: self.groups.common(&other.groups) }
     }
 
-    /// Whether `other` has all of this.
+    /// Whether `other` has all groups of this set.
     #[must_use]
     pub fn is_within(&self, other: &Self) -> bool {
         self.groups.is_within(&other.groups)
     }
 
-    /// How many ranges it takes to say it.
+    /// The number of ranges in the set.
     #[must_use]
     pub fn pieces(&self) -> usize {
         self.groups.pieces()
     }
 
-    /// The content of the file. Of more than [`MAX_HAVE_RANGES`] ranges the first are kept; what it leaves out is found by
-    /// hashing.
+    /// The content of the file. If there are more than [`MAX_HAVE_RANGES`] ranges, only the first ones are written; the
+    /// others are found by hashing.
     #[must_use]
     pub fn encode(&self, root: &Hash) -> Vec<u8> {
         let count = self.groups.pieces().min(MAX_HAVE_RANGES);
@@ -233,7 +233,7 @@ impl Have {
     /// Reads the file of this payload.
     ///
     /// # Errors
-    /// It is damaged, or of something else.
+    /// It is damaged, or belongs to another payload.
     pub fn decode(root: &Hash, payload_bytes: u64, bytes: &[u8]) -> Result<Self, HaveError> {
         let body = bytes.len().checked_sub(CHECKSUM).ok_or(HaveError::Shape)?;
         if bytes.len() > MAX_HAVE_BYTES {
@@ -385,7 +385,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read_without_harm(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            // With a good checksum, so that the reader sees them.
+            // With a valid checksum, so that the reader gets to the ranges.
             let mut file = bytes;
             let checksum = blake3::hash(&file);
             file.extend_from_slice(checksum.as_bytes());

@@ -4,13 +4,14 @@
 //! one another; every integer a plain literal in `0 ..= 2^53 - 1`; binary in padded standard base64, hashes in lower-case
 //! hex of the exact length. Unknown fields are ignored (they must still be JSON); an unknown `type` is refused.
 //!
-//! Reading scans the text once and borrows from it: besides the message, a reader allocates a list of the members of each
-//! object on the way, at most 1,024 each. A chunk's base64 is decoded straight from the text. serde would not do: it keeps
-//! the last of two equal keys, and to find the `type` of a message it holds all of it as a tree, many times its size.
-//! serde writes, but for the chunk.
+//! Reading scans the text once and borrows from it. Besides the message, a reader allocates only a list of the members
+//! of each object on the way, at most 1,024 each. A chunk's base64 is decoded directly from the text. serde is not
+//! suitable for reading: it keeps the last of two equal keys, and to find the `type` of a message it holds the whole
+//! message as a tree, which takes many times its size. serde writes all messages except the answer with a chunk.
 //!
-//! No document is the beginning of another one, so a message that was cut off on the way is known by its text alone
-//! ([`DecodeError::Incomplete`]): several transports and libraries show a lost connection as a clean end.
+//! No document is the beginning of another one, so the text alone shows that a message was cut off
+//! ([`DecodeError::Incomplete`]). This is necessary because several transports and libraries show a lost connection as
+//! a clean end.
 
 #[cfg(feature = "proofs")]
 mod offers;
@@ -147,7 +148,7 @@ pub fn decode_response_within(bytes: &[u8], bound: usize) -> Result<SnapshotsRes
     read::response(text(bytes)?)
 }
 
-/// Writes a question of `/rpp/offers/1.0.0`.
+/// Writes a request of `/rpp/offers/1.0.0`.
 #[cfg(feature = "proofs")]
 #[must_use]
 pub fn encode_offers_request(request: &OffersRequest) -> Vec<u8> {
@@ -161,7 +162,7 @@ pub fn encode_offers_response(response: &OffersResponse) -> Vec<u8> {
     write::written(response)
 }
 
-/// Reads a question of `/rpp/offers/1.0.0` of at most 64 KiB.
+/// Reads a request of `/rpp/offers/1.0.0` of at most 64 KiB.
 ///
 /// # Errors
 /// Why it cannot be read; the answer is then `invalid`.

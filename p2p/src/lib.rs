@@ -1,5 +1,5 @@
-//! Streams state snapshots between libp2p peers that do not trust each other, proves every byte, and always knows where
-//! it stands.
+//! Streams state snapshots between libp2p peers that do not trust each other, proves every byte, and always reports its
+//! state.
 //!
 //! # Participants
 //!
@@ -28,7 +28,8 @@
 //! * No peer scoring, no connection management: compose the behaviours with those you like. [`offers`] says what the peers
 //!   that are connected offer; finding peers is left to others.
 //! * No storage: a provider reads its payload as it likes, a consumer writes chunks where it likes.
-//! * No secrecy: whoever may connect may ask; a provider that minds refuses in [`SnapshotProvider::plan`].
+//! * No secrecy: every peer that can connect may ask. A provider that wants to refuse does so in
+//!   [`SnapshotProvider::plan`].
 //!
 //! # Parts
 //!
@@ -54,25 +55,27 @@
 //!
 //! # Features
 //!
-//! * `proofs` (default): whatever checks a chain, and what needs that: the behaviour, sessions, plans, the light client.
-//!   Without it there are messages, chunk proofs, and the rules of a provider.
-//! * `transport`: `transport::Tls`, libp2p's with AES first where the processor computes it, and `transport::Yamux`, which makes fewer
-//!   system calls.
-//! * `introspection`: substreams say what they work for (`stream_tags`), for whoever counts bytes below the protocol.
+//! * `proofs` (default): everything that checks a chain, and everything that needs that: the behaviour, sessions,
+//!   plans, the light client. Without it, only messages, chunk proofs and the rules of a provider remain.
+//! * `transport`: `transport::Tls`, which is libp2p's but prefers AES on processors with AES instructions, and
+//!   `transport::Yamux`, which makes fewer system calls.
+//! * `introspection`: tags each substream with the session and chunk that it serves (`stream_tags`), for programs that
+//!   count bytes below the protocol.
 //!
 //! # Limits
 //!
-//! All bounds stand in [`limits`], with [`snapshots::Config`] to change them. The main ones: one request in flight per
-//! session, kept by both sides; requests of 64 KiB and responses of 8 MiB, refused beyond, never cut short; 30 s
-//! without a byte, and 1 KiB/s at the least; 16 request streams per connection; 64 session slots on a provider, 8 per peer; 32 MiB of response bytes under
-//! way, 8 MiB per peer; text from a peer is cut to 512 bytes and escaped before it is shown ([`text::escape`]).
+//! All bounds are in [`limits`]; [`snapshots::Config`] changes them. The main ones: one request in flight per session,
+//! which both sides enforce; requests of 64 KiB and responses of 8 MiB, larger ones are refused and never cut; 30 s
+//! without a byte, and at least 1 KiB/s; 16 request streams per connection; 64 session slots on a provider, 8 per peer;
+//! 32 MiB of response bytes in flight, 8 MiB per peer. Text from a peer is cut to 512 bytes, and escaped before it is
+//! shown ([`text::escape`]).
 //!
 //! # Errors
 //!
-//! Who is at fault is in the type: [`PipelineError`] is a provider's refusal, [`Violation`] a provider's breach of the
-//! protocol, [`RequestFailure`] the transport's (it is not known what the provider did), and
-//! [`SnapshotProtocolError`] brings them together with the caller's own mistakes. After a violation the session is over on
-//! this side; after anything else it can go on.
+//! The type says who is at fault: [`PipelineError`] is a provider's refusal, [`Violation`] is a provider's breach of
+//! the protocol, and [`RequestFailure`] is a failure of the transport (nobody knows what the provider did).
+//! [`SnapshotProtocolError`] combines them with the caller's own mistakes. After a violation the session has ended on
+//! this side; after any other error it can go on.
 
 #[cfg(feature = "proofs")]
 pub mod authority;

@@ -44,7 +44,7 @@ impl RecursiveProofVerifier for rpp_proofs::Verifier {
     }
 }
 
-/// The process's one verifier. It is made when the first proof is checked, which takes a quarter of a second more.
+/// The process's only verifier. It is created when the first proof is checked, which takes a quarter of a second more.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SharedVerifier;
 

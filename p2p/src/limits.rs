@@ -28,13 +28,13 @@ pub const MAX_RESPONSE_BYTES_IN_FLIGHT: usize = 32 * 1024 * 1024;
 pub const MAX_RESPONSE_BYTES_IN_FLIGHT_PER_PEER: usize = 8 * 1024 * 1024;
 /// How long a response waits for the byte budget before it becomes `busy`.
 pub const RESPONSE_BUDGET_WAIT: Duration = Duration::from_secs(5);
-/// Chunks that a provider reads ahead of their requests, bytes of JSON, in all.
+/// Bytes of JSON of the chunks that a provider prefetches, in all.
 pub const MAX_READ_AHEAD_BYTES: usize = 16 * 1024 * 1024;
 /// The same, for one peer.
 pub const MAX_READ_AHEAD_BYTES_PER_PEER: usize = 8 * 1024 * 1024;
 /// The same, for one session; always at least one chunk.
 pub const READ_AHEAD_BATCH: usize = 1024 * 1024;
-/// Chunks that were read ahead are dropped when their session asks for none for this long.
+/// Prefetched chunks are dropped if their session asks for none for this long.
 pub const READ_AHEAD_IDLE: Duration = Duration::from_secs(10);
 /// Session slots on a provider, in all.
 pub const MAX_SLOTS: usize = 64;
@@ -56,7 +56,8 @@ pub const MAX_RECORDS: usize = 4096;
 pub const MAX_RECORDS_PER_PEER: usize = 64;
 /// Consumer sessions that one behaviour keeps open.
 pub const MAX_SESSIONS: usize = 256;
-/// Blocking jobs that run at the same time, of each kind (provider calls for requests, provider calls that read ahead, checks).
+/// Blocking jobs of each kind (provider calls for requests, provider calls for prefetching, checks) that run at the
+/// same time.
 pub const MAX_BLOCKING_JOBS: usize = 4;
 /// How long a session's next request waits for the notice that the last answer was written, before it is `busy`.
 pub const HANDOVER_WAIT: Duration = Duration::from_secs(1);
@@ -76,9 +77,10 @@ pub const ACK_INTERVAL: Duration = Duration::from_millis(500);
 pub const BACKOFF_MIN: Duration = Duration::from_secs(1);
 /// Longest back-off of a consumer.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(60);
-/// What a limit by the byte may save up, as time at its rate.
+/// The unused allowance that a limit by the byte keeps, as time at its rate.
 pub const RATE_BURST: Duration = Duration::from_millis(200);
-/// How much of a limited download may be granted before it comes, as time at the limit; one chunk at least.
+/// The allowance that a limited download may be granted before the bytes arrive, as time at the limit; at least one
+/// chunk.
 pub const RATE_AHEAD: Duration = Duration::from_millis(250);
 /// Members of one JSON object; more is refused.
 pub const MAX_JSON_MEMBERS: usize = 1024;
@@ -86,17 +88,20 @@ pub const MAX_JSON_MEMBERS: usize = 1024;
 pub const MAX_PROOF_HASHES: usize = 64;
 /// Signatures on one update; more is refused.
 pub const MAX_SIGNATURES: usize = 256;
-/// The most bytes of a recursive proof that are kept from one update; the verifier accepts an exact length below this.
+/// The most bytes of an update's recursive proof that are kept. The verifier accepts exactly one length, which is below
+/// this.
 pub const MAX_RECURSIVE_PROOF_BYTES: usize = 64 * 1024;
 /// The most bytes of a session that a consumer fetches before its chain is verified.
 pub const MAX_UNVERIFIED_BYTES: u64 = 64 * 1024 * 1024;
-/// The most bytes that a consumer has verified but not yet made durable, by default.
+/// Default window: bytes of a session that may be in flight or wait to be written. As many again may be written and not
+/// durable.
 pub const WINDOW: u64 = 16 * 1024 * 1024;
-/// What a stream's window has beyond the product of rate and round trip, bytes: for the disk, and for threads that wake late.
+/// How far a stream's window exceeds twice the product of rate and round trip, in bytes: for the disk, and for threads
+/// that wake late.
 pub const WINDOW_HEAD_ROOM: u64 = 8 * 1024 * 1024;
-/// The rate that is assumed of a stream until its own is known, bytes per second.
+/// The rate that is assumed for a stream until its own is measured, bytes per second.
 pub const FIRST_RATE: u64 = 128 * 1024 * 1024;
-/// A round trip counts for a stream's window for this long at least.
+/// A measured round trip counts for a stream's window for at least this long.
 pub const ROUND_TRIP_MEMORY: Duration = Duration::from_secs(5 * 60);
 /// How often a paused consumer checks for free disk space, or for a payload that another session holds.
 pub const PAUSE_RECHECK: Duration = Duration::from_secs(2);
@@ -104,56 +109,56 @@ pub const PAUSE_RECHECK: Duration = Duration::from_secs(2);
 pub const ACK_RETRY: Duration = Duration::from_secs(2);
 /// Bytes gathered for one system call, per connection.
 pub const GATHERED_BYTES: usize = 64 * 1024;
-/// Errors of calls that make no sense, kept until the next poll.
+/// Errors about invalid calls that are kept until the next poll.
 pub const MAX_QUEUED_EVENTS: usize = 1024;
 /// Offers in one answer of `/rpp/offers/1.0.0`; an answer with more is refused.
 pub const MAX_OFFERS: usize = 64;
-/// Offers of peers that a node knows; the oldest go.
+/// Offers of peers that a node knows; the oldest are evicted.
 pub const MAX_KNOWN_OFFERS: usize = 1024;
-/// Peers that are known to offer one snapshot; the oldest go.
+/// Peers that are known to offer one snapshot; the oldest are evicted.
 pub const MAX_OFFER_PEERS: usize = 64;
-/// What a peer offers is forgotten when it was not confirmed for this long.
+/// An offer that its peer does not repeat for this long is forgotten.
 pub const OFFER_LIFE: Duration = Duration::from_secs(10 * 60);
-/// A peer is asked what it offers again after this time, while somebody wants to know.
+/// Time after which a peer is asked for its offers again, while something needs offers.
 pub const ASK_INTERVAL: Duration = Duration::from_secs(60);
-/// The same for a peer whose answers are of no use: it doubles up to this.
+/// The longest such time, to which it doubles for a peer whose answers have no usable offer.
 pub const MAX_ASK_INTERVAL: Duration = Duration::from_secs(60 * 60);
-/// The least time between an answer and the next question to that peer.
+/// The shortest time between an answer and the next request to that peer.
 pub const MIN_ASK_INTERVAL: Duration = Duration::from_secs(5);
-/// Time for one question and its answer.
+/// Time for one request and its answer.
 pub const ASK_TIME: Duration = Duration::from_secs(20);
 /// Peers that are asked at the same time.
 pub const MAX_ASKS: usize = 8;
-/// Offers of one answer that may be wrong before the rest of it is left unread.
+/// Invalid offers in one answer after which the rest of it is ignored.
 pub const MAX_WRONG_OFFERS: usize = 4;
-/// Peers that are gone of which it is still known what they said.
+/// Disconnected peers whose last answer is still known.
 pub const MAX_GONE: usize = 64;
-/// Questions of one peer that are answered at once, and then in each [`ASK_INTERVAL`].
+/// Requests for offers that one peer may make at once, and then in each [`ASK_INTERVAL`].
 pub const MAX_OFFER_ANSWERS: u32 = 8;
-/// Largest frame of a provider on a stream, bytes with the type.
+/// Largest frame of a provider on a stream, in bytes, including the type.
 pub const MAX_PROVIDER_FRAME_BYTES: usize = 8 * 1024 * 1024 + 64 * 1024;
-/// Largest `want` frame of a consumer, bytes with the type.
+/// Largest `want` frame of a consumer, in bytes, including the type.
 pub const MAX_WANT_FRAME_BYTES: usize = 8 * 1024;
-/// Largest `credit` frame of a consumer, bytes with the type.
+/// Largest `credit` frame of a consumer, in bytes, including the type.
 pub const MAX_CREDIT_FRAME_BYTES: usize = 9;
-/// The first frame of a stream comes within this time.
+/// The first frame of a stream must arrive within this time.
 pub const FIRST_FRAME: Duration = Duration::from_secs(10);
-/// A stream on which nothing moves for this long is closed by its provider.
+/// The provider closes a stream on which nothing moves for this long.
 pub const STREAM_IDLE: Duration = SLOT_IDLE;
 /// Payload bytes that a provider reads at once for a stream; always at least one chunk.
 pub const STREAM_BATCH: usize = 2 * 1024 * 1024;
-/// Payload bytes that a provider has read for a stream and not written yet, where the byte budget allows it; always at least
-/// one chunk, and two of the largest.
+/// Payload bytes of a stream that a provider has read and not written yet, as far as the byte budget allows; always at
+/// least one chunk, and two of the largest.
 pub const MAX_STREAM_BYTES: usize = 4 * 1024 * 1024;
 /// Separate ranges of chunks that a provider sends on one stream.
 pub const MAX_SENT_RANGES: usize = 4096;
-/// Wants that a consumer has said and a provider may not have heard yet.
+/// Wants that a consumer has sent and a provider may not have received yet.
 pub const MAX_OPEN_WANTS: usize = 16;
-/// Ranges of a payload that the file of what is had names; what is had beyond is found by hashing.
+/// Ranges that the file `have` names; bytes that are present beyond those are found by hashing.
 pub const MAX_HAVE_RANGES: usize = 4096;
-/// What a source is asked for at a time: as much as it delivers in this time, within its share of the window.
+/// A source is asked for as much at a time as it delivers in this time, within its share of the window.
 pub const RUN: Duration = Duration::from_secs(2);
-/// What a source is asked for while its rate is not known, in bytes; half of it may be under way.
+/// Bytes that a source is asked for while its rate is not known; half of these may be in flight.
 pub const FIRST_RUN: u64 = 2 << 20;
 /// A source is slow when its rate is below the others' mean divided by this,
 pub const SLOW_PART: u64 = 8;
@@ -163,9 +168,10 @@ pub const SLOW_AFTER: Duration = Duration::from_secs(10);
 pub const SLOW_FOR: Duration = Duration::from_secs(60);
 /// Sources of one download.
 pub const MAX_SOURCES: usize = 40;
-/// Reads of one mirror that are under way at once.
+/// Reads of one mirror that may be in flight at once.
 pub const MIRROR_READS: usize = 6;
-/// Bytes that a mirror is read ahead, within the window, while the authority over the plan is checked.
+/// Bytes that are prefetched from a mirror, within the window, while the authority over the plan is checked.
 pub const EARLY_READ: u64 = 8 << 20;
-/// Until the authority over a plan is given, a source that leads and brings nothing for this long gives way to another one.
+/// Until the authority over a plan is given, a leading source that delivers nothing for this long is replaced by
+/// another.
 pub const LEAD_PATIENCE: Duration = Duration::from_secs(10);

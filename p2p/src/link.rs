@@ -1,8 +1,8 @@
-//! What a peer gives: a connection, a session that is open with it, answers, acks; and how it is dealt with when it does not.
-//! Pure, and knows no disk: what it is to ask for is its download's [`Demand`].
+//! Everything about one peer: the connection, the open session with it, answers, acks, and the recovery from failures.
+//! Pure, and without knowledge of the disk: its download's [`Demand`] says what to ask for.
 //!
-//! A link says what it has to say as [`Intent`]s, whatever the transport. Over `/rpp/snapshots/1.0.0`
-//! [`requests`] turns them into one request at a time; a stream would send them as they are.
+//! A link sends [`Intent`]s, whatever the transport. Over `/rpp/snapshots/1.0.0`, [`requests`] turns them into one
+//! request at a time; a stream sends them as they are.
 
 mod backoff;
 mod due;
@@ -42,15 +42,15 @@ pub(crate) struct Link {
     started: Instant,
     state: LinkState,
     opening: Opening,
-    /// The session was planned anew because the peer had lost it, and no chunk came since.
+    /// The session was planned again because the peer had lost it, and no chunk has arrived since.
     has_planned_anew: bool,
     backoff: Backoff,
     acks: Acks,
     said: Said,
     requests: Requests,
-    /// What carries the session while it is open; `None`: requests.
+    /// The stream that carries the session while it is open; `None`: requests.
     stream: Option<LinkStream>,
-    /// How much of it may be under way.
+    /// How many bytes of it may be in flight.
     window: PathWindow,
     /// The version of the protocol that carried the last opening.
     protocol: Option<Protocol>,
@@ -58,15 +58,15 @@ pub(crate) struct Link {
     carried: Option<(RequestId, Protocol)>,
     /// Chunks that failed in transit since the last one that arrived.
     failed_chunks: u32,
-    /// Payload bytes that came, the wasted ones included.
+    /// Payload bytes that arrived, including wasted ones.
     received: u64,
-    /// Payload bytes that were received in vain.
+    /// Payload bytes that arrived and could not be used.
     wasted: u64,
     /// What it is recovering from.
     trouble: Option<Setback>,
 }
 
-/// Where a link stands.
+/// The state of a link.
 ///
 /// ```text
 ///          needed             connected         plan or resume is accepted
@@ -78,7 +78,7 @@ pub(crate) struct Link {
 ///    └── disconnected, and not needed
 /// ```
 ///
-/// A request may be in flight in any state: one that a lost connection took along is answered by its own failure.
+/// A request may be in flight in any state: if its connection was lost, its own failure is reported later.
 #[derive(Debug)]
 enum LinkState {
     /// No connection.
@@ -86,25 +86,25 @@ enum LinkState {
     Dialing {
         since: Instant,
     },
-    /// Connected; the peer has not accepted `plan` or `resume` since the last trouble.
+    /// Connected; the peer has not accepted `plan` or `resume` since the last failure.
     Up,
     /// The peer streams to us.
     Open {
-        /// How many tries the opening took.
+        /// How many attempts the opening took.
         tries: u32,
     },
-    /// Something failed that may pass.
+    /// A failure that may pass.
     BackingOff(Retry),
 }
 
-/// A back-off, while the connection may go and come.
+/// A back-off; the connection may be lost and made again meanwhile.
 #[derive(Debug)]
 struct Retry {
     at: Instant,
     since: Instant,
     cause: Setback,
     connection: Connection,
-    /// A connection from the other side ends the back-off.
+    /// A connection that the other side makes ends the back-off.
     for_connection: bool,
     /// Nothing failed: the driver asks nothing of the peer until then.
     is_barred: bool,
@@ -138,12 +138,12 @@ impl LinkState {
     }
 }
 
-/// How the session is opened the next time.
+/// How the session is opened next time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Opening {
     /// By `plan` when there is none yet, else by `resume` from the download's own markers.
     Usual,
-    /// By `resume`, with what an operator named.
+    /// By `resume`, with the offsets that an operator named.
     Named(ExplicitResume),
     /// By `plan`, because the peer has lost the session.
     Anew,
@@ -151,18 +151,18 @@ enum Opening {
     Smaller(u64),
 }
 
-/// What the peer is known to have recorded.
+/// The markers that the peer has recorded.
 #[derive(Debug, Default)]
 struct Acks {
     chunks: u64,
     updates: u64,
-    /// It did not take the last one.
+    /// It did not accept the last one.
     given_up: bool,
-    /// It could not record one: the next is not sent before.
+    /// It could not record one. The next one is not sent before this time.
     after: Option<Instant>,
 }
 
-/// What becomes of a link when something goes wrong.
+/// The effect of a failure on a link.
 #[derive(Debug)]
 pub(crate) enum Trouble {
     /// It goes on, and recovers from this.
@@ -178,7 +178,7 @@ impl Trouble {
 }
 
 impl Link {
-    /// A link that is not connected. `named`: offsets that an operator insists on.
+    /// A link that is not connected. `named`: offsets that an operator requires.
     pub(crate) fn new(
         session: SnapshotSessionId,
         peer: PeerId,
@@ -235,7 +235,8 @@ impl Link {
         self.protocol
     }
 
-    /// Payload bytes of chunks that may come without another word: of those that are granted, or of one that was asked for.
+    /// Payload bytes of chunks that may arrive without a further request: the rest of the credit, or the one chunk that
+    /// was asked for.
     pub(crate) fn under_way(&self, plan: &Plan) -> u64 {
         let size = |range: &std::ops::Range<u64>| {
             let total = plan.snapshot.checkpoint.payload_bytes;
@@ -257,17 +258,17 @@ impl Link {
         self.window.measured(now, time);
     }
 
-    /// Payload bytes that may be under way or wait for the disk, while the session is carried by a stream.
+    /// Payload bytes that may be in flight or wait for the disk, while the session is carried by a stream.
     pub(crate) fn window(&self, plan: &Plan) -> Option<u64> {
         self.is_streaming().then(|| self.window.bytes(plan.chunk_size))
     }
 
-    /// Payload bytes that came, and those of them that came in vain.
+    /// Payload bytes that arrived, and how many of them could not be used.
     pub(crate) fn counts(&self) -> (u64, u64) {
         (self.received, self.wasted)
     }
 
-    /// A request is to be sent, and the driver has not said what became of that.
+    /// A request was returned to be sent, and the driver has not reported the result yet.
     pub(crate) fn has_unsent(&self) -> bool {
         self.in_flight().is_some_and(|request| request.id.is_none())
     }
@@ -281,7 +282,7 @@ impl Link {
         self.trouble = Some(setback);
     }
 
-    /// What the next plan should be of.
+    /// Sets the wishes for the next plan.
     pub(crate) fn set_wishes(&mut self, wishes: PlanWishes) {
         self.options.wishes = wishes;
     }
@@ -293,7 +294,7 @@ impl Link {
         }
     }
 
-    /// What the download has to put off for the next opening.
+    /// What the download must not start before the next opening is answered.
     pub(crate) fn hold(&self) -> Hold {
         match self.opening {
             Opening::Usual => Hold::Nothing,
@@ -302,7 +303,7 @@ impl Link {
         }
     }
 
-    /// The peer is asked for smaller chunks next.
+    /// Whether the peer will be asked for smaller chunks next.
     pub(crate) fn is_to_shrink(&self) -> bool {
         matches!(self.opening, Opening::Smaller(_))
     }
@@ -339,7 +340,7 @@ impl Link {
         Some(request)
     }
 
-    /// The next thing to say to the peer. Not to be asked before the last message is answered.
+    /// The next intent for the peer. Must not be called before the last message is answered.
     fn poll_intent(&mut self, demand: &Demand) -> Option<Intent> {
         let message = self.message_due(demand);
         self.said.next(&self.state, message, demand, demand.budget, 1)
@@ -377,17 +378,17 @@ impl Link {
         }
     }
 
-    /// Takes the request in flight, if this is its id.
+    /// Removes and returns the request in flight if this is its id.
     pub(crate) fn end(&mut self, id: RequestId) -> Option<InFlight> {
         self.requests.end(Some(id))
     }
 
-    /// What is in flight is given up.
+    /// Gives up the request in flight.
     pub(crate) fn give_up(&mut self) {
         self.requests.give_up();
     }
 
-    /// The peer has planned the session. Whether the plan may have smaller chunks than the one before.
+    /// The peer has planned the session. Returns whether the plan may have smaller chunks than the one before.
     pub(crate) fn planned(&mut self, now: Instant) -> bool {
         let may_shrink = self.is_to_shrink();
         self.opening = Opening::Usual;
@@ -405,7 +406,7 @@ impl Link {
         self.open(now);
     }
 
-    /// Where the connection was lost since, the session is resumed on the next one.
+    /// If the connection has been lost since, the session is resumed on the next one.
     fn open(&mut self, now: Instant) {
         if matches!(self.state, LinkState::Up) {
             self.state = LinkState::Open { tries: self.backoff.tries() + 1 };
@@ -418,7 +419,7 @@ impl Link {
         }
     }
 
-    /// A chunk came; `is_taken`: it is of use.
+    /// A chunk arrived; `is_taken`: it can be used.
     pub(crate) fn chunk_came(&mut self, index: u64, bytes: u64, is_taken: bool) {
         self.received = self.received.saturating_add(bytes);
         self.said.chunk_came(index, bytes);
@@ -432,19 +433,19 @@ impl Link {
         }
     }
 
-    /// An update came and is of use.
+    /// An update arrived that can be used.
     pub(crate) fn update_came(&mut self, index: u64) {
         self.said.update_came(index);
         self.backoff.reset();
     }
 
-    /// Payload bytes came that do not verify.
+    /// Payload bytes arrived that do not verify.
     pub(crate) fn lie_came(&mut self, bytes: u64) {
         self.received = self.received.saturating_add(bytes);
         self.wasted = self.wasted.saturating_add(bytes);
     }
 
-    /// The peer has recorded an ack. `true`: what it is told it keeps up with again.
+    /// The peer has recorded an ack. `true`: it had failed to record acks, and keeps up again.
     pub(crate) fn acked(&mut self, kind: ArtefactKind, index: u64) -> bool {
         let count = index.saturating_add(1);
         match kind {

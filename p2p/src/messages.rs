@@ -5,16 +5,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::{Hash, SnapshotSessionId};
 
-/// What a consumer wishes of a plan. Where it says nothing, whoever reads it has a value of its own.
+/// A consumer's wishes for a plan. For a field that is not set, the reader uses a value of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanWishes {
     /// Wanted chunk size in bytes; any positive number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chunk_size: Option<u64>,
-    /// Smallest chunk size to take, in bytes.
+    /// Smallest chunk size that the consumer accepts, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_chunk_size: Option<u64>,
-    /// Largest chunk size to take, in bytes.
+    /// Largest chunk size that the consumer accepts, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_chunk_size: Option<u64>,
     /// Only this payload.
@@ -33,7 +33,7 @@ pub enum SnapshotsRequest {
     Plan {
         /// The session to open.
         session_id: SnapshotSessionId,
-        /// What it should be a plan of.
+        /// The wishes for the plan.
         #[serde(flatten)]
         wishes: PlanWishes,
     },

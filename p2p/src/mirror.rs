@@ -1,4 +1,4 @@
-//! What the manifest of a mirror says, held to the same rules as what a peer says.
+//! Checks a mirror's manifest by the same rules as a peer's answers.
 
 use std::{ops::Range, sync::Arc};
 
@@ -11,7 +11,7 @@ use crate::{
     types::SnapshotSessionId,
 };
 
-/// A plan with all its updates that keeps the rules; signatures, chain and proof as a whole are checked with the authority.
+/// A valid plan with all its updates. Signatures, chain and proof as a whole are checked with the authority.
 #[derive(Clone, Debug)]
 pub struct MirrorPlan {
     pub(crate) plan: Arc<Plan>,
@@ -19,13 +19,13 @@ pub struct MirrorPlan {
 }
 
 impl MirrorPlan {
-    /// Checks what a manifest says as if a peer had answered so to a request with these wishes. Hashes each update: not for
-    /// the swarm's task.
+    /// Checks a manifest as if a peer had answered with it to a request with these wishes. Hashes each update, so do
+    /// not call it on the swarm's task.
     ///
     /// # Errors
-    /// What it says is not what was asked for, or breaks the rules.
+    /// It is not what was asked for, or breaks the rules.
     pub fn check(plan: Plan, updates: Vec<Update>, wishes: PlanWishes, rules: &Rules) -> Result<Self, Violation> {
-        // Nothing goes over a wire, so any id will do.
+        // Nothing goes over the network, so any id will do.
         let session_id = SnapshotSessionId::random();
         let request = SnapshotsRequest::Plan { session_id, wishes };
         let (min_chunk_size, max_chunk_size) = (MIN_CHUNK_SIZE, MAX_CHUNK_SIZE);
@@ -61,7 +61,7 @@ impl MirrorPlan {
     }
 }
 
-/// How a part of the payload is read first, in bytes: by this many requests at once, in whole chunks of this size.
+/// The requests for the first part of the payload, as byte ranges: this many at once, in whole chunks of this size.
 pub fn reads(part: Range<u64>, chunk_size: u64) -> impl Iterator<Item = Range<u64>> {
     let size = chunk_size.max(1);
     let length = (read_bytes(part.end.saturating_sub(part.start), size) / size).saturating_mul(size);

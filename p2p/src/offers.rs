@@ -1,10 +1,10 @@
 //! `/rpp/offers/1.0.0`: which snapshots peers offer.
 //!
-//! A consumer asks each peer when it connects, and again every minute while somebody wants to know. It promises that an
-//! offer counts only when its tip's signatures hold against the trust anchor, and that no stranger makes anything grow: an
-//! answer has at most 64 offers, of which at most four may be wrong before the rest is left unread; the [`Book`] knows
-//! 1,024 snapshots with 64 peers each. What does not count is no offence: its peer is asked ever more seldom. A peer
-//! without the protocol is no fault.
+//! A consumer asks each peer when it connects, and again every minute while something needs offers. An offer counts
+//! only if its tip's signatures are valid under the trust anchor. No stranger can make memory grow: an answer has at
+//! most 64 offers, after four invalid ones the rest is ignored, and the [`Book`] holds 1,024 snapshots with 64 peers
+//! each. An offer that does not count is not an offence; its peer is asked less and less often. A peer without the
+//! protocol is not at fault.
 //!
 //! | part | what | I/O |
 //! |---|---|---|
@@ -15,7 +15,7 @@
 //! | [`Answers`] | what this node answers | none |
 //! | [`OffersBehaviour`] | the substreams | libp2p, tokio's blocking threads |
 //!
-//! It does not know how peers are found, and starts no download.
+//! This module does not know how peers are found, and starts no download.
 
 mod answers;
 mod asker;

@@ -1,11 +1,12 @@
 //! Limits how slow a message may be: no byte for too long, or too few bytes over a period. Pure; time is an argument.
 //!
-//! A limit on the whole message would exclude slow lines: a chunk that takes a minute is fine as long as its bytes keep
-//! coming. So the time counts from the last byte. There is also a slowest rate, so that a peer cannot hold a place by
-//! sending one byte now and then.
+//! A limit on the whole message would exclude slow lines: a chunk may take a minute as long as its bytes keep arriving.
+//! So the time counts from the last byte. There is also a slowest rate, so that a peer cannot hold a place by sending
+//! one byte now and then.
 //!
-//! Example with the defaults: nothing comes for 29 s, then 100 bytes a second. After 60 s of those only 6,000 bytes
-//! came, where 61,440 are the least: too slow. At 2,000 bytes a second the message may take as long as it needs.
+//! Example with the defaults: nothing arrives for 29 s, then 100 bytes a second. After 60 s at that rate only 6,000
+//! bytes have arrived, but 61,440 are required: too slow. At 2,000 bytes a second the message may take as long as it
+//! needs.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use crate::limits;
 pub struct PaceLimits {
     /// Longest time without a byte.
     pub idle: Duration,
-    /// Slowest rate once bytes come, in bytes per second,
+    /// Slowest rate once bytes arrive, in bytes per second,
     pub slowest: u32,
     /// measured over each period of this length.
     pub over: Duration,
@@ -44,7 +45,7 @@ impl PaceLimits {
         self
     }
 
-    /// The fewest bytes that must come in one period.
+    /// The fewest bytes that must arrive in one period.
     fn least(&self) -> u64 {
         u64::try_from(self.over.as_millis() * u128::from(self.slowest) / 1000).unwrap_or(u64::MAX)
     }
@@ -158,7 +159,7 @@ mod tests {
         // In bursts, as with a multiplexer's window.
         assert_eq!(run(|second| if second % 25 == 0 { 128 * 1024 } else { 0 }).1, None);
         assert_eq!(run(|_| 1), (61, Some(Stall::Slow { bytes: 60, least: 61_440, over: 60 * SECOND })));
-        // Bytes that came fast at first do not help later.
+        // Bytes that arrived quickly at first do not help later.
         let (second, stall) = run(|second| if second <= 60 { 1 << 20 } else { 1 });
         assert!(second <= 181 && matches!(stall, Some(Stall::Slow { .. })), "{second} {stall:?}");
     }

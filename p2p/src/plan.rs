@@ -78,21 +78,21 @@ impl Default for PlanBounds {
 }
 
 impl PlanBounds {
-    /// Takes plans with chunks of `min` to `max` bytes; the protocol's own bounds hold as well.
+    /// Accepts plans with chunks of `min` to `max` bytes; the protocol's own bounds hold as well.
     #[must_use]
     pub fn with_chunk_sizes(mut self, min: u64, max: u64) -> Self {
         (self.min_chunk_size, self.max_chunk_size) = (min, max);
         self
     }
 
-    /// Takes plans with at most this many updates.
+    /// Accepts plans with at most this many updates.
     #[must_use]
     pub fn with_max_updates(mut self, max: u64) -> Self {
         self.max_updates = max;
         self
     }
 
-    /// Takes plans of payloads of at most this many bytes; 0: of any.
+    /// Accepts plans for payloads of at most this many bytes; 0: of any length.
     #[must_use]
     pub fn with_max_payload_bytes(mut self, max: u64) -> Self {
         self.max_payload_bytes = max;
@@ -216,8 +216,8 @@ pub enum DueNumber {
 }
 
 impl PlanError {
-    /// Whether the error is about trust, so that the anchor on our side may be wrong. The others are plans that nobody
-    /// should send.
+    /// Whether the error concerns trust, so that the anchor on our side may be wrong. All other errors are plans that
+    /// no honest peer sends.
     #[must_use]
     pub fn is_about_trust(&self) -> bool {
         matches!(self, Self::Anchor { .. } | Self::AnchorDetail { .. })

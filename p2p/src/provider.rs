@@ -33,7 +33,7 @@ pub type SessionKey = (PeerId, SnapshotSessionId);
 pub struct PlanRequest {
     /// The session to open, or to start anew.
     pub session: SnapshotSessionId,
-    /// What it should be a plan of.
+    /// The wishes for the plan.
     pub wishes: PlanWishes,
     /// The consumer's source, so that the records are shared fairly.
     pub source: Option<Source>,

@@ -85,7 +85,7 @@ impl IndexRanges {
         self.iter().map(|range| range.end - range.start).sum()
     }
 
-    /// What of `outer` is not in the set, ascending.
+    /// The parts of `outer` that are not in the set, ascending.
     pub(crate) fn gaps(&self, outer: Range<u64>) -> Vec<Range<u64>> {
         if outer.is_empty() { Vec::new() } else { self.0.gaps(&outer).collect() }
     }

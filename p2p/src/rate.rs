@@ -1,18 +1,20 @@
-//! Limits by the byte: a token bucket whose tokens are shared evenly by whoever waits for them. Pure: time is an argument, and all
+//! Limits by the byte: a token bucket that keys which wait for tokens share evenly. Pure: time is an argument, and all
 //! arithmetic is in whole bytes and nanoseconds.
 //!
 //! ```text
 //! ask(key, bytes) ──> waits ──(it is its turn, and the bucket is not in debt)──> poll: granted
 //! ```
 //!
-//! **The bucket** is kept as the time at which its debt is paid. A grant of `n` bytes moves that time by `n / rate`. Nothing is granted
-//! before it. Who comes late, because a timer was late, finds up to [`RATE_BURST`] of tokens saved: so the rate holds on a busy machine too.
+//! **The bucket** is stored as the time at which its debt is paid. A grant of `n` bytes moves that time by `n / rate`.
+//! Nothing is granted before it. If a grant is late, because a timer was late, up to [`RATE_BURST`] of tokens has been
+//! saved. So the rate also holds on a busy machine.
 //!
 //! Example: 1,000,000 bytes a second and chunks of 100,000. The first goes at once, each further one 100 ms after the one before. A timer
 //! that is 30 ms late makes the next pause 70 ms.
 //!
-//! **Even shares.** Each key has a tag: how many bytes it was granted, or the least tag among those that wait if that is more (who was away
-//! has no claim on what he did not ask for). The lowest tag goes first. So keys that ask for large pieces get no more than others.
+//! **Even shares.** Each key has a tag: the number of bytes that it was granted, or the smallest tag among the waiting
+//! keys if that is larger (a key has no claim to bytes for which it did not ask). The lowest tag is served first. So
+//! keys that ask for large pieces get no more than others.
 
 use std::{
     collections::HashMap,
@@ -36,7 +38,7 @@ impl Bucket {
         if rate == self.rate {
             return;
         }
-        // What is owed in bytes stays owed.
+        // A debt in bytes stays the same at the new rate.
         let debt = self.paid.map_or(Duration::ZERO, |paid| paid.saturating_duration_since(now));
         let bytes = debt.as_nanos().saturating_mul(u128::from(self.rate)) / NANOS;
         self.paid = (self.rate != 0).then_some(now + cost(u64::try_from(bytes).unwrap_or(u64::MAX), rate));
@@ -52,7 +54,7 @@ impl Bucket {
         self.paid = Some(from + cost(bytes, self.rate));
     }
 
-    /// When it gives again.
+    /// When it grants again.
     fn free_at(&self) -> Option<Instant> {
         self.paid.filter(|_| self.rate != 0)
     }
@@ -68,7 +70,7 @@ impl Bucket {
 }
 
 const NANOS: u128 = 1_000_000_000;
-/// The longest debt; a grant at a byte a second would else reach beyond what a clock holds.
+/// The longest debt. Without it, a grant at one byte per second would reach beyond the clock's range.
 const LONGEST_DEBT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Tags that are kept; more keys than ever wait at once.
@@ -91,9 +93,9 @@ pub struct Shares<K, G> {
     groups: HashMap<G, Bucket>,
     /// In order of asking; as many as the caller has keys.
     waiting: Vec<RateWaiter<K, G>>,
-    /// Of keys that were granted more than the one that went last, while others wait.
+    /// The tags of keys that were granted more than the key that was served last, while others wait.
     tags: HashMap<K, u64>,
-    /// The tag of the one that went last.
+    /// The tag of the key that was served last.
     level: u64,
 }
 
@@ -119,7 +121,7 @@ impl<K: Copy + Eq + Hash, G: Copy + Eq + Hash> Default for Shares<K, G> {
 }
 
 impl<K: Copy + Eq + Hash, G: Copy + Eq + Hash> Shares<K, G> {
-    /// Bytes a second in all, and for each group; 0: no limit. What was granted before counts on.
+    /// Sets the bytes per second in all and for each group; 0: no limit. Earlier grants still count.
     pub fn set_rates(&mut self, now: Instant, total: u64, per_group: u64) {
         self.total.set_rate(now, total);
         self.per_group = per_group;
@@ -132,7 +134,7 @@ impl<K: Copy + Eq + Hash, G: Copy + Eq + Hash> Shares<K, G> {
         self.total.rate != 0 || self.per_group != 0
     }
 
-    /// Asks for bytes of a key in a group; replaces what the key asked for before.
+    /// Asks for bytes for a key in a group; replaces the key's earlier request.
     pub fn ask(&mut self, key: K, group: G, bytes: u64) {
         if let Some(waiter) = self.waiting.iter_mut().find(|waiter| waiter.key == key) {
             (waiter.group, waiter.bytes) = (group, bytes);
@@ -142,7 +144,7 @@ impl<K: Copy + Eq + Hash, G: Copy + Eq + Hash> Shares<K, G> {
         self.waiting.push(RateWaiter { key, group, bytes, tag });
     }
 
-    /// The key waits no more.
+    /// The key does not wait any more.
     pub fn leave(&mut self, key: K) {
         self.waiting.retain(|waiter| waiter.key != key);
     }
@@ -178,7 +180,7 @@ impl<K: Copy + Eq + Hash, G: Copy + Eq + Hash> Shares<K, G> {
         let level = self.level;
         self.tags.retain(|_, tag| *tag > level);
         if self.waiting.is_empty() || self.tags.len() > MAX_TAGS {
-            // Nobody was kept waiting by anybody.
+            // No key kept another one waiting.
             self.tags.clear();
             self.waiting.iter_mut().for_each(|waiter| waiter.tag = 0);
             self.level = 0;
@@ -189,7 +191,7 @@ impl<K: Copy + Eq + Hash, G: Copy + Eq + Hash> Shares<K, G> {
     /// When [`poll`](Self::poll) must be called at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        // Of a limit that is not in debt there is nothing to wait for; the caller polls after each `ask`.
+        // There is nothing to wait for at a limit that is not in debt; the caller polls after each `ask`.
         let of_group = |waiter: &RateWaiter<K, G>| self.groups.get(&waiter.group).and_then(Bucket::free_at);
         self.waiting.iter().filter_map(|waiter| of_group(waiter).max(self.total.free_at())).min()
     }
@@ -201,7 +203,8 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    /// Keys that ask again at once, on a machine whose timers are late by up to `late`; bytes granted to each in `time`.
+    /// Keys that ask again at once, on a machine whose timers are late by up to `late`; counts the bytes granted to
+    /// each in `time`.
     struct World {
         shares: Shares<u64, u64>,
         now: Instant,

@@ -1,22 +1,23 @@
-//! Who is asked for what. Pure: it knows sources by number, chunks by index, and no peer.
+//! Decides which source is asked for which chunks. Pure: it knows sources by number and chunks by index, but no peer.
 //!
 //! ```text
 //! missing chunks ──> runs, one for each source that can deliver ──> what its link wants
 //! ```
 //!
-//! * A *run* is what a source is to deliver next: about two seconds of its measured rate, at least one chunk, at most its share
-//!   of the window, and no more than it can deliver while the others deliver the rest. A source whose rate is not known yet gets
-//!   [`FIRST_RUN`]. A source that is alone has everything; while others may still come, only as much of it may be under way
-//!   as of a run.
-//! * Of a run, what may be *under way* cannot be taken back; the rest can.
-//! * A source that is dry, while nothing is left to be handed out, takes over what another has not begun: as much of it as makes
-//!   both end at the same time. Where nothing else is left, it is asked for what is under way elsewhere and would come much
-//!   later from there: at most two sources bring the same chunk.
-//! * A source that has less than an eighth of the others' mean rate for ten seconds is *slow*: it has no run for a minute, then
-//!   it is tried again. The last source that can deliver is never slow.
+//! * A *run* is what a source delivers next: about two seconds of its measured rate, at least one chunk, at most its
+//!   share of the window, and no more than it can deliver while the others deliver the rest. A source whose rate is not
+//!   known yet gets [`FIRST_RUN`]. A source that is alone gets everything, but while others may still be added, only as
+//!   many bytes as a run has may be in flight.
+//! * The part of a run that may be *in flight* cannot be taken back; the rest can.
+//! * A source without a run, when no chunks are left to assign, takes over chunks that another source has not begun: as
+//!   many as make both finish at the same time. If there are none, it is asked for chunks that are in flight from
+//!   another source and would arrive there much later: at most two sources deliver the same chunk.
+//! * A source with less than an eighth of the others' mean rate for ten seconds is *slow*: it gets no run for a minute,
+//!   then it is tried again. The last source that can deliver is never slow.
 //!
-//! Example: chunks of 1 MiB, a window of 16 MiB, two sources of 2 MiB/s and 200 KiB/s. The first gets runs of 4 MiB, the second
-//! single chunks. When 3 MiB are missing, the first has them in 1.5 s and the second would need 5 s for one: it gets none.
+//! Example: chunks of 1 MiB, a window of 16 MiB, two sources of 2 MiB/s and 200 KiB/s. The first gets runs of 4 MiB,
+//! the second single chunks. When 3 MiB are missing, the first delivers them in 1.5 s, and the second would need 5 s
+//! for one chunk: it gets none.
 
 mod rate;
 
@@ -31,18 +32,18 @@ use crate::{
     ranges::IndexRanges,
 };
 
-/// While several sources deliver, they are compared this often.
+/// While several sources deliver, they are compared at this interval.
 const LOOK: Duration = Duration::from_millis(250);
-/// What is under way elsewhere is asked for again when it would come at least so much later.
+/// A chunk in flight from one source is asked of another if the first would deliver it at least this much later.
 const MUCH_LATER: Duration = Duration::from_millis(500);
 
 /// The number of a source within its download.
 pub(crate) type Number = u32;
 
-/// What is to be shared out.
+/// The chunks that must be assigned.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Missing<'a> {
-    /// The chunks that are to come.
+    /// The missing chunks.
     pub(crate) missing: &'a IndexRanges,
     /// Bytes of a chunk.
     pub(crate) chunk: u64,
@@ -62,9 +63,9 @@ struct Supplier {
     /// It can deliver now.
     is_ready: bool,
     run: IndexRanges,
-    /// Bytes of the run, from its first chunk on, that may be under way.
+    /// Bytes of the run, from its first chunk on, that may be in flight.
     under_way: u64,
-    /// The most bytes that may be.
+    /// The most bytes that may be in flight.
     allowance: u64,
     rate: Rate,
     pace: Tempo,
@@ -95,7 +96,7 @@ impl Supplier {
 }
 
 impl Schedule {
-    /// Whether a source can deliver. What it was to deliver goes to the others when it cannot.
+    /// Sets whether a source can deliver. If it cannot, its run goes to the others.
     pub(crate) fn set_ready(&mut self, number: Number, is_ready: bool) {
         let source = self.sources.entry(number).or_default();
         source.is_ready = is_ready;
@@ -110,43 +111,43 @@ impl Schedule {
         self.sources.remove(&number);
     }
 
-    /// So many bytes of a source's run, from its first chunk on, may be under way.
+    /// This many bytes of a source's run, from its first chunk on, may be in flight.
     pub(crate) fn set_under_way(&mut self, number: Number, bytes: u64) {
         if let Some(source) = self.sources.get_mut(&number) {
             source.under_way = bytes;
         }
     }
 
-    /// Something is under way from this source before what is missing is shared out.
+    /// Chunks are in flight from this source before the missing chunks are assigned.
     pub(crate) fn begins(&mut self, now: Instant, number: Number) {
         self.sources.entry(number).or_default().rate.start(now);
     }
 
-    /// These chunks are under way from this source already.
+    /// These chunks are in flight from this source already.
     pub(crate) fn adopt(&mut self, number: Number, under_way: &IndexRanges) {
         if let Some(source) = self.sources.get_mut(&number) {
             source.run.add(under_way);
         }
     }
 
-    /// A chunk came from this source.
+    /// A chunk arrived from this source.
     pub(crate) fn came(&mut self, now: Instant, number: Number, bytes: u64) {
         if let Some(source) = self.sources.get_mut(&number) {
             source.rate.came(now, bytes);
         }
     }
 
-    /// What this source is to deliver next.
+    /// The run of this source.
     pub(crate) fn run(&self, number: Number) -> Option<&IndexRanges> {
         self.sources.get(&number).map(|source| &source.run)
     }
 
-    /// How many bytes of it may be under way.
+    /// How many bytes of it may be in flight.
     pub(crate) fn allowance(&self, number: Number) -> u64 {
         self.sources.get(&number).map_or(0, |source| source.allowance)
     }
 
-    /// Until when nothing is asked of this source, because it is slow.
+    /// Until when this source gets no run because it is slow.
     pub(crate) fn slow_until(&self, number: Number) -> Option<Instant> {
         match self.sources.get(&number)?.pace {
             Tempo::Slow { until } => Some(until),
@@ -154,17 +155,17 @@ impl Schedule {
         }
     }
 
-    /// Bytes per second of a source; a chunk of so many bytes may be under way.
+    /// A source's rate in bytes per second; up to one chunk of `chunk` bytes may be in flight.
     pub(crate) fn rate(&self, now: Instant, number: Number, chunk: u64) -> Option<u64> {
         self.sources.get(&number)?.rate.at(now, chunk)
     }
 
-    /// When [`Self::share`] is to be called again at the latest.
+    /// When [`Self::share`] must be called again at the latest.
     pub(crate) fn next_look(&self) -> Option<Instant> {
         self.next_look
     }
 
-    /// Shares out what is missing.
+    /// Assigns the missing chunks.
     pub(crate) fn share(&mut self, now: Instant, work: Missing<'_>) {
         let mut unassigned = work.missing.clone();
         self.judge(now, work);
@@ -174,7 +175,7 @@ impl Schedule {
             source.run = if source.delivers() { source.run.common(work.missing) } else { IndexRanges::default() };
         }
         if count == 1 {
-            // What is under way from one that turns out to be slow could not be had from the others.
+            // If a source turns out to be slow, its chunks in flight could not have come from the others.
             let is_alone = self.sources.len() == 1;
             for source in self.sources.values_mut().filter(|source| source.delivers()) {
                 source.run = work.missing.clone();
@@ -194,7 +195,7 @@ impl Schedule {
         self.next_look = waits.then(|| now + LOOK);
     }
 
-    /// Who is slow.
+    /// Decides which sources are slow.
     fn judge(&mut self, now: Instant, work: Missing<'_>) {
         let rates: Vec<(Number, u64)> = self
             .sources
@@ -224,13 +225,13 @@ impl Schedule {
             if let Tempo::Slow { until } = source.pace
                 && (until <= now || nobody)
             {
-                // What it had before says nothing any more.
+                // Its earlier rate means nothing any more.
                 (source.pace, source.rate) = (Tempo::Even, Rate::default());
             }
         }
     }
 
-    /// Bytes that a source is to have in its run.
+    /// The bytes that a source's run should have.
     fn target(source: &Supplier, now: Instant, work: Missing<'_>, share: u64) -> u64 {
         let wanted = match source.rate.at(now, work.chunk) {
             Some(rate) => bytes_in(rate, RUN),
@@ -239,7 +240,7 @@ impl Schedule {
         wanted.min(share).max(work.chunk)
     }
 
-    /// A run that has become too long, because another source can deliver or its own got slower, is cut.
+    /// Cuts a run that has become too long, because another source can deliver now or its own source got slower.
     fn cut(&mut self, now: Instant, work: Missing<'_>, share: u64) {
         for source in self.sources.values_mut().filter(|source| source.delivers()) {
             let target = Self::target(source, now, work, share);
@@ -250,7 +251,7 @@ impl Schedule {
         }
     }
 
-    /// Who has less than three quarters of what he is to have gets the first chunks that nobody has.
+    /// A source with less than three quarters of its target gets the first chunks that are not assigned.
     fn hand_out(&mut self, now: Instant, work: Missing<'_>, share: u64, unassigned: &mut IndexRanges) {
         let all_rates = self.all_rates(now, work);
         let missing = bytes(work.missing, work.chunk);
@@ -262,7 +263,7 @@ impl Schedule {
             }
             let mut most = target - has.min(target);
             if let (Some(rate), Some(all)) = (source.rate.at(now, work.chunk), all_rates) {
-                // What it can deliver until all is there.
+                // The bytes that it can deliver until everything has arrived.
                 let until_end = fraction(missing, rate, all);
                 most = most.min(until_end.saturating_sub(has));
                 // A chunk is not divided.
@@ -274,7 +275,7 @@ impl Schedule {
             unassigned.subtract(&taken);
             source.run.add(&taken);
         }
-        // Whatever rounding leaves goes to the fastest.
+        // The rest that rounding leaves goes to the fastest source.
         if unassigned.is_empty() || self.sources.values().any(|source| source.delivers() && !source.run.is_empty()) {
             return;
         }
@@ -286,7 +287,7 @@ impl Schedule {
         }
     }
 
-    /// The rates of all that deliver, if they are all known.
+    /// The rates of all sources that deliver, together, if all of them are known.
     fn all_rates(&self, now: Instant, work: Missing<'_>) -> Option<u64> {
         let mut all = 0_u64;
         for source in self.sources.values().filter(|source| source.delivers()) {
@@ -295,7 +296,8 @@ impl Schedule {
         Some(all)
     }
 
-    /// Who is dry takes over from others: what they have not begun, else what they are late with.
+    /// Sources without a run take over from others: chunks that these have not begun, else chunks that would arrive
+    /// late.
     fn take_over(&mut self, now: Instant, work: Missing<'_>, share: u64) {
         let dry: Vec<Number> = self
             .sources
@@ -324,8 +326,8 @@ impl Schedule {
         }
     }
 
-    /// The others with a run, those first that need longest for it: number, milliseconds, rate. `unknown`: the rate of one that
-    /// is not known yet; without it such a one is left out.
+    /// The other sources with a run, those first that need longest for it: number, milliseconds, rate. `unknown`: the
+    /// rate of a source whose own is not known yet; without it, such a source is left out.
     fn slowest_first(
         &self,
         now: Instant,
@@ -346,7 +348,7 @@ impl Schedule {
         others
     }
 
-    /// Takes the end of another's run that is not under way.
+    /// Takes the end of another source's run that is not in flight.
     fn rest_of_another(
         &mut self,
         now: Instant,
@@ -355,7 +357,7 @@ impl Schedule {
         rate: Option<u64>,
         target: u64,
     ) -> Option<IndexRanges> {
-        // Who is not known yet is taken to be as fast as the taker.
+        // A source with an unknown rate is assumed to be as fast as the taker.
         let unknown = Some(rate.unwrap_or(work.chunk));
         for (number, millis, owners_rate) in self.slowest_first(now, work, taker, unknown) {
             let rate = rate.unwrap_or(owners_rate);
@@ -375,7 +377,7 @@ impl Schedule {
         None
     }
 
-    /// Chunks that are under way elsewhere and would come much later from there, the latest first.
+    /// Chunks that are in flight from other sources and would arrive much later from there, the latest first.
     fn late_elsewhere(
         &self,
         now: Instant,

@@ -1,5 +1,5 @@
-//! What a session says of itself: its state, what it waits for, why it failed, and how far it is. Each word stands here
-//! once; the control plane, the metrics, introspection and the fleet's graph all use these types.
+//! What a session reports about itself: its state, what it waits for, why it failed, and its progress. Each word is
+//! defined only here; the control plane, the metrics, introspection and the fleet's graph all use these types.
 
 use std::{fmt, path::PathBuf};
 
@@ -42,7 +42,7 @@ macro_rules! words {
 }
 
 words! {
-    /// Where a session stands.
+    /// The state of a session.
     ///
     /// ```text
     /// connecting -> planning -> verifying -> streaming -> verifying -> complete
@@ -53,19 +53,19 @@ words! {
     SessionState {
         /// No connection to the provider yet.
         Connecting = "connecting",
-        /// The plan, or the answer to a resume, is asked for.
+        /// The session has asked for the plan, or sent a resume, and waits for the answer.
         Planning = "planning",
-        /// Chunks are coming.
+        /// Chunks are arriving.
         Streaming = "streaming",
         /// Updates, signatures and proof are fetched and checked, or the payload is moved into the store.
         Verifying = "verifying",
-        /// Something failed that may pass; `waiting_on.retry_at` says when the next try is.
+        /// A failure that may pass; `waiting_on.retry_at` says when the next attempt is.
         BackingOff = "backing_off",
-        /// The disk is full, or another session has the payload or the place.
+        /// The disk is full, or another session holds the payload or the last free place.
         Paused = "paused",
         /// The verified payload is in place.
         Complete = "complete",
-        /// It is over; the error says why.
+        /// The session has failed; the error says why.
         Failed = "failed",
     }
 }
@@ -79,19 +79,19 @@ impl SessionState {
 }
 
 words! {
-    /// Where a source of a download stands.
+    /// The state of a source of a download.
     SourceState {
-        /// A connection, or its plan, is waited for.
+        /// The session waits for a connection to it, or for its plan.
         Connecting = "connecting",
-        /// It is asked for something.
+        /// It has been asked for something.
         Active = "active",
-        /// It could deliver, and nothing is asked of it.
+        /// It could deliver, but is asked for nothing.
         Idle = "idle",
-        /// It delivers far less than the others, so nothing is asked of it for a while.
+        /// It delivers far less than the others, so it is asked for nothing for a while.
         Slow = "slow",
         /// It failed in a way that may pass.
         BackingOff = "backing_off",
-        /// It cannot serve this, or may not.
+        /// It cannot serve this payload, or the session may not use it.
         Refused = "refused",
         /// It broke the protocol.
         Banned = "banned",
@@ -101,7 +101,7 @@ words! {
 }
 
 words! {
-    /// What a source of a download is.
+    /// The kind of a download's source.
     SourceKind {
         /// A node that speaks the protocol.
         Peer = "peer",
@@ -121,13 +121,13 @@ words! {
         Chunk = "chunk",
         /// A light-client update.
         LightClientUpdate = "light_client_update",
-        /// The mirror of an ack.
+        /// The provider's confirmation of an ack.
         Ack = "ack",
         /// The check of signatures, chain and proof.
         Proof = "proof",
         /// A write, a flush, or free space.
         Disk = "disk",
-        /// Credit: what the provider may send has come, and is not durable here yet.
+        /// Credit: everything that the provider may send has arrived, and is not durable here yet.
         Credit = "credit",
         /// This node's own limit by the byte.
         Throttle = "throttle",
@@ -141,21 +141,22 @@ words! {
 }
 
 words! {
-    /// Stable words for what ended a session, or what it is recovering from; `docs/troubleshooting.md` explains each.
+    /// Stable words for the failure that ended a session, or from which it is recovering; `docs/troubleshooting.md`
+    /// explains each.
     FailureCode {
-        /// The connection, or the patience, is gone.
+        /// The provider could not be reached, or not for too long.
         Network = "network",
         /// Bytes did not verify.
         Checksum = "checksum",
-        /// No trust in the publishers, or no permission to consume.
+        /// The publishers are not trusted, or this node may not consume there.
         Authentication = "authentication",
-        /// The offsets of a resume do not fit.
+        /// The offsets of a resume do not match.
         ResumeMismatch = "resume_mismatch",
         /// The provider refused, or broke the protocol.
         Provider = "provider",
-        /// This node's disk.
+        /// This node's disk failed.
         Storage = "storage",
-        /// The commitment chain or its proof does not hold.
+        /// The commitment chain or its proof is not valid.
         Proof = "proof",
         /// The tip is older than the head.
         Stale = "stale",
@@ -175,20 +176,20 @@ pub struct WaitingOn {
     /// Which chunk or update.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub index: Option<u64>,
-    /// Whom (a peer id, or a session number for `session`).
+    /// The peer (its id), or the session (its number) for `session`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
     /// For how long, in milliseconds.
     pub since_ms: u64,
     /// One clear sentence, with what the operator can do.
     pub reason: String,
-    /// When the next try is (RFC 3339), for `retry`.
+    /// When the next attempt is (RFC 3339), for `retry`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_at: Option<String>,
 }
 
 impl WaitingOn {
-    /// A wait for no artefact and nobody in particular.
+    /// A wait that concerns no chunk or update, and no peer.
     #[must_use]
     pub fn new(what: WaitKind, since_ms: u64, reason: String) -> Self {
         Self { what, index: None, peer: None, since_ms, reason, retry_at: None }
@@ -202,22 +203,23 @@ impl WaitingOn {
     }
 }
 
-/// What one source of a session gives. Fields without a value are left out of the JSON, but for the three that are always there.
+/// The status of one source of a session. Fields without a value are left out of the JSON, except the three that are
+/// always there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SourceStatus {
     /// A peer id, or the URL of a mirror without user, password and query.
     pub source: String,
-    /// Which of the two.
+    /// The kind of the source.
     pub kind: SourceKind,
-    /// Where it stands.
+    /// Its state.
     pub state: SourceState,
-    /// The version of the protocol that is spoken with a peer.
+    /// The version of the protocol that is used with a peer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,
-    /// Verified payload bytes of it that were of use.
+    /// Verified payload bytes of it that were used.
     pub bytes_verified: u64,
-    /// Payload bytes of it that came in vain.
+    /// Payload bytes of it that could not be used.
     pub bytes_wasted: u64,
     /// Its measured rate, while it delivers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -225,19 +227,19 @@ pub struct SourceStatus {
     /// The newest round trip to a peer, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rtt_ms: Option<f64>,
-    /// Payload bytes that may be under way from a peer or wait to be written, chosen from rate and round trip.
+    /// Payload bytes that may be in flight from a peer or wait to be written, chosen from rate and round trip.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window_bytes: Option<u64>,
-    /// What this source is waited for.
+    /// What the session waits for from this source.
     pub waiting_on: Option<WaitingOn>,
-    /// Why it is of no use, or what it recovers from.
+    /// Why it is not used, or the failure from which it is recovering.
     pub error: Option<String>,
     /// The code of the error.
     pub error_code: Option<FailureCode>,
 }
 
 impl SourceStatus {
-    /// One that gave nothing yet.
+    /// A source that has delivered nothing yet.
     #[must_use]
     pub fn new(source: String, kind: SourceKind, state: SourceState) -> Self {
         Self {
@@ -264,13 +266,13 @@ impl SourceStatus {
     }
 }
 
-/// Everything a session can say. Fields without a value are left out of the JSON, but for the four that are always there.
+/// The status of a session. Fields without a value are left out of the JSON, except the four that are always there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)] // named and defined one by one in `docs/http.md`
 #[non_exhaustive]
 pub struct SnapshotStreamStatus {
     pub session: SnapshotSessionId,
-    /// The provider; none while a session that may take any one has found none.
+    /// The provider; absent while a session without a named provider has found none.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -310,7 +312,7 @@ pub struct SnapshotStreamStatus {
     pub bytes_durable: u64,
     #[serde(default)]
     pub bytes_wasted: u64,
-    /// In the order in which they were added, the lost ones included; at most [`MAX_SOURCES`](crate::limits::MAX_SOURCES).
+    /// In the order in which they were added, including lost ones; at most [`MAX_SOURCES`](crate::limits::MAX_SOURCES).
     #[serde(default)]
     pub sources: Vec<SourceStatus>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -339,7 +341,7 @@ pub struct SnapshotStreamStatus {
 }
 
 impl SnapshotStreamStatus {
-    /// One that has done nothing yet.
+    /// A session that has done nothing yet.
     #[must_use]
     pub fn new(session: SnapshotSessionId, state: SessionState, started_at: String, updated_at: String) -> Self {
         Self {
@@ -389,7 +391,7 @@ impl SnapshotStreamStatus {
         self
     }
 
-    /// Whether it is complete by its record, and this process has yet to verify what is stored.
+    /// Whether its record says that it is complete, but this process has not verified the stored payload yet.
     #[must_use]
     pub fn is_being_verified_again(&self) -> bool {
         self.state == SessionState::Complete && !self.verified && self.recheck_bytes.is_some()
@@ -413,7 +415,7 @@ fn peer_from_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<O
 mod tests {
     use super::*;
 
-    /// Each word, as the contract has it, is what is written and read.
+    /// Each word of the contract is what is written and read.
     fn check<T>(all: &[T], words: &[&str], as_str: fn(T) -> &'static str)
     where
         T: Copy + fmt::Debug + PartialEq + Serialize + for<'de> Deserialize<'de>,

@@ -6,11 +6,11 @@
 //!          <── message | chunk ──────────
 //! ```
 //!
-//! No I/O and no clock in here: [`frame`] is what is on the wire, [`Incoming`] is what a consumer accepts of it, [`Served`] is
-//! what a provider does with it. The substreams are the behaviour's.
+//! There is no I/O and no clock here. [`frame`] has the wire format, [`Incoming`] decides what a consumer accepts, and
+//! [`Served`] what a provider sends. The behaviour has the substreams.
 //!
-//! A stream carries each chunk and each update at most once. A consumer that has lost what it received opens another stream
-//! and resumes there. So "wanted before, and did not come yet" decides alone whether something may come.
+//! A stream carries each chunk and each update at most once. A consumer that has lost what it received opens another
+//! stream and resumes there. So an item may arrive exactly if it was wanted and has not arrived yet.
 
 mod buffers;
 pub mod frame;
@@ -48,12 +48,12 @@ impl Protocol {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Protocols {
-    /// Both: 2.0.0 wherever the other side has it.
+    /// Both: 2.0.0 if the other side supports it.
     #[default]
     Auto,
-    /// 1.0.0 alone.
+    /// Only 1.0.0.
     V1,
-    /// 2.0.0 alone.
+    /// Only 2.0.0.
     V2,
 }
 

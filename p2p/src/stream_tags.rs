@@ -1,5 +1,5 @@
-//! Tags that say what a substream is used for, for whoever watches below the protocol (introspection shows them). They
-//! are set while the substream's codec is polled, and only then.
+//! Tags that say what a substream is used for, for observers below the protocol (introspection shows them). They are
+//! set only while the substream's codec is polled.
 
 use std::{future::Future, sync::Arc};
 
@@ -32,13 +32,13 @@ pub fn within<T>(tags: &StreamTags, act: impl FnOnce() -> T) -> T {
     CURRENT.sync_scope(Arc::clone(tags), act)
 }
 
-/// Nobody looks.
+/// Without the feature, tags are ignored.
 #[cfg(not(feature = "introspection"))]
 pub(crate) fn within<T>(_: &StreamTags, act: impl FnOnce() -> T) -> T {
     act()
 }
 
-/// Nobody looks.
+/// Without the feature, tags are ignored.
 #[cfg(not(feature = "introspection"))]
 pub(crate) async fn scope<F: Future>(_: &StreamTags, future: F) -> F::Output {
     future.await

@@ -2,7 +2,7 @@
 
 pub use rpp_common::text::{cut, escape};
 
-/// What a panic said, escaped.
+/// The text of a panic, escaped.
 #[cfg(feature = "proofs")]
 pub(crate) fn of_panic(panic: &(dyn std::any::Any + Send)) -> crate::error::Cause {
     let words = panic.downcast_ref::<&'static str>().copied();

@@ -65,10 +65,10 @@ where
     }
 }
 
-/// Gathers writes until somebody flushes twice without writing in between, or the buffer is full.
+/// Gathers writes until it is flushed twice without a write in between, or until the buffer is full.
 ///
-/// The first flush after a write only asks to be polled again, so that whoever has more to write at this moment can
-/// write it first. Nothing stays in the buffer longer than one turn of its task.
+/// The first flush after a write only asks to be polled again, so that everything that has more to write at this moment
+/// is written first. Nothing stays in the buffer longer than one turn of its task.
 #[derive(Debug)]
 pub struct Corked<C> {
     inner: C,
@@ -90,7 +90,7 @@ impl<C> Corked<C> {
 impl<C: AsyncWrite + Unpin> Corked<C> {
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.written < self.buffer.len() {
-            // In blocks, for the same reason: TLS copies them to where they are encrypted, behind a head of five bytes.
+            // In blocks, for the same reason: TLS copies them to where they are encrypted, after a head of five bytes.
             let mut blocks = [IoSlice::new(&[]); GATHERED_BYTES.div_ceil(BLOCK)];
             let rest = self.buffer[self.written..].chunks(BLOCK);
             let count = rest.len().min(blocks.len());

@@ -1,5 +1,5 @@
-//! A single flipped bit, anywhere in the JSON of a plan, an update or a chunk: refused before a marker moves, or it
-//! provably means the same.
+//! Flips a single bit anywhere in the JSON of a plan, an update or a chunk. The answer must be refused before a marker
+//! moves, or must provably mean the same.
 
 use std::{sync::Arc, time::Instant};
 
@@ -25,7 +25,7 @@ fn rules() -> Rules {
     Rules { trust: Arc::clone(&WORLD.trust), ..Rules::default() }
 }
 
-/// What an answer leads to, and the markers after it.
+/// The result of an answer, and the markers after it.
 fn outcome(plan: Option<&Plan>, request: &SnapshotsRequest, text: &[u8]) -> (Result<Verified, Violation>, (u64, u64)) {
     let mut session = plan.map_or_else(ByHand::default, |plan| ByHand::resumed(Arc::new(plan.clone()), 0, 0));
     let exchange = session.exchange(request.clone());
@@ -38,12 +38,13 @@ fn outcome(plan: Option<&Plan>, request: &SnapshotsRequest, text: &[u8]) -> (Res
     (result, session.markers())
 }
 
-/// What counts of a verified answer: all of it but what a refused session never acts on.
+/// The meaning of a verified answer: everything except what a refused session never acts on.
 fn meaning(verified: &Verified) -> String {
     format!("{verified:?}")
 }
 
-/// Flips each bit of a text in turn (every `stride`-th). Returns how many were refused and how many meant the same.
+/// Flips every `stride`-th bit of a text in turn. Returns how many of the texts were refused and how many meant the
+/// same.
 fn flip_all(
     plan: Option<&Plan>,
     request: &SnapshotsRequest,
@@ -121,12 +122,12 @@ fn of_chunks() {
 fn of_an_update_before_the_tip() {
     let plan = WORLD.plan(SNAPSHOT, TIP, 16_384);
     let (request, response) = update(&plan, 0);
-    // Signatures say something over the tip only: what is verified does not hold them.
+    // The signatures are over the tip only, and the verified value does not contain them.
     let (refused, same) = flip_all(Some(&plan), &request, &response, 1, |_| false);
     assert!(refused > same, "{refused} refused, {same} the same");
 }
 
-/// Of the tip's update, a flip in the proof is left to the proof's verifier; everything else is refused at once.
+/// In the tip's update, a flip in the proof is left to the proof's verifier. Any other flip is refused at once.
 #[test]
 fn of_the_tip() {
     let plan = WORLD.plan(SNAPSHOT, TIP, 16_384);
@@ -147,7 +148,7 @@ fn of_the_tip() {
     session_refuses_the_proof(&plan, vec![before, tip]);
 }
 
-/// The last update does not count before its proof is checked; a wrong one ends the session and names the sender.
+/// The last update does not count before its proof is checked. A wrong proof ends the session and names the sender.
 fn session_refuses_the_proof(plan: &Plan, updates: Vec<rpp_p2p::Update>) {
     let now = Instant::now();
     let peer = PeerId::random();

@@ -1,4 +1,4 @@
-//! The examples run as they stand, with a real proof.
+//! Runs the examples unchanged, with a real proof.
 
 #[path = "../examples/embed.rs"]
 mod embed;

@@ -1,4 +1,4 @@
-//! What a provider makes of requests that are unreadable, too many, or not this peer's to make: one test per kind.
+//! How a provider handles requests that are unreadable, too many, or not this peer's to make: one test per kind.
 
 use std::{sync::Arc, time::Duration};
 
@@ -51,7 +51,7 @@ async fn an_unreadable_request_is_answered_invalid_with_session_0() {
         "{\"type\":\"surprise\",\"session_id\":7}".to_owned(),
         format!("{{\"type\":\"plan\",\"session_id\":7,\"x\":{}{}}}", "[".repeat(1000), "]".repeat(1000)),
     ];
-    // After its end there may be JSON's own white space, and nothing else.
+    // Only JSON's own white space may follow the end of the document.
     let after: [&[u8]; 8] = [b"x", b"{", b"}", b"null", b"\0", b"\x0c", b"\xc2\xa0", b"\xff"];
     let followed = after.map(|after| [valid.as_bytes(), after].concat());
     for text in texts.map(String::into_bytes).into_iter().chain(followed) {
@@ -161,7 +161,7 @@ async fn a_second_request_of_a_session_is_busy_while_the_first_is_in_flight() {
         let answer = raw.ask(provider.peer, second).await;
         assert!(is_refusal(&answer, "busy") && answer.contains("\"session_id\":7"), "{answer}");
     }
-    // Another session of the same peer is not in its way.
+    // It does not block another session of the same peer.
     let other = raw.send(provider.peer, plan_request(8)).await;
     gate.arrived(2).await;
     gate.open();
@@ -197,13 +197,13 @@ async fn another_peers_session_is_not_found_and_stays_as_it_is() {
     let cancel = SnapshotsRequest::Error { session_id: session(7), message: "over".to_owned() };
     assert!(is_refusal(&stranger.ask(them, request(&cancel)).await, "cancelled"));
     assert_eq!(memory.markers(owner.peer, session(7)), before);
-    // The stranger may open a session under the same id: it is another one.
+    // The stranger may open a session under the same id. It is a different session.
     stranger.ask(them, plan_request(7)).await;
     assert_eq!(memory.markers(owner.peer, session(7)), before);
     assert!(owner.ask(them, chunk_request(7, 2)).await.contains("\"type\":\"chunk\""));
 }
 
-/// Who finds no slot is told so at once.
+/// Limits under which a peer that finds no slot is told so at once.
 fn at_once() -> SlotLimits {
     SlotLimits::default().with_gives_way(SlotLimits::default().idle).with_wait(Duration::ZERO)
 }
@@ -236,7 +236,7 @@ async fn slots_are_shared_and_bounded_per_peer() {
     other.ask(them, plan_request(1)).await;
     assert!(is_refusal(&other.ask(them, plan_request(2)).await, "busy"), "it leaves as many as it has");
     assert!(raw.ask(them, chunk_request(1, 0)).await.contains("\"type\":\"chunk\""), "who has a slot goes on");
-    // The last ack frees one.
+    // The last ack frees a slot.
     for (kind, index) in [(ArtefactKind::LightClientUpdate, 2), (ArtefactKind::Chunk, 3)] {
         raw.ask(them, request(&SnapshotsRequest::Ack { session_id: session(1), kind, index })).await;
     }
@@ -284,7 +284,7 @@ async fn a_slot_is_freed_when_its_session_is_idle() {
     let (mut provider, _, mut raw) = pair_with(Config::default().with_slots(limits)).await;
     raw.ask(provider.peer, plan_request(1)).await;
     provider.served().await;
-    // No other request comes: the slot goes by itself.
+    // The slot is freed although no other request comes.
     support::within(async {
         while provider.with(|b| b.load().slots).await > 0 {
             tokio::task::yield_now().await;
@@ -357,14 +357,14 @@ async fn a_peer_that_leaves_frees_what_it_held() {
     .await;
     raw.disconnect(provider.peer).await;
 
-    // The call that had not begun is withdrawn at once.
+    // The call that had not begun is cancelled at once.
     match provider.event().await {
         Event::Inbound { session: id, outcome: Outcome::Lost, error: Some(_), .. } => assert_eq!(id, session(2)),
         event => panic!("{event:?}"),
     }
     let load = provider.with(|b| b.load()).await;
     assert_eq!((load.responses_in_flight, load.provider_jobs_queued, load.inbound_failures), (1, 0, 2));
-    // The one that runs keeps its session in flight until it is done.
+    // The call that is running keeps its session in flight until it is done.
     raw.connect(&provider).await;
     assert!(is_refusal(&raw.ask(provider.peer, chunk_request(1, 1)).await, "busy"));
     assert_eq!(provider.served().await, Outcome::Refused(ErrorCode::Busy));
@@ -431,7 +431,7 @@ async fn a_provider_call_that_outlasts_the_request_is_lost() {
 
 #[tokio::test]
 async fn an_invalid_answer_reaches_an_honest_consumer_as_a_refusal() {
-    // A provider that reads less than we send answers with session 0.
+    // A provider that could not read all of our request answers with session 0.
     let fixture = Fixture::new(PAYLOAD);
     let (provider, _) = provider_with(&fixture, Config::default().with_max_request_bytes(20)).await;
     let mut consumer = consumer(&fixture).await;

@@ -1,4 +1,5 @@
-//! The JSON of the wire: what is written is read back, and what is not exactly right is refused.
+//! The JSON of the wire protocol. Everything that is written can be read back, and everything that is not exactly right
+//! is refused.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -429,7 +430,7 @@ proptest! {
     #[test]
     fn requests_survive_the_wire(request in request()) {
         let text = encode_request(&request);
-        // An independent reader agrees that it is JSON.
+        // An independent parser agrees that it is JSON.
         prop_assert!(serde_json::from_slice::<serde_json::Value>(&text).is_ok());
         prop_assert_eq!(decode_request(&text), Ok(request));
     }
@@ -457,7 +458,7 @@ proptest! {
         prop_assert!(decode_response(&text).is_err());
     }
 
-    /// Whatever the strict reader takes, an ordinary one takes too.
+    /// An ordinary parser accepts everything that the strict reader accepts.
     #[test]
     fn nothing_is_taken_that_is_not_json(text in "[\\{\\}\\[\\]:,\"\\\\0-9eE.tn+ -]{0,40}") {
         let wrapped = format!(r#"{{"type":"chunk","session_id":7,"chunk_index":1,"x":{text}}}"#);
@@ -467,8 +468,8 @@ proptest! {
     }
 }
 
-/// Wherever a message is cut off, that is seen, and nothing else is taken for it: over some transports a lost connection
-/// looks like a clean end.
+/// A message that is cut off anywhere is recognised as such, and no other text is mistaken for one: over some
+/// transports a lost connection looks like a clean end.
 #[test]
 fn the_beginning_of_a_document_is_told_from_a_wrong_one() {
     let whole = concat!(

@@ -1,4 +1,5 @@
-//! The light client: order, every payload checked, and a head only for a chain that is complete and verified.
+//! The light client: it enforces the order, checks every payload, and gives a head only for a chain that is complete
+//! and verified.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! One download, many sources: who leads, what is settled, and what becomes of a source that fails.
+//! One download from many sources: which source leads, what is already verified, and what happens to a source that
+//! fails.
 
 use std::{
     collections::BTreeMap,
@@ -22,23 +23,23 @@ use rpp_p2p::{
 use crate::world::WORLD;
 
 const CHUNK: u64 = 16_384;
-/// Of step 10: 13 chunks.
+/// The payload of step 10: 13 chunks.
 const PAYLOAD: u64 = 200_000;
 
-/// A session, and what each of its peers serves.
+/// A session, and the plans of its peers.
 struct Rig {
     now: Instant,
     session: Session,
-    /// What each peer plans; one without a plan says `not_found`.
+    /// The plan of each peer. A peer without a plan answers `not_found`.
     plans: BTreeMap<PeerId, Option<Plan>>,
     in_flight: BTreeMap<PeerId, (RequestId, Exchange)>,
     requests: u64,
     written: Have,
-    /// Jobs of mirrors that nobody did yet.
+    /// Jobs of mirrors that are not done yet.
     jobs: Vec<(MirrorId, MirrorJobId, MirrorJob)>,
-    /// The authority over the plan is not given yet.
+    /// Whether the answer about the plan's authority is held back.
     is_held: bool,
-    /// Chunks, by who was asked for them.
+    /// The requested chunks, with the peer that was asked for each.
     asked: Vec<(PeerId, u64)>,
 }
 
@@ -60,12 +61,12 @@ fn options() -> Options {
 }
 
 impl Rig {
-    /// So many peers that serve step 10.
+    /// This many peers that serve step 10.
     fn new(peers: u8) -> Self {
         Self::of(10, peers)
     }
 
-    /// So many peers that serve this step, whose tip it is.
+    /// This many peers that serve this step; their tip is the same step.
     fn of(step: u64, peers: u8) -> Self {
         let now = Instant::now();
         let mut session = Session::without_sources(id(1), options(), now);
@@ -86,7 +87,7 @@ impl Rig {
         }
     }
 
-    /// Does what is to be done on this machine, and sends requests; they are answered by `answer`.
+    /// Does all local work and sends requests; `answer` answers them.
     fn drive(&mut self) {
         while let Some(action) = self.session.poll_action(self.now) {
             let now = self.now;
@@ -178,7 +179,7 @@ impl Rig {
         self.drive();
     }
 
-    /// Everybody answers once.
+    /// Each peer answers once.
     fn round(&mut self) {
         self.drive();
         let peers: Vec<PeerId> = self.in_flight.keys().copied().collect();
@@ -200,7 +201,7 @@ impl Rig {
         panic!("it does not come to that: {:?}", self.session.view());
     }
 
-    /// The same as [`Self::finish`], while mirrors do what is asked of them.
+    /// Like [`Self::finish`], but mirrors also do their jobs.
     fn finish_with_mirrors(&mut self) {
         for _ in 0..200 {
             while !self.jobs.is_empty() {
@@ -372,7 +373,7 @@ fn a_leader_that_says_nothing_gives_way_before_anything_is_settled() {
     assert!(matches!(rig.request(peer(1)), Some(SnapshotsRequest::Plan { .. })));
     let silent = rig.in_flight.remove(&peer(0)).unwrap();
     rig.finish();
-    // Its end comes late.
+    // The end of its request is reported late.
     let failure = RequestFailure::Timeout { reason: TooSlow::Whole, received: 0 };
     rig.session.handle_request_failed(rig.now, silent.0, &failure);
     assert_eq!(rig.session.source(), Some(DownloadSource::Peer(peer(1))));

@@ -1,4 +1,5 @@
-//! The rules of `/rpp/offers/1.0.0`, without a network: messages, what counts, the book, who is asked, what is answered.
+//! The rules of `/rpp/offers/1.0.0`, without a network: the messages, which offers count, the book, which peers are
+//! asked, and how requests are answered.
 
 use std::{
     sync::Arc,
@@ -26,14 +27,14 @@ fn offer(fixture: &Fixture) -> Offer {
     fixture.offer(61)
 }
 
-/// The same for the tip itself.
+/// Like [`offer`], for the tip itself.
 fn signed(fixture: &Fixture) -> Offer {
     let mut offer = offer(fixture);
     offer.snapshot.checkpoint = offer.tip;
     offer
 }
 
-/// A made-up older snapshot under the real tip: its signatures cannot tell.
+/// An invented older snapshot under the real tip. The signatures cannot reveal it.
 fn invented(fixture: &Fixture, seed: u64) -> Found {
     let mut offer = offer(fixture);
     let snapshot = &mut offer.snapshot.checkpoint;
@@ -119,7 +120,7 @@ fn an_offer_counts_only_when_its_tips_signatures_hold() {
         bytes[7] ^= 1;
         offer.signatures[0].signature = bytes.into();
     })));
-    // The signatures are over step, height and commitment of the tip.
+    // The signatures cover step, height and commitment of the tip.
     assert!(unsigned(judged(&|offer| offer.tip.height += 1)));
     assert!(unsigned(judged(&|offer| offer.tip.commitment = offer.snapshot.checkpoint.commitment)));
     let plan = |result: Result<Found, OfferError>| matches!(result, Err(OfferError::Plan(_)));
@@ -169,7 +170,7 @@ fn the_newest_is_chosen_from_the_peer_with_most_free_slots() {
     let listed: Vec<_> = book.newest_first().iter().map(|known| known.snapshot.checkpoint.height).collect();
     assert_eq!(listed, [top.height, below.height]);
 
-    // An answer replaces the one before; a peer that is gone is forgotten.
+    // An answer replaces the previous one. A peer that disconnects is forgotten.
     assert!(book.record(free, &[with(newest, 1)], now));
     assert_eq!(book.len(), 1);
     assert!(book.strike(&free, &newest.snapshot) && !book.strike(&free, &newest.snapshot));
@@ -183,7 +184,7 @@ fn of_one_height_what_is_signed_itself_comes_first() {
     let mut lie = found(&fixture);
     let mut book = Book::default();
     let (liar, honest, now) = (PeerId::random(), PeerId::random(), Instant::now());
-    // A snapshot of the tip's height cannot be invented through `check`, so it is made here.
+    // `check` would refuse an invented snapshot at the tip's height, so it is made here directly.
     lie.snapshot.checkpoint.state_root = Hash([0; 32]);
     lie.snapshot.checkpoint.step += 9;
     book.record(liar, &[lie], now);
@@ -199,7 +200,7 @@ fn the_book_has_1024_offers_of_64_peers_and_the_oldest_go() {
     let mut book = Book::default();
     let honest = PeerId::random();
     book.record(honest, &[found(&fixture)], start);
-    // Each stranger offers as many as an answer holds.
+    // Each stranger offers as many snapshots as fit into an answer.
     let lies: Vec<_> = (0..2 * MAX_KNOWN_OFFERS as u64).map(|seed| invented(&fixture, seed)).collect();
     for (round, lies) in lies.chunks(MAX_OFFERS).enumerate() {
         book.record(PeerId::random(), lies, at(1 + round as u64));
@@ -239,7 +240,7 @@ fn nothing() -> PeerSaid {
     PeerSaid::Offers { found: 0, refused: 0, reason: None }
 }
 
-/// Whether a pause is three quarters of `interval` to all of it.
+/// Whether a pause lies between three quarters of `interval` and `interval`.
 fn is_about(pause: Duration, interval: Duration) -> bool {
     (interval * 3 / 4..=interval).contains(&pause)
 }
@@ -261,7 +262,7 @@ fn a_peer_is_asked_when_it_connects_and_every_minute_while_somebody_wants_to_kno
     assert_eq!(asker.poll_ask(next - Duration::from_millis(1), true), None);
     assert_eq!(asker.poll_ask(start + ASK_INTERVAL, true), Some(peer));
     assert!(!asker.handle_said(&peer, nothing(), start + ASK_INTERVAL), "no news");
-    // An operator who asks need not wait a minute, and cannot make it a flood.
+    // An operator's request need not wait a minute, but cannot cause a flood.
     let now = start + ASK_INTERVAL;
     asker.ask_now(now);
     assert_eq!(asker.poll_ask(now, true), None);
@@ -287,7 +288,7 @@ fn a_peer_without_the_protocol_is_left_alone_and_one_of_no_use_is_asked_ever_mor
         assert!(is_about(next - now, Duration::from_secs(60 * minutes).min(MAX_ASK_INTERVAL)), "{:?}", next - now);
         now = next;
     }
-    // What counts makes up for it.
+    // A valid offer makes up for it.
     assert_eq!(asker.poll_ask(now, true), Some(liar));
     asker.handle_said(&liar, nothing(), now);
     assert!(is_about(asker.poll_timeout(true).unwrap() - now, ASK_INTERVAL));
@@ -320,7 +321,7 @@ fn silent_peers_hold_no_others_up_and_those_that_are_gone_are_remembered_within_
     assert_eq!((asker.poll_ask(now, true), asker.poll_timeout(true)), (None, None));
     asker.handle_said(&silent[0], PeerSaid::Failed { reason: "nothing within 20 s".to_owned() }, now);
     assert_eq!(asker.poll_ask(now, true), Some(other));
-    // A place is also free when its peer goes.
+    // A place is also freed when its peer disconnects.
     asker.handle_disconnected(&silent[1]);
     let next = PeerId::random();
     asker.handle_connected(next, now);
@@ -376,7 +377,7 @@ fn a_question_is_answered_with_the_newest_of_that_chain_and_the_slots_of_now() {
         panic!("answered")
     };
     assert!(message.contains("type"), "{message}");
-    // A peer that floods is told to wait; others are not kept from asking.
+    // A peer that floods is told to wait. Other peers can still ask.
     for _ in 3..MAX_OFFER_ANSWERS {
         assert!(matches!(answers.answer(peer, &ask(genesis), now), OffersResponse::Offers { .. }));
     }

@@ -1,5 +1,6 @@
-//! Two hundred simulated nodes, of which a third leaves every minute: the real machines (who is asked, what is known, which
-//! peer is taken), without a network. A tenth of the nodes offers what they never serve.
+//! Two hundred simulated nodes, a third of which leave every minute. They run the real machines (which peers are asked,
+//! which offers are known, which peer is chosen) without a network. A tenth of the nodes offer snapshots that they
+//! never serve.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,7 +18,7 @@ use rpp_p2p::{
 use rpp_proofs::{Chain, Genesis, Signer};
 
 const NODES: usize = 200;
-/// Connections that a node makes.
+/// Connections that each node opens.
 const DIALS: usize = 8;
 /// Simulated time of one step.
 const STEP: Duration = Duration::from_secs(1);
@@ -75,11 +76,11 @@ struct Simulated {
     book: Book,
     joined: Instant,
     connected: HashSet<PeerId>,
-    /// What it has, newest last.
+    /// The offers that it has, newest last.
     has: Vec<Found>,
-    /// What it takes, from whom, until when.
+    /// The offer that it is taking, from which peer, and until when.
     taking: Option<(Found, PeerId, Instant)>,
-    /// When it tried each peer in vain.
+    /// The time of the last failed try with each peer.
     tried: HashMap<PeerId, Instant>,
     serves: bool,
     stays: bool,
@@ -89,7 +90,7 @@ struct World {
     rng: StdRng,
     now: Instant,
     nodes: HashMap<PeerId, Simulated>,
-    /// In a fixed order, so that a seed means the same each time.
+    /// The peers in a fixed order, so that a seed always means the same run.
     order: Vec<PeerId>,
 }
 
@@ -121,7 +122,7 @@ impl World {
         peer
     }
 
-    /// Connects to others until it has made its connections.
+    /// Connects to other peers until it has opened its connections.
     fn dial(&mut self, peer: PeerId) {
         while self.nodes[&peer].connected.len() < DIALS.min(self.order.len() - 1) {
             let other = *self.order.choose(&mut self.rng).unwrap();
@@ -146,7 +147,7 @@ impl World {
         }
     }
 
-    /// A third leaves in a minute, at any time of it, and others come in their place. How many left.
+    /// A third of the peers leave in each minute, at random times, and others take their place. Returns how many left.
     fn churn(&mut self) -> usize {
         let mut left = 0;
         let leaving: Vec<_> = self.order.iter().copied().filter(|peer| !self.nodes[peer].stays).collect();
@@ -177,7 +178,7 @@ impl World {
         let now = self.now;
         while let Some(other) = self.nodes.get_mut(&peer).unwrap().asker.poll_ask(now, true) {
             let offered = &self.nodes[&other];
-            // Those that do not serve offer what they heard of.
+            // Peers that do not serve offer what they heard of.
             let heard = || offered.taking.map(|(found, ..)| found).into_iter().collect();
             let offers: Vec<Found> = if offered.serves { offered.has.clone() } else { heard() };
             let node = self.nodes.get_mut(&peer).unwrap();

@@ -1,4 +1,4 @@
-//! What a consumer makes of a provider that fails, vanishes or lies: one test per kind.
+//! How a consumer handles a provider that fails, vanishes or lies: one test per kind.
 
 use std::time::{Duration, Instant};
 
@@ -103,7 +103,7 @@ async fn a_provider_gives_up_on_a_consumer_that_takes_nothing() {
     let (mut provider, relay, mut consumer) = over_a_line(&fixture, pace, patient).await;
     consumer.open(provider.peer, 7).await;
     assert_eq!(provider.served().await, Outcome::Served);
-    // Requests go the other way, which is free.
+    // Requests travel in the other direction, which is not limited.
     relay.limit(0);
     consumer.request_chunk(provider.peer, 7, 0).await;
     let (outcome, why) = provider.ended().await;
@@ -158,7 +158,7 @@ async fn the_peer_speaks_another_protocol_and_we_negotiate_lazily() {
 #[tokio::test]
 async fn a_provider_that_does_not_listen_before_it_has_confirmed_the_protocol_is_waited_for() {
     let fixture = Fixture::new(PAYLOAD);
-    // Long enough for the answers before the one that does not come, on a busy machine.
+    // This is long enough for the earlier answers, even on a busy machine.
     let pace = PaceLimits::default().with_idle(Duration::from_secs(6));
     let config = Config::default().with_trust(fixture.trust()).with_pace(pace);
     let memory = MemoryProvider::new(fixture.clone());
@@ -171,7 +171,7 @@ async fn a_provider_that_does_not_listen_before_it_has_confirmed_the_protocol_is
         consumer.request_chunk(them, 7, index).await;
         assert!(matches!(consumer.verified().await, Verified::Chunk(chunk) if chunk.index == index));
     }
-    // The stand-in is one: what comes along with the proposal is lost on it.
+    // Shows that the stand-in works as intended: it loses the bytes that arrive together with the proposal.
     consumer.with(move |b| b.negotiate_lazily(them)).await;
     consumer.request_chunk(them, 7, 0).await;
     let failure = outbound(&mut consumer, them).await;
@@ -205,7 +205,7 @@ async fn the_peer_cannot_be_dialled() {
     consumer.request_plan(nobody, 7).await;
     let RequestFailure::Dial { reason } = outbound(&mut consumer, nobody).await else { panic!() };
     assert!(!["", "dialling failed"].contains(&reason.as_str()), "{reason}");
-    // An address where nobody listens.
+    // Nothing listens on this address.
     consumer.call(move |swarm| swarm.add_peer_address(nobody, "/memory/1".parse().unwrap())).await;
     consumer.request_plan(nobody, 7).await;
     assert!(matches!(outbound(&mut consumer, nobody).await, RequestFailure::Dial { .. }));
@@ -228,14 +228,14 @@ async fn a_stream_that_ends_before_its_answer_is_a_lost_connection() {
             assert!(wasted <= cut as u64 && (cut < 100 || wasted > cut as u64 / 2), "{wasted} of {cut} bytes");
         }
     }
-    // A provider that drops the request without a word.
+    // The provider drops the request without an answer.
     consumer.request_chunk(raw.peer, 7, 0).await;
     drop(raw.asked().await);
     assert!(is_lost(&outbound(&mut consumer, raw.peer).await));
     assert_eq!(consumer.markers(raw.peer, 7).await, Some((0, 0)));
 }
 
-/// What stands after a document: JSON's own white space may, nothing else.
+/// Texts after a document. Only JSON's own white space is allowed there.
 const AFTER_THE_END: [&[u8]; 10] =
     [b"x", b" x", b"{", b"}", b"null", b"\0", b"\x0c", b"\xc2\xa0", b"\xff", b"\n\n\t\xe2\x82"];
 
@@ -245,7 +245,7 @@ async fn text_after_an_answer_is_a_violation_and_no_lost_connection() {
     let (mut consumer, mut raw) = pair(&fixture).await;
     for after in AFTER_THE_END {
         for end in [Bytes::Whole, Bytes::Reset] {
-            // Of an answer that is kept as it comes, and of one that is read while it comes.
+            // This holds for an answer that is buffered, and for one that is parsed while it arrives.
             consumer.request_plan(raw.peer, 7).await;
             let asked = raw.asked().await;
             let plan = response(&fixture.plan_response(session(7))).into_bytes();
@@ -264,7 +264,7 @@ async fn text_after_an_answer_is_a_violation_and_no_lost_connection() {
             assert_eq!(consumer.markers(raw.peer, 7).await, None, "the session is over");
         }
     }
-    // White space is none.
+    // White space alone is not an answer.
     consumer.open_raw(&mut raw, &fixture, 7).await;
     consumer.request_chunk(raw.peer, 7, 0).await;
     let asked = raw.asked().await;
@@ -331,7 +331,7 @@ async fn a_response_above_the_bound_is_refused_naming_size_and_bound() {
     raw.answer(asked, padded.clone()).await;
     let violation = consumer.violation().await.to_string();
     assert!(violation.contains("20001") && violation.contains("20000"), "{violation}");
-    // At the bound it is read.
+    // An answer of exactly the limit is read.
     consumer.request_plan(raw.peer, 8).await;
     let mut padded = response(&fixture.plan_response(session(8))).into_bytes();
     padded.resize(20_000, b' ');
@@ -531,7 +531,7 @@ async fn a_resume_answered_with_another_size_of_chunks_is_a_plan_that_changed() 
     }
 }
 
-/// The sender is named, the session is over, and no event carries anything of the answer.
+/// Checks that the sender is named, that the session is over, and that no event contains a part of the answer.
 async fn assert_refused(consumer: &mut Peer, from: PeerId, answer: &SnapshotsResponse) {
     match consumer.outcome().await {
         Event::Error { peer, session: id, request_id: Some(_), error: SnapshotProtocolError::Remote(_) } => {
@@ -579,7 +579,8 @@ async fn what_a_stranger_sends_never_touches_a_session_with_another_peer() {
 
     let error = SnapshotsRequest::Error { session_id: session(7), message: "over".to_owned() };
     assert!(stranger.ask(consumer.peer, support::request(&error)).await.contains("\"cancelled\""));
-    // Responses where a request belongs: at most a request for a session that the stranger has not opened.
+    // A response is sent in place of a request. At most it could be read as a request for a session that the stranger
+    // has not opened.
     let chunk = response(&fixture.chunk_response(session(7), 0));
     assert!(stranger.ask(consumer.peer, chunk).await.contains("\"not_found\""));
     let ack = SnapshotsResponse::Ack { session_id: session(7), kind: rpp_p2p::ArtefactKind::Chunk, index: 3 };

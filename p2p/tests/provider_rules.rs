@@ -1,4 +1,4 @@
-//! Slots, records and room of a provider: their rules, at their bounds.
+//! A provider's slots, records and byte budget: their rules, tested at their limits.
 
 use std::{
     net::Ipv4Addr,
@@ -30,7 +30,7 @@ fn source(host: u8) -> Source {
     Source::of_ip(Ipv4Addr::new(192, 0, 2, host).into())
 }
 
-/// Opens a session that is quiet from now on.
+/// Opens a session that is quiet from then on.
 fn take(slots: &mut Slots, now: Instant, from: Source, peer: PeerId, id: u64) -> Result<(), PipelineError> {
     let ticket = slots.admit(now, from, peer, session(id))?;
     slots.release(now, ticket, SlotOutcome::Keep);
@@ -80,7 +80,7 @@ fn slots_are_bounded_in_all_and_per_peer_and_freed_when_idle() {
     let peers: Vec<_> = (0..MAX_SLOTS / MAX_SLOTS_PER_PEER).map(|_| PeerId::random()).collect();
     for (host, peer) in peers.iter().enumerate() {
         for id in 0..MAX_SLOTS_PER_PEER {
-            // From as many addresses as there are slots, a peer may come from several.
+            // There are as many addresses as slots; a peer may come from several addresses.
             let from = source((host * MAX_SLOTS_PER_PEER + id) as u8);
             take(&mut slots, now, from, *peer, id as u64 + 1).unwrap();
         }
@@ -91,7 +91,7 @@ fn slots_are_bounded_in_all_and_per_peer_and_freed_when_idle() {
     assert!(refused.to_string().contains("of this peer"), "{refused}");
     let refused = take(&mut slots, now, elsewhere, stranger, 1).unwrap_err();
     assert!(refused.to_string().contains("all 64 session slots"), "{refused}");
-    // One that is used stays, the others go.
+    // A session that is used stays; the others give way.
     let later = now + SLOT_IDLE;
     take(&mut slots, now + SLOT_IDLE / 2, source(0), peers[0], 1).unwrap();
     take(&mut slots, later, elsewhere, stranger, 1).unwrap();
@@ -106,12 +106,12 @@ fn an_address_takes_slots_while_it_holds_fewer_than_are_free() {
     let fill = |slots: &mut Slots, host| {
         (1..).map_while(|_| slots.admit(now, source(host), PeerId::random(), session(1)).ok()).count()
     };
-    // Keys are free: each of these sessions is another peer's, and has its request in flight.
+    // Keys cost nothing: each of these sessions belongs to another peer and has its request in flight.
     assert_eq!(fill(&mut slots, 1), MAX_SLOTS / 2);
     let refused = slots.admit(now, source(1), PeerId::random(), session(1)).unwrap_err();
     assert!(refused.to_string().contains("this address has its share of the 64 session slots, 32"), "{refused}");
     assert_eq!(fill(&mut slots, 2), MAX_SLOTS / 4);
-    // So there is always one for who comes from elsewhere.
+    // So there is always a slot for a peer from another address.
     for host in 3..7 {
         assert!(fill(&mut slots, host) > 0, "{host}");
     }
@@ -128,15 +128,15 @@ fn a_quiet_session_of_the_most_crowded_address_gives_way() {
     take(&mut slots, now, source(3), two, 2).unwrap();
     assert!(take(&mut slots, now, source(4), four, 1).is_err(), "all were used a moment ago");
     let later = now + SLOT_GIVES_WAY;
-    // The oldest of the address that has two, though older ones are quiet elsewhere.
+    // The oldest session of the address that has two gives way, although older sessions of other addresses are quiet.
     take(&mut slots, later, source(4), four, 1).unwrap();
     assert!(!slots.contains(one, session(1)) && slots.contains(three, session(1)));
-    // Nobody takes from one who has no more than he has himself, but from himself.
+    // An address takes a slot only from an address with more slots than itself, or from itself.
     let later = later + SLOT_GIVES_WAY;
     let fresh = PeerId::random();
     take(&mut slots, later, source(4), fresh, 1).unwrap();
     assert!(!slots.contains(four, session(1)) && slots.contains(fresh, session(1)));
-    // A peer at its own bound gives up its own.
+    // A peer at its own limit gives up one of its own slots.
     take(&mut slots, later, source(2), two, 3).unwrap();
     assert!(slots.contains(two, session(3)) && slots.len() == 4);
     assert_eq!(slots.gave_way(), 3);
@@ -153,13 +153,13 @@ fn who_finds_no_slot_waits_and_the_source_that_holds_least_is_first() {
     assert!(matches!(slots.ask(now, source(3), four, session(1)), Ok(Asked::Waiting)));
     assert!(slots.ask(now, source(3), four, session(1)).is_err(), "it waits already");
     assert!(slots.poll(now).is_none());
-    // The first that came holds a slot through another key.
+    // The address of the first waiter already holds a slot under another key.
     slots.release(now, second, SlotOutcome::Free);
     let (key, ticket) = slots.poll(now).unwrap();
     assert_eq!(key, (four, session(1)));
     let ticket = ticket.unwrap();
     assert!(slots.poll(now).is_none(), "that address has its share");
-    // What is released becomes quiet, and then gives way.
+    // A released slot becomes quiet, and then gives way.
     slots.release(now, first, SlotOutcome::Keep);
     assert!(slots.poll(now).is_none());
     assert_eq!(slots.poll_timeout(), Some(now + SLOT_GIVES_WAY));
@@ -167,7 +167,7 @@ fn who_finds_no_slot_waits_and_the_source_that_holds_least_is_first() {
     assert_eq!(key, (three, session(1)));
     granted.map(drop).unwrap();
     assert!(!slots.contains(one, session(1)));
-    // Time is up for one that finds nothing; one that left is not heard of again.
+    // A request that finds no slot is refused after its time. A request that left is not mentioned again.
     assert!(matches!(slots.ask(now, source(1), one, session(1)), Ok(Asked::Waiting)));
     assert!(matches!(slots.ask(now, source(2), two, session(1)), Ok(Asked::Waiting)));
     slots.leave((two, session(1)));
@@ -191,7 +191,7 @@ fn the_queue_for_slots_is_bounded_and_shared_too() {
         fill(&mut slots, host);
     }
     assert_eq!(slots.waiting(), MAX_SLOT_WAITERS);
-    // One peer waits with no more sessions than it may have.
+    // A peer does not wait with more sessions than it may have.
     let mut slots = Slots::new(SlotLimits::default().with_total(1).with_per_peer(2));
     let _held = slots.admit(now, source(0), PeerId::random(), session(1)).unwrap();
     let peer = PeerId::random();
@@ -317,21 +317,21 @@ fn records_are_bounded_and_go_in_their_order() {
     let evict = |records: &mut Records| {
         records.make_room(peer, session(1000), None, now).map(|gone| gone.map(|key| key.1.get()))
     };
-    // The oldest idle one, but not the one that has acknowledged chunks.
+    // The oldest idle record is evicted, but not one that has acknowledged chunks.
     acknowledge(&mut records, peer, 1, ArtefactKind::Chunk, 0).unwrap();
     assert_eq!(evict(&mut records).unwrap(), Some(2));
     records.put(peer, session(2), record(2));
-    // A finished one goes before older idle ones.
+    // A finished record is evicted before older idle ones.
     acknowledge(&mut records, peer, 9, ArtefactKind::Chunk, 4).unwrap();
     acknowledge(&mut records, peer, 9, ArtefactKind::LightClientUpdate, 2).unwrap();
     assert_eq!(evict(&mut records).unwrap(), Some(9));
-    // There is room, or the record is there already: nobody goes.
+    // There is room, or the record exists already, so none is evicted.
     assert_eq!(evict(&mut records).unwrap(), None);
     records.put(peer, session(9), record(9));
     assert_eq!(records.make_room(peer, session(5), None, now).unwrap(), None);
     // Another peer has its own share.
     assert_eq!(records.make_room(PeerId::random(), session(1000), None, now).unwrap(), None);
-    // None may go: all are in use, or have acknowledged chunks.
+    // None can be evicted: all are in use, or have acknowledged chunks.
     assert_eq!(records.make_room(peer, session(1000), None, at(1)).unwrap_err().code(), ErrorCode::Busy);
     for id in 1..=most {
         acknowledge(&mut records, peer, id, ArtefactKind::Chunk, 0).unwrap();
@@ -354,7 +354,7 @@ fn records_are_bounded_in_all() {
 #[test]
 fn records_that_one_address_makes_its_own_leave_room_for_others() {
     let mut records = Records::new(RecordLimits::default());
-    // Whoever acknowledges a chunk has a record that does not go for a new one.
+    // A session that has acknowledged a chunk has a record that is not evicted for a new one.
     let mut open = |from: u8| {
         let (peer, from) = (PeerId::random(), Some(source(from)));
         records.make_room(peer, session(1), from, at(0))?;
@@ -379,7 +379,7 @@ fn records_are_kept_for_a_day_and_survive_as_json() {
     records.put(peer, session(2), record(10));
     assert!(records.expire(at(RECORD_RETENTION.as_secs() - 1)).is_empty());
     assert_eq!(records.expire(at(RECORD_RETENTION.as_secs())), [(peer, session(1))]);
-    // A clock that goes backwards forgets nothing.
+    // If the clock goes backwards, nothing is forgotten.
     assert!(records.expire(UNIX_EPOCH).is_empty());
     assert_eq!(records.len(), 1);
 }
@@ -393,7 +393,7 @@ fn room_is_granted_in_order_and_refused_in_time() {
     // Each peer from an address of its own.
     let from = |key: SessionKey| source(keys.iter().position(|(peer, _)| *peer == key.0).unwrap() as u8);
     assert_eq!(budget.ask(now, from(keys[0]), keys[0], 50), BudgetWait::Granted);
-    // The same peer's second answer waits for the first; another peer's passes it.
+    // The second answer for a peer waits for its first. An answer for another peer passes it.
     let second = (keys[0].0, session(9));
     assert_eq!(budget.ask(now, from(second), second, 20), BudgetWait::Waiting);
     assert_eq!(
@@ -403,7 +403,7 @@ fn room_is_granted_in_order_and_refused_in_time() {
     );
     assert_eq!(budget.poll(now), Some((keys[1], true)));
     assert_eq!(budget.poll(now), None);
-    // A large one that waits for the total is not starved by small ones.
+    // A large answer that waits for the total budget is not starved by small ones.
     assert_eq!(budget.ask(now, from(keys[2]), keys[2], 60), BudgetWait::Waiting);
     assert_eq!(budget.ask(now, from(keys[3]), keys[3], 5), BudgetWait::Waiting);
     assert_eq!(budget.poll(now), None);
@@ -414,7 +414,7 @@ fn room_is_granted_in_order_and_refused_in_time() {
     assert_eq!(budget.poll(now), Some((keys[2], true)));
     assert_eq!(budget.poll(now), Some((keys[3], true)));
     assert_eq!(budget.under_way(), 85);
-    // Time is up.
+    // The waiting time is over.
     assert_eq!(budget.ask(now, from(keys[4]), keys[4], 60), BudgetWait::Waiting);
     let late = budget.poll_timeout().unwrap();
     assert_eq!(late, now + limits.wait);
@@ -423,7 +423,7 @@ fn room_is_granted_in_order_and_refused_in_time() {
         budget.leave(key);
     }
     assert_eq!((budget.under_way(), budget.waiting(), budget.poll_timeout()), (0, 0, None));
-    // Larger than every bound: alone it goes.
+    // An answer larger than every limit is let through when it is alone.
     assert_eq!(budget.ask(now, from(keys[0]), keys[0], 1_000), BudgetWait::Granted);
 }
 
@@ -437,7 +437,7 @@ fn answers_that_an_address_does_not_read_leave_room_for_others() {
         (1..).map(key).take_while(|key| budget.ask(now, source(host), *key, 10) == BudgetWait::Granted).count()
     };
     assert_eq!(fill(&mut budget, 1), 5, "half of it, however many keys");
-    // The one that waits there holds nobody else up.
+    // An answer that waits there does not block others.
     let other = key(0);
     assert_eq!(budget.ask(now, source(2), other, 40), BudgetWait::Waiting, "nobody overtakes without being polled");
     assert_eq!(budget.poll(now), Some((other, true)));

@@ -1,4 +1,4 @@
-//! What holds without any network: messages, proofs, the machines of both sides, alone and against each other.
+//! Rules that hold without any network: messages, proofs, and the machines of both sides, alone and against each other.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
 mod barred;

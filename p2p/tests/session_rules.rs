@@ -1,4 +1,5 @@
-//! The policy of a consumer session, rule by rule: what it asks for, what it recovers from, what it says.
+//! The policy of a consumer session, rule by rule: what it requests, from which failures it recovers, and what it
+//! reports.
 
 use std::{
     path::PathBuf,
@@ -18,27 +19,27 @@ use rpp_p2p::{
 use rpp_proofs::ProofError;
 
 const CHUNK: u64 = 16_384;
-/// Of step 8.
+/// The payload of step 8.
 const PAYLOAD: u64 = 81_000;
 
-/// The first so many chunks.
+/// The first `chunks` chunks.
 fn first(chunks: u64) -> Have {
     Have::prefix(PAYLOAD, chunks * CHUNK)
 }
 
-/// A place with the first so many chunks, of which as many bytes are still to be hashed.
+/// An open payload with the first `chunks` chunks, of which this many bytes are still to be hashed.
 fn ready(chunks: u64, unchecked_bytes: u64) -> Storage {
     Storage::Ready { durable: first(chunks), unchecked: Have::prefix(PAYLOAD, unchecked_bytes) }
 }
 
-/// A session of step 8's snapshot (five chunks) under tip 9, with an honest provider at hand.
+/// A session for step 8's snapshot (five chunks) under tip 9, with an honest provider.
 struct Rig {
     now: Instant,
     session: Session,
     /// The request in flight.
     exchange: Option<Exchange>,
     plan: Plan,
-    /// Requests made so far: the last one's id.
+    /// The number of requests so far, which is also the last one's id.
     requests: u64,
 }
 
@@ -82,7 +83,7 @@ impl Rig {
         Self { now, session, exchange: None, plan: WORLD.plan(8, 9, CHUNK), requests: 0 }
     }
 
-    /// What an earlier process left: so many durable chunks, and the updates at hand.
+    /// A session that an earlier process left with this many durable chunks and updates.
     fn restored(chunks: u64, updates: u64, explicit: Option<ExplicitResume>) -> Self {
         let now = Instant::now();
         let plan = Arc::new(WORLD.plan(8, 9, CHUNK));
@@ -180,7 +181,7 @@ impl Rig {
         request
     }
 
-    /// The next request; every other than a chunk's is answered.
+    /// The next request for a chunk. Every other request before it is answered.
     fn exchange_until_chunk(&mut self) -> SnapshotsRequest {
         let request = self.request();
         if !matches!(request, SnapshotsRequest::Chunk { .. }) {
@@ -193,7 +194,7 @@ impl Rig {
         self.session.handle_request_failed(self.now, self.last(), failure);
     }
 
-    /// Lets the time pass that the session waits for.
+    /// Advances the time to the session's timeout.
     fn wait(&mut self) -> Duration {
         let until = self.session.poll_timeout().expect("a timeout");
         let waited = until - self.now;
@@ -232,7 +233,7 @@ impl Rig {
         assert!(matches!(ack, SnapshotsRequest::Ack { kind: ArtefactKind::LightClientUpdate, index: 1, .. }));
     }
 
-    /// Fetches the next chunk and hands it to the disk.
+    /// Fetches the next chunk and passes it to the disk.
     fn chunk(&mut self, index: u64) {
         let request = self.exchange_one();
         assert!(matches!(request, SnapshotsRequest::Chunk { chunk_index, .. } if chunk_index == index), "{request:?}");
@@ -248,7 +249,7 @@ impl Rig {
             "{}",
             failure.message
         );
-        // Whoever is at fault is named.
+        // The message names the party at fault.
         let names_itself = failure.message.starts_with("this node");
         assert!(failure.message.contains(&peer().to_string()) || names_itself, "{}", failure.message);
         self.waits(SessionState::Failed, WaitKind::Operator);
@@ -349,7 +350,7 @@ fn what_waits_in_memory_stays_within_the_window_and_what_is_not_durable_within_t
     rig.session.handle_written(rig.now, 0).unwrap();
     rig.chunk(2);
     rig.idle();
-    // A group has as much as a window at most.
+    // A group is at most as large as a window.
     rig.session.handle_written(rig.now, 1).unwrap();
     assert!(matches!(rig.action(), Action::Sync));
     rig.chunk(3);
@@ -423,7 +424,7 @@ fn busy_internal_and_lost_answers_are_backed_off_and_resumed() {
     assert_eq!(rig.session.view().failed_tries, 0, "progress ends a streak");
 }
 
-/// A session of five chunks of the smallest size in two of four times that, with one of those durable.
+/// A session whose five smallest chunks become two chunks of four times that size. One of the five is durable.
 fn in_large_chunks() -> Rig {
     let mut rig = Rig::new(Options { wishes: wishes(4 * CHUNK), window: 8 * CHUNK, ..options() });
     rig.plan = WORLD.plan(8, 9, 4 * CHUNK);
@@ -443,7 +444,7 @@ fn a_line_too_slow_for_a_chunk_is_asked_for_less_and_nothing_durable_is_fetched_
     let view = rig.session.view();
     assert_eq!((view.bytes_wasted, view.bytes_received), (10_000, 4 * CHUNK + 10_000));
     rig.waits(SessionState::BackingOff, WaitKind::Retry);
-    // What is verified counts in the old chunks: it becomes durable before there are others.
+    // Verified chunks count in the old size, so they become durable before the size changes.
     rig.session.handle_written(rig.now, 0).unwrap();
     assert!(matches!(rig.action(), Action::Sync));
     rig.wait();
@@ -462,7 +463,7 @@ fn a_line_too_slow_for_a_chunk_is_asked_for_less_and_nothing_durable_is_fetched_
     let view = rig.session.view();
     assert_eq!((view.confirmed_chunks, view.confirmed_updates), (4, 2), "the same bytes in smaller chunks");
     assert_eq!(view.bytes_durable, 4 * CHUNK);
-    // Its authority is checked already.
+    // Its authority is already verified.
     assert!(matches!(rig.action(), Action::OpenStorage { plan, .. } if plan.chunk_size == CHUNK));
     rig.session.handle_storage(rig.now, ready(4, 0)).unwrap();
     let ack = rig.exchange_one();
@@ -476,7 +477,7 @@ fn a_line_too_slow_for_a_chunk_is_asked_for_less_and_nothing_durable_is_fetched_
 
 #[test]
 fn less_is_asked_for_only_when_the_line_may_be_why() {
-    // A provider that hangs once, or answers nothing at all and then something else, is no slow line.
+    // A provider that hangs once, or answers nothing at all and then something else, is not treated as a slow line.
     let cases: [(&[RequestFailure], bool); 6] = [
         (&[timeout(1)], true),
         (&[timeout(0)], false),
@@ -501,7 +502,7 @@ fn less_is_asked_for_only_when_the_line_may_be_why() {
         let request = rig.request();
         assert_eq!(matches!(request, SnapshotsRequest::Plan { .. }), smaller, "{failures:?}: {request:?}");
     }
-    // Nor does a chunk of the smallest size become smaller.
+    // The smallest chunk size is not reduced further.
     let mut rig = Rig::new(options());
     rig.until_streaming();
     rig.request();
@@ -568,7 +569,7 @@ fn a_lost_session_is_planned_anew_once() {
         assert_eq!((root, height), (Some(snapshot.state_root), Some(snapshot.height)));
         assert_eq!((chunk_size, min_chunk_size, max_chunk_size), (Some(CHUNK), Some(CHUNK), Some(CHUNK)));
         rig.answer(&plan);
-        // The provider's record is new: it hears at once what is durable here.
+        // The provider's record is new, so it is told at once what is durable here.
         assert!(matches!(rig.exchange_one(), SnapshotsRequest::Ack { kind: ArtefactKind::LightClientUpdate, .. }));
         let chunk = rig.request();
         assert!(matches!(chunk, SnapshotsRequest::Chunk { chunk_index: 1, .. }), "no chunk twice");
@@ -644,7 +645,7 @@ fn explicit_offsets_are_put_first_and_never_recovered() {
     let mut rig = Rig::restored(3, 2, Some(explicit));
     rig.connect();
     rig.exchange_one();
-    // Accepted: from here on it goes by itself, from its own markers.
+    // The resume is accepted. From here on the session continues with its own markers.
     assert!(matches!(rig.action(), Action::VerifyAuthority { .. }));
     rig.session.handle_authority(rig.now, Ok(())).unwrap();
     rig.action();
@@ -739,7 +740,7 @@ fn a_full_disk_pauses_and_goes_on_when_there_is_room() {
     rig.chunk(0);
     rig.chunk(1);
     rig.session.handle_written(rig.now, 0).unwrap();
-    // It fills up while writing: what is not durable is fetched again, nothing else.
+    // The disk fills up while writing. Only chunks that are not durable are fetched again.
     rig.session.handle_storage(rig.now, Storage::Full { needed: 5, free: 0 }).unwrap();
     rig.waits(SessionState::Paused, WaitKind::Disk);
     rig.session.handle_written(rig.now, 1).unwrap();
@@ -822,7 +823,7 @@ fn a_payload_that_another_session_writes_is_waited_for() {
     assert_eq!(rig.session.view().waiting.unwrap().session, Some(holder));
     rig.wait();
     assert!(matches!(rig.action(), Action::OpenStorage { .. }));
-    // Meanwhile the other one has finished.
+    // The other session has finished meanwhile.
     rig.session.handle_storage(rig.now, Storage::AlreadyStored { path: PathBuf::from("/there") }).unwrap();
     assert!(matches!(rig.exchange_one(), SnapshotsRequest::Ack { kind: ArtefactKind::LightClientUpdate, .. }));
     assert!(matches!(rig.exchange_one(), SnapshotsRequest::Ack { kind: ArtefactKind::Chunk, index: 4, .. }));
@@ -883,7 +884,7 @@ fn a_partial_payload_that_was_lost_is_fetched_again_and_confirmed_does_not_fall(
     }
     assert!(matches!(rig.action(), Action::Sync));
     rig.session.handle_durable(rig.now, &first(3)).unwrap();
-    // An ack of chunk 2 would be below what the provider has.
+    // An ack of chunk 2 would be below the provider's marker.
     rig.chunk(3);
     assert_eq!(rig.session.view().confirmed_chunks, 4);
 }
@@ -947,7 +948,7 @@ fn answers_to_nothing_change_nothing_and_are_told_from_late_ones() {
     assert_eq!(session.handle_rechecked(now, 1, &[]), unexpected(Input::Rechecked));
     assert_eq!(session.handle_repaired(now), unexpected(Input::Repaired));
     assert_eq!(session.handle_placed(now, PathBuf::from("/x")), unexpected(Input::Placed));
-    // The end of a request that was given up, a dial for another session of this peer, and time are no news.
+    // The end of a cancelled request, a dial for another session of this peer, and the passing of time change nothing.
     session.handle_request_failed(now, RequestId::new(1), &timeout(0));
     session.handle_dial_failed(now, peer(), "x");
     session.handle_timeout(now);
@@ -971,7 +972,7 @@ fn what_was_under_way_when_the_disk_filled_may_still_be_told() {
     rig.wait();
     assert!(matches!(rig.action(), Action::OpenStorage { .. }));
     rig.session.handle_storage(rig.now, Storage::Full { needed: 5, free: 0 }).unwrap();
-    // The place of the first opening was on its way already.
+    // The result of the first opening was already in flight.
     rig.session.handle_storage(rig.now, ready(2, 0)).unwrap();
     rig.waits(SessionState::Paused, WaitKind::Disk);
     let two = ready(2, 0);
@@ -996,7 +997,7 @@ fn an_answer_to_another_question_is_a_fault_of_the_driver() {
     assert_eq!(told, Err(Unexpected { input: Input::Verified }));
 }
 
-/// One that an earlier process left with all five chunks recorded, or fewer, and its storage open again.
+/// A session that an earlier process left with this many recorded chunks. Its storage is open again.
 fn reopened(durable_chunks: u64, unchecked_bytes: u64) -> Rig {
     let mut rig = Rig::restored(durable_chunks, 2, None);
     loop {
@@ -1027,7 +1028,7 @@ fn what_was_there_before_counts_when_it_was_hashed_again() {
     rig.idle();
     rig.session.handle_rechecked(rig.now, 81_000, &[]).unwrap();
     assert_eq!(rig.session.view().verified_chunks, 5);
-    // Nothing was missing: the provider was not even asked.
+    // Nothing was missing, so the provider was not even asked.
     assert!(matches!(rig.action(), Action::Place));
 }
 
@@ -1131,7 +1132,7 @@ fn a_known_chain_streams_at_once_and_is_not_called_verified_before_its_proof_is(
     }
     assert!(!rig.session.view().verified);
     rig.waits(SessionState::Verifying, WaitKind::Proof);
-    // Of another plan it says nothing.
+    // A result for another plan changes nothing.
     rig.session.handle_proof(rig.now, &WORLD.plan(8, 10, CHUNK).plan_id, Ok(())).unwrap();
     rig.waits(SessionState::Verifying, WaitKind::Proof);
     let plan_id = rig.plan.plan_id;
@@ -1167,7 +1168,7 @@ fn a_check_that_comes_to_no_end_fails_the_session_and_blames_nobody() {
         rig.failed(FailureCode::Proof, false);
         assert!(rig.session.view().failure.unwrap().message.contains("could not finish"));
     }
-    // It is of no use to a session that waits for no check.
+    // A session that waits for no check does not accept it.
     let mut rig = Rig::new(options());
     rig.until_streaming();
     let told = rig.session.handle_unsettled(rig.now, "too late");
@@ -1178,7 +1179,7 @@ fn a_check_that_comes_to_no_end_fails_the_session_and_blames_nobody() {
 #[test]
 fn what_the_disk_had_of_the_chain_is_not_the_providers_fault() {
     let refused = || Err(AuthorityError::Proof { reason: ProofError::Height });
-    // Found at the check, or when the proof of a known chain is checked again.
+    // The fault is found by the check, or when the proof of a known chain is checked again.
     for known in [false, true] {
         let mut rig = Rig::restored(2, 2, None);
         let mut refusals = 0;
@@ -1197,7 +1198,7 @@ fn what_the_disk_had_of_the_chain_is_not_the_providers_fault() {
                     }
                     assert!(rig.session.view().failure.is_none());
                 }
-                // From the provider now.
+                // The updates come from the provider this time.
                 Action::VerifyAuthority { updates, .. } => {
                     assert_eq!(updates.len(), 2);
                     break;

@@ -1,4 +1,4 @@
-//! The protocol between two peers that keep to it.
+//! The protocol between two peers that follow it.
 
 use std::{
     sync::{Arc, Mutex},
@@ -109,12 +109,12 @@ async fn none_while_a_request_is_in_flight() {
     assert_eq!(refused, [None; 6]);
     assert_eq!(consumer.with(move |b| b.is_in_flight(them, session(7))).await, Some(true));
     gate.open();
-    // The next event is the chunk's: backpressure makes none of its own.
+    // The next event is about the chunk. Backpressure causes no event of its own.
     assert!(matches!(consumer.verified().await, Verified::Chunk(chunk) if chunk.index == 0));
     consumer.request_chunk(them, 7, 1).await;
 }
 
-/// Takes what `machine` wants until it has sent a request; the authority over the plan and its place on the disk are given.
+/// Carries out the actions of `machine` until it has sent a request. Its plan's authority and its storage are granted.
 async fn next_request(consumer: &Peer, machine: &mut Session) -> SnapshotsRequest {
     loop {
         let now = Instant::now();
@@ -150,13 +150,13 @@ async fn a_late_event_does_not_reach_a_session_that_was_resumed_meanwhile() {
     };
     let machine = || Session::restore(session(7), them, Options::default(), saved(), None, Instant::now());
 
-    // The end of a request of the first machine is there, and nobody has looked at it yet.
+    // The end of the first machine's request has arrived, but is not handled yet.
     let mut first = machine();
     assert!(matches!(next_request(&consumer, &mut first).await, SnapshotsRequest::Resume { .. }));
     let late = consumer.outcome().await;
     assert!(matches!(late, Event::Verified { verified: Verified::Resumed { .. }, .. }), "{late:?}");
 
-    // Meanwhile the session was resumed: the provider is about to answer the second machine.
+    // The session was resumed meanwhile, so the provider is about to answer the second machine.
     consumer.with(move |b| b.forget(them, session(7))).await;
     let gate = memory.hold();
     let mut second = machine();
@@ -204,7 +204,7 @@ async fn a_command_says_why_it_was_not_sent_and_makes_no_event() {
     }
 }
 
-/// Chunks in [`LONG`].
+/// The number of chunks in [`LONG`].
 const CHUNKS: u64 = 6;
 const LONG: usize = (CHUNKS as usize - 1) * MIN_CHUNK_SIZE as usize + 17;
 
@@ -224,7 +224,7 @@ async fn chunks_in_a_row_are_read_before_they_are_asked_for() {
         consumer.request_chunk(them, 7, index).await;
         consumer.verified().await;
     }
-    // All that there are, and one try beyond the last.
+    // All chunks were read, and there was one try beyond the last.
     reads.arrived(CHUNKS as usize + 1).await;
     assert!(provider.with(|b| b.load().read_ahead_bytes).await > 0);
     let mut payload = Vec::new();
@@ -344,7 +344,7 @@ async fn what_a_forgotten_session_asked_for_makes_no_event() {
     gate.arrived(1).await;
     consumer.with(move |b| b.forget(them, session(7))).await;
     gate.open();
-    // The answer of session 7 is on its way before that of session 8 is asked for.
+    // The answer of session 7 is in flight before session 8 requests its own.
     watch.wait(|ended| ended.iter().any(|(_, ended)| ended.outcome == Outcome::Abandoned)).await;
     consumer.request_chunk(them, 8, 0).await;
     match consumer.outcome().await {
@@ -390,7 +390,7 @@ async fn the_observer_sees_every_beginning_and_its_end() {
         (RequestKind::Chunk, Some(2), Outcome::Served),
         (RequestKind::Chunk, Some(3), Outcome::Refused(ErrorCode::Unauthorized)),
     ];
-    // Answers as small as a chunk of 16 KiB are checked without a blocking thread, but for the plan.
+    // Answers as small as a chunk of 16 KiB are checked without a blocking thread, except for the plan.
     for (watch, jobs) in [(ours, 1), (theirs, 3)] {
         let ended = watch.ended.lock().unwrap().clone();
         let seen: Vec<_> = ended.iter().map(|(a, e)| (a.kind.unwrap(), a.index, e.outcome)).collect();
@@ -402,7 +402,7 @@ async fn the_observer_sees_every_beginning_and_its_end() {
     }
 }
 
-/// Remembers what it is told.
+/// Remembers the reports that it receives.
 #[derive(Default)]
 struct Watch {
     started: Mutex<Vec<Activity>>,

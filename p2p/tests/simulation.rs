@@ -1,9 +1,10 @@
-//! Ten thousand sessions on a simulated network: the real consumer session against the real slots and
-//! records, with losses, delays, duplicates, reordering, restarts of either side, a lying provider, one that changes what
-//! it offers, several providers of which one lies, slow, dying and stalling ones, a full disk, bytes and proofs that change on the disk between two processes, and a second peer that claims the same session.
+//! Ten thousand sessions on a simulated network. The real consumer session runs against the real slots and records. The
+//! network loses, delays, duplicates and reorders messages, and either side may restart. One provider lies, another
+//! changes what it offers; with several providers, one lies and others are slow, stall or die. The disk may be full,
+//! and bytes and proofs on it may change between two processes. A second peer claims the same session.
 //!
-//! `RPP_SIM_RUNS` sets the number of runs, `RPP_SIM_SEED` the seed of the first one; a failing run prints its seed and what
-//! its consumer did.
+//! `RPP_SIM_RUNS` sets the number of runs, `RPP_SIM_SEED` the seed of the first one. A failing run prints its seed and
+//! the actions of its consumer.
 
 #[path = "simulation/consumer.rs"]
 mod consumer;
@@ -37,14 +38,14 @@ use rpp_p2p::{
     tree::{self, ChunkError},
 };
 
-/// After this, network, disks and processes behave, so that every run has to end.
+/// After this time network, disks and processes behave well, so every run has to end.
 const TROUBLE: Duration = Duration::from_secs(120);
-/// By then it has ended.
+/// A run must have ended by this time.
 const END: Duration = Duration::from_secs(4 * 3600);
 
 const MOST_EVENTS: u64 = 100_000;
 
-/// What goes wrong in a run.
+/// The faults of a run.
 #[derive(Debug)]
 struct Faults {
     loss: u64,
@@ -59,9 +60,10 @@ struct Faults {
     rotates: Option<Rotation>,
     stranger: bool,
     twin: bool,
-    /// Providers; what goes wrong with providers goes wrong with each by itself, but for lies: the last one lies.
+    /// The number of providers. Each provider has its own faults, except that only the last one lies.
     providers: u64,
-    /// How long the answers of each provider take at the most, in all; a stalled one does not answer at all for a while.
+    /// The longest time that answers take, which grows with the provider's number. A stalled provider does not answer
+    /// at all for a while.
     slow: u64,
     stalls: u64,
     /// The liar changes one bit of each chunk that it sends.
@@ -70,13 +72,13 @@ struct Faults {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rotation {
-    /// A newer snapshot is offered; sessions go on.
+    /// A newer snapshot is offered; sessions continue.
     Publish,
-    /// The tip moved, and the sessions are forgotten.
+    /// The tip moved, and sessions are forgotten.
     NewTip,
-    /// The snapshot is gone, and the sessions are forgotten.
+    /// The snapshot is gone, and sessions are forgotten.
     Replace,
-    /// The sessions stream another plan.
+    /// Sessions stream a different plan.
     ChangePlans,
 }
 
@@ -105,7 +107,7 @@ impl Faults {
         }
     }
 
-    /// Five providers; they are slow, stall and die, and one lies in any one bit of any chunk.
+    /// Five providers. They are slow, stall and die, and one of them flips a bit in each chunk.
     fn of_five(rng: &mut Rng) -> Self {
         let some = |rng: &mut Rng, percent, from: &[u64]| if rng.chance(percent) { rng.pick(from) } else { 0 };
         Self {
@@ -205,11 +207,11 @@ struct Simulation {
     ticks: Vec<Option<Duration>>,
     providers: Vec<Provider>,
     stalled: Vec<bool>,
-    /// The provider that lies, if one does.
+    /// The number of the provider that lies, if one does.
     liar: usize,
     /// Chunks with a changed bit, by request.
     flipped: BTreeMap<u64, Flipped>,
-    /// The first of them that reached the consumer.
+    /// The first changed chunk that reached the consumer.
     caught: Option<Flipped>,
     stranger: PeerId,
 }
@@ -219,7 +221,7 @@ impl Simulation {
         let mut rng = Rng::new(seed);
         let faults = if of_five { Faults::of_five(&mut rng) } else { Faults::random(&mut rng) };
         let start = Instant::now();
-        // With several chunks, where they matter.
+        // With five providers, a snapshot with several chunks is used.
         let snapshot = if of_five { WORLD.steps() - rng.below(2) } else { 1 + rng.below(WORLD.steps()) };
         let tip = (snapshot + rng.below(4)).min(WORLD.steps());
         let slots = if rng.chance(50) { small_slots() } else { SlotLimits::default() };
@@ -228,7 +230,7 @@ impl Simulation {
         let count = if faults.twin { 2 } else { 1 };
         let consumers: Vec<Consumer> = (0..count)
             .map(|_| {
-                // All with the same session id: sessions belong to (peer, id).
+                // All sessions have the same id, because a session is identified by peer and id.
                 let peer = peer(&mut rng);
                 let mut options = options(&mut rng);
                 if of_five {
@@ -297,7 +299,7 @@ impl Simulation {
         }
     }
 
-    /// Most sessions are over soon: so most trouble comes early.
+    /// Most sessions end soon, so most trouble comes early.
     fn some_time(&mut self, event: Event) {
         let within = self.rng.pick(&[50, 500, 5_000, 60_000, TROUBLE.as_millis() as u64]);
         let at = Duration::from_micros(self.rng.below(within * 1000));
@@ -348,7 +350,7 @@ impl Simulation {
         let now = self.instant();
         match event {
             Event::Request { from, to, life, connection, id, bytes } => {
-                // What was sent on a connection that is gone never arrives.
+                // Anything sent on a closed connection never arrives.
                 if self.providers[to].up && self.consumers[from].connections[to] == connection {
                     self.request_arrives(from, to, life, id, &bytes);
                 }
@@ -358,7 +360,7 @@ impl Simulation {
                 if serving.life == provider.life && provider.up {
                     let wall = UNIX_EPOCH + Duration::from_secs(1_800_000_000) + self.now;
                     let response = provider.serve(now, wall, *serving);
-                    // One that stalls has done it, and says nothing.
+                    // A provider that stalls did the work, but does not answer.
                     if !self.stalled[by] {
                         self.answer(from, by, life, id, response);
                     }
@@ -368,7 +370,7 @@ impl Simulation {
             Event::Late { who, life, id } => {
                 let consumer = &mut self.consumers[who];
                 if consumer.life == life && consumer.in_flight.contains_key(&id) {
-                    // Some of it may have come.
+                    // A part of the answer may have arrived.
                     let received = if self.rng.chance(50) { self.rng.below(100_000) } else { 0 };
                     let reason = TooSlow::Whole;
                     consumer.request_failed(now, id, &RequestFailure::Timeout { reason, received });
@@ -419,7 +421,7 @@ impl Simulation {
             self.grant(who, wish);
         }
         let Some(at) = self.consumers[who].session.poll_timeout() else { return };
-        // Something else may happen at the very moment of a timeout, before that is told.
+        // Another event may happen at the very moment of a timeout, before the timeout is handled.
         assert!(at >= now, "a timeout in the past: {:?}", self.consumers[who].session);
         let at = at.saturating_duration_since(self.start).max(self.now);
         if self.ticks[who].is_none_or(|planned| at < planned) {
@@ -436,7 +438,7 @@ impl Simulation {
                 self.at(self.now + REQUEST_IDLE, Event::Late { who, life, id });
                 let bytes = json::encode_request(&request);
                 for copy in 0..self.copies() {
-                    // A second copy may come much later: after requests that were sent after it.
+                    // A second copy may arrive much later: after requests that were sent after it.
                     let delay = if copy == 0 { self.faults.delay } else { Duration::from_secs(60) };
                     let delay = if self.is_trouble() { delay } else { Duration::from_millis(5) };
                     let connection = self.consumers[who].connections[to];
@@ -445,7 +447,7 @@ impl Simulation {
             }
             Wish::Work { work, on_disk, epoch } => {
                 let took = Duration::from_micros(self.rng.below(20_000));
-                // The disk does one thing after the other.
+                // The disk does one thing at a time.
                 let start = if on_disk { self.disk_free[who].max(self.now) } else { self.now };
                 if on_disk {
                     self.disk_free[who] = start + took;
@@ -489,7 +491,7 @@ impl Simulation {
         }
         for _ in 0..self.copies() {
             let delay = if self.is_trouble() { self.faults.delay } else { Duration::from_millis(5) };
-            // Each provider is slower than the one before.
+            // Each provider is slower than the previous one.
             let delay = delay * (1 + (self.faults.slow * by as u64) as u32);
             self.soon(delay, Event::Response { to, life, id, bytes: bytes.clone() });
         }
@@ -520,7 +522,8 @@ impl Simulation {
     fn response_arrives(&mut self, to: usize, life: u32, id: u64, bytes: &[u8]) {
         let now = self.instant();
         let consumer = &mut self.consumers[to];
-        // Streams match answers to requests: others vanish with their stream, but the end of that may be heard of late.
+        // On streams, an answer belongs to its request. Other answers are lost with their stream, but the end of a
+        // stream may be reported late.
         let is_current = consumer.in_flight.contains_key(&id);
         if consumer.life != life || !is_current {
             consumer.late(now, id);
@@ -533,7 +536,7 @@ impl Simulation {
             Err(error) => consumer.violated(now, id, &Violation::Unreadable(error)),
             Ok(response) => {
                 let (_, exchange) = consumer.in_flight[&id].clone();
-                // Checked on another thread, which is quicker here than there: the session hears of it at once.
+                // The answer is checked on another thread; this simulation reports the result at once.
                 consumer.done(now, Local::Verify(id, Box::new((exchange, response))), 0, &mut self.rng, false);
             }
         }
@@ -585,7 +588,7 @@ impl Simulation {
         }
     }
 
-    /// Another peer sends anything it likes under the session's id.
+    /// Another peer sends arbitrary requests under the session's id.
     fn stranger_meddles(&mut self) {
         if !self.providers[0].up {
             return;
@@ -622,7 +625,7 @@ impl Simulation {
         assert!(owned || opens || is_refused, "a stranger got {response:?}");
     }
 
-    /// Complete, or an honest reason why not.
+    /// The session must be complete, or must have an honest reason for its failure.
     fn check_end(&mut self, who: usize) {
         let faults = &self.faults;
         let consumer = &self.consumers[who];
@@ -642,7 +645,7 @@ impl Simulation {
         assert!(!failure.distrust || lied, "an honest provider is blamed: {failure:?}");
     }
 
-    /// Nobody is blamed who did not lie; who changed a bit is, with evidence.
+    /// Nobody is blamed who did not lie. A provider that changed a bit is blamed, with evidence.
     fn check_blames(&self, who: usize) {
         let lied = self.faults.lies > 0 || self.faults.damage > 0 || self.faults.flips;
         let consumer = &self.consumers[who];
@@ -687,7 +690,7 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
 }
 
-/// How each consumer ended, and whether a changed bit reached one.
+/// Returns how each consumer ended, and whether a changed bit reached one.
 fn run(seed: u64, trace: bool, of_five: bool) -> Result<([Option<FailureCode>; 2], bool), String> {
     let mut simulation = Simulation::new(seed, trace, of_five);
     let result = catch_unwind(AssertUnwindSafe(|| simulation.run()));
@@ -707,7 +710,8 @@ fn run(seed: u64, trace: bool, of_five: bool) -> Result<([Option<FailureCode>; 2
     Ok((ends, simulation.caught.is_some()))
 }
 
-/// Runs all seeds on all processors: how many are complete, how many failed honestly, and in how many a liar was caught.
+/// Runs all seeds on all processors. Returns how many runs are complete, how many failed honestly, and in how many a
+/// liar was caught.
 fn run_all(default: u64, of_five: bool) -> (u64, u64, u64, u64) {
     let (first, runs) = (number("RPP_SIM_SEED", 1), number("RPP_SIM_RUNS", default));
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get().min(8)) as u64;
@@ -748,12 +752,13 @@ fn every_session_ends_complete_or_with_an_honest_reason() {
     assert!(runs < 1000 || (complete > runs / 2 && failed > runs / 100), "the faults are not what they should be");
 }
 
-/// Of five providers one lies in any one bit of any chunk: it is blamed with evidence whenever such a chunk comes, nobody else
-/// ever is, not one of its bytes is durable, and the download completes. Ten thousand runs: `RPP_SIM_RUNS=10000`.
+/// One of five providers flips one bit in each chunk. Whenever such a chunk arrives, that provider is blamed with
+/// evidence. Nobody else is ever blamed, none of its changed bytes is durable, and the download completes. Ten thousand
+/// runs: `RPP_SIM_RUNS=10000`.
 #[test]
 fn of_five_providers_the_one_that_lies_is_blamed_with_evidence() {
     let (runs, complete, failed, caught) = run_all(1_000, true);
     assert_eq!((complete, failed), (runs, 0));
-    // In the others the download is over before the liar has sent a chunk.
+    // In the other runs, the download ended before the liar had sent a chunk.
     assert!(runs < 100 || caught > runs / 3 * 2, "{caught} of {runs} liars had something to say");
 }

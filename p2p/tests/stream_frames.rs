@@ -1,4 +1,5 @@
-//! The frames of `/rpp/snapshots/2.0.0`: what is written is read, in pieces of any size, and nothing else is.
+//! The frames of `/rpp/snapshots/2.0.0`. What is written can be read back in pieces of any size, and nothing else is
+//! accepted.
 
 #![allow(
     clippy::reversed_empty_ranges,
@@ -22,7 +23,7 @@ fn ack() -> SnapshotsRequest {
     SnapshotsRequest::Ack { session_id, kind: ArtefactKind::Chunk, index: 41 }
 }
 
-/// Everything that is read of `bytes`, which come in pieces that end at `cuts`, and why it does not go on.
+/// Everything that is read from `bytes`, which arrive in pieces that end at `cuts`; and the error that stopped it.
 fn consumer(bytes: &[u8], cuts: &[usize]) -> (Vec<ConsumerFrame>, Option<FrameError>) {
     let (mut decoder, mut frames) = (ConsumerDecoder::default(), Vec::new());
     for mut piece in pieces(bytes, cuts) {
@@ -38,7 +39,7 @@ fn consumer(bytes: &[u8], cuts: &[usize]) -> (Vec<ConsumerFrame>, Option<FrameEr
     (frames, None)
 }
 
-/// The same of a provider: messages, and chunks with all their bytes.
+/// A part that is read from a provider: a message, or a chunk with all its bytes.
 #[derive(Debug, PartialEq)]
 enum Part {
     Message(Box<SnapshotsResponse>),
@@ -171,7 +172,7 @@ fn the_most_ranges_fit_and_a_count_that_does_not_match_is_refused() {
         let refused = consumer(&frame::want(&Wanted { chunks, updates }), &[]).1;
         assert!(matches!(refused, Some(FrameError::Malformed { kind: WANT, .. })), "{refused:?}");
     }
-    // Neighbours may touch.
+    // Neighbouring ranges may touch.
     assert_eq!(consumer(&frame::want(&Wanted { chunks: vec![1..2, 2..3], updates: 0..0 }), &[]).1, None);
 }
 
@@ -184,7 +185,7 @@ fn a_chunk_has_no_more_hashes_than_a_tree_and_no_more_bytes_than_a_chunk() {
     assert!(provider(&frame::chunk_head(5, &proof, most + 1), &[]).1.is_some());
     let proof = vec![Hash([3; 32]); MAX_PROOF_HASHES + 1];
     assert!(provider(&frame::chunk_head(5, &proof, most), &[]).1.is_some());
-    // The frame ends within its hashes.
+    // The frame is cut off within its hashes.
     let mut cut = frame::chunk_head(5, &proof[..2], 0);
     cut[3] -= 1;
     assert!(provider(&cut, &[]).1.is_some());
@@ -193,13 +194,13 @@ fn a_chunk_has_no_more_hashes_than_a_tree_and_no_more_bytes_than_a_chunk() {
 #[derive(Clone, Debug, TypeGenerator)]
 struct Input {
     bytes: Vec<u8>,
-    /// The type of the first frame, if it is to be one that is known.
+    /// The type of the first frame, if that is to be a known one.
     kind: Option<u8>,
     cuts: Vec<u16>,
 }
 
-/// Any bytes, in any pieces: the same is read of them as in one piece, and nothing panics. `cargo bolero test
-/// stream_frames::any_bytes_in_any_pieces` fuzzes it.
+/// Feeds any bytes in any pieces. The result must be the same as in one piece, and nothing may panic. `cargo bolero
+/// test stream_frames::any_bytes_in_any_pieces` fuzzes it.
 #[test]
 fn any_bytes_in_any_pieces() {
     bolero::check!().with_type::<Input>().for_each(|Input { bytes, kind, cuts }| {

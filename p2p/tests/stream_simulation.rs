@@ -1,9 +1,9 @@
-//! Sessions over simulated streams: the real consumer session and both real ends of `/rpp/snapshots/2.0.0`, frame by frame,
-//! with bytes that come in pieces of any size, lost streams, crashes of either side anywhere, and a provider that sends
+//! Sessions over simulated streams: the real consumer session and both real ends of `/rpp/snapshots/2.0.0`, frame by
+//! frame. Bytes arrive in pieces of any size, streams are lost, either side may crash anywhere, and a provider sends
 //! what it may not.
 //!
-//! `RPP_STREAM_SIM_RUNS` sets the number of runs, `RPP_STREAM_SIM_SEED` the seed of the first one; a failing run prints its
-//! seed. Ten thousand: `RPP_STREAM_SIM_RUNS=10000 cargo test --release --test rules stream_simulation`.
+//! `RPP_STREAM_SIM_RUNS` sets the number of runs, `RPP_STREAM_SIM_SEED` the seed of the first one. A failing run prints
+//! its seed. For ten thousand runs: `RPP_STREAM_SIM_RUNS=10000 cargo test --release --test rules stream_simulation`.
 
 #![allow(clippy::single_range_in_vec_init, reason = "what is wanted is a list of ranges")]
 
@@ -33,7 +33,7 @@ use rpp_p2p::{
 
 use crate::world::WORLD;
 
-/// What a provider does that it may not.
+/// A forbidden action of a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lie {
     BeyondCredit,
@@ -43,7 +43,7 @@ enum Lie {
     Damaged,
 }
 
-/// What survives a crash of the consumer.
+/// The data that survives a crash of the consumer.
 #[derive(Default)]
 struct Disk {
     record: Option<(Arc<Plan>, Vec<rpp_p2p::Update>)>,
@@ -51,7 +51,7 @@ struct Disk {
     durable: u64,
 }
 
-/// One stream: its bytes on the way, and both ends.
+/// One stream: its bytes in flight, and both ends.
 struct Stream {
     id: RequestId,
     to_provider: VecDeque<u8>,
@@ -237,7 +237,7 @@ impl Run {
             }
             Action::OpenStorage { plan, updates } => {
                 let total = plan.snapshot.checkpoint.payload_bytes;
-                // Of an empty payload nothing is there before it came.
+                // For an empty payload, nothing is on the disk before the chunk arrives.
                 let durable = match self.disk.durable {
                     0 => Have::nothing(total),
                     bytes => Have::prefix(total, bytes),
@@ -248,7 +248,8 @@ impl Run {
             }
             Action::Write(chunk) => {
                 if self.faults > 0 && self.rng.random_bool(0.01) {
-                    // The disk is full for a moment: what is not durable is lost, and comes again on another stream.
+                    // The disk is full for a moment. Data that is not durable is lost, and arrives again on another
+                    // stream.
                     self.faults -= 1;
                     self.work.retain(|work| !matches!(work, Action::Write(_) | Action::Sync | Action::Place));
                     self.disk.bytes.truncate(usize::try_from(self.disk.durable).unwrap());
@@ -276,13 +277,13 @@ impl Run {
 
     fn fault(&mut self) {
         match self.rng.random_range(0..3) {
-            // The stream, or its connection.
+            // The stream is lost, or its whole connection.
             0 => self.lose_stream(),
             1 => {
                 self.lose_stream();
                 self.session.handle_disconnected(self.now, self.peer, "simulated");
             }
-            // The consumer's process.
+            // The consumer's process crashes.
             _ => {
                 self.stream = None;
                 self.work.clear();
@@ -384,7 +385,7 @@ impl Run {
         did
     }
 
-    /// With nothing to send that it may: something that it may not.
+    /// When there is nothing left that it may send, it sends something forbidden.
     fn lie_when_idle(&mut self, stream: &mut Stream) -> bool {
         let Ok(plan) = self.records.get(self.peer, session_id()).map(|record| Arc::clone(&record.plan)) else {
             return false;
@@ -394,7 +395,7 @@ impl Run {
         }
         let view = self.session.view();
         match self.lie {
-            // Everything that was granted is on its way: the next one is too much.
+            // Everything that was granted is in flight, so anything more is too much.
             Some(Lie::BeyondCredit) if view.verified_updates == plan.total_updates => {
                 let next = stream.sent_next(&plan);
                 if next >= plan.total_chunks {
@@ -510,7 +511,7 @@ impl Run {
                     return true;
                 }
             }
-            // As on a real swarm, whatever the session wants next may be said before the rest comes.
+            // As on a real swarm, the session may send its next request before the rest arrives.
             if self.rng.random_bool(0.5) {
                 self.poll();
                 if self.session.is_over() {
@@ -541,7 +542,7 @@ fn totals(plan: &Plan) -> Totals {
     }
 }
 
-/// The next bytes on the way: often all of them, sometimes one.
+/// The next bytes in flight: often all of them, sometimes only one.
 fn piece(rng: &mut StdRng, way: &mut VecDeque<u8>) -> Vec<u8> {
     let most = match rng.random_range(0..4) {
         0 => 1,
@@ -572,7 +573,7 @@ fn every_session_ends_complete_or_with_the_liar_named() {
     assert!(runs < 500 || lies > 50, "too few lies were told: {lies}");
 }
 
-/// Wants that change all the time, with old ones still on the way.
+/// The wanted ranges change all the time, while old ones are still in flight.
 #[test]
 fn whatever_is_wanted_meanwhile_each_thing_comes_once_and_nobody_is_accused() {
     for seed in 1..=500 {
@@ -647,7 +648,7 @@ fn whatever_is_wanted_meanwhile_each_thing_comes_once_and_nobody_is_accused() {
     }
 }
 
-/// Feeds what came; what is a chunk's may also be put where the chunk is.
+/// Feeds the received bytes. The bytes of a chunk may also be placed directly into its buffer.
 fn feed(rng: &mut StdRng, incoming: &mut Incoming, rest: &mut &[u8]) -> Result<Option<Came>, Violation> {
     let space = incoming.space();
     let count = space.len().min(rest.len());

@@ -1,4 +1,5 @@
-//! `/rpp/snapshots/2.0.0` over real swarms: two peers that keep to it, mixed company, and peers that do not.
+//! `/rpp/snapshots/2.0.0` over real swarms: two peers that follow it, peers with different versions, and peers that
+//! break it.
 
 #![allow(clippy::single_range_in_vec_init, reason = "what is wanted is a list of ranges")]
 
@@ -25,11 +26,11 @@ use crate::support::{
 /// Ten chunks and a bit.
 const PAYLOAD: usize = 10 * MIN_CHUNK_SIZE as usize + 17;
 
-/// A session that is driven as a node would, with its disk in memory.
+/// A session that is driven as in a node, with its disk in memory.
 struct Download {
     session: Session,
     disk: Vec<u8>,
-    /// The disk says nothing while this holds: neither that something is written nor that it is durable.
+    /// While this is set, the disk reports neither written nor durable chunks.
     holds_disk: bool,
 }
 
@@ -43,7 +44,7 @@ impl Download {
         self.session.view()
     }
 
-    /// Does what the session wants now.
+    /// Carries out the session's current actions.
     async fn act(&mut self, consumer: &Peer) {
         let now = Instant::now();
         while let Some(action) = self.session.poll_action(now) {
@@ -78,7 +79,7 @@ impl Download {
         }
     }
 
-    /// Runs until `until` holds.
+    /// Runs until `until` returns `true`.
     async fn run(&mut self, consumer: &mut Peer, until: impl Fn(&View) -> bool) {
         loop {
             self.act(consumer).await;
@@ -107,7 +108,7 @@ fn speaking(protocols: Protocols) -> Config {
     Config::default().with_protocols(protocols)
 }
 
-/// Downloads everything; the version that carried it.
+/// Downloads everything, and returns the final view, which names the protocol version.
 async fn exchanged(provider: Protocols, consumer: Protocols) -> View {
     let fixture = Fixture::new(PAYLOAD);
     let (provider, memory) = provider_with(&fixture, speaking(provider)).await;
@@ -294,7 +295,7 @@ async fn streaming(fixture: &Fixture, options: Options) -> (Node<RawStreams>, Ra
     streaming_with(fixture, options, crate::support::DEADLINE).await
 }
 
-/// The same with a consumer that takes a silence of `idle` for a stall.
+/// Like [`streaming`], with a consumer that takes a silence of `idle` for a stall.
 async fn streaming_with(
     fixture: &Fixture,
     options: Options,
@@ -328,7 +329,7 @@ async fn streaming_with(
     (raw, end, consumer, download)
 }
 
-/// What the session of a provider that sends these frames fails with.
+/// The error of a session whose provider sends these frames.
 async fn refused(frames: &[Vec<u8>]) -> String {
     let fixture = Fixture::new(PAYLOAD);
     let options = Options { window: 3 * MIN_CHUNK_SIZE, ..Options::default() };
@@ -483,7 +484,7 @@ async fn a_stream_that_ends_early_is_a_lost_connection() {
 #[tokio::test]
 async fn a_provider_that_sends_nothing_although_it_may_is_stalled_and_named() {
     let fixture = Fixture::new(PAYLOAD);
-    // Long enough for the answers before, on a busy machine.
+    // This is long enough for the earlier answers, even on a busy machine.
     let idle = Duration::from_secs(5);
     let (raw, mut end, mut consumer, mut download) = streaming_with(&fixture, Options::default(), idle).await;
     end.chunk(&fixture, 0).await;
@@ -510,12 +511,12 @@ fn want(chunks: &[std::ops::Range<u64>], updates: std::ops::Range<u64>) -> Vec<u
     frame::want(&Wanted { chunks: chunks.to_vec(), updates })
 }
 
-/// What a provider says to a consumer that sends this.
+/// The provider's answer to a consumer that sends these bytes.
 async fn breach(bytes: &[Vec<u8>]) -> String {
     breach_and_evidence(bytes).await.0
 }
 
-/// The same, and what it shows against the consumer.
+/// Like [`breach`], with the evidence against the consumer.
 async fn breach_and_evidence(bytes: &[Vec<u8>]) -> (String, Option<Offence>) {
     let fixture = Fixture::new(PAYLOAD);
     let (mut provider, _, _raw, mut end) = opened(&fixture).await;
@@ -528,7 +529,7 @@ async fn breach_and_evidence(bytes: &[Vec<u8>]) -> (String, Option<Offence>) {
     let offence = provider
         .pick(|event| match event {
             Event::Inbound { error: Some(error), outcome, .. } => {
-                // So that it counts towards a flood.
+                // The answer is refused, so that it counts towards a flood.
                 assert_eq!(outcome, Outcome::Refused(ErrorCode::Invalid));
                 Some(Evidence::of_error(&error).map(|evidence| evidence.kind))
             }
@@ -555,7 +556,7 @@ async fn chunks_come_as_far_as_the_credit_goes() {
         u64::from_be_bytes(*body.first_chunk().unwrap())
     };
     assert_eq!((index(end.frame().await), index(end.frame().await)), (2, 3));
-    // The rest is replaced; what was sent is not sent again.
+    // The rest is replaced. Chunks that were already sent are not sent again.
     end.send(&want(&[3..4, 10..11], 0..0)).await;
     end.send(&frame::credit(3 * MIN_CHUNK_SIZE)).await;
     assert_eq!(index(end.frame().await), 10);
@@ -653,21 +654,21 @@ async fn a_stream_without_a_frame_is_closed() {
 async fn what_a_limit_grants_for_a_chunk_is_not_spent_on_an_ack() {
     let fixture = Fixture::new(PAYLOAD);
     let (provider, _, _raw, mut end) = opened(&fixture).await;
-    // A chunk a second.
+    // One chunk a second.
     provider.with(|b| b.limit_upload(MIN_CHUNK_SIZE, 0)).await;
     end.send(&want(&[0..2], 0..0)).await;
     end.send(&frame::credit(2 * MIN_CHUNK_SIZE)).await;
     assert_eq!(end.frame().await.unwrap().0, frame::CHUNK);
-    // When it is written and its job is over, the next one waits for its grant.
+    // When the chunk is written and its job is over, the next one waits for its grant.
     let at_work =
         |load: Load| load.response_bytes_in_flight + load.provider_jobs_running + load.provider_jobs_queued > 0;
     while at_work(provider.with(|b| b.load()).await) {
         tokio::task::yield_now().await;
     }
-    // Comes while the next chunk waits, and is answered before it; on a busy machine after it.
+    // The ack arrives while the next chunk waits, and is answered before that chunk, or after it on a busy machine.
     end.ask(&SnapshotsRequest::Ack { session_id: session(7), kind: ArtefactKind::Chunk, index: 0 }).await;
     if end.frame().await.unwrap().0 == frame::MESSAGE {
-        // What is not granted yet would now take hours.
+        // A chunk that is not granted yet would now take hours.
         provider.with(|b| b.limit_upload(1, 0)).await;
         assert_eq!(end.frame().await.unwrap().0, frame::CHUNK);
     }

@@ -1,4 +1,4 @@
-//! Chunk proofs against the vectors of an independent program, and the outboard against the same.
+//! Chunk proofs and the outboard, checked against test vectors from an independent program.
 
 use std::collections::HashMap;
 
@@ -159,7 +159,8 @@ fn the_outboard_is_the_same_whatever_the_pieces_and_each_size_has_its_proofs() {
     }
 }
 
-/// Each chunk proves itself, and a consumer that fills its outboard from chunks and proofs ends with the same file.
+/// Checks that each chunk proves itself, and that a consumer that fills its outboard from chunks and proofs ends with
+/// the same file.
 fn check_size(payload: &[u8], layout: &Layout, file: &HashMap<u64, Hash>, root: Hash, chunk_size: u64) {
     let bytes = payload.len() as u64;
     let mut partial = HashMap::new();

@@ -1,4 +1,4 @@
-//! Real swarms over real transports, with peers that fail and lie; and the examples.
+//! Real swarms over real transports, with peers that fail and lie. Also runs the examples.
 #![allow(clippy::duplicate_mod)] // each example is a program of its own, with what it shares with others
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 

@@ -6,9 +6,9 @@
 //!   everything but `z[0]`;
 //! - `z'[1] = height' = z[1] + 1 + gap` with `gap` below 2^64.
 //!
-//! Heights and limbs need no range check of their own. Heights start at 0 and only grow, by less than 2^64 + 1 in a
-//! step, so they cannot wrap around the field within any realistic number of steps. If the last height fits a u64, so
-//! did all before it. The inputs of the last commitment are hashed by the consumer itself.
+//! Heights and limbs need no range check. Heights start at 0 and only grow, by less than 2^64 + 1 in a step, so they
+//! cannot wrap around the field within any realistic number of steps. If the last height fits a u64, all heights before
+//! it do. The consumer itself hashes the inputs of the last commitment.
 
 use nova_snark::{
     frontend::{

@@ -1,5 +1,5 @@
-//! The two curves as nova-snark's traits want them. All types are the library's own, except that [`crate::msm`]
-//! computes multi-scalar multiplications, which take most of the time of a verification.
+//! The two curves in the form that nova-snark's traits require. All types are the library's own, except that
+//! [`crate::msm`] computes multi-scalar multiplications, which take most of the time of a verification.
 
 use std::ops::{Add, AddAssign, Mul, MulAssign, Sub, SubAssign};
 

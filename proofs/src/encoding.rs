@@ -1,8 +1,8 @@
 //! The encoding of a proof: bincode's fixed-width little-endian form, in which every part has a fixed place.
 //!
 //! The library's verifier may panic on a well-encoded proof whose vectors have unusual lengths, and its decoder
-//! allocates what a length field claims. So the bytes are first walked as plain arrays: each length field must hold the
-//! one number that an honest proof has there. Only then does the library see them.
+//! allocates as much as a length field claims. So the bytes are first walked as plain arrays: each length field must
+//! hold the one number that an honest proof has there. The library sees the bytes only after that.
 
 use crate::limits::PROOF_BYTES;
 use crate::params::Compressed;

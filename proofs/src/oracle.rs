@@ -21,7 +21,7 @@ static TABLE: &[u8] = include_bytes!("oracle.bin");
 
 /// A field whose constants are in the table.
 pub(crate) trait Known: PrimeField + PrimeFieldBits + Serialize + for<'de> Deserialize<'de> {
-    /// Decoded once in a process; `None` when the table does not decode.
+    /// Decoded once per process; `None` when the table does not decode.
     fn constants() -> Option<&'static PoseidonConstantsCircuit<Self>>;
 }
 

@@ -1,7 +1,7 @@
-//! The parameters of the proof system: transparent (no ceremony, no secret), deterministic, made once in a process on
-//! first use.
+//! The parameters of the proof system: transparent (no ceremony, no secret), deterministic, computed once per process
+//! at their first use.
 //!
-//! Prover and verifier have parameters of their own. A process that only verifies builds what both need, keeps the
+//! Prover and verifier have separate parameters. A process that only verifies computes what both need, keeps the
 //! verifier's key and frees the rest.
 
 use std::sync::{Arc, OnceLock};
@@ -22,13 +22,13 @@ use crate::{
 
 type Spartan<E> = RelaxedR1CSSNARK<E, EvaluationEngine<E>>;
 
-/// What folding needs.
+/// The parameters of folding.
 pub(crate) type Public = PublicParams<Primary, Secondary, ChainStep>;
 /// The chain folded so far; the prover's state.
 pub(crate) type Folded = RecursiveSNARK<Primary, Secondary, ChainStep>;
 /// The proof.
 pub(crate) type Compressed = CompressedSNARK<Primary, Secondary, ChainStep, Spartan<Primary>, Spartan<Secondary>>;
-/// What verifying needs.
+/// The parameters of verifying.
 pub(crate) type Key = VerifierKey<Primary, Secondary, ChainStep, Spartan<Primary>, Spartan<Secondary>>;
 type CompressingKey = ProverKey<Primary, Secondary, ChainStep, Spartan<Primary>, Spartan<Secondary>>;
 
@@ -38,7 +38,7 @@ type CompressingKey = ProverKey<Primary, Secondary, ChainStep, Spartan<Primary>,
 /// the other's proofs. So a change of this constant is also a change of [`crate::PROOF_SYSTEM`].
 pub const VERIFIER_KEY_SHA256: &str = "b8716748a3852d0ccb93c2f2cbb6284eb9d562bd17f892228cd1491488a9325b";
 
-/// The parameters could not be made. The fault is in this program or machine, not in any proof.
+/// The parameters could not be computed. The fault is in this program or machine, not in any proof.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SetupError {
@@ -48,10 +48,10 @@ pub enum SetupError {
     /// The library refused the circuit.
     #[error("the proof system's parameters could not be made: {0}")]
     Library(#[from] nova_snark::errors::NovaError),
-    /// They differ from the pinned ones: another version or feature of the library, or a faulty machine.
+    /// The parameters differ from the pinned ones: another version or feature of the library, or a faulty machine.
     #[error("the verifier's key has the SHA-256 {found}; it must be {VERIFIER_KEY_SHA256}")]
     OtherKey {
-        /// The hash of the key that this process made.
+        /// The hash of the key that this process computed.
         found: String,
     },
 }
@@ -65,19 +65,19 @@ pub(crate) struct Proving {
 static PROVING: OnceLock<Result<Arc<Proving>, SetupError>> = OnceLock::new();
 static VERIFYING: OnceLock<Result<Arc<Key>, SetupError>> = OnceLock::new();
 
-/// The prover's parameters. The first call makes them, and the verifier's with them.
+/// The prover's parameters. The first call computes them together with the verifier's.
 pub(crate) fn proving() -> Result<Arc<Proving>, SetupError> {
     PROVING
         .get_or_init(|| {
             let (proving, key) = make()?;
-            // If a verifier was there before, it keeps its own, equal key.
+            // If a verifier came first, it keeps its own key, which is equal.
             let _ = VERIFYING.set(Ok(Arc::new(key)));
             Ok(Arc::new(proving))
         })
         .clone()
 }
 
-/// The verifier's key. The first call makes it and frees what only a prover needs.
+/// The verifier's key. The first call computes it and frees what only a prover needs.
 pub(crate) fn verifying() -> Result<Arc<Key>, SetupError> {
     VERIFYING.get_or_init(|| make().map(|(_, key)| Arc::new(key))).clone()
 }
@@ -101,7 +101,7 @@ fn fingerprint(key: &Key) -> Result<String, SetupError> {
     Ok(hex::encode(hasher.0.finalize()))
 }
 
-/// Hashes what is written, so that no second copy of the key is in memory.
+/// Hashes what is written to it, so memory never holds a second copy of the key.
 struct Hasher(Sha256);
 
 impl std::io::Write for Hasher {
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(VERIFIER_KEY_SHA256, "b8716748a3852d0ccb93c2f2cbb6284eb9d562bd17f892228cd1491488a9325b");
     }
 
-    /// Both circuits are padded to 2^14; the lengths in a proof depend on that.
+    /// Both circuits are padded to 2^14. The lengths in a proof depend on that.
     #[test]
     fn the_circuits_have_their_sizes() {
         assert_eq!(proving().unwrap().public.num_constraints(), (10_221, 10_349));

@@ -17,7 +17,7 @@ pub(crate) const ARITY: u32 = 6;
 /// Separates our commitments from any other use of the same Poseidon (`LCU1` in ASCII).
 pub(crate) const DOMAIN: u32 = 0x4c43_5531;
 
-/// Round constants and matrices; derived once in a process.
+/// Round constants and matrices; derived once per process.
 pub(crate) fn constants() -> &'static PoseidonConstants<Scalar, U6> {
     static CONSTANTS: OnceLock<PoseidonConstants<Scalar, U6>> = OnceLock::new();
     CONSTANTS.get_or_init(|| Sponge::<Scalar, U6>::api_constants(Strength::Standard))

@@ -21,10 +21,10 @@ use crate::{
 
 /// A publisher's chain on disk: `dir/state`, of constant size, replaced atomically at every step.
 ///
-/// A crash leaves the last step or the one before. [`Prover::last`] tells which. A publisher that finds there the
-/// checkpoint that it was about to publish continues with [`Prover::prove`].
+/// A crash leaves the last step or the one before; [`Prover::last`] tells which. If a publisher finds there the
+/// checkpoint that it was about to publish, it continues with [`Prover::prove`].
 ///
-/// Everything here blocks: opening takes about 0.3 s (once in a process), a step about 0.15 s, a proof several seconds.
+/// Everything here blocks. Opening takes about 0.3 s (once per process), a step about 0.15 s, a proof several seconds.
 pub struct Prover {
     genesis: Genesis,
     folder: Folder,
@@ -69,7 +69,7 @@ pub enum ProverError {
     /// There is nothing to prove before the first checkpoint.
     #[error("the chain has no checkpoint yet")]
     Empty,
-    /// The parameters could not be made.
+    /// The parameters could not be computed.
     #[error(transparent)]
     Setup(#[from] SetupError),
     /// The library failed.
@@ -122,11 +122,11 @@ impl Prover {
         &self.genesis
     }
 
-    /// Takes one step. Once this returns, the step is durable.
+    /// Adds one step. Once this returns, the step is durable.
     ///
+    /// # Errors
     /// When the checkpoint does not follow or the state cannot be written. The chain is then unchanged. Only after a
     /// [`ProverError::Io`] may the file already hold the new step: open it again to see.
-    /// [`ProverError::Io`] the file may already hold the new step: open it again to see.
     pub fn extend(&mut self, checkpoint: &Checkpoint) -> Result<Tip, ProverError> {
         self.extend_observed(checkpoint, &mut |_| {})
     }
@@ -178,7 +178,7 @@ impl Prover {
             Some(current) => current.folded.clone(),
             None => Folded::new(public, &circuit, &outputs(before))?,
         };
-        // `new` has already performed the first step; this only counts it.
+        // `new` has already performed the first step; this call only counts it.
         folded.prove_step(public, &circuit)?;
         Ok(folded)
     }

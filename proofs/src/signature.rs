@@ -1,4 +1,4 @@
-//! Publishers' signatures over a tip. They show the authority that a proof alone does not show.
+//! Publishers' signatures over a tip. They show the authority that a proof alone cannot show.
 
 use std::fmt;
 
@@ -77,7 +77,7 @@ pub enum SignatureError {
     /// There are too many signatures.
     #[error("{found} signatures; at most {MAX_SIGNATURES} are looked at")]
     TooMany {
-        /// How many there are.
+        /// The number of signatures.
         found: usize,
     },
     /// There are fewer valid signatures than the genesis asks for.

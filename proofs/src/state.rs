@@ -57,19 +57,19 @@ pub(crate) struct State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StateError {
-    /// It is shorter or longer than it says.
+    /// The file is shorter or longer than its length field says.
     #[error("it is cut short or has bytes left over")]
     Length,
     /// Some bytes have changed since they were written.
     #[error("its checksum does not match")]
     Checksum,
-    /// It is something else, or of another format.
+    /// The file is something else, or has another format.
     #[error("it is not a prover's state of this version")]
     Format,
-    /// It was made with another circuit or version of the proof system.
+    /// The state was made with another circuit or version of the proof system.
     #[error("it was made with another proof system")]
     ProofSystem,
-    /// It belongs to another chain.
+    /// The state belongs to another chain.
     #[error("it belongs to the chain with genesis {0}")]
     Genesis(Commitment),
     /// The checksum is right, but the folded chain does not prove the recorded step.

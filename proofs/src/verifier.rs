@@ -13,7 +13,7 @@ use crate::{
     params::{self, Compressed, SetupError},
 };
 
-/// Verifies proofs. Its parameters are made once in a process, on first use (about 0.25 s), and shared.
+/// Verifies proofs. Its parameters are computed once per process, at their first use (about 0.25 s), and shared.
 ///
 /// Blocking: call it on a thread that may block. It uses rayon's thread pool.
 #[derive(Debug)]
@@ -38,13 +38,13 @@ pub enum ProofError {
     /// The proof is about another height.
     #[error("the proof ends at another height than the tip's")]
     Height,
-    /// It does not verify: another genesis, another number of steps, or not a proof at all.
+    /// The proof does not verify: another genesis, another number of steps, or not a proof at all.
     #[error("the proof does not verify: {0}")]
     Invalid(String),
     /// The library panicked while it checked the proof.
     #[error("the proof does not verify: checking it failed")]
     Panicked,
-    /// The parameters could not be made; this is not the proof's fault.
+    /// The parameters could not be computed; this is not the proof's fault.
     #[error(transparent)]
     Setup(#[from] SetupError),
 }
@@ -58,18 +58,18 @@ impl ProofError {
 }
 
 impl Verifier {
-    /// The process's verifier. This is cheap: the parameters are made by the first [`Verifier::prepare`] or
-    /// [`Verifier::verify`].
+    /// The process's verifier. This call is cheap: the first [`Verifier::prepare`] or [`Verifier::verify`] computes the
+    /// parameters.
     #[must_use]
     pub fn shared() -> &'static Self {
         static SHARED: Verifier = Verifier(());
         &SHARED
     }
 
-    /// Makes the parameters now, so that the first proof does not wait for them. Blocking, about 0.25 s.
+    /// Computes the parameters now, so that the first proof does not wait for them. Blocks for about 0.25 s.
     ///
     /// # Errors
-    /// When they cannot be made on this machine.
+    /// When they cannot be computed on this machine.
     pub fn prepare(&self) -> Result<(), SetupError> {
         params::verifying().map(drop)
     }
@@ -80,7 +80,7 @@ impl Verifier {
     /// computed from the tip's checkpoint.
     ///
     /// # Errors
-    /// See [`ProofError`]. No input makes this panic, or allocate more than a constant.
+    /// See [`ProofError`]. No input makes this panic or allocate more than a constant.
     pub fn verify(&self, genesis: &Genesis, tip: &Tip, proof: &[u8]) -> Result<(), ProofError> {
         let steps = usize::try_from(tip.step).ok().filter(|steps| *steps > 0);
         let steps = steps.ok_or(ProofError::Step { step: tip.step })?;

@@ -143,8 +143,8 @@ fn every_length_field_must_say_what_it_always_says() {
     }
 }
 
-/// All lengths are right, and everything else is the same number: zeros are points at infinity, which honest proofs
-/// never have.
+/// All lengths are right, and all elements are the same number. Zeros are points at infinity, which honest proofs never
+/// have.
 #[test]
 fn well_formed_proofs_of_nothing_do_not_verify() {
     let fixture = fixture();

@@ -93,7 +93,7 @@ fn signatures_of_something_else_are_wrong() {
     for signature in elsewhere {
         assert_eq!(fixture.verify(&[fixture.sign(0), signature], &[]), Err(below([1, 1, 0, 0, 0])));
     }
-    // A wrong signature beside the right one does no harm.
+    // A wrong signature beside the right one does not invalidate it.
     assert_eq!(fixture.verify(&[fixture.sign(0), elsewhere[0], fixture.sign(1)], &[]), Ok(2));
 }
 

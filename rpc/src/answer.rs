@@ -48,7 +48,7 @@ fn is_answered(status: &SnapshotStreamStatus, asked: Asked) -> bool {
         SessionState::Connecting | SessionState::Planning => asked == Asked::Start && status.total_chunks.is_some(),
         // An unreachable provider has not answered, but still may; "busy" is an answer.
         SessionState::BackingOff => status.error_code.is_some_and(|code| code != FailureCode::Network),
-        // `Paused`: the node itself waits, so the provider is not asked.
+        // `Paused`: the node itself waits, so it asks the provider nothing.
         SessionState::Streaming
         | SessionState::Verifying
         | SessionState::Paused

@@ -58,12 +58,12 @@ pub(crate) async fn answer(
     let mut watched = node.watch_snapshot_stream(session).await.map_err(to_http)?;
     let place = places.take()?;
     watched.borrow_and_update();
-    // A watched status has the times of its last change; this one has those of now.
+    // A watched status has the times of its last change; this one has the present times.
     let now = node.snapshot_stream_status(session).await.map_err(to_http)?;
     let feed = Feed { watched, draining, last: Instant::now(), next: Next::Status(Box::new(now)), _place: place };
     let events = warp::sse::keep_alive().interval(KEEP_ALIVE).stream(feed.into_events());
     let mut response = warp::sse::reply(events).into_response();
-    // Proxies must not buffer or compress it, because both would deliver nothing until the end.
+    // Proxies must neither buffer nor compress it: the client would get nothing until the end.
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     Ok(response)
@@ -102,7 +102,7 @@ impl Feed {
         Some((Ok(event), self))
     }
 
-    /// The newest status after the next change, no sooner than the interval allows.
+    /// The newest status after the next change, at the earliest when the interval has passed.
     async fn change(&mut self) -> Result<SnapshotStreamStatus, &'static str> {
         let watched = &mut self.watched;
         let due = self.last + EVENT_INTERVAL;

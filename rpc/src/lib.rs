@@ -1,9 +1,9 @@
 //! The HTTP control plane: what operators and their programs ask of a running node.
 //!
-//! [`serve`] puts the routes of `docs/http.md` in front of a [`NodeHandle`](rpp_runtime::NodeHandle). Everything that
-//! every port of ours does - `Host` and `Origin` rules, the bearer token, bounded bodies, time-outs, draining - is in
-//! [`rpp_http`]; here are the routes, the reading of requests, and the one place where a failure of the runtime becomes an
-//! HTTP answer: [`snapshot_runtime_error_to_http`].
+//! [`serve`] puts the routes of `docs/http.md` in front of a [`NodeHandle`](rpp_runtime::NodeHandle). What all our
+//! ports have in common (`Host` and `Origin` rules, the bearer token, bounded bodies, time-outs, draining) is in
+//! [`rpp_http`]. This crate has the routes, reads the requests, and maps failures of the runtime to HTTP answers in one
+//! place: [`snapshot_runtime_error_to_http`].
 //!
 //! Participants: the operator (or `rpp-node fetch`, or a dashboard), who is trusted once the token is right, and the node's
 //! task, which may be slow or gone. A route never waits longer for the node than

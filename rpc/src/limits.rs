@@ -6,13 +6,13 @@ use std::time::Duration;
 pub const FIRST_ANSWER: Duration = Duration::from_secs(5);
 /// Event streams at once, of all sessions; one more is `503`.
 pub const MAX_EVENT_STREAMS: usize = 16;
-/// Least time between two events of one stream: ten a second.
+/// Shortest time between two events of one stream: at most ten a second.
 pub const EVENT_INTERVAL: Duration = Duration::from_millis(100);
-/// A comment goes out on an event stream when nothing else did for so long.
+/// After this time without an event, a comment is sent on an event stream.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Longest idempotency key, in bytes. A UUID has 36.
 pub const MAX_KEY_BYTES: usize = 255;
-/// Events that are kept; the oldest goes first.
+/// Events that are kept; the oldest is evicted first.
 pub const MAX_RECENT_EVENTS: usize = 128;
-/// Sessions whose last state is remembered; far above what a node has.
+/// Sessions whose last state is remembered; far more than a node has.
 pub const MAX_RECENT_STATES: usize = 4096;

@@ -73,13 +73,14 @@ const METHODS: [&str; 4] = ["GET", "POST", "PATCH", "DELETE"];
 /// Statuses that mean a problem of the node and not of the request.
 const FAILURES: [u16; 4] = [500, 502, 503, 504];
 
-/// `POST /p2p/snapshots` may wait 5 s for a provider and as long for the node.
+/// `POST /p2p/snapshots` may wait 5 s for a provider, and another 5 s for the node's task.
 fn seconds() -> Histogram {
     Histogram::new([0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0])
 }
 
 impl Metrics {
-    /// A series that does not exist before its first event shows no increase there, so an alert on it would never fire.
+    /// A series that appears with its first event shows no increase at that event, so an alert on the increase would
+    /// never fire.
     fn begin_at_0(&self) {
         for code in REFUSALS {
             drop(self.refused.get_or_create(&Refused { code }));

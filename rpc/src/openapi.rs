@@ -46,8 +46,8 @@ fn rewrite(value: &mut Value, schemas: &Value) {
     }
 }
 
-/// `"type": [x, "null"]` becomes `"type": x, "nullable": true`; `"oneOf": [x, {"type": "null"}]` becomes the schema that x
-/// refers to, with the same: in 3.0 `nullable` means something only beside a `type`.
+/// `"type": [x, "null"]` becomes `"type": x, "nullable": true`. `"oneOf": [x, {"type": "null"}]` becomes the schema
+/// that x refers to, plus `nullable`: in 3.0 `nullable` has an effect only beside a `type`.
 fn allow_null(fields: &mut Map<String, Value>, schemas: &Value) {
     let (null, null_type) = (json!("null"), json!({ "type": "null" }));
     if let Some(Value::Array(types)) = fields.get("type")

@@ -1,5 +1,5 @@
-//! The node's page: files that are part of the program. They hold nothing of the node, so none needs a token; what the page
-//! shows it asks for by the routes, with the token that the operator gives it.
+//! The node's page: files that are part of the program. They contain no data of the node, so they need no token. The
+//! page gets its data from the routes, with the token that the operator gives it.
 
 use http::{HeaderName, HeaderValue, Method};
 use rpp_http::{Problem, page_file};
@@ -9,7 +9,7 @@ use warp::reply::Response;
 pub(crate) const PATHS: [&str; 8] =
     ["/", "/app.js", "/model.js", "/downloads.js", "/panels.js", "/limits.js", "/style.css", "/favicon.svg"];
 
-/// Nothing inline, nothing from elsewhere, in nobody's frame, and text never becomes markup.
+/// Allows nothing inline and nothing from other origins, forbids framing, and never lets text become markup.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 

@@ -1,11 +1,11 @@
-//! `GET /p2p/peers`: what the node says of its peers, with their traffic when somebody counts it.
+//! `GET /p2p/peers`: what the node knows about its peers, with their traffic if it is counted.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use rpp_runtime::status::PeerInfo;
 use serde::Serialize;
 
-/// Bytes over the present connections to one peer.
+/// Bytes over the present connections of one peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Traffic {
     /// From it to this node.
@@ -14,7 +14,7 @@ pub struct Traffic {
     pub bytes_sent: u64,
 }
 
-/// Tells the traffic of each connected peer, by its id as text.
+/// Returns the traffic of each connected peer, by its id as text.
 #[derive(Clone)]
 pub(crate) struct Count(pub(crate) Arc<dyn Fn() -> HashMap<String, Traffic> + Send + Sync>);
 
@@ -33,7 +33,7 @@ struct Row {
     traffic: Option<Traffic>,
 }
 
-/// The rows; without traffic when nobody counts it.
+/// The rows; without traffic if it is not counted.
 pub(crate) fn rows(peers: Vec<PeerInfo>, count: Option<&Count>) -> impl Serialize + use<> {
     let traffic = count.map(|count| (count.0)()).unwrap_or_default();
     let row = |peer: PeerInfo| Row { traffic: traffic.get(&peer.peer_id).copied(), peer };

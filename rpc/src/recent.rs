@@ -1,5 +1,5 @@
-//! `GET /p2p/events`: what happened in the node lately, oldest first. Only news is kept: neither a session that moves on within
-//! its state, nor one try after the other that fails for the same reason.
+//! `GET /p2p/events`: what happened in the node lately, oldest first. Repetitions are not kept: neither progress within
+//! one state, nor further attempts that fail for the same reason.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -18,7 +18,7 @@ use crate::limits::{MAX_RECENT_EVENTS, MAX_RECENT_STATES};
 /// One event. A field without a value is left out.
 #[derive(Clone, Debug, Serialize)]
 struct Event {
-    /// Rises by one with each; what is missing before the first was forgotten.
+    /// Rises by one with each event. Numbers below the first one that is shown belong to events that were evicted.
     seq: u64,
     /// RFC 3339.
     at: String,
@@ -44,28 +44,28 @@ struct Kept {
     sessions: HashMap<SnapshotSessionId, Last>,
 }
 
-/// What was told of a session last.
+/// The last event that was kept of a session.
 #[derive(Debug)]
 struct Last {
     state: SessionState,
-    /// Why it is held up; nothing while it gets on.
+    /// Why the session is held up; `None` while it makes progress.
     trouble: Option<String>,
 }
 
 impl Recent {
-    /// Takes in what comes, for ever.
+    /// Records the node's events, for ever.
     pub(crate) async fn follow(self, mut events: Receiver<NodeEvent>) {
         loop {
             match events.recv().await {
                 Ok(event) => self.kept().note(event),
-                // Too many at once: what is lost are the oldest, as ever.
+                // Too many events at once: the oldest are lost, as always.
                 Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return std::future::pending().await,
             }
         }
     }
 
-    /// All of them, as JSON can be made of them.
+    /// All events, ready to be serialised as JSON.
     pub(crate) fn all(&self) -> impl Serialize + use<> {
         self.kept().events.iter().cloned().collect::<Vec<_>>()
     }
@@ -75,7 +75,7 @@ impl Recent {
     }
 }
 
-/// Whether the second state is more than another try after the first.
+/// Whether the second state says more than that another attempt follows the first.
 fn ends_otherwise(before: SessionState, now: SessionState) -> bool {
     let tries = |state| matches!(state, SessionState::Connecting | SessionState::Planning);
     !tries(now) && before != now
@@ -107,7 +107,7 @@ impl Kept {
             NodeEvent::BanEnded { source, lifted, .. } => {
                 self.push(if lifted { "ban_lifted" } else { "ban_ended" }, |event| event.peer = Some(source));
             }
-            // Kinds to come.
+            // Kinds of events that do not exist yet.
             _ => {}
         }
     }
@@ -118,7 +118,8 @@ impl Kept {
         }
         let last = self.sessions.get(&status.session);
         let trouble = match status.state {
-            // A further try: what held it up may do so again. One after a failure is the operator's.
+            // A further attempt: the earlier cause may hold it up again. After a failure, the operator started the
+            // session again.
             SessionState::Connecting | SessionState::Planning => {
                 last.filter(|last| last.state != SessionState::Failed).and_then(|last| last.trouble.clone())
             }

@@ -1,4 +1,4 @@
-//! What the bodies of requests, and `{session}` and `{source}` in a path, mean.
+//! Parses the bodies of requests, and `{session}` and `{source}` in a path.
 
 mod integer;
 mod source;
@@ -90,7 +90,7 @@ impl Body {
         Stream::Start(StartStream {
             peer,
             peers,
-            // An empty list is not the same as none: the configured mirrors are not taken either.
+            // An empty list differs from an absent one: the session does not use the configured mirrors either.
             without_mirrors: self.mirrors.is_some() && mirrors.is_empty(),
             mirrors,
             others_too: false,
@@ -134,7 +134,7 @@ impl Body {
         }))
     }
 
-    /// These go over the wire, which carries no larger integer.
+    /// These numbers go over the wire, which carries no larger integer.
     fn check_integers(&self) -> Result<(), Problem> {
         let given = [
             ("chunk_size", self.chunk_size),
@@ -202,7 +202,7 @@ struct Limits {
     persist: Option<bool>,
 }
 
-/// The session of that many digits. A number that no session can have is not rounded to one.
+/// The session with that number. A number that no session can have is not rounded to one.
 fn session(digits: &str) -> Result<SnapshotSessionId, Problem> {
     let known = digits.parse().ok().and_then(SnapshotSessionId::new);
     known.ok_or_else(|| {

@@ -1,4 +1,4 @@
-//! The routes: which there are, and what each does.
+//! The routes and what each of them does.
 
 use std::{
     sync::Arc,
@@ -23,7 +23,7 @@ use crate::{
     request::{Stream, added_source, banned_source_of_path, limits_change, session_of_path, source_of_path},
 };
 
-/// One path and the methods that it knows.
+/// One path and its methods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
     /// As in `/p2p/snapshots/{session}`.
@@ -47,7 +47,7 @@ pub const ROUTES: &[Route] = &[
     Route { path: "/p2p/identity", methods: "GET, HEAD" },
     Route { path: "/p2p/head", methods: "GET, HEAD" },
     Route { path: "/p2p/events", methods: "GET, HEAD" },
-    // A load balancer's check is OPTIONS unless it is told otherwise.
+    // A load balancer's check uses OPTIONS by default.
     Route { path: "/healthz", methods: "GET, HEAD, OPTIONS" },
     Route { path: "/readyz", methods: "GET, HEAD, OPTIONS" },
     Route { path: "/metrics", methods: "GET, HEAD" },
@@ -55,11 +55,11 @@ pub const ROUTES: &[Route] = &[
     Route { path: "/openapi-3.0.json", methods: "GET, HEAD" },
 ];
 
-/// Where a request goes: the path of a row of [`ROUTES`], and what stands in place of `{session}` or `{source}`.
+/// Where a request goes: the path of a row of [`ROUTES`], and the text in place of `{session}` or `{source}`.
 struct Target {
     path: &'static str,
     named: String,
-    /// In place of `{source}` beside a session.
+    /// The text in place of `{source}`, in a path that also has a session.
     source: String,
 }
 
@@ -110,7 +110,7 @@ fn target() -> BoxedFilter<(Target,)> {
     sessions.or(node).unify().or(service).unify().boxed()
 }
 
-/// What the routes look at.
+/// What the routes need.
 pub(crate) struct App {
     node: NodeHandle,
     first_answer: Duration,
@@ -120,7 +120,7 @@ pub(crate) struct App {
     pub(crate) traffic: Option<peers::Count>,
 }
 
-/// All routes and the page's files as one filter. It rejects what neither is for.
+/// All routes and the page's files as one filter. It rejects every other path.
 pub(crate) fn filter(app: App) -> BoxedFilter<(Response,)> {
     let app = Arc::new(app);
     let files = warp::method().and(warp::path::full()).and_then(|method: Method, path: FullPath| async move {
@@ -139,7 +139,7 @@ pub(crate) fn filter(app: App) -> BoxedFilter<(Response,)> {
     files.or(routes).unify().boxed()
 }
 
-/// What a request brings besides method and path.
+/// The parts of a request besides method and path.
 struct Call {
     headers: HeaderMap,
     body: Bytes,
@@ -160,7 +160,7 @@ impl App {
         response
     }
 
-    /// Methods are not for warp's filters to tell apart: their rejections do not say which ones a route knows.
+    /// Our code, not warp's filters, selects the method: a rejection of warp does not say which methods a route has.
     async fn dispatch(&self, method: &Method, target: &Target, call: &Call) -> Result<Response, Problem> {
         let session = || session_of_path(&target.named);
         match (method.as_str(), target.path) {
@@ -216,7 +216,7 @@ impl App {
         };
         let watched = watched.as_mut().map_err(|error| snapshot_runtime_error_to_http(error))?;
         let status = answer::first(watched, wanted, self.first_answer, &call.draining.0).await.map_err(to_http)?;
-        // Times in a watched status are those of its last change; the node's own answer is of now.
+        // The times in a watched status are those of its last change; the node's own answer has the present times.
         let now = self.node.snapshot_stream_status(status.session).await.unwrap_or(status);
         Ok(json(StatusCode::OK, &now))
     }
@@ -246,10 +246,10 @@ impl App {
 
     /// Whether the node's task answers at all.
     async fn health(&self) -> Result<Response, Problem> {
-        // The cheapest question: no session has this id.
+        // The cheapest query: no session has this id.
         match self.node.snapshot_stream_status(SnapshotSessionId::UNREADABLE).await {
             Ok(_) | Err(SnapshotRuntimeError::UnknownSession { .. }) => Ok(self.alive()),
-            // Unlike elsewhere, silence is the very thing that was asked about.
+            // Only here, silence of the node is itself the answer.
             Err(error) => {
                 let problem = to_http(error);
                 Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, problem.code(), problem.message()))
@@ -257,7 +257,7 @@ impl App {
         }
     }
 
-    /// Alive is also a node that cannot write: starting it again would not make room.
+    /// A node that cannot write counts as alive, too: a restart would not free any space.
     fn alive(&self) -> Response {
         match self.node.cannot_write() {
             None => json(StatusCode::OK, &serde_json::json!({ "status": "ok" })),

@@ -81,7 +81,7 @@ impl Options {
         self
     }
 
-    /// Whom to ask for the traffic of each connected peer, by its id as text, whenever `GET /p2p/peers` is asked.
+    /// Sets the function that `GET /p2p/peers` calls for the traffic of each connected peer, by its id as text.
     #[must_use]
     pub fn with_traffic(mut self, count: impl Fn() -> HashMap<String, Traffic> + Send + Sync + 'static) -> Self {
         self.traffic = Some(Count(Arc::new(count)));

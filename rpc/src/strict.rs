@@ -1,5 +1,5 @@
-//! Reads request bodies strictly: one JSON object, no unknown field, no field twice, nothing after it. What is wrong with a value is said with
-//! the field that it is of.
+//! Reads request bodies strictly: one JSON object, no unknown field, no field twice, nothing after it. A complaint
+//! about a value names its field.
 
 use std::{cell::RefCell, fmt, marker::PhantomData};
 

@@ -180,7 +180,7 @@ fn random_bodies_are_always_a_problem() {
         .run(&bodies, |body| {
             // An unknown session's number reaches the node. Other tests cover that.
             prop_assume!(!String::from_utf8_lossy(&body).contains("\"session\""));
-            // So does a wish that names nobody: it takes the newest offer.
+            // So does a request that names no source: it gets the newest offer.
             let names_nobody = serde_json::from_slice::<serde_json::Value>(&body).is_ok_and(|body| {
                 let wishes = ["root", "height", "chunk_size", "min_chunk_size", "max_chunk_size"];
                 let is_wish = |(key, value): (&String, &serde_json::Value)| {

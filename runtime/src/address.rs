@@ -121,7 +121,8 @@ pub fn of_peer(text: &str) -> Result<Multiaddr, AddressError> {
         Ok(()) if has_peer => Ok(address),
         Err(_) if has_peer && address.iter().count() == 1 => Err(AddressError::NoTransport),
         Err(error) if has_peer => Err(error),
-        // Of two mistakes, the unsupported part is reported; a peer id in a wrong place counts as a missing one.
+        // If there are two mistakes, the unsupported part is reported. A peer id in a wrong place counts as a missing
+        // one.
         Err(AddressError::Part { part }) if !part.starts_with("/p2p/") => Err(AddressError::Part { part }),
         Ok(()) | Err(_) => Err(AddressError::NoPeer),
     }

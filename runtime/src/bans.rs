@@ -1,10 +1,10 @@
-//! Bans: who broke the rules is neither dialled nor let in for a while, and the evidence is kept.
+//! Bans: a peer or mirror that broke the rules is not used for a while, and the evidence is kept.
 //!
-//! `rules` says who is banned until when, and `flood` who asks in vain too often; both without I/O and with time as an argument. `file`
-//! keeps the table in `data/bans.json`. `warden` joins them for the node.
+//! `rules` decides who is banned until when, and `flood` which peers send too many requests that are refused. Both have
+//! no I/O, and time is an argument. `file` keeps the table in `data/bans.json`. `warden` joins them for the node.
 //!
-//! A ban is in force at once, and on the disk a moment later. A crash in between forgets it; whoever asks for the list, or lifts a ban,
-//! is answered when the file holds what he is told.
+//! A ban is in force at once, and on the disk a moment later. A crash in between forgets it. A request for the list of
+//! bans, or to lift one, is answered only when the file agrees with the answer.
 
 mod file;
 mod flood;

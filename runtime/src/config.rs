@@ -89,7 +89,7 @@ pub struct Snapshots {
     pub scrub_bytes_per_second: u64,
 }
 
-/// Where a download comes from that names nobody.
+/// Sources of a download that names none.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs)]
@@ -97,7 +97,7 @@ pub struct Sources {
     #[serde(deserialize_with = "crate::address::peers")]
     pub peers: Vec<Multiaddr>,
     pub mirrors: Vec<MirrorUrl>,
-    /// Folders beneath which `file` mirrors may be; `/`: all but the node's own data.
+    /// Folders below which `file` mirrors may lie; `/`: anywhere but in the node's own data folder.
     pub file_roots: Vec<PathBuf>,
 }
 
@@ -121,13 +121,13 @@ pub struct Discovery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Protocol {
-    /// Both; a session uses the newest one that both nodes have.
+    /// Both; a session uses the newest one that both nodes support.
     #[serde(rename = "auto")]
     Auto,
-    /// `/rpp/snapshots/1.0.0` alone.
+    /// Only `/rpp/snapshots/1.0.0`.
     #[serde(rename = "1.0.0")]
     V1,
-    /// `/rpp/snapshots/2.0.0` alone.
+    /// Only `/rpp/snapshots/2.0.0`.
     #[serde(rename = "2.0.0")]
     V2,
 }

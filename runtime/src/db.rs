@@ -1,15 +1,15 @@
 //! The session database: sled under `data/snapshots/sessions/`.
 //!
-//! It is an index and never the truth: payload bytes are in files, and losing anything here costs only work.
+//! It is an index and never authoritative: payload bytes are in files, and losing anything here costs only work.
 //! [`Db::put_session`], [`Db::put_progress`] and the ledger's writes return after the tree is flushed. With
 //! [`Durability::Strict`] they also wait for `fdatasync` of the database file, because sled's own flush ends in
 //! `sync_file_range`, which survives a kill but not a power loss.
 //!
 //! **After a failed write.** sled keeps its first error for good. So the database is then closed, and opened again once
-//! the disk accepts writes. Its content is small and is also kept in memory ([`Mirror`]). After the opening, everything
-//! that was promised is compared and written again where it is missing, because after a failed flush it is unknown what
-//! the disk has. Until then every write fails at once, and [`Writable`] says so. The node can also start without the
-//! database: its content is loaded when it can be opened.
+//! the disk accepts writes. Its content is small and is also kept in memory ([`Mirror`]). After a failed flush it is
+//! unknown what is on the disk. So after the opening, everything that was promised is compared, and rows that are
+//! missing are written again. Until then every write fails at once, and [`Writable`] says so. The node can also start
+//! without the database: its content is loaded when it can be opened.
 //!
 //! A kill can leave `snap.*.generating` behind, which sled would read as corruption. It is deleted before opening (the
 //! data folder's lock is held by then). A database that is damaged, or whose opening panics, is set aside as a whole
@@ -81,16 +81,16 @@ struct Change {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DbError {
-    /// The machine's fault. Nothing that this call wrote counts as durable. The database is opened again when the disk
-    /// accepts writes.
+    /// The machine's fault. No write of this call counts as durable. The database is opened again when the disk accepts
+    /// writes.
     #[error("cannot write the session database {path}: {reason}")]
     Write {
         /// Its folder.
         path: PathBuf,
-        /// What the disk or the library said.
+        /// The error of the disk or the library.
         reason: DbFault,
     },
-    /// The operator's fault, or that of an earlier node in this process: something else has it open.
+    /// Something else has the database open: the operator's fault, or an earlier node in this process.
     #[error("cannot open the session database {path}")]
     Open {
         /// Its folder.
@@ -149,7 +149,7 @@ struct DbCore {
     /// Only one opening at a time.
     opening: Mutex<()>,
     mirror: Mutex<Mirror>,
-    /// Whether the mirror has everything that the disk had. Separate from the mirror, so that asking never waits for a
+    /// Whether the mirror has everything that the disk had. Separate from the mirror, so a query never waits for a
     /// flush.
     whole: AtomicBool,
     /// Set when the disk's content was loaded since the last [`Db::tend`].
@@ -231,7 +231,7 @@ impl Db {
     /// Removes everything about a session; durable on return.
     ///
     /// # Errors
-    /// As [`Self::put_session`]. It is removed nevertheless, as soon as that can be written.
+    /// As [`Self::put_session`]. The session is removed nevertheless, as soon as the removal can be written.
     pub(crate) fn remove_session(&self, session: SnapshotSessionId) -> Result<(), DbError> {
         let remove = |table| Change { table, key: session_key(session).to_vec(), value: None };
         self.inner.write(&[remove(Table::Sessions), remove(Table::Progress)], IfUnwritten::Holds)
@@ -372,7 +372,7 @@ impl DbCore {
     fn reopen(&self, patience: Duration) -> Result<(), Unopened> {
         match Engine::open(&self.folder, self.durability, patience) {
             Err(Unopened::Locked(reason)) if self.mirror().is_whole() => {
-                // A thread of the failed one never ends. Everything that was in it is in memory.
+                // A thread of the failed database does not end. Everything in it is also in memory.
                 tracing::warn!("the session database is begun anew: {reason}");
                 let aside = engine::set_aside(&self.folder).map_err(|error| Unopened::Disk(error.into()))?;
                 let taken = Engine::open(&self.folder, self.durability, patience).and_then(|opened| self.take(opened));
@@ -409,7 +409,7 @@ impl DbCore {
         Ok(())
     }
 
-    /// After a failed write nothing of sled is used any more.
+    /// After a failed write no part of sled is used any more.
     fn close(&self, failed: &Arc<Engine>, reason: DbFault) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if matches!(&*state, EngineState::Open(engine) if Arc::ptr_eq(engine, failed)) {

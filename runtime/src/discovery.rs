@@ -1,8 +1,9 @@
-//! What peers offer, and how they are reached.
+//! Which snapshots peers offer, and how peers are reached.
 //!
-//! Asking and checking is `rpp_p2p::offers`'s. This folder says what this node offers itself ([`offered`]), remembers proven
-//! addresses ([`addresses`]), finds peers by Kademlia ([`dht`]) and mDNS ([`neighbours`]), and puts into words who was asked
-//! and what they said. What public and private peers hear is kept apart ([`scoped`]).
+//! `rpp_p2p::offers` asks peers and checks their answers. This folder decides what this node offers itself
+//! ([`offered`]), remembers proven addresses ([`addresses`]), finds peers by Kademlia ([`dht`]) and mDNS
+//! ([`neighbours`]), and explains which peers were asked and what they answered. It treats public and private peers
+//! separately ([`scoped`]).
 
 mod addresses;
 pub(crate) mod dht;
@@ -36,14 +37,14 @@ use crate::{
     status::OfferInfo,
 };
 
-/// Where peers are, and who could not be reached.
+/// The addresses of peers, and the peers that could not be reached.
 pub(crate) struct Finder {
-    /// What is done with Kademlia; idle while that is off.
+    /// The state of Kademlia; idle while that is off.
     pub(crate) dht: Dht,
     pub(crate) neighbours: Neighbours,
     addresses: AddressBook,
     unreachable: VecDeque<(PeerId, String)>,
-    /// What this node offers.
+    /// This node's own offers.
     pub(crate) offered: Arc<Offered>,
 }
 
@@ -70,7 +71,7 @@ impl Finder {
         }
     }
 
-    /// A peer says where it listens; `over`: the address of a connection with it.
+    /// A peer reports where it listens; `over`: the address of a connection with it.
     pub(crate) fn on_identified(&mut self, kad: &mut Kad, peer: PeerId, info: &identify::Info, over: &Multiaddr) {
         for address in info.listen_addrs.iter().take(MAX_SAID) {
             self.addresses.note(peer, address, over);
@@ -87,19 +88,20 @@ impl Finder {
         }
     }
 
-    /// Addresses of a peer that itself proved or told them.
+    /// Addresses of a peer that it proved or named itself.
     pub(crate) fn addresses(&self, peer: &PeerId) -> Vec<Multiaddr> {
         self.addresses.of(peer)
     }
 
-    /// Why no provider is found: who was asked and what they said. `tried`: those that offered it and could not serve it.
+    /// Why no provider is found: which peers were asked and what they answered. `tried`: peers that offered the
+    /// snapshot and could not serve it.
     pub(crate) fn explain(&self, offers: &offers::OffersBehaviour, tried: &[(PeerId, String)]) -> String {
         let tried = tried.iter().map(|(peer, reason)| (*peer, format!("offers it, but could not serve it: {reason}")));
         let said = |said: Option<&PeerSaid>| said.map_or_else(|| "is being asked".to_owned(), PeerSaid::to_string);
         let asked = offers.said().map(|(peer, what)| (*peer, said(what)));
         let unreachable = self.unreachable.iter().rev();
         let unreachable = unreachable.map(|(peer, reason)| (*peer, format!("cannot be reached: {reason}")));
-        // Those that say most come first; a peer stands here once.
+        // Peers whose answers say most come first; each peer appears once.
         let mut told: Vec<(PeerId, String)> = Vec::new();
         for (peer, what) in tried.chain(asked).chain(unreachable) {
             if !told.iter().any(|(before, _)| *before == peer) {
@@ -121,7 +123,7 @@ impl Finder {
     }
 }
 
-/// One log line about an answer that is of no use, or that changed.
+/// One log line about an answer that is useless, or that has changed.
 pub(crate) fn on_said(event: &offers::OffersEvent, metrics: &Metrics) {
     let offers::OffersEvent::Said { peer, said, is_news } = event else { return };
     metrics.discovery.said(said);
@@ -153,7 +155,7 @@ pub(crate) fn list(book: &offers::Book, now: Instant) -> Vec<OfferInfo> {
     book.newest_first().into_iter().map(row).collect()
 }
 
-/// Whose offers count at this node; `None` without a trust anchor.
+/// Decides which offers count at this node; `None` without a trust anchor.
 pub(crate) fn judge(config: &crate::Config, bounds: PlanBounds) -> Option<offers::Judge> {
     trust_anchor(config).map(|trust| offers::Judge { trust: (*trust).clone(), bounds })
 }

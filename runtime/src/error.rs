@@ -65,7 +65,7 @@ pub enum SnapshotRuntimeError {
     /// The operator's fault: what was named cannot be a source.
     #[error("\"{field}\": {reason}")]
     InvalidSource {
-        /// Where it stands in the request, as `peers[3]`.
+        /// The field of the request, such as `peers[3]`.
         field: String,
         /// What is wrong with it.
         reason: InvalidSource,
@@ -78,7 +78,7 @@ pub enum SnapshotRuntimeError {
         /// What was named; shown escaped.
         given: String,
     },
-    /// The operator's fault: the session has as many sources of this kind as it may have.
+    /// The operator's fault: the session already has the largest number of sources of this kind.
     #[error("session {session} has {max} {kind}s, as many as it may have: take one away first")]
     TooManySources {
         /// The session.
@@ -123,7 +123,7 @@ pub enum SnapshotRuntimeError {
         /// The session, `failed`.
         status: Box<SnapshotStreamStatus>,
     },
-    /// The session failed while the caller waited. Its status says by whose fault.
+    /// The session failed while the caller waited. Its status says who is at fault.
     #[error("session {} failed: {}", .0.session, .0.error.as_deref().unwrap_or("it failed without saying why"))]
     Failed(Box<SnapshotStreamStatus>),
     /// The source's fault: it broke the rules and is banned. Of several, the one whose ban is over first.
@@ -165,7 +165,7 @@ pub enum NotReady {
     /// A listener has no address that others could use. This passes.
     #[error("not listening yet: {listener} has no address so far")]
     NoAddress {
-        /// What it was to listen on.
+        /// The address on which it should listen.
         listener: Multiaddr,
     },
     /// The machine's fault: every listener was closed.

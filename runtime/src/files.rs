@@ -119,7 +119,7 @@ impl Dir {
             self.sync()
         });
         if written.is_err() {
-            // It was renamed already, or never created: both are fine.
+            // It was renamed already, or never created; neither matters.
             let _ = rustix::fs::unlinkat(&self.fd, &temporary, AtFlags::empty());
         }
         // The name that the file was to get is the only one that callers know.
@@ -141,7 +141,7 @@ impl Dir {
 
     fn rename_unless_there(&self, name: &str, to: &Self, new_name: &str) -> io::Result<()> {
         match rustix::fs::renameat_with(&self.fd, name, &to.fd, new_name, RenameFlags::NOREPLACE) {
-            // Some file systems do not know the flag.
+            // Some file systems do not support the flag.
             Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
                 if to.exists(new_name)? {
                     return Err(io::ErrorKind::AlreadyExists.into());
@@ -339,7 +339,7 @@ pub(crate) fn mount_of(folder: &Path) -> io::Result<crate::store::Mount> {
     let mask = rustix::fs::StatxFlags::MNT_ID;
     let id = match rustix::fs::statx(rustix::fs::CWD, folder, AtFlags::empty(), mask) {
         Ok(found) if found.stx_mask & mask.bits() != 0 => found.stx_mnt_id,
-        // Kernels before 5.8 do not tell.
+        // Kernels before 5.8 do not report this.
         Ok(_) | Err(_) => 0,
     };
     Ok(crate::store::Mount { device, id })
@@ -431,7 +431,7 @@ mod tests {
         assert_eq!((name, source.raw_os_error()), (Some("outboard".into()), Some(28)));
         let (name, source) = split_error(io::Error::from_raw_os_error(5));
         assert_eq!((name, source.raw_os_error()), (None, Some(5)));
-        // A folder's own errors name the file, and nothing is said twice.
+        // A folder's own errors name the file, and nothing appears twice.
         let temp = tempfile::tempdir().unwrap();
         let dir = Dir::open(temp.path()).unwrap();
         let path = temp.path().join("gone");

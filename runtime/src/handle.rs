@@ -37,7 +37,7 @@ impl std::str::FromStr for PeerTarget {
     /// Parses a peer id, or a multiaddr that a transport here can dial and that ends in `/p2p/<peer id>`. Peer ids may
     /// be CIDs.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // A URL here is a mirror in the wrong place, and may have a password.
+        // A URL here is a mirror in the wrong place, and may contain a password.
         let given = || if text.contains("://") { "a URL".to_owned() } else { text.chars().take(128).collect() };
         let usable = |peer: PeerId| match crate::peers::check_key(&peer) {
             Ok(()) => Ok(peer),
@@ -69,17 +69,20 @@ pub enum SourceTarget {
 /// The request of `start_snapshot_stream`.
 #[derive(Clone, Debug)]
 pub struct StartStream {
-    /// The first provider. Without it, further peers and mirrors: those of `[sources]`, and whoever offers what is wished.
+    /// The first provider. If there are no peers and mirrors at all, the session uses those of `[sources]`, or any peer
+    /// that offers a suitable snapshot.
     pub peer: Option<PeerTarget>,
     /// Further providers; with the first one at most [`MAX_PEERS`](crate::limits::MAX_PEERS), none twice.
     pub peers: Vec<PeerTarget>,
     /// Object stores and web servers; at most [`MAX_MIRRORS`](crate::limits::MAX_MIRRORS), none twice.
     pub mirrors: Vec<MirrorUrl>,
-    /// No mirrors: when it names nobody, those of `[sources]` are left out too. Of no meaning beside `mirrors`.
+    /// Use no mirrors: if the request names no source, the mirrors of `[sources]` are not used either. Has no effect
+    /// together with `mirrors`.
     pub without_mirrors: bool,
-    /// Besides those sources: whoever offers what is wished. So it is with the sources of `[sources]` on a node with discovery.
+    /// Besides those sources, use any peer that offers a suitable snapshot. On a node with discovery, this also applies
+    /// to the sources of `[sources]`.
     pub others_too: bool,
-    /// What the snapshot should be; the configured chunk sizes where they are absent.
+    /// The wishes for the snapshot; absent chunk sizes have their configured values.
     pub wishes: PlanWishes,
     /// Within 24 h, a request with the same key is answered with the session that the first one made, even if that
     /// session has ended.
@@ -93,7 +96,7 @@ impl StartStream {
         Self { peer: Some(peer), ..Self::from_anybody() }
     }
 
-    /// Whether it leaves it to the node where the snapshot comes from.
+    /// Whether the request leaves the choice of sources to the node.
     #[must_use]
     pub fn names_nobody(&self) -> bool {
         self.peer.is_none() && self.peers.is_empty() && self.mirrors.is_empty()
@@ -224,8 +227,8 @@ impl NodeHandle {
     /// and height is alive, that session is returned.
     ///
     /// # Errors
-    /// A mistake of the operator; as many live sessions as allowed; a store that cannot be written; a node that is
-    /// shutting down. A request that names nobody has the sources of `[sources]`, if there are any.
+    /// A mistake of the operator; too many live sessions; a store that cannot be written; a node that is shutting down.
+    /// A request that names no source uses the sources of `[sources]`, if there are any.
     pub async fn start_snapshot_stream(
         &self,
         request: StartStream,
@@ -254,8 +257,8 @@ impl NodeHandle {
         self.call(|reply| Command::Cancel(session, reply)).await
     }
 
-    /// Adds a source to a session, which goes on if it had failed; one that is there already gets a new address. Returns when
-    /// this is recorded.
+    /// Adds a source to a session, which goes on if it had failed. A source that it has already gets the new address.
+    /// Returns when this is recorded.
     ///
     /// # Errors
     /// Unknown session, one that is complete, a mistake of the operator, a banned peer, or as many sources as allowed.
@@ -270,8 +273,8 @@ impl NodeHandle {
         self.until_shown(session, answered, |status| status.sources.iter().any(|known| known.source == name)).await
     }
 
-    /// Takes a source from a session. `source`: as [`SourceStatus`](rpp_p2p::status::SourceStatus) has it. A session without any
-    /// waits until it gets one. Returns when this is recorded.
+    /// Removes a source from a session. `source`: the text that [`SourceStatus`](rpp_p2p::status::SourceStatus) has. A
+    /// session without sources waits until it gets one. Returns when this is recorded.
     ///
     /// # Errors
     /// Unknown session or source, or a session that is complete.
@@ -285,7 +288,7 @@ impl NodeHandle {
         self.until_shown(session, answered, |status| status.sources.iter().all(|known| known.source != name)).await
     }
 
-    /// The status as soon as it shows a change, which it does when the change is recorded.
+    /// The status as soon as it shows the change, which is when the change is recorded.
     async fn until_shown(
         &self,
         session: SnapshotSessionId,
@@ -349,8 +352,8 @@ impl NodeHandle {
         self.call(Command::Identity).await
     }
 
-    /// The snapshots that peers offer, signatures verified, newest first. Who is connected is asked again meanwhile, once
-    /// a minute.
+    /// The snapshots that peers offer, signatures verified, newest first. Connected peers are asked again meanwhile,
+    /// once a minute.
     ///
     /// # Errors
     /// Only those of a node that does not answer.
@@ -374,7 +377,7 @@ impl NodeHandle {
         self.call(Command::Metrics).await
     }
 
-    /// Who is banned, by source. Those shown are on the disk, unless the disk takes nothing.
+    /// The bans in force, by source. All of them are on the disk, unless the disk accepts no writes.
     ///
     /// # Errors
     /// Only those of a node that does not answer.
@@ -385,7 +388,7 @@ impl NodeHandle {
     /// Lifts a ban, and forgets how often the source was banned. Durable on return.
     ///
     /// # Errors
-    /// It is not banned; the disk takes nothing (the ban is lifted all the same, until a restart).
+    /// It is not banned, or the disk accepts no writes (then the ban is lifted until a restart).
     pub async fn lift_ban(&self, source: BanSource) -> Result<(), SnapshotRuntimeError> {
         self.call(|reply| Command::LiftBan(source, reply)).await
     }
@@ -398,10 +401,11 @@ impl NodeHandle {
         self.call(Command::Limits).await
     }
 
-    /// Changes the limits by the byte, from the next chunk on. What is to be kept over a restart is durable on return.
+    /// Changes the limits by the byte, from the next chunk on. Limits that must survive a restart are durable on
+    /// return.
     ///
     /// # Errors
-    /// They cannot be kept; they are in force all the same.
+    /// They cannot be stored; they are in force nevertheless.
     pub async fn change_limits(&self, change: LimitsChange) -> Result<LimitsInForce, SnapshotRuntimeError> {
         self.call(|reply| Command::ChangeLimits(change, reply)).await
     }
@@ -418,7 +422,7 @@ impl NodeHandle {
         self.head.clone()
     }
 
-    /// Why it is unknown what was verified: `head.json` cannot be read. Says how to go on.
+    /// Why it is unknown what was verified: `head.json` cannot be read. The text says what to do.
     #[must_use]
     pub fn head_error(&self) -> Option<StorageFault> {
         self.head_error.borrow().clone()
@@ -451,7 +455,8 @@ impl NodeHandle {
         &self.config
     }
 
-    /// Accepts nothing more, finishes what is in flight within 10 s, and flushes. Returns when everything is on disk.
+    /// Stops the node: it accepts nothing new, gives what is in flight 10 s to finish, and flushes. Returns when
+    /// everything is on disk.
     pub async fn shutdown(&self) {
         let (reply, done) = oneshot::channel();
         if self.commands.send(Command::Shutdown(reply)).await.is_ok() {

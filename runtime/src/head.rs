@@ -1,7 +1,8 @@
-//! `head.json`: what this node has accepted of each chain, so that nobody can lead it back or to a fork.
+//! `head.json`: the checkpoints of each chain that this node has accepted. It protects the node from rollback and from
+//! forks.
 //!
-//! It is written atomically with a checksum, and is durable before a head counts as accepted. It does not depend on
-//! anything else: losing the database does not change it. If it cannot be read, the node does not consume until the
+//! The file is written atomically with a checksum. It is durable before a head counts as accepted. It does not depend
+//! on anything else: losing the database does not change it. If it cannot be read, the node does not consume until the
 //! operator confirms a reset.
 //!
 //! The rules, for a plan whose chain, signatures and proof were verified ([`HeadFile::judge`]):
@@ -43,7 +44,7 @@ const MAX_FILE: u64 = 64 * 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HeadError {
-    /// The disk's fault: the file is there, but is damaged.
+    /// The disk's fault: the file exists, but is damaged.
     #[error(
         "{path} cannot be read ({reason}). It protects this node from being led back to an old state, so nothing is \
          consumed until it is restored, or you confirm a reset by moving it away: mv {path} {path}.unreadable"
@@ -64,14 +65,14 @@ pub enum HeadError {
     },
 }
 
-/// What is wrong with a head that is there.
+/// What is wrong with a head file that exists.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HeadFlaw {
-    /// The disk does not give it.
+    /// The disk returns an error for it.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// It is not as it was written.
+    /// Its checksum or its shape is wrong.
     #[error(transparent)]
     Seal(#[from] SealError),
     /// Another version of this program wrote it.
@@ -115,14 +116,14 @@ struct Accepted {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Newest {
     checkpoint: Checkpoint,
-    /// One half of the evidence, if another tip of this step appears.
+    /// One half of the evidence if a different tip of this step appears.
     signatures: Vec<Signature>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Chain {
     newest: Option<Newest>,
-    /// By step.
+    /// Sorted by step.
     accepted: Vec<Accepted>,
 }
 

@@ -49,17 +49,17 @@ pub struct Hooks {
     /// Replaces the node's own TCP (noise, TLS) and QUIC, for instance to count traffic. DNS names are resolved around
     /// it.
     pub transport: Option<TransportBuilder>,
-    /// They are told what happens.
+    /// They are told everything that happens.
     pub watchers: Vec<Arc<dyn Watcher>>,
     /// Replaces the file system's figure for the free space.
     pub space: Option<Arc<dyn Space>>,
-    /// Shown among the node's metrics.
+    /// These appear among the node's metrics.
     pub counters: Vec<ProcessCounter>,
-    /// Bounds on the connections that others make.
+    /// Limits on the connections that others open.
     pub connections: ConnectionRules,
 }
 
-/// Blocking work of the node itself ([`Observer`] reports that of the protocol).
+/// Kinds of blocking work of the node itself ([`Observer`] reports the protocol's own).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Work {
@@ -73,7 +73,7 @@ pub enum Work {
     Write,
     /// Making a group durable and recording it.
     Sync,
-    /// Hashing again a part of what was on the disk before.
+    /// Hashing a part of the payload again that was on disk before this process.
     Recheck,
     /// Moving a payload into the store.
     Place,
@@ -82,7 +82,7 @@ pub enum Work {
 }
 
 impl Work {
-    /// A stable word for it.
+    /// A stable name for it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -98,33 +98,33 @@ impl Work {
     }
 }
 
-/// What a node's DHT holds.
+/// The content of a node's DHT.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DhtView {
     /// The protocol's name.
     pub protocol: String,
-    /// For how long it has been on.
+    /// How long it has been on.
     pub age: Duration,
-    /// Peers of a bucket.
+    /// The number of peers that a bucket holds.
     pub k: u64,
     /// Peers asked at the same time in one query.
     pub alpha: u64,
-    /// Those with peers, by the number of leading bits that their peers have in common with this node.
+    /// The buckets that hold peers, by the number of leading bits that those peers share with this node.
     pub buckets: Vec<DhtBucket>,
-    /// Queries of others.
+    /// Queries from other nodes.
     pub incoming: QueryCounts,
     /// Queries of this node.
     pub outgoing: QueryCounts,
-    /// Records of providers that it keeps for others.
+    /// Provider records that it stores for others.
     pub records: usize,
 }
 
-/// The peers with so many leading bits in common with this node.
+/// The peers whose keys share this many leading bits with this node's key.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DhtBucket {
-    /// So many.
+    /// The number of common leading bits.
     pub cpl: u32,
     /// The peers.
     pub peers: Vec<DhtPeer>,
@@ -134,11 +134,11 @@ pub struct DhtBucket {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct DhtPeer {
-    /// Who.
+    /// Its id.
     pub peer: PeerId,
     /// Whether it is connected.
     pub is_connected: bool,
-    /// For how long it has been there.
+    /// How long it has been in the bucket.
     pub age: Duration,
 }
 
@@ -151,7 +151,7 @@ pub struct QueryCounts {
     pub timeout: u64,
 }
 
-/// Is told of everything that happens in a node. All methods do nothing unless implemented.
+/// Receives everything that happens in a node. The default of each method does nothing.
 pub trait Watcher: Observer {
     /// A connection was established; `first` if it is the only one to this peer.
     fn connection_established(&self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint, first: bool) {
@@ -175,7 +175,7 @@ pub trait Watcher: Observer {
         let _ = (peer, connection, elapsed);
     }
 
-    /// What the node's DHT holds, once a second while it is on.
+    /// The content of the node's DHT, once a second while it is on.
     fn dht(&self, view: &DhtView) {
         let _ = view;
     }

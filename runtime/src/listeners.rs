@@ -1,8 +1,9 @@
-//! Which of the configured addresses the node listens on, and when that suffices to be ready. [`Listeners`] is pure: no
-//! socket, no clock.
+//! Decides which configured addresses the node listens on, and when enough of them work for it to be ready.
+//! [`Listeners`] is pure: it uses no socket and no clock.
 //!
-//! A listener on all interfaces announces many addresses, or none if no interface has one of its kind (IPv6 that is
-//! switched off). So listeners are counted, and not the addresses that they announce.
+//! A listener on all interfaces announces many addresses. It announces none if no interface has an address of its
+//! family, for instance where IPv6 is switched off. So this module counts listeners, not the addresses that they
+//! announce.
 
 use std::{
     collections::HashMap,
@@ -25,7 +26,7 @@ pub(crate) struct Listeners {
     /// The number of listeners that the operator configured.
     wanted: usize,
     until: Instant,
-    /// Whether a warning about listeners that announce nothing was given.
+    /// Whether the warning about listeners that announce nothing was already given.
     told: bool,
 }
 
@@ -52,7 +53,7 @@ impl Listeners {
         }
     }
 
-    /// The listener was closed. Returns what it was to listen on.
+    /// The listener was closed. Returns the address that it was to listen on.
     pub(crate) fn closed(&mut self, id: ListenerId) -> Option<Multiaddr> {
         self.live.remove(&id).map(|listener| listener.asked)
     }
@@ -73,7 +74,7 @@ impl Listeners {
         Some(self.until).filter(|_| !self.told && self.silent().next().is_some())
     }
 
-    /// Listeners that announced nothing in the time that they had; each is returned once.
+    /// Listeners that announced nothing within their time. Each is returned once.
     pub(crate) fn untold(&mut self, now: Instant) -> Vec<Multiaddr> {
         if self.told || now < self.until {
             return Vec::new();
@@ -88,8 +89,8 @@ impl Listeners {
 }
 
 /// Whether this machine does not have the address at all: the family is switched off, or no interface has the address.
-/// This is not a mistake if the configuration names others. The transports' own errors do not tell it in a form that a
-/// program can read.
+/// This is no mistake if the configuration names other addresses as well. The transports' own errors do not tell this
+/// in a form that a program can read.
 pub(crate) fn is_absent(address: &Multiaddr) -> bool {
     let ip: IpAddr = match address.iter().next() {
         Some(Protocol::Ip4(ip)) => ip.into(),
@@ -114,11 +115,11 @@ pub(crate) fn is_taken(address: &Multiaddr) -> bool {
     bind_alone(SocketAddr::new(ip, port)) == Err(Errno::ADDRINUSE)
 }
 
-/// Binds as a server does that shares its port with nobody, and lets go of it.
+/// Binds exclusively, as a server does that shares its port with nobody, and closes the socket again.
 fn bind_alone(address: SocketAddr) -> rustix::io::Result<()> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
-    // Connections of a process that has ended may still hold the port; they are no listeners.
+    // Connections of a process that has ended may still hold the port, but they are not listeners.
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, true)?;
@@ -177,12 +178,12 @@ mod tests {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         assert!(is_taken(&at("/ip4/127.0.0.1", port)) && is_taken(&at("/ip4/0.0.0.0", port)));
-        // The other family, another address, any port, and a port of UDP are others.
+        // Another family, another address, port 0 and a UDP port do not conflict with it.
         for free in [at("/ip6/::", port), at("/ip4/127.0.0.2", port), at("/ip4/127.0.0.1", 0)] {
             assert!(!is_taken(&free), "{free}");
         }
         assert!(!is_taken(&address(&format!("/ip4/127.0.0.1/udp/{port}/quic-v1"))));
-        // What is left of a connection does not hold the port.
+        // A connection that outlives its listener does not hold the port.
         let connection = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (accepted, _) = listener.accept().unwrap();
         drop((listener, accepted));

@@ -70,7 +70,7 @@ impl DataLock {
             }
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
-        // Only for the message above, so a full disk must not keep the node from starting.
+        // The file is written only for the message above, so a full disk must not keep the node from starting.
         if let Err(error) = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())) {
             tracing::warn!("cannot write this process's number to {}: {error}", path.display());
         }
@@ -78,8 +78,9 @@ impl DataLock {
     }
 }
 
-/// Locks a file that nobody else may hold for long. A process that is being started has a copy of every open file of its parent until it
-/// executes its program, so a lock that was released a moment ago may still be held by that copy. Blocks for a second at most.
+/// Locks a file that nobody else may hold for long. A child process has a copy of every open file of its parent until
+/// it executes its program. So a lock that was released a moment ago may still be held by that copy. Blocks for a
+/// second at most.
 pub(crate) fn lock_soon(file: &File) -> Result<(), TryLockError> {
     let until = Instant::now() + DATA_LOCK_PATIENCE;
     loop {

@@ -85,7 +85,7 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// `others`: counters of the process around the node.
+    /// `others`: counters of the process in which the node runs.
     pub(crate) fn new(others: &[ProcessCounter]) -> Self {
         let mut registry = Registry::default();
         let libp2p = libp2p::metrics::Metrics::new(&mut registry);

@@ -61,10 +61,10 @@ pub struct Node {
     watchers: Watchers,
     pub(crate) store: Arc<Store>,
     pub(crate) config: Arc<Config>,
-    /// Those in force, and those that a restart would find.
+    /// The limits in force, and those that would be in force after a restart.
     pub(crate) limits: ByteLimits,
     pub(crate) kept_limits: ByteLimits,
-    /// The records of the provider and of the sessions; checked regularly, like the catalog.
+    /// The records of the provider and of the sessions. Like the catalog, it is checked regularly.
     db: Db,
     writable: Arc<Writable>,
     pub(crate) events: broadcast::Sender<NodeEvent>,
@@ -84,7 +84,7 @@ impl Node {
         Self::start_with(config, keypair, Hooks::default()).await
     }
 
-    /// [`Node::start`] with something plugged in.
+    /// [`Node::start`] with [`Hooks`].
     ///
     /// # Errors
     /// As [`Node::start`].
@@ -192,7 +192,7 @@ impl Node {
             let wake = self.next_wake();
             tokio::select! {
                 biased;
-                // Finished local work first, then commands, then events of the network.
+                // Results of local work come first, then commands, then events of the network.
                 Some(report) = done.recv() => self.on_done(report),
                 command = commands.recv() => match command {
                     Some(Command::Shutdown(reply)) => break Some(reply),
@@ -214,7 +214,7 @@ impl Node {
             }
         };
         scrub.abort();
-        // On the heap: it holds all of the node.
+        // The future is boxed because it holds the whole node.
         Box::pin(self.stop(done, stop)).await;
     }
 
@@ -233,7 +233,7 @@ impl Node {
         }
         self.manager.seek(&mut self.swarm, &self.discovery, now);
         self.manager.pump(&mut self.swarm, &self.peers, now);
-        // The session that blames has its own end on record by now.
+        // By now, the end of each session that blames a source is recorded.
         self.settle_blames();
         if self.swarm.behaviour().doors.is_crowded() {
             self.settle_connections(now);
@@ -243,7 +243,8 @@ impl Node {
         }
     }
 
-    /// Makes room among the connections. Peers with a session in either direction and configured peers keep theirs.
+    /// Closes connections when there are too many. Configured peers, and peers with a session in either direction, keep
+    /// theirs.
     fn settle_connections(&mut self, now: Instant) {
         let behaviour = self.swarm.behaviour_mut();
         let in_use = behaviour.snapshots.served_peers().chain(self.manager.peers()).chain(self.peers.configured());
@@ -361,7 +362,7 @@ impl Node {
         offers.set_free_slots(free as u64);
     }
 
-    /// Announces what this node offers, searches for what it seeks, and tells who watches.
+    /// Announces in the DHT what this node offers, searches for what its sessions need, and tells the watchers.
     fn tend_dht(&mut self, now: Instant) {
         let behaviour = self.swarm.behaviour_mut();
         let dht = &mut self.discovery.dht;
@@ -397,7 +398,7 @@ impl Node {
                 }
                 let _ = done.blocking_send(Done::TakenUp(reloaded(&store, &config, sessions)));
             }
-            // Payloads that nobody asks for any more may be removed.
+            // Payloads that no session uses any more may then be removed.
             provider.release_idle();
             let result = store.refresh();
             let (min, max) = (config.snapshots.min_chunk_size, config.snapshots.max_chunk_size);
@@ -431,7 +432,7 @@ impl Node {
         }
     }
 
-    /// Accepts nothing more, lets writers flush, and closes. Takes at most [`SHUTDOWN_GRACE`].
+    /// Accepts nothing new, lets the writers flush, and closes. Takes at most [`SHUTDOWN_GRACE`].
     async fn stop(mut self, mut done: mpsc::Receiver<Done>, reply: Option<crate::handle::Reply<()>>) {
         let _ = self.ready.send_replace(Err(crate::NotReady::ShuttingDown));
         let deadline = tokio::time::Instant::now() + SHUTDOWN_GRACE;
@@ -485,8 +486,8 @@ impl Node {
     }
 }
 
-/// Binds every address. If this machine cannot have one (such as IPv6 where that is switched off), a warning is given
-/// while another one works. A mistake, such as a taken port, is an error.
+/// Binds every address. If this machine does not have one of them (such as IPv6 where that is switched off), this is
+/// only a warning as long as another address works. A mistake, such as a port that is in use, is an error.
 fn listen(swarm: &mut Swarm<NodeBehaviour>, addresses: &[Multiaddr]) -> Result<Listeners, StartError> {
     let mut listeners = Listeners::new(addresses.len(), Instant::now());
     let mut absent = None;

@@ -1,4 +1,5 @@
-//! The peers that the node knows: connected ones, and configured ones, which it dials and keeps.
+//! The peers that the node knows: connected ones, and configured ones. It dials the configured ones and keeps their
+//! connections.
 
 use std::{
     collections::HashMap,
@@ -104,7 +105,7 @@ impl Peers {
         }
     }
 
-    /// Where the other end of a connection is.
+    /// The remote address of a connection.
     pub(crate) fn address_of(&self, peer: &PeerId, connection: ConnectionId) -> Option<&Multiaddr> {
         self.live.get(peer)?.connections.get(&connection)
     }
@@ -196,7 +197,7 @@ mod tests {
             assert!(pause >= expected * 3 / 4 && pause <= (expected * 5 / 4).min(REDIAL_MAX), "{pause:?}");
             now = next;
         }
-        // A connection that is lost begins anew, and is waited for a moment.
+        // A lost connection starts the back-off anew, so the next dial waits for a moment.
         let connection = ConnectionId::new_unchecked(1);
         assert!(peers.connected(peer, connection, address));
         assert_eq!((peers.next_due(), peers.due(now).len()), (None, 0));

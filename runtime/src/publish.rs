@@ -53,7 +53,7 @@ pub struct PublishRequest<'a> {
     pub input: &'a Path,
     /// At least 1, and above that of the last checkpoint.
     pub height: u64,
-    /// 32 zero bytes when absent.
+    /// `None` means 32 zero bytes.
     pub block_hash: Option<Hash>,
     /// `[publisher] chain_id`.
     pub chain_id: &'a str,
@@ -65,14 +65,14 @@ pub struct PublishRequest<'a> {
     pub allow_links: bool,
 }
 
-/// The findings about the input before any work: what consumers will not get unchanged.
+/// What was found out about the input before any work: everything that consumers will not get unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Survey {
     /// Whether the input is a folder; else it is a file, which may be a tar.
     pub is_folder: bool,
     /// Entries that [`unpack`](crate::unpack::unpack) will refuse.
     pub refused: Findings,
-    /// Files and folders that fewer users may read here than `unpack` allows there.
+    /// Files and folders that are open to fewer users here than after `unpack`.
     pub private: Findings,
 }
 
@@ -90,11 +90,11 @@ pub struct Published {
     pub publisher: Hash,
 }
 
-/// The progress of a publish.
+/// The stages of a publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PublishProgress {
-    /// The publisher should know these findings; sent before any work.
+    /// Findings that the publisher should know; sent before any work.
     Surveyed(Arc<Survey>),
     /// An earlier publish that was killed is completed first.
     Completing {
@@ -110,11 +110,11 @@ pub enum PublishProgress {
     },
     /// The copy is being made durable.
     Flushing,
-    /// The prover is being opened; takes seconds, whatever the payload's size.
+    /// The prover is being opened. This takes seconds, whatever the payload's size.
     Preparing,
     /// The chain is being extended by the step.
     Extending,
-    /// The proof is being made; takes seconds, whatever the payload's size.
+    /// The proof is being made. This takes seconds, whatever the payload's size.
     Proving,
     /// The payload is being moved into the store.
     Placing,
@@ -274,12 +274,12 @@ pub(crate) fn run(
     Ok(published)
 }
 
-/// Opens the input, and reports what consumers will not get unchanged.
+/// Opens the input, and reports everything that consumers will not get unchanged.
 fn survey(request: &PublishRequest<'_>, progress: &mut dyn FnMut(PublishProgress)) -> Result<Input, PublishError> {
     let input = Input::open(request.input)?;
     let survey = input.survey()?;
     let refused = survey.refused.clone();
-    // A file may be any bytes: it is unknown whether anybody wants to unpack it.
+    // A file may hold any bytes. It is unknown whether anybody wants to unpack it.
     let is_final = survey.is_folder && !request.allow_links && refused.total > 0;
     if refused.total > 0 || survey.private.total > 0 {
         progress(PublishProgress::Surveyed(Arc::new(survey)));
@@ -294,7 +294,7 @@ struct Publishing<'a, 'b> {
     store: Store,
     chain: ChainFolder,
     open_prover: OpenProver<'a>,
-    /// Opened when it is needed, because that takes seconds.
+    /// The prover is opened only when it is needed, because that takes seconds.
     prover: Option<Box<dyn Prove>>,
     progress: &'b mut dyn FnMut(PublishProgress),
 }
@@ -340,7 +340,7 @@ impl Publishing<'_, '_> {
         Ok(self.published(&entry))
     }
 
-    /// The same publish again: returns the same answer, and restores the payload if it is missing.
+    /// The same publish again. Returns the same answer, and restores the payload if it is missing.
     fn repeat(&mut self, entry: &PublishedCheckpoint) -> Result<Published, PublishError> {
         let last = self.chain.last()?.map_or(0, |last| last.height());
         let different = PublishError::NotAbove { height: self.request.height, last };
@@ -366,14 +366,14 @@ impl Publishing<'_, '_> {
         match ingest::run(&self.input, staging.as_ref(), self.chain.folder().path(), &*space, self.progress) {
             Ok(ingested) => Ok((ingested, self.input.format())),
             Err(error) => {
-                // Frees what was written to a disk that may be full.
+                // This frees the space of what was written, on a disk that may be full.
                 let _ = self.chain.remove_staging();
                 Err(error)
             }
         }
     }
 
-    /// The history's entry of a step that the prover has taken. It is made and signed if it is missing.
+    /// The history's entry of a step that the prover has taken. If the entry is missing, it is proved and signed.
     fn entry(
         &mut self,
         checkpoint: &rpp_proofs::Checkpoint,
@@ -409,7 +409,7 @@ impl Publishing<'_, '_> {
         Ok(entry)
     }
 
-    /// Adds the payload and the offer of an entry to the store, as far as they are missing.
+    /// Adds the payload and the offer of an entry to the store, if they are missing there.
     fn place(&mut self, entry: &PublishedCheckpoint) -> Result<(), PublishError> {
         (self.progress)(PublishProgress::Placing);
         let checkpoint = entry.update.checkpoint;

@@ -8,16 +8,16 @@ pub struct Queues {
     pub disk: usize,
     /// Session records that wait to be written.
     pub recorder: usize,
-    /// Ends of blocking work that the node's task has not looked at yet.
+    /// Reports of finished blocking work that the node's task has not handled yet.
     pub reports: usize,
     /// Answers being checked.
     pub check: usize,
-    /// Provider calls that run.
+    /// Provider calls that are running.
     pub provide: usize,
 }
 
 impl Queues {
-    /// Each with the name that metrics and cuts give it.
+    /// Each number with its name in metrics and cuts.
     #[must_use]
     pub fn named(&self) -> [(&'static str, usize); 5] {
         let Self { disk, recorder, reports, check, provide } = *self;

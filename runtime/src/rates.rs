@@ -1,7 +1,8 @@
-//! Limits by the byte: what the configuration says, what an operator changed while the node runs, and `data/limits.json`.
+//! Byte rate limits: from the configuration, changed by an operator while the node runs, and kept in
+//! `data/limits.json`.
 //!
-//! They count bytes of payload. Who holds to them is elsewhere: the sessions ask before they let a chunk come, the provider before it
-//! serves one.
+//! They count bytes of payload. Other modules enforce them: a session asks before it requests a chunk, and the provider
+//! asks before it serves one.
 
 mod metrics;
 mod node;
@@ -44,11 +45,11 @@ pub struct LimitsInForce {
     /// The limits.
     #[serde(flatten)]
     pub limits: ByteLimits,
-    /// They hold after a restart as well, because they are those of the configuration or of `data/limits.json`.
+    /// The same limits hold after a restart, because they stand in the configuration or in `data/limits.json`.
     pub persistent: bool,
 }
 
-/// A change of limits; what is `None` stays.
+/// A change of the limits. A limit that is `None` stays as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)] // as in `ByteLimits`
 pub struct LimitsChange {
@@ -60,7 +61,7 @@ pub struct LimitsChange {
 }
 
 impl ByteLimits {
-    /// With a change.
+    /// These limits after a change.
     #[must_use]
     pub fn changed(self, change: &LimitsChange) -> Self {
         Self {
@@ -79,7 +80,7 @@ struct LimitsFile {
     limits: ByteLimits,
 }
 
-/// The limits that were to be kept; `None` without a file. Blocks.
+/// The limits that were saved; `None` if there is no file. Blocks.
 ///
 /// # Errors
 /// The file cannot be read; the sentence says what to do.
@@ -97,7 +98,7 @@ pub(crate) fn load(data_dir: &Path) -> Result<Option<ByteLimits>, UnreadableLimi
     }
 }
 
-/// The kept limits cannot be read. The disk is at fault, or another version of this program.
+/// The saved limits cannot be read. The disk is at fault, or another version of this program wrote them.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the limits are those of the configuration, because {} cannot be read: {}; remove it, or set them anew with \
@@ -120,7 +121,7 @@ pub(crate) enum LimitsFlaw {
     Version { found: u32 },
 }
 
-/// The limits could not be kept. The disk is at fault; they are in force all the same.
+/// The limits could not be saved. The disk is at fault. They are in force all the same.
 #[derive(Debug, thiserror::Error)]
 #[error("the limits are in force, but would not outlive a restart: {}; try again", files::with_causes(.0))]
 struct UnsavedLimits(io::Error);

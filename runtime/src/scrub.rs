@@ -1,5 +1,5 @@
-//! Checks what is stored in the background, so that what nobody asks for is checked as well: the recursive proof of each
-//! offer once, and the payloads again and again, slowly.
+//! The background check of stored payloads, so that those nobody asks for are checked as well. It checks the recursive
+//! proof of each offer once, and hashes the payloads again and again, slowly.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -22,7 +22,8 @@ const SMALLEST_PIECE: u64 = 16 * 1024;
 /// The pause between two rounds, and when there is nothing to read.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Proofs are not checked before that: a node that has just started has more urgent work for its processors.
+/// Proofs are not checked before this time, because a node that has just started needs its processors for more urgent
+/// work.
 const PROOFS_AFTER: Duration = Duration::from_secs(5);
 
 /// Starts the task, which runs until it is aborted. It reads one piece at a time, and checks one proof at a time, for which
@@ -51,8 +52,8 @@ pub(crate) fn spawn(
     })
 }
 
-/// Checks the proofs that are not among those that hold. A payload with an offer whose proof does not hold is not offered
-/// any more: whoever took it would blame this node.
+/// Checks the proofs that are not yet known to hold. A payload with an offer whose proof does not hold is no longer
+/// offered: a consumer that took it would blame this node.
 async fn prove(store: &Arc<Store>, permits: &Arc<Semaphore>, proven: &mut HashSet<Hash>) {
     let mut there = HashSet::new();
     for stored in store.list() {
@@ -67,7 +68,7 @@ async fn prove(store: &Arc<Store>, permits: &Arc<Semaphore>, proven: &mut HashSe
             let checked = tokio::task::spawn_blocking(move || {
                 let _permit = permit;
                 let Err(reason) = verify::check_proof(&offer) else { return true };
-                // Not if another one took its place meanwhile.
+                // It is left alone if another entry has taken its place meanwhile.
                 if store.get(&stored.root()).is_some_and(|now| Arc::ptr_eq(&now, &stored)) {
                     store.condemn(&stored.root(), reason);
                 }
@@ -81,7 +82,7 @@ async fn prove(store: &Arc<Store>, permits: &Arc<Semaphore>, proven: &mut HashSe
     proven.retain(|name| there.contains(name));
 }
 
-/// The same for the same proof of the same tip under the same genesis.
+/// A name that is equal for the same proof of the same tip under the same genesis.
 fn proof_name(offer: &Offer) -> Option<Hash> {
     let proof = offer.updates.last()?.recursive_proof.as_ref()?;
     let genesis = serde_json::to_vec(&offer.genesis).ok()?;
@@ -107,7 +108,7 @@ async fn scrub(store: &Arc<Store>, stored: &Arc<Stored>, rate: u64, metrics: &Me
                 return;
             }
             Ok(Err(error)) => {
-                // Removed, or out of descriptors: the next round will show.
+                // It was removed, or there are no descriptors left. The next round will tell.
                 tracing::debug!(%root, "could not be read in the background: {}", explain(&error));
                 return;
             }

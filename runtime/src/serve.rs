@@ -1,8 +1,8 @@
 //! Serves stored payloads: the provider's side of every session.
 //!
-//! What a session was promised is in its record ([`Records`]). A [`Ledger`] makes the record durable before it is used
-//! for an answer. While a session is active it also keeps its payload open, so neither a removal nor something newer
-//! disturbs it.
+//! What a session was promised stands in its record ([`Records`]). A [`Ledger`] makes the record durable before it is
+//! used for an answer. While a session is active, it also keeps its payload open. So it is not disturbed if the payload
+//! is removed, or if a newer snapshot appears.
 //!
 //! A payload that does not match its root is no longer offered, before any byte of it is sent.
 
@@ -50,8 +50,8 @@ pub trait Ledger: Send + Sync + 'static {
     /// The ledger's own.
     fn save(&self, peer: PeerId, session: SnapshotSessionId, record: &Record) -> Result<(), LedgerError>;
 
-    /// Stores a record whose loss would only make its consumer ask for its plan again. What cannot be written now is
-    /// written later.
+    /// Stores a record whose loss costs little: its consumer only asks for its plan again. A record that cannot be
+    /// written now is written later.
     ///
     /// # Errors
     /// It is not written yet.
@@ -116,13 +116,13 @@ pub struct Provider {
     looked: Mutex<Option<Instant>>,
 }
 
-/// The least time between two such searches, because strangers may ask for anything.
+/// The least time between two such searches, because a stranger may ask for anything at any rate.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// How often another offer is looked for in place of one whose manifest was found damaged.
+/// How often another offer is looked for if the manifest of the one found turns out to be damaged.
 const FIND_TRIES: usize = 4;
 
-/// What an active session keeps open.
+/// The payload that an active session keeps open.
 #[derive(Clone)]
 struct Active {
     plan_id: Hash,
@@ -191,7 +191,7 @@ impl Provider {
         Ok(())
     }
 
-    /// While not all records are loaded, an unknown session may be one of those.
+    /// While not all records are loaded, an unknown session may be one of the missing ones.
     fn known<T>(&self, found: Result<T, PipelineError>) -> Result<T, PipelineError> {
         match found {
             Err(PipelineError::NotFound(_)) if !self.loaded.load(Ordering::SeqCst) => Err(Full::UnreadRecords.into()),
@@ -205,7 +205,7 @@ impl Provider {
         self.active().retain(|_, active| now.saturating_duration_since(active.last_used) < idle);
     }
 
-    /// The offer that matches a request. It may have been published beside this process a moment ago.
+    /// The offer that matches a request. Another process may have published it a moment ago.
     fn offered(&self, request: &PlanRequest) -> Option<(Arc<Stored>, Arc<Offer>)> {
         let find = || self.sound(|| self.store.best_offer(request.wishes.root, request.wishes.height));
         find().or_else(|| {
@@ -224,7 +224,8 @@ impl Provider {
         })
     }
 
-    /// The first that is found and holds. What does not is left out of the store, and the next one is looked for.
+    /// The first offer that is found and holds. An offer that does not hold is removed from the catalog, and the next
+    /// one is looked for.
     fn sound(&self, find: impl Fn() -> Option<(Arc<Stored>, Arc<Offer>)>) -> Option<(Arc<Stored>, Arc<Offer>)> {
         (0..FIND_TRIES).find_map(|_| {
             let found = find();

@@ -1,15 +1,15 @@
-//! The sessions of this node: what goes on between downloads, and between a download and the disk.
+//! The sessions of this node: the rules between downloads, and between a download and the disk.
 //!
 //! | part | what it knows |
 //! |---|---|
-//! | [`rules`] | the rules between sessions: one pure machine, drawn there |
-//! | [`worker`] | what is done with one root's files and records, in order; knows no session's state |
-//! | [`disk`], [`workers`] | the steps of a worker on the node's own disk; the workers that run |
+//! | [`rules`] | the rules between sessions: one pure state machine, drawn in that file |
+//! | [`worker`] | the work on one root's files and records, in order; it knows no session's state |
+//! | [`disk`], [`workers`] | the steps of a worker on the node's own disk; the running workers |
 //! | [`authority`] | checks of chain, head and proof on blocking threads |
 //! | [`manager`] | the driver: it carries inputs and actions between all of these, the swarm and the callers |
 //! | [`record`], [`note`] | what is written about a session: in the database, and beside its payload |
 //!
-//! What a download does by itself is the protocol's ([`rpp_p2p::consumer`]).
+//! What happens inside a download belongs to the protocol ([`rpp_p2p::consumer`]).
 
 mod authority;
 mod disk;
@@ -48,33 +48,34 @@ use crate::config::Config;
 
 /// The results that come back to the node's task.
 pub(crate) enum Done {
-    /// The catalog was read again; whether it changed.
+    /// The catalog was read again. `true` if it changed.
     Refreshed(io::Result<bool>),
-    /// The database's content could be read at last.
+    /// The database could be read at last; this is its content.
     TakenUp(Vec<Reloaded>),
-    /// Chain, signatures and head rules were checked, and the proof unless its tip is known.
+    /// The result for chain, signatures and head rules. The proof is included unless its tip is known.
     Authority { session: SnapshotSessionId, epoch: u64, result: Result<Authority, Unsettled> },
     /// The proof of a known tip was checked again.
     Proof { session: SnapshotSessionId, epoch: u64, plan_id: Hash, result: Result<(), Unsettled> },
-    /// How far the payload of a session that was complete before this process is hashed again, or what came of it.
+    /// For a session that was complete before this process began: how far its payload is hashed again, or the result.
     Kept { session: SnapshotSessionId, kept: Kept },
-    /// From the reader of a session's mirror.
+    /// A report from the reader of a session's mirror.
     Mirror { session: SnapshotSessionId, epoch: u64, mirror: (MirrorId, MirrorJobId), told: MirrorTold },
-    /// From a store worker.
+    /// A report from a store worker.
     Store(Reported),
 }
 
-/// A session as it was found at the start.
+/// A session that was found at the start.
 pub(crate) struct Reloaded {
     pub(crate) record: record::Session,
     pub(crate) progress: record::Progress,
     /// The updates stored beside its partial payload.
     pub(crate) updates: Vec<rpp_p2p::Update>,
-    /// The database does not have it, or not whole: its note beside the payload does, which goes when the payload is placed.
+    /// The session was restored from the note beside its payload, because the database does not have it, or not all of
+    /// it. The note is removed when the payload is placed.
     pub(crate) is_rebuilt: bool,
 }
 
-/// The bounds on plans, from the configuration.
+/// The limits on plans, from the configuration.
 pub(crate) fn plan_bounds(config: &Config) -> PlanBounds {
     let rules = &config.snapshots;
     PlanBounds::default()

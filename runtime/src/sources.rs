@@ -1,4 +1,4 @@
-//! Where bytes may come from besides peers, and which sources an operator may name.
+//! Sources of bytes other than peers, and which sources an operator may name.
 
 pub(crate) mod metrics;
 pub mod mirror;

@@ -1,4 +1,4 @@
-//! What the node says of itself: its events, head, peers and identity. What a session says is `rpp_p2p::status`.
+//! The node's public state: its events, head, peers and identity. The status of a session is in `rpp_p2p::status`.
 
 use libp2p::PeerId;
 pub use rpp_p2p::status::{
@@ -27,9 +27,9 @@ pub enum NodeEvent {
     PeerDisconnected(PeerId),
     /// A peer broke the protocol.
     ProtocolViolation {
-        /// Who.
+        /// The peer.
         peer: PeerId,
-        /// In which session, if in one.
+        /// The session, if it happened in one.
         session: Option<SnapshotSessionId>,
         /// What it did.
         reason: String,
@@ -40,9 +40,9 @@ pub enum NodeEvent {
     BanEnded {
         /// A peer id, or the origin of a mirror.
         source: String,
-        /// Which of the two.
+        /// Whether `source` is a peer or a mirror.
         kind: BanKind,
-        /// An operator lifted it; else it ran out.
+        /// Whether an operator lifted the ban. Otherwise it ran out.
         lifted: bool,
     },
 }
@@ -91,9 +91,9 @@ pub struct OfferInfo {
     pub step: u64,
     pub bytes: u64,
     pub format: PayloadFormat,
-    /// Those with free slots first.
+    /// The peers that offer it; those with free slots come first.
     pub peers: Vec<String>,
-    /// RFC 3339: when a peer last said so.
+    /// RFC 3339: when a peer last confirmed the offer.
     pub seen_at: String,
 }
 

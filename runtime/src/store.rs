@@ -12,9 +12,9 @@
 //! | `store/<root>/plan.json` | removed |
 //! | a damaged or incomplete `store/<root>/` | reported, not offered, and left unchanged |
 //!
-//! Opening the store checks lengths; bytes are checked when they are first read. So what is served was verified by this
-//! process. A payload that does not match its root gets a note, `damaged`. No process offers it any more until it is
-//! removed or fetched again.
+//! Opening the store checks only lengths; bytes are checked when they are first read. So this process has verified
+//! everything that it serves. A payload that does not match its root gets a note, `damaged`. Then no process offers it
+//! until it is removed or fetched again.
 //!
 //! A payload counts as served while any process has a [`Payload`] of it open.
 
@@ -111,7 +111,8 @@ impl Store {
         Self::opened(snapshots_dir, space, |_| false)
     }
 
-    /// `is_borne`: whether what a killed process left may stay, because it cannot be cleaned up for this reason.
+    /// `is_borne`: whether this error is tolerated, so that files of a killed process may stay although they cannot be
+    /// cleaned up.
     fn opened(
         snapshots_dir: &Path,
         space: Arc<dyn Space>,
@@ -150,8 +151,8 @@ impl Store {
         self.inner.catalog().damaged.values().cloned().collect()
     }
 
-    /// Loads changes that others made; cheap if there are none. Returns whether anything changed since the last call,
-    /// by this process or another.
+    /// Loads changes that others made; this is cheap if there are none. Returns whether anything changed since the last
+    /// call, by this process or another.
     ///
     /// # Errors
     /// When `store/` cannot be listed.
@@ -160,7 +161,7 @@ impl Store {
         Ok(self.inner.news.swap(false, Ordering::AcqRel))
     }
 
-    /// The same without reporting: the next [`Store::refresh`] still reports the change.
+    /// Like [`Store::refresh`], but does not report: the next [`Store::refresh`] still reports the change.
     ///
     /// # Errors
     /// When `store/` cannot be listed.
@@ -285,8 +286,9 @@ impl Store {
         Ok(changed)
     }
 
-    /// Whether the updates of an offer of this store, however it was put together, hash to its tip, and enough publishers
-    /// signed that. What has a manifest that does not hold is left out from now on.
+    /// Whether the updates of an offer of this store hash to its tip, and enough publishers signed the tip. The offer
+    /// may have been put together from several. If it does not hold, every stored payload whose manifest does not hold
+    /// is no longer offered.
     pub(crate) fn is_sound(&self, offer: &Offer) -> bool {
         let Err(reason) = offer.check_chain() else { return true };
         let mut found = false;

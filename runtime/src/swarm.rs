@@ -41,7 +41,7 @@ use crate::{
 const IDENTIFY_PROTOCOL: &str = "/rpp/1.0.0";
 /// The beginning of the agent version in identify.
 pub(crate) const AGENT: &str = "rpp-node/";
-/// The part of the machine's memory that this process may use before it refuses connections.
+/// The share of the machine's memory that this process may use before it refuses connections.
 const MAX_MEMORY_SHARE: f64 = 0.9;
 
 /// The combined behaviour.
@@ -50,9 +50,9 @@ pub(crate) struct NodeBehaviour {
     pub(crate) blocked: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
     pub(crate) limits: connection_limits::Behaviour,
     pub(crate) memory: memory_connection_limits::Behaviour,
-    /// After all others that may refuse a connection.
+    /// Must come after all other behaviours that may refuse a connection.
     pub(crate) doors: doors::Doorkeeper,
-    /// A private address is told to private peers alone.
+    /// Tells private addresses only to private peers.
     pub(crate) identify: Plain<Scoped<identify::Behaviour>>,
     pub(crate) ping: Plain<ping::Behaviour>,
     pub(crate) snapshots: snapshots::Behaviour<Provider>,
@@ -102,8 +102,8 @@ pub(crate) fn build(
         kad: Plain::new(dht::behaviour(config.discovery.kad, me)),
         mdns: discovery::neighbours::behaviour(config.discovery.mdns, me).into(),
     };
-    // Lazy only towards peers that are known to support it; see `negotiation`. The idle time is longer than libp2p's,
-    // because a session between two requests (a check, a flush) has no open stream.
+    // Negotiation is lazy only with peers that are known to support it; see `negotiation`. The idle time is longer than
+    // libp2p's default, because a session has no open stream between two requests (during a check or a flush).
     let tuned = |swarm: swarm::Config| {
         swarm.with_idle_connection_timeout(rules.idle).with_substream_upgrade_protocol_override(Version::V1Lazy)
     };
@@ -136,8 +136,8 @@ pub(crate) fn build(
     })
 }
 
-/// If `/proc/meminfo` is hidden (`ProcSubset=pid` of systemd), the machine seems to have no memory, and every
-/// connection would be refused. So there is no such limit then.
+/// If `/proc/meminfo` is hidden (by systemd's `ProcSubset=pid`), the machine seems to have no memory, and every
+/// connection would be refused. So there is no such limit in that case.
 fn memory_limits() -> memory_connection_limits::Behaviour {
     let limits = memory_connection_limits::Behaviour::with_max_percentage(MAX_MEMORY_SHARE);
     if limits.max_allowed_bytes() > 0 {
@@ -192,7 +192,7 @@ pub(crate) fn explain_dial_error(error: &DialError) -> String {
     rpp_p2p::text::escape(&text)
 }
 
-/// The last cause in a chain says what happened ("Connection refused"); the outer ones only say where.
+/// The last cause in a chain of errors. It says what happened ("Connection refused"); the outer ones only say where.
 pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {

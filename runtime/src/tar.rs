@@ -99,8 +99,8 @@ pub fn pack(root: &Path, out: &mut dyn Write) -> Result<(), TarError> {
     packer.out.write_all(&[0; 2 * BLOCK]).map_err(TarError::Write)
 }
 
-/// The length that the tar of `root` will have, unless something changes, and what consumers will not get unchanged.
-/// Reads no file's content.
+/// Computes the length that the tar of `root` will have unless something changes, and finds everything that consumers
+/// will not get unchanged. Reads no file's content.
 pub(crate) fn survey(root: &Path) -> Result<FolderSurvey, TarError> {
     let open = || rustix::fs::open(root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let fd = open().map_err(|error| read_error(root, error.into()))?;
@@ -131,7 +131,7 @@ struct Packer<'a> {
     out: &'a mut dyn Write,
     buffer: Vec<u8>,
     entries: u64,
-    /// Set during a survey: content is counted and not read.
+    /// Set during a survey, in which content is counted but not read.
     survey: Option<survey::Surveyor>,
 }
 
@@ -139,7 +139,7 @@ struct Packer<'a> {
 struct Name {
     bytes: Vec<u8>,
     kind: FileType,
-    /// During a survey, and where the listing does not say the kind.
+    /// Set during a survey, and if the listing does not tell the kind.
     stat: Option<Stat>,
 }
 
@@ -246,9 +246,9 @@ impl Packer<'_> {
         }
     }
 
-    /// Opens no file that has no holes, because that takes longer than everything else here.
+    /// Does not open files without holes, because opening them takes longer than everything else here.
     fn survey_file(&mut self, folder: &File, path: &[u8], name: &Name, stat: &Stat) -> Result<(), TarError> {
-        // Not after everything before it was read.
+        // An unreadable file must be found now, not after everything before it was read.
         c_name(&name.bytes)
             .and_then(|name| Ok(rustix::fs::accessat(folder, name, Access::READ_OK, AtFlags::EACCESS)?))
             .map_err(|error| self.failed(path, error))?;
@@ -319,14 +319,15 @@ impl Packer<'_> {
     }
 }
 
-/// Whether a file has bytes although its size is 0. Such files are made when they are read, so their size is not known before.
+/// Whether a file has bytes although its size is 0. Such files are generated while they are read, so their size is not
+/// known before.
 pub(crate) fn is_sizeless(file: &File, size: u64) -> io::Result<bool> {
     Ok(size == 0 && file.read_at(&mut [0], 0)? > 0)
 }
 
 /// The properties that must not change while something is read.
 pub(crate) struct Stamp {
-    /// Whether it has no holes. This may change.
+    /// Whether it has no holes. Unlike the other properties, this may change.
     full: bool,
     device: u64,
     inode: u64,

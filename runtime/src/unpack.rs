@@ -1,11 +1,11 @@
 //! Extracts a tar into a folder that appears by rename, and never writes outside of it (`docs/storage.md`, Unpacking).
 //!
-//! What is read is hashed: the folder appears only if the hash of the bytes is the root. The root proves that the
-//! payload is what the publisher signed, but not that its content is harmless. So an entry is refused unless it is a
-//! file, a folder, a link that stays inside, or a hard link to an earlier file. Absolute paths, `..`, paths through a
-//! symlink, and set-id bits are refused, too. Every parent is opened component by component without following links. A
-//! refused entry ends the extraction, or is left out and listed. Otherwise tars of other programs are read as GNU tar
-//! reads them: folders need no entry, and of two entries with one path the last one wins.
+//! The payload is hashed while it is read. The folder appears only if the hash equals the root. The root proves that
+//! the payload is what the publisher signed, but not that its content is harmless. So an entry is refused unless it is
+//! a file, a folder, a link that stays inside, or a hard link to an earlier file. Absolute paths, `..`, paths through a
+//! symlink, and set-id bits are refused as well. Every parent is opened component by component without following links.
+//! A refused entry ends the extraction, or is left out and listed. Otherwise, tars of other programs are read as GNU
+//! tar reads them: folders need no entry, and if two entries have the same path, the last one wins.
 
 mod reader;
 mod small;
@@ -37,7 +37,7 @@ use target::Target;
 /// The options of an extraction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// The most entries; folders without an entry count, too.
+    /// The most entries. Folders without an entry of their own count as well.
     pub max_entries: u64,
     /// Leave refused entries out and list them, instead of ending the extraction.
     pub skip_refused: bool,
@@ -73,7 +73,7 @@ pub struct Refusal {
     pub reason: &'static str,
 }
 
-/// Why a tar could not be extracted. Nothing is left behind, unless the variant says so.
+/// Why a tar could not be extracted. Unless the variant says so, nothing is left behind.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnpackError {
@@ -91,7 +91,7 @@ pub enum UnpackError {
         /// Why not.
         source: io::Error,
     },
-    /// The disk's fault: the payload is not what was stored.
+    /// The disk's fault: the payload differs from what was stored.
     #[error(
         "the payload's bytes hash to {found}, not to {root}: they changed on the disk; \
          remove it and fetch or publish it again"
@@ -183,10 +183,10 @@ pub fn unpack(
     extract(&file, root, dest, options, progress)
 }
 
-/// [`unpack`] of a stored payload, which cannot be removed meanwhile.
+/// [`unpack`] for a stored payload, which cannot be removed meanwhile.
 ///
 /// # Errors
-/// As [`unpack`].
+/// Those of [`unpack`].
 pub fn unpack_stored(
     stored: &Stored,
     dest: &Path,
@@ -210,7 +210,7 @@ fn extract(
     let (small, writer) = small::pair(staging.folder());
     let target = Target::new(staging.folder(), staging.allowed(), dest, options, small)?;
     let progress = &mut |done| progress(done, length);
-    // The threads end with the target and the source, so both are dropped in here, even by a panic.
+    // The threads end when target and source are dropped. Both are dropped in here, even by a panic.
     let (extracted, written, hashed, mode) = thread::scope(|scope| {
         let mut target = target;
         let (source, feeder) = source::open(file, length, progress);
@@ -225,14 +225,15 @@ fn extract(
         (extracted, written, hashed, mode)
     });
     let extracted = match (extracted, written) {
-        // If the writer stopped, the extraction did because of it.
+        // If the writer stopped, that is also why the extraction ended, so its error comes first.
         (Ok(_) | Err(UnpackError::Write { .. }), Err(small::Failed { path, error })) => {
             Err(target::failed(dest, &path, error))
         }
         (extracted, _) => extracted,
     };
     match (hashed, root) {
-        // Only if nothing else went wrong, or if a failed read looked like an early end.
+        // The read error counts only if nothing else went wrong, or if the failed read looked like an early end of the
+        // tar.
         (Err(error), _) if extracted.as_ref().err().is_none_or(|seen| seen.is_of_content() || seen.is_of_reading()) => {
             return Err(UnpackError::Read(error));
         }
@@ -257,7 +258,7 @@ fn take(file: &File, source: PayloadReader<'_>, length: u64, target: &mut Target
     extracted
 }
 
-/// The program that compresses files with such a beginning.
+/// The program that produces files with this beginning.
 fn compressed(file: &File) -> io::Result<Option<&'static str>> {
     const KNOWN: [(&[u8], &str); 8] = [
         (&[0x1f, 0x8b], "gzip"),
@@ -280,7 +281,7 @@ fn compressed(file: &File) -> io::Result<Option<&'static str>> {
     Ok(KNOWN.iter().find(|(magic, _)| first[..read].starts_with(magic)).map(|&(_, name)| name))
 }
 
-/// What [`unpack`] would refuse in a file, if it is a tar. Reads only headers, and judges each entry alone.
+/// The entries that [`unpack`] would refuse if this file is a tar. Reads only headers, and judges each entry by itself.
 pub(crate) fn inspect(file: &File, length: u64) -> io::Result<Findings> {
     let mut findings = Findings::default();
     let mut magic = [0; 5];
@@ -297,7 +298,7 @@ pub(crate) fn inspect(file: &File, length: u64) -> io::Result<Findings> {
             }
             Ok(None) => break,
             Err(UnpackError::Read(error)) => return Err(error),
-            // A payload may be any bytes: it may stop being a tar anywhere.
+            // A payload may contain any bytes, so it may stop being a tar anywhere.
             Err(_) => break,
         }
     }

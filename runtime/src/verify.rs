@@ -28,7 +28,7 @@ pub struct VerifyReport {
     pub payload: Check,
     /// Whether the outboard's hashes are those of the bytes.
     pub outboard: Check,
-    /// One entry for each snapshot that the payload is.
+    /// One entry for each snapshot whose payload this is.
     pub offers: Vec<OfferReport>,
     /// Whether every check passed.
     pub ok: bool,
@@ -47,7 +47,7 @@ pub struct OfferReport {
     pub tip_step: u64,
     /// The genesis commitment of its chain.
     pub genesis: Hash,
-    /// Whether that is the configured one; absent if none is configured.
+    /// Whether that is the configured genesis. Absent if none is configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trusted: Option<bool>,
     /// Whether plan and updates are an unbroken chain.
@@ -93,7 +93,7 @@ pub enum VerifyError {
         /// Which.
         root: Hash,
     },
-    /// The disk's fault: the payload is there, but the store does not offer it.
+    /// The disk's fault: the payload exists, but the store does not offer it.
     #[error("payload {root} is damaged: {reason}")]
     Damaged {
         /// Which.
@@ -170,7 +170,7 @@ fn find(store: &Store, root: &Hash) -> Result<Arc<Stored>, VerifyError> {
 fn check_bytes(stored: &Stored, progress: &mut dyn FnMut(u64, u64)) -> io::Result<(Check, Check)> {
     let layout = Layout::new(stored.bytes());
     let open = stored.open().map_err(io::Error::other)?;
-    // A file without a name, on the disk of the store if that can be written.
+    // A file without a name, on the store's disk if that is writable.
     let fresh = tempfile::tempfile_in(stored.folder_path()).or_else(|error| match error.kind() {
         io::ErrorKind::ReadOnlyFilesystem => tempfile::tempfile(),
         _ => Err(error),
@@ -187,7 +187,7 @@ fn check_bytes(stored: &Stored, progress: &mut dyn FnMut(u64, u64)) -> io::Resul
     Ok((Check::Ok, outboard))
 }
 
-/// Writes the outboard of a payload again, and returns its root.
+/// Computes the outboard of a payload into `fresh`, and returns the root.
 fn hash(payload: &File, fresh: &File, layout: &Layout, progress: &mut dyn FnMut(u64, u64)) -> io::Result<Hash> {
     let total = layout.payload_bytes();
     if layout.levels() == 0 {
@@ -260,18 +260,18 @@ fn check_offer(offer: &Offer, trust: Option<&TrustAnchor>, check_proof: CheckPro
     report
 }
 
-/// Whether the recursive proof of an offer shows that its tip is reached from its genesis. Blocks, 85 ms and the first time
-/// longer.
+/// Checks that the recursive proof of an offer leads from its genesis to its tip. Blocks for about 85 ms, longer the
+/// first time.
 ///
 /// # Errors
-/// What does not hold, in words that name the file.
+/// What is wrong with the proof. The message names the file.
 pub(crate) fn check_proof(offer: &Offer) -> Result<(), UnprovenOffer> {
     let wrong = |reason| UnprovenOffer { height: offer.snapshot.checkpoint.height, reason };
     let genesis = plan::genesis(&offer.genesis).map_err(|error| wrong(error.into()))?;
     check_tip(offer, &genesis, &verify_proof).map_err(wrong)
 }
 
-/// An offer in a manifest whose recursive proof does not hold. Whoever wrote the manifest, or the disk, is at fault.
+/// An offer in a manifest whose recursive proof does not hold. The author of the manifest is at fault, or the disk.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the proof of the offer at height {height} in {MANIFEST} does not hold: {reason}")]
 pub(crate) struct UnprovenOffer {

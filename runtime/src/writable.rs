@@ -1,7 +1,7 @@
-//! What of its own files the node cannot write now: for `readyz`, `healthz`, the metric and the log.
+//! Which of its own files the node cannot write now: for `readyz`, `healthz`, the metric and the log.
 //!
-//! Each part is reported by whoever writes it, when a write fails and when one works again. A part that nobody has tried to
-//! write for a while, because its session is gone, say, is tried by [`Writable::probe`].
+//! The code that writes a part reports when a write fails, and when one works again. If nothing has tried to write a
+//! part for a while, for instance because its session is gone, [`Writable::probe`] tries.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +20,7 @@ use crate::{
     store::StoreError,
 };
 
-/// The bytes of a probe: as many as the smallest of the node's files has.
+/// The bytes of a probe: as many as the node's smallest file has.
 const PROBE: [u8; 16 * 1024] = [0; 16 * 1024];
 const PROBE_NAME: &str = ".probe";
 
@@ -31,7 +31,7 @@ pub(crate) enum Part {
     Database,
     /// `head.json`.
     Head,
-    /// Payloads on their way in, their outboards, and the notes beside them.
+    /// Payloads that are being fetched, their outboards, and the notes beside them.
     Store,
 }
 
@@ -39,7 +39,7 @@ impl Part {
     /// All parts; each has a series of the metric from the start.
     pub(crate) const ALL: [Self; 3] = [Self::Database, Self::Head, Self::Store];
 
-    /// A stable word for it.
+    /// A stable name for it.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Database => "database",
@@ -76,7 +76,7 @@ impl Writable {
         Self { troubles: Mutex::default(), said: watch::Sender::new(None) }
     }
 
-    /// One sentence while something cannot be written.
+    /// A sentence about the parts that cannot be written; `None` if all can.
     pub(crate) fn watch(&self) -> watch::Receiver<Option<String>> {
         self.said.subscribe()
     }
@@ -94,10 +94,10 @@ impl Writable {
         self.say(&troubles);
     }
 
-    /// What the store could not do, if that was a write that may work later.
+    /// An error of the store. It counts only if a write failed that may work later.
     pub(crate) fn store_failed(&self, error: &StoreError) {
         match error {
-            // How much is free changes from try to try, and is said by the session.
+            // The free space changes from try to try, and the session reports it.
             StoreError::Full { path: Some(path), .. } => {
                 self.failed(Part::Store, Cause::told(&format_args!("{}: the disk is full", path.display())));
             }
@@ -120,8 +120,8 @@ impl Writable {
         self.troubles().contains_key(&part)
     }
 
-    /// Tries a small write in `folder` for the parts that nobody has tried to write for a while. The database tries for
-    /// itself.
+    /// Tries a small write in `folder` for the parts that nothing has tried to write for a while. The database makes
+    /// its own tries.
     pub(crate) fn probe(&self, folder: &Path) {
         self.probe_at(folder, Instant::now());
     }
@@ -139,7 +139,7 @@ impl Writable {
         waiting.into_iter().for_each(|part| self.works(part));
     }
 
-    /// The sentence for probes, which need no token. So it does not say where the files are.
+    /// The sentence for probes. They need no token, so it does not say where the files are.
     fn say(&self, troubles: &BTreeMap<Part, PartTrouble>) {
         let parts: Vec<_> = troubles.keys().map(|part| part.label()).collect();
         let text = format!("cannot write {}: make room or mend the disk; the node's log says why", parts.join(", "));
@@ -176,7 +176,7 @@ mod tests {
             assert_eq!(writable.troubles()[&Part::Store].reason.as_str(), "payload: the disk is full");
         }
         writable.works(Part::Store);
-        // Before a byte is written there is only too little room, and what was damaged is no matter of writing.
+        // A shortage found before any byte is written is not a failed write, and neither is damage.
         writable.store_failed(&StoreError::Full { path: None, needed: 100, free: 7 });
         writable.store_failed(&StoreError::Damaged { path, reason: Damage::GoneWhenPlaced });
         assert!(!writable.is_failed(Part::Store));
@@ -191,7 +191,8 @@ mod tests {
         let text = said.borrow().clone().unwrap();
         assert!(text.starts_with("cannot write the session database, head.json: make room"), "{text}");
         assert!(!text.contains("secret-place"), "probes are told no path: {text}");
-        // A small write says nothing while somebody tries the real one; later it does, and the database says so itself.
+        // A small write proves nothing while the real one is being tried. Later it does, except for the database, which
+        // reports itself.
         let later = Instant::now() + PROBE_AFTER;
         writable.probe(temp.path());
         assert!(writable.is_failed(Part::Head));

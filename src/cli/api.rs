@@ -23,10 +23,10 @@ const MAX_ANSWER_BYTES: usize = 16 << 20;
 /// The node answers a POST within 5 s, everything else at once.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Why a call did not return what was asked for.
+/// Why a call returned no result.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApiError {
-    /// Nobody answered.
+    /// No node answered.
     #[error("no node answers on http://{address}: {reason}; start it with `rpp-node run`")]
     Unreachable {
         /// The address where the node should be.
@@ -76,7 +76,7 @@ impl Api {
         Ok(Self { address: address(config)?, token })
     }
 
-    /// The same for [`probe`](Self::probe) alone, which needs no token.
+    /// The same for [`probe`](Self::probe) only, which needs no token.
     pub(crate) fn without_token(config: &Config) -> anyhow::Result<Self> {
         Ok(Self { address: address(config)?, token: SecretString::default() })
     }
@@ -126,7 +126,7 @@ impl Api {
         self.call(Method::DELETE, path, None).await
     }
 
-    /// `GET path` without the token. If the answer is not a success, the error has the node's words.
+    /// `GET path` without the token. If the answer is not a success, the error has the node's message.
     pub(crate) async fn probe(&self, path: &str) -> Result<(), ApiError> {
         let (status, bytes) = self.exchange(self.request(Method::GET, path, None, false)?).await?;
         if status.is_success() { Ok(()) } else { Err(refusal(status, &bytes)) }
@@ -208,7 +208,7 @@ fn address(config: &Config) -> anyhow::Result<SocketAddr> {
     })
 }
 
-/// A node that listens on an unspecified address is reached over loopback.
+/// A node that listens on all addresses is reached over loopback.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -19,28 +19,28 @@ use super::{config_args::ConfigArgs, human, output};
   rpp-node bench --config node.toml --peer ADDRESS --snapshots-window 67108864     with a window of 64 MiB
   rpp-node bench --config node.toml --peer ADDRESS --snapshots-protocol 1.0.0 --json
 
-It opens a session as a download does, verifies each chunk against the root of the plan, and drops it. The authority of
-the plan and the disk are left out: a download takes longer where the disk is slower than the path. The node need not run.
-The peer sees an identity that is made for this run, unless --as-node is given.")]
+It opens a session as a download does, verifies each chunk against the root of the plan, and drops it. It does not check the
+authority of the plan and does not use the disk, so a download takes longer if the disk is slower than the path. The node
+need not run. The peer sees an identity that is made for this run, unless --as-node is given.")]
 pub(crate) struct BenchArgs {
     #[command(flatten)]
     config: ConfigArgs,
     /// The provider: a multiaddr ending in /p2p/PEER_ID.
     #[arg(long, value_name = "PEER", value_parser = |text: &str| address::of_peer(text))]
     peer: libp2p::Multiaddr,
-    /// Only the snapshot of this height; the highest when absent.
+    /// Only the snapshot of this height; without it, the highest.
     #[arg(long, value_name = "N")]
     height: Option<u64>,
     /// Wanted chunk size in bytes.
     #[arg(long, value_name = "N")]
     chunk_size: Option<u64>,
-    /// Stop after so many MiB, or when all of the payload came.
+    /// Stop after this many MiB, or at the end of the payload.
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
     mib: u64,
-    /// Stop after so many seconds.
+    /// Stop after this many seconds.
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
-    /// Be this node, for a provider that serves only peers it knows. Stop the node before.
+    /// Connect with this node's identity, for a provider that serves only peers that it knows. Stop the node first.
     #[arg(long)]
     as_node: bool,
     /// Print JSON.

@@ -12,7 +12,7 @@ use rpp_runtime::{
 const FILE: &str = "config";
 
 /// The configuration file and flags from the command line. Every key can be given as `--<section>-<key> VALUE`. The
-/// help does not list these flags but says that they exist.
+/// help mentions these flags but does not list them.
 #[derive(Clone, Debug)]
 pub(crate) struct ConfigArgs {
     pub(crate) file: PathBuf,

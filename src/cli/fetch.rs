@@ -29,18 +29,18 @@ The node does the work: Ctrl-C stops watching and does not end the session.")]
 pub(crate) struct FetchArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// A provider: a peer id that the node knows, or a multiaddr ending in /p2p/PEER_ID; may be repeated. Without any, and without a
-    /// mirror: the sources of the node's configuration, else whoever offers it.
+    /// A provider: a peer id that the node knows, or a multiaddr ending in /p2p/PEER_ID; may be repeated. Without any
+    /// peer or mirror, the node uses the sources of its configuration, or else any peer that offers the snapshot.
     #[arg(long = "peer", value_name = "PEER")]
     peers: Vec<String>,
     /// A mirror: https://, http://, s3://, gs://, az:// or file:///, read by the node; may be repeated.
-    // Not parsed by clap, which would repeat a wrong one with its password.
+    // Not parsed by clap: its error would repeat the URL with its password.
     #[arg(long = "mirror", value_name = "URL", conflicts_with = "resume")]
     mirrors: Vec<String>,
     /// Only the payload with this root.
     #[arg(long, value_name = "HEX", conflicts_with = "resume")]
     root: Option<Hash>,
-    /// Only the snapshot of this height; the highest when absent.
+    /// Only the snapshot of this height; without it, the highest.
     #[arg(long, value_name = "N", conflicts_with = "resume")]
     height: Option<u64>,
     /// Wanted chunk size in bytes.
@@ -110,7 +110,7 @@ fn request(args: &FetchArgs) -> Value {
     Value::Object(request)
 }
 
-/// The node's refusal, with advice where the node itself cannot give it.
+/// The node's refusal, with advice that the node itself cannot give.
 fn advice(error: ApiError) -> anyhow::Error {
     let hint = match &error {
         ApiError::Refused { code: Some(code), .. } => match code.as_str() {

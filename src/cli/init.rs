@@ -1,4 +1,4 @@
-//! `init`: a commented configuration, an identity, a token, and a publisher's key. What is there already stays.
+//! `init`: a commented configuration, an identity, a token, and a publisher's key. Existing files are kept.
 
 use std::{
     fs::{self, DirBuilder},
@@ -51,7 +51,7 @@ struct Done {
     token_file: PathBuf,
     #[serde(skip_serializing_if = "Option::is_none")]
     publisher: Option<PublisherKey>,
-    /// The files above that were made now.
+    /// The files above that this run created.
     created: Vec<PathBuf>,
 }
 

@@ -19,7 +19,7 @@ use super::{output, run_file::RunFile};
 
 /// The address where a node listens by default.
 const DEFAULT_URL: &str = "ws://127.0.0.1:7071/introspect";
-/// After a signal, output that was begun is written within this time or not at all.
+/// After a signal, output that has begun is written within this time or not at all.
 const UNREAD: Duration = Duration::from_secs(2);
 /// The screen's size if it is unknown.
 const DEFAULT_SCREEN: (usize, usize) = (120, 40);

@@ -1,4 +1,4 @@
-//! `limits`: how many bytes a second.
+//! `limits`: shows and changes the limits by the byte.
 
 use std::str::FromStr;
 
@@ -25,7 +25,7 @@ pub(crate) struct LimitsArgs {
     /// To one peer.
     #[arg(long, value_name = "RATE")]
     upload_per_peer: Option<Rate>,
-    /// Keep the limits over a restart.
+    /// Keep the limits after a restart.
     #[arg(long)]
     persist: bool,
     /// Print JSON: the limits in force.
@@ -76,7 +76,7 @@ pub(crate) async fn run(args: &LimitsArgs) -> anyhow::Result<()> {
     shown(&limits).iter().try_for_each(|line| output::line(line))
 }
 
-/// Only what is to change.
+/// A body with only the limits that are to change.
 fn body(change: &LimitsChange) -> serde_json::Value {
     let mut body = serde_json::json!({ "persist": change.persist });
     for (field, rate) in [

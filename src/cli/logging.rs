@@ -48,8 +48,8 @@ impl Drop for Logging {
     }
 }
 
-/// Parses `[log] filter`. With a level alone, the DHT's library tells errors only: it warns that a table is still empty, of which
-/// a node has two, and of each stream too many that a peer opens.
+/// Parses `[log] filter`. If it is only a level, the DHT's library logs only errors. It would otherwise warn about an
+/// empty table, of which a node has two, and about each stream that a peer opens beyond the bound.
 pub(crate) fn filter(log: &Log) -> anyhow::Result<EnvFilter> {
     let text = match log.filter.trim() {
         level @ ("info" | "warn") => format!("{level},libp2p_kad=error"),

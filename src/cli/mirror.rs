@@ -1,4 +1,4 @@
-//! `mirror`: copies what is stored to an object store, a folder or a web server, from which any node can fetch.
+//! `mirror`: copies stored snapshots to an object store, a folder or a web server, from which any node can fetch.
 
 use anyhow::Context as _;
 use rpp_p2p::Hash;
@@ -19,15 +19,15 @@ DEST is s3://BUCKET/FOLDER, gs://BUCKET/FOLDER, az://CONTAINER/FOLDER, file:///F
 Credentials come from the usual variables: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT (for other stores that
 speak S3; AWS_ALLOW_HTTP=true for one without TLS); GOOGLE_APPLICATION_CREDENTIALS; AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY.
 
-What is there already is not sent again, so the command may be repeated, and goes on where it was stopped. The list of snapshots is
-written last: a reader never sees half of one.")]
+Files that the mirror has already are not sent again, so the command may be repeated, and goes on where it was stopped. The list of
+snapshots is written last: a reader never sees half a snapshot.")]
 pub(crate) struct MirrorArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Where to.
-    // Not parsed by clap, which would repeat a wrong one with its password.
+    /// Where to copy to.
+    // Not parsed by clap: its error would repeat the URL with its password.
     dest: String,
-    /// Only these payloads; all that are stored if none is named.
+    /// Only these payloads; without any, all stored ones.
     roots: Vec<Hash>,
     /// Keep only the newest snapshots on the mirror; 0: all.
     #[arg(long, value_name = "N", default_value_t = 0)]

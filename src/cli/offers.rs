@@ -10,8 +10,8 @@ use super::{api::Api, config_args::ConfigArgs, human, output};
   rpp-node offers --config node.toml --json
   rpp-node fetch --config node.toml                    takes the newest of them
 
-The node asks its peers when they connect, and again while somebody wants to know. An offer is listed only when enough
-publishers signed the tip that it leads to.")]
+The node asks its peers when they connect, and again while a session, a client or the page needs offers. An offer is listed only
+when enough publishers signed the tip that it leads to.")]
 pub(crate) struct OffersArgs {
     #[command(flatten)]
     config: ConfigArgs,

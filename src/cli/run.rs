@@ -55,7 +55,8 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
         .build()
         .context("cannot start the asynchronous runtime")?;
     let done = runtime.block_on(node(args, &effective, &logging));
-    // Blocking work that is still running is bounded, and its result is durable or not needed. So nothing waits for it.
+    // Blocking work that is still running is bounded, and its result is either durable or not needed. So nothing waits
+    // for it.
     runtime.shutdown_background();
     done
 }
@@ -104,7 +105,7 @@ async fn node(args: &RunArgs, effective: &Effective, logging: &Logging) -> anyho
                     Asked::Reload => {
                         supervisor::reloading().await;
                         reload::reload(&args.config, effective, logging, &tokens).await;
-                        // Not earlier than it is.
+                        // Only when it is true.
                         if handle.readiness().is_ok() {
                             supervisor::ready(announce::status(addresses)).await;
                         }
@@ -137,7 +138,7 @@ async fn node(args: &RunArgs, effective: &Effective, logging: &Logging) -> anyho
     ended
 }
 
-/// Waits until the node's task has ended without having been asked to.
+/// Waits until the node's task ends although nobody asked it to.
 async fn gone(handle: &NodeHandle) {
     let mut head = handle.head();
     while head.changed().await.is_ok() {}
@@ -152,8 +153,8 @@ fn make_data_dir(path: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("cannot make the data folder {} (`data_dir`)", path.display()))
 }
 
-/// A second node on the folder must get this error and not one about taken ports. The node itself takes the lock for
-/// good later.
+/// A second node on the same folder must get this error, and not one about taken ports. The node itself takes the lock
+/// later and keeps it.
 fn refuse_second(data_dir: &Path) -> anyhow::Result<()> {
     DataLock::acquire(data_dir).map(drop).context("the node did not start")
 }

@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT end a long-running command; SIGHUP makes it read again what it can.
+//! SIGTERM and SIGINT end a long-running command; SIGHUP makes it reload what it can.
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -12,7 +12,7 @@ pub(crate) enum Asked {
     Reload,
 }
 
-/// The three signals; they are caught from now on.
+/// The three signals; they are caught as soon as this exists.
 pub(crate) struct Signals {
     term: tokio::signal::unix::Signal,
     int: tokio::signal::unix::Signal,

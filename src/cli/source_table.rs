@@ -1,4 +1,4 @@
-//! The sources of a session: a line each.
+//! The sources of a session, one line for each.
 
 use rpp_runtime::{
     SnapshotStreamStatus,
@@ -7,12 +7,12 @@ use rpp_runtime::{
 
 use super::{human, output};
 
-/// Whether a session's sources say more than its own line does.
+/// Whether a list of the sources would say more than the session's own line.
 pub(crate) fn is_worth_it(status: &SnapshotStreamStatus) -> bool {
     status.sources.len() > 1 || status.sources.iter().any(|source| source.kind == SourceKind::Mirror)
 }
 
-/// A line for each source, with its whole name, so that it can be copied.
+/// One line for each source, with its full name, so that it can be copied.
 pub(crate) fn table(status: &SnapshotStreamStatus) -> Vec<String> {
     lines(&status.sources, output::escape)
 }
@@ -46,7 +46,7 @@ fn lines(sources: &[SourceStatus], name: impl Fn(&str) -> String) -> Vec<String>
     sources.iter().zip(names).map(|(source, name)| line(source, &name, width)).collect()
 }
 
-/// `12D3KooW..vQpQg6  peer    active        12.3 MiB   5.0 MiB/s  why it is of no use, or what it is waited for`.
+/// `12D3KooW..vQpQg6  peer    active        12.3 MiB   5.0 MiB/s  why it does not deliver, or what it waits for`.
 fn line(source: &SourceStatus, name: &str, width: usize) -> String {
     let rate = source.verified_bytes_per_second.map(|rate| format!("{}/s", human::bytes(rate))).unwrap_or_default();
     let line = format!(
@@ -74,7 +74,7 @@ fn remark(source: &SourceStatus) -> String {
     }
 }
 
-/// The begin and the end of a long name; those of peer ids differ at their ends alone.
+/// The beginning and the end of a long name; peer ids differ only at their ends.
 fn shortened(source: &str) -> String {
     let name: Vec<char> = output::escape(source).chars().collect();
     let (first, last, longest) = if source.contains("://") { (22, 16, 40) } else { (8, 6, 16) };

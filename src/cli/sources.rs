@@ -1,4 +1,4 @@
-//! `sources`: where a session's bytes come from; adds and takes away.
+//! `sources`: shows where a session's bytes come from; adds and removes sources.
 
 use anyhow::Context as _;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -14,8 +14,8 @@ use super::{api::Api, config_args::ConfigArgs, output, source_table};
   rpp-node sources --config node.toml 4711 --remove 12D3KooW...
   rpp-node sources --config node.toml 4711 --json | jq '.[] | {source, state, bytes_verified}'
 
-A session that failed goes on with the source that is added. Without any source it waits for one. What is to be added is added before
-anything is taken away.")]
+A failed session goes on with the source that is added. A session without sources waits for one. Sources are added before others are
+removed.")]
 pub(crate) struct SourcesArgs {
     #[command(flatten)]
     config: ConfigArgs,
@@ -25,10 +25,10 @@ pub(crate) struct SourcesArgs {
     #[arg(long = "add-peer", value_name = "PEER")]
     add_peers: Vec<String>,
     /// Add a mirror: https://, http://, s3://, gs://, az:// or file:///; may be repeated.
-    // Not parsed by clap, which would repeat a wrong one with its password.
+    // Not parsed by clap: its error would repeat the URL with its password.
     #[arg(long = "add-mirror", value_name = "URL")]
     add_mirrors: Vec<String>,
-    /// Take a source away: a peer id, or a URL as it is listed; may be repeated.
+    /// Remove a source: a peer id, or a URL as it is listed; may be repeated.
     #[arg(long = "remove", value_name = "SOURCE")]
     removed: Vec<String>,
     /// Print JSON: an array of the sources.
@@ -71,7 +71,7 @@ fn removal(session: u64, source: &str) -> String {
     format!("/p2p/snapshots/{session}/sources/{}", utf8_percent_encode(source, NON_ALPHANUMERIC))
 }
 
-/// Refuses what names no mirror without repeating it, and warns of those in clear.
+/// Refuses a text that names no mirror, without repeating it. Warns about mirrors over plain http.
 pub(crate) fn check_mirrors(option: &str, given: &[String]) -> anyhow::Result<()> {
     for (at, text) in given.iter().enumerate() {
         let which = if given.len() > 1 { format!(" (number {})", at + 1) } else { String::new() };

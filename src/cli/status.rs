@@ -1,4 +1,4 @@
-//! `status`: a line a session, what it waits for, and its sources.
+//! `status`: one line for each session, with what it waits for, and its sources.
 
 use rpp_runtime::{SessionState, SnapshotStreamStatus, WaitingOn, status::SourceState};
 

@@ -1,4 +1,4 @@
-//! `list`, `verify`, `remove`, `unpack`: what is stored, without the node and without its database.
+//! `list`, `verify`, `remove`, `unpack`: commands on the store, without the node and without its database.
 
 use std::{
     path::{Path, PathBuf},
@@ -232,7 +232,7 @@ pub(crate) fn unpack(args: &UnpackArgs) -> anyhow::Result<()> {
     });
     drop(meter);
     let done = match done {
-        // The folder exists, so it would be wrong to say that it was not unpacked.
+        // The folder exists, so a message that it was not unpacked would be wrong.
         Err(error @ UnpackError::Unsynced { .. }) => return Err(error.into()),
         done => done.with_context(|| format!("{} was not unpacked", args.root))?,
     };

@@ -1,8 +1,9 @@
-//! Keeps the network's thread awake while the messages of sessions of 1.0.0 come one upon the other.
+//! Keeps the network's thread awake while messages of sessions over 1.0.0 follow each other quickly.
 //!
-//! A thread that sleeps between a request and its answer has to be woken for each of them, which takes longer than a small
-//! chunk itself, most of all in a virtual machine. So while messages follow each other within [`AWAKE`], the thread looks for the
-//! next one instead of sleeping. A pause that is longer ends that, and a peer that is far away never begins it.
+//! If the thread slept between a request and its answer, it would have to be woken for each of them. That takes longer
+//! than a small chunk itself, above all in a virtual machine. So while messages follow each other within [`AWAKE`], the
+//! thread polls for the next one instead of sleeping. A longer pause ends that. With a peer that is far away, it never
+//! begins.
 
 use std::{
     sync::{
@@ -49,7 +50,7 @@ impl Awake {
         }
     }
 
-    /// A stream has more than one message under way: there is always something to wake up for.
+    /// A stream has several messages in flight, so there is always something to wake up for.
     fn message(&self, message: &Activity) {
         if message.protocol == Protocol::V1 && self.pace.message(self.begun.elapsed()) {
             self.rouse.notify_one();

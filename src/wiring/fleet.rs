@@ -7,7 +7,8 @@
 //!    `--> retry timer | connection being made | session that holds the payload | a free place | the operator
 //! ```
 //!
-//! Every arrow is a `Needs` edge. An entry leaves when the node tells of its end; a session when it ended.
+//! Every arrow is a `Needs` edge. An entry is removed when the node reports its end; a session's entry, when the
+//! session has ended.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -27,19 +28,19 @@ use rpp_runtime::{
     status::{SourceState, SourceStatus, WaitKind, WaitingOn},
 };
 
-/// Entries of one sort; the node's own bounds are lower. What comes beyond is left out.
+/// Entries of one sort; the node's own bounds are lower. Further entries are left out.
 const MAX_ENTRIES: usize = 16_384;
 
 /// Feeds a registry.
 pub(crate) struct Fleet {
     registry: Registry,
     me: String,
-    /// What a session needs that waits for its turn.
+    /// The node that a session needs while it waits for a free place.
     places: NodeGuard,
     live: Mutex<Live>,
 }
 
-/// What is there now. Dropping a guard takes it out of the registry.
+/// The entries that exist now. Dropping a guard removes its entry from the registry.
 #[derive(Default)]
 struct Live {
     connections: BTreeMap<(PeerId, ConnectionId), NodeGuard>,
@@ -47,7 +48,7 @@ struct Live {
     requests: HashMap<RequestId, Exchange>,
     responses: HashMap<RequestId, Exchange>,
     jobs: HashMap<(Job, RequestId), NodeGuard>,
-    /// Which response waits for a job that was begun ahead of it.
+    /// Which response waits for a job that was begun before the request (a prefetch).
     awaited: HashMap<RequestId, RequestId>,
     work: HashMap<u64, (NodeGuard, EdgeGuard)>,
     queues: BTreeMap<&'static str, NodeGuard>,
@@ -56,11 +57,11 @@ struct Live {
 struct Session {
     node: NodeGuard,
     wait: Option<Wait>,
-    /// One for each source that still has to do with it, by name, when there is more than one.
+    /// One for each source that is not done yet, by name, if there is more than one source.
     links: BTreeMap<String, (NodeGuard, EdgeGuard)>,
 }
 
-/// What a session waits for, other than requests and jobs, which say so themselves.
+/// What a session waits for, except requests and jobs, which have entries of their own.
 struct Wait {
     for_what: (WaitKind, Option<String>, Option<String>),
     _node: NodeGuard,
@@ -114,12 +115,12 @@ impl Fleet {
         format!("session:{}:{session}", self.me)
     }
 
-    /// An edge from a session that is there.
+    /// An edge from a session that exists.
     fn session_needs(&self, live: &Live, session: SnapshotSessionId, dst: &str) -> EdgeGuard {
         live.sessions.get(&session).map_or_else(EdgeGuard::off, |session| session.node.needs(dst))
     }
 
-    /// The node of what a session waits for, if it is not one of others, and the edge to it.
+    /// The node of what a session waits for, unless that has an entry already, and the edge to it.
     fn wait(&self, node: &NodeGuard, session: SnapshotSessionId, on: &WaitingOn, state: SessionState) -> Option<Wait> {
         let for_what = (on.what, on.peer.clone(), on.retry_at.clone());
         let (kind, word) = match on.what {
@@ -131,7 +132,7 @@ impl Fleet {
             WaitKind::Connection => (NodeKind::NetConnect, "dial"),
             WaitKind::Retry => (NodeKind::Sleep, "retry"),
             WaitKind::Operator => (NodeKind::Notify, "operator"),
-            // Without a job: the disk is full.
+            // A wait for the disk without a job: the disk is full.
             WaitKind::Disk if state == SessionState::Paused => (NodeKind::Notify, "space"),
             _ => return None,
         };
@@ -151,7 +152,7 @@ impl Fleet {
         Some(Wait { for_what, _node: own, _edge: edge })
     }
 
-    /// A download from many sources needs what each of them still has to do.
+    /// A download from several sources needs everything that each of them still has to do.
     fn show_links(&self, session: &mut Session, status: &SnapshotStreamStatus) {
         let many = status.sources.len() > 1;
         let is_needed = |source: &&SourceStatus| {
@@ -191,7 +192,8 @@ impl Fleet {
             }
         });
         let uses = live.connection(peer).map_or_else(EdgeGuard::off, |connection| node.touches(connection));
-        // The first request may come before the first word of its session; that of a cancelled one comes after the last.
+        // The first request may be reported before the first status of its session, and a request of a cancelled
+        // session after its last status.
         let session = match kind {
             NodeKind::Request if about.kind != Some(RequestKind::Cancel) => {
                 let asks = live.link(session, &peer).map_or_else(|| self.session_id(session), str::to_owned);
@@ -204,7 +206,7 @@ impl Fleet {
 }
 
 impl Live {
-    /// The id of the link with this peer whose requests have this number, of a session with many sources.
+    /// The id of the link with this peer, in the session with this number, else in any session.
     fn link(&self, number: SnapshotSessionId, peer: &PeerId) -> Option<&str> {
         let peer = peer.to_base58();
         let first = self.sessions.get(&number).into_iter();
@@ -322,7 +324,7 @@ impl Watcher for Fleet {
         let mut live = self.live();
         if !live.sessions.contains_key(&status.session) {
             let id = self.session_id(status.session);
-            // A session that takes from anybody has no peer at first.
+            // A session without a named provider has no peer at first.
             let peer = status.peer.map_or_else(|| "anybody".to_owned(), |peer| peer.to_base58());
             let node = self.registry.node(NodeKind::Future, id, "", [("peer", peer)]);
             insert(&mut live.sessions, status.session, Session { node, wait: None, links: BTreeMap::new() });
@@ -336,7 +338,7 @@ impl Watcher for Fleet {
         match (&session.wait, &status.waiting_on) {
             (Some(wait), Some(on)) if known(wait, on) => {}
             (_, on) => {
-                // The old one goes first: the new one may have its id.
+                // The old node is removed first, because the new one may have the same id.
                 session.wait = None;
                 session.wait = on.as_ref().and_then(|on| self.wait(&session.node, status.session, on, status.state));
             }
@@ -364,7 +366,7 @@ impl Watcher for Fleet {
     }
 }
 
-/// What a session's node says.
+/// Updates a session's node.
 fn show(node: &NodeGuard, status: &SnapshotStreamStatus) {
     node.set_label(format_args!("session {}: {}", status.session, status.state.as_str()));
     node.set("state", status.state.as_str());
@@ -380,7 +382,7 @@ fn show(node: &NodeGuard, status: &SnapshotStreamStatus) {
     node.set("error", status.error.as_deref().unwrap_or_default());
 }
 
-/// The words that both sides of an exchange say.
+/// The description that both sides of an exchange use.
 fn describe(about: &Activity) -> String {
     match (about.kind, about.index) {
         (Some(kind), Some(index)) => format!("{} {index}", kind.as_str()),

@@ -1,4 +1,5 @@
-//! Tells the introspection registry what the node tells its watchers. Traffic comes from the transport by itself.
+//! Passes to the introspection registry what the node reports to its observers. The transport reports traffic by
+//! itself.
 
 use std::time::Duration;
 
@@ -58,7 +59,7 @@ impl Watcher for Introspection {
     }
 }
 
-/// The DHT in introspection's words.
+/// The DHT in introspection's form.
 fn dht(view: &DhtView, now_ms: u64) -> proto::Dht {
     use proto::dht::{Bucket, Params, PeerInDht, QueryGauge, peer_in_dht::Status};
     let millis = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
@@ -73,7 +74,7 @@ fn dht(view: &DhtView, now_ms: u64) -> proto::Dht {
     let bucket =
         |bucket: &rpp_runtime::DhtBucket| Bucket { cpl: bucket.cpl, peers: bucket.peers.iter().map(peer).collect() };
     let mut buckets: Vec<_> = view.buckets.iter().map(bucket).collect();
-    // The observer toolkit takes the first bucket for the one of peers that share no bit, and needs one.
+    // The observer toolkit requires a first bucket, and takes it for that of peers that share no bit.
     if buckets.first().is_none_or(|first| first.cpl != 0) {
         buckets.insert(0, Bucket { cpl: 0, peers: Vec::new() });
     }

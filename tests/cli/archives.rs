@@ -64,7 +64,7 @@ fn links_are_named_before_any_work_and_left_out_when_asked() {
     assert!(stderr(&lines).contains("left out \"current\""), "{}", stderr(&lines));
     fs::remove_dir_all(&dest).unwrap();
 
-    // One bit on the disk.
+    // Changes one bit on the disk.
     let file = fs::File::options().read(true).write(true).open(payload(&place, root)).unwrap();
     let mut byte = [0];
     file.read_exact_at(&mut byte, 1030).unwrap();

@@ -49,7 +49,7 @@ fn every_link_between_documents_leads_somewhere() {
     }
 }
 
-/// The part of a line that is addressed to readers: the whole line of a page, the comment in any other file.
+/// The part of a line that people read: the whole line of a page, the comment of any other file.
 fn said<'t>(path: &Path, line: &'t str) -> &'t str {
     let sign = match path.extension().and_then(|extension| extension.to_str()) {
         Some("md") => return line,
@@ -130,7 +130,7 @@ fn every_file_of_tests_is_part_of_a_test_target() {
     }
 }
 
-/// cargo leaves out a patch that no longer fits the version that libp2p asks for, without an error.
+/// cargo silently ignores a patch that no longer fits the version that libp2p requires.
 #[test]
 fn the_timers_of_the_workspace_are_those_in_use() {
     let lock: toml::Table = read("Cargo.lock").parse().unwrap();
@@ -139,7 +139,7 @@ fn the_timers_of_the_workspace_are_those_in_use() {
     assert!(matches!(&timers[..], [one] if one.get("source").is_none()), "{timers:?}");
 }
 
-/// The minimum version of Rust is said once, in the manifest.
+/// Only the manifest names the minimum version of Rust.
 #[test]
 fn no_page_names_a_version_of_rust() {
     let mut found = Vec::new();

@@ -1,5 +1,5 @@
 //! A full disk and a failing disk under the real binary: sessions wait and resume by themselves, a node starts and
-//! serves what it has, every failure names its file, and nothing counts that was not written.
+//! serves what it has, every failure names its file, and unwritten data never counts.
 //!
 //! The sweep lets the n-th write, sync, rename and open of consumer, provider, `publish` and `unpack` fail, with EIO
 //! and with ENOSPC. The suite runs a sample. All of it, n from 1 until a run without a failure, is
@@ -82,7 +82,7 @@ fn copy_tree(from: &Path, to: &Path) {
     }
 }
 
-/// A node that serves what was published once, or one that trusts it.
+/// A node that serves the published snapshot, or one that trusts its publisher.
 fn provider() -> Process {
     let process = Process::new(&[], reserved_port());
     copy_tree(&made().place.path("data/snapshots/store"), &process.place.path("data/snapshots/store"));
@@ -191,8 +191,9 @@ fn says_it_can_write(node: &Process) {
 fn a_full_disk_pauses_whatever_it_hits_and_the_session_goes_on_when_there_is_room() {
     let mut provider = provider();
     provider.start();
-    // Each row: the file (database, head, those beside a partial payload, the payload's own), the first write that fails,
-    // the error, and the words of the status. A file that one write holds is waited for after either error.
+    // Each row: the file (database, head, those beside a partial payload, the payload's own), the first write that
+    // fails, the error, and the words of the status. For a file that takes a single write, the session waits after
+    // either error.
     for (only, at, error, part, named) in [
         ("/sessions/", 1, ENOSPC, "database", "sessions"),
         ("/sessions/", 4, ENOSPC, "database", "sessions"),
@@ -229,7 +230,7 @@ fn a_full_disk_pauses_whatever_it_hits_and_the_session_goes_on_when_there_is_roo
         fs::remove_file(&full).unwrap();
         complete(&node, session);
         says_it_can_write(&node);
-        // It is recorded as complete.
+        // The session is recorded as complete.
         node.kill();
         node.prepare = None;
         node.start();
@@ -277,7 +278,7 @@ fn a_node_starts_on_a_full_disk_and_goes_on_with_its_sessions() {
     let session = start_session(&node, &provider)["session"].as_u64().unwrap();
     status_where(&node, session, "the pause", |status| status["state"] == "paused");
     node.kill();
-    // Now nothing at all can be written.
+    // Now no file at all can be written.
     arm(&mut node, Fault::full(full.clone(), None));
     node.start();
     says_it_cannot_write(&node, "database");
@@ -316,7 +317,7 @@ fn a_provider_on_a_full_disk_serves_what_it_has_and_acknowledges_when_there_is_r
     assert!(acks(&provider) > 0);
 }
 
-/// An error of the disk is no proof that a file is missing or damaged.
+/// An error of the disk does not prove that a file is missing or damaged.
 #[test]
 fn what_could_not_be_read_at_the_start_is_named_and_offered_once_it_can_be_read() {
     for part in ["manifest.json", "outboard"] {
@@ -426,7 +427,7 @@ fn messages_say_what_is_wrong_with_what_in_one_line() {
     place.succeed("remove", &[root]);
     assert!(place.fail("verify", &[root]).contains("not stored here"));
 
-    // The names in a folder may come from anybody.
+    // The names in a folder may come from a stranger.
     let folder = place.path("folder");
     fs::create_dir(&folder).unwrap();
     let name = folder.join("one\nerror: two");
@@ -458,9 +459,10 @@ fn is_all() -> bool {
     std::env::var("RPP_TEST_FAULTS").is_ok_and(|word| word == "all")
 }
 
-/// Calls `run` with the n-th call failing, n from 1 until a run in which nothing failed; in a sample with some n only.
-/// `run` says which call failed. Several run at once: each waits for its disk and its peer most of the time. Where a run computes for
-/// seconds, `known` are the calls of one without a failure: a sample then ends with the last of them, one after the other.
+/// Calls `run` with the n-th call failing, for n from 1 until a run without a failure; a sample uses only some n. `run`
+/// returns the call that failed. Several runs work at once, because each mostly waits for its disk and its peer. If a
+/// run computes for seconds, `known` has the calls of a run without a failure; a sample then ends with the last of
+/// them, and runs one after the other.
 fn sweep(what: &str, sample: u64, known: &[Call], run: impl Fn(&Fault) -> Option<Call> + Sync) {
     let begun = Instant::now();
     let at_once = match known.is_empty() || is_all() {
@@ -499,13 +501,13 @@ fn failed_call(log: &Path) -> Option<Call> {
     calls(log).into_iter().find(|call| call.failed)
 }
 
-/// Whether a message names the file of a call. For a temporary file that is the file it was to become, in the same
-/// folder. For a file of the database, which belongs to its library, it is the database's folder.
+/// Whether a message names the file of a call. For a temporary file, the message must name the final file in the same
+/// folder. For a file of the database, which belongs to its library, it must name the database's folder.
 fn names(message: &str, call: &Call) -> bool {
     let parent = call.path.parent().unwrap();
     let name = call.path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let is_temporary = name.starts_with(".tmp-") || name.ends_with(".tmp");
-    // Without the `.` at its end, with which folders are synced and listed.
+    // The path without a `.` at its end; folders are synced and listed with one.
     let path: PathBuf =
         if is_temporary || parent.ends_with("sessions") { parent } else { &call.path }.components().collect();
     // An entry that is being unpacked is named as the tar names it.
@@ -527,7 +529,8 @@ fn run_with(place: &Place, fault: &Fault, folder: &Path, name: &str, arguments: 
     (output, failed_call(&log))
 }
 
-/// Checks a command that met a fault. It succeeded, or it ended with exit code 1 and named the file, without debug text.
+/// Checks a command during which a call failed. Either it succeeded, or it ended with exit code 1 and named the file,
+/// without debug text.
 fn judge(fault: &Fault, output: &Output, call: Option<&Call>) {
     let said = crate::harness::stderr(output);
     match (output.status.code(), call) {
@@ -557,8 +560,8 @@ fn sweep_unpack() {
             assert_same(&made.tree, &dest);
             fs::remove_dir_all(&dest).unwrap();
         } else if dest.exists() {
-            // A folder appears only when it is complete. So the call that failed was to make its name durable, and the
-            // message does not say that nothing was unpacked.
+            // A folder appears only when it is complete. So the call that failed was the one that makes its name
+            // durable, and the message must not say that nothing was unpacked.
             assert!(
                 !crate::harness::stderr(&output).contains("was not unpacked"),
                 "{fault:?}: {}",
@@ -603,7 +606,7 @@ fn names_below(folder: &Path) -> Vec<String> {
 #[test]
 fn sweep_publish() {
     let input = made().place.path("input");
-    // Leftovers that were completed once need not be completed again, because each time takes a proof.
+    // Leftovers of the same form are completed only once, because each time takes a proof.
     let completed: Mutex<BTreeSet<Vec<String>>> = Mutex::default();
     let publish = |fault: &Fault| {
         let place = Place::new(&["--publisher"]);
@@ -615,7 +618,7 @@ fn sweep_publish() {
         if !output.status.success() && !completed.lock().unwrap().insert(names_below(&data)) {
             return calls(&place.path("calls"));
         }
-        // Publishing again completes it, and the store then has what was published.
+        // Publishing again completes it, and the store then has the published snapshot.
         let again = crate::harness::json(&place.succeed("publish", &arguments));
         if output.status.success() {
             assert_eq!(crate::harness::json(&String::from_utf8_lossy(&output.stdout)), again);
@@ -625,7 +628,7 @@ fn sweep_publish() {
         assert!(fs::read(data.join("snapshots/store").join(root).join("payload")).unwrap() == noise(PAYLOAD));
         calls(&place.path("calls"))
     };
-    // Nothing fails there.
+    // A run without a failure.
     let known = publish(&Fault::nth("write", u64::MAX >> 1, EIO));
     assert!(OPS.iter().all(|op| known.iter().any(|call| call.op == *op && !call.failed)), "{known:?}");
     sweep("publish", 24, &known, |fault| publish(fault).into_iter().find(|call| call.failed));
@@ -708,7 +711,7 @@ fn sweep_provider() {
     });
 }
 
-/// Waits until a provider offers what was published.
+/// Waits until a provider offers the published snapshot.
 fn offers(provider: &Process) {
     let root = text(&made().published, "root");
     eventually("the offer", || provider.request("GET", "/p2p/identity", None).1.contains(root).then_some(()));

@@ -98,14 +98,14 @@ impl Place {
         self.command(name).args(arguments).output().unwrap()
     }
 
-    /// The same, which must succeed.
+    /// The same for a command that must succeed.
     pub(crate) fn succeed(&self, name: &str, arguments: &[&str]) -> String {
         let output = self.output(name, arguments);
         assert!(output.status.success(), "{name}: {}", stderr(&output));
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// The same, which must fail with 1.
+    /// The same for a command that must fail with 1.
     pub(crate) fn fail(&self, name: &str, arguments: &[&str]) -> String {
         let output = self.output(name, arguments);
         assert_eq!(output.status.code(), Some(1), "{name}: {}", stderr(&output));

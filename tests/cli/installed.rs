@@ -1,4 +1,5 @@
-//! What an installation needs: manual pages, the health command, messages to the service manager, an image's files.
+//! What an installation needs: manual pages, the health command, messages to the service manager, the files of an
+//! image.
 
 use std::{
     fs::{self, create_dir_all},
@@ -52,7 +53,7 @@ fn health_says_by_its_exit_code_whether_the_node_is_well() {
     let node = place.start(&[]);
     assert_eq!(place.succeed("health", &[]).trim(), "alive");
     assert_eq!(place.succeed("health", &["--ready"]).trim(), "ready");
-    // The command needs no token, and a wrong one does no harm.
+    // The command needs no token, and a wrong one does not matter.
     let mut command = place.command("health");
     assert!(command.env("RPP_RPC_TOKEN", "not-the-token-of-the-node").output().unwrap().status.success());
     let address = node.said["rpc"].as_str().unwrap().to_owned();

@@ -1,5 +1,6 @@
-//! SIGKILL at random moments, also during start-up: nothing that was acknowledged is lost, every start succeeds, the
-//! bytes are equal in the end, and a kill costs at most what is being made durable and what comes meanwhile.
+//! SIGKILL at random moments, also during start-up. Nothing that was acknowledged is lost, every start succeeds, and
+//! the bytes are equal in the end. A kill costs at most the bytes that are being made durable and those that arrive
+//! meanwhile.
 //!
 //! A byte that changes on the disk between SIGKILL and start is never reported as verified.
 //!
@@ -27,8 +28,8 @@ const SMALL_PAYLOAD: usize = 8 * 1024 * 1024;
 const CHUNK: u64 = 32 * 1024;
 /// Bytes that are made durable together.
 const GROUP: u64 = 1024 * 1024;
-/// Bytes that may be verified and not yet durable, and so be lost by a kill: one group that is being made durable, and as much that
-/// comes meanwhile.
+/// Bytes that may be verified and not durable yet, so that a kill may lose them: the group that is being made durable,
+/// and as many bytes that arrive meanwhile.
 const AT_RISK: u64 = 2 * GROUP;
 
 #[test]
@@ -133,13 +134,13 @@ struct World {
     completed: u64,
     /// The newest status.
     last: Value,
-    /// Chunks confirmed in this session, at the most.
+    /// The largest number of confirmed chunks that this session has reported.
     confirmed: u64,
-    /// Bytes verified since the consumer started, at the most.
+    /// The largest number of verified bytes reported since the consumer started.
     verified: u64,
     /// The consumer was killed since the last status.
     restarted: bool,
-    /// Bytes received and verified when the consumer was looked at first after its start.
+    /// Bytes received and verified at the first poll after the consumer's start.
     before: (u64, u64),
     lost: u64,
     lost_most: u64,
@@ -303,7 +304,8 @@ impl World {
         self.kills += 1;
     }
 
-    /// Checks that the provider served no more than was needed, and what was at risk for each kill of the consumer.
+    /// Checks that the provider served no more chunks than were needed, plus those at risk for each kill of the
+    /// consumer.
     fn count_served(&mut self) {
         if !self.consumer.is_running() {
             return;
@@ -339,7 +341,7 @@ impl World {
             let moment = Duration::from_millis(self.below(400));
             let process = self.process(who);
             process.launch();
-            // No wait for anything: this is the random moment.
+            // This waits for nothing: the random moment itself is the point.
             std::thread::park_timeout(moment);
             process.kill();
             self.kills += 1;
@@ -356,7 +358,7 @@ impl World {
     }
 }
 
-/// Looks every 20 ms for so long, at least once.
+/// Polls every 20 ms for this time, at least once.
 fn look_for(time: Duration, mut look: impl FnMut()) {
     let until = Instant::now() + time;
     loop {

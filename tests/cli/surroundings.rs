@@ -1,4 +1,4 @@
-//! Different environments: logs that nobody reads, signals, containers, machines without DNS or without IPv6.
+//! Different environments: logs without a reader, signals, containers, machines without DNS or without IPv6.
 
 use std::{
     fs::{self, File},
@@ -233,7 +233,7 @@ fn a_token_file_that_changes_counts_and_sighup_reads_the_logs_filter_again() {
     assert_eq!(status(&rpc, "/p2p/peers", &first), 200);
     assert_ne!(status(&window, "/introspect", "a-read-only-token"), 401);
 
-    // Without a signal, as a mounted secret changes: another file takes its place.
+    // Without a signal, as a mounted secret changes: another file replaces it.
     for (file, new) in [("rpc.token", "the-second-token-of-the-node"), ("ui.token", "another-read-only-token")] {
         fs::write(place.path("new"), new).unwrap();
         fs::set_permissions(place.path("new"), fs::Permissions::from_mode(0o600)).unwrap();
@@ -326,7 +326,7 @@ fn a_variable_that_names_no_section_changes_nothing_and_is_said() {
         "{said}"
     );
     assert!(!said.contains("RPP_EMPTY_ONE"), "{said}");
-    // Variables that our other programs read are no mistake.
+    // Variables that our other programs read are not a mistake.
     assert_eq!(
         check(&[("RPP_RPC_TOKEN", "0123456789abcdef"), ("RPP_COLLECTOR_TOKEN", "x"), ("RPP_TEST_SEED", "1")]),
         ""
@@ -461,7 +461,7 @@ fn an_address_that_this_machine_has_not_does_not_keep_a_node_unready() {
     assert_eq!(node.said["listen"].as_array().unwrap().len(), 1);
     logged(&log, |text| text.contains("/ip4/192.0.2.1/tcp/0") && text.contains("goes on without it"));
     drop(node);
-    // If no other address is left, starting fails. So it does if a port is taken.
+    // Starting fails if no other address is left, and if a port is taken.
     let refused = |listen: &str| {
         let output = listening_on(&place, listen).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{listen}: {}", stderr(&output));
@@ -569,7 +569,7 @@ fn readable_by(user: u32) -> Vec<u8> {
     list
 }
 
-/// Whether a configuration whose token is `mounted/rpc.token` holds for another user.
+/// Whether `config check` accepts, as another user, a configuration whose token is `mounted/rpc.token`.
 fn check_as(place: &Place, user: u32, group: u32, credentials: &Path) -> Output {
     Command::new("setpriv")
         .args([&format!("--reuid={user}"), &format!("--regid={user}"), &format!("--groups={group}")])

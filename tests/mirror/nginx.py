@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A mirror behind nginx, honest and in each way in which it may be of no use, as a node sees it.
+"""A node against a mirror behind nginx: one that works, and one for each trouble that makes a mirror useless.
 
     cargo build --release && tests/mirror/nginx.py [PATH OF rpp-node]
 
@@ -34,7 +34,7 @@ def free_port():
 
 
 def nginx(port):
-    """Each location has the same mirror, in another manner; what is odd is odd for the payload."""
+    """Each location has the same mirror with another trouble, which concerns the payload."""
     odd = {
         "later": "add_header Retry-After 2 always; return 503;",
         "many": "add_header Retry-After 2 always; return 429;",
@@ -85,7 +85,7 @@ class Node:
         return json.loads(text) if text else None
 
     def begin(self, mirror):
-        """A download of which nothing is had."""
+        """Begins a download of which no bytes are present."""
         told = self.ask("POST", "/p2p/snapshots", {"mirrors": [mirror]})
         # A mirror that is refused at once ends its session.
         return told["session"] if "session" in told else max(self.ask("GET", "/p2p/snapshots"), key=lambda one: one["started_at"])["session"]
@@ -131,7 +131,7 @@ def main():
             source = next(source for source in status["sources"] if source["source"] == mirror)
             if not whole:
                 sys.exit(f"the payload differs: {status}")
-            # What was stored is to come again in the next case.
+            # The stored snapshot must be fetched again in the next case.
             node.ask("DELETE", f"/p2p/snapshots/{session}")
             shutil.rmtree(place(f"consumer/data/snapshots/store/{status['root']}"))
             time.sleep(2.5)

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Mirrors in a bucket, on a server that speaks S3: moto, a Python package that plays Amazon's services on this machine. `rpp-node mirror` is
-# killed and goes on, two write at once, and a node downloads meanwhile (s3.py). Then the library copies and reads.
+# Mirrors in a bucket, on a server that speaks S3: moto, a Python package that simulates Amazon's services on this
+# machine. The test kills `rpp-node mirror` and runs it again, lets two of them write at once, and lets a node download
+# meanwhile (s3.py). Then it tests copying and reading with the library.
 #
 #   cargo build --release && tests/mirror/run.sh
 #
-# A step of .ci/run. Needs python3 with venv and, the first time, PyPI: moto is put into a folder below target. RPP_NODE names
-# another binary; SKIP_LIBRARY=1 leaves out the test of the library, which is built if it is not there. With the argument `install` it only
-# installs moto.
+# A step of .ci/run. Needs python3 with venv and, the first time, PyPI: it installs moto into a folder below target.
+# RPP_NODE names another binary. SKIP_LIBRARY=1 skips the test of the library; otherwise that test is built if it does
+# not exist yet. With the argument `install` it only installs moto.
 set -euo pipefail
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 target=${CARGO_TARGET_DIR:-$repository/target}

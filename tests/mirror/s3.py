@@ -16,7 +16,7 @@ PATIENCE = 120
 
 
 class Gate:
-    """Counts the requests before the server, and holds back those that are to wait."""
+    """Records the requests in front of the server, and holds back those that a test selects."""
 
     def __init__(self, app):
         self.app, self.lock, self.asked = app, threading.Condition(), []
@@ -40,13 +40,13 @@ class Gate:
             self.held, self.waiting, self.is_lost = (method, end), 0, False
 
     def wait(self, count=1):
-        """Until so many requests are held."""
+        """Waits until this many requests are held."""
         with self.lock:
             if not self.lock.wait_for(lambda: self.waiting >= count, PATIENCE):
                 sys.exit(f"{self.held} was not asked for {count} times: {self.asked[-20:]}")
 
     def open(self, is_lost=False):
-        """Those that are held go on, or never come to the server."""
+        """Lets the held requests go on, or, if they are lost, never reach the server."""
         with self.lock:
             self.held, self.is_lost = None, is_lost
             self.lock.notify_all()
@@ -81,7 +81,7 @@ def run(*arguments):
 
 
 def start(name, *arguments):
-    """A process that goes on by itself; what it says is in a file."""
+    """Starts a process in the background; its output goes to files."""
     process = subprocess.Popen([NODE, *arguments], env=environment, stdin=subprocess.DEVNULL,
                                stdout=open(place(f"{name}.out"), "w"), stderr=open(place(f"{name}.err"), "w"))
     running.append(process)
@@ -126,7 +126,7 @@ def main():
     old, new = roots
     copy = ("mirror", "--config", publisher, "--json")
 
-    # Killed when the payload is there, and the outboard is under way.
+    # It is killed when the payload is there and the outboard is being sent.
     gate.hold("PUT", f"{old}/outboard")
     first = start("killed", *copy, "s3://mirror/a/folder", old)
     gate.wait()
@@ -180,7 +180,7 @@ def main():
         succeeds(name, writer)
     check(sorted(listed("both")) == sorted(roots), "of two writers at once neither loses its snapshot")
 
-    # What may be secret is in nothing that was said or is shown.
+    # The secret is in no output, log or status.
     metrics = run("status", "--config", consumer, rpc, "--json")
     logs = "".join(open(place(name)).read() for name in os.listdir(folder.name) if re.search(r"\.(out|err)$", name))
     check(SECRET not in logs + metrics + "".join(said), "the secret is in no output, log or status")

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Shows that mDNS finds a neighbour: two network namespaces, joined by one virtual link. A publisher runs in one. In the other a
-# consumer that is told no address fetches and verifies what the publisher has.
+# Shows that mDNS finds a neighbour. Two network namespaces are joined by one virtual link. A publisher runs in one of
+# them. In the other, a consumer that is given no address fetches and verifies the publisher's snapshot.
 #
 #   sudo tests/neighbours/run.sh [RPP_NODE]      default: target/release/rpp-node
 #

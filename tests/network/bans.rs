@@ -1,4 +1,4 @@
-//! Bans: who lies or floods is cut off, with evidence; who is merely of no use is not.
+//! Bans: a peer that lies or floods is banned, with evidence; a peer that is merely of no use is not.
 
 #[allow(dead_code)] // made for other binaries
 #[path = "../support/process.rs"]
@@ -85,7 +85,7 @@ async fn a_liar_is_banned_with_evidence_over_restarts_until_it_is_lifted() {
     );
     assert_eq!((evidence["expected"].as_str(), &evidence["plan_id"]), (Some(root.as_str()), &status["plan_id"]));
     assert!(evidence["received"].as_str().is_some_and(|hash| hash.len() == 64 && hash != root), "{evidence}");
-    // It is cut off, and status, start and resume say the same of it.
+    // It is banned, and status, start and resume all report that.
     eventually("its connection to end", || async {
         let peers = node.get("/p2p/peers").await;
         peers.as_array().unwrap().is_empty().then_some(())
@@ -115,7 +115,7 @@ async fn a_liar_is_banned_with_evidence_over_restarts_until_it_is_lifted() {
     let node = home.start().await;
     assert_eq!(bans(&node).await, [banned]);
     node.status_where(session, "the ban to be told", is_told).await;
-    // Lifted, it is asked again.
+    // After the ban was lifted, it is asked again.
     liar.now(|_, honest| honest.into());
     let lift = format!("/p2p/bans/{}", liar.peer);
     assert_eq!(node.request("DELETE", &lift, None).await.status, 204);
@@ -144,7 +144,7 @@ async fn a_session_of_a_banned_peer_waits_and_says_so() {
         SnapshotsRequest::Plan { .. } => Said::followed(&honest, "and more"),
         _ => honest.into(),
     });
-    // Another session with it finds it lying before it knows which payload that is of.
+    // Another session with it finds the lie before it knows which payload the chunk belongs to.
     let other = json!({ "peer": rogue.address.to_string(), "height": 100 });
     node.request("POST", "/p2p/snapshots", Some(other)).await;
     let status = node
@@ -162,7 +162,7 @@ async fn a_session_of_a_banned_peer_waits_and_says_so() {
     let resume = json!({ "resume": { "session": waiting } });
     let answer = node.request("POST", "/p2p/snapshots", Some(resume)).await;
     assert_eq!((answer.status, &answer.json()["code"]), (409, &json!("peer_banned")));
-    // Once the ban is lifted it goes on by itself.
+    // When the ban is lifted, the session goes on by itself.
     rogue.now(|_, honest| honest.into());
     assert_eq!(node.request("DELETE", &format!("/p2p/bans/{}", rogue.peer), None).await.status, 204);
     node.complete(waiting).await;
@@ -206,7 +206,7 @@ fn client(identity: &Keypair) -> Client {
     client_by(identity, rpp_p2p::PROTOCOL_V1)
 }
 
-/// By 2.0.0 a "request" is all frames that it sends.
+/// Over 2.0.0 a "request" is all the frames that it sends.
 fn client_by(identity: &Keypair, protocol: &'static str) -> Client {
     let protocols = [(StreamProtocol::new(protocol), ProtocolSupport::Full)];
     SwarmBuilder::with_existing_identity(identity.clone())
@@ -221,7 +221,7 @@ fn client_by(identity: &Keypair, protocol: &'static str) -> Client {
         .build()
 }
 
-/// Asks for a chunk of a session that it never opened. `false`: the connection ended instead of an answer.
+/// Asks for a chunk of a session that it never opened. `false`: the connection ended before an answer.
 async fn ask_in_vain(client: &mut Client, provider: PeerId) -> bool {
     let request = SnapshotsRequest::Chunk { session_id: SnapshotSessionId::new(7).unwrap(), chunk_index: 0 };
     client.behaviour_mut().send_request(&provider, wire::encode_request(&request));
@@ -259,7 +259,7 @@ async fn a_flood_of_requests_in_vain_is_banned_at_the_bound_and_not_let_in_again
     .await
     .unwrap();
     flood.dial(node.address.clone()).unwrap();
-    // The handshake may succeed on its side; then the connection is closed at once.
+    // The handshake may succeed on the client's side; the connection is then closed at once.
     let refused = async {
         loop {
             tokio::select! {

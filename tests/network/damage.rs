@@ -245,7 +245,7 @@ async fn a_partial_payload_that_is_gone_is_fetched_again_and_what_is_confirmed_d
     assert_eq!(served(&serving).await, before["total_chunks"].as_u64().unwrap());
 }
 
-/// A mirror that fetched the first snapshot and was stopped, with a byte of what it stores changed.
+/// A mirror that fetched the first snapshot and was stopped. One byte of its stored payload is changed.
 async fn spoilt_mirror(origin: &Running, home: &Home) -> u64 {
     let node = home.start().await;
     let session = node.stream(json!({ "peer": origin.address.to_string(), "height": 100 })).await;
@@ -307,7 +307,7 @@ async fn a_stored_byte_that_changed_is_not_served_and_is_fetched_again_from_wher
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stored_byte_that_changed_is_found_without_being_asked_for() {
-    // A publisher has nobody to fetch its own payload from, so the damaged snapshot is left out and reported.
+    // A publisher cannot fetch its own payload from anybody, so the damaged snapshot is not offered, and is reported.
     let home = Home::provider().only(made().first.root);
     let folder = home.snapshots().join("store").join(made().first.root.to_string());
     change(&folder.join("payload"), 123_456);
@@ -401,7 +401,7 @@ async fn a_complete_session_whose_payload_changed_while_the_node_was_down_is_nev
     assert_eq!(served(&origin).await, (FIRST_BYTES as u64).div_ceil(CHUNK) + 1, "the damaged chunk alone came again");
 }
 
-/// Changes the text of a document that ends in its checksum, and seals it anew.
+/// Changes the text of a document that ends in its checksum, and writes a new checksum.
 fn forge(path: &Path, change: impl FnOnce(String) -> String) {
     const TAIL: usize = ",\"checksum\":\"\"}\n".len() + 64;
     let sealed = fs::read_to_string(path).unwrap();
@@ -438,7 +438,7 @@ fn with_another(field: &str, text: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_manifest_with_a_right_checksum_is_not_served_when_its_chain_does_not_hold() {
     keep_the_log();
-    // A hash in the older offer; and a signature in the newer one, to which the older one's updates lead.
+    // A hash in the older offer, and a signature in the newer one, to which the older one's updates lead.
     let forgeries: [(u64, Hash, Forgery); 2] = [
         (100, made().first.root, with_another_block_hash),
         (110, made().second.root, |text| with_another("signature", &text)),
@@ -451,7 +451,7 @@ async fn a_manifest_with_a_right_checksum_is_not_served_when_its_chain_does_not_
         let consumer = Home::consumer().start().await;
         let body = json!({ "peer": node.address.to_string(), "height": height });
         let answer = consumer.request("POST", "/p2p/snapshots", Some(body)).await;
-        // The node sends nothing that it could be blamed for, and still serves the other snapshot.
+        // The node sends nothing for which it could be banned, and still serves the other snapshot.
         assert_eq!(answer.status, 502, "{height}: {}", answer.body);
         assert!(answer.body.contains(&format!("no snapshot at height {height} is offered here")), "{}", answer.body);
         let told = fs::read_to_string(folder.join("damaged")).unwrap();
@@ -468,7 +468,7 @@ async fn a_manifest_whose_proof_does_not_hold_is_found_and_not_served() {
     keep_the_log();
     let root = made().second.root;
     let mut home = Home::provider();
-    // Nothing is read in the background but what says who vouches for it.
+    // In the background the node reads only the documents that vouch for the payload.
     home.config.snapshots.scrub_bytes_per_second = 0;
     let folder = home.snapshots().join("store").join(root.to_string());
     forge(&folder.join("manifest.json"), |text| with_another("recursive_proof", &text));

@@ -1,4 +1,4 @@
-//! Found by itself: a snapshot whose provider nobody named, among peers of which some lie.
+//! Discovery: a snapshot without a named provider, among peers of which some lie.
 
 use std::{
     path::Path,
@@ -51,7 +51,7 @@ fn honest_offers() -> Vec<Offer> {
     rogue::offers(&Store::open(&home.snapshots()).unwrap())
 }
 
-/// A swarm at work, until this is dropped.
+/// A swarm that runs until this is dropped.
 struct Working {
     /// Ends in `/p2p/<id>`.
     address: Multiaddr,
@@ -73,7 +73,7 @@ impl Drop for Working {
     }
 }
 
-/// A peer that answers whoever asks for its offers with this, and speaks nothing else.
+/// A peer that answers every request for its offers with this, and speaks no other protocol.
 async fn offering(answer: Vec<u8>) -> Working {
     let mut swarm = rogue::plain(&[OFFERS], ProtocolSupport::Inbound);
     let address = rogue::listening(&mut swarm).await;
@@ -115,7 +115,7 @@ async fn the_newest_that_a_peer_offers_is_taken_and_verified() {
     assert_eq!((offers[0]["step"].as_u64(), offers[0]["format"].as_str()), (Some(2), Some("raw")));
     assert_eq!(offers[0]["peers"], json!([provider.handle.peer_id().to_string()]));
 
-    // Another one by its height, also from whoever has it.
+    // Another snapshot by its height, also without a named provider.
     let session = node.stream(json!({ "height": 100 })).await;
     let status = node.complete(session).await;
     assert!(std::fs::read(status["payload_path"].as_str().unwrap()).unwrap() == noise(1, FIRST_BYTES));
@@ -150,10 +150,10 @@ async fn while_nobody_is_found_the_session_says_who_was_asked_and_what_they_said
         (Some("connecting"), Some("connection"))
     );
     assert!(status.get("peer").is_none(), "{status}");
-    // The same request again is the same session; a resume asks again and changes nothing.
+    // The same request again yields the same session. A resume asks the peers again and changes nothing.
     assert_eq!(node.stream(from_anybody()).await, session);
     assert_eq!(node.stream(json!({ "resume": { "session": session } })).await, session);
-    // It is kept over a restart, and goes on when somebody comes who has it.
+    // The session survives a restart, and goes on when a peer connects that has the snapshot.
     node.stop().await;
     let node = home.start().await;
     let provider = Home::provider();
@@ -173,8 +173,8 @@ async fn without_any_peer_it_says_what_to_do() {
     assert_eq!(node.request("GET", &format!("/p2p/snapshots/{session}"), None).await.status, 404);
 }
 
-/// Peers that offer what is not signed, offer and do not serve, offer a million, or refuse when it comes to it. All of them
-/// have more free slots than the honest one, or come first.
+/// Peers that make unsigned offers, that offer and do not serve, that offer a million, or that refuse when asked. All
+/// of them have more free slots than the honest one, or are asked first.
 #[tokio::test(flavor = "multi_thread")]
 async fn peers_that_lie_in_their_offers_cost_the_honest_nothing() {
     let provider = Home::provider().start().await;
@@ -204,7 +204,7 @@ async fn peers_that_lie_in_their_offers_cost_the_honest_nothing() {
     let status = node.complete(session).await;
     assert_eq!((status["height"].as_u64(), status["verified"].as_bool()), (Some(110), Some(true)));
     assert_eq!(status["peer"], provider.handle.peer_id().to_string());
-    // Not a byte more than without them, and no ban of the honest one.
+    // It fetched exactly as many bytes as without these peers, and did not ban the honest one.
     assert_eq!(status["bytes_received"].as_u64(), Some(SECOND_BYTES as u64), "{status}");
     assert_eq!(status["bytes_wasted"].as_u64().unwrap_or(0), 0, "{status}");
     let bans = node.get("/p2p/bans").await.to_string();
@@ -252,7 +252,7 @@ async fn a_peer_whose_offers_do_not_count_gets_one_line_in_the_log() {
     command.env("RPP_P2P_PEERS", peers).env("RPP_LOG_FORMAT", "text");
     let file = std::fs::File::create(&log).unwrap();
     let mut node = tokio::task::block_in_place(|| harness::Running::start_logging(&mut command, file));
-    // Each fetch asks everybody again who may be asked again.
+    // Each fetch asks all peers again whose turn has come.
     for height in ["100", "110"] {
         let mut command = tokio::process::Command::from(place.command("fetch"));
         let output = command.args(["--height", height, "--json"]).output();
@@ -277,7 +277,7 @@ async fn a_peer_whose_offers_do_not_count_gets_one_line_in_the_log() {
     assert_eq!(lines(&provider.handle.peer_id()), Vec::<String>::new());
 }
 
-/// It offers what the honest one offers, with more free slots, and then says that it has another payload.
+/// A peer that offers what the honest one offers, with more free slots, and then plans another payload.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_breaks_the_protocol_is_left_for_the_next_one() {
     let honest = Home::provider().only(made().first.root).start().await;
@@ -307,8 +307,8 @@ async fn a_provider_that_breaks_the_protocol_is_left_for_the_next_one() {
     assert_eq!(status["verified"], true);
 }
 
-/// A line of introductions: each knows one other. The tenth finds the snapshot of the first; when the first is gone, it finds
-/// whoever serves it by then.
+/// A line of nodes, each of which knows one other. The tenth finds the first one's snapshot. When the first is gone, it
+/// finds another node that serves the snapshot by then.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_tenth_of_a_line_finds_the_snapshot_of_the_first() {
     const NODES: usize = 10;
@@ -324,7 +324,7 @@ async fn the_tenth_of_a_line_finds_the_snapshot_of_the_first() {
     assert_eq!((fetched["height"].as_u64(), fetched["verified"].as_bool()), (Some(110), Some(true)), "{fetched}");
     assert_eq!(fetched["peer"], nodes[0].handle.peer_id().to_string());
 
-    // Who has it serves it: the first is gone, and the fifth finds it all the same.
+    // A node that fetched the snapshot serves it: the first is gone, and the fifth fetches from the tenth.
     let tenth_id = tenth.handle.peer_id().to_string();
     nodes.remove(0).stop().await;
     let fifth = &nodes[3];
@@ -379,13 +379,13 @@ struct Poisoner {
     identify: identify::Behaviour,
 }
 
-/// Markup, a terminal's colours, another direction of writing, and no end.
+/// Markup, terminal colours, right-to-left text, and great length.
 fn hostile_name() -> String {
     format!("<b>\u{202e}\u{2066}\u{1b}[31m\u{200b}{}", "immeasurable".repeat(150))
 }
 
-/// A member of the DHT that knows a thousand peers that there are not, all at one foreign address, and says that they provide
-/// whatever is asked for.
+/// A member of the DHT that names a thousand peers that do not exist, all at one foreign address, as providers of every
+/// key.
 async fn poisoner(foreign: &Multiaddr, genesis: Hash) -> Working {
     let identity = Keypair::generate_ed25519();
     let me = identity.public().to_peer_id();
@@ -422,7 +422,7 @@ async fn poisoner(foreign: &Multiaddr, genesis: Hash) -> Working {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn foreign_addresses_in_the_dht_cost_dials_and_get_into_no_table() {
-    // Somebody else's machine, which answers nothing of ours.
+    // Another machine's listener, which does not answer our protocol.
     let foreign = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address: Multiaddr = format!("/ip4/127.0.0.1/tcp/{}", foreign.local_addr().unwrap().port()).parse().unwrap();
     let dialled = Arc::new(AtomicUsize::new(0));
@@ -456,7 +456,7 @@ async fn foreign_addresses_in_the_dht_cost_dials_and_get_into_no_table() {
     let status = node.complete(session).await;
     assert_eq!((status["height"].as_u64(), status["verified"].as_bool()), (Some(110), Some(true)));
     eventually("the poison to be tasted", || async { (dialled.load(Ordering::SeqCst) > 0).then_some(()) }).await;
-    // They are told once a second.
+    // The node reports its tables once a second.
     let known = eventually("the tables", || async { Some(tables.peers()).filter(|known| !known.is_empty()) }).await;
     let real = [provider.handle.peer_id(), poisoner.peer()];
     assert!(known.iter().all(|peer| real.contains(peer)), "{known:?}");
@@ -465,16 +465,16 @@ async fn foreign_addresses_in_the_dht_cost_dials_and_get_into_no_table() {
 /// What a member of the DHT was told by the node under test.
 #[derive(Default)]
 struct Heard {
-    /// Where the node says that it listens.
+    /// The addresses on which the node says that it listens.
     listens: Vec<Multiaddr>,
-    /// Where its announcements say that it is found.
+    /// The addresses in the node's announcements.
     announced: Vec<Multiaddr>,
-    /// Searches that it has answered.
+    /// The number of searches that it has answered.
     answered: usize,
 }
 
-/// A member of the DHT on a pretended machine at `address`, which reaches nobody by itself. It asks whoever connects, again and
-/// again, who is close to some key.
+/// A member of the DHT on a pretended machine at `address`, which dials nobody by itself. It asks every node that
+/// connects, again and again, for the peers closest to some key.
 async fn member(address: &str) -> (Working, Network, Arc<Mutex<Heard>>) {
     let network = Network::default();
     let identity = Keypair::generate_ed25519();
@@ -537,8 +537,8 @@ async fn member(address: &str) -> (Working, Network, Arc<Mutex<Heard>>) {
     (Working { address, task }, network, heard)
 }
 
-/// A provider with a public and a private address knows two public peers and a private one. Each is told where the node
-/// listens, gets its announcements, and asks whom else it knows.
+/// A provider with a public and a private address knows two public peers and a private one. Each of them is told where
+/// the node listens, gets its announcements, and asks it for the peers that it knows.
 #[tokio::test(flavor = "multi_thread")]
 async fn private_addresses_are_not_told_to_public_peers() {
     let without_peer = |address: &Multiaddr| -> String {
@@ -564,7 +564,7 @@ async fn private_addresses_are_not_told_to_public_peers() {
     });
     let _node = home.start_with(Hooks { transport: Some(transport), ..Hooks::default() }).await;
 
-    // The node tells each of another peer of its own kind, whom the member then dials.
+    // The node tells each of another peer of the same kind (public or private), whom the member then dials.
     let is_told = |heard: &Mutex<Heard>, network: &Network, of: &str| {
         let heard = heard.lock().unwrap();
         let dialled = network.dialled().iter().any(|address| address.to_string() == of);
@@ -576,7 +576,7 @@ async fn private_addresses_are_not_told_to_public_peers() {
     .await;
     let told = || async { is_told(&public_heard, &public_network, "/ip4/8.8.4.4/tcp/4001") };
     let answered = eventually("the public peer to be told", told).await;
-    // It goes on asking while the node knows all of them.
+    // It continues to ask while the node knows all of them.
     let more = || async { (public_heard.lock().unwrap().answered >= answered + 5).then_some(()) };
     eventually("more answers", more).await;
 

@@ -10,14 +10,16 @@ use crate::support::{CHUNK, Home, Running, eventually, http, made, web::Web};
 
 const RATE: u64 = 256 * 1024;
 
-/// Waits until another MiB came, and checks that it took as long as it must. Nothing says how long it may take: the machine may be busy.
+/// Waits until another MiB has arrived, and checks that this took at least the time that the limit requires. There is
+/// no upper bound, because the machine may be busy.
 async fn comes_no_faster(node: &Running, session: u64) {
     const BYTES: u64 = 1 << 20;
     let received = |status: &Value| status["bytes_received"].as_u64().unwrap();
     let first = received(&node.status_where(session, "the first bytes", |status| received(status) > 0).await);
     let begun = Instant::now();
     let last = node.status_where(session, "a MiB", |status| received(status) >= first + BYTES).await;
-    // What may be saved up and granted ahead (200 ms and 250 ms) is less than half a second of the rate.
+    // The allowance that may be saved and granted in advance (200 ms and 250 ms) is less than half a second of the
+    // rate.
     let bytes = received(&last) - first;
     let least = Duration::from_millis(bytes * 1000 / RATE).saturating_sub(Duration::from_millis(500));
     assert!(begun.elapsed() >= least, "{bytes} bytes in {:?}", begun.elapsed());
@@ -27,7 +29,7 @@ async fn change(node: &Running, body: Value) -> http::Answer {
     node.request("PATCH", "/p2p/limits", Some(body)).await
 }
 
-/// What `/metrics` says of one limit.
+/// The value of one limit in `/metrics`.
 async fn limit_metric(node: &Running, limit: &str) -> u64 {
     let metrics = node.request("GET", "/metrics", None).await.body;
     let series = format!("rpp_limit_bytes_per_second{{limit=\"{limit}\"}} ");
@@ -108,7 +110,8 @@ async fn limits_are_kept_over_a_restart_only_when_asked_to() {
     assert_eq!(node.get("/p2p/limits").await, limits(0, 2000, true));
 }
 
-/// A limit of the consumer holds for all its sources together, and each of them gives a part. The exact rates: `bench/rates.py`.
+/// A limit of the consumer holds for all its sources together, and each of them delivers a part. `bench/rates.py`
+/// measures the exact rates.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_is_of_all_sources_together_and_all_of_them_give() {
     let mirror = Home::provider();
@@ -170,6 +173,6 @@ async fn two_downloads_at_once_share_a_limit_evenly_and_both_say_so() {
     })
     .await;
     let gained = [after[0] - before[0], after[1] - before[1]];
-    // A few chunks of each are granted ahead.
+    // A few chunks of each are granted in advance.
     assert!(gained[0].abs_diff(gained[1]) <= 8 * CHUNK + (gained[0] + gained[1]) / 10, "{gained:?}");
 }

@@ -18,7 +18,7 @@ use crate::support::{
     web::{Asked, Reply, Web, mirror},
 };
 
-/// A provider that sends so many bytes a second.
+/// A provider that sends at most this many bytes a second.
 fn limited(rate: u64) -> Home {
     let mut home = Home::provider();
     home.config.limits.upload_bytes_per_second = rate;
@@ -122,7 +122,7 @@ async fn of_five_providers_the_one_that_changes_any_bit_of_any_chunk_is_banned_w
             let hash = blake3::hash(format!("{seed} {round} {what}").as_bytes());
             u64::from_le_bytes(hash.as_bytes()[..8].try_into().unwrap()) % below
         };
-        // The first ones that it sends are right.
+        // The first chunks that it sends are right.
         let (right, bit) = (random("right", 3), random("bit", CHUNK * 8));
         let sent = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&sent);
@@ -148,7 +148,7 @@ async fn of_five_providers_the_one_that_changes_any_bit_of_any_chunk_is_banned_w
         whole(&status);
         let liars = source(&status, &liar.peer.to_string());
         if liars["state"] == "done" && liars["error"].is_null() {
-            // The others were quicker than its first changed chunk.
+            // The others delivered everything before its first changed chunk.
             assert!(sent.load(Ordering::Relaxed) <= right + 1, "{status}");
             continue;
         }
@@ -235,7 +235,7 @@ fn is_payload(asked: &Asked) -> bool {
     asked.path.ends_with("/payload")
 }
 
-/// What the server does with the payload, the state that this is, and words of the error.
+/// The server's behaviour for the payload, the state that results, and words of the error.
 type Trouble = (fn(&Asked, Reply) -> Reply, &'static str, &'static str);
 
 const TROUBLES: [Trouble; 13] = [
@@ -254,7 +254,7 @@ const TROUBLES: [Trouble; 13] = [
     (|_, honest| Reply { body: honest.body[1..].to_vec(), ..honest }, "backing_off", "bytes instead of"),
 ];
 
-/// The mirror is alone at first, so that it must be asked; then a peer does what it did not.
+/// The mirror is alone at first, so that it must be asked. Then a peer delivers what the mirror did not.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_trouble_of_a_web_server_is_told_and_another_source_does_its_work() {
     let copy = mirror();
@@ -325,12 +325,13 @@ async fn a_mirror_that_lies_is_banned_by_its_origin() {
     add(&node, session, json!({ "peer": provider.address.to_string() })).await;
     let status = node.complete(session).await;
     assert!(fs::read(status["payload_path"].as_str().unwrap()).unwrap() == noise(1, FIRST_BYTES));
-    // It is over, so nothing is expected of the mirror any more; why it was of no use stays.
+    // The session is over, so it waits for nothing from the mirror any more. The reason why the mirror was of no use
+    // stays.
     let error = source(&status, &web.url())["error"].as_str().unwrap();
     assert!(error.contains("banned until") && error.contains("does not verify"), "{status}");
 }
 
-/// `user:right` is let in.
+/// Accepts only the credentials `user:right`.
 fn guarded(asked: &Asked, honest: Reply, otherwise: Reply) -> Reply {
     let is_right = asked.headers.get("authorization").is_some_and(|given| given == "Basic dXNlcjpyaWdodA==");
     if is_right { honest } else { otherwise }
@@ -341,7 +342,7 @@ async fn a_mirror_that_is_named_again_with_other_credentials_is_read_with_those(
     let copy = mirror();
     let web = Web::start(&copy.folder).await;
     let with = |word: &str| web.url().replace("http://", &format!("http://user:{word}@"));
-    // Refused, then added again.
+    // The mirror is refused, then added again.
     web.now(|asked, honest| guarded(asked, honest, Reply::status(401)));
     let home = Home::consumer();
     let node = home.start().await;
@@ -353,7 +354,7 @@ async fn a_mirror_that_is_named_again_with_other_credentials_is_read_with_those(
     let status = add(&node, session, json!({ "mirror": with("right") })).await;
     assert!(!status.to_string().contains("right") && !status.to_string().contains("wrong"), "{status}");
     whole(&node.complete(session).await);
-    // It is to wait for long; the same request again with other credentials is tried at once.
+    // The session has to wait for an hour. The same request with other credentials makes it try at once.
     let later = Reply::status(503).with("retry-after", "3600");
     web.now(move |asked, honest| guarded(asked, honest, later.clone()));
     let home = Home::consumer();
@@ -380,7 +381,7 @@ async fn a_peer_that_is_named_again_with_another_address_is_reached_there() {
     whole(&node.complete(session).await);
 }
 
-/// A mirror of the configuration, what it does with the files, and whether the node has discovery.
+/// A mirror of the configuration, the server's behaviour for its files, and whether the node has discovery.
 type Configured = (fn(&Asked, Reply) -> Reply, bool);
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,5 @@
-//! Each test makes a session stop for a real reason. One `GET` must then say what it waits for, on whom, since when, and what to do.
+//! In each test a session stops for a real reason. One `GET` must then say what it waits for, on whom, since when, and
+//! what to do.
 
 use std::{
     fs,
@@ -92,7 +93,8 @@ async fn cancel(node: &Running, session: u64) {
     assert_eq!(node.request("DELETE", &format!("/p2p/snapshots/{session}"), None).await.status, 204);
 }
 
-/// A consumer whose session has some durable chunks and is blocked by its own disk. Its provider can be stopped meanwhile.
+/// A consumer whose session has some durable chunks and is blocked by its own disk. A test can stop its provider
+/// meanwhile.
 async fn held_half_way(provider: &Running) -> (Gate, Home, Running, u64) {
     let gate = Gate::new(Work::Write, 40);
     let mut home = Home::consumer();
@@ -144,7 +146,7 @@ async fn a_silent_provider_is_named_with_what_it_owes() {
     }
 }
 
-/// The only test that waits out a time of the protocol: 30 s for a request.
+/// The only test that waits for a time-out of the protocol: 30 s for a request.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_is_not_answered_in_time_is_tried_again() {
     let rogue = Rogue::silent_at(|request| matches!(request, SnapshotsRequest::Chunk { chunk_index: 3, .. })).await;
@@ -207,7 +209,7 @@ async fn a_provider_that_is_stopped_or_gone_is_tried_again() {
     let status = waits(&node, session, "retry", Some(served.peer().to_string()), &["connection was lost"]).await;
     assert_eq!(status["error_code"], "network", "{status}");
     gate.open();
-    // The provider comes back. The status then shows nothing of the earlier trouble.
+    // The provider comes back. The status then shows nothing of the earlier failure.
     let provider = served.start().await;
     let body = json!({ "peer": provider.address.to_string(), "resume": { "session": session } });
     assert_eq!(node.request("POST", "/p2p/snapshots", Some(body)).await.status, 200);

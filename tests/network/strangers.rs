@@ -1,4 +1,4 @@
-//! Strangers from one address, against a consumer that comes from another: 127.0.0.2 and 127.0.0.1.
+//! Strangers from one address (127.0.0.2), against a consumer from another (127.0.0.1).
 
 use std::{
     sync::{
@@ -29,15 +29,15 @@ use crate::support::{
     rogue::Plain,
 };
 
-/// Where the strangers come from.
+/// The strangers' host number.
 const ELSEWHERE: u8 = 2;
 
-/// Strangers at work, until this is dropped.
+/// Strangers that run until this is dropped.
 struct Strangers {
     _tasks: JoinSet<()>,
 }
 
-/// Sockets that say nothing, each opened anew when it is closed.
+/// Sockets that send nothing. Each is opened again when it is closed.
 fn silent_sockets(count: usize, address: &Multiaddr) -> Strangers {
     let to = socket_address(address).unwrap();
     let mut tasks = JoinSet::new();
@@ -69,7 +69,7 @@ fn swarm<B: NetworkBehaviour>(behaviour: B) -> Swarm<B> {
         .build()
 }
 
-/// Connections with throw-away keys that do nothing, each made anew when it is closed.
+/// Connections with throw-away keys that do nothing. Each is opened again when it is closed.
 fn held_connections(count: usize, address: &Multiaddr) -> Strangers {
     let mut tasks = JoinSet::new();
     for _ in 0..count {
@@ -169,7 +169,7 @@ async fn a_consumer_from_elsewhere_streams_beside_silent_sockets_and_held_connec
 /// Bytes of the payload of [`the_bar`].
 const LARGE: usize = 128 << 20;
 
-/// How long until the plan is there, and the bytes a second from then.
+/// The time until the plan arrives, and the bytes per second from then on.
 async fn measure(provider: &Running) -> (Duration, f64) {
     let mut home = Home::consumer();
     home.config.snapshots.chunk_size = 1 << 20;

@@ -262,7 +262,7 @@ async fn the_counting_transport_speaks_tcp_quic_and_dns() {
     let by_name = over("/tcp/").replace("/ip4/127.0.0.1/", "/dns4/localhost/");
     by_name.parse::<Multiaddr>().unwrap();
 
-    // One node with its own transport, one with the counting one; by number and by name.
+    // One node with its own transport, one with the counting one; dialled by IP address and by name.
     for (address, counted) in [(over("/quic-v1"), false), (by_name, true), (over("/quic-v1"), true)] {
         let home = Home::consumer();
         let hooks = if counted { introspected(&home).1 } else { Hooks::default() };
@@ -445,7 +445,7 @@ async fn a_client_sees_the_buckets_and_queries_of_the_dht() {
         let of =
             |bucket: &proto::dht::Bucket| bucket.peers.iter().find(|peer| peer.peer_id == other.to_base58()).cloned();
         let (cpl, peer) = dht.buckets.iter().find_map(|bucket| Some((bucket.cpl, of(bucket)?)))?;
-        // The first bootstrap is over, and so is what the other one asked.
+        // The node's first bootstrap is finished, and so are the other node's queries.
         let queries = dht.outgoing_queries?.success > 0 && dht.incoming_queries?.success > 0;
         queries.then_some((dht, cpl, peer))
     })

@@ -1,15 +1,15 @@
 /* Fails file calls of a process as a disk would: preloaded into the binary under test, see faults.rs.
  *
- * Every call of the kinds below is caught by a seccomp filter that this file installs for its own process, so it does
- * not matter who makes it and through which library. What is not to fail is then made from `fault_call`, which the
- * filter lets through. Needs no privileges.
+ * This file installs a seccomp filter for its own process. The filter catches every call of the kinds below, whichever
+ * library makes it. Calls that must not fail are then made from `fault_call`, which the filter lets through. No
+ * privileges are needed.
  *
  *   FAULT_DIR    only calls on files below this folder count
- *   FAULT_MATCH  and only when the path has this in it (optional)
- *   FAULT_OP     write, sync, rename or open; or fsync: what is sync but for sync_file_range
+ *   FAULT_MATCH  and only if the path contains this (optional)
+ *   FAULT_OP     write, sync, rename or open; or fsync: the same as sync, but without sync_file_range
  *   FAULT_AT     the n-th such call fails; 0: none
- *   FAULT_ERRNO  with this number
- *   FAULT_WHILE  instead: from the n-th on all fail while this file exists (optional)
+ *   FAULT_ERRNO  the error of the failed call
+ *   FAULT_WHILE  instead: all calls from the n-th on fail while this file exists (optional)
  *   FAULT_LOG    each counted call is written here: "<op> <n> <ok|failed> <path>" (optional)
  */
 #define _GNU_SOURCE

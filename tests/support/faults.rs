@@ -13,7 +13,7 @@ pub const ENOSPC: i32 = 28;
 /// The kinds of calls, with their names in `faults.c`; those with few calls first.
 pub const OPS: [&str; 4] = ["rename", "sync", "open", "write"];
 
-/// What to let fail.
+/// The call that is to fail.
 #[derive(Clone, Debug)]
 pub struct Fault {
     pub op: &'static str,

@@ -8,8 +8,8 @@ use rpp_p2p::{
 };
 use rpp_runtime::{Hooks, Watcher, Work};
 
-/// Lets `after` pieces of one kind of work begin, and blocks later ones until it is opened. Dropping the test's handle
-/// opens it, so that a failed test leaves no thread behind.
+/// Lets `after` pieces of one kind of work begin, and blocks later ones until the gate is opened. Dropping the test's
+/// handle opens it, so a failed test leaves no blocked thread behind.
 pub struct Gate(Arc<Inner>);
 
 #[derive(Debug)]

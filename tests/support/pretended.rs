@@ -15,7 +15,7 @@ use libp2p::{
     tcp::tokio::TcpStream,
 };
 
-/// Where the machines of the pretended network are on loopback, and which addresses were dialled in it.
+/// The loopback addresses of the pretended network's machines, and the addresses that were dialled in it.
 #[derive(Clone, Default)]
 pub struct Network(Arc<Mutex<Inner>>);
 
@@ -26,19 +26,20 @@ struct Inner {
 }
 
 impl Network {
-    /// What was dialled from here, without peer ids. Nothing of it has left this machine.
+    /// The addresses that were dialled from here, without peer ids. No connection has left this machine.
     pub fn dialled(&self) -> Vec<Multiaddr> {
         self.0.lock().unwrap().dialled.clone()
     }
 
-    /// Makes what listens in `other` reachable from here.
+    /// Makes the listeners of `other` reachable from here.
     pub fn joins(&self, other: &Self) {
         let places = other.0.lock().unwrap().places.clone();
         self.0.lock().unwrap().places.extend(places);
     }
 }
 
-/// A machine's transport. It listens on loopback, says that it listens elsewhere, and dials only what [`Network::joins`] named.
+/// A machine's transport. It listens on loopback, reports another address, and dials only the machines that
+/// [`Network::joins`] named.
 pub struct Pretended {
     network: Network,
     listeners: HashMap<ListenerId, Multiaddr>,

@@ -74,7 +74,7 @@ impl Process {
         assert!(self.try_start(), "it did not start: {}", self.logged());
     }
 
-    /// The same; `false` if it ended before it was ready.
+    /// The same; `false` if the process ended before it was ready.
     pub fn try_start(&mut self) -> bool {
         self.launch();
         let said = self.running.as_mut().unwrap().stdout.take().unwrap();

@@ -78,7 +78,7 @@ impl Rogue {
         Self::speaking(&[rpp_p2p::PROTOCOL_V1], script).await
     }
 
-    /// The same, and it says what it offers, with more free slots than anybody has.
+    /// The same, and it also makes offers, with more free slots than any other peer.
     pub async fn offering(script: impl Fn(&SnapshotsRequest, SnapshotsResponse) -> Said + Send + 'static) -> Self {
         Self::speaking(&[rpp_p2p::PROTOCOL_V1, rpp_p2p::offers::PROTOCOL], script).await
     }
@@ -121,7 +121,7 @@ impl Rogue {
         Self { peer, address, script, task }
     }
 
-    /// One that answers everything except what `silent` selects.
+    /// A provider that answers everything except the requests that `silent` selects.
     pub async fn silent_at(silent: impl Fn(&SnapshotsRequest) -> bool + Send + 'static) -> Self {
         Self::start(move |request, honest| if silent(request) { Said::Nothing } else { honest.into() }).await
     }
@@ -193,7 +193,7 @@ impl Served {
     }
 }
 
-/// A swarm that has nothing but these protocols, and reads and writes bytes as they are.
+/// A swarm that speaks only these protocols, and reads and writes bytes as they are.
 pub fn plain(protocols: &[&'static str], support: ProtocolSupport) -> Swarm<request_response::Behaviour<Plain>> {
     let protocols: Vec<_> = protocols.iter().map(|name| (StreamProtocol::new(name), support.clone())).collect();
     let config = request_response::Config::default().with_request_timeout(DEADLINE);
@@ -217,7 +217,7 @@ pub async fn listening<B: NetworkBehaviour>(swarm: &mut Swarm<B>) -> Multiaddr {
     }
 }
 
-/// What an honest provider of the two made snapshots offers, newest first.
+/// The offers of an honest provider of the two made snapshots, newest first.
 pub fn offers(store: &Store) -> Vec<offers::Offer> {
     [110, 100].iter().map(|height| offered(&store.best_offer(None, Some(*height)).unwrap().1)).collect()
 }

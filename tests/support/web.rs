@@ -43,10 +43,10 @@ pub fn listing(snapshots: &[(&Published, usize)]) -> MirrorCopy {
 #[derive(Clone, Debug)]
 pub struct Asked {
     pub path: String,
-    /// First byte and the one after the last.
+    /// The first byte, and the one after the last.
     pub range: Option<Range<usize>>,
     pub headers: BTreeMap<String, String>,
-    /// How many requests for this path came before.
+    /// The number of earlier requests for this path.
     pub before: usize,
 }
 
@@ -56,9 +56,9 @@ pub struct Reply {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
-    /// Only so many bytes of the body are sent, and then the connection is closed.
+    /// The server sends only this many bytes of the body and then closes the connection.
     pub cut: Option<usize>,
-    /// Nothing of it is ever sent.
+    /// The server never sends any of it.
     pub hangs: bool,
 }
 
@@ -91,7 +91,7 @@ struct Shared {
 }
 
 impl Web {
-    /// Serves the files beneath this folder.
+    /// Serves the files below this folder.
     pub async fn start(folder: &Path) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -108,7 +108,7 @@ impl Web {
         Self { address, shared, task }
     }
 
-    /// As the status shows it.
+    /// The URL, as the status shows it.
     pub fn url(&self) -> String {
         format!("http://{}/", self.address)
     }

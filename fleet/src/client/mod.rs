@@ -1,7 +1,7 @@
 //! The reporting client: answers a collector's requests with the registry's graph.
 //!
-//! It runs on a thread of its own. So it neither needs nor slows the program's runtime. At most one reply is being made
-//! or written at a time; further requests wait in the socket.
+//! It runs on a thread of its own, so it neither needs nor slows the program's runtime. It makes or writes at most one
+//! reply at a time; further requests wait in the socket.
 
 use std::{io, thread, time::Duration};
 
@@ -51,8 +51,8 @@ pub struct Status {
 }
 
 impl Reporter {
-    /// Reports to `PEEPS_DASHBOARD=<host:port>` under a name for people. If that is unset or empty, the registry is off
-    /// and nothing runs.
+    /// Reports to `PEEPS_DASHBOARD=<host:port>`. `process` is the name that people see. If the variable is unset or
+    /// empty, the registry is off and nothing runs.
     pub fn from_env(process: &str) -> Self {
         Self::to(std::env::var(DASHBOARD_VARIABLE).ok().as_deref(), process)
     }
@@ -79,7 +79,7 @@ impl Reporter {
         Self { registry: Registry::off(), status: watch::channel(Status::default()).1, _stop: None }
     }
 
-    /// The registry to which live things are added.
+    /// The registry to which the program adds what is alive in it.
     #[must_use]
     pub fn registry(&self) -> &Registry {
         &self.registry

@@ -30,7 +30,7 @@ pub(crate) struct Api {
     hub: Arc<Hub>,
     db: PathBuf,
     readers: Arc<Semaphore>,
-    /// Graphs being sent: their readers may be slow, and must not hold up the others.
+    /// Bounds the graphs that are being sent: their readers may be slow, and must not hold up other requests.
     senders: Arc<Semaphore>,
 }
 
@@ -55,13 +55,13 @@ enum Target {
     Connections,
     Snapshots,
     NewestWaits,
-    /// One cut, by what stands for its id.
+    /// One cut, by the path's segment for its id.
     Snapshot(String),
     Waits(String),
     Graph(String),
 }
 
-/// Finds what a path is for.
+/// Finds what a path refers to.
 fn target() -> BoxedFilter<(Target,)> {
     let whole = warp::path!("health")
         .map(|| Target::Health)
@@ -84,7 +84,7 @@ fn target() -> BoxedFilter<(Target,)> {
     page::path().map(Target::Page).or(whole).unify().or(snapshots).unify().boxed()
 }
 
-/// All routes as one filter. It rejects what no route is for.
+/// All routes as one filter. It rejects every other path.
 pub(crate) fn routes(
     api: Arc<Api>,
 ) -> impl Filter<Extract = (Response,), Error = warp::Rejection> + Clone + Send + Sync + 'static {
@@ -103,7 +103,7 @@ struct SqlBody {
     params: Vec<serde_json::Value>,
 }
 
-/// `{}`, or nothing at all.
+/// `{}`, or an empty body.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NoBody {}
@@ -119,7 +119,7 @@ struct Connected {
 }
 
 impl Api {
-    /// Methods are not for warp's filters to tell apart: their rejections do not say which one a route knows.
+    /// Our code, not warp's filters, selects the method: a rejection of warp does not say which method a route has.
     async fn answer(&self, target: Target, method: &Method, body: &[u8]) -> Result<Response, Problem> {
         let known = if matches!(target, Target::Jump | Target::Sql) { Method::POST } else { Method::GET };
         if *method != known {
@@ -202,14 +202,14 @@ impl Api {
         let permit = Arc::clone(&self.senders).acquire_owned().await.map_err(|_| stopping())?;
         let (sender, receiver) = mpsc::channel(4);
         let path = self.db.clone();
-        // Ends when the client goes away: then nobody takes the chunks.
+        // It ends when the client disconnects, because then nobody receives the chunks.
         spawn_blocking(move || {
             let mut out = Chunks { buffer: Vec::with_capacity(CHUNK_BYTES), sender };
             let written =
                 open_reader(&path).map_err(read::GraphError::from).and_then(|db| read::write_graph(&db, id, &mut out));
             if let Err(error) = written {
                 tracing::debug!(%error, snapshot_id = id, "a graph was not sent to its end");
-                // The connection must break off: a graph cut short must not look whole.
+                // The connection must break off: a graph that was cut short must not look complete.
                 let _ = out.sender.blocking_send(Err(io::Error::other("the graph could not be read to its end")));
             }
             drop(permit);
@@ -232,7 +232,7 @@ impl Api {
         })
     }
 
-    /// Bounded in number; the permit is held until the work is over, not until its caller is gone.
+    /// Runs a bounded number of jobs at once. The permit is held until the job is over, even if its caller has gone.
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
         let permit = Arc::clone(&self.readers).acquire_owned().await.map_err(|_| stopping())?;
         let done = spawn_blocking(move || {
@@ -266,7 +266,7 @@ impl From<Problem> for ReadError {
 
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// Collects what is written and hands it on in chunks.
+/// Collects what is written and passes it on in chunks.
 struct Chunks {
     buffer: Vec<u8>,
     sender: mpsc::Sender<io::Result<Bytes>>,

@@ -39,8 +39,8 @@ const MOIRE: usize = u32::from_be_bytes(*b"MOIR") as usize;
 const SPEAKS_MOIRE: &str =
     "the connection speaks moire, a later protocol than this collector's: report with a client of peeps";
 
-/// Logs that connections of another protocol were refused, at most once in ten seconds, because they come again and
-/// again.
+/// Logs that connections of another protocol were refused, at most once in ten seconds, because such programs try again
+/// and again.
 #[derive(Default)]
 struct Strangers(Mutex<(Option<Instant>, u64)>);
 
@@ -81,7 +81,7 @@ pub(crate) async fn serve(listener: TcpListener, hub: Arc<Hub>, deadline: Durati
     }
 }
 
-/// A lack of file descriptors only passes with time.
+/// A lack of file descriptors takes time to pass.
 async fn pause_after(error: &io::Error) {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset};
     if !matches!(error.kind(), ConnectionAborted | ConnectionReset) {

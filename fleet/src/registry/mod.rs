@@ -1,9 +1,9 @@
 //! The registry of what is alive now.
 //!
-//! A node is added when what it stands for is created and removed when that is dropped; an edge exists as long as the
-//! relation does. Guards do both. One lock protects everything and is held while one pointer for each entry is copied.
-//! So a graph is taken in one step, and no half-changed state is ever seen. Texts are made before the lock is taken and
-//! freed after it.
+//! A node is added when the thing that it stands for is created, and removed when that thing is dropped. An edge exists
+//! as long as the relation. Guards do both. One lock protects everything; it is held while one pointer for each entry
+//! is copied. So a graph is taken in one step, and nobody ever sees a half-changed state. Texts are built before the
+//! lock is taken and freed after it.
 //!
 //! ```
 //! use rpp_fleet::{NodeKind, Registry};
@@ -99,9 +99,10 @@ impl Registry {
         self.shared.is_some()
     }
 
-    /// Enters a node under an id that must be unique in the fleet. It stays until the guard is dropped.
+    /// Adds a node under an id that must be unique in the fleet. The node stays until the guard is dropped.
     ///
-    /// `id` and `label` are written, and `attrs` evaluated, only when the registry is on: pass `format_args!` and closures.
+    /// `id` and `label` are formatted, and `attrs` is evaluated, only while the registry is on: pass `format_args!` and
+    /// closures.
     #[inline]
     pub fn node(&self, kind: NodeKind, id: impl Display, label: impl Display, attrs: impl IntoAttrs) -> NodeGuard {
         match &self.shared {
@@ -110,7 +111,7 @@ impl Registry {
         }
     }
 
-    /// Enters a node under an id of its own (`<kind>:<process key>:<number>`).
+    /// Adds a node under an id that the registry makes (`<kind>:<process key>:<number>`).
     #[inline]
     pub fn fresh(&self, kind: NodeKind, label: impl Display, attrs: impl IntoAttrs) -> NodeGuard {
         match &self.shared {
@@ -123,7 +124,7 @@ impl Registry {
         }
     }
 
-    /// Enters an edge between any two ids, of this process or another. It stays until the guard is dropped.
+    /// Adds an edge between any two ids, of this process or another. The edge stays until the guard is dropped.
     #[inline]
     pub fn edge(&self, kind: EdgeKind, src: impl Display, dst: impl Display, attrs: impl IntoAttrs) -> EdgeGuard {
         match &self.shared {
@@ -134,7 +135,7 @@ impl Registry {
         }
     }
 
-    /// Nodes and edges that enter in one step, and leave in one step.
+    /// Collects nodes and edges that are added in one step and removed in one step.
     pub fn group(&self) -> Group {
         Group::new(self.shared.clone())
     }
@@ -145,13 +146,13 @@ impl Registry {
         self.shared.as_ref().map_or(0, |shared| shared.lock().nodes.len())
     }
 
-    /// Edges that hold.
+    /// Edges that exist.
     #[must_use]
     pub fn edges(&self) -> usize {
         self.shared.as_ref().map_or(0, |shared| shared.lock().edges.len())
     }
 
-    /// Nodes and edges that found no room, since the start.
+    /// Nodes and edges that were refused because the registry was full, since the start.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.shared.as_ref().map_or(0, |shared| shared.lock().refused)

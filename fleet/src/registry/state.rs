@@ -39,14 +39,14 @@ impl EdgeEntry {
     }
 }
 
-/// Names an entry for good: a slot is used again, its number is not.
+/// Identifies an entry for good: slots are reused, numbers are not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     slot: u32,
     number: u64,
 }
 
-/// A list with free places: entering, leaving and finding are O(1), copying is one pass.
+/// A list with free places: adding, removing and finding are O(1), copying is one pass.
 pub(super) struct Slots<T> {
     slots: Vec<Option<(u64, T)>>,
     free: Vec<u32>,
@@ -100,7 +100,7 @@ impl<T> Slots<T> {
 
 pub(super) struct LiveNode {
     pub(super) entry: Arc<NodeEntry>,
-    /// Edges that leave with it.
+    /// Edges that are removed with it.
     out: Vec<Place>,
 }
 
@@ -121,7 +121,7 @@ impl Default for State {
     }
 }
 
-/// What left: dropped by the caller, after the lock.
+/// The entries that were removed. The caller drops them after it has released the lock.
 pub(super) type Gone = (Vec<Arc<NodeEntry>>, Vec<Arc<EdgeEntry>>);
 
 impl State {
@@ -137,7 +137,7 @@ impl State {
         self.nodes.insert(LiveNode { entry, out: Vec::new() })
     }
 
-    /// An edge of a node that has left already is not entered.
+    /// If the edge's node has already been removed, the edge is not added.
     pub(super) fn add_edge(&mut self, source: Option<Place>, entry: Arc<EdgeEntry>) -> Option<Place> {
         if let Some(place) = source {
             self.nodes.get_mut(place)?;

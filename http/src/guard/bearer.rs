@@ -92,8 +92,8 @@ fn unauthorized(message: &'static str) -> Problem {
         .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
 }
 
-/// The token in the `Authorization` header. Several headers, or another scheme, count as an empty token: wrong, and
-/// counted.
+/// The token in the `Authorization` header. Several headers, or another scheme, yield an empty token, which is wrong
+/// and is counted.
 fn header_token(headers: &HeaderMap) -> Option<Vec<u8>> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next()?.as_bytes();

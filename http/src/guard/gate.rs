@@ -10,8 +10,7 @@ use hyper::body::{Body as _, Incoming};
 use super::{Bearer, HostOriginRules, body, target};
 use crate::{Limits, Problem};
 
-/// The codes of all refusals. A counter needs them in advance, so that each series begins at 0 and shows its first
-/// event.
+/// The codes of all refusals. A counter needs them in advance: only a series that begins at 0 shows its first event.
 pub const REFUSALS: &[&str] = &[
     "body_timeout",
     "host_not_allowed",
@@ -53,8 +52,8 @@ impl Gate {
         self
     }
 
-    /// Adds a path, exactly as it stands in a request, that needs no token. When all places for connections are taken,
-    /// some are reserved for such paths.
+    /// Adds a path, exactly as it stands in a request, that needs no token. Some connections are reserved for such
+    /// paths, for the time when all ordinary places are taken.
     #[must_use]
     pub fn with_open_path(mut self, path: impl Into<String>) -> Self {
         self.open.push(path.into());

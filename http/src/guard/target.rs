@@ -8,7 +8,7 @@ use http::{HeaderValue, Method, StatusCode, Uri};
 use crate::Problem;
 
 /// # Errors
-/// `405` for `CONNECT`, `404` for `*`, `400` for a whole URL and whatever else does not begin with a slash.
+/// `405` for `CONNECT`, `404` for `*`, `400` for a whole URL and for anything else that does not begin with a slash.
 pub(crate) fn check(method: &Method, uri: &Uri) -> Result<(), Problem> {
     if *method == Method::CONNECT {
         return Err(Problem::method_not_allowed(Some(HeaderValue::from_static(""))));

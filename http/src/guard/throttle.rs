@@ -17,7 +17,7 @@ pub(crate) enum Verdict {
     Throttled(Duration),
 }
 
-/// When each address was wrong, the newest [`MAX_WRONG_TOKENS`] times.
+/// The times of each address's newest wrong tokens, at most [`MAX_WRONG_TOKENS`].
 #[derive(Debug, Default)]
 pub(crate) struct WrongTokens {
     seen: HashMap<IpAddr, VecDeque<Instant>>,

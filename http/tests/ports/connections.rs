@@ -67,7 +67,7 @@ async fn idle_connections_outlive_the_time_for_a_head_and_say_so() {
     }
     assert!(begun.elapsed() > 2 * SHORT);
     assert_eq!(idle.exchange(get("/healthz")).await.status, 200);
-    // The time limit of the next head is that of the first one.
+    // The first head's time limit holds for the next head, too.
     idle.send("GET /healthz HTTP/1.1\r\n").await;
     assert!(idle.rest().await.is_empty());
 }

@@ -1,4 +1,4 @@
-//! A short address on this machine that needs no token: for a web page that can be given neither a path nor a token.
+//! A short address on this machine that needs no token, for a web page that accepts neither a path nor a token.
 //!
 //! Messages are forwarded one by one, both ways, so that the pull rules still hold. Any program on this machine can
 //! connect. A web page can connect only from a loopback address, or from an origin that was allowed by name.
@@ -141,7 +141,7 @@ impl Forward {
                             done
                         });
                     }
-                    // A lack of file descriptors only passes with time.
+                    // A lack of file descriptors takes time to pass.
                     Err(error) => {
                         tell(&format!("a connection could not be accepted: {error}"));
                         tokio::time::sleep(Duration::from_millis(100)).await;

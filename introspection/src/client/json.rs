@@ -46,7 +46,7 @@ fn state(state: &State) -> Value {
     })
 }
 
-/// `null` in its place means that the node's DHT is off.
+/// `null` instead of this object means that the node's DHT is off.
 fn dht(dht: &Dht) -> Value {
     let peer = |peer: &dht::PeerInDht| {
         json!({

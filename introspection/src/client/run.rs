@@ -157,7 +157,7 @@ fn is_configuration(message: &ServerMessage) -> bool {
 /// Prints a recording.
 ///
 /// # Errors
-/// The file cannot be read, is not a recording, or is damaged; what stands before the damage is printed.
+/// The file cannot be read, is not a recording, or is damaged. Everything before the damage is printed.
 pub fn replay(path: &Path, out: &mut impl Write) -> Result<(), RunError> {
     for message in Recording::open(path)? {
         print(&message?, out)?;

@@ -16,7 +16,7 @@ use crate::{
 
 /// Number of newest events shown below everything else.
 const SHOWN_EVENTS: usize = 8;
-/// Longest line of a screen before the terminal's width is known.
+/// Largest number of a stream's tags that are shown.
 const ID_CHARS: usize = 16;
 
 /// The node, as its messages describe it.
@@ -94,7 +94,7 @@ impl View {
         if self.sessions.is_empty() {
             lines.push("  none told of".to_owned());
         }
-        // One line: connections need the room.
+        // Only one line, to leave space for the connections.
         lines.extend(self.dht_lines().into_iter().take(1).flat_map(|line| [String::new(), "DHT".to_owned(), line]));
         lines.extend([String::new(), "CONNECTIONS".to_owned()]);
         let events = self.events.iter().map(|line| format!("  {line}"));

@@ -10,7 +10,7 @@ use crate::{
     limits::{MAX_SESSIONS, SESSION_EVENT_SPACING_MS},
 };
 
-/// Whether there is progress to speak of between the two.
+/// Whether the session made progress between the two.
 fn moved(before: &SnapshotStreamStatus, after: &SnapshotStreamStatus) -> bool {
     let marks = |status: &SnapshotStreamStatus| {
         (
@@ -108,8 +108,8 @@ impl Wait {
     }
 }
 
-/// A kind of event of one session that is sent at most four times a second; what comes in between is kept (the newest)
-/// and sent when its time has come.
+/// A kind of event of one session that is sent at most four times a second. Of the events in between, the newest is
+/// kept and sent when the time has come.
 #[derive(Clone, Debug, Default)]
 struct Spaced {
     sent_ms: Option<u64>,
@@ -117,7 +117,7 @@ struct Spaced {
 }
 
 impl Spaced {
-    /// Whether it may go out now; it is then taken as sent.
+    /// Whether the event may be sent now. If so, it counts as sent.
     fn take(&mut self, now_ms: u64) -> bool {
         let free = self.sent_ms.is_none_or(|sent| now_ms.saturating_sub(sent) >= SESSION_EVENT_SPACING_MS);
         let go = self.due && free;
@@ -168,7 +168,7 @@ impl Sessions {
             (true, false) => {
                 let mut events = vec![started(&status, now_ms)];
                 let id = status.session;
-                // The start says all but what it waits for.
+                // The start event contains everything except what the session waits for.
                 let progress = Spaced { sent_ms: Some(now_ms), due: false };
                 self.remember(Entry { status: status.clone(), wait: None, progress, waiting: Spaced::default() });
                 events.extend(self.0.get_mut(&id).map(|entry| entry.update(now_ms, status)).unwrap_or_default());
@@ -193,7 +193,7 @@ impl Sessions {
         self.0.values_mut().flat_map(|entry| entry.due(now_ms)).collect()
     }
 
-    /// The present, for somebody who begins to listen: each running session and what it waits for.
+    /// The present state for a new listener: each running session and what it waits for.
     pub(crate) fn present(&self, now_ms: u64) -> Vec<Event> {
         let running = self.0.values().filter(|entry| !entry.status.state.is_final());
         let told = running.flat_map(|Entry { status, wait, .. }| {
@@ -203,7 +203,8 @@ impl Sessions {
         told.collect()
     }
 
-    /// Keeps an entry; an ended session makes room for it, or it is not kept.
+    /// Keeps an entry, in place of an ended session if there is no space. If no session has ended, the entry is not
+    /// kept.
     fn remember(&mut self, entry: Entry) {
         if !self.0.contains_key(&entry.status.session) && self.0.len() >= MAX_SESSIONS {
             let over = self.0.values().find(|entry| entry.status.state.is_final()).map(|entry| entry.status.session);

@@ -1,4 +1,4 @@
-//! One client's task. It passes what happens to the client's machine, and what the machine sends to the outbox.
+//! One client's task. It passes events to the client's machine, and the machine's output to the outbox.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! What one client asked for, and what it is sent. Pure: time is an argument.
+//! What one client asked for, and what is sent to it. Pure: time is an argument.
 //!
 //! ```text
 //!             ready (text, REQUEST/STATE), or a standing one (PUSH_ENABLE/STATE, not paused)

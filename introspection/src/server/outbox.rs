@@ -1,4 +1,4 @@
-//! The bounded queue of what is to be written to one client.
+//! The bounded queue of messages to one client.
 
 use std::{
     collections::VecDeque,
@@ -16,7 +16,7 @@ const OVERHEAD_BYTES: usize = 64;
 /// A message that is larger than the buffer itself may be queued behind this many bytes.
 const SLACK_BYTES: usize = 64 * 1024;
 
-/// The client does not read: its buffer is full.
+/// The buffer is full because the client does not read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Full;
 

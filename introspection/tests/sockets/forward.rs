@@ -83,7 +83,7 @@ async fn the_toolkit_s_commands_go_through_a_short_address_without_a_token() {
     while !all(&seen) {
         seen.extend(payloads(&mut socket).await);
     }
-    // A client that says goodbye is answered: a browser takes anything else for a broken connection.
+    // A client that closes gets an answer; without one, a browser reports a broken connection.
     let (mut leaving, _) = soon(connect_async(&short)).await.unwrap();
     payloads(&mut leaving).await;
     leaving.close(None).await.unwrap();

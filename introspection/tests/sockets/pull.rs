@@ -6,7 +6,7 @@ use rpp_introspection::proto::{
     server_message::Payload,
 };
 
-/// A client that asks for a state every 10 ms, and has received `count` of them.
+/// A client that asks for a state every 10 ms and has received `count` states.
 async fn let_states_pass(server: &Server, count: usize) -> Client {
     let mut other = server.connect().await;
     other.greeting().await;

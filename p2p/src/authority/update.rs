@@ -55,7 +55,7 @@ pub enum UpdateError {
     /// An update before the last one has a recursive proof.
     #[error("a proof belongs on the last update only")]
     EarlyProof,
-    /// The recursive proof is longer than any.
+    /// The recursive proof is longer than any valid one.
     #[error("a proof of {bytes} bytes: at most {MAX_RECURSIVE_PROOF_BYTES}")]
     ProofBytes {
         /// Its length.

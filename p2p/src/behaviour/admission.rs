@@ -46,7 +46,7 @@ pub(super) struct Admission {
     queued: HashMap<SessionKey, (Source, Activity, SnapshotsRequest)>,
     /// Requests that wait for the byte budget: at most one for each slot.
     waiting: HashMap<SessionKey, (Activity, SnapshotsRequest)>,
-    /// Limits by the byte; who waits for them holds nothing of the budget.
+    /// Limits by the byte. A request that waits for them holds nothing of the budget.
     rates: Shares<SessionKey, PeerId>,
     /// Requests that wait for those limits: at most one for each slot.
     throttled: HashMap<SessionKey, (Source, Activity, SnapshotsRequest)>,
@@ -113,7 +113,7 @@ impl Admission {
         self.rates.set_rates(now, total, per_peer);
     }
 
-    /// Whether chunks are limited by the byte: then each one asks for itself.
+    /// Whether chunks are limited by the byte. If so, each chunk is admitted separately.
     pub(super) fn is_limited(&self) -> bool {
         self.rates.is_limited()
     }
@@ -350,7 +350,8 @@ mod tests {
             let (activity, request) = chunk(id, peer);
             assert!(matches!(admission.arrive(asked, here(), activity, request), Verdict::Wait));
             assert_eq!(admission.budget.under_way(), 0, "it holds nothing meanwhile");
-            // The first goes at once, the next ones a minute after the one before: far beyond what a budget's wait may take.
+            // The first request is served at once, each further one a minute after the one before. That is far longer
+            // than a wait for the budget may take.
             let due = admission.rates.poll_timeout().unwrap_or(asked).max(asked);
             if id > 1 {
                 assert!(due > asked + Duration::from_secs(59), "{:?}", due - asked);
@@ -360,7 +361,7 @@ mod tests {
             admission.end(due, &activity, false);
             asked = due;
         }
-        // Who goes away waits no more.
+        // A peer that disconnects does not wait any more.
         let (activity, request) = chunk(4, peer);
         assert!(matches!(admission.arrive(asked, here(), activity, request), Verdict::Wait));
         admission.end(asked, &activity, true);

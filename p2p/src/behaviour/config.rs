@@ -139,7 +139,7 @@ impl Config {
         self
     }
 
-    /// Sets who observes requests, responses and blocking jobs.
+    /// Sets the observer of requests, responses and blocking jobs.
     #[must_use]
     pub fn with_observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = observer;

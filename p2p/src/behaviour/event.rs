@@ -84,7 +84,7 @@ pub enum Outcome {
     Violation,
     /// The transport lost it, or no response came in time. What the other side did is unknown.
     Lost,
-    /// Our side abandoned it before it ended.
+    /// Our side gave it up before it ended.
     Abandoned,
 }
 

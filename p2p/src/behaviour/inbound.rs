@@ -248,7 +248,7 @@ impl<P: SnapshotProvider> Inbound<P> {
             return Poll::Ready(());
         }
         if let Poll::Ready((about, _)) = self.read_ahead_jobs.poll(cx) {
-            // A provider that failed will say so when it is asked again.
+            // If the provider failed, it will fail again when the request itself is served, and report that.
             if let Some((activity, request)) = self.read_ahead.made((about.peer, about.session)) {
                 self.start(wire, activity, request);
             }

@@ -25,13 +25,13 @@ pub struct Activity {
     pub kind: Option<RequestKind>,
     /// Which chunk or update.
     pub index: Option<u64>,
-    /// What carries it. A message that opens a stream counts as that stream's, also when it becomes a request because the peer
-    /// has no streams.
+    /// The protocol that carries it. A message that opens a stream counts as that stream's, even if it is then sent as
+    /// a request because the peer does not support streams.
     pub protocol: Protocol,
 }
 
 impl Activity {
-    /// What a request is about; `None`: it could not be parsed.
+    /// Describes a request; `None`: it could not be parsed.
     pub(super) fn of(protocol: Protocol, id: RequestId, peer: PeerId, request: Option<&SnapshotsRequest>) -> Self {
         Self {
             protocol,
@@ -90,8 +90,9 @@ impl Job {
     }
 }
 
-/// Is told of every request, response and blocking job. All methods do nothing unless implemented. They are called on
-/// the swarm's task, and those about blocking jobs on blocking threads, so they must be quick and must not block.
+/// Receives a report of every request, response and blocking job. All methods do nothing unless implemented. They are
+/// called on the swarm's task, and those about blocking jobs on blocking threads. So they must be quick and must not
+/// block.
 pub trait Observer: Send + Sync + 'static {
     /// We sent a request.
     fn request_started(&self, request: &Activity) {
@@ -129,7 +130,7 @@ pub trait Observer: Send + Sync + 'static {
     }
 }
 
-/// Watches nothing.
+/// Ignores all reports.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unobserved;
 

@@ -1,5 +1,5 @@
-//! Our own requests: one in flight for each session. Each answer is checked before anybody is told of it: chunks and
-//! small answers on the connection's task, everything else on a blocking thread, nothing on the swarm's task.
+//! Our own requests: one in flight for each session. Each answer is checked before it is reported: chunks and small
+//! answers on the connection's task, everything else on a blocking thread, nothing on the swarm's task.
 
 mod streams;
 
@@ -115,12 +115,12 @@ impl Outbound {
         (self.checks.queued(), self.checks.running())
     }
 
-    /// What is kept of a session that is driven by hand.
+    /// The plan and markers of a session that is driven by hand.
     pub(super) fn by_hand(&self, peer: PeerId, session: SnapshotSessionId) -> Option<&ByHand> {
         self.sessions.get(&(peer, session))?.by_hand.as_ref()
     }
 
-    /// From now on the session, which is open, is driven by hand: from these markers, or as it was.
+    /// From now on the session, which is open, is driven by hand: from these markers, or from those that it had.
     pub(super) fn keep_by_hand(&mut self, peer: PeerId, session: SnapshotSessionId, markers: Option<ByHand>) {
         if let Some(session) = self.sessions.get_mut(&(peer, session)) {
             match markers {
@@ -135,8 +135,8 @@ impl Outbound {
         self.sessions.get(&(peer, session)).map(|session| session.in_flight.is_some())
     }
 
-    /// Makes a request. A plan or a resume opens its session on our side unless it is open; `may_stream`: by a stream, if the
-    /// peer has that protocol.
+    /// Sends a request. A plan or a resume opens its session on our side unless it is open. `may_stream`: use a stream
+    /// if the peer supports that protocol.
     pub(super) fn send(
         &mut self,
         inner: &mut request_response::Behaviour<Codec>,
@@ -190,7 +190,7 @@ impl Outbound {
         let body = json::encode_request(request);
         let (request_bytes, tags) = (body.len(), stream_tags::of(request));
         let expectation = exchange.expecting(&self.rules);
-        // Answers whose check takes no longer than reading them.
+        // Answers that are checked about as quickly as they are read.
         let checked_there =
             matches!(kind, RequestKind::Chunk | RequestKind::Ack).then(|| Box::new(expectation.clone()));
         let expected_response = estimate::response(kind, chunk_size);

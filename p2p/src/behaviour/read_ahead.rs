@@ -1,9 +1,9 @@
 //! Prefetches chunks before they are asked for. No I/O; time is an argument.
 //!
-//! A consumer asks for chunks in order, one at a time. While it checks one, the next ones are read and encoded, so that
-//! its next request finds its answer ready. A *line* holds the prefetched answers of one session. Prefetched answers,
-//! and those being made, are bounded in all and for each peer, and are dropped soon if nobody asks for them. If a chunk
-//! cannot be prefetched, this is not an error: the request itself will report it.
+//! A consumer asks for chunks in order, one at a time. While it checks one, the provider reads and encodes the next
+//! ones, so the answer to the next request is ready. A *line* holds the prefetched answers of one session. Prefetched
+//! answers, and those being made, are bounded in all and for each peer. They are dropped soon if nobody asks for them.
+//! A failed prefetch is not an error: the request itself will report it.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -202,7 +202,7 @@ impl ReadAhead {
         line.ready.buffer().stopped = true;
     }
 
-    /// Drops what nobody asked for.
+    /// Drops prefetched answers that nobody asked for.
     pub(super) fn expire(&mut self, now: Instant) {
         if self.next_expiry.is_some_and(|expiry| expiry <= now) {
             self.lines.retain(|_, line| line.making.is_some() || now < line.used + READ_AHEAD_IDLE);

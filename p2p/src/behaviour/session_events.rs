@@ -10,12 +10,12 @@ use crate::{
 };
 
 impl Event {
-    /// Tells a session what this event means for it. The event must be of the session's peer and id ([`Self::of`]); only one
-    /// that ends the request that the session has in flight reaches it. Any other is late: the session was resumed
-    /// since, or gave the request up.
+    /// Passes this event to the session. The event must be of the session's peer and id ([`Self::of`]). The session
+    /// handles only the event that ends its request in flight. Any other event is late and ignored: the session was
+    /// resumed meanwhile, or gave the request up.
     ///
     /// # Errors
-    /// The session asked for something else.
+    /// It is not an answer to what the session asked for.
     pub fn tell(self, session: &mut Session, now: Instant) -> Result<(), Unexpected> {
         match self {
             Self::Verified { request_id, protocol, verified, .. } => {
@@ -55,7 +55,7 @@ fn tell_error(
         SnapshotProtocolError::Unfit(unfit) => {
             session.handle_request_failed(now, id, &StreamFailure::from(NotSent::Unfit(unfit)).into());
         }
-        // A consumer's request is none of a session's.
+        // An inbound request does not concern any session of ours.
         SnapshotProtocolError::Inbound(_) => {}
     }
     Ok(())

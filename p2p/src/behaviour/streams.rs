@@ -1,6 +1,6 @@
-//! The substreams of `/rpp/snapshots/2.0.0`: they are read and written on the task of their connection (`handler`). What is
-//! to be sent goes there through an [`Outlet`]; what came goes to the behaviour as events, whose two halves are `consuming`
-//! and `serving`.
+//! The substreams of `/rpp/snapshots/2.0.0`. The task of their connection reads and writes them (`handler`). Items to
+//! send go there through an [`Outlet`]. Received items go to the behaviour as events; `consuming` and `serving` are its
+//! two halves.
 
 mod handler;
 mod outlet;

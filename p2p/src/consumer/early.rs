@@ -1,11 +1,12 @@
-//! What mirrors give while the authority over the plan is still being checked and the place opened. It waits in memory, verified against
-//! the root and within the window, and counts once the place is open. So the line is not idle meanwhile; nothing of it reaches the
-//! disk before the authority is given.
+//! Prefetch from mirrors while the authority over the plan is checked and the place is opened. Prefetched chunks are
+//! verified against the root and wait in memory, within the window. They count once the place is open. So the line is
+//! not idle meanwhile, and no byte reaches the disk before authority is given.
 //!
-//! What each mirror is to give is settled before its plan is there, so that whoever reads it can ask for that beside the manifest.
+//! The range for each mirror is chosen before its plan is there, so the reader can ask for that range and the manifest
+//! at the same time.
 //!
-//! Only a download that has nothing yet and no limit by the byte reads ahead: else it is not known what is missing, or how
-//! much may come.
+//! Only a download without any bytes and without a limit by the byte prefetches. Otherwise it is not known yet which
+//! bytes are missing, or how many may arrive.
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Instant};
 
@@ -26,9 +27,9 @@ use crate::{
 pub(super) struct Early {
     /// Root and chunk size.
     of: Option<(Hash, u64)>,
-    /// What each mirror is to give, in bytes of the payload, each something else.
+    /// The range for each mirror, in bytes of the payload; the ranges do not overlap.
     parts: BTreeMap<Number, Range<u64>>,
-    /// The first byte that is in no part.
+    /// The first byte after all ranges.
     next: u64,
     came: Vec<(Number, VerifiedChunk)>,
     is_over: bool,
@@ -49,11 +50,11 @@ impl Early {
         !self.is_over && self.of.is_some() && !self.parts.is_empty()
     }
 
-    /// What this mirror is to give, in whole chunks of `size` bytes; within the window with that of all others.
+    /// The range for this mirror, in whole chunks of `size` bytes; the ranges of all mirrors together fit the window.
     fn part(&mut self, number: Number, size: u64, share: u64, window: u64) -> Range<u64> {
         let next = &mut self.next;
         let part = self.parts.entry(number).or_insert_with(|| {
-            // A power of two, as chunks are, so that the next part begins with a chunk whatever their size.
+            // A power of two, like a chunk, so the next range begins at a chunk's start whatever the chunk size.
             let share = share.checked_ilog2().map_or(0, |power| 1 << power);
             let most = share.max(size).min(window.saturating_sub(*next)) / size * size;
             let part = *next..*next + most;
@@ -63,7 +64,7 @@ impl Early {
         part.clone()
     }
 
-    /// It is of this root and chunk size from now on. `false` when what was settled before does not fit that.
+    /// Fixes root and chunk size. `false` if the ranges that were chosen before do not fit them.
     fn settle(&mut self, of: (Hash, u64)) -> bool {
         let begins_with_chunk = |part: &Range<u64>| part.start.is_multiple_of(of.1) && part.end.is_multiple_of(of.1);
         let is_fit = self.of == Some(of) || (self.of.is_none() && self.parts.values().all(begins_with_chunk));
@@ -73,7 +74,7 @@ impl Early {
         is_fit
     }
 
-    /// What of a part is still to come.
+    /// The parts of a range that have not arrived yet.
     fn missing(&self, number: Number, part: Range<u64>) -> Vec<Range<u64>> {
         let came = self.came.iter().filter(|(of, _)| *of == number).map(|(_, chunk)| chunk.index..chunk.index + 1);
         came.collect::<IndexRanges>().gaps(part)
@@ -81,7 +82,7 @@ impl Early {
 }
 
 impl Session {
-    /// What a mirror will be asked for first, if its plan is the one, before there is a plan.
+    /// The range that a mirror will be asked for first, if its plan is accepted. Chosen before there is a plan.
     pub(super) fn early_part(&mut self, number: Number, wishes: &PlanWishes) -> Range<u64> {
         if self.early.is_over || !self.download.may_read_before_plan() {
             return 0..0;
@@ -97,7 +98,7 @@ impl Session {
         EARLY_READ.min(self.options.window / mirrors.max(1) as u64)
     }
 
-    /// What a mirror is to read ahead.
+    /// What to prefetch from a mirror.
     pub(super) fn early_demand(&mut self, now: Instant, number: Number) -> Option<Demand> {
         let plan = Arc::clone(self.download.may_read_ahead().filter(|_| !self.early.is_over)?);
         let delivery = self.sources.get(number).filter(|delivery| matches!(delivery.kind, LinkKind::Mirror(_)))?;
@@ -118,7 +119,7 @@ impl Session {
         Some(Demand { plan: Some(own), want: Want { chunks, updates: 0..0 }, budget, ..Demand::without_plan() })
     }
 
-    /// The place may be open: what was read ahead counts now.
+    /// The place may be open: prefetched chunks count now.
     pub(super) fn use_early(&mut self, now: Instant) {
         if self.early.is_over || !self.download.takes_chunks() {
             return;
@@ -139,7 +140,7 @@ impl Session {
         self.touch();
     }
 
-    /// What was read ahead is of no use.
+    /// Drops the prefetched chunks, which are of no use.
     pub(super) fn drop_early(&mut self) {
         for (number, chunk) in std::mem::take(&mut self.early).came {
             self.note_early(number, chunk.bytes.len() as u64, false);

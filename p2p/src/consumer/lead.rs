@@ -1,4 +1,4 @@
-//! Who leads: whose plan the download's is. And what that settles for the others.
+//! Chooses the leader, whose plan becomes the download's, and fixes the payload for the other sources.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use super::{Failure, Session, serves, sources::Delivery};
 use crate::{limits::LEAD_PATIENCE, schedule::Number, status::FailureCode};
 
 impl Session {
-    /// Who leads: whose plan the download's is, and who gives the updates.
+    /// Chooses the leader: the source whose plan becomes the download's, and that delivers the updates.
     pub(super) fn choose_lead(&mut self, now: Instant) {
         if self.sources.alone().is_some_and(|number| self.sources.lead == Some(number)) {
             return;
@@ -20,7 +20,7 @@ impl Session {
         if keeps {
             return;
         }
-        // The one after the present leader that is of help; else any that may be later, but for one that leads already.
+        // The next source after the present leader that can deliver; else any other that may later.
         let after = self.sources.lead.map_or(0, |lead| lead + 1);
         let mut others: Vec<(bool, Number)> =
             self.sources.alive().map(|(number, delivery)| (!is_help(delivery), number.wrapping_sub(after))).collect();
@@ -40,7 +40,7 @@ impl Session {
         self.touch();
     }
 
-    /// The leader's plan becomes the download's, where that is of use.
+    /// Uses the leader's plan as the download's, if that helps.
     fn adopt_plan(&mut self, now: Instant, number: Number) {
         if self.is_fixed && !self.download.wants_updates() {
             return;
@@ -54,7 +54,7 @@ impl Session {
         }
     }
 
-    /// Root, length and chunk size are settled: every source is asked for just that.
+    /// Fixes root, length and chunk size: every source is asked for exactly that payload.
     pub(super) fn fix(&mut self) {
         if self.is_fixed || !self.download.is_fixed() {
             return;

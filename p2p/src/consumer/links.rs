@@ -1,4 +1,4 @@
-//! What happens with peers: connections, answers, and the lack of them.
+//! Events with peers: connections, answers, and failures.
 
 use std::{
     sync::Arc,
@@ -35,14 +35,15 @@ impl Session {
         let Some(number) = self.sources.peer_mut(peer).map(|(number, _)| number).filter(|_| !self.is_over()) else {
             return;
         };
-        // It may have been dialled before its part is settled.
+        // The peer may have been dialled before the payload was fixed.
         let is_needed = self.download.demand().is_needed;
         let demand = crate::download::Demand { is_needed, ..self.demand_of(number) };
         let trouble = self.sources.link_of_mut(number).and_then(|link| link.disconnected(now, reason, &demand));
         self.bear(now, number, trouble);
     }
 
-    /// The round trip to this peer was measured. A stream's window follows it; until then it is what is configured.
+    /// The round trip to this peer was measured. A stream's window follows it; before the first measurement, the
+    /// configured window is used.
     pub fn handle_round_trip(&mut self, now: Instant, peer: PeerId, time: Duration) {
         if let Some((_, link)) = self.sources.peer_mut(peer) {
             link.round_trip(now, time);
@@ -64,7 +65,7 @@ impl Session {
         self.sources.demand_of(number, &self.download.demand(), &self.schedule, self.is_fixed)
     }
 
-    /// What became of the request that was wanted: it is in flight under this id, or nothing was sent.
+    /// The result of sending the wanted request: it is in flight under this id, or nothing was sent.
     ///
     /// # Errors
     /// No request was wanted, or it was sent already.
@@ -78,15 +79,15 @@ impl Session {
         Ok(())
     }
 
-    /// Takes the request that is in flight under this id, and says with whom.
+    /// Removes the request that is in flight under this id, and returns it with its source.
     fn end_request(&mut self, id: RequestId) -> Option<(Number, InFlight)> {
         self.sources.links_mut().find_map(|(number, link)| Some((number, link.end(id)?)))
     }
 
-    /// Request `id` was answered, and its answer checked. Nothing happens when another request is in flight by now.
+    /// Request `id` was answered, and its answer checked. Ignored if another request is in flight by now.
     ///
     /// # Errors
-    /// That is not what the request can be answered with.
+    /// This is not an answer to that request.
     pub fn handle_verified(&mut self, now: Instant, id: RequestId, verified: Verified) -> Result<(), Unexpected> {
         let Some((number, ended)) = self.end_request(id) else { return Ok(()) };
         if self.is_over() {
@@ -99,7 +100,7 @@ impl Session {
         if let (Verified::Plan(_) | Verified::Resumed { .. }, Some(link)) =
             (&verified, self.sources.link_of_mut(number))
         {
-            // Nothing else was under way.
+            // Nothing else was in flight.
             link.round_trip(now, now.saturating_duration_since(ended.since));
         }
         match verified {
@@ -129,16 +130,17 @@ impl Session {
         Ok(())
     }
 
-    /// The answer to request `id`, which is told next, came by this version of the protocol. Without this it is 1.0.0.
+    /// The answer to request `id`, which is reported next, came over this version of the protocol. Without this call,
+    /// 1.0.0 is assumed.
     pub fn handle_protocol(&mut self, id: RequestId, protocol: Protocol) {
         self.sources.links_mut().for_each(|(_, link)| link.carried_by(id, protocol));
     }
 
-    /// Something came on the stream that request `id` opened, and was checked. Nothing happens when that is not the stream of
+    /// Something arrived on the stream that request `id` opened, and was checked. Ignored if that is not a stream of
     /// any of its peers any more.
     ///
     /// # Errors
-    /// That is not what comes on a stream.
+    /// This cannot arrive on a stream.
     pub fn handle_streamed(&mut self, now: Instant, id: RequestId, verified: Verified) -> Result<(), Unexpected> {
         if self.is_over() {
             return Ok(());
@@ -150,7 +152,7 @@ impl Session {
         match verified {
             Verified::Chunk(chunk) => self.accept_chunk(now, number, chunk),
             Verified::Update { index, update } => {
-                // One that was on the way when the updates were wanted anew is not the next one.
+                // An update that was in flight when the updates were wanted again is not the next one.
                 let _ = self.accept_update(now, number, index, *update);
             }
             _ => return Err(Unexpected { input: Input::Verified }),
@@ -159,7 +161,7 @@ impl Session {
         Ok(())
     }
 
-    /// The stream that request `id` opened is over; a violation is told by [`Self::handle_violation`].
+    /// The stream that request `id` opened has ended; a violation is reported by [`Self::handle_violation`].
     pub fn handle_stream_ended(&mut self, now: Instant, id: RequestId, error: &SnapshotProtocolError) {
         let Some(number) = self.stream_of(id).filter(|_| !self.is_over()) else { return };
         let demand = self.demand_of(number);
@@ -176,7 +178,7 @@ impl Session {
         self.sources.links().find(|(_, link)| link.is_stream(id)).map(|(number, _)| number)
     }
 
-    /// A source has planned its part.
+    /// A source has sent its plan.
     pub(super) fn accept_plan(&mut self, now: Instant, number: Number, plan: Arc<Plan>) {
         let may_shrink = self.sources.link_of_mut(number).is_some_and(|link| link.planned(now));
         let (leads, alone) = (self.sources.lead == Some(number), self.sources.alone() == Some(number));
@@ -185,13 +187,13 @@ impl Session {
         let is_fit = match &present {
             _ if gives_plan => self.download.accept_plan(Arc::clone(&plan), may_shrink && alone).is_ok(),
             Some(present) if self.is_fixed => serves(&plan, present),
-            // It is compared when there is something to compare it with.
+            // The plan is compared later, when there is one to compare it with.
             _ => true,
         };
         if !is_fit {
             let name = self.source_name(number);
             let message = format!("{name} answered with another snapshot than the session's");
-            // To the leader's own question the check of the answer refuses that already.
+            // If the leader was asked, the check of its answer refuses that already.
             self.put_out(now, number, Failure { code: FailureCode::Provider, message, distrust: gives_plan }, false);
             return;
         }
@@ -219,7 +221,7 @@ impl Session {
         }
     }
 
-    /// Whether a chunk is of use.
+    /// Whether a chunk can be used.
     pub(super) fn take_chunk(&mut self, now: Instant, number: Number, chunk: VerifiedChunk) -> bool {
         let bytes = chunk.bytes.len() as u64;
         self.schedule.came(now, number, bytes);
@@ -243,7 +245,7 @@ impl Session {
                     link.update_came(index);
                 }
             }
-            // It was asked for before another one led for a while.
+            // It was asked for before another source led for a while.
             Taken::No if self.sources.had_many() => {}
             Taken::No => return Err(Unexpected { input: Input::Verified }),
             Taken::TooLarge => self.refuse_updates(now, number),
@@ -280,14 +282,14 @@ impl Session {
         let Some(link) = self.sources.link_of_mut(number) else { return };
         let trouble = link.failed(now, ended, failure, &demand);
         if link.is_to_shrink() && demand.may_shrink {
-            // What is verified is made durable first, because it counts in the chunks of the present plan.
+            // Verified chunks are made durable first, because their count refers to the present plan's chunks.
             self.download.close_place();
         }
         self.bear(now, number, trouble);
     }
 
-    /// The answer to request `id` broke the protocol. Its source is cut off and not trusted again; the session goes on with
-    /// the others, if there are any.
+    /// The answer to request `id` broke the protocol. Its source is not used or trusted any more; the session goes on
+    /// with the others, if there are any.
     pub fn handle_violation(&mut self, now: Instant, id: RequestId, violation: &Violation) {
         let of_request = self.end_request(id).map(|(number, _)| number);
         let Some(number) = of_request.or_else(|| self.stream_of(id)).filter(|_| !self.is_over()) else { return };
@@ -297,14 +299,14 @@ impl Session {
         self.cut_off(now, number, violation);
     }
 
-    /// A source broke the protocol, or has nothing that may be taken here.
+    /// A source broke the protocol, or has nothing that this session may use.
     pub(super) fn cut_off(&mut self, now: Instant, number: Number, violation: &Violation) {
         let is_banned = breaks_rules(violation);
         let (code, distrust) = match violation {
             Violation::Chunk { .. } => (FailureCode::Checksum, true),
-            // The anchor on this side may be wrong.
+            // This side's trust anchor may be wrong.
             Violation::Plan(error) if error.is_about_trust() => (FailureCode::Authentication, false),
-            // So may a bound.
+            // A bound on this side may be wrong, too.
             Violation::Plan(_) if !is_banned => (FailureCode::Provider, false),
             Violation::Update { .. } => (FailureCode::Proof, true),
             Violation::Authority(_) => (FailureCode::Authentication, true),
@@ -327,7 +329,7 @@ impl Session {
         }
     }
 
-    /// What went wrong with a peer: it passes, or the peer is out.
+    /// Handles a failure with a peer: it may pass, or the peer is not used any more.
     pub(super) fn bear(&mut self, now: Instant, number: Number, trouble: Option<Trouble>) {
         self.touch();
         match trouble {
@@ -347,7 +349,7 @@ impl Session {
     }
 }
 
-/// Whether nobody who follows the rules answers so, however either side is configured.
+/// Whether the answer breaks a rule, whatever the configuration of either side.
 fn breaks_rules(violation: &Violation) -> bool {
     match violation {
         Violation::Plan(error) => {

@@ -1,4 +1,4 @@
-//! What happens on this machine: checks of authority, and the disk.
+//! Events on this machine: checks of authority, and the disk.
 
 use std::{path::PathBuf, time::Instant};
 
@@ -27,8 +27,8 @@ impl Session {
         Ok(())
     }
 
-    /// Signatures and chain of the plan hold, and this node verified its proof before: chunks may come. The proof is being
-    /// checked again, and nothing is called verified before [`Self::handle_proof`] says that it holds.
+    /// Signatures and chain of the plan are valid, and this node verified its proof earlier: chunks may arrive. The
+    /// proof is being checked again. Nothing is called verified before [`Self::handle_proof`] reports success.
     ///
     /// # Errors
     /// No check is under way.
@@ -42,7 +42,7 @@ impl Session {
         Ok(())
     }
 
-    /// The proof of a known chain was checked again; of another plan than the present one it says nothing.
+    /// The proof of a known chain was checked again. Ignored if the plan has changed since.
     ///
     /// # Errors
     /// The chain of this plan is not known.
@@ -60,8 +60,8 @@ impl Session {
         Ok(())
     }
 
-    /// The check of the chain, or of its proof, came to no end on this machine: it says neither yes nor no, and nothing of the
-    /// provider. The session ends, because nobody would answer it any more; a resume checks again.
+    /// The check of the chain, or of its proof, did not finish on this machine, which shows nothing about the provider.
+    /// The session ends, because nothing would end its wait. A resume checks again.
     ///
     /// # Errors
     /// No check is under way.
@@ -101,7 +101,7 @@ impl Session {
         };
         let message = format!("the plan of {} is refused: {error}", self.lead_name());
         let failure = Failure { code, message, distrust };
-        // That is the publishers' offence, whoever brings it.
+        // That is the publishers' offence, whichever source delivers it.
         let is_publishers = matches!(error, AuthorityError::Equivocation { .. });
         let Some(number) = self.sources.lead.filter(|_| !is_publishers) else { return self.end(now, failure) };
         let is_banned = is_offence(&error);
@@ -115,9 +115,9 @@ impl Session {
         self.sources.leading().map_or_else(|| "a source that is gone".to_owned(), |lead| name(&lead.source()))
     }
 
-    /// What became of the partial payload: the answer to `OpenStorage`, or trouble with a write, a sync or placing, or with
-    /// any other of the session's files. After trouble, whatever else was outstanding is dropped by the driver and asked for
-    /// again.
+    /// The state of the partial payload: the answer to `OpenStorage`, or a failure of a write, a sync, placing, or
+    /// another file of the session. After a failure the driver drops everything else that was outstanding, and the
+    /// session asks for it again.
     ///
     /// # Errors
     /// No place was to be opened.
@@ -152,8 +152,8 @@ impl Session {
         self.download.handle_durable(now, durable)
     }
 
-    /// What was on the disk before the offset `checked` was hashed by now. The `missing` chunks do not hold; the driver
-    /// hashes on when they are repaired.
+    /// Bytes on the disk before the offset `checked` have been hashed. The `missing` chunks do not match; the driver
+    /// continues to hash when they are repaired.
     ///
     /// # Errors
     /// There was nothing to be hashed.

@@ -1,6 +1,6 @@
-//! What a mirror gives: a plan with its updates, and chunks by ranges. Pure: reading and checking is the driver's. A mirror is no
-//! peer: nobody is dialled, and nothing is acknowledged. It is read by several requests at once, so that the next answer is on its
-//! way before the last one ends.
+//! A mirror: it delivers a plan with its updates, and chunks by ranges. Pure: the driver reads and checks. A mirror is
+//! not a peer: nobody is dialled, and nothing is acknowledged. Several reads are in flight at once, so the next answer
+//! arrives right after the last one.
 
 use std::{
     ops::Range,
@@ -29,12 +29,12 @@ pub(super) struct MirrorLink {
     wishes: PlanWishes,
     state: State,
     next_job: u64,
-    /// It had no plan for what is wished, when that was not settled yet.
+    /// It had no plan for the wishes, at a time when the payload was not fixed.
     has_no_plan: bool,
     backoff: Backoff,
-    /// How many reads may be under way: fewer for one that failed so.
+    /// How many reads may be in flight; halved after a failure.
     most_reads: usize,
-    /// It did not fail yet, so it may be asked for the payload beside its plan.
+    /// It has not failed, so the payload may be asked for together with its plan.
     begins_early: bool,
     received: u64,
     wasted: u64,
@@ -71,17 +71,17 @@ enum State {
 #[derive(Debug)]
 struct Read {
     job: MirrorJobId,
-    /// When its last chunk came, or it began.
+    /// When its last chunk arrived, or when it began.
     since: Instant,
-    /// What is still to come.
+    /// The chunks that have not arrived yet.
     chunks: Range<u64>,
 }
 
-/// What a job is that something is told of.
+/// The state of the job to which an event belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum JobState {
     UnderWay,
-    /// It was given up: what comes of it is late.
+    /// The job was given up: its events are late.
     GivenUp,
     /// There never was such a job.
     Unknown,
@@ -210,40 +210,40 @@ impl MirrorLink {
         }
     }
 
-    /// It is read in another way from now on: what is under way is given up, and it is asked at once.
+    /// The mirror is read in another way from now on: reads in flight are given up, and it is asked at once.
     pub(super) fn renew(&mut self) {
         (self.state, self.last) = (State::Idle, None);
         (self.most_reads, self.begins_early) = (MIRROR_READS, true);
         self.backoff.reset();
     }
 
-    /// The plan that was asked for is there.
+    /// The plan that was asked for has arrived.
     pub(super) fn planned(&mut self) {
         self.state = State::Open { reads: Vec::new() };
     }
 
-    /// Its plan is for what was wished before something was settled.
+    /// Its plan is for the wishes before the payload was fixed.
     pub(super) fn plans_as_before(&self) -> bool {
         matches!(self.state, State::Planning { wishes, .. } if wishes != self.wishes)
     }
 
-    /// It has no plan for what it was asked for; it may have one for what will be settled.
+    /// It has no plan for these wishes; it may have one for the payload that will be fixed.
     pub(super) fn has_no_plan_yet(&mut self) {
         self.has_no_plan = !self.plans_as_before();
         self.state = State::Idle;
     }
 
-    /// Whether it may be asked for more than the plan at once.
+    /// Whether it may be asked for the payload together with the plan.
     pub(super) fn begins_early(&self) -> bool {
         self.begins_early
     }
 
-    /// Whether it may be asked for a plan before anything is settled.
+    /// Whether it may be asked for a plan before the payload is fixed.
     pub(super) fn may_plan_early(&self) -> bool {
         !self.has_no_plan
     }
 
-    /// Whether this is the next chunk of that read; then it counts as read.
+    /// Whether this is the next chunk of that read. If so, it counts as read.
     pub(super) fn takes(&mut self, now: Instant, job: MirrorJobId, index: u64) -> bool {
         let State::Open { reads } = &mut self.state else { return false };
         match reads.iter_mut().find(|read| read.job == job) {
@@ -256,12 +256,12 @@ impl MirrorLink {
         }
     }
 
-    /// A chunk came, of which it is not known yet whether it is of use.
+    /// A chunk arrived; it is not known yet whether it can be used.
     pub(super) fn received(&mut self, bytes: u64) {
         self.received = self.received.saturating_add(bytes);
     }
 
-    /// What came is of no use.
+    /// These bytes cannot be used.
     pub(super) fn wasted(&mut self, bytes: u64) {
         self.wasted = self.wasted.saturating_add(bytes);
     }
@@ -281,14 +281,15 @@ impl MirrorLink {
         self.wasted = self.wasted.saturating_add(bytes);
     }
 
-    /// That read is over.
+    /// That read has ended.
     pub(super) fn read(&mut self, job: MirrorJobId) {
         if let State::Open { reads } = &mut self.state {
             reads.retain(|read| read.job != job);
         }
     }
 
-    /// A job failed in a way that passes; the others are given up with it. `Some`: the patience is at its end.
+    /// A job failed in a way that may pass; the mirror's other jobs are given up with it. `Some`: the mirror has failed
+    /// for too long.
     pub(super) fn back_off(&mut self, now: Instant, reason: &Cause, least: Option<Duration>) -> Option<Out> {
         self.last = Some(Setback::Mirror(reason.clone()));
         // It may not serve so many at once.

@@ -1,4 +1,4 @@
-//! What happens with mirrors.
+//! Events with mirrors.
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use super::{
 use crate::{download::Taken, exchange::VerifiedChunk, mirror::MirrorPlan, schedule::Number};
 
 impl Session {
-    /// The mirror that a job is of; `None` when that was given up.
+    /// The mirror of a job; `None` if the job was given up.
     fn mirror_at(&self, mirror: MirrorId, job: MirrorJobId) -> Result<Option<Number>, Unexpected> {
         let Some((number, link)) = self.sources.mirror(mirror).filter(|_| !self.is_over()) else { return Ok(None) };
         match link.job_state(job) {
@@ -109,10 +109,10 @@ impl Session {
         Ok(())
     }
 
-    /// A mirror did not do its job. Its other jobs are given up with it.
+    /// A mirror's job failed. Its other jobs are given up with it.
     ///
     /// # Errors
-    /// It had none such.
+    /// It had no such job.
     pub fn handle_mirror_failed(
         &mut self,
         now: Instant,

@@ -1,4 +1,4 @@
-//! The sources of a download: who they are, who leads, and what each is to deliver.
+//! The sources of a download: which there are, which one leads, and what each of them delivers.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -22,7 +22,7 @@ use crate::{
 pub(super) struct Sources {
     all: BTreeMap<Number, Delivery>,
     next: Number,
-    /// Whose plan the download's is: it gives the updates.
+    /// The source whose plan is the download's, and that delivers the updates.
     ///
     /// ```text
     ///   first source ──> leads ──> authority holds ──> leads on, and the others deliver
@@ -31,36 +31,36 @@ pub(super) struct Sources {
     ///                    the next source that is not out
     /// ```
     pub(super) lead: Option<Number>,
-    /// Payload bytes of sources that were taken away: received and wasted.
+    /// Payload bytes of sources that were removed: received and wasted.
     pub(super) gone: (u64, u64),
 }
 
-/// One source, and what became of it.
+/// One source and its results.
 #[derive(Debug)]
 pub(super) struct Delivery {
     pub(super) kind: LinkKind,
-    /// What it serves: the download's snapshot, under a tip of its own.
+    /// Its plan: the download's snapshot, perhaps under another tip.
     pub(super) plan: Option<Arc<Plan>>,
-    /// Verified payload bytes that were of use.
+    /// Verified payload bytes that were used.
     pub(super) verified: u64,
-    /// Why nothing is asked of it any more.
+    /// Why it is not used any more.
     pub(super) out: Option<Out>,
-    /// Its link is over, and the driver does not know yet.
+    /// Its link has ended, and the driver does not know yet.
     pub(super) is_to_close: bool,
 }
 
-/// What carries the pieces.
+/// The kind of link that delivers the chunks.
 #[derive(Debug)]
 pub(super) enum LinkKind {
     Peer(Box<Link>),
     Mirror(Box<MirrorLink>),
 }
 
-/// A source that is out.
+/// A source that is not used any more.
 #[derive(Clone, Debug)]
 pub(super) struct Out {
     pub(super) failure: Failure,
-    /// It broke the protocol.
+    /// Whether it broke the protocol.
     pub(super) is_banned: bool,
 }
 
@@ -76,7 +76,7 @@ impl Delivery {
         self.out.is_none()
     }
 
-    /// It can deliver chunks now.
+    /// Whether it can deliver chunks now.
     pub(super) fn is_open(&self) -> bool {
         self.is_alive()
             && self.plan.is_some()
@@ -93,12 +93,12 @@ impl Delivery {
         }
     }
 
-    /// A mirror's payload is being read.
+    /// Whether a mirror's payload is being read.
     pub(super) fn is_read(&self) -> bool {
         matches!(&self.kind, LinkKind::Mirror(link) if link.is_open() && link.is_busy())
     }
 
-    /// Payload bytes that may still come without another word.
+    /// Payload bytes that may still arrive without another request.
     pub(super) fn under_way(&self) -> u64 {
         match (&self.kind, &self.plan) {
             (LinkKind::Peer(link), Some(plan)) => link.under_way(plan),
@@ -115,7 +115,7 @@ impl Delivery {
         }
     }
 
-    /// What is asked of it from now on.
+    /// Sets the wishes for its next plan.
     pub(super) fn set_wishes(&mut self, wishes: PlanWishes) {
         match &mut self.kind {
             LinkKind::Peer(link) => link.set_wishes(wishes),
@@ -123,7 +123,7 @@ impl Delivery {
         }
     }
 
-    /// It is to plan again: what it serves is not what is wanted.
+    /// It must plan again: its plan is not for the wanted payload.
     pub(super) fn plan_again(&mut self) {
         self.plan = None;
         match &mut self.kind {
@@ -159,7 +159,7 @@ impl Sources {
         self.all.iter_mut().map(|(number, delivery)| (*number, delivery))
     }
 
-    /// There was more than one at any time.
+    /// Whether there was more than one source at any time.
     pub(super) fn had_many(&self) -> bool {
         self.next > 1
     }
@@ -172,7 +172,7 @@ impl Sources {
         self.iter().filter(|(_, delivery)| delivery.is_alive())
     }
 
-    /// The only source that is not out, if there is just one.
+    /// The only source in use, if there is exactly one.
     pub(super) fn alone(&self) -> Option<Number> {
         let mut alive = self.alive();
         let (number, _) = alive.next()?;
@@ -193,7 +193,7 @@ impl Sources {
         Some(removed)
     }
 
-    /// The source whose plan the download has.
+    /// The source whose plan the download uses.
     pub(super) fn leading(&self) -> Option<&Delivery> {
         self.get(self.lead?)
     }
@@ -219,7 +219,7 @@ impl Sources {
         }
     }
 
-    /// The link with this peer, unless it is out.
+    /// The link with this peer, unless it is not used any more.
     pub(super) fn peer_mut(&mut self, peer: PeerId) -> Option<(Number, &mut Link)> {
         self.iter_mut().filter(|(_, delivery)| delivery.is_alive()).find_map(|(number, delivery)| {
             match &mut delivery.kind {
@@ -229,7 +229,7 @@ impl Sources {
         })
     }
 
-    /// The mirror with this number of the driver's, unless it is out.
+    /// The mirror with this number of the driver, unless it is not used any more.
     pub(super) fn mirror(&self, mirror: MirrorId) -> Option<(Number, &MirrorLink)> {
         self.alive().find_map(|(number, delivery)| match &delivery.kind {
             LinkKind::Mirror(link) if link.id() == mirror => Some((number, &**link)),
@@ -247,7 +247,7 @@ impl Sources {
         })
     }
 
-    /// The links with peers: every one until it is told to be closed.
+    /// The links with peers; each one until the driver is told to close it.
     pub(super) fn links(&self) -> impl Iterator<Item = (Number, &Link)> {
         self.iter().filter_map(|(number, delivery)| match &delivery.kind {
             LinkKind::Peer(link) => Some((number, &**link)),
@@ -262,7 +262,7 @@ impl Sources {
         })
     }
 
-    /// A link that is over while the download goes on.
+    /// A link that has ended while the download goes on.
     pub(super) fn poll_close(&mut self) -> Option<(PeerId, SnapshotSessionId)> {
         let (_, delivery) = self.iter_mut().find(|(_, delivery)| delivery.is_to_close)?;
         delivery.is_to_close = false;
@@ -272,7 +272,7 @@ impl Sources {
         }
     }
 
-    /// What one source is to do for the download.
+    /// The demand on one source.
     ///
     /// `all`: what the download needs. `is_fixed`: its root, length and chunk size are settled.
     pub(super) fn demand_of(&self, number: Number, all: &Demand, schedule: &Schedule, is_fixed: bool) -> Demand {
@@ -308,12 +308,12 @@ impl Sources {
         let others: u64 = self
             .iter()
             .filter(|(other, delivery)| *other != number && delivery.is_alive())
-            // What a slow one still brings may never come.
+            // The bytes that a slow source still owes may never arrive.
             .filter(|(other, _)| schedule.slow_until(*other).is_none())
             .map(|(_, delivery)| delivery.under_way())
             .sum();
-        // A mirror is read in parts of this: the larger, the less often it is asked. What of it is not read yet can be had from the others
-        // at the end.
+        // A mirror is read in parts of this amount: larger parts mean fewer requests. At the end, the parts that it has
+        // not read yet can be fetched from other sources.
         let allowance = match self.get(number).map(|delivery| &delivery.kind) {
             Some(LinkKind::Mirror(_)) => schedule.allowance(number).saturating_mul(2),
             _ => schedule.allowance(number),

@@ -66,7 +66,7 @@ impl Session {
         view
     }
 
-    /// What each source gives, the lost ones included, in the order in which they were added.
+    /// The results of each source, lost ones included, in the order in which they were added.
     #[must_use]
     pub fn sources(&self, now: Instant) -> Vec<SourceView> {
         let all = self.download.demand();
@@ -141,13 +141,13 @@ impl Session {
         })
     }
 
-    /// What keeps a download that needs a source: nothing while any of them delivers.
+    /// What holds up a download that needs a source; `None` while any source delivers.
     pub(super) fn obstacle(&self) -> Option<SessionState> {
         let all = self.download.demand();
         if self.sources.alive().next().is_none() {
             return all.is_needed.then_some(SessionState::Connecting);
         }
-        // The one that is nearest to deliver something.
+        // The source that will deliver soonest.
         let rank = |obstacle: &Option<SessionState>| match obstacle {
             None => 0,
             Some(SessionState::Planning) => 1,
@@ -158,7 +158,7 @@ impl Session {
             let demand = self.sources.demand_of(number, &all, &self.schedule, self.is_fixed);
             match &delivery.kind {
                 LinkKind::Peer(link) if link.is_needed(&demand) || !all.is_needed => Some(link.obstacle(&demand)),
-                // It has to wait until something is settled.
+                // It has to wait until the payload is fixed.
                 LinkKind::Peer(_) => None,
                 LinkKind::Mirror(_) if !demand.is_needed && all.is_needed => None,
                 LinkKind::Mirror(mirror) => Some(mirror.obstacle()),
@@ -167,13 +167,14 @@ impl Session {
         obstacles.min_by_key(rank).flatten()
     }
 
-    /// That the limit by the byte keeps the next chunk from being asked for: not without a source that could be asked.
+    /// The wait for the limit by the byte, if the limit keeps the next chunk from being asked for and there is a source
+    /// to ask.
     fn held_back(&self) -> Option<Waiting> {
         let is_reached = self.obstacle().is_none() && self.sources.alive().next().is_some();
         self.download.held_back().filter(|_| is_reached)
     }
 
-    /// And of whom, if it is a source.
+    /// What the session waits for, and the source, if it waits for one.
     fn waiting(&self) -> Option<(Waiting, Option<DownloadSource>)> {
         match &self.course {
             Course::Failed { failure, since } => {
@@ -189,8 +190,8 @@ impl Session {
         here.or_else(|| self.waiting_on_sources()).or_else(rest)
     }
 
-    /// What keeps the whole from going on: of what is waited for, the newest that is under way, else what comes next. A slow
-    /// source beside a fast one does not show here.
+    /// What holds up the whole session: the newest wait for something in flight, else the wait for what comes next. A
+    /// slow source beside a fast one does not appear here.
     fn waiting_on_sources(&self) -> Option<(Waiting, Option<DownloadSource>)> {
         let all = self.download.demand();
         if self.sources.alive().next().is_none() && all.is_needed {

@@ -25,14 +25,14 @@ use crate::{
 /// How a session behaves; see `[snapshots]` in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// What the plan should be of.
+    /// The plan that is wished for.
     pub wishes: PlanWishes,
     /// A group is made durable and acknowledged after this many bytes
     pub ack_bytes: u64,
     /// or after this long, whichever comes first.
     pub ack_interval: Duration,
-    /// The most bytes that may be under way or wait to be written. What a stream needs for its path may be less. At least one chunk is
-    /// always allowed.
+    /// Largest number of bytes that may be in flight or wait to be written. A stream may need less for its path. At
+    /// least one chunk is always allowed.
     pub window: u64,
     /// A session without progress for this long fails; `None`: it tries without end.
     pub give_up_after: Option<Duration>,
@@ -74,7 +74,7 @@ pub struct Saved {
     pub durable: Have,
 }
 
-/// Offsets that an operator names for a resume. They are never "recovered": a refusal fails the session.
+/// Offsets that an operator names for a resume. The session does not recover from a refusal of them: it fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExplicitResume {
     /// The plan.
@@ -99,21 +99,22 @@ pub enum DownloadSource {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MirrorId(pub u32);
 
-/// The session's number for a job of a mirror; of one mirror each is another one.
+/// The session's number for a job of a mirror; each job of a mirror has another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MirrorJobId(pub u64);
 
-/// What a mirror is to be read for. Several jobs of a mirror may be under way at a time.
+/// A job for the reader of a mirror. Several jobs of a mirror may be in flight at a time.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum MirrorJob {
     /// Read the manifest, make a plan of it that fits these wishes, and check it ([`MirrorPlan::check`](crate::mirror::MirrorPlan::check)). Answer:
     /// `handle_mirror_plan`.
     Plan {
-        /// What the plan should be of.
+        /// The plan that is wished for.
         wishes: PlanWishes,
-        /// Bytes of the payload that are wanted of this mirror first, should its plan be the one; the payload may be shorter. They are read in the
-        /// pieces that [`reads`](crate::mirror::reads) says, and may be asked for as soon as it is known of which root. Empty: none.
+        /// Bytes of the payload that the session will ask for first if it accepts the plan; the payload may be shorter.
+        /// They are read in the pieces that [`reads`](crate::mirror::reads) returns, and may be prefetched as soon as
+        /// the root is known. Empty: none.
         ahead: Range<u64>,
     },
     /// Read these chunks, neighbours in one go, and check each against the root. Answer: `handle_mirror_chunk` for each of
@@ -121,25 +122,25 @@ pub enum MirrorJob {
     Chunks {
         /// The mirror's plan.
         plan: Arc<Plan>,
-        /// Which; never empty.
+        /// Which chunks; never empty.
         chunks: Range<u64>,
     },
 }
 
-/// Why a mirror did not do its job. Answers any [`MirrorJob`]; the other jobs of this mirror are given up with it.
+/// Why a mirror's job failed. Answers any [`MirrorJob`]; the mirror's other jobs are given up with it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum MirrorFailure {
     /// It may pass: the mirror is asked again later.
     Passing {
-        /// What happened; credentials and query are not in it.
+        /// What happened, without credentials and query.
         reason: Cause,
-        /// Not earlier than after this long, as the mirror says.
+        /// The earliest time of the next attempt, as the mirror says.
         retry_after: Option<Duration>,
     },
-    /// It does not have this snapshot, or not in a way that can be read. Nobody broke a rule.
+    /// It does not have this snapshot, or not in a readable form. No rule was broken.
     Refused {
-        /// The word for it.
+        /// The code of the failure.
         code: FailureCode,
         /// What happened.
         reason: Cause,
@@ -148,21 +149,21 @@ pub enum MirrorFailure {
     Lied(Violation),
 }
 
-/// What the session wants done. Each action is returned once; its documentation names the answer that ends it.
+/// An action for the driver. Each action is returned once; its documentation names the answer that ends it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Action {
     /// Connect to this peer. Answer: `handle_connected` (at once if connected already) or `handle_dial_failed`; or `handle_barred`.
     Connect(PeerId),
     /// Send a request to this peer. Answer: `handle_sent` at once, before the next action; then, with the request's id,
-    /// `handle_verified`, `handle_request_failed` or `handle_violation`. Of this peer no other request is wanted before.
+    /// `handle_verified`, `handle_request_failed` or `handle_violation`. Before that, no other request to this peer is
+    /// wanted.
     Request(PeerId, Exchange),
-    /// Tell this peer, on the stream that an earlier request opened, what is wanted and granted. No answer; what comes is told
-    /// by `handle_streamed`, and the stream's end by `handle_stream_ended` or `handle_violation`. Never wanted where the driver
-    /// does not tell of a stream by `handle_protocol`.
+    /// Tell this peer, on the stream that an earlier request opened, which ranges are wanted and how much is granted.
+    /// There is no answer. What arrives is reported by `handle_streamed`, and the stream's end by `handle_stream_ended`
+    /// or `handle_violation`. This action is returned only if the driver has reported a stream by `handle_protocol`.
     Grant(PeerId, Grant),
-    /// The link with this peer is over while the download goes on: what the transport knows of its session is to be
-    /// forgotten. No answer.
+    /// The link with this peer has ended while the download goes on: forget the transport's session with it. No answer.
     Close(PeerId, SnapshotSessionId),
     /// Read something from a mirror. Answer: see the job; or `handle_mirror_failed`, or `handle_barred`.
     Mirror(MirrorId, MirrorJobId, MirrorJob),
@@ -208,7 +209,7 @@ pub enum Storage {
     Ready {
         /// What is there, as recorded.
         durable: Have,
-        /// What of it this process has not hashed yet. The driver hashes it, ascending, and reports by
+        /// The part of it that this process has not hashed yet. The driver hashes it in ascending order, and reports by
         /// `handle_rechecked`.
         unchecked: Have,
     },
@@ -253,45 +254,45 @@ pub struct Waiting {
 /// Why a session is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The stable word.
+    /// The code of the failure.
     pub code: FailureCode,
-    /// One sentence that names the peer, and the chunk or update if it is about one.
+    /// One sentence that names the peer, and the chunk or update if one is concerned.
     pub message: String,
     /// The provider broke the protocol or invented a chain: it must not be trusted again.
     pub distrust: bool,
 }
 
-/// What one source gives to a download.
+/// The results of one source of a download.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct SourceView {
-    /// Who.
+    /// The source.
     pub source: DownloadSource,
     /// The wire session with a peer.
     pub link: Option<SnapshotSessionId>,
     /// The version of the protocol by which a peer's session was opened last.
     pub protocol: Option<Protocol>,
-    /// Where it stands.
+    /// Its state.
     pub state: SourceState,
-    /// Verified payload bytes that were of use.
+    /// Verified payload bytes that were used.
     pub bytes_verified: u64,
-    /// Payload bytes that came in vain.
+    /// Payload bytes that could not be used.
     pub bytes_wasted: u64,
-    /// Its rate, in bytes per second, as far as it is known.
+    /// Its rate in bytes per second, if it is known.
     pub rate: Option<u64>,
-    /// Payload bytes that may be under way from a peer, or wait for the disk; of a session that is carried by a stream.
+    /// For a peer whose session is carried by a stream: payload bytes that may be in flight or wait for the disk.
     pub window: Option<u64>,
-    /// What is waited for from it.
+    /// What the session waits for from it.
     pub waiting: Option<Waiting>,
-    /// What it is out for, or recovering from.
+    /// Why it is not used any more, or the failure from which it is recovering.
     pub trouble: Option<(FailureCode, String)>,
 }
 
-/// A source broke the protocol: it was cut off, and nothing of what it sent then counts.
+/// A source broke the protocol: it is not used any more, and nothing that it sent then counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Blame {
-    /// Who.
+    /// The source.
     pub source: DownloadSource,
     /// The wire session with a peer.
     pub link: Option<SnapshotSessionId>,
@@ -318,15 +319,15 @@ pub enum Fault {
 pub struct View {
     /// The session.
     pub session: SnapshotSessionId,
-    /// The source whose plan the session's is; `None` while there is no source.
+    /// The source whose plan the session uses; `None` while there is no source.
     pub source: Option<DownloadSource>,
-    /// Where it stands.
+    /// Its state.
     pub state: SessionState,
     /// What it waits for; `None` if it is complete or its next action is about to be taken.
     pub waiting: Option<Waiting>,
     /// The source that this wait is for, if it is for one.
     pub waits_for: Option<DownloadSource>,
-    /// Why it is over.
+    /// Why it has ended.
     pub failure: Option<Failure>,
     /// The last failure that it is recovering from: whose fault it is, and what happened.
     pub trouble: Option<(FailureCode, String)>,
@@ -346,12 +347,12 @@ pub struct View {
     pub confirmed_updates: u64,
     /// Payload bytes received since this machine was created, including wasted ones.
     pub bytes_received: u64,
-    /// Payload bytes received in vain: from answers that broke off or came too slowly (an estimate), that did not
-    /// verify, or that a full disk lost.
+    /// Payload bytes that were received and could not be used: from answers that broke off or came too slowly (an
+    /// estimate), that did not verify, or that a full disk lost.
     pub bytes_wasted: u64,
     /// Payload bytes verified by this process.
     pub bytes_verified: u64,
-    /// Of the bytes that were on the disk before, the number that was hashed again.
+    /// Of the bytes that were on the disk before, how many have been hashed again.
     pub bytes_rechecked: u64,
     /// The number of those bytes.
     pub bytes_to_recheck: u64,
@@ -367,8 +368,8 @@ pub struct View {
     pub payload_path: Option<PathBuf>,
     /// Tries that failed since the last progress.
     pub failed_tries: u32,
-    /// How many tries opening the session took this time, or has taken so far; 1 if nothing fails.
+    /// How many attempts it took this time to open the session, or has taken so far; 1 if nothing fails.
     pub tries: u32,
-    /// When something was last verified, over all tries; before that, the start.
+    /// When something was last verified, over all attempts; before that, the start.
     pub progressed: Instant,
 }

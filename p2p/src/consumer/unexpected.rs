@@ -1,16 +1,15 @@
-//! What a driver may not say.
+//! Inputs that a driver must not give.
 
-/// An input that no state of the session can have: nothing that was asked for has it as its answer. The session is as it
-/// was before. Whoever drives it, or the session itself, has a fault. What merely comes late is no such thing: it is
-/// ignored.
+/// An input that answers nothing that the session asked for. The session stays as it was before. The driver, or the
+/// session itself, has a bug. A late answer is not such an input: it is ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{input} was told, and nothing was asked that this answers")]
 pub struct Unexpected {
-    /// What was told.
+    /// The kind of input.
     pub input: Input,
 }
 
-/// What a driver tells, by kind.
+/// The kinds of a driver's inputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[allow(missing_docs)] // each is the `handle_*` of its name

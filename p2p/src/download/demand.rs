@@ -1,21 +1,21 @@
-//! What a download needs of whoever has its payload.
+//! What a download needs from its sources.
 
 use std::{ops::Range, sync::Arc};
 
 use crate::messages::Plan;
 
-/// All that a link knows of its download.
+/// Everything that a link knows about its download.
 #[derive(Clone, Debug)]
 pub(crate) struct Demand {
     /// The accepted plan.
     pub(crate) plan: Option<Arc<Plan>>,
-    /// Without somebody who has the payload the download does not get on.
+    /// Without a source the download makes no progress.
     pub(crate) is_needed: bool,
-    /// The same snapshot may be planned anew in smaller chunks.
+    /// The same snapshot may be planned again in smaller chunks.
     pub(crate) may_shrink: bool,
-    /// The next chunk and update, counted from the first one that is neither verified nor confirmed: where a resume goes on.
+    /// The first chunk and the first update that are neither verified nor confirmed: a resume continues there.
     pub(crate) next: (u64, u64),
-    /// What is to come.
+    /// What is wanted.
     pub(crate) want: Want,
     /// How many payload bytes of it may be under way.
     pub(crate) budget: u64,
@@ -23,16 +23,16 @@ pub(crate) struct Demand {
     pub(crate) unwritten: u64,
     /// What may be acknowledged.
     pub(crate) durable: Durable,
-    /// Every byte is durable, and was verified by this process.
+    /// Every byte is durable and was verified by this process.
     pub(crate) is_all_durable: bool,
-    /// The authority over the present plan is being checked, or a place opened for it: another plan has to wait.
+    /// The authority over the present plan is being checked, or its place is being opened: another plan has to wait.
     pub(crate) is_in_use: bool,
-    /// Nothing verified is still to be written: its count in the present chunks may be given up.
+    /// No verified chunk waits to be written, so the count in the present chunks may be given up.
     pub(crate) is_written: bool,
 }
 
 impl Demand {
-    /// Before there is a plan: somebody who has the payload is needed, and nothing else can be said.
+    /// Without a plan, only the need for a source is known.
     pub(crate) fn without_plan() -> Self {
         Self {
             plan: None,
@@ -50,7 +50,7 @@ impl Demand {
     }
 }
 
-/// Ranges of chunks, ascending and apart, and one of updates: those that are missing and may come now.
+/// Ranges of chunks that ascend and do not touch, and one range of updates: those that are missing and may arrive now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Want {
     pub(crate) chunks: Vec<Range<u64>>,
@@ -58,7 +58,7 @@ pub(crate) struct Want {
 }
 
 impl Want {
-    /// Wants these chunks, which ascend.
+    /// A want for these chunks, which ascend.
     pub(crate) fn of_chunks(single: impl Iterator<Item = u64>) -> Self {
         let mut chunks: Vec<Range<u64>> = Vec::new();
         for next in single.map(|index| index..index + 1) {
@@ -79,7 +79,7 @@ impl Want {
         self.chunks.first().map(|range| range.start)
     }
 
-    /// A chunk came: it is not wanted any more.
+    /// A chunk arrived: it is not wanted any more.
     pub(crate) fn without_chunk(&mut self, index: u64) {
         let Some(at) = self.chunks.iter().position(|range| range.contains(&index)) else { return };
         let range = self.chunks.remove(at);
@@ -89,7 +89,7 @@ impl Want {
         }
     }
 
-    /// An update came: neither it nor those before it are wanted any more.
+    /// An update arrived: it and those before it are not wanted any more.
     pub(crate) fn without_update(&mut self, index: u64) {
         self.updates.start = self.updates.start.max(index + 1);
         if self.updates.is_empty() {
@@ -98,7 +98,7 @@ impl Want {
     }
 }
 
-/// How many chunks and updates, from the first on, are durable and recorded; `None` where nothing may be said now.
+/// How many chunks and updates, from the first on, are durable and recorded; `None` if this may not be reported now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Durable {
     pub(crate) chunks: Option<u64>,

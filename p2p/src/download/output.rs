@@ -1,22 +1,22 @@
-//! What is to be done on this machine, and what has to come from elsewhere.
+//! What has to be done on this machine, and what has to come from the sources.
 
 use std::{sync::Arc, time::Instant};
 
 use super::{Authority, Demand, DiskJob, Download, DownloadState, Durable, Place, Want, Work};
 use crate::{consumer::Action, messages::Plan};
 
-/// What the next opening keeps from being begun.
+/// What must not start before the next opening is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hold {
     Nothing,
-    /// What an operator named is put to the provider before anything is checked.
+    /// The operator's offsets are sent to the provider before anything is checked.
     Authority,
-    /// Another plan is to come: neither the authority over this one is checked, nor a place opened for it.
+    /// Another plan follows: the authority over this one is not checked, and no place is opened for it.
     Plan,
 }
 
 impl Download {
-    /// The next thing to do on this machine. Everything is in order of the disk: what was verified is written first.
+    /// The next action on this machine, in the order of the disk: verified chunks are written first.
     pub(crate) fn poll_action(&mut self, now: Instant, hold: Hold) -> Option<Action> {
         let (tally, work) = match &mut self.state {
             DownloadState::Unplanned => return None,
@@ -45,7 +45,7 @@ impl Download {
         Some(action)
     }
 
-    /// The payload goes into its place, if everything is durable.
+    /// Places the payload if everything is durable.
     pub(crate) fn place_action(&mut self, now: Instant) -> Option<Action> {
         let work = self.work_mut()?;
         if work.authority != Authority::Holds || work.place != Place::Open || !work.is_all_durable() {
@@ -56,7 +56,7 @@ impl Download {
         Some(Action::Place)
     }
 
-    /// When [`Self::handle_timeout`] is to be called at the latest.
+    /// When [`Self::handle_timeout`] must be called at the latest.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let work = self.work()?;
         let recheck = match work.place {
@@ -66,7 +66,7 @@ impl Download {
         [recheck, work.window.sync_at()].into_iter().flatten().min()
     }
 
-    /// What has to come from whoever has the payload, and what may be said of it there.
+    /// What the sources have to deliver, and what may be acknowledged to them.
     pub(crate) fn demand(&self) -> Demand {
         let Some(work) = self.work() else { return Demand::without_plan() };
         let updates = self.confirmed_updates.max(work.chain.updates.len() as u64).min(work.plan.total_updates);
@@ -85,17 +85,18 @@ impl Download {
         }
     }
 
-    /// Whether the authority over the plan is given, now or as the record says: root, length and chunk size are settled.
+    /// Whether the authority over the plan is given, now or according to the record: root, length and chunk size are
+    /// fixed.
     pub(crate) fn is_fixed(&self) -> bool {
         self.confirmed_updates > 0 || self.work().is_some_and(|work| work.authority.is_given())
     }
 
-    /// Updates of the plan are still to come.
+    /// Whether updates of the plan are missing.
     pub(crate) fn wants_updates(&self) -> bool {
         self.work().is_some_and(Work::has_missing_updates)
     }
 
-    /// The plan, while nothing is had of it, its place is not open yet, and nothing limits what may come.
+    /// The plan, if no byte of it is present, its place is not open yet, and there is no limit by the byte.
     pub(crate) fn may_read_ahead(&self) -> Option<&Arc<Plan>> {
         let work = self.work()?;
         let is_to_open = matches!(work.place, Place::Closed | Place::Opening { .. }) && !work.window.is_open();
@@ -103,7 +104,7 @@ impl Download {
         (is_to_open && is_new && self.throttle.is_none()).then_some(&work.plan)
     }
 
-    /// Whether what is read before there is a plan may be of use.
+    /// Whether bytes that are prefetched before there is a plan may be used.
     pub(crate) fn may_read_before_plan(&self) -> bool {
         match self.work() {
             None => self.confirmed_chunks == 0 && self.throttle.is_none(),
@@ -111,13 +112,13 @@ impl Download {
         }
     }
 
-    /// Whether chunks have a place.
+    /// Whether the place for chunks is open.
     pub(crate) fn takes_chunks(&self) -> bool {
         self.work().is_some_and(|work| work.window.is_open())
     }
 
-    /// The plan is dropped: whoever it came from is no help, and nothing is settled yet. `false` while something on this
-    /// machine works on it.
+    /// Drops the plan: its source delivers nothing, and nothing is fixed yet. `false` while this machine works on the
+    /// plan.
     pub(crate) fn forget_plan(&mut self) -> bool {
         let is_free = !self.is_fixed() && self.work().is_none_or(|work| !work.is_in_use() && work.is_written());
         if is_free {
@@ -139,8 +140,8 @@ impl Download {
         }
     }
 
-    /// Below what was confirmed once (a partial payload that was lost) a provider would refuse it, and what is being
-    /// fetched again is not there.
+    /// A provider refuses markers below those that were confirmed once. After a partial payload was lost, the chunks
+    /// that are fetched again are not there yet, so nothing may be reported.
     fn durable(&self, work: &Work) -> Durable {
         if !work.is_open() {
             return Durable::default();
@@ -191,14 +192,14 @@ impl Work {
         self.window.is_idle() && self.recheck.is_idle()
     }
 
-    /// Chunks may come, and be acknowledged.
+    /// Whether chunks may arrive and be acknowledged.
     fn is_open(&self) -> bool {
         let is_open = self.window.is_open() && matches!(self.place, Place::Open | Place::Placed { .. });
         is_open && !self.has_missing_updates()
     }
 
-    /// Updates first; then, once there is a place for them, chunks: those that do not hold on the disk (acks wait for them),
-    /// then new ones.
+    /// Updates first. Then, once the place is open, chunks: first those on the disk that do not match (acks wait for
+    /// them), then new ones.
     pub(super) fn want(&self) -> Want {
         if self.has_missing_updates() {
             return Want { updates: self.chain.updates.len() as u64..self.plan.total_updates, chunks: Vec::new() };

@@ -1,5 +1,5 @@
-//! Tracks what was on the disk before this process started. It counts once it was hashed again, and chunks that do not
-//! match are fetched and written again. [`Window`](super::window::Window) counts new chunks.
+//! Tracks the bytes that were on the disk before this process started. They count once they were hashed again. Chunks
+//! that do not match are fetched and written again. [`Window`](super::window::Window) tracks new chunks.
 //!
 //! ```text
 //! unchecked -> checked
@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The driver hashes by itself and reports its progress. It pauses while a damaged chunk that it found is missing, so
-//! what is kept here is never more than what it hashes in one step.
+//! this never holds more than the driver hashes in one step.
 
 use std::{collections::BTreeSet, time::Instant};
 
@@ -17,7 +17,7 @@ use crate::{exchange::VerifiedChunk, have::Have};
 pub(super) struct Recheck {
     /// Bytes that were there when the partial payload was opened.
     before: u64,
-    /// Those that were not hashed then nor since.
+    /// The bytes that have not been hashed, neither then nor since.
     unchecked: Have,
     unchecked_bytes: u64,
     since: Option<Instant>,
@@ -46,7 +46,7 @@ impl Recheck {
         }
     }
 
-    /// The partial payload was opened with so many bytes, of which this process has not hashed those that are `unchecked`.
+    /// The partial payload was opened with this many bytes. This process has not hashed those that are `unchecked`.
     pub(super) fn open(&mut self, now: Instant, before: u64, unchecked: Have) {
         *self = Self { before, unchecked, ..Self::new(0) };
         self.count();
@@ -57,14 +57,14 @@ impl Recheck {
         self.unchecked_bytes = self.unchecked.bytes();
     }
 
-    /// Nothing is written any more. What was fetched and is not durable counts as missing until the partial payload is
-    /// opened again.
+    /// Nothing is written any more. Chunks that were fetched and are not durable count as missing until the partial
+    /// payload is opened again.
     pub(super) fn close(&mut self) {
         self.missing.extend(self.queue.drain(..).map(|chunk| chunk.index));
         self.missing.extend(self.writing.take().into_iter().flat_map(|(_, chunks)| chunks));
     }
 
-    /// Chunks become smaller from now on, so what is known of single ones no longer applies. Chunks that did not match
+    /// Chunks become smaller from now on, so knowledge about single chunks no longer applies. Chunks that did not match
     /// count as not hashed until the partial payload is opened again.
     pub(super) fn resize(&mut self, chunk_size: u64) {
         for index in std::mem::take(&mut self.missing) {
@@ -73,7 +73,7 @@ impl Recheck {
         self.count();
     }
 
-    /// What was there before this offset has been hashed; the chunks `missing` do not match, `damaged` bytes in all.
+    /// The bytes before this offset have been hashed. The chunks `missing` do not match, `damaged` bytes in all.
     pub(super) fn progress(&mut self, checked: u64, missing: &[u64], damaged: u64) {
         self.unchecked.subtract(&Have::prefix(self.unchecked.payload_bytes(), checked));
         self.count();
@@ -121,7 +121,7 @@ impl Recheck {
         Some(chunks)
     }
 
-    /// What was handed out is written and durable.
+    /// The chunks that were handed out are written and durable.
     pub(super) fn repaired(&mut self) {
         self.writing = None;
     }
@@ -135,12 +135,12 @@ impl Recheck {
         self.queue.is_empty() && self.writing.is_none()
     }
 
-    /// Whether everything that was there has been checked, or was written again.
+    /// Whether all bytes that were there have been hashed, or written again.
     pub(super) fn is_done(&self) -> bool {
         self.unchecked_bytes == 0 && self.is_sound()
     }
 
-    /// Whether nothing is known to be damaged now.
+    /// Whether no chunk is known to be damaged now.
     pub(super) fn is_sound(&self) -> bool {
         self.missing.is_empty() && self.is_idle()
     }

@@ -1,4 +1,4 @@
-//! What a download can say of itself: how far it is, and what it waits for on this machine.
+//! What a download reports about itself: its progress, and what it waits for on this machine.
 
 use std::{sync::Arc, time::Instant};
 
@@ -9,16 +9,16 @@ use crate::{
     status::WaitKind,
 };
 
-/// What a download is about.
+/// The phase of a download.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// It cannot go on now.
     Paused,
-    /// Something is checked, opened or put in its place on this machine.
+    /// Something is checked, opened or placed on this machine.
     Verifying,
-    /// Chunks come.
+    /// Chunks arrive.
     Streaming,
-    /// Whatever it needs has to come from elsewhere first.
+    /// Everything that it needs has to come from a source first.
     Waiting,
 }
 
@@ -40,7 +40,7 @@ impl Download {
         self.progressed
     }
 
-    /// Fills in what is known of the payload.
+    /// Fills in what is known about the payload.
     pub(crate) fn tell(&self, view: &mut View) {
         view.confirmed_chunks = self.confirmed_chunks;
         view.confirmed_updates = self.confirmed_updates;
@@ -56,7 +56,7 @@ impl Download {
         view.bytes_to_recheck = recheck.total_bytes();
         view.bytes_damaged = recheck.damaged_bytes();
         view.bytes_written = window.written_bytes();
-        // Before the partial payload is open, what the record says of it.
+        // Before the partial payload is open, the record's count.
         view.bytes_durable =
             if window.is_open() || window.durable_bytes() > 0 { window.durable_bytes() } else { work.recorded.bytes() };
         if let (true, Place::Placed { path }) = (view.verified, &work.place) {
@@ -64,7 +64,7 @@ impl Download {
         }
     }
 
-    /// What stands in the way whoever has the payload.
+    /// The wait on this machine that no source can shorten, if there is one.
     pub(crate) fn waiting_on_this_side(&self) -> Option<Waiting> {
         let work = self.work()?;
         if let Some(pause) = work.paused() {
@@ -90,7 +90,7 @@ impl Download {
         })
     }
 
-    /// What is still to be written, hashed or checked, when nothing else is to come.
+    /// What remains to be written, hashed or checked when nothing else has to arrive.
     pub(crate) fn waiting_on_the_rest(&self) -> Option<Waiting> {
         let work = self.work()?;
         if let Some(since) = work.window.busy_since() {

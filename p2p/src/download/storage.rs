@@ -1,4 +1,4 @@
-//! What happened on the disk.
+//! Events of the disk.
 
 use std::{path::PathBuf, time::Instant};
 
@@ -10,14 +10,14 @@ use crate::{
     limits::PAUSE_RECHECK,
 };
 
-/// This node's own files failed: what the operator is told.
+/// This node's own files failed: the message for the operator.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this node's own files failed: {0}")]
 pub(crate) struct DiskFailed(pub(crate) Cause);
 
 impl Download {
-    /// What became of the partial payload, or trouble with any of the session's files. After trouble, whatever else was
-    /// outstanding is dropped by the driver and asked for again.
+    /// The state of the partial payload, or a failure of any of the session's files. After a failure the driver drops
+    /// everything else that was outstanding, and the session asks for it again.
     pub(crate) fn handle_storage(
         &mut self,
         now: Instant,
@@ -55,7 +55,7 @@ impl Download {
         Ok(Ok(()))
     }
 
-    /// The opening that ends is the one that is waited for, and what it was opened for still holds.
+    /// Whether the opening that has ended is the one that the session waits for, and its reason still holds.
     fn ends_opening(&mut self) -> Result<bool, Unexpected> {
         let is_out = self.tally.answered(DiskJob::Open, Input::StorageOpen)?;
         let Some(work) = self.work_mut() else { return Ok(false) };
@@ -128,7 +128,7 @@ impl Download {
         Ok(())
     }
 
-    /// What was on the disk before this offset was hashed by now; the `missing` chunks do not hold.
+    /// Bytes on the disk before this offset have been hashed; the `missing` chunks do not match.
     pub(crate) fn handle_rechecked(&mut self, checked: u64, missing: &[u64]) -> Result<(), Unexpected> {
         self.tally.check_recheck()?;
         let Some(work) = self.work_mut().filter(|work| work.place == Place::Open) else { return Ok(()) };
@@ -138,7 +138,7 @@ impl Download {
         Ok(())
     }
 
-    /// The chunks that did not hold are written again and durable.
+    /// The chunks that did not match are written again and durable.
     pub(crate) fn handle_repaired(&mut self) -> Result<(), Unexpected> {
         if self.tally.answered(DiskJob::Repair, Input::Repaired)?
             && let Some(work) = self.work_mut()
@@ -180,7 +180,7 @@ impl Download {
 }
 
 impl Work {
-    /// The node could not finish a check of the authority: it is asked for again.
+    /// The node could not finish a check of the authority: the session asks for it again.
     fn give_up_check(&mut self) {
         if matches!(self.authority, super::Authority::Checking { .. }) {
             self.authority = super::Authority::Missing;

@@ -1,4 +1,4 @@
-//! What the driver was asked for and has not answered: so that an answer that comes late is told from one to nothing.
+//! Tracks what the driver was asked for and has not answered, to tell a late answer from one that answers nothing.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use crate::{
     have::Have,
 };
 
-/// Work that has an answer of its own.
+/// A job with an answer of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DiskJob {
     Authority,
@@ -17,15 +17,15 @@ pub(super) enum DiskJob {
     Place,
 }
 
-/// How many jobs of each kind are out, and how many more were when the disk got into trouble: the driver drops those, but an
-/// answer may be on its way already.
+/// How many jobs of each kind are outstanding, and how many more were when the disk failed. The driver drops the
+/// latter, but an answer may already be on its way.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     out: [u32; 5],
     dropped: [u32; 5],
-    /// What was ever handed out to be written, or found durable.
+    /// All chunks that were ever handed out to be written, or found durable.
     handed: Option<Have>,
-    /// A place was open in which there were bytes to be hashed again.
+    /// A place was open with bytes that had to be hashed again.
     has_rechecked: bool,
 }
 
@@ -34,7 +34,7 @@ impl Tally {
         self.out[job as usize] += 1;
     }
 
-    /// `true` when the answer is to something that is out, `false` when it is late.
+    /// `true` if the answer is to an outstanding job, `false` if it is late.
     pub(super) fn answered(&mut self, job: DiskJob, input: Input) -> Result<bool, Unexpected> {
         let (out, dropped) = (&mut self.out[job as usize], &mut self.dropped[job as usize]);
         if *out > 0 {
@@ -45,7 +45,7 @@ impl Tally {
         Ok(false)
     }
 
-    /// The disk is in trouble: what is out is dropped, but for the check of a proof, which needs no disk.
+    /// The disk failed: all outstanding jobs are dropped, except the check of a proof, which needs no disk.
     pub(super) fn drop_jobs(&mut self) {
         for job in [DiskJob::Authority, DiskJob::Open, DiskJob::Repair, DiskJob::Place] {
             self.dropped[job as usize] += std::mem::take(&mut self.out[job as usize]);
@@ -63,18 +63,18 @@ impl Tally {
     }
 
     fn handed_of(&mut self, payload_bytes: u64) -> &mut Have {
-        // Before its authority is given, a plan may give way to one of another payload.
+        // Before its authority is given, a plan may be replaced by one for another payload.
         self.handed = self.handed.take().filter(|handed| handed.payload_bytes() == payload_bytes);
         self.handed.get_or_insert_with(|| Have::nothing(payload_bytes))
     }
 
-    /// A chunk is told to be written.
+    /// Checks a report that a chunk was written.
     pub(super) fn check_written(&self, chunk_size: u64, index: u64) -> Result<(), Unexpected> {
         let is_known = self.handed.as_ref().is_some_and(|handed| handed.has_chunk(chunk_size, index));
         if is_known { Ok(()) } else { Err(Unexpected { input: Input::Written }) }
     }
 
-    /// This is told to be durable.
+    /// Checks a report that these bytes are durable.
     pub(super) fn check_durable(&self, durable: &Have) -> Result<(), Unexpected> {
         let is_known = durable.is_empty() || self.handed.as_ref().is_some_and(|handed| durable.is_within(handed));
         if is_known { Ok(()) } else { Err(Unexpected { input: Input::Durable }) }

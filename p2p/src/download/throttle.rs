@@ -1,4 +1,4 @@
-//! A limit by the byte: how much of what is wanted may come is granted from outside, piece by piece.
+//! A limit by the byte: bytes that may arrive are granted from outside, piece by piece.
 //!
 //! The limit is shared by downloads that know nothing of each other, so it is not here. A download says how much it would take
 //! ([`Download::thirst`]), and is granted that much when it is its turn. What is granted and did not come yet bounds the budget that
@@ -11,11 +11,11 @@ use crate::{consumer::Waiting, limits::RATE_AHEAD, status::WaitKind};
 
 #[derive(Debug)]
 pub(super) struct Throttle {
-    /// Bytes a second, of all downloads together.
+    /// Bytes per second, of all downloads together.
     limit: u64,
-    /// Payload bytes that are granted and did not come yet.
+    /// Payload bytes that are granted and have not arrived yet.
     ahead: u64,
-    /// Since when more is asked for.
+    /// Since when the download has wanted more.
     since: Option<Instant>,
 }
 
@@ -31,7 +31,7 @@ impl Throttle {
 }
 
 impl Download {
-    /// How many bytes a second all downloads share; `None`: as fast as it goes.
+    /// Sets how many bytes per second all downloads share; `None`: no limit.
     pub(crate) fn limit_rate(&mut self, limit: Option<u64>) {
         match (&mut self.throttle, limit) {
             (Some(throttle), Some(limit)) => throttle.limit = limit,
@@ -45,8 +45,9 @@ impl Download {
         self.throttle.is_some()
     }
 
-    /// How many bytes it would take next; `None` while there is no limit, nothing is to come, or enough is granted: a chunk for each of so
-    /// many sources, so that a slow one that has its chunk under way keeps nobody else from being asked.
+    /// How many bytes it would accept next. `None` while there is no limit, nothing is wanted, or enough is granted.
+    /// Enough is one chunk for each of this many sources, so a slow source with a chunk in flight does not keep the
+    /// others from being asked.
     pub(crate) fn thirst(&mut self, now: Instant, sources: u64) -> Option<u64> {
         let (chunk_size, budget, is_wanted) = match self.work() {
             Some(work) => (work.plan.chunk_size, work.budget(), work.want().first_chunk().is_some()),
@@ -64,7 +65,7 @@ impl Download {
         Some(chunk_size.min(budget - throttle.ahead))
     }
 
-    /// So many bytes more may come.
+    /// Grants this many further bytes.
     pub(crate) fn allow(&mut self, bytes: u64) {
         if let Some(throttle) = &mut self.throttle {
             throttle.ahead = throttle.ahead.saturating_add(bytes);
@@ -72,7 +73,7 @@ impl Download {
         }
     }
 
-    /// That the limit holds it back.
+    /// The wait for the limit, if it holds the download back.
     pub(crate) fn held_back(&self) -> Option<Waiting> {
         let throttle = self.throttle.as_ref()?;
         let reason = format!(

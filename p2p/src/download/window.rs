@@ -1,13 +1,14 @@
-//! The window of chunks between verified and durable. A chunk is queued, then handed out to be written, then written, then
-//! durable. Chunks come in any order, and each is made durable where it stands.
+//! The window of chunks between verified and durable. A chunk is queued, then handed out to be written, then written,
+//! then durable. Chunks arrive in any order, and each is made durable at its own place.
 //!
-//! Two things are bounded: what waits in memory to be written, by the window; and what is lost if the disk fails, which is all that
-//! is not durable, by two windows: one that is being made durable, and one that comes meanwhile.
+//! Two amounts are bounded. The window bounds the chunks that wait in memory to be written. Two windows bound the
+//! chunks that are not durable, which are lost if the disk fails: one window is being made durable while another one
+//! arrives.
 //!
-//! Example with chunks of 1 MiB, and a window and groups of 4 MiB. Chunks 0, 1, 7 and 8 are verified: nothing more is asked for,
-//! because a fifth would make 5 MiB in memory. 0 and 7 are written, so two more may be asked for. When 1 and 8 are written as well, a
-//! group is full, and a sync is due. Until it ends, four chunks may come, written or not: with a fifth, more than two windows would
-//! not be durable.
+//! Example with chunks of 1 MiB, and a window and groups of 4 MiB. Chunks 0, 1, 7 and 8 are verified. Nothing more is
+//! asked for, because a fifth chunk would make 5 MiB in memory. Chunks 0 and 7 are written, so two more may be asked
+//! for. When 1 and 8 are written as well, a group is full, and a sync is due. Until the sync ends, four chunks may
+//! arrive, written or not: with a fifth, more than two windows would not be durable.
 
 use std::{
     collections::VecDeque,
@@ -43,7 +44,7 @@ pub(super) struct Window {
     writing_bytes: u64,
     /// Written, and not durable yet.
     written: IndexRanges,
-    /// All that are verified: queued, being written, written and durable.
+    /// All verified chunks: queued, being written, written and durable.
     verified: IndexRanges,
     verified_bytes: u64,
     durable: IndexRanges,
@@ -57,7 +58,7 @@ pub(super) struct Window {
 
 impl Window {
     pub(super) fn new(plan: &Plan, window: u64, group: u64, interval: Duration) -> Self {
-        // While one group is made durable, as much may come.
+        // While one group is made durable, as many bytes may arrive.
         let group = group.min(window);
         Self {
             payload_bytes: plan.snapshot.checkpoint.payload_bytes,
@@ -96,8 +97,8 @@ impl Window {
         self.open = true;
     }
 
-    /// The disk failed: what is not durable counts as lost, and nothing is handed out until the partial payload is
-    /// opened again.
+    /// The disk failed: chunks that are not durable count as lost, and nothing is handed out until the partial payload
+    /// is opened again.
     pub(super) fn close(&mut self) {
         let durable = std::mem::take(&mut self.durable);
         self.rewind(durable);
@@ -132,7 +133,7 @@ impl Window {
         is_new
     }
 
-    /// The chunks that are to come, ascending.
+    /// The chunks that are wanted, ascending.
     pub(super) fn wanted(&self) -> Vec<Range<u64>> {
         if self.open { self.verified.gaps(0..self.total) } else { Vec::new() }
     }
@@ -159,7 +160,7 @@ impl Window {
         self.queued_bytes + self.writing_bytes
     }
 
-    /// Bytes of the first chunk that is to come.
+    /// Bytes of the first chunk that is wanted.
     fn next_size(&self) -> u64 {
         self.size(self.verified.prefix())
     }
@@ -225,7 +226,7 @@ impl Window {
         self.dirty_since.map(|since| since + self.interval)
     }
 
-    /// All that is durable now. What was not handed out is of an earlier opening, and does not count.
+    /// All bytes that are durable now. Chunks that were not handed out belong to an earlier opening, and do not count.
     pub(super) fn synced(&mut self, now: Instant, durable: &Have) {
         self.syncing = None;
         // A sync may cover chunks that were written while it ran, before that was reported.
@@ -244,12 +245,12 @@ impl Window {
         self.dirty_since = (self.pending() > 0).then(|| self.dirty_since.unwrap_or(now));
     }
 
-    /// Whether nothing is queued, handed out or being synced.
+    /// Whether no chunk is queued, handed out or being synced.
     pub(super) fn is_idle(&self) -> bool {
         self.syncing.is_none() && self.pending() == 0
     }
 
-    /// How many verified chunks, or runs of them, are not durable.
+    /// How many verified chunks, or runs of chunks, are not durable.
     fn pending(&self) -> usize {
         self.queue.len() + self.writing.len() + self.written.pieces()
     }

@@ -44,7 +44,7 @@ pub enum RequestFailure {
 }
 
 impl RequestFailure {
-    /// About how many bytes of the requested chunk arrived in vain.
+    /// About how many bytes of the requested chunk arrived and could not be used.
     #[must_use]
     pub fn received(&self) -> u64 {
         match self {
@@ -61,7 +61,7 @@ pub enum TooSlow {
     /// The answer came too slowly.
     #[error(transparent)]
     Answer(#[from] Stall),
-    /// What was wanted on a stream came too slowly, or not at all.
+    /// What was wanted on a stream arrived too slowly, or not at all.
     #[error("{peer} is stalled: {stall}, although it has something to send and may")]
     Stream {
         /// The provider.
@@ -114,10 +114,10 @@ pub enum Unserved {
     /// Nothing moved on its stream.
     #[error("nothing moved for {} s", .0.as_secs())]
     Idle(Duration),
-    /// Its stream was opened and nothing came.
+    /// Its stream was opened, and no frame arrived.
     #[error("no frame within {} s", .0.as_secs())]
     NoFrame(Duration),
-    /// The consumer reads too slowly what it wanted.
+    /// The consumer reads too slowly.
     #[error("the consumer does not read what it wanted: {0}")]
     Unread(Stall),
     /// The answer did not reach the consumer.
@@ -125,8 +125,8 @@ pub enum Unserved {
     Lost(Cause),
 }
 
-/// What a part below or beside this crate says of its own failure (a transport, a disk, a web server): kept to be shown, and
-/// compared by its words. Its words are escaped.
+/// A failure of a part below or beside this crate (a transport, a disk, a web server), kept to be shown. Two causes are
+/// equal if their texts are. The text is escaped.
 #[derive(Clone)]
 pub struct Cause {
     words: Arc<str>,
@@ -154,19 +154,19 @@ impl Cause {
         Self { words, error: Some(Arc::new(error)), is_innermost: true }
     }
 
-    /// Its words only, where the error cannot be kept.
+    /// Only its text, for an error that cannot be kept.
     #[must_use]
     pub fn told(said: &(impl fmt::Display + ?Sized)) -> Self {
         Self { words: text::escape(&said.to_string()).into(), error: None, is_innermost: false }
     }
 
-    /// What it says, escaped.
+    /// Its text, escaped.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.words
     }
 
-    /// The error, where it could be kept.
+    /// The error, if it was kept.
     #[must_use]
     pub fn error(&self) -> Option<&(dyn Error + Send + Sync + 'static)> {
         self.error.as_deref()

@@ -1,4 +1,4 @@
-//! The messages of `/rpp/offers/1.0.0`, by the rules of all others.
+//! The messages of `/rpp/offers/1.0.0`, with the rules of all other messages.
 
 use super::{
     DecodeError,

@@ -249,7 +249,7 @@ impl<'a> Object<'a> {
         scan::array(self.raw(field)?, most).ok_or(DecodeError::Field { field, expected })
     }
 
-    /// One of a few words, as serde knows them from the messages.
+    /// One of a few words; serde knows them from the message types.
     pub(super) fn word<T: DeserializeOwned>(
         &self,
         field: &'static str,

@@ -1,5 +1,5 @@
-//! Messages as JSON. serde writes them all but the chunk: its bytes would be copied twice, and looked through for escapes
-//! that base64 does not have.
+//! Messages as JSON. serde writes all of them except the answer with a chunk: it would copy the chunk's bytes twice,
+//! and search them for characters to escape, which base64 does not have.
 
 use base64_simd::STANDARD;
 use serde::Serialize;
@@ -44,6 +44,6 @@ fn chunk(session: SnapshotSessionId, chunk_index: u64, chunk: &[u8], proof: &[Ha
 }
 
 pub(super) fn written<T: Serialize + ?Sized>(message: &T) -> Vec<u8> {
-    // It does not fail: every key is a field's name, and the messages' own ways to write themselves have no errors.
+    // It cannot fail: every key is a field's name, and the messages' own serializers return no errors.
     serde_json::to_vec(message).unwrap_or_default()
 }

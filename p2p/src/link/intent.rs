@@ -1,4 +1,4 @@
-//! What a link says to its peer, whatever the transport: messages, what it wants, and how much of it may come.
+//! What a link tells its peer, whatever the transport: messages, wants, and credit.
 
 use super::LinkState;
 use crate::{
@@ -7,27 +7,27 @@ use crate::{
     stream::frame::MAX_RANGES,
 };
 
-/// One thing to say.
+/// One intent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Intent {
-    /// A message of its own. The next one is not said before this one is answered.
+    /// A message. The next one is not sent before this one is answered.
     Message(SnapshotsRequest),
-    /// What is wanted, in this order: it replaces what was wanted before and is not sent yet.
+    /// The wanted chunks and updates, in this order. This replaces the part of earlier wants that is not sent yet.
     Want(Want),
-    /// Payload bytes of chunks that may have come, in all since the session was opened. Never falls.
+    /// Payload bytes of chunks that may arrive, in all since the session was opened. Never falls.
     Credit(u64),
 }
 
-/// What was said since the session was opened, so that each thing is said once. What came is no longer wanted, on either
-/// side.
+/// What the peer has been told since the session was opened, so that nothing is sent twice. Items that have arrived are
+/// no longer wanted, on either side.
 ///
-/// Example: chunks of 1 MiB, a window of 4 MiB. `Want 0..100` and `Credit 4 MiB` are said. Two chunks come: 98 are still wanted
-/// and 2 MiB are still granted, so there is nothing to say. Both become durable: `Credit 6 MiB`.
+/// Example: chunks of 1 MiB, a window of 4 MiB. `Want 0..100` and `Credit 4 MiB` are sent. Two chunks arrive: 98 are
+/// still wanted and 2 MiB are still granted, so nothing is sent. Both become durable: `Credit 6 MiB` is sent.
 #[derive(Debug, Default)]
 pub(super) struct Said {
     want: Want,
     credit: u64,
-    /// Payload bytes of the chunks that came.
+    /// Payload bytes of the chunks that have arrived.
     received: u64,
 }
 
@@ -62,12 +62,12 @@ impl Said {
         })
     }
 
-    /// What is wanted, and did not come yet.
+    /// The wanted items that have not arrived yet.
     pub(super) fn want(&self) -> &Want {
         &self.want
     }
 
-    /// Payload bytes that may still come.
+    /// Payload bytes that may still arrive.
     pub(super) fn left(&self) -> u64 {
         self.credit.saturating_sub(self.received)
     }

@@ -1,4 +1,4 @@
-//! What goes wrong with a peer, and what is done about it (`docs/protocol.md`, What a consumer does).
+//! Failures with a peer, and the reactions to them (`docs/protocol.md`, What a consumer does).
 
 use std::time::Instant;
 
@@ -101,7 +101,7 @@ impl Link {
         self.back_off(now, Setback::NoAnswer(failure.clone()), false)
     }
 
-    /// The peer answered that it does not.
+    /// The peer refused the request.
     pub(crate) fn refused(
         &mut self,
         now: Instant,
@@ -133,7 +133,7 @@ impl Link {
         Trouble::end(failure, setback.to_string())
     }
 
-    /// The peer does not know the session, or not as we do.
+    /// The peer does not know the session, or has other markers.
     fn lost_session(
         &mut self,
         now: Instant,
@@ -161,7 +161,7 @@ impl Link {
         }
     }
 
-    /// Whether the ack can be given up: every byte is durable, so an ack that is not accepted holds nothing up.
+    /// Whether the ack can be given up: every byte is durable, so a refused ack need not hold up the session.
     fn gives_up_ack(&mut self, request: &SnapshotsRequest, demand: &Demand) -> bool {
         let gives_up = matches!(request, SnapshotsRequest::Ack { .. }) && demand.is_all_durable;
         self.acks.given_up |= gives_up;

@@ -1,7 +1,7 @@
-//! `/rpp/snapshots/1.0.0`: what a link says becomes one request at a time.
+//! `/rpp/snapshots/1.0.0`: turns a link's intents into one request at a time.
 //!
-//! The peer knows nothing of wants and credit there, so both are kept on this side of the line: the next request is the next
-//! message, else the first update that is wanted, else the first chunk, when all of it fits the credit.
+//! Over 1.0.0 the peer knows nothing of wants and credit, so this side keeps both. The next request is the next
+//! message, else the first wanted update, else the first wanted chunk if all of it fits the credit.
 
 use std::time::Instant;
 
@@ -24,8 +24,8 @@ pub(crate) struct InFlight {
 }
 
 impl InFlight {
-    /// Whether this is the kind of answer that the request has, and about the same thing. The check of the answer sees to
-    /// that.
+    /// Whether this is an answer of the right kind and about the right item. The check of the answer itself already
+    /// ensures both.
     pub(crate) fn is_answered_by(&self, verified: &Verified) -> bool {
         match (&self.request, verified) {
             (SnapshotsRequest::Plan { .. }, Verified::Plan(_))
@@ -58,12 +58,12 @@ impl Requests {
         self.in_flight.as_ref()
     }
 
-    /// The session was opened anew: nothing is wanted and granted yet.
+    /// The session was opened again: nothing is wanted or granted yet.
     pub(super) fn reset(&mut self) {
         (self.want, self.credit, self.spent) = (Want::default(), 0, 0);
     }
 
-    /// Takes note of what is said. `Some`: a request is to be made for it, at once.
+    /// Records an intent. `Some`: a request to send for it at once.
     pub(super) fn hear(&mut self, intent: Intent) -> Option<SnapshotsRequest> {
         match intent {
             Intent::Message(message) => return Some(message),
@@ -103,19 +103,19 @@ impl Requests {
         self.in_flight = Some(InFlight { request, id: None, since: now });
     }
 
-    /// The request that is to be sent is in flight under this id; `false` when there is none.
+    /// The request that was returned is in flight under this id; `false` if there is none.
     pub(super) fn sent(&mut self, id: RequestId) -> bool {
         let unsent = self.in_flight.as_mut().filter(|request| request.id.is_none());
         unsent.map(|request| request.id = Some(id)).is_some()
     }
 
-    /// Takes the request in flight, if this is its id (`None`: it was not sent). What comes under another id is the late end
-    /// of a request that this session has given up, or that was made in its name before it was resumed.
+    /// Removes and returns the request in flight if this is its id (`None`: it was not sent). An event with another id
+    /// is the late end of a request that this session has given up, or that was made before the session was resumed.
     pub(super) fn end(&mut self, id: Option<RequestId>) -> Option<InFlight> {
         self.in_flight.take_if(|request| request.id == id)
     }
 
-    /// What is in flight is given up.
+    /// Gives up the request in flight.
     pub(super) fn give_up(&mut self) {
         self.in_flight = None;
     }

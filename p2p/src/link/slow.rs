@@ -17,14 +17,14 @@ use crate::{
 };
 
 impl Link {
-    /// A request failed in transit. If the line seems too slow for the chunk, the same snapshot is planned anew in
+    /// A request failed in transit. If the line seems too slow for the chunk, the same snapshot is planned again in
     /// smaller chunks.
     pub(super) fn note_failed(&mut self, now: Instant, ended: &InFlight, failure: &RequestFailure, demand: &Demand) {
         let is_chunk = matches!(ended.request, SnapshotsRequest::Chunk { .. });
         self.note_lost(now, ended.since, failure, demand.plan.as_deref().filter(|_| is_chunk), demand.may_shrink);
     }
 
-    /// The same for a stream. `since`: when something came last. `plan`: of the chunk that was to come.
+    /// The same for a stream. `since`: when something last arrived. `plan`: the plan of the chunk that was expected.
     pub(super) fn note_lost(
         &mut self,
         now: Instant,
@@ -38,7 +38,7 @@ impl Link {
         self.received = self.received.saturating_add(received);
         let Some(plan) = plan else { return };
         let is_slow = match failure {
-            // A request that brought nothing may have met a provider that hangs.
+            // If a request brought no bytes, its provider may have hung.
             RequestFailure::Timeout { .. } => received > 0 || self.failed_chunks > 0,
             RequestFailure::ConnectionClosed { .. } => received > 0 && self.failed_chunks > 0,
             _ => return,

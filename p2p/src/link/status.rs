@@ -1,4 +1,4 @@
-//! What a link can say of itself.
+//! What a link reports about itself.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use crate::{
 };
 
 impl Link {
-    /// What keeps a download that needs the peer: `None` while the peer streams, or is not needed.
+    /// What holds up a download that needs the peer: `None` while the peer streams, or is not needed.
     pub(crate) fn obstacle(&self, demand: &Demand) -> Option<SessionState> {
         if !self.is_needed(demand) {
             return None;
@@ -26,7 +26,7 @@ impl Link {
         }
     }
 
-    /// Fills in what is known of the peer's part.
+    /// Fills in what is known about the peer.
     pub(crate) fn tell(&self, view: &mut View) {
         view.bytes_received = self.received;
         view.bytes_wasted += self.wasted;
@@ -38,7 +38,7 @@ impl Link {
         };
     }
 
-    /// What is waited for from the peer.
+    /// What the session waits for from the peer.
     pub(crate) fn waiting(&self, demand: &Demand) -> Option<Waiting> {
         if let Some(waiting) = self.waiting_on_stream(demand) {
             return Some(waiting);
@@ -101,7 +101,7 @@ impl Link {
 }
 
 impl Link {
-    /// What is to come on the stream next, or why it may not.
+    /// What is expected on the stream next, or why nothing may arrive.
     fn waiting_on_stream(&self, demand: &Demand) -> Option<Waiting> {
         let (stream, want) = (self.stream.as_ref().filter(|_| self.is_streaming())?, self.said.want());
         let (since, peer, idle) = (stream.since(), self.peer, REQUEST_IDLE.as_secs());

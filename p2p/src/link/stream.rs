@@ -1,7 +1,7 @@
-//! `/rpp/snapshots/2.0.0`: what a link says goes out as it is, and what comes is not asked for one by one.
+//! `/rpp/snapshots/2.0.0`: a link's intents are sent as they are, and chunks arrive without a request for each.
 //!
-//! A stream carries each thing once. Where the download wants something again that came (the disk lost it, or what was kept of
-//! the chain does not hold), the session is resumed on another stream.
+//! A stream carries each item once. If the download wants an item again that arrived already (the disk lost it, or
+//! updates from the disk do not verify), the session is resumed on another stream.
 
 use std::{ops::Range, sync::Arc, time::Instant};
 
@@ -16,7 +16,7 @@ use crate::{
     types::{RequestId, SnapshotSessionId},
 };
 
-/// What a session's peer is to be told on its stream.
+/// Wants and credit for a session's peer on its stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Grant {
@@ -24,18 +24,19 @@ pub struct Grant {
     pub session: SnapshotSessionId,
     /// The plan or resume that opened the stream.
     pub request_id: RequestId,
-    /// What the session streams.
+    /// The session's plan.
     pub plan: Arc<Plan>,
-    /// Replaces what was wanted.
+    /// Replaces the earlier wants.
     pub want: Option<Wanted>,
     /// Payload bytes of chunks granted since the stream was opened.
     pub credit: Option<u64>,
-    /// The update before the first one that is wanted, where it is known.
+    /// The update before the first wanted one, if it is known.
     pub previous: Option<Checkpoint>,
 }
 
 impl Grant {
-    /// For an application that drives a session itself: what is wanted and granted of `plan`, whose stream `request_id` opened.
+    /// For an application that drives a session itself: wants and credit for `plan`, on the stream that `request_id`
+    /// opened.
     #[must_use]
     pub fn new(
         session: SnapshotSessionId,
@@ -53,10 +54,10 @@ impl Grant {
 pub(super) struct LinkStream {
     /// The request that opened it.
     id: RequestId,
-    /// What came on it.
+    /// The chunks that arrived on it.
     chunks: IndexRanges,
     updates: IndexRanges,
-    /// When it was opened, or when something came last.
+    /// When it was opened, or when something last arrived.
     since: Instant,
 }
 
@@ -69,7 +70,7 @@ impl LinkStream {
         self.since
     }
 
-    /// Whether something is wanted that came already.
+    /// Whether an item is wanted that arrived already.
     fn has_had(&self, want: &Want) -> bool {
         let had = |came: &IndexRanges, range: &Range<u64>| came.overlaps(range);
         had(&self.updates, &want.updates) || want.chunks.iter().any(|range| had(&self.chunks, range))
@@ -77,14 +78,14 @@ impl LinkStream {
 }
 
 impl Link {
-    /// The answer to request `id` comes by this version of the protocol.
+    /// The answer to request `id` arrives over this version of the protocol.
     pub(crate) fn carried_by(&mut self, id: RequestId, protocol: Protocol) {
         if self.in_flight().is_some_and(|request| request.id == Some(id)) {
             self.carried = Some((id, protocol));
         }
     }
 
-    /// The session is open, and by a stream.
+    /// Whether the session is open and carried by a stream.
     pub(super) fn is_streaming(&self) -> bool {
         matches!(self.state, LinkState::Open { .. }) && self.stream.is_some()
     }
@@ -94,7 +95,7 @@ impl Link {
         self.stream.as_ref().is_some_and(|stream| stream.id == id)
     }
 
-    /// Something comes on the stream that this request opened; `false` when that is not the session's any more.
+    /// Something arrived on the stream that this request opened; `false` if that is not the session's stream any more.
     pub(crate) fn came_on(&mut self, id: RequestId, now: Instant, verified: &Verified) -> bool {
         let is_stream = self.is_stream(id) && self.is_streaming();
         if let Some(stream) = self.stream.as_mut().filter(|_| is_stream) {
@@ -111,7 +112,7 @@ impl Link {
         is_stream
     }
 
-    /// What to tell the peer on the stream. `previous`: the update before another one, where it is known.
+    /// What to tell the peer on the stream. `previous`: returns the update before a given one, if it is known.
     pub(crate) fn poll_grant(
         &mut self,
         demand: &Demand,
@@ -126,7 +127,7 @@ impl Link {
             return None;
         }
         let request_id = stream.id;
-        // What waits for the disk is in memory, too.
+        // Chunks that wait for the disk are in memory, too.
         let window = self.window.bytes(plan.chunk_size);
         let budget = window.saturating_sub(demand.unwritten).min(demand.budget);
         // Seldom, and never so late that a chunk does not fit.
@@ -147,7 +148,7 @@ impl Link {
         Some(Grant { session: self.session, request_id, plan, want, credit, previous })
     }
 
-    /// The stream is over.
+    /// The stream has ended.
     pub(crate) fn stream_ended(
         &mut self,
         now: Instant,
@@ -162,7 +163,7 @@ impl Link {
         let plan = demand.plan.as_deref().filter(|_| chunk.is_some());
         let lost = |link: &mut Self, failure| link.note_lost(now, since, failure, plan, demand.may_shrink);
         match error {
-            // The connection was heard of first.
+            // The loss of the connection was reported first.
             SnapshotProtocolError::Outbound(failure) if !is_open => {
                 lost(self, failure);
                 None

@@ -1,15 +1,16 @@
-//! How much of a stream's payload may be under way or wait for the disk: enough to keep the path full, and no more memory than that.
+//! How many bytes of a stream may be in flight or wait for the disk: enough to keep the path full, and no more memory
+//! than that needs.
 //!
 //! ```text
 //! window = 2 * rate * round trip + head room,   at least two chunks, at most what is configured
 //! ```
 //!
-//! The rate is the highest of the last eight spans. While the window is what limits it, twice the product of rate and round trip is
-//! more than the window, so the window doubles until something else limits the rate. The round trip is the least one of the last minutes,
-//! because the others have waited behind the payload itself.
+//! The rate is the highest of the last eight spans. While the window limits the rate, twice the product of rate and
+//! round trip exceeds the window. So the window doubles until something else limits the rate. The round trip is the
+//! smallest one of the last minutes, because the others have waited behind the payload itself.
 //!
-//! Example with 32 MiB configured. Over 50 ms at 100 MB/s the product is 5 MB, and the window 17.5 MiB. On loopback, with 0.2 ms at 700
-//! MB/s, it is 8.3 MiB. Before any round trip was measured it is 32 MiB.
+//! Example with 32 MiB configured. At 50 ms and 100 MB/s the product is 5 MB, and the window 17.5 MiB. On loopback, at
+//! 0.2 ms and 700 MB/s, it is 8.3 MiB. Before any round trip was measured it is 32 MiB.
 
 use std::{
     collections::VecDeque,
@@ -22,18 +23,19 @@ use crate::limits::{FIRST_RATE, ROUND_TRIP_MEMORY, WINDOW_HEAD_ROOM};
 const SPAN: Duration = Duration::from_millis(100);
 /// Spans whose highest rate counts.
 const SPANS: usize = 8;
-/// Until something has come for this long, the rate counts as at least [`FIRST_RATE`]: the transport may still be getting faster.
+/// Until data has arrived for this long, the rate counts as at least [`FIRST_RATE`]: the transport may still be getting
+/// faster.
 const YOUNG: Duration = Duration::from_secs(2);
 
 /// The window of one stream.
 #[derive(Debug)]
 pub(super) struct PathWindow {
-    /// What is configured.
+    /// The configured window.
     most: u64,
     round_trips: RoundTrips,
     /// When the stream was opened.
     opened: Instant,
-    /// Since when the present span runs, and what came in it.
+    /// When the present span began, and the bytes that arrived in it.
     since: Instant,
     bytes: u64,
     /// Bytes per second of the last spans.
@@ -46,7 +48,7 @@ impl PathWindow {
         Self { most, round_trips, opened: now, since: now, bytes: 0, rates: VecDeque::new() }
     }
 
-    /// Another stream with the same peer: its rate is not known yet.
+    /// A new stream with the same peer: its rate is not known yet.
     pub(super) fn reopen(&mut self, now: Instant) {
         (self.opened, self.since, self.bytes) = (now, now, 0);
         self.rates.clear();
@@ -56,7 +58,7 @@ impl PathWindow {
         self.round_trips.measured(now, round_trip);
     }
 
-    /// Payload bytes came.
+    /// Payload bytes arrived.
     pub(super) fn came(&mut self, now: Instant, bytes: u64) {
         self.bytes = self.bytes.saturating_add(bytes);
         let elapsed = now.saturating_duration_since(self.since);
@@ -70,7 +72,7 @@ impl PathWindow {
         }
     }
 
-    /// Bytes that may be under way or wait for the disk, in chunks of this size.
+    /// Bytes that may be in flight or wait for the disk, in chunks of this size.
     pub(super) fn bytes(&self, chunk: u64) -> u64 {
         let Some(round_trip) = self.round_trips.least() else { return self.most };
         let is_young = self.since.saturating_duration_since(self.opened) < YOUNG;
@@ -117,17 +119,17 @@ mod tests {
     const MIB: u64 = 1 << 20;
     const CHUNK: u64 = MIB / 4;
 
-    /// A path of so many bytes per second and such a delay each way, from a source that always has the next chunk to a disk that
-    /// takes each chunk at once. Time is in microseconds.
+    /// A path with this many bytes per second and this delay each way, from a source that always has the next chunk to
+    /// a disk that accepts each chunk at once. Time is in microseconds.
     struct Path {
         rate: u64,
         one_way: u64,
         start: Instant,
         now: u64,
         window: PathWindow,
-        /// Chunks that are under way, by the time when they come.
+        /// Chunks in flight, by the time of their arrival.
         coming: VecDeque<u64>,
-        /// Credit that is under way: when it is there, and how much it is.
+        /// Credit in flight: the time of its arrival, and its amount.
         credit: VecDeque<(u64, u64)>,
         granted: u64,
         known: u64,
@@ -168,7 +170,7 @@ mod tests {
             }
         }
 
-        /// Bytes that came in so many milliseconds.
+        /// The bytes that arrived in this many milliseconds.
         fn run(&mut self, millis: u64) -> u64 {
             let (end, before) = (self.now + millis * 1000, self.received);
             self.grant();
@@ -227,7 +229,7 @@ mod tests {
         let narrow = path.window.bytes(CHUNK);
         assert!(narrow <= WINDOW_HEAD_ROOM + 400_000 && wide >= 25_000_000, "{wide}, then {narrow}");
         path.rate = 125_000_000;
-        // What was under way at the slow rate still comes at it: 8 MiB in 7 s.
+        // Bytes that were in flight at the slow rate still arrive at it: 8 MiB in 7 s.
         path.run(15_000);
         assert!(path.run(5_000) >= 125_000_000 * 5 / 100 * 97);
     }

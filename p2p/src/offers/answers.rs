@@ -1,4 +1,4 @@
-//! What this node answers when it is asked. Pure; time is an argument.
+//! This node's answers to requests for its offers. Pure; time is an argument.
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
@@ -27,7 +27,7 @@ impl Answers {
         self.offers = offers;
     }
 
-    /// Sets how many sessions more can be served now.
+    /// Sets how many further sessions can be served now.
     pub fn set_free_slots(&mut self, free: u64) {
         self.free_slots = free;
     }
@@ -37,7 +37,7 @@ impl Answers {
         self.asked.remove(peer);
     }
 
-    /// The answer to a question. A peer that asks too often is told to wait.
+    /// The answer to a request. A peer that asks too often is answered `busy`.
     pub fn answer(
         &mut self,
         peer: PeerId,

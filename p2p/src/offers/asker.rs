@@ -4,10 +4,10 @@
 //! connected ──> due ──> asked ──> said something ──(a minute, while somebody wants to know)──> due
 //! ```
 //!
-//! A minute is 45 to 60 s, at random, so that a network in which all began together does not go on asking together.
+//! A minute is 45 to 60 s, at random, so that nodes that started together do not keep asking together.
 //!
-//! Each peer is asked once when it connects. A peer without the protocol is not asked again while it is connected. One
-//! whose answers are of no use is asked after 1, 2, 4 .. 60 minutes.
+//! Each peer is asked once when it connects. A peer without the protocol is not asked again while it is connected. A
+//! peer whose answers have no usable offer is asked after 1, 2, 4 .. 60 minutes.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -19,7 +19,7 @@ use libp2p::PeerId;
 
 use crate::limits::{ASK_INTERVAL, MAX_ASK_INTERVAL, MAX_ASKS, MAX_GONE, MIN_ASK_INTERVAL};
 
-/// What came of asking one peer.
+/// The result of asking one peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PeerSaid {
@@ -29,14 +29,14 @@ pub enum PeerSaid {
         found: usize,
         /// Offers that do not.
         refused: usize,
-        /// Why the first of those does not; escaped.
+        /// Why the first of these does not count; escaped.
         reason: Option<String>,
     },
-    /// It does not speak the protocol, which is no fault.
+    /// It does not support the protocol, which is not a fault.
     Unsupported,
-    /// It refused; its words, escaped.
+    /// It refused.
     Refused {
-        /// The words.
+        /// Its message, escaped.
         message: String,
     },
     /// Its answer cannot be read.
@@ -70,14 +70,14 @@ impl PeerSaid {
     pub const WORDS: &'static [&'static str] =
         &["offers", "nothing", "foreign", "unsupported", "refused", "unreadable", "failed"];
 
-    /// Whether asking again in a minute is of no use: nothing in the answer counted.
+    /// Whether asking again in a minute is useless: no offer in the answer counted.
     fn is_useless(&self) -> bool {
         matches!(self, Self::Unreadable { .. } | Self::Offers { found: 0, refused: 1.., .. })
     }
 }
 
 impl fmt::Display for PeerSaid {
-    /// What follows the peer's name, as in "offers 2 snapshots".
+    /// The text after the peer's name, such as "offers 2 snapshots".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Offers { found: 0, refused: 0, .. } => f.write_str("offers no snapshot of this chain"),
@@ -103,7 +103,7 @@ impl fmt::Display for PeerSaid {
 /// Decides whom to ask.
 #[derive(Debug, Default)]
 pub struct Asker {
-    /// Of the random numbers.
+    /// Seed of the random numbers.
     seed: u64,
     peers: HashMap<PeerId, Row>,
     gone: VecDeque<(PeerId, PeerSaid)>,
@@ -116,13 +116,13 @@ struct Row {
     due: Option<Instant>,
     asking: bool,
     said: Option<PeerSaid>,
-    /// When it said that.
+    /// When it answered.
     at: Option<Instant>,
     interval: Duration,
 }
 
 impl Asker {
-    /// `seed`: decides the pauses.
+    /// `seed`: for the random pauses.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self { seed, ..Self::default() }
@@ -152,7 +152,7 @@ impl Asker {
         self.asking -= usize::from(asking);
     }
 
-    /// The next peer to ask. `wanted`: somebody wants to know, so peers are asked again.
+    /// The next peer to ask. `wanted`: something needs offers, so peers are asked again.
     pub fn poll_ask(&mut self, now: Instant, wanted: bool) -> Option<PeerId> {
         if self.asking >= MAX_ASKS {
             return None;
@@ -173,7 +173,7 @@ impl Asker {
         self.peers.values().filter_map(|row| row.next(wanted)).min()
     }
 
-    /// What a peer said. Returns whether it is news.
+    /// A peer's answer. Returns whether it differs from the last one.
     pub fn handle_said(&mut self, peer: &PeerId, said: PeerSaid, now: Instant) -> bool {
         let Some(row) = self.peers.get_mut(peer).filter(|row| row.asking) else { return false };
         row.asking = false;
@@ -186,7 +186,8 @@ impl Asker {
         is_news
     }
 
-    /// Somebody wants to know now: whoever did not answer in the last 5 s is due, but for those that are of no use.
+    /// Something needs offers now: every peer that did not answer in the last 5 s is due, except those whose answers
+    /// are useless.
     pub fn ask_now(&mut self, now: Instant) {
         for row in self.peers.values_mut() {
             if let (Some(due), Some(at)) = (&mut row.due, row.at)
@@ -197,14 +198,15 @@ impl Asker {
         }
     }
 
-    /// Who was asked, and what they said (`None`: nothing yet): those that are connected, then those that are gone.
+    /// The peers that were asked, and their answers (`None`: none yet): first the connected ones, then the disconnected
+    /// ones.
     pub fn said(&self) -> impl Iterator<Item = (&PeerId, Option<&PeerSaid>)> {
         let connected = self.peers.iter().map(|(peer, row)| (peer, row.said.as_ref()));
         connected.chain(self.gone.iter().map(|(peer, said)| (peer, Some(said))))
     }
 }
 
-/// Between three quarters of it and all of it.
+/// Between three quarters of the interval and all of it.
 fn shortened(interval: Duration, seed: &mut u64) -> Duration {
     // splitmix64
     *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -37,7 +37,7 @@ use crate::{
     types::Hash,
 };
 
-/// Whose offers count: the trust anchor, and the bounds on what this node would take.
+/// Decides which offers count: the trust anchor, and the bounds on plans.
 #[derive(Clone, Debug)]
 pub struct Judge {
     /// The trust anchor.
@@ -46,17 +46,17 @@ pub struct Judge {
     pub bounds: PlanBounds,
 }
 
-/// What happened.
+/// An event of the behaviour.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum OffersEvent {
-    /// A peer was asked, and said this.
+    /// A peer was asked and answered this.
     Said {
         /// Who.
         peer: PeerId,
-        /// What.
+        /// The answer.
         said: PeerSaid,
-        /// Whether it said something else before.
+        /// Whether it differs from the last answer.
         is_news: bool,
     },
 }
@@ -67,23 +67,23 @@ pub enum OffersEvent {
 /// most [`MAX_ASKS`](crate::limits::MAX_ASKS) at a time.
 pub struct OffersBehaviour {
     wire: request_response::Behaviour<OffersCodec>,
-    /// `None`: nobody is asked.
+    /// `None`: no peer is asked.
     judge: Option<Arc<Judge>>,
     answers: Answers,
     asker: Asker,
     book: Book,
     asked: HashMap<OutboundRequestId, PeerId>,
     checks: FuturesUnordered<BoxFuture<'static, (PeerId, Result<Judged, PeerSaid>)>>,
-    /// Until when somebody wants to know what is offered.
+    /// Until when something needs offers.
     wanted: Option<Instant>,
-    /// Incremented when the book changes in more than times.
+    /// Rises whenever the book changes in more than its times.
     changes: u64,
     timer: Option<Pin<Box<Sleep>>>,
     events: VecDeque<OffersEvent>,
 }
 
 impl OffersBehaviour {
-    /// `judge`: whose offers count; without one, nobody is asked.
+    /// `judge`: decides which offers count; without one, no peer is asked.
     #[must_use]
     pub fn new(judge: Option<Judge>) -> Self {
         let wire = request_response::Config::default().with_request_timeout(ASK_TIME).with_max_concurrent_streams(2);
@@ -111,7 +111,7 @@ impl OffersBehaviour {
         self.answers.set_offers(offers);
     }
 
-    /// Sets how many sessions more this node could serve now.
+    /// Sets how many further sessions this node could serve now.
     pub fn set_free_slots(&mut self, free: u64) {
         self.answers.set_free_slots(free);
     }
@@ -122,18 +122,18 @@ impl OffersBehaviour {
         &self.book
     }
 
-    /// A number that rises whenever the book changes in more than times, or a peer says something new.
+    /// A number that rises whenever the book changes in more than its times, or a peer answers something new.
     #[must_use]
     pub fn changes(&self) -> u64 {
         self.changes
     }
 
-    /// Who was asked, and what they said; `None`: nothing yet.
+    /// The peers that were asked, and their answers; `None`: none yet.
     pub fn said(&self) -> impl Iterator<Item = (&PeerId, Option<&PeerSaid>)> {
         self.asker.said()
     }
 
-    /// Somebody wants to know: for the next two minutes every peer is asked once a minute, at first at once.
+    /// Something needs offers: for the next two minutes every peer is asked once a minute, the first time at once.
     pub fn want(&mut self, now: Instant) {
         if self.wanted.is_none_or(|until| until <= now) {
             self.asker.ask_now(now);
@@ -142,13 +142,14 @@ impl OffersBehaviour {
         self.wanted = Some(now + 2 * ASK_INTERVAL);
     }
 
-    /// The same at the word of an operator: everybody is asked now.
+    /// The same on an operator's request: every peer is asked now.
     pub fn ask_now(&mut self, now: Instant) {
         self.wanted = None;
         self.want(now);
     }
 
-    /// A peer could not be reached, or did not keep its word: it counts again when it has answered again.
+    /// A peer could not be reached, or did not serve what it offered. Its offers count again when it has answered
+    /// again.
     pub fn forget(&mut self, peer: &PeerId) {
         self.changes += u64::from(self.book.forget(peer));
     }
@@ -217,7 +218,7 @@ impl OffersBehaviour {
         }
     }
 
-    /// Ready when it is time to ask somebody or to forget something.
+    /// Ready when a peer must be asked or an offer forgotten.
     fn poll_timer(&mut self, cx: &mut Context<'_>, at: Option<Instant>) -> Poll<()> {
         let Some(at) = at else {
             self.timer = None;
@@ -230,7 +231,7 @@ impl OffersBehaviour {
         timer.as_mut().poll(cx)
     }
 
-    /// Asks whoever is due and forgets what is old; returns when to look again.
+    /// Asks the peers that are due and forgets old offers; returns when to check again.
     fn turn(&mut self) -> Option<Instant> {
         let now = Instant::now();
         self.changes += u64::from(self.book.expire(now));
@@ -319,7 +320,7 @@ impl NetworkBehaviour for OffersBehaviour {
         self.wire.on_connection_handler_event(peer, connection, event);
     }
 
-    // Finished local work first, then what is due, then events from the wire.
+    // Finished local work first, then work that is due, then events from the network.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
         loop {
             if let Some(event) = self.events.pop_front() {

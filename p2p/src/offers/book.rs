@@ -1,9 +1,9 @@
-//! Which snapshots are offered, and by whom. Pure; time is an argument.
+//! Which snapshots are offered, and by which peers. Pure; time is an argument.
 //!
-//! What a stranger can make grow: each answer replaces what its peer offered before, so a peer stands in at most
-//! [`MAX_OFFERS`](crate::limits::MAX_OFFERS) entries; there are at most 1,024 entries with 64 peers each, and the oldest go. The
-//! signatures of a tip say nothing of an older snapshot than the tip, so those can be invented. A snapshot that is signed
-//! itself cannot, and it never gives way to one that is not.
+//! A stranger cannot make it grow: each answer replaces its peer's earlier offers, so a peer is in at most
+//! [`MAX_OFFERS`](crate::limits::MAX_OFFERS) entries. There are at most 1,024 entries with 64 peers each, and the
+//! oldest are evicted. The signatures of a tip say nothing about an older snapshot than the tip, so such a snapshot can
+//! be invented. A snapshot that is itself signed cannot, and is never evicted for one that is not.
 
 use std::{
     cmp::Reverse,
@@ -28,7 +28,7 @@ pub struct BookLimits {
     pub offers: usize,
     /// Peers of each.
     pub peers: usize,
-    /// An offer that is not confirmed for so long is forgotten.
+    /// An offer that is not repeated for this long is forgotten.
     pub life: Duration,
 }
 
@@ -45,13 +45,13 @@ pub struct Book {
     known: HashMap<SnapshotHeader, Known>,
 }
 
-/// One snapshot, and who offers it.
+/// One snapshot, and the peers that offer it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Known {
     /// The snapshot.
     pub snapshot: SnapshotHeader,
-    /// Whether the publishers signed the snapshot itself, and not only a later tip.
+    /// Whether the publishers signed the snapshot itself, not only a later tip.
     pub is_signed: bool,
     /// The peers; never empty.
     pub peers: Vec<Holder>,
@@ -63,13 +63,13 @@ pub struct Known {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holder {
-    /// Who.
+    /// The peer.
     pub peer: PeerId,
     /// The tip to which it has the updates.
     pub tip: Checkpoint,
     /// The chunk sizes that it serves.
     pub chunks: ChunkBounds,
-    /// Sessions that it could take more when it was asked.
+    /// Further sessions that it could serve when it was asked.
     pub free_slots: u64,
     /// When it was asked.
     pub seen: Instant,
@@ -88,14 +88,13 @@ impl Book {
         self.known.len()
     }
 
-    /// Whether nothing is offered.
+    /// Whether no snapshot is offered.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.known.is_empty()
     }
 
-    /// Notes what a peer offers now, in place of what it offered before. Returns whether anything but times and slots
-    /// changed.
+    /// Records a peer's offers in place of its earlier ones. Returns whether anything but times and slots changed.
     pub fn record(&mut self, peer: PeerId, found: &[Found], now: Instant) -> bool {
         let mut changed = self
             .retain(|known, holder| holder.peer != peer || found.iter().any(|found| found.snapshot == known.snapshot));
@@ -135,7 +134,7 @@ impl Book {
         true
     }
 
-    /// Forgets what a peer offers: it could not be reached, or did not keep its word.
+    /// Forgets a peer's offers: it could not be reached, or did not serve what it offered.
     pub fn forget(&mut self, peer: &PeerId) -> bool {
         self.retain(|_, holder| holder.peer != *peer)
     }
@@ -145,7 +144,7 @@ impl Book {
         self.retain(|known, holder| holder.peer != *peer || known.snapshot != *snapshot)
     }
 
-    /// Forgets what was not confirmed for too long.
+    /// Forgets offers that were not repeated for too long.
     pub fn expire(&mut self, now: Instant) -> bool {
         let life = self.limits.life;
         self.retain(|_, holder| now.saturating_duration_since(holder.seen) < life)
@@ -166,8 +165,8 @@ impl Book {
         known
     }
 
-    /// The newest snapshot that is wanted and that somebody usable offers, and the best of those peers: one with free
-    /// slots before one without, then the one with most of them, then the one that was asked last.
+    /// The newest wanted snapshot that a usable peer offers, and the best of those peers: a peer with free slots comes
+    /// before one without, then the one with most of them, then the one that was asked last.
     pub fn choose(
         &self,
         root: Option<Hash>,
@@ -200,7 +199,7 @@ impl Book {
 }
 
 impl Known {
-    /// Newest first; of one height, what is signed itself first.
+    /// Newest first; among snapshots of one height, those that are signed themselves come first.
     fn rank(&self) -> impl Ord + use<> {
         let snapshot = &self.snapshot.checkpoint;
         (Reverse(snapshot.height), Reverse(self.is_signed), Reverse(snapshot.step), snapshot.state_root)

@@ -1,4 +1,4 @@
-//! Whether an offer counts: its numbers fit together, its genesis is the trusted one, and enough publishers signed its tip.
+//! Whether an offer counts: its numbers fit together, its genesis is trusted, and enough publishers signed its tip.
 
 use rpp_proofs::{PROOF_SYSTEM, SignatureError};
 
@@ -13,7 +13,7 @@ use crate::{
     types::Hash,
 };
 
-/// An offer whose tip's signatures hold.
+/// An offer whose tip's signatures are valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Found {
@@ -23,12 +23,12 @@ pub struct Found {
     pub tip: Checkpoint,
     /// The chunk sizes that the peer serves.
     pub chunks: ChunkBounds,
-    /// Sessions that the peer could take more.
+    /// Further sessions that the peer could serve.
     pub free_slots: u64,
 }
 
 impl Found {
-    /// Whether the signatures are over the snapshot itself, so that nobody can have invented it.
+    /// Whether the signatures are over the snapshot itself, so that it cannot be invented.
     #[must_use]
     pub fn is_signed(&self) -> bool {
         self.snapshot.checkpoint == self.tip
@@ -66,18 +66,18 @@ pub fn check(offer: &Offer, trust: &TrustAnchor, bounds: &PlanBounds) -> Result<
     Ok(found)
 }
 
-/// What came of one answer.
+/// The result of one answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Judged {
     pub(super) found: Vec<Found>,
-    /// Offers that do not count, or were left unread after too many of those.
+    /// Offers that do not count, or were ignored after too many of those.
     pub(super) refused: usize,
     /// Why the first of them does not count.
     pub(super) reason: Option<String>,
 }
 
-/// Checks the offers of one answer. After [`MAX_WRONG_OFFERS`] wrong ones the rest is left unread, so that an answer costs
-/// little whatever it holds.
+/// Checks the offers of one answer. After [`MAX_WRONG_OFFERS`] invalid ones the rest is ignored, so an answer costs
+/// little whatever it contains.
 pub(super) fn check_all(offers: &[Offer], trust: &TrustAnchor, bounds: &PlanBounds) -> Judged {
     let mut checked = Judged::default();
     // Most offers of an answer have the same tip.

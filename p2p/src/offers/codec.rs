@@ -16,7 +16,7 @@ use crate::{
 /// The protocol's name on the wire.
 pub(super) const PROTOCOL: StreamProtocol = StreamProtocol::new(super::PROTOCOL);
 
-/// A question: as it is sent, or as it was read.
+/// A request: as it is sent, or as it was read.
 pub(super) type Question = Result<OffersRequest, DecodeError>;
 
 /// An answer.
@@ -24,9 +24,9 @@ pub(super) type Question = Result<OffersRequest, DecodeError>;
 pub enum AnswerFrame {
     /// To be sent.
     Ours(OffersResponse),
-    /// As it came; it is read on a blocking thread.
+    /// As it arrived; it is parsed on a blocking thread.
     Theirs(Vec<u8>),
-    /// It is larger than allowed; nothing of it is kept.
+    /// It is larger than allowed; none of it is kept.
     Oversize,
 }
 
@@ -66,7 +66,7 @@ impl request_response::Codec for OffersCodec {
         match read {
             Ok(seen) if seen > bound => Ok(AnswerFrame::Oversize),
             Ok(_) => Ok(AnswerFrame::Theirs(body)),
-            // If anything is missing, the text shows it.
+            // If something is missing, the text shows that.
             Err(error) if is_end(&error) && !body.is_empty() => Ok(AnswerFrame::Theirs(body)),
             Err(error) => Err(error),
         }

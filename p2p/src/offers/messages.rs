@@ -7,12 +7,12 @@ use crate::{
     types::Hash,
 };
 
-/// A question.
+/// A request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum OffersRequest {
-    /// What is offered of the chain with this genesis commitment?
+    /// Asks for the snapshots of the chain with this genesis commitment.
     Offers {
         /// The commitment, C_0.
         genesis: Hash,
@@ -24,12 +24,12 @@ pub enum OffersRequest {
 #[serde(tag = "type", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum OffersResponse {
-    /// What is offered, newest first; at most 64.
+    /// The offers, newest first; at most 64.
     Offers {
         /// The offers.
         offers: Vec<Offer>,
     },
-    /// There is no answer.
+    /// A refusal.
     Error {
         /// The kind of refusal.
         code: ErrorCode,
@@ -40,8 +40,9 @@ pub enum OffersResponse {
 
 /// One snapshot that a peer would serve.
 ///
-/// It counts only when its tip's signatures hold ([`check`](super::check())). They say nothing of an older snapshot than
-/// the tip: whether that is of the same chain is known only with the updates between the two, in a session.
+/// It counts only if its tip's signatures are valid ([`check`](super::check())). These say nothing about a snapshot
+/// that is older than the tip: only a session, which fetches the updates between the two, shows whether it belongs to
+/// the same chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Offer {
     /// Pins chain, publishers and threshold.
@@ -56,6 +57,6 @@ pub struct Offer {
     pub min_chunk_size: u64,
     /// The peer's largest chunk size, bytes.
     pub max_chunk_size: u64,
-    /// Sessions that the peer could take more at this moment. A hint.
+    /// Further sessions that the peer could serve at this moment. A hint.
     pub free_slots: u64,
 }

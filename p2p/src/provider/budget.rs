@@ -65,7 +65,7 @@ impl BudgetLimits {
 pub enum BudgetWait {
     /// The bytes are reserved.
     Granted,
-    /// Not yet: [`Budget::poll`] will tell.
+    /// Not yet: [`Budget::poll`] returns it later.
     Waiting,
 }
 
@@ -96,8 +96,8 @@ impl Budget {
         Self { limits, ..Self::default() }
     }
 
-    /// Asks for the bytes of a session's answer. An answer that is larger than a bound is let through if nothing else counts
-    /// against that bound.
+    /// Asks for the bytes of a session's answer. An answer that is larger than a bound is admitted if nothing else
+    /// counts against that bound.
     pub fn ask(&mut self, now: Instant, source: Source, key: SessionKey, bytes: usize) -> BudgetWait {
         self.leave(key);
         if self.waiting.is_empty() && self.fits_total(bytes) && self.fits_share(source, key.0, bytes) {
@@ -108,7 +108,7 @@ impl Budget {
         BudgetWait::Waiting
     }
 
-    /// Changes what a session holds. It gets more only when nobody waits and it fits; then `true`.
+    /// Changes the bytes that a session holds. It gets more only if no session waits and they fit; then `true`.
     pub fn resize(&mut self, key: SessionKey, bytes: usize) -> bool {
         let Some((source, held)) = self.held.get(&key).copied() else { return false };
         if bytes > held {
@@ -133,8 +133,8 @@ impl Budget {
 
     /// The next session whose wait has ended: `true` if its bytes are reserved, `false` if its time is up (`busy`).
     ///
-    /// In order of asking. While one waits for bytes of its own peer or source, others may pass it; while one waits for
-    /// the total, none may.
+    /// In order of asking. While a session waits for bytes of its own peer or source, others may pass it. While a
+    /// session waits for the total, none may.
     pub fn poll(&mut self, now: Instant) -> Option<(SessionKey, bool)> {
         if let Some(late) = self.waiting.iter().position(|waiter| waiter.until <= now) {
             return self.waiting.remove(late).map(|waiter| (waiter.key, false));

@@ -58,7 +58,8 @@ pub fn choose_chunk_size(
 }
 
 impl PlanWishes {
-    /// The chunk size of a plan that fits these wishes, bytes; `provider`: what whoever makes the plan accepts. See [`choose_chunk_size`].
+    /// The chunk size in bytes of a plan that fits these wishes. `provider`: the bounds of the plan's maker. See
+    /// [`choose_chunk_size`].
     ///
     /// # Errors
     /// As [`choose_chunk_size`]'s.

@@ -1,6 +1,6 @@
-//! What a provider keeps of each session: its plan and what the consumer has acknowledged.
+//! A provider's record of each session: its plan, and what the consumer has acknowledged.
 //!
-//! Pure: the caller persists a [`Record`] before it puts it here, so everything that is answered from here is on the
+//! Pure: the caller persists a [`Record`] before it puts it here, so every answer from here is based on records on the
 //! disk.
 
 use std::{
@@ -136,6 +136,7 @@ impl Records {
     ///
     /// As with slots, a source that holds as many records as are free evicts one of its own. So a client that
     /// acknowledges anything, with keys that cost nothing, leaves space for others.
+    ///
     /// # Errors
     /// [`PipelineError::Busy`]: none may be evicted.
     pub fn make_room(

@@ -109,7 +109,7 @@ impl Ticket {
 pub enum Asked {
     /// The request may be served.
     Granted(Ticket),
-    /// Not yet: [`Slots::poll`] will tell.
+    /// Not yet: [`Slots::poll`] returns it later.
     Waiting,
 }
 

@@ -4,34 +4,35 @@ use std::time::{Duration, Instant};
 
 /// A rate is measured over at least this long,
 const SPAN: Duration = Duration::from_secs(1);
-/// and over this while it grows: connections begin slowly, and what they bring at first says little.
+/// and over this while it grows: connections start slowly, so the first bytes say little about the rate.
 const FIRST_SPAN: Duration = Duration::from_millis(200);
 
 /// Bytes per second of one source.
 ///
-/// Example: 4 MiB came in the last full second, so 4 MiB/s are known. Then nothing comes. After 4 s with chunks of 1 MiB the
-/// source has not more than 256 KiB/s, because one whole chunk may be almost there; after 10 s not more than 100 KiB/s.
+/// Example: 4 MiB arrived in the last full second, so the rate is 4 MiB/s. Then nothing arrives. After 4 s with chunks
+/// of 1 MiB the rate is at most 256 KiB/s, because one whole chunk may be almost there; after 10 s it is at most 100
+/// KiB/s.
 #[derive(Debug, Default)]
 pub(super) struct Rate {
     known: Option<u64>,
-    /// Since when the present span runs; `None` while nothing is to be delivered.
+    /// When the present span began; `None` while the source has nothing to deliver.
     since: Option<Instant>,
-    /// When something came last in it; at first, its start.
+    /// When something last arrived in it; at first, its start.
     last: Option<Instant>,
     bytes: u64,
-    /// It did not bring much more than in the span before.
+    /// It did not deliver much more than in the span before.
     is_steady: bool,
 }
 
 impl Rate {
-    /// Something is to be delivered from now on.
+    /// The source has something to deliver from now on.
     pub(super) fn start(&mut self, now: Instant) {
         if self.since.is_none() {
             (self.since, self.last, self.bytes) = (Some(now), Some(now), 0);
         }
     }
 
-    /// Nothing is to be delivered: time does not count.
+    /// The source has nothing to deliver: the time does not count.
     pub(super) fn stop(&mut self) {
         (self.since, self.last) = (None, None);
     }
@@ -53,7 +54,8 @@ impl Rate {
         }
     }
 
-    /// Bytes per second, at the least 1; `None` before anything can be said. A chunk of `chunk` bytes may be under way.
+    /// Bytes per second, at least 1; `None` before anything is known. Up to one chunk of `chunk` bytes may be in
+    /// flight.
     pub(super) fn at(&self, now: Instant, chunk: u64) -> Option<u64> {
         let quiet = self.last.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
         let most = (quiet > SPAN).then(|| per_second(chunk, quiet));

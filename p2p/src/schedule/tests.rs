@@ -10,11 +10,11 @@ const WINDOW: u64 = 16 * MIB;
 /// Sources that deliver at a fixed rate, chunk after chunk, and may stall or die.
 struct Line {
     rate: u64,
-    /// It delivers nothing from then on, and says nothing of it.
+    /// From then on it delivers nothing, without an error.
     stalls: Option<u64>,
-    /// It is known to be gone from then on.
+    /// From then on it is known to be lost.
     dies: Option<u64>,
-    /// What is being delivered, and when it is there, in microseconds.
+    /// The chunk in flight, and the time of its arrival in microseconds.
     under_way: Option<(u64, u64)>,
     brought: u64,
 }
@@ -82,7 +82,7 @@ fn download(total: u64, mut lines: Vec<Line>) -> Run {
     Run { micros: now, wasted, brought: lines.iter().map(|line| line.brought).collect() }
 }
 
-/// What holds after each sharing out.
+/// What must hold after each assignment.
 fn check(schedule: &Schedule, missing: &IndexRanges) {
     let delivering = schedule.sources.values().filter(|source| source.delivers()).count();
     assert!(delivering > 0 || !schedule.sources.values().any(|source| source.is_ready), "the last one is never slow");
@@ -133,7 +133,7 @@ fn a_slow_one_helps_and_nobody_waits_for_it_at_the_end() {
 fn one_that_dies_costs_no_more_than_its_part() {
     let dying = Line { dies: Some(10_000_000), ..Line::new(10 * MIB) };
     let run = download(400, vec![Line::new(10 * MIB), dying]);
-    // 200 MiB in the first 10 s, the other 200 in 20 s, and what was under way.
+    // 200 MiB in the first 10 s, the other 200 in 20 s, and the chunks that were in flight.
     assert!(run.micros <= 30_300_000, "{}", run.micros);
 }
 
@@ -149,7 +149,7 @@ fn one_that_stalls_without_a_word_is_slow_soon_and_the_others_go_on() {
 fn at_the_end_too() {
     let stalling = Line { stalls: Some(2_000_000), ..Line::new(10 * MIB) };
     let run = download(40, vec![Line::new(10 * MIB), stalling]);
-    // 40 MiB in 2 s, and what the stalled one held comes from the other.
+    // 40 MiB in 2 s, and the stalled source's chunks come from the other one.
     assert!(run.micros <= 4_000_000, "{}", run.micros);
 }
 
@@ -184,7 +184,7 @@ fn a_source_is_slow_after_ten_seconds_and_tried_again_after_sixty() {
     let (slow_at, again_at) = (slow_at.unwrap() - start, again_at.unwrap() - start);
     assert!(slow_at >= SLOW_AFTER && slow_at <= SLOW_AFTER + Duration::from_secs(3), "{slow_at:?}");
     assert_eq!(again_at - slow_at, SLOW_FOR);
-    // Alone it is as good as any.
+    // If it is alone, it counts as well as any other.
     schedule.set_ready(0, false);
     schedule.set_ready(1, false);
     schedule.share(start + Duration::from_secs(101), work);
@@ -225,7 +225,7 @@ proptest! {
         }).collect();
         let run = download(total, lines);
         prop_assert_eq!(run.brought.iter().sum::<u64>(), total);
-        // At the worst the first one does it alone, after it was given up on the others.
+        // In the worst case the first one does everything, after the others were given up.
         prop_assert!(run.micros <= total * 1_000_000 / rates[0] + 25_000_000, "{}", run.micros);
     }
 

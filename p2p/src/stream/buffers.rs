@@ -1,8 +1,8 @@
-//! Memory for the chunks of one stream, used again and again.
+//! Memory for the chunks of one stream, which is reused.
 //!
-//! A chunk's memory is allocated on one thread and freed on another, and what is large goes back to the system in between: without
-//! this, each page of each chunk is made anew. Chunks are aligned as disks want them, so that they can be written from where they
-//! were received.
+//! A chunk's memory is allocated on one thread and freed on another, and large memory is returned to the system in
+//! between. Without this pool, the system would provide each page of each chunk anew. Chunks are aligned as disks
+//! require it, so they can be written from where they were received.
 
 use std::{
     ops::Range,
@@ -16,7 +16,8 @@ const ALIGNMENT: usize = 4096;
 
 type Free = Mutex<Vec<Vec<u8>>>;
 
-/// What is free. There is never more of it than was in use at one time, which the credit bounds; it goes when the stream ends.
+/// Free memory. There is never more of it than was in use at one time, which the credit bounds. It is freed when the
+/// stream ends.
 #[derive(Debug, Default)]
 pub(super) struct Buffers(Arc<Free>);
 
@@ -27,7 +28,7 @@ pub(super) struct Filling {
     filled: usize,
 }
 
-/// The place of a chunk; it goes back when nobody needs it.
+/// The memory of a chunk; it returns to the pool when nothing uses it any more.
 #[derive(Debug)]
 struct Memory {
     bytes: Vec<u8>,
@@ -36,7 +37,7 @@ struct Memory {
 }
 
 impl Buffers {
-    /// Room for `length` bytes.
+    /// Memory for `length` bytes.
     pub(super) fn take(&self, length: usize) -> Filling {
         let free = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let bytes =
@@ -56,13 +57,13 @@ impl Filling {
         self.filled == self.memory.range.len()
     }
 
-    /// Where the next bytes go.
+    /// The space for the next bytes.
     pub(super) fn space(&mut self) -> &mut [u8] {
         let start = self.memory.range.start + self.filled;
         &mut self.memory.bytes[start..self.memory.range.end]
     }
 
-    /// So many bytes were put there.
+    /// This many bytes were written to the space.
     pub(super) fn advance(&mut self, count: usize) {
         self.filled = (self.filled + count).min(self.memory.range.len());
     }

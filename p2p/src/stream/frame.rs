@@ -1,4 +1,4 @@
-//! The frames: `length: u32 big-endian, of what follows | type: u8 | body`. Pure, and read in pieces of any size.
+//! The frames: `length: u32 big-endian, of what follows | type: u8 | body`. Pure; they are read in pieces of any size.
 //!
 //! | type | from | body |
 //! |---|---|---|
@@ -7,7 +7,8 @@
 //! | 0x20 want | consumer | count u8, as many `[first u64, end u64)` of chunks, one such pair of updates |
 //! | 0x21 credit | consumer | payload bytes of chunks granted since the stream was opened, u64 BE |
 //!
-//! Length and type are checked before anything is allocated for the body, and no body is buffered beyond what came of it.
+//! Length and type are checked before anything is allocated for the body, and no more of a body is buffered than has
+//! arrived.
 
 use std::ops::Range;
 
@@ -25,9 +26,9 @@ use crate::{
 pub const MESSAGE: u8 = 0x01;
 /// The type of a chunk.
 pub const CHUNK: u8 = 0x10;
-/// The type of what is wanted.
+/// The type of a want.
 pub const WANT: u8 = 0x20;
-/// The type of what is granted.
+/// The type of a credit.
 pub const CREDIT: u8 = 0x21;
 
 /// Bytes of a frame's length.
@@ -48,7 +49,7 @@ pub enum FrameError {
     /// A length of 0: there is not even a type.
     #[error("a frame without a type")]
     Empty,
-    /// A type that this side never gets.
+    /// A type that this side never receives.
     #[error("a frame of the unknown type {kind:#04x}")]
     Unknown {
         /// The type.
@@ -82,7 +83,7 @@ pub enum FrameError {
 pub struct Wanted {
     /// At most [`MAX_RANGES`], none of them empty.
     pub chunks: Vec<Range<u64>>,
-    /// They come before the chunks.
+    /// The provider sends them before the chunks.
     pub updates: Range<u64>,
 }
 
@@ -91,9 +92,9 @@ pub struct Wanted {
 pub enum ConsumerFrame {
     /// A message.
     Message(SnapshotsRequest),
-    /// Replaces what was wanted and is not sent yet.
+    /// Replaces the part of earlier wants that is not sent yet.
     Want(Wanted),
-    /// Granted in all.
+    /// Granted in all since the stream was opened.
     Credit(u64),
 }
 
@@ -105,7 +106,7 @@ pub fn message(json: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// What is wanted as a frame. Ranges beyond [`MAX_RANGES`] are left out.
+/// A want as a frame. Ranges beyond [`MAX_RANGES`] are left out.
 #[must_use]
 pub fn want(wanted: &Wanted) -> Vec<u8> {
     let chunks = &wanted.chunks[..wanted.chunks.len().min(MAX_RANGES)];
@@ -118,7 +119,7 @@ pub fn want(wanted: &Wanted) -> Vec<u8> {
     frame
 }
 
-/// What is granted as a frame.
+/// A credit as a frame.
 #[must_use]
 pub fn credit(granted: u64) -> Vec<u8> {
     let mut frame = begin(CREDIT, 8);
@@ -137,7 +138,7 @@ pub fn chunk_head(index: u64, proof: &[Hash], length: usize) -> Vec<u8> {
     frame
 }
 
-/// Length and type of a frame whose body has so many bytes; the head alone is allocated for chunks.
+/// Length and type of a frame whose body has this many bytes; for chunks only the head is allocated.
 fn begin(kind: u8, body: usize) -> Vec<u8> {
     let length = u32::try_from(body + 1).unwrap_or(u32::MAX);
     let mut frame = Vec::with_capacity(if kind == CHUNK { 512 } else { LENGTH + 1 + body });
@@ -146,7 +147,7 @@ fn begin(kind: u8, body: usize) -> Vec<u8> {
     frame
 }
 
-/// Moves bytes from a piece to the end of `to`, until that has `most`. `true` when it has.
+/// Moves bytes from a piece to the end of `to`, until that has `most` bytes. `true` when it has.
 fn fill(to: &mut Vec<u8>, most: usize, piece: &mut &[u8]) -> bool {
     let (taken, rest) = piece.split_at(piece.len().min(most.saturating_sub(to.len())));
     to.extend_from_slice(taken);
@@ -161,7 +162,8 @@ struct Envelope {
 }
 
 impl Envelope {
-    /// `Some`: the type, and how many bytes of body follow. `bound`: of a frame of this type, which must be known.
+    /// `Some`: the type, and how many bytes of body follow. `bound`: the largest frame of a type; `None` for an unknown
+    /// type.
     fn feed(
         &mut self,
         piece: &mut &[u8],
@@ -192,11 +194,11 @@ impl Envelope {
     }
 }
 
-/// Reads what a consumer sends.
+/// Reads a consumer's frames.
 #[derive(Debug, Default)]
 pub struct ConsumerDecoder {
     envelope: Envelope,
-    /// Type, length and what came of the body.
+    /// Type, length, and the part of the body that has arrived.
     body: Option<(u8, usize, Vec<u8>)>,
 }
 
@@ -268,10 +270,10 @@ fn wanted(body: &[u8]) -> Result<Wanted, FrameError> {
     Ok(Wanted { chunks, updates })
 }
 
-/// A part of what a provider sends.
+/// A part of a provider's frames.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ProviderPart<'a> {
-    /// A message, and how many bytes its document has.
+    /// A message, and the length of its document in bytes.
     Message(Box<SnapshotsResponse>, usize),
     /// A chunk begins: `length` bytes of it follow.
     Chunk {
@@ -286,7 +288,7 @@ pub enum ProviderPart<'a> {
     Bytes(&'a [u8]),
 }
 
-/// Reads what a provider sends. Messages are whole; a chunk's bytes are passed on as they come.
+/// Reads a provider's frames. Messages are returned whole; a chunk's bytes are passed on as they arrive.
 #[derive(Debug, Default)]
 pub struct ProviderDecoder {
     envelope: Envelope,
@@ -297,11 +299,11 @@ pub struct ProviderDecoder {
 enum PartStage {
     #[default]
     Between,
-    /// A message of so many bytes.
+    /// A message of this many bytes.
     Message(usize, Vec<u8>),
-    /// A chunk's body of so many bytes; index, count and hashes are arriving.
+    /// A chunk's body of this many bytes; index, count and hashes are arriving.
     Head(usize, Vec<u8>),
-    /// So many bytes of a chunk are to come.
+    /// This many bytes of a chunk have not arrived yet.
     Bytes(usize),
 }
 
@@ -361,7 +363,7 @@ impl ProviderDecoder {
         }
     }
 
-    /// How many bytes of a chunk come next; 0: something else does.
+    /// How many bytes of a chunk come next; 0: none do.
     #[must_use]
     pub fn chunk_bytes_left(&self) -> usize {
         match self.stage {
@@ -370,7 +372,7 @@ impl ProviderDecoder {
         }
     }
 
-    /// So many of [`Self::chunk_bytes_left`] went past the decoder.
+    /// This many of [`Self::chunk_bytes_left`] bypassed the decoder.
     pub(super) fn pass(&mut self, bytes: usize) {
         if let PartStage::Bytes(left) = &mut self.stage {
             *left = left.saturating_sub(bytes);

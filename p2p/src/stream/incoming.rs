@@ -1,9 +1,9 @@
-//! What a consumer accepts of a stream: what it asked for, in the order in which it wants it, within what it granted, and
-//! nothing that does not verify. Pure; chunks are hashed while they arrive.
+//! What a consumer accepts on a stream: items that it wants, in the order in which it wants them, within its credit,
+//! and only if they verify. Pure; chunks are hashed while they arrive.
 //!
-//! A provider learns of a new want some time after it was said. Until something comes that only the new want allows, what
-//! comes may follow any of those said since. On one stream nothing comes twice, so what has come is also what was sent when
-//! the next thing was: each want allows exactly one next thing.
+//! A provider learns of a new want some time after it was sent. Until an item arrives that only the new want allows,
+//! the next item may follow any of the wants sent since. Nothing arrives twice on one stream, so the items that have
+//! arrived are also those that were sent before the next one: each want allows exactly one next item.
 
 use std::{collections::VecDeque, ops::Range, sync::Arc};
 
@@ -29,17 +29,17 @@ pub enum StreamViolation {
     /// A frame that cannot be read.
     #[error(transparent)]
     Frame(#[from] FrameError),
-    /// A chunk that does not fit what was granted.
+    /// A chunk that exceeds the credit.
     #[error("chunk {index} makes {sent} bytes, and {granted} were granted")]
     BeyondCredit {
         /// Which chunk.
         index: u64,
-        /// Payload bytes with it.
+        /// Payload bytes including this chunk.
         sent: u64,
-        /// Payload bytes that may have come.
+        /// Payload bytes that were granted.
         granted: u64,
     },
-    /// What nobody wanted on this stream.
+    /// An item that was not wanted on this stream.
     #[error("{what} {index}, which was not wanted")]
     Unwanted {
         /// Chunk or update.
@@ -47,7 +47,7 @@ pub enum StreamViolation {
         /// Which.
         index: u64,
     },
-    /// What came before.
+    /// An item that arrived before.
     #[error("{what} {index} a second time")]
     Twice {
         /// Chunk or update.
@@ -55,17 +55,17 @@ pub enum StreamViolation {
         /// Which.
         index: u64,
     },
-    /// What is wanted later.
+    /// An item that is wanted later.
     #[error("{what} {index} before {expected}, which is wanted first")]
     OutOfOrder {
         /// Chunk or update.
         what: &'static str,
         /// Which.
         index: u64,
-        /// What is to come.
+        /// The expected index.
         expected: u64,
     },
-    /// A message that answers nothing, or may not be sent on a stream.
+    /// A message that answers nothing, or must not be sent on a stream.
     #[error("a message of type {tag} that nothing asked for")]
     Unasked {
         /// Its type.
@@ -73,7 +73,7 @@ pub enum StreamViolation {
     },
 }
 
-/// Something that came, and verifies.
+/// Something that arrived and verifies.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Came {
@@ -81,7 +81,7 @@ pub enum Came {
     Answer(Verified, usize),
     /// A wanted chunk or update, and its bytes on the wire.
     Artefact(Verified, usize),
-    /// The provider says, asked by no message, why it ends the stream.
+    /// The provider says why it ends the stream, without being asked.
     Refused {
         /// Why.
         code: ErrorCode,
@@ -99,20 +99,20 @@ pub struct Incoming {
     /// The message that is not answered yet.
     asked: Option<Expectation>,
     plan: Option<Arc<Plan>>,
-    /// Those that may be in force at the provider, in the order in which they were said.
+    /// The wants that may be in force at the provider, in the order in which they were sent.
     wants: VecDeque<Wanted>,
     chunks: IndexRanges,
     updates: IndexRanges,
     granted: u64,
-    /// Payload bytes of the chunks that came or began to come.
+    /// Payload bytes of the chunks that have arrived or begun to arrive.
     received: u64,
-    /// The newest update, or the one before the first: the next one continues it.
+    /// The newest update, or the one before the first wanted one: the next update must continue it.
     previous: Option<(u64, Checkpoint)>,
     arriving: Option<Arriving>,
     buffers: Buffers,
 }
 
-/// A chunk whose bytes are coming.
+/// A chunk that is arriving.
 #[derive(Debug)]
 struct Arriving {
     index: u64,
@@ -144,12 +144,12 @@ impl Incoming {
         }
     }
 
-    /// A message is being sent; no other is before it is answered.
+    /// A message is being sent; no other is sent before it is answered.
     pub fn asking(&mut self, exchange: Exchange) {
         self.asked = Some(exchange.expecting(&self.rules));
     }
 
-    /// What is wanted is being sent, of this plan. `previous`: the update before the first one, where it is known.
+    /// A want for this plan is being sent. `previous`: the update before the first wanted one, if it is known.
     pub fn wanting(&mut self, plan: Arc<Plan>, wanted: Wanted, previous: Option<Checkpoint>) {
         self.plan = Some(plan);
         if let (Some(previous), Some(before)) = (previous, wanted.updates.start.checked_sub(1)) {
@@ -175,16 +175,16 @@ impl Incoming {
             || self.next_chunk(want).is_some_and(|index| self.received + self.chunk_bytes(index) <= self.granted)
     }
 
-    /// Payload bytes of the chunk that is coming, as far as they are here: in vain if it ends now.
+    /// Payload bytes of the arriving chunk that have been received: they are wasted if it ends now.
     #[must_use]
     pub fn unfinished_bytes(&self) -> u64 {
         self.arriving.as_ref().map_or(0, |arriving| arriving.bytes.filled().len() as u64)
     }
 
-    /// Takes bytes from the piece up to the end of the next thing that comes; `None`: the piece is used up before that.
+    /// Reads from the piece up to the end of the next item; `None`: the piece is used up before that.
     ///
     /// # Errors
-    /// The provider broke the protocol. Nothing more may be taken from this stream.
+    /// The provider broke the protocol. Nothing more may be read from this stream.
     pub fn feed(&mut self, piece: &mut &[u8]) -> Result<Option<Came>, Violation> {
         while let Some(part) = self.decoder.feed(piece).map_err(StreamViolation::Frame)? {
             let came = match part {
@@ -207,8 +207,8 @@ impl Incoming {
         Ok(None)
     }
 
-    /// Where the next bytes of the stream can be put at once, if they are bytes of a chunk and all others were fed; otherwise
-    /// empty. [`Self::filled`] says how many were put there.
+    /// The space into which the next bytes of the stream can be read directly, if they are bytes of a chunk and all
+    /// others were fed; otherwise empty. [`Self::filled`] reports how many were read.
     pub fn space(&mut self) -> &mut [u8] {
         let left = self.decoder.chunk_bytes_left();
         let space = self.arriving.as_mut().map(|arriving| arriving.bytes.space()).unwrap_or_default();
@@ -216,7 +216,7 @@ impl Incoming {
         &mut space[..count]
     }
 
-    /// So many bytes were put into [`Self::space`]: the same as feeding them.
+    /// This many bytes were read into [`Self::space`]: the same as feeding them.
     ///
     /// # Errors
     /// As [`Self::feed`].
@@ -256,7 +256,7 @@ impl Incoming {
         }
     }
 
-    /// A chunk begins. It is judged before a byte of it is kept.
+    /// A chunk begins. It is checked against wants and credit before any byte of it is kept.
     fn begin(&mut self, index: u64, proof: Vec<Hash>, length: usize) -> Result<(), Violation> {
         self.accept("chunk", index)?;
         let Some(plan) = &self.plan else { return Err(StreamViolation::Unwanted { what: "chunk", index }.into()) };
@@ -278,7 +278,7 @@ impl Incoming {
         Ok(())
     }
 
-    /// Checks the chunk when all of it is there.
+    /// Checks the chunk when it has arrived completely.
     fn finished(&mut self) -> Result<Option<Came>, Violation> {
         let Some(mut arriving) = self.arriving.take_if(|arriving| arriving.bytes.is_full()) else {
             return Ok(None);
@@ -294,7 +294,7 @@ impl Incoming {
         Ok(Some(Came::Artefact(expectation.check_hashed(response, Some(groups))?, wire)))
     }
 
-    /// Takes note that this comes now, if one of the wants that may be in force allows it.
+    /// Records that this item arrives now, if one of the wants that may be in force allows it.
     fn accept(&mut self, what: &'static str, index: u64) -> Result<(), StreamViolation> {
         let is_chunk = what == "chunk";
         let came = if is_chunk { &self.chunks } else { &self.updates };
@@ -321,8 +321,8 @@ impl Incoming {
         Ok(())
     }
 
-    /// A want need not be kept when everything that it still allows is also what a later one begins with, or when it allows
-    /// nothing; the last one is kept.
+    /// A want need not be kept if a later want begins with everything that it still allows, or if it allows nothing.
+    /// The last want is always kept.
     fn forget_covered(&mut self) {
         let mut at = 0;
         while at + 1 < self.wants.len() {
@@ -340,7 +340,7 @@ impl Incoming {
         let rest = |came: &IndexRanges, ranges: &[Range<u64>]| {
             let mut rest = Vec::new();
             for range in ranges {
-                // What came of a range is, but for a change of wants, its beginning.
+                // The part of a range that has arrived is its beginning, unless the wants have changed.
                 if let Some(first) = came.first_missing(range) {
                     rest.push(first..range.end);
                 }
@@ -376,13 +376,13 @@ impl Incoming {
     }
 }
 
-/// Whether whatever follows `want` also follows `later`.
+/// Whether everything that may follow `want` may also follow `later`.
 fn begins_with(later: &[Vec<Range<u64>>; 2], want: &[Vec<Range<u64>>; 2]) -> bool {
     let [updates, chunks] = want;
     if updates.is_empty() && chunks.is_empty() {
         return true;
     }
-    // Chunks come only when the updates are through.
+    // Chunks follow only after all updates.
     let same_updates = later[0] == *updates;
     match chunks.split_last() {
         None => match (updates.first(), later[0].first()) {

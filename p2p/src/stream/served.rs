@@ -1,5 +1,5 @@
-//! What a provider does with a stream: answers messages one at a time, and sends what is wanted, updates first, as far as
-//! the credit goes. Pure.
+//! What a provider does with a stream: it answers messages one at a time, and sends the wanted items, updates first, as
+//! far as the credit goes. Pure.
 //!
 //! ```text
 //!             plan or resume, served                    final ack, cancel, a breach
@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Example: chunks of 1 MiB, `want 0..100`, `credit 4 MiB`. Chunks 0 to 3 are sent, and nothing more. `want 10..20` and
-//! `credit 6 MiB` come: 10 and 11 are sent. `want 0..4`: nothing is sent, because a stream carries each chunk once.
+//! `credit 6 MiB` arrive: 10 and 11 are sent. `want 0..4`: nothing is sent, because a stream carries each chunk once.
 
 use super::{ConsumerFrame, FrameError, Wanted};
 use crate::{
@@ -23,13 +23,13 @@ pub enum Breach {
     /// A frame that cannot be read.
     #[error(transparent)]
     Frame(#[from] FrameError),
-    /// The stream does not begin as it must.
+    /// The stream does not begin with the right frame.
     #[error("a stream begins with plan, resume or error, not with {what}")]
     Beginning {
-        /// What came.
+        /// What arrived.
         what: &'static str,
     },
-    /// Chunks and updates are wanted, not asked for one by one.
+    /// A chunk or update was asked for by a message; on a stream these are wanted.
     #[error("{tag} is no message of a stream: chunks and updates are wanted by frames of their own")]
     NoMessage {
         /// The type.
@@ -43,13 +43,13 @@ pub enum Breach {
         /// The message's.
         other: SnapshotSessionId,
     },
-    /// A message before the one before it was answered.
+    /// A message arrived before the one before it was answered.
     #[error("{tag} before the last message was answered")]
     TwoMessages {
         /// The type.
         tag: &'static str,
     },
-    /// What was granted cannot be taken back.
+    /// The credit fell, but granted bytes cannot be taken back.
     #[error("the credit fell from {from} to {to} bytes")]
     CreditFell {
         /// Granted before.
@@ -57,7 +57,7 @@ pub enum Breach {
         /// Granted now.
         to: u64,
     },
-    /// The plan does not have that.
+    /// The plan does not have these chunks or updates.
     #[error("{what} up to {end} are wanted, and there are {total}")]
     OutsideTotals {
         /// Chunks or updates.
@@ -67,7 +67,7 @@ pub enum Breach {
         /// How many there are.
         total: u64,
     },
-    /// What was sent lies in too many pieces to be kept track of.
+    /// The sent chunks form too many separate ranges to be tracked.
     #[error("chunks were wanted in more than {MAX_SENT_RANGES} separate ranges on one stream: open another one")]
     TooManyRanges,
 }
@@ -88,7 +88,7 @@ pub struct Totals {
 /// The next thing to do for a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StreamWork {
-    /// Answer this; then say so by [`Served::answered`].
+    /// Answer this; then call [`Served::answered`].
     Message(SnapshotsRequest),
     /// Send this update.
     Update(u64),
@@ -101,10 +101,10 @@ pub enum StreamWork {
 pub struct Served {
     session: Option<SnapshotSessionId>,
     totals: Option<Totals>,
-    /// Came, and is not being answered yet.
+    /// A message that has arrived and is not being answered yet.
     message: Option<SnapshotsRequest>,
     is_answering: bool,
-    /// An answer is on the way, and not written yet.
+    /// An answer is being made or written.
     is_unwritten: bool,
     want: Wanted,
     chunks: IndexRanges,
@@ -115,16 +115,16 @@ pub struct Served {
 }
 
 impl Served {
-    /// The session, once its first message came.
+    /// The session, once its first message has arrived.
     #[must_use]
     pub fn session(&self) -> Option<SnapshotSessionId> {
         self.session
     }
 
-    /// A frame came.
+    /// A frame arrived.
     ///
     /// # Errors
-    /// The consumer broke the protocol; the stream is over.
+    /// The consumer broke the protocol; the stream has ended.
     pub fn heard(&mut self, frame: ConsumerFrame) -> Result<(), Breach> {
         match frame {
             ConsumerFrame::Message(message) => self.message(message),
@@ -153,7 +153,7 @@ impl Served {
             _ if !is_allowed => return Err(Breach::NoMessage { tag }),
             None if !opens => return Err(Breach::Beginning { what: tag }),
             Some(session) if session != other => return Err(Breach::OtherSession { session, other }),
-            // Giving up may be said at any time.
+            // A cancel may be sent at any time.
             Some(_) if matches!(message, SnapshotsRequest::Error { .. }) => {}
             Some(_) if self.is_answering || self.is_unwritten || self.message.is_some() => {
                 return Err(Breach::TwoMessages { tag });
@@ -171,19 +171,19 @@ impl Served {
     /// The session streams this from now on.
     ///
     /// # Errors
-    /// What was wanted before that lies outside.
+    /// An earlier want lies outside of these totals.
     pub fn opened(&mut self, totals: Totals) -> Result<(), Breach> {
         self.totals = Some(totals);
         self.check_want()
     }
 
-    /// The message was answered; the answer is to be written.
+    /// The message was answered; the answer must be written now.
     pub fn answered(&mut self) {
         self.is_answering = false;
         self.is_unwritten = true;
     }
 
-    /// The answer is written: the next message may come.
+    /// The answer is written: the next message may arrive.
     pub fn answer_written(&mut self) {
         self.is_unwritten = false;
     }
@@ -198,7 +198,8 @@ impl Served {
         outside("updates", self.want.updates.end, totals.updates)
     }
 
-    /// What is to be done next, as the request that it would be in 1.0.0, and the payload bytes of the chunk that it asks for.
+    /// The next piece of work, as the request that it would be in 1.0.0, and the payload bytes of the chunk that it
+    /// asks for.
     #[must_use]
     pub fn next_request(&self) -> Option<(SnapshotsRequest, u64)> {
         if let Some(message) = &self.message {
@@ -212,10 +213,10 @@ impl Served {
         Some((SnapshotsRequest::Chunk { session_id, chunk_index }, bytes))
     }
 
-    /// The next thing to do. Chunks of up to `most` payload bytes, and one at least; they count as sent.
+    /// The next piece of work. Chunks of up to `most` payload bytes, and at least one; they count as sent.
     ///
     /// # Errors
-    /// The consumer's wants cannot be kept track of.
+    /// The consumer's wants can no longer be tracked.
     pub fn poll_work(&mut self, most: u64) -> Result<Option<StreamWork>, Breach> {
         if self.is_answering {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! libp2p's TLS (`/tls/1.0.0`) with AES first where the processor computes it.
+//! libp2p's TLS (`/tls/1.0.0`), with AES preferred on processors that have AES instructions.
 //!
 //! On the wire it is libp2p's: certificates are made and checked by [`libp2p::tls::certificate`]. The stock upgrade prefers
 //! ChaCha20 on every machine, which is several times slower than AES on those that have instructions for it. The dialer's
@@ -83,8 +83,8 @@ impl Tls {
         let (certificate, key) = certificate::generate(identity)?;
         let mut provider = aws_lc_rs::default_provider();
         provider.cipher_suites = suites(aes_first);
-        // The library gathers entropy for a while when the first random number is asked for: better now than in a handshake. What
-        // fails now fails there, too.
+        // The library gathers entropy for a while when the first random number is requested. Doing that here saves the
+        // time in a handshake. A failure here would also fail there.
         let _ = provider.secure_random.fill(&mut [0]);
         let provider = Arc::new(provider);
         let own = own_certificate(&provider, certificate, key)?;
@@ -105,7 +105,7 @@ impl Tls {
     }
 }
 
-/// rustls' own way to take a certificate refuses extensions that it does not know, and libp2p's is one.
+/// rustls refuses a certificate with extensions that it does not know, and libp2p's is one.
 fn own_certificate(
     provider: &CryptoProvider,
     certificate: CertificateDer<'static>,
@@ -173,7 +173,7 @@ where
 
     fn upgrade_outbound(self, connection: C, _: Self::Info) -> Self::Future {
         async move {
-            // An address is no server name, so none is sent, as libp2p's specification wants it.
+            // An IP address is not a server name, so none is sent, as libp2p's specification requires.
             let nobody = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::UNSPECIFIED).into());
             let stream = TlsConnector::from(self.client).connect(nobody, connection).await?;
             let peer = peer(stream.get_ref().1)?;
@@ -190,7 +190,7 @@ fn peer(state: &CommonState) -> Result<PeerId, TlsError> {
     }
 }
 
-/// Takes exactly one certificate, which is signed by itself and by the key of the peer that it names.
+/// Accepts exactly one certificate, which is signed by itself and by the key of the peer that it names.
 #[derive(Debug)]
 struct Libp2pCertificates;
 
@@ -212,7 +212,7 @@ impl Libp2pCertificates {
         Ok(HandshakeSignatureValid::assertion())
     }
 
-    /// Those that libp2p takes, best first.
+    /// The schemes that libp2p accepts, best first.
     fn schemes() -> Vec<SignatureScheme> {
         vec![
             SignatureScheme::ECDSA_NISTP384_SHA384,
@@ -228,7 +228,7 @@ impl Libp2pCertificates {
     }
 }
 
-/// TLS 1.2 is not configured, so nothing of it is ever asked for.
+/// TLS 1.2 is not configured, so this is never called.
 fn no_tls12() -> rustls::Error {
     rustls::Error::General("libp2p's TLS is TLS 1.3".into())
 }

@@ -1,5 +1,5 @@
-//! The rules of the wire's JSON, stated a second time: as tables, over documents that `serde_json` has read. Whatever is
-//! done to a message, the reader takes it exactly when these rules do.
+//! The rules of the wire's JSON, stated a second time: as tables over documents that `serde_json` has parsed. However a
+//! message is changed, the reader must accept it exactly when these rules do.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use proptest::{prelude::*, sample::Index};
@@ -8,36 +8,36 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::{HEX, request, response};
 
-/// A document with every member in its place, those with the same key too.
+/// A document with all its members in order, including those with the same key.
 #[derive(Clone, Debug, PartialEq)]
 enum Node {
     Null,
     Flag(bool),
     Integer(u64),
-    /// Any other number, as it is written.
+    /// Any other number, in its original text.
     Number(String),
     Text(String),
     List(Vec<Node>),
     Object(Vec<(String, Node)>),
 }
 
-/// What a field must hold.
+/// The content that a field must have.
 enum Shape {
     /// A literal of at most 2^53 - 1.
     Integer,
-    /// The same, but not 0.
+    /// Like [`Self::Integer`], but not 0.
     Session,
     Hash,
     Text,
     Base64,
-    /// Base64 of so many bytes.
+    /// Base64 of this many bytes.
     Bytes(usize),
     Word(&'static [&'static str]),
     /// May be left out, and may be `null`.
     Optional(&'static Shape),
     /// May be `null`.
     OrNull(&'static Shape),
-    /// At most so many.
+    /// A list with at most this many elements.
     List(&'static Shape, usize),
     Object(Fields),
 }
@@ -138,11 +138,11 @@ const RESPONSES: Kinds = &[
         ],
     ),
     ("ack", &[("session_id", Session), ("kind", KIND), ("index", Integer)]),
-    // 0 when the request could not be read.
+    // The session id is 0 if the request could not be read.
     ("error", &[("session_id", Integer), ("code", Optional(&CODE)), ("message", Text)]),
 ];
 
-/// Whether the rules take this text for a message of one of these kinds.
+/// Whether the rules accept this text as a message of one of these kinds.
 fn is_message(text: &str, kinds: Kinds) -> bool {
     let Ok(document) = serde_json::from_str::<Node>(text) else { return false };
     let Node::Object(members) = &document else { return false };
@@ -287,13 +287,13 @@ impl Node {
         1 + self.children().into_iter().map(Self::count).sum::<usize>()
     }
 
-    /// The node at a place, counted from this one on.
+    /// The node with this number, counted from this node on.
     fn at(&mut self, place: usize) -> &mut Self {
         if place == 0 {
             return self;
         }
         let mut before = 1;
-        // Looked for first: the borrow of a child that is returned would last for all.
+        // The lengths are computed first, because the borrow of a returned child would last for the whole function.
         let lengths: Vec<usize> = self.children().into_iter().map(Self::count).collect();
         let child = lengths.iter().position(|length| {
             before += length;
@@ -304,7 +304,7 @@ impl Node {
         self.children().swap_remove(child).at(place - before)
     }
 
-    /// Does something to the node that may make another document of it.
+    /// Changes the node, which may make a different document.
     fn change(&mut self, change: &Change) {
         let Change { what, which, with } = change;
         match (self, what) {
@@ -361,7 +361,7 @@ fn value() -> impl Strategy<Value = Node> {
         Just(Node::List(Vec::new())),
         Just(Node::Object(Vec::new())),
         Just(Node::Object(vec![("a".to_owned(), Node::Null), ("a".to_owned(), Node::Null)])),
-        // As a reader of enumerations may take it.
+        // Some readers of enumerations accept this form.
         Just(Node::Object(vec![("chunk".to_owned(), Node::Null)])),
         (11..17_usize).prop_map(move |depth| nested(depth, Node::Integer(0))),
     ]
@@ -371,7 +371,7 @@ fn message() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![request().prop_map(|message| encode_request(&message)), response().prop_map(|m| encode_response(&m))]
 }
 
-/// A message to which something was done: to its tree, and to single bytes of its text.
+/// A changed message: its tree was changed, and single bytes of its text.
 fn text() -> impl Strategy<Value = String> {
     let bytes = prop::sample::select(br#"{}[]:,"\ 07eE.+-tfnu"#.to_vec());
     let edits = prop::collection::vec((any::<Index>(), 0..3_u8, bytes), 0..2);
@@ -398,7 +398,8 @@ fn text() -> impl Strategy<Value = String> {
     )
 }
 
-/// A number that no computer's fraction can hold is JSON, and fine where nobody asks for it; `serde_json` refuses it.
+/// A number beyond the range of a floating-point type is valid JSON, and fine in a place that no field reads.
+/// `serde_json` refuses it.
 fn has_a_huge_number(text: &str) -> bool {
     serde_json::from_str::<Node>(text).is_err_and(|error| error.to_string().starts_with("number out of range"))
 }
@@ -415,7 +416,7 @@ proptest! {
     }
 }
 
-/// Both verdicts are frequent among these documents, so the comparison means something.
+/// Both verdicts must be frequent among these documents; otherwise the comparison would mean little.
 #[test]
 fn changed_messages_are_taken_and_refused() {
     use proptest::{strategy::ValueTree as _, test_runner::TestRunner};

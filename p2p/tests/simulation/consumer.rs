@@ -19,7 +19,7 @@ use rpp_p2p::{
 
 use crate::{simulation::rng::Rng, world::WORLD};
 
-/// What is on the consumer's disk, and what only its page cache has.
+/// The data on the consumer's disk, and the data that is only in the page cache.
 #[derive(Default)]
 struct Disk {
     record: Option<(Arc<Plan>, u64, u64)>,
@@ -33,12 +33,12 @@ struct Disk {
     proven: HashSet<Hash>,
 }
 
-/// Hashing again what was there when the place was opened.
+/// The progress of hashing the bytes that were there when the payload was opened.
 #[derive(Default)]
 struct Recheck {
-    /// Counts openings.
+    /// The number of openings.
     opening: u32,
-    /// Ascending, the next one last.
+    /// Chunks still to be hashed, in ascending order, with the next one last.
     chunks: Vec<u64>,
     missing: Vec<u64>,
 }
@@ -67,46 +67,46 @@ pub struct Consumer {
     pub session: Session,
     pub life: u32,
     pub full: bool,
-    /// To which providers.
+    /// The providers to which it is connected.
     pub connected: BTreeSet<usize>,
-    /// Counts connections to each.
+    /// The number of connections made to each provider.
     pub connections: Vec<u32>,
-    /// The requests in flight, as the transport knows them, and with whom.
+    /// The requests in flight, as the transport knows them, with the provider of each.
     pub in_flight: BTreeMap<u64, (usize, Exchange)>,
     pub requests: u64,
-    /// Everything that sources were blamed for.
+    /// All blames so far.
     pub blames: Vec<Blame>,
-    /// Local work and dials under way: each will be answered.
+    /// Local work and dials in progress. Each will be answered.
     pub pending: u32,
     pub trace: Option<Vec<String>>,
     options: Options,
     disk: Disk,
-    /// Trouble drops what was outstanding.
+    /// Counts disk failures, because each failure drops the work in progress.
     disk_epoch: u32,
     confirmed: (u64, u64),
     recheck: Recheck,
     failed_before: bool,
 }
 
-/// Work that the consumer's machine does in its own time.
+/// Local work of the consumer's machine, done at its own time.
 pub enum Local {
     Dialled(usize, bool),
     Verify(u64, Box<(Exchange, rpp_p2p::SnapshotsResponse)>),
     Authority(Arc<Plan>, Arc<Vec<Update>>),
     Open(Arc<Plan>, Arc<Vec<Update>>),
     Write(VerifiedChunk),
-    /// The payload is synced now,
+    /// Sync the payload.
     Sync,
-    /// and then that is recorded.
+    /// Record the progress after the sync.
     Record(Have),
-    /// A chunk that was there is hashed again.
+    /// Hash a chunk again that was on the disk.
     Recheck(u32),
     Repair(Vec<VerifiedChunk>),
     Proof(Arc<Plan>, Arc<Vec<Update>>),
     Place,
 }
 
-/// What a consumer wants of the simulation.
+/// A request to the simulation.
 pub enum Wish {
     Send(usize, u64, SnapshotsRequest),
     Work { work: Local, on_disk: bool, epoch: u32 },
@@ -148,7 +148,7 @@ impl Consumer {
         self.in_flight.clear();
         self.pending = 0;
         for (root, partial) in &mut self.disk.partial {
-            // Some of what was not synced may have reached the disk all the same, in whole chunks that verify.
+            // Some data that was not synced may have reached the disk all the same, in whole chunks that verify.
             if !rng.chance(30) {
                 for lost in partial.durable.missing_bytes() {
                     partial.bytes[lost.start as usize..lost.end as usize].fill(0);
@@ -159,7 +159,7 @@ impl Consumer {
                 *partial = Partial::new(partial.bytes.len() as u64);
                 self.disk.have.remove(root);
             }
-            // A damaged file of what is had is as good as none.
+            // A damaged `have` file is as good as none.
             if rng.chance(5) {
                 self.disk.have.remove(root);
             }
@@ -189,7 +189,7 @@ impl Consumer {
             }
         };
         add_others(&mut self.session, &self.providers, now);
-        // What was banned stays so.
+        // Bans survive the restart.
         for blame in &self.blames {
             if let DownloadSource::Peer(peer) = blame.source {
                 self.session.handle_distrust(now, peer, &format!("{peer} is banned"));
@@ -198,7 +198,7 @@ impl Consumer {
         self.note(|| "restarted".to_owned());
     }
 
-    /// Takes all actions, checks the invariants, and says what is to happen.
+    /// Carries out all actions, checks the invariants, and returns what is to happen.
     pub fn drive(&mut self, now: Instant) -> Vec<Wish> {
         let mut wishes = Vec::new();
         while let Some(action) = self.session.poll_action(now) {
@@ -233,7 +233,7 @@ impl Consumer {
                 return Some(Wish::Send(with, self.requests, request));
             }
             Action::PlanAccepted(plan) => {
-                // The same bytes are more chunks in a plan with smaller ones.
+                // In a plan with smaller chunks, the same bytes are more chunks.
                 let (chunks, updates) = self.disk.record.as_ref().map_or((0, 0), |(old, chunks, updates)| {
                     let bytes = chunk_range(old.snapshot.checkpoint.payload_bytes, old.chunk_size, *chunks).start;
                     (if *chunks == old.total_chunks { plan.total_chunks } else { bytes / plan.chunk_size }, *updates)
@@ -269,7 +269,7 @@ impl Consumer {
         }
     }
 
-    /// An ack never says more than what is durable and recorded, and what is durable is not asked for.
+    /// An ack never covers more than what is durable and recorded, and durable chunks are not requested.
     fn check_request(&self, request: &SnapshotsRequest) {
         if let SnapshotsRequest::Chunk { chunk_index, .. } = request {
             let (plan, _, _) = self.disk.record.as_ref().expect("a chunk without a record");
@@ -303,7 +303,7 @@ impl Consumer {
         }
     }
 
-    /// Only what an honest publisher published is ever written.
+    /// Only bytes that an honest publisher published are ever written.
     fn check_chunk(&self, chunk: &VerifiedChunk) {
         let plan = self.session.plan().unwrap();
         let (bytes, proof) = WORLD.payload(&plan.snapshot.checkpoint.state_root).chunk(plan.chunk_size, chunk.index);
@@ -347,7 +347,7 @@ impl Consumer {
                 assert!(!self.failed_before || self.life > 0);
                 let waiting = view.waiting.unwrap_or_else(|| panic!("{state:?} waits for nothing: {:?}", self.session));
                 assert!(!waiting.reason.is_empty());
-                // An answer, a timeout or local work will come.
+                // An answer, a timeout or the end of local work will come.
                 let goes_on = self.session.in_flight() || self.session.poll_timeout().is_some() || self.pending > 0;
                 assert!(goes_on, "stuck: {:?}", self.session);
             }
@@ -362,7 +362,7 @@ impl Consumer {
         assert_eq!(self.disk.updates.len() as u64, plan.total_updates);
     }
 
-    /// Lets something happen and checks that markers move only when they may.
+    /// Reports an event to the session, and checks that markers move only when they may.
     fn told(&mut self, may_verify: bool, tell: impl FnOnce(&mut Session)) {
         self.expected(may_verify, |session| {
             tell(session);
@@ -370,7 +370,7 @@ impl Consumer {
         });
     }
 
-    /// The same, of what the session must have asked for.
+    /// Like [`Self::told`], for an event that the session must have asked for.
     fn expected(&mut self, may_verify: bool, tell: impl FnOnce(&mut Session) -> Result<(), Unexpected>) {
         let before = self.session.view();
         if let Err(unexpected) = tell(&mut self.session) {
@@ -393,7 +393,7 @@ impl Consumer {
         }
     }
 
-    /// The connection is lost; so is the request in flight. Either is heard of first.
+    /// The connection is lost, and so is the request in flight. Either may be reported first.
     pub fn disconnect(&mut self, now: Instant, from: usize, rng: &mut Rng) {
         if !self.connected.remove(&from) {
             return;
@@ -425,7 +425,7 @@ impl Consumer {
         }
     }
 
-    /// The end of a request that the session gave up, or that was made in an earlier life, is heard of only now.
+    /// The end of a request that the session cancelled, or that was made before a restart, is reported only now.
     pub fn late(&mut self, now: Instant, id: u64) {
         let before = self.session.view();
         self.session.handle_request_failed(now, RequestId::new(id), &RequestFailure::ConnectionClosed { received: 1 });
@@ -460,7 +460,7 @@ impl Consumer {
         self.told(false, |session| session.handle_timeout(now));
     }
 
-    /// Local work is done. `trouble`: the disk may misbehave.
+    /// Local work is finished. `trouble`: the disk may fail.
     pub fn done(&mut self, now: Instant, work: Local, epoch: u32, rng: &mut Rng, trouble: bool) -> Option<Wish> {
         let is_remote =
             matches!(work, Local::Dialled(..) | Local::Verify(..) | Local::Authority(..) | Local::Proof(..));
@@ -489,7 +489,7 @@ impl Consumer {
                 }
                 let result = chain.and_then(|()| check_proof(&plan, &updates));
                 self.note(|| format!("authority: {result:?}"));
-                // The last update counts when its proof is checked.
+                // The last update counts once its proof is checked.
                 let is_good = result.is_ok();
                 let _ = is_good && self.disk.proven.insert(plan.tip.commitment);
                 self.expected(is_good, |session| session.handle_authority(now, result));
@@ -599,7 +599,7 @@ impl Consumer {
         let total = plan.snapshot.checkpoint.payload_bytes;
         let recorded = self.recorded(plan);
         let partial = self.disk.partial.entry(root).or_insert_with(|| Partial::new(total));
-        // Beyond the record, what verifies is written again and synced, which opening does.
+        // Beyond the record, chunks that verify are written again and synced, as opening does.
         partial.durable = recorded.clone();
         for index in (0..plan.total_chunks).filter(|index| !recorded.has_chunk(plan.chunk_size, *index)) {
             if total > 0 && partial.holds(&root, plan.chunk_size, index) {
@@ -624,7 +624,7 @@ impl Consumer {
         Storage::Ready { durable, unchecked: recorded }
     }
 
-    /// What the file of what is had says, in whole chunks.
+    /// The content of the `have` file, in whole chunks.
     fn recorded(&self, plan: &Plan) -> Have {
         let total = plan.snapshot.checkpoint.payload_bytes;
         let mut recorded = Have::nothing(total);
@@ -634,7 +634,7 @@ impl Consumer {
         recorded
     }
 
-    /// The next chunk to hash again, unless something is missing or all is done.
+    /// The next chunk to hash, unless a chunk is missing or all are done.
     fn recheck_on(&mut self, epoch: u32) -> Option<Wish> {
         if !self.recheck.missing.is_empty() || self.recheck.chunks.is_empty() {
             return None;
@@ -661,7 +661,7 @@ impl Consumer {
     }
 }
 
-/// All but the first, which has the session's own id.
+/// Adds all providers except the first, whose link has the session's own id.
 fn add_others(session: &mut Session, providers: &[PeerId], now: Instant) {
     for peer in &providers[1..] {
         assert!(session.add_peer(now, *peer, SnapshotSessionId::random()));

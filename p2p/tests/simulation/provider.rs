@@ -23,13 +23,13 @@ pub type Offer = (u64, u64);
 pub struct Provider {
     pub offers: Vec<Offer>,
     pub up: bool,
-    /// Counts restarts: what was being served before one is gone.
+    /// Counts restarts. Requests from before a restart are dropped.
     pub life: u32,
     slots: Slots,
     records: Records,
     disk: HashMap<SessionKey, String>,
     slot_limits: SlotLimits,
-    /// Requests being served, by session: the slots must keep it at one.
+    /// The number of requests being served, by session. The slots must keep it at one.
     serving: HashMap<SessionKey, u32>,
 }
 
@@ -75,7 +75,7 @@ impl Provider {
         self.records = Records::new(RecordLimits::default());
     }
 
-    /// Every session now streams something else (as if it had been planned anew behind the consumer's back).
+    /// Every session now streams a different plan, as if it had been planned anew without the consumer's knowledge.
     pub fn change_plans(&mut self) {
         let keys: Vec<SessionKey> = self.records.iter().map(|(key, _)| *key).collect();
         for (peer, session) in keys {
@@ -203,7 +203,7 @@ impl Provider {
         Ok((response, SlotOutcome::Keep))
     }
 
-    /// On disk first, as the real one does.
+    /// Writes to disk first, as the real provider does.
     fn persist(&mut self, peer: PeerId, session: SnapshotSessionId, record: Record) {
         self.disk.insert((peer, session), serde_json::to_string(&record).unwrap());
         self.records.put(peer, session, record);
@@ -218,7 +218,7 @@ fn refusal(session_id: SnapshotSessionId, error: &PipelineError) -> SnapshotsRes
     SnapshotsResponse::Error { session_id, code: error.code(), message: error.to_string() }
 }
 
-/// Tight limits, so that some consumers find them.
+/// Tight limits, so that some consumers run into them.
 pub fn small_slots() -> SlotLimits {
     SlotLimits::default().with_total(3).with_per_peer(2)
 }

@@ -1,4 +1,4 @@
-//! A small chain with real commitments and signatures, a payload, and a provider in memory that can be told to fail.
+//! A small chain with real commitments and signatures, a payload, and a provider in memory that can be made to fail.
 
 use std::{
     collections::HashMap,
@@ -21,10 +21,11 @@ use rpp_proofs::{Chain, Genesis, Signer};
 
 use super::Gate;
 
-/// Stands for a proof; [`super::FakeVerifier`] takes nothing else.
+/// Stands for a proof. [`super::FakeVerifier`] accepts only this.
 pub const PROOF: &[u8] = b"a proof";
 
-/// What one provider offers: one payload, a chain of three steps, the snapshot at step 1 and the tip at step 3.
+/// The offer of one provider: one payload, and a chain of three steps with the snapshot at step 1 and the tip at step
+/// 3.
 #[derive(Clone)]
 pub struct Fixture {
     pub payload: Bytes,
@@ -34,7 +35,7 @@ pub struct Fixture {
 }
 
 impl Fixture {
-    /// An offer of the snapshot, signed with the tip.
+    /// An offer of the snapshot, with the tip's signatures.
     pub fn offer(&self, free_slots: u64) -> Offer {
         Offer {
             genesis: self.plan.genesis.clone(),
@@ -137,7 +138,7 @@ pub fn proof(payload: &[u8], chunk_size: u64, index: u64) -> Vec<Hash> {
     path
 }
 
-/// From the node that begins at `offset` down to `[start, end)`, noting the other child at each step.
+/// Goes from the node that begins at `offset` down to `[start, end)`, and notes the sibling at each step.
 fn descend(node: &[u8], offset: usize, start: usize, end: usize, path: &mut Vec<Hash>) {
     if offset == start && offset + node.len() == end {
         return;
@@ -167,14 +168,14 @@ fn chaining_value(node: &[u8], offset: usize) -> Hash {
 
 type Hook = Box<dyn Fn(&str) -> Result<(), PipelineError> + Send + Sync>;
 
-/// Serves a fixture from memory, keeps sessions by peer and id, and does first what a hook says.
+/// Serves a fixture from memory, and keeps sessions by peer and id. Each call first runs a hook.
 pub struct MemoryProvider {
     pub fixture: Fixture,
     sessions: Mutex<HashMap<(PeerId, SnapshotSessionId), Markers>>,
     hook: Mutex<Option<Arc<Hook>>>,
 }
 
-/// What a session acknowledged: the count of chunks and of updates.
+/// The acknowledged counts of a session: chunks and updates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Markers {
     pub chunks: u64,
@@ -186,12 +187,12 @@ impl MemoryProvider {
         Arc::new(Self { fixture, sessions: Mutex::default(), hook: Mutex::default() })
     }
 
-    /// Runs `hook` at the start of each call, with its name: it may fail, panic or wait.
+    /// Runs `hook` at the start of each call, with the call's name. The hook may fail, panic or wait.
     pub fn hook(&self, hook: impl Fn(&str) -> Result<(), PipelineError> + Send + Sync + 'static) {
         *self.hook.lock().unwrap() = Some(Arc::new(Box::new(hook)));
     }
 
-    /// Calls wait at the gate from now on.
+    /// From now on, calls wait at the returned gate.
     pub fn hold(&self) -> Gate {
         let gate = Gate::closed();
         let turnstile = gate.turnstile();
@@ -202,7 +203,7 @@ impl MemoryProvider {
         gate
     }
 
-    /// Calls run undisturbed from now on.
+    /// From now on, calls run without a hook.
     pub fn unhook(&self) {
         *self.hook.lock().unwrap() = None;
     }
@@ -290,7 +291,7 @@ impl SnapshotProvider for MemoryProvider {
     }
 
     fn cancel(&self, peer: PeerId, session: SnapshotSessionId) {
-        // A cancel has no way to fail.
+        // A cancel cannot fail.
         let _ = self.enter("cancel");
         self.sessions.lock().unwrap().remove(&(peer, session));
     }

@@ -1,4 +1,4 @@
-//! Holds provider calls until a test lets them go.
+//! Holds provider calls until a test releases them.
 
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -6,13 +6,13 @@ use tokio::sync::watch;
 
 use super::node::{DEADLINE, within};
 
-/// Opens by itself when dropped, so that a failed test does not wait for its blocking threads.
+/// Opens when dropped, so that a failed test does not wait for its blocking threads.
 pub struct Gate {
     inner: Arc<Inner>,
     arrived: watch::Receiver<usize>,
 }
 
-/// What a provider's hook waits at.
+/// The place where a provider's hook waits.
 #[derive(Clone)]
 pub struct Turnstile(Arc<Inner>);
 
@@ -32,13 +32,13 @@ impl Gate {
         Turnstile(Arc::clone(&self.inner))
     }
 
-    /// Waits until `count` calls have come.
+    /// Waits until `count` calls have arrived.
     pub async fn arrived(&self, count: usize) {
         let mut arrived = self.arrived.clone();
         within(arrived.wait_for(|arrived| *arrived >= count)).await.unwrap();
     }
 
-    /// How many calls have come.
+    /// The number of calls that have arrived.
     pub fn arrivals(&self) -> usize {
         *self.arrived.borrow()
     }

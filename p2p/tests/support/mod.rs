@@ -1,4 +1,4 @@
-//! What the tests over real swarms share. Each test file uses a part of it.
+//! Helpers for the tests over real swarms. Each test file uses only some of them.
 #![allow(dead_code, unused_imports, unreachable_pub)]
 
 mod fixture;
@@ -30,7 +30,7 @@ pub use self::{
     verifier::FakeVerifier,
 };
 
-/// A peer that does both: consumes and serves from memory.
+/// A peer that does both: it consumes, and it serves from memory.
 pub type Peer = Node<Behaviour<MemoryProvider>>;
 
 /// Serves `fixture`, with the protocol's defaults.
@@ -44,7 +44,7 @@ pub async fn provider_with(fixture: &Fixture, config: Config) -> (Peer, Arc<Memo
     (peer, memory)
 }
 
-/// A provider and a consumer of a fixture, and the line between them, with how patient each of the two is.
+/// A provider and a consumer of a fixture, the line between them, and the patience of each of the two.
 pub async fn over_a_line(fixture: &Fixture, provider: PaceLimits, consumer: PaceLimits) -> (Peer, Relay, Peer) {
     let start = async |pace| {
         let config = Config::default().with_trust(fixture.trust()).with_pace(pace);
@@ -136,7 +136,7 @@ impl Peer {
         .await
     }
 
-    /// The same, with what went wrong.
+    /// Like [`Self::served`], with the error.
     pub async fn ended(&mut self) -> (Outcome, String) {
         self.pick(|event| match event {
             Event::Inbound { outcome, error, .. } => {
@@ -147,7 +147,7 @@ impl Peer {
         .await
     }
 
-    /// What the next answer says; fails when there is none.
+    /// The verified content of the next answer. Fails if the next event is something else.
     pub async fn verified(&mut self) -> Verified {
         match self.outcome().await {
             Event::Verified { verified, .. } => verified,
@@ -155,7 +155,7 @@ impl Peer {
         }
     }
 
-    /// The next event's error; fails when it is none.
+    /// The error of the next event. Fails if it is something else.
     pub async fn error(&mut self) -> SnapshotProtocolError {
         match self.outcome().await {
             Event::Error { error, .. } => error,
@@ -163,7 +163,7 @@ impl Peer {
         }
     }
 
-    /// The next event's violation; fails when it is none.
+    /// The violation in the next event. Fails if it is something else.
     pub async fn violation(&mut self) -> Violation {
         match self.error().await {
             SnapshotProtocolError::Remote(violation) => violation,

@@ -1,4 +1,4 @@
-//! A swarm that runs by itself on a task, with its events to read and closures to run on it.
+//! A swarm that runs on a task of its own. Its events can be read, and closures can be run on it.
 
 use std::{collections::HashSet, fmt::Debug, time::Duration};
 
@@ -16,7 +16,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// How long anything may take on a machine that is busy with other things.
+/// The most time that anything may take, even on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
 type Command<B> = Box<dyn FnOnce(&mut Swarm<B>) + Send>;
@@ -46,7 +46,7 @@ where
         Self::negotiating(behaviour, Version::V1Lazy).await
     }
 
-    /// On TCP, with this identity, so that something can be put into the line.
+    /// On TCP and with this identity, so that a test can put something into the line.
     pub async fn start_tcp(behaviour: B, identity: Keypair) -> Self {
         let tcp = tcp::tokio::Transport::new(tcp::Config::default());
         Self::over(tcp, "/ip4/127.0.0.1/tcp/0", behaviour, identity, Version::V1).await
@@ -97,7 +97,7 @@ where
         within(self.events.recv()).await.unwrap()
     }
 
-    /// The next event that `pick` takes; others are dropped.
+    /// The next event that `pick` accepts. Other events are dropped.
     pub async fn pick<R>(&mut self, mut pick: impl FnMut(B::ToSwarm) -> Option<R>) -> R {
         loop {
             if let Some(picked) = pick(self.event().await) {
@@ -131,12 +131,12 @@ where
 
     /// Closes all connections to `peer` and waits until this side knows.
     pub async fn disconnect(&self, peer: PeerId) {
-        // An error says that there is no connection, which is as well.
+        // An error means that there is no connection, which is fine.
         let _ = self.call(move |swarm| swarm.disconnect_peer_id(peer)).await;
         self.connected_to(peer, false).await;
     }
 
-    /// Waits until `peer` is connected, or is not.
+    /// Waits until `peer` is connected, or until it is not.
     pub async fn connected_to(&self, peer: PeerId, connected: bool) {
         let mut watch = self.connected.clone();
         within(watch.wait_for(|peers| peers.contains(&peer) == connected)).await.unwrap();
@@ -149,7 +149,7 @@ impl<B: NetworkBehaviour> Drop for Node<B> {
     }
 }
 
-/// `future`, or a failed test after the deadline.
+/// Awaits `future`. Fails the test after the deadline.
 pub async fn within<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(DEADLINE, future).await.expect("nothing happened within the deadline")
 }

@@ -1,5 +1,5 @@
-//! A provider that stands for those of other libraries: plain multistream-select on each substream, and whatever comes
-//! before it has confirmed the protocol is lost. Nothing of it is libp2p's negotiation.
+//! A provider that stands for those of other libraries. It uses plain multistream-select on each substream, and bytes
+//! that arrive before it has confirmed the protocol are lost. It does not use libp2p's own negotiation.
 
 use futures::{AsyncReadExt as _, AsyncWriteExt as _, future::poll_fn};
 use libp2p::{
@@ -59,7 +59,7 @@ async fn accept(mut transport: Boxed<(PeerId, StreamMuxerBox)>, fixture: Fixture
                 let (_, mut connection) = upgrade.await.unwrap();
                 loop {
                     let substream = poll_fn(|cx| {
-                        // What moves the connection on besides.
+                        // This also moves the connection on.
                         let _ = std::pin::Pin::new(&mut connection).poll(cx);
                         std::pin::Pin::new(&mut connection).poll_inbound(cx)
                     });
@@ -92,7 +92,7 @@ async fn serve(mut substream: SubstreamBox, fixture: &Fixture) -> Option<()> {
         came.drain(proposal);
     }
     send(&mut substream, PROTOCOL).await?;
-    // What came along with the proposal is not looked at any more.
+    // Bytes that came together with the proposal are ignored.
     let mut request = Vec::new();
     substream.read_to_end(&mut request).await.ok()?;
     let Ok(request) = json::decode_request(&request) else { return std::future::pending().await };
@@ -109,7 +109,7 @@ async fn answer(substream: &mut SubstreamBox, response: &SnapshotsResponse) -> O
     substream.close().await.ok()
 }
 
-/// The `index`-th line of what came, each after its length in one byte.
+/// Line number `index` of the received bytes. Each line follows its length, which is one byte.
 fn line(came: &[u8], index: usize) -> Option<&[u8]> {
     let length = usize::from(*came.first()?);
     if index > 0 {

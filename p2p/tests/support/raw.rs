@@ -1,4 +1,4 @@
-//! A peer that says whatever a test wants, in place of what the protocol allows.
+//! A peer that sends whatever a test wants, whether or not the protocol allows it.
 
 use std::io;
 
@@ -13,11 +13,11 @@ use super::node::Node;
 /// The raw peer's behaviour: bytes in, bytes out.
 pub type Raw = request_response::Behaviour<RawCodec>;
 
-/// Writes bytes as they are; reads to the end of the stream.
+/// A codec that writes bytes unchanged, and reads to the end of the stream.
 #[derive(Clone, Debug, Default)]
 pub struct RawCodec;
 
-/// What is written on a substream.
+/// The bytes to write on a substream.
 #[derive(Clone, Debug)]
 pub enum Bytes {
     /// All of it, then the end of the stream.
@@ -27,7 +27,7 @@ pub enum Bytes {
 }
 
 impl Bytes {
-    /// What was read.
+    /// The received bytes.
     pub fn text(&self) -> String {
         let (Self::Whole(bytes) | Self::Reset(bytes)) = self;
         String::from_utf8_lossy(bytes).into_owned()
@@ -131,7 +131,7 @@ impl Node<Raw> {
         self.call(move |swarm| swarm.behaviour_mut().send_request(&peer, request)).await
     }
 
-    /// Sends `request`; the text of the answer.
+    /// Sends `request`, and returns the text of the answer.
     pub async fn ask(&mut self, peer: PeerId, request: impl Into<Bytes>) -> String {
         let sent = self.send(peer, request).await;
         self.answer_to(sent).await
@@ -143,7 +143,7 @@ impl Node<Raw> {
         answer
     }
 
-    /// The texts of the answers to `sent`, whichever comes first.
+    /// The texts of the answers to `sent`, in whatever order they arrive.
     pub async fn answers_to<const N: usize>(&mut self, sent: [request_response::OutboundRequestId; N]) -> [String; N] {
         let mut answers = [const { None }; N];
         while answers.iter().any(Option::is_none) {
@@ -164,7 +164,7 @@ impl Node<Raw> {
         answers.map(Option::unwrap_or_default)
     }
 
-    /// The next request somebody sends us.
+    /// The next request from another peer.
     pub async fn asked(&mut self) -> Asked {
         self.pick(|event| match event {
             Event::Message { message: Message::Request { request_id, request, channel }, .. } => {

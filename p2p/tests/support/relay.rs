@@ -1,4 +1,4 @@
-//! A slow line: a TCP relay that lets only so many bytes a second through, towards whoever dialled it.
+//! A slow line: a TCP relay that limits the bytes a second that travel towards the side that dialled it.
 
 use std::{
     net::SocketAddr,
@@ -20,21 +20,21 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// How often some bytes are let through.
+/// The time between two turns in which bytes are forwarded.
 const TURN: Duration = Duration::from_millis(20);
-/// What the line holds at most beside the sockets' own buffers.
+/// The most bytes that the line holds beside the sockets' own buffers.
 const BUFFER: u32 = 16 * 1024;
 
-/// Gone when dropped.
+/// The relay ends when this is dropped.
 pub struct Relay {
-    /// Where it listens.
+    /// The address on which it listens.
     pub address: Multiaddr,
     line: Line,
     cuts: watch::Sender<u32>,
     task: JoinHandle<()>,
 }
 
-/// What lets bytes through, and how many it let.
+/// The rate limiter of the line, and the number of bytes that it forwarded.
 #[derive(Clone)]
 struct Line {
     rate: Arc<AtomicU64>,
@@ -48,7 +48,7 @@ impl Line {
 }
 
 impl Relay {
-    /// To a node that listens on TCP; as fast as it goes until it is told otherwise.
+    /// A relay to a node that listens on TCP. It is unlimited until [`Self::limit`] is called.
     pub async fn start(to: &Multiaddr) -> Self {
         let to = socket(to);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -74,17 +74,17 @@ impl Relay {
         Self { address, line, cuts, task }
     }
 
-    /// From now on so many bytes a second come through; 0: none.
+    /// From now on, forwards this many bytes a second; 0 means none.
     pub fn limit(&self, bytes_per_second: u64) {
         self.line.rate.store(bytes_per_second, Ordering::Relaxed);
     }
 
-    /// Bytes that came through so far, towards those who dialled.
+    /// Bytes forwarded so far, towards the side that dialled.
     pub fn passed(&self) -> u64 {
         self.line.passed.load(Ordering::Relaxed)
     }
 
-    /// Ends the connections that there are; new ones are taken.
+    /// Closes the current connections. New ones are accepted.
     pub fn cut(&self) {
         self.cuts.send_modify(|cuts| *cuts += 1);
     }
@@ -101,7 +101,7 @@ async fn join(near: TcpStream, far: TcpStream, line: Line) {
         end.set_nodelay(true).unwrap();
     }
     let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
-    // Whichever end closes takes the other one along.
+    // If either end closes, the other one is closed as well.
     tokio::select! {
         () = copy(near_in, far_out, Line::free()) => {}
         () = copy(far_in, near_out, line) => {}

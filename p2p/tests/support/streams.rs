@@ -1,4 +1,4 @@
-//! A peer that speaks `/rpp/snapshots/2.0.0` and says on its streams whatever a test wants.
+//! A peer that speaks `/rpp/snapshots/2.0.0`, and sends whatever a test wants on its streams.
 
 #![allow(clippy::single_range_in_vec_init, reason = "what is wanted is a list of ranges")]
 
@@ -24,7 +24,7 @@ use rpp_p2p::{
 
 use super::node::{Node, within};
 
-/// Opens streams, and takes those of others.
+/// Opens streams, and accepts those of others.
 #[derive(Default)]
 pub struct RawStreams {
     opens: VecDeque<PeerId>,
@@ -44,7 +44,7 @@ impl Node<RawStreams> {
         self.taken().await
     }
 
-    /// The next stream, whoever opened it.
+    /// The next stream, from any peer.
     pub async fn taken(&mut self) -> RawEnd {
         RawEnd { io: self.event().await, came: Vec::new(), decoder: frame::ConsumerDecoder::default() }
     }
@@ -59,7 +59,7 @@ pub struct RawEnd {
 
 impl RawEnd {
     pub async fn send(&mut self, bytes: &[u8]) {
-        // The other side may be through with it.
+        // The other side may already have closed the stream.
         let _ = self.io.write_all(bytes).await;
         let _ = self.io.flush().await;
     }
@@ -89,7 +89,7 @@ impl RawEnd {
         }
     }
 
-    /// What the consumer wants first.
+    /// The ranges that the consumer wants first.
     pub async fn wanted(&mut self) -> rpp_p2p::stream::Wanted {
         loop {
             match self.heard().await {

@@ -1,10 +1,10 @@
-//! Stands in for the proof system where a test is not about it.
+//! Replaces the proof system in tests that are not about it.
 
 use rpp_p2p::{Checkpoint, light_client::RecursiveProofVerifier};
 
 use super::PROOF;
 
-/// Takes [`PROOF`] and nothing else.
+/// Accepts only [`PROOF`].
 pub struct FakeVerifier;
 
 impl RecursiveProofVerifier for FakeVerifier {

@@ -1,5 +1,5 @@
 "use strict";
-// Asks the node, again and again, and shows its answers. The token stays in this tab.
+// Polls the node and shows its answers. The token stays in this tab.
 
 const EVERY_MS = 1000, EVERY_MANY_MS = 2000, EVERY_HIDDEN_MS = 10000, TIMEOUT_MS = 20000;
 const $ = (id) => document.getElementById(id);
@@ -23,7 +23,7 @@ async function call(method, path, body) {
 }
 
 const get = (path) => call("GET", path);
-// Not every answer that is no success is a fault: before the first checkpoint there is no head, before it is ready no "ready".
+// An error answer is not always a fault: there is no head before the first checkpoint, and no "ready" before the node is ready.
 const orRefusal = (answer) => answer.catch((error) => { if (error instanceof Refused && error.status !== 401 && error.status !== 429) return error; throw error; });
 
 async function refresh() {
@@ -43,7 +43,7 @@ async function refresh() {
     if (mine !== round) return;
     if (error instanceof Refused && (error.status === 401 || error.status === 429)) return leave(token ? error.message + "." : "");
     health(["bad", "no answer", ""]);
-    // One miss is a moment's.
+    // A single miss may pass in a moment.
     if (++misses > 1) trouble("The node does not answer (" + error.message + "). What is shown is what it said last; it is asked again and again.");
   }
   const every = document.hidden ? EVERY_HIDDEN_MS : downloads.cards.size > MANY ? EVERY_MANY_MS : EVERY_MS;
@@ -83,7 +83,7 @@ function enter(inside) {
   $("login").hidden = inside;
 }
 
-// Shows the form; why, when a token was refused.
+// Shows the form for the token. `why` is the reason if a token was refused.
 function leave(why) {
   clearTimeout(timer);
   round++;
@@ -112,7 +112,7 @@ async function act(kind, status, source) {
   await refresh();
 }
 
-// Takes a snapshot from whoever offers it; without a root the newest one.
+// Fetches a snapshot from any peer that offers it. Without a root, the newest one.
 async function fetchOffer(offer) {
   try {
     await call("POST", "/p2p/snapshots", { root: offer.root, height: offer.height });
@@ -133,7 +133,7 @@ async function lift(source) {
   await refresh();
 }
 
-// True when the node has taken the change.
+// Returns true if the node has accepted the change.
 async function changeLimits(change) {
   let taken = true;
   try {
@@ -151,7 +151,7 @@ async function copy(text, name) {
     await navigator.clipboard.writeText(text);
     say(name + " is copied");
   } catch {
-    // Without TLS, browsers give no clipboard to a page that is not on this machine.
+    // Without TLS, browsers do not let a page from another machine use the clipboard.
     say(name + ": " + text);
   }
 }

@@ -1,8 +1,8 @@
 "use strict";
-// The downloads: a card each, kept and changed in place, so that nothing jumps. All text goes in as text.
+// The downloads. Each has a card, which is kept and changed in place, so that nothing jumps. Text is never inserted as HTML.
 
 const SVG = "http://www.w3.org/2000/svg", PLOT_W = 240, PLOT_H = 44;
-// From this many downloads on, the page asks less often, and a round writes the cards that somebody may look at, those whose state
+// From this many downloads on, the page polls less often. A round then updates the cards that are visible, those whose state
 // changed, and one slice of the others.
 const MANY = 50, SLICES = 8;
 
@@ -21,7 +21,7 @@ function svg(tag, attributes, ...children) {
   return element;
 }
 
-// Writes only what differs: an unchanged page costs nothing and keeps selections.
+// Writes a text only if it differs. So an unchanged page costs nothing and keeps selections.
 function put(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
@@ -31,7 +31,7 @@ function mark(element, name, value) {
   else if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value);
 }
 
-// Our words, and others' words by themselves: they turn no direction of what is beside them.
+// Our own words, and text from others in elements of its own, so that it cannot change the text direction around it.
 function putParts(element, parts) {
   const text = parts.map((part) => (part.foreign !== undefined ? "\u0001" + part.foreign : part.own)).join("\u0000");
   if (element.dataset.parts === text) return;
@@ -95,7 +95,7 @@ class Card {
       el("div", { className: "foot" }, this.why, this.buttons));
   }
 
-  // Keeps a status for when somebody looks, or its slice comes.
+  // Keeps a status until the card is visible, or until it is its slice's turn.
   keep(status) {
     this.status = status;
     this.behind = true;
@@ -224,7 +224,7 @@ class Downloads {
   constructor(act, fetchNewest) {
     this.act = act;
     this.fetchNewest = fetchNewest;
-    // What an empty list tells of: whether a genesis is trusted, how many snapshots are offered, how many of them are here.
+    // What an empty list shows: whether a genesis is trusted, how many snapshots are offered, and how many of them are stored here.
     this.around = { trusts: true, offered: 0, here: 0 };
     this.cards = new Map();
     this.filter = "all";
@@ -232,7 +232,7 @@ class Downloads {
     this.none = document.getElementById("none");
     this.near = new Set();
     this.slice = 0;
-    // Plots are drawn where somebody may look.
+    // Only visible plots are drawn.
     this.watch = new IntersectionObserver((entries) => {
       for (const entry of entries) {
         const card = this.cards.get(entry.target.dataset.session);
@@ -257,7 +257,7 @@ class Downloads {
     this.sift();
   }
 
-  // The newest first, and always in the same order: nothing moves because a state changed.
+  // The newest comes first. The order does not change when a state changes.
   show(statuses, now) {
     const seen = new Set(), sorted = [...statuses].sort((a, b) => (a.started_at < b.started_at ? 1 : a.started_at > b.started_at ? -1 : b.session - a.session));
     const many = sorted.length > MANY;
@@ -284,7 +284,7 @@ class Downloads {
       if (seen.has(key)) continue;
       this.watch.unobserve(card.element);
       this.near.delete(card);
-      // Whoever stood on it goes on from the list.
+      // If the card had the focus, the next card or the list gets it.
       if (card.element.contains(document.activeElement)) (card.element.nextElementSibling || document.getElementById("downloads")).focus();
       card.element.remove();
       this.cards.delete(key);
@@ -311,7 +311,7 @@ class Downloads {
     if (!shown) this.showNone();
   }
 
-  // Why there is none, and what helps. Written anew only when that changes: a button may have the focus.
+  // Why there is no download, and what helps. Written again only if that changes, because a button may have the focus.
   showNone() {
     const { trusts, offered, here } = this.around, key = this.cards.size ? "sifted" : !trusts ? "trust" : offered > here ? "offered" : offered ? "here" : "nobody";
     if (this.none.dataset.key === key) return;
@@ -327,7 +327,7 @@ class Downloads {
     this.none.replaceChildren(...(key === "sifted" ? [] : [el("b", { textContent: "No downloads" })]), el("p", {}, ...parts), ...(["offered", "nobody"].includes(key) ? [newest] : []));
   }
 
-  // Arrow keys go from card to card, wherever in a card one is.
+  // Arrow keys move from card to card, wherever the focus is in a card.
   move(event) {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (!step) return;

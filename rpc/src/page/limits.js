@@ -1,11 +1,11 @@
 "use strict";
-// The limits by the byte: shows those in force, and changes them. A refresh does not overwrite what is being typed.
+// The byte rate limits: shows those in force, and changes them. A refresh does not overwrite what is being typed.
 
 const LIMITS = [["limit-download", "download_bytes_per_second"], ["limit-upload", "upload_bytes_per_second"],
   ["limit-upload-per-peer", "upload_bytes_per_second_per_peer"]];
 
 class LimitsForm {
-  // `change` sends what differs from the limits in force, and resolves to whether the node took it.
+  // `change` sends the limits that differ from those in force. It resolves to true if the node accepted them.
   constructor(change) {
     this.fields = LIMITS.map(([id, name]) => ({ name, input: document.getElementById(id) }));
     this.persist = document.getElementById("limits-persist");
@@ -20,7 +20,7 @@ class LimitsForm {
     });
   }
 
-  // The change that was typed; null when a field has no rate in it.
+  // The typed change; null if a field does not contain a rate.
   read() {
     const change = this.persist.checked ? { persist: true } : {};
     put(this.error, "");

@@ -1,5 +1,5 @@
 "use strict";
-// What the page says of what the node says: figures, sentences, the last ten minutes. Knows no element and no network.
+// Turns the node's answers into what the page shows: figures, sentences, the last ten minutes. Uses no element and no network.
 
 const HISTORY_MS = 600000, BUCKET_MS = 5000, BUCKETS = HISTORY_MS / BUCKET_MS;
 
@@ -19,14 +19,14 @@ const duration = (ms) => {
   return Math.floor(seconds / 86400) + "\u00a0days";
 };
 
-// A rate as it is typed; 0 is no limit.
+// A rate in the form in which it is typed; 0 means no limit.
 const rateText = (rate) => {
   if (!rate) return "none";
   const [unit, size] = [["GiB", 2 ** 30], ["MiB", 2 ** 20], ["KiB", 2 ** 10]].find(([, size]) => rate % size === 0) || ["", 1];
   return unit ? rate / size + " " + unit : String(rate);
 };
 
-// What was typed, in bytes a second; null when it is no rate.
+// The typed rate in bytes a second; null if it is not a rate.
 const rateOf = (text) => {
   if (/^(none)?$/i.test(text.trim())) return 0;
   const [, number, unit] = /^(\d+)\s*([kmg])?(?:i?b)?$/i.exec(text.trim()) || [];
@@ -37,7 +37,7 @@ const rateOf = (text) => {
 const short = (id) => (id && id.length > 16 ? id.slice(0, 6) + "\u2026" + id.slice(-6) : id || "");
 const words = (word) => String(word || "").replaceAll("_", " ");
 
-// How a state looks, and what a filter counts it as.
+// The look of each state, and the filter that it belongs to.
 const STATES = {
   connecting: ["wait", "waiting"], planning: ["wait", "waiting"], verifying: ["go", "active"], streaming: ["go", "active"],
   backing_off: ["warn", "waiting"], paused: ["warn", "waiting"], complete: ["good", "complete"], failed: ["bad", "failed"],
@@ -49,7 +49,7 @@ const tone = (status) => {
 const group = (status) => (STATES[status.state] || ["", "waiting"])[1];
 const isFinal = (status) => status.state === "complete" || status.state === "failed";
 
-// Shares of the whole for the bar: durable, verified beyond it, received beyond that.
+// Shares of the whole for the bar: durable bytes, further verified bytes, and further received bytes.
 function shares(status) {
   const total = status.total_bytes || 0;
   if (status.state === "complete") return { durable: 1, verified: 0, received: 0 };
@@ -61,10 +61,10 @@ function shares(status) {
   return { durable, verified: verified - durable, received: Math.min(1 - verified, ahead / total) };
 }
 
-// Down, so that 99.99 % is not shown as done.
+// Rounded down, so that 99.99 % is not shown as done.
 const percent = (share) => (Math.floor(share * 1000) / 10).toFixed(1) + "\u00a0%";
 
-// What is waited for, and what helps; docs/troubleshooting.md has more.
+// What a session waits for, and what helps; docs/troubleshooting.md has more.
 const WAITS = {
   connection: ["a connection to the provider", "Check its address, and that its port is open."], plan: ["the plan"], ack: ["an acknowledgement"],
   light_client_update: ["update"], proof: ["the proof"], credit: ["its window", "What came has to become durable first."], disk: ["the disk", "It goes on by itself when there is room."], throttle: ["its rate limit"],
@@ -77,13 +77,13 @@ const FAILURES = {
   proof: "Add another source.", stale: "Add a source that is not behind.",
   equivocation: "Do not go on before the publisher has explained it.",
 };
-// Failures that another source helps against: asking the same one again does not.
+// Failures against which another source helps, but not another try with the same one.
 const OTHERS_HELP = ["checksum", "authentication", "provider", "proof", "stale"];
 const REMOVED = "Verified, and its payload was removed since. Fetch it again if you need it.";
 // A wait is long when an ordinary answer would have come.
 const LONG_MS = 10000, MOMENT_MS = 2000;
 
-// One sentence: why it is where it is. Parts that others wrote are marked, to be shown by themselves.
+// One sentence that explains the session's state. Text from others is marked, so that it is shown in an element of its own.
 function sentence(status) {
   const waiting = status.waiting_on;
   const checked = status.recheck_bytes && (status.rechecked_bytes || 0) < status.recheck_bytes
@@ -111,7 +111,7 @@ function sentence(status) {
     { own: help ? ". " + help : "" }];
 }
 
-// The buttons that help: what they say, what they do, whether they ask again, and which one is the most likely to help.
+// The buttons that help: their text, their action, whether they ask for confirmation, and which one is most likely to help.
 function actions(status) {
   if (status.state === "complete") {
     const forget = { kind: "cancel", label: "Forget", ask: "Forget this entry? The payload stays.", yes: "Forget it" };
@@ -130,10 +130,10 @@ function actions(status) {
   return retry ? [{ kind: "resume", label: "Try now", main: true }, add, cancel] : [add, cancel];
 }
 
-// A source as the control plane wants it: URLs are mirrors, all else is a peer.
+// A source in the form of the control plane: a URL is a mirror, anything else is a peer.
 const sourceOf = (text) => (/^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? { mirror: text } : { peer: text });
 
-// How a source does, in a few words; what others wrote is marked.
+// The state of a source, in a few words. Text from others is marked.
 function sourceParts(source) {
   const known = [words(source.state), bytes(source.bytes_verified), source.verified_bytes_per_second ? bytes(source.verified_bytes_per_second) + "/s" : null,
     source.protocol ? "protocol " + source.protocol.split("/").at(-1) : null, Number.isFinite(source.rtt_ms) ? Math.round(source.rtt_ms) + "\u00a0ms" : null,
@@ -143,15 +143,15 @@ function sourceParts(source) {
   return [{ own: known.filter(Boolean).join(" \u00b7 ") + (why ? ": " : "") }, { foreign: why }];
 }
 
-// Who gives: the provider, or every source when the status names them.
+// The sources of a session: those that the status names, else the provider.
 function sources(status) {
   if (Array.isArray(status.sources) && status.sources.length) return status.sources;
-  // A download from anybody has no provider at first.
+  // A download from any peer has no provider at first.
   return [{ source: status.peer || "anybody", kind: "peer", state: status.state, protocol: status.protocol, bytes_verified: status.bytes_verified,
     bytes_wasted: status.bytes_wasted, verified_bytes_per_second: status.verified_bytes_per_second, alone: true }];
 }
 
-// Rates of the last ten minutes, in buckets of five seconds; what was not looked at is a gap.
+// Rates of the last ten minutes, in buckets of five seconds. Time without a poll is a gap.
 class History {
   constructor() { this.buckets = new Map(); }
   note(rate, now) {
@@ -172,7 +172,7 @@ class History {
   get peak() { return Math.max(0, ...[...this.buckets.values()].map(([sum, count]) => sum / count)); }
 }
 
-// The outline of a plot `width` by `height`: one piece for each time without a gap.
+// The outline of a plot of `width` by `height`: one piece for each period without a gap.
 function outline(points, peak, width, height) {
   const step = width / (points.length - 1), y = (rate) => height - 1 - (peak ? rate / peak : 0) * (height - 3);
   let line = "", area = "", open = -1;

@@ -1,12 +1,12 @@
 "use strict";
-// What stands beside the downloads: the node itself, what it serves, its peers, what happened.
+// The panels beside the downloads: the node itself, its snapshots, its peers, its events.
 
 const EVENTS_SHOWN = 60, OFFERS_SHOWN = 64;
 
 // An address without the peer id at its end.
 const place = (address) => (address || "").replace(/\/p2p\/[^/]+$/, "");
 
-// A list whose rows are kept by key and changed in place.
+// A list that keeps its rows by key and changes them in place.
 class Rows {
   constructor(id, make, fill) {
     this.list = document.getElementById(id);
@@ -183,7 +183,7 @@ class Panels {
 // States as an event's verb.
 const BECOMES = { failed: "failed", backing_off: "backs off", verifying: "verifies", streaming: "streams" };
 
-// An event in words; what others wrote stands by itself. Downloads are called as their cards are.
+// An event in words. Text from others gets an element of its own. A download has the same name as on its card.
 function told(event) {
   const peer = short(event.peer || ""), card = downloads.cards.get(String(event.session));
   const session = card ? card.height.textContent : "Download " + event.session;

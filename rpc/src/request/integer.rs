@@ -1,5 +1,5 @@
-//! Integers of a request, read from the digits as they were sent: nothing is rounded on the way. What is an integer is JSON
-//! Schema's matter, which the description is written in: `259.0` and `1e3` are, as several clients write them.
+//! Integers of a request, read from the digits as they were sent, so nothing is rounded. JSON Schema, in which the
+//! description is written, decides what counts as an integer: `259.0` and `1e3` do, and several clients write them.
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::value::RawValue;
@@ -35,12 +35,12 @@ fn magnitude(number: &str) -> Result<u64, &'static str> {
     let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let digits = format!("{whole}{fraction}");
-    // Without zeros at both ends: what stands there only moves the point.
+    // Zeros at both ends are dropped: they only move the decimal point.
     let significant = digits.trim_start_matches('0').trim_end_matches('0');
     if significant.is_empty() {
         return Ok(0);
     }
-    // An exponent beyond this type moves the point out of sight, to the one side or the other.
+    // An exponent beyond this type's range moves the point far out, to the left or to the right.
     let limit = if exponent.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 };
     let exponent = exponent.parse::<i64>().unwrap_or(limit);
     let trailing = digits.trim_start_matches('0').len() - significant.len();
@@ -53,7 +53,7 @@ fn magnitude(number: &str) -> Result<u64, &'static str> {
     10_u64.checked_pow(zeros).and_then(|power| value.checked_mul(power)).ok_or(ABOVE)
 }
 
-/// Long text is named by its begin.
+/// Long text is cut to its beginning.
 fn short(json: &str) -> String {
     match json.char_indices().nth(40) {
         Some((end, _)) => format!("{}...", &json[..end]),
@@ -61,7 +61,7 @@ fn short(json: &str) -> String {
     }
 }
 
-/// A field that may be left out, but is something when it is there: `null` is of the wrong type.
+/// A field that may be left out but, if it is there, must have a value: `null` has the wrong type.
 pub(super) fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }

@@ -1,5 +1,5 @@
-//! The sources of a request: peers and mirrors. What is refused is named by its field; nothing of a URL is repeated, because it may
-//! have a password.
+//! The sources of a request: peers and mirrors. A refusal names the field and repeats nothing of a URL, because a URL
+//! may contain a password.
 
 use http::StatusCode;
 use rpp_http::Problem;
@@ -54,7 +54,7 @@ struct Added {
 /// The source that a body names.
 ///
 /// # Errors
-/// `400`: none, two, or one that cannot be.
+/// `400`: no source, two sources, or an invalid one.
 pub(crate) fn added_source(body: &[u8]) -> Result<SourceTarget, Problem> {
     let body: Added = strict::read(body)?;
     match (body.peer, body.mirror) {
@@ -68,7 +68,7 @@ pub(crate) fn added_source(body: &[u8]) -> Result<SourceTarget, Problem> {
 /// The field `peers`.
 ///
 /// # Errors
-/// `400`: none, too many, or one that cannot be.
+/// `400`: none, too many, or an invalid one.
 pub(super) fn peers(Texts(texts): &Texts) -> Result<Vec<PeerTarget>, Problem> {
     if texts.is_empty() {
         return Err(refused("\"peers\" is empty: leave it out, or name 1 to 32 peers".to_owned()));
@@ -82,7 +82,7 @@ pub(super) fn peers(Texts(texts): &Texts) -> Result<Vec<PeerTarget>, Problem> {
 /// The field `mirrors`.
 ///
 /// # Errors
-/// `400`: too many, or one that cannot be.
+/// `400`: too many, or an invalid one.
 pub(super) fn mirrors(Texts(texts): &Texts) -> Result<Vec<MirrorUrl>, Problem> {
     if texts.len() > MAX_MIRRORS {
         let message = format!("\"mirrors\" has {} entries: a download may have {MAX_MIRRORS} mirrors", texts.len());
@@ -106,7 +106,7 @@ fn refused(message: String) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, INVALID_SOURCE, message)
 }
 
-/// The source of a session that `{source}` in a path names, as the status has it.
+/// The source of a session that `{source}` in a path names, as the status shows it.
 ///
 /// # Errors
 /// `400` when it is neither a peer id nor the URL of a mirror.

@@ -17,7 +17,7 @@ use crate::{
 };
 
 const NAME: &str = "bans.json";
-/// Where a file that cannot be read is put, so that an operator may look at it.
+/// Where an unreadable file is moved, so that an operator can examine it.
 const SET_ASIDE: &str = "bans.json.unreadable";
 const VERSION: u32 = 1;
 /// How long a caller waits for the file; the write goes on.
@@ -35,7 +35,8 @@ struct Written<'a> {
     bans: &'a [Ban],
 }
 
-/// Reads the file. Without it nobody is banned; nor is with one that cannot be read, and the sentence says so.
+/// Reads the file. If there is none, nobody is banned. If it cannot be read, nobody is banned either, and the sentence
+/// says so.
 pub(super) fn load(data_dir: &Path) -> (Vec<Ban>, Option<String>) {
     let path = data_dir.join(NAME);
     let folder = match Dir::open(data_dir) {
@@ -54,7 +55,7 @@ pub(super) fn load(data_dir: &Path) -> (Vec<Ban>, Option<String>) {
         Ok(Read { version, .. }) => format!("it is of version {version}, this program reads {VERSION}"),
         Err(error) => files::with_causes(&error),
     };
-    // What has the name already is older.
+    // A file that already has this name is older.
     let moved = folder.remove_file(SET_ASIDE).and_then(|()| folder.rename_new(NAME, &folder, SET_ASIDE));
     let aside = match moved {
         Ok(()) => format!("it is kept as {SET_ASIDE}"),
@@ -74,7 +75,7 @@ pub(super) struct Saver {
     state: watch::Receiver<Saved>,
 }
 
-/// How far the file is.
+/// The state of the file.
 #[derive(Clone, Debug, Default)]
 struct Saved {
     /// The newest version that it holds.
@@ -83,7 +84,7 @@ struct Saved {
     failed: Option<(u64, Unsaved)>,
 }
 
-/// Why the bans are not on the disk. The machine is at fault; the bans are in force all the same.
+/// Why the bans are not on the disk. The machine is at fault; the bans are in force nevertheless.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Unsaved {
     #[error("the bans are in force, but would not outlive a restart: {}", files::with_causes(&**.0))]
@@ -93,7 +94,7 @@ pub(crate) enum Unsaved {
 }
 
 impl Saver {
-    /// What is on the disk now counts as version 0.
+    /// The present content of the disk counts as version 0.
     pub(super) fn spawn(data_dir: PathBuf) -> Self {
         let (wanted, queue) = watch::channel((0, Arc::default()));
         let (done, state) = watch::channel(Saved::default());
@@ -101,7 +102,7 @@ impl Saver {
         Self { wanted, state }
     }
 
-    /// The table that is to be on the disk from now on.
+    /// Sets the table that must be on the disk from now on.
     pub(super) fn save(&self, bans: Vec<Ban>) {
         self.wanted.send_modify(|(version, table)| {
             *version += 1;
@@ -109,7 +110,8 @@ impl Saver {
         });
     }
 
-    /// Resolves when the file holds everything that was to be saved until now, or with the reason why it does not.
+    /// Resolves when the file holds everything that was given to [`Self::save`] before, or with the reason why it does
+    /// not.
     pub(super) fn saved(&self) -> impl Future<Output = Result<(), Unsaved>> + Send + use<> {
         let (version, mut state) = (self.wanted.borrow().0, self.state.clone());
         async move {

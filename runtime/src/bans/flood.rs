@@ -1,4 +1,4 @@
-//! Who asks in vain too often.
+//! Peers that send too many requests that are refused.
 
 use std::{collections::HashMap, time::Instant};
 
@@ -26,7 +26,7 @@ impl Floods {
         if self.peers.len() >= MAX_FLOOD_PEERS && !self.peers.contains_key(&peer) {
             self.peers.retain(|_, window| !is_over(window));
             if self.peers.len() >= MAX_FLOOD_PEERS {
-                // More peers at once than there are connections: the one that asked least is not the flood.
+                // There are more peers at once than connections: the one with the fewest refusals is not the flood.
                 let least = self.peers.iter().min_by_key(|(_, window)| window.refused).map(|(peer, _)| *peer);
                 least.and_then(|least| self.peers.remove(&least));
             }
@@ -63,7 +63,7 @@ mod tests {
         }
         let late = now + FLOOD_WINDOW - Duration::from_millis(1);
         assert_eq!(floods.refused(late, peer).map(|it| it.kind), Some(Offence::Flood));
-        // In the next minute they are counted anew.
+        // In the next minute, counting starts again.
         for _ in 0..MAX_REFUSED_REQUESTS {
             assert_eq!(floods.refused(late, peer), None);
         }

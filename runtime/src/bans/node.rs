@@ -12,7 +12,7 @@ use crate::{
     status::NodeEvent,
 };
 
-/// Who broke the rules, where, and what shows it.
+/// A source that broke the rules, where that happened, and the evidence.
 #[derive(Clone, Debug)]
 pub(crate) struct Blame {
     pub(crate) source: BanSource,
@@ -21,7 +21,7 @@ pub(crate) struct Blame {
 }
 
 impl Node {
-    /// Puts the bans of the disk in force. Before anybody is dialled.
+    /// Puts the bans from the disk in force, before any peer is dialled.
     pub(crate) fn restore_bans(&mut self) {
         let now = OffsetDateTime::now_utc();
         for source in self.warden.in_force().cloned().collect::<Vec<_>>() {
@@ -32,7 +32,7 @@ impl Node {
         }
     }
 
-    /// Bans whoever a session blames.
+    /// Bans the sources that sessions blame.
     pub(crate) fn settle_blames(&mut self) {
         for blame in self.manager.take_blames() {
             self.accuse(blame);
@@ -69,7 +69,7 @@ impl Node {
         }
     }
 
-    /// Lifts a ban. Answers when that is on the disk.
+    /// Lifts a ban. Answers when this is on the disk.
     pub(crate) fn lift_ban(&mut self, source: &BanSource, reply: Reply<()>) {
         let Some(lifted) = self.warden.lift(OffsetDateTime::now_utc(), source) else {
             let _ = reply.send(Err(SnapshotRuntimeError::UnknownBan { source_name: source.to_string() }));
@@ -86,17 +86,17 @@ impl Node {
         });
     }
 
-    /// The bans in force. Answers when they are on the disk; with a disk that takes nothing, after a moment.
+    /// The bans in force. Answers when they are on the disk, or, if the disk accepts no writes, after a moment.
     pub(crate) fn list_bans(&self, reply: Reply<Vec<Ban>>) {
         let (bans, saved) = (self.warden.list(OffsetDateTime::now_utc()), self.warden.saved());
         tokio::spawn(async move {
-            // Why it is not on the disk is in the log; the bans are in force all the same.
+            // The log says why they are not on the disk; the bans are in force nevertheless.
             let _ = saved.await;
             let _ = reply.send(Ok(bans));
         });
     }
 
-    /// Looks at the clock.
+    /// Applies the passing of time.
     pub(crate) fn tend_bans(&mut self) {
         let now = OffsetDateTime::now_utc();
         let passed = self.warden.tend(now);

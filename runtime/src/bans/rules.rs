@@ -13,7 +13,7 @@ use crate::{
     limits::{BAN_FIRST, BAN_LONGEST, BAN_MEMORY, MAX_BAN_EVIDENCE, MAX_BANS},
 };
 
-/// Who can be banned.
+/// A source that can be banned.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum BanSource {
@@ -53,7 +53,7 @@ impl BanSource {
         }
     }
 
-    /// What an operator names: a peer id, or the origin of a mirror.
+    /// Parses what an operator names: a peer id, or the origin of a mirror.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         if let Some(peer) = crate::address::peer_id(text) {
@@ -84,13 +84,13 @@ impl fmt::Display for BanSource {
     }
 }
 
-/// One ban, as it is kept and as `GET /p2p/bans` shows it.
+/// One ban, as it is stored and as `GET /p2p/bans` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Ban {
     /// A peer id, or the origin of a mirror.
     pub source: String,
-    /// Which of the two.
+    /// The kind of the source.
     pub kind: BanKind,
     /// RFC 3339.
     #[serde(with = "clock::rfc3339")]
@@ -100,7 +100,7 @@ pub struct Ban {
     pub until: OffsetDateTime,
     /// How often it was banned; forgotten 30 days after the last time.
     pub count: u32,
-    /// What it did, the newest last.
+    /// Its offences, the newest last.
     pub evidence: Vec<BanEvidence>,
 }
 
@@ -108,13 +108,13 @@ pub struct Ban {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct BanEvidence {
-    /// When; RFC 3339.
+    /// The time of the offence; RFC 3339.
     #[serde(with = "clock::rfc3339")]
     pub at: OffsetDateTime,
-    /// In which session.
+    /// The session in which it happened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<SnapshotSessionId>,
-    /// What.
+    /// The evidence itself.
     #[serde(flatten)]
     pub evidence: Evidence,
 }
@@ -156,14 +156,14 @@ impl Ban {
     }
 }
 
-/// All bans, those that ran out included as long as they count.
+/// All bans, including those that have ended and still count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Bans {
     all: BTreeMap<BanSource, Ban>,
 }
 
 impl Bans {
-    /// What was on the disk. A clock that was set back makes no ban longer than the longest.
+    /// The bans from the disk. If the clock was set back, no ban becomes longer than the longest one.
     pub(super) fn restore(bans: Vec<Ban>, now: OffsetDateTime) -> Self {
         let mut table = Self::default();
         for mut ban in bans {
@@ -178,7 +178,8 @@ impl Bans {
         table
     }
 
-    /// `source` broke the rules. Further evidence during a ban does not make it longer: it may be of the same moment.
+    /// `source` broke the rules. Further evidence during a ban does not make the ban longer, because it may be from the
+    /// same moment.
     pub(super) fn ban(&mut self, now: OffsetDateTime, source: &BanSource, piece: BanEvidence) -> &Ban {
         if !self.all.contains_key(source) {
             self.make_room_for_one(now);
@@ -205,13 +206,13 @@ impl Bans {
         ban
     }
 
-    /// Forgets everything of `source`. `None`: it is not banned.
+    /// Forgets everything about `source`. `None`: it is not banned.
     pub(super) fn lift(&mut self, now: OffsetDateTime, source: &BanSource) -> Option<Ban> {
         self.active(now, source)?;
         self.all.remove(source)
     }
 
-    /// Drops what no longer counts; returns whether there was anything.
+    /// Drops bans that no longer count; returns whether there were any.
     pub(super) fn forget(&mut self, now: OffsetDateTime) -> bool {
         let before = self.all.len();
         self.all.retain(|_, ban| !ban.is_forgotten(now));
@@ -223,17 +224,17 @@ impl Bans {
         self.all.get(source).filter(|ban| ban.is_active(now))
     }
 
-    /// Those that last, by source.
+    /// The bans in force, by source.
     pub(super) fn list(&self, now: OffsetDateTime) -> impl Iterator<Item = (&BanSource, &Ban)> {
         self.all.iter().filter(move |(_, ban)| ban.is_active(now))
     }
 
-    /// Those that ran out and still count.
+    /// The bans that have ended and still count.
     pub(super) fn ended(&self, now: OffsetDateTime) -> impl Iterator<Item = &BanSource> {
         self.all.iter().filter(move |(_, ban)| !ban.is_active(now)).map(|(source, _)| source)
     }
 
-    /// Everything that is to be kept.
+    /// Everything that must be stored.
     pub(super) fn all(&self) -> impl Iterator<Item = &Ban> {
         self.all.values()
     }
@@ -251,7 +252,7 @@ impl Bans {
         }
     }
 
-    /// The one that ran out longest ago goes; when none did, the one that runs out first.
+    /// Evicts the ban that ended longest ago, or, if none has ended, the one that ends first.
     fn evict(&mut self, now: OffsetDateTime) {
         let first = self.all.iter().min_by_key(|(_, ban)| (ban.is_active(now), ban.until));
         if let Some(source) = first.map(|(source, _)| source.clone()) {

@@ -18,13 +18,13 @@ use super::{
 /// Keeps the table, and saves each change.
 pub(crate) struct Warden {
     bans: Bans,
-    /// Those that were in force at the last look.
+    /// The bans that were in force at the last check.
     in_force: BTreeSet<BanSource>,
     floods: Floods,
     saver: Saver,
 }
 
-/// What the passing of time changed.
+/// The changes that the passing of time caused.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Passed {
     /// These bans ran out.
@@ -33,26 +33,26 @@ pub(crate) struct Passed {
     pub(crate) begun: Vec<BanSource>,
 }
 
-/// What is on the disk. Blocks.
+/// Reads the bans from the disk. Blocks.
 pub(crate) fn load(data_dir: &std::path::Path) -> (Vec<Ban>, Option<String>) {
     file::load(data_dir)
 }
 
 impl Warden {
-    /// With what was on the disk; must be called within a runtime.
+    /// Starts with the bans from the disk; must be called within a runtime.
     pub(crate) fn new(kept: Vec<Ban>, data_dir: PathBuf, now: OffsetDateTime) -> Self {
         let bans = Bans::restore(kept, now);
         let in_force = bans.list(now).map(|(source, _)| source.clone()).collect();
         Self { bans, in_force, floods: Floods::default(), saver: Saver::spawn(data_dir) }
     }
 
-    /// Takes note of a peer's request that ended. `Some`: the peer broke the rules of credit, or is a flood.
+    /// Records the end of a peer's request. `Some`: the peer broke the rules of credit, or floods the node.
     pub(crate) fn note(&mut self, now: Instant, event: &Event) -> Option<(PeerId, Evidence)> {
         let Event::Inbound { peer, outcome: Outcome::Refused(code), error, .. } = event else { return None };
         if let Some(evidence) = error.as_ref().and_then(Evidence::of_error) {
             return Some((*peer, evidence));
         }
-        // `cancelled` is what a cancel is answered with, and `internal` is this node's own fault.
+        // `cancelled` is the answer to a cancel, and `internal` is this node's own fault.
         if matches!(code, ErrorCode::Cancelled | ErrorCode::Internal) {
             return None;
         }
@@ -82,7 +82,7 @@ impl Warden {
         Some(lifted)
     }
 
-    /// Looks at the clock.
+    /// Applies the passing of time.
     pub(crate) fn tend(&mut self, now: OffsetDateTime) -> Passed {
         if self.bans.forget(now) {
             self.save();
@@ -111,12 +111,12 @@ impl Warden {
         self.in_force.iter()
     }
 
-    /// The sources whose ban ran out and still counts.
+    /// The sources whose ban has ended and still counts.
     pub(crate) fn ended(&self, now: OffsetDateTime) -> impl Iterator<Item = &BanSource> {
         self.bans.ended(now)
     }
 
-    /// Resolves when the file holds everything until now, or with the reason why it does not.
+    /// Resolves when the file holds everything up to now, or with the reason why it does not.
     pub(crate) fn saved(&self) -> impl Future<Output = Result<(), Unsaved>> + Send + use<> {
         self.saver.saved()
     }

@@ -1,5 +1,5 @@
-//! Recognises the variables that Kubernetes sets in every container for the services of its namespace. A service named
-//! `rpp` or `rpp-rpc` makes some that look like ours; nobody made a mistake then.
+//! Recognises the variables that Kubernetes sets in every container for the services of its namespace. For a service
+//! named `rpp` or `rpp-rpc`, some of them look like ours although nobody made a mistake.
 
 /// Whether a variable has the form that Kubernetes (and earlier Docker's links) uses for a service:
 ///

@@ -87,12 +87,12 @@ pub struct Effective {
     pub settings: Vec<Setting>,
     /// The file that was read, absolute.
     pub file: PathBuf,
-    /// Variables with our prefix that are no keys.
+    /// Variables with our prefix that are not keys.
     pub skipped: Skipped,
 }
 
 impl Effective {
-    /// What an operator should hear although the configuration is good; one sentence each.
+    /// What an operator should know although the configuration is valid; one sentence each.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let services = named(&self.skipped.services).map(|names| {
@@ -183,7 +183,7 @@ impl Config {
     /// Checks that the folders of `sources.mirrors` can be opened and may be read.
     ///
     /// # Errors
-    /// The first that cannot or may not, with the key to change.
+    /// The first one that cannot be opened or may not be read, with the key to change.
     pub fn check_source_folders(&self) -> Result<(), ConfigError> {
         let folders = self.sources.mirrors.iter().filter_map(crate::sources::mirror::MirrorUrl::local_folder);
         folders.into_iter().try_for_each(|folder| {
@@ -262,7 +262,7 @@ fn build(folder: &Path, settings: &[Setting]) -> Result<Config, ConfigError> {
     Ok(config)
 }
 
-/// Paths absolute; `None` for an empty value of an optional key.
+/// Makes paths absolute; `None` for an empty value of an optional key.
 fn effective_value(folder: &Path, setting: &Setting) -> Option<Value> {
     let text = setting.value.as_str();
     match table::find(setting.section, setting.name).map(|key| &key.kind) {
@@ -321,7 +321,7 @@ fn check_together(config: &Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Checks that no two listeners are to have one TCP port.
+/// Checks that no two listeners use the same TCP port.
 fn check_ports(config: &Config) -> Result<(), ConfigError> {
     let mut listeners = vec![("rpc.listen", config.rpc.listen)];
     if config.introspection.enabled {

@@ -70,7 +70,7 @@ pub(super) fn from_file(path: &Path, text: &str) -> Result<Vec<Given>, ConfigErr
     Ok(entries)
 }
 
-/// The error with its line, unless that has a URL, which may have a password.
+/// The error with its line, unless the line has a URL, which may contain a password.
 fn explained(text: &str, error: &toml::de::Error) -> String {
     let line = error.span().map(|span| line_of(text, span.start));
     match line {
@@ -100,18 +100,18 @@ fn entry(section: &str, name: &str, value: &DeValue<'_>, source: Source) -> Resu
     Ok(Given { key, value, source })
 }
 
-/// Variables with our prefix that are no keys, and no mistake that can be told from a use of somebody else's.
+/// Variables with our prefix that are not keys, and that may belong to another program.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Skipped {
     /// They have the form of Kubernetes' variables for services.
     pub services: Vec<String>,
-    /// They name no section that there is.
+    /// They name no existing section.
     pub unknown: Vec<String>,
 }
 
-/// The entries of environment variables; an empty variable counts as unset. A variable of a known section must name one of
-/// its keys. Others that begin like ours become no entries and are listed in `skipped`.
+/// The entries of environment variables; an empty variable counts as unset. A variable of a known section must name one
+/// of its keys. Others with our prefix become no entries and are listed in `skipped`.
 pub(super) fn from_env(variables: &[(String, String)], skipped: &mut Skipped) -> Result<Vec<Given>, ConfigError> {
     let mut entries = Vec::new();
     for (name, text) in variables {
@@ -130,7 +130,7 @@ pub(super) fn from_env(variables: &[(String, String)], skipped: &mut Skipped) ->
     Ok(entries)
 }
 
-/// What the command line, the collector, tests and benchmarks read themselves.
+/// Variables that the command line, the collector, tests and benchmarks read themselves.
 fn is_read_elsewhere(rest: &str) -> bool {
     const VARIABLES: [&str; 3] = ["CONFIG", "RPC_TOKEN", "INTROSPECTION_TOKEN"];
     const GROUPS: [&str; 4] = ["COLLECTOR_", "TEST_", "BENCH_", "SIM_"];

@@ -265,7 +265,7 @@ impl ConfigKey {
         matches!(&self.kind, ValueKind::List { each, .. } if each.allowed == MIRROR.allowed)
     }
 
-    /// A value as it may be shown: without user, password and query of a URL.
+    /// A value in the form in which it may be shown: without user, password and query of a URL.
     pub(super) fn shown(&self, value: &Value) -> Value {
         if !self.may_be_secret() {
             return value.clone();
@@ -280,7 +280,7 @@ impl ConfigKey {
         }
     }
 
-    /// A text that is no value of the key, as it may be shown.
+    /// An invalid value of the key, in the form in which it may be shown.
     pub(super) fn shown_text(&self, text: &str) -> String {
         if self.may_be_secret() { "this text (not shown)".to_owned() } else { format!("{text:?}") }
     }

@@ -27,7 +27,7 @@ const LOCK_POLL: Duration = Duration::from_millis(20);
 pub(super) enum Unopened {
     /// This or another process has it open.
     Locked(DbFault),
-    /// The disk fails at present; what is there is not damaged.
+    /// The disk fails at present; the content is not damaged.
     Disk(DbFault),
     /// The content cannot be read.
     Damaged(DbFault),
@@ -50,7 +50,8 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    /// Opens the database in `folder`. Waits `patience` for whoever has it open. A damaged one is set aside.
+    /// Opens the database in `folder`. Waits up to `patience` if something else has it open. A damaged database is set
+    /// aside.
     pub(super) fn open(
         folder: &Path,
         durability: Durability,
@@ -67,7 +68,7 @@ impl Engine {
                     let parent = folder.parent().unwrap_or(Path::new("."));
                     writable::try_write(parent).map_err(Unopened::disk)?;
                     let to = set_aside(folder).map_err(Unopened::disk)?;
-                    // The damaged one is better than none.
+                    // A damaged database is better than none.
                     let opened = try_open(folder).inspect_err(|_| put_back(&to, folder))?;
                     notices.push(Notice::SetAside { to, reason });
                     break opened;

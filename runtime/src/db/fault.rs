@@ -1,8 +1,8 @@
-//! What the disk, or the database's library, says when the session database fails.
+//! The failures of the session database: from the disk, or from the database's library.
 
 use std::{io, path::PathBuf, sync::Arc};
 
-/// Why the session database could not be opened, read or written. The machine is at fault, but for
+/// Why the session database could not be opened, read or written. The machine is at fault, except with
 /// [`DbFault::InUse`], where the operator may be.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -30,7 +30,7 @@ pub enum DbFault {
     /// A flush takes too long, so nothing waits for it any more.
     #[error("a flush did not end within {seconds} s")]
     Slow {
-        /// For how long it was waited for.
+        /// How long the caller waited for it.
         seconds: u64,
     },
     /// Its log does not have the bytes that were written.
@@ -45,7 +45,7 @@ pub enum DbFault {
     /// The library panicked while it was open.
     #[error("it failed in a way that its library does not survive")]
     Panicked,
-    /// Any other failure, in the library's words, escaped.
+    /// Any other failure, with the library's text, escaped.
     #[error("{0}")]
     Library(String),
 }
@@ -56,7 +56,7 @@ impl From<io::Error> for DbFault {
     }
 }
 
-/// sled's error without names and numbers of its internals: it stores a copy of an error as Rust's debug text.
+/// sled's error without names and numbers of its internals: sled stores a copy of an error as Rust's debug text.
 impl From<&sled::Error> for DbFault {
     fn from(error: &sled::Error) -> Self {
         match error {

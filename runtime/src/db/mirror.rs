@@ -61,7 +61,7 @@ impl Mirror {
             for (key, row) in wanted.iter().filter(|(key, row)| there.get(*key) != row.as_ref()) {
                 changes.push(Change { table, key: key.clone(), value: row.clone() });
             }
-            // What else the disk has was removed here, or is not known yet.
+            // Other rows on the disk were removed here, or are not known yet.
             for key in there.keys().filter(|key| self.whole && !wanted.contains_key(*key)) {
                 changes.push(Change { table, key: key.clone(), value: None });
             }

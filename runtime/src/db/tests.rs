@@ -1,4 +1,4 @@
-//! The database after a failed write: as a disk that fills would make it, here by the same call that a failed flush makes.
+//! The database after a failed write. A full disk would cause it; here the call that a failed flush makes causes it.
 
 use super::*;
 
@@ -40,7 +40,7 @@ fn after_a_failed_write_it_is_opened_anew_and_has_what_was_promised() {
     // The next write opens it.
     db.inner.write(&[row(2, 2)], IfUnwritten::IsUndone).unwrap();
     assert_eq!(*said.borrow(), None);
-    // Or it is looked after.
+    // Or `tend` opens it.
     break_it(&db);
     assert!(db.tend().is_none(), "nothing of the disk was unknown");
     assert_eq!(*said.borrow(), None);

@@ -1,5 +1,5 @@
-//! Addresses of peers, from nobody but the peers themselves: an address where the peer proved its identity, or one that it
-//! told over an authenticated connection. Pure.
+//! Addresses of peers, only from the peers themselves: an address where the peer proved its identity, or one that it
+//! named over an authenticated connection. Pure.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -17,8 +17,8 @@ pub(super) struct AddressBook {
 }
 
 impl AddressBook {
-    /// Notes an address that was learned over a connection to `over`. A private one is taken only over a private one, and one
-    /// of the peer's own machine only if that is this one.
+    /// Records an address that was learned over a connection to `over`. A private address is accepted only over a
+    /// private one, and a loopback address only from a peer on this machine.
     pub(super) fn note(&mut self, peer: PeerId, address: &Multiaddr, over: &Multiaddr) {
         let is_elsewhere = is_loopback(address) && !is_loopback(over);
         if is_elsewhere || (is_public(over) && !is_public(address)) || crate::address::dialable(address).is_err() {

@@ -1,9 +1,9 @@
 //! Kademlia, as this node uses it: `/rpp/kad/1.0.0`.
 //!
-//! A node that serves a snapshot announces itself under the key of its chain and under that of each root. Who seeks asks
-//! for the providers of the chain and connects to them; what they offer is then asked and checked like any peer's word. So
-//! a lie in the DHT costs a dial. There are no records but those of providers, and a peer gets into the routing table only
-//! with addresses that it proved or told itself.
+//! A node that serves a snapshot announces itself under the key of its chain and under that of each root. A searching
+//! node asks for the providers of the chain and connects to them. Their offers are then requested and checked like
+//! those of any peer. So a lie in the DHT costs one dial. There are only provider records. A peer gets into the routing
+//! table only with addresses that it proved or named itself.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -31,15 +31,15 @@ use crate::{
 
 /// The protocol's name on the wire.
 pub(crate) const PROTOCOL: StreamProtocol = StreamProtocol::new("/rpp/kad/1.0.0");
-/// An announcement is repeated after this time; others forget it after twice as long.
+/// An announcement is repeated after this time; other nodes forget it after twice as long.
 const ANNOUNCE_AGAIN: Duration = Duration::from_secs(12 * 60 * 60);
-/// Least time between two announcements of everything because the network has grown.
+/// Shortest time between two announcements of all keys because the network has grown.
 const GROWN_AGAIN: Duration = Duration::from_secs(5);
 /// Keys that are announced in one turn (a second).
 const ANNOUNCED_AT_ONCE: usize = 4;
 /// Time for one query.
 const QUERY_TIME: Duration = Duration::from_secs(30);
-/// Time between two searches while somebody seeks.
+/// Time between two searches while a session searches.
 const SEARCH_AGAIN: Duration = Duration::from_secs(15);
 /// Queries asked at the same time for one search.
 const PARALLELISM: NonZeroUsize = kad::ALPHA_VALUE;
@@ -47,12 +47,12 @@ const PARALLELISM: NonZeroUsize = kad::ALPHA_VALUE;
 /// The behaviour: two tables, or nothing while it is off.
 pub(crate) type Kad = Toggle<Scoped<kad::Behaviour<MemoryStore>>>;
 
-/// The key under which whoever serves a chain is found.
+/// The key under which the providers of a chain are found.
 fn key_of_chain(genesis: &Hash) -> RecordKey {
     key(b"rpp/genesis/1", genesis)
 }
 
-/// The key under which whoever serves a root is found.
+/// The key under which the providers of a root are found.
 fn key_of_root(root: &Hash) -> RecordKey {
     key(b"rpp/root/1", root)
 }
@@ -80,7 +80,7 @@ pub(crate) fn behaviour(enabled: bool, me: PeerId) -> Kad {
         let store = kad::store::MemoryStoreConfig {
             max_records: 0,
             max_value_bytes: 0,
-            // Its bound is on keys, of which the oldest would never go: `Records` keeps within less.
+            // Its bound counts keys, and it would never evict the oldest. `Records` keeps fewer.
             max_provided_keys: 2 * MAX_DHT_RECORDS,
             max_providers_per_key: MAX_DHT_RECORDS_PER_KEY + 1,
         };
@@ -89,21 +89,21 @@ pub(crate) fn behaviour(enabled: bool, me: PeerId) -> Kad {
     enabled.then(|| Scoped::new(make)).into()
 }
 
-/// What this node knows and does besides the tables.
+/// What this node knows and does in addition to the tables.
 pub(crate) struct Dht {
     me: PeerId,
     started: Instant,
     records: Records,
     /// The peers in the tables, and since when.
     peers: HashMap<(Scope, PeerId), Instant>,
-    /// What this node announces.
+    /// The keys that this node announces.
     announced: HashSet<RecordKey>,
     /// What must be announced in the next turns.
     due: VecDeque<RecordKey>,
     /// When everything was announced last, and whether the tables have grown since.
     announced_all: Instant,
     has_grown: bool,
-    /// Searches under way.
+    /// Searches in flight.
     searches: HashSet<(Scope, QueryId)>,
     searched: Option<Instant>,
     bootstrap: Vec<(PeerId, Multiaddr)>,
@@ -139,7 +139,7 @@ impl Dht {
         }
     }
 
-    /// The bootstrap peers, when it is time to dial them: while no table has anybody, or nobody is connected.
+    /// The bootstrap peers, when it is time to dial them: while the tables are empty, or no peer is connected.
     pub(crate) fn poll_bootstrap(&mut self, is_alone: bool, now: Instant) -> Vec<(PeerId, Multiaddr)> {
         if now < self.next_bootstrap || !(is_alone || self.peers.is_empty()) {
             return Vec::new();
@@ -148,7 +148,7 @@ impl Dht {
         self.bootstrap.clone()
     }
 
-    /// A peer says what it speaks and, over an authenticated connection, where it listens.
+    /// A peer reports its protocols and, over an authenticated connection, where it listens.
     pub(crate) fn on_identified(
         &mut self,
         kad: &mut Kad,
@@ -186,7 +186,7 @@ impl Dht {
         self.announced = wanted;
         for key in self.due.drain(..self.due.len().min(ANNOUNCED_AT_ONCE)) {
             for scope in Scope::BOTH {
-                // Where this node has no address to be found at, there is nothing to announce.
+                // If this node has no address at which it can be found, there is nothing to announce.
                 let kad = kad.of(scope);
                 if kad.mode() == kad::Mode::Server
                     && let Err(error) = kad.start_providing(key.clone())
@@ -197,7 +197,7 @@ impl Dht {
         }
     }
 
-    /// Searches for who serves a chain, and these roots of it.
+    /// Searches for the providers of a chain, and of these roots of it.
     pub(crate) fn search(&mut self, kad: &mut Kad, genesis: &Hash, roots: impl Iterator<Item = Hash>, now: Instant) {
         let Some(kad) = kad.as_mut() else { return };
         let lately = |at: Instant| now.saturating_duration_since(at) < SEARCH_AGAIN;
@@ -214,7 +214,7 @@ impl Dht {
         }
     }
 
-    /// What the DHT reports; returns peers that are said to serve what is sought.
+    /// Handles an event of the DHT; returns peers that are named as providers of something that is searched for.
     pub(crate) fn on_event(&mut self, kad: &mut Kad, scope: Scope, event: kad::Event, now: Instant) -> Vec<PeerId> {
         match event {
             kad::Event::InboundRequest { request } => {
@@ -225,7 +225,7 @@ impl Dht {
             }
             kad::Event::RoutingUpdated { peer, old_peer, .. } => {
                 if self.peers.is_empty() {
-                    // Whoever seeks need not wait for the next round.
+                    // A search need not wait for the next round.
                     self.searched = None;
                 }
                 if let Some(old) = old_peer {
@@ -263,7 +263,7 @@ impl Dht {
         }
     }
 
-    /// Keeps the record of a provider. Kademlia has checked that the provider itself, authenticated, sent it.
+    /// Keeps a provider record. Kademlia has checked that the provider itself, authenticated, sent it.
     fn keep(&mut self, kad: &mut Scoped<kad::Behaviour<MemoryStore>>, scope: Scope, mut record: kad::ProviderRecord) {
         record.addresses.retain(|address| Scope::of(address) == scope && crate::address::dialable(address).is_ok());
         record.addresses.truncate(MAX_ADDRESSES / 2);
@@ -279,7 +279,7 @@ impl Dht {
         }
     }
 
-    /// What the tables hold, for introspection.
+    /// The content of the tables, for introspection.
     pub(crate) fn view(&self, kad: &mut Kad, now: Instant) -> Option<DhtView> {
         let kad = kad.as_mut()?;
         let mut buckets: Vec<DhtBucket> = Vec::new();

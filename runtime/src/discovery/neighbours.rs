@@ -1,5 +1,5 @@
-//! Peers on the same link, which mDNS finds. It proves nothing: a peer is dialled where it is said to be, and the handshake
-//! says who it is.
+//! Peers on the same link, found by mDNS. mDNS proves nothing: a peer is dialled at the address that it names, and the
+//! handshake proves who it is.
 
 use std::{collections::HashMap, time::Instant};
 
@@ -21,14 +21,14 @@ pub(crate) fn behaviour(enabled: bool, me: PeerId) -> Option<mdns::tokio::Behavi
     }
 }
 
-/// Which neighbours were dialled lately.
+/// The neighbours that were dialled recently.
 #[derive(Debug, Default)]
 pub(crate) struct Neighbours {
     dialled: HashMap<PeerId, Instant>,
 }
 
 impl Neighbours {
-    /// Those that may be dialled now, each with the addresses that are told of it.
+    /// The neighbours that may be dialled now, each with its announced addresses.
     pub(crate) fn due(
         &mut self,
         found: Vec<(PeerId, Multiaddr)>,

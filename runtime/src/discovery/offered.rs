@@ -1,4 +1,4 @@
-//! What this node offers to whoever asks: the newest snapshots of its catalog.
+//! This node's own offers: the newest snapshots of its catalog.
 
 use std::{
     cmp::Reverse,
@@ -10,7 +10,7 @@ use rpp_p2p::{Hash, offers::Offer, plan, provider::ChunkBounds};
 
 use crate::store::{Store, Stored};
 
-/// The offers, made anew when the catalog changes.
+/// The offers, which are built again when the catalog changes.
 #[derive(Default)]
 pub(crate) struct Offered {
     made: Mutex<OfferedNow>,
@@ -18,13 +18,13 @@ pub(crate) struct Offered {
 
 #[derive(Default)]
 struct OfferedNow {
-    /// Of the catalog from which they were made.
+    /// The mark of the catalog from which they were built.
     mark: u64,
     offers: Arc<[(Hash, Offer)]>,
 }
 
 impl Offered {
-    /// Makes them anew if the catalog changed. Blocks: each chain of updates is hashed once.
+    /// Builds them again if the catalog has changed. Blocks: each chain of updates is hashed once.
     pub(crate) fn renew(&self, store: &Store, chunks: ChunkBounds) {
         let stored = store.list();
         let mark = mark(&stored);
@@ -45,7 +45,7 @@ impl Offered {
     }
 }
 
-/// Another catalog has other entries in memory, or more or fewer.
+/// A changed catalog has other entries in memory, or more or fewer.
 fn mark(stored: &[Arc<Stored>]) -> u64 {
     let mut hasher = DefaultHasher::new();
     for stored in stored {
@@ -63,7 +63,7 @@ fn newest(store: &Store, stored: &[Arc<Stored>], chunks: ChunkBounds) -> Arc<[(H
     known.sort_unstable();
     known.dedup();
     let offer = |(height, _, root): &(Reverse<u64>, Reverse<u64>, Hash)| {
-        // With the updates to the newest tip, as a plan has it.
+        // With the updates to the newest tip, like a plan.
         let (_, offer) = store.best_offer(Some(*root), Some(height.0)).filter(|(_, offer)| store.is_sound(offer))?;
         let genesis = Hash(plan::genesis(&offer.genesis).ok()?.commitment().to_bytes());
         let offer = Offer {

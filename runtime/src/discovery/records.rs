@@ -1,4 +1,5 @@
-//! Which provider records of others this node keeps: 4,096 in all, 20 for one key, 128 of one peer; the oldest go. Pure.
+//! Which provider records of other nodes this node stores: 4,096 in all, 20 for one key, 128 of one peer; the oldest
+//! are evicted. Pure.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -83,7 +84,7 @@ mod tests {
         let gone: Vec<_> = (1..=10_000).flat_map(|key| records.note(&place(key, flood))).collect();
         assert_eq!(records.len(), 1 + MAX_DHT_RECORDS_PER_PEER);
         assert!(gone.iter().all(|gone| gone.2 == flood) && gone[0] == place(1, flood));
-        // The same again is no further one.
+        // The same record again is not a further one.
         assert!(records.note(&place(10_000, flood)).is_empty());
     }
 

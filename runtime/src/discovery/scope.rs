@@ -1,10 +1,10 @@
-//! Which addresses the whole network can reach. Pure.
+//! Which addresses can be reached from the whole network. Pure.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use libp2p::{Multiaddr, multiaddr::Protocol};
 
-/// Whether an address makes sense everywhere. A name counts as public unless it is a local one by its form.
+/// Whether an address can be used everywhere. A name counts as public unless its form shows that it is local.
 pub(crate) fn is_public(address: &Multiaddr) -> bool {
     match address.iter().next() {
         Some(Protocol::Ip4(ip)) => is_public_ip4(ip),
@@ -16,7 +16,7 @@ pub(crate) fn is_public(address: &Multiaddr) -> bool {
     }
 }
 
-/// Whether an address means this machine.
+/// Whether an address belongs to this machine.
 pub(crate) fn is_loopback(address: &Multiaddr) -> bool {
     match address.iter().next() {
         Some(Protocol::Ip4(ip)) => ip.is_loopback(),

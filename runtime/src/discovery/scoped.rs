@@ -1,8 +1,9 @@
-//! Keeps what public and private peers hear apart.
+//! Treats public and private peers separately.
 //!
-//! A behaviour that tells addresses (identify, Kademlia) exists twice. One sees the connections to public addresses, and
-//! this node's public addresses; the other one sees the private ones. So a private address is never told to a public peer,
-//! and one that a public peer names is not dialled. A connection belongs to the one that its remote address says.
+//! A behaviour that names addresses (identify, Kademlia) exists twice. One of the two sees the connections to public
+//! addresses, and this node's public addresses. The other one sees the private ones. So a private address is never
+//! named to a public peer, and a private address that a public peer names is not dialled. The remote address of a
+//! connection decides to which of the two it belongs.
 
 use std::{
     collections::HashMap,
@@ -21,12 +22,12 @@ use libp2p::{
 
 use super::scope::is_public;
 
-/// Which peers are meant.
+/// A group of peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Scope {
-    /// Those at addresses that the whole network can reach.
+    /// Peers at addresses that can be reached from the whole network.
     Public,
-    /// Those at other ones.
+    /// Peers at other addresses.
     Private,
 }
 
@@ -69,7 +70,7 @@ impl<B: NetworkBehaviour> Scoped<B> {
         self.connections.iter().filter(|(id, place)| **id != connection && **place == (peer, scope)).count()
     }
 
-    /// An address of this node: it is told to peers of its scope, and to no others.
+    /// An address of this node: only peers of its scope are told.
     fn on_own_address(&mut self, address: &Multiaddr, event: FromSwarm<'_>, is_new: bool) {
         let behaviour = self.of(Scope::of(address));
         behaviour.on_swarm_event(event);
@@ -80,7 +81,7 @@ impl<B: NetworkBehaviour> Scoped<B> {
         });
     }
 
-    /// Its handler may be another scope's if the behaviour leaves it open which one is notified.
+    /// If the behaviour lets the swarm choose the handler, the choice might be a handler of the other scope.
     fn directed(
         connections: &HashMap<ConnectionId, (PeerId, Scope)>,
         scope: Scope,
@@ -120,7 +121,7 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Scoped<B> {
         self.placed(connection, peer, remote).handle_established_inbound_connection(connection, peer, local, remote)
     }
 
-    /// Each names addresses of its own scope only, whatever its peers told it.
+    /// Each of the two names only addresses of its own scope, whatever its peers told it.
     fn handle_pending_outbound_connection(
         &mut self,
         connection: ConnectionId,

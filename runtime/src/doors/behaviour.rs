@@ -104,7 +104,7 @@ impl NetworkBehaviour for Doorkeeper {
                 let source = Source::of_peer(made.endpoint.get_remote_address(), made.peer_id);
                 self.doors.established_ours(Instant::now(), made.connection_id, source, made.peer_id);
             }
-            // A connection that another behaviour refuses counts as made for the rules.
+            // A connection that another behaviour refuses counts as established for the rules.
             FromSwarm::ListenFailure(failure) => self.doors.close(failure.connection_id),
             FromSwarm::ConnectionClosed(closed) => self.doors.close(closed.connection_id),
             _ => {}

@@ -10,11 +10,11 @@
 //! ```
 //!
 //! **Being made.** A peer that connects has not proved its identity yet, so only its address is known. A source may
-//! have as many handshakes in progress as [`ConnectionRules::handshakes_per_source`] says, and no more than a quarter
-//! of the free places. So one source never takes the last places. TCP and QUIC have separate places, because a
-//! datagram's sender can be forged: whoever forges another's address can at most deny it QUIC.
+//! have at most [`ConnectionRules::handshakes_per_source`] handshakes in progress, and no more than a quarter of the
+//! free places. So one source never takes the last places. TCP and QUIC have separate places, because a datagram's
+//! sender can be forged: a forger can at most keep another address from using QUIC.
 //!
-//! **Made.** All established connections may stay while there is room. When there is none, the connection that has been
+//! **Made.** All established connections may stay while there are free places. Otherwise the connection that has been
 //! quiet for longest is closed, of the source that has most. A source with a quarter of all connections makes room
 //! among its own. Peers that the operator has configured, and peers of this node's sessions, are never refused and
 //! never closed.
@@ -40,7 +40,7 @@ use crate::limits::{
 pub struct ConnectionRules {
     /// Inbound handshakes at once over TCP, and as many over QUIC.
     pub handshakes: usize,
-    /// Of those, the most from one source: an IPv4 address, or a /64 of IPv6.
+    /// The most of these from one source: an IPv4 address, or a /64 of IPv6.
     pub handshakes_per_source: usize,
     /// Connections that one source may begin at once.
     pub burst: u32,
@@ -149,13 +149,13 @@ pub(crate) struct Doors {
     max_per_peer: usize,
     /// At most [`ConnectionRules::handshakes`] of each kind.
     being_made: HashMap<ConnectionId, (Source, Wire)>,
-    /// At most `max` and [`MAX_OVER`], and those that this node dialled.
+    /// At most `max` and [`MAX_OVER`], plus those that this node dialled.
     made: HashMap<ConnectionId, Made>,
     rates: HashMap<(Source, Wire), Rate>,
-    /// Configured peers, and peers with sessions; as of the latest [`Doors::settle`].
+    /// Configured peers, and peers with sessions; as of the last [`Doors::settle`].
     in_use: HashSet<PeerId>,
     to_close: VecDeque<(PeerId, ConnectionId)>,
-    /// A connection came when there was no room.
+    /// A connection arrived when there was no free place.
     crowded: bool,
     report: RefusalLog,
     refused: HashMap<ConnectionRefusal, u64>,
@@ -166,10 +166,10 @@ pub(crate) struct Doors {
 struct Made {
     peer: PeerId,
     source: Source,
-    /// The peer made it.
+    /// Whether the peer made the connection.
     inbound: bool,
     closing: bool,
-    /// Without a session since then.
+    /// When its last session ended.
     quiet_since: Instant,
 }
 
@@ -226,7 +226,7 @@ impl Doors {
         }
     }
 
-    /// A peer has made a connection and proved its identity. If it is one too many, [`Self::settle`] chooses which one
+    /// A peer has made a connection and proved its identity. If there are too many, [`Self::settle`] chooses which one
     /// to close.
     pub(crate) fn establish(
         &mut self,
@@ -266,7 +266,7 @@ impl Doors {
         self.made.remove(&connection);
     }
 
-    /// Whether a connection came when there was no room, so that [`Self::settle`] must be called at once.
+    /// Whether a connection arrived when there was no free place, so that [`Self::settle`] must be called at once.
     pub(crate) fn is_crowded(&self) -> bool {
         self.crowded
     }
@@ -322,8 +322,8 @@ impl Doors {
         (self.max / 4).max(self.max_per_peer)
     }
 
-    /// The connection to close: of a source above its share, or any if there are too many in all. A connection that has
-    /// just come is quiet as well, so it is closed itself if all others are in use.
+    /// The connection to close: of a source above its share, or any if there are too many in all. A new connection is
+    /// quiet as well, so it is closed itself if all others are in use.
     fn one_too_many(&self) -> Option<ConnectionId> {
         let staying = || self.made.iter().filter(|(_, made)| !made.closing);
         let mut crowds: HashMap<Source, usize> = HashMap::new();

@@ -1,4 +1,4 @@
-//! What exactly was wrong, of those errors that have several reasons.
+//! The exact reasons of errors that have several.
 
 use std::{error::Error, fmt, io, path::PathBuf, sync::Arc};
 
@@ -12,13 +12,13 @@ use crate::files::shown;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidArgument {
-    /// A size of nothing.
+    /// A size of 0.
     #[error("{name} must be at least 1 byte")]
     Zero {
         /// Which size.
         name: &'static str,
     },
-    /// Bounds that leave no size.
+    /// Bounds that allow no size.
     #[error(
         "no chunk size fits: the smallest allowed is {min} bytes, the largest {max} bytes (the node's own bounds are {own_min} and {own_max})"
     )]
@@ -60,7 +60,7 @@ pub enum PeerMismatch {
     },
 }
 
-/// A resume from where the session cannot go on.
+/// A resume from a point at which the session cannot continue.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResumeMismatch {
@@ -91,10 +91,10 @@ pub enum ResumeMismatch {
         marker: &'static str,
         /// The index that was named.
         asked: u64,
-        /// The least that can be.
+        /// The smallest index that is accepted.
         expected: u64,
     },
-    /// An index above what there is.
+    /// An index beyond the plan.
     #[error("resume of session {session} at {marker} {asked} is beyond the plan: expected {marker} {total} at most")]
     Beyond {
         /// The session.
@@ -108,7 +108,7 @@ pub enum ResumeMismatch {
     },
 }
 
-/// Why something cannot be a source. Nothing of a URL that may be secret is in it.
+/// Why something cannot be a source. It contains no secret part of a URL.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidSource {
@@ -117,7 +117,7 @@ pub enum InvalidSource {
     TooManyPeers {
         /// How many were named.
         count: usize,
-        /// Whether one of them stands in `peer`.
+        /// Whether one of them is in the field `peer`.
         is_beside_one: bool,
         /// How many may be.
         max: usize,
@@ -145,7 +145,7 @@ pub enum InvalidSource {
         /// Where in the request.
         before: String,
     },
-    /// A folder that is not to be read.
+    /// A folder that must not be read.
     #[error("the folder {} is not beneath one of those in [sources] file_roots", shown(folder))]
     OutsideRoots {
         /// The folder.
@@ -184,7 +184,7 @@ pub enum ListenFault {
 pub struct StorageFault(Arc<dyn Error + Send + Sync>);
 
 impl StorageFault {
-    /// Keeps the error; its words and those of its causes are shown.
+    /// Keeps the error; its text and those of its causes are shown.
     #[must_use]
     pub fn new(error: impl Error + Send + Sync + 'static) -> Self {
         Self(Arc::new(error))
@@ -203,7 +203,7 @@ impl fmt::Debug for StorageFault {
     }
 }
 
-// No source: its words have the causes already.
+// There is no source, because its text has the causes already.
 impl Error for StorageFault {}
 
 /// Names of sources in a sentence.

@@ -1,26 +1,26 @@
-//! Writes large pieces of a file past the page cache.
+//! Writes large pieces of a file with `O_DIRECT`, which bypasses the page cache.
 //!
-//! A payload is written once and seldom read at once, so a copy of it in the page cache costs processor time (the copy, and
-//! fresh pages) and the memory of others. A flush afterwards has only the metadata left to write. Where the file system does not
-//! take such writes, and for what does not fill whole blocks, the page cache is used.
+//! A payload is written once and seldom read soon after, so a copy in the page cache costs processor time (the copy,
+//! and fresh pages) and evicts other data. With direct writes, a later flush has only the metadata left to write. The
+//! page cache is used if the file system does not support direct writes, and for bytes that do not fill whole blocks.
 
 use std::{fs::File, io, os::unix::fs::FileExt as _};
 
 use super::Dir;
 
-/// Address, place in the file and length of such a write are multiples of this. It fits every usual disk.
+/// Address, position in the file and length of a direct write are multiples of this. It suits every usual disk.
 const ALIGNMENT: usize = 4096;
 /// Below this, waiting for the disk costs more than the copy.
 const LEAST: usize = 256 * 1024;
-/// What is not aligned in memory is copied in pieces of this size.
+/// Bytes that are not aligned in memory are copied in pieces of this size.
 const PIECE: usize = 1024 * 1024;
 
-/// A second descriptor of a file, for writes past the page cache.
+/// A second descriptor of a file, for direct writes.
 #[derive(Debug)]
 pub(crate) struct Direct {
-    /// `None`: this file system does not take them.
+    /// `None`: this file system does not support them.
     file: Option<File>,
-    /// Where bytes are copied that are not aligned in memory; allocated when the first ones come.
+    /// The buffer for bytes that are not aligned in memory; allocated when it is first needed.
     aligned: Vec<u8>,
 }
 
@@ -30,7 +30,8 @@ impl Direct {
         Self { file: folder.open_direct(name).ok(), aligned: Vec::new() }
     }
 
-    /// Writes `bytes` at `at`; through `file`, which is the same one, what cannot be written directly.
+    /// Writes `bytes` at `at`. Bytes that cannot be written directly are written through `file`, which is the same
+    /// file.
     ///
     /// # Errors
     /// As a plain write; any part of the range may then have old or new bytes.
@@ -45,7 +46,7 @@ impl Direct {
         file.write_all_at(&bytes[done..], at + done as u64)
     }
 
-    /// Writes some of `bytes`, whole blocks of them. 0: this is not possible, now or ever.
+    /// Writes whole blocks of `bytes` directly and returns their length. 0: this is not possible, now or ever.
     fn write(&mut self, bytes: &[u8], at: u64) -> io::Result<usize> {
         let Some(file) = &self.file else { return Ok(0) };
         let written = match bytes.as_ptr().addr().is_multiple_of(ALIGNMENT) {
@@ -53,7 +54,7 @@ impl Direct {
             false => file.write_at(aligned(&mut self.aligned, &bytes[..bytes.len().min(PIECE)]), at),
         };
         match written {
-            // The rest of a write that ended within a block is written again with that block.
+            // If a write ended within a block, that block is written again.
             Ok(written) if written >= ALIGNMENT => Ok(written / ALIGNMENT * ALIGNMENT),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.write(bytes, at),
             Err(error) if !is_refusal(&error) => Err(error),
@@ -65,7 +66,7 @@ impl Direct {
     }
 }
 
-/// What file systems say that do not take such a write.
+/// The errors of file systems that do not support such a write.
 fn is_refusal(error: &io::Error) -> bool {
     use rustix::io::Errno;
     [Errno::INVAL, Errno::OPNOTSUPP].iter().any(|refusal| error.raw_os_error() == Some(refusal.raw_os_error()))
@@ -86,7 +87,7 @@ fn aligned<'a>(buffer: &'a mut Vec<u8>, bytes: &[u8]) -> &'a [u8] {
 mod tests {
     use super::*;
 
-    /// Where the folder for temporary files is in memory, all writes are plain ones.
+    /// If the folder for temporary files is in memory, all writes are plain ones.
     fn folder() -> (tempfile::TempDir, Dir) {
         let folder = tempfile::tempdir().unwrap();
         let dir = Dir::open(folder.path()).unwrap();
@@ -130,7 +131,7 @@ mod tests {
         let bytes = content(LEAST);
         without.write_all_at(&file, &bytes, 0).unwrap();
         assert_eq!(std::fs::read(dir.path().join("file")).unwrap(), bytes);
-        // A descriptor for reading alone: that is an error, and no refusal.
+        // A descriptor for reading only: the write fails, and that must not count as missing support.
         let mut broken = Direct { file: Some(dir.open_read("file").unwrap()), aligned: Vec::new() };
         assert!(broken.write_all_at(&file, &bytes, 0).is_err());
     }

@@ -26,7 +26,7 @@ pub(crate) fn write_at(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
     write_at_with(file, bytes, at, |bytes, at| file.write_all_at(bytes, at))
 }
 
-/// The same; `write` writes what are no zeros.
+/// The same; `write` writes the bytes that are not zeros.
 ///
 /// # Errors
 /// As [`write_at`].

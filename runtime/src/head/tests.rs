@@ -6,7 +6,7 @@ use crate::{
     store::Store,
 };
 
-/// Plans of one chain: by step of snapshot and of tip.
+/// Plans of one chain, by the step of the snapshot and the step of the tip.
 struct Plans {
     _temp: tempfile::TempDir,
     plans: BTreeMap<(u64, u64), (Plan, Vec<Update>)>,
@@ -105,7 +105,7 @@ fn an_older_tip_needs_a_connection_to_what_was_accepted() {
 
 #[test]
 fn two_signed_histories_are_equivocation_and_the_evidence_is_kept() {
-    // The same up to step 2, then a fork.
+    // Both chains are the same up to step 2; then one forks.
     let (plans, fork) = (Plans::new(0), Plans::new(100));
     let place = Place::new();
     let head = place.accepted(&[plans.get(1, 1), plans.get(3, 3)]);
@@ -123,7 +123,7 @@ fn two_signed_histories_are_equivocation_and_the_evidence_is_kept() {
     // The tip itself, in the middle of a longer chain, and just before its first update.
     assert_eq!([at(3, 3), at(1, 5), at(3, 4), at(4, 5)], [Some(3); 4]);
     assert_eq!(at(2, 2), None);
-    // Beyond what was accepted, nothing contradicts it.
+    // Nothing contradicts a step beyond what was accepted.
     let (plan, updates) = fork.get(5, 5);
     assert_eq!(head.judge(plan, updates), Verdict::Newer);
 

@@ -1,5 +1,5 @@
-//! Label values that are known in advance. Their series begin at 0, because a series that appears with its first event
-//! shows no increase there, and an alert on an increase would not fire.
+//! Label values that are known in advance. Their series begin at 0. A series that appears only with its first event
+//! shows no increase at that point, so an alert on an increase would not fire.
 
 use rpp_p2p::{
     messages::ErrorCode,

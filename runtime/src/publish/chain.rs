@@ -75,7 +75,7 @@ pub enum ChainDamage {
 pub(crate) trait Prove {
     /// The chain's last step.
     fn last(&self) -> Option<Tip>;
-    /// Takes one step, durably.
+    /// Extends the chain by one step, durably.
     fn extend(&mut self, checkpoint: &Checkpoint) -> Result<(), ProverError>;
     /// Proves the chain's last step.
     fn prove(&self) -> Result<Vec<u8>, ProverError>;
@@ -225,7 +225,7 @@ impl ChainFolder {
         Ok(entry)
     }
 
-    /// Checks that the entry's commitment follows from the one before and the checkpoint.
+    /// Checks that the entry's commitment follows from the previous entry and the checkpoint.
     pub(super) fn check_link(&self, entry: &PublishedCheckpoint) -> Result<(), PublishError> {
         let update = &entry.update;
         let made = Commitment::from_bytes(update.previous_commitment.0)

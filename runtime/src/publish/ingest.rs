@@ -1,4 +1,4 @@
-//! One pass over the input: read, hash, make the outboard, copy durably.
+//! One pass over the input: it reads, hashes, makes the outboard, and writes a durable copy.
 //!
 //! Two threads share the work: one reads and hashes, this one writes. [`BUFFERS`] pieces of [`PIECE`] bytes circulate
 //! between them, and no more memory is used. A third thread flushes written data early, so that the last flush is
@@ -31,7 +31,7 @@ use crate::{
 
 const PIECE: usize = 4 * 1024 * 1024;
 const BUFFERS: usize = 6;
-/// A background flush begins after so many written bytes.
+/// A background flush begins after this many written bytes.
 const FLUSH_EVERY: u64 = 128 * 1024 * 1024;
 /// Space for the manifest, the history and folder entries.
 const SLACK: u64 = 4 * 1024 * 1024;
@@ -62,16 +62,16 @@ pub(super) fn run(
     let (full, pieces) = sync_channel(BUFFERS);
     let (free, spare) = sync_channel(BUFFERS);
     for _ in 0..BUFFERS {
-        // There is space for all of them.
+        // The channel has space for all of them.
         let _ = free.try_send(Vec::with_capacity(PIECE));
     }
     let bytes = thread::scope(|scope| {
         let reader = scope.spawn(move || read(input, Pieces { full, spare, piece: Vec::new(), start: 0 }));
         let written = write(&mut sink, pieces, &free, input.bytes(), progress);
-        // Unblocks the reader when writing failed.
+        // This unblocks the reader if writing failed.
         drop(free);
         let read = reader.join().unwrap_or_else(|_| Err(TarError::Write(io::Error::other("the reader panicked"))));
-        // The cause first, because a failed write also ends the reader.
+        // The cause comes first: a failed write also ends the reader.
         written.and_then(|()| Ok(read?))
     })?;
     input.check_unchanged(bytes)?;
@@ -106,7 +106,7 @@ fn read(input: &Input, mut pieces: Pieces) -> Result<u64, TarError> {
     pieces.finish().map_err(TarError::Write)
 }
 
-/// As many bytes as the file had when it was opened; fewer if it became shorter.
+/// Reads as many bytes as the file had when it was opened, or fewer if it became shorter.
 fn read_file(file: &File, size: u64, pieces: &mut Pieces) -> io::Result<()> {
     let mut map = Map::new(file, size)?;
     let mut at = 0;

@@ -53,7 +53,7 @@ impl Input {
         }
     }
 
-    /// The most bytes that a copy writes: holes take no space.
+    /// The most bytes that a copy writes. Holes take no space.
     pub(super) fn data_bytes(&self) -> Result<u64, TarError> {
         match self {
             Self::File { path, file, before } => Map::new(file, before.size)
@@ -63,7 +63,7 @@ impl Input {
         }
     }
 
-    /// What consumers will not get unchanged.
+    /// Everything that consumers will not get unchanged.
     pub(super) fn survey(&self) -> Result<Survey, TarError> {
         match self {
             Self::File { path, file, before } => {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{files::Dir, store::Quota, tar, unpack, verify::verify_with};
 
-/// Everything below a folder, with contents, except what every publish may touch.
+/// Everything in a folder, with contents, except the files that every publish may touch.
 fn image(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -268,7 +268,7 @@ fn a_sparse_input_stays_sparse_in_the_store_and_needs_no_more_room() {
         assert_eq!(meta.len(), published.bytes);
         assert!(meta.blocks() * 512 <= 128 * 1024, "{} bytes", meta.blocks() * 512);
     }
-    // Space that is not there cannot be promised.
+    // Data without holes needs more space than there is.
     let full = Arc::new(Quota::new(4 << 20));
     fs::write(folder.join("more"), bytes(1_000_000, 9)).unwrap();
     let result = run(&request(&snapshots, &folder, 3, &signer), full, OPEN, &mut |_| {});
@@ -295,7 +295,7 @@ fn a_file_that_changes_while_it_is_read_is_refused() {
         let result = run(&request(&snapshots, &file, 1, &signer), Arc::new(DiskSpace), OPEN, meddle);
         assert!(matches!(result, Err(PublishError::Input(TarError::Changed { .. }))), "{result:?}");
     }
-    // Nor one of which only reading tells how long it is.
+    // A file whose length is known only after reading it is refused as well.
     let result =
         run(&request(&snapshots, Path::new("/proc/version"), 1, &signer), Arc::new(DiskSpace), OPEN, &mut |_| {});
     assert!(matches!(result, Err(PublishError::Input(TarError::Sizeless { .. }))), "{result:?}");

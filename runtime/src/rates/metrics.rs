@@ -1,4 +1,4 @@
-//! The metric of the limits by the byte; `docs/metrics.md` explains it.
+//! The metric of the byte rate limits; `docs/metrics.md` explains it.
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -19,7 +19,7 @@ pub(crate) struct LimitMetrics {
 }
 
 impl LimitMetrics {
-    /// All series begin at 0, which means no limit.
+    /// All series begin at 0, which means that there is no limit.
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let metrics = Self { in_force: Family::default() };
         let help = "Bytes of payload a second that a limit allows; 0: no limit";
@@ -28,7 +28,7 @@ impl LimitMetrics {
         metrics
     }
 
-    /// These limits are in force now.
+    /// Sets the gauges to the limits in force.
     pub(super) fn observe(&self, limits: ByteLimits) {
         for (limit, bytes) in [
             ("download", limits.download_bytes_per_second),

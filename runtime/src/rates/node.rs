@@ -1,4 +1,4 @@
-//! What the node does about its limits.
+//! How the node applies its limits.
 
 use std::time::Instant;
 
@@ -19,7 +19,7 @@ impl Node {
         LimitsInForce { limits: self.limits, persistent: self.limits == self.kept_limits }
     }
 
-    /// Changes the limits. Answers when what is to be kept is on the disk.
+    /// Changes the limits. If they are to be kept, the answer comes when they are on disk.
     pub(crate) fn change_limits(&mut self, change: &LimitsChange, reply: Reply<LimitsInForce>) {
         let limits = self.limits.changed(change);
         if limits != self.limits {

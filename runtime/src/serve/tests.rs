@@ -163,7 +163,7 @@ fn something_newer_does_not_disturb_a_session() {
         let update = provider.update(place.peer, session(1), 0).unwrap();
         assert!(update.checkpoint == plan.tip && update.recursive_proof.is_some());
     }
-    // Who asks now gets the newest, or the older one with the way to the newest.
+    // A new session gets the newest snapshot, or the older one with the updates to the newest.
     let newest = provider.plan(place.peer, &request(2)).unwrap().plan;
     assert_eq!((newest.snapshot.checkpoint.height, newest.total_updates), (20, 1));
     let older =
@@ -186,7 +186,7 @@ fn a_removal_waits_for_sessions_and_a_forced_one_lets_them_end() {
     keeping.store().refresh().unwrap();
     keeping.chunk(place.peer, session(1), 6).unwrap();
     assert_eq!(code(keeping.plan(place.peer, &request(2))), ErrorCode::NotFound);
-    // One that does not hold it any more is told so.
+    // A provider that does not have the payload open any more says so.
     provider.store().refresh().unwrap();
     let restarted = place.provider();
     assert_eq!(code(restarted.chunk(place.peer, session(1), 6)), ErrorCode::NotFound);
@@ -239,15 +239,15 @@ fn no_acknowledgement_is_promised_that_could_not_be_recorded() {
     let provider = place.provider();
     provider.plan(place.peer, &request(1)).unwrap();
     place.ledger.broken.store(true, std::sync::atomic::Ordering::SeqCst);
-    // What is here is served all the same: a lost plan costs its consumer one question.
+    // The stored payload is served all the same: a lost plan costs its consumer one request.
     provider.plan(place.peer, &request(2)).unwrap();
     provider.chunk(place.peer, session(2), 0).unwrap();
     assert_eq!(code(provider.acknowledge(place.peer, session(1), ArtefactKind::Chunk, 2)), ErrorCode::Busy);
     place.ledger.broken.store(false, std::sync::atomic::Ordering::SeqCst);
-    // The failed ack moved nothing.
+    // The failed ack changed nothing.
     let plan_id = place.ledger.get((place.peer, session(1))).unwrap().plan.plan_id;
     provider.resume_session(place.peer, session(1), plan_id, 0, 0).unwrap();
-    // When there is room it is taken.
+    // When there is room, the ack is accepted.
     provider.acknowledge(place.peer, session(1), ArtefactKind::Chunk, 2).unwrap();
     assert_eq!(code(provider.resume_session(place.peer, session(1), plan_id, 0, 0)), ErrorCode::ResumeRegressed);
 }
@@ -259,7 +259,7 @@ fn records_that_cannot_be_read_at_first_are_waited_for() {
     let late = Arc::new(Late { of: place.ledger.clone(), readable: Default::default() });
     let provider =
         Provider::new(Store::open(place.temp.path()).unwrap(), late.clone(), ProviderConfig::default()).unwrap();
-    // Not `not_found`: its consumer would begin anew.
+    // The answer is not `not_found`, which would make the consumer begin anew.
     assert_eq!(code(provider.resume_session(place.peer, session(1), plan_id, 0, 0)), ErrorCode::Busy);
     assert_eq!(code(provider.chunk(place.peer, session(1), 0)), ErrorCode::Busy);
     provider.plan(place.peer, &request(2)).unwrap();
@@ -343,7 +343,7 @@ fn what_was_just_published_is_found_before_the_catalog_is_due() {
     let wanted = wishing(1, PlanWishes { height: Some(20), ..PlanWishes::default() });
     assert_eq!(code(provider.plan(place.peer, &wanted)), ErrorCode::NotFound);
     publish_bytes(place.temp.path(), &bytes(50_000, 2), 20);
-    // Looked for once in a while only: a stranger may ask as often as it likes.
+    // The store is searched only once in a while, because a stranger may ask as often as it likes.
     let plan = loop {
         match provider.plan(place.peer, &wanted) {
             Ok(offer) => break offer.plan,

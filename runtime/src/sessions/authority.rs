@@ -41,7 +41,7 @@ pub(crate) enum Unsettled {
     /// This node has no trust anchor, or its head cannot be read.
     #[error(transparent)]
     NoHead(#[from] Shared<NoHead>),
-    /// This node cannot say: the check came to no end.
+    /// This node cannot decide: the check did not finish.
     #[error(transparent)]
     Unfinished(#[from] JoinError),
     /// This node cannot decide: its head cannot be read.
@@ -56,7 +56,7 @@ pub(crate) enum Unsettled {
 }
 
 impl Unsettled {
-    /// Whether the check said neither yes nor no, and nothing of this node's files.
+    /// Whether the check gave no answer for a reason other than this node's files.
     pub(crate) fn is_unfinished(&self) -> bool {
         match self {
             Self::Unfinished(_) => true,
@@ -135,7 +135,7 @@ fn accept(plan: &Plan, updates: &[Update], head: &mut HeadFile, writable: &Writa
         }
     }
     head.accept(plan, updates).map_err(|error| match &error {
-        // Full or failing: nothing was accepted, and the same is written again.
+        // The disk is full or failing. Nothing was accepted, and the same head is written again later.
         HeadError::Write { .. } => {
             writable.failed(Part::Head, Cause::told(&explain(&error)));
             Unsettled::Unwritable(error)
@@ -178,7 +178,7 @@ impl AuthorityCheck {
         let _ = done.send(report).await;
     }
 
-    /// The chain, then the proof: whether its tip was known, and what came of the proof.
+    /// Checks the chain, then the proof. Returns whether the tip was known, and the result for the proof.
     async fn check(self) -> Result<(bool, Result<Option<Head>, Unsettled>), Unsettled> {
         let Self { session, epoch, plan, updates, head, light, permits, done, watchers, writable } = self;
         let light = light.ok_or_else(|| Shared::new(NoHead::NoTrustAnchor))?;

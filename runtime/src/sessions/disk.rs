@@ -1,4 +1,4 @@
-//! What the steps of a [`Worker`](super::worker::Worker) do: payloads in the store, records in the database.
+//! The steps of a [`Worker`](super::worker::Worker) on the disk: payloads in the store, records in the database.
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -18,8 +18,8 @@ use crate::{
     writable::{Part, Writable},
 };
 
-/// How long a removal or an opening waits until another process has released the payload: less than an operator's request may
-/// take.
+/// How long a removal or an opening waits for another process to release the payload. This is shorter than the timeout
+/// of an operator's request.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// How often opening is tried again if the payload is moved or removed meanwhile.
 const OPENING_TRIES: u32 = 4;
@@ -80,7 +80,7 @@ impl Disk for FileDisk {
     fn open(&self, opening: &Opening, watch: &mut dyn FnMut(Found) -> bool) -> Result<Place<Self::Partial>, Trouble> {
         let root = opening.plan.snapshot.checkpoint.state_root;
         for _ in 0..OPENING_TRIES {
-            // Another process may have removed it a moment ago, or stored it.
+            // Another process may have removed or stored it a moment ago.
             self.store.look().map_err(Trouble::Unlisted)?;
             let opened = match self.store.get(&root) {
                 Some(stored) => self.open_stored(&stored, opening, watch)?,
@@ -132,7 +132,7 @@ impl Disk for FileDisk {
     fn place(&self, partial: Self::Partial, plan: &Plan, updates: &[Update]) -> Result<PathBuf, Trouble> {
         let stored = partial.finish(Offer::from_plan(plan, updates)).map_err(|error| self.said(error))?;
         self.writable.works(Part::Store);
-        // At once, unless another process had stored the same payload.
+        // This returns at once, unless another process had stored the same payload.
         stored.verify(&mut |_| true)?;
         Ok(stored.payload_path())
     }
@@ -143,14 +143,14 @@ impl FileDisk {
         self.partials.join(root.to_string())
     }
 
-    /// What the store said; that it cannot write is said by the node as well.
+    /// Converts the store's error. If it says that the store cannot write, the node reports that as well.
     fn said(&self, error: StoreError) -> Trouble {
         self.writable.store_failed(&error);
         error.into()
     }
 
-    /// A stored payload completes a session once this process has hashed it. `None` if it is damaged or gone: then it is no
-    /// longer offered either.
+    /// A stored payload completes a session once this process has hashed it. Returns `None` if the payload is damaged
+    /// or gone; then it is no longer offered either.
     fn open_stored(
         &self,
         stored: &Stored,
@@ -176,7 +176,7 @@ impl FileDisk {
         }
     }
 
-    /// `None` if it was stored meanwhile.
+    /// Returns `None` if the payload was stored meanwhile.
     fn open_partial(
         &self,
         opening: &Opening,

@@ -55,7 +55,7 @@ use crate::{
     status::{FailureCode, Head, NodeEvent, SessionState, SnapshotStreamStatus},
 };
 
-/// What the sessions of a node have around them.
+/// What the manager needs from the node around it.
 pub(crate) struct Context {
     pub(crate) config: Arc<Config>,
     pub(crate) me: PeerId,
@@ -65,13 +65,13 @@ pub(crate) struct Context {
     pub(crate) disk: FileDisk,
     /// For reports of blocking work.
     pub(crate) done: mpsc::Sender<Done>,
-    /// Who is told what happens: of the newest head,
+    /// Receives the newest head.
     pub(crate) head: watch::Sender<Option<Head>>,
-    /// of what happens to sessions,
+    /// Receives what happens to sessions.
     pub(crate) events: broadcast::Sender<NodeEvent>,
-    /// in numbers,
+    /// Receives it as numbers.
     pub(crate) metrics: Arc<Metrics>,
-    /// and of everything.
+    /// Receive everything.
     pub(crate) watchers: Watchers,
 }
 
@@ -92,9 +92,9 @@ pub(crate) struct Manager {
     rules: Rules<Call>,
     sessions: BTreeMap<SnapshotSessionId, Tracked>,
     workers: Workers,
-    /// The session of each link that has an id of its own.
+    /// The session of each link whose id differs from the session's.
     links: HashMap<SnapshotSessionId, SnapshotSessionId>,
-    /// Links that were dropped: the protocol forgets them with the next turn.
+    /// Links that were dropped. The protocol forgets them in the next turn.
     retired: Vec<(PeerId, SnapshotSessionId)>,
     checks: Checks,
     /// What is known of the bans of sources that have sessions, or are banned: at most as many as both together.
@@ -103,7 +103,7 @@ pub(crate) struct Manager {
     download_limit: Option<u64>,
     /// Whose turn it is under that limit.
     rates: Shares<SnapshotSessionId, ()>,
-    /// Who broke the rules; the node takes them at once.
+    /// Sources that broke the rules. The node takes them at once.
     blames: Vec<Blame>,
 }
 
@@ -166,13 +166,13 @@ impl Manager {
                 (false, true) => Loaded::Held(Hold::Turn),
                 (false, false) => Loaded::Held(Hold::Operator),
             };
-            // Started, rebuilt or cancelled before the database could be read.
+            // The session was started, rebuilt or cancelled before the database could be read.
             if !self.rules.load(record.session, loaded, root(&record)) {
                 continue;
             }
             tracing::info!(session = %record.session, state = record.state.as_str(), "session reloaded");
             let session = record.session;
-            // One that failed has been waiting for its operator since then; what holds the others holds them from now on.
+            // A failed session has been waiting for its operator since it failed. Any other session begins to wait now.
             let has_failed = record.state == SessionState::Failed;
             let since = if has_failed { instant_of(&record.updated_at, now) } else { now };
             let path = payload_path(&self.disk.store, &record);
@@ -194,7 +194,7 @@ impl Manager {
         self.check_kept();
     }
 
-    /// Does what the rules want.
+    /// Carries out what the rules ask for.
     pub(super) fn apply(&mut self, now: Instant) {
         while let Some(action) = self.rules.poll_action() {
             match action {
@@ -255,7 +255,7 @@ impl Manager {
             Outcome::Removed => Ok(None),
             Outcome::NotRemoved(error) => Err(StorageFault::new(error).into()),
         };
-        // Whoever asked may be gone.
+        // The caller may be gone.
         match (call, result) {
             (Call::Start(reply), Ok(Some(watched))) => drop(reply.send(Ok(watched))),
             (Call::Cancel(reply), Ok(_)) => drop(reply.send(Ok(()))),
@@ -269,7 +269,8 @@ impl Manager {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
         let standing = self.rules.standing(session);
         let renewed = tracked.publish(&standing, now);
-        // A session that waits from its first moment on has never changed, but that is news as well.
+        // The state of a session that waits from its first moment on never changed, but watchers have not heard of it
+        // yet.
         let unheard = !standing.is_recording && tracked.announced != Some(tracked.status.borrow().state);
         if renewed || unheard {
             let status = tracked.status.borrow().clone();
@@ -301,7 +302,7 @@ impl Manager {
         let _ = self.events.send(event);
     }
 
-    /// The peers of the sessions that are not over.
+    /// The peers of the sessions that have not ended.
     pub(crate) fn peers(&self) -> impl Iterator<Item = PeerId> {
         let alive = self.sessions.values().filter(|tracked| !tracked.record.state.is_final());
         alive.flat_map(|tracked| tracked.record.peers().chain(tracked.joined.addresses.keys().copied()))
@@ -349,8 +350,8 @@ impl Manager {
     }
 }
 
-/// What this node tells a session answers something that the session asked for: else one of the two has a fault, and the
-/// session goes on without.
+/// Checks that what this node told a session answers a request of the session. Otherwise one of the two has a fault,
+/// and the session continues without it.
 fn expected(session: SnapshotSessionId, told: Result<(), consumer::Unexpected>) {
     if let Err(unexpected) = told {
         tracing::error!(%session, "a fault of this node: {unexpected}; please report it");

@@ -1,5 +1,5 @@
-//! Restores sessions when the database is lost: each partial payload has a small note beside it, with a checksum, so
-//! that a changed note is not believed.
+//! Restores sessions when the database is lost. Each partial payload has a small note beside it. The note has a
+//! checksum, so that a changed note is not trusted.
 
 use std::{collections::BTreeSet, fs, io, path::Path};
 
@@ -31,8 +31,9 @@ pub(crate) fn forget_session(partial: &Path, session: SnapshotSessionId) -> io::
     }
 }
 
-/// The sessions that the notes name, except `known` ones. Their progress is read from the payloads when these are
-/// opened. A note that cannot be read is skipped and logged: the bytes stay, and the next session uses them.
+/// The sessions that the notes name, except the `known` ones. Their progress is read from the payloads when these are
+/// opened. A note that cannot be read is skipped and logged; the bytes stay, and the next session for that payload uses
+/// them.
 pub(crate) fn from_partials(folder: &Path, known: &BTreeSet<SnapshotSessionId>) -> Vec<(Session, Progress)> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     entries

@@ -22,37 +22,38 @@ pub(crate) struct Session {
     /// The provider.
     #[serde(with = "peer_text")]
     pub(crate) peer: PeerId,
-    /// No peer was named: `peer` stands for nobody, and all sources are in `more`.
+    /// No peer was named. Then `peer` is a placeholder, and all sources are in `more`.
     #[serde(default)]
     pub(crate) lacks_peer: bool,
     /// The sources besides that peer, in the order in which they were added.
     #[serde(default)]
     pub(crate) more: Vec<More>,
-    /// Set when no provider was named: `peer` is then whoever offers what is wanted.
+    /// Set if no provider was named. Then `peer` is a peer that the node chose because it offers what is wanted.
     #[serde(default)]
     pub(crate) sought: Option<Sought>,
-    /// Set when the sources are those of the configuration and others are looked for as well: whoever offers this is taken too.
+    /// Set if the sources come from the configuration and others may be used as well: any peer that offers this
+    /// snapshot.
     #[serde(default)]
     pub(crate) beside: Option<Sought>,
-    /// The addresses that the operator gave for it, or that were found.
+    /// Addresses of `peer` that the operator gave, or that were found.
     pub(crate) addresses: Vec<Multiaddr>,
-    /// What was asked for when it was started; its chunk sizes are all set.
+    /// The wishes with which it was started. All its chunk sizes are set.
     pub(crate) wanted: PlanWishes,
-    /// The plan, once accepted.
+    /// The plan, once it was accepted.
     pub(crate) plan: Option<Plan>,
-    /// The source that gave it, as the status names sources; `None`: the first peer.
+    /// The source of the plan, as the status names it. `None`: the first peer.
     #[serde(default)]
     pub(crate) plan_source: Option<String>,
-    /// Final states stay; a session in any other is continued.
+    /// A final state stays. A session in any other state is continued.
     pub(crate) state: SessionState,
     /// Why it failed.
     pub(crate) error: Option<String>,
-    /// The code of the error.
+    /// The error's code.
     pub(crate) error_code: Option<FailureCode>,
     /// What the operator can do about it.
     #[serde(default)]
     pub(crate) advice: Option<String>,
-    /// The provider broke the protocol or invented a chain: this session does not continue with it.
+    /// The provider broke the protocol or invented a chain. This session does not continue with it.
     #[serde(default)]
     pub(crate) distrust: bool,
     /// The keys of the requests that were answered with this session, newest first.
@@ -75,7 +76,7 @@ pub(crate) enum More {
         #[serde(default)]
         addresses: Vec<Multiaddr>,
     },
-    /// A mirror. With the credentials and the query, which the next process needs.
+    /// A mirror, with its credentials and its query, because the next process needs them.
     Mirror {
         #[serde(with = "url_text")]
         url: MirrorUrl,
@@ -83,7 +84,7 @@ pub(crate) enum More {
 }
 
 impl More {
-    /// As an operator names it.
+    /// From a source that an operator named.
     pub(crate) fn of(target: SourceTarget) -> Self {
         match target {
             SourceTarget::Peer(PeerTarget { peer, address }) => {
@@ -93,7 +94,7 @@ impl More {
         }
     }
 
-    /// As the status has it.
+    /// Its name in the status.
     pub(crate) fn name(&self) -> SourceName {
         match self {
             Self::Peer { peer, .. } => SourceName::Peer(*peer),
@@ -102,7 +103,7 @@ impl More {
     }
 }
 
-/// A source as the status has it: a URL without user, password and query.
+/// The name of a source in the status: a peer, or a URL without user, password and query.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum SourceName {
     Peer(PeerId),
@@ -127,16 +128,16 @@ impl fmt::Display for SourceName {
     }
 }
 
-/// What a session without a named provider looks for.
+/// The target of a session without a named provider.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Sought {
     /// Only this payload.
     pub(crate) root: Option<Hash>,
     /// Only this height; the newest when absent.
     pub(crate) height: Option<u64>,
-    /// Whether the record's peer is a provider; else it stands for nobody.
+    /// Whether the record's `peer` is a provider. Otherwise it is a placeholder.
     pub(crate) is_chosen: bool,
-    /// Peers that broke the protocol in this session, so that it does not go on with them; the oldest go.
+    /// Peers that broke the protocol in this session and must not be used again. The oldest are dropped.
     refused: Vec<String>,
 }
 
@@ -179,23 +180,23 @@ impl Session {
         self.keys.iter().any(|known| known.key == *key && age_of(&known.since).is_some_and(|age| age < KEY_LIFE))
     }
 
-    /// The first peer, if there is one already.
+    /// The first peer, if there already is one.
     pub(crate) fn provider(&self) -> Option<PeerId> {
         let is_chosen = self.sought.as_ref().is_none_or(|sought| sought.is_chosen);
         (is_chosen && !self.lacks_peer).then_some(self.peer)
     }
 
-    /// Whether it has no source and takes one that is found.
+    /// Whether it has no source and waits until one is found.
     pub(crate) fn seeks(&self) -> bool {
         self.sought.as_ref().is_some_and(|sought| !sought.is_chosen) && self.more.is_empty()
     }
 
-    /// What is looked for among offers, once it has a source or besides those that it has.
+    /// What the session looks for among the offers, instead of its sources or in addition to them.
     pub(crate) fn looked_for(&self) -> Option<&Sought> {
         self.sought.as_ref().or(self.beside.as_ref())
     }
 
-    /// A source that was found by itself is not taken again.
+    /// Makes sure that a source that the node had found is not used again.
     pub(crate) fn refuse_found(&mut self, peer: PeerId) {
         if let Some(looked_for) = self.sought.as_mut().or(self.beside.as_mut()) {
             looked_for.refuse(peer);
@@ -236,7 +237,7 @@ impl Session {
         of_more.unwrap_or_default()
     }
 
-    /// Adds another address of one of its peers, as the first to try.
+    /// Adds another address of one of its peers. It is tried first.
     pub(crate) fn add_address(&mut self, of: PeerId, address: Multiaddr) {
         let is_first = self.provider() == Some(of);
         let of_more = self.more.iter_mut().find_map(|more| match more {
@@ -250,7 +251,8 @@ impl Session {
         }
     }
 
-    /// A mirror is named again; whether in other words that are not shown, which count from now on.
+    /// Handles a mirror that is named again. Returns whether the new URL differs in a part that is not shown; that part
+    /// is used from now on.
     pub(crate) fn renew(&mut self, url: &MirrorUrl) -> bool {
         let shown = url.to_string();
         let known = self.more.iter_mut().find_map(|more| match more {
@@ -260,7 +262,7 @@ impl Session {
         known.map(|known| known.clone_from(url)).is_some()
     }
 
-    /// Takes a source away; `false`: it has none of this name.
+    /// Removes a source. Returns `false` if there is none of this name.
     pub(crate) fn remove(&mut self, name: &SourceName) -> bool {
         if self.provider().map(SourceName::Peer).as_ref() == Some(name) {
             self.lacks_peer = true;
@@ -272,7 +274,7 @@ impl Session {
         self.more.len() < before
     }
 
-    /// It goes on: what it ended with is no more.
+    /// Prepares the record for another run: the previous result is cleared.
     pub(crate) fn begin(&mut self) {
         self.state = SessionState::Connecting;
         (self.error, self.error_code, self.advice) = (None, None, None);
@@ -289,7 +291,7 @@ impl Session {
     }
 }
 
-/// The durable progress of a session on this disk. Counts, so 0 means nothing yet.
+/// The durable progress of a session on this disk. All numbers are counts, so 0 means that nothing is durable yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Progress {
     /// Number of chunks, from the first on.
@@ -301,7 +303,8 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// The progress that these durable parts of a plan's payload mean. The updates are recorded before the first byte.
+    /// The progress that corresponds to these durable parts of a plan's payload. The updates are recorded before the
+    /// first byte.
     #[must_use]
     pub(crate) fn of(plan: &Plan, durable: &Have) -> Self {
         Self {
@@ -311,19 +314,19 @@ impl Progress {
         }
     }
 
-    /// All of it.
+    /// The progress of a complete payload.
     #[must_use]
     pub(crate) fn complete(plan: &Plan) -> Self {
         Self::of(plan, &Have::everything(plan.snapshot.checkpoint.payload_bytes))
     }
 
-    /// Bytes that are confirmed, from the first on.
+    /// Confirmed bytes, counted from the beginning.
     #[must_use]
     pub(crate) fn confirmed_bytes(&self, plan: &Plan) -> u64 {
         chunk_range(plan.snapshot.checkpoint.payload_bytes, plan.chunk_size, self.confirmed_chunks).start
     }
 
-    /// What is confirmed never falls, whatever was lost since.
+    /// Keeps confirmed progress from falling, whatever was lost since.
     #[must_use]
     pub(crate) fn after(self, before: &Self) -> Self {
         Self {

@@ -1,6 +1,6 @@
-//! The rules between sessions, pure: what happened goes in with the time, what to do comes out.
+//! The rules between sessions. This module is pure: events go in together with the time, and actions come out.
 //!
-//! A session, from the first call to the last word about it:
+//! The life of a session, from the first call to its removal:
 //!
 //! ```text
 //!               start                  recorded                  its turn
@@ -14,10 +14,10 @@
 //!   any but one that nobody was told of ── cancel, evict ──> (removing) ── record and payload gone ──> (unknown)
 //! ```
 //!
-//! A session that nobody serves yet waits as `Waiting(Seek)` instead: `found` gives it to `Waiting(Turn)`, and `seek_again` takes it
-//! back from there or from `Active`.
+//! A session for which no provider is known yet waits as `Waiting(Seek)` instead. `found` moves it to `Waiting(Turn)`;
+//! `seek_again` moves it back from there or from `Active`.
 //!
-//! What a root's store worker has in hand:
+//! The state of a root's store worker:
 //!
 //! ```text
 //!              open                    opened
@@ -26,17 +26,21 @@
 //!     └──────────────────────┴───────────────────────┘
 //! ```
 //!
-//! * **Recorded before shown.** While a session's record is being written, its status stays as it was. One record of a session
-//!   is written at a time; what changed meanwhile is written next, so a worker never has more than one of them.
-//! * **A call is answered when its session is durable**, or told that its record waits for the disk, and why.
-//! * **One writer of a root.** A session holds its root from the opening of the payload until its end is recorded; another
-//!   one is told who does. A worker does its jobs in order, so the next opening comes after the last closing by itself.
+//! * **Recorded before shown.** While a session's record is being written, its status does not change. Only one record
+//!   of a session is written at a time, and later changes go into the next one. So a worker never has more than one
+//!   record of a session.
+//! * **A call is answered when its session is durable.** If the record must wait for the disk, the call is answered
+//!   with the reason.
+//! * **One writer for each root.** A session holds its root from the opening of the payload until its end is recorded.
+//!   Another session for the same root is told which session holds it. A worker does its jobs in order, so the next
+//!   opening comes after the last closing by itself.
 //! * **Turns.** At most `max_active` sessions are active or ending; the lowest id is next.
-//! * **Nothing removed comes back.** A removal is asked for when no record of its session is under way any more. A session that
-//!   is cancelled while the database cannot be read is remembered until it can.
-//! * **A worker is dismissed with empty hands**: nothing is open there, and every job that is counted here was answered.
+//! * **Nothing removed comes back.** A removal is requested only when no record of its session is being written any
+//!   more. A session that is cancelled while the database cannot be read is remembered until it can.
+//! * **A worker is dismissed only when it is idle**: it has nothing open, and every job that is counted here was
+//!   answered.
 //!
-//! Nothing here knows peers, links or progress: a session is a download, whoever it is fetched from.
+//! This module knows nothing of peers, links or progress: a session is a download, whatever its sources are.
 
 #[cfg(test)]
 mod tests;
@@ -51,17 +55,17 @@ use rpp_p2p::{Hash, SnapshotSessionId};
 use super::trouble::{RecordError, RemoveError, Shared};
 use crate::limits::RECORD_RETRY;
 
-/// The root whose worker does a job; `None` for records of sessions that have no plan yet.
+/// The queue of one store worker: that of a root, or `None` for records of sessions that have no plan yet.
 pub(crate) type Lane = Option<Hash>;
 
-/// Why a session has no download although it is not over.
+/// Why a session that has not ended has no download.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hold {
-    /// As many sessions are active as allowed.
+    /// The number of active sessions is at its limit.
     Turn,
     /// It was reloaded, and `auto_resume` is off.
     Operator,
-    /// Nobody is known who offers what is wanted.
+    /// No peer is known that offers what is wanted.
     Seek,
 }
 
@@ -73,7 +77,7 @@ enum State {
     Waiting(Hold),
     /// It has a download.
     Active,
-    /// Its download is over, which is not recorded yet.
+    /// Its download has ended, but this is not recorded yet.
     Ending {
         is_complete: bool,
     },
@@ -82,19 +86,19 @@ enum State {
     },
 }
 
-/// How a session of the database stands when it is loaded.
+/// The state of a session that is loaded from the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Loaded {
     /// It ended.
     Over {
-        /// Every byte arrived.
+        /// Whether every byte arrived.
         is_complete: bool,
     },
-    /// It goes on when this allows it.
+    /// It continues when this reason no longer holds it.
     Held(Hold),
 }
 
-/// What is to be done. `W` is a call that waits for an answer.
+/// An action for the driver. `W` is a call that waits for an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action<W> {
     /// Hand the session's present record to the lane's worker. Answer: [`Rules::handle_recorded`].
@@ -111,15 +115,15 @@ pub(crate) enum Action<W> {
     Paused { session: SnapshotSessionId, error: RecordError },
     /// Tell the download that its record can never be written.
     Unrecordable { session: SnapshotSessionId, error: RecordError },
-    /// Drop the download: its end is durable, or it begins anew.
+    /// Drop the download: its end is durable, or it starts again.
     Retire { session: SnapshotSessionId },
     /// The status may be shown.
     Show { session: SnapshotSessionId },
     /// Forget a session that was never recorded.
     Drop { session: SnapshotSessionId },
-    /// Have its record removed, and its payload if nobody else needs it. Answer: [`Rules::handle_removed`].
+    /// Have its record removed, and its payload if no other session needs it. Answer: [`Rules::handle_removed`].
     Remove { session: SnapshotSessionId, lane: Lane, payload: bool },
-    /// Everything of it is gone, or will be as soon as the disk takes it.
+    /// All of it is removed, or will be as soon as the disk accepts writes.
     Removed { session: SnapshotSessionId },
     /// Let the lane's worker end.
     Dismiss { lane: Lane },
@@ -142,18 +146,18 @@ pub(crate) enum Outcome {
     NotRemoved(Shared<RemoveError>),
 }
 
-/// How a session stands, for its status.
+/// The state of a session, for its status.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Standing<'a> {
-    /// What it waits for without a download.
+    /// Why it waits without a download.
     pub(crate) hold: Option<Hold>,
-    /// Its record is being written: its status stays as it was.
+    /// Whether its record is being written. Until then its status does not change.
     pub(crate) is_recording: bool,
     /// Its newest record could not be written.
     pub(crate) unwritten: Option<&'a Unwritten>,
 }
 
-/// A record that is tried again.
+/// A record whose write failed and is tried again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Unwritten {
     /// Since when.
@@ -164,13 +168,13 @@ pub(crate) struct Unwritten {
     pub(crate) error: RecordError,
 }
 
-/// All sessions, by the rules above.
+/// All sessions. The rules are at the top of this file.
 #[derive(Debug)]
 pub(crate) struct Rules<W> {
     max_active: usize,
     sessions: BTreeMap<SnapshotSessionId, Entry<W>>,
     removing: BTreeMap<SnapshotSessionId, Removal<W>>,
-    /// Cancelled while the database could not be read.
+    /// Sessions that were cancelled while the database could not be read.
     forgotten: BTreeSet<SnapshotSessionId>,
     lanes: BTreeMap<Lane, Hand>,
     actions: VecDeque<Action<W>>,
@@ -179,21 +183,21 @@ pub(crate) struct Rules<W> {
 #[derive(Debug)]
 struct Entry<W> {
     state: State,
-    /// Counts downloads, so that late results are recognised.
+    /// Counts downloads, so that late results can be recognised.
     epoch: u64,
     root: Lane,
     recording: Recording,
-    /// What it waits for when its first record is durable.
+    /// The state in which it waits once its first record is durable.
     first: Hold,
-    /// They wait for its first record.
+    /// Calls that wait for its first record.
     calls: Vec<W>,
 }
 
 #[derive(Debug, Default)]
 struct Recording {
-    /// The epoch of the record under way.
+    /// The epoch of the record that is being written.
     under_way: Option<u64>,
-    /// It has changed since.
+    /// Whether the session has changed since that record.
     again: bool,
     unwritten: Option<Unwritten>,
 }
@@ -203,25 +207,25 @@ struct Removal<W> {
     lane: Lane,
     is_complete: bool,
     call: Option<W>,
-    /// A record of it is still under way.
+    /// Whether a record of it is still being written.
     is_recording: bool,
 }
 
-/// What a worker has in hand.
+/// The state of one worker.
 #[derive(Debug, Default)]
 struct Hand {
-    /// The session that may open it.
+    /// The session that may open the payload.
     holder: Option<SnapshotSessionId>,
-    /// The session whose opening was asked for last, until that is closed.
+    /// The session for which the payload was last requested to be opened, until it is closed.
     open: Option<SnapshotSessionId>,
-    /// Openings under way.
+    /// Openings in progress.
     opening: u32,
-    /// Records, openings, closings, removals and demotions under way.
+    /// Records, openings, closings, removals and demotions in progress.
     jobs: u32,
 }
 
 impl<W> Rules<W> {
-    /// No session yet; at most `max_active` will be active at once.
+    /// No session yet. At most `max_active` sessions will be active at once.
     pub(crate) fn new(max_active: usize) -> Self {
         Self {
             max_active,
@@ -233,7 +237,7 @@ impl<W> Rules<W> {
         }
     }
 
-    /// The next thing to do. Turns are given when nothing else is left.
+    /// The next action. Turns are given when no other action is left.
     pub(crate) fn poll_action(&mut self) -> Option<Action<W>> {
         if self.actions.is_empty() {
             self.give_turns();
@@ -241,7 +245,7 @@ impl<W> Rules<W> {
         self.actions.pop_front()
     }
 
-    /// Whether nothing is to be done.
+    /// Whether there is no action to do.
     pub(crate) fn is_idle(&self) -> bool {
         self.actions.is_empty()
     }
@@ -261,7 +265,8 @@ impl<W> Rules<W> {
         due.into_iter().for_each(|session| self.record(session));
     }
 
-    /// A session of the database. `false` if it is known already, or was cancelled before it could be read.
+    /// Loads a session from the database. Returns `false` if it is already known, or was cancelled before it could be
+    /// read.
     pub(crate) fn load(&mut self, session: SnapshotSessionId, loaded: Loaded, root: Lane) -> bool {
         if self.is_taken(session) || self.forgotten.remove(&session) {
             return false;
@@ -274,17 +279,17 @@ impl<W> Rules<W> {
         true
     }
 
-    /// All sessions of the database are loaded: none turns up later.
+    /// All sessions of the database are loaded. None will be added later.
     pub(crate) fn loaded_all(&mut self) {
         self.forgotten.clear();
     }
 
-    /// Whether an id is used, or was until a moment ago.
+    /// Whether an id is in use, or was in use until a moment ago.
     pub(crate) fn is_taken(&self, session: SnapshotSessionId) -> bool {
         self.sessions.contains_key(&session) || self.removing.contains_key(&session)
     }
 
-    /// A new session: it waits for `first`, and `call` is answered, when its record is durable.
+    /// A new session. When its record is durable, it waits for `first`, and `call` is answered.
     pub(crate) fn start(&mut self, session: SnapshotSessionId, first: Hold, call: W) {
         let mut entry = Entry { first, ..Entry::new(State::Unrecorded, None) };
         entry.calls.push(call);
@@ -292,7 +297,7 @@ impl<W> Rules<W> {
         self.record(session);
     }
 
-    /// A call that a session of an earlier one answers.
+    /// A call that is answered with the session of an earlier call.
     pub(crate) fn start_again(&mut self, session: SnapshotSessionId, call: W) {
         match self.sessions.get_mut(&session) {
             Some(entry) if !entry.calls.is_empty() => entry.calls.push(call),
@@ -301,12 +306,12 @@ impl<W> Rules<W> {
         }
     }
 
-    /// Its record changed, so it is written.
+    /// The session changed, so its record is written.
     pub(crate) fn changed(&mut self, session: SnapshotSessionId) {
         self.record(session);
     }
 
-    /// It has a plan, so it is of this root from now on.
+    /// The session has a plan, so it belongs to this root from now on.
     pub(crate) fn planned(&mut self, session: SnapshotSessionId, root: Hash) {
         if self.sessions.get(&session).is_some_and(|entry| entry.root != Some(root)) {
             self.release(session);
@@ -317,7 +322,7 @@ impl<W> Rules<W> {
         }
     }
 
-    /// Its download wants the payload open, possibly anew.
+    /// Its download wants the payload opened, possibly again.
     pub(crate) fn open(&mut self, session: SnapshotSessionId) {
         let Some(entry) = self.sessions.get(&session).filter(|entry| entry.state == State::Active) else { return };
         let (Some(root), epoch) = (entry.root, entry.epoch) else { return };
@@ -333,7 +338,7 @@ impl<W> Rules<W> {
         }
     }
 
-    /// An opening came to its end.
+    /// An opening finished.
     pub(crate) fn handle_opened(&mut self, lane: Lane, session: SnapshotSessionId, is_open: bool) {
         if let Some(hand) = self.lanes.get_mut(&lane) {
             hand.opening = hand.opening.saturating_sub(1);
@@ -344,7 +349,7 @@ impl<W> Rules<W> {
         self.answered(lane);
     }
 
-    /// The worker had trouble with what it had open, and closed it.
+    /// The worker had trouble with the payload that it had open, and closed it.
     pub(crate) fn handle_trouble(&mut self, lane: Lane, session: SnapshotSessionId) {
         if let Some(hand) = self.lanes.get_mut(&lane) {
             hand.vacate(session);
@@ -352,7 +357,7 @@ impl<W> Rules<W> {
         self.dismiss(lane);
     }
 
-    /// A closing came to its end.
+    /// A closing finished.
     pub(crate) fn handle_closed(&mut self, lane: Lane, session: SnapshotSessionId) {
         if let Some(hand) = self.lanes.get_mut(&lane) {
             hand.vacate(session);
@@ -368,7 +373,7 @@ impl<W> Rules<W> {
         }
     }
 
-    /// Somebody offers what it wants: it waits for its turn.
+    /// A provider was found: the session waits for its turn.
     pub(crate) fn found(&mut self, session: SnapshotSessionId) {
         if let Some(entry) = self.sessions.get_mut(&session).filter(|entry| entry.state == State::Waiting(Hold::Seek)) {
             entry.state = State::Waiting(Hold::Turn);
@@ -376,7 +381,7 @@ impl<W> Rules<W> {
         }
     }
 
-    /// Whoever it had cannot serve it: it waits until somebody else offers what it wants.
+    /// Its provider cannot serve it: the session waits for another offer.
     pub(crate) fn seek_again(&mut self, session: SnapshotSessionId) {
         let Some(entry) = self.sessions.get_mut(&session) else { return };
         if matches!(entry.state, State::Active | State::Waiting(Hold::Turn)) {
@@ -387,7 +392,7 @@ impl<W> Rules<W> {
         }
     }
 
-    /// It fails before it had its turn.
+    /// The session failed before it had its turn.
     pub(crate) fn give_up(&mut self, session: SnapshotSessionId) {
         if let Some(entry) = self.sessions.get_mut(&session).filter(|entry| matches!(entry.state, State::Waiting(_))) {
             entry.state = State::Over { is_complete: false };
@@ -395,8 +400,8 @@ impl<W> Rules<W> {
         }
     }
 
-    /// It is to go on: it gets its turn, again if it had one. One that is active stays so; one that was never recorded is tried
-    /// to be.
+    /// The session is to continue: it gets its turn, again if it had one. An active session stays active. If the
+    /// session was never recorded, that is tried again.
     pub(crate) fn resume(&mut self, session: SnapshotSessionId) {
         let Some(entry) = self.sessions.get_mut(&session) else { return };
         match entry.state {
@@ -412,9 +417,10 @@ impl<W> Rules<W> {
         self.record(session);
     }
 
-    /// An operator wants it gone. `is_loaded`: the database could be read, so nothing of it can turn up later.
+    /// An operator removes a session. `is_loaded`: the database could be read, so nothing of this session can be added
+    /// later.
     pub(crate) fn cancel(&mut self, session: SnapshotSessionId, call: W, is_loaded: bool) -> bool {
-        // Nobody was told of one whose first call still waits.
+        // While the first call of a session still waits, nobody knows its id.
         if self.sessions.get(&session).is_none_or(|entry| !entry.calls.is_empty()) {
             self.answer(call, Outcome::Unknown(session));
             return false;
@@ -426,13 +432,13 @@ impl<W> Rules<W> {
         true
     }
 
-    /// Whether the session ended, and nothing of it is under way, so that its record may give way to another's.
+    /// Whether the session ended and nothing of it is in progress, so that its record may be evicted.
     pub(crate) fn is_evictable(&self, session: SnapshotSessionId) -> bool {
         let settled = |entry: &Entry<W>| entry.calls.is_empty() && entry.recording.under_way.is_none();
         self.sessions.get(&session).is_some_and(|entry| matches!(entry.state, State::Over { .. }) && settled(entry))
     }
 
-    /// Its record gives way to another's.
+    /// Evicts the record of a session.
     pub(crate) fn evict(&mut self, session: SnapshotSessionId) {
         self.remove(session, None);
     }
@@ -450,7 +456,8 @@ impl<W> Rules<W> {
         self.ask_removal(session);
     }
 
-    /// A record that is under way comes first: what is written after the removal would come back.
+    /// Requests the removal. A record that is being written is waited for: if it were written after the removal, the
+    /// session would come back.
     fn ask_removal(&mut self, session: SnapshotSessionId) {
         let Some(removal) = self.removing.get(&session).filter(|removal| !removal.is_recording) else { return };
         let lane = removal.lane;
@@ -460,7 +467,7 @@ impl<W> Rules<W> {
         self.actions.push_back(Action::Remove { session, lane, payload });
     }
 
-    /// A removal came to its end.
+    /// A removal finished.
     pub(crate) fn handle_removed(
         &mut self,
         lane: Lane,
@@ -479,19 +486,19 @@ impl<W> Rules<W> {
         self.answered(lane);
     }
 
-    /// A damaged payload is to be taken out of the store by the worker of its root. Answer: [`Self::handle_demoted`].
+    /// Takes a damaged payload out of the store, by the worker of its root. Answer: [`Self::handle_demoted`].
     pub(crate) fn demote(&mut self, session: SnapshotSessionId) -> Lane {
         let root = self.sessions.get(&session)?.root?;
         self.lanes.entry(Some(root)).or_default().jobs += 1;
         Some(root)
     }
 
-    /// That came to its end.
+    /// The demotion finished.
     pub(crate) fn handle_demoted(&mut self, lane: Lane) {
         self.answered(lane);
     }
 
-    /// A record was written, or not.
+    /// The write of a record finished, with or without success.
     pub(crate) fn handle_recorded(
         &mut self,
         now: Instant,
@@ -523,7 +530,7 @@ impl<W> Rules<W> {
             entry.state = State::Waiting(entry.first);
         }
         match entry.state {
-            // What ends is recorded only with the newest record.
+            // An end counts only once the newest record is written.
             _ if again => self.record(session),
             State::Ending { is_complete } => self.finish(session, is_complete),
             _ => {}
@@ -559,7 +566,7 @@ impl<W> Rules<W> {
                 self.actions.push_back(Action::Paused { session, error });
             }
             self.actions.push_back(Action::Show { session });
-            // Whoever asked for it is told at once that it waits, and why.
+            // The callers are told at once that the record waits, and why.
             for call in calls {
                 self.answer(call, Outcome::Started(session));
             }
@@ -586,7 +593,7 @@ impl<W> Rules<W> {
         }
     }
 
-    /// Lets go of its root.
+    /// Releases its root.
     fn release(&mut self, session: SnapshotSessionId) {
         let Some(root) = self.sessions.get(&session).and_then(|entry| entry.root) else { return };
         let Some(hand) = self.lanes.get_mut(&Some(root)) else { return };
@@ -650,7 +657,7 @@ impl<W> Rules<W> {
         }
     }
 
-    /// How a session stands, for its status.
+    /// The state of a session, for its status.
     pub(crate) fn standing(&self, session: SnapshotSessionId) -> Standing<'_> {
         let Some(entry) = self.sessions.get(&session) else { return Standing::default() };
         Standing {
@@ -668,17 +675,17 @@ impl<W> Rules<W> {
         self.sessions.get(&session).is_some_and(|entry| entry.state == State::Active)
     }
 
-    /// Whether a result is of the session's present download.
+    /// Whether a result belongs to the session's current download.
     pub(crate) fn is_current(&self, session: SnapshotSessionId, epoch: u64) -> bool {
         self.sessions.get(&session).is_some_and(|entry| entry.epoch == epoch)
     }
 
-    /// The session's present download, by number.
+    /// The number of the session's current download.
     pub(crate) fn epoch(&self, session: SnapshotSessionId) -> u64 {
         self.sessions.get(&session).map_or(0, |entry| entry.epoch)
     }
 
-    /// How many records are under way.
+    /// The number of records that are being written.
     pub(crate) fn records_under_way(&self) -> usize {
         let of_removed = self.removing.values().filter(|removal| removal.is_recording).count();
         of_removed + self.sessions.values().filter(|entry| entry.recording.under_way.is_some()).count()
@@ -696,7 +703,7 @@ impl<W> Entry<W> {
 }
 
 impl Hand {
-    /// The session has nothing open any more, unless another opening is on its way.
+    /// The session has nothing open any more, unless another opening is in progress.
     fn vacate(&mut self, session: SnapshotSessionId) {
         if self.opening == 0 && self.open == Some(session) {
             self.open = None;

@@ -1,8 +1,10 @@
-//! Thousands of nodes with several sessions: the real rules between sessions, the real store worker, and the protocol's own
-//! consumer, on a disk that may crash before any step, and a database that may be full, unreadable at first, or lost.
+//! Thousands of simulated nodes with several sessions. They run the real rules between sessions, the real store worker,
+//! and the protocol's own consumer. The disk may crash before any step; the database may be full, unreadable at first,
+//! or lost.
 //!
-//! Nothing is shown before it is recorded, a root never has two writers, no ack goes out before what it covers is durable and
-//! recorded, a cancelled session never comes back, workers are dismissed with empty hands, and everything ends.
+//! The simulation checks that nothing is shown before it is recorded, that a root never has two writers, that no ack is
+//! sent before the data that it covers is durable and recorded, that a cancelled session never comes back, that workers
+//! are dismissed only when they are idle, and that everything ends.
 //!
 //! `RPP_SIM_RUNS` sets the number of runs, `RPP_SIM_SEED` the seed of the first one; a failing run prints its seed.
 
@@ -25,11 +27,11 @@ use rpp_p2p::SnapshotSessionId;
 
 use self::{disk::SimDisk, node::SimNode, rng::Rng};
 
-/// Steps with trouble; after them everything behaves.
+/// Steps during which trouble happens. After them everything behaves.
 const TROUBLE: u64 = 1_500;
-/// By then everything has ended.
+/// All sessions must have ended by this step.
 const END: u64 = 60_000;
-/// Snapshots that are asked for, by step of the chain: one with no bytes, with less than a chunk, and with several.
+/// The wanted snapshots, by step of the chain: payloads with no bytes, with less than a chunk, and with several chunks.
 const STEPS: [u64; 4] = [1, 3, 7, 9];
 
 struct Simulation {
@@ -39,13 +41,13 @@ struct Simulation {
     now: Instant,
     max_active: usize,
     auto_resume: bool,
-    /// Answered as removed: they must never be seen again.
+    /// Sessions whose removal was answered. They must never appear again.
     cancelled: BTreeSet<SnapshotSessionId>,
     crashes: u64,
     started: u64,
 }
 
-/// What came of a run.
+/// The counts of a run.
 #[derive(Default)]
 struct Tally {
     crashes: u64,
@@ -78,7 +80,7 @@ impl Simulation {
         Tally { crashes: self.crashes, completed, cancelled: self.cancelled.len() as u64 }
     }
 
-    /// What an operator, the disk and the process do.
+    /// Random actions of an operator, the disk and the process.
     fn trouble(&mut self) {
         match self.rng.below(200) {
             0..6 if self.started < 6 => {
@@ -122,7 +124,8 @@ impl Simulation {
         }
     }
 
-    /// Does one thing that can happen now; when there is none, time passes. `false` if nothing will ever happen.
+    /// Does one thing that can happen now. If there is none, time passes. Returns `false` if nothing will ever happen
+    /// again.
     fn go_on(&mut self) -> bool {
         let did = self.node.happen(&mut self.rng, self.now);
         self.look();
@@ -139,7 +142,7 @@ impl Simulation {
         }
     }
 
-    /// A crash is met where it happens; removals that were answered are noted.
+    /// Restarts after a crash, and takes note of the removals that were answered.
     fn look(&mut self) {
         if self.disk.is_crashed() {
             return self.restart();
@@ -152,7 +155,7 @@ impl Simulation {
 
     fn restart(&mut self) {
         self.crashes += 1;
-        // What the database had not taken yet was in memory only, as the log said.
+        // Removals that the database had not taken yet were only in memory, as the log said.
         for session in self.disk.restart(&mut self.rng) {
             self.cancelled.remove(&session);
         }
@@ -191,6 +194,6 @@ fn nothing_is_lost_shown_early_or_brought_back() {
         total.cancelled += tally.cancelled;
     }
     println!("{runs} runs: {} crashes, {} complete, {} cancelled", total.crashes, total.completed, total.cancelled);
-    // The runs are of what they are about.
+    // The runs must really have covered crashes, completions and cancellations.
     assert!(runs < 100 || (total.crashes > runs && total.completed > runs && total.cancelled > runs / 2));
 }

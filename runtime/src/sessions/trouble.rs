@@ -1,4 +1,4 @@
-//! Why this node's own files could not do their part for a session.
+//! Failures of this node's own files during a session.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -6,7 +6,7 @@ use rpp_p2p::error::Cause;
 
 use crate::{db::DbError, error::explain, store::StoreError};
 
-/// A cause that several are told of. Equal only to its clones.
+/// An error that several receivers share. It is equal only to its own clones.
 #[derive(Debug)]
 pub(crate) struct Shared<E>(Arc<E>);
 
@@ -53,7 +53,8 @@ impl<E> std::ops::Deref for Shared<E> {
 /// A record could not be written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RecordError {
-    /// The machine's fault: the database cannot be written now. Passes when there is room, or the disk is mended.
+    /// The machine's fault: the database cannot be written now. This passes when there is room, or when the disk is
+    /// repaired.
     #[error("{}", unwritable(&**.0))]
     Unwritable(Shared<DbError>),
     /// A fault of this node: the record cannot be encoded. It does not pass.
@@ -77,10 +78,10 @@ impl From<DbError> for RecordError {
     }
 }
 
-/// What is left of a removed session on the disk could not be removed.
+/// Something of a removed session is still on disk and could not be removed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RemoveError {
-    /// The note beside its payload, from which it would be restored.
+    /// The note beside its payload, from which the session would be restored.
     #[error("cannot remove {path}")]
     Note {
         /// The note.
@@ -93,10 +94,10 @@ pub(crate) enum RemoveError {
     Store(#[from] StoreError),
 }
 
-/// Why the disk could not do its part for a payload.
+/// Why the disk failed to do a step for a payload.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Trouble {
-    /// The payload does not fit.
+    /// The payload does not fit on the disk.
     #[error("{needed} bytes are needed, {free} are free")]
     Full { needed: u64, free: u64 },
     /// A file of this node cannot be written now. The session pauses.
@@ -105,7 +106,7 @@ pub(crate) enum Trouble {
     /// The database cannot be written now. The session pauses.
     #[error("{}", unwritable(.0))]
     Unrecorded(DbError),
-    /// The disk failed, or holds other bytes than were written.
+    /// The disk failed, or it returns other bytes than were written.
     #[error("{}", explain(.0))]
     Store(StoreError),
     /// A fault of this node: a value cannot be encoded.
@@ -114,13 +115,13 @@ pub(crate) enum Trouble {
     /// The store's folder could not be read.
     #[error("the store cannot be listed: {0}")]
     Unlisted(#[source] std::io::Error),
-    /// Another process moves the payload in and out.
+    /// Another process keeps moving the payload in and out of the store.
     #[error("payload {root} is put into the store and taken out of it again and again")]
     Unsteady { root: rpp_p2p::Hash },
     /// Its session was cancelled, or the node stops.
     #[error("the session was cancelled")]
     Cancelled,
-    /// There is nothing left to write to.
+    /// A fault of this node: the payload is already in place, so nothing can be written to it.
     #[error("the payload is in place already")]
     PlacedAlready,
     /// A fault of this node: its store panicked.

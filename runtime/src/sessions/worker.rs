@@ -1,15 +1,16 @@
-//! The store worker of a root: everything that this node does with the files and records of the sessions of one payload, one
-//! after the other, on one blocking thread.
+//! The store worker of a root. It does all work on the files and records of the sessions of one payload, one job after
+//! the other, on one blocking thread.
 //!
-//! The order for each group of chunks is: write, make durable, record, and only then report durable, which is what an
-//! acknowledgement may cover. A removal goes the other way: first what would restore the session, then the bytes. A crash between
-//! any two steps loses only work.
+//! The order for each group of chunks is: write, make durable, record, and only then report durable. An acknowledgement
+//! may cover only what was reported durable. A removal goes the other way: first the data that would restore the
+//! session, then the bytes. A crash between any two steps loses only work.
 //!
-//! Between jobs it hashes what was on the disk before this process. When it finds a damaged chunk it pauses until that is
-//! repaired. While it hashes much at once, it goes on writing records, and it stops when the session is not wanted any more.
+//! Between jobs the worker hashes the bytes that were on disk before this process. When it finds a damaged chunk, it
+//! pauses hashing until the chunk is repaired. While it hashes much at once, it goes on writing records, and it stops
+//! if the session no longer wants the payload.
 //!
-//! What each step does to the disk is the [`Disk`]'s; the order of the steps is here. So the simulation runs this worker on a
-//! disk that may crash between any two of them.
+//! This module decides the order of the steps; the [`Disk`] carries them out. So the simulation can run this worker on
+//! a disk that may crash between any two of them.
 
 use std::{
     collections::VecDeque,
@@ -31,13 +32,13 @@ use crate::{
     store::{Found, StoreError},
 };
 
-/// What a worker is to do, in this order.
+/// A job for a worker. A worker does its jobs in order.
 pub(crate) enum Job {
     /// Write a session's record. Report: [`Report::Recorded`].
     Record(Box<record::Session>),
     /// Open the payload. Report: [`Report::Opened`].
     Open(Box<Opening>),
-    /// Something with the open payload. Nothing happens when it was closed meanwhile.
+    /// Do something with the open payload. Nothing happens if it was closed meanwhile.
     Disk { session: SnapshotSessionId, epoch: u64, job: DiskJob },
     /// Close the payload, if this session has it open. Report: [`Report::Closed`].
     Close(SnapshotSessionId),
@@ -47,7 +48,7 @@ pub(crate) enum Job {
     Demote(SnapshotSessionId),
 }
 
-/// A payload to open, and for whom.
+/// A payload to open, and the session for which it is opened.
 pub(crate) struct Opening {
     pub(crate) epoch: u64,
     pub(crate) record: record::Session,
@@ -57,7 +58,7 @@ pub(crate) struct Opening {
     pub(crate) before: Progress,
 }
 
-/// What is to be done with an open payload.
+/// A job on an open payload.
 pub(crate) enum DiskJob {
     /// Write a verified chunk. Not durable yet.
     Write(VerifiedChunk),
@@ -69,11 +70,11 @@ pub(crate) enum DiskJob {
     Place,
 }
 
-/// What a worker has done, and for whom.
+/// A report, and the session that it is about.
 pub(crate) struct Reported {
     pub(crate) lane: Lane,
     pub(crate) session: SnapshotSessionId,
-    /// Of the download; 0 in reports that are of none.
+    /// The download's epoch; 0 in reports that belong to no download.
     pub(crate) epoch: u64,
     pub(crate) report: Report,
 }
@@ -82,30 +83,30 @@ pub(crate) struct Reported {
 pub(crate) enum Report {
     /// The record is durable, or not.
     Recorded(Result<(), RecordError>),
-    /// The session is gone, or not all of its files.
+    /// The session is removed, or some of its files could not be removed.
     Removed(Result<(), Shared<RemoveError>>),
-    /// Whether there was a payload that nobody fetches already.
+    /// Whether there was a payload to demote that nobody is fetching already.
     Demoted(Result<bool, StoreError>),
-    /// How many bytes of so many are hashed before the payload is open.
+    /// Bytes that were hashed, of the bytes that must be hashed before the payload is open.
     Opening { checked: u64, there: u64 },
-    /// The payload is open, or it is not.
+    /// The payload is open, or could not be opened.
     Opened(Result<Opened, Trouble>),
-    /// This session does not have it open any more.
+    /// This session no longer has the payload open.
     Closed,
     /// Everything up to this chunk is written.
     Written(u64),
-    /// So much is durable and recorded.
+    /// This much is durable and recorded.
     Durable {
-        /// As recorded: what was confirmed once never falls.
+        /// The recorded progress. Confirmed progress never falls.
         progress: Progress,
-        /// What is there: less than what is confirmed when the partial payload was lost.
+        /// The parts that are on the disk. They are less than what is confirmed if the partial payload was lost.
         durable: Have,
     },
-    /// What was there before this process is hashed again up to an offset; these chunks of it do not match.
+    /// The bytes from before this process are hashed again up to `checked`; the chunks in `missing` do not match.
     Rechecked {
         /// The offset.
         checked: u64,
-        /// To be fetched again before it continues.
+        /// Chunks that must be fetched again before hashing continues.
         missing: Vec<u64>,
     },
     /// The repaired chunks are written and durable.
@@ -116,16 +117,16 @@ pub(crate) enum Report {
     Trouble(Trouble),
 }
 
-/// What opening a payload led to. Everything said here is durable and recorded.
+/// The result of opening a payload. Everything in it is durable and recorded.
 pub(crate) enum Opened {
-    /// It is stored already, and this process has verified it.
+    /// The payload is stored already, and this process has verified it.
     Stored { path: PathBuf, progress: Progress },
     /// The partial payload is open.
     Partial {
         progress: Progress,
-        /// What is there.
+        /// The parts that are durable.
         durable: Have,
-        /// What of it is hashed from now on.
+        /// The parts of `durable` that are still to be hashed.
         unchecked: Have,
     },
 }
@@ -134,11 +135,11 @@ pub(crate) enum Opened {
 pub(crate) enum Place<P> {
     /// The payload is stored, and verified now.
     Stored(PathBuf),
-    /// A partial payload, which nobody else writes while this lives.
+    /// A partial payload. While this lives, it has no other writer.
     Partial(P),
 }
 
-/// The steps. Each is durable when it returns, unless it says otherwise.
+/// The steps of a worker. The effect of each is durable when it returns, unless its comment says otherwise.
 pub(crate) trait Disk {
     /// An open partial payload.
     type Partial;
@@ -149,40 +150,41 @@ pub(crate) trait Disk {
     /// Writes the progress of a session.
     fn record_progress(&self, session: SnapshotSessionId, progress: &Progress) -> Result<(), Trouble>;
 
-    /// Removes what would restore a session when the database is lost.
+    /// Removes the note from which the session would be restored if the database were lost.
     fn remove_note(&self, root: &Hash, session: SnapshotSessionId) -> Result<(), RemoveError>;
 
     /// Removes record and progress of a session, now or as soon as the database takes it.
     fn remove_record(&self, session: SnapshotSessionId);
 
-    /// Removes a partial payload that nobody has open.
+    /// Removes a partial payload that no process has open.
     fn remove_payload(&self, root: &Hash) -> Result<(), RemoveError>;
 
-    /// Turns a damaged payload into a partial one. `false` if there is none, or somebody fetches it already.
+    /// Turns a damaged payload into a partial one. Returns `false` if there is none, or if somebody is fetching it
+    /// already.
     fn demote(&self, root: &Hash) -> Result<bool, StoreError>;
 
-    /// Opens the payload of `opening`. `watch` is told how far hashing is, and says whether to go on.
+    /// Opens the payload of `opening`. `watch` is told how far hashing is, and returns whether to go on.
     fn open(&self, opening: &Opening, watch: &mut dyn FnMut(Found) -> bool) -> Result<Place<Self::Partial>, Trouble>;
 
-    /// Notes beside the payload which session it is of.
+    /// Writes the note beside the payload that says to which session it belongs.
     fn write_note(&self, opening: &Opening) -> Result<(), Trouble>;
 
-    /// What is durable, wherever it stands.
+    /// The durable parts, wherever they are in the payload.
     fn durable(&self, partial: &Self::Partial) -> Have;
 
-    /// What of it this process has not hashed yet.
+    /// The durable parts that this process has not hashed yet.
     fn unchecked(&self, partial: &Self::Partial) -> Have;
 
-    /// Writes a chunk. Not durable.
+    /// Writes a chunk. It is not durable yet.
     fn write(&self, partial: &mut Self::Partial, chunk: &VerifiedChunk) -> Result<(), Trouble>;
 
-    /// Makes everything written durable, and returns what is.
+    /// Makes everything written durable. Returns all durable parts.
     fn sync(&self, partial: &mut Self::Partial) -> Result<Have, Trouble>;
 
-    /// The payload could be written: a group of it is durable.
+    /// Told when a group of the payload is durable, which shows that the payload can be written.
     fn works(&self) {}
 
-    /// Hashes the next part of what was there before. Returns its damaged chunks.
+    /// Hashes the next part of the bytes from before this process. Returns its damaged chunks.
     fn recheck(&self, partial: &mut Self::Partial) -> Result<Vec<u64>, Trouble>;
 
     /// Writes chunks over damaged ones.
@@ -192,24 +194,24 @@ pub(crate) trait Disk {
     fn place(&self, partial: Self::Partial, plan: &Plan, updates: &[Update]) -> Result<PathBuf, Trouble>;
 }
 
-/// Where jobs come from.
+/// The source of jobs.
 pub(crate) trait Jobs {
-    /// The next one, if it is there.
+    /// The next job, if there is one now.
     fn next(&mut self) -> Next;
 
-    /// Whether another one is there already.
+    /// Whether there is no further job now.
     fn is_empty(&self) -> bool;
 }
 
-/// What [`Jobs::next`] found.
+/// The result of [`Jobs::next`].
 pub(crate) enum Next {
     Job(Job),
     Nothing,
-    /// There will be no more.
+    /// No more jobs will come.
     Ended,
 }
 
-/// Tells the node's task what was done; `false` when it has ended.
+/// Sends a report to the node's task. Returns `false` if that task has ended.
 pub(crate) type Tell = Box<dyn FnMut(Reported) -> bool + Send>;
 
 /// One worker.
@@ -218,13 +220,13 @@ pub(crate) struct Worker<D: Disk> {
     open: Option<Open<D::Partial>>,
 }
 
-/// What a worker needs beside the payload.
+/// Everything that a worker uses except the open payload.
 struct Desk<D> {
     lane: Lane,
     disk: D,
     watchers: Watchers,
     tell: Tell,
-    /// Jobs that were looked at while another one was under way. At most one record and one removal of each session.
+    /// Jobs that were taken while another one was in progress: at most one record and one removal of each session.
     ahead: VecDeque<Job>,
 }
 
@@ -234,22 +236,22 @@ struct Open<P> {
     epoch: u64,
     plan: Arc<Plan>,
     updates: Arc<Vec<Update>>,
-    /// The progress confirmed before, which never falls.
+    /// The progress confirmed before this opening. Confirmed progress never falls.
     before: Progress,
     /// `None` once the payload is in place.
     partial: Option<P>,
     recheck: Recheck,
-    /// The last written chunk, if that was not reported yet.
+    /// The last written chunk, if it was not reported yet.
     untold: Option<u64>,
-    /// Something was written since the last sync.
+    /// Whether something was written since the last sync.
     is_behind: bool,
 }
 
-/// The progress of hashing what was there before.
+/// The progress of hashing the bytes from before this process.
 struct Recheck {
-    /// There is something to hash.
+    /// Whether there is something left to hash.
     is_left: bool,
-    /// A damaged chunk was found and is not repaired yet.
+    /// Whether a damaged chunk was found that is not repaired yet.
     waits: bool,
     /// When progress was last reported.
     told: Instant,
@@ -264,10 +266,10 @@ impl<D: Disk> Worker<D> {
         Self { desk: Desk { lane, disk, watchers, tell, ahead: VecDeque::new() }, open: None }
     }
 
-    /// Does one job, or one step of hashing. `false` if there was nothing to do.
+    /// Does one job, or one step of hashing. Returns `false` if there was nothing to do.
     pub(crate) fn step(&mut self, jobs: &mut impl Jobs) -> bool {
         let next = self.desk.ahead.pop_front().map_or_else(|| jobs.next(), Next::Job);
-        // Whatever comes next need not be about chunks.
+        // The next job may be about something other than chunks, so the written chunks are reported first.
         if !matches!(next, Next::Job(Job::Disk { .. })) {
             self.tell_written();
         }
@@ -346,7 +348,7 @@ impl<D: Disk> Worker<D> {
         let done = guarded(|| open.execute(job, &desk.disk));
         drop(work);
         match done {
-            // The report on the next one includes it.
+            // The report about the next chunk will include this one.
             Ok(Report::Written(index)) if !(self.desk.ahead.is_empty() && jobs.is_empty()) => {
                 open.untold = Some(index);
             }
@@ -358,7 +360,7 @@ impl<D: Disk> Worker<D> {
                     self.desk.tell(session, epoch, Report::Written(index));
                 }
                 self.desk.tell(session, epoch, report);
-                // Even when it is busy, it does a step now and then.
+                // A busy worker does a step of hashing now and then as well.
                 if is_sync {
                     self.recheck();
                 }
@@ -376,7 +378,7 @@ impl<D: Disk> Worker<D> {
         }
     }
 
-    /// Hashes one step of what was there before, and reports that now and then.
+    /// Hashes one step of the bytes from before this process, and reports the progress now and then.
     fn recheck(&mut self) {
         let Some(open) = self.open.as_mut().filter(|open| open.recheck.is_due()) else { return };
         let _work = self.desk.watchers.work(Work::Recheck, open.session);
@@ -387,7 +389,7 @@ impl<D: Disk> Worker<D> {
         }
     }
 
-    /// Whoever opens it next need not wait for the session to release it.
+    /// Closes the payload, so that whoever opens it next need not wait for this session to release it.
     fn trouble(&mut self, trouble: Trouble) {
         let Some(open) = &self.open else { return };
         let (session, epoch) = (open.session, open.epoch);
@@ -395,7 +397,7 @@ impl<D: Disk> Worker<D> {
         self.desk.tell(session, epoch, Report::Trouble(trouble));
     }
 
-    /// Chunks that were written but not synced are kept, because that costs only a flush.
+    /// Keeps chunks that were written but not synced, because that costs only a flush.
     pub(crate) fn close(&mut self) {
         let Some(mut open) = self.open.take() else { return };
         if open.partial.is_some()
@@ -407,7 +409,8 @@ impl<D: Disk> Worker<D> {
     }
 
     fn remove(&mut self, session: SnapshotSessionId, payload: bool) {
-        // With the payload goes what another session has open that is being removed as well: nobody else needs it.
+        // Removing the payload also closes it for another session that is being removed; no other session needs it
+        // then.
         if let Some(mut open) = self.open.take_if(|open| payload || open.session == session)
             && let (false, true, Some(partial)) = (payload, open.is_behind, &mut open.partial)
         {
@@ -424,7 +427,7 @@ impl<D: Disk> Worker<D> {
 
 impl<D: Disk> Desk<D> {
     fn tell(&mut self, session: SnapshotSessionId, epoch: u64, report: Report) {
-        // When the node has ended, nobody is left to be told.
+        // If the node has ended, nobody receives this.
         let _ = (self.tell)(Reported { lane: self.lane, session, epoch, report });
     }
 
@@ -434,8 +437,8 @@ impl<D: Disk> Desk<D> {
         self.tell(record.session, 0, Report::Recorded(recorded));
     }
 
-    /// What would restore the session goes before its record, and both before the bytes: what a crash leaves after that, a later
-    /// session uses.
+    /// Removes the note that would restore the session, then its record; both go before the bytes. If a crash leaves
+    /// the bytes, a later session uses them.
     fn forget(&mut self, session: SnapshotSessionId) -> Result<(), RemoveError> {
         let _work = self.watchers.work(Work::Record, session);
         if let Some(root) = &self.lane {
@@ -445,13 +448,13 @@ impl<D: Disk> Desk<D> {
         Ok(())
     }
 
-    /// Does not return anything before plan, updates and progress are recorded. When the session is not wanted any more,
+    /// Returns only after the plan, updates and progress are recorded. If the session no longer wants the payload,
     /// nothing is left that would restore it.
     fn open(&mut self, opening: &Opening, jobs: &mut impl Jobs) -> Result<(Place<D::Partial>, Progress), Trouble> {
         let (session, epoch) = (opening.record.session, opening.epoch);
         let mut is_wanted = !self.ahead.iter().any(|job| job.ends(session));
         let mut told = None::<Instant>;
-        // The closure borrows all of the desk but the disk.
+        // The closure borrows every field of the desk except the disk.
         let Self { lane, disk, watchers, tell, ahead } = self;
         let mut attend = |found: Option<Found>| {
             is_wanted = is_wanted && attend(*lane, disk, watchers, tell, ahead, jobs, session);
@@ -479,7 +482,8 @@ impl<D: Disk> Desk<D> {
     }
 }
 
-/// Does what cannot wait for the opening to end: records, and removals of others. Returns whether the session is still wanted.
+/// Handles jobs that cannot wait until the payload is open: records, and removals of other sessions. Returns whether
+/// the session still wants the payload.
 fn attend<D: Disk>(
     lane: Lane,
     disk: &D,
@@ -510,7 +514,7 @@ fn attend<D: Disk>(
 }
 
 impl Job {
-    /// Whether this session does not want the payload open any more.
+    /// Whether this session no longer wants the payload open.
     fn ends(&self, session: SnapshotSessionId) -> bool {
         matches!(self, Self::Close(other) | Self::Remove { session: other, .. } if *other == session)
     }
@@ -527,7 +531,7 @@ impl<P> Open<P> {
             }
             DiskJob::Sync => {
                 let durable = self.sync(disk)?;
-                // Not when what was written before a failure is made durable.
+                // A sync after a failure does not count: it only makes earlier writes durable.
                 disk.works();
                 Ok(durable)
             }
@@ -544,7 +548,7 @@ impl<P> Open<P> {
         }
     }
 
-    /// Durable, then recorded, and only then said.
+    /// Makes the data durable, records it, and only then reports it.
     fn sync<D: Disk<Partial = P>>(&mut self, disk: &D) -> Result<Report, Trouble> {
         let partial = self.partial.as_mut().ok_or(Trouble::PlacedAlready)?;
         let durable = disk.sync(partial)?;
@@ -558,7 +562,7 @@ impl<P> Open<P> {
         let partial = self.partial.as_mut().ok_or(Trouble::PlacedAlready)?;
         let missing = disk.recheck(partial)?;
         let left = disk.unchecked(partial);
-        // Everything before the first byte that is left.
+        // This is everything before the first byte that is left to hash.
         let checked = left.byte_ranges().next().map_or(left.payload_bytes(), |range| range.start);
         let is_done = left.bytes() == 0;
         self.recheck.waits = !missing.is_empty();
@@ -580,7 +584,7 @@ impl Recheck {
     }
 }
 
-/// A fault of the store must not take the worker with it: others wait for its answers.
+/// Catches a panic of the store. It must not end the worker, because others wait for its answers.
 fn guarded<T>(work: impl FnOnce() -> Result<T, Trouble>) -> Result<T, Trouble> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(Trouble::Unforeseen))
 }

@@ -1,4 +1,4 @@
-//! The store workers that run, by root. The rules say when one is needed, and when it has empty hands.
+//! The running store workers, by root. The rules decide when one is needed, and when it is idle and can be dismissed.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -18,13 +18,14 @@ pub(crate) struct Workers {
     watchers: Watchers,
     done: mpsc::Sender<Done>,
     running: HashMap<Lane, Handle>,
-    /// Those that were dismissed, until their threads have ended.
+    /// Workers that were dismissed but whose threads have not ended yet.
     leaving: Vec<JoinHandle<()>>,
 }
 
 struct Handle {
     jobs: mpsc::Sender<Job>,
-    /// What did not fit the queue, in order: at most a window's chunks, and one record and one removal of each session.
+    /// Jobs that did not fit into the queue, in order: at most a window's chunks, and one record and one removal of
+    /// each session.
     waiting: VecDeque<Job>,
     ended: JoinHandle<()>,
 }
@@ -34,7 +35,7 @@ impl Workers {
         Self { disk, watchers, done, running: HashMap::new(), leaving: Vec::new() }
     }
 
-    /// Hands a job to the lane's worker, which is started if there is none.
+    /// Sends a job to the lane's worker, which is started if there is none.
     pub(crate) fn send(&mut self, lane: Lane, job: Job) {
         if matches!(job, Job::Disk { .. }) && !self.running.contains_key(&lane) {
             return; // It was closed meanwhile.
@@ -45,12 +46,12 @@ impl Workers {
         handle.flush();
     }
 
-    /// Hands on what has been waiting for room in a queue.
+    /// Sends jobs that have been waiting for room in a queue.
     pub(crate) fn flush(&mut self) {
         self.running.values_mut().for_each(Handle::flush);
     }
 
-    /// Lets a worker end. It has nothing open and nothing to do.
+    /// Lets a worker end that has nothing open and nothing to do.
     pub(crate) fn dismiss(&mut self, lane: Lane) {
         if let Some(handle) = self.running.remove(&lane) {
             self.leaving.retain(|ended| !ended.is_finished());
@@ -58,7 +59,7 @@ impl Workers {
         }
     }
 
-    /// Jobs that wait.
+    /// The number of jobs that wait.
     pub(crate) fn depth(&self) -> usize {
         let of = |handle: &Handle| handle.waiting.len() + handle.jobs.max_capacity() - handle.jobs.capacity();
         self.running.values().map(of).sum()
@@ -88,7 +89,7 @@ impl Handle {
         let (disk, watchers, done) = (disk.clone(), watchers.clone(), done.clone());
         let ended = tokio::task::spawn_blocking(move || {
             let tell = move |reported: super::worker::Reported| match reported.report {
-                // A full queue has more urgent news.
+                // If the queue is full, there are more urgent reports.
                 Report::Opening { .. } => done.try_send(Done::Store(reported)).is_ok(),
                 _ => done.blocking_send(Done::Store(reported)).is_ok(),
             };

@@ -1,4 +1,5 @@
-//! The metrics of sources; `docs/metrics.md` explains each. No peer and no URL is a label: strangers and operators cannot make series grow.
+//! The metrics of sources; `docs/metrics.md` explains each. Peers and URLs are never labels, so that neither strangers
+//! nor operators can make the number of series grow.
 
 use std::{
     collections::BTreeMap,
@@ -30,7 +31,8 @@ pub(crate) struct SourceMetrics {
     sources: Family<SourceLabels, Gauge>,
     verified: Family<GivenBy, Counter>,
     wasted: Family<GivenBy, Counter>,
-    /// What was counted of each source when it was last looked at: as many as the sessions have.
+    /// The counts of each source when it was last observed. There are at most as many entries as the sessions have
+    /// sources.
     counted: Mutex<BTreeMap<(SnapshotSessionId, String), (u64, u64)>>,
 }
 
@@ -50,7 +52,7 @@ impl SourceMetrics {
         metrics
     }
 
-    /// Sets the gauges, and counts what came since the last look.
+    /// Sets the gauges, and counts what arrived since the last call.
     pub(crate) fn observe(&self, sessions: &[SnapshotStreamStatus]) {
         let live = sessions.iter().filter(|status| !status.state.is_final());
         let live: Vec<_> = live.flat_map(|status| &status.sources).collect();
@@ -62,7 +64,7 @@ impl SourceMetrics {
             }
             self.count(*kind, sessions);
         }
-        // Those that are gone are forgotten.
+        // Sources that no longer exist are forgotten.
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         let all = sessions.iter().flat_map(|status| status.sources.iter().map(|source| (status.session, source)));
         *counted = all
@@ -76,7 +78,7 @@ impl SourceMetrics {
         for status in sessions {
             for source in status.sources.iter().filter(|source| source.kind == kind) {
                 let known = counted.get(&(status.session, source.source.clone())).copied().unwrap_or_default();
-                // One that was taken away and added again begins at 0.
+                // A source that was removed and added again begins at 0.
                 verified = verified.saturating_add(source.bytes_verified.saturating_sub(known.0));
                 wasted = wasted.saturating_add(source.bytes_wasted.saturating_sub(known.1));
             }
@@ -134,7 +136,7 @@ mod tests {
         has("sources{kind=\"peer\",state=\"done\"} 0");
         has("source_verified_bytes_total{kind=\"peer\"} 155");
         has("source_wasted_bytes_total{kind=\"peer\"} 8");
-        // Added anew, it begins at 0.
+        // A source that is added again begins at 0.
         metrics.observe(&[session("streaming", &[("12D3a", "peer", "idle", 3, 0)])]);
         metrics.observe(&[session("streaming", &[("12D3a", "peer", "idle", 4, 0)])]);
         has("source_verified_bytes_total{kind=\"peer\"} 156");

@@ -1,4 +1,4 @@
-//! Mirrors: any object store or web server that has the files of `store/` is a source that nobody has to trust.
+//! Mirrors. Any object store or web server that has the files of `store/` can be a source. Nobody has to trust it.
 //!
 //! ```text
 //! <base URL>/snapshots.json            which snapshots there are, the newest first
@@ -7,11 +7,12 @@
 //!            <root>/payload
 //! ```
 //!
-//! [`MirrorReader`] reads: a plan with its updates, and chunks by ranges, each checked against the root like a peer's. [`copy()`] writes: payload,
-//! outboard, then manifest, then the list, so a reader never sees half a snapshot. The crate `object_store` knows the stores; the HTTP below
-//! it is ours, so that each way in which a server can be of no use has its own word ([`MirrorTrouble`]).
+//! [`MirrorReader`] reads a plan with its updates, and chunks by ranges. It checks each against the root, as it would a
+//! peer's. [`copy()`] writes payload and outboard, then the manifest, then the list, so a reader never sees half a
+//! snapshot. The crate `object_store` speaks to the stores. The HTTP layer below it is our own, so that each way in
+//! which a server can fail has a value of its own ([`MirrorTrouble`]).
 //!
-//! User, password and query of a URL may be secrets: they are never part of a text ([`MirrorUrl`]).
+//! User, password and query of a URL may be secrets. They never appear in a text ([`MirrorUrl`]).
 
 mod copy;
 mod http;
@@ -48,14 +49,14 @@ use crate::{
 /// The list of snapshots.
 const SNAPSHOTS: &str = "snapshots.json";
 
-/// A store, and where in it the mirror is.
+/// A store, and the mirror's path in it.
 #[derive(Clone)]
 struct MirrorPlace {
     store: Arc<dyn ObjectStore>,
     base: Path,
 }
 
-/// Without the store, whose own text may have the URL with its query.
+/// Omits the store, because its own text may contain the URL with its query.
 impl fmt::Debug for MirrorPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MirrorPlace").field("base", &self.base).finish_non_exhaustive()
@@ -63,9 +64,10 @@ impl fmt::Debug for MirrorPlace {
 }
 
 impl MirrorPlace {
-    /// Nothing is sent yet. A reader's requests are made once: its download decides when to try again. A writer's are repeated.
+    /// Sends nothing yet. A reader makes each request only once, because its download decides when to try again. A
+    /// writer's requests are repeated.
     fn open(url: &MirrorUrl, is_written: bool, patience: Duration) -> Result<Self, MirrorTrouble> {
-        // A reader soon asks for more than one thing at once.
+        // A reader soon makes several requests at once.
         let warm = if is_written { 0 } else { WARM_CONNECTIONS };
         let connector = Connector::new(url.credentials(), patience, warm);
         let retry = match is_written {

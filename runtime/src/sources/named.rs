@@ -1,5 +1,5 @@
-//! Sources as an operator names them, held to what this node may use before its task hears of them. An error names the field, and
-//! nothing of a URL that may be secret.
+//! Checks the sources that an operator names before the node's task sees them. An error names the field, and repeats no
+//! part of a URL that may be secret.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,10 +18,10 @@ use crate::{
     limits::{CALL_TIMEOUT, MAX_MIRRORS, MAX_PEERS, MAX_WARNED_MIRRORS},
 };
 
-/// A request with the sources of `[sources]`, if it names none, and each of them checked.
+/// Adds the sources of `[sources]` to a request that names none, and checks each source.
 ///
 /// # Errors
-/// The operator's: the field, and what is wrong with it.
+/// The operator's fault: the field, and what is wrong with it.
 pub(crate) async fn checked(
     mut request: StartStream,
     me: PeerId,
@@ -46,10 +46,10 @@ pub(crate) async fn checked(
     Ok(request)
 }
 
-/// The same for one source that is added.
+/// Checks one source that is added.
 ///
 /// # Errors
-/// As [`checked`].
+/// Those of [`checked`].
 pub(crate) async fn check_added(
     source: &SourceTarget,
     me: PeerId,
@@ -83,7 +83,7 @@ fn check_peers(request: &StartStream, me: PeerId, section: &str) -> Result<(), S
         let reason = InvalidSource::TooManyPeers { count, is_beside_one, max: MAX_PEERS };
         return Err(invalid(format!("{section}peers"), reason));
     }
-    // `peer` itself may be this node: the node's task says so in its own words.
+    // The peer may be this node itself. The node's task reports that with its own message.
     let mut seen: BTreeMap<PeerId, String> = BTreeMap::new();
     if let Some(first) = &request.peer {
         seen.insert(first.peer, "peer".to_owned());
@@ -105,7 +105,7 @@ fn check_mirrors(mirrors: &[MirrorUrl], section: &str) -> Result<(), SnapshotRun
         let reason = InvalidSource::TooManyMirrors { count: mirrors.len(), max: MAX_MIRRORS };
         return Err(invalid(format!("{section}mirrors"), reason));
     }
-    // Two that differ only in what is not shown could not be told apart.
+    // Two URLs that differ only in a part that is not shown could not be told apart.
     let mut seen: BTreeMap<String, String> = BTreeMap::new();
     for (at, url) in mirrors.iter().enumerate() {
         let field = format!("{section}mirrors[{at}]");
@@ -116,7 +116,7 @@ fn check_mirrors(mirrors: &[MirrorUrl], section: &str) -> Result<(), SnapshotRun
     Ok(())
 }
 
-/// Folders may be on a disk that does not answer.
+/// Runs on a blocking thread, because a folder may be on a disk that does not answer.
 async fn check_folders(folders: Vec<(String, PathBuf)>, config: &Arc<Config>) -> Result<(), SnapshotRuntimeError> {
     if folders.is_empty() {
         return Ok(());
@@ -137,10 +137,10 @@ async fn check_folders(folders: Vec<(String, PathBuf)>, config: &Arc<Config>) ->
 #[error("the folder of a mirror could not be checked")]
 struct Unchecked(#[source] tokio::task::JoinError);
 
-/// Whether a folder may be, and can be, read as a mirror. Links are followed first.
+/// Checks that a folder may be, and can be, read as a mirror. Links are followed first.
 ///
 /// # Errors
-/// Why not.
+/// Why it may not or cannot be read.
 pub(crate) fn check_folder(folder: &Path, config: &Config) -> Result<(), InvalidSource> {
     let roots = &config.sources.file_roots;
     let is_within = |path: &Path, roots: &[PathBuf]| roots.iter().any(|root| path.starts_with(root));
@@ -148,7 +148,7 @@ pub(crate) fn check_folder(folder: &Path, config: &Config) -> Result<(), Invalid
     let unopened = |error| InvalidSource::Unopened { folder: folder.to_owned(), error: Arc::new(error) };
     let real = match fs::canonicalize(folder) {
         Ok(real) => real,
-        // What is not to be read is not told of either.
+        // For a folder that may not be read, the error does not tell whether it exists.
         Err(_) if !is_within(folder, roots) => return Err(elsewhere()),
         Err(error) => return Err(unopened(error)),
     };
@@ -170,7 +170,7 @@ fn invalid(field: impl Into<String>, reason: InvalidSource) -> SnapshotRuntimeEr
     SnapshotRuntimeError::InvalidSource { field: field.into(), reason }
 }
 
-/// Mirrors that are read in clear and were warned of: each once, in a process.
+/// Mirrors without encryption for which a warning was logged: each only once in a process.
 #[derive(Debug, Default)]
 pub(crate) struct WarnedMirrors(Mutex<BTreeSet<String>>);
 

@@ -1,8 +1,8 @@
-//! The catalog of what is stored, and how the snapshots follow on each other.
+//! The catalog of stored payloads, and the links between their snapshots.
 //!
 //! Each publish adds a snapshot with a single update: its own checkpoint. An older snapshot is offered with the updates
-//! from it to the newest checkpoint that can be reached through what is stored. So a consumer that has seen the newest
-//! checkpoint can still accept it. Nothing is rewritten for this: the catalog follows the commitments.
+//! from it to the newest checkpoint that can be reached through stored snapshots. So a consumer that has seen the
+//! newest checkpoint can still accept it. No file is rewritten for this: the catalog follows the commitments.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -32,7 +32,7 @@ pub struct Damaged {
 }
 
 impl std::fmt::Display for Damaged {
-    /// Which file, and what is wrong with it.
+    /// Writes which file is damaged, and what is wrong with it.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let folder = self.path.display().to_string();
         let reason = self.reason.to_string();
@@ -48,7 +48,7 @@ impl std::fmt::Display for Damaged {
 pub(crate) struct Catalog {
     pub(crate) stored: BTreeMap<Hash, Arc<Stored>>,
     pub(crate) damaged: BTreeMap<Hash, Damaged>,
-    /// By the preceding commitment: the update that continues from there, in the offer that leads furthest.
+    /// By the preceding commitment: the update that continues from there, in the offer that leads to the highest tip.
     next: HashMap<Hash, (Arc<Offer>, usize)>,
     /// By commitment: an update that has its proof.
     proven: HashMap<Hash, (Arc<Offer>, usize)>,
@@ -105,7 +105,7 @@ impl Catalog {
         self.cut(&extended, plan).map(|offer| (stored.clone(), Arc::new(offer)))
     }
 
-    /// The part of an offer that leads to an earlier tip whose proof is here.
+    /// The part of an offer that leads to an earlier tip whose proof is stored.
     fn cut(&self, offer: &Offer, plan: &Plan) -> Option<Offer> {
         let last = usize::try_from(plan.tip.step.checked_sub(plan.snapshot.checkpoint.step)?).ok()?;
         if offer.updates.get(last)?.checkpoint != plan.tip {
@@ -117,7 +117,7 @@ impl Catalog {
         Some(Offer { tip: plan.tip, updates, ..offer.clone() })
     }
 
-    /// The offer, extended by what is stored beyond its tip.
+    /// The offer, extended by stored updates beyond its tip.
     pub(crate) fn extended(&self, offer: &Arc<Offer>) -> Arc<Offer> {
         if !self.next.contains_key(&offer.tip.commitment) {
             return offer.clone();

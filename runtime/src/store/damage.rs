@@ -1,4 +1,4 @@
-//! What is wrong with what is stored.
+//! Kinds of damage to stored payloads.
 
 use std::{io, path::PathBuf, sync::Arc};
 
@@ -7,14 +7,14 @@ use rpp_p2p::Hash;
 use super::manifest::{MANIFEST, ManifestFlaw, OUTBOARD};
 use crate::files::{sealed::SealError, with_causes};
 
-/// Why stored bytes, or the documents beside them, are of no use. The disk is at fault, or whoever changed its files.
+/// Why stored bytes, or the documents beside them, cannot be used. The disk is at fault, or somebody changed the files.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Damage {
-    /// It was found damaged earlier, in the words of the note about that, escaped.
+    /// It was found damaged earlier. The text comes from the note about that, escaped.
     #[error("{0}")]
     Noted(String),
-    /// It was found damaged earlier.
+    /// It was found damaged earlier, and the note about that cannot be read.
     #[error("it was found damaged, and the note cannot be read: {0}")]
     NoteUnreadable(Arc<io::Error>),
     /// Its folder cannot be opened. The error names it.
@@ -23,7 +23,7 @@ pub enum Damage {
     /// There is no manifest.
     #[error("it has no {MANIFEST}")]
     NoManifest,
-    /// A file of another length.
+    /// A file has the wrong length.
     #[error("{name} has {bytes} bytes instead of {expected}")]
     Length {
         /// Which file.
@@ -33,7 +33,7 @@ pub enum Damage {
         /// The length that it should have.
         expected: u64,
     },
-    /// A document that is not as it was written.
+    /// A document does not match its checksum.
     #[error("{}", sealed_words(*.name, .reason))]
     Seal {
         /// Which document, if the error's path does not say it.
@@ -41,13 +41,13 @@ pub enum Damage {
         /// What is wrong with it.
         reason: Arc<SealError>,
     },
-    /// A manifest that contradicts itself, or is of something else.
+    /// A manifest contradicts itself, or belongs to another payload.
     #[error("{MANIFEST}: {0}")]
     Manifest(#[from] ManifestFlaw),
-    /// A plan of another payload.
+    /// A plan belongs to another payload.
     #[error("it is of another payload")]
     OtherPayload,
-    /// The disk does not give a file, or not now.
+    /// The disk returns an error for a file; this may pass.
     #[error("{}: {source}", path.display())]
     Io {
         /// Which file.
@@ -63,32 +63,32 @@ pub enum Damage {
         /// The system's error.
         source: Arc<io::Error>,
     },
-    /// Bytes that changed.
+    /// The payload's bytes changed.
     #[error("bytes {start} to {end} do not lead to its root")]
     Bytes {
         /// The first of them.
         start: u64,
-        /// The one behind the last.
+        /// The offset after the last of them.
         end: u64,
     },
-    /// Hashes that changed.
+    /// The stored hashes changed.
     #[error("the hashes in {OUTBOARD} for bytes {start} to {end} are not theirs")]
     Hashes {
-        /// The first of the bytes.
+        /// The first byte that they cover.
         start: u64,
-        /// The one behind the last.
+        /// The offset after the last byte that they cover.
         end: u64,
     },
-    /// A payload that was fetched as a whole is another one.
+    /// A payload that was fetched completely has another root.
     #[error("its bytes hash to {found}; remove it and fetch it again")]
     Root {
         /// Its root.
         found: Hash,
     },
-    /// It is unknown what the disk has.
+    /// After a failed flush it is unknown what the disk has.
     #[error("a flush failed before: open it again")]
     Unflushed,
-    /// It could be placed and not be read.
+    /// It was moved into the store and could not be read there.
     #[error("it was put in place, and then could not be read: {0}")]
     UnreadableWhenPlaced(Box<Damage>),
     /// It could be placed and was not there.
@@ -106,8 +106,8 @@ impl PartialEq for Damage {
 impl Eq for Damage {}
 
 impl Damage {
-    /// Whether the disk did not answer, which says nothing about what is on it. What is not there, or has another kind,
-    /// stays so; any other error may pass.
+    /// Whether the disk only failed to answer, which says nothing about its content. A missing file or a file of the
+    /// wrong kind stays that way; any other error may pass.
     pub(super) fn may_pass(&self) -> bool {
         use io::ErrorKind::{IsADirectory, NotADirectory, NotFound};
         let Self::Io { source, .. } = self else { return false };

@@ -1,4 +1,4 @@
-//! What goes wrong with the store.
+//! Errors of the store.
 
 use std::{io, path::PathBuf};
 
@@ -6,7 +6,7 @@ use rpp_p2p::Hash;
 
 use super::{damage::Damage, manifest::OfferFlaw};
 
-/// Why the store did not do what it was asked.
+/// Why the store could not do what it was asked to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -17,7 +17,7 @@ pub enum StoreError {
         path: Option<PathBuf>,
         /// Bytes still to be written.
         needed: u64,
-        /// Bytes that may be written, less what other sessions still need.
+        /// Bytes that may be written, without those that other sessions still need.
         free: u64,
     },
     /// Another session of this node writes this payload.
@@ -26,7 +26,7 @@ pub enum StoreError {
         /// Which.
         root: Hash,
     },
-    /// Nobody's fault: whoever opened the payload does not want it any more.
+    /// Nobody's fault: the session that wanted the payload opened does not want it any more.
     #[error("the opening of payload {root} was given up")]
     Abandoned {
         /// Which.
@@ -38,7 +38,7 @@ pub enum StoreError {
         /// Which.
         root: Hash,
     },
-    /// The operator's fault: it cannot be removed now.
+    /// The operator's fault: the payload is being served, so it cannot be removed now.
     #[error("payload {root} is being served: try again later, or force it")]
     Served {
         /// Which.
@@ -64,7 +64,7 @@ pub enum StoreError {
     /// The caller's fault: a chunk, plan or offer does not match the payload.
     #[error(transparent)]
     Unfit(#[from] Misfit),
-    /// The disk's fault: the stored bytes are not those that were written.
+    /// The disk's fault: the stored bytes differ from what was written.
     #[error("{path} is damaged: {reason}")]
     Damaged {
         /// The path.
@@ -72,22 +72,22 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: Damage,
     },
-    /// The machine's: a note beside a payload cannot be written. Goes away when the disk takes it.
+    /// The machine's fault: a note beside a payload cannot be written. This passes when the disk accepts writes again.
     #[error("cannot write {path}")]
     Note {
         /// The note.
         path: PathBuf,
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
     /// The machine's fault: reading or writing failed.
     #[error("cannot {doing} {path}")]
     Io {
-        /// What was tried.
+        /// What the store was doing.
         doing: &'static str,
-        /// With what.
+        /// The path.
         path: PathBuf,
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -101,7 +101,7 @@ pub(crate) fn place(path: Option<&PathBuf>) -> String {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Misfit {
-    /// Not a size that chunks have.
+    /// Chunks cannot have this size.
     #[error("{chunk_size} is not a chunk size")]
     ChunkSize {
         /// The size that was asked for.
@@ -115,7 +115,7 @@ pub enum Misfit {
         /// How many there are.
         total: u64,
     },
-    /// A chunk of another length.
+    /// The chunk has another length.
     #[error("chunk {index} has {bytes} bytes")]
     ChunkBytes {
         /// Which.
@@ -123,25 +123,25 @@ pub enum Misfit {
         /// Its length.
         bytes: usize,
     },
-    /// The payload is finished before all of it is there.
+    /// The payload was to be finished before all of it is written.
     #[error("only {written} bytes are written")]
     Unwritten {
-        /// How many are there.
+        /// Bytes that are written.
         written: u64,
     },
-    /// The payload is finished before all of it was hashed.
+    /// The payload was to be finished before all of it was hashed.
     #[error("what was there before is not checked yet")]
     Unchecked,
-    /// A repair of what is not damaged.
+    /// A chunk was to be repaired that is not damaged.
     #[error("chunk {index} needs no repair, or is of another size")]
     NoRepair {
         /// Which.
         index: u64,
     },
-    /// An offer that is not of this payload, or contradicts itself.
+    /// The offer belongs to another payload, or contradicts itself.
     #[error(transparent)]
     Offer(#[from] OfferFlaw),
-    /// A manifest that cannot be written as JSON, which is a bug.
+    /// The manifest cannot be written as JSON, which is a bug.
     #[error(transparent)]
     Manifest(#[from] serde_json::Error),
 }

@@ -1,5 +1,5 @@
-//! `partial/<root>/have`: what of a partial payload is durable, wherever it stands. Written as a whole and synced, after the
-//! bytes that it names and before the record of them. Its format is [`Have`]'s.
+//! `partial/<root>/have`: which parts of a partial payload are durable, wherever they are. The file is written as a
+//! whole and synced after the bytes that it names, and before the record of them. [`Have`] defines its format.
 
 use std::io;
 
@@ -13,11 +13,11 @@ use crate::files::Dir;
 /// Its name.
 pub(crate) const HAVE: &str = "have";
 
-/// What the file says.
+/// The content of the file.
 #[derive(Debug)]
 pub(super) enum Said {
     Has(Have),
-    /// There is none: nothing was durable yet, or an earlier version of this program wrote the payload.
+    /// There is no file: nothing was durable yet, or an earlier version of this program wrote the payload.
     Missing,
     /// It says nothing that can be believed.
     Damaged(UnreadableHave),

@@ -42,7 +42,8 @@ pub struct Offer {
     pub(super) sound: Sound,
 }
 
-/// What [`Offer::check_chain`] found, once for each offer in memory: a copy may be changed, so it is checked anew.
+/// The result of [`Offer::check_chain`], computed once for each offer in memory. A copy may be changed, so it is
+/// checked anew.
 #[derive(Debug, Default)]
 pub(super) struct Sound(OnceLock<Result<(), OfferFlaw>>);
 
@@ -70,7 +71,7 @@ impl Offer {
         Self { genesis, snapshot, tip, updates, sound: Sound::default() }
     }
 
-    /// What a consumer has verified: the plan of its session, with all updates.
+    /// From the plan of a session and all its updates, which the consumer has verified.
     #[must_use]
     pub fn from_plan(plan: &Plan, updates: &[Update]) -> Self {
         Self::new(plan.genesis.clone(), plan.snapshot, plan.tip, updates.to_vec())
@@ -115,8 +116,9 @@ impl Offer {
         (self.snapshot.checkpoint.height, self.snapshot.checkpoint.commitment)
     }
 
-    /// Whether the updates hash to the tip and enough of the publishers that the genesis names signed it. The recursive
-    /// proof is not looked at. One hash for each update, the first time; a file with a right checksum says nothing of it.
+    /// Whether the updates hash to the tip, and enough of the publishers that the genesis names signed it. It does not
+    /// check the recursive proof. The first call computes one hash for each update. A file with the right checksum may
+    /// still fail this check.
     pub(crate) fn check_chain(&self) -> Result<(), OfferFlaw> {
         let checked = || {
             let height = self.snapshot.checkpoint.height;
@@ -133,8 +135,8 @@ impl Offer {
         Ok(plan::check_authority_signatures(&plan, &self.wire_updates(), &own)?)
     }
 
-    /// Whether the numbers fit together and to the payload. Hashes and signatures are [`Self::check_chain`]'s, the proof
-    /// is `verify`'s.
+    /// Whether the numbers fit together and fit the payload. [`Self::check_chain`] checks hashes and signatures;
+    /// `verify` checks the proof.
     pub(crate) fn check(&self, root: &Hash, bytes: u64) -> Result<(), OfferFlaw> {
         let snapshot = &self.snapshot.checkpoint;
         let height = snapshot.height;
@@ -163,12 +165,12 @@ impl Offer {
     }
 }
 
-/// What is wrong with an offer. Whoever made it is at fault, or the disk that kept it.
+/// What is wrong with an offer. Its author is at fault, or the disk that kept it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 #[allow(missing_docs)] // `height` is the height of the snapshot
 pub enum OfferFlaw {
-    /// It is of another payload.
+    /// It belongs to another payload.
     #[error("the offer at height {height} is of another payload")]
     OtherPayload { height: u64 },
     /// It has no updates.
@@ -222,7 +224,7 @@ pub enum ManifestFlaw {
     /// It has no offers.
     #[error("it has no offers")]
     NoOffers,
-    /// One of its offers is of no use.
+    /// One of its offers cannot be used.
     #[error(transparent)]
     Offer(#[from] OfferFlaw),
 }
@@ -237,7 +239,7 @@ pub struct Manifest {
     pub bytes: u64,
     /// A hint for the operator.
     pub format: PayloadFormat,
-    /// The snapshots it is.
+    /// The snapshots whose payload this is.
     pub offers: Vec<Offer>,
 }
 
@@ -253,7 +255,7 @@ impl Manifest {
         }
     }
 
-    /// Checks that it says what a manifest of `root` must say.
+    /// Checks the content of a manifest for `root`.
     pub(crate) fn check(&self, root: &Hash) -> Result<(), ManifestFlaw> {
         if self.version != VERSION {
             return Err(ManifestFlaw::Version { found: self.version });
@@ -267,8 +269,8 @@ impl Manifest {
         Ok(self.offers.iter().try_for_each(|offer| offer.check(root, self.bytes))?)
     }
 
-    /// Adds an offer. One of the same snapshot is replaced only if the new one leads further. Returns whether anything
-    /// changed.
+    /// Adds an offer. An existing offer of the same snapshot is replaced only if the new one leads to a later tip.
+    /// Returns whether anything changed.
     pub(crate) fn add(&mut self, mut offer: Offer) -> Result<bool, StoreError> {
         offer.check(&self.root, self.bytes).map_err(Misfit::from)?;
         let Some(known) = self.offers.iter_mut().find(|known| known.key() == offer.key()) else {
@@ -278,7 +280,7 @@ impl Manifest {
         if *known == offer || known.tip.step > offer.tip.step {
             return Ok(false);
         }
-        // With the snapshot's own proof, older plans of it can still be served.
+        // If the snapshot's own proof is kept, older plans of it can still be served.
         if offer.updates[0].recursive_proof.is_none() {
             offer.updates[0] = known.updates[0].clone();
         }

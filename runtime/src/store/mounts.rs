@@ -7,8 +7,8 @@ use super::{error::StoreError, space::Space};
 /// The folders between which payloads move, below `snapshots/`.
 const FOLDERS: [&str; 3] = ["store", "partial", "chain"];
 
-/// Sees that payloads can move between the folders below `snapshots_dir`, those that are not there yet included. Changes
-/// nothing.
+/// Checks that payloads can move between the folders below `snapshots_dir`, including those that do not exist yet.
+/// Changes nothing.
 ///
 /// # Errors
 /// [`StoreError::OtherMount`] names the folder that has a mount of its own.

@@ -9,7 +9,7 @@ use rpp_p2p::{
 
 const WINDOW: usize = 256 * 1024;
 
-/// Writes nodes; neighbouring ones in one call.
+/// Writes nodes. Neighbouring nodes are written in one call.
 pub(crate) fn write(file: &File, mut nodes: Vec<(u64, Hash)>) -> io::Result<()> {
     nodes.sort_unstable_by_key(|&(offset, _)| offset);
     nodes.dedup_by_key(|&mut (offset, _)| offset);
@@ -38,7 +38,7 @@ pub(crate) fn read(file: &File, offsets: &[u64]) -> io::Result<Vec<Hash>> {
         .collect()
 }
 
-/// The first of these groups whose hash the file has: what was never written reads as zeros.
+/// The first of these groups whose hash is in the file. A hash that was never written reads as zeros.
 pub(crate) fn first_leaf(file: &File, groups: Range<u64>) -> io::Result<Option<u64>> {
     let mut buffer = vec![0; WINDOW];
     let mut group = groups.start;
@@ -55,7 +55,7 @@ pub(crate) fn first_leaf(file: &File, groups: Range<u64>) -> io::Result<Option<u
     Ok(None)
 }
 
-/// The nodes among these that the file does not have.
+/// The nodes among these that differ from the file.
 pub(crate) fn differing(file: &File, mut nodes: Vec<(u64, Hash)>) -> io::Result<Vec<(u64, Hash)>> {
     nodes.sort_unstable_by_key(|&(offset, _)| offset);
     let mut lost = Vec::new();
@@ -112,7 +112,7 @@ pub(crate) fn single(payload: &File, length: u64) -> io::Result<Hash> {
     Ok(blake3::hash(&bytes).into())
 }
 
-/// Reads ahead and writes behind. Reading and writing each go upwards, so few calls reach the file.
+/// Reads ahead and writes behind. Both proceed upwards through the file, so few calls reach it.
 struct Window<'a> {
     file: &'a File,
     start: u64,
@@ -154,7 +154,7 @@ impl Window<'_> {
             self.run_start = offset;
         }
         self.run.extend_from_slice(&hash.0);
-        // The window may have been read beyond its level.
+        // The window may contain nodes beyond its level.
         if offset >= self.start && offset + NODE <= self.start + self.bytes.len() as u64 {
             let at = (offset - self.start) as usize;
             self.bytes[at..at + NODE as usize].copy_from_slice(&hash.0);

@@ -1,14 +1,14 @@
 //! A payload that is being fetched: `partial/<root>/`.
 //!
-//! With [`Durability::Strict`] a power loss may lose everything written after the last [`Partial::sync`]. A kill of the
-//! process loses nothing. Nothing on the disk is believed, whatever a record says about it:
+//! With [`Durability::Strict`], a power loss may lose everything written after the last [`Partial::sync`]. A kill of
+//! the process loses nothing. Nothing on the disk is trusted, whatever a record says about it:
 //!
-//! * Bytes that `have` does not name may have been in the page cache only, after a flush that failed. They are
-//!   hashed when the payload is opened, *written again*, and made durable. Without `have`, or when it is damaged, that is
-//!   everything but what the caller's record covers from the beginning.
-//! * Bytes that `have` names are durable, but may have changed since. They are hashed step by step while new
-//!   chunks arrive ([`Partial::recheck`]). Damaged chunks are written again ([`Partial::repair`]). The payload is not
-//!   finished before that.
+//! * Bytes that `have` does not name may have been only in the page cache, after a flush that failed. They are hashed
+//!   when the payload is opened, *written again*, and made durable. If `have` is missing or damaged, this applies to
+//!   everything except the first bytes, as far as the caller's record covers them.
+//! * Bytes that `have` names are durable, but may have changed since. They are hashed step by step while new chunks
+//!   arrive ([`Partial::recheck`]). Damaged chunks are written again ([`Partial::repair`]). The payload is not finished
+//!   before that.
 
 use std::{collections::BTreeSet, fs::File, io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -40,7 +40,7 @@ const SLACK: u64 = 1024 * 1024;
 #[derive(Debug)]
 pub struct Partial {
     pub(super) store: Arc<Inner>,
-    /// While it lives, nobody else writes.
+    /// While this exists, there is no other writer.
     _held: Held,
     pub(super) root: Hash,
     pub(super) chunk_size: u64,
@@ -49,17 +49,17 @@ pub struct Partial {
     pub(super) payload: File,
     direct: Direct,
     pub(super) outboard: File,
-    /// Whole chunks that are written.
+    /// Chunks that are completely written.
     pub(super) written: Have,
-    /// Those of them that have the durability of the session.
+    /// Those of the written chunks that are durable as the session requires it.
     pub(super) durable: Have,
-    /// Those of them that were there before, and that this process has not hashed yet.
+    /// Those of the durable chunks that are from before this process, and that it has not hashed yet.
     pub(super) unchecked: Have,
-    /// Damaged chunks, which are to be written again.
+    /// Damaged chunks, which must be written again.
     pub(super) damaged: BTreeSet<u64>,
-    /// The hashes above the last chunk, as they were written.
+    /// The hashes above the last written chunk, as they were written.
     above: Vec<(u64, Hash)>,
-    /// After a failed flush it is unknown what is on the disk.
+    /// Set after a failed flush, because it is then unknown what is on the disk.
     poisoned: bool,
 }
 
@@ -113,26 +113,26 @@ impl Partial {
         self.root
     }
 
-    /// What is durable, in whole chunks; after opening, what is recorded and what was found beyond it. [`Self::unchecked`] tells
-    /// what of it is not verified yet.
+    /// The durable part, in whole chunks. After opening, this is what is recorded and what was found beyond it.
+    /// [`Self::unchecked`] tells which part of it is not verified yet.
     #[must_use]
     pub fn durable(&self) -> &Have {
         &self.durable
     }
 
-    /// How many bytes that is.
+    /// The number of durable bytes.
     #[must_use]
     pub fn durable_bytes(&self) -> u64 {
         self.durable.bytes()
     }
 
-    /// How many bytes are written.
+    /// The number of written bytes.
     #[must_use]
     pub fn written_bytes(&self) -> u64 {
         self.written.bytes()
     }
 
-    /// Checks that what is still missing fits on the disk beside what other sessions still need.
+    /// Checks that the missing bytes fit on the disk, beside those that other sessions still need.
     ///
     /// # Errors
     /// [`StoreError::Full`] when it does not.
@@ -172,7 +172,8 @@ impl Partial {
         Ok(())
     }
 
-    /// Makes everything written survive what `durability` says, and then the file that says what that is. Returns it.
+    /// Makes everything written durable as `durability` says, then writes the file that names the durable parts.
+    /// Returns them.
     ///
     /// # Errors
     /// After a failed flush this partial payload cannot be used any more: open it again.
@@ -202,11 +203,11 @@ impl Partial {
         })
     }
 
-    /// Moves the complete payload into the store. The outboard is completed and must lead to the root; everything is
-    /// made durable; then the folder moves as a whole.
+    /// Moves the complete payload into the store. The outboard is completed and must lead to the root. Then everything
+    /// is made durable, and the folder is moved as a whole.
     ///
     /// # Errors
-    /// Something is missing or damaged; what is there is kept.
+    /// Something is missing or damaged. What is on the disk is kept.
     pub fn finish(mut self, offer: Offer) -> Result<Arc<Stored>, StoreError> {
         self.usable()?;
         if !self.written.is_all() {
@@ -218,17 +219,18 @@ impl Partial {
         offer.check(&self.root, self.layout.payload_bytes()).map_err(Misfit::from)?;
         self.complete_outboard()?;
         self.flush()?;
-        // What the payload has is all from here on.
+        // From here on the payload is complete, so the file is not needed.
         self.folder.remove_file(HAVE).map_err(|error| self.failed("clean up", error))?;
         let mut manifest = Manifest::new(offer);
         self.take_offers(&mut manifest);
         self.store.place(&self.folder, &self.store.partial, &self.root.to_string(), manifest)
     }
 
-    /// The offers that the payload had before it was found damaged.
+    /// Adds the offers that the payload had before it was found damaged.
     fn take_offers(&self, manifest: &mut Manifest) {
         let kept = self.folder.read(OFFERS, MAX_DOCUMENT).ok().and_then(|bytes| sealed::open::<Manifest>(&bytes).ok());
-        // Of the snapshot that was fetched, what came with it was verified; an earlier one only counts when it leads further.
+        // The offer of the fetched snapshot was verified. An earlier offer of the same snapshot counts only if it leads
+        // to a later tip.
         let fetched: Vec<_> = manifest.offers.iter().map(|offer| (offer.key(), offer.tip.step)).collect();
         let is_older = |offer: &Offer| fetched.iter().any(|(key, tip)| *key == offer.key() && offer.tip.step <= *tip);
         let kept = kept.into_iter().filter(|kept| kept.check(&self.root).is_ok()).flat_map(|kept| kept.offers);
@@ -239,7 +241,7 @@ impl Partial {
                 tracing::warn!(root = %self.root, "an earlier offer of the payload is lost: {error}");
             }
         }
-        // If it stays, nobody reads it.
+        // If the file stays, nothing reads it.
         let _ = self.folder.remove_file(OFFERS);
     }
 
@@ -247,7 +249,7 @@ impl Partial {
         if self.outboard_root().map_err(|error| self.failed("complete the outboard of", error))? == self.root {
             return Ok(());
         }
-        // Hashes can be lost without bytes; the bytes decide.
+        // Hashes can be lost while the bytes are intact. The bytes decide.
         let rebuilt = nodes::rebuild(&self.payload, &self.outboard, &self.layout)
             .map_err(|error| self.failed("rebuild the outboard of", error))?;
         if rebuilt == self.root {
@@ -268,7 +270,7 @@ impl Partial {
         self.layout.payload_bytes() - self.written.bytes()
     }
 
-    /// Tells other sessions how much this one still needs.
+    /// Reserves the space that this session still needs, for other sessions to see.
     fn reserve(&self) {
         self.store.reserve(self.root, self.missing());
     }
@@ -286,7 +288,7 @@ impl Partial {
     }
 }
 
-/// The right to write a root.
+/// The exclusive right to write a root's payload.
 #[derive(Debug)]
 struct Held {
     store: Arc<Inner>,
@@ -308,7 +310,7 @@ fn open_folder(store: &Inner, root: &Hash, layout: &Layout) -> io::Result<(Dir, 
         payload.set_len(layout.payload_bytes()).map_err(in_file(PAYLOAD))?;
     }
     let outboard = folder.open_write(OUTBOARD).map_err(in_file(OUTBOARD))?;
-    // Sparse: hashes that are missing read as zeros, which prove nothing.
+    // The file is sparse. Missing hashes read as zeros, which prove nothing.
     outboard.set_len(layout.file_len()).map_err(in_file(OUTBOARD))?;
     folder.sync()?;
     store.partial.sync()?;
@@ -323,7 +325,7 @@ fn write_plan(folder: &Dir, plan: &Plan, updates: &[Update]) -> io::Result<()> {
     }
 }
 
-/// The content of `partial/<root>/plan.json`; for rebuilding sessions after the database was lost.
+/// The content of `partial/<root>/plan.json`. Sessions are rebuilt from it if the database is lost.
 #[derive(Clone, Debug)]
 pub struct PartialPlan {
     /// The plan that was streamed.
@@ -350,7 +352,7 @@ pub(super) fn read_plan(partial: &Dir, root: &Hash) -> Result<PartialPlan, Store
     Ok(PartialPlan { plan: file.plan, updates: file.updates, path })
 }
 
-/// Turns a failed write into an error on which the session can act.
+/// Turns a failed write into an error to which the session can react.
 pub(super) fn write_error(
     doing: &'static str,
     path: PathBuf,

@@ -1,4 +1,4 @@
-//! Checks what was in a partial payload before this process opened it.
+//! Checks the bytes of a partial payload from before this process.
 
 use std::{io, ops::Range};
 
@@ -20,7 +20,7 @@ use crate::{
     limits::{RECHECK_SLICE, RECHECK_STEP},
 };
 
-/// The largest piece of bytes that no record covers.
+/// The largest piece that is hashed at once, of the bytes that no record covers.
 const PIECE: u64 = 4 * 1024 * 1024;
 
 /// The progress of opening a partial payload, in the bytes that no record covers.
@@ -28,11 +28,11 @@ const PIECE: u64 = 4 * 1024 * 1024;
 pub(crate) struct Found {
     /// Bytes that were checked.
     pub(crate) checked: u64,
-    /// Bytes that are there.
+    /// Bytes that must be checked.
     pub(crate) there: u64,
 }
 
-/// How far the search for what is there has come.
+/// The progress of checking the bytes that no record covers.
 struct TakenIn {
     checked: u64,
     /// Bytes that were written again since the last flush.
@@ -41,26 +41,26 @@ struct TakenIn {
 }
 
 impl Partial {
-    /// What was recorded before this process opened the payload and is not hashed yet.
+    /// The durable part from before this process that is not hashed yet.
     #[must_use]
     pub fn unchecked(&self) -> &Have {
         &self.unchecked
     }
 
-    /// How many bytes that is.
+    /// The number of bytes that are not hashed yet.
     #[must_use]
     pub fn unchecked_bytes(&self) -> u64 {
         self.unchecked.bytes()
     }
 
-    /// Everything that was there before this offset is hashed.
+    /// Up to this offset, all bytes from before this process are hashed.
     #[must_use]
     pub fn checked_to(&self) -> u64 {
         self.unchecked.byte_ranges().next().map_or(self.layout.payload_bytes(), |range| range.start)
     }
 
-    /// Hashes the next part of what was there, ascending. Returns its damaged chunks: they must be repaired before this
-    /// continues, and until then it does nothing.
+    /// Hashes the next part of the bytes from before this process, in ascending order. Returns its damaged chunks. They
+    /// must be repaired first: until then, further calls do nothing.
     ///
     /// # Errors
     /// The hashes of good chunks cannot be written.
@@ -106,9 +106,9 @@ impl Partial {
         Ok(())
     }
 
-    /// Processes what is there. What `have` names counts as durable and is hashed later; without it, the first `recorded`
-    /// bytes. Whatever else is there is hashed, written again and made durable now; `watch` is called for each
-    /// slice of it and says whether to go on.
+    /// Handles the bytes that are on the disk. The bytes that `have` names count as durable and are hashed later;
+    /// without `have`, this applies to the first `recorded` bytes. All other bytes are hashed, written again and made
+    /// durable now. `watch` is called for each slice of them and returns whether to go on.
     pub(super) fn take_in(&mut self, recorded: u64, watch: &mut dyn FnMut(Found) -> bool) -> Result<(), StoreError> {
         let total = self.layout.payload_bytes();
         let there = self.payload.metadata().map_err(|error| self.failed("look at", error))?.len();
@@ -154,7 +154,7 @@ impl Partial {
         Ok(())
     }
 
-    /// Takes what is good between two parts that are known.
+    /// Handles the bytes between two known parts, and keeps those that verify.
     fn take_in_gap(
         &mut self,
         gap: Range<u64>,
@@ -196,7 +196,7 @@ impl Partial {
             if progress.unflushed >= RECHECK_SLICE {
                 self.flush()?;
                 self.durable = self.whole_chunks(found);
-                // A process that is killed here need not write the same bytes again.
+                // If the process is killed here, the next one need not write the same bytes again.
                 self.write_have(&self.durable)?;
                 progress.unflushed = 0;
             }
@@ -223,7 +223,7 @@ impl Partial {
         look().map(|from| from.max(at)).map_err(|error| self.failed("look at", error))
     }
 
-    /// What of it makes whole chunks.
+    /// The part that consists of whole chunks.
     fn whole_chunks(&self, have: &Have) -> Have {
         let mut whole = Have::nothing(self.layout.payload_bytes());
         for chunks in have.chunks(self.chunk_size) {
@@ -236,8 +236,8 @@ impl Partial {
         self.good(size, index).map(|bytes| bytes.is_some())
     }
 
-    /// The bytes of this chunk, if they lead to the root. Hashes inside it may have been lost without the bytes; they
-    /// are written again.
+    /// Returns the bytes of this chunk if they lead to the root. The hashes inside it may have been lost although its
+    /// bytes are intact; then they are written again.
     fn good(&self, size: u64, index: u64) -> Result<Option<Vec<u8>>, StoreError> {
         let Some((bytes, groups)) = self.verified(size, index) else { return Ok(None) };
         let inside = outboard::nodes_of_groups(&self.layout, size, index, groups);
@@ -246,7 +246,7 @@ impl Partial {
         Ok(Some(bytes))
     }
 
-    /// What cannot be read counts as damaged.
+    /// A chunk that cannot be read counts as damaged.
     fn verified(&self, size: u64, index: u64) -> Option<(Vec<u8>, Vec<Hash>)> {
         let total = self.layout.payload_bytes();
         let range = chunk_range(total, size, index);

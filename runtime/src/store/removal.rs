@@ -15,10 +15,11 @@ use super::{
 type Keys = BTreeSet<(u64, Hash)>;
 
 impl Store {
-    /// Removes a payload with all its offers. A session that streams it goes on, because its files stay open; but it
-    /// cannot be resumed after it ended. So a payload that is being served is removed only with `force`.
+    /// Removes a payload with all its offers. A session that is streaming it goes on, because its files stay open. But
+    /// once that session has ended, it cannot be resumed. So a payload that is being served is removed only with
+    /// `force`.
     ///
-    /// An older snapshot whose updates led through the removed one keeps them.
+    /// An older snapshot whose updates led through the removed one keeps these updates.
     ///
     /// # Errors
     /// [`StoreError::Unknown`], and [`StoreError::Served`] unless forced.
@@ -30,8 +31,8 @@ impl Store {
         self.inner.rescan()
     }
 
-    /// Keeps the `keep` newest offers of a chain, 0 for all. What is being served is removed by a later call. Returns
-    /// the roots of the removed payloads.
+    /// Keeps the `keep` newest offers of a chain, or all with 0. A payload that is being served is left for a later
+    /// call. Returns the roots of the removed payloads.
     ///
     /// # Errors
     /// When the disk fails.
@@ -106,7 +107,7 @@ impl Inner {
         }
         let alone = match self.store.dir(&name).and_then(|folder| lock_alone(&folder)) {
             Ok(None) if !force => return Err(StoreError::Served { root: *root }),
-            // Not one of our folders, or unreadable: nobody can serve it.
+            // The entry is not one of our folders, or is unreadable. Nobody can serve it.
             other => other.ok().flatten(),
         };
         self.bridge(lock, root)?;
@@ -130,7 +131,7 @@ impl Inner {
                 longer.updates.extend_from_slice(&removed.updates);
                 longer.tip = removed.tip;
                 match self.add_offer(lock, &other.root(), longer) {
-                    // There would be too many updates, so it keeps its own tip.
+                    // The offer would have too many updates, so it keeps its own tip.
                     Ok(_) | Err(StoreError::Unfit { .. }) => {}
                     Err(error) => return Err(error),
                 }

@@ -1,7 +1,7 @@
-//! Which parts of a stored payload this process has verified: a bit for each 16 KiB group.
+//! Which parts of a stored payload this process has verified, with one bit for each 16 KiB group.
 //!
-//! A group counts if its bytes lead to the root, and if the hashes inside the chunk with which it was checked are those
-//! of its bytes. So a chunk of any size whose groups all count is served without hashing it again.
+//! A group counts as verified if two things hold. Its bytes lead to the root. And the stored hashes inside the chunk
+//! with which it was checked match the bytes. So a chunk of any size is served without hashing if all its groups count.
 
 use std::{
     ops::Range,
@@ -27,7 +27,8 @@ impl Seen {
         *self.groups() = Vec::new();
     }
 
-    /// The same, if all groups of a payload of so many bytes count: nothing was forgotten while they were verified.
+    /// Like [`Self::set_whole`], but only if all groups of a payload of this many bytes count, so that none was cleared
+    /// while they were verified.
     pub(super) fn set_whole_if(&self, bytes: u64) {
         let mut groups = self.groups();
         if has(&groups, &(0..bytes)) {
@@ -41,7 +42,7 @@ impl Seen {
         self.whole.load(Ordering::Acquire)
     }
 
-    /// Nothing counts any more.
+    /// No group counts any more.
     pub(super) fn clear(&self) {
         let mut groups = self.groups();
         self.whole.store(false, Ordering::Release);
@@ -56,7 +57,7 @@ impl Seen {
         has(&self.groups(), bytes)
     }
 
-    /// From now on all groups of these bytes count.
+    /// All groups of these bytes count from now on.
     pub(super) fn add(&self, bytes: &Range<u64>) {
         let mut groups = self.groups();
         for index in indices(bytes) {

@@ -7,12 +7,12 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// Distinguishes mounts.
+/// Identifies a mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mount {
-    /// The file system, or a part of one from which nothing can be renamed away.
+    /// The file system, or a part of it (such as a subvolume) out of which nothing can be renamed.
     pub device: u64,
-    /// The mount, because one file system may be mounted at several places. 0 if the kernel does not tell.
+    /// The id of the mount, because one file system may be mounted at several places. 0 if the kernel does not tell it.
     pub id: u64,
 }
 
@@ -53,7 +53,7 @@ pub trait Space: Debug + Send + Sync {
     /// Called before a payload is made durable.
     ///
     /// # Errors
-    /// An error here acts as a failure of that.
+    /// An error here counts as a failed flush.
     fn before_sync(&self) -> io::Result<()> {
         Ok(())
     }
@@ -69,7 +69,7 @@ impl Space for DiskSpace {
     }
 }
 
-/// A bound below what the disk has: each write takes from it until somebody adds space.
+/// A limit below the space of the disk. Each write uses up some of it, until more is allowed.
 #[derive(Debug)]
 pub struct Quota {
     free: AtomicU64,
@@ -82,7 +82,7 @@ impl Quota {
         Self { free: AtomicU64::new(free) }
     }
 
-    /// From now on allows this many bytes to be written.
+    /// Allows this many bytes to be written from now on.
     pub fn set_free(&self, free: u64) {
         self.free.store(free, Ordering::SeqCst);
     }

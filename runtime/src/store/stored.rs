@@ -27,7 +27,7 @@ use crate::files::{Dir, sealed, split_error};
 
 use crate::limits::MAX_DAMAGE_NOTE;
 
-/// A finished payload and the facts about it. Reading opens its files. While somebody holds a [`Payload`] they stay
+/// A finished payload and the facts about it. Reading opens its files. While a [`Payload`] of it exists, they stay
 /// open, so a session goes on even if the payload is removed.
 #[derive(Debug)]
 pub struct Stored {
@@ -69,13 +69,13 @@ pub struct OfferSummary {
     pub commitment: Hash,
 }
 
-/// Shows whether an entry of the store is still the one that was read.
+/// Tells whether an entry of the store is still the one that was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
     manifest: FileMark,
     /// The mark of the note that it is damaged.
     damaged: Option<FileMark>,
-    /// The marks of payload and outboard, which nobody may change.
+    /// The marks of payload and outboard, which must not change.
     body: [Option<FileMark>; 2],
 }
 
@@ -87,7 +87,7 @@ impl Mark {
     }
 }
 
-/// Shows whether a file is still the one that was checked.
+/// Tells whether a file is still the one that was checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FileMark {
     inode: u64,
@@ -111,7 +111,7 @@ impl Stored {
     /// Reads `store/<root>/` and checks that it is complete.
     ///
     /// # Errors
-    /// What is damaged, or what the disk did not let us read.
+    /// What is damaged, or the disk's error.
     pub(crate) fn load(folder: &Dir, root: &Hash) -> Result<Self, Damage> {
         let mark = Mark::of(folder).map_err(|error| unreadable(folder, MANIFEST, error))?.ok_or(Damage::NoManifest)?;
         if let Some(damage) = read_damage(folder) {
@@ -132,8 +132,8 @@ impl Stored {
         Ok(Self { manifest, offers, path, mark, seen: Arc::default(), open: Mutex::default() })
     }
 
-    /// Keeps what was verified of the payload if its files were not changed. Otherwise nothing of it counts any more,
-    /// also for those who have it open.
+    /// Carries over which parts were verified, if the payload's files were not changed. Otherwise no part counts as
+    /// verified any more, even for those who have the payload open.
     pub(super) fn take_over(&mut self, before: &Self) {
         if self.mark.body != before.mark.body {
             before.seen.clear();
@@ -141,13 +141,13 @@ impl Stored {
         self.seen = Arc::clone(&before.seen);
     }
 
-    /// This process has verified every byte, and every hash beside them, while it wrote them.
+    /// This process has verified every byte and every stored hash while writing them.
     pub(super) fn set_verified(&self) {
         self.seen.set_whole();
     }
 
-    /// Hashes everything that this process has not verified yet. `watch` is called with the number of bytes done, and
-    /// stops it by returning `false`. Blocks while it reads. Returns whether it reached the end.
+    /// Hashes everything that this process has not verified yet. `watch` is called with the number of bytes done; if it
+    /// returns `false`, hashing stops. Blocks while it reads. Returns whether it reached the end.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] names the first damaged part.
@@ -155,7 +155,7 @@ impl Stored {
         if self.is_verified() {
             return Ok(watch(self.bytes()));
         }
-        // It stands in nobody's way: a payload may be removed meanwhile.
+        // This does not count as serving: the payload may be removed meanwhile.
         let open = self.open_files(false)?;
         for index in 0..total_chunks(self.bytes(), STEP) {
             let range = chunk_range(self.bytes(), STEP, index);
@@ -193,7 +193,7 @@ impl Stored {
         self.manifest.format
     }
 
-    /// The snapshots that the payload is.
+    /// The snapshots whose payload this is.
     #[must_use]
     pub fn offers(&self) -> &[Arc<Offer>] {
         &self.offers
@@ -217,7 +217,7 @@ impl Stored {
         &self.path
     }
 
-    /// The open payload; shared by all who read it now.
+    /// Opens the payload. All current readers share one [`Payload`].
     ///
     /// # Errors
     /// When its files cannot be opened.
@@ -239,7 +239,7 @@ impl Stored {
             .map_err(|source| StoreError::Io { doing: "open", path: self.payload_path(), source })
     }
 
-    /// Reads one chunk and hashes it, even if that was done before. It holds up nobody meanwhile.
+    /// Reads one chunk and hashes it, even if that was done before. Does not keep the payload from being removed.
     ///
     /// # Errors
     /// As [`Payload::read_chunk`].
@@ -247,7 +247,7 @@ impl Stored {
         self.open_files(false)?.check(index, chunk_size)
     }
 
-    /// One chunk with its proof. Opens the files again unless somebody holds a [`Payload`].
+    /// One chunk with its proof. Opens the files again unless a [`Payload`] exists.
     ///
     /// # Errors
     /// When there is no such chunk, or reading fails.
@@ -269,7 +269,7 @@ impl OfferSummary {
     }
 }
 
-/// An open payload. While it lives, the payload counts as served: `remove` refuses it, also in another process.
+/// An open payload. While it exists, the payload counts as served: `remove` refuses it, even in another process.
 #[derive(Debug)]
 pub struct Payload {
     root: Hash,
@@ -286,7 +286,7 @@ const STEP: u64 = 1024 * 1024;
 impl Payload {
     fn open(folder: &Dir, root: Hash, bytes: u64, seen: Arc<Seen>, counts_as_served: bool) -> io::Result<Self> {
         let payload = folder.open_read(PAYLOAD)?;
-        // Whoever removes it takes an exclusive lock, and only for a moment.
+        // A removal takes an exclusive lock, and only for a moment.
         if counts_as_served {
             payload.lock_shared()?;
         }
@@ -300,8 +300,8 @@ impl Payload {
         self.root
     }
 
-    /// One chunk with its proof, for any chunk size of the protocol. What this process has not verified yet is verified
-    /// first.
+    /// One chunk with its proof, for any chunk size of the protocol. If this process has not verified the chunk yet, it
+    /// does that first.
     ///
     /// # Errors
     /// There is no such chunk, or reading failed; [`StoreError::Damaged`] if it does not lead to the root.
@@ -336,7 +336,7 @@ impl Payload {
         let total = self.layout.payload_bytes();
         let chunk = VerifiedChunk::verify(&self.root, total, chunk_size, index, bytes, proof)
             .map_err(|_| self.damaged(Damage::Bytes { start: range.start, end: range.end }))?;
-        // The hashes inside it prove smaller chunks.
+        // The hashes inside it are the proofs of smaller chunks.
         let inside = outboard::nodes_of_groups(&self.layout, chunk_size, index, chunk.groups);
         let differing = nodes::differing(&self.outboard, inside).map_err(|source| self.unreadable(OUTBOARD, source))?;
         if !differing.is_empty() {
@@ -350,7 +350,7 @@ impl Payload {
         StoreError::Damaged { path: self.path.clone(), reason }
     }
 
-    /// What the disk cannot return is lost; any other error may pass.
+    /// A part that the disk cannot return is lost. Any other error may pass.
     fn unreadable(&self, name: &'static str, source: io::Error) -> StoreError {
         const EIO: i32 = rustix::io::Errno::IO.raw_os_error();
         if source.kind() == io::ErrorKind::UnexpectedEof || source.raw_os_error() == Some(EIO) {
@@ -362,7 +362,7 @@ impl Payload {
     /// The payload's file. Its position is shared: use `read_at`, or one reader at a time.
     ///
     /// # Errors
-    /// No descriptor is left.
+    /// There is no descriptor left.
     pub fn reader(&self) -> io::Result<File> {
         self.payload.try_clone()
     }
@@ -384,7 +384,7 @@ pub(crate) fn read_at(file: &File, start: u64, length: usize) -> io::Result<Vec<
             Err(error) => return Err(error.into()),
         }
     }
-    // The allocator may have returned more space than was asked for.
+    // The allocator may have returned more space than was requested.
     bytes.truncate(length);
     Ok(bytes)
 }
@@ -420,7 +420,7 @@ fn read_damage(folder: &Dir) -> Option<Damage> {
 pub(crate) fn lock_alone(folder: &Dir) -> io::Result<Option<Alone>> {
     let payload = match folder.open_read(PAYLOAD) {
         Ok(payload) => payload,
-        // Damaged: nobody can serve it.
+        // The payload is damaged, so nobody can serve it.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(Alone(None))),
         Err(error) => return Err(error),
     };
@@ -431,7 +431,7 @@ pub(crate) fn lock_alone(folder: &Dir) -> io::Result<Option<Alone>> {
     }
 }
 
-/// Holds the lock.
+/// Keeps the lock until dropped.
 pub(crate) struct Alone(#[allow(dead_code)] Option<File>);
 
 #[cfg(test)]

@@ -113,7 +113,7 @@ proptest! {
             }
             prop_assert!(stored.read_chunk(source.plan.total_chunks, 1 << power).is_err());
         }
-        // A consumer that stops half-way and continues with another chunk size.
+        // A consumer stops half-way and continues with another chunk size.
         let consumer = pair.consumer();
         let source = Source::new(&provider, root, 1 << first);
         let mut partial = source.partial(&consumer);
@@ -123,7 +123,7 @@ proptest! {
         let source = Source::new(&provider, root, 1 << second);
         let mut partial = source.partial(&consumer);
         let there = (stop << first).min(length as u64);
-        // What makes whole chunks of the second size.
+        // Only whole chunks of the second size count.
         let whole = if there == length as u64 { there } else { there >> second << second };
         prop_assert_eq!(partial.durable_bytes(), whole);
         let next = if partial.durable_bytes() == length as u64 { source.plan.total_chunks }
@@ -166,7 +166,7 @@ fn a_payload_has_one_writer_and_is_written_once() {
     partial.finish(source.offer()).unwrap();
     assert!(matches!(consumer.partial(&source.plan, &source.updates), Err(StoreError::Stored { .. })));
     assert!(consumer.partials().unwrap().is_empty());
-    // Only what belongs there.
+    // The folder must contain only its own files.
     let mut names: Vec<_> = fs::read_dir(consumer.get(&root).unwrap().folder_path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -259,10 +259,10 @@ fn what_is_recorded_counts_as_durable_and_is_hashed_before_it_is_finished() {
         let partial = consumer.partial_from(&source.plan, &source.updates, recorded).unwrap();
         (partial.durable_bytes(), partial.unchecked_bytes())
     };
-    // What lies beyond the record was hashed, and written again.
+    // The bytes beyond the record were hashed and written again.
     assert_eq!(at(4 * 65_536), (8 * 65_536, 4 * 65_536));
     assert_eq!(at(0), (8 * 65_536, 0));
-    // A record cannot make bytes appear.
+    // A record cannot create bytes.
     assert_eq!(at(12 * 65_536), (8 * 65_536, 8 * 65_536));
 
     let mut partial = consumer.partial_from(&source.plan, &source.updates, 8 * 65_536).unwrap();
@@ -275,8 +275,8 @@ fn what_is_recorded_counts_as_durable_and_is_hashed_before_it_is_finished() {
     assert_eq!(fs::read(partial.finish(source.offer()).unwrap().payload_path()).unwrap(), content);
 }
 
-/// One byte of what a killed consumer left changes, anywhere. In the end the finished payload is right, and hardly more
-/// than the damaged chunk is fetched again. `RPP_TEST_CHANGES` says how often (200).
+/// One byte of a killed consumer's files changes, at any place. In the end the finished payload is right, and hardly
+/// more than the damaged chunk is fetched again. `RPP_TEST_CHANGES` sets the number of runs (200).
 #[test]
 fn a_byte_that_changes_between_two_processes_never_counts() {
     let rounds = std::env::var("RPP_TEST_CHANGES").ok().and_then(|text| text.parse().ok()).unwrap_or(200_u64);
@@ -336,7 +336,7 @@ fn a_byte_that_changes_between_two_processes_never_counts() {
     assert!(found > rounds / 10, "{found} of {rounds}");
 }
 
-/// A disk whose next flush fails, and what is written again.
+/// A disk whose next flush fails, and which counts the bytes that are written again.
 #[derive(Debug, Default)]
 struct Failing {
     flush_fails: AtomicBool,
@@ -367,7 +367,7 @@ fn after_a_failed_flush_the_same_bytes_are_written_again_before_they_count() {
     let content = bytes(MIB, 1);
     let root = pair.publish(&content, 1);
     let source = Source::new(&pair.provider(), root, 65_536);
-    // In the same process, and in the next one.
+    // This must hold in the same process and in the next one.
     for restarts in [false, true] {
         let folder = tempfile::tempdir().unwrap();
         let disk = Arc::new(Failing::default());
@@ -412,7 +412,7 @@ fn what_is_stored_is_verified_when_it_is_read_and_a_damaged_payload_is_offered_b
         let store = pair.provider();
         let stored = store.get(&root).unwrap();
         change(&stored.payload_path().with_file_name(name), at);
-        // Undamaged chunks are served.
+        // Undamaged chunks are still served.
         for index in 0..reads {
             stored.read_chunk(index, 65_536).unwrap();
         }
@@ -422,7 +422,7 @@ fn what_is_stored_is_verified_when_it_is_read_and_a_damaged_payload_is_offered_b
         store.condemn(&root, &reason);
         assert!(store.best_offer(None, None).is_none() && store.get(&root).is_none());
         assert!(store.refresh().unwrap(), "whoever follows the catalog hears of it");
-        // Nor by another process.
+        // Another process does not offer it either.
         let other = pair.provider();
         assert!(
             other.get(&root).is_none() && other.damaged()[0].reason.to_string() == reason.to_string(),
@@ -473,7 +473,7 @@ fn what_changes_under_a_running_process_does_not_count_any_more() {
     payload.read_chunk(3, 65_536).unwrap();
     let path = store.get(&root).unwrap().payload_path();
     change(&path, 3 * 65_536 + 7);
-    // File systems have coarse clocks.
+    // The clocks of file systems are coarse.
     let later = std::time::SystemTime::now() + Duration::from_secs(1);
     fs::File::options().write(true).open(path).unwrap().set_modified(later).unwrap();
     store.look().unwrap();
@@ -486,7 +486,7 @@ fn of_a_damaged_stored_payload_only_what_is_damaged_is_fetched_again_and_its_off
     let content = bytes(2 * MIB, 1);
     let root = pair.publish(&content, 1);
     let source = Source::new(&pair.provider(), root, 65_536);
-    // The same payload at another height.
+    // Publishes the same payload at another height.
     pair.publish(&content, 2);
     let provider = pair.provider();
     let both = provider.get(&root).unwrap().offers().len();
@@ -607,7 +607,7 @@ fn a_damaged_entry_is_reported_and_the_others_are_served() {
     for (reason, word) in reasons.iter().zip(["cut short", "checksum", "outboard", "49999 bytes"]) {
         assert!(reason.contains(word), "{reason}");
     }
-    // Left unchanged.
+    // The damaged folder is left unchanged.
     assert!(folder(2).join(PAYLOAD).exists());
 }
 
@@ -632,7 +632,7 @@ fn what_a_killed_process_left_is_completed_or_cleaned() {
     let content = bytes(50_000, 1);
     let root = pair.publish(&content, 1);
     let (store, partial) = (pair.provider.path().join("store"), pair.provider.path().join("partial"));
-    // Killed before the rename of a finished payload.
+    // As if killed before the rename of a finished payload.
     fs::rename(store.join(root.to_string()), partial.join(root.to_string())).unwrap();
     fs::write(partial.join(root.to_string()).join(PLAN), "{}").unwrap();
     fs::create_dir(store.join(format!("{REMOVED}{root}-1"))).unwrap();
@@ -641,7 +641,7 @@ fn what_a_killed_process_left_is_completed_or_cleaned() {
     assert_eq!(fs::read(opened.get(&root).unwrap().payload_path()).unwrap(), content);
     let names = |path: &Path| fs::read_dir(path).unwrap().count();
     assert_eq!((names(&store), names(&partial), names(&store.join(root.to_string()))), (2, 0, 3));
-    // Killed between the two renames: a manifest in a partial folder that is not complete.
+    // As if killed between the two renames: a partial folder that has a manifest and is not complete.
     fs::rename(store.join(root.to_string()), partial.join(root.to_string())).unwrap();
     fs::write(partial.join(root.to_string()).join(PAYLOAD), "short").unwrap();
     let opened = pair.provider();
@@ -679,7 +679,7 @@ fn what_is_published_beside_is_seen_at_the_next_refresh() {
     let stored = store.get(&root).unwrap();
     assert!(!store.refresh().unwrap());
     assert!(Arc::ptr_eq(&stored, &store.get(&root).unwrap()));
-    // The same payload at another height is the same payload with another offer.
+    // Publishing the same content at another height adds an offer to the same payload.
     pair.publish(&bytes(50_000, 1), 2);
     assert!(store.refresh().unwrap());
     assert_eq!(store.list().len(), 1);
@@ -718,7 +718,7 @@ fn older_snapshots_lead_to_the_newest_tip_and_old_plans_stay_served() {
     never.tip.commitment = Hash([1; 32]);
     assert!(store.resolve(&never).is_none());
 
-    // Without the payload in the middle, the older ones still lead to the newest tip.
+    // If the payload in the middle is removed, the older ones still lead to the newest tip.
     store.remove(&roots[2], false).unwrap();
     let (_, oldest) = store.best_offer(None, Some(10)).unwrap();
     assert_eq!((oldest.tip.height, oldest.updates.len()), (40, 4));
@@ -735,7 +735,7 @@ fn a_served_payload_is_removed_only_by_force_and_its_session_goes_on() {
     let root = pair.publish(&content, 1);
     let serving = pair.provider();
     let session = serving.get(&root).unwrap().open().unwrap();
-    // Another process would see the same.
+    // Another process sees the same.
     let remover = pair.provider();
     assert!(matches!(remover.remove(&root, false), Err(StoreError::Served { .. })));
     assert!(remover.get(&root).is_some());
@@ -789,7 +789,7 @@ fn an_offer_is_added_once_and_only_to_its_payload() {
 
 const FULL_CHILD: &str = "RPP_TEST_FULL_CHILD";
 
-/// Not a test of its own: runs with a file size limit, as [`a_really_full_disk_is_reported_and_gone_on_from`] starts it.
+/// Not a test of its own: [`a_really_full_disk_is_reported_and_gone_on_from`] starts it with a file size limit.
 #[test]
 fn full_disk_child() {
     let Ok(folder) = std::env::var(FULL_CHILD) else { return };
@@ -822,7 +822,8 @@ fn full_disk_child() {
 fn a_really_full_disk_is_reported_and_gone_on_from() {
     let temp = tempfile::tempdir().unwrap();
     publish_bytes(&temp.path().join("provider"), &bytes(1_000_000, 1), 1);
-    // The shell sets the limit (in units of 512 or 1024 bytes, as it likes) and keeps the signal from killing.
+    // The shell sets the limit (in units of 512 or 1024 bytes, depending on the shell) and ignores the signal, which
+    // would otherwise kill the process.
     let output = std::process::Command::new("sh")
         .args(["-c", "trap '' XFSZ; ulimit -S -f 600; exec \"$0\" --exact store::tests::full_disk_child"])
         .arg(std::env::current_exe().unwrap())

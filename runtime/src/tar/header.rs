@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-/// All parts of a tar are multiples of this.
+/// All parts of a tar are multiples of this many bytes.
 pub(crate) const BLOCK: usize = 512;
 const NAME: usize = 100;
 const PREFIX: usize = 155;
@@ -19,14 +19,14 @@ pub(crate) enum HeaderKind {
 
 pub(super) struct HeaderFields<'a> {
     pub(super) kind: HeaderKind,
-    /// The relative path; that of a folder has its trailing `/`.
+    /// The relative path. A folder's path ends in `/`.
     pub(super) path: &'a [u8],
     pub(super) link: &'a [u8],
     pub(super) size: u64,
     pub(super) mode: u32,
 }
 
-/// Zero bytes after `size` bytes of content.
+/// The number of zero bytes after `size` bytes of content.
 pub(super) fn padding(size: u64) -> usize {
     (BLOCK - (size % BLOCK as u64) as usize) % BLOCK
 }
@@ -64,7 +64,7 @@ fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
     if path.len() <= NAME {
         return Some((b"", path));
     }
-    // Not at the trailing slash of a folder, because then the name would be empty.
+    // The split must not be at a folder's trailing slash, because then the name would be empty.
     let slash = path[..(PREFIX + 1).min(path.len() - 1)].iter().rposition(|&byte| byte == b'/')?;
     let (prefix, name) = (&path[..slash], &path[slash + 1..]);
     (!prefix.is_empty() && name.len() <= NAME).then_some((prefix, name))
@@ -129,10 +129,10 @@ mod tests {
         assert!(split(&path(156, 100)).is_none());
         assert!(split(&path(155, 101)).is_none());
         assert!(split(&[b'n'; 101]).is_none());
-        // The path is a folder's: it must not be split at the slash at its end.
+        // This is a folder's path, and it must not be split at its trailing slash.
         assert!(split(&[vec![b'n'; 101], vec![b'/']].concat()).is_none());
         assert_eq!(split(&[path(120, 99), vec![b'/']].concat()).unwrap().1.len(), 100);
-        // The last slash that fits, not the first.
+        // The split is at the last slash that fits, not at the first.
         let deep = [b"a/".as_slice(), &path(100, 60)].concat();
         assert_eq!(split(&deep).unwrap().1.len(), 60);
     }

@@ -1,8 +1,9 @@
 //! Decides whether a symlink can lead only to places in its own tree.
 //!
-//! A target that begins with `..` at most as often as its folder is deep, followed only by names, is judged by its
-//! text: each name can only lead further down, or through another link that is judged itself. The effect of a `..`
-//! after a name depends on what the name is, so such a target is followed through the tree as the kernel would.
+//! Some targets are judged by their text: those that begin with `..` at most as often as their folder is deep, followed
+//! only by names. Each name can only lead further down, or through another link, which is judged itself. If a `..`
+//! follows a name, its effect depends on what that name is. Such a target is followed through the tree, as the kernel
+//! would do it.
 
 use std::{collections::VecDeque, os::fd::AsFd};
 
@@ -16,9 +17,9 @@ pub(crate) const OUTSIDE: &str = "its target leads outside";
 /// The verdict on the text of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Text {
-    /// It stays inside in any case.
+    /// It stays inside whatever its names are.
     Inside,
-    /// It depends on what is on the way; [`walk`] decides.
+    /// It depends on what the names are; [`walk`] decides.
     Depends,
 }
 

@@ -1,5 +1,5 @@
-//! What is found out about a folder before its files are read: the length of its tar, the links that no consumer will
-//! unpack, and the files that more users will be able to read there than here.
+//! The facts about a folder that are found before its files are read: the length of its tar, the links that no consumer
+//! will unpack, and the files that more users will be able to read after unpacking than here.
 
 use std::{fs::File, io, os::fd::OwnedFd};
 
@@ -10,7 +10,7 @@ use crate::limits::MAX_NAMED;
 /// Entries of one kind: their number, and the first of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// How many.
+    /// The number of entries.
     pub total: u64,
     /// The path and the finding for the first [`MAX_NAMED`]; paths are escaped and cut.
     pub first: Vec<(String, String)>,
@@ -31,11 +31,11 @@ impl Findings {
 pub(crate) struct FolderSurvey {
     /// Length of the tar.
     pub(crate) bytes: u64,
-    /// Bytes that take space; the others are holes.
+    /// Bytes that take space. The rest is holes.
     pub(crate) data_bytes: u64,
-    /// Links that are refused when unpacked.
+    /// Links that `unpack` refuses.
     pub(crate) links: Findings,
-    /// Files and folders that fewer users may read here than the tar says.
+    /// Files and folders that fewer users may read here than the modes in the tar allow.
     pub(crate) private: Findings,
 }
 
@@ -57,7 +57,7 @@ impl Surveyor {
         Self { root, found: FolderSurvey::default() }
     }
 
-    /// A file's length. `open` is asked only if it has holes.
+    /// Counts a file's content. `open` is called only if the file has holes.
     pub(super) fn content<E: From<io::Error>>(
         &mut self,
         size: u64,
@@ -71,7 +71,7 @@ impl Surveyor {
         Ok(())
     }
 
-    /// `open` are the bits by which everybody may read the file after it was unpacked.
+    /// `open`: the mode bits by which everybody may read the file after it is unpacked.
     pub(super) fn mode(&mut self, path: &[u8], mode: u32, open: u32) {
         if mode & open != open {
             self.found.private.add(path, format!("mode {:04o}", mode & 0o7777));

@@ -10,7 +10,7 @@ use std::{
 
 use super::*;
 
-/// The tree of the committed vector; it has every case of the format.
+/// The tree of the committed test vector. It covers every case of the format.
 fn vector_tree(root: &Path) {
     let write = |name: &str, content: &[u8], mode: u32| {
         let path = root.join(name);
@@ -132,7 +132,7 @@ fn sockets_and_fifos_are_errors_naming_the_path() {
     assert!(error.to_string().contains(fifo.to_str().unwrap()), "{error}");
 }
 
-/// Does something once, when content arrives.
+/// Runs an action once, when content arrives.
 struct Meddler<F: FnMut()> {
     act: Option<F>,
 }

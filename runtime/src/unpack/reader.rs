@@ -1,5 +1,6 @@
 //! Reads a tar entry by entry, as GNU tar does: ustar, pax headers, GNU's long names, checksums over signed bytes, and
-//! archives that end with one zero block or none. Allocates at most [`MAX_EXTENSION`] bytes for what a header says.
+//! archives that end with one zero block or none. It allocates at most [`MAX_EXTENSION`] bytes because of what a header
+//! says.
 
 use super::{
     UnpackError,
@@ -31,7 +32,7 @@ pub(super) struct Reader<I> {
     input: I,
     length: u64,
     offset: u64,
-    /// Bytes of the current entry's content that were not read yet, and the zeros after it.
+    /// Bytes of the current entry that were not read yet: its content and the zeros after it.
     content: u64,
     padding: u64,
 }
@@ -42,7 +43,7 @@ struct Extensions {
     path: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
     size: Option<u64>,
-    /// In pax's form the map of a sparse file is in its content.
+    /// Whether the content begins with the map of a sparse file, as in pax's format.
     sparse: bool,
     /// The real name of a sparse file.
     sparse_name: Option<Vec<u8>>,
@@ -57,7 +58,7 @@ impl<I: ByteSource> Reader<I> {
         self.input
     }
 
-    /// The next entry; `None` after the end. Content of the last one that was not read is skipped.
+    /// The next entry, or `None` after the end. Unread content of the previous entry is skipped.
     pub(super) fn next(&mut self) -> Result<Option<TarEntry>, UnpackError> {
         let mut extensions = Extensions::default();
         self.skip_rest()?;
@@ -93,7 +94,7 @@ impl<I: ByteSource> Reader<I> {
         self.content
     }
 
-    /// The next piece of the current entry's content; nothing at its end.
+    /// The next piece of the current entry's content. It is empty at the end.
     pub(super) fn content(&mut self) -> Result<Span<'_>, UnpackError> {
         if self.content == 0 {
             return Ok(Span::Data(&[]));
@@ -126,8 +127,8 @@ impl<I: ByteSource> Reader<I> {
         if flag == b'S' {
             self.sparse_map(header)?;
         }
-        // Folders and links have no content, whatever size their header says, because some programs write the size of
-        // the folder.
+        // Folders and links have no content, whatever size their header says: some programs write the folder's own size
+        // there.
         let bare = kind == EntryKind::Folder || matches!(flag, b'1'..=b'6');
         let size = match said.size {
             _ if bare => 0,
@@ -170,7 +171,7 @@ impl<I: ByteSource> Reader<I> {
         Ok(())
     }
 
-    /// `None` for a block of zeros, and where the payload ends after a complete block.
+    /// The next block. `None` for a block of zeros, or if the payload ends after a complete block.
     fn block(&mut self) -> Result<Option<[u8; BLOCK]>, UnpackError> {
         if self.offset == self.length {
             return Ok(None);
@@ -238,7 +239,7 @@ impl<I: ByteSource> Reader<I> {
         Ok(())
     }
 
-    /// Global headers may have comments, but nothing that changes every later entry.
+    /// Global headers may contain comments, but nothing that would change every later entry.
     fn global(&mut self, header: &Header<'_>) -> Result<(), UnpackError> {
         let mut said = Extensions::default();
         self.pax(header, &mut said)?;
@@ -248,7 +249,7 @@ impl<I: ByteSource> Reader<I> {
         }
     }
 
-    /// The sum is over bytes; some old programs took them as signed.
+    /// The sum is over unsigned bytes; some old programs treated them as signed.
     fn check_sum(&self, header: &Header<'_>) -> Result<(), UnpackError> {
         let others = || header.0[..148].iter().chain(&header.0[156..]);
         let spaces = 8 * i64::from(b' ');
@@ -302,7 +303,7 @@ impl Header<'_> {
     fn path(&self) -> Vec<u8> {
         let name = text(&self.0[..100]);
         let prefix = text(&self.0[345..500]);
-        // Only POSIX's magic defines the prefix; GNU's has other data there.
+        // Only POSIX's magic number means that there is a prefix; GNU's format has other data there.
         if prefix.is_empty() || &self.0[257..263] != b"ustar\0" {
             return name.to_vec();
         }

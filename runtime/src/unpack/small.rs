@@ -1,8 +1,8 @@
-//! Small files are created here one after the other, and get their content from a second thread: creating the next file
-//! takes about as long as writing the last one.
+//! Creates small files one after the other; a second thread writes their content. Creating the next file takes about as
+//! long as writing the last one.
 //!
-//! At most [`BATCHES`] batches wait for that thread, each of at most [`FILES`] open files and [`BYTES`] bytes. A third thread
-//! makes the system write back what is there, so that little is left when everything must be durable.
+//! At most [`BATCHES`] batches wait for that thread, each of at most [`FILES`] open files and [`BYTES`] bytes. A third
+//! thread makes the system write data back early, so that little is left when everything must be durable.
 
 use std::{
     fs::File,
@@ -18,11 +18,11 @@ pub(super) const LARGEST: u64 = 64 * 1024;
 const FILES: usize = 64;
 const BYTES: usize = 512 * 1024;
 const BATCHES: usize = 2;
-/// The system writes back what is there after so many bytes and files; a file counts as a page more.
+/// The system is asked to write back after this many bytes and files. Each file counts as a page more.
 const WRITE_BACK_EVERY: u64 = 64 * 1024 * 1024;
 const PAGE: u64 = 4096;
 
-/// Files that are created, and the content that they are to have.
+/// Files that were created, and the content for them.
 #[derive(Default)]
 struct Batch {
     files: Vec<SmallFile>,
@@ -31,14 +31,14 @@ struct Batch {
 
 struct SmallFile {
     file: File,
-    /// Where its content ends; it begins where that of the file before it ends.
+    /// Where its content ends. It begins where the previous file's content ends.
     end: usize,
     path: Vec<u8>,
 }
 
 enum SmallJob {
     Write(Batch),
-    /// Answered when everything before it is written.
+    /// Answered when all earlier jobs are done.
     Settle(SyncSender<()>),
 }
 
@@ -48,10 +48,10 @@ pub(super) struct Failed {
     pub(super) error: io::Error,
 }
 
-/// The writer stopped; it knows why.
+/// The writer stopped. It returns the reason itself.
 pub(super) struct Stopped;
 
-/// The side of the extraction.
+/// The side of the extraction: it creates files.
 pub(super) struct SmallFiles {
     batch: Batch,
     jobs: SyncSender<SmallJob>,
@@ -60,14 +60,14 @@ pub(super) struct SmallFiles {
     since: u64,
 }
 
-/// The side that writes.
+/// The side that writes the content.
 pub(super) struct BatchWriter<'a> {
     jobs: Receiver<SmallJob>,
     nudged: Receiver<()>,
     folder: &'a File,
 }
 
-/// Both sides; `folder` says which file system is written back.
+/// Creates both sides. `folder` tells which file system is to be written back.
 pub(super) fn pair(folder: &File) -> (SmallFiles, BatchWriter<'_>) {
     let (sender, jobs) = sync_channel(BATCHES);
     let (nudge, nudged) = sync_channel(1);
@@ -75,12 +75,12 @@ pub(super) fn pair(folder: &File) -> (SmallFiles, BatchWriter<'_>) {
 }
 
 impl SmallFiles {
-    /// Where the content of the next file is collected before it is [`Self::add`]ed.
+    /// The buffer in which the next file's content is collected, before [`Self::add`] is called.
     pub(super) fn content(&mut self) -> &mut Vec<u8> {
         &mut self.batch.content
     }
 
-    /// The file whose content was collected last.
+    /// Adds the file whose content was collected last.
     pub(super) fn add(&mut self, file: File, path: &[u8]) -> Result<(), Stopped> {
         self.batch.files.push(SmallFile { file, end: self.batch.content.len(), path: path.to_vec() });
         if self.batch.files.len() < FILES && self.batch.content.len() < BYTES {
@@ -102,12 +102,12 @@ impl SmallFiles {
         self.since += bytes;
         if self.since >= WRITE_BACK_EVERY {
             self.since = 0;
-            // If the channel is full, the system is asked already.
+            // If the channel is full, a write-back is already requested.
             let _ = self.nudge.try_send(());
         }
     }
 
-    /// Hands over what is left and ends the writer.
+    /// Hands over the remaining files and ends the writer.
     pub(super) fn finish(mut self) -> Result<(), Stopped> {
         self.send()
     }
@@ -132,7 +132,8 @@ impl BatchWriter<'_> {
     pub(super) fn run(self) -> Result<(), Failed> {
         let Self { jobs, nudged, folder } = self;
         thread::scope(|scope| {
-            // It takes the place of the last one when it fails: the system reports an error once.
+            // If this thread's `syncfs` fails, its error is the result: the system reports such an error only once, so
+            // the last flush would not see it.
             let flushing = scope.spawn(move || nudged.iter().try_for_each(|()| rustix::fs::syncfs(folder)));
             for job in jobs {
                 match job {
@@ -154,7 +155,7 @@ fn write(batch: Batch) -> Result<(), Failed> {
         let content = &batch.content[start..end];
         start = end;
         let written = sparse::write_new_at(&file, content, 0).and_then(|written| {
-            // Zeros at the end are not written.
+            // Zeros at the end are not written, so the length is set.
             let length = content.len() as u64;
             if written.unwrap_or(0) < length { file.set_len(length) } else { Ok(()) }
         });
@@ -169,7 +170,7 @@ mod tests {
 
     use super::*;
 
-    /// What the writer said, when `fill` had handed over its files.
+    /// The writer's result after `fill` has handed over its files.
     fn written(
         folder: &std::path::Path,
         fill: impl FnOnce(&mut SmallFiles) -> Result<(), Stopped>,

@@ -1,5 +1,5 @@
-//! Reads the payload: one thread reads ahead and hashes, and the extraction uses what it read without copying.
-//! [`AHEAD`] pieces of [`PIECE`] bytes are in flight; holes are not read.
+//! Reads the payload. One thread reads ahead and hashes; the extraction uses the same buffers without copying.
+//! [`AHEAD`] pieces of [`PIECE`] bytes are in flight. Holes are not read.
 
 use std::{
     fs::File,
@@ -55,12 +55,12 @@ enum Piece {
     Zeros(u64),
 }
 
-/// The side of the extraction.
+/// The side of the extraction: it consumes the bytes.
 pub(super) struct PayloadReader<'a> {
     pieces: Receiver<Piece>,
     spare: SyncSender<Vec<u8>>,
     piece: Piece,
-    /// How much of the piece was consumed.
+    /// Bytes of the piece that were consumed.
     taken: u64,
     done: u64,
     progress: &'a mut dyn FnMut(u64),
@@ -74,7 +74,7 @@ pub(super) struct Feeder<'a> {
     spare: Receiver<Vec<u8>>,
 }
 
-/// Both sides for the first `length` bytes of a file. `progress` is called with the number of bytes consumed.
+/// Creates both sides for the first `length` bytes of a file. `progress` is called with the number of bytes consumed.
 pub(super) fn open<'a, 'b>(
     file: &'a File,
     length: u64,
@@ -100,7 +100,7 @@ impl PayloadReader<'_> {
         self.done += length;
         self.taken = 0;
         (self.progress)(self.done);
-        // The end, or an error that the reader reports.
+        // This is the end, or an error that the reader reports.
         self.piece = self.pieces.recv().unwrap_or(Piece::Zeros(0));
     }
 
@@ -112,7 +112,7 @@ impl PayloadReader<'_> {
         length - self.taken
     }
 
-    /// Consumes all that is left, so that all of it is hashed.
+    /// Consumes the rest, so that all of it is hashed.
     pub(super) fn drain(&mut self) {
         loop {
             self.taken += self.left();
@@ -141,7 +141,7 @@ impl ByteSource for PayloadReader<'_> {
 }
 
 impl Feeder<'_> {
-    /// Reads and hashes everything; ends early if the other side is gone.
+    /// Reads and hashes everything. Ends early if the other side is gone.
     pub(super) fn run(self) -> io::Result<Hash> {
         let mut hasher = blake3::Hasher::new();
         let mut map = Map::new(self.file, self.length)?;
@@ -184,7 +184,7 @@ fn fill(file: &File, start: u64, length: usize, mut bytes: Vec<u8>) -> io::Resul
             Err(error) => return Err(error.into()),
         }
     }
-    // The buffer may have more space than was asked for.
+    // The buffer may have more space than was requested.
     bytes.truncate(length);
     Ok(bytes)
 }

@@ -1,8 +1,8 @@
 //! The destination while it is being filled: a sibling folder with a name of its own, which becomes the destination by
 //! one rename.
 //!
-//! The process that fills it holds a lock on it. So a folder that a killed process left is recognised by its free lock,
-//! whatever its process id, and the next extraction to the same destination removes it.
+//! The process that fills the folder holds a lock on it. If the lock is free, the folder was left by a killed process,
+//! whatever process id is in its name. The next extraction to the same destination removes it.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -28,7 +28,7 @@ pub(super) struct Staging {
     path: PathBuf,
     dest: PathBuf,
     folder: File,
-    /// Mode bits that the process and the parent folder allow to new folders.
+    /// The mode bits that the umask and the parent folder allow for new folders.
     allowed: u32,
     placed: bool,
 }
@@ -56,7 +56,7 @@ impl Staging {
                 Ok(folder.zip(allowed.transpose()?))
             });
             let locked = locked.map_err(|error| {
-                // It is empty, and nobody knows of it.
+                // The folder is empty, and nobody uses it.
                 let _ = std::fs::remove_dir(&path);
                 failed(error)
             })?;
@@ -78,12 +78,12 @@ impl Staging {
         self.allowed
     }
 
-    /// Makes everything durable and renames it to the destination, with `mode` as far as allowed.
+    /// Makes everything durable and renames it to the destination. Its mode is `mode`, as far as allowed.
     pub(super) fn place(mut self, mode: u32) -> Result<(), UnpackError> {
         let failed = |source: io::Error| UnpackError::Destination { path: self.dest.clone(), source };
         let mode = (mode & self.allowed) | (self.allowed & 0o2000);
         self.folder.set_permissions(PermissionsExt::from_mode(mode)).map_err(failed)?;
-        // What the rename shows must also be there after a power loss.
+        // The content must be durable before the rename makes it visible.
         rustix::fs::syncfs(&self.folder).map_err(|error| failed(error.into()))?;
         match rustix::fs::renameat_with(CWD, &self.path, CWD, &self.dest, RenameFlags::NOREPLACE) {
             Err(rustix::io::Errno::EXIST) => return Err(UnpackError::Exists { path: self.dest.clone() }),
@@ -129,11 +129,11 @@ fn lock(path: &Path) -> io::Result<Option<File>> {
     match folder.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Ok(None),
-        // The file system has no locks: then nobody removes anything either.
+        // If the file system has no locks, no other process removes folders either.
         Err(TryLockError::Error(error)) if is_unsupported(&error) => {}
         Err(TryLockError::Error(error)) => return Err(error),
     }
-    // Whoever removes an abandoned folder holds its lock until it is gone.
+    // A process that removes an abandoned folder holds its lock until the folder is gone.
     let (open, there) = (folder.metadata()?, path.symlink_metadata());
     let same = there.is_ok_and(|there| (there.dev(), there.ino()) == (open.dev(), open.ino()));
     Ok(same.then_some(folder))
@@ -149,7 +149,8 @@ fn is_unsupported(error: &io::Error) -> bool {
     matches!(error, Some(rustix::io::Errno::NOSYS | rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOLCK))
 }
 
-/// Removes what killed extractions to the same destination left. What cannot be removed stays, and does no harm.
+/// Removes folders that killed extractions to the same destination left. If one cannot be removed, it stays and does no
+/// harm.
 fn remove_abandoned(parent: &Path, prefix: &OsStr) {
     let Ok(names) = std::fs::read_dir(parent) else { return };
     for entry in names.flatten() {
@@ -160,7 +161,7 @@ fn remove_abandoned(parent: &Path, prefix: &OsStr) {
         }
         let path = parent.join(&name);
         let Ok(folder) = open(&path) else { continue };
-        // Without the lock it is unknown whether somebody is using it.
+        // Without the lock it is unknown whether a process is using it.
         if folder.try_lock().is_err() {
             continue;
         }

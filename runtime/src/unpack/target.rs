@@ -32,17 +32,17 @@ pub(super) struct Target<'a> {
     /// Mode bits that the process may set.
     allowed: u32,
     root_mode: u32,
-    /// The folder of the previous entry, because most entries share it with their neighbour.
+    /// The folder of the previous entry. Most entries are in the same folder as the one before.
     parent: Option<(Vec<u8>, OwnedFd)>,
     small: SmallFiles,
     /// Number of entries, and of folders that were made without one.
     made: u64,
-    /// Some links can be judged only in the finished tree.
+    /// Whether some links can be judged only in the finished tree.
     walk: bool,
     unpacked: Unpacked,
 }
 
-/// Refuses an entry that must not be extracted by what it says itself; otherwise returns the names of its path.
+/// Refuses an entry whose own header already forbids extracting it. Otherwise returns the names of its path.
 pub(super) fn check(entry: &TarEntry) -> Result<Vec<&[u8]>, UnpackError> {
     if let EntryKind::Never(reason) = entry.kind {
         return Err(refused(&entry.path, reason));
@@ -100,9 +100,9 @@ impl<'a> Target<'a> {
         })
     }
 
-    /// Hands over the last files, and returns the mode that the archive has for the destination itself.
+    /// Hands over the last files. Returns the mode that the archive specifies for the destination itself.
     pub(super) fn finish(self) -> u32 {
-        // If the writer has stopped, it says why.
+        // If the writer has stopped, it reports the reason itself.
         let _ = self.small.finish();
         self.root_mode
     }
@@ -133,11 +133,11 @@ impl<'a> Target<'a> {
     }
 
     fn take<I: ByteSource>(&mut self, entry: &TarEntry, reader: &mut Reader<I>) -> Result<(), UnpackError> {
-        // Refused entries count as well, so that their number is bounded.
+        // Refused entries count as well, so that their number is limited.
         self.count()?;
         let names = check(entry)?;
         let Some((name, folders)) = names.split_last() else {
-            // `./`, as other programs write it.
+            // This is the entry `./`, which other programs write.
             self.root_mode = self.folder_mode(entry.mode);
             return Ok(());
         };
@@ -162,7 +162,8 @@ impl<'a> Target<'a> {
         Ok(())
     }
 
-    /// Makes `folders` the parent. They are opened one by one without following links, and created if missing.
+    /// Makes `folders` the current parent. They are opened one by one without following links, and created if they are
+    /// missing.
     fn enter(&mut self, folders: &[&[u8]], path: &[u8]) -> Result<(), UnpackError> {
         if self.parent.as_ref().is_some_and(|(open, _)| is_joined(open, folders)) {
             return Ok(());
@@ -199,7 +200,7 @@ impl<'a> Target<'a> {
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(self.failed(&entry.path, error.into())),
             }
-            // Made for its content, or by an earlier entry.
+            // The folder exists already, for its content or by an earlier entry.
             if self.kind(name, entry)? == FileType::Directory {
                 let changed = rustix::fs::openat(self.parent(), name, folder_flags(), Mode::empty())
                     .and_then(|fd| rustix::fs::fchmod(&fd, bits((mode & self.allowed) | (self.allowed & 0o2000))));
@@ -286,7 +287,7 @@ impl<'a> Target<'a> {
         if reader.left() <= small::LARGEST {
             return self.small_file(file, entry, reader);
         }
-        // Zeros are not written, so these differ: how far the file is written, and how long it is.
+        // Zeros are not written, so the end of the written part and the length of the file differ.
         let (mut written, mut length) = (0, 0);
         loop {
             match reader.content()? {
@@ -306,7 +307,7 @@ impl<'a> Target<'a> {
         Ok(())
     }
 
-    /// The file exists already, so what follows finds it; its content is written by another thread.
+    /// Creates the file now, so that later entries find it. Another thread writes its content.
     fn small_file<I: ByteSource>(
         &mut self,
         file: File,
@@ -337,7 +338,7 @@ impl<'a> Target<'a> {
 
     /// Removes what an earlier entry made at the same path.
     fn make_room(&mut self, name: &CString, entry: &TarEntry) -> Result<(), UnpackError> {
-        // Its length is counted only when it is written.
+        // The length of the earlier file counts only once it is written.
         self.small.settle().map_err(|Stopped| self.stopped(&entry.path))?;
         let stat = rustix::fs::statat(self.parent(), name, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|error| self.failed(&entry.path, error.into()))?;
@@ -393,12 +394,12 @@ impl<'a> Target<'a> {
         Ok(())
     }
 
-    /// Never wider than the archive says, and always usable by the owner.
+    /// Returns a mode that allows no more than the archive says, and always lets the owner use the folder.
     fn folder_mode(&self, mode: u32) -> u32 {
         if self.options.private { 0o700 } else { (mode & FOLDER_MODE) | 0o700 }
     }
 
-    /// Like [`Self::folder_mode`]; executable only if it is so for its owner.
+    /// Like [`Self::folder_mode`]. The file is executable only if it is so for its owner.
     fn file_mode(&self, mode: u32) -> u32 {
         let mode = if mode & 0o100 == 0 { (mode & 0o644) | 0o600 } else { (mode & 0o755) | 0o700 };
         if self.options.private { mode & 0o700 } else { mode }
@@ -408,7 +409,7 @@ impl<'a> Target<'a> {
         failed(self.dest, path, source)
     }
 
-    /// The writer's own error takes the place of this one.
+    /// A placeholder, which the writer's own error replaces.
     fn stopped(&self, path: &[u8]) -> UnpackError {
         self.failed(path, io::ErrorKind::BrokenPipe.into())
     }
@@ -418,7 +419,7 @@ pub(super) fn failed(dest: &Path, path: &[u8], source: io::Error) -> UnpackError
     UnpackError::Write { path: dest.join(PathBuf::from(shown(path))), source }
 }
 
-/// Writes content at `at`, and returns how far the file is written then.
+/// Writes content at `at`. Returns the end of the written part of the file.
 fn write(file: &File, bytes: &[u8], at: u64, written: u64) -> io::Result<u64> {
     if bytes.len() < sparse::BLOCK {
         file.write_all_at(bytes, at)?;

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::tar::{BLOCK, pack};
 
-/// One entry as raw bytes. Nothing is checked, so that everything can be hostile.
+/// One entry as raw bytes. Nothing is checked, so a test can make any field hostile.
 struct Raw {
     name: Vec<u8>,
     flag: u8,
@@ -88,7 +88,7 @@ impl Place {
         unpack(&payload, Some(&blake3::hash(bytes).into()), &self.dest(), options, &mut |_, _| {})
     }
 
-    /// What was unpacked: kind, mode, path, and content or target.
+    /// The unpacked tree: kind, mode, path, and content or target of each entry.
     fn tree(&self) -> Vec<String> {
         let mut found = Vec::new();
         let mut folders = vec![self.dest()];
@@ -112,7 +112,7 @@ impl Place {
         found
     }
 
-    /// Nothing was left behind, and nothing else was changed.
+    /// Checks that nothing was left behind and nothing else was changed.
     fn is_clean(&self) -> bool {
         let names = |path: &Path| {
             let mut names: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -191,7 +191,7 @@ fn hostile_entries_are_refused_and_leave_nothing() {
         ("hard link", vec![hard("h", "f"), Raw::file("f", "comes too late")]),
         ("hard link", vec![Raw::link("l", "."), Raw::file("f", "x"), hard("h", "l/f")]),
         ("to a folder", vec![dir("d"), hard("h", "d")]),
-        // A second name of a link is judged by its own place.
+        // A hard link to a symlink is judged by its own place.
         ("leads outside", vec![dir("d"), Raw::link("d/l", "../x"), hard("h", "d/l")]),
         ("device", vec![Raw::new(b'3', "null")]),
         ("device", vec![Raw::new(b'4', "disk")]),
@@ -204,7 +204,7 @@ fn hostile_entries_are_refused_and_leave_nothing() {
         ),
         ("set-user-id", vec![Raw { mode: 0o4755, ..Raw::file("s", "x") }]),
         ("set-user-id", vec![Raw { mode: 0o2755, ..dir("s") }]),
-        // The link is replaced after it was made; its new target counts.
+        // The link is replaced after it was made, and then its new target counts.
         ("leads outside", vec![dir("a"), Raw::link("l", "a/../x"), Raw::link("a", "."), Raw::link("m", "l/../../x")]),
         ("no name", vec![Raw::file(".", "x")]),
         ("no name", vec![Raw::link("./", "x")]),
@@ -268,7 +268,7 @@ fn too_many_entries_and_too_deep_paths_are_refused() {
     let error = place.unpack_with(&tar(&entries), &Options { max_entries: 4, ..Options::default() }).unwrap_err();
     assert!(matches!(error, UnpackError::TooManyEntries { max: 4 }));
     assert!(place.is_clean());
-    // Folders that no entry names count as well.
+    // Folders without an entry of their own count as well.
     let entries = [Raw::file("a/b/c/d/f", "")];
     let error = place.unpack_with(&tar(&entries), &Options { max_entries: 4, ..Options::default() }).unwrap_err();
     assert!(matches!(error, UnpackError::TooManyEntries { max: 4 }));
@@ -363,7 +363,7 @@ fn of_two_entries_of_one_path_the_last_one_wins() {
         (vec![Raw::link("d", "e"), dir("d"), Raw::file("d/f", "y")], vec!["d/ 755", "d/f 644 y"], (2, 1)),
         (vec![dir("d"), Raw::file("d/f", "y"), Raw { mode: 0o700, ..dir("d") }], vec!["d/ 700", "d/f 644 y"], (3, 1)),
         (vec![Raw::file("d/f", "y"), Raw { mode: 0o750, ..dir("d") }], vec!["d/ 750", "d/f 644 y"], (2, 1)),
-        // Writing a file again does not change its other name.
+        // Writing a file again does not change a hard link to the old one.
         (vec![Raw::file("f", "old"), hard("g", "f"), Raw::file("f", "n")], vec!["f 644 n", "g 644 old"], (2, 4)),
         (vec![Raw::file("f", "x"), hard("f", "f")], vec!["f 644 x"], (2, 1)),
         (vec![Raw::file("f", "x"), Raw::file("g", "old"), hard("g", "f")], vec!["f 644 x", "g 644 x"], (2, 1)),
@@ -398,7 +398,8 @@ fn links_that_stay_inside_are_unpacked_however_they_are_spelled() {
         dir("deep"),
         dir("deep/er"),
         Raw::link("down", "deep/er"),
-        // Through a link two folders down, so two steps up stay inside; by its text alone it would lead outside.
+        // The target leads through a link that is two folders down, so two steps up stay inside. Its text alone would
+        // look as if it led outside.
         Raw::link("far", "down/../../bin"),
         Raw::link("bin/self", "../bin/../bin/../deep"),
         Raw::link("missing", "no/such/../thing"),
@@ -406,7 +407,7 @@ fn links_that_stay_inside_are_unpacked_however_they_are_spelled() {
     let place = Place::new();
     assert_eq!(place.unpack(&tar(&entries)).unwrap().entries, 7);
     assert_eq!(fs::canonicalize(place.dest().join("far")).unwrap(), place.dest().join("bin").canonicalize().unwrap());
-    // The same texts without the link that makes them harmless.
+    // These are the same texts without the link that makes them harmless.
     let place = Place::new();
     let error = place.unpack(&tar(&[dir("down"), Raw::link("far", "down/../../bin")])).unwrap_err();
     assert!(error.to_string().contains("leads outside"), "{error}");
@@ -434,7 +435,7 @@ fn what_is_refused_is_left_out_and_listed_when_asked() {
     paths.sort_unstable();
     assert_eq!(paths, ["../out", "current", "fifo", "s/", "sparse", "up"]);
     assert_eq!((unpacked.entries, unpacked.refused_total), (3, 6));
-    // The list is bounded, the count is not.
+    // The list is limited, the count is not.
     let place = Place::new();
     let many: Vec<Raw> = (0..=MAX_LISTED).map(|i| Raw::link(&format!("l{i}"), "/x")).collect();
     let unpacked = place.unpack_with(&tar(&many), &options).unwrap();
@@ -479,7 +480,7 @@ fn modes_are_never_wider_than_the_archive_says_nor_than_asked() {
 fn bytes_that_changed_on_the_disk_are_found_and_nothing_appears() {
     let bytes = tar(&[dir("d"), Raw::file("d/f", &"content".repeat(100_000))]);
     let root = Hash::from(blake3::hash(&bytes));
-    // In content, in a header, and where nobody looks: all of these are damage and not the publisher's fault.
+    // A changed bit in content, in a header, or in unused bytes is always damage, and not the publisher's fault.
     for at in [2 * BLOCK + 5, BLOCK + 1, bytes.len() - 1, BLOCK + 130] {
         let place = Place::new();
         let mut changed = bytes.clone();
@@ -568,7 +569,7 @@ proptest! {
             bytes[at % length] = value;
         }
         if fix_sums {
-            // Correct checksums, so that the changes get past them.
+            // The checksums are corrected, so that the changes get past them.
             for block in bytes.chunks_mut(BLOCK).filter(|block| block[257..262] == *b"ustar") {
                 block[148..156].copy_from_slice(b"        ");
                 let sum: u32 = block.iter().map(|&byte| u32::from(byte)).sum();

@@ -30,7 +30,7 @@ impl Place {
         file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
     }
 
-    /// Rewrites the manifest with another offer, sealed properly.
+    /// Rewrites the manifest with a changed offer and a correct checksum.
     fn change(&self, change: impl FnOnce(&mut Offer)) {
         let path = self.temp.path().join("store").join(self.root.to_string()).join("manifest.json");
         let mut manifest: crate::store::Manifest = crate::files::sealed::open(&std::fs::read(&path).unwrap()).unwrap();

@@ -172,7 +172,7 @@ fn every_kind_of_bad_value_is_refused_naming_key_and_what_is_allowed() {
         let error = refusal(text);
         assert!(error.contains(&format!("`{key}`")) && error.contains(allowed), "{text}: {error}");
     }
-    // No chain can have such a genesis, so it is a mistake of the one who copied it.
+    // No chain can have this genesis, so it must be a copying mistake.
     let genesis = |digits: String| load(&format!("[trust]\ngenesis = \"{digits}\""));
     for wrong in ["ff".repeat(32), "11".repeat(31) + "41"] {
         let error = genesis(wrong).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! Who a node connects with, whom it turns away, and what it says when it stops.
+//! Which peers a node connects to and which it refuses, and what it says when it stops.
 
 #[path = "../../../tests/support/bound.rs"]
 #[allow(dead_code)] // its filter of ports is for tests of the whole node
@@ -26,7 +26,7 @@ use rpp_runtime::{
     hooks::TransportBuilder,
 };
 
-/// Time for what happens at once on an idle machine.
+/// Time for things that happen at once on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Running {
@@ -78,7 +78,7 @@ impl Running {
     }
 }
 
-/// TCP with a single encryption.
+/// TCP with only one kind of encryption.
 fn only<S>(security: impl FnOnce(&Keypair) -> S + Send + 'static) -> TransportBuilder
 where
     S: Security,
@@ -148,7 +148,7 @@ async fn a_node_connects_with_peers_of_every_kind_of_key() {
 
 #[test]
 fn a_peer_whose_id_holds_no_key_that_can_be_checked_is_refused_by_name() {
-    // A key of a type that no libp2p library has.
+    // A key type that no libp2p library has.
     let unknown = PeerId::from_bytes(&[0, 5, 8, 7, 18, 1, 0]).unwrap();
     for text in [unknown.to_string(), format!("/ip4/10.0.0.7/tcp/4001/p2p/{unknown}")] {
         let error = text.parse::<PeerTarget>().unwrap_err();
@@ -237,7 +237,7 @@ impl Running {
     }
 }
 
-/// A connection from this host of 127.0.0.0/8 that says nothing.
+/// A connection from host number `host` of 127.0.0.0/8 that sends nothing.
 async fn silent(host: u8, to: &Multiaddr) -> tokio::net::TcpStream {
     Bound(host).connect(bound::socket_address(to).unwrap()).await.unwrap()
 }
@@ -246,7 +246,7 @@ async fn silent(host: u8, to: &Multiaddr) -> tokio::net::TcpStream {
 async fn silent_sockets_from_one_address_keep_nobody_else_out() {
     let log = Log::default();
     let _guard = tracing::subscriber::set_default(log.clone());
-    // The node drops no idle handshake here, so strangers keep every place that they take.
+    // Here the node does not drop idle handshakes, so a stranger keeps every place that it takes.
     let connections = ConnectionRules { handshake_time: PATIENCE * 10, burst: 1000, ..ConnectionRules::default() };
     let node = start(Vec::new(), Hooks { connections, ..Hooks::default() }).await;
     let address = node.address().await;
@@ -259,7 +259,7 @@ async fn silent_sockets_from_one_address_keep_nobody_else_out() {
     node.metric("rpp_connections{state=\"being_made\"}", |count| count == most).await;
     let honest = start(vec![address], Hooks::default()).await;
     tokio::time::timeout(PATIENCE, node.connected(honest.handle.peer_id())).await.expect("it was kept out");
-    // The log says it once, with the stranger's address.
+    // The log mentions this once, with the stranger's address.
     let lines: Vec<_> = log.0.lock().unwrap().iter().filter(|line| line.contains("refused")).cloned().collect();
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].contains("from 127.0.0.2"), "{lines:?}");
@@ -291,13 +291,13 @@ async fn stranger<B: NetworkBehaviour>(host: u8, behaviour: B) -> Swarm<B> {
         .unwrap()
         .with_swarm_config(|config| config.with_idle_connection_timeout(PATIENCE * 10))
         .build();
-    // A QUIC dial uses the socket that it listens on, and so its address.
+    // A QUIC dial uses the socket that it listens on, and therefore that socket's address.
     swarm.listen_on(format!("/ip4/127.0.0.{host}/udp/0/quic-v1").parse().unwrap()).unwrap();
     while !matches!(swarm.select_next_some().await, SwarmEvent::NewListenAddr { .. }) {}
     swarm
 }
 
-/// Connects and stays; runs until it is dropped.
+/// Connects, and keeps the connection open in a task of its own.
 async fn hold<B: NetworkBehaviour>(mut swarm: Swarm<B>, address: &Multiaddr) -> tokio::task::JoinHandle<()>
 where
     Swarm<B>: Send,
@@ -331,7 +331,7 @@ async fn held_connections_with_throw_away_keys_give_way_to_who_comes_from_elsewh
         }
         tokio::task::yield_now().await;
     };
-    // More connections than there are places, first from one address, then from others.
+    // There are more connections than places, first from one address, then from others.
     let mut held = Vec::new();
     for host in [2, 2, 2, 3, 4, 5] {
         for number in 0..6 {
@@ -349,7 +349,7 @@ async fn held_connections_with_throw_away_keys_give_way_to_who_comes_from_elsewh
     held.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
-/// Waits until the node has closed its connections, and gives the reason of the last.
+/// Waits until the node has closed its connections. Returns the reason of the last one.
 async fn reason(closed: &Closed) -> String {
     let noticed = async {
         loop {
@@ -378,7 +378,7 @@ async fn a_connection_to_a_peer_that_does_not_know_ping_closes_when_it_is_idle()
     held.abort();
 }
 
-/// Answers nothing.
+/// A behaviour that answers nothing.
 #[derive(Clone, Default)]
 struct Mute;
 

@@ -43,7 +43,7 @@ fn what_is_really_published_verifies_offline_down_to_the_proof() {
         let report = verify(&store, &published.root, Some(&trust)).unwrap();
         assert!(report.ok, "{report:?}");
     }
-    // Publishing the same file again makes no second proof. Another snapshot's proof is not accepted in its place.
+    // Publishing the same file again makes no second proof. The proof of another snapshot is not accepted in its place.
     assert_eq!(publish_file(&snapshots, &file, 20, &signer), second);
     let path = snapshots.join("store").join(second.root.to_string()).join("manifest.json");
     let other = snapshots.join("store").join(first.root.to_string()).join("manifest.json");

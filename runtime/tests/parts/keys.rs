@@ -1,4 +1,4 @@
-//! Key and token files: made private, never replaced, refused when others can read them.
+//! Key and token files: they are created private, never replaced, and refused if others can read them.
 
 use std::{
     fs,
@@ -58,7 +58,7 @@ fn files_that_others_can_read_are_refused() {
     }
 }
 
-/// A secret as orchestrators mount it: owned by root and readable for a group. Only root can make such a file.
+/// A secret as orchestrators mount it: owned by root, and readable for a group. Only root can create such a file.
 #[test]
 fn a_file_of_root_that_a_group_of_this_process_may_read_is_taken() {
     let folder = tempfile::tempdir().unwrap();

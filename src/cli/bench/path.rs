@@ -1,4 +1,4 @@
-//! A session that drops what it verified.
+//! A session that drops every chunk after it was verified.
 
 use std::{
     sync::Arc,
@@ -35,11 +35,11 @@ const PING: Duration = Duration::from_millis(500);
 /// What to measure.
 pub(super) struct Bench {
     pub(super) wishes: PlanWishes,
-    /// Stops after so many bytes,
+    /// Stops after this many bytes,
     pub(super) bytes: u64,
     /// or after this time.
     pub(super) time: Duration,
-    /// Bytes under way at most.
+    /// Largest number of bytes in flight.
     pub(super) window: u64,
     pub(super) protocol: config::Protocol,
 }
@@ -53,7 +53,7 @@ pub(super) struct Measured {
     pub(super) height: u64,
     pub(super) chunk_size: u64,
     pub(super) window: u64,
-    /// Payload bytes that came and verified, after the first chunk.
+    /// Payload bytes after the first chunk that arrived and were verified.
     pub(super) bytes: u64,
     /// From the first chunk to the last one.
     pub(super) seconds: f64,
@@ -61,9 +61,9 @@ pub(super) struct Measured {
     pub(super) connect_ms: f64,
     /// From the request for a plan to the first chunk.
     pub(super) first_chunk_ms: f64,
-    /// Before anything else was sent.
+    /// The round trip before anything else was sent.
     pub(super) round_trip_ms: Option<f64>,
-    /// The median while the payload came.
+    /// The median round trip while the payload arrived.
     pub(super) round_trip_under_load_ms: Option<f64>,
     pub(super) cpu_seconds_per_gib: f64,
     pub(super) peak_memory_bytes: u64,
@@ -78,7 +78,7 @@ impl Measured {
                     .to_owned(),
             );
         }
-        // The window passes once in a round trip.
+        // At most one window passes in each round trip.
         let limit = self.window as f64 * 1000.0 / self.round_trip_ms.filter(|time| *time > 0.0)?;
         let is_close = self.bytes_per_second as f64 > 0.8 * limit;
         is_close.then(|| "the window limits this path: try a larger [snapshots] window".to_owned())
@@ -91,7 +91,7 @@ struct Measuring {
     ping: ping::Behaviour,
 }
 
-/// Connects, measures, and says goodbye.
+/// Connects, measures, and ends the session.
 ///
 /// # Errors
 /// The peer is not reached, refuses, or breaks the protocol.
@@ -139,7 +139,7 @@ fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 
-/// The last cause says what happened; the others only say where.
+/// The last cause says what happened; the others say only where.
 fn explain(error: &DialError) -> String {
     let text = match error {
         DialError::Transport(tried) => tried.iter().map(|(_, error)| innermost(error)).collect::<Vec<_>>().join("; "),
@@ -163,7 +163,7 @@ struct Run {
 }
 
 impl Run {
-    /// The next event of the session; pings are counted.
+    /// Waits for the next event of the session, and records pings meanwhile.
     async fn event(&mut self) -> anyhow::Result<Event> {
         loop {
             match self.swarm.select_next_some().await {
@@ -210,7 +210,7 @@ impl Run {
             if let SwarmEvent::Behaviour(MeasuringEvent::Ping(ping)) = self.swarm.select_next_some().await {
                 match ping.result {
                     Ok(time) => self.idle = Some(time),
-                    // It answers no pings.
+                    // The peer answers no pings.
                     Err(_) => return,
                 }
             }
@@ -256,7 +256,7 @@ impl Run {
             flow.received += chunk.bytes.len() as u64;
             flow.chunks += 1;
             if first.is_none() {
-                // What comes before the first chunk is a time of its own.
+                // The time before the first chunk is measured separately.
                 first = Some((Instant::now(), flow.received));
                 cpu = usage::cpu_seconds();
                 self.loaded.clear();
@@ -286,7 +286,7 @@ impl Run {
         })
     }
 
-    /// Asks for what may come now.
+    /// Sends the requests that are allowed now.
     fn ask(&mut self, flow: &mut Flow) -> anyhow::Result<()> {
         if flow.protocol == Protocol::V1 {
             let request = SnapshotsRequest::Chunk { session_id: self.session, chunk_index: flow.chunks };
@@ -306,7 +306,7 @@ impl Run {
     async fn end(&mut self) {
         let request = SnapshotsRequest::Error { session_id: self.session, message: "measured".to_owned() };
         if self.request(request, None).is_err() {
-            // A chunk is on the way: the peer hears it when the connection ends.
+            // A chunk is in flight: the peer learns of the end when the connection closes.
             return;
         }
         while let Ok(event) = self.event().await {
@@ -323,10 +323,10 @@ impl Run {
     }
 }
 
-/// How far the session is.
+/// The progress of the session.
 struct Flow {
     plan: Arc<Plan>,
-    /// The request that opened it.
+    /// The request that opened the session.
     opened: RequestId,
     protocol: Protocol,
     window: u64,
@@ -336,7 +336,8 @@ struct Flow {
 }
 
 impl Flow {
-    /// What is to be said: at first what is wanted, and credit whenever a good part of the window came.
+    /// What to tell the peer: at first the wanted ranges, then new credit whenever a good part of the window has
+    /// arrived.
     fn grant(&mut self) -> Option<(Option<Wanted>, u64)> {
         let all = 0..self.plan.total_chunks;
         let want = (self.granted == 0).then(|| Wanted { chunks: std::iter::once(all).collect(), updates: 0..0 });
@@ -349,7 +350,7 @@ impl Flow {
     }
 }
 
-/// Serves nothing.
+/// A provider that serves nothing.
 struct Nothing;
 
 impl SnapshotProvider for Nothing {

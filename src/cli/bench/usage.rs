@@ -1,22 +1,22 @@
-//! What this process took of the machine, as Linux counts it.
+//! The processor time and memory that this process used, as Linux counts them.
 
 use std::fs;
 
 /// Ticks of the system's clock a second, in `/proc`: the same on every Linux.
 const TICKS: f64 = 100.0;
 
-/// Processor seconds of this process so far; 0 where the system does not tell.
+/// Processor seconds of this process so far; 0 if the system does not report them.
 pub(super) fn cpu_seconds() -> f64 {
     fs::read_to_string("/proc/self/stat").ok().and_then(|stat| ticks(&stat)).map_or(0.0, |ticks| ticks / TICKS)
 }
 
-/// The highest resident memory of this process; 0 where the system does not tell.
+/// The peak resident memory of this process; 0 if the system does not report it.
 pub(super) fn peak_memory_bytes() -> u64 {
     fs::read_to_string("/proc/self/status").ok().and_then(|status| peak(&status)).unwrap_or(0)
 }
 
 fn ticks(stat: &str) -> Option<f64> {
-    // The name before them may have spaces and brackets.
+    // The process's name in front of them may have spaces and brackets.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let (user, system): (f64, f64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     Some(user + system)

@@ -1,4 +1,4 @@
-//! A provider that lies: it serves a stored snapshot like any other, but one bit of each chunk is another.
+//! A provider that lies: it serves a stored snapshot like any other provider, but changes one bit of each chunk.
 
 use std::{
     collections::HashMap,
@@ -22,7 +22,7 @@ use rpp_p2p::{
 use rpp_runtime::store::{Offer, Payload, Store};
 use tokio::task::JoinHandle;
 
-/// It runs on a task of its own until this is dropped.
+/// The provider runs on a task of its own until this is dropped.
 pub(super) struct Liar {
     pub(super) peer: PeerId,
     /// Ends in its peer id.

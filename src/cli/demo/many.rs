@@ -22,14 +22,14 @@ use crate::cli::{
     output::{self, Busy},
 };
 
-/// The throttled provider would need so many seconds for all of it.
+/// Seconds that the throttled provider alone would need for the whole payload.
 const SLOW: u64 = 20;
-/// And the one that is killed.
+/// The same for the provider that is killed.
 const QUICK: u64 = 4;
-/// It is killed when this percentage is durable.
+/// The percentage of durable bytes at which that provider is killed.
 const KILL_FROM: u64 = 30;
 
-/// Streams the snapshot to a third node. `provider` and `quick` have it; `quick` is killed on the way.
+/// Streams the snapshot to a third node. `provider` and `quick` have it; `quick` is killed half-way.
 pub(super) async fn tell(
     folder: &Path,
     published: &Published,
@@ -90,7 +90,7 @@ pub(super) async fn tell(
     Ok(consumer)
 }
 
-/// Copies what a web server needs.
+/// Copies the files that a web server needs.
 async fn mirror(folder: &Path, copy: &Path, root: &str) -> anyhow::Result<()> {
     let config = config_file(&folder.join("provider"));
     let url = format!("file://{}", copy.display());
@@ -157,7 +157,7 @@ impl Web {
         Ok(Self { address, task })
     }
 
-    /// As the status shows it.
+    /// The URL, as the status shows it.
     fn url(&self) -> String {
         format!("http://{}/", self.address)
     }

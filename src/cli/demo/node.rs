@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::cli::{api::Api, run_file::RunFile};
 
-/// Time for a node to say that it listens.
+/// Time for a node to report that it listens.
 const START: Duration = Duration::from_secs(60);
 /// Time for a node to end after SIGTERM: its own grace period and some more.
 const STOP: Duration = Duration::from_secs(30);
@@ -62,7 +62,7 @@ pub(super) struct Node {
 
 impl Node {
     /// Starts `run` with the configuration in `folder` on free ports, with its log in `folder/node.log`. Waits until it
-    /// says that it listens.
+    /// reports that it listens.
     pub(super) async fn start(folder: &Path, flags: &[String]) -> anyhow::Result<Self> {
         let log_path = folder.join("node.log");
         let log = File::options().create(true).append(true).open(&log_path).context("cannot open the node's log")?;

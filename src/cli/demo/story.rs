@@ -26,7 +26,7 @@ const CHUNK_SIZES: [u64; 3] = [65_536, 32_768, 16_384];
 const ACK_BYTES: u64 = 4 << 20;
 /// The consumer is killed when this percentage is durable.
 const KILL_BETWEEN: std::ops::RangeInclusive<u64> = 30..=70;
-/// The demo gives up if the session does not change for so long.
+/// The demo gives up if the session does not change for this long.
 const STALL: Duration = Duration::from_secs(120);
 
 /// What `publish --json` prints.

@@ -10,10 +10,10 @@ use rpp_runtime::{
 
 use crate::cli::{human, output, source_table, status};
 
-/// Least time between two plain lines that differ in figures only.
+/// Shortest time between two plain lines that differ only in their figures.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
-/// Most lines of sources below the bar.
+/// Largest number of lines for sources below the bar.
 const MAX_SOURCE_LINES: usize = 12;
 
 pub(crate) enum Progress {
@@ -21,12 +21,12 @@ pub(crate) enum Progress {
     Lines { last: Option<Reached>, shown: Instant, hint: String },
 }
 
-/// What is worth a new line at once.
+/// What causes a new line at once when it changes.
 #[derive(PartialEq)]
 pub(crate) struct Reached {
     state: SessionState,
     waits: Option<WaitKind>,
-    /// The sources that are of no use at the moment, and why.
+    /// The sources that deliver nothing at the moment, and why.
     lost: Vec<(String, SourceState)>,
 }
 
@@ -111,7 +111,7 @@ impl Progress {
         }
     }
 
-    /// Prints a remark about the watching itself.
+    /// Prints a remark about the display itself.
     pub(crate) fn hint(&mut self, text: &str) {
         match self {
             Self::Bar(bars) => bars.main.set_message(text.to_owned()),
@@ -134,7 +134,7 @@ fn style() -> Result<ProgressStyle, indicatif::style::TemplateError> {
     Ok(ProgressStyle::with_template("{spinner} {prefix} [{bar:30}] {percent:>3} %  {msg}")?.progress_chars("=> "))
 }
 
-/// What does not fit the terminal is cut.
+/// A line that is too long for the terminal is cut.
 fn source_style() -> Result<ProgressStyle, indicatif::style::TemplateError> {
     ProgressStyle::with_template("  {wide_msg}")
 }

@@ -5,8 +5,8 @@
 //!                  | no room: the line is dropped and counted
 //! ```
 //!
-//! Nobody ever waits for the reader of the log. What was dropped is counted at once, and told in one line as soon as
-//! lines flow again.
+//! No thread ever waits for the reader of the log. Dropped lines are counted at once, and reported in one line as soon
+//! as lines can be written again.
 
 use std::{
     io::{self, Write},
@@ -23,7 +23,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::limits::{MAX_LOG_BYTES, MAX_LOG_LINES};
 
-/// Least time between two reports of dropped lines.
+/// Shortest time between two reports of dropped lines.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// A non-blocking descriptor that accepts nothing at present is tried again after this time.
 const AGAIN: Duration = Duration::from_millis(20);
@@ -36,7 +36,7 @@ pub(super) struct Lines {
     dropped: Counter,
 }
 
-/// What is in the queue, including the line that is being written.
+/// The content of the queue, including the line that is being written.
 #[derive(Default)]
 struct Waiting {
     bytes: Mutex<usize>,
@@ -133,7 +133,7 @@ struct Writer<W> {
     output: W,
     waiting: Arc<Waiting>,
     dropped: Counter,
-    /// The number of dropped lines that were reported.
+    /// The number of dropped lines that have been reported.
     told: u64,
     last: Option<Instant>,
     /// Whether the last line could be written.
@@ -158,7 +158,7 @@ impl<W: Write> Writer<W> {
             }
             match self.flows {
                 true => self.tell(),
-                // Nobody reads any more: what comes is dropped.
+                // The reader is gone: further lines are dropped.
                 false => {
                     self.dropped.inc();
                 }

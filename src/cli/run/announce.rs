@@ -64,8 +64,7 @@ pub(super) fn status(addresses: Addresses) -> String {
     format!("control plane on http://{}", addresses.rpc)
 }
 
-/// Prints a line of a long-running command and returns when it is written. If it cannot be written, only a warning is
-/// logged.
+/// Prints a line of a long-running command and returns when it is written. If that fails, only a warning is logged.
 pub(crate) async fn say(text: String, instead: &str) {
     // A stalled reader blocks only this thread, and nothing waits for it at the end.
     let (written, outcome) = tokio::sync::oneshot::channel();

@@ -5,7 +5,7 @@ use rpp_runtime::config::Effective;
 use super::tokens::Tokens;
 use crate::cli::{config_args::ConfigArgs, logging::Logging};
 
-/// Applies everything that can change while the node runs. A configuration that cannot be used changes nothing.
+/// Applies every setting that can change while the node runs. An unusable configuration changes nothing.
 pub(super) async fn reload(args: &ConfigArgs, running: &Effective, logging: &Logging, tokens: &Tokens) {
     tokens.read_again().await;
     let new = match args.load() {

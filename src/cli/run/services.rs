@@ -10,7 +10,7 @@ use tokio::{sync::watch, task::JoinSet};
 use super::{announce::Addresses, tokens::Tokens};
 use crate::wiring;
 
-/// The bound ports, and what is needed to serve them.
+/// The bound ports, and everything that is needed to serve them.
 pub(super) struct Services {
     rpc: (TcpListener, SocketAddr, rpp_rpc::Options),
     introspection: Option<(TcpListener, SocketAddr, rpp_introspection::Options)>,
@@ -77,7 +77,7 @@ impl Services {
 pub(super) struct Running(JoinSet<anyhow::Result<()>>);
 
 impl Running {
-    /// Waits until a port stops being served without having been asked to.
+    /// Waits until a port stops being served although nobody asked it to.
     pub(super) async fn ended(&mut self) -> anyhow::Error {
         match self.0.join_next().await {
             Some(Ok(Ok(()))) => anyhow::anyhow!("an HTTP port closed by itself"),

@@ -21,7 +21,7 @@ pub(super) async fn ready(status: String) {
     tell(move || sd_notify::notify(&[State::Ready, State::Status(&status)])).await;
 }
 
-/// The node is still starting, and this is missing. The manager then waits longer.
+/// The node is still starting, and `missing` says what it lacks. The manager then waits longer.
 pub(super) async fn starting(missing: String) {
     let longer = u32::try_from(3 * STILL_STARTING.as_micros()).unwrap_or(u32::MAX);
     tell(move || sd_notify::notify(&[State::Status(&missing), State::ExtendTimeoutUsec(longer)])).await;
@@ -37,7 +37,7 @@ pub(super) async fn stopping() {
     tell(|| sd_notify::notify(&[State::Stopping, State::Status("stopping")])).await;
 }
 
-/// Whenever the node's own task has answered, reports that the node is alive: three times within the time that the
+/// Reports that the node is alive whenever the node's own task has answered: three times within the time that the
 /// manager allows. Returns at once if the manager has no watchdog.
 pub(super) async fn watch(handle: NodeHandle) {
     let Some(allowed) = sd_notify::watchdog_enabled().filter(|time| !time.is_zero()) else { return };
@@ -45,13 +45,13 @@ pub(super) async fn watch(handle: NodeHandle) {
     while_it_answers(&handle, (allowed / 3).max(Duration::from_millis(1)), alive).await;
 }
 
-/// Not just a timer: a task that hangs is asked and does not answer.
+/// This is not just a timer: a task that hangs does not answer, so nothing is reported.
 async fn while_it_answers(handle: &NodeHandle, every: Duration, mut alive: impl AsyncFnMut()) {
     let mut tick = tokio::time::interval(every);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        // The cheapest question: no session has this id.
+        // The cheapest query: no session has this id.
         match handle.snapshot_stream_status(SnapshotSessionId::UNREADABLE).await {
             Ok(_) | Err(SnapshotRuntimeError::UnknownSession { .. }) => alive().await,
             Err(SnapshotRuntimeError::ShuttingDown) => return,
@@ -96,7 +96,7 @@ mod tests {
                 drop(reply.send(Err(SnapshotRuntimeError::UnknownSession { session })));
                 seen.recv().await.unwrap();
             }
-            // A task that hangs: it takes the question and never answers.
+            // A task that hangs: it receives the query and never answers.
             while let Some(command) = seat.commands.recv().await {
                 waiting.get_or_insert_with(Vec::new).push(command);
                 if waiting.as_ref().is_some_and(|waiting| waiting.len() == 2) {

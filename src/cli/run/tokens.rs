@@ -15,7 +15,7 @@ use secrecy::SecretString;
 
 use super::variable;
 
-/// Time between two looks at the files, so that a change takes effect within 5 s.
+/// Time between two checks of the files; a change takes effect within 5 s.
 const LOOK: Duration = Duration::from_secs(2);
 
 /// The present tokens.
@@ -26,7 +26,7 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    /// Loads the control plane's token, and introspection's if that is on and has one of its own.
+    /// Loads the control plane's token, and introspection's if introspection is on and has a token of its own.
     pub(super) fn load(config: &Config) -> anyhow::Result<Self> {
         let mut followed = Vec::new();
         let given = variable("RPP_RPC_TOKEN");
@@ -47,17 +47,17 @@ impl Tokens {
         Ok(Self { rpc, introspection, followed })
     }
 
-    /// The control plane's.
+    /// The control plane's token.
     pub(super) fn rpc(&self) -> Token {
         self.rpc.clone()
     }
 
-    /// The introspection port's: its own if it has one, else the control plane's.
+    /// The introspection port's token: its own if it has one, else the control plane's.
     pub(super) fn introspection(&self) -> Token {
         self.introspection.clone()
     }
 
-    /// Follows the files without end.
+    /// Checks the files again and again, without end.
     pub(super) async fn follow(&self) {
         let mut tick = tokio::time::interval(LOOK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -83,7 +83,7 @@ impl Tokens {
 struct Followed {
     token: Token,
     file: PathBuf,
-    /// What was wrong with the file when it was last read; each problem is logged once.
+    /// What was wrong with the file at the last reading; each problem is logged once.
     wrong: Mutex<Option<String>>,
 }
 

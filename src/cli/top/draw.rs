@@ -1,4 +1,4 @@
-//! The picture: lines for each part, and how they share a terminal of any size.
+//! The picture: the lines of each part, and how the parts share a terminal of any size.
 
 use std::collections::VecDeque;
 
@@ -14,15 +14,15 @@ use rpp_runtime::{SessionState, SnapshotStreamStatus, bans::Ban, rates::LimitsIn
 use super::look::{Event, Peer, Picture};
 use crate::cli::{bans, human, output::escape, source_table, status};
 
-/// Looks whose rates are kept; at one a second, ten minutes.
+/// Number of samples of the rate that are kept; at one a second, ten minutes.
 const HISTORY: usize = 600;
-/// Narrower terminals get a download's bar on a line of its own.
+/// On narrower terminals, a download's bar has a line of its own.
 const NARROW: usize = 70;
-/// Wider ones say that a download's name is its height.
+/// Wider terminals say that the number in a download's name is its height.
 const WIDE: usize = 90;
-/// Sources of the chosen download that are shown.
+/// Number of sources that are shown of the chosen download.
 const SHOWN_SOURCES: usize = 4;
-/// Lower terminals show downloads alone.
+/// Lower terminals show only downloads.
 const LOW: u16 = 18;
 
 /// What is shown, and what is chosen in it.
@@ -32,27 +32,27 @@ pub(super) struct View {
     /// Verified bytes a second, all downloads together, the newest last.
     rates: VecDeque<u64>,
     chosen: usize,
-    /// The session that a cancel was asked for and not confirmed.
+    /// The session whose cancellation was requested and is not confirmed yet.
     pub(super) asking: Option<u64>,
-    /// What was done last, or why the node does not answer.
+    /// The result of the last action, or why the node does not answer.
     pub(super) said: String,
 }
 
 impl View {
-    /// Takes a new picture in.
+    /// Replaces the picture.
     pub(super) fn show(&mut self, picture: Picture) {
         self.rates.push_back(rate(&picture));
         if self.rates.len() > HISTORY {
             self.rates.pop_front();
         }
-        // Whoever was chosen stays chosen when others come and go.
+        // The chosen session stays chosen when others come and go.
         let chosen = self.session();
         let found = chosen.and_then(|chosen| picture.sessions.iter().position(|one| one.session.get() == chosen));
         self.chosen = found.unwrap_or(self.chosen).min(picture.sessions.len().saturating_sub(1));
         self.picture = Some(picture);
     }
 
-    /// Moves the choice by so many downloads.
+    /// Moves the choice by this many downloads.
     pub(super) fn choose(&mut self, by: isize) {
         let last = self.picture.as_ref().map_or(0, |picture| picture.sessions.len().saturating_sub(1));
         self.chosen = self.chosen.saturating_add_signed(by).min(last);
@@ -63,13 +63,13 @@ impl View {
         self.picture.as_ref()?.sessions.get(self.chosen).map(|status| status.session.get())
     }
 
-    /// Whether a session is complete: nothing of it goes on.
+    /// Whether a session is complete, so that nothing about it changes any more.
     pub(super) fn complete(&self, session: u64) -> bool {
         let sessions = self.picture.iter().flat_map(|picture| &picture.sessions);
         sessions.into_iter().any(|one| one.session.get() == session && one.state == SessionState::Complete)
     }
 
-    /// What a session is called.
+    /// The name of a session.
     pub(super) fn named(&self, session: u64) -> String {
         named(session, self.picture.as_ref().map_or(&[], |picture| &picture.sessions[..]))
     }
@@ -117,7 +117,7 @@ impl View {
         Sparkline::default().data(bars).style(Style::new().fg(Color::Cyan)).render(area, buffer);
     }
 
-    /// As many as fit, the chosen one among them.
+    /// As many downloads as fit, with the chosen one among them.
     fn downloads(&self, picture: &Picture, area: Rect, buffer: &mut Buffer) {
         let (width, height) = (usize::from(area.width), usize::from(area.height));
         let block = |(at, status): (usize, &SnapshotStreamStatus)| {
@@ -128,7 +128,7 @@ impl View {
         let Some(chosen) = blocks.get(self.chosen) else {
             return Line::raw("no downloads: `rpp-node fetch` starts one").style(faint()).render(area, buffer);
         };
-        // From the first one from which on the chosen one fits.
+        // The first download that is shown: the earliest from which on the chosen one still fits.
         let (mut first, mut used) = (self.chosen, chosen.len());
         while let Some(above) = first.checked_sub(1).and_then(|above| blocks.get(above)) {
             used += above.len();
@@ -161,7 +161,7 @@ impl View {
     }
 }
 
-/// Events of a plain picture.
+/// Number of events in a plain picture.
 const PLAIN_EVENTS: usize = 10;
 
 impl Widget for &View {
@@ -187,7 +187,7 @@ impl Widget for &View {
     }
 }
 
-/// Peers, bans and offers at the left, events at the right; on a narrow terminal events alone.
+/// Peers, bans and offers on the left, events on the right. A narrow terminal shows only events.
 fn beside(picture: &Picture, area: Rect, buffer: &mut Buffer) {
     let share = if usize::from(area.width) < NARROW { 0 } else { 60 };
     let [left, right] = Layout::horizontal([Constraint::Percentage(share), Constraint::Min(0)]).areas(area);
@@ -250,7 +250,8 @@ fn title(name: &str, count: usize) -> Line<'static> {
     Line::styled(format!(" {name} ({count})"), Style::new().add_modifier(Modifier::BOLD))
 }
 
-/// A download: how far, how fast, and under it why it is where it is, on at most so many lines; `None` cuts nothing.
+/// A download: its progress and rate, and below it the reason for its state, on at most `lines` lines; `None` does not
+/// limit them.
 fn download(status: &SnapshotStreamStatus, width: usize, chosen: bool, lines: Option<usize>) -> Vec<Line<'static>> {
     let mark = Span::raw(if chosen { "\u{25b8} " } else { "  " });
     let bold = Style::new().add_modifier(Modifier::BOLD);
@@ -276,7 +277,8 @@ fn download(status: &SnapshotStreamStatus, width: usize, chosen: bool, lines: Op
         let left = status::eta(status).map(|eta| format!("{eta} left")).unwrap_or_default();
         let named = if width < WIDE { format!("{height:<10}") } else { format!("{:<17}", name(status)) };
         let figures = format!(" {share:>7}  {size:>9}  {speed:>11}  ");
-        // What is left of the line is the bar's and the remaining time's: that takes 16 columns at most, or is left out.
+        // The rest of the line is for the bar, and for the remaining time. The latter takes 16 columns at most, or is
+        // left out.
         let room = width.saturating_sub(2 + named.len() + 12 + figures.len());
         let cells = room.saturating_sub(16).clamp(8, 60);
         let left = if cells + left.len() <= room { left } else { String::new() };
@@ -302,7 +304,7 @@ fn download(status: &SnapshotStreamStatus, width: usize, chosen: bool, lines: Op
     block
 }
 
-/// What is verified, by this process or an earlier one.
+/// Verified bytes, by this process or an earlier one.
 fn verified(status: &SnapshotStreamStatus) -> u64 {
     match status.state {
         SessionState::Complete => u64::MAX,
@@ -310,7 +312,7 @@ fn verified(status: &SnapshotStreamStatus) -> u64 {
     }
 }
 
-/// From whom, and what it waits for.
+/// The sources of a download, and what it waits for.
 fn why(status: &SnapshotStreamStatus) -> String {
     let explained = status::explain(status);
     let root = status.root.map(|root| format!(", root {}", short(&root.to_string()))).unwrap_or_default();
@@ -324,7 +326,7 @@ fn why(status: &SnapshotStreamStatus) -> String {
     format!("from {from}{root}: {explained}{advice}")
 }
 
-/// Durable, verified beyond it, received beyond that.
+/// Durable bytes, then verified bytes beyond them, then received bytes beyond those.
 fn bar(status: &SnapshotStreamStatus, width: usize) -> Vec<Span<'static>> {
     let total = status.total_bytes.unwrap_or_default().max(1);
     let cells = |count: u64| {
@@ -401,7 +403,7 @@ fn limits(in_force: &LimitsInForce) -> Option<String> {
     (!told.is_empty()).then(|| told.join(", "))
 }
 
-/// Downloads are called as their lines are.
+/// An event. It names a download in the same way as the download's own line.
 fn event(event: &Event, sessions: &[SnapshotStreamStatus]) -> Line<'static> {
     let peer = event.peer.as_deref().map(short).unwrap_or_default();
     let session = event.session.map(|session| named(session, sessions)).unwrap_or_default();
@@ -426,24 +428,24 @@ fn event(event: &Event, sessions: &[SnapshotStreamStatus]) -> Line<'static> {
     Line::from(vec![Span::styled(format!(" {time} "), faint()), Span::raw(what)])
 }
 
-/// What a download is called where there is room.
+/// The name of a download when there is enough space.
 fn name(status: &SnapshotStreamStatus) -> String {
     status.height.map_or_else(|| tail(status.session.get()), |height| format!("height {height}"))
 }
 
-/// What a session is called among these.
+/// The name of a session among these.
 fn named(session: u64, sessions: &[SnapshotStreamStatus]) -> String {
     let known = sessions.iter().find(|status| status.session.get() == session);
     known.map_or_else(|| tail(session), name)
 }
 
-/// The end of a session's number, which is long and drawn by lot.
+/// The end of a session's number, which is long and random.
 fn tail(session: u64) -> String {
     let number = session.to_string();
     format!("#{}", number.get(number.len().saturating_sub(6)..).unwrap_or(&number))
 }
 
-/// The first and the last of an id.
+/// The beginning and the end of an id.
 fn short(id: &str) -> String {
     let id = escape(id);
     match (id.get(..6), id.len().checked_sub(6).and_then(|from| id.get(from..))) {
@@ -452,7 +454,7 @@ fn short(id: &str) -> String {
     }
 }
 
-/// The text on at most so many lines of at most so many columns; what does not fit ends in three points.
+/// The text on at most `lines` lines of at most `columns` columns. Text that is cut ends in three points.
 fn wrapped(text: &str, columns: usize, lines: usize) -> Vec<String> {
     let wide = |text: &str| Span::raw(text.to_owned()).width();
     let mut out: Vec<String> = Vec::new();

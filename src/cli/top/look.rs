@@ -1,4 +1,4 @@
-//! What the control plane is asked for.
+//! Asks the control plane for the state of the node.
 
 use rpp_runtime::{
     SessionState, SnapshotStreamStatus,
@@ -61,7 +61,7 @@ impl Picture {
     /// Asks for everything.
     pub(super) async fn take(api: &Api) -> Result<Self, ApiError> {
         let mut sessions = api.sessions().await?;
-        // The same order always: nothing moves because a state changed.
+        // Always the same order: no line moves because a state changed.
         sessions.sort_by(|a, b| b.started_at.cmp(&a.started_at).then(b.session.cmp(&a.session)));
         let trouble = match api.probe("/readyz").await {
             Ok(()) => None,
@@ -86,7 +86,7 @@ async fn ask<T: DeserializeOwned>(api: &Api, path: &str) -> Result<T, ApiError> 
     api.decode(&api.get(path).await?)
 }
 
-/// Before the first there is none; one that cannot be read is told by the node's log.
+/// `None` before the first verified checkpoint, and when the head cannot be read (the node's log reports that).
 async fn head(api: &Api) -> Result<Option<Head>, ApiError> {
     match ask(api, "/p2p/head").await {
         Ok(head) => Ok(Some(head)),

@@ -1,4 +1,5 @@
-//! The terminal: keys in, pictures out. It is given back whatever ends the command: a key, a signal, an error, a panic.
+//! The terminal: reads keys and draws pictures. It is restored whatever ends the command: a key, a signal, an error, a
+//! panic.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,14 +16,14 @@ use crate::cli::{
     signals::Signals,
 };
 
-/// What the screen waits for.
+/// The events that the screen waits for.
 enum Told {
     Looked(Result<Box<Picture>, ApiError>),
     Key(Event),
     Said(String),
 }
 
-/// What a key asks for.
+/// The action of a key.
 #[derive(Debug, PartialEq, Eq)]
 enum Wish {
     Nothing,
@@ -31,7 +32,7 @@ enum Wish {
     Cancel(u64),
 }
 
-/// Shows the node until a key or a signal.
+/// Shows the node until a key or a signal ends the command.
 pub(super) async fn run(api: Api, shows: Shows, every: Duration) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let api = Arc::new(api);
@@ -49,19 +50,20 @@ pub(super) async fn run(api: Api, shows: Shows, every: Duration) -> anyhow::Resu
         });
         tokio::select! {
             ended = follow(terminal, shows, &api, told, &tell) => ended,
-            // SIGHUP as well: the terminal is gone.
+            // SIGHUP, too: the terminal is gone.
             _ = signals.next() => Ok(()),
         }
     })
     .await
 }
 
-/// Takes the terminal and gives it back. A panic gives it back before it is told: [`ratatui::try_init`] sees to it.
+/// Takes over the terminal and restores it. After a panic, [`ratatui::try_init`] restores it before the panic is
+/// reported.
 async fn with_terminal(show: impl AsyncFnOnce(&mut DefaultTerminal) -> anyhow::Result<()>) -> anyhow::Result<()> {
     struct Back;
     impl Drop for Back {
         fn drop(&mut self) {
-            // When the terminal is gone there is nothing to give back.
+            // If the terminal is gone, there is nothing to restore.
             let _ = ratatui::try_restore();
         }
     }
@@ -119,7 +121,7 @@ async fn follow(
                     drop(tokio::spawn(cancel(Arc::clone(api), session, view.named(session), tell.clone())));
                 }
             },
-            // Another size is drawn anew.
+            // The terminal's size changed: it is drawn again.
             Some(Told::Key(_)) => {}
             None => anyhow::bail!("nothing more can come"),
         }

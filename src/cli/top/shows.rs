@@ -1,4 +1,4 @@
-//! What a terminal can show: colours, and letters beyond ASCII.
+//! What a terminal can show: colours, and characters beyond ASCII.
 
 use std::ffi::OsString;
 
@@ -7,20 +7,20 @@ use ratatui::{
     style::{Color, Modifier},
 };
 
-/// What the environment says of the terminal.
+/// What the environment says about the terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Shows {
-    /// Whether it can be drawn on at all.
+    /// Whether the terminal can be drawn on at all.
     pub(super) screen: bool,
     colours: bool,
     unicode: bool,
 }
 
 impl Shows {
-    /// By the environment's variables, which `get` reads.
+    /// Decides by environment variables, which `get` reads.
     pub(super) fn of(get: impl Fn(&str) -> Option<OsString>) -> Self {
         let set = |name| get(name).filter(|value| !value.is_empty());
-        // The first of these that is set decides. Without any the terminal is taken for what most are.
+        // The first of these that is set decides. If none is set, the terminal is assumed to have UTF-8, as most have.
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set);
         let unicode = locale.is_none_or(|locale| {
             let locale = locale.to_string_lossy().to_ascii_lowercase();
@@ -29,7 +29,7 @@ impl Shows {
         Self { screen: set("TERM").is_some_and(|term| term != "dumb"), colours: set("NO_COLOR").is_none(), unicode }
     }
 
-    /// Takes out of a picture what the terminal cannot show.
+    /// Removes from a picture everything that the terminal cannot show.
     pub(super) fn fit(self, buffer: &mut Buffer) {
         for cell in &mut buffer.content {
             if !self.colours {
@@ -54,7 +54,7 @@ impl Shows {
     }
 }
 
-/// The character that stands for another where there is only ASCII.
+/// The ASCII character that replaces another one.
 fn ascii(shown: char) -> char {
     match shown {
         '\u{0}'..='\u{7f}' => shown,

@@ -1,5 +1,6 @@
-//! SIGKILL of a download from three providers. Their speeds differ, so that what is durable has gaps. What a process has said to
-//! be durable is not asked for again by the next one, wherever it stands, also when the file that says so is gone or damaged.
+//! SIGKILL of a download from three providers. Their speeds differ, so the durable parts have gaps. The next process
+//! does not ask again for any chunk that an earlier one reported as durable, wherever it is in the payload, even if the
+//! file that records them is missing or damaged.
 
 use std::{
     fs,
@@ -17,8 +18,8 @@ use crate::{
 
 /// Bytes a second of each provider.
 const RATES: [u64; 3] = [6 << 20, 3 << 20, 1 << 20];
-/// Payload bytes that may come twice in one process: at the end, chunks under way are asked of a second source, and what a
-/// killed provider had under way is asked of others.
+/// Payload bytes that may be fetched twice in one process: at the end, chunks in flight are asked of a second source,
+/// and chunks that were in flight from a killed provider are asked of others.
 const TWICE: u64 = 4 * GROUP;
 
 #[test]
@@ -55,7 +56,7 @@ fn with_three_sources_no_durable_chunk_is_asked_for_again() {
     );
 }
 
-/// What becomes of the file while the consumer is dead.
+/// What happens to the file while the consumer is dead.
 #[derive(Clone, Copy, PartialEq)]
 enum Have {
     Whole,
@@ -70,9 +71,9 @@ struct World {
     payload: Vec<u8>,
     root: String,
     session: u64,
-    /// What this process of the consumer found durable.
+    /// The durable bytes that this process of the consumer found at its start.
     found: Option<u64>,
-    /// Durable by the newest status.
+    /// Durable bytes by the newest status.
     durable: u64,
     last: Value,
     kills: u64,
@@ -155,7 +156,7 @@ impl World {
         });
     }
 
-    /// Lets the present payload become complete.
+    /// Waits until the present payload is complete.
     fn settle(&mut self) {
         let (before, deadline) = (self.completed, Instant::now() + 4 * DEADLINE);
         while self.completed == before {
@@ -174,7 +175,7 @@ impl World {
         let durable = bytes("bytes_durable");
         assert!(durable >= self.durable, "{durable} bytes are durable, {} were before: {status}", self.durable);
         let (received, wasted) = (bytes("bytes_received"), bytes("bytes_wasted"));
-        // Some may have come, and be durable, before the first look at this process.
+        // Some chunks may have arrived and be durable before the first poll of this process.
         let found = *self.found.get_or_insert(self.durable.max(durable.saturating_sub(received)));
         let missing = self.payload.len() as u64 - found;
         assert!(

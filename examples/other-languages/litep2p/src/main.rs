@@ -1,7 +1,7 @@
 //! rpp-snapshots-litep2p PROVIDER LISTEN [CHUNK-SIZE]
 //!
-//! Fetches a snapshot once over `/rpp/snapshots/1.0.0` and serves it to everybody, in chunks of the size in which it came, with
-//! litep2p in place of rust-libp2p. Sessions live as long as the process.
+//! Fetches a snapshot once over `/rpp/snapshots/1.0.0` and serves it to every peer, in chunks of the size that it
+//! fetched, with litep2p instead of rust-libp2p. Sessions live as long as the process.
 
 use std::{
     collections::HashMap,
@@ -48,7 +48,7 @@ async fn write(substream: &mut Substream, message: &Value) -> Result<(), Failure
     Ok(substream.shutdown().await?) // this side's half of it
 }
 
-/// What a mirror needs.
+/// The data that a mirror needs.
 struct Mirror {
     plan: Value,
     updates: Vec<Value>,

@@ -1,5 +1,5 @@
 "use strict";
-// The page: lists cuts, takes one, shows its processes, graph, waits, and what changed. All text goes in as text.
+// The page: lists cuts, takes a new one, and shows its processes, graph, waits, and changes. Text is never inserted as HTML.
 
 const LARGE = 30000, REFRESH_MS = 5000, TABS = ["graph", "list", "waits", "compare"];
 const $ = (id) => document.getElementById(id);
@@ -115,7 +115,7 @@ async function open(id) {
   await compare();
 }
 
-// A cut too large to draw is read one process at a time.
+// A cut that is too large to draw is read one process at a time.
 async function openProcess(key) {
   const turn = ++state.loading;
   const read = (sql) => call("POST", "/api/sql", { snapshot_id: state.cut.id, sql, params: [key] });
@@ -159,7 +159,7 @@ function applyFilter(keepView) {
     if (wanted(node)) chosen.add(index);
   });
   const inChain = new Set(state.chain ? state.chain.indexes : []);
-  // Of a chosen process its neighbours stay, as ghosts: what it waits for is often elsewhere.
+  // The neighbours of a chosen process's nodes stay visible as ghosts: what it waits for is often in another process.
   const ghosts = new Set([...inChain].filter((index) => !chosen.has(index)));
   if (processes.size && !large) {
     for (const { src, dst } of cut.edges) {
@@ -167,7 +167,7 @@ function applyFilter(keepView) {
     }
   }
   state.visible = cut.nodes.map((_, index) => index).filter((index) => chosen.has(index) || ghosts.has(index));
-  // A chain that would be too small among all others is shown by itself.
+  // A chain that would be too small among all others is shown alone.
   if (state.chain && state.chain.alone) state.visible = state.visible.filter((index) => inChain.has(index));
   state.visibleIndex = new Map(state.visible.map((index, i) => [index, i]));
   state.visibleEdges = [];
@@ -189,7 +189,7 @@ function applyFilter(keepView) {
   select(state.selected !== null && state.visibleIndex.has(state.selected) ? state.selected : null);
 }
 
-// Who it is and what it does here.
+// The process's name and its role here.
 function title(procKey) {
   const role = state.cut.roles.get(procKey);
   return state.cut.nameOf(procKey) + (role ? ` \u00b7 ${role}` : "");
@@ -281,7 +281,7 @@ function clearHighlight() {
   showDetails();
 }
 
-// Everything that this node waits for, and that waits for it.
+// Everything that this node waits for, and everything that waits for it.
 function reach(index) {
   const forward = new Map(), backward = new Map(), nodes = new Set([index]), edges = new Set();
   const add = (map, from, to, edge) => {
@@ -315,7 +315,7 @@ function select(index) {
   state.selected = index;
   const at = index === null ? undefined : state.visibleIndex.get(index);
   view.select(at === undefined ? null : at);
-  // Within a chosen chain its marks stay.
+  // If the node is in the chosen chain, the chain's marks stay.
   if (at !== undefined && !(state.chain && state.chain.indexes.includes(index))) {
     state.chain = null;
     const { nodes, edges } = reach(at);
@@ -406,7 +406,7 @@ function moveTab(event) {
 
 const view = new GraphView($("graph"), (at) => select(at === null ? null : state.visible[at]));
 const list = new NodeList(select);
-// For tests: what stands where.
+// For tests: the positions of the nodes.
 $("graph").fleet = { view, state, positionOf: (id) => view.positionOf(view.nodes.findIndex((node) => node.id === id)) };
 
 $("take").addEventListener("click", take);

@@ -1,5 +1,5 @@
 "use strict";
-// What changed between two cuts: what still waits for the same, what came, what is gone.
+// The difference between two cuts: nodes that still wait for the same, new nodes, and nodes that are gone.
 
 const SHOWN_DIFFERENCES = 200;
 

@@ -1,8 +1,8 @@
 "use strict";
-// The graph on a canvas. Each process is a box, its nodes stand in a grid: the layout is one pass over the nodes and
-// always the same, so thousands of them neither freeze the page nor jump about. Only what is in sight is drawn.
+// The graph on a canvas. Each process is a box with its nodes in a grid. The layout is one pass over the nodes and
+// always the same, so thousands of nodes neither freeze the page nor jump about. Only the visible part is drawn.
 //
-// Up to ROUTED nodes, relations run in the lanes between the cells and between the boxes, so none is hidden by a node.
+// Up to ROUTED nodes, relations run in the lanes between the cells and between the boxes, so no node hides one.
 
 const NODE_W = 168, NODE_H = 22, TITLE = 24, ROUTED = 1500;
 // Room between the columns and the rows of a box, and between boxes.
@@ -15,7 +15,7 @@ const KINDS = ["future", "lock", "request", "response", "file_op", "tx", "rx", "
   "semaphore", "command", "notify", "timeout", "interval", "joinset", "oncecell", "remote_tx", "remote_rx",
   "net_readable", "net_writable"];
 
-// Text of strangers must not turn the direction of what stands beside it.
+// Text from strangers must not change the text direction around it.
 const isolated = (text) => `\u2068${text}\u2069`;
 
 class GraphView {
@@ -40,7 +40,7 @@ class GraphView {
   }
 
   // Nodes: {id, kind, text, proc_key, depth}; edges: {src, dst, kind} with indexes of nodes; ghosts: a set of indexes;
-  // title: what a box of this process is called.
+  // title: the title of a process's box.
   show(nodes, edges, ghosts, title, keepView) {
     this.places = nodes.map((node) => ({ node, x: 0, y: 0 }));
     Object.assign(this, { nodes, edges, ghosts, title });
@@ -81,7 +81,7 @@ class GraphView {
       Object.assign(box, { x, y, shelf: this.shelves.length - 1 });
       x += box.w + room.gap;
       height = Math.max(height, box.h);
-      // Down the columns, so that what waits stands left of what it waits for.
+      // Column by column, so that a node is left of the nodes that it waits for.
       box.members.forEach((place, index) => {
         place.box = box;
         place.x = box.x + room.lane + Math.floor(index / box.rows) * cellW;
@@ -102,7 +102,7 @@ class GraphView {
     const corridor = (shelf) => this.shelves[shelf] - gap / 2 + across * 2;
     const turn = (y) => [start, [x1, start[1]], [x1, y], [x2, y], [x2, end[1]], end];
     if (a.box === b.box) {
-      // From one column to the next there is one lane.
+      // Between neighbouring columns there is only one lane.
       if (Math.abs(x1 - x2) < 1) return [start, [x1, start[1]], [x1, end[1]], end];
       return turn(b.y - rows / 2 + across);
     }
@@ -115,7 +115,7 @@ class GraphView {
   fit(only) {
     const around = only && only.length ? only.map((index) => this.places[index]) : this.boxes;
     if (!around.length) return;
-    // Room for the lanes beside what is shown.
+    // Room for the lanes around the nodes.
     const aside = only && only.length || this.shelves.length > 2 ? this.room.lane : 0;
     const left = Math.min(...around.map((a) => a.x)) - aside, top = Math.min(...around.map((a) => a.y)) - aside;
     const right = Math.max(...around.map((a) => a.x + (a.w || NODE_W))) + aside;
@@ -136,7 +136,7 @@ class GraphView {
     this.draw();
   }
 
-  // Where a node is on the page.
+  // The position of a node on the page.
   positionOf(index) {
     const place = this.places[index], rect = this.canvas.getBoundingClientRect(), { x, y, scale } = this.view;
     return { x: rect.left + (place.x + NODE_W / 2 - x) * scale, y: rect.top + (place.y + NODE_H / 2 - y) * scale };
@@ -221,7 +221,7 @@ class GraphView {
     if (!this.hues.has(kind)) {
       let place = KINDS.indexOf(kind);
       if (place < 0) for (const c of kind) place = (Math.abs(place) * 31 + c.codePointAt(0)) % 3600;
-      // From yellow-green to violet: the warm colours belong to the relations.
+      // From yellow-green to violet, because the warm colours are for the relations.
       this.hues.set(kind, `hsl(${75 + (place * 97) % 235} ${35 + (place % 3) * 12}% ${this.dark ? "58%" : "45%"})`);
     }
     return this.hues.get(kind);
@@ -253,7 +253,7 @@ class GraphView {
     c.direction = "ltr";
     const sight = { left: x, top: y, right: x + width / scale, bottom: y + height / scale };
     this.paintBoxes(c, sight);
-    // From afar the relations are drawn over the marks; near, the labels over the relations.
+    // Zoomed out, the relations are drawn over the marks. Zoomed in, the labels are drawn over the relations.
     if (scale < LABELS_FROM) {
       this.paintMarks(c, sight);
       this.paintEdges(c, sight);
@@ -278,7 +278,7 @@ class GraphView {
     }
   }
 
-  // Who it is; above the box where the letters would not fit inside.
+  // The process's name. It is above the box if it would not fit inside.
   paintTitles(c, sight) {
     const size = Math.min(60, Math.max(12, 11 / this.view.scale));
     for (const box of this.boxes) {
@@ -368,7 +368,7 @@ class GraphView {
     return this.ghosts.has(index) ? 0.45 : 1;
   }
 
-  // From afar a node is a mark: one path for each kind, drawn at once.
+  // Zoomed out, a node is only a mark. The marks of one kind are one path.
   paintMarks(c, sight) {
     const faint = new Map(), plain = new Map(), outlined = [];
     for (let i = 0; i < this.places.length; i++) {

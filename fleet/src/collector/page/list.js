@@ -1,5 +1,5 @@
 "use strict";
-// The nodes as a list: only the rows in sight exist, however many there are.
+// The nodes as a list. Only the visible rows exist, however many nodes there are.
 
 const ROW = 28;
 
@@ -27,7 +27,7 @@ class NodeList {
     this.draw();
   }
 
-  // Once: as is most useful, ages from the oldest. Again: the other way around. Then: as they came.
+  // First click: the most useful order (ages: oldest first). Second: the reverse. Third: the original order.
   sortBy(by) {
     const first = by === "age";
     if (this.sort.by !== by) this.sort = { by, down: first };
@@ -56,7 +56,7 @@ class NodeList {
       const missing = (v) => v === null;
       this.order.sort((a, b) => {
         const [x, y] = [value(nodes[a]), value(nodes[b])];
-        // What tells no age comes last either way.
+        // Nodes without an age come last in either order.
         if (missing(x) || missing(y)) return missing(x) - missing(y);
         return (x < y ? -1 : x > y ? 1 : 0) * (down ? -1 : 1) || a - b;
       });

@@ -1,11 +1,11 @@
 "use strict";
-// What the page knows of a cut, and how it is named. Nothing here touches the page.
+// The page's knowledge of a cut, and the names in it. Nothing here touches the page.
 
 const IDLE_KINDS = new Set(["sleep", "interval", "notify", "net_accept", "net_readable"]);
 // Peer ids as text: of Ed25519, secp256k1 and older keys.
 const PEER_ID = /\b(?:12D3Koo|16Uiu2)[1-9A-HJ-NP-Za-km-z]{20,80}|\bQm[1-9A-HJ-NP-Za-km-z]{44}\b/g;
 
-// Ids are unique within a process: two hosts may use the same.
+// Ids are unique only within a process. Two processes may use the same one.
 const keyOf = (procKey, id) => `${procKey}\n${id}`;
 
 class Cut {
@@ -34,13 +34,13 @@ class Cut {
     this.findDepths();
   }
 
-  // A process is called by its name; by its key where several have that name.
+  // A process is shown by its name, or by its key if several have the same name.
   findNames() {
     const count = new Map();
     for (const process of this.processes.values()) count.set(process.process, (count.get(process.process) || 0) + 1);
     this.names = new Map([...this.processes.values()].map((process) =>
       [process.proc_key, process.process && count.get(process.process) === 1 ? process.process : process.proc_key]));
-    // A node of ours tells its peer id.
+    // One of our own nodes tells its peer id.
     this.peers = new Map();
     for (const node of this.nodes) {
       const [what, peer] = node.id.split(":");
@@ -52,7 +52,7 @@ class Cut {
     return this.names.get(procKey) || procKey;
   }
 
-  // Peer ids as the names of their processes: so one sees who provides.
+  // Peer ids are replaced by the names of their processes, to show which process provides.
   say(text) {
     return text.replace(PEER_ID, (peer) => this.peers.get(peer) || `\u2026${peer.slice(-6)}`);
   }
@@ -68,7 +68,7 @@ class Cut {
       [key, [response ? `provides ${response}` : "", request ? `asks ${request}` : ""].filter(Boolean).join(", ")]));
   }
 
-  // How far down a chain of Needs each node stands; nodes of cycles and without such edges come after.
+  // The depth of each node in its chain of Needs edges. Nodes in cycles and nodes without such edges come last.
   findDepths() {
     const waiting = new Array(this.nodes.length).fill(0), out = new Map();
     for (const node of this.nodes) node.depth = 1e6;
@@ -90,7 +90,7 @@ class Cut {
   }
 }
 
-// Milliseconds, where the attributes tell.
+// The age in milliseconds, if the attributes tell it.
 function ageOf(json) {
   let attrs;
   try {

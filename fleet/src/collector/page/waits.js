@@ -1,11 +1,11 @@
 "use strict";
-// The waits of a cut: folded by their common start, those that only idle last, within the filters.
+// The waits of a cut that pass the filters, grouped by their common start. Waits that only idle come last.
 
 const SHOWN_STEPS = 5, SHOWN_WAYS = 50;
 
 const stepKey = (step) => keyOf(step.proc_key || "", step.id);
 
-// One entry a start, with all ways from it, the longest wait first; what ends in idling comes last.
+// One entry for each start, with all paths from it. The longest wait comes first, and waits that end in idling come last.
 function foldWaits(chains) {
   const groups = new Map();
   for (const chain of chains) {
@@ -20,7 +20,7 @@ function foldWaits(chains) {
   return folded.sort((a, b) => byWait(a[0], b[0])).map((ways) => ({ ways, idle: idle(ways[0]) }));
 }
 
-// Whether any step of it is asked for.
+// Whether any step of it passes the filters.
 function waitWanted(chain, cut, filter) {
   const { text, processes, kinds } = filter;
   return (!processes.size || chain.steps.some((step) => processes.has(step.proc_key))) &&
@@ -36,7 +36,7 @@ function stepText(step, cut) {
   return name;
 }
 
-// The start, the end, and how much lies between.
+// The start, the end, and the number of steps between them.
 function chainButton(title, chain, closed, cut, onChoose) {
   const { steps } = chain, button = el("button", { type: "button", className: "way" }, title);
   const short = steps.length <= SHOWN_STEPS ? steps : [...steps.slice(0, 2), null, ...steps.slice(-2)];

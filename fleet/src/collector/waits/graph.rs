@@ -39,7 +39,7 @@ struct WaitNode {
 }
 
 impl WaitNode {
-    /// Whether it exists only as long as it waits or is waited for.
+    /// Whether the node exists only for a wait.
     fn is_made_for_a_wait(&self) -> bool {
         const KINDS: [&str; 8] =
             ["request", "response", "file_op", "command", "sleep", "timeout", "net_readable", "net_writable"];
@@ -50,7 +50,7 @@ impl WaitNode {
 /// The times that a node reports, in milliseconds.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Times {
-    /// How long it has been waiting, as it says.
+    /// How long it has been waiting, as its process reports.
     pub(super) waited: Option<u64>,
     /// How long it has existed.
     pub(super) age: Option<u64>,

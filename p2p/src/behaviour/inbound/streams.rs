@@ -6,8 +6,8 @@
 //!   └────────────── everything is written ──────────────────────┘  └──> (asks)
 //! ```
 //!
-//! A batch is read on a blocking thread and goes from there to the connection's task; the next one is read while it is
-//! written, as far as the byte budget goes. A stream takes a slot and bytes only while it is at work.
+//! A batch is read on a blocking thread and passed on to the connection's task. While it is written, the next batch is
+//! read, as far as the byte budget allows. A stream holds a slot and bytes of the budget only while it is at work.
 
 mod jobs;
 
@@ -42,7 +42,7 @@ pub(super) struct Streams {
     streams: HashMap<StreamKey, InStream>,
     /// The newest stream of each session.
     by_session: HashMap<SessionKey, StreamKey>,
-    /// Which stream a verdict of the admission, or the end of a job, is for.
+    /// The stream to which a verdict of the admission, or the end of a job, belongs.
     asked: HashMap<RequestId, StreamKey>,
     jobs: Pool<Made>,
 }
@@ -54,11 +54,11 @@ struct InStream {
     served: Served,
     admitted: Admitted,
     running: Option<ReadJob>,
-    /// Payload bytes that are being read, or are not written yet.
+    /// Payload bytes that are being read or are not written yet.
     unwritten: usize,
     /// The older stream of the same session whose job still runs.
     after: Option<StreamKey>,
-    /// Nothing more is to be sent.
+    /// Nothing more will be sent.
     is_over: bool,
     since: Instant,
 }
@@ -66,7 +66,7 @@ struct InStream {
 enum Admitted {
     No,
     Asked(Activity),
-    /// `fresh`: what it holds of the byte budget is enough for one chunk.
+    /// `fresh`: the stream's share of the byte budget is enough for one chunk.
     Yes {
         activity: Activity,
         fresh: bool,
@@ -159,7 +159,7 @@ impl<P: SnapshotProvider> Inbound<P> {
         }
         if let (true, Some(session)) = (is_first, stream.served.session()) {
             let peer = stream.peer;
-            // A session has one stream: a newer one takes the place of the one before.
+            // A session has one stream: a newer one replaces the older one.
             if let Some(older) = self.streams.by_session.insert((peer, session), key) {
                 self.end_stream(older, events);
                 let is_running = self.streams.streams.contains_key(&older);
@@ -171,7 +171,7 @@ impl<P: SnapshotProvider> Inbound<P> {
         self.advance(key, events);
     }
 
-    /// Does the next thing, if something is to be done and may be now.
+    /// Starts the next piece of work, if there is any and it may start now.
     fn advance(&mut self, key: StreamKey, events: &mut Events) {
         loop {
             let Some(stream) = self.streams.streams.get_mut(&key) else { return };
@@ -224,7 +224,7 @@ impl<P: SnapshotProvider> Inbound<P> {
             }
             match unwritten {
                 0 if fresh => return self.begin(key, size, events),
-                // Others wait for bytes, too: this one goes behind them.
+                // Other streams wait for bytes, too: this one queues behind them.
                 0 => self.release(key, false),
                 _ => return,
             }
@@ -279,7 +279,7 @@ impl<P: SnapshotProvider> Inbound<P> {
             false => OutFrame::answer(&answer.body),
         }]);
         stream.unwritten += if is_update { bytes } else { 0 };
-        // After a refusal to open or to send an update nothing can follow, and nothing does after a cancel.
+        // After a refusal of the opening message or of an update, and after a cancel, nothing can follow.
         let is_refused = outcome != Outcome::Served;
         if is_refused && kind != Some(RequestKind::Ack) {
             stream.outlet.close();
@@ -340,7 +340,7 @@ impl<P: SnapshotProvider> Inbound<P> {
         });
     }
 
-    /// The stream is gone, or another one takes its place. It stays known while the provider works for it.
+    /// The stream has ended, or another one replaces it. It stays registered while the provider works for it.
     fn end_stream(&mut self, key: StreamKey, events: &mut Events) {
         let Some(stream) = self.streams.streams.get_mut(&key) else { return };
         stream.is_over = true;
@@ -354,7 +354,7 @@ impl<P: SnapshotProvider> Inbound<P> {
 
     fn remove_stream(&mut self, key: StreamKey, events: &mut Events) {
         let Some(stream) = self.streams.streams.get(&key) else { return };
-        // What is written to it still counts against the budget, until it is gone.
+        // Bytes that were passed to the stream count against the budget until they are written or the stream has ended.
         if !stream.outlet.is_closed() || stream.unwritten > 0 {
             return;
         }

@@ -1,8 +1,8 @@
-//! Our own streams (`/rpp/snapshots/2.0.0`): one for each session, opened with its plan or resume. What comes is checked on
-//! the connection's task.
+//! Our own streams (`/rpp/snapshots/2.0.0`): one for each session, opened with its plan or resume. Everything that
+//! arrives is checked on the connection's task.
 //!
-//! A peer that refuses the protocol is asked by a request of 1.0.0 instead, and at once by one until it is disconnected.
-//! Nothing else leads to 1.0.0.
+//! A peer that refuses the protocol gets a request of 1.0.0 instead, and further sessions with it use 1.0.0 at once
+//! until it is disconnected. Nothing else leads to 1.0.0.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -35,16 +35,16 @@ use crate::{
     tree::chunk_range,
 };
 
-/// How the messages of a session go.
+/// What carries the messages of a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Carrier {
     #[default]
     Requests,
-    /// By this stream, which may be over.
+    /// This stream, which may have ended.
     Stream(StreamId),
 }
 
-/// What the behaviour is to do for the streams.
+/// A command that the behaviour carries out for a stream.
 pub(in crate::behaviour) enum StreamCommand {
     Open { connection: ConnectionId, opening: Box<StreamOpening> },
     Dial(PeerId),
@@ -65,17 +65,17 @@ struct OutStream {
     /// `None` while its peer is dialled.
     connection: Option<ConnectionId>,
     outlet: Outlet<Say>,
-    /// Payload bytes of the chunk that is coming, as far as they are here.
+    /// Payload bytes of the arriving chunk that have been received.
     unfinished: Arc<AtomicU64>,
     opened_by: RequestId,
     is_open: bool,
-    /// The message that is not answered.
+    /// The message that is not answered yet.
     message: Option<(Activity, Exchange, Checking)>,
     wanted: Wanted,
     plan: Option<Arc<Plan>>,
     granted: u64,
     received: u64,
-    /// The chunk or update that comes next: for who watches, it is a request in flight.
+    /// The chunk or update that is expected next. The observer sees it as a request in flight.
     next: Option<(Activity, Instant)>,
 }
 
@@ -109,10 +109,10 @@ impl Outbound {
         self.streams.commands.pop_front()
     }
 
-    /// This side is through with the session's stream, if it has one.
+    /// This side has finished with the session's stream, if it has one.
     pub(super) fn close_stream(&mut self, carrier: Carrier) {
         let Carrier::Stream(id) = carrier else { return };
-        // Nobody is told of its end.
+        // The stream's end is not reported.
         let Some(stream) = self.streams.streams.remove(&id) else { return };
         stream.outlet.close();
         self.came_to_nothing(stream.next);
@@ -121,7 +121,7 @@ impl Outbound {
         }
     }
 
-    /// Makes a request on the session's stream, or on a new one. `None`: it is to be a request of 1.0.0.
+    /// Sends a request on the session's stream, or on a new one. `None`: send it as a request of 1.0.0.
     pub(super) fn send_on_stream(
         &mut self,
         peer: PeerId,
@@ -147,7 +147,7 @@ impl Outbound {
         }
         let Carrier::Stream(id) = carrier else { return Ok(None) };
         if self.streams.streams.get(&id).is_none_or(|stream| stream.outlet.is_closed()) {
-            // It is over, and its event is on the way.
+            // The stream has ended, and its event will be delivered soon.
             return Err(NotSent::Busy);
         }
         let activity = self.begin(Protocol::V2, peer, request);
@@ -198,7 +198,7 @@ impl Outbound {
         self.streams.commands.push_back(StreamCommand::Open { connection, opening });
     }
 
-    /// Says what is wanted and granted.
+    /// Sends wants and credit.
     pub(in crate::behaviour) fn grant(&mut self, peer: PeerId, grant: Grant) {
         let Grant { session, request_id, plan, want, credit, previous } = grant;
         let carrier = self.sessions.get(&(peer, session)).map(|session| session.carrier);
@@ -215,7 +215,7 @@ impl Outbound {
         self.expect_next(id);
     }
 
-    /// Reports what comes next to the observer.
+    /// Reports the chunk or update that is expected next to the observer.
     fn expect_next(&mut self, id: StreamId) {
         let Some(stream) = self.streams.streams.get_mut(&id) else { return };
         let next = stream.expected();
@@ -270,14 +270,14 @@ impl Outbound {
         self.end_streams(closed, events);
     }
 
-    /// The streams that wait for this dial are not opened.
+    /// The streams that wait for this dial cannot be opened.
     pub(in crate::behaviour) fn handle_dial_failure(
         &mut self,
         peer: PeerId,
         error: &DialError,
         events: &mut VecDeque<Event>,
     ) {
-        // A dial that somebody else began goes on.
+        // A dial that something else started continues.
         if matches!(error, DialError::DialPeerConditionFalse(_)) {
             return;
         }
@@ -328,7 +328,7 @@ impl Outbound {
         }
     }
 
-    /// Reports what came to the observer.
+    /// Reports what arrived to the observer.
     fn streamed(&mut self, id: StreamId, verified: &Verified, bytes: usize) {
         let Some(stream) = self.streams.streams.get_mut(&id) else { return };
         let (kind, index) = match verified {
@@ -362,13 +362,14 @@ impl Outbound {
         if opens && !matches!(verified, Verified::Refused { .. }) {
             stream.is_open = true;
         } else if opens {
-            // Whatever follows opens a stream of its own.
+            // A later message opens a stream of its own.
             self.close_stream(Carrier::Stream(id));
         }
         self.verified(&activity, &checking, Protocol::V2, verified, events);
     }
 
-    /// The peer has no such protocol: the message that would have opened the stream is a request instead.
+    /// The peer does not support the protocol: the message that would have opened the stream is sent as a request
+    /// instead.
     fn unsupported(
         &mut self,
         inner: &mut request_response::Behaviour<Codec>,
@@ -418,7 +419,7 @@ impl Outbound {
 }
 
 impl OutStream {
-    /// Kind and index of what comes next, if it may.
+    /// Kind and index of what is expected next, if anything may arrive.
     fn expected(&self) -> Option<(Option<RequestKind>, Option<u64>)> {
         if !self.wanted.updates.is_empty() {
             return Some((Some(RequestKind::LightClientUpdate), Some(self.wanted.updates.start)));
@@ -429,7 +430,7 @@ impl OutStream {
         fits.then_some((Some(RequestKind::Chunk), Some(index)))
     }
 
-    /// What came is not expected any more; on a stream it is the first, but for a change of wants.
+    /// What arrived is not expected any more. On a stream it is the first item, unless the wants have changed.
     fn came(&mut self, kind: RequestKind, index: u64) {
         if kind == RequestKind::LightClientUpdate {
             self.wanted.updates.start = self.wanted.updates.start.max(index + 1).min(self.wanted.updates.end);

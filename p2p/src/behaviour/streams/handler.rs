@@ -28,35 +28,35 @@ use crate::{
 
 const PROTOCOL: StreamProtocol = StreamProtocol::new(crate::PROTOCOL_V2);
 
-/// What holds for every stream.
+/// The settings of all streams.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::behaviour) struct StreamSettings {
-    /// Whether streams are taken.
+    /// Whether inbound streams are accepted.
     pub(in crate::behaviour) takes: bool,
-    /// The most streams of a connection in each direction; more vanish.
+    /// Largest number of streams of a connection in each direction; further ones are dropped.
     pub(in crate::behaviour) most: usize,
     pub(in crate::behaviour) pace: PaceLimits,
     /// Time for one negotiation.
     pub(in crate::behaviour) negotiation: Duration,
 }
 
-/// From the behaviour.
+/// Commands of the behaviour.
 #[derive(Debug)]
 pub enum ToStreams {
     /// Open a stream.
     Open(Box<StreamOpening>),
 }
 
-/// To the behaviour.
+/// Events for the behaviour.
 #[derive(Debug)]
 pub enum FromStreams {
     /// A peer opened stream `number` of this connection.
     #[allow(private_interfaces, reason = "of the behaviour alone")]
     Taken { number: u64, outlet: Outlet<OutFrame> },
-    /// On a stream that a peer opened.
+    /// An event on a stream that a peer opened.
     #[allow(private_interfaces, reason = "of the behaviour alone")]
     Heard { number: u64, heard: Heard },
-    /// On a stream that we opened.
+    /// An event on a stream that we opened.
     #[allow(private_interfaces, reason = "of the behaviour alone")]
     Received { id: super::StreamId, received: FromProvider },
 }
@@ -67,7 +67,7 @@ pub struct StreamHandler {
     openings: VecDeque<StreamOpening>,
     events: VecDeque<FromStreams>,
     streams: Vec<OpenStream>,
-    /// Which stream is polled first, so that none is always last.
+    /// The stream that is polled first; it changes, so that no stream is always last.
     turn: usize,
     next_number: u64,
 }

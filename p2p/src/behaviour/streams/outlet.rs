@@ -1,4 +1,4 @@
-//! What is to be sent on a stream: put in on any thread, taken out on the task of its connection.
+//! A queue of items to be sent on a stream: filled on any thread, emptied on the task of its connection.
 
 use std::{
     collections::VecDeque,
@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-/// A queue to one stream. Its users bound it: by one message that is not answered, by the wants that are open, by the byte
+/// A queue to one stream. Its users bound it: by one unanswered message, by the number of open wants, and by the byte
 /// budget.
 #[derive(Debug)]
 pub(in crate::behaviour) struct Outlet<T>(Arc<Mutex<Inner<T>>>);
@@ -31,7 +31,7 @@ impl<T> Clone for Outlet<T> {
 }
 
 impl<T> Outlet<T> {
-    /// Adds items; none are taken after the end.
+    /// Adds items; after the end they are ignored.
     pub(in crate::behaviour) fn push(&self, items: impl IntoIterator<Item = T>) {
         self.change(|inner| {
             if !inner.closed {
@@ -40,12 +40,12 @@ impl<T> Outlet<T> {
         });
     }
 
-    /// Nothing follows what was added.
+    /// Marks the end: nothing follows what was added.
     pub(in crate::behaviour) fn close(&self) {
         self.change(|inner| inner.closed = true);
     }
 
-    /// The stream is gone: nothing is sent any more.
+    /// The stream has ended: nothing is sent any more.
     pub(in crate::behaviour) fn abandon(&self) {
         self.change(|inner| {
             inner.closed = true;
@@ -53,7 +53,7 @@ impl<T> Outlet<T> {
         });
     }
 
-    /// Whether nothing more is taken.
+    /// Whether the queue accepts no more items.
     pub(in crate::behaviour) fn is_closed(&self) -> bool {
         self.inner().closed
     }

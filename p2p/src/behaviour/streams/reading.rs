@@ -1,4 +1,4 @@
-//! A buffer of what was read and not taken yet, and a timer.
+//! A buffer of bytes that were read and not used yet, and a timer.
 
 use std::{
     future::Future as _,
@@ -11,7 +11,7 @@ use std::{
 use futures::AsyncRead;
 use tokio::time::Sleep;
 
-/// What was read of a stream.
+/// Bytes that were read from a stream.
 #[derive(Debug)]
 pub(super) struct Piece {
     bytes: Vec<u8>,
@@ -24,17 +24,17 @@ impl Piece {
         Self { bytes: vec![0; size], from: 0, to: 0 }
     }
 
-    /// What was not taken yet.
+    /// The bytes that were not used yet.
     pub(super) fn rest(&self) -> &[u8] {
         &self.bytes[self.from..self.to]
     }
 
-    /// So much is left of it.
+    /// Records that only the last `left` bytes are unused.
     pub(super) fn left(&mut self, left: usize) {
         self.from = self.to - left.min(self.to);
     }
 
-    /// Reads more, when everything was taken. 0 bytes at the end of the stream.
+    /// Reads more when everything was used. 0 bytes mean the end of the stream.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, io: impl AsyncRead + Unpin) -> Poll<io::Result<usize>> {
         let mut io = io;
         let read = ready!(Pin::new(&mut io).poll_read(cx, &mut self.bytes))?;
@@ -43,7 +43,7 @@ impl Piece {
     }
 }
 
-/// Wakes a task at a time that may move. A later time does not touch the runtime's timer before that fires.
+/// Wakes a task at a time that may change. If the time moves later, the runtime's timer is changed only when it fires.
 #[derive(Debug, Default)]
 pub(super) struct Alarm(Option<Pin<Box<Sleep>>>);
 

@@ -1,4 +1,4 @@
-//! The consumer's end of a stream: writes messages, wants and credit, and checks what comes while it is read.
+//! The consumer's end of a stream: writes messages, wants and credit, and checks what arrives while it is read.
 
 use std::{
     io,
@@ -34,10 +34,10 @@ use crate::{
     types::SnapshotSessionId,
 };
 
-/// The most that is read at once of what is no chunk's.
+/// Largest read of bytes that do not belong to a chunk.
 const PIECE: usize = 8 * 1024;
 
-/// Something to say.
+/// Something to send.
 #[derive(Debug)]
 pub(in crate::behaviour) enum Say {
     /// A message; the next one follows its answer.
@@ -45,7 +45,7 @@ pub(in crate::behaviour) enum Say {
     Want {
         plan: Arc<Plan>,
         wanted: Wanted,
-        /// The update before the first one, where it is known.
+        /// The update before the first one, if it is known.
         previous: Option<Checkpoint>,
     },
     Credit(u64),
@@ -59,29 +59,29 @@ pub struct StreamOpening {
     pub(in crate::behaviour) session: SnapshotSessionId,
     pub(in crate::behaviour) rules: Rules,
     pub(in crate::behaviour) outlet: Outlet<Say>,
-    /// Payload bytes of the chunk that is coming, as far as they are here.
+    /// Payload bytes of the arriving chunk that have been received.
     pub(in crate::behaviour) unfinished: Arc<AtomicU64>,
 }
 
-/// What happened on a consumer's end.
+/// An event on a consumer's end.
 #[derive(Debug)]
 pub(in crate::behaviour) enum FromProvider {
-    /// Something came, and verifies.
+    /// Something arrived and verifies.
     Came(Came),
-    /// It is over.
+    /// The stream has ended.
     Ended(Ending),
 }
 
-/// Why a stream is over.
+/// Why a stream has ended.
 #[derive(Debug)]
 pub(in crate::behaviour) enum Ending {
     /// This side has closed it.
     Closed,
-    /// The peer does not have the protocol.
+    /// The peer does not support the protocol.
     Unsupported,
     /// The provider broke the protocol.
     Violation(Violation),
-    /// The transport, or time. With the bytes of the chunk that did not end.
+    /// The transport failed, or it took too long. Has the bytes of the chunk that did not arrive completely.
     Failure(RequestFailure),
 }
 
@@ -93,15 +93,15 @@ pub(super) struct Receiving {
     incoming: Incoming,
     unfinished: Arc<AtomicU64>,
     outlet: Outlet<Say>,
-    /// A want that waits until the provider has heard of the earlier ones.
+    /// A want that waits until the provider has received the earlier ones.
     held: Option<(Arc<Plan>, Wanted, Option<Checkpoint>)>,
     out: Vec<u8>,
     written: usize,
     is_flushed: bool,
-    /// Writing failed; what the provider said before is still read.
+    /// Writing failed; bytes that the provider sent before are still read.
     deaf: bool,
     piece: Piece,
-    /// Bytes that were read to where the chunk is.
+    /// Bytes that were read directly into the chunk's buffer.
     placed: usize,
     has_read: bool,
     pace: Option<Pace>,
@@ -135,7 +135,7 @@ impl Receiving {
         }
     }
 
-    /// The next thing that happens. Nothing does after [`FromProvider::Ended`].
+    /// The next event. There is none after [`FromProvider::Ended`].
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<FromProvider> {
         if self.poll_say(cx) {
             return Poll::Ready(FromProvider::Ended(Ending::Closed));
@@ -146,14 +146,14 @@ impl Receiving {
         self.poll_stall(cx).map(|failure| FromProvider::Ended(Ending::Failure(failure)))
     }
 
-    /// Says what there is to say; `true` when this side is through with the stream.
+    /// Sends what is queued; `true` when this side has finished with the stream.
     fn poll_say(&mut self, cx: &mut Context<'_>) -> bool {
         loop {
             match self.outlet.poll_next(cx) {
                 Poll::Ready(Some(say)) => self.say(say),
                 Poll::Ready(None) => {
                     let _ = self.poll_write(cx);
-                    // What is not closed now is reset, which the provider takes as well.
+                    // If the stream cannot be closed now, it is reset, which the provider accepts as well.
                     let _ = Pin::new(&mut self.io).poll_close(cx);
                     return true;
                 }
@@ -178,7 +178,7 @@ impl Receiving {
                 self.out.extend_from_slice(&frame::message(&json::encode_request(exchange.request())));
                 self.incoming.asking(*exchange);
             }
-            // A later want replaces one that was not said yet.
+            // A later want replaces one that was not sent yet.
             Say::Want { plan, wanted, previous } => self.held = Some((plan, wanted, previous)),
             Say::Credit(granted) => {
                 self.out.extend_from_slice(&frame::credit(granted));
@@ -234,7 +234,7 @@ impl Receiving {
                     }
                 }
             }
-            // A piece is not copied to its chunk when it can be read there at once.
+            // Bytes of a chunk are read directly into its buffer when possible, which saves a copy.
             let space = self.incoming.space();
             let (read, is_placed) = match space.is_empty() {
                 true => (self.piece.poll_read(cx, &mut self.io), false),
@@ -270,7 +270,7 @@ impl Receiving {
         }
     }
 
-    /// Ready when the provider could send something and has not for too long.
+    /// Ready when the provider could have sent something and has not for too long.
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<RequestFailure> {
         if !self.incoming.is_expecting() && self.out.is_empty() {
             self.pace = None;

@@ -26,7 +26,7 @@ use crate::{
     stream_tags::{self, StreamTags},
 };
 
-/// The most that is read at once.
+/// Largest read.
 const PIECE: usize = 8 * 1024;
 
 /// A frame to be sent: its beginning, and a chunk's bytes after that.
@@ -34,7 +34,7 @@ const PIECE: usize = 8 * 1024;
 pub(in crate::behaviour) struct OutFrame {
     head: Vec<u8>,
     chunk: Bytes,
-    /// Bytes that are reported when it is written.
+    /// Payload bytes that are reported when the frame is written.
     counts: usize,
     /// It answers the consumer's message.
     answers: bool,
@@ -55,18 +55,18 @@ impl OutFrame {
     }
 }
 
-/// What happened on a provider's end.
+/// An event on a provider's end.
 #[derive(Debug)]
 pub(in crate::behaviour) enum Heard {
-    /// A frame came.
+    /// A frame arrived.
     Frame(ConsumerFrame),
-    /// What came is no frame; nothing more is read.
+    /// The bytes that arrived are not a frame; nothing more is read.
     Broken(FrameError),
-    /// So many bytes of chunks and updates were written since this was said last.
+    /// This many bytes of chunks and updates were written since the last such event.
     Written(usize),
     /// The answer to the last message was written.
     Answered,
-    /// It is over: closed by either side, or lost for this reason.
+    /// The stream has ended: either side closed it, or it was lost for this reason.
     Ended(Option<Unserved>),
 }
 
@@ -113,14 +113,14 @@ impl Sending {
         }
     }
 
-    /// The next thing that happens. Nothing does after [`Heard::Ended`].
+    /// The next event. There is none after [`Heard::Ended`].
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Heard> {
         match self.poll_write(cx) {
             Ok(true) => return Poll::Ready(Heard::Ended(None)),
             Ok(false) => {}
             Err(error) => return Poll::Ready(self.lost(&error)),
         }
-        // Before anything else is read: the next message may follow.
+        // Before anything else is read, because the next message may follow now.
         if std::mem::take(&mut self.answered) {
             return Poll::Ready(Heard::Answered);
         }
@@ -134,7 +134,7 @@ impl Sending {
         self.poll_late(cx).map(|reason| Heard::Ended(Some(reason)))
     }
 
-    /// Writes what there is; `true` when everything is written and nothing follows.
+    /// Writes what is queued; `true` when everything is written and nothing follows.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         loop {
             let Some((frame, done)) = &mut self.writing else {

@@ -1,4 +1,4 @@
-//! The name of the protocol, offered or not. There is nothing to do after it is agreed on.
+//! The name of the protocol, offered or not. After the negotiation there is nothing more to do.
 
 use std::{
     convert::Infallible,
@@ -11,7 +11,7 @@ use libp2p::{
     swarm::Stream,
 };
 
-/// `None`: no substream of this protocol is taken.
+/// `None`: no substream of this protocol is accepted.
 #[derive(Clone, Debug)]
 pub struct Upgrade(pub(super) Option<StreamProtocol>);
 

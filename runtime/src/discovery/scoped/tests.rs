@@ -8,7 +8,7 @@ use libp2p::{
 
 use super::*;
 
-/// Notes what it hears, and names the addresses that it was told to name.
+/// Records what it hears, and names the addresses that it was given to name.
 #[derive(Default)]
 struct Probe {
     heard: Vec<String>,

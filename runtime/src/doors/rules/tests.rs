@@ -52,7 +52,7 @@ fn silent_sockets_of_one_address_leave_places_for_all_others() {
     assert_eq!(knock(&mut doors, source(1), Wire::Tcp, 300), ConnectionRules::default().handshakes_per_source);
     assert_eq!(doors.counts().refused[&ConnectionRefusal::HandshakesOfSource], 284);
     assert_eq!(knock(&mut doors, source(2), Wire::Tcp, 1), 1);
-    // However many addresses, the next one finds a place until there are none at all.
+    // However many addresses connect, the next one finds a place until no place is left.
     for host in 3..15 {
         assert!(knock(&mut doors, source(host), Wire::Tcp, 300) > 0, "{host}");
     }
@@ -60,7 +60,7 @@ fn silent_sockets_of_one_address_leave_places_for_all_others() {
     assert!(newcomers < ConnectionRules::default().handshakes);
     assert_eq!(doors.counts().being_made, ConnectionRules::default().handshakes);
     assert!(doors.counts().refused[&ConnectionRefusal::Handshakes] > 0);
-    // A forged sender of datagrams takes no place of TCP's, and none of QUIC's were taken by TCP.
+    // A forged sender of datagrams takes no place from TCP, and TCP has taken none from QUIC.
     assert_eq!(knock(&mut doors, source(1), Wire::Quic, 300), ConnectionRules::default().handshakes_per_source);
 }
 
@@ -101,7 +101,7 @@ fn one_address_begins_no_more_than_its_rate() {
     let later = now + Duration::from_secs(1);
     let more = (0..1000).filter(|_| knock(&mut doors, later, source(1)).is_ok()).count();
     assert_eq!(more, per_second as usize);
-    // What is kept of them is bounded; those that came long ago are forgotten first.
+    // The number of tracked addresses is bounded; the oldest are forgotten first.
     for host in 10..20_000 {
         knock(&mut doors, later, source(host)).unwrap();
     }
@@ -124,7 +124,7 @@ fn held_connections_of_one_address_make_room_among_themselves() {
     doors.close(held[0].0);
     assert_eq!(doors.counts().closing, 0);
     assert!(doors.made.contains_key(&one));
-    // Another address has nothing to do with that.
+    // Another address is not affected.
     make(&mut doors, &mut ids, now, source(2), 1);
     assert!(!doors.is_crowded());
 }
@@ -139,13 +139,14 @@ fn when_all_is_full_a_quiet_one_of_the_most_crowded_address_goes() {
         make(&mut doors, &mut ids, now + Duration::from_secs(2), source(host), 1);
     }
     assert_eq!((doors.counts().made, doors.is_crowded()), (16, false));
-    // The first of the crowd has a session, the second is configured, so the third goes; not the older one elsewhere.
+    // The first of the crowd has a session and the second is configured, so the third is closed, not the older one
+    // elsewhere.
     let in_use = HashSet::from([crowd[0].1, crowd[1].1]);
     let later = now + Duration::from_secs(3);
     make(&mut doors, &mut ids, later, source(20), 1);
     doors.settle(later, in_use.clone());
     assert_eq!(closing(&mut doors), [crowd[2].0]);
-    // Crowds are equal now: the oldest.
+    // The crowds are equal now, so the oldest is closed.
     make(&mut doors, &mut ids, later, source(21), 1);
     doors.settle(later, in_use);
     assert_eq!(closing(&mut doors), [sole[0].0]);
@@ -167,7 +168,7 @@ fn who_comes_when_all_are_in_use_goes_unless_it_is_configured() {
     in_use.insert(peer);
     doors.settle(now, in_use);
     assert!(closing(&mut doors).is_empty() && doors.made.contains_key(&configured));
-    // Ours are never refused, and count.
+    // This node's own connections are never refused, and count.
     doors.established_ours(now, ids.next(), source(10), PeerId::random());
     assert!(doors.is_crowded());
 }
@@ -183,7 +184,7 @@ fn connections_that_do_not_let_themselves_be_closed_are_bounded_too() {
     }
     assert_eq!((made, doors.made.len()), (8 + MAX_OVER, 8 + MAX_OVER));
     assert_eq!(doors.counts().refused[&ConnectionRefusal::Total], 1000 - made as u64);
-    // A peer that was in use at the latest look gets in all the same.
+    // A peer that was in use at the last check is admitted nevertheless.
     let peer = PeerId::random();
     doors.settle(now, HashSet::from([peer]));
     doors.establish(now, ids.next(), source(1), peer).unwrap();

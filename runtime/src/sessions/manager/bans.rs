@@ -1,4 +1,4 @@
-//! Sessions and bans: who is blamed by a session, and what the ban of a source means for one.
+//! Sessions and bans: which sources a session blames, and what the ban of a source means for a session.
 
 use std::{
     collections::HashSet,
@@ -22,7 +22,7 @@ use crate::{
     status::SourceState,
 };
 
-/// What is known of a source's bans.
+/// Whether a source is banned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum SourceStanding {
     /// It is banned.
@@ -35,13 +35,13 @@ pub(super) enum SourceStanding {
 const LOOK: Duration = Duration::from_secs(1);
 
 impl Manager {
-    /// A source of a session broke the rules in it.
+    /// Records that a source of a session broke the rules in it.
     pub(super) fn accuse(&mut self, source: BanSource, session: SnapshotSessionId, evidence: Evidence) {
         let plan_id = self.sessions.get(&session).and_then(|tracked| plan_id(&tracked.record));
         self.blames.push(Blame { source, session: Some(session), evidence: evidence.in_plan(plan_id) });
     }
 
-    /// Takes what a session's machine says of its sources.
+    /// Takes the blames that a session's machine reports for its sources.
     pub(super) fn settle_blames(&mut self, session: SnapshotSessionId, now: Instant) {
         let blamed = |manager: &mut Self| manager.sessions.get_mut(&session)?.machine.as_mut()?.poll_blame();
         while let Some(Blamed { source, fault, .. }) = blamed(self) {
@@ -56,7 +56,7 @@ impl Manager {
                 _ => None,
             };
             let evidence = match (&source, &fault) {
-                // It was taken from the event.
+                // The evidence was already taken from the event.
                 (DownloadSource::Peer(_), Fault::Violation(_)) => None,
                 (DownloadSource::Mirror(_), Fault::Violation(violation)) => Evidence::of_violation(violation),
                 (_, Fault::Authority(error)) => Evidence::of_authority(error),
@@ -71,7 +71,7 @@ impl Manager {
         }
     }
 
-    /// Who was blamed since the last call.
+    /// The blames since the last call.
     pub(crate) fn take_blames(&mut self) -> Vec<Blame> {
         std::mem::take(&mut self.blames)
     }
@@ -82,11 +82,11 @@ impl Manager {
         self.tell_standing(source, now);
     }
 
-    /// The ban of `source` is over: its sessions try at once, and those that failed for what it did may be resumed.
+    /// The ban of `source` is over. Its sessions try it at once, and those that failed because of it may be resumed.
     pub(crate) fn end_ban(&mut self, source: &BanSource, now: Instant) {
         self.standing.insert(source.clone(), SourceStanding::Readmitted);
         self.tell_standing(source, now);
-        // Whoever has no session any more is of no interest.
+        // A source without a session needs no entry any more.
         self.standing.retain(|source, standing| {
             *standing != SourceStanding::Readmitted || self.sessions.values().any(|tracked| tracked.has_source(source))
         });
@@ -107,7 +107,7 @@ impl Manager {
         }
     }
 
-    /// What the standing of its sources means for one session.
+    /// Applies the bans of its sources to one session.
     pub(super) fn apply_standing(&mut self, session: SnapshotSessionId, now: Instant) {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
         let known = tracked.ban_sources();
@@ -220,7 +220,7 @@ fn of_peer(peer: PeerId) -> (SourceName, BanSource) {
 }
 
 impl Tracked {
-    /// Its sources as bans name them.
+    /// Its sources, with the names that bans use.
     fn ban_sources(&self) -> Vec<(SourceName, BanSource)> {
         let mut all: Vec<_> = ban_sources(&self.record).collect();
         let joined = self.machine.iter().flat_map(|machine| machine.links()).map(|(peer, _)| of_peer(peer));

@@ -1,4 +1,4 @@
-//! The calls of operators: start, resume, cancel, and looking.
+//! The operators' calls: start, resume, cancel and status.
 
 use std::time::Instant;
 
@@ -76,7 +76,7 @@ impl Manager {
         Ok(())
     }
 
-    /// The session of an equal earlier request: the one with the request's key, else one that is alive.
+    /// The session that an equal earlier request started: the one with the request's key, else one that is alive.
     fn made_before(&self, request: &StartStream) -> Result<Option<SnapshotSessionId>, SnapshotRuntimeError> {
         let same = |tracked: &Tracked| {
             let record = &tracked.record;
@@ -105,7 +105,8 @@ impl Manager {
         Ok(self.sessions.iter().find(|(_, tracked)| alive(tracked)).map(|(session, _)| *session))
     }
 
-    /// Answers with an existing session, and adds a new key or address to it. New credentials of a mirror count from now on.
+    /// Answers with an existing session, and adds a new key or address to it. New credentials of a mirror are used from
+    /// now on.
     fn start_again(&mut self, session: SnapshotSessionId, request: StartStream, reply: Reply<Watched>) {
         let Some(tracked) = self.sessions.get(&session) else { return };
         let known = tracked.record.clone();
@@ -189,7 +190,7 @@ impl Manager {
         Ok(())
     }
 
-    /// What the operator wishes, within the node's own bounds; all chunk sizes are set.
+    /// The operator's wishes, limited by the node's own bounds. All chunk sizes are set.
     fn wanted(&self, wishes: PlanWishes) -> Result<PlanWishes, SnapshotRuntimeError> {
         let ours = &self.config.snapshots;
         let positive = |name: &'static str, value: Option<u64>, default: u64| match value {
@@ -257,7 +258,7 @@ impl Manager {
         Ok(watched)
     }
 
-    /// Gives a session its turn, again if it had one.
+    /// Queues a session for its turn again, even if it had one.
     pub(super) fn restart(&mut self, session: SnapshotSessionId, explicit: Option<ExplicitResume>, now: Instant) {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
         tracked.explicit = explicit;
@@ -270,7 +271,7 @@ impl Manager {
         }
     }
 
-    /// Removes a session: its status at once; its record and partial payload before the answer.
+    /// Removes a session. Its status disappears at once; its record and partial payload are gone before the answer.
     pub(crate) fn cancel(&mut self, session: SnapshotSessionId, reply: Reply<()>, swarm: &mut Swarm<NodeBehaviour>) {
         let is_loaded = self.disk.db.is_taken_up();
         if !self.rules.cancel(session, Call::Cancel(reply), is_loaded) {
@@ -281,13 +282,13 @@ impl Manager {
         for (peer, link) in tracked.machine.iter().flat_map(consumer::Session::links) {
             self.links.remove(&link);
             if behaviour.cancel(peer, link, "cancelled by the consumer's operator").is_none() {
-                // While it has a request in flight nothing can be sent; the provider frees the slot by itself.
+                // Nothing can be sent while the session has a request in flight. The provider frees the slot by itself.
                 behaviour.forget(peer, link);
             }
         }
     }
 
-    /// Nobody sees the session any more; dropping what is returned ends its status for watchers.
+    /// Takes the session out of sight. Dropping the returned value ends its status for watchers.
     fn forget(&mut self, session: SnapshotSessionId) -> Option<Tracked> {
         self.watchers.each(|watcher| watcher.session_removed(session));
         self.rates.leave(session);

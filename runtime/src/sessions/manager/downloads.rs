@@ -24,7 +24,7 @@ use crate::{
 };
 
 impl Manager {
-    /// Lets every session do what it can do now.
+    /// Lets every session do all it can do now.
     pub(crate) fn pump(&mut self, swarm: &mut Swarm<NodeBehaviour>, peers: &Peers, now: Instant) {
         self.workers.flush();
         loop {
@@ -51,7 +51,7 @@ impl Manager {
         self.sessions.get_mut(&session)?.machine.as_mut()?.poll_action(now)
     }
 
-    /// Makes the machine of a session from its record.
+    /// Creates the machine of a session from its record.
     pub(super) fn begin(&mut self, session: SnapshotSessionId, now: Instant) {
         let options = self.options(session);
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
@@ -78,7 +78,8 @@ impl Manager {
             (None, None) => consumer::Session::without_sources(id, options, now),
         });
         tracked.record.begin();
-        // What every check of a proof needs is made while the plan is on its way. If it cannot be made, the check says so.
+        // The data that every proof check needs is prepared while the plan is in flight. If this fails, the check
+        // itself reports it.
         tokio::task::spawn_blocking(|| rpp_proofs::Verifier::shared().prepare());
         self.add_recorded(session, now);
     }
@@ -135,7 +136,7 @@ impl Manager {
     fn accept(&mut self, session: SnapshotSessionId, plan: &Plan) {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
         if let Some(old) = tracked.record.plan.as_ref().filter(|old| old.chunk_size != plan.chunk_size) {
-            // In a plan with smaller chunks, the same bytes are more chunks.
+            // If the new plan has smaller chunks, the same bytes are more chunks.
             let confirmed = tracked.progress.confirmed_bytes(old);
             let same = Have::prefix(plan.snapshot.checkpoint.payload_bytes, confirmed);
             tracked.progress.confirmed_chunks = same.prefix_chunks(plan.chunk_size);
@@ -209,7 +210,7 @@ impl Manager {
         self.workers.send(lane, Job::Disk { session, epoch, job });
     }
 
-    /// Called after a session did what it could: records how it ended, and publishes changes.
+    /// Called after a session did what it could. Records how it ended, and publishes changes.
     pub(super) fn settle(&mut self, session: SnapshotSessionId, now: Instant) {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
         if let Some(machine) = &tracked.machine

@@ -1,4 +1,4 @@
-//! Handles sessions when the store changes under them, and when a peer turns out to lie.
+//! Handles sessions when the store changes under them, and when a peer turns out to have sent false data.
 
 use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 
@@ -13,7 +13,7 @@ use crate::{
     store::{Damage, Store, StoreError},
 };
 
-/// The present path of a complete session's payload, which may differ from the one at its end.
+/// The current path of a complete session's payload. It may differ from the path when the session ended.
 pub(super) fn payload_path(store: &Store, record: &record::Session) -> Option<PathBuf> {
     let root = root(record).filter(|_| record.state == SessionState::Complete)?;
     store.get(&root).map(|stored| stored.payload_path())
@@ -28,8 +28,8 @@ pub(super) fn plan_id(record: &record::Session) -> Option<Hash> {
 }
 
 impl Manager {
-    /// The catalog changed: statuses are updated, and a payload that was found damaged is fetched again by the session
-    /// that had fetched it.
+    /// The catalog changed. Statuses are updated. A payload that was found damaged is fetched again by the session that
+    /// had fetched it.
     pub(crate) fn on_catalog(&mut self, now: Instant) {
         let damaged: BTreeMap<Hash, Damage> = self
             .disk
@@ -49,7 +49,7 @@ impl Manager {
             let root = root(&tracked.record);
             let stored = root.and_then(|root| self.disk.store.get(&root));
             let is_damaged = root.is_some_and(|root| damaged.contains_key(&root));
-            // One that was touched is hashed again; one that was removed was verified all the same.
+            // A payload whose files were touched is hashed again. If it was removed, it still counts as verified.
             let was_touched = stored.as_ref().is_some_and(|stored| !stored.is_verified());
             let here = &mut tracked.here;
             let is_verified = here.is_verified && !is_damaged && !was_touched;
@@ -91,7 +91,7 @@ impl Manager {
                 self.restart(session, None, now);
             }
             Ok(false) => tracked.here.heals = false,
-            // Not tried again automatically, because it would fail each second.
+            // This is not tried again automatically, because it would fail each second.
             Err(error) => {
                 tracing::error!(%session, "the damaged payload cannot be fetched again: {}", explain(&error));
             }

@@ -1,6 +1,6 @@
-//! Sessions that were complete before this process began. What their records say is not believed: the payload is hashed
-//! again, and chain, signatures and proof of its manifest are checked, before a status says `verified`. One after the other,
-//! the one that ended longest ago first.
+//! Sessions that were complete before this process began. Their records are not trusted. Before a status says
+//! `verified`, the payload is hashed again, and the manifest's chain, signatures and proof are checked. Sessions are
+//! checked one after the other; the one that ended longest ago comes first.
 
 use std::{
     collections::HashSet,
@@ -28,16 +28,16 @@ use crate::{
     store::{Damage, MANIFEST, Offer, OfferFlaw, Store, StoreError, Stored},
 };
 
-/// How often it is told how far hashing is.
+/// The least time between two reports of how far hashing is.
 const TOLD: Duration = Duration::from_millis(250);
 
-/// What came of a check.
+/// The state or result of a check.
 pub(crate) enum Kept {
-    /// So many bytes from the beginning hold; it goes on.
+    /// The bytes up to this offset are correct; hashing continues.
     Hashed(u64),
-    /// Payload, chain, signatures and proof hold.
+    /// Payload, chain, signatures and proof are correct.
     Holds,
-    /// It is not in the store any more, because it was removed or found damaged.
+    /// The payload is no longer in the store, because it was removed or found damaged.
     Gone,
     /// What is stored is whole, and yet not what this node can call verified.
     Unsettled(NotVerified),
@@ -87,14 +87,14 @@ pub(crate) enum KeptFlaw {
 #[derive(Default)]
 pub(super) struct Checks {
     current: Option<SnapshotSessionId>,
-    /// Commitments of tips whose proof this process has checked here; at most one for each session.
+    /// Commitments of tips whose proof this process has checked in this module; at most one for each session.
     proven: Arc<Mutex<HashSet<Hash>>>,
-    /// Gone with the manager: so the hashing ends when the node does.
+    /// Dropped with the manager, so that the hashing ends when the node does.
     alive: Arc<()>,
 }
 
 impl Manager {
-    /// Takes up the next complete session whose payload this process has not verified.
+    /// Starts the check of the next complete session whose payload this process has not verified.
     pub(super) fn check_kept(&mut self) {
         if self.checks.current.is_some() {
             return;
@@ -169,7 +169,7 @@ impl Manager {
     }
 }
 
-/// One check.
+/// The check of one session.
 struct KeptCheck {
     session: SnapshotSessionId,
     plan: Plan,
@@ -206,14 +206,14 @@ impl KeptCheck {
         let _ = done.send(Done::Kept { session, kept }).await;
     }
 
-    /// Every byte of the payload, and the hashes beside it. Blocks.
+    /// Hashes every byte of the payload, and checks the hashes stored beside it. Blocks.
     fn hash(&self) -> Kept {
         let _work = self.watchers.work(Work::Recheck, self.session);
         let mut told = Instant::now();
         let verified = self.stored.verify(&mut |bytes| {
             if told.elapsed() >= TOLD {
                 told = Instant::now();
-                // A full queue has more urgent news.
+                // If the queue is full, there are more urgent reports.
                 let _ = self.done.try_send(Done::Kept { session: self.session, kept: Kept::Hashed(bytes) });
             }
             self.alive.strong_count() > 0
@@ -232,7 +232,7 @@ impl KeptCheck {
         }
     }
 
-    /// What the manifest says of the session's snapshot: chain, signatures, proof. Blocks.
+    /// Checks the chain, signatures and proof of the session's snapshot in the manifest. Blocks.
     fn authority(&self) -> Kept {
         let _work = self.watchers.work(Work::Proof, self.session);
         if let Some(reason) = self.stored.offers().iter().find_map(|offer| offer.check_chain().err()) {
@@ -267,7 +267,7 @@ impl KeptCheck {
 
     fn damaged(&self, reason: KeptFlaw) -> Kept {
         let root = self.stored.root();
-        // Another one took its place while this was read: that is looked at anew.
+        // Another entry took its place while this one was read. That one gets a check of its own.
         if self.store.get(&root).is_none_or(|now| !Arc::ptr_eq(&now, &self.stored)) {
             return Kept::Gone;
         }

@@ -1,4 +1,4 @@
-//! The mirrors of a session: each job of one is a task of its own.
+//! The mirrors of a session. Each job of a mirror is a task of its own.
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Instant};
 
@@ -18,19 +18,19 @@ use crate::{
     status::FailureCode,
 };
 
-/// What became of a job of a mirror.
+/// A report about a mirror's job.
 pub(crate) enum MirrorTold {
-    /// Its manifest, held to the rules.
+    /// The plan from its manifest, checked against the rules.
     Plan(MirrorPlan),
     /// The next chunk of a read.
     Chunk(VerifiedChunk),
-    /// The read is over.
+    /// The read is finished.
     Read,
-    /// It did not do its job.
+    /// The job failed.
     Failed(MirrorFailure),
 }
 
-/// The mirrors of one session. What is being read is given up when this is dropped.
+/// The mirrors of one session. Dropping this cancels the reads in flight.
 #[derive(Default)]
 pub(super) struct Mirrors {
     all: BTreeMap<MirrorId, ReadMirror>,
@@ -39,7 +39,7 @@ pub(super) struct Mirrors {
 
 struct ReadMirror {
     url: MirrorUrl,
-    /// Made with the first job.
+    /// Created with the first job.
     reader: Option<Arc<MirrorReader>>,
     jobs: BTreeMap<MirrorJobId, AbortHandle>,
 }
@@ -68,7 +68,7 @@ impl Mirrors {
         self.all.remove(&id);
     }
 
-    /// It is read by another URL from now on, which is shown as the same: with other credentials.
+    /// Replaces the URL of a mirror by one with other credentials. Both look the same in the status.
     pub(super) fn renew(&mut self, id: MirrorId, url: &MirrorUrl) {
         if let Some(mirror) = self.all.get_mut(&id) {
             mirror.give_up();
@@ -87,14 +87,14 @@ impl Mirrors {
         self.all.get(&id).map(|mirror| &mirror.url)
     }
 
-    /// The mirror that the status shows under this URL.
+    /// The mirror whose URL the status shows like this.
     pub(super) fn named(&self, shown: &str) -> Option<MirrorId> {
         self.all.iter().find(|(_, mirror)| mirror.url.to_string() == shown).map(|(id, _)| *id)
     }
 }
 
 impl Manager {
-    /// Lets a mirror do its next job.
+    /// Starts a job of a mirror.
     pub(super) fn read_mirror(
         &mut self,
         session: SnapshotSessionId,
@@ -146,7 +146,7 @@ impl Manager {
         if let Some(read) = self.sessions.get_mut(&session).and_then(|tracked| tracked.mirrors.all.get_mut(&mirror)) {
             match &told {
                 MirrorTold::Chunk(_) => {}
-                // What is late, because it was given up, is not waited for.
+                // The job was cancelled, so nobody waits for this late report.
                 _ if read.jobs.remove(&job).is_none() => return,
                 MirrorTold::Failed(_) => read.give_up(),
                 MirrorTold::Plan(_) | MirrorTold::Read => {}
@@ -172,14 +172,14 @@ impl Manager {
         expected(session, result);
     }
 
-    /// Who is banned when a mirror of this session lies.
+    /// The source to ban if a mirror of this session sends false data.
     pub(super) fn origin_of(&self, session: SnapshotSessionId, mirror: MirrorId) -> Option<BanSource> {
         let url = self.sessions.get(&session)?.mirrors.url(mirror)?;
         Some(BanSource::Mirror(url.origin()))
     }
 }
 
-/// One job.
+/// One job in progress.
 struct Reading {
     session: SnapshotSessionId,
     epoch: u64,
@@ -232,7 +232,7 @@ impl Reading {
 
     async fn tell(&self, told: MirrorTold) {
         let (session, epoch, mirror) = (self.session, self.epoch, (self.mirror, self.job));
-        // The node ends: nobody is left to be told.
+        // If the node is stopping, nobody receives this.
         let _ = self.done.send(Done::Mirror { session, epoch, mirror, told }).await;
     }
 }

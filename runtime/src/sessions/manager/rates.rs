@@ -1,4 +1,4 @@
-//! The download limit, shared evenly by the sessions.
+//! The download rate limit, which the sessions share evenly.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use super::Manager;
 use crate::{peers::Peers, swarm::NodeBehaviour};
 
 impl Manager {
-    /// Bytes of payload a second of all sessions together; 0: no limit.
+    /// Sets the limit: bytes of payload a second for all sessions together. 0 means no limit.
     pub(crate) fn limit_rate(&mut self, limit: u64, now: Instant) {
         self.download_limit = (limit > 0).then_some(limit);
         self.rates.set_rates(now, limit, 0);
@@ -39,7 +39,7 @@ impl Manager {
         self.settle_blames(session, now);
     }
 
-    /// The next session that may let more come.
+    /// The next session that may request more bytes.
     pub(super) fn next_grant(&mut self, now: Instant) -> Option<SnapshotSessionId> {
         let (session, bytes) = self.rates.poll(now)?;
         if let Some(machine) = self.sessions.get_mut(&session).and_then(|tracked| tracked.machine.as_mut()) {

@@ -1,4 +1,4 @@
-//! Handles what happened: connections, answers, ends of blocking work, time.
+//! Handles events: connections, answers, results of blocking work, and time.
 
 use std::{sync::Arc, time::Instant};
 
@@ -57,7 +57,7 @@ impl Manager {
         self.machines().for_each(|machine| machine.handle_dial_failed(now, peer, reason));
     }
 
-    /// A machine takes what is of its own peers.
+    /// All machines. Each ignores events of peers that are not its own.
     fn machines(&mut self) -> impl Iterator<Item = &mut consumer::Session> {
         self.sessions.values_mut().filter_map(|tracked| tracked.machine.as_mut())
     }
@@ -78,7 +78,7 @@ impl Manager {
         let machine = download.and_then(|session| self.sessions.get_mut(&session)?.machine.as_mut());
         match machine {
             Some(machine) => expected(link, event.tell(machine, now)),
-            // The end of the last request of a session that was cancelled meanwhile.
+            // This was the end of the last request of a session that has been cancelled meanwhile.
             None => behaviour.forget(peer, link),
         }
     }
@@ -170,7 +170,7 @@ impl Manager {
             Err(Unsettled::Refused(error)) => {
                 expected(session, machine.handle_proof(now, plan_id, Err(error)));
             }
-            // Neither yes nor no, and nobody checks it again by himself.
+            // The check gave no answer, and nothing else repeats it.
             Err(error) => expected(session, machine.handle_unsettled(now, &error.to_string())),
         }
     }
@@ -241,8 +241,8 @@ impl Manager {
         match report {
             Report::Written(index) => expected(session, machine.handle_written(now, index)),
             Report::Durable { progress, durable } => {
-                // The last report of a worker that was closed may arrive after its successor has opened the payload. It
-                // counts in the chunks of the plan for which the worker was started.
+                // A closed worker's last report may arrive after its successor has opened the payload. The report
+                // counts in chunks of the plan for which that worker was started.
                 if progress.bytes_durable > tracked.progress.bytes_durable {
                     tracked.progress = progress;
                 }

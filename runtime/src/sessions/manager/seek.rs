@@ -1,5 +1,5 @@
-//! Sessions without a named provider: they take the newest snapshot that some peer offers, and the next peer when one
-//! cannot serve it.
+//! Sessions without a named provider. They take the newest snapshot that some peer offers. If that peer cannot serve
+//! it, they go on to the next one.
 //!
 //! ```text
 //! seeking ──(an offer)──> its turn ──> ... ──> complete
@@ -28,26 +28,26 @@ use crate::{
     swarm::NodeBehaviour,
 };
 
-/// A peer that could not serve is tried again after this time, if nobody else can.
+/// The time until a peer that could not serve is tried again, if there is no other.
 pub(super) const TRY_AGAIN: Duration = Duration::from_secs(60);
-/// Time between two looks at what is offered while nothing changes.
+/// The time between two looks at the offers while nothing changes.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// The peers that a session took as well, because they offer the same as its provider.
+/// Further peers that a session uses because they offer the same snapshot as its provider.
 #[derive(Debug, Default)]
 pub(super) struct Joined {
-    /// What is known of where they are.
+    /// Their known addresses.
     pub(super) addresses: HashMap<PeerId, Vec<Multiaddr>>,
-    /// When it looked last, and the number of changes of the book then.
+    /// The time of the last look, and the number of changes in the book of offers at that time.
     looked: Option<(Instant, u64)>,
 }
 
-/// What a session without a named provider knows of the peers that it tried.
+/// What a session without a named provider knows about the peers that it tried.
 #[derive(Debug, Default)]
 pub(super) struct Tried {
-    /// Who could not serve, when, and why; at most [`MAX_REFUSED`].
+    /// The peers that could not serve: when, and why. At most [`MAX_REFUSED`].
     peers: Vec<(PeerId, Instant, String)>,
-    /// When it looked last, and the number of changes of the book then.
+    /// The time of the last look, and the number of changes in the book of offers at that time.
     looked: Option<(Instant, u64)>,
     /// The reason that the status shows.
     reason: String,
@@ -77,7 +77,7 @@ impl Tried {
 }
 
 impl Manager {
-    /// Gives every session that has no provider the best one there is.
+    /// Gives the best provider to every session that has none.
     pub(crate) fn seek(&mut self, swarm: &mut Swarm<NodeBehaviour>, discovery: &Finder, now: Instant) {
         let seeking = |session: &&SnapshotSessionId| self.rules.standing(**session).hold == Some(Hold::Seek);
         let seeking: Vec<_> = self.sessions.keys().filter(seeking).copied().collect();
@@ -100,7 +100,7 @@ impl Manager {
             let usable = |peer: PeerId| tracked.tried.is_usable(&peer, now) && !banned.contains(&peer);
             if let Some((snapshot, holder)) = choose_among(tracked, offers, usable) {
                 if tracked.record.beside.is_some() {
-                    // It has its own sources again, and takes this one besides.
+                    // The session uses its configured sources again, and this peer in addition.
                     self.rules.found(session);
                     self.publish(session, now);
                     continue;
@@ -120,7 +120,7 @@ impl Manager {
         }
     }
 
-    /// Gives the downloads that may take any provider the others who offer the same.
+    /// Adds further peers to downloads that may use any provider, if they offer the same snapshot.
     fn join(&mut self, swarm: &mut Swarm<NodeBehaviour>, discovery: &Finder, now: Instant) {
         let takes_any = |tracked: &Tracked| {
             let is_chosen = tracked.record.sought.as_ref().is_some_and(|sought| sought.is_chosen);
@@ -140,7 +140,7 @@ impl Manager {
             self.sessions.get(session).is_some_and(|tracked| tracked.joined.looked.is_none_or(is_due))
         };
         let due: Vec<_> = open.into_iter().filter(due).collect();
-        // This is called in each turn of the node.
+        // This function is called in each turn of the node.
         if due.is_empty() {
             return;
         }
@@ -185,7 +185,8 @@ impl Manager {
         }
     }
 
-    /// The roots that sessions name which have no provider, or none that serves; `None` if there is no such session.
+    /// The roots that are wanted by sessions without a provider, or with none that serves. `None` if there is no such
+    /// session.
     pub(crate) fn sought(&self) -> Option<Vec<rpp_p2p::Hash>> {
         let seeks = |(session, tracked): &(&SnapshotSessionId, &Tracked)| {
             let backs_off = |machine: &rpp_p2p::consumer::Session| machine.state() == SessionState::BackingOff;
@@ -202,8 +203,8 @@ impl Manager {
         (!seeking.is_empty()).then(|| seeking.iter().filter_map(root).collect())
     }
 
-    /// A session that was given its provider goes on with another one when that cannot serve: at its end, or as soon as it
-    /// would only wait while somebody else offers the same.
+    /// Replaces a provider that cannot serve, if the node chose it and the operator did not name it. This happens when
+    /// the download fails, or while it backs off as soon as another peer offers the same snapshot.
     pub(super) fn leave_source(&mut self, session: SnapshotSessionId, swarm: &mut Swarm<NodeBehaviour>, now: Instant) {
         if self.sessions.get(&session).is_some_and(|tracked| tracked.record.beside.is_some()) {
             return self.look_besides(session, swarm, now);
@@ -234,7 +235,7 @@ impl Manager {
             let offers = &mut swarm.behaviour_mut().offers;
             offers.want(now);
             tracked.tried.looked = Some((now, offers.changes()));
-            // The one it has is as good as any that failed a moment ago.
+            // The current provider is as good as any that failed a moment ago.
             let others = |tracked: &Tracked| {
                 let usable =
                     |other: PeerId| other != peer && tracked.tried.is_usable(&other, now) && !banned.contains(&other);
@@ -256,7 +257,7 @@ impl Manager {
 }
 
 impl Manager {
-    /// None of the sources of the configuration is of use: whoever offers the snapshot may be.
+    /// No source of the configuration works, so the session looks for any peer that offers the snapshot.
     fn look_besides(&mut self, session: SnapshotSessionId, swarm: &mut Swarm<NodeBehaviour>, now: Instant) {
         let Some(tracked) = self.sessions.get_mut(&session).filter(|tracked| !tracked.record.state.is_final()) else {
             return;
@@ -283,7 +284,7 @@ impl Manager {
 }
 
 impl Tracked {
-    /// Waits for an offer again.
+    /// Makes the session wait for an offer again.
     pub(super) fn seek_again(&mut self, now: Instant) {
         self.held_since = now;
         self.record.begin();
@@ -295,7 +296,7 @@ impl Tracked {
 }
 
 impl Tried {
-    /// Who was tried, and why it was not enough.
+    /// The peers that were tried, and why each did not serve.
     fn told(&self) -> Vec<(PeerId, String)> {
         self.peers.iter().map(|(peer, _, reason)| (*peer, reason.clone())).collect()
     }
@@ -303,7 +304,7 @@ impl Tried {
 
 type Choice = (rpp_p2p::SnapshotHeader, offers::Holder);
 
-/// What the session has begun comes first, then the newest.
+/// Prefers the snapshot that the session has begun, then the newest one.
 fn choose_among(
     tracked: &Tracked,
     offers: &offers::OffersBehaviour,

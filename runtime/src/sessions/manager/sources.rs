@@ -1,4 +1,5 @@
-//! The sources of a session: those it was given, those added and taken away while it runs, and those that are found.
+//! The sources of a session: those that it was started with, those added or removed while it runs, and those that were
+//! found.
 
 use std::time::{Duration, Instant};
 
@@ -30,7 +31,7 @@ use crate::{
 };
 
 impl Manager {
-    /// Gives the machine of a session the sources of its record, besides the first peer.
+    /// Adds the sources of its record, except the first peer, to the machine of a session.
     pub(super) fn add_recorded(&mut self, session: SnapshotSessionId, now: Instant) {
         let Some(tracked) = self.sessions.get(&session) else { return };
         let names: Vec<_> = tracked.record.more.iter().map(More::name).collect();
@@ -39,7 +40,7 @@ impl Manager {
         }
     }
 
-    /// Gives the machine of a session one source.
+    /// Adds one source to the machine of a session.
     pub(super) fn put_in(&mut self, session: SnapshotSessionId, name: &SourceName, now: Instant) {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
         let Some(machine) = &mut tracked.machine else { return };
@@ -61,7 +62,7 @@ impl Manager {
         }
     }
 
-    /// Takes one source from the machine of a session.
+    /// Removes one source from the machine of a session.
     pub(super) fn take_out(&mut self, session: SnapshotSessionId, name: &SourceName) {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
         match name {
@@ -82,7 +83,7 @@ impl Manager {
         }
     }
 
-    /// Adds a source, and lets a session that failed go on. Answers with the status.
+    /// Adds a source. A failed session goes on with it. Answers with the status.
     pub(crate) fn add_source(
         &mut self,
         session: SnapshotSessionId,
@@ -151,7 +152,8 @@ impl Manager {
         Ok(())
     }
 
-    /// A source that it has is named again. A new address of a peer, and new credentials of a mirror, are tried at once.
+    /// Handles a source that the session already has. A new address of a peer, or new credentials of a mirror, are
+    /// tried at once.
     pub(super) fn name_again(&mut self, session: SnapshotSessionId, more: More) {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
         match more {
@@ -176,7 +178,7 @@ impl Manager {
         }
     }
 
-    /// One that was refused is tried anew.
+    /// Takes a source that was refused out of the machine, so that it can be tried anew.
     fn take_refused_out(&mut self, session: SnapshotSessionId, name: &SourceName, now: Instant) {
         let Some(tracked) = self.sessions.get(&session) else { return };
         let Some(machine) = &tracked.machine else { return };
@@ -186,7 +188,7 @@ impl Manager {
         }
     }
 
-    /// Takes a source away. Answers with the status.
+    /// Removes a source. Answers with the status.
     pub(crate) fn remove_source(
         &mut self,
         session: SnapshotSessionId,
@@ -228,7 +230,7 @@ impl Manager {
         Ok(())
     }
 
-    /// The newest round trip to a peer.
+    /// Records the newest round-trip time of a peer.
     pub(crate) fn on_round_trip(&mut self, peer: PeerId, time: Duration, now: Instant) {
         for tracked in self.sessions.values_mut() {
             let is_of = |machine: &&mut rpp_p2p::consumer::Session| machine.links().any(|(of, _)| of == peer);
@@ -240,7 +242,7 @@ impl Manager {
     }
 }
 
-/// A bare peer id needs an address from somewhere.
+/// Checks that an address is known for a peer that was named without one.
 pub(super) fn is_reachable(
     target: &PeerTarget,
     swarm: &Swarm<NodeBehaviour>,
@@ -254,7 +256,7 @@ pub(super) fn is_reachable(
 }
 
 impl Tracked {
-    /// A source of the machine as the status names it.
+    /// The status's name for a source of the machine.
     pub(super) fn name_of(&self, source: DownloadSource) -> Option<SourceName> {
         match source {
             DownloadSource::Peer(peer) => Some(SourceName::Peer(peer)),
@@ -333,7 +335,7 @@ impl Tracked {
         }))
     }
 
-    /// What is remembered of a source that was taken away, or that is tried anew.
+    /// Forgets the status of a source that was removed, or that is tried anew.
     fn forget_source(&mut self, name: &SourceName) {
         let shown = name.to_string();
         self.here.sources.retain(|known| known.source != shown);

@@ -52,21 +52,21 @@ pub(super) struct Tracked {
     /// The updates that were on the disk at the start; the first machine takes them.
     pub(super) updates: Vec<Update>,
     pub(super) machine: Option<consumer::Session>,
-    /// The peers that were found to offer the same.
+    /// Further peers that were found to offer the same snapshot.
     pub(super) joined: Joined,
     /// The mirrors that the machine reads.
     pub(super) mirrors: Mirrors,
-    /// The providers that it was given and that could not serve.
+    /// The providers that it chose and that could not serve.
     pub(super) tried: Tried,
-    /// Offsets that the operator insists on, for the next machine.
+    /// Explicit offsets from the operator, for the next machine.
     pub(super) explicit: Option<ExplicitResume>,
-    /// What the machine wants opened.
+    /// The payload that the machine wants opened.
     pub(super) to_open: Option<(Arc<Plan>, Arc<Vec<Update>>)>,
-    /// Since when it has no machine.
+    /// The time since which it has no machine.
     pub(super) held_since: Instant,
-    /// When something was last verified, or when the session was loaded.
+    /// The time when something was last verified, or when the session was loaded.
     progressed: Instant,
-    /// How many bytes of so many are hashed before its payload is open.
+    /// `(hashed, total)`: bytes that must be hashed before its payload is open.
     pub(super) opening: Option<(u64, u64)>,
     pub(super) meter: Meter,
     pub(super) status: watch::Sender<SnapshotStreamStatus>,
@@ -74,38 +74,38 @@ pub(super) struct Tracked {
     pub(super) announced: Option<SessionState>,
     /// When the watchers were last updated.
     renewed: Option<Instant>,
-    /// Whether something has moved since then.
+    /// Whether the status has changed since then.
     behind: bool,
-    /// Payload bytes received in vain.
+    /// Payload bytes that were received but not needed.
     wasted: u64,
 }
 
 /// What this process knows about a session that no record contains.
 #[derive(Debug, Default)]
 pub(super) struct Here {
-    /// The bytes, and the chunks from the first on, that this process verified.
+    /// `(bytes, chunks)`: how much this process verified, counted from the beginning.
     verified: (u64, u64),
     /// Bytes received over the wire.
     received: u64,
-    /// The version of the protocol by which the session was open last.
+    /// The protocol version with which the session was last open.
     protocol: Option<Protocol>,
-    /// The path of the payload while it is in place.
+    /// The path of the payload, once it is in place.
     pub(super) payload_path: Option<PathBuf>,
-    /// This process verified all of a complete session's payload, and its authority.
+    /// Whether this process has verified all of a complete session's payload, and its authority.
     pub(super) is_verified: bool,
-    /// Bytes of it, from the beginning, that were hashed again while it is not.
+    /// Bytes from the beginning that were hashed again so far, while `is_verified` is false.
     pub(super) hashed: u64,
     /// Why it cannot be called verified, although it is there.
     pub(super) unsettled: Option<NotVerified>,
     /// It was found damaged since.
     pub(super) is_damaged: bool,
-    /// It is being prepared for fetching it again.
+    /// Whether it is being prepared to be fetched again.
     pub(super) heals: bool,
     /// Which of its sources are banned.
     bans: Vec<(SourceName, Arc<Ban>)>,
     /// Milliseconds to and from its peers.
     pub(super) round_trips: HashMap<PeerId, f64>,
-    /// What each source gave to the last machine.
+    /// The contributions of each source to the last machine.
     pub(super) sources: Vec<SourceStatus>,
 }
 
@@ -149,7 +149,7 @@ impl Here {
         }
     }
 
-    /// What keeps a complete session from being called verified.
+    /// Why a complete session is not called verified.
     fn wait(&self) -> (WaitKind, String) {
         match (&self.unsettled, &self.payload_path) {
             (Some(reason), _) => (WaitKind::Operator, reason.to_string()),
@@ -169,11 +169,12 @@ impl Here {
     }
 }
 
-/// Watchers of a streaming session are updated at most this often, and not for every chunk.
+/// The least time between two updates to the watchers of a streaming session, which would otherwise get one for every
+/// chunk.
 const RENEWAL: Duration = Duration::from_millis(20);
 
 impl Tracked {
-    /// `since`: the time from which it waits as the rules or the record say.
+    /// `since`: when the session began to wait, as the rules or the record tell it.
     pub(super) fn new(
         record: record::Session,
         progress: record::Progress,
@@ -234,7 +235,7 @@ impl Tracked {
                 waiting.peer = self.name_of(source).map(|name| name.to_string());
             }
         }
-        // Bytes that no record covers are hashed before the place is open.
+        // Bytes that no record covers are hashed before the payload is open.
         if let Some((checked, there)) = self.opening.filter(|(_, there)| *there > 0) {
             (status.rechecked_bytes, status.recheck_bytes) = (Some(checked), Some(there));
         }
@@ -274,7 +275,8 @@ impl Tracked {
         self.publish_now(standing, now)
     }
 
-    /// The same, also while a record is being written: for what is true whether or not it gets written.
+    /// Like [`Self::publish`], but also while a record is being written: for changes that are true whether or not the
+    /// record gets written.
     pub(super) fn publish_now(&mut self, standing: &Standing<'_>, now: Instant) -> bool {
         if let Some(view) = self.machine.as_ref().map(consumer::Session::view) {
             self.meter.note(now, of_use(&view));
@@ -312,7 +314,7 @@ impl Tracked {
     }
 }
 
-/// Nothing counts before it is recorded, an end neither.
+/// Hides progress that is not recorded yet, and an end as well.
 fn wait_for_record(status: &mut SnapshotStreamStatus, unwritten: &Unwritten, now: Instant) {
     let reason = unwritten.error.to_string();
     status.state = SessionState::Paused;
@@ -328,8 +330,8 @@ pub(super) fn millis(since: Instant, now: Instant) -> u64 {
     u64::try_from(now.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Combines the record, the progress, what is known here and the machine's view. Fields of a plan come from the record,
-/// which is persisted.
+/// Combines the record, the progress, this process's knowledge and the machine's view. The fields of a plan come from
+/// the record, because it is persisted.
 #[allow(clippy::too_many_arguments)] // Each is one source of the status.
 fn describe(
     record: &record::Session,
@@ -360,14 +362,14 @@ fn describe(
     };
     let left = total_bytes.map(|total| total.saturating_sub(verified_bytes.max(durable)));
     let recheck = view.filter(|view| view.bytes_to_recheck > 0);
-    // Complete before this process began.
+    // The session was complete before this process began.
     let kept = total_bytes
         .filter(|_| complete && !verified && here.payload_path.is_some() && here.unsettled.is_none())
         .map(|total| (here.hashed, total));
     SnapshotStreamStatus::new(record.session, state, record.started_at.clone(), record.updated_at.clone()).with(
         |status| {
             status.peer = match &record.plan_source {
-                // The URL of a mirror is no peer id.
+                // The URL of a mirror is not a peer id.
                 Some(source) => source.parse().ok(),
                 None => record.provider(),
             };
@@ -428,7 +430,7 @@ fn waiting(
     now: Instant,
 ) -> Option<WaitingOn> {
     let since_ms = |since: Instant| millis(since, now);
-    // What a ban means for a failed session is said the same with and without its machine.
+    // The text about a ban is the same for a failed session with and without a machine.
     let banned = here.all_banned(record);
     if let Some(view) = view.filter(|view| view.state != SessionState::Failed || banned.is_none()) {
         return view.waiting.as_ref().map(|wait| {
@@ -457,7 +459,7 @@ fn waiting(
             "as many sessions are active as [snapshots] max_active_sessions allows; this one starts when one of them ends"
                 .to_owned(),
         ),
-        // Whoever describes it knows more.
+        // The caller knows a better reason and replaces this one.
         (Some(Hold::Seek), ..) => (WaitKind::Connection, Tried::default().reason().to_owned()),
         (Some(Hold::Operator), _, Some(banned)) => (WaitKind::Operator, banned.to_string()),
         (Some(Hold::Operator), ..) => (
@@ -476,7 +478,7 @@ fn waiting(
     Some(WaitingOn::new(what, since_ms(held_since), reason))
 }
 
-/// Whether it is a source that must do something.
+/// Whether the session waits for a source to do something.
 pub(super) fn is_for_a_source(what: WaitKind) -> bool {
     !matches!(
         what,
@@ -502,7 +504,7 @@ pub(super) fn trouble(view: &View) -> Option<(FailureCode, String)> {
     view.trouble.clone()
 }
 
-/// Payload bytes that came over the wire and not in vain.
+/// Received payload bytes that were needed.
 fn of_use(view: &View) -> u64 {
     view.bytes_received.saturating_sub(view.bytes_wasted)
 }

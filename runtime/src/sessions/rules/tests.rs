@@ -21,7 +21,7 @@ fn unfit() -> RecordError {
     DbError::Encode(serde_json::from_str::<u8>("x").unwrap_err()).into()
 }
 
-/// What is to be done, but for what only tells.
+/// All actions, except those that only inform.
 fn todo(rules: &mut Calls) -> Vec<Action<u32>> {
     let mut actions = Vec::new();
     while let Some(action) = rules.poll_action() {
@@ -36,7 +36,7 @@ fn record(number: u64, lane: Lane, epoch: u64) -> Action<u32> {
     Action::Record { session: id(number), lane, epoch }
 }
 
-/// Active sessions of these numbers, each with the root of its number.
+/// Active sessions with these numbers. The root of each is made from its number.
 fn active(numbers: &[u64]) -> Calls {
     let (mut rules, now) = (Rules::new(numbers.len()), Instant::now());
     for number in numbers {
@@ -87,7 +87,7 @@ fn a_record_that_cannot_be_written_is_told_and_tried_again() {
     rules.handle_recorded(now + RECORD_RETRY, None, id(7), Ok(()));
     assert_eq!(todo(&mut rules), [Action::Begin { session: id(7), epoch: 1 }]);
     assert!(rules.standing(id(7)).unwritten.is_none());
-    // Of one that is active, the download is told.
+    // If the session is active, its download is told.
     rules.changed(id(7));
     todo(&mut rules);
     let error = full();
@@ -158,7 +158,7 @@ fn one_session_writes_a_root() {
     rules.open(id(8));
     assert_eq!(todo(&mut rules), [Action::HeldBy { session: id(8), holder: id(7) }]);
     rules.handle_opened(Some(root(7)), id(7), true);
-    // Trouble with the disk closes it; it stays the session's.
+    // Trouble with the disk closes the payload, but the session still holds the root.
     rules.handle_trouble(Some(root(7)), id(7));
     rules.open(id(8));
     assert_eq!(todo(&mut rules), [Action::HeldBy { session: id(8), holder: id(7) }]);
@@ -196,7 +196,7 @@ fn a_worker_is_dismissed_with_empty_hands() {
     assert!(!dismissed(&mut rules), "the closing is under way");
     rules.handle_closed(lane, id(7));
     assert!(dismissed(&mut rules));
-    // An opening that is asked for while an earlier one is being closed counts.
+    // An opening that is requested while the payload is still being closed is carried out.
     rules.resume(id(7));
     rules.handle_recorded(now, lane, id(7), Ok(()));
     todo(&mut rules);

@@ -1,4 +1,4 @@
-//! A disk in memory: what is durable, what is not, and a crash before any step.
+//! A disk in memory. It keeps durable and other bytes apart, and may crash before any step.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,11 +32,11 @@ struct DiskState {
     progress: BTreeMap<SnapshotSessionId, Progress>,
     /// Removals that the database has not taken yet.
     held: BTreeSet<SnapshotSessionId>,
-    /// Beside the payloads.
+    /// The notes beside the payloads.
     notes: BTreeMap<Hash, record::Session>,
     partials: BTreeMap<Hash, Bytes>,
     stored: BTreeSet<Hash>,
-    /// Payloads that somebody writes.
+    /// Payloads that have a writer.
     open: BTreeSet<Hash>,
     is_full: bool,
     is_readable: bool,
@@ -56,12 +56,12 @@ pub(super) struct SimPartial {
     disk: SimDisk,
     root: Hash,
     chunk_size: u64,
-    /// Those of the bytes that were there which are not hashed yet.
+    /// The part of the bytes from an earlier process that is not hashed yet.
     unchecked: Range<u64>,
 }
 
 impl SimPartial {
-    /// So many bytes from the beginning: the chunks of one peer come in order.
+    /// This many bytes from the beginning. The chunks of one peer arrive in order.
     fn first(&self, bytes: u64) -> Have {
         Have::prefix(WORLD.payload(&self.root).bytes.len() as u64, bytes)
     }
@@ -106,7 +106,7 @@ impl SimDisk {
         self.state().is_crashed
     }
 
-    /// What was held back is written when there is room.
+    /// When there is room again, changes that were held back are written.
     pub(super) fn set_full(&self, is_full: bool) {
         let mut state = self.state();
         state.is_full = is_full;
@@ -123,7 +123,7 @@ impl SimDisk {
         }
     }
 
-    /// The process was killed; returns the sessions whose removal was in memory only.
+    /// The process was killed. Returns the sessions whose removal was only in memory.
     pub(super) fn restart(&self, rng: &mut Rng) -> BTreeSet<SnapshotSessionId> {
         let mut state = self.state();
         (state.crash_in, state.is_crashed) = (None, false);
@@ -134,14 +134,14 @@ impl SimDisk {
             bytes.durable = bytes.durable.min(bytes.all.len());
         }
         if rng.chance(5) {
-            // The database is damaged and set aside.
+            // The database is damaged, and a new one takes its place.
             state.records.clear();
             state.progress.clear();
         }
         std::mem::take(&mut state.held)
     }
 
-    /// What is loaded at the start.
+    /// The content that is loaded at the start.
     pub(super) fn load(&self) -> Vec<(record::Session, Progress)> {
         let state = self.state();
         let progress = |session| state.progress.get(&session).copied().unwrap_or_default();
@@ -149,7 +149,7 @@ impl SimDisk {
         state.records.values().map(with).collect()
     }
 
-    /// What the notes beside the payloads tell of sessions that the database does not know.
+    /// The sessions that only the notes beside the payloads know.
     pub(super) fn notes(&self) -> Vec<(record::Session, Progress)> {
         self.state().notes.values().map(|record| (record.clone(), Progress::default())).collect()
     }
@@ -182,7 +182,7 @@ impl SimDisk {
         !self.state().open.is_empty()
     }
 
-    /// An ack of the chunks up to this one must be covered.
+    /// Checks that an ack of the chunks up to this one is covered by durable data.
     pub(super) fn assert_durable(&self, session: SnapshotSessionId, plan: &Plan, index: u64) {
         let state = self.state();
         let recorded = state.progress.get(&session).map_or(0, |progress| progress.confirmed_chunks);
@@ -336,7 +336,7 @@ impl Disk for SimDisk {
     }
 
     fn recheck(&self, partial: &mut SimPartial) -> Result<Vec<u64>, Trouble> {
-        // In whole groups.
+        // Hashing proceeds in whole groups.
         partial.unchecked.start = (partial.unchecked.start + 32 * 1024).min(partial.unchecked.end);
         Ok(Vec::new())
     }

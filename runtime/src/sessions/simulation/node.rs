@@ -39,10 +39,10 @@ pub(super) struct SimNode {
     rules: Rules<SimCall>,
     sessions: BTreeMap<SnapshotSessionId, Download>,
     lanes: BTreeMap<Lane, Running>,
-    /// In order for each lane.
+    /// The reports of each lane, in order.
     reports: Arc<Mutex<BTreeMap<Lane, VecDeque<Reported>>>>,
     waiting: Vec<Waiting>,
-    /// Removals that were answered.
+    /// Sessions whose removal was answered.
     removed: Vec<SnapshotSessionId>,
     requests: u64,
     is_loaded: bool,
@@ -53,8 +53,8 @@ struct Download {
     progress: Progress,
     machine: Option<consumer::Session>,
     to_open: Option<(Arc<Plan>, Arc<Vec<Update>>)>,
-    /// It was told that its record waits. What the worker has open meanwhile tells of things that it does not ask for any
-    /// more; the manager logs that, and nothing else comes of it.
+    /// Whether it was told that its record waits. Reports of what the worker has open at that time may no longer match
+    /// any request of the machine. The manager only logs them.
     was_paused: bool,
 }
 
@@ -76,7 +76,7 @@ impl Jobs for SimQueue {
     }
 }
 
-/// What somebody else does in his own time, for a download.
+/// Work for a download that somebody else does at a time of his own.
 struct Waiting {
     session: SnapshotSessionId,
     epoch: u64,
@@ -105,14 +105,14 @@ impl SimNode {
         }
     }
 
-    /// What a start finds: the database, if it can be read, and the notes beside the payloads.
+    /// Loads the state that a start finds: the database, if it can be read, and the notes beside the payloads.
     pub(super) fn load(&mut self, is_readable: bool, auto_resume: bool, now: Instant) {
         self.disk.set_readable(is_readable);
         self.is_loaded = is_readable;
         let mut found = if is_readable { self.disk.load() } else { Vec::new() };
         let mut rebuilt = Vec::new();
         for (record, progress) in self.disk.notes() {
-            // A session is noted only once it has a plan: a record without one is older.
+            // A session is noted only once it has a plan. So a record without a plan is older than the note.
             let is_known = |known: &record::Session| known.plan.is_some() || known.state.is_final();
             match found.iter_mut().find(|(known, _)| known.session == record.session) {
                 Some((known, _)) if is_known(known) => continue,
@@ -123,16 +123,16 @@ impl SimNode {
         }
         let hold = if auto_resume { Hold::Turn } else { Hold::Operator };
         self.take_in(found, hold);
-        // The note goes when the payload is placed.
+        // The note is removed when the payload is placed.
         rebuilt.into_iter().for_each(|session| self.rules.changed(session));
         self.pump(now);
     }
 
-    /// The database can be read by now.
+    /// The database has become readable.
     pub(super) fn take_up(&mut self, now: Instant) {
         if !self.is_loaded {
             self.is_loaded = true;
-            // As the database does it: what was removed meanwhile is not among it.
+            // Like the real database, it omits what was removed meanwhile.
             self.disk.set_readable(true);
             let found = self.disk.load();
             self.take_in(found, Hold::Turn);
@@ -202,7 +202,7 @@ impl SimNode {
         }
     }
 
-    /// One thing that can happen now. `false` if there is none.
+    /// Does one thing that can happen now. Returns `false` if there is none.
     pub(super) fn happen(&mut self, rng: &mut Rng, now: Instant) -> bool {
         self.pump(now);
         let lanes: Vec<Lane> = self.lanes.keys().copied().collect();
@@ -308,7 +308,7 @@ impl SimNode {
             Action::Removed { .. } => {}
             Action::Dismiss { lane } => {
                 if let Some(running) = self.lanes.remove(&lane) {
-                    // What is for a payload that was closed meanwhile is nobody's.
+                    // Only jobs for a payload that was closed meanwhile may be left.
                     let is_late = |job: &Job| matches!(job, Job::Disk { .. });
                     assert!(running.jobs.0.iter().all(is_late), "a worker was dismissed with jobs");
                     let is_open = lane.is_some_and(|root| self.disk.is_open(&root));
@@ -407,7 +407,7 @@ impl SimNode {
         self.show(session);
     }
 
-    /// What would be shown now is on the disk.
+    /// Checks that the status that would be shown now is on the disk.
     fn show(&self, session: SnapshotSessionId) {
         let standing = self.rules.standing(session);
         let Some(download) = self.sessions.get(&session) else { return };
@@ -415,7 +415,7 @@ impl SimNode {
             return;
         }
         let Some(recorded) = self.disk.recorded(session) else {
-            // Rebuilt from its note, with the plan in it.
+            // The session was rebuilt from its note, which includes the plan.
             assert!(
                 self.disk.is_noted(session) && !download.record.state.is_final(),
                 "{session} is shown and not recorded"
@@ -489,7 +489,7 @@ impl SimNode {
         }
     }
 
-    /// A peer that is honest, though not always there; and this node's own checks.
+    /// Answers as a peer that is honest but not always reachable, or as this node's own checks.
     fn answer(&mut self, waiting: Waiting, rng: &mut Rng, now: Instant) {
         let Waiting { session, epoch, what } = waiting;
         let is_current = self.rules.is_current(session, epoch);
@@ -512,7 +512,7 @@ impl SimNode {
         }
     }
 
-    /// Everything ended well; nothing is open or under way. Returns how many sessions there are.
+    /// Checks that everything ended well, and that nothing is open or in progress. Returns the number of sessions.
     pub(super) fn check_end(&mut self, now: Instant) -> u64 {
         self.pump(now);
         for (session, download) in &self.sessions {

@@ -17,41 +17,41 @@ use crate::{
     store::{Store, StoreError, Stored, read_at},
 };
 
-/// How often the list is written anew when another writer was faster.
+/// How often the list is written again because another writer was faster.
 const LIST_TRIES: u32 = 8;
 
-/// What is to be copied.
+/// What to copy.
 #[derive(Clone, Debug, Default)]
 pub struct CopyPlan {
-    /// Which payloads; none: all that are stored.
+    /// The payloads. If empty, all stored ones.
     pub roots: Vec<Hash>,
-    /// The newest snapshots that the mirror keeps; 0: all.
+    /// The number of newest snapshots that the mirror keeps. 0: all.
     pub keep: usize,
-    /// Only look what would be done.
+    /// Only find out what would be done.
     pub dry_run: bool,
 }
 
-/// How far the copy is.
+/// The progress of a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CopyProgress {
-    /// Of which payload.
+    /// The payload.
     pub root: Hash,
-    /// Which of its files.
+    /// The file of that payload.
     pub file: &'static str,
-    /// Bytes of it that the mirror has.
+    /// Bytes of the file that the mirror already has.
     pub done: u64,
-    /// Bytes of it.
+    /// Bytes of the file in total.
     pub total: u64,
 }
 
-/// What was copied, or would be.
+/// What was copied, or would be copied.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Copied {
-    /// These snapshots are on the list now.
+    /// The snapshots that are on the list now.
     pub snapshots: Vec<ListedSnapshot>,
-    /// Payloads of which something had to be sent.
+    /// Payloads of which at least one file had to be sent.
     pub sent: Vec<Hash>,
     /// Payloads that were removed from the mirror.
     pub removed: Vec<Hash>,
@@ -72,7 +72,7 @@ pub enum CopyError {
     /// The mirror.
     #[error("{mirror}: {trouble}")]
     Mirror {
-        /// The mirror's URL, as it may be shown.
+        /// The mirror's URL without its secrets.
         mirror: String,
         /// Why.
         #[source]
@@ -89,7 +89,7 @@ pub enum CopyError {
         /// How.
         source: io::Error,
     },
-    /// What is stored is not what its name says; nothing of it was published.
+    /// The stored bytes do not match their root. Nothing of this payload was published.
     #[error("the stored payload {root} is damaged: it hashes to {computed}. Nothing of it was put on the mirror")]
     Damaged {
         /// The payload.
@@ -99,11 +99,12 @@ pub enum CopyError {
     },
 }
 
-/// Copies what is stored to a mirror: of each payload the payload, the outboard, then the manifest; then the list. A file that is there
-/// with the right length is not sent again, so a copy that was killed goes on where it was, file by file.
+/// Copies stored payloads to a mirror. For each payload it sends the payload, the outboard, then the manifest; the list
+/// comes last. A file that is there with the right length is not sent again. So after a kill, the next copy continues
+/// with the first missing file.
 ///
 /// # Errors
-/// See [`CopyError`]. Whatever was not put on the list is not seen by readers, and is used by the next copy.
+/// See [`CopyError`]. Readers do not see anything that was not put on the list; the next copy uses it.
 pub async fn copy(
     store: &Store,
     to: &MirrorUrl,
@@ -134,7 +135,7 @@ pub async fn copy(
     if let (Some(place), false) = (&place, plan.dry_run) {
         copied.removed = publish(place, &copied.snapshots, plan.keep).await.map_err(mirror)?;
         for root in &copied.removed {
-            // The manifest first: a reader that still has the old list finds no half.
+            // The manifest goes first: a reader with the old list then finds no half snapshot.
             for file in [MirrorFile::Manifest, MirrorFile::Outboard, MirrorFile::Payload] {
                 match place.store.delete(&place.file(root, file)).await {
                     Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
@@ -166,7 +167,7 @@ impl PayloadCopy<'_> {
     /// Returns how many bytes had to be sent.
     async fn files(&mut self) -> Result<u64, CopyError> {
         let root = self.stored.root();
-        // While it is open nobody removes it.
+        // While it is open, nobody removes it.
         let payload = self.stored.open()?;
         let unread = |source| CopyError::Read { root, source };
         let mut sent = 0;
@@ -237,7 +238,7 @@ impl PayloadCopy<'_> {
         let path = place.file(&self.stored.root(), kind);
         let to = self.to;
         let mirror = move |error: object_store::Error| told(to, MirrorTrouble::of(&error, kind.name()));
-        // Another offer of the same payload changes it, perhaps not its length.
+        // Another offer of the same payload changes the manifest, perhaps without changing its length.
         let there = match place.store.get(&path).await {
             Ok(there) => Some(there.bytes().await.map_err(mirror)?),
             Err(error) if is_absent(&error) => None,
@@ -253,7 +254,7 @@ impl PayloadCopy<'_> {
         Ok(total)
     }
 
-    /// Whether the mirror has it in the right length. Objects appear as a whole, so that is enough.
+    /// Whether the mirror has the file in the right length. Objects appear only as a whole, so this check is enough.
     async fn has(&self, kind: MirrorFile, total: u64) -> Result<bool, CopyError> {
         let Some(place) = self.place else { return Ok(false) };
         match place.store.head(&place.file(&self.stored.root(), kind)).await {
@@ -276,7 +277,7 @@ fn is_absent(error: &object_store::Error) -> bool {
     matches!(MirrorTrouble::of(error, ""), MirrorTrouble::NotFound { .. })
 }
 
-/// What is hashed is what its name says; `None`: nothing is to be checked.
+/// Checks that the hashed bytes match the root. With `None`, there is nothing to check.
 fn check(root: Hash, hasher: Option<blake3::Hasher>, rest: &[u8]) -> Result<(), CopyError> {
     let Some(mut hasher) = hasher else { return Ok(()) };
     hasher.update(rest);
@@ -291,7 +292,8 @@ async fn read(file: &Arc<File>, start: u64, length: u64) -> io::Result<Bytes> {
     read.map_err(io::Error::other)?.map(Bytes::from)
 }
 
-/// Puts snapshots on the list, whoever else does so at the same time. Returns the roots that are not on it any more.
+/// Puts snapshots on the list, even if other writers do so at the same time. Returns the roots that are no longer on
+/// it.
 async fn publish(place: &MirrorPlace, new: &[ListedSnapshot], keep: usize) -> Result<Vec<Hash>, MirrorTrouble> {
     const WHAT: &str = "snapshots.json";
     let path: Path = place.snapshots();
@@ -313,7 +315,7 @@ async fn publish(place: &MirrorPlace, new: &[ListedSnapshot], keep: usize) -> Re
         let mode = version.map_or(PutMode::Create, PutMode::Update);
         let put = |mode| place.store.put_opts(&path, PutPayload::from(list.write()), PutOptions::from(mode));
         let written = match put(mode).await {
-            // A web server, or a folder, replaces it without looking.
+            // A web server or a folder replaces the list unconditionally.
             Err(object_store::Error::NotImplemented { .. } | object_store::Error::NotSupported { .. }) => {
                 put(PutMode::Overwrite).await
             }

@@ -1,5 +1,5 @@
-//! The HTTP below `object_store`: redirects within bounds, ranges that are ranges, files that stay what they were, and a word for whatever
-//! else a server does.
+//! The HTTP layer below `object_store`. It follows a bounded number of redirects, checks that an answer is the range
+//! that was asked for and that the file has not changed, and has a value for every other failure of a server.
 
 use std::{
     collections::HashMap,
@@ -43,7 +43,8 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    /// With user and password for the server itself, how long it may send nothing, and how many connections are made beside the first one.
+    /// `credentials`: user and password for this server. `patience`: how long it may send nothing. `warm`: the number
+    /// of connections that are made beside the first one.
     pub(super) fn new(credentials: Option<(String, String)>, patience: Duration, warm: usize) -> Self {
         let basic = credentials.and_then(|(user, password)| {
             let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
@@ -76,7 +77,8 @@ impl HttpConnector for Connector {
     }
 }
 
-/// With the system's roots. A system without any still reads mirrors without TLS; those with it cannot be verified there.
+/// Uses the system's root certificates. If the system has none, mirrors without TLS can still be read; those with TLS
+/// cannot be verified.
 fn tls() -> Result<HttpsConnectorBuilder<WantsSchemes>, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     if let Ok(tls) = HttpsConnectorBuilder::new().with_provider_and_native_roots(Arc::clone(&provider)) {
@@ -96,7 +98,7 @@ struct Service {
     client: Client<Warm<HttpsConnector<TcpConnector>>, HttpRequestBody>,
     basic: Option<HeaderValue>,
     patience: Duration,
-    /// What a file was when a range of it came first.
+    /// The properties of each file when its first range arrived.
     seen: Arc<Mutex<HashMap<String, SeenFile>>>,
 }
 
@@ -138,8 +140,8 @@ impl HttpService for Service {
     }
 }
 
-/// The body of an answer as it comes: no longer than it may be, and not without a byte for longer than the patience lasts. Time while
-/// nobody reads it does not count.
+/// The body of an answer as it arrives. It may not be longer than its limit, and no pause without a byte may be longer
+/// than the patience. Time in which nobody reads it does not count.
 struct Answer {
     body: Incoming,
     left: u64,
@@ -183,7 +185,7 @@ impl Body for Answer {
 }
 
 impl Service {
-    /// Sends a request, and follows where a read is sent to.
+    /// Sends a request, and follows the redirects of a read.
     async fn follow(&self, request: HttpRequest) -> Result<Response<Incoming>, MirrorTrouble> {
         let (mut parts, mut body) = request.into_parts();
         let is_read = matches!(parts.method, Method::GET | Method::HEAD);
@@ -212,12 +214,12 @@ impl Service {
         Err(MirrorTrouble::Redirect { how: "more than 5 times" })
     }
 
-    /// Whether an answer is the range that was asked for, of the file that it was of before.
+    /// Checks that an answer is the range that was asked for, and that the file is still the same as before.
     fn check_range(&self, name: &str, range: &HeaderValue, response: &Response<Incoming>) -> Result<(), MirrorTrouble> {
         match response.status() {
             StatusCode::PARTIAL_CONTENT => {}
             StatusCode::OK => return Err(MirrorTrouble::IgnoresRanges),
-            // Not found, for instance.
+            // A status such as `404` is handled elsewhere.
             _ => return Ok(()),
         }
         let headers = response.headers();
@@ -254,7 +256,7 @@ fn failed(trouble: MirrorTrouble) -> HttpError {
     HttpError::new(kind, trouble)
 }
 
-/// What the crate has a meaning for goes on to it.
+/// Turns a status into an error, unless `object_store` itself handles it.
 fn check_status(response: &Response<Incoming>, is_read: bool) -> Result<(), MirrorTrouble> {
     let status = response.status();
     let code = status.as_u16();
@@ -290,7 +292,7 @@ fn target(from: &Uri, headers: &HeaderMap) -> Result<Uri, MirrorTrouble> {
     url.as_str().parse().map_err(|_| refused("to nowhere"))
 }
 
-/// Another server gets none of the secrets that were meant for this one.
+/// Removes all headers that may hold secrets, because the request goes to another server.
 fn keep_harmless(headers: &mut HeaderMap) {
     let harmless: [HeaderName; 4] = [header::RANGE, header::IF_MATCH, header::ACCEPT, header::USER_AGENT];
     let kept: Vec<_> = harmless.iter().filter_map(|name| Some((name.clone(), headers.get(name)?.clone()))).collect();
@@ -300,7 +302,7 @@ fn keep_harmless(headers: &mut HeaderMap) {
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     const LONGEST: u64 = 24 * 60 * 60;
-    // A date is rare there; without the number the usual back-off counts.
+    // A date is rare here. Without a number, the usual back-off applies.
     let seconds: u64 = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds.min(LONGEST)))
 }
@@ -309,7 +311,7 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// `0-15`: first and last byte.
+/// Parses `0-15`: the first and the last byte.
 fn bounds(text: &str) -> Option<(u64, u64)> {
     let (first, last) = text.split_once('-')?;
     let (first, last) = (first.parse().ok()?, last.parse().ok()?);

@@ -13,7 +13,7 @@ pub struct SnapshotList {
     pub snapshots: Vec<ListedSnapshot>,
 }
 
-/// One of them.
+/// One entry of the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct ListedSnapshot {
@@ -23,14 +23,14 @@ pub struct ListedSnapshot {
     pub format: PayloadFormat,
 }
 
-/// A mirror's list cannot be used. Whoever wrote it is at fault, or this program is older.
+/// A mirror's list cannot be used. Its writer is at fault, or this program is older than the list.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnreadableList {
-    /// It is no list. No text of the server is repeated.
+    /// It is not a list. The error repeats no text of the server.
     #[error("its snapshots.json cannot be read")]
     Shape,
-    /// It is of another version.
+    /// It has another version.
     #[error("its snapshots.json is of version {found}, this program reads {VERSION}")]
     Version {
         /// The version that it names.
@@ -45,10 +45,10 @@ impl Default for SnapshotList {
 }
 
 impl SnapshotList {
-    /// Reads a list.
+    /// Parses a list.
     ///
     /// # Errors
-    /// It is none, or of another version.
+    /// The bytes are not a list, or it has another version.
     pub fn read(bytes: &[u8]) -> Result<Self, UnreadableList> {
         let list: Self = serde_json::from_slice(bytes).map_err(|_| UnreadableList::Shape)?;
         match list.version {
@@ -58,13 +58,13 @@ impl SnapshotList {
     }
 
     pub(super) fn write(&self) -> Vec<u8> {
-        // A list of numbers and hashes can be written.
+        // A list of numbers and hashes can always be written.
         let mut bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
         bytes.push(b'\n');
         bytes
     }
 
-    /// Adds a snapshot, and keeps the `keep` newest (0: all). Returns the roots that are not listed any more.
+    /// Adds snapshots, and keeps the `keep` newest (0: all). Returns the roots that are no longer listed.
     pub(super) fn add(&mut self, new: &[ListedSnapshot], keep: usize) -> Vec<Hash> {
         for listed in new {
             self.snapshots.retain(|old| (old.root, old.height) != (listed.root, listed.height));

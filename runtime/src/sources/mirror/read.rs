@@ -32,27 +32,27 @@ use crate::{
     store::Manifest,
 };
 
-/// Proofs of so many bytes of payload after those that are asked for are read with theirs.
+/// When proofs are read, the proofs of this many further bytes of payload are read as well.
 const AHEAD: u64 = 64 * 1024 * 1024;
-/// Ranges of the outboard that are read at once.
+/// Ranges of the outboard that are read at the same time.
 const PROOF_READS: usize = 3;
-/// Bytes between two ranges of the outboard that are read as well, to save a request.
+/// Two ranges of the outboard that are at most this many bytes apart are read as one, to save a request.
 const GAP: u64 = 16 * 1024;
 
-/// Reads one mirror. Calls take as long as the server does; dropping one ends it.
+/// Reads one mirror. A call takes as long as the server does. Dropping its future cancels it.
 #[derive(Debug)]
 pub struct MirrorReader {
     url: MirrorUrl,
     place: MirrorPlace,
-    /// Hashes of outboards that were read: most proofs share most of theirs.
+    /// Hashes of outboards that were read. Most proofs share most of their hashes.
     nodes: Mutex<BTreeMap<(Hash, u64), Hash>>,
-    /// Of several reads that lack hashes, one asks for them.
+    /// If several reads lack hashes, one of them requests them.
     asks: tokio::sync::Mutex<()>,
-    /// What was asked for beside the manifest.
+    /// Ranges that were requested together with the manifest.
     begun: Mutex<Vec<Begun>>,
 }
 
-/// A range of a payload that is under way.
+/// A range of a payload that is in flight.
 #[derive(Debug)]
 struct Begun {
     root: Hash,
@@ -68,7 +68,7 @@ impl Drop for Begun {
 }
 
 impl MirrorReader {
-    /// Nothing is sent yet.
+    /// Sends nothing yet.
     ///
     /// # Errors
     /// The store cannot be used as it is configured.
@@ -76,7 +76,7 @@ impl MirrorReader {
         Self::open_with(url, MIRROR_IDLE)
     }
 
-    /// With another time without a byte than 30 s.
+    /// With another limit than 30 s for the time without a byte.
     pub(super) fn open_with(url: &MirrorUrl, patience: Duration) -> Result<Self, MirrorTrouble> {
         Ok(Self {
             url: url.clone(),
@@ -87,36 +87,38 @@ impl MirrorReader {
         })
     }
 
-    /// Where it reads.
+    /// The URL that it reads.
     #[must_use]
     pub fn url(&self) -> &MirrorUrl {
         &self.url
     }
 
-    /// The list of snapshots. Nothing of it is believed: it only says what may be asked for.
+    /// The list of snapshots. It is not trusted: it only says what may be asked for.
     ///
     /// # Errors
-    /// The mirror's.
+    /// What is wrong with the mirror.
     pub async fn snapshots(&self) -> Result<SnapshotList, MirrorTrouble> {
         let bytes = self.document(&self.place.snapshots(), "snapshots.json").await?;
         Ok(SnapshotList::read(&bytes)?)
     }
 
-    /// The plan for these wishes (without root and height: of the highest snapshot) and its updates, as the manifest says. They are
-    /// **not checked**: hold them to the rules for a peer's before anything of them is used.
+    /// The plan for these wishes, and its updates, as the manifest has them. Wishes without root and height mean the
+    /// highest snapshot. The result is **not checked**: apply the same rules as to a peer's plan before using any of
+    /// it.
     ///
     /// # Errors
-    /// The mirror's; or it has no such snapshot.
+    /// What is wrong with the mirror, or that it has no such snapshot.
     pub async fn plan(&self, wishes: &PlanWishes) -> Result<(Plan, Vec<Update>), MirrorTrouble> {
         self.plan_and_begin(wishes, 0..0).await
     }
 
-    /// The same; and this part of the payload, in bytes, is asked for beside the manifest, as soon as it is known of which root. The next
-    /// [`send_chunks`](Self::send_chunks) for it, in the pieces that [`reads`](mirror::reads) says, go on with that. Whatever else is
-    /// read first ends it, and so does the next plan.
+    /// Like [`plan`](Self::plan), and also requests a part of the payload, in bytes, while the manifest is in flight.
+    /// This begins as soon as the root is known. The next calls of [`send_chunks`](Self::send_chunks) for it, in the
+    /// pieces that [`reads`](mirror::reads) returns, continue with these answers. Any other read cancels them, and so
+    /// does the next plan.
     ///
     /// # Errors
-    /// As [`plan`](Self::plan)'s. What goes wrong with the rest is said when that is read.
+    /// Those of [`plan`](Self::plan). Trouble with the part of the payload is reported when that part is read.
     pub async fn plan_and_begin(
         &self,
         wishes: &PlanWishes,
@@ -155,7 +157,7 @@ impl MirrorReader {
         Ok((plan, offer.wire_updates()))
     }
 
-    /// Asks for a part of the payload.
+    /// Requests a part of the payload.
     fn begin(&self, root: Hash, part: &Range<u64>, chunk_size: u64) {
         let path = self.place.file(&root, MirrorFile::Payload);
         for range in mirror::reads(part.clone(), chunk_size) {
@@ -169,8 +171,8 @@ impl MirrorReader {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A document, and meanwhile the proofs of a part of the payload, whose length is only said so far. Without them they are asked for
-    /// with the part.
+    /// Reads a document, and meanwhile the proofs for a part of the payload. The payload's length is not verified yet.
+    /// If the proofs fail, they are requested again with the part itself.
     async fn beside_proofs(
         &self,
         document: impl Future<Output = Result<Bytes, MirrorTrouble>>,
@@ -193,12 +195,12 @@ impl MirrorReader {
         }
     }
 
-    /// The answer with this range of the payload: one that is under way, else a new one.
+    /// The answer with this range of the payload: one in flight, else a new one.
     async fn payload(&self, root: &Hash, range: Range<u64>) -> Result<GetResult, MirrorTrouble> {
         let told = |error: object_store::Error| MirrorTrouble::of(&error, "payload");
         let under_way = {
             let mut begun = self.begun();
-            // A server does not wait for long until its answer is read.
+            // A server does not keep an unread answer open for long.
             begun.retain(|begun| begun.at.elapsed() < WARM_LIFE);
             let found = begun.iter().position(|begun| begun.root == *root && begun.range == range);
             let found = found.map(|at| begun.remove(at));
@@ -215,10 +217,11 @@ impl MirrorReader {
         self.place.store.get_opts(&self.place.file(root, MirrorFile::Payload), in_range(range)).await.map_err(told)
     }
 
-    /// These chunks, each verified against the root; see [`send_chunks`](Self::send_chunks).
+    /// Reads these chunks, and verifies each against the root; see [`send_chunks`](Self::send_chunks).
     ///
     /// # Errors
-    /// [`MirrorTrouble::Lied`] for the first chunk that does not verify; nothing is returned then. Else the mirror's.
+    /// [`MirrorTrouble::Lied`] for the first chunk that does not verify; then no chunk is returned. Otherwise what is
+    /// wrong with the mirror.
     pub async fn chunks(&self, plan: &Plan, chunks: Range<u64>) -> Result<Vec<VerifiedChunk>, MirrorTrouble> {
         let (read, mut verified) = mpsc::channel(1);
         let collect = async {
@@ -232,12 +235,14 @@ impl MirrorReader {
         result.map(|()| all)
     }
 
-    /// Reads these chunks and sends each when it is verified against the root, in ascending order. One request for the
-    /// payload, and at the same time one or a few small ones for proofs that are not known yet; what comes before those waits in
-    /// memory. Then one chunk is there at a time, besides those in the channel. It ends early when nobody receives them any more.
+    /// Reads these chunks, and sends each one, in ascending order, when it is verified against the root. It makes one
+    /// request for the payload. At the same time it makes one or a few small requests for proofs that are not known
+    /// yet; payload bytes that arrive earlier wait in memory. After that, it holds one chunk at a time besides those in
+    /// the channel. It ends early when the receiver is gone.
     ///
     /// # Errors
-    /// [`MirrorTrouble::Lied`] for the first chunk that does not verify. Else the mirror's. What was given before counts.
+    /// [`MirrorTrouble::Lied`] for the first chunk that does not verify. Otherwise what is wrong with the mirror.
+    /// Chunks that were sent before stay valid.
     pub async fn send_chunks(
         &self,
         plan: &Plan,
@@ -252,12 +257,12 @@ impl MirrorReader {
         }
         let layout = Layout::new(total);
         let needed = chunks.clone().flat_map(|index| proof_nodes(&layout, size, index));
-        // Those of the next reads as well: else each read would wait for two answers.
+        // The proofs of the next reads are included; otherwise each read would wait for two answers.
         let ahead = chunks.start..(chunks.end + AHEAD / size).min(plan.total_chunks);
         let ahead = ahead.flat_map(|index| proof_nodes(&layout, size, index));
         let start = chunk_range(total, size, chunks.start).start;
         let end = chunk_range(total, size, chunks.end - 1).end;
-        // Neither answer is waited for before the other one is asked for, and both are read as they come.
+        // Both requests are sent without waiting for the other, and both answers are read as they arrive.
         let payload = async { Ok(Body::new(self.payload(&root, start..end).await?, end - start)) };
         let nodes = self.nodes_at(&root, &layout, needed, ahead);
         let (nodes, mut body) = read_beside(nodes, payload).await?;
@@ -279,7 +284,7 @@ impl MirrorReader {
         Ok(())
     }
 
-    /// The nodes at these offsets; when some are not known yet, they are read with those `ahead`.
+    /// The nodes at these offsets. If some are not known yet, they are read together with those of `ahead`.
     async fn nodes_at(
         &self,
         root: &Hash,
@@ -360,7 +365,7 @@ fn in_range(range: Range<u64>) -> GetOptions {
     GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() }
 }
 
-/// Waits for both, and takes what comes of the body meanwhile.
+/// Waits for both, and reads the part of the body that arrives meanwhile.
 async fn read_beside<N>(
     nodes: impl Future<Output = Result<N, MirrorTrouble>>,
     payload: impl Future<Output = Result<Body, MirrorTrouble>>,
@@ -378,7 +383,7 @@ async fn read_beside<N>(
     }
 }
 
-/// The body of an answer, which has to have so many bytes.
+/// The body of an answer, which must have the expected number of bytes.
 struct Body {
     pieces: BoxStream<'static, object_store::Result<Bytes>>,
     expected: u64,
@@ -395,7 +400,7 @@ impl Body {
         self.received >= self.expected
     }
 
-    /// Takes what comes next. Nothing is lost when this is dropped.
+    /// Reads the next piece. Dropping the future loses nothing.
     async fn more(&mut self) -> Result<(), MirrorTrouble> {
         let (expected, told) = (self.expected, |error: object_store::Error| MirrorTrouble::of(&error, "payload"));
         let piece = self.pieces.try_next().await.map_err(told)?;
@@ -407,7 +412,7 @@ impl Body {
         Ok(())
     }
 
-    /// The next so many bytes.
+    /// The next `length` bytes.
     async fn next(&mut self, length: usize) -> Result<Bytes, MirrorTrouble> {
         while self.buffer.len() < length {
             self.buffer.reserve(length - self.buffer.len());
@@ -417,7 +422,7 @@ impl Body {
     }
 }
 
-/// Ranges that cover these nodes, in order; neighbours in one.
+/// Ranges that cover these nodes, in order. Neighbouring nodes share one range.
 fn runs(offsets: &BTreeSet<u64>) -> Vec<Range<u64>> {
     let mut runs: Vec<Range<u64>> = Vec::new();
     for &offset in offsets {

@@ -44,7 +44,7 @@ impl Source {
         Store::open(self.folder.path()).unwrap()
     }
 
-    /// What a static web server has behind it.
+    /// The files that a static web server would serve.
     fn files(&self) -> PathBuf {
         self.folder.path().join("store")
     }
@@ -99,7 +99,7 @@ async fn what_is_copied_to_a_folder_is_listed_planned_and_read() {
     }
     let absent = reader.plan(&PlanWishes { height: Some(7), ..PlanWishes::default() }).await;
     assert_eq!(absent.unwrap_err(), MirrorTrouble::NotFound { what: "such snapshot" });
-    // Everything is there: nothing is sent again.
+    // Everything is already there, so nothing is sent again.
     let again = copied(&source, &to, &CopyPlan::default()).await;
     assert_eq!((again.bytes, again.sent.len(), again.snapshots), (0, 0, done.snapshots));
 }
@@ -109,7 +109,7 @@ async fn a_copy_goes_on_file_by_file_and_the_list_comes_last() {
     let (source, target) = (Source::new(), tempfile::tempdir().unwrap());
     copied(&source, target.path(), &CopyPlan::default()).await;
     let of_root = target.path().join(source.root.to_string());
-    // As after a kill between two files.
+    // This is the state after a kill between two files.
     fs::remove_file(target.path().join("snapshots.json")).unwrap();
     fs::remove_file(of_root.join("manifest.json")).unwrap();
     fs::write(of_root.join("outboard"), b"short").unwrap();
@@ -154,7 +154,7 @@ async fn a_damaged_payload_is_not_put_on_a_mirror() {
     assert!(!target.path().join("snapshots.json").exists());
 }
 
-/// What a server does with a request for a part of the payload.
+/// How a server answers a request for a part of the payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Manner {
     Honest,
@@ -164,12 +164,12 @@ enum Manner {
     ClosesEarly,
     Silent,
     Says(u16),
-    /// With `Retry-After`.
+    /// A status with `Retry-After`.
     Later(u16),
     ChangesEtag,
     Grows,
     Lies,
-    /// To itself, again and again.
+    /// Redirects to itself, again and again.
     Redirects,
     RedirectsOnce,
     RedirectsToHttps,
@@ -220,7 +220,7 @@ impl Drop for Server {
 /// First and last byte of each range that was asked for.
 type Ranges = Arc<Mutex<Vec<(usize, usize)>>>;
 
-/// Answers one request, and closes.
+/// Answers one request, and closes the connection.
 async fn serve(
     mut socket: TcpStream,
     folder: PathBuf,
@@ -316,7 +316,7 @@ async fn a_store_behind_any_web_server_is_a_mirror_and_neighbours_are_one_reques
     let (plan, _) = reader.plan(&wishes(None)).await.unwrap();
     let before = server.asked.load(Ordering::SeqCst);
     assert_eq!(reader.chunks(&plan, 0..20).await.unwrap().len(), 20);
-    // One for the payload, one for the hashes, which lie near each other.
+    // One request is for the payload, one for the hashes, which lie near each other.
     assert_eq!(server.asked.load(Ordering::SeqCst) - before, 2);
     assert!(read_all(&reader, &plan).await == bytes(SIZE, 1), "the payload differs");
 }
@@ -346,7 +346,7 @@ async fn what_is_asked_for_beside_the_manifest_is_what_the_first_reads_take() {
         assert!(all == bytes(SIZE, 1), "the payload differs");
         assert_eq!(asked(), due, "nothing is asked for twice");
     }
-    // Of a payload that is shorter, as the list says, and as it turns out.
+    // The payload is shorter than the part: once the list says so, once this shows only later.
     let reader = MirrorReader::open(&url).unwrap();
     let (plan, _) = reader.plan_and_begin(&wishes(None), 30 * CHUNK..90 * CHUNK).await.unwrap();
     let first = rpp_p2p::mirror::reads(30 * CHUNK..SIZE as u64, CHUNK).next().unwrap();
@@ -355,7 +355,7 @@ async fn what_is_asked_for_beside_the_manifest_is_what_the_first_reads_take() {
     let reader = MirrorReader::open(&url).unwrap();
     let (plan, _) = reader.plan_and_begin(&wishes(Some(source.root)), 39 * CHUNK..99 * CHUNK).await.unwrap();
     assert_eq!(reader.chunks(&plan, 39..41).await.unwrap().len(), 2);
-    // Whatever is wrong with an answer is said when it is read, and it is asked for again then.
+    // Trouble with an answer is reported when it is read, and then the range is requested again.
     let reader = MirrorReader::open(&url).unwrap();
     server.now(Manner::Later(503));
     let (plan, _) = reader.plan_and_begin(&wishes(None), 0..30 * CHUNK).await.unwrap();
@@ -374,7 +374,7 @@ async fn whatever_a_server_does_has_its_own_word_and_passes_when_it_may() {
     let source = Source::new();
     copied(&source, &source.files(), &CopyPlan::default()).await;
     let server = Server::start(source.files()).await;
-    // What may be secret is part of the URL, and of no text.
+    // Parts of a URL that may be secret appear in no text.
     let url: MirrorUrl =
         format!("{}/?token=secret", server.url.replace("http://", "http://user:word@")).parse().unwrap();
     let shown = |trouble: &MirrorTrouble| {
@@ -409,7 +409,7 @@ async fn whatever_a_server_does_has_its_own_word_and_passes_when_it_may() {
         if manner == Manner::Silent {
             continue; // A busy machine is as slow.
         }
-        // It is asked again when it is better, by the same reader.
+        // When the mirror works again, the same reader asks it again.
         server.now(Manner::Honest);
         assert_eq!(reader.chunks(&plan, 3..4).await.unwrap()[0].index, 3, "{manner:?}");
     }
@@ -430,7 +430,7 @@ async fn whatever_a_server_does_has_its_own_word_and_passes_when_it_may() {
         other => panic!("{other:?}"),
     }
     drop(server);
-    // One that has no connections yet.
+    // This reader has no connections yet.
     let trouble = MirrorReader::open(&url).unwrap().chunks(&plan, 1..2).await.unwrap_err();
     assert!(matches!(trouble, MirrorTrouble::Unreachable { .. } | MirrorTrouble::ClosedEarly), "{trouble:?}");
     shown(&trouble);
@@ -440,7 +440,7 @@ async fn whatever_a_server_does_has_its_own_word_and_passes_when_it_may() {
 #[ignore = "needs a server that speaks S3: tests/mirror/run.sh starts one"]
 async fn what_is_copied_to_a_bucket_is_read_and_two_writers_lose_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    // In several parts, and in one.
+    // The first size is sent in several parts, the second in one.
     let sizes = [20 * 1024 * 1024 + 3, 50_000];
     let roots: Vec<_> = (1..)
         .zip(sizes)

@@ -1,4 +1,4 @@
-//! Why a mirror is of no use, or not now.
+//! Why a mirror cannot be used, or cannot be used now.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
     store::ManifestFlaw,
 };
 
-/// What keeps a mirror from giving what it is asked for. No text of the server and no URL is part of it.
+/// Why a mirror did not deliver what it was asked for. It contains no text of the server and no URL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MirrorTrouble {
@@ -22,12 +22,12 @@ pub enum MirrorTrouble {
         #[source]
         reason: Cause,
     },
-    /// It says `429` or `503`.
+    /// It answers `429` or `503`.
     #[error("it asks for patience (HTTP {status}{})", .retry_after.map(|wait| format!(", {} s", wait.as_secs())).unwrap_or_default())]
     Later {
         /// The status.
         status: u16,
-        /// What `Retry-After` says.
+        /// The value of `Retry-After`.
         retry_after: Option<Duration>,
     },
     /// It has no such file.
@@ -39,15 +39,15 @@ pub enum MirrorTrouble {
     /// It answers a range with the whole file.
     #[error("it answers a range of a file with the whole file: it must support ranges")]
     IgnoresRanges,
-    /// It says `416`, or another range than was asked for.
+    /// It answers `416`, or with another range than was asked for.
     #[error("it refuses or shifts a range: the file is shorter or longer there than its manifest says")]
     Range,
     /// Fewer or more bytes than it announced.
     #[error("it sent {received} bytes instead of {expected}")]
     Length {
-        /// How many were due.
+        /// The number of bytes that it announced.
         expected: u64,
-        /// How many came.
+        /// The number of bytes that arrived.
         received: u64,
     },
     /// It ended an answer early.
@@ -56,22 +56,22 @@ pub enum MirrorTrouble {
     /// No byte came in time.
     #[error("it sent no byte for {} s", .waited.as_secs())]
     Slow {
-        /// For how long.
+        /// How long the reader waited.
         waited: Duration,
     },
-    /// The file is another one than at the beginning.
+    /// The file has changed since the first answer.
     #[error("the file changed under way (its {what} is another one)")]
     Changed {
         /// `ETag` or `length`.
         what: &'static str,
     },
-    /// It sends to somewhere else than it may.
+    /// It redirects to a place to which it may not.
     #[error("it redirects {how}")]
     Redirect {
         /// What is wrong with it.
         how: &'static str,
     },
-    /// It wants other credentials, or none of ours.
+    /// It wants other credentials, or refuses ours.
     #[error("it refuses access (HTTP {status}): check the credentials")]
     Access {
         /// The status.
@@ -161,7 +161,7 @@ pub enum UnusableManifest {
 }
 
 impl MirrorTrouble {
-    /// Whether it may pass, so that it is worth another try.
+    /// Whether the trouble may pass, so that another try makes sense.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
@@ -175,7 +175,7 @@ impl MirrorTrouble {
         }
     }
 
-    /// When to try again at the earliest, if the server said so.
+    /// The earliest time for another try, if the server named one.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -184,7 +184,8 @@ impl MirrorTrouble {
         }
     }
 
-    /// What became of a request for `what`. Only what this module said itself is told in its words: the crate's texts may hold URLs.
+    /// The trouble of a request for `what`. Only texts of this module are repeated, because the crate's texts may
+    /// contain URLs.
     pub(super) fn of(error: &object_store::Error, what: &'static str) -> Self {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
         while let Some(here) = cause {

@@ -1,4 +1,4 @@
-//! The URL of a mirror, as an operator gives it and as it may be shown.
+//! The URL of a mirror, in the form that an operator gives and in the form that may be shown.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
@@ -22,17 +22,17 @@ pub(super) enum Scheme {
     Az,
 }
 
-/// Why a URL names no mirror. No text of the URL is part of it, because it may hold a secret.
+/// Why a URL does not name a mirror. The error contains no text of the URL, because that may hold a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MirrorUrlError {
     /// It is no URL.
     #[error("it is not a URL such as https://host/folder, s3://bucket/folder or file:///folder")]
     Unreadable,
-    /// A scheme that no mirror has.
+    /// Its scheme is not one that a mirror can have.
     #[error("its scheme is none of s3, gs, az, https, http and file")]
     Scheme,
-    /// `#` and what follows.
+    /// It has a `#` and a fragment.
     #[error("it has a fragment (#...), which no server gets to see")]
     Fragment,
     /// No bucket, or no host.
@@ -46,7 +46,7 @@ pub enum MirrorUrlError {
     TooLong,
 }
 
-/// Bytes of a URL.
+/// The most bytes of a URL.
 const MAX_URL: usize = 2048;
 
 impl FromStr for MirrorUrl {
@@ -78,7 +78,7 @@ impl FromStr for MirrorUrl {
             Scheme::Az if !has_host => return Err(MirrorUrlError::NoHost("container")),
             _ => {}
         }
-        // A slash at the end makes no other mirror.
+        // A trailing slash makes no difference.
         let mut url = url;
         let path = url.path().trim_end_matches('/').to_owned();
         url.set_path(&path);
@@ -92,7 +92,7 @@ impl<'de> Deserialize<'de> for MirrorUrl {
     }
 }
 
-/// As it may be shown: what is read back lacks user, password and query.
+/// The form that may be shown. If it is read back, user, password and query are missing.
 impl Serialize for MirrorUrl {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -100,7 +100,7 @@ impl Serialize for MirrorUrl {
 }
 
 impl MirrorUrl {
-    /// Scheme, host and port: what a ban is of.
+    /// Scheme, host and port. A ban applies to these.
     #[must_use]
     pub fn origin(&self) -> String {
         let port = self.url.port().map(|port| format!(":{port}")).unwrap_or_default();
@@ -110,7 +110,7 @@ impl MirrorUrl {
         }
     }
 
-    /// Whether what it carries can be read and changed on the way: `http` to another machine.
+    /// Whether its content can be read and changed on the way: `http` to another machine.
     #[must_use]
     pub fn is_open(&self) -> bool {
         let is_here = match self.url.host() {
@@ -122,7 +122,7 @@ impl MirrorUrl {
         self.scheme == Scheme::Http && !is_here
     }
 
-    /// All of it, the secrets included: for the node's own records.
+    /// The whole URL including its secrets, for the node's own records.
     pub(crate) fn secret_text(&self) -> &str {
         self.url.as_str()
     }
@@ -131,17 +131,17 @@ impl MirrorUrl {
         self.scheme
     }
 
-    /// `http` and `https` alone: what the server is asked with besides the path.
+    /// User and password, for `http` and `https` only.
     pub(super) fn credentials(&self) -> Option<(String, String)> {
         let decode = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
         let is_web = matches!(self.scheme, Scheme::Http | Scheme::Https) && !self.url.username().is_empty();
         is_web.then(|| (decode(self.url.username()), decode(self.url.password().unwrap_or_default())))
     }
 
-    /// With its query, which the server may need.
+    /// The URL with its query, which the server may need.
     pub(super) fn without_credentials(&self) -> String {
         let mut url = self.url.clone();
-        // Neither can fail for a URL with a host.
+        // Neither can fail for a URL that has a host.
         let _ = (url.set_username(""), url.set_password(None));
         if url.path().ends_with('/') && url.path() != "/" {
             let path = url.path().trim_end_matches('/').to_owned();
@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(url.origin(), "https://mirror.example:8443");
         assert_eq!(url.credentials(), Some(("user".to_owned(), "word".to_owned())));
         assert_eq!(url.without_credentials(), "https://mirror.example:8443/a/b?token=secret");
-        // What is wrong with it does not repeat it either.
+        // The error does not repeat the URL either.
         let error = "gopher://user:word@host".parse::<MirrorUrl>().unwrap_err().to_string();
         assert!(!error.contains("word"), "{error}");
     }

@@ -1,5 +1,5 @@
-//! Connections that are made before they are needed: a reader of a mirror asks for one document first, and then for several things at
-//! once. What it asks for then need not wait for a round trip of TCP, and two of TLS.
+//! Connections that are opened ahead. A reader of a mirror first asks for one document, and then for several things at
+//! once. The later requests then need not wait for a round trip of TCP and two of TLS.
 
 use std::{
     error::Error,
@@ -16,19 +16,19 @@ use crate::limits::WARM_LIFE;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Makes some connections beside the first one, to the same server, and gives them to those that come next.
+/// Opens some connections to a server beside the first one, and gives them to the next requests.
 pub(super) struct Warm<C: Service<Uri>> {
     connector: C,
     state: Arc<Mutex<WarmConnections<C::Response>>>,
 }
 
 struct WarmConnections<T> {
-    /// How many are still to be made.
+    /// How many are still to be opened.
     count: usize,
     made: Vec<WarmConnection<T>>,
 }
 
-/// One that is being made, or is there.
+/// A connection that is being opened, or is open.
 struct WarmConnection<T> {
     to: Option<Authority>,
     at: Instant,
@@ -60,7 +60,7 @@ where
     C::Error: Into<BoxError>,
     C::Future: Send + 'static,
 {
-    /// One that was begun before. With the first call, those for the next ones are begun.
+    /// Takes a connection that was opened ahead. The first call finds none, and opens those for the next calls.
     fn take(&self, to: &Uri) -> Option<oneshot::Receiver<Result<C::Response, BoxError>>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.forget_old();
@@ -82,7 +82,7 @@ where
     }
 }
 
-/// Nobody may come for them.
+/// Closes connections that nobody has used in time.
 async fn end_old<T: Send + 'static>(state: Weak<Mutex<WarmConnections<T>>>) {
     tokio::time::sleep(WARM_LIFE).await;
     if let Some(state) = state.upgrade() {

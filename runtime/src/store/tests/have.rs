@@ -1,13 +1,13 @@
-//! What is durable is kept wherever it stands.
+//! Durable chunks are kept wherever they are in the payload.
 
 use rpp_p2p::Have;
 
 use super::*;
 use crate::store::have::HAVE;
 
-/// Chunks of 64 KiB of a payload of 16.
+/// Chunks of 64 KiB, in a payload of 16 of them.
 const CHUNK: u64 = 65_536;
-/// In the order in which they came.
+/// The chunks that arrived, in this order.
 const CAME: [u64; 6] = [9, 2, 3, 15, 0, 12];
 
 fn some() -> (Pair, Source, Vec<u8>) {
@@ -34,7 +34,7 @@ fn folder(pair: &Pair, source: &Source) -> std::path::PathBuf {
     pair.consumer.path().join("partial").join(source.stored.root().to_string())
 }
 
-/// Fetches what is missing, hashes what was there, and finishes. How many chunks were fetched.
+/// Fetches the missing chunks, hashes the others, and finishes. Returns the number of chunks fetched.
 fn finish(source: &Source, mut partial: Partial, content: &[u8]) -> u64 {
     let mut fetched = 0;
     while partial.unchecked_bytes() > 0 {
@@ -85,7 +85,7 @@ fn without_the_file_or_with_a_damaged_one_hashing_finds_what_is_there() {
             "cut" => fs::write(&path, &file[..file.len() / 2]).unwrap(),
             _ => fs::write(&path, came().encode(&Hash([1; 32]))).unwrap(),
         }
-        // One of them is damaged, too.
+        // One of them is also damaged.
         change(&folder(&pair, &source).join(PAYLOAD), 12 * CHUNK);
         let partial = source.partial(&pair.consumer());
         let mut whole = came();
@@ -116,7 +116,7 @@ fn a_plan_with_other_chunks_keeps_what_makes_whole_ones() {
     let partial = small.partial(&pair.consumer());
     assert_eq!(partial.durable(), &came());
     drop(partial);
-    // Of the chunks of twice the size only one is whole: 2 and 3.
+    // Only one chunk of twice the size is whole: the one made of 2 and 3.
     let large = Source::new(&provider, source.stored.root(), CHUNK * 2);
     let partial = large.partial(&pair.consumer());
     assert!(partial.durable().chunks(CHUNK * 2).eq(std::iter::once(1..2)));
@@ -138,7 +138,7 @@ fn zeros_that_take_no_room_are_found_again_by_their_hashes() {
     drop(partial);
     fs::remove_file(folder(&pair, &source).join(HAVE)).unwrap();
     let partial = source.partial(&pair.consumer());
-    // 7 was never written, but it reads as the zeros that belong there.
+    // Chunk 7 was never written, but its content is zeros, and a hole reads as zeros.
     assert_eq!(partial.durable().chunks(CHUNK).collect::<Vec<_>>(), [5..8, 12..13]);
     assert_eq!(finish(&source, partial, &content), 12);
 }

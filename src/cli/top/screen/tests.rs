@@ -22,7 +22,7 @@ fn nothing_is_cancelled_without_a_yes() {
     assert_eq!(press(&mut view, KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL)), Wish::End);
 }
 
-/// Not a test: what the one below runs in a terminal of its own.
+/// Not a test: the test below runs this in a terminal of its own.
 #[tokio::test]
 #[ignore = "panics, for the test below"]
 async fn panics_in_a_terminal() {

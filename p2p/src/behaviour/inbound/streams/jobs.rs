@@ -1,7 +1,7 @@
-//! What is read for streams, on blocking threads: an answer, an update, or a batch of chunks.
+//! The jobs that read for streams, on blocking threads: an answer, an update, or a batch of chunks.
 //!
-//! A stream has one job at a time. The job hands each chunk to the connection's task as soon as it is read. When the job
-//! ends, it is told to the stream, which may then start the next one.
+//! A stream has one job at a time. The job passes each chunk to the connection's task as soon as it is read. When the
+//! job ends, the stream is told, and may start the next one.
 
 use std::{sync::Arc, time::Instant};
 
@@ -28,15 +28,15 @@ pub(super) struct ReadJob {
     since: Instant,
 }
 
-/// What a job made.
+/// The result of a job.
 pub(in crate::behaviour::inbound) enum Made {
     Answer(Answer),
-    /// The bytes of each chunk that was handed on, in order, and why it did not go on.
+    /// The size of each chunk that was passed on, in order, and why the job stopped early, if it did.
     Chunks(Vec<usize>, Option<PipelineError>),
 }
 
 impl<P: SnapshotProvider> Inbound<P> {
-    /// Takes the next work and starts it; chunks of up to `most` bytes.
+    /// Takes the next piece of work and starts it; chunks of up to `most` bytes.
     pub(super) fn begin(&mut self, key: StreamKey, most: usize, events: &mut Events) {
         let Some(stream) = self.streams.streams.get_mut(&key) else { return };
         let Some(session) = stream.served.session() else { return };
@@ -45,7 +45,7 @@ impl<P: SnapshotProvider> Inbound<P> {
             Ok(None) => return,
             Err(breach) => return self.breach(key, breach, events),
         };
-        // What was granted for a chunk is not spent on a message that came meanwhile.
+        // Bytes that were granted for a chunk are not used for a message that arrived meanwhile.
         if let Admitted::Yes { fresh, .. } = &mut stream.admitted
             && !matches!(work, StreamWork::Message(_))
         {
@@ -134,7 +134,7 @@ impl<P: SnapshotProvider> Inbound<P> {
     }
 }
 
-/// Reads chunks, and hands them to the stream one by one: its task is woken only when it waits for one.
+/// Reads chunks and passes them to the stream one by one. The stream's task is woken only if it waits for one.
 fn read<P: SnapshotProvider>(
     provider: &P,
     chunks: &[Activity],
@@ -169,7 +169,7 @@ fn read<P: SnapshotProvider>(
     Made::Chunks(handed, failure)
 }
 
-/// What runs the jobs of streams, which report themselves to the observer.
+/// The pool for the jobs of streams, which report themselves to the observer.
 pub(in crate::behaviour::inbound) fn pool(config: &Config) -> Pool<Made> {
     Pool::new(Job::Provide, config.max_provider_jobs, Arc::new(Unobserved))
 }
