@@ -96,6 +96,11 @@ pub(crate) fn escape(text: &str) -> String {
     rpp_p2p::text::escape(text)
 }
 
+/// The same for sentences of the operator's own node, which may be long: what helps stands at their end. Each word is cut as any text.
+pub(crate) fn escape_sentences(text: &str) -> String {
+    text.split(' ').map(escape).collect::<Vec<_>>().join(" ")
+}
+
 /// Whether standard error is a terminal.
 pub(crate) fn is_terminal() -> bool {
     io::stderr().is_terminal()

@@ -21,7 +21,7 @@ pub(crate) fn table(status: &SnapshotStreamStatus) -> Vec<String> {
 pub(crate) fn table_below(status: &SnapshotStreamStatus, text: &str) -> Vec<String> {
     let mut sources = status.sources.clone();
     for source in &mut sources {
-        let is_said = |error: &String| text.contains(&output::escape(error));
+        let is_said = |error: &String| text.contains(&output::escape_sentences(error));
         if source.error.as_ref().is_some_and(is_said) {
             (source.error, source.waiting_on) = (None, None);
         }
@@ -67,7 +67,7 @@ fn remark(source: &SourceStatus) -> String {
             let next = waiting.and_then(|waiting| waiting.retry_at.as_deref());
             // The end of a ban is the next try, and the error says when it is.
             let next = next.filter(|at| !error.contains(at)).map(|at| format!(", next try at {}", output::escape(at)));
-            format!("{}{code}{}", output::escape(error), next.unwrap_or_default())
+            format!("{}{code}{}", output::escape_sentences(error), next.unwrap_or_default())
         }
         (None, Some(waiting)) => output::escape(&waiting.reason),
         (None, None) => String::new(),

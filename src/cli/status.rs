@@ -103,7 +103,7 @@ pub(crate) fn explain(status: &SnapshotStreamStatus) -> String {
         let next = status.waiting_on.as_ref().and_then(|waiting| waiting.retry_at.as_deref());
         // The end of a ban is the next try, and the error says when it is.
         let next = next.filter(|at| !error.contains(at)).map(|at| format!(", next try at {}", output::escape(at)));
-        return format!("{}{code}{}", output::escape(error), next.unwrap_or_default());
+        return format!("{}{code}{}", output::escape_sentences(error), next.unwrap_or_default());
     }
     if let Some(path) = &status.payload_path {
         let how = if status.verified { "verified" } else { "not verified" };
@@ -122,7 +122,7 @@ const REMOVED: &str = "verified, and its payload was removed since: fetch it aga
 /// What the operator of a session that failed can do.
 pub(crate) fn advice(status: &SnapshotStreamStatus) -> Option<String> {
     let failed = status.state == SessionState::Failed;
-    status.waiting_on.as_ref().filter(|_| failed).map(|waiting| output::escape(&waiting.reason))
+    status.waiting_on.as_ref().filter(|_| failed).map(|waiting| output::escape_sentences(&waiting.reason))
 }
 
 /// Whether every source is banned, so that the node refuses to resume the session.
@@ -143,7 +143,7 @@ pub(crate) fn waiting(waiting: &WaitingOn) -> String {
     if let Some(at) = &waiting.retry_at {
         text.push_str(&format!(", next try at {}", output::escape(at)));
     }
-    format!("{text}: {}", output::escape(&waiting.reason))
+    format!("{text}: {}", output::escape_sentences(&waiting.reason))
 }
 
 #[cfg(test)]
@@ -235,6 +235,9 @@ mod tests {
         assert_eq!(lines[1], "    a mirror broke the protocol: chunk 3 does not verify (provider)", "{text}");
         assert_eq!(lines[2], "    add another source\\n", "{text}");
         assert!(lines[3].contains("banned until 2026-11-28T10:00:00Z"), "{text}");
+        let long = format!("{} and what helps", "a long reason ".repeat(60));
+        failed.waiting_on.as_mut().unwrap().reason.clone_from(&long);
+        assert_eq!(advice(&failed), Some(long), "nothing of it is cut");
         failed.state = SessionState::BackingOff;
         assert_eq!(advice(&failed), None, "it goes on by itself");
     }

@@ -347,6 +347,7 @@ fn a_ban_survives_sigkill_and_the_command_line_shows_and_lifts_it() {
         "chunk 2 does not verify",
         "add another source",
         "--add-mirror URL",
+        "removes the session",
         &format!("banned until {until}"),
         "bans --lift",
     ] {

@@ -150,7 +150,7 @@ impl Manager {
 
     /// A source that was cut off may come back, and one that is waited for is asked at once.
     fn readmit(&mut self, session: SnapshotSessionId, source: &BanSource, now: Instant) {
-        let Some(tracked) = self.sessions.get_mut(&session) else { return };
+        let Some(tracked) = self.sessions.get(&session) else { return };
         let named = tracked.ban_sources().into_iter().filter(|(_, known)| known == source).map(|(name, _)| name);
         let named: Vec<_> = named.collect();
         let Some(views) = tracked.machine.as_ref().map(|machine| machine.sources(now)) else { return };
