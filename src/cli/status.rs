@@ -233,7 +233,7 @@ mod tests {
         let text = told(&failed, false);
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[1], "    a mirror broke the protocol: chunk 3 does not verify (provider)", "{text}");
-        assert_eq!(lines[2], "    add another source\\n", "{text}");
+        assert_eq!(lines[2], "    add another source\\u{a}", "{text}");
         assert!(lines[3].contains("banned until 2026-11-28T10:00:00Z"), "{text}");
         let long = format!("{} and what helps", "a long reason ".repeat(60));
         failed.waiting_on.as_mut().unwrap().reason.clone_from(&long);
