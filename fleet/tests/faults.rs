@@ -77,7 +77,7 @@ async fn a_database_of_the_first_version_keeps_its_cuts() {
     assert_eq!(fleet.cut(&mut [(&mut process, graph(&[("x", "Lock")], &[]))]).await["snapshot_id"], 3);
 }
 
-/// SQLite writes on to a file that has no name any more. The collector begins a new one, whose ids go on.
+/// SQLite keeps writing to a removed file. The collector creates a new one instead, and the ids of cuts go on.
 #[tokio::test]
 async fn a_database_that_was_removed_or_replaced_loses_no_later_cut() {
     let fleet = Fleet::start().await;
@@ -94,7 +94,7 @@ async fn a_database_that_was_removed_or_replaced_loses_no_later_cut() {
         ids
     };
     cut(1).await;
-    // As `rm fleet.sqlite*` does, the lock included.
+    // Like `rm fleet.sqlite*`, which also removes the lock.
     for file in std::fs::read_dir(fleet.dir.path()).unwrap() {
         let path = file.unwrap().path();
         if path.file_name().unwrap().to_str().unwrap().starts_with("fleet.sqlite") {
@@ -103,11 +103,11 @@ async fn a_database_that_was_removed_or_replaced_loses_no_later_cut() {
     }
     cut(2).await;
     assert_eq!(stored().await, [2]);
-    // And as `rm fleet.sqlite` does, which leaves the log of the file that it removes.
+    // Like `rm fleet.sqlite`, which leaves the log of the removed file.
     std::fs::remove_file(fleet.db()).unwrap();
     cut(3).await;
     assert_eq!(stored().await, [3]);
-    // Moved away, and another one put there, such as an older backup.
+    // The file is replaced by another one, such as an older backup.
     let moved = fleet.dir.path().join("moved");
     std::fs::rename(fleet.db(), &moved).unwrap();
     let backup = Connection::open(fleet.db()).unwrap();
@@ -115,10 +115,10 @@ async fn a_database_that_was_removed_or_replaced_loses_no_later_cut() {
     drop(backup);
     cut(4).await;
     assert_eq!(stored().await, [1, 2, 4]);
-    // Still nobody else may use it.
+    // Another collector still may not use it.
     let other = Collector::start(options(&fleet.dir)).await.err().unwrap();
     assert!(matches!(other, StartError::Store(StoreError::InUse { .. })), "{other}");
-    // Without its folder there is nothing to begin: then the cut fails, and says so.
+    // Without its folder, the file cannot be created: the cut fails and says so.
     let away = fleet.dir.path().with_extension("away");
     std::fs::rename(fleet.dir.path(), &away).unwrap();
     let refused = http(fleet.collector.http(), "POST", "/api/jump-now", &[], None).await;

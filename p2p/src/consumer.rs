@@ -108,9 +108,9 @@ pub struct Session {
     early: Early,
     download: Download,
     course: Course,
-    /// What it is recovering from.
+    /// The failure from which it is recovering.
     trouble: Option<Setback>,
-    /// What an operator named is put to the first source, which has to take it.
+    /// An operator named offsets. They are sent to the first source, which must accept them.
     is_explicit: bool,
     /// Root, length and chunk size are fixed, and every source was told.
     is_fixed: bool,

@@ -82,7 +82,7 @@ struct Work {
     chain: Chain,
     authority: Authority,
     place: Place,
-    /// The last pause, until something is durable again: a try that ends in the same pause is no news.
+    /// The last pause, kept until something is durable again. If a try ends in the same pause, nothing is reported.
     pause: Option<Paused>,
     window: Window,
     recheck: Recheck,
@@ -142,10 +142,10 @@ impl Authority {
 ///    └─────────────── another plan ──────────┘
 /// ```
 ///
-/// A `Paused` place is tried again every [`PAUSE_RECHECK`](crate::limits::PAUSE_RECHECK), by way of `Closed` and `Opening`. The
-/// download says that it is paused all the while: see [`Work::paused`].
+/// A `Paused` place is tried again every [`PAUSE_RECHECK`](crate::limits::PAUSE_RECHECK), through `Closed` and
+/// `Opening`. The download reports itself as paused all that time: see [`Work::paused`].
 ///
-/// What was verified before is still written while it is `Closed` for another plan.
+/// While it is `Closed` for another plan, chunks that were verified before are still written.
 #[derive(Debug, PartialEq, Eq)]
 enum Place {
     /// Not open, or must be opened again.
@@ -167,12 +167,12 @@ enum Place {
     },
 }
 
-/// A pause, however often it was tried to end it.
+/// A pause. Tries to end it that fail belong to it.
 #[derive(Debug, PartialEq, Eq)]
 struct Paused {
     why: Pause,
     since: Instant,
-    /// When the place was tried last, or will be tried next.
+    /// The time of the next try; while a try is under way, the time at which it was due.
     recheck: Instant,
 }
 
@@ -184,12 +184,13 @@ enum Pause {
 }
 
 impl Pause {
-    /// Whether the operator waits for the same thing as `before`: another session, or the disk.
+    /// Whether the operator waits for the same thing as with `before`: another session, or the disk.
     fn continues(&self, before: &Self) -> bool {
         matches!(self, Self::Held(_)) == matches!(before, Self::Held(_))
     }
 
-    /// Whether this tells the operator no more than `before`: a disk in use has a few bytes more or less at each look.
+    /// Whether this tells the operator nothing new compared with `before`. The free space of a disk in use differs by a
+    /// few bytes each time.
     fn is_no_news_after(&self, before: &Self) -> bool {
         match (before, self) {
             (Self::Full { needed: old, free: before }, Self::Full { needed, free }) => {
@@ -200,10 +201,10 @@ impl Pause {
     }
 }
 
-/// A disk whose free space differs by less than this, in bytes, is as full as before.
+/// A change of a disk's free space by fewer bytes than this is not reported.
 const NEWS_OF_A_FULL_DISK: u64 = 16 << 20;
 
-/// Why an authority does not hold.
+/// Why a plan has no authority.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
     /// The updates came from the disk; they are wanted again.

@@ -62,7 +62,7 @@ pub(crate) struct Link {
     received: u64,
     /// Payload bytes that arrived and could not be used.
     wasted: u64,
-    /// What it is recovering from.
+    /// The failure from which it is recovering.
     trouble: Option<Setback>,
 }
 
@@ -106,7 +106,7 @@ struct Retry {
     connection: Connection,
     /// A connection that the other side makes ends the back-off.
     for_connection: bool,
-    /// Nothing failed: the driver asks nothing of the peer until then.
+    /// Nothing failed, but the driver asks nothing of the peer before `at`.
     is_barred: bool,
 }
 
@@ -165,9 +165,9 @@ struct Acks {
 /// The effect of a failure on a link.
 #[derive(Debug)]
 pub(crate) enum Trouble {
-    /// It goes on, and recovers from this.
+    /// The link goes on, and recovers from this failure.
     Passing(Setback),
-    /// It is over.
+    /// The link has ended.
     Final(Failure),
 }
 
@@ -273,7 +273,7 @@ impl Link {
         self.in_flight().is_some_and(|request| request.id.is_none())
     }
 
-    /// What it is recovering from.
+    /// The failure from which it is recovering.
     pub(crate) fn trouble(&self) -> Option<&Setback> {
         self.trouble.as_ref()
     }
@@ -363,7 +363,7 @@ impl Link {
         [retry, self.acks.after].into_iter().flatten().min()
     }
 
-    /// What became of the request that was wanted. `Some`: nothing was sent.
+    /// The result of sending the wanted request. `Some`: nothing was sent.
     pub(crate) fn handle_sent(
         &mut self,
         sent: Result<RequestId, NotSent>,

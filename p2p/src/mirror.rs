@@ -69,7 +69,7 @@ pub fn reads(part: Range<u64>, chunk_size: u64) -> impl Iterator<Item = Range<u6
     (0..MIRROR_READS as u64).map(move |number| start(number)..start(number + 1)).filter(|read| !read.is_empty())
 }
 
-/// The most bytes of one read, where so many may be under way.
+/// The largest read, in bytes, if `budget` bytes may be in flight.
 pub(crate) fn read_bytes(budget: u64, chunk_size: u64) -> u64 {
     (budget / MIRROR_READS as u64).max(chunk_size)
 }

@@ -166,7 +166,7 @@ pub enum PlanError {
         what: &'static str,
         /// What the plan says.
         found: u64,
-        /// What it must say.
+        /// What the number must be.
         expected: DueNumber,
     },
     /// It has a single update, but tip and snapshot differ.
@@ -180,37 +180,37 @@ pub enum PlanError {
     },
 }
 
-/// What a number of a plan must be.
+/// What a number in a plan must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DueNumber {
-    /// This number.
+    /// Exactly this number.
     #[error("{0}")]
     Exactly(u64),
-    /// One of these.
+    /// A number in this range.
     #[error("{least} to {most}")]
     Between {
-        /// The least.
+        /// The smallest.
         least: u64,
-        /// The greatest.
+        /// The largest.
         most: u64,
     },
-    /// No payload may be longer.
+    /// At most this many bytes, the largest payload that this node accepts.
     #[error("{0} at most ([snapshots] max_payload_bytes)")]
     PayloadBytes(u64),
-    /// The first step of a chain.
+    /// At least 1, the first step of a chain.
     #[error("1 or more")]
     FirstStep,
     /// The step of the last update.
     #[error("snapshot step + total_updates - 1")]
     LastStep,
-    /// Heights start at 1 and rise by at least 1 a step.
+    /// At least the step itself: heights start at 1 and rise by at least 1 with each step.
     #[error("{step} or more at step {step}")]
     HeightAtStep {
         /// The snapshot's step.
         step: u64,
     },
-    /// They do so up to the tip as well.
+    /// The tip's height: from the snapshot on, heights rise by at least 1 with each update.
     #[error("the snapshot's plus 1 for each update after the first, or more")]
     TipHeight,
 }

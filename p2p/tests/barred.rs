@@ -1,4 +1,4 @@
-//! Sources of which the driver asks nothing for a while.
+//! Barred sources: the driver asks nothing of them for a while.
 
 use std::time::{Duration, Instant};
 
@@ -38,14 +38,14 @@ fn of_mirror(now: Instant, give_up_after: Option<Duration>) -> Session {
     session
 }
 
-/// A session with one source, which is what it asks first.
+/// Begins a session with one source, which it asks first.
 type Begun = (fn(Instant, Option<Duration>) -> Session, DownloadSource);
 
 fn both() -> [Begun; 2] {
     [(of_peer, DownloadSource::Peer(peer(0))), (of_mirror, DownloadSource::Mirror(MIRROR))]
 }
 
-/// Whether something is asked of its source now.
+/// Whether the session asks something of its source now.
 fn asks(session: &mut Session, now: Instant) -> bool {
     match session.poll_action(now) {
         None => false,

@@ -754,7 +754,8 @@ fn a_full_disk_pauses_and_goes_on_when_there_is_room() {
     rig.failed(FailureCode::Storage, false);
 }
 
-/// While nothing changes, a session that waits for the disk or for another session says so without a break, and since when.
+/// While nothing changes, a session that waits for the disk or for another session reports that without interruption,
+/// and since when.
 #[test]
 fn a_pause_lasts_while_its_end_is_tried_in_vain() {
     let held = || Storage::HeldBy(SnapshotSessionId::new(99).unwrap());
@@ -762,7 +763,7 @@ fn a_pause_lasts_while_its_end_is_tried_in_vain() {
     let unwritable = || Storage::Unwritable(Cause::told("head.json: I/O error"));
     let cases: [(WaitKind, [Storage; 3]); 3] = [
         (WaitKind::Session, [held(), held(), held()]),
-        // Other programs use the disk too.
+        // Other programs use the disk as well.
         (WaitKind::Disk, [full(4096), full(8192), full(0)]),
         (WaitKind::Disk, [unwritable(), unwritable(), unwritable()]),
     ];
@@ -785,7 +786,7 @@ fn a_pause_lasts_while_its_end_is_tried_in_vain() {
             assert_eq!(without_time(&rig.session.view()), without_time(&before), "after the try");
             assert!(rig.session.view().waiting.unwrap().retry_at > before.waiting.as_ref().unwrap().retry_at);
         }
-        // The next try has another end.
+        // The next try succeeds.
         rig.wait();
         rig.action();
         rig.session.handle_storage(rig.now, ready(0, 0)).unwrap();
@@ -793,7 +794,8 @@ fn a_pause_lasts_while_its_end_is_tried_in_vain() {
     }
 }
 
-/// A disk that takes nothing has been so since the first failure, also if the payload can be opened in between.
+/// A disk that accepts no writes is reported as failing since the first failure, even if the payload can be opened in
+/// between.
 #[test]
 fn a_disk_that_fails_at_each_write_has_failed_since_the_first_one() {
     let unwritable = || Storage::Unwritable(Cause::told("payload: I/O error"));

@@ -108,7 +108,7 @@ async fn it_names_only_its_own_files_and_writes_no_markup() {
     }
 }
 
-/// What the page says of each status, and its buttons: by its own script. `None`: there is no Node.js here.
+/// The sentence and the buttons that the page's own script makes of each status; `None` if this machine has no Node.js.
 async fn said(statuses: &Value) -> Option<Value> {
     let model = text(&without_token(&quiet(), "/model.js").await);
     let each = "({ says: sentence(one).map((part) => part.own ?? part.foreign).join(''), buttons: actions(one).map((one) => one.kind) })";

@@ -20,7 +20,7 @@ pub(crate) fn instant_text(at: Instant, now: Instant) -> String {
     text(OffsetDateTime::now_utc() + ahead)
 }
 
-/// The instant at which the wall clock will show `at`; `now` if it did before.
+/// The instant at which the wall clock will show `at`; `now` if that time has passed.
 pub(crate) fn instant_at(at: OffsetDateTime, now: Instant) -> Instant {
     now + Duration::try_from(at - OffsetDateTime::now_utc()).unwrap_or_default()
 }
@@ -39,7 +39,7 @@ pub(crate) fn age_of(text: &str) -> Option<Duration> {
     Some(Duration::try_from(OffsetDateTime::now_utc() - then).unwrap_or_default())
 }
 
-/// Milliseconds since then; 0 if that is not yet.
+/// Milliseconds since then; 0 if that time is in the future.
 pub(crate) fn age(since: OffsetDateTime) -> u64 {
     u64::try_from((OffsetDateTime::now_utc() - since).whole_milliseconds()).unwrap_or_default()
 }

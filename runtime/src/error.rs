@@ -126,13 +126,13 @@ pub enum SnapshotRuntimeError {
     /// The session failed while the caller waited. Its status says who is at fault.
     #[error("session {} failed: {}", .0.session, .0.error.as_deref().unwrap_or("it failed without saying why"))]
     Failed(Box<SnapshotStreamStatus>),
-    /// The source's fault: it broke the rules and is banned. Of several, the one whose ban is over first.
+    /// The source's fault: it broke the rules and is banned. If several are banned, this is the ban that ends first.
     #[error(
         "{} {} is {}; take another source, or lift the ban with {}",
         .0.kind.as_str(), .0.source, .0.sentence(), .0.lifting()
     )]
     Banned(Arc<Ban>),
-    /// The operator's fault: nobody of this name is banned.
+    /// The operator's fault: this source is not banned.
     #[error("{source_name} is not banned")]
     UnknownBan {
         /// What was named.

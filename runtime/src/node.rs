@@ -353,7 +353,7 @@ impl Node {
         });
     }
 
-    /// What this node offers, and to how many it could serve it now.
+    /// Updates what this node offers, and how many more sessions it could serve now.
     fn refresh_offers(&mut self) {
         let taken = self.swarm.behaviour().snapshots.load().slots;
         let free = self.config.snapshots.max_inbound_sessions.saturating_sub(taken);

@@ -171,7 +171,7 @@ fn no_transport(error: impl std::error::Error + Send + Sync + 'static) -> SwarmE
     SwarmError::Transport(Cause::new(error))
 }
 
-/// Why a peer is not even dialled, in words for an operator.
+/// Why a peer cannot be dialled, in words for an operator.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", explain_dial_error(.0))]
 pub(crate) struct CannotDial(DialError);

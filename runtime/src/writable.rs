@@ -67,7 +67,7 @@ pub(crate) struct Writable {
 #[derive(Debug)]
 struct PartTrouble {
     reason: Cause,
-    /// When it was met the last time.
+    /// When it happened last.
     at: Instant,
 }
 
@@ -81,7 +81,7 @@ impl Writable {
         self.said.subscribe()
     }
 
-    /// A write failed. This is logged if it is new.
+    /// A write failed. A new failure is logged.
     pub(crate) fn failed(&self, part: Part, reason: Cause) {
         let mut troubles = self.troubles();
         let before = troubles.insert(part, PartTrouble { reason: reason.clone(), at: Instant::now() });
@@ -201,7 +201,7 @@ mod tests {
         writable.works(Part::Database);
         assert_eq!(*said.borrow(), None);
         assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 0, "nothing is left of the probe");
-        // A folder that is not there cannot be written.
+        // Nothing can be written in a folder that does not exist.
         writable.failed(Part::Head, Cause::told("head.json: no room"));
         writable.probe_at(&temp.path().join("gone"), later + PROBE_AFTER);
         assert!(writable.is_failed(Part::Head));

@@ -72,7 +72,7 @@ pub(crate) async fn run(args: &FetchArgs) -> anyhow::Result<()> {
             }
             let mut told = format!("session {session} failed: {}", status::explain(&status));
             let advice = status::advice(&status).into_iter();
-            // A session of banned sources is not resumed before one of the bans is over.
+            // While all sources are banned, the node refuses to resume the session.
             let again = (!status::is_banned(&status)).then(|| format!("try again: {hint} {session}"));
             advice.chain(again).for_each(|line| told.push_str(&format!("\n       {line}")));
             anyhow::bail!(told)

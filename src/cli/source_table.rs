@@ -17,7 +17,7 @@ pub(crate) fn table(status: &SnapshotStreamStatus) -> Vec<String> {
     lines(&status.sources, output::escape)
 }
 
-/// The same below this text: what it says already is not said again.
+/// The same table, to be shown below `text`. Errors that the text contains already are left out.
 pub(crate) fn table_below(status: &SnapshotStreamStatus, text: &str) -> Vec<String> {
     let mut sources = status.sources.clone();
     for source in &mut sources {
@@ -29,7 +29,7 @@ pub(crate) fn table_below(status: &SnapshotStreamStatus, text: &str) -> Vec<Stri
     lines(&sources, output::escape)
 }
 
-/// A line for each source, with a short name; at most `most` of them, and how many more there are.
+/// One line for each source, with a short name: at most `most` lines, and then the number of the others.
 pub(crate) fn short(status: &SnapshotStreamStatus, most: usize) -> Vec<String> {
     let shown = &status.sources[..status.sources.len().min(most)];
     let mut lines = lines(shown, shortened);
@@ -65,7 +65,7 @@ fn remark(source: &SourceStatus) -> String {
     match (&source.error, waiting) {
         (Some(error), waiting) => {
             let next = waiting.and_then(|waiting| waiting.retry_at.as_deref());
-            // The end of a ban is the next try, and the error says when it is.
+            // For a banned source, the next try is the end of the ban, which the error says already.
             let next = next.filter(|at| !error.contains(at)).map(|at| format!(", next try at {}", output::escape(at)));
             format!("{}{code}{}", output::escape_sentences(error), next.unwrap_or_default())
         }

@@ -37,7 +37,7 @@ pub(crate) async fn run(args: &StatusArgs) -> anyhow::Result<()> {
     sessions.iter().try_for_each(|status| output::line(&told(status, args.session.is_some())))
 }
 
-/// The line of a session; what its operator can do; and a line for each source, if that is asked for or says more.
+/// A session's line, what its operator can do, and a line for each source if these are asked for or say more.
 fn told(status: &SnapshotStreamStatus, shows_sources: bool) -> String {
     let mut text = line(status);
     if let Some(advice) = advice(status) {
@@ -95,13 +95,13 @@ pub(crate) fn eta(status: &SnapshotStreamStatus) -> Option<String> {
     Some(human::duration(time))
 }
 
-/// Why the session is in its state: its error and when the next try is, the path of its payload or that this was removed, or what it
-/// waits for.
+/// Why the session is in its state: its error and the time of the next try, the path of its payload or that it was
+/// removed, or what the session waits for.
 pub(crate) fn explain(status: &SnapshotStreamStatus) -> String {
     if let Some(error) = &status.error {
         let code = status.error_code.map(|code| format!(" ({code})")).unwrap_or_default();
         let next = status.waiting_on.as_ref().and_then(|waiting| waiting.retry_at.as_deref());
-        // The end of a ban is the next try, and the error says when it is.
+        // For banned sources, the next try is the end of a ban, which the error says already.
         let next = next.filter(|at| !error.contains(at)).map(|at| format!(", next try at {}", output::escape(at)));
         return format!("{}{code}{}", output::escape_sentences(error), next.unwrap_or_default());
     }
@@ -116,10 +116,10 @@ pub(crate) fn explain(status: &SnapshotStreamStatus) -> String {
     }
 }
 
-/// What is left of a complete session whose payload is not there any more.
+/// The explanation of a complete session whose payload was removed.
 const REMOVED: &str = "verified, and its payload was removed since: fetch it again if you need it";
 
-/// What the operator of a session that failed can do.
+/// What the operator of a failed session can do.
 pub(crate) fn advice(status: &SnapshotStreamStatus) -> Option<String> {
     let failed = status.state == SessionState::Failed;
     status.waiting_on.as_ref().filter(|_| failed).map(|waiting| output::escape_sentences(&waiting.reason))
@@ -189,7 +189,7 @@ mod tests {
         assert!(!text.contains('\u{1b}') && text.contains("(resume_mismatch)"), "{text}");
     }
 
-    /// A session of one mirror, which is banned.
+    /// A session whose only source is a banned mirror.
     fn of_banned_mirror(state: SessionState) -> SnapshotStreamStatus {
         let ban = "banned until 2026-11-28T10:00:00Z: chunk 3 does not verify; `rpp-node bans --lift http://host` lifts the ban";
         serde_json::from_value(serde_json::json!({

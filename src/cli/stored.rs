@@ -224,7 +224,7 @@ pub(crate) fn unpack(args: &UnpackArgs) -> anyhow::Result<()> {
     let options = Options { skip_refused: args.skip_refused, private: args.private, ..Options::default() };
     let mut meter = Meter::new("unpacking");
     let done = unpack::unpack_stored(&stored, &args.dest, &options, &mut |done, total| {
-        // Only once it is tried: the destination may be refused.
+        // Only now, because the destination could have been refused.
         if std::mem::take(&mut is_plain) {
             output::note("this snapshot says that it is a plain file; trying to read it as a tar");
         }

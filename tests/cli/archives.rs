@@ -96,7 +96,7 @@ fn a_tar_of_another_program_is_named_published_and_unpacked() {
     let other = place.path("other");
     let said = place.fail("unpack", &[text(&gzipped, "root"), other.to_str().unwrap()]);
     assert!(said.contains("gzip") && said.contains("trying to read it as a tar") && !other.exists(), "{said}");
-    // Nothing is tried where there is something already.
+    // If the destination exists, nothing is tried.
     let said = place.fail("unpack", &[text(&gzipped, "root"), dest.to_str().unwrap()]);
     assert!(said.contains("exists") && !said.contains("trying"), "{said}");
 }

@@ -111,7 +111,7 @@ fn config_check_refuses_what_run_would_refuse() {
     );
 }
 
-/// What `config check` says of a data folder is what `run` says, and it leaves nothing behind.
+/// `config check` refuses the same data folders as `run`, with the same words, and leaves nothing behind.
 #[test]
 fn a_data_folder_that_cannot_be_used_is_refused_by_check_and_run_alike() {
     let place = Place::new(&[]);

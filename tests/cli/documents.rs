@@ -233,12 +233,12 @@ fn troubleshooting_has_a_row_for_every_alert_and_each_is_tested() {
 
 /// The names of the types that a source file defines outside of its tests.
 fn types(source: &str) -> impl Iterator<Item = &str> {
-    // Tests in a file of their own are named at the top of this one: what follows is no test.
+    // A `mod tests;` at the top only names another file; the code after it is not tests.
     let is_inline = |at: &usize| source[*at..].lines().nth(2).is_some_and(|line| line.ends_with('{'));
     let tests = source.match_indices("\n#[cfg(test)]\nmod ").map(|(at, _)| at).find(is_inline);
     let code = &source[..tests.unwrap_or(source.len())];
     code.lines().filter_map(|line| {
-        // An alias within something else is a trait's.
+        // An indented alias is an associated type of a trait.
         let is_inner = line.starts_with(' ');
         let line = line.trim_start().trim_start_matches("pub ");
         let line = line.strip_prefix("pub(").map_or(line, |rest| rest.split_once(") ").map_or(rest, |(_, rest)| rest));

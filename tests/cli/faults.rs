@@ -349,7 +349,7 @@ fn a_panic_in_the_running_node_is_one_record_in_the_logs_format_and_counts() {
     assert_eq!(panics(&node), 0);
     fs::write(&failing, "").unwrap();
     let peer = "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
-    // On a busy machine the answer may come later than it is waited for.
+    // On a busy machine, the answer may take longer than the node waits for it.
     let (code, answer) = node.request("POST", "/p2p/snapshots", Some(&json!({ "peer": peer })));
     assert!([200, 504].contains(&code), "{answer}");
     eventually("the panic", || (panics(&node) > 0).then_some(()));

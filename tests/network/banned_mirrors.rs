@@ -1,4 +1,4 @@
-//! A mirror that lied: what its sessions say and wait for, what is refused, and what helps.
+//! A mirror that lied: what its sessions report and wait for, which requests are refused, and what helps.
 
 use std::fs;
 
@@ -20,7 +20,7 @@ fn lying(mut honest: Reply) -> Reply {
     honest
 }
 
-/// A web server that lies in each payload.
+/// A web server that changes bytes of each payload.
 async fn liar(folder: &std::path::Path) -> Web {
     let web = Web::start(folder).await;
     web.now(|asked, honest| if is_payload(asked) { lying(honest) } else { honest });
@@ -62,7 +62,7 @@ fn source<'s>(status: &'s Value, web: &Web) -> &'s Value {
     all.iter().find(|source| source["source"] == web.url()).unwrap_or_else(|| panic!("it is none: {status}"))
 }
 
-/// That the text says once until when it is banned, and how the ban is lifted.
+/// Asserts that the text says exactly once until when the mirror is banned, and how to lift the ban.
 fn tells(text: &Value, web: &Web, until: &str) {
     let text = text.as_str().unwrap_or_default();
     for words in
@@ -88,7 +88,7 @@ async fn a_banned_mirror_is_not_taken_before_the_ban_is_lifted() {
     tells(&source(&status, &web)["error"], &web, &until);
     assert!(source(&status, &web)["waiting_on"].is_null(), "nothing goes on by itself: {status}");
     tells(&status["waiting_on"]["reason"], &web, &until);
-    // The advice is about sources of any kind, and says that a further one revives the session.
+    // The advice names sources of both kinds, and says that a further one revives the session.
     let advice = status["waiting_on"]["reason"].as_str().unwrap();
     for words in ["add another source", &format!("rpp-node sources {session} --add-peer PEER"), "--add-mirror URL"] {
         assert!(advice.contains(words), "{words}: {advice}");
@@ -98,7 +98,7 @@ async fn a_banned_mirror_is_not_taken_before_the_ban_is_lifted() {
         "{advice}"
     );
     assert!(!advice.contains("resume"), "that is refused: {advice}");
-    // So it is after a restart.
+    // After a restart, it is the same.
     node.stop().await;
     let node = home.start().await;
     tells(&node.status_where(session, "the ban", is_told).await["waiting_on"]["reason"], &web, &until);
@@ -139,7 +139,7 @@ async fn a_session_whose_mirror_is_banned_for_another_one_waits_until_the_end_of
     node.status_where(session, "a chunk", |status| status["waiting_on"]["what"] == "chunk").await;
     fails(&node, json!({ "mirrors": [web.url()], "height": 110 })).await;
     let until = until(&node).await;
-    // Longer than the first tries of a back-off take.
+    // By then, a back-off would have made its first tries.
     let waits_long = |status: &Value| {
         status["waiting_on"]["what"] == "retry" && status["waiting_on"]["since_ms"].as_u64().is_some_and(|ms| ms > 1500)
     };
@@ -155,7 +155,7 @@ async fn a_session_whose_mirror_is_banned_for_another_one_waits_until_the_end_of
     }
     assert_eq!(source(&status, &web)["state"], "banned", "{status}");
     assert_eq!(source(&status, &web)["waiting_on"]["retry_at"], until, "{status}");
-    // Lifted, it is asked at once.
+    // Once the ban is lifted, the mirror is asked at once.
     web.now(|_, honest| honest);
     lift(&node, &web).await;
     let status = node.complete(session).await;
@@ -167,10 +167,10 @@ async fn beside_a_good_mirror_the_end_of_the_ban_is_said_and_stays() {
     let copy = listing(&[(&made().second, SECOND_BYTES), (&made().first, FIRST_BYTES)]);
     let (web, good) = (liar(&copy.folder).await, Web::start(&copy.folder).await);
     let mut home = Home::consumer();
-    // So that it takes a while.
+    // The limit makes the download last a while.
     home.config.limits.download_bytes_per_second = 150_000;
     let node = home.start().await;
-    // The first finds it lying, and of the second it is banned from the beginning.
+    // The first session finds that it lies. In the second session it is banned from the beginning.
     for height in [100, 110] {
         let session = node.stream(json!({ "mirrors": [web.url(), good.url()], "height": height })).await;
         let until = until(&node).await;

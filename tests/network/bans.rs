@@ -331,7 +331,7 @@ fn a_ban_survives_sigkill_and_the_command_line_shows_and_lifts_it() {
     let body = json!({ "peer": liar.address.to_string() });
     let (_, answer) = node.request("POST", "/p2p/snapshots", Some(&body));
     let session = format!("/p2p/snapshots/{}", crate::harness::json(&answer)["session"]);
-    // A session that did not get to record its failure would ask the liar again as soon as the ban is lifted.
+    // A session that has not recorded its failure would ask the liar again as soon as the ban is lifted.
     crate::harness::eventually("the failure", || {
         let (_, status) = node.request("GET", &session, None);
         (crate::harness::json(&status)["state"] == "failed").then_some(())

@@ -213,8 +213,8 @@ async fn peers_that_lie_in_their_offers_cost_the_honest_nothing() {
     assert_eq!(offers.as_array().unwrap().len(), 2, "what is not signed is not listed: {offers}");
 }
 
-/// Somebody offers only an older snapshot, and refuses it. As soon as a newer one is offered, that is what the session takes,
-/// although its peer offers the older one too.
+/// A peer offers only an older snapshot, and refuses to serve it. As soon as another peer offers a newer one, the
+/// session takes that one, although this peer offers the older one too.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_wants_the_newest_leaves_an_older_one_that_it_has_not_begun() {
     let refusing = Rogue::offering(|request, _| rogue::Said::refusal(request, ErrorCode::Busy)).await;
@@ -234,7 +234,7 @@ async fn a_session_that_wants_the_newest_leaves_an_older_one_that_it_has_not_beg
     assert_eq!(status["peer"], provider.handle.peer_id().to_string());
 }
 
-/// The program itself, among such peers: one line in its log for each of them, however often it is asked again.
+/// The program itself among such peers: one line in its log for each of them, however often it is asked again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_whose_offers_do_not_count_gets_one_line_in_the_log() {
     let provider = Home::provider().start().await;

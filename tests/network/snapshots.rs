@@ -264,7 +264,8 @@ async fn lasting() -> Rogue {
     Rogue::silent_at(|request| matches!(request, SnapshotsRequest::Chunk { chunk_index: 3, .. })).await
 }
 
-/// It looks every two seconds whether the other one has ended. A look that changes nothing is no event, and no new wait.
+/// The waiting session checks every two seconds whether the other one has ended. A check that changes nothing causes no
+/// event and begins no new wait.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_waits_for_another_one_waits_without_a_break() {
     let rogue = lasting().await;

@@ -18,18 +18,18 @@ use tokio::{
 
 use super::{FIRST_BYTES, Home, made};
 
-/// A copy of the published store, as a web server or a folder has it.
+/// A copy of the published store, in the form of a web server's folder.
 pub struct MirrorCopy {
     _home: Home,
     pub folder: PathBuf,
 }
 
-/// Its list has the first snapshot alone.
+/// A copy whose list has only the first snapshot.
 pub fn mirror() -> MirrorCopy {
     listing(&[(&made().first, FIRST_BYTES)])
 }
 
-/// Its list has these snapshots.
+/// A copy whose list has these snapshots.
 pub fn listing(snapshots: &[(&Published, usize)]) -> MirrorCopy {
     let home = Home::provider();
     let folder = home.snapshots().join("store");

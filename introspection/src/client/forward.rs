@@ -52,22 +52,22 @@ pub enum ForwardError {
     },
 }
 
-/// Why one connection is not forwarded, or no longer.
+/// Why a connection is not forwarded, or not any longer.
 #[derive(Debug, thiserror::Error)]
 enum NotForwarded {
-    /// The client is at fault: it is not let in, or speaks something else.
+    /// The client is at fault: it has no access, or speaks another protocol.
     #[error("a connection was refused: {}", escape(&.0.to_string()))]
     Refused(#[source] Box<Error>),
-    /// The client is at fault.
+    /// The client is at fault: it sent no request in time.
     #[error("a connection did not say what it wants")]
     Silent,
-    /// The node is not there, or refuses.
+    /// The node cannot be reached, or refuses.
     #[error(transparent)]
     Node(#[from] ClientError),
-    /// Either side broke off.
+    /// The connection to one of the two sides failed.
     #[error("{}", escape(&.0.to_string()))]
     Broken(#[source] Box<Error>),
-    /// Either side does not read.
+    /// One of the two sides does not read.
     #[error("a client did not read")]
     Unread,
 }

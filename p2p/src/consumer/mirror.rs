@@ -58,7 +58,7 @@ enum State {
     Open {
         reads: Vec<Read>,
     },
-    /// `is_barred`: nothing failed, and the driver asks nothing of it until then.
+    /// `is_barred`: nothing failed, but the driver asks nothing of the mirror before `at`.
     BackingOff {
         at: Instant,
         since: Instant,
@@ -292,7 +292,7 @@ impl MirrorLink {
     /// for too long.
     pub(super) fn back_off(&mut self, now: Instant, reason: &Cause, least: Option<Duration>) -> Option<Out> {
         self.last = Some(Setback::Mirror(reason.clone()));
-        // It may not serve so many at once.
+        // The mirror may not accept so many reads at once.
         self.begins_early = false;
         if self.reads().len() > 1 {
             self.most_reads = (self.most_reads / 2).max(1);
@@ -307,7 +307,8 @@ impl MirrorLink {
         }
     }
 
-    /// The driver asks nothing of it before `until`, and what it was asked for is given up. `Some`: the patience is at its end.
+    /// The driver asks nothing of the mirror before `until`, and its jobs are given up. `Some`: the mirror has
+    /// delivered nothing for too long.
     pub(super) fn barred(&mut self, now: Instant, until: Instant, cause: &str) -> Option<Failure> {
         let cause = Cause::told(cause);
         self.last = Some(Setback::Barred(cause.clone()));
@@ -364,8 +365,9 @@ fn no_help(code: FailureCode, reason: &dyn std::fmt::Display) -> Failure {
     Failure { code, message, distrust: false }
 }
 
-/// What the next read is of: neighbours that are wanted and not under way. Each read is a part of what may be under way, so that
-/// others are on their way when it ends; a small rest waits for more budget instead of being a request of its own.
+/// The range of the next read: adjacent chunks that are wanted and not in flight. A read is only a part of the bytes
+/// that may be in flight, so other reads are in flight when it ends. A small rest is not read alone, but waits until it
+/// can be part of a larger read.
 fn next_read(plan: &Plan, reads: &[Read], most_reads: usize, demand: &Demand) -> Option<Range<u64>> {
     if reads.len() >= most_reads {
         return None;

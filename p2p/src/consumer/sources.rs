@@ -303,7 +303,7 @@ impl Sources {
         }
     }
 
-    /// The window is one: what may come from one source may not come from another.
+    /// All sources share one window: bytes that may arrive from one source may not arrive from another.
     fn budget_of(&self, number: Number, all: &Demand, schedule: &Schedule) -> u64 {
         let others: u64 = self
             .iter()
@@ -323,7 +323,7 @@ impl Sources {
         let total = plan.snapshot.checkpoint.payload_bytes;
         let at = |chunk: u64| chunk_range(total, plan.chunk_size, chunk).start;
         let wanted: u64 = run.iter().map(|range| at(range.end) - at(range.start)).sum();
-        // In whole chunks: parts that nobody can use would add up.
+        // Whole chunks: fractions that no source can use would add up.
         if wanted <= budget { wanted } else { budget / plan.chunk_size * plan.chunk_size }
     }
 }

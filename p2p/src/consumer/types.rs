@@ -153,7 +153,8 @@ pub enum MirrorFailure {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Action {
-    /// Connect to this peer. Answer: `handle_connected` (at once if connected already) or `handle_dial_failed`; or `handle_barred`.
+    /// Connect to this peer. Answer: `handle_connected` (at once if connected already), `handle_dial_failed` or
+    /// `handle_barred`.
     Connect(PeerId),
     /// Send a request to this peer. Answer: `handle_sent` at once, before the next action; then, with the request's id,
     /// `handle_verified`, `handle_request_failed` or `handle_violation`. Before that, no other request to this peer is
@@ -165,7 +166,7 @@ pub enum Action {
     Grant(PeerId, Grant),
     /// The link with this peer has ended while the download goes on: forget the transport's session with it. No answer.
     Close(PeerId, SnapshotSessionId),
-    /// Read something from a mirror. Answer: see the job; or `handle_mirror_failed`, or `handle_barred`.
+    /// Read something from a mirror. Answer: see the job; otherwise `handle_mirror_failed` or `handle_barred`.
     Mirror(MirrorId, MirrorJobId, MirrorJob),
     /// The plan was accepted (it may differ from the one before). Persist the session's record before asking for the
     /// next action. No answer.

@@ -17,9 +17,9 @@ pub(crate) struct Demand {
     pub(crate) next: (u64, u64),
     /// What is wanted.
     pub(crate) want: Want,
-    /// How many payload bytes of it may be under way.
+    /// How many payload bytes of it may be in flight.
     pub(crate) budget: u64,
-    /// How many payload bytes came and wait to be written.
+    /// How many received payload bytes wait to be written.
     pub(crate) unwritten: u64,
     /// What may be acknowledged.
     pub(crate) durable: Durable,

@@ -211,7 +211,7 @@ impl Work {
         if repairs.is_empty() { Want { chunks: self.window.wanted(), updates: 0..0 } } else { repairs }
     }
 
-    /// The chunks that do not hold come before new ones, and have the window for themselves.
+    /// Chunks that do not match come before new ones, and may use the whole window.
     pub(super) fn budget(&self) -> u64 {
         if !self.is_open() {
             return 0;

@@ -87,7 +87,8 @@ impl Recheck {
         self.missing.iter().copied().filter(move |_| has_budget)
     }
 
-    /// How many bytes of them may be under way, of chunks of this size: up to the window, and the one that passes it.
+    /// How many bytes of them may be in flight, for chunks of this size: up to the window, plus the one chunk that
+    /// exceeds it.
     pub(super) fn budget(&self, window: u64, size: impl Fn(u64) -> u64) -> u64 {
         let mut budget = 0;
         for index in self.wanted(window) {

@@ -114,8 +114,8 @@ impl Download {
 }
 
 impl Work {
-    /// The pause that lasts: also while its end is tried, by opening the place again and putting the payload in its place. Once
-    /// something has to come from elsewhere first, it is over for now.
+    /// The pause, if it lasts. It also lasts while a try to end it opens the place again or moves the payload to its
+    /// place. It does not last while something must first arrive from a source.
     fn paused(&self) -> Option<&Paused> {
         let pause = self.pause.as_ref()?;
         let lasts = match self.place {
@@ -127,7 +127,7 @@ impl Work {
         lasts.then_some(pause)
     }
 
-    /// The last update contains the proof of the others, so it counts only when that is checked.
+    /// The last update has the proof of the others, so it counts only after that was checked.
     fn verified_updates(&self) -> &[Update] {
         let is_unproven = !self.authority.is_given() && !self.has_missing_updates();
         match self.chain.updates.split_last() {

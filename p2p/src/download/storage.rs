@@ -71,7 +71,7 @@ impl Download {
     fn opened(&mut self, place: Place, durable: &Have, open: impl FnOnce(&mut Work)) {
         self.tally.note_found(durable);
         let Some(work) = self.work_mut() else { return };
-        // That the disk takes writes again shows when something is durable.
+        // Opening does not show that the disk accepts writes again. That shows only when something is durable.
         if matches!(work.pause, Some(Paused { why: Pause::Held(_), .. })) || matches!(place, Place::Placed { .. }) {
             work.pause = None;
         }

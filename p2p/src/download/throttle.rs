@@ -1,8 +1,8 @@
 //! A limit by the byte: bytes that may arrive are granted from outside, piece by piece.
 //!
-//! The limit is shared by downloads that know nothing of each other, so it is not here. A download says how much it would take
-//! ([`Download::thirst`]), and is granted that much when it is its turn. What is granted and did not come yet bounds the budget that
-//! whoever has the payload is told of. Bytes that came in vain are not granted twice.
+//! Downloads that do not know each other share the limit, so the limit itself is not here. A download says how many
+//! bytes it would accept ([`Download::thirst`]), and is granted that many when it is its turn. Granted bytes that have
+//! not arrived yet bound what a source may send. Bytes that could not be used are not granted again.
 
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ pub(super) struct Throttle {
 }
 
 impl Throttle {
-    /// Of this much budget, so much may be used.
+    /// How much of this budget may be used.
     pub(super) fn cap(&self, budget: u64) -> u64 {
         budget.min(self.ahead)
     }

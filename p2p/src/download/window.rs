@@ -143,8 +143,8 @@ impl Window {
         self.verified.covers(&(0..self.total))
     }
 
-    /// How many bytes of them may be under way: what is left of the window. One chunk may always come when nothing waits to
-    /// be durable.
+    /// How many bytes of them may be in flight: the rest of the window. One chunk is always allowed when no chunk waits
+    /// to be durable.
     pub(super) fn budget(&self) -> u64 {
         let lost_with_the_disk = self.pending_bytes();
         if lost_with_the_disk == 0 {

@@ -131,7 +131,7 @@ pub enum Unserved {
 pub struct Cause {
     words: Arc<str>,
     error: Option<Arc<dyn Error + Send + Sync>>,
-    /// The words are those of the last in the error's chain, so nothing is below them.
+    /// The words are those of the innermost error in the chain, so they have no further source.
     is_innermost: bool,
 }
 
@@ -142,8 +142,8 @@ impl Cause {
         Self { words: text::escape(&error.to_string()).into(), error: Some(Arc::new(error)), is_innermost: false }
     }
 
-    /// The error itself, in the words of the last in its chain of sources: they say what happened ("Connection refused"), the
-    /// others only where.
+    /// The error itself, with the words of the innermost error in its chain of sources. These say what happened
+    /// ("Connection refused"); the words of the others only say where.
     #[must_use]
     pub fn innermost(error: impl Error + Send + Sync + 'static) -> Self {
         let mut last: &dyn Error = &error;

@@ -29,8 +29,8 @@ impl Backoff {
         Some(deadline.map_or(at, |deadline| at.min(deadline.max(now))))
     }
 
-    /// When to try next after a wait until `until`, which is no failure: the pause after the next one is no longer for it. `None` when it is
-    /// time to give up.
+    /// When to try next if nothing may be tried before `until`; `None` when it is time to give up. This wait is not a
+    /// failure, so it does not lengthen the pause after the next one.
     pub(crate) fn not_before(&mut self, now: Instant, until: Instant) -> Option<Instant> {
         let since = *self.since.get_or_insert(now);
         match self.give_up_after.map(|limit| since + limit) {

@@ -1,4 +1,4 @@
-//! What a peer is to be told next: how the session is opened, and what is acknowledged.
+//! The next message to a peer: it opens the session, or acknowledges.
 
 use super::{Link, LinkState, Opening};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
 };
 
 impl Link {
-    /// The next message: how the session is opened, or what is acknowledged.
+    /// The next message: it opens the session, or acknowledges.
     pub(super) fn message_due(&self, demand: &Demand) -> Option<SnapshotsRequest> {
         match self.state {
             LinkState::Up => self.opening_message(demand),
@@ -31,11 +31,12 @@ impl Link {
         let (plan_id, chunk_index, update_index) = match self.opening {
             Opening::Usual => (plan.plan_id, demand.next.0, demand.next.1),
             Opening::Named(named) => (named.plan_id, named.chunk_index, named.update_index),
-            // Not while work for the present plan is in progress.
+            // Not while this machine works on the present plan.
             Opening::Anew | Opening::Smaller(_) if demand.is_in_use => return None,
-            // Nor while something counts in the present chunks.
+            // Nor while verified chunks of the present size wait to be written.
             Opening::Smaller(_) if !demand.is_written => return None,
-            // The same snapshot in the same chunks goes on, or in smaller ones; else only tip and updates may be new.
+            // The same snapshot continues in the same chunks, or in smaller ones. Otherwise only tip and updates may be
+            // new.
             Opening::Anew | Opening::Smaller(_) => {
                 let (chunk_size, least) = match self.opening {
                     Opening::Smaller(smaller) => {
@@ -60,7 +61,7 @@ impl Link {
         SnapshotsRequest::Plan { session_id: self.session, wishes: self.options.wishes }
     }
 
-    /// What is durable and recorded here, but not acknowledged yet.
+    /// The durable and recorded chunks or updates that are not acknowledged yet.
     fn ack_due(&self, demand: &Demand) -> Option<(ArtefactKind, u64)> {
         if self.acks.given_up || self.acks.after.is_some() {
             return None;
@@ -71,7 +72,7 @@ impl Link {
             .or_else(|| due(demand.durable.chunks, self.acks.chunks).map(|index| (ArtefactKind::Chunk, index)))
     }
 
-    /// An ack is due and the peer is there to take it.
+    /// Whether an ack is due and the peer can receive it.
     pub(crate) fn can_ack(&self, demand: &Demand) -> bool {
         matches!(self.state, LinkState::Open { .. }) && self.ack_due(demand).is_some()
     }

@@ -32,9 +32,9 @@ pub(super) struct Said {
 }
 
 impl Said {
-    /// The next thing that a peer has not been told. `message`: what goes first. `budget`: payload bytes that may be under way.
-    /// `step`: credit rises by so many bytes at least,
-    /// unless less than that is left of it.
+    /// The next intent that the peer has not been told. `message`: a message that is sent before wants and credit.
+    /// `budget`: payload bytes that may be in flight. `step`: credit rises by at least this many bytes, unless the rest
+    /// of it is smaller.
     pub(super) fn next(
         &mut self,
         state: &LinkState,

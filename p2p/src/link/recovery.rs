@@ -48,7 +48,7 @@ impl Link {
         self.back_off(now, Setback::NotReached(Cause::told(reason)), true)
     }
 
-    /// The driver asks nothing of the peer before `until`. `Some`: the patience is at its end.
+    /// The driver asks nothing of the peer before `until`. `Some`: the peer has delivered nothing for too long.
     pub(crate) fn barred(&mut self, now: Instant, until: Instant, cause: &str) -> Option<Failure> {
         let connection = match self.state.connection() {
             Connection::Dialing { .. } => Connection::Down,
@@ -156,7 +156,7 @@ impl Link {
                 };
                 Trouble::end(FailureCode::Provider, format!("{setback}: {what}"))
             }
-            // `resume` will find out what is wrong.
+            // The `resume` will show what is wrong.
             _ => self.back_off(now, setback, false),
         }
     }

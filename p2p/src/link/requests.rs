@@ -73,9 +73,8 @@ impl Requests {
         None
     }
 
-    /// The request for what is wanted first.
-    /// `budget`: how many bytes may be under way now. What was granted before counts no more when there is less, because here
-    /// nothing of it has reached the peer.
+    /// The request for the first wanted item. `budget`: how many bytes may be in flight now. If that is less than the
+    /// earlier credit, it replaces the credit, because over 1.0.0 the peer never received the credit.
     pub(super) fn wanted(
         &mut self,
         session_id: SnapshotSessionId,

@@ -1,4 +1,4 @@
-//! What a download goes on from: a failure that may pass, kept as it happened until the status says it in words.
+//! Setbacks: failures from which a download recovers. They stay typed until a status puts them into words.
 
 use libp2p::PeerId;
 
@@ -10,7 +10,7 @@ use crate::{
     text,
 };
 
-/// A failure that may pass. Its words are escaped.
+/// A failure that may pass. Its text is escaped.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Setback {
     /// The last connection to a peer ended.
@@ -22,10 +22,10 @@ pub(crate) enum Setback {
     /// A peer did not answer.
     #[error("{}", text::escape(&.0.to_string()))]
     NoAnswer(#[source] RequestFailure),
-    /// A stream ended by something that is no fault of its connection.
+    /// A stream ended, but not because of its connection.
     #[error("{0}")]
     Stream(#[source] Cause),
-    /// A peer answered that it does not.
+    /// A peer refused a request.
     #[error("{peer} refused {asked} ({}): {words}", .code.as_str())]
     Refused {
         /// Who.
@@ -40,16 +40,16 @@ pub(crate) enum Setback {
     /// A mirror could not be read.
     #[error("{0}")]
     Mirror(#[source] Cause),
-    /// The driver asks nothing of it for a while: of a source that is banned, for instance.
+    /// The driver asks nothing of the source for a while, for instance because the source is banned.
     #[error("{0}")]
     Barred(#[source] Cause),
-    /// What this node had kept of the chain has no authority.
+    /// The updates that this node had stored have no authority.
     #[error("{}", kept(.0))]
     Kept(#[source] AuthorityError),
 }
 
 impl Setback {
-    /// The stable word for it.
+    /// Its code in the status.
     pub(crate) fn code(&self) -> FailureCode {
         match self {
             Self::Disconnected(_) | Self::NotReached(_) | Self::NoAnswer(_) | Self::Stream(_) | Self::Mirror(_) => {
@@ -60,7 +60,7 @@ impl Setback {
         }
     }
 
-    /// As a status shows it.
+    /// Code and text, as the status shows them.
     pub(crate) fn told(&self) -> (FailureCode, String) {
         (self.code(), self.to_string())
     }

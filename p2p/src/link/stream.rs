@@ -130,7 +130,7 @@ impl Link {
         // Chunks that wait for the disk are in memory, too.
         let window = self.window.bytes(plan.chunk_size);
         let budget = window.saturating_sub(demand.unwritten).min(demand.budget);
-        // Seldom, and never so late that a chunk does not fit.
+        // Rarely, but always before a chunk no longer fits.
         let step = (window / 4).min(budget / 2).max(plan.chunk_size);
         let (mut want, mut credit) = (None, None);
         while let Some(intent) = self.said.next(&self.state, None, demand, budget, step) {

@@ -40,7 +40,7 @@ fn link() -> Link {
     Link::new(session, PeerId::random(), Options::default(), None, Instant::now())
 }
 
-/// What a stream would be told: the link is driven without the requests of 1.0.0.
+/// The intents for a stream: the link is driven without the requests of 1.0.0.
 #[test]
 fn each_thing_is_said_once_and_what_came_is_neither_wanted_nor_granted_any_more() {
     let (now, mut link) = (Instant::now(), link());
@@ -68,13 +68,13 @@ fn each_thing_is_said_once_and_what_came_is_neither_wanted_nor_granted_any_more(
         demand.budget -= CHUNK;
         assert_eq!(link.poll_intent(&demand), None);
     }
-    // Both are durable: an ack goes first.
+    // Both are durable: an ack is sent first.
     (demand.budget, demand.durable.chunks) = (4 * CHUNK, Some(2));
     let ack = link.poll_intent(&demand);
     assert!(matches!(ack, Some(Intent::Message(SnapshotsRequest::Ack { index: 1, .. }))), "{ack:?}");
     link.acked(ArtefactKind::Chunk, 1);
     assert_eq!(link.poll_intent(&demand), Some(Intent::Credit(6 * CHUNK)));
-    // The disk is full: nothing is wanted, and what was granted stays granted.
+    // The disk is full: nothing is wanted, and the credit stays.
     let wanted = std::mem::take(&mut demand.want);
     demand.budget = 0;
     assert_eq!(link.poll_intent(&demand), Some(Intent::Want(Want::default())));

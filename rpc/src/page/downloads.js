@@ -139,7 +139,7 @@ class Card {
     put(this.peak, peak ? "peak " + bytes(peak) + "/s" : "");
   }
 
-  // The provider stands in the head; several sources get a bar each, and one that ended the download by a lie says until when it is banned.
+  // A single provider is shown in the card's head. Several sources get a bar each. So does a banned source of a failed download, to show when its ban ends.
   showSources(status) {
     const all = sources(status), several = all.length > 1, seen = new Set(), first = all[0];
     put(this.who, several ? all.length + " sources" : first.kind === "mirror" ? first.source : short(first.source));

@@ -80,7 +80,7 @@ const FAILURES = {
 // Failures against which another source helps, but not another try with the same one.
 const OTHERS_HELP = ["checksum", "authentication", "provider", "proof", "stale"];
 const REMOVED = "Verified, and its payload was removed since. Fetch it again if you need it.";
-// A wait is long when an ordinary answer would have come.
+// A wait is long once an ordinary answer would have arrived.
 const LONG_MS = 10000, MOMENT_MS = 2000;
 
 // One sentence that explains the session's state. Text from others is marked, so that it is shown in an element of its own.
@@ -120,7 +120,7 @@ function actions(status) {
   const banned = sources(status).every((source) => source.state === "banned"), add = { kind: "add", label: "Add a source", field: "A peer\u2019s address or id, or a mirror\u2019s URL", yes: "Add it" };
   if (status.state === "failed") {
     const others = OTHERS_HELP.includes(status.error_code), resume = { kind: "resume", label: "Resume", main: !others };
-    // A session of banned sources is not resumed before one of the bans is over.
+    // While all sources are banned, the node refuses to resume the session.
     const both = banned ? [{ ...add, main: true }] : others ? [{ ...add, main: true }, resume] : [resume, add];
     return [...both, { kind: "cancel", label: "Discard", ask: "Discard it with what it has fetched?", yes: "Discard it" }];
   }

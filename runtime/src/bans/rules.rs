@@ -69,10 +69,10 @@ impl BanSource {
     }
 }
 
-/// What is encoded in one segment of a path: all but what never need be.
+/// The characters that are encoded in a segment of a URL's path: all except the unreserved ones.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Bytes of an origin: more than a host name of 253 bytes, a scheme and a port take.
+/// Largest origin in bytes: more than a scheme, a host name of 253 bytes and a port take.
 const MAX_ORIGIN: usize = 512;
 
 impl fmt::Display for BanSource {
@@ -133,7 +133,7 @@ impl Ban {
         format!("banned until {}", clock::text(self.until))
     }
 
-    /// How it is lifted: the command, and the call in brackets.
+    /// How to lift it: the command, and the HTTP call in brackets.
     #[must_use]
     pub fn lifting(&self) -> String {
         let source = &self.source;
@@ -141,7 +141,7 @@ impl Ban {
         format!("`rpp-node bans --lift {source}` (DELETE /p2p/bans/{in_path})")
     }
 
-    /// Until when, why, and how it is lifted.
+    /// Until when the source is banned, why, and how to lift the ban.
     #[must_use]
     pub fn notice(&self) -> String {
         format!("{}; {} lifts the ban", self.sentence(), self.lifting())

@@ -1,15 +1,15 @@
-//! Whether a node could start with its data folder.
+//! Checks whether a node could start with its data folder.
 
 use std::{fs, io, path::Path};
 
 use super::{Config, ConfigError};
 
 impl Config {
-    /// Checks that `data_dir` is a folder that can be written, or that it can be made. For that a temporary entry is made where
-    /// it would be, and removed.
+    /// Checks that `data_dir` is a folder that can be written, or that it can be created. To find out, this creates an
+    /// empty folder in it, or in the folder where it would be, and removes that again.
     ///
     /// # Errors
-    /// A node would not start with it. The message says why.
+    /// A node would not start with this folder. The message says why.
     pub fn check_data_dir(&self) -> Result<(), ConfigError> {
         let path = self.data_dir.as_path();
         let refused = |reason: String| ConfigError::Conflict {
@@ -32,7 +32,7 @@ impl Config {
     }
 }
 
-/// A node opens the lock in it for writing, and makes that first if there is none.
+/// Whether the lock can be opened for writing, or created if there is none: a node does that first.
 fn is_writable(folder: &Path) -> io::Result<()> {
     match fs::File::options().write(true).open(folder.join("lock")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => takes_a_folder(folder),
@@ -40,11 +40,11 @@ fn is_writable(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether something can be made in the folder.
+/// Whether an entry can be created in the folder.
 fn takes_a_folder(folder: &Path) -> io::Result<()> {
     let probe = folder.join(format!(".rpp-node-check-{}", std::process::id()));
     match fs::create_dir(&probe) {
-        // Left by a check that was killed.
+        // A check that was killed has left it.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         made => made?,
     }

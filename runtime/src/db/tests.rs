@@ -54,7 +54,7 @@ fn what_failed_is_undone_or_written_later_as_its_caller_was_told() {
     let folder = temp.path().join("sessions");
     let (db, _) = db(&folder);
     db.inner.write(&[row(1, 1), row(2, 1), row(3, 1)], IfUnwritten::IsUndone).unwrap();
-    // It cannot be opened: its place is taken by a file.
+    // It cannot be opened, because a file has its path.
     let aside = temp.path().join("aside");
     break_it(&db);
     std::fs::rename(&folder, &aside).unwrap();
@@ -100,7 +100,7 @@ fn a_flush_that_never_ends_does_not_keep_it_closed() {
     let folder = temp.path().join("sessions");
     let (db, _) = db(&folder);
     db.inner.write(&[row(1, 1)], IfUnwritten::IsUndone).unwrap();
-    // Something still has the failed one.
+    // Something still uses the failed one.
     let held = db.inner.look().ok().unwrap();
     break_it(&db);
     db.inner.write(&[row(2, 2)], IfUnwritten::IsUndone).unwrap();

@@ -20,7 +20,7 @@ pub(super) struct Records {
 }
 
 impl Records {
-    /// Notes a record that came; returns those that must go for it.
+    /// Records the arrival of a record; returns those that it evicts.
     pub(super) fn note(&mut self, place: &RecordPlace) -> Vec<RecordPlace> {
         self.remove(place);
         let mut gone = Vec::new();

@@ -171,7 +171,7 @@ pub enum InvalidSource {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ListenFault {
-    /// The port is another program's.
+    /// Another program uses the port.
     #[error("another program listens there: give this node another port")]
     Taken,
     /// The transport's own error.
@@ -179,7 +179,7 @@ pub enum ListenFault {
     Transport(#[source] Cause),
 }
 
-/// What failed of the node's disk or its records, with what to do.
+/// A failure of the node's disk or its records, with what to do.
 #[derive(Clone)]
 pub struct StorageFault(Arc<dyn Error + Send + Sync>);
 

@@ -1,4 +1,4 @@
-//! What the swarm tells the node, and who hears of it.
+//! The swarm's events, and the parts of the node that receive them.
 
 use std::time::Instant;
 
@@ -69,7 +69,7 @@ impl Node {
         }
     }
 
-    /// Tells the watchers; returns whether it was the last connection of its peer.
+    /// Tells the watchers that a connection closed. Returns whether it was the last one to its peer.
     pub(super) fn on_closed(
         &mut self,
         peer: PeerId,

@@ -1,4 +1,4 @@
-//! What a start finds on the disk, and makes there.
+//! Everything that a start opens or creates on the disk.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -62,15 +62,15 @@ impl OpenedParts {
         });
         let limits = limits.unwrap_or(config.limits);
         let sessions = snapshots.join("sessions");
-        // sled would follow a link. What keeps it from being looked at keeps sled from opening it, too.
+        // sled would follow a link. If the path cannot be examined here, sled cannot open it either.
         if let Ok(Some(link)) = crate::files::first_link(&sessions) {
             return Err(io(&link)(rustix::io::Errno::LOOP.into()));
         }
         let (db, mut notices) = Db::open(&sessions, config.snapshots.durability, writable)?;
         let (mut sessions, more) = db.sessions();
         notices.extend(more);
-        // A damaged database may still open, with fewer or older records. A session is noted beside its payload only
-        // once it has a plan.
+        // A damaged database may still open, with fewer or older records. The note beside a payload is written only
+        // once its session has a plan.
         let known = sessions
             .iter()
             .filter(|(record, _)| record.plan.is_some() || record.state.is_final())
@@ -100,7 +100,7 @@ impl OpenedParts {
     }
 }
 
-/// Takes the data folder from everybody but its owner. It may have been made by somebody else, as by a service manager.
+/// Removes everybody else's access to the data folder. Another program, such as a service manager, may have created it.
 fn keep_private(folder: &std::path::Path) {
     let shown = folder.display();
     match crate::files::restrict_to_owner(folder) {
@@ -125,7 +125,7 @@ pub(super) fn reloaded(store: &Store, config: &Config, sessions: Vec<Known>) -> 
     sessions.into_iter().map(reload).collect()
 }
 
-/// The part of a record that is used after a start, because the disk and the configuration may have changed.
+/// Reduces a record to the part that can be trusted after a start: the disk and the configuration may have changed.
 fn believable(
     store: &Store,
     config: &Config,
@@ -135,7 +135,7 @@ fn believable(
 ) -> (record::Session, record::Progress) {
     let Some(plan) = &record.plan else { return (record, progress) };
     let root = plan.snapshot.checkpoint.state_root;
-    // A damaged payload was moved back to be fetched again, and then the process ended.
+    // The damaged payload was moved back to be fetched again, and then the process ended.
     if record.state == SessionState::Complete && store.get(&root).is_none() && store.is_demoted(&root) {
         record.state = SessionState::Connecting;
     }

@@ -26,7 +26,7 @@ const VERSION: u32 = 1;
 /// A checkpoint with proof and signature takes some 15 KB.
 const MAX_ENTRY: u64 = 1024 * 1024;
 
-/// How the files of a chain contradict each other. The machine is at fault, or whoever changed them.
+/// Damage in the files of a chain. The machine is at fault, or the program or person that changed them.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChainDamage {
@@ -38,7 +38,7 @@ pub enum ChainDamage {
         /// Why not.
         source: io::Error,
     },
-    /// A file is not as it was written.
+    /// A file differs from what was written.
     #[error("{name}: {source}")]
     Seal {
         /// Which.
@@ -46,13 +46,13 @@ pub enum ChainDamage {
         /// What is wrong with it.
         source: SealError,
     },
-    /// A file of the history is another one than its name says.
+    /// A file of the history does not contain the entry that its name says.
     #[error("{name} is not of this step or version")]
     OtherEntry {
         /// Which.
         name: String,
     },
-    /// The prover has another history.
+    /// The prover's commitment belongs to another history.
     #[error("the prover's commitment does not follow from the history")]
     Commitment,
     /// A step is missing.
@@ -60,18 +60,18 @@ pub enum ChainDamage {
     Gap {
         /// The step to be added.
         step: u64,
-        /// The newest one of the history.
+        /// The newest step of the history.
         newest: u64,
     },
-    /// The prover is at another step than the publish that was interrupted.
+    /// The prover is at another step than the publication that was interrupted.
     #[error("the prover stands elsewhere than {PENDING} says")]
     ProverElsewhere,
-    /// Prover and history are at different steps.
+    /// Prover and history end at different steps.
     #[error("the prover's state and the history do not end at the same step")]
     Ends,
 }
 
-/// The part of the proof system that publishing uses.
+/// The part of the proof system that publishing needs.
 pub(crate) trait Prove {
     /// The chain's last step.
     fn last(&self) -> Option<Tip>;

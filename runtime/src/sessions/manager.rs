@@ -97,9 +97,9 @@ pub(crate) struct Manager {
     /// Links that were dropped. The protocol forgets them in the next turn.
     retired: Vec<(PeerId, SnapshotSessionId)>,
     checks: Checks,
-    /// What is known of the bans of sources that have sessions, or are banned: at most as many as both together.
+    /// The bans of sources that have sessions or are banned. There are at most as many entries as both together.
     standing: HashMap<BanSource, bans::SourceStanding>,
-    /// Bytes of payload a second of all sessions together.
+    /// The limit of payload bytes a second for all sessions together.
     download_limit: Option<u64>,
     /// Whose turn it is under that limit.
     rates: Shares<SnapshotSessionId, ()>,

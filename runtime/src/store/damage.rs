@@ -91,12 +91,12 @@ pub enum Damage {
     /// It was moved into the store and could not be read there.
     #[error("it was put in place, and then could not be read: {0}")]
     UnreadableWhenPlaced(Box<Damage>),
-    /// It could be placed and was not there.
+    /// It was moved into the store and was not there.
     #[error("it was removed just after it was put in place")]
     GoneWhenPlaced,
 }
 
-/// Errors of the system cannot be compared: what is said of them is.
+/// Errors of the system cannot be compared, so this compares the texts.
 impl PartialEq for Damage {
     fn eq(&self, other: &Self) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other) && self.to_string() == other.to_string()

@@ -19,11 +19,11 @@ pub(super) enum Said {
     Has(Have),
     /// There is no file: nothing was durable yet, or an earlier version of this program wrote the payload.
     Missing,
-    /// It says nothing that can be believed.
+    /// Its content cannot be trusted.
     Damaged(UnreadableHave),
 }
 
-/// Why the file says nothing. The disk is at fault, or whoever changed the file.
+/// Why the content cannot be trusted. The disk is at fault, or the program or person that changed the file.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum UnreadableHave {
     #[error(transparent)]

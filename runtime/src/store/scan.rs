@@ -1,4 +1,5 @@
-//! What `store/` and `partial/` hold: found anew whenever the catalog is looked at, and mended where a crash left it half done.
+//! Scans of `store/` and `partial/`: an opening store repairs what a crash left half done, and each scan updates the
+//! catalog.
 
 use std::{
     collections::BTreeMap,

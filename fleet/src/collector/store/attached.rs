@@ -1,7 +1,7 @@
-//! The writer's connection, as long as the file it writes is the one at the configured path.
+//! The writer's connection. It writes the file at the configured path, also after that file was removed or replaced.
 //!
-//! SQLite keeps writing to a file that was removed or replaced, and reports success. What it writes then is lost with the
-//! connection. So before each command the file at the path is compared with the one that is open.
+//! SQLite keeps writing to a file that was removed or replaced, and reports success. Everything that it writes then is
+//! lost when the connection closes. So before each command, the file at the path is compared with the open one.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -14,12 +14,12 @@ use rusqlite::{Connection, config::DbConfig, params};
 
 use super::{StoreError, schema};
 
-/// Which file it is, whatever its name: its device and its inode.
+/// Identifies a file independently of its name: device and inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FileId(u64, u64);
 
 impl FileId {
-    /// `None` if there is no file at the path.
+    /// The file at the path; `None` if there is none.
     fn of(path: &Path) -> io::Result<Option<Self>> {
         match fs::metadata(path) {
             Ok(file) => Ok(Some(Self(file.dev(), file.ino()))),
@@ -29,14 +29,14 @@ impl FileId {
     }
 }
 
-/// The database, open for writing, and locked against other collectors.
+/// The database, open for writing and locked against other collectors.
 pub(super) struct Attached {
     db: Connection,
     path: PathBuf,
     max_bytes: u64,
     /// The file that is open; `None` if opening it again failed.
     file: Option<FileId>,
-    /// The id of the next cut, in case the file that has it is removed.
+    /// The id of the next cut. The file contains it as well, but may be removed.
     next_id: i64,
     /// Released after the database is closed; `None` if the file system has no locks.
     lock: Option<File>,
@@ -46,7 +46,7 @@ impl Attached {
     /// Opens the database, and creates it if it is absent.
     ///
     /// # Errors
-    /// Another collector uses it, it is of another program, or it cannot be opened.
+    /// Another collector uses it, it belongs to another program, or it cannot be opened.
     pub(super) fn open(path: &Path, max_bytes: u64) -> Result<Self, StoreError> {
         let lock = lock(path)?;
         let db = schema::open_writer(path, max_bytes)?;
@@ -55,8 +55,8 @@ impl Attached {
         Ok(Self { db, path: path.into(), max_bytes, file, next_id, lock })
     }
 
-    /// The connection, which writes the file at the path. A file that was removed or replaced while it was open is reported
-    /// in the log. Then the file that is there now is used, and a new one begun if there is none. Ids of cuts go on in it.
+    /// The connection to the file at the path. If the open file was removed or replaced, this logs it and opens the
+    /// file that is at the path now, or creates one. The ids of cuts go on in that file.
     ///
     /// # Errors
     /// The path cannot be examined, or the file there cannot be used.
@@ -76,14 +76,15 @@ impl Attached {
         Ok(&mut self.db)
     }
 
-    /// The connection as it is.
+    /// The connection, without looking at the path.
     pub(super) fn connection(&self) -> &Connection {
         &self.db
     }
 
-    /// Opens the file at the path anew.
+    /// Opens the file at the path again, or creates it.
     pub(super) fn reopen(&mut self) -> Result<(), StoreError> {
-        // Closing the last connection would move the log to the file that has its name now, or remove it.
+        // Otherwise, closing the last connection would move the log into the file that is at the path now, or remove
+        // that file's log.
         let _ = self.db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         self.file = None;
         self.db = Connection::open_in_memory()?;
@@ -95,7 +96,7 @@ impl Attached {
         Ok(())
     }
 
-    /// A cut has this id.
+    /// A cut was stored under this id.
     pub(super) fn allocated(&mut self, id: i64) {
         self.next_id = self.next_id.max(id.saturating_add(1));
     }

@@ -2,8 +2,8 @@
 //!
 //! A cut is written to the log first and moved to the file from there, so while it is stored it takes its space twice.
 //! The log is emptied after each command. A program that holds an old state of the database open prevents that: then
-//! everything that is written makes the log longer. When the bound is reached, nothing more is written, and the error
-//! names that program.
+//! every write makes the log longer. When the bound is reached, nothing more is written, and the error names that
+//! program.
 
 use std::{
     fs,

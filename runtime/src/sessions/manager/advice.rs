@@ -1,19 +1,20 @@
-//! What the operator of a session that failed can do, with the commands and calls that do it.
+//! Advice on a failed session: what its operator can do, with the commands and HTTP calls for it.
 
 use super::tracked::Banned;
 use crate::{sessions::record, status::FailureCode};
 
-/// `banned`: its source whose ban is over first, when all are banned. `is_any_banned`: at least one is.
+/// `banned`: if all its sources are banned, the one whose ban ends first. `is_any_banned`: whether at least one is
+/// banned.
 pub(super) fn after_failure(record: &record::Session, banned: Option<&Banned<'_>>, is_any_banned: bool) -> String {
     let session = record.session;
-    // A source that is banned is not asked; one that is not trusted would be.
+    // With a ban, a resumed session does not ask the source that lied; without one, it would.
     let is_distrusted = record.distrust && !is_any_banned;
     let advice = record.advice.as_deref().unwrap_or(match record.distrust {
         true => "this session does not go on with a source that broke the protocol",
         false => "the session failed; put its error right",
     });
     let mut all = vec![advice.to_owned()];
-    // Why it is banned is the error.
+    // The session's error says why.
     all.extend(
         banned
             .map(|Banned { source, ban }| format!("{source} is {}; {} lifts the ban", ban.until_when(), ban.lifting())),
@@ -35,7 +36,8 @@ pub(super) fn after_failure(record: &record::Session, banned: Option<&Banned<'_>
     all.join(". ")
 }
 
-/// Not against the node's own disk, two histories of the publishers, and offsets that an operator insists on.
+/// Whether another source helps. It does not if this node's disk failed, if the publishers signed two histories, or if
+/// the operator's explicit offsets do not fit.
 fn another_source_helps(code: FailureCode) -> bool {
     !matches!(code, FailureCode::Storage | FailureCode::Equivocation | FailureCode::ResumeMismatch)
 }

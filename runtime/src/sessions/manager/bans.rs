@@ -25,13 +25,13 @@ use crate::{
 /// Whether a source is banned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum SourceStanding {
-    /// It is banned.
+    /// It is banned: this ban is in force.
     Banned(Arc<Ban>),
-    /// It was banned; that is over.
+    /// It was banned, and the ban is over.
     Readmitted,
 }
 
-/// A ban that is over by the clock is in force until the node has looked at it; so long a session waits at least.
+/// The shortest wait for the end of a ban. A ban whose time is up stays in force until the node checks it next.
 const LOOK: Duration = Duration::from_secs(1);
 
 impl Manager {
@@ -76,7 +76,7 @@ impl Manager {
         std::mem::take(&mut self.blames)
     }
 
-    /// `source` is banned; its sessions say so.
+    /// `source` is banned. Its sessions show that in their status.
     pub(crate) fn ban(&mut self, source: &BanSource, ban: Ban, now: Instant) {
         self.standing.insert(source.clone(), SourceStanding::Banned(Arc::new(ban)));
         self.tell_standing(source, now);
@@ -133,7 +133,7 @@ impl Manager {
         self.publish(session, now);
     }
 
-    /// Lets a session ask nothing of a source while that is banned; `false`: it is not.
+    /// Keeps a session from asking anything of a source while it is banned. Returns `false` if it is not banned.
     pub(super) fn bar(&mut self, session: SnapshotSessionId, name: &SourceName, now: Instant) -> bool {
         let Some(tracked) = self.sessions.get_mut(&session) else { return false };
         let Some(ban) = tracked.here.ban_of(name) else { return false };
@@ -148,7 +148,8 @@ impl Manager {
         true
     }
 
-    /// A source that was cut off may come back, and one that is waited for is asked at once.
+    /// Lets a source that was cut off take part again. If the session waits for the end of its ban, it is asked at
+    /// once.
     fn readmit(&mut self, session: SnapshotSessionId, source: &BanSource, now: Instant) {
         let Some(tracked) = self.sessions.get(&session) else { return };
         let named = tracked.ban_sources().into_iter().filter(|(_, known)| known == source).map(|(name, _)| name);
@@ -195,7 +196,8 @@ impl Manager {
         self.ban_of(&source).map_or(Ok(()), |ban| Err(SnapshotRuntimeError::Banned(Arc::clone(ban))))
     }
 
-    /// Refuses a session all of whose sources are banned, unless it takes whoever else offers the same.
+    /// Refuses a session all of whose sources are banned, unless the session also looks for other peers that offer the
+    /// snapshot.
     pub(super) fn not_all_banned(&self, record: &record::Session) -> Result<(), SnapshotRuntimeError> {
         if record.looked_for().is_some() {
             return Ok(());
@@ -208,7 +210,7 @@ impl Manager {
     }
 }
 
-/// The sources of a record as bans name them.
+/// The sources of a record, with the names that bans use.
 fn ban_sources(record: &record::Session) -> impl Iterator<Item = (SourceName, BanSource)> + '_ {
     let mirrors = record.mirrors();
     let mirrors = mirrors.map(|url| (SourceName::Mirror(url.to_string()), BanSource::Mirror(url.origin())));

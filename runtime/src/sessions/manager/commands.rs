@@ -244,7 +244,7 @@ impl Manager {
             Some(machine) if !machine.state().is_final() => machine.retry_now(now),
             _ if standing.hold == Some(Hold::Seek) => swarm.behaviour_mut().offers.ask_now(now),
             _ if tracked.record.state == SessionState::Complete => {}
-            // One that is banned is not asked, and the others broke no rule.
+            // With a ban, the source that broke the rules is not asked, so the session may go on with the others.
             _ if tracked.record.distrust && !tracked.here.is_any_banned() => {
                 return Err(refused(tracked, &standing, now));
             }

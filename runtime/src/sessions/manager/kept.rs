@@ -39,30 +39,30 @@ pub(crate) enum Kept {
     Holds,
     /// The payload is no longer in the store, because it was removed or found damaged.
     Gone,
-    /// What is stored is whole, and yet not what this node can call verified.
+    /// The stored files are intact, but this node cannot call them verified, for this reason.
     Unsettled(NotVerified),
-    /// It cannot be read now.
+    /// The payload cannot be read now, for this reason.
     Unreadable(NotVerified),
-    /// What could not be read is to be tried again.
+    /// A payload that could not be read is to be tried again.
     Again,
 }
 
-/// Why what is stored cannot be called verified.
+/// Why a stored payload cannot be called verified.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotVerified {
-    /// A fault of this node: the check came to no end.
+    /// A fault of this node: the check did not finish.
     #[error("it could not be checked: {0}")]
     Unfinished(#[from] JoinError),
-    /// Its payload was published again, or fetched, as another snapshot.
+    /// The payload was published or fetched again, as another snapshot.
     #[error("the manifest of its payload does not have this snapshot any more")]
     OtherSnapshot,
-    /// The operator's choice: this node only provides.
+    /// The operator's choice: this node only provides snapshots.
     #[error("no [trust] genesis is configured, so nothing can be called verified")]
     NoTrustAnchor,
-    /// It is not of the chain that is trusted now.
+    /// It does not belong to the chain that is trusted now.
     #[error("its chain has no authority under [trust]: {0}")]
     NoAuthority(#[from] SyncError),
-    /// The disk does not give it.
+    /// It cannot be read from the disk.
     #[error("its payload cannot be read: {}", explain(.0))]
     Unread(#[source] StoreError),
     /// It is damaged, and the catalog could not be read again.
@@ -70,7 +70,7 @@ pub(crate) enum NotVerified {
     Damaged(#[source] KeptFlaw),
 }
 
-/// What is damaged of what is stored.
+/// Which part of a stored payload is damaged.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KeptFlaw {
     #[error(transparent)]
@@ -83,7 +83,7 @@ pub(crate) enum KeptFlaw {
     Proof(#[from] authority::Unsettled),
 }
 
-/// What is checked again.
+/// The state of these checks.
 #[derive(Default)]
 pub(super) struct Checks {
     current: Option<SnapshotSessionId>,

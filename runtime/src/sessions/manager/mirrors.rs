@@ -76,7 +76,7 @@ impl Mirrors {
         }
     }
 
-    /// What is being read of the mirror that the status shows under this URL is given up.
+    /// Gives up the reads of a mirror. `shown`: its URL as the status shows it.
     pub(super) fn give_up(&mut self, shown: &str) -> Option<MirrorId> {
         let id = self.named(shown)?;
         self.all.get_mut(&id)?.give_up();

@@ -126,7 +126,7 @@ impl Manager {
                 });
             }
             Err(error) => {
-                // What a paused session tries again and again is logged once.
+                // A paused session tries this again and again; the failure is logged once.
                 let is_known = matches!(error, Unsettled::Unwritable(_))
                     && self.current(session, epoch).is_some_and(|machine| machine.state() == SessionState::Paused);
                 if !is_known {

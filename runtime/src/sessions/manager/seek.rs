@@ -154,8 +154,8 @@ impl Manager {
             let newest = || choose_among(tracked, offers, usable).map(|(found, _)| found.checkpoint.state_root);
             let chosen = root(&tracked.record).or(tracked.record.wanted.root);
             let Some(root) = chosen.or_else(newest) else { continue };
-            // Nothing of the chosen one has begun, and a newer one is offered by now: a session whose only source fails takes that,
-            // so no other source of the older one is added.
+            // The chosen snapshot has not begun, and a newer one is offered by now. If the only source fails, the
+            // session takes the newer one, so no further source of the older one is added.
             if tracked.record.plan.is_none() && newest().is_some_and(|newest| newest != root) {
                 continue;
             }
@@ -335,13 +335,13 @@ fn take(tracked: &mut Tracked, snapshot: &rpp_p2p::SnapshotHeader, peer: PeerId,
     }
 }
 
-/// Why it does not get on. One whose source is banned has no trouble, and waits.
+/// Why the session makes no progress. If its source is banned, it has no trouble, but a reason to wait.
 fn why(view: &View) -> (FailureCode, String) {
     let waits = || view.waiting.as_ref().map(|waiting| (FailureCode::Provider, waiting.reason.clone()));
     trouble(view).or_else(waits).unwrap_or((FailureCode::Network, "it does not serve".to_owned()))
 }
 
-/// Whether another peer may do better. A full disk here, or two histories signed by the publishers, are the operator's.
+/// Whether another peer may help. A full disk here, or two histories signed by the publishers, need the operator.
 fn is_of_the_peer(code: FailureCode) -> bool {
     !matches!(code, FailureCode::Storage | FailureCode::Equivocation)
 }

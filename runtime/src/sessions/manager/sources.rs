@@ -265,7 +265,7 @@ impl Tracked {
         }
     }
 
-    /// What the machine says of its sources; or what it said of them last.
+    /// The machine's view of its sources; without a machine, the last machine's.
     pub(super) fn own_sources(&self, now: Instant) -> Vec<SourceStatus> {
         match &self.machine {
             Some(machine) => machine.sources(now).into_iter().filter_map(|view| self.of_view(view, now)).collect(),
@@ -273,7 +273,7 @@ impl Tracked {
         }
     }
 
-    /// What each source gives, or gave; those of the record that no machine has had yet come last.
+    /// What each source delivers, or delivered. Sources of the record that no machine has had yet come last.
     pub(super) fn status_sources(&self, now: Instant) -> Vec<SourceStatus> {
         let mut all = self.own_sources(now);
         let fresh = if self.record.state == SessionState::Complete { SourceState::Done } else { SourceState::Idle };
@@ -286,7 +286,7 @@ impl Tracked {
         for source in all.iter_mut().filter(|source| source.state != SourceState::Done) {
             match self.here.ban_shown(&source.source) {
                 Some(ban) => self.tell_ban(source, ban),
-                // It was cut off, and its ban is over.
+                // It was cut off, but its ban is over.
                 None if source.state == SourceState::Banned && self.machine.is_none() => {
                     source.state = SourceState::Refused;
                 }
@@ -296,7 +296,7 @@ impl Tracked {
         all
     }
 
-    /// A banned source: until when, why, and how the ban is lifted, once.
+    /// Shows the ban of a source in its status: until when, why, and how to lift it.
     fn tell_ban(&self, source: &mut SourceStatus, ban: &Ban) {
         source.state = SourceState::Banned;
         source.error = Some(ban.notice());

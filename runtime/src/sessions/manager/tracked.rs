@@ -37,7 +37,7 @@ pub(super) struct Banned<'a> {
     pub(super) ban: &'a Ban,
 }
 
-/// Its name; that it is banned, until when, and why; how the ban is lifted.
+/// Name, end of the ban, its reason, and how to lift it.
 impl fmt::Display for Banned<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} is {}", self.source, self.ban.notice())
@@ -95,15 +95,15 @@ pub(super) struct Here {
     pub(super) is_verified: bool,
     /// Bytes from the beginning that were hashed again so far, while `is_verified` is false.
     pub(super) hashed: u64,
-    /// Why it cannot be called verified, although it is there.
+    /// Why the payload cannot be called verified although it is stored.
     pub(super) unsettled: Option<NotVerified>,
-    /// It was found damaged since.
+    /// Whether it was found damaged since it was verified.
     pub(super) is_damaged: bool,
     /// Whether it is being prepared to be fetched again.
     pub(super) heals: bool,
-    /// Which of its sources are banned.
+    /// The banned ones among its sources, each with its ban.
     bans: Vec<(SourceName, Arc<Ban>)>,
-    /// Milliseconds to and from its peers.
+    /// Round-trip times of its peers, in milliseconds.
     pub(super) round_trips: HashMap<PeerId, f64>,
     /// The contributions of each source to the last machine.
     pub(super) sources: Vec<SourceStatus>,
@@ -126,7 +126,7 @@ impl Here {
         self.bans.iter().find(|(banned, _)| banned.to_string() == source).map(|(_, ban)| &**ban)
     }
 
-    /// When every source of a session is banned: the one whose ban is over first.
+    /// If all sources of a session are banned, returns the one whose ban ends first.
     fn all_banned(&self, record: &record::Session) -> Option<Banned<'_>> {
         if self.bans.is_empty() {
             return None;
@@ -136,14 +136,14 @@ impl Here {
         all.into_iter().min_by_key(|banned| banned.ban.until)
     }
 
-    /// The same of a session that goes on, while nothing but the end of that ban is waited for.
+    /// The same for a session that is still going on, while it waits only for the end of that ban.
     fn barred(&self, record: &record::Session, view: &View) -> Option<Banned<'_>> {
         let is_wait = |wait: &Waiting| matches!(wait.what, WaitKind::Retry | WaitKind::Connection);
         if view.state.is_final() || !view.waiting.as_ref().is_some_and(is_wait) {
             return None;
         }
         match view.waits_for {
-            // One that was found besides.
+            // It waits for a peer that it found itself and that is not banned.
             Some(DownloadSource::Peer(peer)) if self.ban_of(&SourceName::Peer(peer)).is_none() => None,
             _ => self.all_banned(record),
         }
@@ -491,7 +491,7 @@ pub(super) fn is_for_a_source(what: WaitKind) -> bool {
     )
 }
 
-/// What failed the session, or what it is recovering from.
+/// The reason why the session failed, or from which it is recovering.
 pub(super) fn trouble(view: &View) -> Option<(FailureCode, String)> {
     if let Some(failure) = &view.failure {
         return Some((failure.code, failure.message.clone()));

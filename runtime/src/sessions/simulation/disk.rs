@@ -74,7 +74,7 @@ impl Drop for SimPartial {
 }
 
 impl DiskState {
-    /// Whether the process still lives to do its next step.
+    /// Counts a step. Returns whether the process still lives to do it.
     fn step(&mut self) -> bool {
         match &mut self.crash_in {
             Some(0) => self.is_crashed = true,

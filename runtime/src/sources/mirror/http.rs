@@ -250,7 +250,7 @@ impl Service {
     }
 }
 
-/// The crate tries again only what may pass.
+/// Makes an error for `object_store`, which repeats only requests whose error may pass.
 fn failed(trouble: MirrorTrouble) -> HttpError {
     let kind = if trouble.may_pass() { HttpErrorKind::Request } else { HttpErrorKind::Unknown };
     HttpError::new(kind, trouble)

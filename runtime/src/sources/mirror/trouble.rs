@@ -89,23 +89,23 @@ pub enum MirrorTrouble {
     /// Its manifest cannot be used.
     #[error("its manifest cannot be used: {0}")]
     Manifest(#[from] UnusableManifest),
-    /// No chunk size fits what is wished.
+    /// No chunk size is within the requested bounds.
     #[error(transparent)]
     ChunkSize(#[from] ChunkSizeError),
-    /// What it sent could not be checked, which is a fault of this program.
+    /// A chunk could not be checked. This is a fault of this program.
     #[error("not checked: {0}")]
     Unchecked(#[source] Cause),
-    /// An answer is longer than any may be.
+    /// An answer exceeds the largest allowed length.
     #[error("its answer has more than {MAX_MIRROR_ANSWER} bytes")]
     TooLong,
-    /// The store, the bucket or the URL cannot be used as it is configured. The crate's own errors may hold URLs and answers of the
-    /// server, so only that is told.
+    /// The store, the bucket or the URL cannot be used as configured. The crate's own errors may contain URLs and
+    /// answers of the server, so this says only that it failed.
     #[error("{what}")]
     Unusable {
         /// What cannot be used, and what to check.
         what: &'static str,
     },
-    /// The folder of a mirror on this machine cannot be made.
+    /// The folder of a mirror on this machine cannot be created.
     #[error("{} cannot be made: {reason}", folder.display())]
     Folder {
         /// Which.
@@ -114,16 +114,16 @@ pub enum MirrorTrouble {
         #[source]
         reason: Cause,
     },
-    /// It lacks an operation.
+    /// It does not support an operation.
     #[error("it cannot do what is needed of it")]
     Incapable,
-    /// A request failed for a reason that has no word here.
+    /// A request failed for any other reason.
     #[error("the request for its {what} failed")]
     Failed {
         /// What was asked for.
         what: &'static str,
     },
-    /// A web server takes no file of this length.
+    /// The file is too long for a web server.
     #[error(
         "a web server takes a file of at most {MAX_MIRROR_PUT} bytes in one PUT, and this one has {bytes}: copy the folder `store` to \
          where the server has its files, or use a bucket"
@@ -132,12 +132,12 @@ pub enum MirrorTrouble {
         /// The length of the file.
         bytes: u64,
     },
-    /// Others write its list all the time.
+    /// Other writers changed its list at each try.
     #[error("other writers changed its {what} {tries} times under way: try again")]
     Contended {
-        /// The list.
+        /// Which file.
         what: &'static str,
-        /// How often it was tried.
+        /// The number of tries.
         tries: u32,
     },
     /// What it sent does not verify.
@@ -145,17 +145,17 @@ pub enum MirrorTrouble {
     Lied(Violation),
 }
 
-/// Why a mirror's manifest is of no use. Whoever wrote it is at fault.
+/// Why a mirror's manifest cannot be used. Its author is at fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnusableManifest {
-    /// It is none. The words of the reader of JSON are left out: they may repeat what is written there.
+    /// The file is not a manifest. The JSON parser's message is left out, because it may repeat text of the document.
     #[error("it is none")]
     Shape,
-    /// It contradicts itself, or is of something else.
+    /// It contradicts itself, or belongs to another payload.
     #[error(transparent)]
     Flaw(#[from] ManifestFlaw),
-    /// No plan can be made of it.
+    /// Its genesis is invalid, so it yields no plan.
     #[error(transparent)]
     Genesis(#[from] GenesisError),
 }
