@@ -96,7 +96,8 @@ pub(crate) fn escape(text: &str) -> String {
     rpp_p2p::text::escape(text)
 }
 
-/// The same for sentences of the operator's own node, which may be long: what helps stands at their end. Each word is cut as any text.
+/// Escapes sentences of the operator's own node. They may be long and end with the advice, so they are not cut; only
+/// single words that are too long are.
 pub(crate) fn escape_sentences(text: &str) -> String {
     text.split(' ').map(escape).collect::<Vec<_>>().join(" ")
 }
