@@ -59,6 +59,7 @@ impl PaceLimits {
 
 /// Why a message is abandoned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Stall {
     /// Nothing moved.
     #[error("not a byte for {} s", .0.as_secs_f64())]

@@ -62,6 +62,7 @@ impl BudgetLimits {
 
 /// The result of asking for bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum BudgetWait {
     /// The bytes are reserved.
     Granted,

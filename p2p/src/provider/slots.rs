@@ -106,6 +106,7 @@ impl Ticket {
 /// The result of asking for a slot.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a ticket that is not released keeps its session busy"]
+#[non_exhaustive]
 pub enum Asked {
     /// The request may be served.
     Granted(Ticket),
@@ -115,6 +116,7 @@ pub enum Asked {
 
 /// What happens to the slot when a request is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SlotOutcome {
     /// The session goes on.
     Keep,

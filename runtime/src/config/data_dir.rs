@@ -1,6 +1,9 @@
 //! Checks whether a node could start with its data folder.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use super::{Config, ConfigError};
 
@@ -21,7 +24,8 @@ impl Config {
         };
         match fs::metadata(path) {
             Ok(there) if !there.is_dir() => Err(refused("which is not a folder".to_owned())),
-            Ok(_) => is_writable(path).map_err(|error| refused(format!("which cannot be written ({error})"))),
+            Ok(_) => is_writable(path)
+                .map_err(|(what, error)| refused(format!("in which {} cannot be written ({error})", what.display()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let parent = path.ancestors().skip(1).find(|parent| parent.exists()).unwrap_or(Path::new("/"));
                 takes_a_folder(parent)
@@ -33,10 +37,12 @@ impl Config {
 }
 
 /// Whether the lock can be opened for writing, or created if there is none: a node does that first.
-fn is_writable(folder: &Path) -> io::Result<()> {
-    match fs::File::options().write(true).open(folder.join("lock")) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => takes_a_folder(folder),
-        opened => opened.map(drop),
+/// The error is with the path that failed.
+fn is_writable(folder: &Path) -> Result<(), (PathBuf, io::Error)> {
+    let lock = folder.join("lock");
+    match fs::File::options().write(true).open(&lock) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => takes_a_folder(folder).map_err(|error| (lock, error)),
+        opened => opened.map(drop).map_err(|error| (lock, error)),
     }
 }
 

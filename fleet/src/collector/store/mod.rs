@@ -3,13 +3,13 @@
 //! A crash may lose the cut that is being stored, as a whole. A cut is one transaction, so after a SIGKILL at any
 //! moment either all of it is there or nothing. Ids are reserved before a process is asked, so no id is used twice.
 
-mod attached;
 mod error;
 mod holder;
 mod migrate;
 mod retention;
 mod save;
 pub(crate) mod schema;
+mod writable;
 mod writer;
 
 pub use error::StoreError;

@@ -10,7 +10,7 @@ use std::{
 use rusqlite::{Connection, TransactionBehavior, params};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Saved, StoreError, attached::Attached, retention::Retention, save};
+use super::{Saved, StoreError, retention::Retention, save, writable::WritableDb};
 use crate::collector::{
     cut::Finished,
     events::{Event, Throttle},
@@ -46,7 +46,7 @@ impl Writer {
     /// Opens the database and starts the thread; join the thread after the last clone is dropped.
     pub(crate) fn start(path: &Path, max_bytes: u64) -> Result<(Self, thread::JoinHandle<()>), StoreError> {
         let named = |error: StoreError| error.with_holder(path);
-        let db = Attached::open(path, max_bytes).map_err(named)?;
+        let db = WritableDb::open(path, max_bytes).map_err(named)?;
         let retention = Retention::new(path, max_bytes);
         retention.trim(db.connection()).map_err(named)?;
         let (commands, queue) = mpsc::channel(QUEUE);
@@ -91,7 +91,7 @@ impl Writer {
 }
 
 struct Worker {
-    db: Attached,
+    db: WritableDb,
     path: PathBuf,
     retention: Retention,
     trimmed: Instant,

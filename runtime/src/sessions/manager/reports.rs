@@ -219,9 +219,12 @@ impl Manager {
 
     fn on_opened(&mut self, session: SnapshotSessionId, epoch: u64, result: Result<Opened, Trouble>, now: Instant) {
         let Some(tracked) = self.of_epoch(session, epoch) else { return };
-        tracked.opening = None;
+        let opening = tracked.opening.take();
         let storage = match result {
             Ok(Opened::Stored { path, progress }) => {
+                // All of it was hashed, unless this process had done that before. Until the session is complete, this is the only
+                // reason why its bytes count as verified.
+                tracked.opening = opening.map(|(_, there)| (there, there));
                 tracked.progress = progress;
                 Storage::AlreadyStored { path }
             }

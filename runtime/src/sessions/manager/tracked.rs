@@ -236,7 +236,8 @@ impl Tracked {
             }
         }
         // Bytes that no record covers are hashed before the payload is open.
-        if let Some((checked, there)) = self.opening.filter(|(_, there)| *there > 0) {
+        let is_open = status.state != SessionState::Complete;
+        if let Some((checked, there)) = self.opening.filter(|(_, there)| is_open && *there > 0) {
             (status.rechecked_bytes, status.recheck_bytes) = (Some(checked), Some(there));
         }
         if status.state != SessionState::Complete {

@@ -30,7 +30,7 @@ impl FileId {
 }
 
 /// The database, open for writing and locked against other collectors.
-pub(super) struct Attached {
+pub(super) struct WritableDb {
     db: Connection,
     path: PathBuf,
     max_bytes: u64,
@@ -42,7 +42,7 @@ pub(super) struct Attached {
     lock: Option<File>,
 }
 
-impl Attached {
+impl WritableDb {
     /// Opens the database, and creates it if it is absent.
     ///
     /// # Errors
