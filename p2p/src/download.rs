@@ -344,7 +344,6 @@ impl Download {
         }
         work.plan = plan;
         work.announce = true;
-        work.pause = None;
         if !same {
             // The same snapshot with another tip: its chain is checked and recorded like the first one.
             work.chain = Chain::default();

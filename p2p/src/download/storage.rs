@@ -116,7 +116,7 @@ impl Download {
         if let Some(work) = self.work_mut().filter(|work| work.payload_bytes() == durable.payload_bytes()) {
             let before = work.window.durable_bytes();
             work.window.synced(now, durable);
-            if work.window.durable_bytes() > before {
+            if work.place == Place::Open && work.window.durable_bytes() > before {
                 work.pause = None;
             }
             if work.window.is_open() {
