@@ -284,7 +284,7 @@ async fn a_session_that_waits_for_another_one_waits_without_a_break() {
     let states: Vec<_> = states.filter_map(|event| event["state"].as_str()).collect();
     let paused = states.iter().filter(|state| **state == "paused").count();
     assert_eq!((paused, states.last()), (1, Some(&"paused")), "{states:?}");
-    // It goes on when the other one ends.
+    // The session goes on when the other one ends.
     assert_eq!(node.request("DELETE", &format!("/p2p/snapshots/{holder}"), None).await.status, 204);
     node.complete(session).await;
 }

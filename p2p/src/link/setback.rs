@@ -32,9 +32,9 @@ pub(crate) enum Setback {
         peer: PeerId,
         /// The type of the request.
         asked: &'static str,
-        /// Its reason.
+        /// The code of its answer.
         code: ErrorCode,
-        /// Its words.
+        /// The text of its answer.
         words: Cause,
     },
     /// A mirror could not be read.

@@ -37,7 +37,7 @@ impl Config {
 }
 
 /// Whether the lock can be opened for writing, or created if there is none: a node does that first.
-/// The error is with the path that failed.
+/// The error comes with the path that failed.
 fn is_writable(folder: &Path) -> Result<(), (PathBuf, io::Error)> {
     let lock = folder.join("lock");
     match fs::File::options().write(true).open(&lock) {

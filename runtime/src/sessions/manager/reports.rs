@@ -222,8 +222,8 @@ impl Manager {
         let opening = tracked.opening.take();
         let storage = match result {
             Ok(Opened::Stored { path, progress }) => {
-                // All of it was hashed, unless this process had done that before. Until the session is complete, this is the only
-                // reason why its bytes count as verified.
+                // This process has hashed the whole payload, now or earlier. Until the session is complete, its bytes
+                // count as verified only because of this entry.
                 tracked.opening = opening.map(|(_, there)| (there, there));
                 tracked.progress = progress;
                 Storage::AlreadyStored { path }

@@ -18,7 +18,7 @@ pub enum MirrorTrouble {
     /// It cannot be reached.
     #[error("it cannot be reached: {reason}")]
     Unreachable {
-        /// What the system says.
+        /// The system's error.
         #[source]
         reason: Cause,
     },
