@@ -121,6 +121,7 @@ mod poseidon;
 mod prover;
 mod signature;
 mod state;
+mod threads;
 mod verifier;
 
 pub use chain::{Chain, ChainError, Checkpoint, Tip, next_commitment};

@@ -18,6 +18,7 @@ use crate::{
     circuit::ChainStep,
     cpu::{CpuError, check_cpu},
     curve::{Pallas as Primary, Vesta as Secondary},
+    threads,
 };
 
 type Spartan<E> = RelaxedR1CSSNARK<E, EvaluationEngine<E>>;
@@ -45,6 +46,15 @@ pub enum SetupError {
     /// The processor cannot run the curve library.
     #[error(transparent)]
     Cpu(#[from] CpuError),
+    /// The operating system starts no more threads. Asked again later, it may.
+    #[error(
+        "the threads that check proofs cannot be started ({reason}): allow this process more, with TasksMax in its unit or \
+         `ulimit -u`"
+    )]
+    Threads {
+        /// The system's words.
+        reason: String,
+    },
     /// The library refused the circuit.
     #[error("the proof system's parameters could not be made: {0}")]
     Library(#[from] nova_snark::errors::NovaError),
@@ -67,19 +77,24 @@ static VERIFYING: OnceLock<Result<Arc<Key>, SetupError>> = OnceLock::new();
 
 /// The prover's parameters. The first call computes them together with the verifier's.
 pub(crate) fn proving() -> Result<Arc<Proving>, SetupError> {
-    PROVING
-        .get_or_init(|| {
-            let (proving, key) = make()?;
-            // If a verifier came first, it keeps its own key, which is equal.
-            let _ = VERIFYING.set(Ok(Arc::new(key)));
-            Ok(Arc::new(proving))
-        })
-        .clone()
+    let make_both = || {
+        let (proving, key) = make()?;
+        // If a verifier came first, it keeps its own key, which is equal.
+        let _ = VERIFYING.set(Ok(Arc::new(key)));
+        Ok(Arc::new(proving))
+    };
+    match PROVING.get() {
+        Some(made) => made.clone(),
+        None => threads::run(|| PROVING.get_or_init(make_both).clone())?,
+    }
 }
 
 /// The verifier's key. The first call computes it and frees what only a prover needs.
 pub(crate) fn verifying() -> Result<Arc<Key>, SetupError> {
-    VERIFYING.get_or_init(|| make().map(|(_, key)| Arc::new(key))).clone()
+    match VERIFYING.get() {
+        Some(made) => made.clone(),
+        None => threads::run(|| VERIFYING.get_or_init(|| make().map(|(_, key)| Arc::new(key))).clone())?,
+    }
 }
 
 fn make() -> Result<(Proving, Key), SetupError> {

@@ -11,15 +11,18 @@ use crate::{
     field::Scalar,
     genesis::Genesis,
     params::{self, Compressed, SetupError},
+    threads,
 };
 
 /// Verifies proofs. Its parameters are computed once per process, at their first use (about 0.25 s), and shared.
 ///
-/// Blocking: call it on a thread that may block. It uses rayon's thread pool.
+/// Blocking: call it on a thread that may block. It uses a thread pool of its own, with as many threads as there are
+/// processors; `RAYON_NUM_THREADS` overrides that.
 #[derive(Debug)]
 pub struct Verifier(());
 
-/// A proof does not show what it was sent for. All errors but [`ProofError::Setup`] are the sender's fault.
+/// A proof does not show what it was sent for. An error is the sender's fault unless [`ProofError::is_local`] says that it is
+/// not.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProofError {
@@ -41,10 +44,10 @@ pub enum ProofError {
     /// The proof does not verify: another genesis, another number of steps, or not a proof at all.
     #[error("the proof does not verify: {0}")]
     Invalid(String),
-    /// The library panicked while it checked the proof.
-    #[error("the proof does not verify: checking it failed")]
+    /// The check itself panicked. That shows nothing about the proof.
+    #[error("the proof could not be checked: a fault of this program or machine ended the check; the log has it")]
     Panicked,
-    /// The parameters could not be computed; this is not the proof's fault.
+    /// The parameters could not be computed, or threads not be started. That shows nothing about the proof.
     #[error(transparent)]
     Setup(#[from] SetupError),
 }
@@ -53,7 +56,7 @@ impl ProofError {
     /// Whether this program or machine is at fault, and not the proof's sender.
     #[must_use]
     pub fn is_local(&self) -> bool {
-        matches!(self, Self::Setup(_))
+        matches!(self, Self::Setup(_) | Self::Panicked)
     }
 }
 
@@ -109,8 +112,8 @@ fn decode(proof: &[u8]) -> Result<Compressed, ProofError> {
 fn check_argument(genesis: &Genesis, tip: &Tip, steps: usize, proof: &Compressed) -> Result<(), ProofError> {
     let key = params::verifying()?;
     let start = [genesis.commitment().scalar(), Scalar::zero()];
-    let verify = AssertUnwindSafe(|| proof.verify(&key, steps, &start));
-    let end = catch_unwind(verify).map_err(|_| ProofError::Panicked)?.map_err(invalid)?;
+    let verify = AssertUnwindSafe(|| threads::run(|| proof.verify(&key, steps, &start)));
+    let end = catch_unwind(verify).map_err(|_| ProofError::Panicked)??.map_err(invalid)?;
     match end.as_slice() {
         [commitment, _] if *commitment != tip.commitment.scalar() => Err(ProofError::Commitment),
         [_, height] if *height != Scalar::from(tip.height) => Err(ProofError::Height),

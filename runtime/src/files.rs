@@ -53,6 +53,19 @@ impl Dir {
         &self.path
     }
 
+    /// Whether the path still leads to this folder. It does not when the folder, or one above it, was moved or replaced.
+    ///
+    /// # Errors
+    /// The system cannot tell.
+    pub fn is_in_place(&self) -> io::Result<bool> {
+        let here = rustix::fs::fstat(&self.fd).map_err(|error| in_file(&self.path)(error.into()))?;
+        match rustix::fs::stat(&self.path) {
+            Ok(there) => Ok((there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)),
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(false),
+            Err(error) => Err(in_file(&self.path)(error.into())),
+        }
+    }
+
     /// Opens a folder inside.
     pub fn dir(&self, name: &str) -> io::Result<Self> {
         let open = || Ok(rustix::fs::openat(&self.fd, single(name)?, dir_flags(), Mode::empty())?);

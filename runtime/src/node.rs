@@ -40,7 +40,7 @@ use crate::{
     rates::ByteLimits,
     sessions::{Context, Done, FileDisk, Manager, NoHead, Shared, plan_bounds},
     status::{Identity, NodeEvent, OfferedSnapshot},
-    store::{DiskSpace, Store},
+    store::{DiskSpace, NotInPlace, Store},
     swarm::{self, NodeBehaviour, NodeBehaviourEvent},
     writable::{Part, Writable},
 };
@@ -266,6 +266,10 @@ impl Node {
                         self.manager.on_catalog(Instant::now());
                     }
                     Ok(false) => {}
+                    Err(error) if NotInPlace::is_cause_of(&error) => {
+                        self.manager.on_catalog(Instant::now());
+                        self.writable.failed(Part::Store, Cause::told(&error));
+                    }
                     Err(error) => tracing::warn!("the catalog could not be read again: {error}"),
                 }
             }

@@ -68,6 +68,10 @@ async fn prove(store: &Arc<Store>, permits: &Arc<Semaphore>, proven: &mut HashSe
             let checked = tokio::task::spawn_blocking(move || {
                 let _permit = permit;
                 let Err(reason) = verify::check_proof(&offer) else { return true };
+                if reason.is_local() {
+                    tracing::warn!(root = %stored.root(), "a proof could not be checked, and is checked again later: {reason}");
+                    return false;
+                }
                 // It is left alone if another entry has taken its place meanwhile.
                 if store.get(&stored.root()).is_some_and(|now| Arc::ptr_eq(&now, &stored)) {
                     store.condemn(&stored.root(), reason);

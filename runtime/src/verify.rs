@@ -279,6 +279,13 @@ pub(crate) struct UnprovenOffer {
     reason: Unproven,
 }
 
+impl UnprovenOffer {
+    /// Whether this machine could not check the proof, which shows nothing about it.
+    pub(crate) fn is_local(&self) -> bool {
+        matches!(&self.reason, Unproven::Proof(error) if error.is_local())
+    }
+}
+
 /// Why a tip is not proven.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unproven {

@@ -56,10 +56,20 @@ pub(crate) enum Unsettled {
 }
 
 impl Unsettled {
+    /// Whether this node could not decide, so that nothing is shown about the snapshot.
+    pub(crate) fn is_of_this_node(&self) -> bool {
+        match self {
+            Self::Refused(AuthorityError::Proof { reason }) => reason.is_local(),
+            Self::Refused(_) => false,
+            _ => true,
+        }
+    }
+
     /// Whether the check gave no answer for a reason other than this node's files.
     pub(crate) fn is_unfinished(&self) -> bool {
         match self {
             Self::Unfinished(_) => true,
+            Self::Refused(AuthorityError::Proof { reason }) => reason.is_local(),
             Self::NoHead(reason) => matches!(**reason, NoHead::NoTrustAnchor),
             _ => false,
         }

@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     io,
+    path::PathBuf,
     sync::{Arc, PoisonError, atomic::Ordering},
 };
 
@@ -62,6 +63,9 @@ impl Inner {
     pub(super) fn scan(&self) -> io::Result<bool> {
         let _one = self.scan.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.catalog();
+        if !self.store.is_in_place()? {
+            return Err(self.leave(&old));
+        }
         let (mut stored, mut damaged) = (BTreeMap::new(), BTreeMap::new());
         let mut changed = false;
         for name in self.store.names()? {
@@ -95,6 +99,16 @@ impl Inner {
         Ok(changed)
     }
 
+    /// The folder is not at its path any more. A path of a payload there would lead nowhere, or to bytes that nobody verified.
+    /// So nothing counts as stored until the folder is back.
+    fn leave(&self, old: &Catalog) -> io::Error {
+        if !old.stored.is_empty() || !old.damaged.is_empty() {
+            *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = Arc::default();
+            self.news.store(true, Ordering::Release);
+        }
+        io::Error::other(NotInPlace { path: self.store.path().to_owned() })
+    }
+
     fn entry(&self, name: &str, root: &Hash, old: &Catalog) -> Listed {
         let path = self.store.path().join(name);
         let damaged = |mark, reason| Listed::Damaged(Box::new(Damaged { path: path.clone(), reason, mark }));
@@ -123,6 +137,23 @@ impl Inner {
 
     pub(super) fn rescan(&self) -> Result<(), StoreError> {
         self.scan().map(drop).map_err(|source| self.io("list", self.store.path().to_owned(), source))
+    }
+}
+
+/// The operator's fault: the folder of the store is not where it was.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{} was moved, removed or replaced while it was in use: stop the node, put the folder back, and start it again",
+    path.display()
+)]
+pub(crate) struct NotInPlace {
+    path: PathBuf,
+}
+
+impl NotInPlace {
+    /// Whether a scan failed for this reason.
+    pub(crate) fn is_cause_of(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|cause| cause.is::<Self>())
     }
 }
 

@@ -690,6 +690,32 @@ fn what_is_published_beside_is_seen_at_the_next_refresh() {
     assert!(store.get(&root).is_none());
 }
 
+/// Its paths would lead to nothing, or to bytes that nobody has verified.
+#[test]
+fn a_folder_that_was_moved_or_replaced_offers_nothing_until_it_is_back() {
+    let pair = Pair::new();
+    let root = pair.publish(&bytes(50_000, 1), 1);
+    let store = pair.provider();
+    assert!(store.get(&root).is_some());
+    let folder = store.get(&root).unwrap().payload_path();
+    let store_folder = folder.parent().and_then(Path::parent).unwrap();
+    let moved = store_folder.with_file_name("moved");
+    fs::rename(store_folder, &moved).unwrap();
+    for replaced in [false, true] {
+        if replaced {
+            fs::create_dir_all(store_folder.join(root.to_string())).unwrap();
+            fs::write(&folder, bytes(50_000, 2)).unwrap();
+        }
+        let error = store.refresh().unwrap_err().to_string();
+        assert!(error.contains("put the folder back") && error.contains(store_folder.to_str().unwrap()), "{error}");
+        assert!(store.get(&root).is_none() && store.list().is_empty());
+    }
+    fs::remove_dir_all(store_folder).unwrap();
+    fs::rename(&moved, store_folder).unwrap();
+    assert!(store.refresh().unwrap());
+    assert!(store.get(&root).is_some());
+}
+
 #[test]
 fn older_snapshots_lead_to_the_newest_tip_and_old_plans_stay_served() {
     let pair = Pair::new();

@@ -65,6 +65,9 @@ pub(crate) enum NotVerified {
     /// It cannot be read from the disk.
     #[error("its payload cannot be read: {}", explain(.0))]
     Unread(#[source] StoreError),
+    /// A fault of this node: the proof of its chain could not be checked.
+    #[error("it could not be checked: {0}")]
+    Unchecked(#[source] authority::Unsettled),
     /// It is damaged, and the catalog could not be read again.
     #[error("its payload is damaged: {0}")]
     Damaged(#[source] KeptFlaw),
@@ -257,8 +260,11 @@ impl KeptCheck {
         };
         let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
         if !proven.contains(&tip) {
-            if let Err(error) = authority::check_proof(&chain, light) {
-                return self.damaged(error.into());
+            match authority::check_proof(&chain, light) {
+                Ok(()) => {}
+                // That this node cannot check it shows nothing about the payload.
+                Err(error) if error.is_of_this_node() => return Kept::Unreadable(NotVerified::Unchecked(error)),
+                Err(error) => return self.damaged(error.into()),
             }
             proven.insert(tip);
         }

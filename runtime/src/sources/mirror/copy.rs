@@ -217,7 +217,8 @@ impl PayloadCopy<'_> {
                 }
             };
             if let Some(hasher) = &mut hasher {
-                hasher.update_rayon(&part);
+                // Not by rayon's global pool: without threads, that panics.
+                hasher.update(&part);
             }
             upload.put_part(PutPayload::from(part)).await.map_err(mirror)?;
             done += length;
