@@ -31,7 +31,7 @@ fn text<'a>(value: &'a Value, field: &str) -> &'a str {
 fn what_needs_the_store_does_not_make_a_missing_data_folder() {
     let place = Place::new(&[]);
     let data = place.path("data");
-    std::fs::remove_dir_all(&data).unwrap();
+    fs::remove_dir_all(&data).unwrap();
     let (root, dest) = ("07".repeat(32), place.path("dest").display().to_string());
     let mirror = format!("file://{}", place.path("mirror").display());
     for (command, arguments) in [
