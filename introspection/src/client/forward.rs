@@ -143,7 +143,8 @@ impl Forward {
                         });
                     }
                     Err(error) => {
-                        failures.pause_after(&error, |why| tell(&format!("no connection could be accepted: {why}"))).await;
+                        let told = |why: &str| tell(&format!("no connection could be accepted: {why}"));
+                        failures.pause_after(&error, told).await;
                     }
                 },
             }
