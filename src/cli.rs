@@ -109,12 +109,17 @@ enum Command {
 pub(crate) fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
+        Err(error) if error.use_stderr() => {
             let _ = error.print();
-            return ExitCode::from(u8::from(error.use_stderr()) * 2);
+            return ExitCode::from(2);
         }
+        Err(answer) => return ended(output::help(&answer)),
     };
-    match dispatch(cli.command) {
+    ended(dispatch(cli.command))
+}
+
+fn ended(done: anyhow::Result<()>) -> ExitCode {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output::complain(&error);

@@ -21,6 +21,7 @@ use warp::{Filter, Rejection, Reply, path::FullPath};
 use crate::{
     Limits,
     connection::{Routes, Visitor, refuse},
+    failures::Failures,
     guard::Gate,
     io::{Io, Timeouts},
     limits::{MAX_REFUSALS, SPARE_HEADER_TIMEOUT},
@@ -63,6 +64,7 @@ where
         .or_else(|rejection| async { recover(rejection).await.map(|answer| (answer,)) });
     let service = TowerToHyperService::new(warp::service(routes));
     let port = Port::new(gate, limits);
+    let mut failures = Failures::default();
     {
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
@@ -73,7 +75,9 @@ where
             };
             match accepted {
                 Ok((socket, from)) => port.take_in(socket, from, &service),
-                Err(error) => pause_after(&error).await,
+                Err(error) => {
+                    failures.pause_after(&error, |why| tracing::warn!("no connection could be accepted: {why}")).await;
+                }
             }
         }
     }
@@ -100,15 +104,6 @@ fn warn_unless_loopback(address: SocketAddr) {
             "this HTTP port is reachable from other machines and has no TLS: tokens and answers travel in clear; put a \
              TLS proxy in front of it or listen on loopback"
         );
-    }
-}
-
-/// A connection that was reset while it waited needs no pause. A lack of file descriptors takes time to pass.
-async fn pause_after(error: &io::Error) {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
-        tracing::warn!(%error, "a connection could not be accepted");
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

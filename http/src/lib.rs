@@ -38,6 +38,7 @@
 pub mod accept;
 mod address;
 mod connection;
+mod failures;
 pub mod guard;
 mod io;
 pub mod limits;
@@ -48,6 +49,7 @@ mod places;
 mod problem;
 
 pub use accept::{Draining, Peer, serve};
+pub use failures::Failures;
 pub use limits::Limits;
 pub use page::page_file;
 pub use problem::{Problem, json, recover};

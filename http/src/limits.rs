@@ -23,6 +23,11 @@ pub const LINGER: Duration = Duration::from_secs(1);
 /// How many bytes a closing connection still reads.
 pub const LINGER_BYTES: usize = 1024 * 1024;
 
+/// Pause after a failed accept: a lack of file descriptors takes time to pass.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Time between two log lines about failed accepts.
+pub const ACCEPT_LOG_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Wrong tokens within [`WRONG_TOKENS_WINDOW`] that get an ordinary refusal; further ones are throttled.
 pub const MAX_WRONG_TOKENS: usize = 20;
 /// The time over which wrong tokens are counted: see [`MAX_WRONG_TOKENS`].

@@ -18,7 +18,7 @@ pub(crate) const INVALID_SOURCE: &str = "invalid_source";
 pub fn snapshot_runtime_error_to_http(error: &SnapshotRuntimeError) -> Problem {
     use SnapshotRuntimeError as E;
     let (status, code) = match error {
-        E::InvalidPeer { .. } | E::UnusableKey { .. } => (StatusCode::BAD_REQUEST, "invalid_peer"),
+        E::InvalidPeer { .. } | E::OwnPeer | E::UnusableKey { .. } => (StatusCode::BAD_REQUEST, "invalid_peer"),
         E::UndialableAddress { .. } => (StatusCode::BAD_REQUEST, "undialable_address"),
         E::UnknownAddress { .. } => (StatusCode::BAD_REQUEST, "unknown_address"),
         E::InvalidArgument { .. } => (StatusCode::BAD_REQUEST, INVALID_ARGUMENT),

@@ -25,6 +25,9 @@ pub enum SnapshotRuntimeError {
         /// What was given, escaped and cut.
         given: String,
     },
+    /// The operator's fault: a request's `peer` is this node.
+    #[error("\"peer\": it is this node itself; name another")]
+    OwnPeer,
     /// The operator's fault: a peer id whose kind of key cannot be checked here.
     #[error("peer {peer} cannot be connected to: its id holds no Ed25519 or secp256k1 key ({reason})")]
     UnusableKey {

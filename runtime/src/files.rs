@@ -346,6 +346,13 @@ pub fn free_bytes(path: &Path) -> io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
+/// Whether an ordinary user may make another file on the file system of `path`. File systems without a fixed number of
+/// inodes report 0 in all.
+pub fn has_inodes(path: &Path) -> io::Result<bool> {
+    let stat = rustix::fs::statvfs(path)?;
+    Ok(stat.f_files == 0 || stat.f_favail > 0)
+}
+
 /// The mount that a folder is on.
 pub(crate) fn mount_of(folder: &Path) -> io::Result<crate::store::Mount> {
     let device = rustix::fs::stat(folder)?.st_dev;

@@ -10,7 +10,7 @@ pub const DATA_LOCK_PATIENCE: Duration = Duration::from_secs(1);
 pub const MAX_PENDING_CONNECTIONS: u32 = 64;
 /// Pings in a row that may bring no answer, on a connection where one was answered.
 pub const MAX_SILENT_PINGS: u32 = 3;
-/// Time between two log lines about refused connections.
+/// Time between two log lines about refused connections, and between two about failing listeners.
 pub const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// Sources of refused connections that are counted one by one between two of those lines; the rest only as a sum.
 pub const MAX_COUNTED_SOURCES: usize = 256;

@@ -13,6 +13,7 @@ use std::{
 
 use futures::StreamExt as _;
 use libp2p::{Multiaddr, Swarm, identity::Keypair, swarm::SwarmEvent};
+use rpp_common::FailedAccepts;
 use rpp_p2p::{
     Protocols, TrustAnchor,
     error::Cause,
@@ -31,7 +32,7 @@ use crate::{
     error::{ListenFault, StorageFault},
     handle::{Command, NodeHandle},
     hooks::{Hooks, Watchers},
-    limits::{COMMAND_QUEUE, DONE_QUEUE, EVENT_QUEUE, SHUTDOWN_GRACE},
+    limits::{COMMAND_QUEUE, DONE_QUEUE, EVENT_QUEUE, REFUSAL_LOG_INTERVAL, SHUTDOWN_GRACE},
     listeners::{self, Listeners},
     lock::DataLock,
     metrics::Metrics,
@@ -70,6 +71,7 @@ pub struct Node {
     pub(crate) events: broadcast::Sender<NodeEvent>,
     ready: watch::Sender<Result<(), crate::NotReady>>,
     listeners: Listeners,
+    failed_accepts: FailedAccepts,
     refreshing: bool,
     _lock: DataLock,
 }
@@ -161,6 +163,7 @@ impl Node {
             events: events.clone(),
             ready,
             listeners,
+            failed_accepts: FailedAccepts::new(REFUSAL_LOG_INTERVAL),
             refreshing: false,
             _lock: opened.lock,
         };

@@ -35,7 +35,7 @@ pub use self::chain::ChainDamage;
 pub use crate::tar::Findings;
 use crate::{
     files::shown,
-    store::{DiskSpace, Offer, Space, Store, StoreError},
+    store::{DiskSpace, NoRoom, Offer, Space, Store, StoreError},
     tar::TarError,
 };
 use chain::{ChainFolder, PublishedCheckpoint};
@@ -194,6 +194,15 @@ pub enum PublishError {
         /// Bytes free.
         free: u64,
     },
+    /// The machine's fault: a write failed for lack of room, although bytes are free.
+    #[error("cannot write {path}")]
+    NoRoom {
+        /// The file whose write failed.
+        path: PathBuf,
+        /// What was lacking.
+        #[source]
+        reason: NoRoom,
+    },
     /// The machine's fault: this processor cannot prove.
     #[error(transparent)]
     Cpu(#[from] rpp_proofs::CpuError),
@@ -222,6 +231,7 @@ impl From<StoreError> for PublishError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Full { path, needed, free } => Self::Full { path, needed, free },
+            StoreError::NoRoom { path, reason } => Self::NoRoom { path, reason },
             other => Self::Store(other),
         }
     }

@@ -28,6 +28,7 @@ pub(crate) mod nodes;
 mod partial;
 mod recheck;
 mod removal;
+mod room;
 mod scan;
 mod seen;
 mod space;
@@ -45,7 +46,7 @@ use std::{
     time::Duration,
 };
 
-use rpp_p2p::{Hash, Plan, Update};
+use rpp_p2p::{Hash, Plan, Update, outboard::GROUP};
 
 pub use catalog::Damaged;
 pub use damage::Damage;
@@ -53,16 +54,18 @@ pub use error::{Misfit, StoreError};
 pub use manifest::{ChainFlaw, Manifest, ManifestFlaw, Offer, OfferFlaw};
 pub use mounts::check_mounts;
 pub use partial::{Partial, PartialPlan};
+pub use room::NoRoom;
 pub use space::{DiskSpace, Mount, Quota, Space};
 pub use stored::{OfferSummary, Payload, Stored, Summary};
 
 pub(crate) use error::place;
 pub(crate) use manifest::{MANIFEST, OUTBOARD, PAYLOAD};
 pub(crate) use recheck::Found;
+pub(crate) use room::{Lack, lack};
 pub(crate) use scan::NotInPlace;
 pub(crate) use stored::read_at;
 
-use crate::files::{Dir, sealed, split_error};
+use crate::files::{Dir, is_full, sealed, split_error};
 use catalog::Catalog;
 use manifest::{DAMAGED, OFFERS, PLAN};
 use stored::read_manifest;
@@ -497,6 +500,7 @@ impl Inner {
             .map_err(|source| self.io("ask for the free space of", self.partial.path().to_owned(), source))
     }
 
+    /// Turns a failed write into an error to which the session can react.
     fn failed(&self, doing: &'static str, path: PathBuf, source: io::Error, needed: u64) -> StoreError {
         let (name, source) = split_error(source);
         let path = match name {
@@ -505,7 +509,20 @@ impl Inner {
             Some(name) => path.join(name),
             None => path,
         };
-        partial::write_error(doing, path, source, needed, || self.free_bytes().unwrap_or(0))
+        match lack(source, needed, &*self.space, self.partial.path()) {
+            Ok(Lack::Bytes { free }) => StoreError::Full { path: Some(path), needed, free },
+            Ok(Lack::Room(reason)) => StoreError::NoRoom { path, reason },
+            Err(source) => StoreError::Io { doing, path, source },
+        }
+    }
+
+    /// The same for a note beside a payload, which is tried again whatever the error is.
+    fn note_failed(&self, path: PathBuf, source: io::Error) -> StoreError {
+        if is_full(&source) {
+            let (_, source) = split_error(source);
+            return self.failed("write", path, source, GROUP);
+        }
+        StoreError::Note { path, source }
     }
 
     fn io(&self, doing: &'static str, path: PathBuf, source: io::Error) -> StoreError {

@@ -101,7 +101,9 @@ impl Writable {
             StoreError::Full { path: Some(path), .. } => {
                 self.failed(Part::Store, Cause::told(&format_args!("{}: the disk is full", path.display())));
             }
-            StoreError::Note { .. } => self.failed(Part::Store, Cause::told(&files::with_causes(error))),
+            StoreError::NoRoom { .. } | StoreError::Note { .. } => {
+                self.failed(Part::Store, Cause::told(&files::with_causes(error)));
+            }
             _ => {}
         }
     }

@@ -50,8 +50,12 @@ impl FromStr for Rate {
             "GiB" | "G" => 30,
             _ => return Err("a number of bytes a second, as 500000, 512KiB, 10MiB or 1GiB".to_owned()),
         };
-        let number: u64 = digits.parse().map_err(|_| "it must begin with a number".to_owned())?;
-        number.checked_mul(1 << shift).map(Self).ok_or_else(|| "it is too large".to_owned())
+        if digits.is_empty() {
+            return Err("it must begin with a number".to_owned());
+        }
+        // Digits alone fail to be a number only if there are too many.
+        let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
+        number.map(Self).ok_or_else(|| format!("it is too large: at most {} bytes a second", u64::MAX))
     }
 }
 
@@ -120,6 +124,14 @@ mod tests {
         for text in ["", "x", "-1", "1.5MiB", "10MB/s", "99999999999999999999", "99999999999999GiB"] {
             assert!(text.parse::<Rate>().is_err(), "{text}");
         }
+        for text in ["99999999999999999999999", "18446744073709551616", "99999999999999GiB"] {
+            assert_eq!(
+                text.parse::<Rate>(),
+                Err("it is too large: at most 18446744073709551615 bytes a second".to_owned())
+            );
+        }
+        assert_eq!("18446744073709551615".parse(), Ok(Rate(u64::MAX)));
+        assert_eq!("KiB".parse::<Rate>(), Err("it must begin with a number".to_owned()));
     }
 
     #[test]

@@ -2,12 +2,9 @@
 
 use anyhow::Context as _;
 use rpp_p2p::Hash;
-use rpp_runtime::{
-    sources::mirror::{CopyPlan, MirrorUrl, copy},
-    store::Store,
-};
+use rpp_runtime::sources::mirror::{CopyPlan, MirrorUrl, copy};
 
-use super::{config_args::ConfigArgs, human, meter::Meter, output, publish::snapshots_dir};
+use super::{config_args::ConfigArgs, human, meter::Meter, output, stored::open};
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -44,7 +41,7 @@ pub(crate) struct MirrorArgs {
 pub(crate) async fn run(args: &MirrorArgs) -> anyhow::Result<()> {
     let dest: MirrorUrl = args.dest.parse().context("DEST cannot be used")?;
     let config = args.config.load()?.config;
-    let store = Store::open(&snapshots_dir(&config)?).context("the store cannot be opened")?;
+    let store = open(&config)?;
     if dest.is_open() {
         output::note(
             "warning: http to another machine is not encrypted: who is between can read, and break, what is sent",

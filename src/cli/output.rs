@@ -22,7 +22,16 @@ pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
 
 /// Writes to standard output.
 pub(crate) fn bytes(content: &[u8]) -> anyhow::Result<()> {
-    match try_bytes(content) {
+    written(try_bytes(content))
+}
+
+/// Prints the answer to `--help` or `--version` to standard output.
+pub(crate) fn help(answer: &clap::Error) -> anyhow::Result<()> {
+    written(answer.print().and_then(|()| io::stdout().flush()))
+}
+
+fn written(done: io::Result<()>) -> anyhow::Result<()> {
+    match done {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
         done => done.context("cannot write to standard output"),
     }

@@ -247,7 +247,17 @@ pub(crate) fn unpack(args: &UnpackArgs) -> anyhow::Result<()> {
     output::line(&format!("{}: {} entries, {}", args.dest.display(), done.entries, human::bytes(done.bytes)))
 }
 
-fn open(config: &Config) -> anyhow::Result<Store> {
+/// The store of a command that needs what is stored already. A data folder that is missing, as while its file system is
+/// not mounted, is not made.
+pub(super) fn open(config: &Config) -> anyhow::Result<Store> {
+    let data = &config.data_dir;
+    if !data.try_exists().with_context(|| format!("cannot look at {} (`data_dir`)", data.display()))? {
+        bail!(
+            "the data folder {} (`data_dir`) does not exist: mount its file system, or correct the path; `rpp-node init`, \
+             `publish` and `run` make a new one",
+            data.display()
+        );
+    }
     Store::open(&snapshots_dir(config)?).context("the store cannot be opened")
 }
 

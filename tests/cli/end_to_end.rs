@@ -28,6 +28,28 @@ fn text<'a>(value: &'a Value, field: &str) -> &'a str {
 }
 
 #[test]
+fn what_needs_the_store_does_not_make_a_missing_data_folder() {
+    let place = Place::new(&[]);
+    let data = place.path("data");
+    fs::remove_dir_all(&data).unwrap();
+    let (root, dest) = ("07".repeat(32), place.path("dest").display().to_string());
+    let mirror = format!("file://{}", place.path("mirror").display());
+    for (command, arguments) in [
+        ("list", vec![]),
+        ("list", vec!["--json"]),
+        ("verify", vec![&*root]),
+        ("remove", vec![&*root]),
+        ("unpack", vec![&*root, &*dest]),
+        ("mirror", vec![&*mirror]),
+    ] {
+        let said = place.fail(command, &arguments);
+        let folder = data.display().to_string();
+        assert!(said.contains(&folder) && said.contains("does not exist"), "{command}: {said}");
+        assert!(!data.exists(), "{command} made it");
+    }
+}
+
+#[test]
 fn a_directory_goes_from_one_node_to_another_and_on_to_a_third() {
     let provider = Place::new(&["--publisher"]);
     let input = sample(&provider.path(""));

@@ -1,6 +1,6 @@
 //! Help, exit codes, completions.
 
-use crate::harness::{run, stderr, succeed};
+use crate::harness::{rpp_node, run, stderr, succeed};
 
 pub(crate) const COMMANDS: [&str; 19] = [
     "init",
@@ -67,6 +67,17 @@ fn wrong_usage_is_exit_code_2() {
 fn help_and_version_are_exit_code_0() {
     assert!(succeed(["--version"]).contains(env!("CARGO_PKG_VERSION")));
     assert!(succeed(["help", "fetch"]).contains("--peer"));
+}
+
+#[test]
+fn help_that_cannot_be_written_is_exit_code_1_with_the_reason() {
+    for arguments in [&["--help"][..], &["--version"], &["help"], &["help", "fetch"], &["fetch", "--help"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = rpp_node().args(arguments).stdout(full).output().unwrap();
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.starts_with("error: cannot write to standard output: No space left"), "{arguments:?}: {said}");
+    }
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! The side of the processes: one reader and one writer task for each connection.
 
 use std::{
-    io,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -23,6 +22,7 @@ use super::{
     roster::ConnectionId,
 };
 use rpp_common::text::cut_to;
+use rpp_http::Failures;
 
 use crate::{
     frame::{self, Budget, Frame, FrameError, Reader},
@@ -62,6 +62,7 @@ pub(crate) async fn serve(listener: TcpListener, hub: Arc<Hub>, deadline: Durati
     let parsers = Arc::new(Semaphore::new(MAX_PARSERS));
     let strangers = Arc::new(Strangers::default());
     let mut tasks = JoinSet::new();
+    let mut failures = Failures::default();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -74,19 +75,13 @@ pub(crate) async fn serve(listener: TcpListener, hub: Arc<Hub>, deadline: Durati
                     }
                     None => hub.event(Event::new(EventKind::ConnectionRefused, &format!("{from}: too many connections"))),
                 },
-                Err(error) => pause_after(&error).await,
+                Err(error) => {
+                    let tell = |why: &str| tracing::warn!("no process's connection could be accepted: {why}");
+                    failures.pause_after(&error, tell).await;
+                }
             },
             Some(_) = tasks.join_next() => {}
         }
-    }
-}
-
-/// A lack of file descriptors takes time to pass.
-async fn pause_after(error: &io::Error) {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset};
-    if !matches!(error.kind(), ConnectionAborted | ConnectionReset) {
-        tracing::warn!(%error, "a process's connection could not be accepted");
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

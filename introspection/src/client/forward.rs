@@ -8,11 +8,11 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::Duration,
 };
 
 use futures::{Sink, SinkExt as _, StreamExt as _};
 use http::{HeaderMap, StatusCode, Uri, header};
+use rpp_http::Failures;
 use secrecy::SecretString;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -120,6 +120,7 @@ impl Forward {
         let places = Arc::new(Semaphore::new(FORWARDED_CLIENTS));
         let (stopping, stopped) = watch::channel(());
         let mut clients: JoinSet<Result<(), NotForwarded>> = JoinSet::new();
+        let mut failures = Failures::default();
         let mut stop = std::pin::pin!(stop);
         loop {
             tokio::select! {
@@ -141,10 +142,9 @@ impl Forward {
                             done
                         });
                     }
-                    // A lack of file descriptors takes time to pass.
                     Err(error) => {
-                        tell(&format!("a connection could not be accepted: {error}"));
-                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        let told = |why: &str| tell(&format!("no connection could be accepted: {why}"));
+                        failures.pause_after(&error, told).await;
                     }
                 },
             }

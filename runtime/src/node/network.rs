@@ -27,7 +27,11 @@ impl Node {
                 self.listeners.announced(listener_id);
                 self.note_readiness();
             }
-            SwarmEvent::ListenerError { error, .. } => tracing::warn!("a listener reported: {error}"),
+            SwarmEvent::ListenerError { error, .. } => {
+                if let Some(report) = self.failed_accepts.report(now, &error) {
+                    tracing::warn!("a listener reported: {report}");
+                }
+            }
             SwarmEvent::ListenerClosed { listener_id, reason: Err(error), .. } => {
                 let asked = self.listeners.closed(listener_id).map_or_else(String::new, |asked| format!(" on {asked}"));
                 tracing::error!("the listener{asked} closed: {error}");

@@ -21,11 +21,11 @@ use rpp_p2p::{
 use super::{PublishError, PublishProgress, input::Input};
 use crate::{
     files::{
-        Dir, in_file, is_full,
+        Dir, in_file,
         sparse::{self, Extent, Map, ZEROS},
         split_error,
     },
-    store::{OUTBOARD, PAYLOAD, Space, nodes},
+    store::{Lack, OUTBOARD, PAYLOAD, Space, lack, nodes},
     tar::{self, TarError},
 };
 
@@ -319,12 +319,11 @@ impl<'a> Sink<'a> {
             Some(name) if self.payload.is_some() => self.path.with_file_name(name),
             _ => self.path.clone(),
         };
-        if is_full(&source) {
-            let folder = self.path.parent().unwrap_or(&self.path);
-            let free = self.space.free_bytes(folder).unwrap_or(0);
-            return PublishError::Full { path: Some(path), needed, free };
+        match lack(source, needed, self.space, self.path.parent().unwrap_or(&self.path)) {
+            Ok(Lack::Bytes { free }) => PublishError::Full { path: Some(path), needed, free },
+            Ok(Lack::Room(reason)) => PublishError::NoRoom { path, reason },
+            Err(source) => PublishError::Io { path, source },
         }
-        PublishError::Io { path, source }
     }
 }
 

@@ -183,7 +183,7 @@ fn a_full_disk_is_refused_before_and_while_copying_and_leaves_nothing() {
         }
     }
     let error = attempt(Arc::new(FillsUp(Quota::new(5_000_000)))).unwrap_err();
-    assert!(matches!(error, PublishError::Full { .. }), "{error}");
+    assert!(matches!(error, PublishError::NoRoom { .. }), "so much is free that bytes are not lacking: {error}");
     assert!(!snapshots.join("chain").join(chain::STAGING).exists());
     assert!(Store::open(&snapshots).unwrap().list().is_empty());
     attempt(Arc::new(DiskSpace)).unwrap();

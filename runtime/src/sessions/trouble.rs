@@ -142,7 +142,7 @@ impl From<StoreError> for Trouble {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Full { path: None, needed, free } => Self::Full { needed, free },
-            StoreError::Full { .. } | StoreError::Note { .. } => Self::Unwritable(error),
+            StoreError::Full { .. } | StoreError::NoRoom { .. } | StoreError::Note { .. } => Self::Unwritable(error),
             StoreError::Abandoned { .. } => Self::Cancelled,
             other => Self::Store(other),
         }
@@ -171,4 +171,22 @@ fn cannot_write(error: &StoreError) -> String {
 /// The operator's message about a write that is tried again.
 pub(crate) fn unwritable(error: &dyn std::error::Error) -> String {
     format!("{}: make room or mend the disk, and it goes on by itself", explain(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use rpp_p2p::consumer::Storage;
+
+    use super::*;
+    use crate::store::NoRoom;
+
+    #[test]
+    fn a_lack_of_inodes_pauses_and_is_said_without_free_bytes() {
+        let reason = NoRoom::Inodes(std::io::Error::from_raw_os_error(28));
+        let error = StoreError::NoRoom { path: "/data/payload".into(), reason };
+        let Storage::Unwritable(cause) = Storage::from(Trouble::from(error)) else { panic!("it does not pause") };
+        let said = cause.as_str();
+        assert!(said.starts_with("cannot write /data/payload: no inodes are left (df -i)"), "{said}");
+        assert!(said.contains("by itself") && !said.contains("needed, "), "{said}");
+    }
 }

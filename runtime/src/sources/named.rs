@@ -83,9 +83,11 @@ fn check_peers(request: &StartStream, me: PeerId, section: &str) -> Result<(), S
         let reason = InvalidSource::TooManyPeers { count, is_beside_one, max: MAX_PEERS };
         return Err(invalid(format!("{section}peers"), reason));
     }
-    // The peer may be this node itself. The node's task reports that with its own message.
     let mut seen: BTreeMap<PeerId, String> = BTreeMap::new();
     if let Some(first) = &request.peer {
+        if first.peer == me {
+            return Err(SnapshotRuntimeError::OwnPeer);
+        }
         seen.insert(first.peer, "peer".to_owned());
     }
     for (at, target) in request.peers.iter().enumerate() {

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use rpp_p2p::Hash;
 
-use super::{damage::Damage, manifest::OfferFlaw};
+use super::{damage::Damage, manifest::OfferFlaw, room::NoRoom};
 
 /// Why the store could not do what it was asked to do.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +19,15 @@ pub enum StoreError {
         needed: u64,
         /// Bytes that may be written, without those that other sessions still need.
         free: u64,
+    },
+    /// The machine's fault: a write failed for lack of room, although bytes are free. This passes when there is room.
+    #[error("cannot write {path}")]
+    NoRoom {
+        /// The file whose write failed.
+        path: PathBuf,
+        /// What was lacking.
+        #[source]
+        reason: NoRoom,
     },
     /// Another session of this node writes this payload.
     #[error("payload {root} is being written by another session")]

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     config::Durability,
-    files::{Dir, direct::Direct, in_file, is_full, sealed, sparse},
+    files::{Dir, direct::Direct, in_file, sealed, sparse},
 };
 
 /// Space for the manifest and folder entries.
@@ -83,7 +83,7 @@ impl Partial {
         let path = store.partial.path().join(root.to_string());
         let opened = open_folder(&store, &root, &layout);
         let (folder, payload, outboard) = opened.map_err(|error| store.failed("open", path.clone(), error, GROUP))?;
-        write_plan(&folder, plan, updates).map_err(|source| StoreError::Note { path: path.join(PLAN), source })?;
+        write_plan(&folder, plan, updates).map_err(|source| store.note_failed(path.join(PLAN), source))?;
         let direct = Direct::open(&folder, PAYLOAD);
         let mut partial = Self {
             store,
@@ -191,7 +191,7 @@ impl Partial {
 
     pub(super) fn write_have(&self, have: &Have) -> Result<(), StoreError> {
         let noted = have::write(&self.folder, &self.root, have);
-        noted.map_err(|source| StoreError::Note { path: self.folder.path().join(HAVE), source })
+        noted.map_err(|source| self.store.note_failed(self.folder.path().join(HAVE), source))
     }
 
     pub(super) fn flush(&mut self) -> Result<(), StoreError> {
@@ -350,18 +350,4 @@ pub(super) fn read_plan(partial: &Dir, root: &Hash) -> Result<PartialPlan, Store
         return Err(damaged(Damage::OtherPayload));
     }
     Ok(PartialPlan { plan: file.plan, updates: file.updates, path })
-}
-
-/// Turns a failed write into an error to which the session can react.
-pub(super) fn write_error(
-    doing: &'static str,
-    path: PathBuf,
-    source: io::Error,
-    needed: u64,
-    free: impl FnOnce() -> u64,
-) -> StoreError {
-    if is_full(&source) {
-        return StoreError::Full { path: Some(path), needed, free: free() };
-    }
-    StoreError::Io { doing, path, source }
 }

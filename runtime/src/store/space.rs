@@ -24,6 +24,14 @@ pub trait Space: Debug + Send + Sync {
     /// The file system cannot tell.
     fn free_bytes(&self, folder: &Path) -> io::Result<u64>;
 
+    /// Whether another file may be made in `folder`.
+    ///
+    /// # Errors
+    /// The file system cannot tell.
+    fn has_inodes(&self, folder: &Path) -> io::Result<bool> {
+        crate::files::has_inodes(folder)
+    }
+
     /// The mount of a folder.
     ///
     /// # Errors

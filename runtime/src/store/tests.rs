@@ -573,6 +573,48 @@ fn a_full_disk_says_what_is_needed_and_goes_on_when_there_is_room() {
     assert_eq!(fs::read(partial.finish(source.offer()).unwrap().payload_path()).unwrap(), content);
 }
 
+/// A disk with free bytes, on which each write fails.
+#[derive(Debug)]
+struct Refusing {
+    error: rustix::io::Errno,
+    has_inodes: bool,
+}
+
+impl Space for Refusing {
+    fn free_bytes(&self, _: &Path) -> io::Result<u64> {
+        Ok(1 << 40)
+    }
+
+    fn has_inodes(&self, _: &Path) -> io::Result<bool> {
+        Ok(self.has_inodes)
+    }
+
+    fn before_write(&self, _: u64) -> io::Result<()> {
+        Err(io::Error::from_raw_os_error(self.error.raw_os_error()))
+    }
+}
+
+#[test]
+fn a_write_that_fails_beside_free_bytes_says_what_is_lacking() {
+    use rustix::io::Errno;
+    let pair = Pair::new();
+    let root = pair.publish(&bytes(MIB, 1), 1);
+    let source = Source::new(&pair.provider(), root, 65_536);
+    for (error, has_inodes, words) in [
+        (Errno::NOSPC, false, "no inodes are left (df -i)"),
+        (Errno::NOSPC, true, "No space left on device"),
+        (Errno::DQUOT, true, "quota"),
+        (Errno::FBIG, true, "ulimit -f"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let consumer = Store::open_with(folder.path(), Arc::new(Refusing { error, has_inodes })).unwrap();
+        let failed = source.partial(&consumer).write(&source.chunk(0)).unwrap_err();
+        assert!(matches!(failed, StoreError::NoRoom { .. }), "{failed}");
+        let said = crate::files::with_causes(&failed);
+        assert!(said.contains("payload: ") && said.contains(words) && !said.contains("are needed"), "{said}");
+    }
+}
+
 #[test]
 fn what_other_sessions_still_need_is_taken_off_the_free_space() {
     let pair = Pair::new();
@@ -832,7 +874,7 @@ fn full_disk_child() {
             Err(error) => break error,
         }
     };
-    assert!(matches!(stopped, StoreError::Full { .. }), "{stopped}");
+    assert!(matches!(stopped, StoreError::NoRoom { reason: NoRoom::FileSize(_), .. }), "{stopped}");
     assert!(index >= 4 && index < source.plan.total_chunks);
     assert_eq!(partial.sync(Durability::Strict).unwrap().bytes(), index * 65_536);
     // There is room again.

@@ -7,7 +7,7 @@ use crate::cli::{config_args::ConfigArgs, logging::Logging};
 
 /// Applies every setting that can change while the node runs. An unusable configuration changes nothing.
 pub(super) async fn reload(args: &ConfigArgs, running: &Effective, logging: &Logging, tokens: &Tokens) {
-    tokens.read_again().await;
+    let usable = tokens.read_again().await;
     let new = match args.load() {
         Ok(new) => new,
         Err(error) => return tracing::error!("the configuration stays as it was: {error:#}"),
@@ -15,7 +15,14 @@ pub(super) async fn reload(args: &ConfigArgs, running: &Effective, logging: &Log
     if let Err(error) = logging.set_filter(&new.config.log) {
         return tracing::error!("the log's filter stays as it was: {error:#}");
     }
-    tracing::info!(filter = new.config.log.filter, "token files and the log's filter were read again");
+    let filter = &new.config.log.filter;
+    match usable {
+        true => tracing::info!(filter, "token files and the log's filter were read again"),
+        false => tracing::info!(
+            filter,
+            "the log's filter was read again, but not every token file: where one cannot be used, the earlier token counts"
+        ),
+    }
     let changed: Vec<_> = new
         .settings
         .iter()

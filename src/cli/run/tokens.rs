@@ -67,15 +67,18 @@ impl Tokens {
         }
     }
 
-    /// Reads the files now.
-    pub(super) async fn read_again(&self) {
+    /// Reads the files now. Returns whether all of them can be used.
+    pub(super) async fn read_again(&self) -> bool {
+        let mut usable = true;
         for followed in &self.followed {
             let file = followed.file.clone();
             // The file may lie on a slow file system.
-            if let Ok(read) = tokio::task::spawn_blocking(move || keys::load_token(None, &file)).await {
-                followed.take(read);
-            }
+            usable &= match tokio::task::spawn_blocking(move || keys::load_token(None, &file)).await {
+                Ok(read) => followed.take(read),
+                Err(_) => false,
+            };
         }
+        usable
     }
 }
 
@@ -92,13 +95,15 @@ impl Followed {
         Self { token: token.clone(), file, wrong: Mutex::new(None) }
     }
 
-    fn take(&self, read: Result<SecretString, KeyError>) {
+    /// Returns whether the file can be used.
+    fn take(&self, read: Result<SecretString, KeyError>) -> bool {
         let file = self.file.display();
         let replaced = read.map_err(|error| error.to_string()).and_then(|token| {
             let replaced = self.token.replace(&token);
             replaced.map_err(|error| error.to_string())
         });
         let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        let usable = replaced.is_ok();
         match replaced {
             Ok(changed) => {
                 *wrong = None;
@@ -114,5 +119,6 @@ impl Followed {
                 *wrong = Some(error);
             }
         }
+        usable
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::{Call, Manager, Tracked, sources::is_reachable};
 use crate::{
     clock::now_text,
-    error::{InvalidArgument, PeerMismatch, ResumeMismatch, SnapshotRuntimeError, StorageFault},
+    error::{InvalidArgument, InvalidSource, PeerMismatch, ResumeMismatch, SnapshotRuntimeError, StorageFault},
     handle::{PeerTarget, Reply, ResumeStream, SourceTarget, StartStream},
     peers::Peers,
     sessions::{
@@ -70,8 +70,8 @@ impl Manager {
         if let Err(error) = &self.head_file {
             return Err(StorageFault::new(error.clone()).into());
         }
-        if let Some(peer) = peer.filter(|peer| **peer == self.me) {
-            return Err(SnapshotRuntimeError::InvalidPeer { given: format!("{peer} (this node itself)") });
+        if peer.is_some_and(|peer| *peer == self.me) {
+            return Err(SnapshotRuntimeError::OwnPeer);
         }
         Ok(())
     }
