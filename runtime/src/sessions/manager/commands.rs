@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::{Call, Manager, Tracked, sources::is_reachable};
 use crate::{
     clock::now_text,
-    error::{InvalidArgument, InvalidSource, PeerMismatch, ResumeMismatch, SnapshotRuntimeError, StorageFault},
+    error::{InvalidArgument, PeerMismatch, ResumeMismatch, SnapshotRuntimeError, StorageFault},
     handle::{PeerTarget, Reply, ResumeStream, SourceTarget, StartStream},
     peers::Peers,
     sessions::{
