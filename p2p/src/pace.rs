@@ -46,7 +46,8 @@ impl PaceLimits {
     }
 
     /// The fewest bytes that must arrive in one period.
-    fn least(&self) -> u64 {
+    #[must_use]
+    pub fn least(&self) -> u64 {
         u64::try_from(self.over.as_millis() * u128::from(self.slowest) / 1000).unwrap_or(u64::MAX)
     }
 

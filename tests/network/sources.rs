@@ -235,10 +235,15 @@ fn is_payload(asked: &Asked) -> bool {
     asked.path.ends_with("/payload")
 }
 
+/// A server that has no time until this date, which is not far from its own.
+fn until(date: &str) -> Reply {
+    Reply::status(503).with("date", "Sun, 29 Nov 2026 12:00:00 GMT").with("retry-after", date)
+}
+
 /// The server's behaviour for the payload, the state that results, and words of the error.
 type Trouble = (fn(&Asked, Reply) -> Reply, &'static str, &'static str);
 
-const TROUBLES: [Trouble; 13] = [
+const TROUBLES: [Trouble; 16] = [
     (|_, _| Reply { body: noise(1, FIRST_BYTES), ..Reply::status(200) }, "refused", "must support ranges"),
     (|_, _| Reply::status(416), "refused", "refuses or shifts a range"),
     (|_, honest| honest.with("content-range", format!("bytes 1-16384/{FIRST_BYTES}")), "refused", "shifts a range"),
@@ -249,6 +254,9 @@ const TROUBLES: [Trouble; 13] = [
     (|asked, _| Reply::status(307).with("location", asked.path.clone()), "refused", "redirects more than 5 times"),
     (|_, _| Reply::status(429).with("retry-after", "7"), "backing_off", "patience (HTTP 429, 7 s)"),
     (|_, _| Reply::status(503), "backing_off", "patience (HTTP 503)"),
+    (|_, _| until("Sun, 29 Nov 2026 12:01:30 GMT"), "backing_off", "patience (HTTP 503, 90 s)"),
+    (|_, _| Reply::status(503).with("retry-after", "9".repeat(30)), "backing_off", "patience (HTTP 503, 86400 s)"),
+    (|_, honest| honest.with("content-encoding", "gzip"), "refused", "the mirror must serve files as they are"),
     (|_, _| Reply::status(500), "backing_off", "it answers HTTP 500"),
     (|_, honest| Reply { cut: Some(honest.body.len() / 2), ..honest }, "backing_off", "ended an answer early"),
     (|_, honest| Reply { body: honest.body[1..].to_vec(), ..honest }, "backing_off", "bytes instead of"),

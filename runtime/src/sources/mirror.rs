@@ -14,8 +14,10 @@
 //!
 //! User, password and query of a URL may be secrets. They never appear in a text ([`MirrorUrl`]).
 
+mod answer;
 mod copy;
 mod http;
+mod leftovers;
 mod list;
 mod read;
 #[cfg(test)]
@@ -38,16 +40,21 @@ use object_store::{
     ClientOptions, ObjectStore, RetryConfig, aws::AmazonS3Builder, azure::MicrosoftAzureBuilder,
     gcp::GoogleCloudStorageBuilder, http::HttpBuilder, local::LocalFileSystem, path::Path,
 };
-use rpp_p2p::error::Cause;
+use rpp_p2p::{error::Cause, snapshots::PaceLimits};
 
 use self::{http::Connector, url::Scheme};
 use crate::{
-    limits::WARM_CONNECTIONS,
+    limits::{MIRROR_IDLE, WARM_CONNECTIONS},
     store::{MANIFEST, OUTBOARD, PAYLOAD},
 };
 
 /// The list of snapshots.
 const SNAPSHOTS: &str = "snapshots.json";
+
+/// How slow a mirror may be: as slow as a peer.
+fn pace() -> PaceLimits {
+    PaceLimits::default().with_idle(MIRROR_IDLE)
+}
 
 /// A store, and the mirror's path in it.
 #[derive(Clone)]
@@ -66,10 +73,10 @@ impl fmt::Debug for MirrorPlace {
 impl MirrorPlace {
     /// Sends nothing yet. A reader makes each request only once, because its download decides when to try again. A
     /// writer's requests are repeated.
-    fn open(url: &MirrorUrl, is_written: bool, patience: Duration) -> Result<Self, MirrorTrouble> {
+    fn open(url: &MirrorUrl, is_written: bool, pace: PaceLimits) -> Result<Self, MirrorTrouble> {
         // A reader soon makes several requests at once.
         let warm = if is_written { 0 } else { WARM_CONNECTIONS };
-        let connector = Connector::new(url.credentials(), patience, warm);
+        let connector = Connector::new(url.credentials(), pace, warm);
         let retry = match is_written {
             true => RetryConfig { max_retries: 4, retry_timeout: Duration::from_secs(60), ..RetryConfig::default() },
             false => RetryConfig { max_retries: 0, ..RetryConfig::default() },

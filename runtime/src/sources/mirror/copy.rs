@@ -7,14 +7,16 @@ use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPay
 use rpp_p2p::Hash;
 
 use super::{
-    MirrorFile, MirrorPlace,
+    MirrorFile, MirrorPlace, SNAPSHOTS,
+    leftovers::remove_leftovers,
     list::{ListedSnapshot, SnapshotList},
+    pace,
     trouble::MirrorTrouble,
     url::{MirrorUrl, Scheme},
 };
 use crate::{
-    limits::{MAX_MIRROR_PUT, MIRROR_IDLE, MIRROR_PART},
-    store::{Store, StoreError, Stored, read_at},
+    limits::{MAX_MIRROR_PUT, MIRROR_PART},
+    store::{MANIFEST, OUTBOARD, PAYLOAD, Store, StoreError, Stored, read_at},
 };
 
 /// How often the list is written again because another writer was faster.
@@ -101,7 +103,7 @@ pub enum CopyError {
 
 /// Copies stored payloads to a mirror. For each payload it sends the payload, the outboard, then the manifest; the list
 /// comes last. A file that is there with the right length is not sent again. So after a kill, the next copy continues
-/// with the first missing file.
+/// with the first missing file. What a kill left half written in a folder, the next copy removes when it is an hour old.
 ///
 /// # Errors
 /// See [`CopyError`]. Readers do not see anything that was not put on the list; the next copy uses it.
@@ -114,7 +116,7 @@ pub async fn copy(
     let mirror = |trouble| CopyError::Mirror { mirror: to.to_string(), trouble };
     let place = match plan.dry_run && to.scheme() == Scheme::File && !to.folder().exists() {
         true => None,
-        false => Some(MirrorPlace::open(to, !plan.dry_run, MIRROR_IDLE).map_err(mirror)?),
+        false => Some(MirrorPlace::open(to, !plan.dry_run, pace()).map_err(mirror)?),
     };
     let mut copied = Copied::default();
     for stored in chosen(store, &plan.roots)? {
@@ -133,8 +135,12 @@ pub async fn copy(
         }
     }
     if let (Some(place), false) = (&place, plan.dry_run) {
+        if let Some(folder) = to.local_folder() {
+            remove_leftovers(folder, &[SNAPSHOTS]).await;
+        }
         copied.removed = publish(place, &copied.snapshots, plan.keep).await.map_err(mirror)?;
         for root in &copied.removed {
+            remove_leftovers_of(to, root).await;
             // The manifest goes first: a reader with the old list then finds no half snapshot.
             for file in [MirrorFile::Manifest, MirrorFile::Outboard, MirrorFile::Payload] {
                 match place.store.delete(&place.file(root, file)).await {
@@ -167,6 +173,9 @@ impl PayloadCopy<'_> {
     /// Returns how many bytes had to be sent.
     async fn files(&mut self) -> Result<u64, CopyError> {
         let root = self.stored.root();
+        if !self.plan.dry_run {
+            remove_leftovers_of(self.to, &root).await;
+        }
         // While it is open, nobody removes it.
         let payload = self.stored.open()?;
         let unread = |source| CopyError::Read { root, source };
@@ -267,6 +276,13 @@ impl PayloadCopy<'_> {
 
     fn tell(&mut self, kind: MirrorFile, done: u64, total: u64) {
         (self.watch)(CopyProgress { root: self.stored.root(), file: kind.name(), done, total });
+    }
+}
+
+/// Removes what killed copies left of a payload's files, if the mirror is a folder.
+async fn remove_leftovers_of(to: &MirrorUrl, root: &Hash) {
+    if let Some(folder) = to.local_folder() {
+        remove_leftovers(folder.join(root.to_string()), &[PAYLOAD, OUTBOARD, MANIFEST]).await;
     }
 }
 

@@ -4,16 +4,14 @@
 use std::{
     collections::HashMap,
     fmt,
-    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header};
 use base64::Engine as _;
 use bytes::Bytes;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, builderstates::WantsSchemes};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector as TcpConnector},
@@ -26,10 +24,9 @@ use object_store::{
         HttpResponseBody, HttpService,
     },
 };
-use rpp_p2p::error::Cause;
-use tokio::time::Sleep;
+use rpp_p2p::{error::Cause, snapshots::PaceLimits};
 
-use super::{trouble::MirrorTrouble, warm::Warm};
+use super::{answer::Answer, trouble::MirrorTrouble, warm::Warm};
 use crate::limits::{MAX_MIRROR_ANSWER, MAX_REDIRECTS, MIRROR_CONNECT};
 
 /// Files whose ETag and length are remembered.
@@ -38,21 +35,21 @@ const MAX_SEEN: usize = 64;
 /// Makes the client of one mirror.
 pub(super) struct Connector {
     basic: Option<HeaderValue>,
-    patience: Duration,
+    pace: PaceLimits,
     warm: usize,
 }
 
 impl Connector {
-    /// `credentials`: user and password for this server. `patience`: how long it may send nothing. `warm`: the number
+    /// `credentials`: user and password for this server. `pace`: how slow it may be. `warm`: the number
     /// of connections that are made beside the first one.
-    pub(super) fn new(credentials: Option<(String, String)>, patience: Duration, warm: usize) -> Self {
+    pub(super) fn new(credentials: Option<(String, String)>, pace: PaceLimits, warm: usize) -> Self {
         let basic = credentials.and_then(|(user, password)| {
             let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
             let mut value = HeaderValue::try_from(format!("Basic {encoded}")).ok()?;
             value.set_sensitive(true);
             Some(value)
         });
-        Self { basic, patience, warm }
+        Self { basic, pace, warm }
     }
 }
 
@@ -72,8 +69,8 @@ impl HttpConnector for Connector {
         let connector = Warm::new(tls.https_or_http().enable_http1().wrap_connector(tcp), self.warm);
         let client = Client::builder(TokioExecutor::new()).build(connector);
         let seen = Mutex::default();
-        let (basic, patience) = (self.basic.clone(), self.patience);
-        Ok(HttpClient::new(Service { client, basic, patience, seen: Arc::new(seen) }))
+        let (basic, pace) = (self.basic.clone(), self.pace);
+        Ok(HttpClient::new(Service { client, basic, pace, seen: Arc::new(seen) }))
     }
 }
 
@@ -97,7 +94,7 @@ fn tls() -> Result<HttpsConnectorBuilder<WantsSchemes>, rustls::Error> {
 struct Service {
     client: Client<Warm<HttpsConnector<TcpConnector>>, HttpRequestBody>,
     basic: Option<HeaderValue>,
-    patience: Duration,
+    pace: PaceLimits,
     /// The properties of each file when its first range arrived.
     seen: Arc<Mutex<HashMap<String, SeenFile>>>,
 }
@@ -125,62 +122,39 @@ impl HttpService for Service {
         let has_body = *request.method() != Method::HEAD;
         let response = self.follow(request).await.map_err(failed)?;
         check_status(&response, is_read).map_err(failed)?;
-        if let Some(range) = range.filter(|_| is_read) {
-            self.check_range(&name, &range, &response).map_err(failed)?;
+        let is_file = is_read && response.status().is_success();
+        if is_file {
+            check_encoding(response.headers()).map_err(failed)?;
         }
-        let (parts, body) = response.into_parts();
+        let expected = match range.filter(|_| is_read) {
+            Some(range) => self.check_range(&name, &range, &response).map_err(failed)?,
+            None => None,
+        };
+        let (mut parts, body) = response.into_parts();
+        let announced = content_length(&parts.headers);
         if !has_body {
+            if is_file && announced.is_none() {
+                return Err(failed(MirrorTrouble::NoLength));
+            }
             return Ok(HttpResponse::from_parts(parts, HttpResponseBody::from(Bytes::new())));
         }
-        if content_length(&parts.headers).is_some_and(|announced| announced > MAX_MIRROR_ANSWER) {
+        if announced.is_some_and(|announced| announced > MAX_MIRROR_ANSWER) {
             return Err(failed(MirrorTrouble::TooLong));
         }
-        let answer = Answer { body, left: MAX_MIRROR_ANSWER, patience: self.patience, waits: None };
-        Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(answer)))
-    }
-}
-
-/// The body of an answer as it arrives. It may not be longer than its limit, and no pause without a byte may be longer
-/// than the patience. Time in which nobody reads it does not count.
-struct Answer {
-    body: Incoming,
-    left: u64,
-    patience: Duration,
-    waits: Option<Pin<Box<Sleep>>>,
-}
-
-impl Body for Answer {
-    type Data = Bytes;
-    type Error = HttpError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
-        let told = match Pin::new(&mut self.body).poll_frame(cx) {
-            Poll::Pending => {
-                let patience = self.patience;
-                let waits = self.waits.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-                ready!(waits.as_mut().poll(cx));
-                return Poll::Ready(Some(Err(failed(MirrorTrouble::Slow { waited: patience }))));
+        let answer = Answer::new(body, expected, self.pace);
+        if !is_file || announced.is_some() {
+            return Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(answer)));
+        }
+        // The server does not say how long its answer is, and `object_store` reads only files that say so.
+        let (length, body) = match expected {
+            Some(expected) => (expected, HttpResponseBody::new(answer)),
+            None => {
+                let whole = answer.whole().await?;
+                (whole.len() as u64, HttpResponseBody::from(whole))
             }
-            Poll::Ready(told) => told,
         };
-        self.waits = None;
-        let length =
-            told.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, |data| data.len() as u64);
-        Poll::Ready(told.map(|frame| match self.left.checked_sub(length) {
-            None => Err(failed(MirrorTrouble::TooLong)),
-            Some(left) => {
-                self.left = left;
-                frame.map_err(|_| failed(MirrorTrouble::ClosedEarly))
-            }
-        }))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        Ok(HttpResponse::from_parts(parts, body))
     }
 }
 
@@ -192,8 +166,8 @@ impl Service {
         for _ in 0..=MAX_REDIRECTS {
             let (uri, method, headers) = (parts.uri.clone(), parts.method.clone(), parts.headers.clone());
             let sent = HttpRequest::from_parts(parts, body);
-            let answer = tokio::time::timeout(self.patience, self.client.request(sent)).await;
-            let response = answer.map_err(|_| MirrorTrouble::Slow { waited: self.patience })?.map_err(|error| {
+            let answer = tokio::time::timeout(self.pace.idle, self.client.request(sent)).await;
+            let response = answer.map_err(|_| MirrorTrouble::Slow { waited: self.pace.idle })?.map_err(|error| {
                 match error.is_connect() {
                     true => MirrorTrouble::Unreachable { reason: Cause::innermost(error) },
                     false => MirrorTrouble::ClosedEarly,
@@ -214,13 +188,19 @@ impl Service {
         Err(MirrorTrouble::Redirect { how: "more than 5 times" })
     }
 
-    /// Checks that an answer is the range that was asked for, and that the file is still the same as before.
-    fn check_range(&self, name: &str, range: &HeaderValue, response: &Response<Incoming>) -> Result<(), MirrorTrouble> {
+    /// Checks that an answer is the range that was asked for, and that the file is still the same as before. Returns
+    /// the number of bytes of the range.
+    fn check_range(
+        &self,
+        name: &str,
+        range: &HeaderValue,
+        response: &Response<Incoming>,
+    ) -> Result<Option<u64>, MirrorTrouble> {
         match response.status() {
             StatusCode::PARTIAL_CONTENT => {}
             StatusCode::OK => return Err(MirrorTrouble::IgnoresRanges),
             // A status such as `404` is handled elsewhere.
-            _ => return Ok(()),
+            _ => return Ok(None),
         }
         let headers = response.headers();
         let asked = range.to_str().ok().and_then(|text| bounds(text.strip_prefix("bytes=")?));
@@ -245,13 +225,13 @@ impl Service {
         match before {
             SeenFile { length, .. } if *length != now.length => Err(MirrorTrouble::Changed { what: "length" }),
             SeenFile { etag, .. } if *etag != now.etag => Err(MirrorTrouble::Changed { what: "ETag" }),
-            _ => Ok(()),
+            _ => Ok(Some(expected)),
         }
     }
 }
 
 /// Makes an error for `object_store`, which repeats only requests whose error may pass.
-fn failed(trouble: MirrorTrouble) -> HttpError {
+pub(super) fn failed(trouble: MirrorTrouble) -> HttpError {
     let kind = if trouble.may_pass() { HttpErrorKind::Request } else { HttpErrorKind::Unknown };
     HttpError::new(kind, trouble)
 }
@@ -262,7 +242,7 @@ fn check_status(response: &Response<Incoming>, is_read: bool) -> Result<(), Mirr
     let code = status.as_u16();
     match status {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-            Err(MirrorTrouble::Later { status: code, retry_after: retry_after(response.headers()) })
+            Err(MirrorTrouble::Later { status: code, retry_after: retry_after(response.headers(), SystemTime::now()) })
         }
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(MirrorTrouble::Access { status: code }),
         StatusCode::RANGE_NOT_SATISFIABLE => Err(MirrorTrouble::Range),
@@ -275,6 +255,22 @@ fn check_status(response: &Response<Incoming>, is_read: bool) -> Result<(), Mirr
         _ if status.is_success() => Ok(()),
         _ => Err(MirrorTrouble::Status { status: code }),
     }
+}
+
+/// Checks that a file comes as it is. A compressed one has other bytes than its root and its ranges.
+fn check_encoding(headers: &HeaderMap) -> Result<(), MirrorTrouble> {
+    // A server's own text is not repeated.
+    const KNOWN: [&str; 5] = ["gzip", "br", "zstd", "deflate", "compress"];
+    // `aws-chunked` says how an object came into its bucket.
+    const PLAIN: [&str; 3] = ["", "identity", "aws-chunked"];
+    for value in headers.get_all(header::CONTENT_ENCODING) {
+        let text = String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase();
+        if let Some(encoding) = text.split(',').map(str::trim).find(|encoding| !PLAIN.contains(encoding)) {
+            let known = KNOWN.into_iter().find(|known| *known == encoding.trim_start_matches("x-"));
+            return Err(MirrorTrouble::Compressed { encoding: known.unwrap_or("an unknown one") });
+        }
+    }
+    Ok(())
 }
 
 fn is_redirect(status: StatusCode) -> bool {
@@ -300,11 +296,20 @@ fn keep_harmless(headers: &mut HeaderMap) {
     headers.extend(kept);
 }
 
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    const LONGEST: u64 = 24 * 60 * 60;
-    // A date is rare here. Without a number, the usual back-off applies.
-    let seconds: u64 = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds.min(LONGEST)))
+/// The value of `Retry-After`: a number of seconds, or a date. A date counts from the server's own `Date`, so that it
+/// does not matter whose clock is wrong. Any other value is as good as none: then the usual back-off applies.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let date = |text: &str| httpdate::parse_http_date(text).ok();
+    let wished = text(header::RETRY_AFTER)?;
+    let is_number = !wished.is_empty() && wished.bytes().all(|byte| byte.is_ascii_digit());
+    let wait = match is_number {
+        // Only a number that is too large does not fit.
+        true => Duration::from_secs(wished.parse().unwrap_or(u64::MAX)),
+        false => date(wished)?.duration_since(text(header::DATE).and_then(date).unwrap_or(now)).unwrap_or_default(),
+    };
+    Some(wait.min(LONGEST))
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {
@@ -316,4 +321,58 @@ fn bounds(text: &str) -> Option<(u64, u64)> {
     let (first, last) = text.split_once('-')?;
     let (first, last) = (first.parse().ok()?, last.parse().ok()?);
     (first <= last && last < u64::MAX).then_some((first, last))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(all: &[(HeaderName, &str)]) -> HeaderMap {
+        all.iter().map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap())).collect()
+    }
+
+    #[test]
+    fn retry_after_is_a_number_or_a_date_and_at_most_a_day() {
+        const DAY: u64 = 24 * 60 * 60;
+        // Sun, 29 Nov 2026 12:00:00 GMT
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_953_600);
+        for (wished, seconds) in [
+            ("7", Some(7)),
+            (" 0 ", Some(0)),
+            ("86401", Some(DAY)),
+            ("99999999999999999999999999", Some(DAY)),
+            ("Sun, 29 Nov 2026 12:02:00 GMT", Some(120)),
+            ("Sunday, 29-Nov-26 12:02:00 GMT", Some(120)),
+            ("Sun Nov 29 12:02:00 2026", Some(120)),
+            ("Tue, 29 Nov 2050 12:00:00 GMT", Some(DAY)),
+            ("Sun, 29 Nov 2026 11:59:59 GMT", Some(0)),
+            ("", None),
+            ("-7", None),
+            ("+7", None),
+            ("7.5", None),
+            ("soon", None),
+        ] {
+            let told = retry_after(&headers(&[(header::RETRY_AFTER, wished)]), now);
+            assert_eq!(told, seconds.map(Duration::from_secs), "{wished}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new(), now), None);
+        // The clock of this node, or of the server, is a year wrong.
+        let dates =
+            [(header::DATE, "Mon, 29 Nov 2027 12:00:00 GMT"), (header::RETRY_AFTER, "Mon, 29 Nov 2027 12:00:30 GMT")];
+        assert_eq!(retry_after(&headers(&dates), now), Some(Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn a_compressed_file_is_refused_by_its_header_and_no_text_of_the_server_is_repeated() {
+        let check = |value: &str| check_encoding(&headers(&[(header::CONTENT_ENCODING, value)]));
+        for plain in ["", "identity", "Identity", "aws-chunked", "aws-chunked, identity"] {
+            assert_eq!(check(plain), Ok(()), "{plain}");
+        }
+        assert_eq!(check_encoding(&HeaderMap::new()), Ok(()));
+        for (value, encoding) in
+            [("gzip", "gzip"), ("X-GZIP", "gzip"), ("aws-chunked,br", "br"), ("secret", "an unknown one")]
+        {
+            assert_eq!(check(value), Err(MirrorTrouble::Compressed { encoding }), "{value}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -16,6 +16,7 @@ use rpp_p2p::{
     mirror,
     outboard::{Layout, NODE, proof_nodes},
     plan::ChunkBounds,
+    snapshots::PaceLimits,
     tree::chunk_range,
 };
 
@@ -24,11 +25,12 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use super::{
     MirrorFile, MirrorPlace,
     list::SnapshotList,
+    pace,
     trouble::{MirrorTrouble, UnusableManifest},
     url::MirrorUrl,
 };
 use crate::{
-    limits::{MAX_MIRROR_NODES, MIRROR_IDLE, WARM_LIFE},
+    limits::{MAX_MIRROR_NODES, WARM_LIFE},
     store::Manifest,
 };
 
@@ -73,14 +75,14 @@ impl MirrorReader {
     /// # Errors
     /// The store cannot be used as it is configured.
     pub fn open(url: &MirrorUrl) -> Result<Self, MirrorTrouble> {
-        Self::open_with(url, MIRROR_IDLE)
+        Self::open_with(url, pace())
     }
 
-    /// With another limit than 30 s for the time without a byte.
-    pub(super) fn open_with(url: &MirrorUrl, patience: Duration) -> Result<Self, MirrorTrouble> {
+    /// With another limit for how slow it may be.
+    pub(super) fn open_with(url: &MirrorUrl, pace: PaceLimits) -> Result<Self, MirrorTrouble> {
         Ok(Self {
             url: url.clone(),
-            place: MirrorPlace::open(url, false, patience)?,
+            place: MirrorPlace::open(url, false, pace)?,
             nodes: Mutex::default(),
             asks: tokio::sync::Mutex::default(),
             begun: Mutex::default(),

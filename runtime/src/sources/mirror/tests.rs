@@ -12,6 +12,7 @@ use std::{
 use rpp_p2p::{
     Hash, Plan, PlanWishes, Violation,
     plan::{PlanBounds, TrustAnchor, check_authority_signatures, check_plan},
+    snapshots::PaceLimits,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -121,6 +122,39 @@ async fn a_copy_goes_on_file_by_file_and_the_list_comes_last() {
 }
 
 #[tokio::test]
+async fn what_killed_copies_left_in_a_folder_goes_with_the_next_copy() {
+    let (source, target) = (Source::new(), tempfile::tempdir().unwrap());
+    copied(&source, target.path(), &CopyPlan::default()).await;
+    let of_root = target.path().join(source.root.to_string());
+    let old = std::time::SystemTime::now() - Duration::from_secs(2 * 60 * 60);
+    let write = |path: PathBuf, is_old: bool| {
+        let file = fs::File::create(&path).unwrap();
+        if is_old {
+            file.set_modified(old).unwrap();
+        }
+        path
+    };
+    let left = [
+        write(of_root.join("payload#1"), true),
+        write(of_root.join("outboard#1"), true),
+        write(of_root.join("manifest.json#12"), true),
+        write(target.path().join("snapshots.json#1"), true),
+    ];
+    // One is being written, and the others are not ours.
+    let others = [
+        write(of_root.join("payload#2"), false),
+        write(of_root.join("notes#1"), true),
+        write(target.path().join("payload#1"), true),
+    ];
+    copied(&source, target.path(), &CopyPlan { dry_run: true, ..CopyPlan::default() }).await;
+    assert!(left.iter().all(|path| path.exists()), "a dry run removes nothing");
+    // The payload itself is there already, and is not written again.
+    copied(&source, target.path(), &CopyPlan::default()).await;
+    assert_eq!(left.iter().filter(|path| path.exists()).collect::<Vec<_>>(), Vec::<&PathBuf>::new());
+    assert!(others.iter().all(|path| path.exists()), "{others:?}");
+}
+
+#[tokio::test]
 async fn the_newest_are_kept_and_two_writers_lose_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let roots: Vec<_> =
@@ -163,6 +197,16 @@ enum Manner {
     AnotherRange,
     ClosesEarly,
     Silent,
+    /// Sends a byte now and then.
+    Drips,
+    /// Says that it compresses.
+    Gzip,
+    /// Answers to every request in pieces, without the whole length.
+    Chunked,
+    /// Answers to every request without a length; the answer ends with the connection.
+    Unmeasured,
+    /// In pieces, and more of them than were asked for.
+    ChunkedMore,
     Says(u16),
     /// A status with `Retry-After`.
     Later(u16),
@@ -248,6 +292,9 @@ async fn serve(
         return socket.write_all(b"HTTP/1.1 416 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
     }
     let manner = *manners.lock().unwrap();
+    if matches!(manner, Manner::Chunked | Manner::Unmeasured) {
+        return without_length(&mut socket, &content, range, manner == Manner::Chunked).await;
+    }
     let (Some((first, last)), true) = (range, path.ends_with("payload")) else {
         let body = range.map_or(content.clone(), |(first, last)| content[first..=last].to_vec());
         let status = match range {
@@ -293,6 +340,21 @@ async fn serve(
             tokio::time::sleep(Duration::from_secs(600)).await;
             return Ok(());
         }
+        Manner::Drips => {
+            socket.write_all(partial(first, body.len()).as_bytes()).await?;
+            for byte in body {
+                socket.write_all(std::slice::from_ref(byte)).await?;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            return Ok(());
+        }
+        Manner::Gzip => partial(first, body.len()).replace("ETag", "Content-Encoding: gzip\r\nETag"),
+        Manner::ChunkedMore => {
+            let head = partial(first, body.len()).replace("Content-Length", "Transfer-Encoding: chunked\r\nX-Length");
+            socket.write_all(head.as_bytes()).await?;
+            return pieces(&mut socket, &[body, &[0; 100]].concat()).await;
+        }
+        Manner::Chunked | Manner::Unmeasured => unreachable!("answered above"),
         Manner::Says(status) => format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
         Manner::Later(status) => {
             format!("HTTP/1.1 {status} No\r\nRetry-After: 7\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
@@ -305,6 +367,64 @@ async fn serve(
     let has_body = head.contains(" 206 ");
     socket.write_all(head.as_bytes()).await?;
     if has_body { socket.write_all(body).await } else { Ok(()) }
+}
+
+/// Answers with a file, or a part of it, but not with its length.
+async fn without_length(
+    socket: &mut TcpStream,
+    content: &[u8],
+    range: Option<(usize, usize)>,
+    is_chunked: bool,
+) -> std::io::Result<()> {
+    let (status, body) = match range {
+        Some((first, last)) => (
+            format!("206 Partial Content\r\nContent-Range: bytes {first}-{last}/{}", content.len()),
+            &content[first..=last],
+        ),
+        None => ("200 OK".to_owned(), content),
+    };
+    let (version, coding) = if is_chunked { ("1.1", "Transfer-Encoding: chunked\r\n") } else { ("1.0", "") };
+    let head = format!("HTTP/{version} {status}\r\n{coding}Connection: close\r\n\r\n");
+    socket.write_all(head.as_bytes()).await?;
+    if is_chunked { pieces(socket, body).await } else { socket.write_all(body).await }
+}
+
+/// Sends a body in pieces, as `Transfer-Encoding: chunked` has it.
+async fn pieces(socket: &mut TcpStream, body: &[u8]) -> std::io::Result<()> {
+    for piece in body.chunks(1000) {
+        let piece = [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat();
+        socket.write_all(&piece).await?;
+    }
+    socket.write_all(b"0\r\n\r\n").await
+}
+
+#[tokio::test]
+async fn a_mirror_that_says_of_no_answer_how_long_it_is_is_read_all_the_same() {
+    let source = Source::new();
+    copied(&source, &source.files(), &CopyPlan::default()).await;
+    let server = Server::start(source.files()).await;
+    let url: MirrorUrl = server.url.parse().unwrap();
+    for manner in [Manner::Chunked, Manner::Unmeasured] {
+        server.now(manner);
+        let reader = MirrorReader::open(&url).unwrap();
+        let (plan, _) = reader.plan(&wishes(None)).await.unwrap();
+        assert!(read_all(&reader, &plan).await == bytes(SIZE, 1), "the payload differs: {manner:?}");
+    }
+    // A copy asks for the length alone.
+    let looks = CopyPlan { dry_run: true, ..CopyPlan::default() };
+    match copy(&source.store(), &url, &looks, &mut |_| {}).await {
+        Err(CopyError::Mirror { trouble, .. }) => {
+            assert_eq!(trouble, MirrorTrouble::NoLength);
+            assert!(trouble.to_string().contains("no Content-Length") && !trouble.may_pass(), "{trouble}");
+        }
+        other => panic!("{other:?}"),
+    }
+    // An answer without a length is not read beyond its range.
+    server.now(Manner::ChunkedMore);
+    let reader = MirrorReader::open(&url).unwrap();
+    let (plan, _) = reader.plan(&wishes(None)).await.unwrap();
+    let trouble = reader.chunks(&plan, 3..4).await.unwrap_err();
+    assert!(matches!(trouble, MirrorTrouble::Length { expected: CHUNK, received } if received > CHUNK), "{trouble:?}");
 }
 
 #[tokio::test]
@@ -388,6 +508,8 @@ async fn whatever_a_server_does_has_its_own_word_and_passes_when_it_may() {
         (Manner::AnotherRange, MirrorTrouble::Range, false),
         (Manner::ClosesEarly, MirrorTrouble::ClosedEarly, true),
         (Manner::Silent, MirrorTrouble::Slow { waited: Duration::from_millis(300) }, true),
+        (Manner::Drips, MirrorTrouble::TooSlow { slowest: 1024, over: Duration::from_millis(300) }, true),
+        (Manner::Gzip, MirrorTrouble::Compressed { encoding: "gzip" }, false),
         (Manner::Says(404), MirrorTrouble::NotFound { what: "payload" }, false),
         (Manner::Says(416), MirrorTrouble::Range, false),
         (Manner::Says(403), MirrorTrouble::Access { status: 403 }, false),
@@ -399,14 +521,19 @@ async fn whatever_a_server_does_has_its_own_word_and_passes_when_it_may() {
         (Manner::RedirectsToHttps, MirrorTrouble::Redirect { how: "to another scheme" }, false),
     ] {
         server.now(Manner::Honest);
-        let patience = if manner == Manner::Silent { Duration::from_millis(300) } else { Duration::from_secs(60) };
+        let (short, patient) = (Duration::from_millis(300), PaceLimits::default().with_idle(Duration::from_secs(60)));
+        let pace = match manner {
+            Manner::Silent => patient.with_idle(short),
+            Manner::Drips => patient.with_slowest(1024, short),
+            _ => patient,
+        };
         let (plan, _) = MirrorReader::open(&url).unwrap().plan(&wishes(None)).await.unwrap();
-        let reader = MirrorReader::open_with(&url, patience).unwrap();
+        let reader = MirrorReader::open_with(&url, pace).unwrap();
         server.now(manner);
         let trouble = reader.chunks(&plan, 3..4).await.unwrap_err();
         assert_eq!((&trouble, trouble.may_pass()), (&expected, may_pass), "{manner:?}");
         shown(&trouble);
-        if manner == Manner::Silent {
+        if matches!(manner, Manner::Silent | Manner::Drips) {
             continue; // A busy machine is as slow.
         }
         // When the mirror works again, the same reader asks it again.

@@ -59,6 +59,23 @@ pub enum MirrorTrouble {
         /// How long the reader waited.
         waited: Duration,
     },
+    /// Bytes came, but too few.
+    #[error("it sent less than {} KiB/s over {} s", f64::from(*.slowest) / 1024.0, .over.as_secs_f64())]
+    TooSlow {
+        /// The slowest rate that is waited for, in bytes per second,
+        slowest: u32,
+        /// measured over this time.
+        over: Duration,
+    },
+    /// It does not say how long a file is.
+    #[error("its answer does not say how long it is (no Content-Length)")]
+    NoLength,
+    /// It compresses a file.
+    #[error("its answer is compressed (Content-Encoding: {encoding}): the mirror must serve files as they are")]
+    Compressed {
+        /// How.
+        encoding: &'static str,
+    },
     /// The file has changed since the first answer.
     #[error("the file changed under way (its {what} is another one)")]
     Changed {
@@ -118,10 +135,12 @@ pub enum MirrorTrouble {
     #[error("it cannot do what is needed of it")]
     Incapable,
     /// A request failed for any other reason.
-    #[error("the request for its {what} failed")]
+    #[error("the request for its {what} failed{}", .reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default())]
     Failed {
         /// What was asked for.
         what: &'static str,
+        /// The system's error, if it is one.
+        reason: Option<Cause>,
     },
     /// The file is too long for a web server.
     #[error(
@@ -169,6 +188,7 @@ impl MirrorTrouble {
             | Self::Later { .. }
             | Self::ClosedEarly
             | Self::Slow { .. }
+            | Self::TooSlow { .. }
             | Self::Length { .. } => true,
             Self::Status { status } => *status >= 500,
             _ => false,
@@ -188,6 +208,7 @@ impl MirrorTrouble {
     /// contain URLs.
     pub(super) fn of(error: &object_store::Error, what: &'static str) -> Self {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+        let mut reason = None;
         while let Some(here) = cause {
             if let Some(Self::NotFound { .. }) = here.downcast_ref::<Self>() {
                 return Self::NotFound { what };
@@ -195,6 +216,9 @@ impl MirrorTrouble {
             if let Some(told) = here.downcast_ref::<Self>() {
                 return told.clone();
             }
+            // The text of an error number is the system's. Any other may be the crate's.
+            let number = here.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+            reason = number.map(|number| Cause::told(&std::io::Error::from_raw_os_error(number))).or(reason);
             cause = here.source();
         }
         match error {
@@ -203,7 +227,7 @@ impl MirrorTrouble {
             object_store::Error::Unauthenticated { .. } => Self::Access { status: 401 },
             object_store::Error::Precondition { .. } => Self::Changed { what: "ETag" },
             object_store::Error::NotSupported { .. } | object_store::Error::NotImplemented { .. } => Self::Incapable,
-            _ => Self::Failed { what },
+            _ => Self::Failed { what, reason },
         }
     }
 }
