@@ -182,11 +182,9 @@ fn print(message: &ServerMessage, out: &mut impl Write) -> io::Result<()> {
         Some(Payload::Event(event)) => writeln!(out, "event {}", view::event_line(event)),
         Some(Payload::State(state)) => {
             writeln!(out, "state {} {}", instant(state.instant_ts), view::traffic(state.traffic.as_ref()))?;
-            let connections = state.subsystems.iter().flat_map(|all| &all.connections);
-            for line in connections.flat_map(view::connection_lines) {
-                writeln!(out, "{line}")?;
-            }
-            Ok(())
+            let connections = state.subsystems.iter().flat_map(|all| &all.connections).flat_map(view::connection_lines);
+            let dht = state.subsystems.iter().filter_map(|all| all.dht.as_ref()).flat_map(view::dht_lines);
+            connections.chain(dht).try_for_each(|line| writeln!(out, "{line}"))
         }
         Some(Payload::Notice(_)) => writeln!(out, "notice some events were discarded"),
         Some(Payload::Response(response)) => match &response.effective_config {

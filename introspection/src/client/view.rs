@@ -221,8 +221,9 @@ pub(super) fn event_line(event: &Event) -> String {
     format!("{} {} {}", instant(event.ts), escape(name), escape(&event.content))
 }
 
+/// The DHT in one line, then a line for each bucket:
 /// `dht /rpp/kad/1.0.0: 3 peers in 2 buckets, 2 connected | queries answered 12 | asked 4, 1 failed, 0 timed out`.
-fn dht_lines(dht: &Dht) -> Vec<String> {
+pub(super) fn dht_lines(dht: &Dht) -> Vec<String> {
     let peers = || dht.buckets.iter().flat_map(|bucket| &bucket.peers);
     let active = peers().filter(|peer| peer.status() == dht::peer_in_dht::Status::Active).count();
     let asked = dht.outgoing_queries.unwrap_or_default();

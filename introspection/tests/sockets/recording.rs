@@ -4,7 +4,7 @@ use crate::support::{self, options, peer, registry, simulate, soon, start};
 use rpp_introspection::{
     client::{Recorder, Recording, RecordingError, Style, record, replay, replay_json, watch},
     envelope::EnvelopeError,
-    proto::server_message::Payload,
+    proto::{Dht, dht, server_message::Payload},
 };
 
 /// Records until so many states are in the file.
@@ -79,6 +79,28 @@ async fn a_recording_is_one_version_then_messages_and_can_be_continued() {
     let printed = String::from_utf8(printed).unwrap();
     assert!(printed.starts_with("runtime rpp-node"), "{printed}");
     assert!(printed.contains("/rpp/snapshots/1.0.0") && printed.contains("session=7 chunk=3"), "{printed}");
+}
+
+#[tokio::test]
+async fn a_replay_shows_the_buckets_and_queries_of_the_dht() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("node.rec");
+    let registry = registry();
+    let known = dht::PeerInDht { peer_id: peer().to_base58(), ..dht::PeerInDht::default() };
+    registry.dht(Dht {
+        protocol: "/rpp/kad/1.0.0".into(),
+        buckets: vec![dht::Bucket { cpl: 3, peers: vec![known] }],
+        incoming_queries: Some(dht::QueryGauge { success: 12, error: 0, timeout: 0 }),
+        ..Dht::default()
+    });
+    let server = start(&registry, options());
+    record_states(&server, &path, 1).await;
+    let mut printed = Vec::new();
+    replay(&path, &mut printed).unwrap();
+    let printed = String::from_utf8(printed).unwrap();
+    assert!(printed.contains("dht /rpp/kad/1.0.0: 1 peers in 1 buckets"), "{printed}");
+    assert!(printed.contains("queries answered 12"), "{printed}");
+    assert!(printed.contains(&format!("common prefix 3: {}", peer().to_base58())), "{printed}");
 }
 
 #[tokio::test]
