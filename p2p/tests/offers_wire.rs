@@ -1,4 +1,4 @@
-//! `/rpp/offers/1.0.0` between real swarms, with peers that answer, lie or stay silent.
+//! `/rpp/offers/1.0.0` between real swarms: who answers, who lies, who is silent.
 
 use std::{sync::Arc, time::Instant};
 
@@ -39,7 +39,7 @@ async fn known(consumer: &Peer) -> usize {
     consumer.call(|swarm| swarm.behaviour().book().len()).await
 }
 
-/// A peer that answers the consumer's only request with this text.
+/// A peer that answers the consumer's one question with this.
 async fn answering(fixture: &Fixture, answer: Vec<u8>) -> (PeerSaid, usize) {
     let (mut consumer, mut rogue) = (consumer(fixture).await, raw_peer_speaking(PROTOCOL).await);
     consumer.connect(&rogue).await;
@@ -63,7 +63,7 @@ async fn a_peer_is_asked_when_it_connects_and_what_it_offers_is_known() {
     let [known] = &book[..] else { panic!("{book:?}") };
     assert_eq!((known.snapshot, known.is_signed), (fixture.plan.snapshot, false));
     assert_eq!((known.peers[0].peer, known.peers[0].free_slots), (provider.peer, 61));
-    // News are fetched when somebody wants to know.
+    // Something newer is heard of when somebody wants to know.
     provider.call(move |swarm| swarm.behaviour_mut().set_offers(Arc::from([]))).await;
     consumer.call(|swarm| swarm.behaviour_mut().want(Instant::now())).await;
     assert_eq!(said(&mut consumer).await, PeerSaid::Offers { found: 0, refused: 0, reason: None });
@@ -95,16 +95,20 @@ async fn an_offer_that_is_not_signed_does_not_count() {
 async fn a_million_offers_are_not_read() {
     let fixture = Fixture::new(1000);
     let one = serde_json::to_string(&offer(&fixture)).unwrap();
-    let body = format!(r#"{{"type":"offers","offers":[{}]}}"#, vec![one.as_str(); 1_000_000 / 64].join(","));
+    // Reading ends at the bound on bytes, however many would follow.
+    let above = 8_388_608 / one.len() + 1;
+    let body = format!(r#"{{"type":"offers","offers":[{}]}}"#, vec![one.as_str(); above].join(","));
     let (said, known) = answering(&fixture, body.into_bytes()).await;
     let PeerSaid::Unreadable { reason } = said else { panic!("{said}") };
     assert!(reason.contains("8388608 bytes"), "{reason}");
     assert_eq!(known, 0);
-    // A few more offers than allowed fit into the byte limit. They are refused as a whole.
-    let body = format!(r#"{{"type":"offers","offers":[{}]}}"#, vec![one.as_str(); MAX_OFFERS + 1].join(","));
-    let (said, known) = answering(&fixture, body.into_bytes()).await;
-    assert!(matches!(&said, PeerSaid::Unreadable { reason } if reason.contains("at most 64 offers")), "{said}");
-    assert_eq!(known, 0);
+    // A few more than allowed fit the bound on bytes, and so do a million of the smallest; they are refused as a whole.
+    for (offer, count) in [(one.as_str(), MAX_OFFERS + 1), ("{}", 1_000_000)] {
+        let body = format!(r#"{{"type":"offers","offers":[{}]}}"#, vec![offer; count].join(","));
+        let (said, known) = answering(&fixture, body.into_bytes()).await;
+        assert!(matches!(&said, PeerSaid::Unreadable { reason } if reason.contains("at most 64 offers")), "{said}");
+        assert_eq!(known, 0);
+    }
 }
 
 #[tokio::test]
@@ -135,7 +139,7 @@ async fn a_provider_answers_whatever_it_is_asked() {
         let answer = within(asking.ask(provider.peer, body)).await;
         assert!(answer.contains(r#""code":"invalid""#) && answer.contains(word), "{answer}");
     }
-    // A peer that asks too often is told to wait, and stays connected.
+    // Whoever asks too often is told to wait, and stays connected.
     let mut answer = String::new();
     for _ in 0..8 {
         answer = within(asking.ask(provider.peer, question.clone())).await;

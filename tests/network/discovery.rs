@@ -89,6 +89,11 @@ async fn offering(answer: Vec<u8>) -> Working {
     Working { address, task }
 }
 
+/// An answer of a million times this offer.
+fn million_offers(offer: &str) -> Vec<u8> {
+    format!(r#"{{"type":"offers","offers":[{}]}}"#, vec![offer; 1_000_000].join(",")).into_bytes()
+}
+
 fn from_anybody() -> Value {
     json!({})
 }
@@ -187,11 +192,12 @@ async fn peers_that_lie_in_their_offers_cost_the_honest_nothing() {
         offer
     });
     let with_slots = |slots| honest.iter().cloned().map(|offer| Offer { free_slots: slots, ..offer }).collect();
-    let million = vec![b' '; 9 << 20];
+    // One million fits the bound on bytes, the other does not.
     let liars = [
         offering(lure(unsigned.collect())).await,
         offering(lure(with_slots(1 << 40))).await,
-        offering(million).await,
+        offering(million_offers("{}")).await,
+        offering(million_offers(r#"{"free_slots":1}"#)).await,
         offering(b"{\"type\":\"offers\",\"offers\":".to_vec()).await,
     ];
     let refusing = Rogue::offering(|request, _| rogue::Said::refusal(request, ErrorCode::Busy)).await;
@@ -243,7 +249,7 @@ async fn a_peer_whose_offers_do_not_count_gets_one_line_in_the_log() {
         offer
     });
     let unsigned = encode_offers_response(&OffersResponse::Offers { offers: unsigned.collect() });
-    let liars = [offering(unsigned).await, offering(vec![b' '; 9 << 20]).await, offering(b"[]".to_vec()).await];
+    let liars = [offering(unsigned).await, offering(million_offers("{}")).await, offering(b"[]".to_vec()).await];
     let place = Place::new(&["--genesis", &made().first.genesis.to_string()]);
     let log = place.path("log");
     let peers = liars.iter().map(|liar| &liar.address).chain([&provider.address]);
