@@ -77,24 +77,28 @@ static VERIFYING: OnceLock<Result<Arc<Key>, SetupError>> = OnceLock::new();
 
 /// The prover's parameters. The first call computes them together with the verifier's.
 pub(crate) fn proving() -> Result<Arc<Proving>, SetupError> {
-    let make_both = || {
-        let (proving, key) = make()?;
-        // If a verifier came first, it keeps its own key, which is equal.
-        let _ = VERIFYING.set(Ok(Arc::new(key)));
-        Ok(Arc::new(proving))
-    };
-    match PROVING.get() {
-        Some(made) => made.clone(),
-        None => threads::run(|| PROVING.get_or_init(make_both).clone())?,
+    if let Some(made) = PROVING.get() {
+        return made.clone();
     }
+    // Not in the closure: what cannot be started now is not kept for good.
+    threads::ready()?;
+    PROVING
+        .get_or_init(|| {
+            let (proving, key) = make()?;
+            // If a verifier came first, it keeps its own key, which is equal.
+            let _ = VERIFYING.set(Ok(Arc::new(key)));
+            Ok(Arc::new(proving))
+        })
+        .clone()
 }
 
 /// The verifier's key. The first call computes it and frees what only a prover needs.
 pub(crate) fn verifying() -> Result<Arc<Key>, SetupError> {
-    match VERIFYING.get() {
-        Some(made) => made.clone(),
-        None => threads::run(|| VERIFYING.get_or_init(|| make().map(|(_, key)| Arc::new(key))).clone())?,
+    if let Some(made) = VERIFYING.get() {
+        return made.clone();
     }
+    threads::ready()?;
+    VERIFYING.get_or_init(|| make().map(|(_, key)| Arc::new(key))).clone()
 }
 
 fn make() -> Result<(Proving, Key), SetupError> {

@@ -16,7 +16,6 @@ use crate::{
     genesis::Genesis,
     params::{self, Compressed, Folded, Proving, SetupError},
     state::{Folder, FolderError, Link, Moment, State, StateError},
-    threads,
     verifier::{ProofError, Verifier},
 };
 
@@ -100,7 +99,7 @@ impl Prover {
         let state = bytes.as_deref().map(State::decode).transpose();
         let state = state.map_err(|reason| ProverError::State { path: path.clone(), reason })?;
         let params = params::proving()?;
-        let current = threads::run(|| state.map(|state| resume(&params, &genesis, &state)).transpose())?;
+        let current = state.map(|state| resume(&params, &genesis, &state)).transpose();
         let current = current.map_err(|reason| ProverError::State { path, reason })?;
         Ok(Self { genesis, folder, params, current })
     }
@@ -143,7 +142,7 @@ impl Prover {
         // get there.
         let commitment = chain.extend(checkpoint)?;
         let last = Link { previous: before.commitment, checkpoint: *checkpoint, commitment };
-        let folded = threads::run(|| self.fold(&before, checkpoint))??;
+        let folded = self.fold(&before, checkpoint)?;
         if folded.outputs() != outputs(&chain.tip()) {
             return Err(NovaError::IncorrectWitness.into());
         }
@@ -159,9 +158,7 @@ impl Prover {
     /// When there is no checkpoint yet, or the library fails.
     pub fn prove(&self) -> Result<Vec<u8>, ProverError> {
         let current = self.current.as_ref().ok_or(ProverError::Empty)?;
-        let params = &self.params;
-        let prove = || Compressed::prove(&params.public, &params.compressing, &current.folded);
-        let proof = threads::run(prove)??;
+        let proof = Compressed::prove(&self.params.public, &self.params.compressing, &current.folded)?;
         let bytes = encoding::encode(&proof)?;
         Verifier::shared().verify(&self.genesis, &tip(&current.last), &bytes).map_err(ProverError::Unsound)?;
         Ok(bytes)

@@ -11,13 +11,11 @@ use crate::{
     field::Scalar,
     genesis::Genesis,
     params::{self, Compressed, SetupError},
-    threads,
 };
 
 /// Verifies proofs. Its parameters are computed once per process, at their first use (about 0.25 s), and shared.
 ///
-/// Blocking: call it on a thread that may block. It uses a thread pool of its own, with as many threads as there are
-/// processors; `RAYON_NUM_THREADS` overrides that.
+/// Blocking: call it on a thread that may block. It uses rayon's thread pool.
 #[derive(Debug)]
 pub struct Verifier(());
 
@@ -112,8 +110,8 @@ fn decode(proof: &[u8]) -> Result<Compressed, ProofError> {
 fn check_argument(genesis: &Genesis, tip: &Tip, steps: usize, proof: &Compressed) -> Result<(), ProofError> {
     let key = params::verifying()?;
     let start = [genesis.commitment().scalar(), Scalar::zero()];
-    let verify = AssertUnwindSafe(|| threads::run(|| proof.verify(&key, steps, &start)));
-    let end = catch_unwind(verify).map_err(|_| ProofError::Panicked)??.map_err(invalid)?;
+    let verify = AssertUnwindSafe(|| proof.verify(&key, steps, &start));
+    let end = catch_unwind(verify).map_err(|_| ProofError::Panicked)?.map_err(invalid)?;
     match end.as_slice() {
         [commitment, _] if *commitment != tip.commitment.scalar() => Err(ProofError::Commitment),
         [_, height] if *height != Scalar::from(tip.height) => Err(ProofError::Height),

@@ -36,9 +36,10 @@ pub(crate) async fn run(args: &DemoArgs) -> anyhow::Result<()> {
     let begun = Instant::now();
     let folder = Folder::make(args.dir.clone())?;
     output::line(&format!("Nodes on this machine, at work in {}\n", folder.path().display()))?;
+    let mut signals = Signals::new()?;
     let told = tokio::select! {
         told = story::tell(folder.path(), args.input.as_deref(), args.size << 20) => told,
-        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+        () = signals.stop() => Err(anyhow::anyhow!("interrupted")),
     };
     // Dropping the story's future killed everything that was still running.
     if let Err(error) = told {

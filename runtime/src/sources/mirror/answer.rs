@@ -24,7 +24,7 @@ pub(super) struct Answer {
     /// The number of bytes of a range.
     expected: Option<u64>,
     received: u64,
-    waiting: Waiting,
+    waiting: AnswerWait,
     /// Wakes the reader at the end of a step.
     step: Option<Pin<Box<Sleep>>>,
 }
@@ -32,7 +32,7 @@ pub(super) struct Answer {
 impl Answer {
     /// `expected`: the number of bytes, if it is a range.
     pub(super) fn new(body: Incoming, expected: Option<u64>, limits: PaceLimits) -> Self {
-        Self { body, expected, received: 0, waiting: Waiting::new(limits), step: None }
+        Self { body, expected, received: 0, waiting: AnswerWait::new(limits), step: None }
     }
 
     /// Reads all of it.
@@ -106,7 +106,7 @@ impl Body for Answer {
 /// not ask for more, and the reader of an answer that is there already does not wait. Because a reader may go away while
 /// it waits, it looks at least once a step, and between two looks at most one step counts.
 #[derive(Debug)]
-struct Waiting {
+struct AnswerWait {
     limits: PaceLimits,
     step: Duration,
     /// When the reader last looked in vain. `None`: it does not wait.
@@ -117,7 +117,7 @@ struct Waiting {
     period: (Duration, u64),
 }
 
-impl Waiting {
+impl AnswerWait {
     fn new(limits: PaceLimits) -> Self {
         let step = limits.idle.min(limits.over) / STEPS;
         Self { limits, step, looked: None, silent: Duration::ZERO, period: (Duration::ZERO, 0) }
@@ -172,7 +172,7 @@ mod tests {
     /// The reader looks each second; 0 bytes: in vain. Returns when it gives up; at most a day later.
     fn run(bytes_in: impl Fn(u32) -> u64) -> (u32, Option<MirrorTrouble>) {
         let start = Instant::now();
-        let mut waiting = Waiting::new(PaceLimits::default());
+        let mut waiting = AnswerWait::new(PaceLimits::default());
         for second in 0..=DAY {
             let now = start + SECOND * second;
             let bytes = bytes_in(second);
@@ -202,7 +202,7 @@ mod tests {
     fn time_in_which_this_node_holds_the_reader_back_is_not_the_mirrors() {
         let start = Instant::now();
         // Whenever the reader comes, once in ten minutes, some bytes are there.
-        let mut waiting = Waiting::new(PaceLimits::default());
+        let mut waiting = AnswerWait::new(PaceLimits::default());
         for time in 0..1000 {
             let now = start + 600 * SECOND * time;
             waiting.ends(now, 100);
@@ -210,7 +210,7 @@ mod tests {
         }
         assert_eq!(waiting.period.0, Duration::ZERO);
         // It waits a little before it is held back: of the ten minutes, one step counts.
-        let mut waiting = Waiting::new(PaceLimits::default());
+        let mut waiting = AnswerWait::new(PaceLimits::default());
         for time in 0..50 {
             let now = start + 600 * SECOND * time;
             waiting.ends(now, 100);

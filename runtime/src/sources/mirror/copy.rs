@@ -226,7 +226,7 @@ impl PayloadCopy<'_> {
                 }
             };
             if let Some(hasher) = &mut hasher {
-                // Not by rayon's global pool: without threads, that panics.
+                // Without threads, rayon's global pool panics.
                 hasher.update(&part);
             }
             upload.put_part(PutPayload::from(part)).await.map_err(mirror)?;
