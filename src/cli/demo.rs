@@ -10,7 +10,7 @@ use std::{path::PathBuf, time::Instant};
 
 use anyhow::Context as _;
 
-use super::{human, output};
+use super::{human, output, signals::Signals};
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
