@@ -39,8 +39,11 @@ pub enum AuthorityError {
         /// What is wrong with it.
         reason: UpdateError,
     },
-    /// The recursive proof does not verify. If [`ProofError::is_local`], this machine is at fault.
-    #[error("the recursive proof of the tip does not verify: {reason}")]
+    /// The recursive proof does not verify. If [`ProofError::is_local`], this machine could not check it and is at fault.
+    #[error(
+        "the recursive proof of the tip {}: {reason}",
+        if reason.is_local() { "could not be checked" } else { "does not verify" }
+    )]
     Proof {
         /// What the verifier says.
         reason: ProofError,

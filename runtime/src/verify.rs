@@ -7,7 +7,7 @@ use rpp_p2p::{
     outboard::{GROUP, Layout, NODE},
     plan::{self, PlanBounds, check_authority_signatures, check_plan},
 };
-use rpp_proofs::{Genesis, GenesisError, NotCanonical, ProofError, Tip, Verifier};
+use rpp_proofs::{Genesis, GenesisError, NotCanonical, ProofError, SetupError, Tip, Verifier};
 use serde::Serialize;
 
 use crate::store::{Damage, MANIFEST, Offer, Store, Stored, nodes};
@@ -102,6 +102,9 @@ pub enum VerifyError {
         #[source]
         reason: Damage,
     },
+    /// The machine's fault: it cannot check proofs now.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
     /// The machine's fault: reading failed.
     #[error("cannot read payload {root}")]
     Read {
@@ -131,6 +134,9 @@ pub fn verify_shown(
     trust: Option<&TrustAnchor>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<VerifyReport, VerifyError> {
+    // That a proof cannot be checked here shows nothing about the payload, so it is no part of a report.
+    find(store, root)?;
+    Verifier::shared().prepare()?;
     verify_with(store, root, trust, &verify_proof, progress)
 }
 
