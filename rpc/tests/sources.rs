@@ -89,7 +89,6 @@ async fn a_bad_source_is_a_problem_that_names_its_field_and_no_secret() {
         (json!({ "peers": [PEER, OTHER, PEER] }), "invalid_source", "\"peers[2]\"", "\"peers[0]\""),
         (json!({ "peer": PEER, "peers": [OTHER, PEER] }), "invalid_source", "\"peers[1]\"", "\"peer\""),
         (json!({ "peers": [crate::node::ME] }), "invalid_source", "\"peers[0]\"", "this node itself"),
-        (json!({ "peer": crate::node::ME }), "invalid_peer", "\"peer\"", "this node itself"),
         (json!({ "mirrors": many }), "invalid_source", "\"mirrors\"", "9"),
         (
             json!({ "mirrors": ["https://host/a", "ftp://user:word@host"] }),

@@ -193,6 +193,8 @@ fn fetch_says_what_is_missing() {
     assert!(error.contains("unknown_address") && error.contains("/p2p/"), "{error}");
     let error = place.fail("fetch", &["--peer", "nobody"]);
     assert!(error.contains("invalid_peer"), "{error}");
+    let error = place.fail("fetch", &["--peer", place.made["peer_id"].as_str().unwrap()]);
+    assert!(error.contains("invalid_peer") && error.contains("this node itself"), "{error}");
     let error = place.fail("fetch", &["--resume", "4711"]);
     assert!(error.contains("unknown_session"), "{error}");
 }
