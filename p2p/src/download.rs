@@ -154,10 +154,8 @@ enum Place {
         since: Instant,
     },
     Open,
-    /// The session cannot go on now. [`Work::pause`] says why.
-    Paused {
-        recheck: Instant,
-    },
+    /// The session cannot go on now. [`Work::pause`] says why, and until when.
+    Paused,
     Placing {
         since: Instant,
     },

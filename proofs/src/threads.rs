@@ -8,12 +8,13 @@
 //! up another check meanwhile, and two checks on one stack may wait for each other.
 
 use std::{
+    error::Error as _,
     io,
-    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
+    sync::{Mutex, OnceLock, PoisonError},
     thread::{Builder, JoinHandle},
 };
 
-use rayon::ThreadPoolBuilder;
+use rayon::{ThreadBuilder, ThreadPoolBuildError, ThreadPoolBuilder};
 
 use crate::params::SetupError;
 
@@ -30,52 +31,37 @@ pub(crate) fn ready() -> Result<(), SetupError> {
     }
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     if READY.get().is_none() {
-        let builder = ThreadPoolBuilder::new();
-        let count = std::env::var("RAYON_NUM_THREADS").ok().and_then(|number| number.parse().ok());
-        let count = count.filter(|count| *count > 0);
-        let count = count.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
-        probe(count, |work| Builder::new().spawn(work)).map_err(|error| not_started(&error))?;
-        match builder.build_global() {
-            Ok(()) => {}
-            Err(error) => {
-                // No source: another part of the program has built it.
-                if let Some(error) = std::error::Error::source(&error) {
-                    return Err(not_started(&error));
-                }
-            }
+        probe(ThreadPoolBuilder::new(), |thread| Builder::new().spawn(|| thread.run()))?;
+        match ThreadPoolBuilder::new().build_global() {
+            // It could not start its threads.
+            Err(error) if error.source().is_some() => return Err(not_started(&error)),
+            // Otherwise another part of the program has built it.
+            Ok(()) | Err(_) => {}
         }
         let _ = READY.set(());
     }
     Ok(())
 }
 
-fn not_started(error: &dyn std::fmt::Display) -> SetupError {
+fn not_started(error: &ThreadPoolBuildError) -> SetupError {
     SetupError::Threads { reason: error.to_string() }
 }
 
-type Work = Box<dyn FnOnce() + Send>;
-
-/// Starts as many threads, all at once, and ends them.
-fn probe(count: usize, mut spawn: impl FnMut(Work) -> io::Result<JoinHandle<()>>) -> io::Result<()> {
-    let gate = Arc::new(RwLock::new(()));
+/// Builds such a pool, and waits until its threads have ended.
+fn probe(
+    pool: ThreadPoolBuilder,
+    mut spawn: impl FnMut(ThreadBuilder) -> io::Result<JoinHandle<()>>,
+) -> Result<(), SetupError> {
     let mut started = Vec::new();
-    let closed = gate.write().unwrap_or_else(PoisonError::into_inner);
-    let mut failed = Ok(());
-    for _ in 0..count {
-        let gate = Arc::clone(&gate);
-        match spawn(Box::new(move || drop(gate.read()))) {
-            Ok(thread) => started.push(thread),
-            Err(error) => {
-                failed = Err(error);
-                break;
-            }
-        }
-    }
-    drop(closed);
+    let pool = pool.spawn_handler(|thread| {
+        started.push(spawn(thread)?);
+        Ok(())
+    });
+    let built = pool.build().map(drop).map_err(|error| not_started(&error));
     for thread in started {
-        let _ = thread.join(); // It cannot panic.
+        let _ = thread.join(); // It only waited for work.
     }
-    failed
+    built
 }
 
 #[cfg(test)]
@@ -85,11 +71,11 @@ mod tests {
     #[test]
     fn threads_that_do_not_start_are_no_fault_of_a_proof() {
         let mut left = 2;
-        let spawn = |work| {
+        let spawn = |thread: ThreadBuilder| {
             left -= 1;
-            if left < 0 { Err(io::Error::from_raw_os_error(11)) } else { Builder::new().spawn(work) }
+            if left < 0 { Err(io::Error::from_raw_os_error(11)) } else { Builder::new().spawn(|| thread.run()) }
         };
-        let error = not_started(&probe(3, spawn).unwrap_err());
+        let error = probe(ThreadPoolBuilder::new().num_threads(3), spawn).unwrap_err();
         let told = error.to_string();
         assert!(told.contains("os error 11") && told.contains("TasksMax") && told.contains("ulimit -u"), "{told}");
         assert!(crate::ProofError::from(error).is_local());

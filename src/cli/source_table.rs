@@ -5,7 +5,7 @@ use rpp_runtime::{
     status::{SourceKind, SourceState, SourceStatus},
 };
 
-use super::{human, output};
+use super::{human, output, status};
 
 /// Whether a list of the sources would say more than the session's own line.
 pub(crate) fn is_worth_it(status: &SnapshotStreamStatus) -> bool {
@@ -60,15 +60,9 @@ fn line(source: &SourceStatus, name: &str, width: usize) -> String {
 }
 
 fn remark(source: &SourceStatus) -> String {
-    let code = source.error_code.map(|code| format!(" ({code})")).unwrap_or_default();
     let waiting = source.waiting_on.as_ref().filter(|_| source.state != SourceState::Active);
     match (&source.error, waiting) {
-        (Some(error), waiting) => {
-            let next = waiting.and_then(|waiting| waiting.retry_at.as_deref());
-            // For a banned source, the next try is the end of the ban, which the error says already.
-            let next = next.filter(|at| !error.contains(at)).map(|at| format!(", next try at {}", output::escape(at)));
-            format!("{}{code}{}", output::escape_sentences(error), next.unwrap_or_default())
-        }
+        (Some(error), waiting) => status::failure(error, source.error_code, waiting),
         (None, Some(waiting)) => output::escape(&waiting.reason),
         (None, None) => String::new(),
     }

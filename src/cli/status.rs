@@ -1,6 +1,9 @@
 //! `status`: one line for each session, with what it waits for, and its sources.
 
-use rpp_runtime::{SessionState, SnapshotStreamStatus, WaitingOn, status::SourceState};
+use rpp_runtime::{
+    SessionState, SnapshotStreamStatus, WaitingOn,
+    status::{FailureCode, SourceState},
+};
 
 use super::{api::Api, config_args::ConfigArgs, human, output, source_table};
 
@@ -99,11 +102,7 @@ pub(crate) fn eta(status: &SnapshotStreamStatus) -> Option<String> {
 /// removed, or what the session waits for.
 pub(crate) fn explain(status: &SnapshotStreamStatus) -> String {
     if let Some(error) = &status.error {
-        let code = status.error_code.map(|code| format!(" ({code})")).unwrap_or_default();
-        let next = status.waiting_on.as_ref().and_then(|waiting| waiting.retry_at.as_deref());
-        // For banned sources, the next try is the end of a ban, which the error says already.
-        let next = next.filter(|at| !error.contains(at)).map(|at| format!(", next try at {}", output::escape(at)));
-        return format!("{}{code}{}", output::escape_sentences(error), next.unwrap_or_default());
+        return failure(error, status.error_code, status.waiting_on.as_ref());
     }
     if let Some(path) = &status.payload_path {
         let how = if status.verified { "verified" } else { "not verified" };
@@ -114,6 +113,15 @@ pub(crate) fn explain(status: &SnapshotStreamStatus) -> String {
         None if status.state == SessionState::Complete => REMOVED.to_owned(),
         None => String::new(),
     }
+}
+
+/// An error with its code, and the time of the next try.
+pub(crate) fn failure(error: &str, code: Option<FailureCode>, waiting: Option<&WaitingOn>) -> String {
+    let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
+    let next = waiting.and_then(|waiting| waiting.retry_at.as_deref());
+    // For a banned source, the next try is the end of the ban, which the error says already.
+    let next = next.filter(|at| !error.contains(at)).map(|at| format!(", next try at {}", output::escape(at)));
+    format!("{}{code}{}", output::escape_sentences(error), next.unwrap_or_default())
 }
 
 /// The explanation of a complete session whose payload was removed.

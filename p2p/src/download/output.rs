@@ -59,11 +59,7 @@ impl Download {
     /// When [`Self::handle_timeout`] must be called at the latest.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let work = self.work()?;
-        let recheck = match work.place {
-            Place::Paused { recheck } => Some(recheck),
-            _ => None,
-        };
-        [recheck, work.window.sync_at()].into_iter().flatten().min()
+        [work.retry_at(), work.window.sync_at()].into_iter().flatten().min()
     }
 
     /// What the sources have to deliver, and what may be acknowledged to them.
@@ -136,7 +132,7 @@ impl Download {
             // missing.
             Place::Closed | Place::Opening { .. } => self.confirmed_chunks < work.plan.total_chunks,
             Place::Open => !work.window.is_all_verified() || work.recheck.has_missing(),
-            Place::Paused { .. } | Place::Placing { .. } | Place::Placed { .. } => false,
+            Place::Paused | Place::Placing { .. } | Place::Placed { .. } => false,
         }
     }
 

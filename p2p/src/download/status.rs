@@ -86,7 +86,7 @@ impl Download {
                 *since,
                 "every byte is verified and durable; the payload is being put in its place",
             ),
-            Place::Closed | Place::Open | Place::Placed { .. } | Place::Paused { .. } => return None,
+            Place::Closed | Place::Open | Place::Placed { .. } | Place::Paused => return None,
         })
     }
 
@@ -119,7 +119,7 @@ impl Work {
     fn paused(&self) -> Option<&Paused> {
         let pause = self.pause.as_ref()?;
         let lasts = match self.place {
-            Place::Paused { .. } | Place::Opening { .. } | Place::Placing { .. } => true,
+            Place::Paused | Place::Opening { .. } | Place::Placing { .. } => true,
             Place::Closed => !self.has_missing_updates(),
             Place::Open => self.is_all_durable(),
             Place::Placed { .. } => false,

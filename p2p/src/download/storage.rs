@@ -87,7 +87,7 @@ impl Download {
         self.tally.drop_jobs();
         let Some(work) = self.work_mut() else { return };
         let recheck = now + PAUSE_RECHECK;
-        work.place = Place::Paused { recheck };
+        work.place = Place::Paused;
         work.pause = Some(match work.pause.take() {
             Some(before) if why.is_no_news_after(&before.why) => Paused { recheck, ..before },
             Some(before) if why.continues(&before.why) => Paused { why, since: before.since, recheck },
@@ -163,7 +163,7 @@ impl Download {
     /// Time has passed.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         if let Some(work) = self.work_mut()
-            && matches!(work.place, Place::Paused { recheck } if recheck <= now)
+            && work.retry_at().is_some_and(|at| at <= now)
         {
             work.place = Place::Closed;
         }
@@ -172,7 +172,7 @@ impl Download {
     /// Ends a pause at once.
     pub(crate) fn retry_now(&mut self) {
         if let Some(work) = self.work_mut()
-            && matches!(work.place, Place::Paused { .. })
+            && work.place == Place::Paused
         {
             work.place = Place::Closed;
         }
@@ -180,6 +180,11 @@ impl Download {
 }
 
 impl Work {
+    /// The end of a pause, when the place is opened again.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        self.pause.as_ref().filter(|_| self.place == Place::Paused).map(|pause| pause.recheck)
+    }
+
     /// The node could not finish a check of the authority: the session asks for it again.
     fn give_up_check(&mut self) {
         if matches!(self.authority, super::Authority::Checking { .. }) {

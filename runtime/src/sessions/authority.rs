@@ -37,7 +37,10 @@ pub(crate) enum Authority {
 pub(crate) enum Unsettled {
     /// The plan has no authority here.
     #[error(transparent)]
-    Refused(#[from] AuthorityError),
+    Refused(AuthorityError),
+    /// This node cannot decide: it cannot check the proof. That shows nothing about the plan.
+    #[error(transparent)]
+    Unchecked(AuthorityError),
     /// This node has no trust anchor, or its head cannot be read.
     #[error(transparent)]
     NoHead(#[from] Shared<NoHead>),
@@ -55,21 +58,20 @@ pub(crate) enum Unsettled {
     EmptyHead,
 }
 
-impl Unsettled {
-    /// Whether this node could not decide, so that nothing is shown about the snapshot.
-    pub(crate) fn is_of_this_node(&self) -> bool {
-        match self {
-            Self::Refused(AuthorityError::Proof { reason }) => reason.is_local(),
-            Self::Refused(_) => false,
-            _ => true,
+impl From<AuthorityError> for Unsettled {
+    fn from(error: AuthorityError) -> Self {
+        match &error {
+            AuthorityError::Proof { reason } if reason.is_local() => Self::Unchecked(error),
+            _ => Self::Refused(error),
         }
     }
+}
 
+impl Unsettled {
     /// Whether the check gave no answer for a reason other than this node's files.
     pub(crate) fn is_unfinished(&self) -> bool {
         match self {
-            Self::Unfinished(_) => true,
-            Self::Refused(AuthorityError::Proof { reason }) => reason.is_local(),
+            Self::Unfinished(_) | Self::Unchecked(_) => true,
             Self::NoHead(reason) => matches!(**reason, NoHead::NoTrustAnchor),
             _ => false,
         }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use rpp_p2p::{
-    Hash, Plan, SnapshotSessionId,
+    AuthorityError, Hash, Plan, SnapshotSessionId,
     light_client::{LightClientSync, SyncError},
 };
 use rpp_proofs::GenesisError;
@@ -83,7 +83,7 @@ pub(crate) enum KeptFlaw {
     #[error("{MANIFEST}: {0}")]
     Genesis(#[from] GenesisError),
     #[error("{MANIFEST}: {0}")]
-    Proof(#[from] authority::Unsettled),
+    Proof(#[from] AuthorityError),
 }
 
 /// The state of these checks.
@@ -262,9 +262,9 @@ impl KeptCheck {
         if !proven.contains(&tip) {
             match authority::check_proof(&chain, light) {
                 Ok(()) => {}
+                Err(authority::Unsettled::Refused(error)) => return self.damaged(error.into()),
                 // That this node cannot check it shows nothing about the payload.
-                Err(error) if error.is_of_this_node() => return Kept::Unreadable(NotVerified::Unchecked(error)),
-                Err(error) => return self.damaged(error.into()),
+                Err(error) => return Kept::Unreadable(NotVerified::Unchecked(error)),
             }
             proven.insert(tip);
         }

@@ -139,11 +139,11 @@ impl Manager {
         match result {
             Ok(Authority::Settled(_)) => expected(session, machine.handle_authority(now, Ok(()))),
             Ok(Authority::Known(_)) => expected(session, machine.handle_known_chain(now)),
-            Err(error) if error.is_unfinished() => {
-                expected(session, machine.handle_unsettled(now, &error.to_string()));
-            }
             Err(Unsettled::Refused(error)) => {
                 expected(session, machine.handle_authority(now, Err(error)));
+            }
+            Err(error) if error.is_unfinished() => {
+                expected(session, machine.handle_unsettled(now, &error.to_string()));
             }
             Err(error @ Unsettled::Unwritable(_)) => {
                 expected(session, machine.handle_storage(now, Storage::Unwritable(Cause::new(error))));
@@ -167,9 +167,6 @@ impl Manager {
         let Some(machine) = self.current(session, epoch) else { return };
         match result {
             Ok(()) => expected(session, machine.handle_proof(now, plan_id, Ok(()))),
-            Err(error) if error.is_unfinished() => {
-                expected(session, machine.handle_unsettled(now, &error.to_string()));
-            }
             Err(Unsettled::Refused(error)) => {
                 expected(session, machine.handle_proof(now, plan_id, Err(error)));
             }

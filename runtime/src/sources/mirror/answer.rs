@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use object_store::client::HttpError;
 use rpp_p2p::snapshots::PaceLimits;
@@ -33,20 +33,6 @@ impl Answer {
     /// `expected`: the number of bytes, if it is a range.
     pub(super) fn new(body: Incoming, expected: Option<u64>, limits: PaceLimits) -> Self {
         Self { body, expected, received: 0, waiting: AnswerWait::new(limits), step: None }
-    }
-
-    /// Reads all of it.
-    ///
-    /// # Errors
-    /// What is wrong with the mirror.
-    pub(super) async fn whole(mut self) -> Result<Bytes, HttpError> {
-        let mut whole = BytesMut::new();
-        while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut self).poll_frame(cx)).await {
-            if let Ok(data) = frame?.into_data() {
-                whole.extend_from_slice(&data);
-            }
-        }
-        Ok(whole.freeze())
     }
 
     fn count(&mut self, bytes: u64) -> Result<(), MirrorTrouble> {

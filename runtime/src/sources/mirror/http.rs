@@ -141,15 +141,15 @@ impl HttpService for Service {
         if announced.is_some_and(|announced| announced > MAX_MIRROR_ANSWER) {
             return Err(failed(MirrorTrouble::TooLong));
         }
-        let answer = Answer::new(body, expected, self.pace);
+        let body = HttpResponseBody::new(Answer::new(body, expected, self.pace));
         if !is_file || announced.is_some() {
-            return Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(answer)));
+            return Ok(HttpResponse::from_parts(parts, body));
         }
         // The server does not say how long its answer is, and `object_store` reads only files that say so.
         let (length, body) = match expected {
-            Some(expected) => (expected, HttpResponseBody::new(answer)),
+            Some(expected) => (expected, body),
             None => {
-                let whole = answer.whole().await?;
+                let whole = body.bytes().await?;
                 (whole.len() as u64, HttpResponseBody::from(whole))
             }
         };
