@@ -1,5 +1,5 @@
 //! `cargo run --release -p rpp-proofs --example tables [FOLDER]` derives, with nova-snark, the constants that a set-up
-//! would otherwise derive each time. It writes them as the tables that `src/generators.rs` and `src/oracle.rs`
+//! would otherwise derive each time. It writes them as the tables that `src/generators.rs`, `src/oracle.rs` and `src/shapes.rs`
 //! describe. It takes a few seconds, and the output is the same on every machine.
 
 use std::{env, fs, io, path::Path};
@@ -26,7 +26,8 @@ fn main() -> io::Result<()> {
     write(&folder, "generators.bin", &generators)?;
     let oracle = (PoseidonConstantsCircuit::<Fp>::default(), PoseidonConstantsCircuit::<Fq>::default());
     let oracle = bincode::serde::encode_to_vec(&oracle, bincode::config::legacy()).map_err(io::Error::other)?;
-    write(&folder, "oracle.bin", &oracle)
+    write(&folder, "oracle.bin", &oracle)?;
+    write(&folder, "shapes.bin", &rpp_proofs::table_of_constraints().map_err(io::Error::other)?)
 }
 
 fn append<C: CurveAffine>(table: &mut Vec<u8>, points: &[C]) -> io::Result<()> {

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Number of field elements that the chain carries from step to step.
-const ARITY: usize = 2;
+pub(crate) const ARITY: usize = 2;
 
 /// The circuit, with the witness of one step.
 #[derive(Clone, Debug)]

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 pub(crate) const COUNT: usize = (1 << 14) + 1;
 
 /// The label from which the library derives the bases of the table.
-const LABEL: &[u8] = b"ck";
+pub(crate) const LABEL: &[u8] = b"ck";
 /// Bytes of a coordinate.
 const COORDINATE: usize = 32;
 /// Bytes of the bases of one curve.

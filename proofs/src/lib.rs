@@ -119,7 +119,9 @@ mod oracle;
 mod params;
 mod poseidon;
 mod prover;
+mod shapes;
 mod signature;
+mod spartan;
 mod state;
 mod threads;
 mod verifier;
@@ -135,6 +137,15 @@ pub use prover::{Prover, ProverError};
 pub use signature::{CheckpointSignature, SignatureError, Signer, verify_signatures};
 pub use state::{Link, StateError};
 pub use verifier::{ProofError, Verifier};
+
+/// The table of constraints, computed anew: for `examples/tables.rs`.
+///
+/// # Errors
+/// When the parameters cannot be computed.
+#[doc(hidden)]
+pub fn table_of_constraints() -> Result<Vec<u8>, SetupError> {
+    params::table_of_constraints()
+}
 
 /// The name of the proof system and its version in a plan. Any change of library or circuit gets another name.
 pub const PROOF_SYSTEM: &str = "nova-pallas-1";

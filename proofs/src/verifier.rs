@@ -13,7 +13,7 @@ use crate::{
     params::{self, Compressed, SetupError},
 };
 
-/// Verifies proofs. Its parameters are computed once per process, at their first use (about 0.25 s), and shared.
+/// Verifies proofs. Its parameters are computed once per process, at their first use (about 0.1 s), and shared.
 ///
 /// Blocking: call it on a thread that may block. It uses rayon's thread pool.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl Verifier {
         &SHARED
     }
 
-    /// Computes the parameters now, so that the first proof does not wait for them. Blocks for about 0.25 s.
+    /// Computes the parameters now, so that the first proof does not wait for them. Blocks for about 0.1 s.
     ///
     /// # Errors
     /// When they cannot be computed on this machine.

@@ -110,7 +110,7 @@ pub(crate) fn check_chain(
     })
 }
 
-/// Checks the recursive proof of a valid chain. Blocking: about 0.1 s, and 0.25 s more once in a process.
+/// Checks the recursive proof of a valid chain. Blocking: about 0.1 s, and 0.1 s more once in a process.
 pub(crate) fn check_proof(chain: &SignedChain, light: &LightClientSync) -> Result<(), Unsettled> {
     unforeseen(|| Ok(light.check_proof(chain).map(drop).map_err(AuthorityError::from)?))
 }
