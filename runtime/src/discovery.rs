@@ -3,16 +3,19 @@
 //! `rpp_p2p::offers` asks peers and checks their answers. This folder decides what this node offers itself
 //! ([`offered`]), remembers proven addresses ([`addresses`]), finds peers by Kademlia ([`dht`]) and mDNS
 //! ([`neighbours`]), and explains which peers were asked and what they answered. It treats public and private peers
-//! separately ([`scoped`]).
+//! separately ([`scoped`]), and bounds the dials at addresses that only others told ([`unproven`], [`gate`]).
 
 mod addresses;
 pub(crate) mod dht;
+pub(crate) mod gate;
 mod metrics;
 pub(crate) mod neighbours;
 mod offered;
 mod records;
+mod said;
 mod scope;
 pub(crate) mod scoped;
+mod unproven;
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
@@ -23,16 +26,15 @@ use rpp_p2p::{
 };
 
 use self::{
-    addresses::AddressBook,
+    addresses::{AddressBook, without_peer},
     dht::{Dht, Kad},
     neighbours::Neighbours,
     scoped::Scope,
 };
-pub(crate) use self::{metrics::DiscoveryMetrics, offered::Offered};
+pub(crate) use self::{metrics::DiscoveryMetrics, offered::Offered, unproven::Wish};
 use crate::{
     clock::past_text,
     limits::{MAX_EXPLAINED, MAX_SAID, MAX_UNREACHABLE},
-    metrics::Metrics,
     node::trust_anchor,
     status::OfferInfo,
 };
@@ -44,6 +46,8 @@ pub(crate) struct Finder {
     pub(crate) neighbours: Neighbours,
     addresses: AddressBook,
     unreachable: VecDeque<(PeerId, String)>,
+    /// The log about peers' answers.
+    pub(crate) said: said::SaidLog,
     /// This node's own offers.
     pub(crate) offered: Arc<Offered>,
 }
@@ -60,6 +64,7 @@ impl Finder {
             neighbours: Neighbours::default(),
             addresses: AddressBook::default(),
             unreachable: VecDeque::new(),
+            said: said::SaidLog::default(),
             offered: Arc::default(),
         }
     }
@@ -73,8 +78,13 @@ impl Finder {
 
     /// A peer reports where it listens; `over`: the address of a connection with it.
     pub(crate) fn on_identified(&mut self, kad: &mut Kad, peer: PeerId, info: &identify::Info, over: &Multiaddr) {
+        let is_reached = self.addresses.has(&peer, &without_peer(over));
         for address in info.listen_addrs.iter().take(MAX_SAID) {
             self.addresses.note(peer, address, over);
+        }
+        // However many the peer names, the address where it was dialled stays.
+        if is_reached {
+            self.addresses.note(peer, over, over);
         }
         let addresses = self.addresses.of(&peer);
         self.dht.on_identified(kad, peer, Scope::of(over), info, &addresses);
@@ -120,19 +130,6 @@ impl Finder {
         };
         let peers = if told.len() == 1 { "1 peer was asked" } else { &format!("{} peers were asked", told.len()) };
         format!("nobody was found to take it from; {peers}: {}{more}", named.join("; "))
-    }
-}
-
-/// One log line about an answer that is useless, or that has changed.
-pub(crate) fn on_said(event: &offers::OffersEvent, metrics: &Metrics) {
-    let offers::OffersEvent::Said { peer, said, is_news } = event else { return };
-    metrics.discovery.said(said);
-    match said {
-        PeerSaid::Offers { refused: 1.., .. } | PeerSaid::Unreadable { .. } if *is_news => {
-            tracing::warn!(%peer, "{peer} {said}")
-        }
-        PeerSaid::Offers { found: 1.., .. } if *is_news => tracing::info!(%peer, "{peer} {said}"),
-        _ => tracing::debug!(%peer, "{peer} {said}"),
     }
 }
 

@@ -10,4 +10,5 @@ mod rules;
 
 pub(crate) use behaviour::Doorkeeper;
 pub(crate) use metrics::DoorMetrics;
+pub(crate) use report::{RefusalLog, RefusalSummary};
 pub use rules::ConnectionRules;

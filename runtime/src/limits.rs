@@ -69,6 +69,17 @@ pub const MAX_DHT_RECORDS_PER_KEY: usize = 20;
 pub const MAX_DHT_RECORDS_PER_PEER: usize = 128;
 /// Peers from one answer of the DHT that are dialled because they are said to serve the wanted snapshot.
 pub const MAX_FOUND: usize = 32;
+/// Dials at addresses of one host that others named, and that did not reach the peer, or not yet. Kademlia's walk may make
+/// half of them. A host is an IPv4 address or an IPv6 /64; all names are one host.
+pub const UNPROVEN_DIALS_PER_HOST: u32 = 16;
+/// The time after which one more of [`UNPROVEN_DIALS_PER_HOST`] may be made.
+pub const UNPROVEN_HOST_AGAIN: Duration = Duration::from_secs(4);
+/// Of those, the dials at one host because of one answer that names providers.
+pub const UNPROVEN_DIALS_PER_ANSWER: u32 = 2;
+/// The same dials at all hosts together.
+pub const UNPROVEN_DIALS: u32 = 256;
+/// The time after which one more of [`UNPROVEN_DIALS`] may be made.
+pub const UNPROVEN_AGAIN: Duration = Duration::from_millis(500);
 /// Peers on the same link that are remembered, so that none is dialled more than once in [`NEIGHBOUR_AGAIN`].
 pub const MAX_NEIGHBOURS: usize = 64;
 /// Time between two dials of a peer on the same link.
@@ -81,6 +92,8 @@ pub const REDIAL_MIN: Duration = Duration::from_secs(1);
 pub const REDIAL_MAX: Duration = Duration::from_secs(60);
 /// Addresses and protocols that are kept of a peer's identify message.
 pub const MAX_SAID: usize = 32;
+/// Log lines about what peers say that they offer, in [`REFUSAL_LOG_INTERVAL`]. Further ones are only counted.
+pub const MAX_SAID_LINES: usize = 64;
 /// How long a repeated request with the same key is answered with the same session.
 pub const KEY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Idempotency keys of one session. The oldest are dropped.

@@ -244,12 +244,20 @@ impl Node {
         if let Some(summary) = self.swarm.behaviour_mut().doors.poll_report(now) {
             tracing::warn!("{summary}");
         }
+        if let Some(withheld) = self.swarm.behaviour_mut().poll_report(now) {
+            tracing::warn!("{withheld}");
+        }
+        if let Some(count) = self.discovery.said.poll_left_out(now) {
+            tracing::warn!(
+                "{count} more answers of peers about their offers were useless or had changed; only the first are logged"
+            );
+        }
     }
 
     /// Closes connections when there are too many. Configured peers, and peers with a session in either direction, keep
     /// theirs.
     fn settle_connections(&mut self, now: Instant) {
-        let behaviour = self.swarm.behaviour_mut();
+        let behaviour = &mut **self.swarm.behaviour_mut();
         let in_use = behaviour.snapshots.served_peers().chain(self.manager.peers()).chain(self.peers.configured());
         behaviour.doors.settle(now, in_use.collect());
     }

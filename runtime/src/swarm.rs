@@ -25,8 +25,9 @@ use rpp_p2p::{
 use crate::{
     config::Config,
     discovery::{
-        self,
+        self, Wish,
         dht::{self, Kad},
+        gate::Gate,
         scoped::Scoped,
     },
     doors::{self, ConnectionRules},
@@ -44,9 +45,14 @@ pub(crate) const AGENT: &str = "rpp-node/";
 /// The share of the machine's memory that this process may use before it refuses connections.
 const MAX_MEMORY_SHARE: f64 = 0.9;
 
-/// The combined behaviour.
+/// The combined behaviour. The addresses that its parts name are bounded.
+pub(crate) type NodeBehaviour = Gate<Parts>;
+/// What the parts report.
+pub(crate) type NodeBehaviourEvent = PartsEvent;
+
+/// The parts of the combined behaviour.
 #[derive(NetworkBehaviour)]
-pub(crate) struct NodeBehaviour {
+pub(crate) struct Parts {
     pub(crate) blocked: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
     pub(crate) limits: connection_limits::Behaviour,
     pub(crate) memory: memory_connection_limits::Behaviour,
@@ -82,7 +88,7 @@ pub(crate) fn build(
     let limits =
         connection_limits::ConnectionLimits::default().with_max_pending_outgoing(Some(MAX_PENDING_CONNECTIONS));
     let me = keypair.public().to_peer_id();
-    let behaviour = NodeBehaviour {
+    let behaviour = Gate::new(Parts {
         blocked: allow_block_list::Behaviour::default(),
         limits: connection_limits::Behaviour::new(limits),
         memory: memory_limits(),
@@ -101,7 +107,7 @@ pub(crate) fn build(
         ))),
         kad: Plain::new(dht::behaviour(config.discovery.kad, me)),
         mdns: discovery::neighbours::behaviour(config.discovery.mdns, me).into(),
-    };
+    });
     // Negotiation is lazy only with peers that are known to support it; see `negotiation`. The idle time is longer than
     // libp2p's default, because a session has no open stream between two requests (during a check or a flush).
     let tuned = |swarm: swarm::Config| {
@@ -147,15 +153,30 @@ fn memory_limits() -> memory_connection_limits::Behaviour {
     memory_connection_limits::Behaviour::with_max_bytes(usize::MAX)
 }
 
-/// Dials a peer unless it is connected or is already being dialled.
+/// Dials a peer unless it is connected or is already being dialled. `operators`: addresses that the operator named.
 ///
 /// # Errors
 /// No dial can even be tried.
 pub(crate) fn dial(
     swarm: &mut Swarm<NodeBehaviour>,
     peer: PeerId,
-    addresses: Vec<Multiaddr>,
+    operators: Vec<Multiaddr>,
 ) -> Result<(), CannotDial> {
+    dial_told(swarm, peer, operators, Vec::new(), Wish::Own)
+}
+
+/// The same, also at addresses that others told, as far as the bounds on such dials allow.
+///
+/// # Errors
+/// No dial can even be tried.
+pub(crate) fn dial_told(
+    swarm: &mut Swarm<NodeBehaviour>,
+    peer: PeerId,
+    operators: Vec<Multiaddr>,
+    told: Vec<Multiaddr>,
+    wish: Wish,
+) -> Result<(), CannotDial> {
+    let (addresses, withheld) = swarm.behaviour_mut().admit(peer, operators, told, wish);
     let options = DialOpts::peer_id(peer)
         .condition(PeerCondition::DisconnectedAndNotDialing)
         .addresses(addresses)
@@ -163,7 +184,8 @@ pub(crate) fn dial(
         .build();
     match swarm.dial(options) {
         Ok(()) | Err(DialError::DialPeerConditionFalse(_)) => Ok(()),
-        Err(error) => Err(CannotDial(error)),
+        Err(DialError::NoAddresses) if withheld > 0 => Err(CannotDial::Withheld),
+        Err(error) => Err(CannotDial::Failed(error)),
     }
 }
 
@@ -173,8 +195,12 @@ fn no_transport(error: impl std::error::Error + Send + Sync + 'static) -> SwarmE
 
 /// Why a peer cannot be dialled, in words for an operator.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", explain_dial_error(.0))]
-pub(crate) struct CannotDial(DialError);
+pub(crate) enum CannotDial {
+    #[error("{}", explain_dial_error(.0))]
+    Failed(DialError),
+    #[error("too many dials at the addresses that it is said to have reached nobody; it is dialled there again later")]
+    Withheld,
+}
 
 /// A dial error for an operator: one sentence of at most 512 bytes; text of the peer is escaped.
 pub(crate) fn explain_dial_error(error: &DialError) -> String {

@@ -5,6 +5,7 @@ mod banned_mirrors;
 mod bans;
 mod damage;
 mod discovery;
+mod foreign;
 #[allow(dead_code)] // another test program uses the rest
 #[path = "../cli/harness.rs"]
 mod harness;

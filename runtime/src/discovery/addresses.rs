@@ -39,13 +39,30 @@ impl AddressBook {
         known.truncate(MAX_ADDRESSES);
     }
 
+    /// Whether this address, which is without a peer id, is known for the peer.
+    pub(super) fn has(&self, peer: &PeerId, address: &Multiaddr) -> bool {
+        self.peers.get(peer).is_some_and(|known| known.contains(address))
+    }
+
+    /// Drops an address of a peer.
+    pub(super) fn forget(&mut self, peer: &PeerId, address: &Multiaddr) {
+        let address = without_peer(address);
+        let Some(known) = self.peers.get_mut(peer) else { return };
+        known.retain(|before| *before != address);
+        if known.is_empty() {
+            self.peers.remove(peer);
+            self.order.retain(|before| before != peer);
+        }
+    }
+
     /// Newest first.
     pub(super) fn of(&self, peer: &PeerId) -> Vec<Multiaddr> {
         self.peers.get(peer).into_iter().flatten().cloned().collect()
     }
 }
 
-fn without_peer(address: &Multiaddr) -> Multiaddr {
+/// The address without peer ids.
+pub(super) fn without_peer(address: &Multiaddr) -> Multiaddr {
     address.iter().filter(|part| !matches!(part, Protocol::P2p(_))).collect()
 }
 

@@ -21,6 +21,7 @@ use rpp_common::Backoff;
 use rpp_p2p::{Hash, offers::Offer};
 
 use super::{
+    addresses::without_peer,
     records::Records,
     scoped::{Scope, Scoped},
 };
@@ -161,8 +162,19 @@ impl Dht {
         if !info.protocols.contains(&PROTOCOL) {
             return;
         }
-        for address in addresses.iter().filter(|address| Scope::of(address) == scope).take(MAX_ADDRESSES) {
-            kad.of(scope).add_address(&peer, address.clone());
+        let wanted: Vec<_> =
+            addresses.iter().filter(|address| Scope::of(address) == scope).take(MAX_ADDRESSES).collect();
+        let kad = kad.of(scope);
+        for address in &wanted {
+            kad.add_address(&peer, (*address).clone());
+        }
+        // Kademlia never drops an address by itself, and a peer may name others again and again.
+        let bucket = kad.kbucket(peer).filter(|_| !wanted.is_empty());
+        let known = bucket.iter().flat_map(|bucket| bucket.iter()).filter(|entry| *entry.node.key.preimage() == peer);
+        let known = known.flat_map(|entry| entry.node.value.iter().cloned().collect::<Vec<_>>());
+        let gone: Vec<_> = known.filter(|address| !wanted.contains(&&without_peer(address))).collect();
+        for address in gone {
+            kad.remove_address(&peer, &address);
         }
     }
 

@@ -8,7 +8,7 @@ use crate::limits::{MAX_COUNTED_SOURCES, REFUSAL_LOG_INTERVAL};
 
 /// The next report, and when it is due.
 #[derive(Debug, Default)]
-pub(super) struct RefusalLog {
+pub(crate) struct RefusalLog {
     refused: u64,
     gave_way: u64,
     by_source: HashMap<Source, u64>,
@@ -20,25 +20,25 @@ pub(super) struct RefusalLog {
 /// The events since the last line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RefusalSummary {
-    pub(super) refused: u64,
-    pub(super) gave_way: u64,
-    pub(super) worst: Source,
-    pub(super) of_worst: u64,
+    pub(crate) refused: u64,
+    pub(crate) gave_way: u64,
+    pub(crate) worst: Source,
+    pub(crate) of_worst: u64,
 }
 
 impl RefusalLog {
-    pub(super) fn refused(&mut self, now: Instant, source: Source) {
+    pub(crate) fn refused(&mut self, now: Instant, source: Source) {
         self.refused += 1;
         self.count(now, source);
     }
 
-    pub(super) fn gave_way(&mut self, now: Instant, source: Source) {
+    pub(crate) fn gave_way(&mut self, now: Instant, source: Source) {
         self.gave_way += 1;
         self.count(now, source);
     }
 
     /// The first refusal is reported at once, further ones after a minute.
-    pub(super) fn poll(&mut self, now: Instant) -> Option<RefusalSummary> {
+    pub(crate) fn poll(&mut self, now: Instant) -> Option<RefusalSummary> {
         self.since?;
         if self.said.is_some_and(|said| now.saturating_duration_since(said) < REFUSAL_LOG_INTERVAL) {
             return None;

@@ -11,7 +11,7 @@ use libp2p::{
 use super::Node;
 use crate::{
     bans::{BanSource, Blame},
-    discovery,
+    discovery::Wish,
     status::NodeEvent,
     swarm::{self, NodeBehaviourEvent},
 };
@@ -117,14 +117,17 @@ impl Node {
                 }
                 self.manager.on_snapshots(event, &mut self.swarm.behaviour_mut().snapshots, now);
             }
-            NodeBehaviourEvent::Offers(event) => discovery::on_said(&event, &self.metrics),
+            NodeBehaviourEvent::Offers(event) => self.discovery.said.on_said(&event, &self.metrics, now),
             NodeBehaviourEvent::Kad((scope, event)) => {
                 self.metrics.libp2p.record(&event);
                 let kad = &mut self.swarm.behaviour_mut().kad;
-                for peer in self.discovery.dht.on_event(kad, scope, event, now) {
+                let found = self.discovery.dht.on_event(kad, scope, event, now);
+                self.swarm.behaviour_mut().next_answer();
+                for peer in found {
                     // Kademlia knows the addresses while its query runs.
                     if !self.peers.is_connected(&peer) {
-                        swarm::dial(&mut self.swarm, peer, self.discovery.addresses(&peer)).ok();
+                        let told = self.discovery.addresses(&peer);
+                        swarm::dial_told(&mut self.swarm, peer, Vec::new(), told, Wish::Answer).ok();
                     }
                 }
             }
@@ -132,7 +135,7 @@ impl Node {
                 let peers = &self.peers;
                 for (peer, addresses) in self.discovery.neighbours.due(found, |peer| peers.is_connected(peer), now) {
                     tracing::debug!(%peer, "a neighbour");
-                    swarm::dial(&mut self.swarm, peer, addresses).ok();
+                    swarm::dial_told(&mut self.swarm, peer, Vec::new(), addresses, Wish::Own).ok();
                 }
             }
             _ => {}

@@ -186,6 +186,11 @@ impl Session {
         (is_chosen && !self.lacks_peer).then_some(self.peer)
     }
 
+    /// Whether the node found this provider, and the operator did not name it.
+    pub(crate) fn has_found(&self, peer: PeerId) -> bool {
+        self.sought.is_some() && self.provider() == Some(peer)
+    }
+
     /// Whether it has no source and waits until one is found.
     pub(crate) fn seeks(&self) -> bool {
         self.sought.as_ref().is_some_and(|sought| !sought.is_chosen) && self.more.is_empty()

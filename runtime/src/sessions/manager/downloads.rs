@@ -13,6 +13,7 @@ use rpp_p2p::{
 
 use super::{Manager, expected, heal::root, mirrors::Mirrors, tracked::trouble};
 use crate::{
+    discovery::Wish,
     peers::Peers,
     sessions::{
         authority::AuthorityCheck,
@@ -165,10 +166,15 @@ impl Manager {
             machine.handle_connected(now, peer);
             return;
         }
-        let mut addresses = tracked.record.addresses_of(peer).to_vec();
-        addresses.extend(tracked.joined.addresses.get(&peer).into_iter().flatten().cloned());
-        addresses.extend(peers.addresses(&peer).iter().cloned());
-        if let Err(error) = swarm::dial(swarm, peer, addresses) {
+        let mut operators = peers.addresses(&peer).to_vec();
+        let mut told: Vec<_> = tracked.joined.addresses.get(&peer).into_iter().flatten().cloned().collect();
+        let of_record = tracked.record.addresses_of(peer).iter().cloned();
+        if tracked.record.has_found(peer) {
+            told.extend(of_record);
+        } else {
+            operators.extend(of_record);
+        }
+        if let Err(error) = swarm::dial_told(swarm, peer, operators, told, Wish::Own) {
             machine.handle_dial_failed(now, peer, &error.to_string());
         }
     }
