@@ -116,6 +116,8 @@ pub struct Session {
     is_fixed: bool,
     /// Since when the leader leads, or has last delivered something.
     lead_since: Instant,
+    /// Since when there is no source, if there is none.
+    sourceless_since: Instant,
     /// Something has happened since missing chunks were last divided among the sources.
     is_unshared: bool,
     /// The source that was asked for something last.
@@ -160,6 +162,7 @@ impl Session {
             is_explicit: false,
             is_fixed: false,
             lead_since: now,
+            sourceless_since: now,
             is_unshared: true,
             turn: 0,
             blames: VecDeque::new(),
@@ -265,10 +268,11 @@ impl Session {
     }
 
     /// Removes a source; `false`: there is no such source. A session without sources waits.
-    pub fn remove_source(&mut self, source: DownloadSource) -> bool {
+    pub fn remove_source(&mut self, now: Instant, source: DownloadSource) -> bool {
         let Some(number) = self.sources.number_of(source) else { return false };
         self.schedule.remove(number);
         self.sources.remove(number);
+        self.sourceless_since = now;
         self.touch();
         true
     }

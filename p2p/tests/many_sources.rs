@@ -384,9 +384,11 @@ fn without_a_source_it_waits_and_goes_on_with_the_next() {
     let mut rig = Rig::new(1);
     rig.rounds_until(|rig| matches!(rig.request(peer(0)), Some(SnapshotsRequest::Chunk { .. })));
     rig.round();
+    rig.now += Duration::from_secs(5);
+    let removed_at = rig.now;
     assert!(
-        rig.session.remove_source(DownloadSource::Peer(peer(0)))
-            && !rig.session.remove_source(DownloadSource::Peer(peer(0)))
+        rig.session.remove_source(rig.now, DownloadSource::Peer(peer(0)))
+            && !rig.session.remove_source(rig.now, DownloadSource::Peer(peer(0)))
     );
     rig.in_flight.clear();
     rig.drive();
@@ -394,6 +396,7 @@ fn without_a_source_it_waits_and_goes_on_with_the_next() {
     assert_eq!((view.state, view.source), (SessionState::Connecting, None));
     let waiting = view.waiting.unwrap();
     assert!(waiting.what == WaitKind::Operator && waiting.reason.contains("add a peer"), "{}", waiting.reason);
+    assert_eq!(waiting.since, removed_at, "the wait began when the source was removed");
     assert!(view.bytes_received > 0, "what it brought still counts");
     rig.plans.insert(peer(4), Some(WORLD.plan(10, 10, CHUNK)));
     assert!(rig.session.add_peer(rig.now, peer(4), id(9)));

@@ -4,6 +4,7 @@
 //! | to dial | to listen on |
 //! |---|---|
 //! | `/ip4`, `/ip6`, `/dns`, `/dns4` or `/dns6`, then `/tcp/PORT` or `/udp/PORT/quic-v1` | the same after `/ip4` or `/ip6` |
+//! | no `/ip6` that is link-local: it would need a zone | the same |
 //! | `/dnsaddr/NAME`, alone or with one of these transports | |
 //!
 //! An address to dial may end in `/p2p/PEER`. Any other part is refused by name, because dialling it would fail
@@ -29,6 +30,20 @@ pub enum AddressError {
     Part {
         /// The part as it is written, escaped.
         part: String,
+    },
+    /// A part that this node cannot listen on, or not at this place.
+    #[error("this node cannot listen on {part}: it listens on /tcp/PORT and /udp/PORT/quic-v1 after /ip4 or /ip6")]
+    NotToListenOn {
+        /// The part as it is written, escaped.
+        part: String,
+    },
+    /// The system needs the interface as well, which no address here can name.
+    #[error(
+        "{address} is link-local: it means nothing without an interface, which no address here can name; use another address"
+    )]
+    LinkLocal {
+        /// The part of the address.
+        address: std::net::Ipv6Addr,
     },
     /// The address ends before a transport.
     #[error("/tcp/PORT or /udp/PORT/quic-v1 is missing in it")]
@@ -73,6 +88,7 @@ pub fn multiaddr(text: &str) -> Result<Multiaddr, AddressError> {
 pub fn dialable(address: &Multiaddr) -> Result<(), AddressError> {
     let mut parts = address.iter();
     let mut next = parts.next().ok_or(AddressError::NoTransport)?;
+    not_link_local(&next)?;
     match next {
         Protocol::Ip4(_) | Protocol::Ip6(_) | Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) => {
             next = parts.next().ok_or(AddressError::NoTransport)?;
@@ -106,6 +122,14 @@ fn ended(last: Protocol<'_>, after: Option<Protocol<'_>>) -> Result<(), AddressE
     }
 }
 
+/// Without a zone, the system neither dials nor binds a link-local address of IPv6.
+fn not_link_local(part: &Protocol<'_>) -> Result<(), AddressError> {
+    match part {
+        Protocol::Ip6(address) if address.is_unicast_link_local() => Err(AddressError::LinkLocal { address: *address }),
+        _ => Ok(()),
+    }
+}
+
 fn part(part: &Protocol<'_>) -> AddressError {
     AddressError::Part { part: rpp_p2p::text::escape(&part.to_string()) }
 }
@@ -135,6 +159,7 @@ pub fn of_peer(text: &str) -> Result<Multiaddr, AddressError> {
 pub fn to_listen_on(text: &str) -> Result<Multiaddr, AddressError> {
     let address = multiaddr(text)?;
     let parts: Vec<_> = address.iter().collect();
+    parts.first().map_or(Ok(()), not_link_local)?;
     match parts.as_slice() {
         [Protocol::Ip4(_) | Protocol::Ip6(_), Protocol::Tcp(_)]
         | [Protocol::Ip4(_) | Protocol::Ip6(_), Protocol::Udp(_), Protocol::QuicV1] => Ok(address),
@@ -147,7 +172,9 @@ pub fn to_listen_on(text: &str) -> Result<Multiaddr, AddressError> {
                 _ => false,
             };
             let wrong = parts.iter().enumerate().find(|found| !fits(found));
-            Err(wrong.map_or(AddressError::NoTransport, |(_, found)| part(found)))
+            Err(wrong.map_or(AddressError::NoTransport, |(_, found)| AddressError::NotToListenOn {
+                part: rpp_p2p::text::escape(&found.to_string()),
+            }))
         }
     }
 }
@@ -236,6 +263,8 @@ mod tests {
         for text in ["/ip4/10.0.0.7/tcp/4001", "/ip4/10.0.0.7", &format!("/p2p/{PEER}/tcp/4001")] {
             assert_eq!(of_peer(text), Err(AddressError::NoPeer), "{text}");
         }
+        let link_local = format!("/ip6/fe80::d8ba:33ff:fe02:6476/tcp/4001/p2p/{PEER}");
+        assert!(matches!(of_peer(&link_local), Err(AddressError::LinkLocal { .. })));
         assert!(matches!(of_peer("/ip4/10.0.0.7/tcp/443/wss"), Err(AddressError::Part { .. })));
         assert_eq!(of_peer("10.0.0.7:4001"), Err(AddressError::Unreadable));
     }
@@ -251,6 +280,8 @@ mod tests {
             ("/ip4/0.0.0.0/tcp/4001/quic-v1", "/quic-v1"),
             ("/dns4/node.example/tcp/4001", "/dns4/node.example"),
             (&format!("/ip4/0.0.0.0/tcp/4001/p2p/{PEER}"), "/p2p/"),
+            ("/dns4/node.example/tcp/4001", "after /ip4 or /ip6"),
+            ("/ip6/fe80::1/tcp/4001", "fe80::1 is link-local"),
             ("/memory/7", "/udp/PORT/quic-v1 is missing"),
             ("/ip4/0.0.0.0/udp/4001", "/udp/PORT/quic-v1 is missing"),
         ] {

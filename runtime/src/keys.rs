@@ -260,7 +260,9 @@ fn is_credential(path: &Path) -> bool {
 /// Creates a private file that appears complete or not at all; an existing one is left unchanged.
 fn create(path: &Path, content: &[u8]) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
+    // The error would name the temporary file, which is of no use to anybody.
+    let made = tempfile::Builder::new().prefix(".new-").tempfile_in(folder);
+    let mut file = made.map_err(|error| io::Error::from(error.kind()))?;
     file.write_all(content)?;
     file.as_file().sync_all()?;
     file.persist_noclobber(path).map_err(|error| error.error)?;

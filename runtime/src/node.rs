@@ -505,7 +505,7 @@ impl Node {
 /// only a warning as long as another address works. A mistake, such as a port that is in use, is an error.
 fn listen(swarm: &mut Swarm<NodeBehaviour>, addresses: &[Multiaddr]) -> Result<Listeners, StartError> {
     let mut listeners = Listeners::new(addresses.len(), Instant::now());
-    let mut absent = None;
+    let mut absent = Vec::new();
     let mut bound = 0;
     if let Some(taken) = addresses.iter().find(|address| listeners::is_taken(address)) {
         return Err(StartError::Listen { address: taken.to_string(), reason: ListenFault::Taken });
@@ -522,15 +522,17 @@ fn listen(swarm: &mut Swarm<NodeBehaviour>, addresses: &[Multiaddr]) -> Result<L
                 if !listeners::is_absent(address) {
                     return Err(failed);
                 }
-                tracing::warn!("{failed}; the node goes on without it");
-                absent.get_or_insert(failed);
+                absent.push(failed);
             }
         }
     }
-    match absent {
-        Some(error) if bound == 0 => Err(error),
-        _ => Ok(listeners),
+    if bound == 0 && !absent.is_empty() {
+        return Err(absent.swap_remove(0));
     }
+    for failed in absent {
+        tracing::warn!("{failed}; the node goes on without it");
+    }
+    Ok(listeners)
 }
 
 /// The trust anchor of the configuration; `None` if this node cannot consume.

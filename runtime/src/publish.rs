@@ -34,8 +34,8 @@ use serde::Serialize;
 pub use self::chain::ChainDamage;
 pub use crate::tar::Findings;
 use crate::{
-    files::shown,
-    store::{DiskSpace, NoRoom, Offer, Space, Store, StoreError},
+    files::{self, shown},
+    store::{DiskSpace, Lack, NoRoom, Offer, Space, Store, StoreError, lack},
     tar::TarError,
 };
 use chain::{ChainFolder, PublishedCheckpoint};
@@ -208,7 +208,7 @@ pub enum PublishError {
     Cpu(#[from] rpp_proofs::CpuError),
     /// The machine's fault: proving failed.
     #[error("the chain could not be extended or proven")]
-    Prover(#[from] ProverError),
+    Prover(#[source] ProverError),
     /// The machine's fault: the store failed.
     #[error(transparent)]
     Store(StoreError),
@@ -225,6 +225,27 @@ pub enum PublishError {
 /// The first finding, escaped.
 fn first(findings: &Findings) -> (&str, &str) {
     findings.first.first().map_or(("", ""), |(path, what)| (path, what))
+}
+
+impl PublishError {
+    /// A file could not be made or written.
+    fn unwritten(path: PathBuf, source: std::io::Error) -> Self {
+        let folder = path.parent().unwrap_or(&path);
+        match lack(source, 0, &DiskSpace, folder) {
+            Ok(Lack::Bytes { free }) => Self::Full { path: Some(path), needed: 0, free },
+            Ok(Lack::Room(reason)) => Self::NoRoom { path, reason },
+            Err(source) => Self::Io { path, source },
+        }
+    }
+}
+
+impl From<ProverError> for PublishError {
+    fn from(error: ProverError) -> Self {
+        match error {
+            ProverError::Io { path, source } if files::is_full(&source) => Self::unwritten(path, source),
+            other => Self::Prover(other),
+        }
+    }
 }
 
 impl From<StoreError> for PublishError {

@@ -3,7 +3,7 @@
 
 use std::{fs, io, path::Path};
 
-use hickory_resolver::system_conf::parse_resolv_conf;
+use hickory_resolver::{net::DnsError, proto::op::ResponseCode, system_conf::parse_resolv_conf};
 use libp2p::dns::{ResolverConfig, ResolverOpts};
 
 /// The file with the system's settings.
@@ -41,6 +41,21 @@ pub(crate) fn of_system(path: &Path) -> Resolver {
     }
 }
 
+/// The words for an error of the resolver whose own text has debug text in it; `None` for any other error.
+pub(crate) fn words(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    match error.downcast_ref()? {
+        DnsError::NoRecordsFound(none) => {
+            let name = none.query.name().to_string();
+            let name = name.trim_end_matches('.');
+            Some(match none.response_code {
+                ResponseCode::NXDomain => format!("the name {name} does not exist"),
+                _ => format!("the name {name} has no record of type {}", none.query.query_type()),
+            })
+        }
+        _ => None,
+    }
+}
+
 /// The lines that name a name server.
 fn name_servers(text: &[u8]) -> Vec<u8> {
     let lines = text.split(|byte| *byte == b'\n');
@@ -75,6 +90,22 @@ mod tests {
         for (servers, warning) in [of(b""), of(b"# nothing\nnot a line\n"), of(&[0xff, 0, b'\n']), servers(&no_file)] {
             assert!(servers.is_empty(), "{servers:?}");
             assert!(warning.unwrap().contains("resolv.conf"));
+        }
+    }
+
+    #[test]
+    fn a_name_without_an_address_is_told_without_debug_text() {
+        use hickory_resolver::{
+            net::{NetError, NoRecords},
+            proto::{op::Query, rr::RecordType},
+        };
+        for (code, said) in [
+            (ResponseCode::NXDomain, "the name node.example does not exist"),
+            (ResponseCode::NoError, "the name node.example has no record of type AAAA"),
+        ] {
+            let query = Query::query("node.example.".parse().unwrap(), RecordType::AAAA);
+            let error = NetError::from(DnsError::NoRecordsFound(NoRecords::new(query, code)));
+            assert_eq!(crate::swarm::innermost(&error), said);
         }
     }
 

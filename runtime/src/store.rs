@@ -61,7 +61,7 @@ pub use stored::{OfferSummary, Payload, Stored, Summary};
 pub(crate) use error::place;
 pub(crate) use manifest::{MANIFEST, OUTBOARD, PAYLOAD};
 pub(crate) use recheck::Found;
-pub(crate) use room::{Lack, lack};
+pub(crate) use room::{Lack, explained, lack};
 pub(crate) use scan::NotInPlace;
 pub(crate) use stored::read_at;
 

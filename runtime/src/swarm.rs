@@ -219,10 +219,10 @@ pub(crate) fn explain_dial_error(error: &DialError) -> String {
 }
 
 /// The last cause in a chain of errors. It says what happened ("Connection refused"); the outer ones only say where.
-pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
+pub(crate) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;
     }
-    cause.to_string()
+    crate::resolver::words(cause).unwrap_or_else(|| cause.to_string())
 }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use rpp_introspection::client::{self, Connection, Forward, Recorder, RunError, Style};
 use rpp_runtime::{Config, config::Overrides, keys};
 use secrecy::SecretString;
@@ -206,7 +206,7 @@ impl Target {
         };
         let url = match (&args.url, &config) {
             (Some(url), _) => url.clone(),
-            (None, Some(config)) => url_of(listening(config)),
+            (None, Some(config)) => url_of(listening(config)?),
             (None, None) => DEFAULT_URL.to_owned(),
         };
         Ok(Self { url, token: token(args.token_file.as_deref(), config.as_ref())? })
@@ -215,12 +215,17 @@ impl Target {
 
 /// The address where the running node listens: from the file that it wrote at its start (port 0 may be configured),
 /// else from its configuration.
-fn listening(config: &Config) -> SocketAddr {
-    std::fs::read(RunFile::path(&config.data_dir))
-        .ok()
-        .and_then(|bytes| serde_json::from_slice::<RunFile>(&bytes).ok())
-        .and_then(|file| file.introspection)
-        .unwrap_or(config.introspection.listen)
+fn listening(config: &Config) -> anyhow::Result<SocketAddr> {
+    let path = RunFile::path(&config.data_dir);
+    let written = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<RunFile>(&bytes).ok());
+    let listen = written.and_then(|file| file.introspection).unwrap_or(config.introspection.listen);
+    if listen.port() == 0 {
+        bail!(
+            "`introspection.listen` has port 0 and no node has written its address to {}: is it running?",
+            path.display()
+        );
+    }
+    Ok(listen)
 }
 
 /// If a listener is on all addresses, loopback reaches it.

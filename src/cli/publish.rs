@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use indicatif::ProgressBar;
 use rpp_p2p::Hash;
 use rpp_runtime::{
@@ -18,6 +18,7 @@ use super::{
     human,
     meter::{self, ProgressLines},
     output,
+    stored::missing,
 };
 
 #[derive(clap::Args)]
@@ -56,6 +57,14 @@ pub(crate) fn run(args: &PublishArgs) -> anyhow::Result<()> {
     let config = args.config.load()?.config;
     let key_file = &config.publisher.key_file;
     let fresh = !key_file.exists();
+    // Without the key's chain, the publish would begin a second one, which every consumer refuses as equivocation.
+    if !fresh && let Some(lack) = missing(&config.data_dir)? {
+        bail!(
+            "{lack}, so the chain that {} has signed cannot be continued: mount its file system, or correct the path; for a key \
+             that has published nothing yet, `rpp-node init` makes the folder",
+            key_file.display()
+        );
+    }
     let signer = keys::load_or_create_publisher(key_file)?;
     if fresh {
         output::note(&format!("made the publisher's key {}: back it up", key_file.display()));

@@ -247,18 +247,30 @@ pub(crate) fn unpack(args: &UnpackArgs) -> anyhow::Result<()> {
     output::line(&format!("{}: {} entries, {}", args.dest.display(), done.entries, human::bytes(done.bytes)))
 }
 
-/// The store of a command that needs what is stored already. A data folder that is missing, as while its file system is
-/// not mounted, is not made.
+/// The store of a command that needs what is stored already. A data folder that is missing or empty, as while its file
+/// system is not mounted, is not made.
 pub(super) fn open(config: &Config) -> anyhow::Result<Store> {
-    let data = &config.data_dir;
-    if !data.try_exists().with_context(|| format!("cannot look at {} (`data_dir`)", data.display()))? {
-        bail!(
-            "the data folder {} (`data_dir`) does not exist: mount its file system, or correct the path; `rpp-node init`, \
-             `publish` and `run` make a new one",
-            data.display()
-        );
+    if let Some(lack) = missing(&config.data_dir)? {
+        bail!("{lack}: mount its file system, or correct the path; `rpp-node init` and `run` make a new one");
     }
     Store::open(&snapshots_dir(config)?).context("the store cannot be opened")
+}
+
+/// What is wrong with a data folder that no command has written to: it does not exist, or it is empty, like a mount
+/// point on which nothing is mounted.
+pub(super) fn missing(data: &Path) -> anyhow::Result<Option<String>> {
+    let is_own = |entry: &std::io::Result<std::fs::DirEntry>| {
+        entry.as_ref().map_or(true, |entry| entry.file_name() != "lost+found")
+    };
+    let is = match std::fs::read_dir(data) {
+        Ok(mut entries) => match entries.find(is_own) {
+            Some(_) => return Ok(None),
+            None => "is empty",
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => "does not exist",
+        Err(error) => return Err(error).with_context(|| format!("cannot look at {} (`data_dir`)", data.display())),
+    };
+    Ok(Some(format!("the data folder {} (`data_dir`) {is}", data.display())))
 }
 
 fn find(store: &Store, root: &Hash) -> anyhow::Result<Arc<Stored>> {

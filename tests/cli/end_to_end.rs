@@ -9,7 +9,7 @@ use std::{
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Place, eventually, json, stderr};
+use crate::harness::{Place, eventually, json, stderr, succeed};
 
 /// A directory of a little over 2 MiB.
 fn sample(folder: &Path) -> PathBuf {
@@ -29,24 +29,49 @@ fn text<'a>(value: &'a Value, field: &str) -> &'a str {
 
 #[test]
 fn what_needs_the_store_does_not_make_a_missing_data_folder() {
-    let place = Place::new(&[]);
+    let place = Place::new(&["--publisher"]);
     let data = place.path("data");
-    fs::remove_dir_all(&data).unwrap();
     let (root, dest) = ("07".repeat(32), place.path("dest").display().to_string());
     let mirror = format!("file://{}", place.path("mirror").display());
-    for (command, arguments) in [
-        ("list", vec![]),
-        ("list", vec!["--json"]),
-        ("verify", vec![&*root]),
-        ("remove", vec![&*root]),
-        ("unpack", vec![&*root, &*dest]),
-        ("mirror", vec![&*mirror]),
-    ] {
-        let said = place.fail(command, &arguments);
-        let folder = data.display().to_string();
-        assert!(said.contains(&folder) && said.contains("does not exist"), "{command}: {said}");
-        assert!(!data.exists(), "{command} made it");
+    let input = place.path("input");
+    fs::write(&input, "some").unwrap();
+    for state in ["does not exist", "is empty"] {
+        fs::remove_dir_all(&data).unwrap();
+        if state == "is empty" {
+            // What a new file system has.
+            fs::create_dir_all(data.join("lost+found")).unwrap();
+        }
+        for (command, arguments) in [
+            ("list", vec![]),
+            ("list", vec!["--json"]),
+            ("verify", vec![&*root]),
+            ("remove", vec![&*root]),
+            ("unpack", vec![&*root, &*dest]),
+            ("mirror", vec![&*mirror]),
+            // The key may have published before: a second chain would contradict the first one.
+            ("publish", vec!["--height", "1", input.to_str().unwrap()]),
+        ] {
+            let said = place.fail(command, &arguments);
+            let folder = data.display().to_string();
+            assert!(said.contains(&folder) && said.contains(state), "{command}: {said}");
+            assert!(!data.join("snapshots").exists(), "{command} made it");
+        }
+        assert_eq!(data.exists(), state == "is empty");
+        fs::create_dir_all(&data).unwrap();
     }
+    // `init` makes the folder, also for a key that is there already.
+    succeed(["init", "--publisher", "--dir", place.path("").to_str().unwrap()]);
+    place.publish(1, &input);
+    assert!(place.succeed("list", &[]).contains("height 1"));
+}
+
+#[test]
+fn the_first_publish_makes_key_and_data_folder() {
+    let place = Place::new(&[]);
+    fs::remove_dir_all(place.path("data")).unwrap();
+    let input = place.path("input");
+    fs::write(&input, "some").unwrap();
+    place.publish(1, &input);
 }
 
 #[test]

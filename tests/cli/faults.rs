@@ -165,6 +165,22 @@ fn logs(node: &Process, words: &str) {
     }
 }
 
+/// The record of a session is tried every two seconds; only another reason makes another line in the log.
+fn tries_again_and_logs_it_once(node: &Process, session: u64) {
+    let next_try = |status: &Value| status["waiting_on"]["retry_at"].as_str().map(str::to_owned);
+    for _ in 0..2 {
+        let before = next_try(&status(node, session));
+        status_where(node, session, "another try", |status| {
+            next_try(status).is_some_and(|next| before.as_ref().is_none_or(|before| next > *before))
+        });
+    }
+    let log = node.logged();
+    let lines = log.lines().filter(|line| line.contains("record is not written"));
+    let words: Vec<_> = lines.map(|line| line.split_once("record is not written").unwrap().1).collect();
+    let reasons: BTreeSet<_> = words.iter().collect();
+    assert_eq!(words.len(), reasons.len(), "said again and again: {words:?}");
+}
+
 /// Checks the probes and the metric, while a part cannot be written and afterwards.
 fn says_it_cannot_write(node: &Process, part: &str) {
     eventually("the probe", || {
@@ -227,6 +243,9 @@ fn a_full_disk_pauses_whatever_it_hits_and_the_session_goes_on_when_there_is_roo
         assert!(reason.contains(named) && reason.contains("make room") && reason.contains("by itself"), "{waits}");
         assert!(!reason.contains("Os {"), "{waits}");
         says_it_cannot_write(&node, part);
+        if part == "database" {
+            tries_again_and_logs_it_once(&node, session);
+        }
         fs::remove_file(&full).unwrap();
         complete(&node, session);
         says_it_can_write(&node);
@@ -405,6 +424,55 @@ fn a_store_or_partial_on_a_mount_of_its_own_is_said_before_any_work() {
             assert!(said.contains(&mount.display().to_string()) && said.contains("mount of its own"), "{said}");
         }
         assert!(!place.path("data/snapshots/sessions").exists(), "work was begun");
+    }
+}
+
+#[test]
+fn without_inodes_publish_and_unpack_say_what_is_lacking() {
+    let made = made();
+    let root = text(&made.tar, "root");
+    let place = Place::new(&["--publisher"]);
+    copy_tree(&made.place.path("data/snapshots/store"), &place.path("data/snapshots/store"));
+    let input = place.path("input");
+    fs::write(&input, "some").unwrap();
+    let config = place.config();
+    let config = config.to_str().unwrap();
+    let small = place.path("small");
+    fs::create_dir(&small).unwrap();
+    let (data, dest) = (small.join("data"), small.join("dest"));
+    let (data, dest) = (data.to_str().unwrap(), dest.to_str().unwrap());
+    let publish = ["publish", "--config", config, "--data-dir", data, "--height", "1", input.to_str().unwrap()];
+    // The number of files that can be made, besides those for `publish` to begin with.
+    for (files, arguments) in [
+        (2, &["unpack", "--config", config, root, dest][..]),
+        (0, &publish[..]),
+        (1, &publish[..]),
+        (2, &publish[..]),
+        (3, &publish[..]),
+    ] {
+        // One inode is the folder's own. What an earlier call of `publish` makes is there already.
+        let script = "mount -t tmpfs none \"$0\" && mkdir -p \"$0/data/snapshots/chain/history\" \"$0/data/snapshots/chain/prover\" \
+                      \"$0/data/snapshots/store\" \"$0/data/snapshots/partial\" && touch \"$0/data/snapshots/store/.lock\" \
+                      \"$0/data/snapshots/chain/.lock\" \"$0/data/snapshots/chain/prover/state.lock\" && \
+                      mount -o remount,nr_inodes=$(($(find \"$0\" | wc -l) + $1)) \"$0\" || exit 99; shift; exec \"$@\"";
+        // Needs its own mount namespace, which only root may make.
+        let output = std::process::Command::new("unshare")
+            .args(["-m", "sh", "-c", script])
+            .arg(&small)
+            .arg(files.to_string())
+            .arg(env!("CARGO_BIN_EXE_rpp-node"))
+            .args(arguments)
+            .output();
+        let output = match output {
+            Ok(output) if output.status.code() == Some(0) || output.status.code() == Some(1) => output,
+            other => {
+                println!("skipped: a tmpfs cannot be mounted here: {other:?}");
+                return;
+            }
+        };
+        let said = crate::harness::stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{files} {arguments:?}: {said}");
+        assert!(said.contains("cannot write /") && said.contains("no inodes are left (df -i)"), "{files}: {said}");
     }
 }
 

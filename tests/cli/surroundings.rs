@@ -275,6 +275,13 @@ fn a_token_file_that_changes_counts_and_sighup_reads_the_logs_filter_again() {
     fs::write(place.config(), "[log]\nfilter = 7\n").unwrap();
     node.signal(Signal::HUP);
     eventually("the refusal", || said("stays as it was"));
+    fs::remove_file(place.config()).unwrap();
+    node.signal(Signal::HUP);
+    let cause = std::io::Error::from_raw_os_error(2).to_string();
+    let refusal = eventually("the second refusal", || {
+        fs::read_to_string(&log).unwrap().lines().find(|line| line.contains(&cause)).map(str::to_owned)
+    });
+    assert_eq!(refusal.matches(&cause).count(), 1, "a cause is said twice: {refusal}");
     assert_eq!(status(&rpc, "/healthz", ""), 200);
     node.signal(Signal::TERM);
     assert_eq!(node.wait().code(), Some(0));

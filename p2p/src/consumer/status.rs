@@ -196,7 +196,7 @@ impl Session {
         let all = self.download.demand();
         if self.sources.alive().next().is_none() && all.is_needed {
             let reason = "it has no source: add a peer or a mirror to it, and it goes on by itself".to_owned();
-            let (what, since) = (WaitKind::Operator, self.lead_since);
+            let (what, since) = (WaitKind::Operator, self.sourceless_since);
             return Some((Waiting { what, index: None, session: None, since, reason, retry_at: None }, None));
         }
         let waits = self.sources.alive().filter_map(|(number, delivery)| {

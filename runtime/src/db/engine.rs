@@ -176,7 +176,8 @@ fn flush_for_all(requests: &mpsc::Receiver<SyncSender<Result<(), DbFault>>>, db:
 
 /// A panic of sled is a failure like any other.
 fn guarded<T>(work: impl FnOnce() -> Result<T, DbFault>) -> Result<T, DbFault> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(DbFault::Panicked))
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|panic| Err(DbFault::of_panic(&*panic).unwrap_or(DbFault::Panicked)))
 }
 
 fn try_open(folder: &Path) -> Result<(sled::Db, [sled::Tree; TABLES.len()]), Unopened> {
@@ -192,10 +193,18 @@ fn try_open(folder: &Path) -> Result<(sled::Db, [sled::Tree; TABLES.len()]), Uno
         }
         Ok((db, trees))
     };
+    caught(open)
+}
+
+/// What an opening of sled ends with. If it panics because the system refused something, nothing is damaged.
+pub(super) fn caught<T>(open: impl FnOnce() -> Result<T, sled::Error>) -> Result<T, Unopened> {
     match catch_unwind(AssertUnwindSafe(open)) {
         Ok(Ok(opened)) => Ok(opened),
         Ok(Err(error)) => Err(meaning(&error)),
-        Err(_) => Err(Unopened::Damaged(DbFault::Unreadable)),
+        Err(panic) => Err(match DbFault::of_panic(&*panic) {
+            Some(refused) => Unopened::Disk(refused),
+            None => Unopened::Damaged(DbFault::Unreadable),
+        }),
     }
 }
 
@@ -259,5 +268,18 @@ mod tests {
         let damaged = sled::Error::Corruption { at: None, bt: () };
         assert!(matches!(meaning(&damaged), Unopened::Damaged(_)));
         assert!(!DbFault::from(&damaged).to_string().contains('{'), "{}", DbFault::from(&damaged).to_string());
+    }
+
+    #[test]
+    fn a_panic_about_something_that_the_system_refuses_is_no_damage() {
+        // As sled's flusher does when its thread does not start.
+        let refuse = |code| caught::<()>(|| Err(io::Error::from_raw_os_error(code)).unwrap());
+        let Err(Unopened::Disk(no_thread @ DbFault::NoThread(_))) = refuse(11) else { panic!("it is called damaged") };
+        assert!(no_thread.to_string().contains("TasksMax"), "{no_thread}");
+        assert!(matches!(refuse(28), Err(Unopened::Disk(DbFault::Io(_)))));
+        let other = caught::<()>(|| panic!("a page of it cannot be read"));
+        assert!(matches!(other, Err(Unopened::Damaged(DbFault::Unreadable))), "{other:?}");
+        let written = guarded::<()>(|| Err(io::Error::from_raw_os_error(11)).unwrap());
+        assert!(matches!(written, Err(DbFault::NoThread(_))), "{written:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! The failures of the session database: from the disk, or from the database's library.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{any::Any, io, path::PathBuf, sync::Arc};
 
 /// Why the session database could not be opened, read or written. The machine is at fault, except with
 /// [`DbFault::InUse`], where the operator may be.
@@ -27,6 +27,9 @@ pub enum DbFault {
         /// The system's error.
         source: Arc<io::Error>,
     },
+    /// The system starts no further thread for this process.
+    #[error("no thread can be started for it ({0}): raise TasksMax of the service, `ulimit -u` or `ulimit -v`")]
+    NoThread(Arc<io::Error>),
     /// A flush takes too long, so nothing waits for it any more.
     #[error("a flush did not end within {seconds} s")]
     Slow {
@@ -48,6 +51,15 @@ pub enum DbFault {
     /// Any other failure, with the library's text, escaped.
     #[error("{0}")]
     Library(String),
+}
+
+impl DbFault {
+    /// What the system refused, if a panic of the library is about that. sled panics when a thread of it does not start.
+    pub(super) fn of_panic(panic: &(dyn Any + Send)) -> Option<Self> {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied())?;
+        let error = io::Error::from_raw_os_error(code_in(text)?);
+        Some(if error.kind() == io::ErrorKind::WouldBlock { Self::NoThread(Arc::new(error)) } else { error.into() })
+    }
 }
 
 impl From<io::Error> for DbFault {

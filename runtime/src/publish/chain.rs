@@ -156,7 +156,7 @@ pub(super) struct ChainFolder {
 
 impl ChainFolder {
     pub(super) fn open(path: &Path, genesis: &Genesis) -> Result<Self, PublishError> {
-        let failed = |source| PublishError::Io { path: path.to_owned(), source };
+        let failed = |source| PublishError::unwritten(path.to_owned(), source);
         let folder = Dir::create(path).map_err(failed)?;
         let lock = folder.open_write(LOCK).map_err(failed)?;
         match crate::lock::lock_soon(&lock) {
@@ -311,7 +311,7 @@ impl ChainFolder {
     }
 
     fn io(&self, name: &str, source: io::Error) -> PublishError {
-        PublishError::Io { path: self.folder.path().join(name), source }
+        PublishError::unwritten(self.folder.path().join(name), source)
     }
 }
 

@@ -241,7 +241,7 @@ impl<'a> Sink<'a> {
         let path = folder.path().join(PAYLOAD);
         let create = |name| {
             let path = folder.path().join(name);
-            folder.create_new(name).map_err(|source| PublishError::Io { path, source })
+            folder.create_new(name).map_err(|source| PublishError::unwritten(path, source))
         };
         let (payload, outboard) = (create(PAYLOAD)?, create(OUTBOARD)?);
         let flusher = Flusher::start(&payload).map_err(|source| PublishError::Io { path: path.clone(), source })?;
@@ -259,7 +259,7 @@ impl<'a> Sink<'a> {
     fn hash_only(scratch: &Path, space: &'a dyn Space) -> Result<Self, PublishError> {
         let path = scratch.to_owned();
         let outboard =
-            tempfile::tempfile_in(scratch).map_err(|source| PublishError::Io { path: path.clone(), source })?;
+            tempfile::tempfile_in(scratch).map_err(|source| PublishError::unwritten(path.clone(), source))?;
         Ok(Self { space, payload: None, outboard, path, flusher: None, since_flush: 0, first: Vec::new() })
     }
 

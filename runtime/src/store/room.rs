@@ -2,7 +2,7 @@
 
 use std::{io, path::Path};
 
-use super::space::Space;
+use super::space::{DiskSpace, Space};
 use crate::files::is_full;
 
 /// Why a file cannot be made, or cannot grow, although bytes are free.
@@ -49,4 +49,15 @@ pub(crate) fn lack(source: io::Error, needed: u64, space: &dyn Space, folder: &P
             _ => Lack::Room(NoRoom::Unknown(source)),
         },
     })
+}
+
+/// The error of a file that could not be made or written; says what was lacking if that is not bytes.
+pub(crate) fn explained(source: io::Error, path: &Path) -> io::Error {
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let kind = source.kind();
+    match lack(source, 0, &DiskSpace, folder) {
+        Ok(Lack::Room(NoRoom::Unknown(source))) | Err(source) => source,
+        Ok(Lack::Room(reason)) => io::Error::new(kind, reason),
+        Ok(Lack::Bytes { .. }) => kind.into(), // No file has fewer bytes than none.
+    }
 }

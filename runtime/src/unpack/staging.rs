@@ -18,6 +18,7 @@ use std::{
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags};
 
 use super::UnpackError;
+use crate::store::explained;
 
 /// Bytes of the destination's name that are used; file names may have 255 bytes.
 const KEPT_OF_NAME: usize = 200;
@@ -36,7 +37,7 @@ pub(super) struct Staging {
 impl Staging {
     /// Makes the folder, empty and accessible to its owner only; `dest` must not exist.
     pub(super) fn new(dest: &Path) -> Result<Self, UnpackError> {
-        let failed = |source| UnpackError::Destination { path: dest.to_owned(), source };
+        let failed = |source| UnpackError::Destination { path: dest.to_owned(), source: explained(source, dest) };
         let name = dest.file_name().ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
         if dest.symlink_metadata().is_ok() {
             return Err(UnpackError::Exists { path: dest.to_owned() });

@@ -20,7 +20,7 @@ use super::{
     small::{self, SmallFiles, Stopped},
     source::{ByteSource, Span},
 };
-use crate::{files::sparse, limits::MAX_DEPTH, tar::links};
+use crate::{files::sparse, limits::MAX_DEPTH, store::explained, tar::links};
 
 const MODE_SET_ID: u32 = 0o6000;
 const FOLDER_MODE: u32 = 0o755;
@@ -416,7 +416,7 @@ impl<'a> Target<'a> {
 }
 
 pub(super) fn failed(dest: &Path, path: &[u8], source: io::Error) -> UnpackError {
-    UnpackError::Write { path: dest.join(PathBuf::from(shown(path))), source }
+    UnpackError::Write { path: dest.join(PathBuf::from(shown(path))), source: explained(source, dest) }
 }
 
 /// Writes content at `at`. Returns the end of the written part of the file.

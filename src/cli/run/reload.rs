@@ -1,6 +1,6 @@
 //! SIGHUP: reads the token files and the log's filter again. Everything else needs a restart, and the log says so.
 
-use rpp_runtime::config::Effective;
+use rpp_runtime::{config::Effective, files::with_causes};
 
 use super::tokens::Tokens;
 use crate::cli::{config_args::ConfigArgs, logging::Logging};
@@ -10,10 +10,10 @@ pub(super) async fn reload(args: &ConfigArgs, running: &Effective, logging: &Log
     let usable = tokens.read_again().await;
     let new = match args.load() {
         Ok(new) => new,
-        Err(error) => return tracing::error!("the configuration stays as it was: {error:#}"),
+        Err(error) => return tracing::error!("the configuration stays as it was: {}", with_causes(error.as_ref())),
     };
     if let Err(error) = logging.set_filter(&new.config.log) {
-        return tracing::error!("the log's filter stays as it was: {error:#}");
+        return tracing::error!("the log's filter stays as it was: {}", with_causes(error.as_ref()));
     }
     let filter = &new.config.log.filter;
     match usable {

@@ -1,6 +1,7 @@
 //! What can go wrong with the database.
 
 use std::{
+    fs::File,
     io,
     path::{Path, PathBuf},
 };
@@ -49,6 +50,20 @@ pub enum StoreError {
         /// The system's error.
         source: io::Error,
     },
+    /// The file, or one that SQLite needs beside it, cannot be opened or made.
+    #[error("{} cannot be opened or made: {source}{}", file.display(), hint(source))]
+    NotOpened {
+        /// Which file.
+        file: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The file is no database.
+    #[error("{} is no SQLite database: name another file", path.display())]
+    NoDatabase {
+        /// The file.
+        path: PathBuf,
+    },
     /// SQLite failed in another way.
     #[error("the database failed: {0}")]
     Sqlite(#[source] rusqlite::Error),
@@ -78,6 +93,22 @@ impl StoreError {
         }
     }
 
+    /// Adds the file and the system's error, which SQLite does not tell.
+    pub(super) fn with_file(self, db: &Path) -> Self {
+        let code = match &self {
+            Self::Sqlite(error) => error.sqlite_error_code(),
+            _ => None,
+        };
+        match code {
+            Some(ErrorCode::NotADatabase) => Self::NoDatabase { path: db.into() },
+            Some(ErrorCode::CannotOpen | ErrorCode::SystemIoFailure) => match unopened(db) {
+                Some((file, source)) => Self::NotOpened { file, source },
+                None => self,
+            },
+            _ => self,
+        }
+    }
+
     pub(super) fn unreachable(path: &Path, source: io::Error) -> Self {
         Self::Unreachable { path: path.into(), source }
     }
@@ -89,7 +120,33 @@ impl StoreError {
 
     /// Whether the connection may be unusable from here on.
     pub(super) fn is_io(&self) -> bool {
-        matches!(self, Self::Sqlite(error) if matches!(error.sqlite_error_code(),
-            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::DatabaseCorrupt)))
+        match self {
+            Self::NotOpened { .. } => true,
+            Self::Sqlite(error) => matches!(
+                error.sqlite_error_code(),
+                Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::DatabaseCorrupt)
+            ),
+            _ => false,
+        }
+    }
+}
+
+/// The first of the database's files that cannot be opened, and why. Those that are missing are made, as SQLite does.
+fn unopened(db: &Path) -> Option<(PathBuf, io::Error)> {
+    ["", "-wal", "-shm"].into_iter().find_map(|suffix| {
+        let mut file = db.as_os_str().to_owned();
+        file.push(suffix);
+        let file = PathBuf::from(file);
+        let opened = File::options().read(true).write(true).create(true).truncate(false).open(&file);
+        Some((file, opened.err()?))
+    })
+}
+
+/// A file that is being made takes no bytes, so something else is lacking.
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull => "; look at the free inodes as well (df -i)",
+        io::ErrorKind::NotFound => "; its folder must exist",
+        _ => "",
     }
 }

@@ -49,7 +49,7 @@ impl WritableDb {
     /// Another collector uses it, it belongs to another program, or it cannot be opened.
     pub(super) fn open(path: &Path, max_bytes: u64) -> Result<Self, StoreError> {
         let lock = lock(path)?;
-        let db = schema::open_writer(path, max_bytes)?;
+        let db = schema::open_writer(path, max_bytes).map_err(|error| error.with_file(path))?;
         let file = FileId::of(path).map_err(|source| StoreError::unreachable(path, source))?;
         let next_id = db.query_row("SELECT id FROM next_snapshot", [], |row| row.get(0))?;
         Ok(Self { db, path: path.into(), max_bytes, file, next_id, lock })
@@ -90,7 +90,8 @@ impl WritableDb {
         self.db = Connection::open_in_memory()?;
         self.lock = None;
         self.lock = lock(&self.path)?;
-        self.db = schema::open_writer(&self.path, self.max_bytes)?;
+        let opened = schema::open_writer(&self.path, self.max_bytes);
+        self.db = opened.map_err(|error| error.with_file(&self.path))?;
         self.file = FileId::of(&self.path).map_err(|source| StoreError::unreachable(&self.path, source))?;
         self.db.execute("UPDATE next_snapshot SET id = max(id, ?1)", params![self.next_id])?;
         Ok(())

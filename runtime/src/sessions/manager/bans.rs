@@ -163,7 +163,7 @@ impl Manager {
                 continue;
             }
             if view.state == SourceState::Banned {
-                self.take_out(session, &name);
+                self.take_out(session, &name, now);
                 self.put_in(session, &name, now);
             } else if let Some(machine) = self.sessions.get_mut(&session).and_then(|tracked| tracked.machine.as_mut()) {
                 machine.retry_source(view.source);

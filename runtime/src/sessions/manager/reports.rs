@@ -17,7 +17,7 @@ use crate::{
     sessions::{
         Done,
         authority::{Authority, Unsettled},
-        trouble::Trouble,
+        trouble::{RecordError, Trouble},
         worker::{Opened, Report, Reported},
     },
     status::{NodeEvent, SessionState},
@@ -179,8 +179,13 @@ impl Manager {
         let Reported { lane, session, epoch, report } = reported;
         match report {
             Report::Recorded(result) => {
+                // Each try has an error of its own, so their texts are compared.
+                let is_new = |error: &RecordError| {
+                    let before = self.rules.standing(session).unwritten.map(|before| before.error.to_string());
+                    before.is_none_or(|before| before != error.to_string())
+                };
                 if let Err(error) = &result
-                    && self.rules.standing(session).unwritten.is_none_or(|before| before.error != *error)
+                    && is_new(error)
                 {
                     tracing::warn!(%session, "the session's record is not written: {error}");
                 }

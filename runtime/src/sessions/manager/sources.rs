@@ -63,20 +63,20 @@ impl Manager {
     }
 
     /// Removes one source from the machine of a session.
-    pub(super) fn take_out(&mut self, session: SnapshotSessionId, name: &SourceName) {
+    pub(super) fn take_out(&mut self, session: SnapshotSessionId, name: &SourceName, now: Instant) {
         let Some(tracked) = self.sessions.get_mut(&session) else { return };
         match name {
             SourceName::Peer(peer) => {
                 if let Some(machine) = &mut tracked.machine {
                     self.retired.extend(machine.links().filter(|(of, _)| of == peer));
-                    machine.remove_source(DownloadSource::Peer(*peer));
+                    machine.remove_source(now, DownloadSource::Peer(*peer));
                 }
             }
             SourceName::Mirror(shown) => {
                 if let Some(id) = tracked.mirrors.named(shown) {
                     tracked.mirrors.remove(id);
                     if let Some(machine) = &mut tracked.machine {
-                        machine.remove_source(DownloadSource::Mirror(id));
+                        machine.remove_source(now, DownloadSource::Mirror(id));
                     }
                 }
             }
@@ -184,7 +184,7 @@ impl Manager {
         let Some(machine) = &tracked.machine else { return };
         let is_out = |view: &SourceView| view.state == SourceState::Refused;
         if machine.sources(now).iter().any(|view| is_out(view) && tracked.name_of(view.source).as_ref() == Some(name)) {
-            self.take_out(session, name);
+            self.take_out(session, name, now);
         }
     }
 
@@ -222,7 +222,7 @@ impl Manager {
             tracked.record.refuse_found(*peer);
         }
         tracked.forget_source(&name);
-        self.take_out(session, &name);
+        self.take_out(session, &name, now);
         if is_recorded {
             self.rules.changed(session);
         }
