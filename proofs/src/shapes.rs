@@ -89,7 +89,10 @@ where
         table.extend_from_slice(&u32::try_from(number).ok()?.to_le_bytes());
     }
     table.extend(coefficients.iter().flatten());
-    let mut put = |number: usize| Some(table.extend_from_slice(&u16::try_from(number).ok()?.to_le_bytes()));
+    let mut put = |number: usize| {
+        table.extend_from_slice(&u16::try_from(number).ok()?.to_le_bytes());
+        Some(())
+    };
     for matrix in matrices {
         for row in matrix.indptr.windows(2) {
             put(row[1] - row[0])?;

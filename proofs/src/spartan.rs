@@ -57,9 +57,9 @@ impl Tabled for Vesta {
 pub(crate) struct Spartan<E: Tabled>(E::Argument);
 
 /// The verifier's key of one circuit.
-pub(crate) struct Key<E: Tabled>(LibraryKey<E>);
+pub(crate) struct CircuitKey<E: Tabled>(LibraryKey<E>);
 
-impl<E: Tabled> Key<E> {
+impl<E: Tabled> CircuitKey<E> {
     fn from_tables() -> Result<Self, String> {
         let shape = shapes::known::<E>(E::SIDE).ok_or("the table of constraints is damaged")?;
         let bases = E::CE::setup(LABEL, shape.num_cons().max(shape.num_vars()));
@@ -79,19 +79,19 @@ impl<E: Tabled> Key<E> {
     }
 }
 
-impl<E: Tabled> Serialize for Key<E> {
+impl<E: Tabled> Serialize for CircuitKey<E> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.serialize(serializer)
     }
 }
 
-impl<'de, E: Tabled> Deserialize<'de> for Key<E> {
+impl<'de, E: Tabled> Deserialize<'de> for CircuitKey<E> {
     fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
         Self::from_tables().map_err(D::Error::custom)
     }
 }
 
-impl<E: Tabled> DigestHelperTrait<E> for Key<E> {
+impl<E: Tabled> DigestHelperTrait<E> for CircuitKey<E> {
     fn digest(&self) -> E::Scalar {
         self.0.digest()
     }
@@ -99,7 +99,7 @@ impl<E: Tabled> DigestHelperTrait<E> for Key<E> {
 
 impl<E: Tabled> RelaxedR1CSSNARKTrait<E> for Spartan<E> {
     type ProverKey = <E::Argument as RelaxedR1CSSNARKTrait<E>>::ProverKey;
-    type VerifierKey = Key<E>;
+    type VerifierKey = CircuitKey<E>;
 
     fn ck_floor() -> Box<dyn for<'a> Fn(&'a R1CSShape<E>) -> usize> {
         E::Argument::ck_floor()
@@ -110,7 +110,7 @@ impl<E: Tabled> RelaxedR1CSSNARKTrait<E> for Spartan<E> {
         shape: &R1CSShape<E>,
     ) -> Result<(Self::ProverKey, Self::VerifierKey), NovaError> {
         let (proving, verifying) = E::Argument::setup(bases, shape)?;
-        Ok((proving, Key(verifying)))
+        Ok((proving, CircuitKey(verifying)))
     }
 
     fn prove(
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn the_keys_from_the_tables_have_the_pinned_digests() {
-        let found = (Key::<Pallas>::from_tables().map(drop), Key::<Vesta>::from_tables().map(drop));
+        let found = (CircuitKey::<Pallas>::from_tables().map(drop), CircuitKey::<Vesta>::from_tables().map(drop));
         assert_eq!(found, (Ok(()), Ok(())));
     }
 }

@@ -307,11 +307,10 @@ async fn told_by(node: &Multiaddr, kind: u64, key: &[u8]) -> Vec<(PeerId, Vec<Mu
     let answer = async {
         loop {
             match swarm.select_next_some().await {
-                SwarmEvent::Behaviour(MemberEvent::Kad(Event::Message { message, .. })) => {
-                    if let Message::Response { response, .. } = message {
-                        return response;
-                    }
-                }
+                SwarmEvent::Behaviour(MemberEvent::Kad(Event::Message {
+                    message: Message::Response { response, .. },
+                    ..
+                })) => return response,
                 SwarmEvent::Behaviour(MemberEvent::Kad(Event::OutboundFailure { error, .. })) => panic!("{error}"),
                 _ => {}
             }

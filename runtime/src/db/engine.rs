@@ -273,13 +273,15 @@ mod tests {
     #[test]
     fn a_panic_about_something_that_the_system_refuses_is_no_damage() {
         // As sled's flusher does when its thread does not start.
-        let refuse = |code| caught::<()>(|| Err(io::Error::from_raw_os_error(code)).unwrap());
+        let words =
+            |code| format!("called `Result::unwrap()` on an `Err` value: {:?}", io::Error::from_raw_os_error(code));
+        let refuse = |code| caught::<()>(|| panic!("{}", words(code)));
         let Err(Unopened::Disk(no_thread @ DbFault::NoThread(_))) = refuse(11) else { panic!("it is called damaged") };
         assert!(no_thread.to_string().contains("TasksMax"), "{no_thread}");
         assert!(matches!(refuse(28), Err(Unopened::Disk(DbFault::Io(_)))));
         let other = caught::<()>(|| panic!("a page of it cannot be read"));
         assert!(matches!(other, Err(Unopened::Damaged(DbFault::Unreadable))), "{other:?}");
-        let written = guarded::<()>(|| Err(io::Error::from_raw_os_error(11)).unwrap());
+        let written = guarded::<()>(|| panic!("{}", words(11)));
         assert!(matches!(written, Err(DbFault::NoThread(_))), "{written:?}");
     }
 }
