@@ -17,21 +17,21 @@ use libp2p::{
 
 use super::{
     addresses::without_peer,
-    unproven::{Admitted, Unproven, Wish, Withheld},
+    unproven::{Admitted, UnprovenDials, Wish, Withheld},
 };
 
 /// A behaviour whose addresses of other peers are what somebody said. Addresses that come with a dial are the operator's,
 /// or were admitted before ([`Self::admit`]).
 pub(crate) struct Gate<B> {
     inner: B,
-    unproven: Unproven,
+    unproven: UnprovenDials,
     /// The dial that the node is about to make: for what, and what was admitted.
     own: Option<(Wish, Vec<Multiaddr>)>,
 }
 
 impl<B> Gate<B> {
     pub(crate) fn new(inner: B) -> Self {
-        Self { inner, unproven: Unproven::default(), own: None }
+        Self { inner, unproven: UnprovenDials::default(), own: None }
     }
 
     /// Dials of providers belong to another answer from now on.

@@ -43,7 +43,7 @@ pub(crate) enum Wish {
 
 /// The budgets, and what the running dials took of them.
 #[derive(Debug, Default)]
-pub(super) struct Unproven {
+pub(super) struct UnprovenDials {
     /// Hosts at which dials were in vain or are under way. All names are one host, because the owner of a zone can make
     /// any number of names for one machine.
     hosts: HashMap<Source, Budget>,
@@ -57,7 +57,7 @@ pub(super) struct Unproven {
     log: RefusalLog,
 }
 
-impl Unproven {
+impl UnprovenDials {
     /// Dials for [`Wish::Answer`] belong to another answer from now on.
     pub(super) fn next_answer(&mut self) {
         self.answer.clear();

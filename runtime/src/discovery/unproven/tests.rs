@@ -11,7 +11,7 @@ fn claims(host: u8, count: u16) -> Vec<Multiaddr> {
 }
 
 /// The dials of so many peers who do not exist, each at one port of a host, all in vain. Returns how many were made.
-fn in_vain(unproven: &mut Unproven, peers: u16, host: impl Fn(u16) -> u8, wish: Wish, now: Instant) -> u32 {
+fn in_vain(unproven: &mut UnprovenDials, peers: u16, host: impl Fn(u16) -> u8, wish: Wish, now: Instant) -> u32 {
     let dial = |number: u16| {
         let (peer, connection) = (PeerId::random(), ConnectionId::new_unchecked(number.into()));
         let admitted = unproven.admit(peer, vec![address(host(number), 1000 + number)], Vec::new(), wish, now);
@@ -36,7 +36,7 @@ fn dialler(address: &Multiaddr, peer: PeerId) -> ConnectedPoint {
 
 #[test]
 fn a_host_gets_a_fixed_number_of_dials_however_many_addresses_are_claimed() {
-    let (mut unproven, now) = (Unproven::default(), Instant::now());
+    let (mut unproven, now) = (UnprovenDials::default(), Instant::now());
     assert_eq!(in_vain(&mut unproven, 10_000, |_| 7, Wish::Walk, now), UNPROVEN_DIALS_PER_HOST / 2);
     assert_eq!(in_vain(&mut unproven, 10_000, |_| 7, Wish::Own, now), UNPROVEN_DIALS_PER_HOST / 2, "the other half");
     assert_eq!(in_vain(&mut unproven, 1, |_| 8, Wish::Walk, now), 1, "another host");
@@ -52,7 +52,7 @@ fn a_host_gets_a_fixed_number_of_dials_however_many_addresses_are_claimed() {
 
 #[test]
 fn all_hosts_together_get_a_fixed_number() {
-    let (mut unproven, now) = (Unproven::default(), Instant::now());
+    let (mut unproven, now) = (UnprovenDials::default(), Instant::now());
     let spread = |number: u16| u8::try_from(number % 250).unwrap();
     assert_eq!(in_vain(&mut unproven, 10_000, spread, Wish::Walk, now), UNPROVEN_DIALS / 2);
     assert_eq!(in_vain(&mut unproven, 10_000, spread, Wish::Own, now), UNPROVEN_DIALS / 2);
@@ -61,7 +61,7 @@ fn all_hosts_together_get_a_fixed_number() {
 
 #[test]
 fn of_one_peer_only_a_few_addresses_are_dialled_and_each_once() {
-    let (mut unproven, now, peer) = (Unproven::default(), Instant::now(), PeerId::random());
+    let (mut unproven, now, peer) = (UnprovenDials::default(), Instant::now(), PeerId::random());
     let mut named = claims(7, 1000);
     named.insert(1, named[0].clone().with_p2p(peer).unwrap());
     named.insert(0, "/ip4/192.0.2.7/udp/1".parse().unwrap());
@@ -74,7 +74,7 @@ fn of_one_peer_only_a_few_addresses_are_dialled_and_each_once() {
 
 #[test]
 fn names_are_one_host() {
-    let (mut unproven, now) = (Unproven::default(), Instant::now());
+    let (mut unproven, now) = (UnprovenDials::default(), Instant::now());
     let admitted = (0..1000).filter(|number| {
         let named = vec![format!("/dns4/n{number}.example.org/tcp/4001").parse().unwrap()];
         !unproven.admit(PeerId::random(), named, Vec::new(), Wish::Own, now).addresses.is_empty()
@@ -84,7 +84,7 @@ fn names_are_one_host() {
 
 #[test]
 fn one_answer_does_not_use_up_a_host() {
-    let (mut unproven, now) = (Unproven::default(), Instant::now());
+    let (mut unproven, now) = (UnprovenDials::default(), Instant::now());
     for _ in 0..3 {
         unproven.next_answer();
         assert_eq!(in_vain(&mut unproven, 1000, |_| 7, Wish::Answer, now), UNPROVEN_DIALS_PER_ANSWER);
@@ -93,7 +93,7 @@ fn one_answer_does_not_use_up_a_host() {
 
 #[test]
 fn peers_that_are_where_they_are_said_to_be_cost_nothing() {
-    let (mut unproven, now) = (Unproven::default(), Instant::now());
+    let (mut unproven, now) = (UnprovenDials::default(), Instant::now());
     for number in 0..2000_u16 {
         let (peer, connection) = (PeerId::random(), ConnectionId::new_unchecked(number.into()));
         let named = vec![address(7, 1000 + number)];
@@ -110,7 +110,7 @@ fn peers_that_are_where_they_are_said_to_be_cost_nothing() {
 
 #[test]
 fn a_reached_peer_pays_for_its_other_addresses() {
-    let (mut unproven, now) = (Unproven::default(), Instant::now());
+    let (mut unproven, now) = (UnprovenDials::default(), Instant::now());
     let mut dialled = 0;
     for number in 0..1000 {
         let (peer, connection) = (PeerId::random(), ConnectionId::new_unchecked(number));
@@ -127,7 +127,7 @@ fn a_reached_peer_pays_for_its_other_addresses() {
 
 #[test]
 fn an_address_where_the_peer_is_no_more_is_unproven_and_who_answers_there_is_known() {
-    let (mut unproven, now) = (Unproven::default(), Instant::now());
+    let (mut unproven, now) = (UnprovenDials::default(), Instant::now());
     let (gone, here, at) = (PeerId::random(), PeerId::random(), address(7, 4001));
     unproven.on_connected(ConnectionId::new_unchecked(1), gone, &dialler(&at, gone), now);
     assert!(unproven.admit(gone, vec![at.clone()], Vec::new(), Wish::Own, now).taken.is_empty());
@@ -141,7 +141,7 @@ fn an_address_where_the_peer_is_no_more_is_unproven_and_who_answers_there_is_kno
 /// While dials are under way nothing comes back, however long they take.
 #[test]
 fn dials_under_way_count() {
-    let (mut unproven, now) = (Unproven::default(), Instant::now());
+    let (mut unproven, now) = (UnprovenDials::default(), Instant::now());
     for number in 0..usize::try_from(UNPROVEN_DIALS_PER_HOST).unwrap() {
         let admitted = unproven.admit(PeerId::random(), claims(7, 1), Vec::new(), Wish::Own, now);
         unproven.on_dial(ConnectionId::new_unchecked(number), admitted.taken);
@@ -152,7 +152,7 @@ fn dials_under_way_count() {
 
 #[test]
 fn a_dial_that_was_not_made_costs_nothing() {
-    let (mut unproven, now, connection) = (Unproven::default(), Instant::now(), ConnectionId::new_unchecked(1));
+    let (mut unproven, now, connection) = (UnprovenDials::default(), Instant::now(), ConnectionId::new_unchecked(1));
     for _ in 0..100 {
         let admitted = unproven.admit(PeerId::random(), claims(7, 1), Vec::new(), Wish::Own, now);
         assert_eq!(admitted.withheld, 0);
@@ -163,7 +163,7 @@ fn a_dial_that_was_not_made_costs_nothing() {
 
 #[test]
 fn one_line_a_minute_says_how_many_addresses_were_not_dialled() {
-    let (mut unproven, now) = (Unproven::default(), Instant::now());
+    let (mut unproven, now) = (UnprovenDials::default(), Instant::now());
     assert_eq!(unproven.poll_report(now), None);
     in_vain(&mut unproven, 116, |_| 7, Wish::Own, now);
     let line = unproven.poll_report(now).unwrap().to_string();
