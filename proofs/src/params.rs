@@ -2,7 +2,7 @@
 //! first use.
 //!
 //! Prover and verifier have separate parameters. A prover computes its own with the library. A verifier's key is built from
-//! tables, in a third of the time and half of the memory.
+//! tables, which takes less time and memory.
 
 use std::sync::{Arc, OnceLock};
 
@@ -95,7 +95,7 @@ pub(crate) fn proving() -> Result<Arc<Proving>, SetupError> {
     }
     // Not in the closure: what cannot be started now is not kept for good.
     threads::ready()?;
-    PROVING.get_or_init(|| compute().map(|(proving, _)| Arc::new(proving))).clone()
+    PROVING.get_or_init(|| compute().map(Arc::new)).clone()
 }
 
 /// The verifier's key. The first call builds it from the tables.
@@ -107,8 +107,8 @@ pub(crate) fn verifying() -> Result<Arc<Key>, SetupError> {
     VERIFYING.get_or_init(|| build().map(Arc::new)).clone()
 }
 
-/// All parameters, computed with the library.
-fn compute() -> Result<(Proving, Key), SetupError> {
+/// The prover's parameters, computed with the library. The verifier's key that comes with them must be the pinned one.
+fn compute() -> Result<Proving, SetupError> {
     check_cpu()?;
     let (primary, secondary) = (Spartan::<Primary>::ck_floor(), Spartan::<Secondary>::ck_floor());
     let public = Public::setup(&ChainStep::shape(), &*primary, &*secondary)?;
@@ -117,7 +117,7 @@ fn compute() -> Result<(Proving, Key), SetupError> {
     if found != VERIFIER_KEY_SHA256 {
         return Err(SetupError::OtherKey { found });
     }
-    Ok((Proving { public, compressing }, key))
+    Ok(Proving { public, compressing })
 }
 
 /// The verifier's key from the tables. Its three parts have pinned digests, so the whole key need not be hashed.

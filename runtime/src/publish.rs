@@ -230,9 +230,14 @@ fn first(findings: &Findings) -> (&str, &str) {
 impl PublishError {
     /// A file could not be made or written.
     fn unwritten(path: PathBuf, source: std::io::Error) -> Self {
-        let folder = path.parent().unwrap_or(&path);
-        match lack(source, 0, &DiskSpace, folder) {
-            Ok(Lack::Bytes { free }) => Self::Full { path: Some(path), needed: 0, free },
+        let folder = path.parent().unwrap_or(&path).to_owned();
+        Self::lacking(path, source, 0, &DiskSpace, &folder)
+    }
+
+    /// The same for a write of `needed` bytes; `folder`: whose file system has to take them.
+    fn lacking(path: PathBuf, source: std::io::Error, needed: u64, space: &dyn Space, folder: &Path) -> Self {
+        match lack(source, needed, space, folder) {
+            Ok(Lack::Bytes { free }) => Self::Full { path: Some(path), needed, free },
             Ok(Lack::Room(reason)) => Self::NoRoom { path, reason },
             Err(source) => Self::Io { path, source },
         }

@@ -220,9 +220,7 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
 
 fn running_address(data_dir: &Path) -> anyhow::Result<SocketAddr> {
     let path = RunFile::path(data_dir);
-    let text = fs::read(&path).with_context(|| {
-        format!("`rpc.listen` has port 0 and no node has written its address to {}: is it running?", path.display())
-    })?;
+    let text = fs::read(&path).with_context(|| RunFile::missing("rpc.listen", data_dir))?;
     let file: RunFile = serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))?;
     Ok(file.rpc)
 }

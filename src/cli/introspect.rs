@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use rpp_introspection::client::{self, Connection, Forward, Recorder, RunError, Style};
 use rpp_runtime::{Config, config::Overrides, keys};
 use secrecy::SecretString;
@@ -216,15 +216,10 @@ impl Target {
 /// The address where the running node listens: from the file that it wrote at its start (port 0 may be configured),
 /// else from its configuration.
 fn listening(config: &Config) -> anyhow::Result<SocketAddr> {
-    let path = RunFile::path(&config.data_dir);
-    let written = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<RunFile>(&bytes).ok());
+    let written = std::fs::read(RunFile::path(&config.data_dir)).ok();
+    let written = written.and_then(|bytes| serde_json::from_slice::<RunFile>(&bytes).ok());
     let listen = written.and_then(|file| file.introspection).unwrap_or(config.introspection.listen);
-    if listen.port() == 0 {
-        bail!(
-            "`introspection.listen` has port 0 and no node has written its address to {}: is it running?",
-            path.display()
-        );
-    }
+    anyhow::ensure!(listen.port() != 0, RunFile::missing("introspection.listen", &config.data_dir));
     Ok(listen)
 }
 

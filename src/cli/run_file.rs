@@ -1,4 +1,4 @@
-//! `data/run.json`: the addresses of the running node. `run` writes it; `fetch`, `status` and `demo` read it.
+//! `data/run.json`: the addresses of the running node. `run` writes it; `fetch`, `status`, `introspect` and `demo` read it.
 
 use std::{
     io::{self, Write as _},
@@ -36,6 +36,12 @@ impl RunFile {
         new.write_all(b"\n")?;
         new.persist(Self::path(data_dir)).map_err(|error| error.error)?;
         Ok(())
+    }
+
+    /// Why a running node cannot be reached: `key` has port 0, and there is no file.
+    pub(crate) fn missing(key: &str, data_dir: &Path) -> String {
+        let path = Self::path(data_dir);
+        format!("`{key}` has port 0 and no node has written its address to {}: is it running?", path.display())
     }
 
     /// Removes the file, if it exists.

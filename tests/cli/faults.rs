@@ -405,25 +405,31 @@ fn a_store_or_partial_on_a_mount_of_its_own_is_said_before_any_work() {
             ],
             vec!["publish", "--config", config.to_str().unwrap(), "--height", "1", input.to_str().unwrap()],
         ] {
-            // Needs its own mount namespace, which only root may make.
-            let output = std::process::Command::new("unshare")
-                .args(["-m", "sh", "-c", "mount -t tmpfs none \"$0\" || exit 99; exec \"$@\""])
-                .arg(&mount)
-                .arg(env!("CARGO_BIN_EXE_rpp-node"))
-                .args(&arguments)
-                .output();
-            let output = match output {
-                Ok(output) if output.status.code() == Some(0) || output.status.code() == Some(1) => output,
-                other => {
-                    println!("skipped: a tmpfs cannot be mounted here: {other:?}");
-                    return;
-                }
-            };
+            let script = "mount -t tmpfs none \"$0\" || exit 99; exec \"$@\"";
+            let Some(output) = with_a_mount(script, &[mount.as_os_str()], &arguments) else { return };
             let said = crate::harness::stderr(&output);
             assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
             assert!(said.contains(&mount.display().to_string()) && said.contains("mount of its own"), "{said}");
         }
         assert!(!place.path("data/snapshots/sessions").exists(), "work was begun");
+    }
+}
+
+/// Runs the program in a mount namespace of its own, after `script`, whose parameters come before the program. `None`: only
+/// root may make one, or nothing can be mounted; then it says so.
+fn with_a_mount(script: &str, parameters: &[&std::ffi::OsStr], arguments: &[&str]) -> Option<std::process::Output> {
+    let output = std::process::Command::new("unshare")
+        .args(["-m", "sh", "-c", script])
+        .args(parameters)
+        .arg(env!("CARGO_BIN_EXE_rpp-node"))
+        .args(arguments)
+        .output();
+    match output {
+        Ok(output) if output.status.code() == Some(0) || output.status.code() == Some(1) => Some(output),
+        other => {
+            println!("skipped: a tmpfs cannot be mounted here: {other:?}");
+            None
+        }
     }
 }
 
@@ -455,21 +461,8 @@ fn without_inodes_publish_and_unpack_say_what_is_lacking() {
                       \"$0/data/snapshots/store\" \"$0/data/snapshots/partial\" && touch \"$0/data/snapshots/store/.lock\" \
                       \"$0/data/snapshots/chain/.lock\" \"$0/data/snapshots/chain/prover/state.lock\" && \
                       mount -o remount,nr_inodes=$(($(find \"$0\" | wc -l) + $1)) \"$0\" || exit 99; shift; exec \"$@\"";
-        // Needs its own mount namespace, which only root may make.
-        let output = std::process::Command::new("unshare")
-            .args(["-m", "sh", "-c", script])
-            .arg(&small)
-            .arg(files.to_string())
-            .arg(env!("CARGO_BIN_EXE_rpp-node"))
-            .args(arguments)
-            .output();
-        let output = match output {
-            Ok(output) if output.status.code() == Some(0) || output.status.code() == Some(1) => output,
-            other => {
-                println!("skipped: a tmpfs cannot be mounted here: {other:?}");
-                return;
-            }
-        };
+        let files_left = files.to_string();
+        let Some(output) = with_a_mount(script, &[small.as_os_str(), files_left.as_ref()], arguments) else { return };
         let said = crate::harness::stderr(&output);
         assert_eq!(output.status.code(), Some(1), "{files} {arguments:?}: {said}");
         assert!(said.contains("cannot write /") && said.contains("no inodes are left (df -i)"), "{files}: {said}");

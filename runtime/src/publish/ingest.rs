@@ -25,7 +25,7 @@ use crate::{
         sparse::{self, Extent, Map, ZEROS},
         split_error,
     },
-    store::{Lack, OUTBOARD, PAYLOAD, Space, lack, nodes},
+    store::{OUTBOARD, PAYLOAD, Space, nodes},
     tar::{self, TarError},
 };
 
@@ -319,11 +319,7 @@ impl<'a> Sink<'a> {
             Some(name) if self.payload.is_some() => self.path.with_file_name(name),
             _ => self.path.clone(),
         };
-        match lack(source, needed, self.space, self.path.parent().unwrap_or(&self.path)) {
-            Ok(Lack::Bytes { free }) => PublishError::Full { path: Some(path), needed, free },
-            Ok(Lack::Room(reason)) => PublishError::NoRoom { path, reason },
-            Err(source) => PublishError::Io { path, source },
-        }
+        PublishError::lacking(path, source, needed, self.space, self.path.parent().unwrap_or(&self.path))
     }
 }
 
