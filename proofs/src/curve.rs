@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     generators::{self, Half},
-    msm,
+    msm::{self, few},
     oracle::{Oracle, OracleCircuit},
 };
 
@@ -28,9 +28,11 @@ use crate::{
 #[serde(transparent)]
 pub(crate) struct Element<G>(G);
 
-/// Below this number of terms the library does the multiplication, because the tables of [`msm::sum`] are not worth
-/// their cost.
-const FEW: usize = 512;
+/// Up to this number of terms, [`few::sum`] does the multiplication. The library's treats so few one by one.
+const FEW: usize = 16;
+
+/// Above this number of terms, [`msm::sum`] does it: for fewer its tables are not worth their cost, and the library does it.
+const SOME: usize = 512;
 
 impl<G: Group> Group for Element<G> {
     type Base = G::Base;
@@ -93,10 +95,10 @@ macro_rules! curve {
 
         impl DlogGroupExt for Element<$curve::Point> {
             fn vartime_multiscalar_mul(scalars: &[Self::Scalar], bases: &[Self::AffineGroupElement]) -> Self {
-                Self(if scalars.len() <= FEW {
-                    $curve::Point::vartime_multiscalar_mul(scalars, bases)
-                } else {
-                    msm::sum(scalars, bases)
+                Self(match scalars.len() {
+                    ..=FEW => few::sum(scalars, bases),
+                    ..=SOME => $curve::Point::vartime_multiscalar_mul(scalars, bases),
+                    _ => msm::sum(scalars, bases),
                 })
             }
 

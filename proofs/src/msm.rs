@@ -5,6 +5,8 @@
 //! points on each curve takes nearly all of the time of a verification. It does not run in constant time, because
 //! nothing here is secret.
 
+pub(crate) mod few;
+
 use ff::{Field, PrimeField};
 use halo2curves::{Coordinates, CurveAffine, group::Group, serde::Repr};
 use rayon::prelude::*;

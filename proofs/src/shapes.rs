@@ -14,7 +14,7 @@
 
 use std::collections::BTreeMap;
 
-use ff::PrimeField;
+use ff::{Field, PrimeField};
 use halo2curves::serde::Repr;
 use nova_snark::{
     provider::pedersen::CommitmentKey,
@@ -122,10 +122,12 @@ where
         });
         let indptr: Vec<usize> = std::iter::once(0).chain(ends).collect();
         let entries = take(rest, indptr.last()?.checked_mul(4)?)?.as_chunks::<4>().0;
-        let values = entries
-            .iter()
-            .map(|[_, _, low, high]| coefficients.get(usize::from(u16::from_le_bytes([*low, *high]))).copied());
-        let data = values.collect::<Option<Vec<_>>>()?;
+        // Looked at first: a vector of a known length is allocated once, and never moved while it grows.
+        let value = |[_, _, low, high]: &[u8; 4]| coefficients.get(usize::from(u16::from_le_bytes([*low, *high])));
+        if entries.iter().any(|entry| value(entry).is_none()) {
+            return None;
+        }
+        let data = entries.iter().map(|entry| value(entry).copied().unwrap_or(E::Scalar::ZERO)).collect();
         let indices = entries.iter().map(|[low, high, ..]| usize::from(u16::from_le_bytes([*low, *high]))).collect();
         Some(SparseMatrix { data, indices, indptr, cols: columns })
     };

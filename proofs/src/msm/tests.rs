@@ -12,10 +12,10 @@ use nova_snark::provider::{
 };
 use proptest::prelude::*;
 
-use super::{NUMBER_BITS, Number, digit, sum, width};
+use super::{NUMBER_BITS, Number, digit, few, sum, width};
 
 /// One of a few scalars: small ones, negative ones, halves, and any.
-fn number<F: PrimeField>() -> impl Strategy<Value = F> {
+pub(super) fn number<F: PrimeField>() -> impl Strategy<Value = F> {
     let small = any::<u64>().prop_map(F::from);
     let any = any::<[u64; 4]>()
         .prop_map(|limbs| limbs.iter().fold(F::ZERO, |sum, limb| sum * F::from(u64::MAX) + F::from(*limb)));
@@ -51,6 +51,15 @@ proptest! {
     #[test]
     fn vesta_sums_are_what_their_terms_add_up_to((scalars, points) in terms::<vesta::Affine>()) {
         prop_assert_eq!(sum(&scalars, &points), library(&scalars, &points));
+    }
+
+    #[test]
+    fn sums_of_a_few_terms_are_what_these_add_up_to(
+        (scalars, points) in terms::<pallas::Affine>(), (others, bases) in terms::<vesta::Affine>()
+    ) {
+        let (scalars, others) = (&scalars[..scalars.len().min(5)], &others[..others.len().min(5)]);
+        prop_assert_eq!(few::sum(scalars, &points), library(scalars, &points));
+        prop_assert_eq!(few::sum(others, &bases), library(others, &bases));
     }
 
     /// The digits of a scalar add up to it, for every width.
