@@ -252,3 +252,8 @@ impl Metrics {
 fn kind_name(kind: Option<RequestKind>) -> &'static str {
     kind.map_or("unreadable", RequestKind::as_str)
 }
+
+/// Raises a counter to a sum that is counted elsewhere.
+pub(crate) fn raise(counter: &Counter, sum: u64) {
+    counter.inc_by(sum.saturating_sub(counter.get()));
+}

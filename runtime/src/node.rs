@@ -334,7 +334,7 @@ impl Node {
                 Part::ALL.into_iter().for_each(|part| self.metrics.cannot_write(part, self.writable.is_failed(part)));
                 let behaviour = self.swarm.behaviour();
                 self.metrics.doors.observe(&behaviour.doors.counts(), &behaviour.snapshots.load());
-                self.metrics.discovery.observe(behaviour.offers.book());
+                self.metrics.discovery.observe(behaviour.offers.book(), behaviour.withheld());
                 self.metrics.sources.observe(&self.manager.list(now));
                 let _ = reply.send(Ok(self.metrics.text()));
             }

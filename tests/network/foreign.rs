@@ -406,6 +406,10 @@ async fn foreign_machines_get_a_bounded_number_of_connections_however_many_addre
     }
     assert!(real.is_subset(&told), "of the real peers they tell");
 
+    let metrics = provider.handle.metrics_text().await.unwrap();
+    let counted = metrics.lines().find_map(|line| line.strip_prefix("rpp_addresses_withheld_total ")).unwrap();
+    assert!(counted.parse::<u64>().unwrap() > 0, "{metrics}");
+
     tokio::task::block_in_place(|| {
         node.signal(rustix::process::Signal::TERM);
         assert_eq!(node.wait().code(), Some(0));

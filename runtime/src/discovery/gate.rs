@@ -56,6 +56,11 @@ impl<B> Gate<B> {
         (operators, withheld)
     }
 
+    /// The number of addresses that were not dialled since the start, for metrics.
+    pub(crate) fn withheld(&self) -> u64 {
+        self.unproven.withheld()
+    }
+
     /// What to log about addresses that were not dialled, at most once a minute.
     pub(crate) fn poll_report(&mut self, now: Instant) -> Option<Withheld> {
         self.unproven.poll_report(now)

@@ -7,7 +7,7 @@ use prometheus_client::{
 };
 use rpp_p2p::offers::{Book, PeerSaid};
 
-use crate::hooks::DhtView;
+use crate::{hooks::DhtView, metrics::raise};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Label {
@@ -21,6 +21,7 @@ pub(crate) struct DiscoveryMetrics {
     newest: Gauge,
     dht_peers: Gauge,
     dht_records: Gauge,
+    withheld: Counter,
 }
 
 impl DiscoveryMetrics {
@@ -31,6 +32,7 @@ impl DiscoveryMetrics {
             newest: Gauge::default(),
             dht_peers: Gauge::default(),
             dht_records: Gauge::default(),
+            withheld: Counter::default(),
         };
         let help = "Times that a peer was asked what it offers, by what it said";
         registry.register("offer_questions", help, metrics.asked.clone());
@@ -44,6 +46,8 @@ impl DiscoveryMetrics {
         registry.register("dht_peers", "Peers in the routing tables of the DHT", metrics.dht_peers.clone());
         let help = "Records of providers that are kept for others in the DHT";
         registry.register("dht_records", help, metrics.dht_records.clone());
+        let help = "Addresses that others named and this node did not dial, because too few there were the named peers";
+        registry.register("addresses_withheld", help, metrics.withheld.clone());
         for said in PeerSaid::WORDS {
             drop(metrics.asked.get_or_create(&Label { said }));
         }
@@ -60,7 +64,9 @@ impl DiscoveryMetrics {
         self.dht_records.set(i64::try_from(view.records).unwrap_or(i64::MAX));
     }
 
-    pub(crate) fn observe(&self, book: &Book) {
+    /// `withheld`: the addresses that were not dialled since the start.
+    pub(crate) fn observe(&self, book: &Book, withheld: u64) {
+        raise(&self.withheld, withheld);
         self.offers.set(i64::try_from(book.len()).unwrap_or(i64::MAX));
         let newest = book.newest_first().first().map_or(0, |known| known.snapshot.checkpoint.height);
         self.newest.set(i64::try_from(newest).unwrap_or(i64::MAX));

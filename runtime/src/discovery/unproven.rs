@@ -54,6 +54,8 @@ pub(super) struct UnprovenDials {
     answer: HashMap<Source, u32>,
     /// Where a dial of this node reached a peer.
     proven: AddressBook,
+    /// The addresses that were not dialled since the start.
+    withheld: u64,
     log: RefusalLog,
 }
 
@@ -84,6 +86,7 @@ impl UnprovenDials {
                 if admitted.taken.len() >= MAX_ADDRESSES || !self.take(&plain, wish, now) {
                     self.log.refused(now, Source::of_address(&plain));
                     admitted.withheld += 1;
+                    self.withheld += 1;
                     continue;
                 }
                 admitted.taken.push(plain.clone());
@@ -146,6 +149,11 @@ impl UnprovenDials {
             }
             _ => {}
         }
+    }
+
+    /// The number of addresses that were not dialled since the start, for metrics.
+    pub(super) fn withheld(&self) -> u64 {
+        self.withheld
     }
 
     /// What to log, at most once a minute.

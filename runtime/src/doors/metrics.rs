@@ -8,6 +8,7 @@ use prometheus_client::{
 use rpp_p2p::snapshots::Load;
 
 use super::rules::{Closed, ConnectionRefusal, Counts};
+use crate::metrics::raise;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PlaceLabel {
@@ -78,9 +79,4 @@ impl DoorMetrics {
 
 fn gauge(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-/// Raises a counter to a sum that is counted elsewhere.
-fn raise(counter: &Counter, sum: u64) {
-    counter.inc_by(sum.saturating_sub(counter.get()));
 }
