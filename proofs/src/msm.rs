@@ -7,6 +7,8 @@
 
 pub(crate) mod few;
 
+use std::sync::Mutex;
+
 use ff::{Field, PrimeField};
 use halo2curves::{Coordinates, CurveAffine, group::Group, serde::Repr};
 use rayon::prelude::*;
@@ -35,7 +37,17 @@ where
     terms.unzip_into_vecs(&mut numbers, &mut points);
     let width = width(points.len());
     let windows = (0..NUMBER_BITS / width + 1).into_par_iter().with_max_len(1);
-    let sums: Vec<_> = windows.map(|window| window_sum::<C>(&numbers, &points, window, width)).collect();
+    let workspaces = Mutex::new(Vec::new());
+    let window_sum = |window| {
+        let mut workspace: Workspace<C::Base> =
+            workspaces.lock().ok().and_then(|mut free| free.pop()).unwrap_or_default();
+        let sum = workspace.window_sum::<C>(&numbers, &points, window, width);
+        if let Ok(mut free) = workspaces.lock() {
+            free.push(workspace);
+        }
+        sum
+    };
+    let sums: Vec<_> = windows.map(window_sum).collect();
     sums.into_iter().rev().fold(C::CurveExt::identity(), |sum, window| double(sum, width) + window)
 }
 
@@ -45,34 +57,52 @@ fn width(terms: usize) -> usize {
     bits.saturating_sub(2).clamp(2, 14)
 }
 
-/// The sum of the points, each multiplied by one digit of its scalar.
-fn window_sum<C: CurveAffine>(
-    numbers: &[Number],
-    points: &[Point<C::Base>],
-    window: usize,
-    width: usize,
-) -> C::CurveExt {
-    let digits: Vec<_> = numbers.iter().map(|number| digit(number, window, width)).collect();
-    let buckets = Buckets::new(&digits, 1 << (width - 1));
-    let mut adder = Adder::default();
-    let mut sums = vec![];
-    for [positive, negative] in buckets.iter() {
-        let point = |term: &u32| points[*term as usize];
-        adder.group(positive.iter().map(point).chain(negative.iter().map(|term| point(term).negated())));
-        if adder.points.len() >= RUN {
-            adder.finish(&mut sums);
-        }
+/// The memory for the sum of one window. It is used again for others, because an allocator returns large blocks late.
+struct Workspace<F> {
+    digits: Vec<i32>,
+    buckets: Buckets,
+    adder: Adder<F>,
+    /// The sum of each bucket, of each row of buckets, and of each column.
+    sums: [Vec<Option<Point<F>>>; 3],
+}
+
+impl<F> Default for Workspace<F> {
+    fn default() -> Self {
+        Self { digits: vec![], buckets: Buckets::default(), adder: Adder::default(), sums: [vec![], vec![], vec![]] }
     }
-    adder.finish(&mut sums);
-    // The points of bucket `row * columns + column` count `row * columns + column + 1` times. Summing by rows and
-    // columns needs fewer additions.
-    let (columns, columns_log2) = (1 << (width / 2), width / 2);
-    let (mut row_sums, mut column_sums) = (vec![], vec![]);
-    sums.chunks(columns).for_each(|row| adder.group(row.iter().flatten().copied()));
-    adder.finish(&mut row_sums);
-    (0..columns).for_each(|column| adder.group(sums.iter().skip(column).step_by(columns).flatten().copied()));
-    adder.finish(&mut column_sums);
-    double(weighted::<C>(&row_sums[1..]), columns_log2) + weighted::<C>(&column_sums)
+}
+
+impl<F: Field> Workspace<F> {
+    /// The sum of the points, each multiplied by one digit of its scalar.
+    fn window_sum<C: CurveAffine<Base = F>>(
+        &mut self,
+        numbers: &[Number],
+        points: &[Point<F>],
+        window: usize,
+        width: usize,
+    ) -> C::CurveExt {
+        let Self { digits, buckets, adder, sums: [sums, row_sums, column_sums] } = self;
+        digits.clear();
+        digits.extend(numbers.iter().map(|number| digit(number, window, width)));
+        buckets.sort(digits, 1 << (width - 1));
+        [&mut *sums, &mut *row_sums, &mut *column_sums].into_iter().for_each(Vec::clear);
+        for [positive, negative] in buckets.iter() {
+            let point = |term: &u32| points[*term as usize];
+            adder.group(positive.iter().map(point).chain(negative.iter().map(|term| point(term).negated())));
+            if adder.points.len() >= RUN {
+                adder.finish(sums);
+            }
+        }
+        adder.finish(sums);
+        // The points of bucket `row * columns + column` count `row * columns + column + 1` times. Summing by rows and
+        // columns needs fewer additions.
+        let (columns, columns_log2) = (1 << (width / 2), width / 2);
+        sums.chunks(columns).for_each(|row| adder.group(row.iter().flatten().copied()));
+        adder.finish(row_sums);
+        (0..columns).for_each(|column| adder.group(sums.iter().skip(column).step_by(columns).flatten().copied()));
+        adder.finish(column_sums);
+        double(weighted::<C>(&row_sums[1..]), columns_log2) + weighted::<C>(column_sums)
+    }
 }
 
 /// Digit number `window`, from `-2^(width - 1)` to `2^(width - 1)`: the bits of the window, minus `2^width` if its
@@ -89,6 +119,7 @@ fn digit(number: &Number, window: usize, width: usize) -> i32 {
 }
 
 /// The terms sorted by their digit, with a counting sort.
+#[derive(Default)]
 struct Buckets {
     /// Terms by the absolute value of their digit; for each value those with a positive digit come first.
     terms: Vec<u32>,
@@ -98,22 +129,24 @@ struct Buckets {
 }
 
 impl Buckets {
-    fn new(digits: &[i32], largest: usize) -> Self {
+    fn sort(&mut self, digits: &[i32], largest: usize) {
+        let Self { terms, ends } = self;
         let key = |digit: &i32| 2 * digit.unsigned_abs() as usize + usize::from(*digit < 0);
-        let mut ends = vec![0; 2 * largest + 2];
+        ends.clear();
+        ends.resize(2 * largest + 2, 0);
         digits.iter().for_each(|digit| ends[key(digit)] += 1);
         ends[0] = 0;
         let mut start = 0;
-        for end in &mut ends {
+        for end in &mut *ends {
             (start, *end) = (start + *end, start);
         }
-        let mut terms = vec![0; start];
+        terms.clear();
+        terms.resize(start, 0);
         for (term, digit) in (0..).zip(digits).filter(|(_, digit)| **digit != 0) {
             let end = &mut ends[key(digit)];
             terms[*end] = term;
             *end += 1;
         }
-        Self { terms, ends }
     }
 
     /// For each digit from 1 on, the terms that have it, and the terms that have its negative.
