@@ -28,9 +28,9 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
 npm install --silent --no-audit --no-fund --ignore-scripts --prefix js client-zip@2.5.1 archiver@8.0.0 yazl@3.3.1 fflate@0.8.3 unzipper@0.12.5 \
-    unzip-stream@0.3.4 node-unzip-2@0.2.8 jszip@3.10.2 >/dev/null
+    unzip-stream@0.3.4 jszip@3.10.2 >/dev/null
 cat > write.py <<'PY'
-import sys, zipfile
+import zipfile
 def write(target, files):
     with zipfile.ZipFile(target, "w") as archive:
         for name, content in files:

@@ -28,7 +28,7 @@ use crate::{
 #[serde(transparent)]
 pub(crate) struct Element<G>(G);
 
-/// Up to this number of terms, [`few::sum`] does the multiplication. The library's treats so few one by one.
+/// Up to this number of terms, [`few::sum`] does the multiplication. The library multiplies so few one by one.
 const FEW: usize = 16;
 
 /// Above this number of terms, [`msm::sum`] does it: for fewer its tables are not worth their cost, and the library does it.

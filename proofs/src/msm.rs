@@ -58,18 +58,13 @@ fn width(terms: usize) -> usize {
 }
 
 /// The memory for the sum of one window. It is used again for others, because an allocator returns large blocks late.
+#[derive(Default)]
 struct Workspace<F> {
     digits: Vec<i32>,
     buckets: Buckets,
     adder: Adder<F>,
     /// The sum of each bucket, of each row of buckets, and of each column.
     sums: [Vec<Option<Point<F>>>; 3],
-}
-
-impl<F> Default for Workspace<F> {
-    fn default() -> Self {
-        Self { digits: vec![], buckets: Buckets::default(), adder: Adder::default(), sums: [vec![], vec![], vec![]] }
-    }
 }
 
 impl<F: Field> Workspace<F> {
@@ -81,11 +76,11 @@ impl<F: Field> Workspace<F> {
         window: usize,
         width: usize,
     ) -> C::CurveExt {
+        self.sums.iter_mut().for_each(Vec::clear);
         let Self { digits, buckets, adder, sums: [sums, row_sums, column_sums] } = self;
         digits.clear();
         digits.extend(numbers.iter().map(|number| digit(number, window, width)));
         buckets.sort(digits, 1 << (width - 1));
-        [&mut *sums, &mut *row_sums, &mut *column_sums].into_iter().for_each(Vec::clear);
         for [positive, negative] in buckets.iter() {
             let point = |term: &u32| points[*term as usize];
             adder.group(positive.iter().map(point).chain(negative.iter().map(|term| point(term).negated())));

@@ -14,7 +14,7 @@
 
 use std::collections::BTreeMap;
 
-use ff::{Field, PrimeField};
+use ff::PrimeField;
 use halo2curves::serde::Repr;
 use nova_snark::{
     provider::pedersen::CommitmentKey,
@@ -122,12 +122,11 @@ where
         });
         let indptr: Vec<usize> = std::iter::once(0).chain(ends).collect();
         let entries = take(rest, indptr.last()?.checked_mul(4)?)?.as_chunks::<4>().0;
-        // Looked at first: a vector of a known length is allocated once, and never moved while it grows.
-        let value = |[_, _, low, high]: &[u8; 4]| coefficients.get(usize::from(u16::from_le_bytes([*low, *high])));
-        if entries.iter().any(|entry| value(entry).is_none()) {
-            return None;
+        // Not collected: a vector of a known length is allocated once, and never moved while it grows.
+        let mut data = Vec::with_capacity(entries.len());
+        for [_, _, low, high] in entries {
+            data.push(*coefficients.get(usize::from(u16::from_le_bytes([*low, *high])))?);
         }
-        let data = entries.iter().map(|entry| value(entry).copied().unwrap_or(E::Scalar::ZERO)).collect();
         let indices = entries.iter().map(|[low, high, ..]| usize::from(u16::from_le_bytes([*low, *high]))).collect();
         Some(SparseMatrix { data, indices, indptr, cols: columns })
     };

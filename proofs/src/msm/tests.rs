@@ -57,7 +57,7 @@ proptest! {
     fn sums_of_a_few_terms_are_what_these_add_up_to(
         (scalars, points) in terms::<pallas::Affine>(), (others, bases) in terms::<vesta::Affine>()
     ) {
-        let (scalars, others) = (&scalars[..scalars.len().min(5)], &others[..others.len().min(5)]);
+        let (scalars, others) = (&scalars[..scalars.len().min(16)], &others[..others.len().min(16)]);
         prop_assert_eq!(few::sum(scalars, &points), library(scalars, &points));
         prop_assert_eq!(few::sum(others, &bases), library(others, &bases));
     }

@@ -46,7 +46,8 @@ impl DiscoveryMetrics {
         registry.register("dht_peers", "Peers in the routing tables of the DHT", metrics.dht_peers.clone());
         let help = "Records of providers that are kept for others in the DHT";
         registry.register("dht_records", help, metrics.dht_records.clone());
-        let help = "Addresses that others named and this node did not dial, because too few there were the named peers";
+        let help =
+            "Addresses that others named and that were not dialled, beyond eight of a peer or the budgets of dials";
         registry.register("addresses_withheld", help, metrics.withheld.clone());
         for said in PeerSaid::WORDS {
             drop(metrics.asked.get_or_create(&Label { said }));
