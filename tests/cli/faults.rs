@@ -434,7 +434,7 @@ fn with_a_mount(script: &str, parameters: &[&std::ffi::OsStr], arguments: &[&str
 }
 
 #[test]
-fn without_inodes_publish_and_unpack_say_what_is_lacking() {
+fn without_inodes_publish_unpack_and_mirror_say_what_is_lacking() {
     let made = made();
     let root = text(&made.tar, "root");
     let place = Place::new(&["--publisher"]);
@@ -448,13 +448,19 @@ fn without_inodes_publish_and_unpack_say_what_is_lacking() {
     let (data, dest) = (small.join("data"), small.join("dest"));
     let (data, dest) = (data.to_str().unwrap(), dest.to_str().unwrap());
     let publish = ["publish", "--config", config, "--data-dir", data, "--height", "1", input.to_str().unwrap()];
+    let url = format!("file://{}", small.join("mirror").display());
+    let mirror = ["mirror", "--config", config, &url];
     // The number of files that can be made, besides those for `publish` to begin with.
-    for (files, arguments) in [
-        (2, &["unpack", "--config", config, root, dest][..]),
-        (0, &publish[..]),
-        (1, &publish[..]),
-        (2, &publish[..]),
-        (3, &publish[..]),
+    for (files, arguments, words) in [
+        (2, &["unpack", "--config", config, root, dest][..], "cannot write /"),
+        (0, &publish[..], "cannot write /"),
+        (1, &publish[..], "cannot write /"),
+        (2, &publish[..], "cannot write /"),
+        (3, &publish[..], "cannot write /"),
+        (0, &mirror[..], "/mirror cannot be made"),
+        (1, &mirror[..], "the request for its payload failed"),
+        (2, &mirror[..], "the request for its payload failed"),
+        (3, &mirror[..], "the request for its outboard failed"),
     ] {
         // One inode is the folder's own. What an earlier call of `publish` makes is there already.
         let script = "mount -t tmpfs none \"$0\" && mkdir -p \"$0/data/snapshots/chain/history\" \"$0/data/snapshots/chain/prover\" \
@@ -465,7 +471,7 @@ fn without_inodes_publish_and_unpack_say_what_is_lacking() {
         let Some(output) = with_a_mount(script, &[small.as_os_str(), files_left.as_ref()], arguments) else { return };
         let said = crate::harness::stderr(&output);
         assert_eq!(output.status.code(), Some(1), "{files} {arguments:?}: {said}");
-        assert!(said.contains("cannot write /") && said.contains("no inodes are left (df -i)"), "{files}: {said}");
+        assert!(said.contains(words) && said.contains("no inodes are left (df -i)"), "{files}: {said}");
     }
 }
 

@@ -45,7 +45,7 @@ use rpp_p2p::{error::Cause, snapshots::PaceLimits};
 use self::{http::Connector, url::Scheme};
 use crate::{
     limits::{MIRROR_IDLE, WARM_CONNECTIONS},
-    store::{MANIFEST, OUTBOARD, PAYLOAD},
+    store::{MANIFEST, OUTBOARD, PAYLOAD, explained},
 };
 
 /// The list of snapshots.
@@ -88,8 +88,10 @@ impl MirrorPlace {
             Scheme::File => {
                 let folder = url.folder();
                 if is_written {
-                    std::fs::create_dir_all(&folder)
-                        .map_err(|error| MirrorTrouble::Folder { folder: folder.clone(), reason: Cause::new(error) })?;
+                    std::fs::create_dir_all(&folder).map_err(|error| {
+                        let reason = Cause::new(explained(error, &folder));
+                        MirrorTrouble::Folder { folder: folder.clone(), reason }
+                    })?;
                 }
                 let opened = LocalFileSystem::new_with_prefix(&folder);
                 (

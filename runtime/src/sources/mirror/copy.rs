@@ -113,7 +113,7 @@ pub async fn copy(
     plan: &CopyPlan,
     watch: &mut (dyn FnMut(CopyProgress) + Send),
 ) -> Result<Copied, CopyError> {
-    let mirror = |trouble| CopyError::Mirror { mirror: to.to_string(), trouble };
+    let mirror = |trouble| told(to, trouble);
     let place = match plan.dry_run && to.scheme() == Scheme::File && !to.folder().exists() {
         true => None,
         false => Some(MirrorPlace::open(to, !plan.dry_run, pace()).map_err(mirror)?),
@@ -286,7 +286,10 @@ async fn remove_leftovers_of(to: &MirrorUrl, root: &Hash) {
     }
 }
 
-fn told(to: &MirrorUrl, trouble: MirrorTrouble) -> CopyError {
+fn told(to: &MirrorUrl, mut trouble: MirrorTrouble) -> CopyError {
+    if let Some(folder) = to.local_folder() {
+        trouble = trouble.in_folder(&folder);
+    }
     CopyError::Mirror { mirror: to.to_string(), trouble }
 }
 

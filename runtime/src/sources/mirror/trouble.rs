@@ -1,6 +1,10 @@
 //! Why a mirror cannot be used, or cannot be used now.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use rpp_p2p::{Violation, error::Cause, plan::ChunkSizeError};
 use rpp_proofs::GenesisError;
@@ -8,7 +12,7 @@ use rpp_proofs::GenesisError;
 use super::list::UnreadableList;
 use crate::{
     limits::{MAX_MIRROR_ANSWER, MAX_MIRROR_PUT},
-    store::ManifestFlaw,
+    store::{ManifestFlaw, explained},
 };
 
 /// Why a mirror did not deliver what it was asked for. It contains no text of the server and no URL.
@@ -204,6 +208,22 @@ impl MirrorTrouble {
         }
     }
 
+    /// The trouble of a mirror in this folder: if a file could not be written for lack of room, it says what was
+    /// lacking.
+    pub(super) fn in_folder(self, folder: &Path) -> Self {
+        match self {
+            Self::Failed { what, reason: Some(reason) } => {
+                let failed = reason.error().and_then(|error| error.downcast_ref::<io::Error>());
+                let reason = match failed.and_then(io::Error::raw_os_error) {
+                    Some(number) => Cause::new(explained(io::Error::from_raw_os_error(number), &folder.join(what))),
+                    None => reason,
+                };
+                Self::Failed { what, reason: Some(reason) }
+            }
+            other => other,
+        }
+    }
+
     /// The trouble of a request for `what`. Only texts of this module are repeated, because the crate's texts may
     /// contain URLs.
     pub(super) fn of(error: &object_store::Error, what: &'static str) -> Self {
@@ -217,8 +237,8 @@ impl MirrorTrouble {
                 return told.clone();
             }
             // The text of an error number is the system's. Any other may be the crate's.
-            let number = here.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
-            reason = number.map(|number| Cause::told(&std::io::Error::from_raw_os_error(number))).or(reason);
+            let number = here.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+            reason = number.map(|number| Cause::new(io::Error::from_raw_os_error(number))).or(reason);
             cause = here.source();
         }
         match error {
