@@ -377,7 +377,9 @@ impl Schedule {
         None
     }
 
-    /// Chunks that are in flight from other sources and would arrive much later from there, the latest first.
+    /// Chunks that are in flight from other sources and would arrive much later from there, the latest first. A taker
+    /// whose rate is not known yet is assumed to deliver a chunk a second at least: if it were taken to be as slow as the
+    /// others, nobody would ever make up for one that delivers nothing.
     fn late_elsewhere(
         &self,
         now: Instant,
@@ -390,11 +392,12 @@ impl Schedule {
         let mut count = 0;
         for (number, _, owners_rate) in self.slowest_first(now, work, taker, None) {
             let run = &self.sources.get(&number)?.run;
+            let rate = rate.unwrap_or(owners_rate.max(work.chunk));
             let mut place = run.count();
             for index in run.iter().rev().flat_map(Iterator::rev) {
                 let comes_in = millis_for(place.saturating_mul(work.chunk), owners_rate);
                 place -= 1;
-                let mine = millis_for((count + 1) * work.chunk, rate.unwrap_or(owners_rate));
+                let mine = millis_for((count + 1) * work.chunk, rate);
                 let is_late = comes_in > mine.saturating_mul(2).max(as_millis(MUCH_LATER));
                 if !is_late || (count + 1) * work.chunk > target.max(work.chunk) {
                     break;

@@ -3,13 +3,14 @@
 //! If the thread slept between a request and its answer, it would have to be woken for each of them. That takes longer
 //! than a small chunk itself, above all in a virtual machine. So while messages follow each other within [`AWAKE`], the
 //! thread polls for the next one instead of sleeping. A longer pause ends that. With a peer that is far away, it never
-//! begins.
+//! begins. Other threads that want the processor get it first.
 
 use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -34,7 +35,7 @@ impl Awake {
     /// the others do. With one processor, the thread would only take time from the work that it waits for.
     pub(crate) fn new() -> Option<Arc<Self>> {
         let alone = Handle::current().metrics().num_workers() == 1;
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let processors = thread::available_parallelism().map_or(1, usize::from);
         let awake = || Arc::new(Self { begun: Instant::now(), pace: Pace::default(), rouse: Notify::new() });
         (alone && processors > 1).then(awake)
     }
@@ -44,6 +45,8 @@ impl Awake {
         loop {
             self.rouse.notified().await;
             while self.pace.is_quick(self.begun.elapsed()) {
+                // Threads that read, write and hash may have no processor but this one.
+                thread::yield_now();
                 // The runtime checks its sockets before it returns here.
                 task::yield_now().await;
             }

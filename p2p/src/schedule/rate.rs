@@ -32,8 +32,12 @@ impl Rate {
         }
     }
 
-    /// The source has nothing to deliver: the time does not count.
+    /// The source has nothing to deliver: the time does not count. If it delivered everything before a span was over, it
+    /// is taken to be as fast as if it had needed the whole span.
     pub(super) fn stop(&mut self) {
+        if self.known.is_none() && self.since.is_some() && self.bytes > 0 {
+            self.known = Some(per_second(self.bytes, FIRST_SPAN));
+        }
         (self.since, self.last) = (None, None);
     }
 
@@ -109,6 +113,22 @@ mod tests {
             rate.came(at(ms), mib * MIB);
             assert_eq!(rate.at(at(ms), MIB), Some(known * MIB), "{ms}");
         }
+    }
+
+    #[test]
+    fn one_that_has_brought_all_it_had_to_before_a_span_is_over_has_a_rate() {
+        let start = Instant::now();
+        let mut rate = Rate::default();
+        rate.start(start);
+        rate.came(start + Duration::from_millis(10), MIB);
+        assert_eq!(rate.at(start + Duration::from_millis(10), MIB), None);
+        rate.stop();
+        assert_eq!(rate.at(start + Duration::from_secs(60), MIB), Some(5 * MIB));
+        let mut idle = Rate::default();
+        idle.stop();
+        idle.start(start);
+        idle.stop();
+        assert_eq!(idle.at(start, MIB), None, "it brought nothing");
     }
 
     #[test]

@@ -154,6 +154,20 @@ fn at_the_end_too() {
 }
 
 #[test]
+fn a_payload_of_few_chunks_does_not_wait_for_one_that_never_delivers() {
+    let stalling = || Line { stalls: Some(0), ..Line::new(MIB) };
+    // The others are done before their rates are known.
+    let run = download(4, vec![Line::new(6 * MIB), Line::new(6 * MIB), Line::new(6 * MIB), stalling()]);
+    assert!(run.micros <= 3_000_000, "{}", run.micros);
+    // The other one has had nothing to deliver yet.
+    let run = download(1, vec![stalling(), Line::new(6 * MIB)]);
+    assert!(run.micros <= 3_000_000, "{}", run.micros);
+    // One that stalls is asked for what another one stalls with.
+    let run = download(4, vec![stalling(), stalling(), Line::new(MIB / 4)]);
+    assert!(run.micros <= 30_000_000, "{}", run.micros);
+}
+
+#[test]
 fn a_source_is_slow_after_ten_seconds_and_tried_again_after_sixty() {
     let start = Instant::now();
     let mut schedule = Schedule::default();
