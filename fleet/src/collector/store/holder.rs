@@ -5,6 +5,10 @@ use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 /// Bytes of the `-shm` file that SQLite locks: one for the writer, five for readers of an old state.
 const WRITES: u64 = 120;
 const READS: std::ops::RangeInclusive<u64> = 123..=127;
+/// How often the list is read before nobody is named. The kernel returns a long list in parts, and skips entries when other
+/// locks are given back in between: beside seven programs that lock and unlock, 4 of 972 readings lacked a lock that was
+/// held throughout (Linux 6, 2026-11-30).
+const READINGS: usize = 8;
 
 /// The program that keeps others from writing, such as `sqlite3 (process 4711)`.
 pub(super) fn writer(db: &Path) -> Option<String> {
@@ -41,11 +45,11 @@ impl Lock {
 /// The first other process with such a lock on the file.
 fn other(file: &Path, wanted: impl Fn(&Lock) -> bool) -> Option<String> {
     let inode = fs::metadata(file).ok()?.ino();
-    let locks = fs::read_to_string("/proc/locks").ok()?;
-    let lock = locks
-        .lines()
-        .filter_map(parse)
-        .find(|lock| lock.inode == inode && lock.pid != std::process::id() && wanted(lock))?;
+    let is_wanted = |lock: &Lock| lock.inode == inode && lock.pid != std::process::id() && wanted(lock);
+    let lock = (0..READINGS).find_map(|_| {
+        let locks = fs::read_to_string("/proc/locks").ok()?;
+        locks.lines().filter_map(parse).find(is_wanted)
+    })?;
     let name = fs::read_to_string(format!("/proc/{}/comm", lock.pid)).unwrap_or_default();
     let name = if name.trim().is_empty() { "another program".to_owned() } else { crate::escape(name.trim()) };
     Some(format!("{name} (process {})", lock.pid))
