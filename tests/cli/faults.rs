@@ -569,11 +569,13 @@ fn failed_call(log: &Path) -> Option<Call> {
 }
 
 /// Whether a message names the file of a call. For a temporary file, the message must name the final file in the same
-/// folder. For a file of the database, which belongs to its library, it must name the database's folder.
+/// folder; for what is made to find out whether a folder takes files, that folder. For a file of the database, which
+/// belongs to its library, it must name the database's folder.
 fn names(message: &str, call: &Call) -> bool {
     let parent = call.path.parent().unwrap();
     let name = call.path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    let is_temporary = name.starts_with(".tmp-") || name.ends_with(".tmp");
+    let is_temporary =
+        [".tmp-", ".rpp-node-check-"].iter().any(|start| name.starts_with(start)) || name.ends_with(".tmp");
     // The path without a `.` at its end; folders are synced and listed with one.
     let path: PathBuf =
         if is_temporary || parent.ends_with("sessions") { parent } else { &call.path }.components().collect();

@@ -222,7 +222,7 @@ fn what_is_under_way_is_not_taken_back_when_another_source_comes() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(3000))]
 
     #[test]
     fn whatever_the_sources_do_the_download_ends(
