@@ -10,6 +10,7 @@
 //! Only the names of one folder for each level are held in memory. A file or folder that changes while it is read is an
 //! error, as are sockets, FIFOs and devices. Each error names the path.
 
+mod ahead;
 mod header;
 pub(crate) mod links;
 mod survey;
@@ -26,6 +27,7 @@ use std::{
         },
     },
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Stat};
@@ -35,6 +37,7 @@ use crate::files::{
     sparse::{self, Extent, Map, ZEROS},
 };
 
+use ahead::{Ahead, Small};
 pub(crate) use header::BLOCK;
 use header::HeaderKind;
 
@@ -94,7 +97,7 @@ pub enum TarError {
 pub fn pack(root: &Path, out: &mut dyn Write) -> Result<(), TarError> {
     let fd = rustix::fs::open(root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| read_error(root, error.into()))?;
-    let mut packer = Packer { root, out, buffer: vec![0; COPY_BUFFER], entries: 0, survey: None };
+    let mut packer = Packer { root, out, buffer: vec![0; COPY_BUFFER], entries: 0, survey: None, ahead: Ahead::new() };
     packer.folder(fd, &mut Vec::new(), 0)?;
     packer.out.write_all(&[0; 2 * BLOCK]).map_err(TarError::Write)
 }
@@ -107,7 +110,7 @@ pub(crate) fn survey(root: &Path) -> Result<FolderSurvey, TarError> {
     let top = open().map_err(|error| read_error(root, error.into()))?;
     let mut counter = Counter(2 * BLOCK as u64);
     let survey = Some(survey::Surveyor::new(top));
-    let mut packer = Packer { root, out: &mut counter, buffer: Vec::new(), entries: 0, survey };
+    let mut packer = Packer { root, out: &mut counter, buffer: Vec::new(), entries: 0, survey, ahead: Ahead::new() };
     packer.folder(fd, &mut Vec::new(), 0)?;
     let survey = packer.survey.take().map(|survey| survey.found).unwrap_or_default();
     Ok(survey.with_headers(counter.0))
@@ -133,6 +136,7 @@ struct Packer<'a> {
     entries: u64,
     /// Set during a survey, in which content is counted but not read.
     survey: Option<survey::Surveyor>,
+    ahead: Ahead,
 }
 
 /// One name in a folder. Names of folders include their `/`, so that sorting gives the order of the stream.
@@ -141,6 +145,8 @@ struct Name {
     kind: FileType,
     /// Set during a survey, and if the listing does not tell the kind.
     stat: Option<Stat>,
+    /// It is a file that may be read. Set only during a survey, and not always.
+    is_readable: bool,
 }
 
 impl Name {
@@ -156,13 +162,19 @@ impl Name {
 impl Packer<'_> {
     /// Writes the content of `folder`; `path` is its path in the stream, with the trailing `/`.
     fn folder(&mut self, folder: OwnedFd, path: &mut Vec<u8>, depth: usize) -> Result<(), TarError> {
-        let folder = File::from(folder);
+        let folder = Arc::new(File::from(folder));
         let before = Stamp::of(&folder).map_err(|error| self.failed(path, error))?;
-        let names = self.names(&folder, path)?;
+        let names: Arc<[Name]> = self.names(&folder, path)?.into();
         let length = path.len();
-        for name in names {
+        let mut ahead = self.ahead.run(&folder, &names, names.len());
+        for (at, name) in names.iter().enumerate() {
+            let is_file = name.kind != FileType::Directory && self.survey.is_none();
+            if is_file && ahead.is_over() {
+                ahead = self.ahead.run(&folder, &names, at);
+            }
+            let small = if is_file { ahead.next() } else { None };
             path.extend_from_slice(&name.bytes);
-            self.entry(&folder, path, &name, depth)?;
+            self.entry(&folder, path, name, small, depth)?;
             path.truncate(length);
         }
         let after = Stamp::of(&folder).map_err(|error| self.failed(path, error))?;
@@ -174,33 +186,48 @@ impl Packer<'_> {
         let listing = rustix::fs::Dir::read_from(folder).map_err(|error| self.failed(path, error.into()))?;
         for entry in listing {
             let entry = entry.map_err(|error| self.failed(path, error.into()))?;
-            let mut bytes = entry.file_name().to_bytes().to_vec();
-            if matches!(bytes.as_slice(), b"." | b"..") {
+            let name = entry.file_name().to_bytes().to_vec();
+            if matches!(name.as_slice(), b"." | b"..") {
                 continue;
             }
-            let (mut kind, mut stat) = (entry.file_type(), None);
-            if self.survey.is_some() || kind == FileType::Unknown {
-                let found = rustix::fs::statat(folder, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)
-                    .map_err(|error| self.failed(&[path, &bytes].concat(), error.into()))?;
-                (kind, stat) = (FileType::from_raw_mode(found.st_mode), Some(found));
-            }
-            if kind == FileType::Directory {
-                bytes.push(b'/');
-            }
-            names.push(Name { bytes, kind, stat });
+            names.push(Name { bytes: name, kind: entry.file_type(), stat: None, is_readable: false });
             self.entries += 1;
             if self.entries > MAX_ENTRIES {
                 return Err(TarError::TooManyEntries);
+            }
+        }
+        if self.survey.is_some() {
+            self.ahead.look(folder, &mut names);
+        }
+        for name in &mut names {
+            if name.stat.is_none() && (self.survey.is_some() || name.kind == FileType::Unknown) {
+                let found = c_name(&name.bytes)
+                    .and_then(|plain| Ok(rustix::fs::statat(folder, plain, AtFlags::SYMLINK_NOFOLLOW)?))
+                    .map_err(|error| self.failed(&[path, &name.bytes].concat(), error))?;
+                name.stat = Some(found);
+            }
+            if let Some(found) = &name.stat {
+                name.kind = FileType::from_raw_mode(found.st_mode);
+            }
+            if name.kind == FileType::Directory {
+                name.bytes.push(b'/');
             }
         }
         names.sort_unstable_by(|a, b| a.bytes.cmp(&b.bytes));
         Ok(names)
     }
 
-    fn entry(&mut self, folder: &File, path: &mut Vec<u8>, name: &Name, depth: usize) -> Result<(), TarError> {
+    fn entry(
+        &mut self,
+        folder: &File,
+        path: &mut Vec<u8>,
+        name: &Name,
+        small: Option<Small>,
+        depth: usize,
+    ) -> Result<(), TarError> {
         match name.kind {
             FileType::Directory => self.subfolder(folder, path, name, depth),
-            FileType::RegularFile => self.file(folder, path, name),
+            FileType::RegularFile => self.file(folder, path, name, small),
             FileType::Symlink => self.symlink(folder, path, name),
             other => Err(TarError::Unsupported { path: self.shown(path), kind: kind_name(other) }),
         }
@@ -228,15 +255,19 @@ impl Packer<'_> {
         self.header(HeaderKind::Symlink, path, target.as_bytes(), 0, 0o644)
     }
 
-    fn file(&mut self, folder: &File, path: &[u8], name: &Name) -> Result<(), TarError> {
+    fn file(&mut self, folder: &File, path: &[u8], name: &Name, small: Option<Small>) -> Result<(), TarError> {
         if let (Some(_), Some(stat)) = (&self.survey, name.stat) {
             return self.survey_file(folder, path, name, &stat);
+        }
+        if let Some(Small { stamp, content }) = small {
+            self.file_header(path, &stamp)?;
+            self.out.write_all(&content).map_err(TarError::Write)?;
+            return self.padding(stamp.size);
         }
         let file = File::from(self.open(folder, path, &name.bytes, OFlags::NONBLOCK)?);
         let before = Stamp::of(&file).map_err(|error| self.failed(path, error))?;
         self.unchanged(path, FileType::from_raw_mode(before.mode) == FileType::RegularFile)?;
-        let mode = if before.mode & 0o100 == 0 { 0o644 } else { 0o755 };
-        self.header(HeaderKind::File, path, b"", before.size, mode)?;
+        self.file_header(path, &before)?;
         self.content(path, &file, &before)?;
         let after = Stamp::of(&file).map_err(|error| self.failed(path, error))?;
         self.unchanged(path, before == after)?;
@@ -246,12 +277,19 @@ impl Packer<'_> {
         }
     }
 
+    fn file_header(&mut self, path: &[u8], file: &Stamp) -> Result<(), TarError> {
+        let mode = if file.mode & 0o100 == 0 { 0o644 } else { 0o755 };
+        self.header(HeaderKind::File, path, b"", file.size, mode)
+    }
+
     /// Does not open files without holes, because opening them takes longer than everything else here.
     fn survey_file(&mut self, folder: &File, path: &[u8], name: &Name, stat: &Stat) -> Result<(), TarError> {
         // An unreadable file must be found now, not after everything before it was read.
-        c_name(&name.bytes)
-            .and_then(|name| Ok(rustix::fs::accessat(folder, name, Access::READ_OK, AtFlags::EACCESS)?))
-            .map_err(|error| self.failed(path, error))?;
+        if !name.is_readable {
+            c_name(&name.bytes)
+                .and_then(|name| Ok(rustix::fs::accessat(folder, name, Access::READ_OK, AtFlags::EACCESS)?))
+                .map_err(|error| self.failed(path, error))?;
+        }
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         self.header(HeaderKind::File, path, b"", size, 0o644)?;
         let Some(mut survey) = self.survey.take() else { return Ok(()) };
@@ -274,6 +312,10 @@ impl Packer<'_> {
                 Extent::Data(length) => self.data(path, file, at, length)?,
             };
         }
+        self.padding(size)
+    }
+
+    fn padding(&mut self, size: u64) -> Result<(), TarError> {
         self.out.write_all(&[0; BLOCK][..header::padding(size)]).map_err(TarError::Write)
     }
 

@@ -65,9 +65,21 @@ pub(crate) fn write_at_with(
 /// # Errors
 /// As a plain write.
 pub(crate) fn write_new_at(file: &File, bytes: &[u8], at: u64) -> io::Result<Option<u64>> {
+    write_new_at_with(bytes, at, |bytes, at| file.write_all_at(bytes, at))
+}
+
+/// The same; `write` writes the bytes that are not zeros.
+///
+/// # Errors
+/// As [`write_new_at`].
+pub(crate) fn write_new_at_with(
+    bytes: &[u8],
+    at: u64,
+    mut write: impl FnMut(&[u8], u64) -> io::Result<()>,
+) -> io::Result<Option<u64>> {
     let mut end = None;
     for (range, _) in runs(bytes, at).filter(|(_, zeros)| !zeros) {
-        file.write_all_at(&bytes[range.clone()], at + range.start as u64)?;
+        write(&bytes[range.clone()], at + range.start as u64)?;
         end = Some(at + range.end as u64);
     }
     Ok(end)

@@ -21,7 +21,9 @@ use rpp_p2p::{
 use super::{PublishError, PublishProgress, input::Input};
 use crate::{
     files::{
-        Dir, in_file,
+        Dir,
+        direct::Direct,
+        in_file,
         sparse::{self, Extent, Map, ZEROS},
         split_error,
     },
@@ -29,8 +31,8 @@ use crate::{
     tar::{self, TarError},
 };
 
-const PIECE: usize = 4 * 1024 * 1024;
-const BUFFERS: usize = 6;
+const PIECE: usize = 1024 * 1024;
+const BUFFERS: usize = 8;
 /// A background flush begins after this many written bytes.
 const FLUSH_EVERY: u64 = 128 * 1024 * 1024;
 /// Space for the manifest, the history and folder entries.
@@ -227,7 +229,7 @@ fn write(
 struct Sink<'a> {
     space: &'a dyn Space,
     /// `None` if only the hash is wanted.
-    payload: Option<File>,
+    payload: Option<(File, Direct)>,
     outboard: File,
     path: PathBuf,
     flusher: Option<Flusher>,
@@ -244,10 +246,11 @@ impl<'a> Sink<'a> {
             folder.create_new(name).map_err(|source| PublishError::unwritten(path, source))
         };
         let (payload, outboard) = (create(PAYLOAD)?, create(OUTBOARD)?);
+        let direct = Direct::open(folder, PAYLOAD);
         let flusher = Flusher::start(&payload).map_err(|source| PublishError::Io { path: path.clone(), source })?;
         Ok(Self {
             space,
-            payload: Some(payload),
+            payload: Some((payload, direct)),
             outboard,
             path,
             flusher: Some(flusher),
@@ -268,11 +271,13 @@ impl<'a> Sink<'a> {
             self.first.clone_from(&piece.bytes);
         }
         let length = piece.bytes.len() as u64;
-        let written = match &self.payload {
-            Some(payload) => self
-                .space
-                .before_write(sparse::data_len(&piece.bytes, piece.start))
-                .and_then(|()| sparse::write_new_at(payload, &piece.bytes, piece.start).map(drop)),
+        let written = match &mut self.payload {
+            Some((payload, direct)) => {
+                self.space.before_write(sparse::data_len(&piece.bytes, piece.start)).and_then(|()| {
+                    let write = |bytes: &[u8], at| direct.write_all_at(payload, bytes, at);
+                    sparse::write_new_at_with(&piece.bytes, piece.start, write).map(drop)
+                })
+            }
             None => Ok(()),
         };
         written
@@ -293,7 +298,7 @@ impl<'a> Sink<'a> {
     /// Completes the outboard, makes everything durable, and returns the root.
     fn finish(mut self, bytes: u64) -> Result<Hash, PublishError> {
         let layout = Layout::new(bytes);
-        if let Some(payload) = &self.payload {
+        if let Some((payload, _)) = &self.payload {
             // The payload may end in zeros, which were not written.
             payload.set_len(bytes).map_err(|error| self.failed(error, 0))?;
         }
@@ -305,7 +310,9 @@ impl<'a> Sink<'a> {
             None => Ok(()),
         };
         let flushed = flushed.and_then(|()| match &self.payload {
-            Some(payload) => payload.sync_data().and_then(|()| self.outboard.sync_data().map_err(in_file(OUTBOARD))),
+            Some((payload, _)) => {
+                payload.sync_data().and_then(|()| self.outboard.sync_data().map_err(in_file(OUTBOARD)))
+            }
             None => Ok(()),
         });
         flushed.map_err(|error| self.failed(error, bytes))?;

@@ -98,6 +98,80 @@ fn another_reader_finds_what_was_packed_in_order() {
     assert_eq!(paths.len(), 18);
 }
 
+/// Many small files beside everything that is not read ahead.
+fn crowded_tree(root: &Path) {
+    for index in 0..300_usize {
+        let content: Vec<u8> = (0..index * 131).map(|at| (at * 7 + index) as u8).collect();
+        fs::write(root.join(format!("f{index:03}")), content).unwrap();
+    }
+    for index in (0..300).step_by(50) {
+        symlink("f001", root.join(format!("f{index:03}-link"))).unwrap();
+        let folder = root.join(format!("f{index:03}-folder"));
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("inside"), index.to_string()).unwrap();
+    }
+    let sparse = fs::File::create(root.join("f100-sparse")).unwrap();
+    sparse.set_len(20_000).unwrap();
+    fs::write(root.join("f200-large"), vec![3; 700_000]).unwrap();
+}
+
+#[test]
+fn many_small_files_are_packed_as_one_by_one() {
+    let temp = tempfile::tempdir().unwrap();
+    crowded_tree(temp.path());
+    let bytes = packed(temp.path());
+    assert_eq!(bytes.len() as u64, survey(temp.path()).unwrap().bytes);
+    let mut archive = ::tar::Archive::new(bytes.as_slice());
+    let mut paths = Vec::new();
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let real = temp.path().join(entry.path().unwrap());
+        if entry.header().entry_type() == ::tar::EntryType::Regular {
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content).unwrap();
+            assert!(content == fs::read(&real).unwrap(), "{real:?}");
+        }
+        paths.push(entry.path_bytes().into_owned());
+    }
+    assert!(paths.is_sorted());
+    assert_eq!(paths.len(), 300 + 3 * 6 + 2);
+}
+
+#[test]
+fn among_many_small_files_the_first_in_order_that_fails_is_named() {
+    let temp = tempfile::tempdir().unwrap();
+    crowded_tree(temp.path());
+    for name in ["f250-fifo", "f120-fifo"] {
+        rustix::fs::mknodat(rustix::fs::CWD, temp.path().join(name), FileType::Fifo, Mode::RWXU, 0).unwrap();
+    }
+    for error in [pack(temp.path(), &mut io::sink()).unwrap_err(), survey(temp.path()).unwrap_err()] {
+        let expected = temp.path().join("f120-fifo");
+        assert!(matches!(&error, TarError::Unsupported { path, kind: "FIFO" } if *path == expected), "{error}");
+    }
+}
+
+#[test]
+fn a_folder_of_many_small_files_must_not_change_either() {
+    type Change = fn(&Path);
+    let changes: [Change; 3] = [
+        |root| fs::remove_file(root.join("f299")).unwrap(),
+        |root| fs::write(root.join("f299-new"), "new").unwrap(),
+        |root| fs::rename(root.join("f298"), root.join("f297")).unwrap(),
+    ];
+    for change in changes {
+        let temp = tempfile::tempdir().unwrap();
+        crowded_tree(temp.path());
+        fs::write(temp.path().join("a-first"), "!").unwrap();
+        let error = pack(temp.path(), &mut Meddler { act: Some(|| change(temp.path())) }).unwrap_err();
+        // Whether the packer misses a file or finds another folder at the end depends on how far ahead it has read.
+        let path = match &error {
+            TarError::Changed { path } | TarError::Read { path, .. } => path,
+            other => panic!("{other}"),
+        };
+        assert!(path.starts_with(temp.path()), "{error}");
+    }
+}
+
 #[test]
 fn an_empty_folder_is_two_zero_blocks() {
     let temp = tempfile::tempdir().unwrap();
