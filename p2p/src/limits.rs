@@ -107,7 +107,7 @@ pub const ROUND_TRIP_MEMORY: Duration = Duration::from_secs(5 * 60);
 pub const PAUSE_RECHECK: Duration = Duration::from_secs(2);
 /// Time before an acknowledgement that the provider could not record is sent again.
 pub const ACK_RETRY: Duration = Duration::from_secs(2);
-/// Bytes gathered for one system call, per connection.
+/// Bytes gathered for one system call, per connection and direction; a quiet connection keeps less.
 pub const GATHERED_BYTES: usize = 64 * 1024;
 /// Errors about invalid calls that are kept until the next poll.
 pub const MAX_QUEUED_EVENTS: usize = 1024;

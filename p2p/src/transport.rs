@@ -1,10 +1,11 @@
-//! The layers of a TCP connection: encryption that uses the processor's AES ([`Tls`]), and a layer above it that makes fewer and
-//! larger writes ([`Yamux`]).
+//! The layers of a TCP connection: encryption that uses the processor's AES ([`Tls`]), a layer below it that makes fewer and
+//! larger reads ([`Gathered`]), and a layer above it that makes fewer and larger writes ([`Yamux`]).
 //!
 //! yamux writes the header and the body of each frame separately and flushes after every frame. Behind an encryption
 //! each of these becomes a record and a system call of its own: about 170 for a chunk of 1 MiB, each of which may wake
 //! the other side. [`Yamux`] sends frames that are written together in one system call.
 
+mod gathered;
 mod tls;
 
 use std::{
@@ -20,7 +21,8 @@ use libp2p::{
 };
 
 use crate::limits::GATHERED_BYTES;
-pub use tls::{Tls, TlsError};
+pub use gathered::Gathered;
+pub use tls::{Tls, TlsError, TlsStream};
 
 /// Bytes copied at once. Above 2 KiB the C library uses an instruction that is several times slower on some processors
 /// if source and destination are aligned differently.

@@ -10,9 +10,9 @@ use libp2p::{
         upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade},
     },
     identity::Keypair,
-    noise, tls,
+    noise,
 };
-use rpp_p2p::transport::{Tls, TlsError};
+use rpp_p2p::transport::{Tls, TlsError, TlsStream};
 
 use super::{TransportResult, notes::note_encryption};
 
@@ -51,7 +51,7 @@ impl UpgradeInfo for Secure {
     }
 }
 
-type Secured<C> = (PeerId, Either<tls::TlsStream<C>, noise::Output<C>>);
+type Secured<C> = (PeerId, Either<TlsStream<C>, noise::Output<C>>);
 type Securing<C> = BoxFuture<'static, Result<Secured<C>, SecureError>>;
 
 impl<C> InboundConnectionUpgrade<C> for Secure

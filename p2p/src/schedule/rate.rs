@@ -35,7 +35,7 @@ impl Rate {
     /// The source has nothing to deliver: the time does not count. If it delivered everything before a span was over, it
     /// is taken to be as fast as if it had needed the whole span.
     pub(super) fn stop(&mut self) {
-        if self.known.is_none() && self.since.is_some() && self.bytes > 0 {
+        if self.known.is_none() && self.bytes > 0 {
             self.known = Some(per_second(self.bytes, FIRST_SPAN));
         }
         (self.since, self.last) = (None, None);

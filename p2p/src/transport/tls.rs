@@ -12,7 +12,7 @@ use std::{
 };
 
 use futures::{AsyncRead, AsyncWrite, FutureExt as _, future::BoxFuture};
-use futures_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+use futures_rustls::{TlsAcceptor, TlsConnector};
 use libp2p::{
     PeerId,
     core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, UpgradeInfo},
@@ -38,6 +38,8 @@ use rustls::{
     sign::{CertifiedKey, SingleCertAndKey},
     version::TLS13,
 };
+
+use super::Gathered;
 
 const PROTOCOL: &str = "/tls/1.0.0";
 const ALPN: &[u8] = b"libp2p";
@@ -142,6 +144,8 @@ impl UpgradeInfo for Tls {
     }
 }
 
+/// A secured connection.
+pub type TlsStream<C> = futures_rustls::TlsStream<Gathered<C>>;
 /// The peer, and the secured connection to it.
 type Secured<C> = (PeerId, TlsStream<C>);
 
@@ -155,7 +159,7 @@ where
 
     fn upgrade_inbound(self, connection: C, _: Self::Info) -> Self::Future {
         async move {
-            let stream = TlsAcceptor::from(self.server).accept(connection).await?;
+            let stream = TlsAcceptor::from(self.server).accept(Gathered::new(connection)).await?;
             let peer = peer(stream.get_ref().1)?;
             Ok((peer, stream.into()))
         }
@@ -175,7 +179,7 @@ where
         async move {
             // An IP address is not a server name, so none is sent, as libp2p's specification requires.
             let nobody = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::UNSPECIFIED).into());
-            let stream = TlsConnector::from(self.client).connect(nobody, connection).await?;
+            let stream = TlsConnector::from(self.client).connect(nobody, Gathered::new(connection)).await?;
             let peer = peer(stream.get_ref().1)?;
             Ok((peer, stream.into()))
         }
