@@ -104,6 +104,10 @@ impl Node {
             path: config.data_dir.clone(),
             source: std::io::Error::other(error),
         })??;
+        if config.trust.genesis.is_some() {
+            // What every check of a proof needs is made before the first session. If this fails, its check reports it.
+            tokio::task::spawn_blocking(|| rpp_proofs::Verifier::shared().prepare());
+        }
         for notice in &opened.notices {
             tracing::warn!("{notice}");
         }
