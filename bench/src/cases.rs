@@ -61,7 +61,8 @@ pub(crate) fn transfer(options: &Options, case: &str, transfer: &Transfer, place
 
 /// One download, then `count` at once.
 pub(crate) fn many(options: &Options, mib: u64, count: usize, place: &Place) -> Result<()> {
-    let columns = ["MB/s together", "slowest of mean", "s until all complete", "provider MiB", "consumer MiB"];
+    let columns =
+        ["MB/s in all", "MB/s streaming", "slowest of mean", "s until all complete", "provider MiB", "consumer MiB"];
     let mut report = Report::new(options, format!("many: {mib} MiB each, from one provider"), &columns);
     for (name, binary) in binaries(options) {
         let folder = tempfile::tempdir_in(&options.dir)?;
@@ -72,7 +73,7 @@ pub(crate) fn many(options: &Options, mib: u64, count: usize, place: &Place) -> 
             for at_once in [1, count] {
                 let figures = at_once_from(&serving, folder.path(), mib, at_once)?;
                 let of = options.repetitions;
-                eprintln!("many: {name}, {at_once} at once, {repetition} of {of}: {:.0} MB/s together", figures[0]);
+                eprintln!("many: {name}, {at_once} at once, {repetition} of {of}: {:.0} MB/s in all", figures[0]);
                 report.add(&format!("{name}, {at_once} at once"), figures);
             }
         }
@@ -104,6 +105,7 @@ fn at_once_from(serving: &Serving, folder: &Path, mib: u64, count: usize) -> Res
         running.into_iter().map(|thread| thread.join().unwrap_or_else(|_| bail!("a download panicked"))).collect()
     });
     let courses = courses.into_iter().collect::<Result<Vec<_>>>()?;
+    let asked = courses.iter().map(|(_, ended, total, _)| *ended - *total).min().context("no download")?;
     let begun = courses.iter().map(|(begun, ..)| *begun).min().context("no download")?;
     let ended = courses.iter().map(|(_, ended, ..)| *ended).max().context("no download")?;
     let rates: Vec<_> = courses.iter().map(|(begun, ended, ..)| rate(mib, *ended - *begun)).collect();
@@ -115,8 +117,9 @@ fn at_once_from(serving: &Serving, folder: &Path, mib: u64, count: usize) -> Res
         drop(node);
         fs::remove_dir_all(&consumer.path)?;
     }
-    let together = rate(mib * count as u64, ended - begun);
-    Ok(vec![together, slowest / mean, total, serving.usage().peak_mib, peak])
+    // Together, from the first request or the first byte of any of them until the last one is complete.
+    let [in_all, streaming] = [asked, begun].map(|since| rate(mib * count as u64, ended - since));
+    Ok(vec![in_all, streaming, slowest / mean, total, serving.usage().peak_mib, peak])
 }
 
 /// A consumer is killed at half of the payload and started again.
