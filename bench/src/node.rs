@@ -137,7 +137,8 @@ impl Node {
                     ensure!(status["verified"] == true, "complete and not verified: {status}");
                     return Ok(Course { total: begun.elapsed(), streamed: since.elapsed(), before, status });
                 }
-                ("failed", _) => bail!("the session failed: {status}"),
+                // It would go on when there is room, but its time would say nothing.
+                ("failed" | "paused", _) => bail!("the session is {state}: {status}"),
                 _ => thread::sleep(POLL),
             }
         }
