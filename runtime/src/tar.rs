@@ -201,9 +201,8 @@ impl Packer<'_> {
         }
         for name in &mut names {
             if name.stat.is_none() && (self.survey.is_some() || name.kind == FileType::Unknown) {
-                let found = c_name(&name.bytes)
-                    .and_then(|plain| Ok(rustix::fs::statat(folder, plain, AtFlags::SYMLINK_NOFOLLOW)?))
-                    .map_err(|error| self.failed(&[path, &name.bytes].concat(), error))?;
+                let found =
+                    stat_at(folder, &name.bytes).map_err(|error| self.failed(&[path, &name.bytes].concat(), error))?;
                 name.stat = Some(found);
             }
             if let Some(found) = &name.stat {
@@ -286,17 +285,14 @@ impl Packer<'_> {
     fn survey_file(&mut self, folder: &File, path: &[u8], name: &Name, stat: &Stat) -> Result<(), TarError> {
         // An unreadable file must be found now, not after everything before it was read.
         if !name.is_readable {
-            c_name(&name.bytes)
-                .and_then(|name| Ok(rustix::fs::accessat(folder, name, Access::READ_OK, AtFlags::EACCESS)?))
-                .map_err(|error| self.failed(path, error))?;
+            may_read(folder, &name.bytes).map_err(|error| self.failed(path, error))?;
         }
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         self.header(HeaderKind::File, path, b"", size, 0o644)?;
         let Some(mut survey) = self.survey.take() else { return Ok(()) };
         survey.mode(path, name.mode(), 0o044);
         let full = sparse::is_full(size, u64::try_from(stat.st_blocks).unwrap_or(0));
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let open = || Ok(File::from(rustix::fs::openat(folder, c_name(&name.bytes)?, flags, Mode::empty())?));
+        let open = || Ok(File::from(open_at(folder, &name.bytes, OFlags::NONBLOCK)?));
         let surveyed = survey.content::<io::Error>(size, full, open);
         self.survey = Some(survey);
         surveyed.map_err(|error| self.failed(path, error))
@@ -342,10 +338,7 @@ impl Packer<'_> {
     }
 
     fn open(&self, folder: &File, path: &[u8], name: &[u8], more: OFlags) -> Result<OwnedFd, TarError> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | more;
-        c_name(name)
-            .and_then(|name| Ok(rustix::fs::openat(folder, name, flags, Mode::empty())?))
-            .map_err(|error| self.failed(path, error))
+        open_at(folder, name, more).map_err(|error| self.failed(path, error))
     }
 
     fn unchanged(&self, path: &[u8], same: bool) -> Result<(), TarError> {
@@ -399,6 +392,22 @@ impl PartialEq for Stamp {
         let fixed = |stamp: &Self| (stamp.device, stamp.inode, stamp.mode, stamp.size, stamp.modified, stamp.changed);
         fixed(self) == fixed(other)
     }
+}
+
+/// Opens an entry of a folder to be read, without following a link.
+fn open_at(folder: &File, name: &[u8], more: OFlags) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | more;
+    Ok(rustix::fs::openat(folder, c_name(name)?, flags, Mode::empty())?)
+}
+
+/// The properties of an entry of a folder; of a link, its own.
+fn stat_at(folder: &File, name: &[u8]) -> io::Result<Stat> {
+    Ok(rustix::fs::statat(folder, c_name(name)?, AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// An error if an entry of a folder may not be read.
+fn may_read(folder: &File, name: &[u8]) -> io::Result<()> {
+    Ok(rustix::fs::accessat(folder, c_name(name)?, Access::READ_OK, AtFlags::EACCESS)?)
 }
 
 fn c_name(bytes: &[u8]) -> io::Result<CString> {

@@ -20,9 +20,9 @@ use rayon::{
     ThreadPool, ThreadPoolBuilder,
     iter::{IndexedParallelIterator as _, IntoParallelRefMutIterator as _, ParallelIterator as _},
 };
-use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{FileType, OFlags};
 
-use super::{Name, Stamp, c_name};
+use super::{Name, Stamp, may_read, open_at, stat_at};
 
 /// Files that one thread reads, one after the other.
 const BATCH: usize = 32;
@@ -122,8 +122,7 @@ fn read_small(folder: &File, name: &Name) -> Option<Small> {
         return None;
     }
     // NONBLOCK, because the file may have become a FIFO.
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let file = File::from(rustix::fs::openat(folder, c_name(&name.bytes).ok()?, flags, Mode::empty()).ok()?);
+    let file = File::from(open_at(folder, &name.bytes, OFlags::NONBLOCK).ok()?);
     let stamp = Stamp::of(&file).ok()?;
     let is_file = FileType::from_raw_mode(stamp.mode) == FileType::RegularFile;
     // A file without a size may have bytes nevertheless, and one with holes is read in another way.
@@ -136,9 +135,8 @@ fn read_small(folder: &File, name: &Name) -> Option<Small> {
 }
 
 fn look(folder: &File, name: &mut Name) {
-    let Ok(plain) = c_name(&name.bytes) else { return };
-    let Ok(found) = rustix::fs::statat(folder, &plain, AtFlags::SYMLINK_NOFOLLOW) else { return };
-    name.is_readable = FileType::from_raw_mode(found.st_mode) == FileType::RegularFile
-        && rustix::fs::accessat(folder, &plain, Access::READ_OK, AtFlags::EACCESS).is_ok();
+    let Ok(found) = stat_at(folder, &name.bytes) else { return };
+    let is_file = FileType::from_raw_mode(found.st_mode) == FileType::RegularFile;
+    name.is_readable = is_file && may_read(folder, &name.bytes).is_ok();
     name.stat = Some(found);
 }

@@ -79,9 +79,6 @@ impl Manager {
             (None, None) => consumer::Session::without_sources(id, options, now),
         });
         tracked.record.begin();
-        // The data that every proof check needs is prepared while the plan is in flight. If this fails, the check
-        // itself reports it.
-        tokio::task::spawn_blocking(|| rpp_proofs::Verifier::shared().prepare());
         self.add_recorded(session, now);
     }
 
