@@ -98,7 +98,7 @@ pub const MAX_UNVERIFIED_BYTES: u64 = 64 * 1024 * 1024;
 pub const WINDOW: u64 = 16 * 1024 * 1024;
 /// How far a stream's window exceeds twice the product of rate and round trip, in bytes: for the disk, and for threads
 /// that wake late.
-pub const WINDOW_HEAD_ROOM: u64 = 8 * 1024 * 1024;
+pub const WINDOW_HEAD_ROOM: u64 = 12 * 1024 * 1024;
 /// The rate that is assumed for a stream until its own is measured, bytes per second.
 pub const FIRST_RATE: u64 = 128 * 1024 * 1024;
 /// A measured round trip counts for a stream's window for at least this long.
@@ -109,6 +109,9 @@ pub const PAUSE_RECHECK: Duration = Duration::from_secs(2);
 pub const ACK_RETRY: Duration = Duration::from_secs(2);
 /// Bytes gathered for one system call, per connection and direction; a quiet connection keeps less.
 pub const GATHERED_BYTES: usize = 64 * 1024;
+/// After reading this many bytes of a connection without a pause, its streams take what came, in bytes. They fit into
+/// the cache of one processor.
+pub const TURN_BYTES: usize = 128 * 1024;
 /// Errors about invalid calls that are kept until the next poll.
 pub const MAX_QUEUED_EVENTS: usize = 1024;
 /// Offers in one answer of `/rpp/offers/1.0.0`; an answer with more is refused.

@@ -3,6 +3,9 @@
 //! TLS asks for 4 KiB, so a record of 16 KiB takes several system calls, and a message of 44 KiB seven of them. While
 //! much arrives, [`Gathered`] reads up to [`GATHERED_BYTES`] at once and hands out what was asked for. Between such
 //! times it keeps [`QUIET`] bytes. `futures::io::BufReader` would keep the large buffer for every idle connection.
+//!
+//! yamux reads until the socket is empty, and only then do the streams take what came. While much arrives that is
+//! several MiB, which are no longer in the processor's cache. So [`Gathered`] pauses after [`TURN_BYTES`].
 
 use std::{
     io::{self, IoSlice},
@@ -12,7 +15,7 @@ use std::{
 
 use futures::{AsyncRead, AsyncWrite};
 
-use crate::limits::GATHERED_BYTES;
+use crate::limits::{GATHERED_BYTES, TURN_BYTES};
 
 /// The buffer of a connection on which little arrives.
 const QUIET: usize = 4 * 1024;
@@ -29,12 +32,14 @@ pub struct Gathered<C> {
     to: usize,
     /// How many of the last reads were small.
     small: u32,
+    /// Bytes that were read since the task was last told to wait.
+    turn: usize,
 }
 
 impl<C> Gathered<C> {
     /// Wraps a connection from which nothing was read yet.
     pub fn new(inner: C) -> Self {
-        Self { inner, buffer: Vec::new(), from: 0, to: 0, small: 0 }
+        Self { inner, buffer: Vec::new(), from: 0, to: 0, small: 0, turn: 0 }
     }
 
     /// Chooses the buffer for the next read by what the last one brought.
@@ -61,12 +66,12 @@ impl<C: AsyncRead + Unpin> AsyncRead for Gathered<C> {
         if this.from == this.to {
             // More was asked for than a read could bring: a copy would gain nothing.
             if bytes.len() >= GATHERED_BYTES {
-                return Pin::new(&mut this.inner).poll_read(cx, bytes);
+                return poll_turn(&mut this.inner, &mut this.turn, cx, bytes);
             }
             if this.buffer.is_empty() {
                 this.buffer = vec![0; QUIET];
             }
-            let read = ready!(Pin::new(&mut this.inner).poll_read(cx, &mut this.buffer))?;
+            let read = ready!(poll_turn(&mut this.inner, &mut this.turn, cx, &mut this.buffer))?;
             (this.from, this.to) = (0, read);
             this.resize(read);
         }
@@ -75,6 +80,26 @@ impl<C: AsyncRead + Unpin> AsyncRead for Gathered<C> {
         this.from += taken;
         Poll::Ready(Ok(taken))
     }
+}
+
+/// Reads, or, after a whole turn without a pause, asks to be polled again.
+fn poll_turn<C: AsyncRead + Unpin>(
+    inner: &mut C,
+    turn: &mut usize,
+    cx: &mut Context<'_>,
+    bytes: &mut [u8],
+) -> Poll<io::Result<usize>> {
+    if *turn >= TURN_BYTES {
+        *turn = 0;
+        cx.waker().wake_by_ref();
+        return Poll::Pending;
+    }
+    let read = Pin::new(inner).poll_read(cx, bytes);
+    match &read {
+        Poll::Ready(Ok(read)) => *turn += read,
+        Poll::Ready(Err(_)) | Poll::Pending => *turn = 0,
+    }
+    read
 }
 
 impl<C: AsyncWrite + Unpin> AsyncWrite for Gathered<C> {
@@ -101,6 +126,14 @@ impl<C: AsyncWrite + Unpin> AsyncWrite for Gathered<C> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        task::{Wake, Waker},
+    };
+
     use futures::{AsyncReadExt as _, executor::block_on};
     use proptest::prelude::*;
 
@@ -164,6 +197,33 @@ mod tests {
             }
         });
         assert_eq!(connection.buffer.capacity(), QUIET);
+    }
+
+    #[test]
+    fn the_rest_of_the_task_gets_its_turn() {
+        struct Woken(AtomicUsize);
+        impl Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        // As a socket that always has more.
+        for asked in [1000, GATHERED_BYTES] {
+            let mut connection = Gathered::new(futures::io::repeat(7));
+            let woken = Arc::new(Woken(AtomicUsize::new(0)));
+            let waker = Waker::from(Arc::clone(&woken));
+            let mut bytes = vec![0; asked];
+            for turn in 1..4 {
+                let mut came = 0;
+                while let Poll::Ready(read) =
+                    Pin::new(&mut connection).poll_read(&mut Context::from_waker(&waker), &mut bytes)
+                {
+                    came += read.unwrap();
+                }
+                assert!((TURN_BYTES..TURN_BYTES + GATHERED_BYTES).contains(&came), "{came}");
+                assert_eq!(woken.0.load(Ordering::Relaxed), turn);
+            }
+        }
     }
 
     #[test]
