@@ -12,6 +12,7 @@
 //! What happens inside a download belongs to the protocol ([`rpp_p2p::consumer`]).
 
 mod authority;
+mod beside;
 mod disk;
 mod manager;
 mod note;

@@ -9,8 +9,8 @@
 //! round trip exceeds the window. So the window doubles until something else limits the rate. The round trip is the
 //! smallest one of the last minutes, because the others have waited behind the payload itself.
 //!
-//! Example with 32 MiB configured. At 50 ms and 100 MB/s the product is 5 MB, and the window 17.5 MiB. On loopback, at
-//! 0.2 ms and 700 MB/s, it is 8.3 MiB. Before any round trip was measured it is 32 MiB.
+//! Example with 32 MiB configured. At 50 ms and 100 MB/s the product is 5 MB, and the window 21.5 MiB. On loopback, at
+//! 0.2 ms and 700 MB/s, it is 12.3 MiB. Before any round trip was measured it is 32 MiB.
 
 use std::{
     collections::VecDeque,

@@ -8,7 +8,7 @@ use super::{
     note,
     record::{self, Progress},
     trouble::{RecordError, RemoveError, Trouble},
-    worker::{Disk, Opening, Place},
+    worker::{Disk, MakeDurable, Opening, Place},
 };
 use crate::{
     config::Durability,
@@ -111,8 +111,14 @@ impl Disk for FileDisk {
         partial.write(chunk).map_err(|error| self.said(error))
     }
 
-    fn sync(&self, partial: &mut Self::Partial) -> Result<Have, Trouble> {
-        partial.sync(self.durability).cloned().map_err(|error| self.said(error))
+    fn group(&self, partial: &mut Self::Partial) -> Result<MakeDurable, Trouble> {
+        let group = partial.group(self.durability).map_err(|error| self.said(error))?;
+        let disk = self.clone();
+        Ok(Box::new(move || group.make_durable().map_err(|error| disk.said(error))))
+    }
+
+    fn synced(&self, partial: &mut Self::Partial, durable: Have) {
+        partial.synced(durable);
     }
 
     fn works(&self) {

@@ -5,6 +5,9 @@
 //! may cover only what was reported durable. A removal goes the other way: first the data that would restore the
 //! session, then the bytes. A crash between any two steps loses only work.
 //!
+//! A group is made durable and recorded on a thread of its own ([`Beside`]), while the worker writes chunks of the next
+//! one. Everything else waits for it.
+//!
 //! Between jobs the worker hashes the bytes that were on disk before this process. When it finds a damaged chunk, it
 //! pauses hashing until the chunk is repaired. While it hashes much at once, it goes on writing records, and it stops
 //! if the session no longer wants the payload.
@@ -46,6 +49,8 @@ pub(crate) enum Job {
     Remove { session: SnapshotSessionId, payload: bool },
     /// Turn a damaged payload into a partial one. Report: [`Report::Demoted`].
     Demote(SnapshotSessionId),
+    /// A group is durable, or failed: see [`Beside::poll`].
+    Synced,
 }
 
 /// A payload to open, and the session for which it is opened.
@@ -140,7 +145,7 @@ pub(crate) enum Place<P> {
 }
 
 /// The steps of a worker. The effect of each is durable when it returns, unless its comment says otherwise.
-pub(crate) trait Disk {
+pub(crate) trait Disk: Clone + Send + 'static {
     /// An open partial payload.
     type Partial;
 
@@ -178,8 +183,12 @@ pub(crate) trait Disk {
     /// Writes a chunk. It is not durable yet.
     fn write(&self, partial: &mut Self::Partial, chunk: &VerifiedChunk) -> Result<(), Trouble>;
 
-    /// Makes everything written durable. Returns all durable parts.
-    fn sync(&self, partial: &mut Self::Partial) -> Result<Have, Trouble>;
+    /// What makes everything durable that is written now, and returns all durable parts. It may run on another thread
+    /// while chunks are written; until it has ended, nothing else is done with the partial payload.
+    fn group(&self, partial: &mut Self::Partial) -> Result<MakeDurable, Trouble>;
+
+    /// Told what [`Self::group`] made durable.
+    fn synced(&self, partial: &mut Self::Partial, durable: Have);
 
     /// Told when a group of the payload is durable, which shows that the payload can be written.
     fn works(&self) {}
@@ -192,6 +201,28 @@ pub(crate) trait Disk {
 
     /// Moves a complete payload into the store, with the offer of this plan.
     fn place(&self, partial: Self::Partial, plan: &Plan, updates: &[Update]) -> Result<PathBuf, Trouble>;
+}
+
+/// What makes a group durable.
+pub(crate) type MakeDurable = Box<dyn FnOnce() -> Result<Have, Trouble> + Send>;
+
+/// The progress that was recorded, and the parts of the payload that are durable.
+pub(crate) type Synced = Result<(Progress, Have), Trouble>;
+
+/// What makes a group durable, and records it.
+pub(crate) type Sync = Box<dyn FnOnce() -> Synced + Send>;
+
+/// Makes groups durable beside the worker, one at a time.
+pub(crate) trait Beside: Send {
+    /// Begins. Nothing else is in progress.
+    fn start(&mut self, sync: Sync);
+
+    /// The result, if there is one. When it comes later, the worker gets [`Job::Synced`] unless other jobs wait.
+    /// `is_idle`: the worker has nothing else to do.
+    fn poll(&mut self, is_idle: bool) -> Option<Synced>;
+
+    /// Waits for the result of what was begun.
+    fn wait(&mut self) -> Synced;
 }
 
 /// The source of jobs.
@@ -217,6 +248,7 @@ pub(crate) type Tell = Box<dyn FnMut(Reported) -> bool + Send>;
 /// One worker.
 pub(crate) struct Worker<D: Disk> {
     desk: Desk<D>,
+    beside: Box<dyn Beside>,
     open: Option<Open<D::Partial>>,
 }
 
@@ -243,8 +275,10 @@ struct Open<P> {
     recheck: Recheck,
     /// The last written chunk, if it was not reported yet.
     untold: Option<u64>,
-    /// Whether something was written since the last sync.
+    /// Whether something was written since the last group was formed, or that group was not made durable.
     is_behind: bool,
+    /// Whether a group is being made durable.
+    is_syncing: bool,
 }
 
 /// The progress of hashing the bytes from before this process.
@@ -262,8 +296,8 @@ const TOLD: Duration = Duration::from_millis(50);
 
 impl<D: Disk> Worker<D> {
     /// A worker with nothing open.
-    pub(crate) fn new(lane: Lane, disk: D, watchers: Watchers, tell: Tell) -> Self {
-        Self { desk: Desk { lane, disk, watchers, tell, ahead: VecDeque::new() }, open: None }
+    pub(crate) fn new(lane: Lane, disk: D, beside: Box<dyn Beside>, watchers: Watchers, tell: Tell) -> Self {
+        Self { desk: Desk { lane, disk, watchers, tell, ahead: VecDeque::new() }, beside, open: None }
     }
 
     /// Does one job, or one step of hashing. Returns `false` if there was nothing to do.
@@ -275,7 +309,8 @@ impl<D: Disk> Worker<D> {
         }
         match next {
             Next::Job(job) => self.take(job, jobs),
-            Next::Nothing if self.open.as_ref().is_some_and(|open| open.recheck.is_due()) => self.recheck(),
+            Next::Nothing if self.poll_sync(true) => {}
+            Next::Nothing if self.open.as_ref().is_some_and(Open::may_recheck) => self.recheck(),
             Next::Nothing | Next::Ended => return false,
         }
         true
@@ -283,7 +318,9 @@ impl<D: Disk> Worker<D> {
 
     /// Does a job.
     pub(crate) fn take(&mut self, job: Job, jobs: &mut impl Jobs) {
+        self.poll_sync(false);
         match job {
+            Job::Synced => {}
             Job::Record(record) => self.desk.record(&record),
             Job::Open(opening) => {
                 self.close();
@@ -325,9 +362,18 @@ impl<D: Disk> Worker<D> {
                     let recheck = Recheck { is_left: unchecked.bytes() > 0, waits: false, told: Instant::now() };
                     let before = progress.after(&before);
                     let partial = Some(partial);
-                    let (untold, is_behind) = (None, false);
-                    self.open =
-                        Some(Open { session, epoch, plan, updates, before, partial, recheck, untold, is_behind });
+                    self.open = Some(Open {
+                        session,
+                        epoch,
+                        plan,
+                        updates,
+                        before,
+                        partial,
+                        recheck,
+                        untold: None,
+                        is_behind: false,
+                        is_syncing: false,
+                    });
                     Opened::Partial { progress, durable, unchecked }
                 }
             }
@@ -336,8 +382,14 @@ impl<D: Disk> Worker<D> {
     }
 
     fn disk_job(&mut self, job: DiskJob, jobs: &mut impl Jobs) {
+        if !matches!(job, DiskJob::Write(_)) {
+            self.tell_written();
+            self.finish_sync();
+        }
+        if matches!(job, DiskJob::Sync) {
+            return self.start_sync();
+        }
         let Some(open) = &mut self.open else { return };
-        let is_sync = matches!(job, DiskJob::Sync);
         let work = match &job {
             DiskJob::Write(_) => Work::Write,
             DiskJob::Sync | DiskJob::Repair(_) => Work::Sync,
@@ -353,17 +405,61 @@ impl<D: Disk> Worker<D> {
                 open.untold = Some(index);
             }
             Ok(report) => {
-                let (session, epoch) = (open.session, open.epoch);
-                if let Some(index) = open.untold.take()
-                    && !matches!(report, Report::Written(_))
-                {
-                    self.desk.tell(session, epoch, Report::Written(index));
-                }
-                self.desk.tell(session, epoch, report);
+                open.untold = None;
+                self.desk.tell(open.session, open.epoch, report);
+            }
+            Err(trouble) => {
+                // If the flush failed, that is why nothing can be written.
+                self.finish_sync();
+                self.trouble(trouble);
+            }
+        }
+    }
+
+    /// Begins to make everything durable that is written now, and to record it.
+    fn start_sync(&mut self) {
+        let Some(open) = &mut self.open else { return };
+        let disk = &self.desk.disk;
+        match open.group(disk) {
+            Ok(sync) => {
+                let work = self.desk.watchers.work(Work::Sync, open.session);
+                (open.is_syncing, open.is_behind) = (true, false);
+                self.beside.start(Box::new(move || {
+                    let _work = work;
+                    guarded(sync)
+                }));
+            }
+            Err(trouble) => self.trouble(trouble),
+        }
+    }
+
+    /// Takes the result of the group that is being made durable, if there is one.
+    fn poll_sync(&mut self, is_idle: bool) -> bool {
+        if !self.open.as_ref().is_some_and(|open| open.is_syncing) {
+            return false;
+        }
+        let Some(synced) = self.beside.poll(is_idle) else { return false };
+        self.end_sync(synced);
+        true
+    }
+
+    /// Waits for the group that is being made durable. If that failed, the payload is closed afterwards.
+    fn finish_sync(&mut self) {
+        if self.open.as_ref().is_some_and(|open| open.is_syncing) {
+            let synced = self.beside.wait();
+            self.end_sync(synced);
+        }
+    }
+
+    fn end_sync(&mut self, synced: Synced) {
+        let Some(open) = &mut self.open else { return };
+        match open.end_sync(&self.desk.disk, synced) {
+            Ok(durable) => {
+                // A sync after a failure does not count: it only makes earlier writes durable.
+                self.desk.disk.works();
+                self.desk.tell(open.session, open.epoch, durable);
                 // A busy worker does a step of hashing now and then as well.
-                if is_sync {
-                    self.recheck();
-                }
+                self.recheck();
             }
             Err(trouble) => self.trouble(trouble),
         }
@@ -380,7 +476,7 @@ impl<D: Disk> Worker<D> {
 
     /// Hashes one step of the bytes from before this process, and reports the progress now and then.
     fn recheck(&mut self) {
-        let Some(open) = self.open.as_mut().filter(|open| open.recheck.is_due()) else { return };
+        let Some(open) = self.open.as_mut().filter(|open| open.may_recheck()) else { return };
         let _work = self.desk.watchers.work(Work::Recheck, open.session);
         match open.recheck(&self.desk.disk) {
             Ok(None) => {}
@@ -400,6 +496,11 @@ impl<D: Disk> Worker<D> {
     /// Keeps chunks that were written but not synced, because that costs only a flush.
     pub(crate) fn close(&mut self) {
         let Some(mut open) = self.open.take() else { return };
+        if open.is_syncing
+            && let Ok(durable) = open.end_sync(&self.desk.disk, self.beside.wait())
+        {
+            self.desk.tell(open.session, open.epoch, durable);
+        }
         if open.partial.is_some()
             && open.is_behind
             && let Ok(durable) = guarded(|| open.sync(&self.desk.disk))
@@ -411,11 +512,14 @@ impl<D: Disk> Worker<D> {
     fn remove(&mut self, session: SnapshotSessionId, payload: bool) {
         // Removing the payload also closes it for another session that is being removed; no other session needs it
         // then.
-        if let Some(mut open) = self.open.take_if(|open| payload || open.session == session)
-            && let (false, true, Some(partial)) = (payload, open.is_behind, &mut open.partial)
-        {
-            // Another session needs the bytes.
-            let _ = self.desk.disk.sync(partial);
+        if let Some(mut open) = self.open.take_if(|open| payload || open.session == session) {
+            if open.is_syncing {
+                let _ = open.end_sync(&self.desk.disk, self.beside.wait());
+            }
+            if !payload && open.is_behind {
+                // Another session needs the bytes.
+                let _ = guarded(|| open.make_durable(&self.desk.disk));
+            }
         }
         let removed = self.desk.forget(session).and_then(|()| match self.desk.lane {
             Some(root) if payload => self.desk.disk.remove_payload(&root),
@@ -529,12 +633,7 @@ impl<P> Open<P> {
                 disk.write(partial, &chunk)?;
                 Ok(Report::Written(chunk.index))
             }
-            DiskJob::Sync => {
-                let durable = self.sync(disk)?;
-                // A sync after a failure does not count: it only makes earlier writes durable.
-                disk.works();
-                Ok(durable)
-            }
+            DiskJob::Sync => self.sync(disk),
             DiskJob::Repair(chunks) => {
                 disk.repair(partial, &chunks)?;
                 self.recheck.waits = false;
@@ -550,12 +649,52 @@ impl<P> Open<P> {
 
     /// Makes the data durable, records it, and only then reports it.
     fn sync<D: Disk<Partial = P>>(&mut self, disk: &D) -> Result<Report, Trouble> {
+        let synced = self.group(disk)?();
+        self.end_sync(disk, synced)
+    }
+
+    /// Makes the data durable without recording it.
+    fn make_durable<D: Disk<Partial = P>>(&mut self, disk: &D) -> Result<(), Trouble> {
+        let Some(partial) = &mut self.partial else { return Ok(()) };
+        let durable = disk.group(partial)?()?;
+        disk.synced(partial, durable);
+        Ok(())
+    }
+
+    /// What makes everything durable that is written now, and then records it.
+    fn group<D: Disk<Partial = P>>(&mut self, disk: &D) -> Result<Sync, Trouble> {
         let partial = self.partial.as_mut().ok_or(Trouble::PlacedAlready)?;
-        let durable = disk.sync(partial)?;
-        let progress = Progress::of(&self.plan, &durable).after(&self.before);
-        disk.record_progress(self.session, &progress)?;
-        self.is_behind = false;
-        Ok(Report::Durable { progress, durable })
+        let make_durable = guarded(|| disk.group(partial))?;
+        let (disk, session, plan, before) = (disk.clone(), self.session, Arc::clone(&self.plan), self.before);
+        Ok(Box::new(move || {
+            let durable = make_durable()?;
+            let progress = Progress::of(&plan, &durable).after(&before);
+            disk.record_progress(session, &progress)?;
+            Ok((progress, durable))
+        }))
+    }
+
+    fn end_sync<D: Disk<Partial = P>>(&mut self, disk: &D, synced: Synced) -> Result<Report, Trouble> {
+        let was_syncing = std::mem::take(&mut self.is_syncing);
+        match synced {
+            Ok((progress, durable)) => {
+                // What was written beside it belongs to the next group.
+                self.is_behind &= was_syncing;
+                if let Some(partial) = &mut self.partial {
+                    disk.synced(partial, durable.clone());
+                }
+                Ok(Report::Durable { progress, durable })
+            }
+            Err(trouble) => {
+                self.is_behind = true;
+                Err(trouble)
+            }
+        }
+    }
+
+    /// Whether bytes from before this process may be hashed now.
+    fn may_recheck(&self) -> bool {
+        self.recheck.is_due() && !self.is_syncing
     }
 
     fn recheck<D: Disk<Partial = P>>(&mut self, disk: &D) -> Result<Option<Report>, Trouble> {

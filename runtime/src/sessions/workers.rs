@@ -6,6 +6,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
     Done,
+    beside::SyncThread,
     disk::FileDisk,
     rules::Lane,
     worker::{Job, Jobs, Next, Report, Worker},
@@ -87,13 +88,14 @@ impl Handle {
     fn spawn(lane: Lane, disk: &FileDisk, watchers: &Watchers, done: &mpsc::Sender<Done>) -> Self {
         let (jobs, received) = mpsc::channel(STORE_QUEUE);
         let (disk, watchers, done) = (disk.clone(), watchers.clone(), done.clone());
+        let beside = Box::new(SyncThread::new(jobs.downgrade()));
         let ended = tokio::task::spawn_blocking(move || {
             let tell = move |reported: super::worker::Reported| match reported.report {
                 // If the queue is full, there are more urgent reports.
                 Report::Opening { .. } => done.try_send(Done::Store(reported)).is_ok(),
                 _ => done.blocking_send(Done::Store(reported)).is_ok(),
             };
-            let mut worker = Worker::new(lane, disk, watchers, Box::new(tell));
+            let mut worker = Worker::new(lane, disk, beside, watchers, Box::new(tell));
             let mut jobs = LaneQueue(received);
             loop {
                 if worker.step(&mut jobs) {

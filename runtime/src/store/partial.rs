@@ -10,7 +10,17 @@
 //!   arrive ([`Partial::recheck`]). Damaged chunks are written again ([`Partial::repair`]). The payload is not finished
 //!   before that.
 
-use std::{collections::BTreeSet, fs::File, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use rpp_p2p::{
     Hash, Have, Plan, Update, VerifiedChunk,
@@ -45,10 +55,10 @@ pub struct Partial {
     pub(super) root: Hash,
     pub(super) chunk_size: u64,
     pub(super) layout: Layout,
-    pub(super) folder: Dir,
-    pub(super) payload: File,
+    pub(super) folder: Arc<Dir>,
+    pub(super) payload: Arc<File>,
     direct: Direct,
-    pub(super) outboard: File,
+    pub(super) outboard: Arc<File>,
     /// Chunks that are completely written.
     pub(super) written: Have,
     /// Those of the written chunks that are durable as the session requires it.
@@ -60,7 +70,7 @@ pub struct Partial {
     /// The hashes above the last written chunk, as they were written.
     above: Vec<(u64, Hash)>,
     /// Set after a failed flush, because it is then unknown what is on the disk.
-    poisoned: bool,
+    poisoned: Arc<AtomicBool>,
 }
 
 impl Partial {
@@ -91,16 +101,16 @@ impl Partial {
             root,
             chunk_size: plan.chunk_size,
             layout,
-            folder,
-            payload,
+            folder: Arc::new(folder),
+            payload: Arc::new(payload),
             direct,
-            outboard,
+            outboard: Arc::new(outboard),
             written: Have::nothing(snapshot.payload_bytes),
             durable: Have::nothing(snapshot.payload_bytes),
             unchecked: Have::nothing(snapshot.payload_bytes),
             damaged: BTreeSet::new(),
             above: Vec::new(),
-            poisoned: false,
+            poisoned: Arc::default(),
         };
         partial.take_in(recorded, watch)?;
         partial.reserve();
@@ -178,29 +188,50 @@ impl Partial {
     /// # Errors
     /// After a failed flush this partial payload cannot be used any more: open it again.
     pub fn sync(&mut self, durability: Durability) -> Result<&Have, StoreError> {
+        let group = self.group(durability)?;
+        let durable = group.make_durable()?;
+        Ok(self.synced(durable))
+    }
+
+    /// What is written now, to be made durable on any thread. Chunks may be written meanwhile, but nothing else may be
+    /// done with this partial payload.
+    ///
+    /// # Errors
+    /// An earlier flush failed.
+    pub(crate) fn group(&self, durability: Durability) -> Result<Group, StoreError> {
         self.usable()?;
-        if durability == Durability::Strict {
-            self.flush()?;
+        Ok(Group {
+            is_flushed: durability == Durability::Strict,
+            is_noted: self.durable != self.written,
+            files: self.files(),
+            written: self.written.clone(),
+        })
+    }
+
+    /// The result of [`Group::make_durable`] for the last group.
+    pub(crate) fn synced(&mut self, durable: Have) -> &Have {
+        self.durable = durable;
+        &self.durable
+    }
+
+    fn files(&self) -> Files {
+        Files {
+            store: Arc::clone(&self.store),
+            root: self.root,
+            folder: Arc::clone(&self.folder),
+            payload: Arc::clone(&self.payload),
+            outboard: Arc::clone(&self.outboard),
+            poisoned: Arc::clone(&self.poisoned),
+            needed: self.needed(),
         }
-        if self.durable != self.written {
-            self.write_have(&self.written)?;
-            self.durable = self.written.clone();
-        }
-        Ok(&self.durable)
     }
 
     pub(super) fn write_have(&self, have: &Have) -> Result<(), StoreError> {
-        let noted = have::write(&self.folder, &self.root, have);
-        noted.map_err(|source| self.store.note_failed(self.folder.path().join(HAVE), source))
+        self.files().write_have(have)
     }
 
     pub(super) fn flush(&mut self) -> Result<(), StoreError> {
-        let ready = self.store.space.before_sync();
-        let flushed = ready.and_then(|()| self.payload.sync_data());
-        flushed.and_then(|()| self.outboard.sync_data().map_err(in_file(OUTBOARD))).map_err(|error| {
-            self.poisoned = true;
-            self.failed("flush", error)
-        })
+        self.files().flush()
     }
 
     /// Moves the complete payload into the store. The outboard is completed and must lead to the root. Then everything
@@ -276,15 +307,74 @@ impl Partial {
     }
 
     pub(super) fn usable(&self) -> Result<(), StoreError> {
-        if self.poisoned {
+        if self.poisoned.load(Ordering::Relaxed) {
             return Err(StoreError::Damaged { path: self.folder.path().to_owned(), reason: Damage::Unflushed });
         }
         Ok(())
     }
 
     pub(super) fn failed(&self, doing: &'static str, source: io::Error) -> StoreError {
-        let needed = self.missing().max(self.chunk_size);
-        self.store.failed(doing, self.folder.path().join(PAYLOAD), source, needed)
+        self.store.failed(doing, self.folder.path().join(PAYLOAD), source, self.needed())
+    }
+
+    /// Bytes of room without which a write failed.
+    fn needed(&self) -> u64 {
+        self.missing().max(self.chunk_size)
+    }
+}
+
+/// Written chunks that are to be made durable together.
+#[derive(Debug)]
+pub(crate) struct Group {
+    files: Files,
+    /// Everything that was written when the group was formed.
+    written: Have,
+    is_flushed: bool,
+    /// Whether the file `have` does not name all of it yet.
+    is_noted: bool,
+}
+
+impl Group {
+    /// Makes the group durable, then writes the file that names the durable parts. Returns them.
+    ///
+    /// # Errors
+    /// As [`Partial::sync`].
+    pub(crate) fn make_durable(self) -> Result<Have, StoreError> {
+        if self.is_flushed {
+            self.files.flush()?;
+        }
+        if self.is_noted {
+            self.files.write_have(&self.written)?;
+        }
+        Ok(self.written)
+    }
+}
+
+/// The files of a partial payload, for whoever makes them durable.
+#[derive(Debug)]
+struct Files {
+    store: Arc<Inner>,
+    root: Hash,
+    folder: Arc<Dir>,
+    payload: Arc<File>,
+    outboard: Arc<File>,
+    poisoned: Arc<AtomicBool>,
+    needed: u64,
+}
+
+impl Files {
+    fn flush(&self) -> Result<(), StoreError> {
+        let ready = self.store.space.before_sync();
+        let flushed = ready.and_then(|()| self.payload.sync_data());
+        flushed.and_then(|()| self.outboard.sync_data().map_err(in_file(OUTBOARD))).map_err(|error| {
+            self.poisoned.store(true, Ordering::Relaxed);
+            self.store.failed("flush", self.folder.path().join(PAYLOAD), error, self.needed)
+        })
+    }
+
+    fn write_have(&self, have: &Have) -> Result<(), StoreError> {
+        let noted = have::write(&self.folder, &self.root, have);
+        noted.map_err(|source| self.store.note_failed(self.folder.path().join(HAVE), source))
     }
 }
 

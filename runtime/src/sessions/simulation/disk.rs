@@ -13,7 +13,7 @@ use super::{
     super::{
         record::{self, Progress},
         trouble::{RecordError, RemoveError, Trouble},
-        worker::{Disk, Opening, Place},
+        worker::{Beside, Disk, MakeDurable, Opening, Place, Sync, Synced},
     },
     rng::Rng,
     world::WORLD,
@@ -323,17 +323,22 @@ impl Disk for SimDisk {
         Ok(())
     }
 
-    fn sync(&self, partial: &mut SimPartial) -> Result<Have, Trouble> {
-        let mut state = self.state();
-        let is_alive = state.step();
-        let bytes = state.partials.get_mut(&partial.root).expect("it is open");
-        if is_alive {
-            bytes.durable = bytes.all.len();
-        }
-        let durable = bytes.durable as u64;
-        drop(state);
-        Ok(partial.first(durable))
+    fn group(&self, partial: &mut SimPartial) -> Result<MakeDurable, Trouble> {
+        let (disk, root) = (self.clone(), partial.root);
+        let written = self.state().partials.get(&root).expect("it is open").all.len();
+        Ok(Box::new(move || {
+            let mut state = disk.state();
+            assert!(state.open.contains(&root), "{root} is made durable after it was closed");
+            let is_alive = state.step();
+            let bytes = state.partials.get_mut(&root).expect("it is open");
+            if is_alive {
+                bytes.durable = bytes.durable.max(written);
+            }
+            Ok(Have::prefix(WORLD.payload(&root).bytes.len() as u64, bytes.durable as u64))
+        }))
     }
+
+    fn synced(&self, _: &mut SimPartial, _: Have) {}
 
     fn recheck(&self, partial: &mut SimPartial) -> Result<Vec<u64>, Trouble> {
         // Hashing proceeds in whole groups.
@@ -357,5 +362,28 @@ impl Disk for SimDisk {
         }
         drop(state);
         Ok(PathBuf::from(root.to_string()))
+    }
+}
+
+/// Makes a group durable only after two more jobs, unless there are none or somebody waits for it.
+#[derive(Default)]
+pub(super) struct SimBeside {
+    sync: Option<Sync>,
+    polls: u32,
+}
+
+impl Beside for SimBeside {
+    fn start(&mut self, sync: Sync) {
+        assert!(self.sync.is_none(), "two groups at once");
+        (self.sync, self.polls) = (Some(sync), 0);
+    }
+
+    fn poll(&mut self, is_idle: bool) -> Option<Synced> {
+        self.polls += 1;
+        self.sync.take_if(|_| is_idle || self.polls > 2).map(|sync| sync())
+    }
+
+    fn wait(&mut self) -> Synced {
+        self.sync.take().expect("a group was begun")()
     }
 }

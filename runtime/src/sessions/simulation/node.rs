@@ -20,7 +20,7 @@ use super::{
         rules::{Action, Hold, Lane, Loaded, Outcome, Rules},
         worker::{DiskJob, Job, Jobs, Next, Opened, Opening, Report, Reported, Worker},
     },
-    disk::SimDisk,
+    disk::{SimBeside, SimDisk},
     rng::Rng,
     world::WORLD,
 };
@@ -344,7 +344,7 @@ impl SimNode {
             };
             let watchers = Watchers::new(Vec::new());
             Running {
-                worker: Worker::new(lane, self.disk.clone(), watchers, Box::new(tell)),
+                worker: Worker::new(lane, self.disk.clone(), Box::new(SimBeside::default()), watchers, Box::new(tell)),
                 jobs: SimQueue::default(),
             }
         });
