@@ -1,12 +1,17 @@
 //! Streaming a snapshot, end to end: HTTP, network, persistence, verifier.
 
-use std::fs;
+use std::{
+    fs, io,
+    path::Path,
+    sync::{Arc, Condvar, Mutex},
+    time::Duration,
+};
 
 use crate::support::{
-    CHUNK, FIRST_BYTES, Home, Running, SECOND_BYTES, TOKEN, eventually, http, made, noise, rogue::Rogue,
+    CHUNK, FIRST_BYTES, Home, Running, SECOND_BYTES, TOKEN, eventually, http, made, noise, rogue::Rogue, with_space,
 };
 use rpp_p2p::SnapshotsRequest;
-use rpp_runtime::{NodeEvent, config::Protocol};
+use rpp_runtime::{NodeEvent, config::Protocol, store::Space};
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -380,4 +385,58 @@ async fn the_oldest_finished_record_gives_way_and_a_live_one_never() {
     node.stop().await;
     let node = home.start().await;
     assert_eq!(sessions(&node).await, alive, "those that gave way are gone for good");
+}
+
+/// A disk whose flushes take a second, until a chunk was written during one of them.
+#[derive(Debug, Default)]
+struct Slow {
+    state: Mutex<Flushing>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Flushing {
+    writes: u64,
+    flushes: u64,
+    wrote_meanwhile: bool,
+}
+
+impl Space for Slow {
+    fn free_bytes(&self, _: &Path) -> io::Result<u64> {
+        Ok(1 << 40)
+    }
+
+    fn before_write(&self, _: u64) -> io::Result<()> {
+        self.state.lock().unwrap().writes += 1;
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    fn before_sync(&self) -> io::Result<()> {
+        let mut state = self.state.lock().unwrap();
+        state.flushes += 1;
+        if !state.wrote_meanwhile {
+            let before = state.writes;
+            let waited = self.changed.wait_timeout_while(state, Duration::from_secs(1), |now| now.writes == before);
+            let (mut state, waited) = waited.unwrap();
+            state.wrote_meanwhile = !waited.timed_out();
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_group_is_written_while_one_is_made_durable() {
+    let provider = Home::provider().start().await;
+    let mut consumer = Home::consumer();
+    consumer.config.snapshots.ack_bytes = 4 * CHUNK;
+    // Two windows may be not durable, so there is room for a write during a flush.
+    consumer.config.snapshots.window = 40 * CHUNK;
+    let disk = Arc::new(Slow::default());
+    let node = consumer.start_with(with_space(disk.clone())).await;
+    let session = node.stream(json!({ "peer": provider.address.to_string(), "height": 100 })).await;
+    let status = node.complete(session).await;
+    assert_eq!(status["bytes_durable"], FIRST_BYTES);
+    let state = disk.state.lock().unwrap();
+    assert!(state.wrote_meanwhile, "{state:?}");
 }

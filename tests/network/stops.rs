@@ -102,7 +102,8 @@ async fn held_half_way(provider: &Running) -> (Gate, Home, Running, u64) {
     home.config.snapshots.window = 8 * CHUNK;
     let node = home.start_with(gate.hooks()).await;
     let session = begin(&node, &provider.address).await;
-    node.status_where(session, "durable chunks", |status| status["confirmed_chunk_index"].as_u64() >= Some(30)).await;
+    // At most two windows are not durable.
+    node.status_where(session, "durable chunks", |status| status["confirmed_chunk_index"].as_u64() >= Some(20)).await;
     eventually("the gate", || async { gate.is_reached().then_some(()) }).await;
     (gate, home, node, session)
 }
@@ -265,7 +266,7 @@ async fn a_provider_that_has_rotated_its_snapshot_is_told_from_one_that_forgot()
     node.request("POST", "/p2p/snapshots", Some(body)).await;
     let words = ["not_found", "no longer offers this snapshot", &served.peer().to_string()];
     let status = fails(&node, session, "provider", &words, "add another source").await;
-    assert!(status["confirmed_chunk_index"].as_u64() >= Some(30), "what is durable is kept: {status}");
+    assert!(status["confirmed_chunk_index"].as_u64() >= Some(20), "what is durable is kept: {status}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

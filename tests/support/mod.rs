@@ -352,10 +352,11 @@ pub fn with_space(space: Arc<dyn rpp_runtime::store::Space>) -> Hooks {
 /// A consumer whose provider was stopped half-way, at a known point. It is running, its session backs off, and
 /// everything that it had verified is durable.
 ///
-/// The window makes the point known on a machine of any speed. The 101st write is held, so more than 60 chunks are
-/// durable and at most 140 of the 193 are verified: the session needs its provider, whatever was slow.
+/// The window makes the point known on a machine of any speed. The 136th write is held, and at most two windows are not
+/// durable, so more than 50 chunks are; at most 175 of the 193 are verified: the session needs its provider, whatever
+/// was slow.
 pub async fn interrupt(home: &mut Home, provider: &Home) -> (Running, u64, serde_json::Value) {
-    let gate = gate::Gate::new(rpp_runtime::Work::Write, 100);
+    let gate = gate::Gate::new(rpp_runtime::Work::Write, 135);
     home.config.snapshots.ack_bytes = 16 * CHUNK;
     home.config.snapshots.window = 40 * CHUNK;
     let serving = provider.start().await;

@@ -397,6 +397,31 @@ fn after_a_failed_flush_the_same_bytes_are_written_again_before_they_count() {
     }
 }
 
+#[test]
+fn what_is_written_while_a_group_is_made_durable_belongs_to_the_next_one() {
+    let pair = Pair::new();
+    let root = pair.publish(&bytes(MIB, 1), 1);
+    let source = Source::new(&pair.provider(), root, 65_536);
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Failing::default());
+    let consumer = Store::open_with(folder.path(), disk.clone()).unwrap();
+    let mut partial = source.partial(&consumer);
+    source.copy(&mut partial, 0..4);
+    let group = partial.group(Durability::Strict).unwrap();
+    source.copy(&mut partial, 4..8);
+    let durable = group.make_durable().unwrap();
+    assert_eq!(partial.synced(durable).bytes(), 4 * 65_536);
+    // After a failed flush nothing more is written, whoever flushed.
+    let group = partial.group(Durability::Strict).unwrap();
+    disk.flush_fails.store(true, Ordering::SeqCst);
+    assert!(group.make_durable().is_err());
+    assert!(matches!(partial.write(&source.chunk(8)), Err(StoreError::Damaged { .. })));
+    drop(partial);
+    let partial = consumer.partial_from(&source.plan, &source.updates, 4 * 65_536).unwrap();
+    assert_eq!(partial.durable_bytes(), 8 * 65_536);
+    assert_eq!(*disk.rewritten.lock().unwrap(), 4 * 65_536, "what the first group did not cover");
+}
+
 fn change(path: &Path, at: u64) {
     let file = fs::File::options().read(true).write(true).open(path).unwrap();
     let mut byte = [0];
