@@ -9,6 +9,7 @@ mod tokens;
 use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _, path::Path};
 
 use anyhow::Context as _;
+use libp2p::identity::Keypair;
 use rpp_fleet::client::DASHBOARD_VARIABLE;
 use rpp_runtime::{DataLock, Node, NodeHandle, config::Effective, keys};
 use tokio::sync::watch;
@@ -78,7 +79,7 @@ async fn node(args: &RunArgs, effective: &Effective, logging: &Logging) -> anyho
     refuse_second(&config.data_dir)?;
     let tokens = Tokens::load(config)?;
     let services = Services::prepare(config, &tokens)?;
-    let identity = keys::load_or_create_identity(&config.data_dir.join("identity.key"))?;
+    let identity = identity(&config.data_dir)?;
     let wiring = Wiring::new(config, identity.public().to_peer_id(), variable(DASHBOARD_VARIABLE).as_deref());
     let mut hooks = wiring.hooks();
     hooks.counters.push(logging.counter());
@@ -151,6 +152,22 @@ fn make_data_dir(path: &Path) -> anyhow::Result<()> {
         .mode(0o700)
         .create(path)
         .with_context(|| format!("cannot make the data folder {} (`data_dir`)", path.display()))
+}
+
+/// A node that had an identity would start as another one without a word if its folder were not mounted.
+fn identity(data_dir: &Path) -> anyhow::Result<Keypair> {
+    let file = data_dir.join("identity.key");
+    let is_new = !file.try_exists().unwrap_or(true);
+    let identity = keys::load_or_create_identity(&file)?;
+    if is_new {
+        tracing::warn!(
+            "the data folder {} held no identity, so this node is a new one, peer id {}: if it had one, stop \
+             it, mount or restore its folder, and start it again",
+            data_dir.display(),
+            identity.public().to_peer_id()
+        );
+    }
+    Ok(identity)
 }
 
 /// A second node on the same folder must get this error, and not one about taken ports. The node itself takes the lock

@@ -130,11 +130,17 @@ fn secrets_that_others_can_read_or_that_are_weak_are_refused() {
 }
 
 #[test]
-fn an_identity_is_made_when_there_is_none() {
+fn an_identity_is_made_when_there_is_none_and_that_is_a_warning() {
     let place = Place::new(&[]);
+    let log = place.path("log");
+    let start = || Running::start_logging(&mut place.command("run"), fs::File::create(&log).unwrap());
+    let is_told = || fs::read_to_string(&log).unwrap().contains("held no identity");
+    drop(start());
+    assert!(!is_told(), "a node with an identity");
     fs::remove_file(place.path("data/identity.key")).unwrap();
-    let node = place.start(&[]);
+    let node = start();
     assert_ne!(node.said["peer_id"], place.made["peer_id"]);
+    assert!(is_told(), "{}", fs::read_to_string(&log).unwrap());
     assert_eq!(fs::metadata(place.path("data/identity.key")).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
