@@ -4,14 +4,14 @@ use std::{sync::mpsc, thread};
 
 use super::{
     trouble::Trouble,
-    worker::{Beside, Job, Sync, Synced},
+    worker::{Beside, GroupSync, Job, Synced},
 };
 
 /// A thread that starts with the first group, and ends with its worker.
 pub(crate) struct SyncThread {
     /// The worker's own queue. If this kept it open, the worker would never end.
     jobs: tokio::sync::mpsc::WeakSender<Job>,
-    thread: Option<mpsc::SyncSender<Sync>>,
+    thread: Option<mpsc::SyncSender<GroupSync>>,
     /// One group is in progress at a time.
     results: (mpsc::SyncSender<Synced>, mpsc::Receiver<Synced>),
 }
@@ -22,8 +22,8 @@ impl SyncThread {
         Self { jobs, thread: None, results: mpsc::sync_channel(1) }
     }
 
-    fn spawn(&self) -> std::io::Result<mpsc::SyncSender<Sync>> {
-        let (syncs, received) = mpsc::sync_channel::<Sync>(1);
+    fn spawn(&self) -> std::io::Result<mpsc::SyncSender<GroupSync>> {
+        let (syncs, received) = mpsc::sync_channel::<GroupSync>(1);
         let (results, jobs) = (self.results.0.clone(), self.jobs.clone());
         thread::Builder::new().name("make-durable".to_owned()).spawn(move || {
             for sync in received {
@@ -41,7 +41,7 @@ impl SyncThread {
 }
 
 impl Beside for SyncThread {
-    fn start(&mut self, sync: Sync) {
+    fn start(&mut self, sync: GroupSync) {
         if self.thread.is_none() {
             // Without a thread the worker waits, as little as it can help it.
             self.thread = self.spawn().ok();
@@ -69,7 +69,7 @@ impl Beside for SyncThread {
 mod tests {
     use super::*;
 
-    fn failed() -> Sync {
+    fn failed() -> GroupSync {
         Box::new(|| Err(Trouble::Unforeseen))
     }
 

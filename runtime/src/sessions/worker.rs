@@ -210,12 +210,12 @@ pub(crate) type MakeDurable = Box<dyn FnOnce() -> Result<Have, Trouble> + Send>;
 pub(crate) type Synced = Result<(Progress, Have), Trouble>;
 
 /// What makes a group durable, and records it.
-pub(crate) type Sync = Box<dyn FnOnce() -> Synced + Send>;
+pub(crate) type GroupSync = Box<dyn FnOnce() -> Synced + Send>;
 
 /// Makes groups durable beside the worker, one at a time.
 pub(crate) trait Beside: Send {
     /// Begins. Nothing else is in progress.
-    fn start(&mut self, sync: Sync);
+    fn start(&mut self, sync: GroupSync);
 
     /// The result, if there is one. When it comes later, the worker gets [`Job::Synced`] unless other jobs wait.
     /// `is_idle`: the worker has nothing else to do.
@@ -381,23 +381,29 @@ impl<D: Disk> Worker<D> {
         self.desk.tell(session, epoch, Report::Opened(report));
     }
 
-    fn disk_job(&mut self, job: DiskJob, jobs: &mut impl Jobs) {
+    fn disk_job(&mut self, job: DiskJob, jobs: &impl Jobs) {
         if !matches!(job, DiskJob::Write(_)) {
             self.tell_written();
             self.finish_sync();
         }
-        if matches!(job, DiskJob::Sync) {
-            return self.start_sync();
+        match job {
+            DiskJob::Write(chunk) => self.execute(Work::Write, jobs, |open, disk| open.write(&chunk, disk)),
+            DiskJob::Sync => self.start_sync(),
+            DiskJob::Repair(chunks) => self.execute(Work::Sync, jobs, |open, disk| open.repair(&chunks, disk)),
+            DiskJob::Place => self.execute(Work::Place, jobs, Open::place),
         }
+    }
+
+    /// Does one step on the open payload, and reports it.
+    fn execute(
+        &mut self,
+        kind: Work,
+        jobs: &impl Jobs,
+        step: impl FnOnce(&mut Open<D::Partial>, &D) -> Result<Report, Trouble>,
+    ) {
         let Some(open) = &mut self.open else { return };
-        let work = match &job {
-            DiskJob::Write(_) => Work::Write,
-            DiskJob::Sync | DiskJob::Repair(_) => Work::Sync,
-            DiskJob::Place => Work::Place,
-        };
-        let work = self.desk.watchers.work(work, open.session);
-        let desk = &mut self.desk;
-        let done = guarded(|| open.execute(job, &desk.disk));
+        let work = self.desk.watchers.work(kind, open.session);
+        let done = guarded(|| step(open, &self.desk.disk));
         drop(work);
         match done {
             // The report about the next chunk will include this one.
@@ -625,26 +631,24 @@ impl Job {
 }
 
 impl<P> Open<P> {
-    fn execute<D: Disk<Partial = P>>(&mut self, job: DiskJob, disk: &D) -> Result<Report, Trouble> {
+    fn write<D: Disk<Partial = P>>(&mut self, chunk: &VerifiedChunk, disk: &D) -> Result<Report, Trouble> {
         let partial = self.partial.as_mut().ok_or(Trouble::PlacedAlready)?;
-        match job {
-            DiskJob::Write(chunk) => {
-                self.is_behind = true;
-                disk.write(partial, &chunk)?;
-                Ok(Report::Written(chunk.index))
-            }
-            DiskJob::Sync => self.sync(disk),
-            DiskJob::Repair(chunks) => {
-                disk.repair(partial, &chunks)?;
-                self.recheck.waits = false;
-                Ok(Report::Repaired)
-            }
-            DiskJob::Place => {
-                let partial = self.partial.take().ok_or(Trouble::PlacedAlready)?;
-                self.recheck.is_left = false;
-                disk.place(partial, &self.plan, &self.updates).map(Report::Placed)
-            }
-        }
+        self.is_behind = true;
+        disk.write(partial, chunk)?;
+        Ok(Report::Written(chunk.index))
+    }
+
+    fn repair<D: Disk<Partial = P>>(&mut self, chunks: &[VerifiedChunk], disk: &D) -> Result<Report, Trouble> {
+        let partial = self.partial.as_mut().ok_or(Trouble::PlacedAlready)?;
+        disk.repair(partial, chunks)?;
+        self.recheck.waits = false;
+        Ok(Report::Repaired)
+    }
+
+    fn place<D: Disk<Partial = P>>(&mut self, disk: &D) -> Result<Report, Trouble> {
+        let partial = self.partial.take().ok_or(Trouble::PlacedAlready)?;
+        self.recheck.is_left = false;
+        disk.place(partial, &self.plan, &self.updates).map(Report::Placed)
     }
 
     /// Makes the data durable, records it, and only then reports it.
@@ -662,7 +666,7 @@ impl<P> Open<P> {
     }
 
     /// What makes everything durable that is written now, and then records it.
-    fn group<D: Disk<Partial = P>>(&mut self, disk: &D) -> Result<Sync, Trouble> {
+    fn group<D: Disk<Partial = P>>(&mut self, disk: &D) -> Result<GroupSync, Trouble> {
         let partial = self.partial.as_mut().ok_or(Trouble::PlacedAlready)?;
         let make_durable = guarded(|| disk.group(partial))?;
         let (disk, session, plan, before) = (disk.clone(), self.session, Arc::clone(&self.plan), self.before);

@@ -13,7 +13,7 @@ use super::{
     super::{
         record::{self, Progress},
         trouble::{RecordError, RemoveError, Trouble},
-        worker::{Beside, Disk, MakeDurable, Opening, Place, Sync, Synced},
+        worker::{Beside, Disk, GroupSync, MakeDurable, Opening, Place, Synced},
     },
     rng::Rng,
     world::WORLD,
@@ -368,12 +368,12 @@ impl Disk for SimDisk {
 /// Makes a group durable only after two more jobs, unless there are none or somebody waits for it.
 #[derive(Default)]
 pub(super) struct SimBeside {
-    sync: Option<Sync>,
+    sync: Option<GroupSync>,
     polls: u32,
 }
 
 impl Beside for SimBeside {
-    fn start(&mut self, sync: Sync) {
+    fn start(&mut self, sync: GroupSync) {
         assert!(self.sync.is_none(), "two groups at once");
         (self.sync, self.polls) = (Some(sync), 0);
     }
