@@ -4,7 +4,7 @@
 #
 # Guess: RFC 4330 has times after 7 February 2036 with the first bit 0, and RFC 5905 takes differences of 64 bits, so that the era
 # does not matter; an answer of stratum 0 tells no time, but why there is none (in both; RATE asks for fewer requests);
-# the precision is an exponent of 8 bits with a sign (7.3); the offset is ((T2 - T1) + (T3 - T4)) / 2, so delays that are equal in both
+# the precision is an exponent of 8 bits with a sign (RFC 5905, 7.3); the offset is ((T2 - T1) + (T3 - T4)) / 2, so delays that are equal in both
 # directions cancel out; and a server copies the time of a request into its answer as it is (7.3, origin timestamp). So a client of such a
 # server knows the time to the delay of the network.
 #

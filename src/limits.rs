@@ -18,3 +18,5 @@ pub(crate) const BENCH_PING: Duration = Duration::from_secs(3);
 pub(crate) const BENCH_GOODBYE: Duration = Duration::from_secs(2);
 /// The longest pause between messages during which the thread polls.
 pub(crate) const AWAKE: Duration = Duration::from_millis(1);
+/// A stop that follows another within this time is that one, sent twice.
+pub(crate) const ONE_STOP: Duration = Duration::from_millis(500);

@@ -116,7 +116,7 @@ fn tables() -> Vec<Table> {
         table!("src/limits.rs", of_the_binary {
             bytes: MAX_LOG_BYTES;
             count: MAX_BLOCKING_THREADS MAX_LOG_LINES;
-            time: LAST_LINES AWAKE BENCH_CONNECT BENCH_PING BENCH_GOODBYE;
+            time: LAST_LINES AWAKE ONE_STOP BENCH_CONNECT BENCH_PING BENCH_GOODBYE;
         }),
         table!("http/src/limits.rs", rpp_http::limits {
             bytes: MAX_BODY_BYTES MAX_HEAD_BYTES LINGER_BYTES;

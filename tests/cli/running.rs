@@ -44,6 +44,17 @@ fn it_says_where_it_listens_and_ends_well_on_sigterm_and_sigint() {
 }
 
 #[test]
+fn a_stop_that_is_sent_twice_is_one_stop() {
+    let place = Place::new(&[]);
+    let mut node = place.start(&[]);
+    // Stopped, so that both signals are there when it looks.
+    for signal in [Signal::STOP, Signal::TERM, Signal::INT, Signal::CONT] {
+        node.signal(signal);
+    }
+    assert_eq!(node.wait().code(), Some(0));
+}
+
+#[test]
 fn status_finds_a_node_on_a_free_port() {
     let place = Place::new(&[]);
     let error = place.fail("status", &[]);
